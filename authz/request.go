@@ -1,0 +1,56 @@
+package authz
+
+import "net/netip"
+
+// Request is what a decision reads of an HTTP request. The zero Request has
+// no client address and an empty path; a token in it is refused.
+type Request struct {
+	Method string     // as sent: over HTTP/2 any text
+	Path   string     // raw, as it goes upstream, query included
+	Client netip.Addr // the client's address, unmapped; invalid: missing or unreadable
+
+	// The headers that a rule or the log reads. Repeated headers arrive
+	// joined by a comma, as Envoy joins them.
+	Authorization      string
+	RequestID          string
+	UserAgent          string
+	Upgrade            string
+	HTTPMethodOverride string // X-HTTP-Method-Override
+	MethodOverride     string // X-Method-Override
+	HTTPMethod         string // X-HTTP-Method
+}
+
+// Headers are the names, in lower case, of the request headers that are read:
+// the one list that Envoy is told to send, that a decision consults, and that
+// the tests walk through.
+var Headers = []string{
+	"authorization",
+	"x-request-id",
+	"user-agent",
+	"upgrade",
+	"x-http-method-override",
+	"x-method-override",
+	"x-http-method",
+}
+
+// Header returns the place for the header with this lower-case name, or nil
+// if no rule reads it.
+func (r *Request) Header(name string) *string {
+	switch name {
+	case "authorization":
+		return &r.Authorization
+	case "x-request-id":
+		return &r.RequestID
+	case "user-agent":
+		return &r.UserAgent
+	case "upgrade":
+		return &r.Upgrade
+	case "x-http-method-override":
+		return &r.HTTPMethodOverride
+	case "x-method-override":
+		return &r.MethodOverride
+	case "x-http-method":
+		return &r.HTTPMethod
+	}
+	return nil
+}

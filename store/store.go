@@ -1,0 +1,192 @@
+// Package store keeps the tokens.
+//
+// A Store is durable: what a call has acknowledged survives a crash. An Index
+// is the same tokens in memory, in the shape that a decision needs, and
+// Indexed ties the two together: a write that it has acknowledged is in force
+// for the very next lookup.
+//
+// The package knows nothing of requests, rules or Envoy. It never sees a
+// secret, only salts and hashes.
+package store
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"time"
+)
+
+// Errors that a Store returns. They arrive wrapped: match with errors.Is.
+var (
+	// ErrNotFound says that no token has this id, or that it has been pruned.
+	ErrNotFound = errors.New("token not found")
+	// ErrRevoked says that an update met a token whose state is final.
+	ErrRevoked = errors.New("token is revoked")
+	// ErrExists says that a token with this id is there already.
+	ErrExists = errors.New("token exists")
+	// ErrInvalid says that the record breaks a rule of the store (see Token).
+	ErrInvalid = errors.New("invalid token record")
+	// ErrClosed says that the store has been closed.
+	ErrClosed = errors.New("store is closed")
+)
+
+// State is where a token stands in its life. The zero State is no state: a
+// record that carries it is invalid, and a decision that meets it refuses.
+type State uint8
+
+// The states of a token. Revoked is final: no update leaves it.
+const (
+	Pending  State = iota + 1 // waits for an administrator's approval
+	Active                    // good until it expires
+	Disabled                  // switched off, may be switched on again
+	Revoked                   // ended for ever; kept for the record, without its hash
+)
+
+// Owner is the user a token acts as.
+type Owner struct {
+	Name string // Jira's own spelling of the user name; see ValidOwnerName
+	Key  string // Jira's user key, such as JIRAUSER10100; empty where unknown
+}
+
+// Secret is what the store knows of a token's secret: a random salt and the
+// SHA-256 of salt and secret. The zero Secret matches nothing.
+type Secret struct {
+	Salt [16]byte
+	Hash [32]byte
+}
+
+// Previous is a rotated secret that stays good for a while. The zero Previous
+// is none.
+type Previous struct {
+	Secret Secret
+	Until  time.Time // good before this instant
+}
+
+// Token is the record of one token.
+//
+// Times are UTC in whole seconds; a Store truncates what it is given.
+type Token struct {
+	ID        string         // 12 characters of [0-9A-Za-z]; public
+	Number    uint64         // running number, set by Create, never used twice
+	Owner     Owner          // whom the token acts as
+	Name      string         // the label its owner gave it
+	Purpose   string         // free text
+	Created   time.Time
+	CreatedBy string         // who created it, as the audit log names them
+	Expires   time.Time      // refused from this instant on; zero: never
+	ReadOnly  bool           // good for reading requests only
+	Networks  []netip.Prefix // client networks it is good from, at most MaxNetworks; none: any
+	State     State
+	Revoked   time.Time      // when it was revoked; zero unless State is Revoked
+	Secret    Secret         // zero once revoked
+	Previous  Previous       // the secret before the last rotation, while it is still good
+}
+
+// MaxNetworks bounds the networks of one token.
+const MaxNetworks = 64
+
+// Usage is what is known of a token's use. It is kept apart from the token so
+// that counting a request never rewrites a token.
+type Usage struct {
+	Count       uint64     // allowed requests
+	Writes      uint64     // those of them that were no reads
+	LastUsed    time.Time  // UTC, whole seconds; zero: never
+	LastAddress netip.Addr // the client's address at LastUsed; invalid: none
+}
+
+// Audit is one record of the append-only audit log: who did what to which
+// token, and what came of it. It never holds a secret or a hash.
+type Audit struct {
+	Sequence uint64            // order in the log, set by the store
+	Time     time.Time         // UTC
+	Actor    string            // who, such as "uid:0" on the admin socket
+	From     string            // where from, such as "admin socket"
+	Action   string            // what, such as "token.revoke"
+	TokenID  string            // which token; empty where none came to be
+	Owner    string            // the token's owner
+	Outcome  string            // "done" or "refused"
+	Reason   string            // why it was refused; empty when done
+	Changes  map[string]Change // field by field, before and after
+}
+
+// Change is a field's value before and after, as text.
+type Change struct {
+	Before string
+	After  string
+}
+
+// Filter selects tokens. The zero Filter selects all.
+type Filter struct {
+	Owner  string // owner name, compared without case; empty: any
+	Name   string // part of the token's name, compared without case; empty: any
+	States []State
+}
+
+// Page is one page of a listing.
+type Page struct {
+	Tokens []Token // ordered by Number
+	Next   uint64  // pass as after to get the page behind; 0: this was the last
+}
+
+// Store keeps tokens, their usage and the audit log. All methods are safe for
+// concurrent use. A write that returned nil is on disk. A context that ends
+// before the write leaves nothing behind.
+//
+// Every implementation passes storetest.Run.
+type Store interface {
+	// Create adds a token and one audit record in one transaction, and
+	// returns the token with its Number. admit is given the live tokens (not
+	// revoked) of the same owner and says whether one more may come, by a nil
+	// error; no other Create or Update for that owner comes between its look
+	// and the write. It may be called more than once and must not call the
+	// store. Its error is returned as it is, and nothing is written.
+	Create(ctx context.Context, t Token, admit func(owned []Token) (Audit, error)) (Token, error)
+
+	// Get returns one token, revoked ones included, or ErrNotFound.
+	Get(ctx context.Context, id string) (Token, error)
+
+	// Update changes one token and adds one audit record in one transaction,
+	// and returns the token as it is now. change edits the record it is
+	// given; it may be called more than once, each time with a fresh record,
+	// and must not call the store. Its error is returned as it is, and
+	// nothing is written. ID, Number, Owner, Created and CreatedBy cannot
+	// change.
+	//
+	// A revoked token is never handed to change: Update returns ErrRevoked,
+	// or ErrNotFound once it has been pruned. When change sets State to
+	// Revoked, and Revoked to the time, the store wipes Secret and Previous.
+	Update(ctx context.Context, id string, change func(t *Token) (Audit, error)) (Token, error)
+
+	// List returns tokens with a Number above after, at most limit.
+	List(ctx context.Context, f Filter, after uint64, limit int) (Page, error)
+
+	// All calls visit with every token, in no particular order, as of one
+	// instant. It stops at visit's first error and returns it.
+	All(ctx context.Context, visit func(Token) error) error
+
+	// Prune removes the tokens that were revoked or expired before the given
+	// instant, together with their usage, and returns their ids. A token that
+	// an update has meanwhile extended stays. record gives the audit record of
+	// each removal.
+	Prune(ctx context.Context, before time.Time, record func(Token) Audit) ([]string, error)
+
+	// AddUsage adds counts to what is stored, and moves LastUsed and
+	// LastAddress forward, never back. Ids that are gone are skipped.
+	AddUsage(ctx context.Context, usage map[string]Usage) error
+
+	// Usage returns the usage of the given ids; ids never used are absent.
+	Usage(ctx context.Context, ids []string) (map[string]Usage, error)
+
+	// AppendAudit adds a record that no write goes with, such as a refusal.
+	AppendAudit(ctx context.Context, a Audit) error
+
+	// AuditLog returns at most limit records with a Sequence below before,
+	// newest first; before 0 begins at the newest.
+	AuditLog(ctx context.Context, before uint64, limit int) ([]Audit, error)
+
+	// Health writes, reads and removes a record of its own.
+	Health(ctx context.Context) error
+
+	// Close flushes and closes. Later calls return ErrClosed.
+	Close() error
+}
