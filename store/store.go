@@ -66,20 +66,20 @@ type Previous struct {
 //
 // Times are UTC in whole seconds; a Store truncates what it is given.
 type Token struct {
-	ID        string         // 12 characters of [0-9A-Za-z]; public
-	Number    uint64         // running number, set by Create, never used twice
-	Owner     Owner          // whom the token acts as
-	Name      string         // the label its owner gave it
-	Purpose   string         // free text
+	ID        string // 12 characters of [0-9A-Za-z]; public
+	Number    uint64 // running number, set by Create, never used twice
+	Owner     Owner  // whom the token acts as
+	Name      string // the label its owner gave it
+	Purpose   string // free text
 	Created   time.Time
 	CreatedBy string         // who created it, as the audit log names them
 	Expires   time.Time      // refused from this instant on; zero: never
 	ReadOnly  bool           // good for reading requests only
 	Networks  []netip.Prefix // client networks it is good from, at most MaxNetworks; none: any
 	State     State
-	Revoked   time.Time      // when it was revoked; zero unless State is Revoked
-	Secret    Secret         // zero once revoked
-	Previous  Previous       // the secret before the last rotation, while it is still good
+	Revoked   time.Time // when it was revoked; zero unless State is Revoked
+	Secret    Secret    // zero once revoked
+	Previous  Previous  // the secret before the last rotation, while it is still good
 }
 
 // MaxNetworks bounds the networks of one token.

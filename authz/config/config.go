@@ -1,5 +1,10 @@
 // Package config holds the one configuration file: its shape, its defaults,
 // and a strict reader whose errors name file, line and column.
+//
+// Default returns the defaults, Load and Parse put a file over them and check
+// the whole. A key that the file leaves out keeps its default; an empty list
+// is a list of nobody and nothing, not the default. A Config that Parse
+// returned keeps every rule of this package, so its users need not check again.
 package config
 
 import (
@@ -8,7 +13,8 @@ import (
 )
 
 // Config is the configuration file. Every key is documented in
-// testdata/config/full.yaml.
+// testdata/config/full.yaml. The zero Config is none that Parse would return:
+// it opens nothing.
 type Config struct {
 	PublicURL     string        `yaml:"publicURL"` // where users reach Jira, such as https://jira.example.com
 	Listen        Listen        `yaml:"listen"`
@@ -24,9 +30,9 @@ type Config struct {
 	Log           Log           `yaml:"log"`
 }
 
-// Listen says where the server listens. Only GRPC may be reached by Envoy
-// across machines, and a tcp address off loopback is refused in this version
-// for all but Metrics.
+// Listen says where the server listens. There is no TLS in this version, so
+// GRPC and HTTP are unix sockets or tcp on loopback, and Admin is a unix
+// socket. Only Metrics may listen on any address.
 type Listen struct {
 	GRPC    Address `yaml:"grpc"`    // Envoy asks here
 	HTTP    Address `yaml:"http"`    // management, behind Envoy
@@ -35,9 +41,10 @@ type Listen struct {
 }
 
 // Address is a listening address: unix:///absolute/path or tcp://host:port.
+// The two fields are what net.Listen takes. The zero Address is none.
 type Address struct {
 	Network string // "unix" or "tcp"
-	Address string // a path, or host:port
+	Address string // a path, or host:port with an IP address or localhost as host
 }
 
 // Store says where tokens are kept.
@@ -53,28 +60,29 @@ type Badger struct {
 // Upstream is the application behind Envoy.
 type Upstream struct {
 	Product     string   `yaml:"product"` // only "jira" in this version
-	URL         string   `yaml:"url"`
+	URL         string   `yaml:"url"`         // scheme, host and port only, such as http://127.0.0.1:8080
 	ContextPath string   `yaml:"contextPath"` // "" or such as "/jira"
 	Identity    Identity `yaml:"identity"`
 }
 
 // Identity says how the upstream learns who is calling.
 type Identity struct {
-	Header string `yaml:"header"`
+	Header string `yaml:"header"` // a request header; its value is the owner's name
 }
 
-// ClientAddress says where the client's address comes from. Exactly one is set.
+// ClientAddress says where the client's address comes from. Exactly one is
+// set: a file that gives the key replaces the default whole.
 type ClientAddress struct {
 	Metadata string `yaml:"metadata"` // a gRPC metadata key that Envoy sets
 	Source   bool   `yaml:"source"`   // attributes.source.address: the connection's peer
-	Header   string `yaml:"header"`   // one header that Envoy overwrites
+	Header   string `yaml:"header"`   // one header that Envoy overwrites, in lower case
 }
 
 // Tokens says where tokens are good, and how many a user may have.
 type Tokens struct {
 	Paths          []string `yaml:"paths"`          // path patterns, see policy.Paths
 	ReadOnlyPaths  []string `yaml:"readOnlyPaths"`  // paths beyond /rest/ that read-only tokens reach
-	MaxPerUser     int      `yaml:"maxPerUser"`     // live tokens of one owner
+	MaxPerUser     int      `yaml:"maxPerUser"`     // live tokens of one owner, 1 to 10000
 	QueryParameter string   `yaml:"queryParameter"` // "" is off
 }
 
@@ -98,10 +106,11 @@ type ForOtherRule struct {
 	For    []string `yaml:"for"`
 }
 
-// Lifetime is a duration in the file's notation: 90d, 12h, unlimited.
+// Lifetime is a duration in the file's notation: 90d, 1d12h, unlimited. The
+// zero Lifetime is over at once.
 type Lifetime struct {
-	Duration  time.Duration
-	Unlimited bool
+	Duration  time.Duration // whole seconds; 0 when Unlimited
+	Unlimited bool          // no end
 }
 
 // Network is where tokens may be used from at all. Deny wins.
@@ -111,6 +120,7 @@ type Network struct {
 }
 
 // Prefix is a network, or one address: 10.0.0.0/8, 2001:db8::/32, 192.0.2.7.
+// It is masked and unmapped (::ffff:192.0.2.7 is kept as 192.0.2.7/32).
 type Prefix struct{ netip.Prefix }
 
 // PasswordMode says what happens to passwords on REST.
@@ -127,7 +137,7 @@ const (
 // a request that matches any one of them is let through.
 type Passwords struct {
 	Mode            PasswordMode `yaml:"mode"`
-	AllowedUsers    []string     `yaml:"allowedUsers"`
+	AllowedUsers    []string     `yaml:"allowedUsers"` // user names, or "*" for everyone
 	AllowedPaths    []string     `yaml:"allowedPaths"` // path patterns, see policy.Paths
 	AllowedNetworks []Prefix     `yaml:"allowedNetworks"`
 }

@@ -1,0 +1,117 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"path"
+	"strconv"
+	"strings"
+)
+
+// maxSocketPath is how long the path of a unix socket may be, in bytes. Linux
+// holds 107 (unix(7): sun_path has 108, the last a NUL), and the server binds
+// a name up to 6 bytes longer beside it, to rename it over the path.
+const maxSocketPath = 107 - 6
+
+// ParseAddress reads unix:///absolute/path or tcp://host:port, where host is
+// an IP address or localhost, and port is 1 to 65535.
+func ParseAddress(text string) (Address, error) {
+	if socket, ok := strings.CutPrefix(text, "unix://"); ok {
+		return parseSocket(text, socket)
+	}
+	if hostPort, ok := strings.CutPrefix(text, "tcp://"); ok {
+		return parseHostPort(text, hostPort)
+	}
+	return Address{}, fmt.Errorf("%s is no listening address; write unix:///absolute/path or tcp://host:port", quote(text))
+}
+
+func parseSocket(text, socket string) (Address, error) {
+	switch {
+	case !path.IsAbs(socket):
+		return Address{}, fmt.Errorf("%s: the socket's path must be absolute; write unix:///run/... with three slashes", quote(text))
+	case socket == "/" || path.Clean(socket) != socket:
+		return Address{}, fmt.Errorf("%s: the socket's path must be plain: no dot or empty segments, no slash at the end", quote(text))
+	case !only(socket, func(c byte) bool { return c > ' ' && c <= '~' && !strings.ContainsRune(`%?#"\`, rune(c)) }):
+		return Address{}, fmt.Errorf("%s: the socket's path must be printable ASCII without spaces, %% ? # \" and \\", quote(text))
+	case len(socket) > maxSocketPath:
+		return Address{}, fmt.Errorf("%s: the socket's path is %d bytes long; at most %d fit into a socket address beside the temporary name that the server binds first",
+			quote(text), len(socket), maxSocketPath)
+	}
+	return Address{Network: "unix", Address: socket}, nil
+}
+
+func parseHostPort(text, hostPort string) (Address, error) {
+	host, port, err := net.SplitHostPort(hostPort)
+	if err != nil {
+		return Address{}, fmt.Errorf("%s: write tcp://host:port, an IPv6 address in brackets", quote(text))
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || n == 0 {
+		return Address{}, fmt.Errorf("%s: the port must be 1 to 65535", quote(text))
+	}
+	if host != "localhost" {
+		ip, err := netip.ParseAddr(host)
+		if err != nil || ip.Zone() != "" {
+			return Address{}, fmt.Errorf("%s: the host must be an IP address without a zone, or localhost; 0.0.0.0 and [::] are every address", quote(text))
+		}
+		host = ip.Unmap().String()
+	}
+	return Address{Network: "tcp", Address: net.JoinHostPort(host, strconv.FormatUint(n, 10))}, nil
+}
+
+// String returns the address as ParseAddress reads it; "" for the zero Address.
+func (a Address) String() string {
+	if a == (Address{}) {
+		return ""
+	}
+	return a.Network + "://" + a.Address
+}
+
+// MarshalText returns what String returns.
+func (a Address) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
+
+// UnmarshalText reads what ParseAddress reads.
+func (a *Address) UnmarshalText(text []byte) error {
+	parsed, err := ParseAddress(string(text))
+	if err != nil {
+		return err
+	}
+	*a = parsed
+	return nil
+}
+
+// loopback reports whether only this machine reaches the address.
+func (a Address) loopback() bool {
+	host, _, err := net.SplitHostPort(a.Address)
+	if a.Network != "tcp" || err != nil {
+		return a.Network == "unix"
+	}
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
+}
+
+// overlaps reports whether two servers could not listen on a and b at once.
+func (a Address) overlaps(b Address) bool {
+	if a.Network != "tcp" || b.Network != "tcp" {
+		return a == b
+	}
+	hostA, portA, _ := net.SplitHostPort(a.Address)
+	hostB, portB, _ := net.SplitHostPort(b.Address)
+	if portA != portB {
+		return false
+	}
+	everywhere := func(host string) bool { return host == "0.0.0.0" || host == "::" }
+	return hostA == hostB || everywhere(hostA) || everywhere(hostB) ||
+		hostA == "localhost" && b.loopback() || hostB == "localhost" && a.loopback()
+}
+
+// only reports whether ok holds for every byte.
+func only(text string, ok func(byte) bool) bool {
+	for i := range len(text) {
+		if !ok(text[i]) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,55 @@
+package config
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Default returns the configuration of a file that says nothing. One key has
+// no default and must be given: publicURL. No list in it is nil.
+func Default() Config {
+	return Config{
+		Listen: Listen{
+			GRPC:    Address{Network: "unix", Address: "/run/tokengate/authz.sock"},
+			HTTP:    Address{Network: "unix", Address: "/run/tokengate/http.sock"},
+			Admin:   Address{Network: "unix", Address: "/run/tokengate-admin/admin.sock"},
+			Metrics: Address{Network: "tcp", Address: "127.0.0.1:9464"},
+		},
+		Store: Store{Badger: Badger{Dir: "/var/lib/tokengate"}},
+		Upstream: Upstream{
+			Product:  "jira",
+			URL:      "http://127.0.0.1:8080",
+			Identity: Identity{Header: "X-Forwarded-User"},
+		},
+		ClientAddress: ClientAddress{Metadata: "x-client-ip"},
+		Tokens: Tokens{
+			Paths:         []string{"/rest/"},
+			ReadOnlyPaths: []string{},
+			MaxPerUser:    50,
+		},
+		Access: Access{
+			Use: []string{everyone},
+			Create: []CreateRule{
+				{Groups: []string{everyone}, MaxLifetime: Lifetime{Duration: 365 * 24 * time.Hour}},
+			},
+			CreateForOthers: []ForOtherRule{},
+			Admin:           []string{},
+		},
+		Directory: "none",
+		Network: Network{
+			Allow: []Prefix{
+				{netip.PrefixFrom(netip.IPv4Unspecified(), 0)},
+				{netip.PrefixFrom(netip.IPv6Unspecified(), 0)},
+			},
+			Deny: []Prefix{},
+		},
+		Passwords: Passwords{
+			Mode:            PasswordsAllow,
+			AllowedUsers:    []string{},
+			AllowedPaths:    []string{"/rest/usermanagement/*"},
+			AllowedNetworks: []Prefix{},
+		},
+		Bearer: Bearer{Foreign: ForeignPass},
+		Log:    Log{Level: "info"},
+	}
+}

@@ -1,0 +1,119 @@
+package authz
+
+import (
+	"encoding/base64"
+	"strings"
+
+	"github.com/tokengate/tokengate/authz/token"
+)
+
+// credentialKind is what an Authorization header turned out to be.
+type credentialKind uint8
+
+const (
+	noCredential        credentialKind = iota
+	otherCredential                    // Negotiate, OAuth 1, Digest: not ours to judge
+	malformedCredential                // refused, whoever sent it
+	tokenCredential                    // begins like a token, however broken
+	passwordCredential                 // Basic with anything else
+	foreignCredential                  // Bearer with anything else
+)
+
+// credential is what a header or a query parameter holds.
+type credential struct {
+	kind  credentialKind
+	text  string // the token, where kind is tokenCredential
+	basic bool   // sent as Basic, so that user has to be the owner
+	user  string // the user name sent with Basic
+}
+
+// parseAuthorization reads an Authorization header. Envoy joins repeated
+// headers by a comma, so a comma in Basic or Bearer is a second credential;
+// other schemes have commas of right. Scheme names are matched in any case
+// (RFC 9110 §11.1).
+func parseAuthorization(header string) credential {
+	header = strings.Trim(header, " \t")
+	if header == "" {
+		return credential{}
+	}
+	scheme, payload := cutScheme(header)
+	switch {
+	case strings.EqualFold(scheme, "basic"):
+		return parseBasic(payload)
+	case strings.EqualFold(scheme, "bearer"):
+		return parseBearer(payload)
+	case token.IsCredential(header), token.IsCredential(strings.TrimLeft(payload, " \t")), token.Contains(header), hidesSecond(header):
+		return credential{kind: malformedCredential}
+	}
+	return credential{kind: otherCredential}
+}
+
+// cutScheme splits a header behind its scheme, which is the run of token
+// characters (RFC 9110 §5.6.2) that it begins with.
+func cutScheme(header string) (scheme, payload string) {
+	end := strings.IndexFunc(header, func(c rune) bool {
+		return c > '~' || c <= ' ' || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, c)
+	})
+	if end < 0 {
+		return header, ""
+	}
+	return header[:end], header[end:]
+}
+
+// hidesSecond reports whether a Basic or Bearer credential stands behind a
+// comma, as it does when a client sent two headers.
+func hidesSecond(header string) bool {
+	for {
+		comma := strings.IndexByte(header, ',')
+		if comma < 0 {
+			return false
+		}
+		header = strings.TrimLeft(header[comma+1:], " \t")
+		if scheme, _ := cutScheme(header); strings.EqualFold(scheme, "basic") || strings.EqualFold(scheme, "bearer") {
+			return true
+		}
+	}
+}
+
+// parseBasic reads what stands behind "Basic" (RFC 7617): one space, then
+// base64 of user name, colon and password. The first colon counts.
+func parseBasic(payload string) credential {
+	malformed := credential{kind: malformedCredential}
+	if !strings.HasPrefix(payload, " ") {
+		return malformed
+	}
+	// Decode skips line ends; a comma is no base64.
+	decoded, err := base64.StdEncoding.Strict().DecodeString(payload[1:])
+	if err != nil || strings.ContainsAny(payload, "\r\n") {
+		return malformed
+	}
+	user, secret, found := strings.Cut(string(decoded), ":")
+	switch {
+	case !found, token.IsCredential(user), token.Contains(user):
+		return malformed
+	case token.IsCredential(secret):
+		return credential{kind: tokenCredential, text: secret, basic: true, user: user}
+	case token.Contains(secret):
+		return malformed
+	}
+	return credential{kind: passwordCredential, basic: true, user: user}
+}
+
+// parseBearer reads what stands behind "Bearer" (RFC 6750 §2.1): one space,
+// then a credential without spaces or commas.
+func parseBearer(payload string) credential {
+	malformed := credential{kind: malformedCredential}
+	if !strings.HasPrefix(payload, " ") {
+		return malformed
+	}
+	text := payload[1:]
+	switch {
+	case text == "", strings.ContainsAny(text, " \t,"):
+		return malformed
+	case token.IsCredential(text):
+		return credential{kind: tokenCredential, text: text}
+	case token.Contains(text):
+		return malformed
+	}
+	return credential{kind: foreignCredential}
+}

@@ -1,0 +1,69 @@
+// Package authz decides whether a request may go to Jira, and as whom.
+//
+// Decide is one pure function over a Request and a View: it does no I/O, knows
+// nothing of Envoy, and has no clock of its own. It tries the rules of the
+// decision table in order; the first that has something to say decides. Explain
+// runs the same rules and tells what each of them said.
+//
+// Whatever is missing refuses: the zero Request, View, Reason and Decision are
+// refusals all.
+package authz
+
+import (
+	"time"
+
+	"github.com/tokengate/tokengate/authz/policy"
+	"github.com/tokengate/tokengate/store"
+)
+
+// View is what a decision consults. It does not change during one.
+type View struct {
+	Policy *policy.Policy
+	Index  *store.Index
+	Now    time.Time
+}
+
+// Outcome is what happens to a request.
+type Outcome uint8
+
+// The outcomes. The zero Outcome is a refusal.
+const (
+	Refused  Outcome = iota
+	Passed           // goes to Jira as it came, without an identity from us
+	Admitted         // goes to Jira as the token's owner
+)
+
+// String returns the outcome's word for logs and metrics.
+func (o Outcome) String() string {
+	switch o {
+	case Passed:
+		return "passed"
+	case Admitted:
+		return "allowed"
+	}
+	return "refused"
+}
+
+// Decision is the answer to a Request. The zero Decision is a refusal.
+type Decision struct {
+	Outcome Outcome
+	Reason  Reason
+	TokenID string // the public id that the client sent, if it sent a well-formed token
+	User    string // the token's owner; empty unless the client proved the secret
+	Path    string // the raw path to send upstream instead; empty: as it came
+	Write   bool   // the request may write; known where Admitted
+	// WouldBlock marks a password that was let through because passwords are
+	// observed, and that block would refuse.
+	WouldBlock bool
+}
+
+// Decide answers a request.
+func Decide(r *Request, v View) Decision {
+	e := evaluation{request: r, view: v}
+	for rule := range ruleCount {
+		if e.decides(rule) {
+			return e.decision
+		}
+	}
+	return Decision{}
+}

@@ -1,0 +1,73 @@
+package authz
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/tokengate/tokengate/authz/policy"
+)
+
+// forbiddenModules are the REST modules, by the segment behind /rest/, that
+// hand out credentials or change whom Jira trusts. A token that reached them
+// could make itself a credential without its own limits.
+var forbiddenModules = []string{
+	"pat", "auth", "access-tokens", "ssh", "keys", "oauth2", // credentials
+	"basicauth", "authconfig", "plugins", // trust, code
+}
+
+// forbiddenWrites are resources that read fine, but by writing change the
+// account that the token acts as.
+var forbiddenWrites = policy.NewPaths([]string{
+	"/rest/api/2/myself",
+	"/rest/api/2/myself/password",
+	"/rest/api/2/user/password",
+	"/rest/api/2/user/session/*",
+	"/rest/api/user/current/password", // Confluence
+})
+
+// readingPosts are the POST endpoints that only read: Jira's search takes its
+// query in a body.
+var readingPosts = policy.NewPaths([]string{
+	"/rest/api/2/search",
+	"/rest/api/2/worklog/list",
+})
+
+// overridesMethod reports whether the request asks to be taken for another
+// method than it is.
+func overridesMethod(r *Request, q queryFacts) bool {
+	return r.HTTPMethodOverride != "" || r.MethodOverride != "" || r.HTTPMethod != "" || q.method
+}
+
+// isReadMethod reports whether a method is one of those that only read. Case
+// counts: over HTTP/2 a client may send any text, and Jira knows no "get".
+func isReadMethod(method string) bool {
+	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
+}
+
+// mayWrite reports whether the request may change anything.
+func mayWrite(r *Request, q queryFacts, t target) bool {
+	if overridesMethod(r, q) || r.Upgrade != "" {
+		return true
+	}
+	return !isReadMethod(r.Method) && (r.Method != http.MethodPost || t.static || !readingPosts.Match(t.path))
+}
+
+// isForbidden reports whether the endpoint would let a token escape its limits.
+func isForbidden(t target, method string, mayWrite bool) bool {
+	below, ok := strings.CutPrefix(t.path, "/rest/")
+	if !ok {
+		return false
+	}
+	module, rest, _ := strings.Cut(below, "/")
+	if module == "auth" && !mayWrite && method == http.MethodGet {
+		_, resource, _ := strings.Cut(rest, "/")
+		if resource == "session" {
+			return false // who am I
+		}
+	}
+	if slices.Contains(forbiddenModules, module) || strings.HasPrefix(module, "applinks") {
+		return true
+	}
+	return mayWrite && forbiddenWrites.Match(t.path)
+}

@@ -1,0 +1,119 @@
+package authz
+
+import (
+	"strings"
+
+	"github.com/tokengate/tokengate/authz/token"
+)
+
+// queryFacts is what a query says that a rule wants to know. Jira's container
+// splits at `&` alone and decodes names and values once, `+` as a space.
+type queryFacts struct {
+	tokens    int    // parameters that carry a token where one may stand
+	token     string // the last of them, decoded
+	misplaced bool   // a token value where none may stand
+	password  bool   // os_username or os_password, in any spelling
+	user      string // the value of os_username, if there is one
+	users     int    // how many os_username there are
+	disguised bool   // a name that only decoding makes os_* or the token's
+	strip     bool   // a parameter that must not reach Jira beside a token
+	method    bool   // _method, by which some frameworks override the method
+}
+
+// parseQuery reads a raw query. tokenName is the parameter that may carry a
+// token; "" means none may.
+func parseQuery(query, tokenName string) (facts queryFacts) {
+	for rest := query; rest != ""; {
+		var pair string
+		pair, rest, _ = strings.Cut(rest, "&")
+		rawName, rawValue, _ := strings.Cut(pair, "=")
+		name, value := unescape(rawName), unescape(rawValue)
+		switch {
+		case tokenName != "" && rawName == tokenName:
+			if token.IsCredential(value) {
+				facts.tokens++
+				facts.token = value
+				facts.strip = true
+				continue
+			}
+		case tokenName != "" && name == tokenName:
+			facts.disguised = true
+		case strings.HasPrefix(rawName, "os_"):
+			facts.strip = true
+		case strings.HasPrefix(name, "os_"):
+			facts.disguised = true
+		case name == "_method":
+			facts.method = true
+		}
+		switch name {
+		case "os_username":
+			facts.password = true
+			facts.user = value
+			facts.users++
+		case "os_password":
+			facts.password = true
+		}
+		if token.Contains(name) || token.Contains(value) {
+			facts.misplaced = true
+		}
+	}
+	return facts
+}
+
+// stripQuery returns a raw path without the parameters that must not reach
+// Jira beside a token: the token's own and os_*. What stays, stays as it was,
+// byte for byte; a query that loses everything loses its `?` too.
+func stripQuery(path, tokenName string) string {
+	path, query, _ := strings.Cut(path, "?")
+	var b strings.Builder
+	b.WriteString(path)
+	separator := byte('?')
+	for pair := range strings.SplitSeq(query, "&") {
+		name, value, _ := strings.Cut(pair, "=")
+		if strings.HasPrefix(name, "os_") || (tokenName != "" && name == tokenName && token.IsCredential(unescape(value))) {
+			continue
+		}
+		b.WriteByte(separator)
+		b.WriteString(pair)
+		separator = '&'
+	}
+	return b.String()
+}
+
+// unescape decodes a query component once. An escape that is none stays as it
+// stands: what it means is for Jira to say, and it spells no name of ours.
+func unescape(s string) string {
+	if !strings.ContainsAny(s, "%+") {
+		return s
+	}
+	b := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == '+':
+			b = append(b, ' ')
+		case c == '%' && isEscape(s[i:]):
+			b = append(b, unhex(s[i+1])<<4|unhex(s[i+2]))
+			i += 2
+		default:
+			b = append(b, c)
+		}
+	}
+	return string(b)
+}
+
+// isEscape reports whether s begins with a percent sign and two hex digits.
+func isEscape(s string) bool { return len(s) >= 3 && isHex(s[1]) && isHex(s[2]) }
+
+func isHex(c byte) bool {
+	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
+}
+
+func unhex(c byte) byte {
+	switch {
+	case c <= '9':
+		return c - '0'
+	case c <= 'F':
+		return c - 'A' + 10
+	}
+	return c - 'a' + 10
+}

@@ -1,0 +1,107 @@
+package authz
+
+import "net/http"
+
+// Reason says why a request was decided as it was. Its text is a stable word:
+// it stands in logs, metrics, explanations and tests.
+//
+// The zero Reason is no reason; a Decision that carries it is a refusal.
+type Reason uint8
+
+// The reasons, in the order of the decision table.
+const (
+	BadCheck            Reason = iota + 1 // the question was no HTTP request, or unreadable
+	NoCredential                          // nothing here is ours to judge
+	MalformedCredential                   // unreadable, or more than one credential
+	PasswordBlocked                       // a password, where passwords are switched off
+	Password                              // a password, let through
+	ForeignBearer                         // a Bearer credential that is no token of ours
+	MalformedToken                        // it begins like a token, but is none
+	UnknownToken                          // no such token, or a revoked one
+	WrongSecret                           // the id exists, the secret is not its own
+	WrongUser                             // Basic names somebody other than the owner
+	Expired                               //
+	Disabled                              //
+	Pending                               // not approved yet
+	NoClientAddress                       // the client's address is missing or unreadable
+	OwnerNotPermitted                     // the owner may not use tokens
+	AmbiguousPath                         // Jira might read the path otherwise than we do
+	NetworkDenied                         // no token is good from this network
+	NetworkNotAllowed                     // this token is not good from this network
+	WrongTokenType                        // an ordinary token on a management path
+	PathNotAllowed                        // the path is not opened to tokens
+	EndpointForbidden                     // the endpoint would let a token escape its limits
+	ReadOnly                              // a read-only token, and the request may write
+	Allowed                               //
+	reasonCount
+)
+
+// reasons says of each Reason its word, the status of a refusal, what the
+// client is told, and whether the client has proved a token's secret. A client
+// that has not learns nothing of any token.
+var reasons = [reasonCount]struct {
+	word   string
+	status int
+	proved bool
+	text   string
+}{
+	0:                   {"undecided", http.StatusServiceUnavailable, false, "The request could not be checked. Try again later."},
+	BadCheck:            {"bad_check", http.StatusServiceUnavailable, false, "The request could not be checked. Try again later."},
+	NoCredential:        {"no_credential", http.StatusServiceUnavailable, false, ""},
+	MalformedCredential: {"malformed_credential", http.StatusUnauthorized, false, "The credential cannot be read. Send exactly one: an Authorization header with Basic (user name and API token) or Bearer (API token)."},
+	PasswordBlocked:     {"password_blocked", http.StatusForbidden, false, "Passwords are switched off here. Use an API token in place of the password."},
+	Password:            {"password", http.StatusServiceUnavailable, false, ""},
+	ForeignBearer:       {"foreign_bearer", http.StatusUnauthorized, false, "This Bearer credential is not accepted here. Use an API token."},
+	MalformedToken:      {"malformed_token", http.StatusUnauthorized, false, "The API token is not valid."},
+	UnknownToken:        {"unknown_token", http.StatusUnauthorized, false, "The API token is not valid."},
+	WrongSecret:         {"wrong_secret", http.StatusUnauthorized, false, "The API token is not valid."},
+	WrongUser:           {"wrong_user", http.StatusUnauthorized, true, "This API token belongs to another user. Send it with the name of its owner, or as a Bearer credential."},
+	Expired:             {"expired", http.StatusUnauthorized, true, "This API token has expired. Rotate it or create another."},
+	Disabled:            {"disabled", http.StatusUnauthorized, true, "This API token is disabled. An administrator can enable it again."},
+	Pending:             {"pending", http.StatusUnauthorized, true, "This API token waits for an administrator's approval."},
+	NoClientAddress:     {"no_client_address", http.StatusServiceUnavailable, true, "The client's address is not known, so the request could not be checked. Tell an administrator."},
+	OwnerNotPermitted:   {"owner_not_permitted", http.StatusForbidden, true, "The owner of this API token is not permitted to use tokens. Ask an administrator."},
+	AmbiguousPath:       {"ambiguous_path", http.StatusBadRequest, true, "The URL can be read in more than one way. Send it without semicolons, empty or dot segments, and without needless escapes in the path or in parameter names."},
+	NetworkDenied:       {"network_denied", http.StatusForbidden, true, "API tokens are not accepted from this network."},
+	NetworkNotAllowed:   {"network_not_allowed", http.StatusForbidden, true, "This API token is not accepted from this network."},
+	WrongTokenType:      {"wrong_token_type", http.StatusForbidden, true, "This kind of API token is not accepted here. To manage tokens, log in."},
+	PathNotAllowed:      {"path_not_allowed", http.StatusForbidden, true, "API tokens are not accepted on this path."},
+	EndpointForbidden:   {"endpoint_forbidden", http.StatusForbidden, true, "This endpoint is not open to API tokens, because it hands out credentials or changes who may do what. Log in to use it."},
+	ReadOnly:            {"read_only", http.StatusForbidden, true, "This API token is read-only, and the request may write."},
+	Allowed:             {"allowed", http.StatusServiceUnavailable, true, ""},
+}
+
+// Reasons returns every Reason there is.
+func Reasons() []Reason {
+	all := make([]Reason, 0, reasonCount-1)
+	for r := Reason(1); r < reasonCount; r++ {
+		all = append(all, r)
+	}
+	return all
+}
+
+// String returns the stable word.
+func (r Reason) String() string { return reasons[r.known()].word }
+
+// Status returns the HTTP status of a refusal with this reason.
+func (r Reason) Status() int { return reasons[r.known()].status }
+
+// Text returns what a refused client is told.
+func (r Reason) Text() string {
+	if text := reasons[r.known()].text; text != "" {
+		return text
+	}
+	return reasons[0].text
+}
+
+// Proved reports whether the client has proved the secret of a token that
+// exists, whatever came of it.
+func (r Reason) Proved() bool { return reasons[r.known()].proved }
+
+// known maps what is no Reason to the zero one, which refuses.
+func (r Reason) known() Reason {
+	if r >= reasonCount {
+		return 0
+	}
+	return r
+}

@@ -1,0 +1,297 @@
+package authz
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/tokengate/tokengate/authz/config"
+	"github.com/tokengate/tokengate/authz/policy"
+	"github.com/tokengate/tokengate/authz/token"
+	"github.com/tokengate/tokengate/store"
+)
+
+// rule is a step of the decision. The order is the decision table's: what is
+// tried later presumes what was tried before.
+type rule uint8
+
+const (
+	credentialRule rule = iota
+	passwordRule
+	bearerRule
+	tokenRule
+	stateRule
+	clientRule
+	ownerRule
+	pathRule
+	networkRule
+	tokenTypeRule
+	endpointRule
+	methodRule
+	admitRule
+	ruleCount
+)
+
+// ruleNames say what each rule asks, for explanations.
+var ruleNames = [ruleCount]string{
+	credentialRule: "is there one readable credential",
+	passwordRule:   "is it a password, and are passwords good here",
+	bearerRule:     "is it a Bearer credential of another issuer",
+	tokenRule:      "is it a token, with the right secret and user",
+	stateRule:      "is the token in force",
+	clientRule:     "is the client's address known",
+	ownerRule:      "may the owner use tokens",
+	pathRule:       "can the URL be read in one way only",
+	networkRule:    "is the client's network good for tokens, and for this one",
+	tokenTypeRule:  "is it the right type of token for this path",
+	endpointRule:   "is the path open to tokens, and the endpoint safe",
+	methodRule:     "may a token of this scope make this request",
+	admitRule:      "nothing stands against it",
+}
+
+// decides tries one rule and reports whether it decided. The switch, rather
+// than a table of functions, keeps the evaluation off the heap.
+func (e *evaluation) decides(r rule) bool {
+	switch r {
+	case credentialRule:
+		return e.readCredential()
+	case passwordRule:
+		return e.judgePassword()
+	case bearerRule:
+		return e.judgeForeignBearer()
+	case tokenRule:
+		return e.identify()
+	case stateRule:
+		return e.checkState()
+	case clientRule:
+		return !e.request.Client.IsValid() && e.refuse(NoClientAddress)
+	case ownerRule:
+		return !e.view.Policy.UseTokens && e.refuse(OwnerNotPermitted)
+	case pathRule:
+		return e.checkPath()
+	case networkRule:
+		return e.checkNetwork()
+	case tokenTypeRule:
+		return e.target.isManagement() && e.refuse(WrongTokenType)
+	case endpointRule:
+		return e.checkEndpoint()
+	case methodRule:
+		return e.checkMethod()
+	case admitRule:
+		return e.admit()
+	}
+	return e.refuse(0)
+}
+
+// evaluation is one request on its way through the rules.
+type evaluation struct {
+	request *Request
+	view    View
+
+	path       string // raw, before the first `?`
+	query      queryFacts
+	credential credential
+	entry      *store.Entry
+	target     target
+	mayWrite   bool
+
+	decision Decision
+}
+
+func (e *evaluation) refuse(reason Reason) bool {
+	e.decision.Outcome, e.decision.Reason = Refused, reason
+	return true
+}
+
+func (e *evaluation) pass(reason Reason) bool {
+	e.decision.Outcome, e.decision.Reason = Passed, reason
+	return true
+}
+
+// readCredential finds the one credential of the request: rows 2 and 3.
+func (e *evaluation) readCredential() bool {
+	if e.view.Policy == nil || e.view.Now.IsZero() {
+		return e.refuse(BadCheck)
+	}
+	path, query, _ := strings.Cut(e.request.Path, "?")
+	e.path = path
+	e.query = parseQuery(query, e.view.Policy.QueryParameter)
+	e.credential = parseAuthorization(e.request.Authorization)
+
+	sent := e.credential.kind
+	switch {
+	case sent == malformedCredential, e.query.misplaced, token.Contains(decodePath(path)):
+		return e.refuse(MalformedCredential)
+	case e.query.tokens > 1, e.query.tokens == 1 && sent != noCredential:
+		return e.refuse(MalformedCredential)
+	case e.query.password && (sent == passwordCredential || sent == foreignCredential):
+		return e.refuse(MalformedCredential)
+	case e.query.tokens == 1:
+		e.credential = credential{kind: tokenCredential, text: e.query.token}
+		return false
+	case sent != noCredential && sent != otherCredential, e.query.password, e.logsIn():
+		return false
+	}
+	return e.pass(NoCredential)
+}
+
+// logsIn reports whether the request may be a login over REST, with a password
+// in its body.
+func (e *evaluation) logsIn() bool {
+	harmless := isReadMethod(e.request.Method) || e.request.Method == http.MethodDelete
+	return (!harmless || overridesMethod(e.request, e.query)) && isSessionLogin(e.path)
+}
+
+// judgePassword decides requests without a token that carry a password: rows
+// 4 and 5.
+func (e *evaluation) judgePassword() bool {
+	sent := e.credential.kind
+	if sent == tokenCredential || sent == foreignCredential && !e.logsIn() {
+		return false
+	}
+	if !e.isExempt() {
+		switch e.view.Policy.Passwords.Mode {
+		case config.PasswordsAllow:
+		case config.PasswordsObserve:
+			e.decision.WouldBlock = true
+		default:
+			return e.refuse(PasswordBlocked)
+		}
+	}
+	if sent == foreignCredential {
+		return false // a login beside it; whether the Bearer may come is the next rule's
+	}
+	return e.pass(Password)
+}
+
+// isExempt reports whether a password is good here even where passwords are
+// blocked. An ambiguous path matches no exemption, and neither does a login
+// whose user stands in a body we do not see.
+func (e *evaluation) isExempt() bool {
+	exempt := &e.view.Policy.Passwords
+	user := e.credential.user
+	if e.query.users == 1 {
+		user = e.query.user
+	}
+	if !e.logsIn() && e.query.users <= 1 && exempt.AllowedUsers.Contain(user) {
+		return true
+	}
+	t := parseTarget(e.path, e.view.Policy.ContextPath)
+	if !t.ambiguous && !t.outside && exempt.AllowedPaths.Match(t.path) {
+		return true
+	}
+	return exempt.AllowedNetworks.Contain(e.request.Client)
+}
+
+// judgeForeignBearer decides Bearer credentials that are no tokens: row 6.
+func (e *evaluation) judgeForeignBearer() bool {
+	if e.credential.kind != foreignCredential {
+		return false
+	}
+	if e.view.Policy.RefuseForeign {
+		return e.refuse(ForeignBearer)
+	}
+	return e.pass(ForeignBearer)
+}
+
+// identify finds the token and checks its secret and user: row 7.
+func (e *evaluation) identify() bool {
+	value, err := token.Parse(e.credential.text)
+	if err != nil {
+		return e.refuse(MalformedToken)
+	}
+	e.decision.TokenID = value.ID()
+	if value.Kind() != token.Ordinary || e.view.Index == nil {
+		return e.refuse(UnknownToken)
+	}
+	entry := e.view.Index.Lookup(value.ID())
+	if entry == nil {
+		return e.refuse(UnknownToken)
+	}
+	if !value.Matches(entry.Secret.Salt, entry.Secret.Hash) {
+		previous := &entry.Previous
+		if !e.view.Now.Before(previous.Until) || !value.Matches(previous.Secret.Salt, previous.Secret.Hash) {
+			return e.refuse(WrongSecret)
+		}
+	}
+	e.entry = entry
+	e.decision.User = entry.Owner
+	if e.credential.basic && !strings.EqualFold(e.credential.user, entry.Owner) {
+		return e.refuse(WrongUser)
+	}
+	return false
+}
+
+// checkState refuses tokens that are not in force: row 8.
+func (e *evaluation) checkState() bool {
+	switch {
+	case e.entry.Expired(e.view.Now):
+		return e.refuse(Expired)
+	case e.entry.State == store.Pending:
+		return e.refuse(Pending)
+	case e.entry.State != store.Active:
+		return e.refuse(Disabled)
+	}
+	return false
+}
+
+// checkPath refuses URLs that Jira might read otherwise than we do: row 12. A
+// query that loses a parameter must also go out as it came, which only visible
+// ASCII is sure to do.
+func (e *evaluation) checkPath() bool {
+	e.target = parseTarget(e.path, e.view.Policy.ContextPath)
+	if e.target.ambiguous || e.query.disguised {
+		return e.refuse(AmbiguousPath)
+	}
+	if e.query.strip {
+		invisible := func(c rune) bool { return c < '!' || c > '~' }
+		if strings.ContainsFunc(e.request.Path, invisible) {
+			return e.refuse(AmbiguousPath)
+		}
+		e.decision.Path = stripQuery(e.request.Path, e.view.Policy.QueryParameter)
+	}
+	return false
+}
+
+// checkNetwork holds the client's address against the networks of all tokens
+// and of this one: row 13.
+func (e *evaluation) checkNetwork() bool {
+	client := e.request.Client
+	if e.view.Policy.Deny.Contain(client) || !e.view.Policy.Allow.Contain(client) {
+		return e.refuse(NetworkDenied)
+	}
+	if own := policy.Networks(e.entry.Networks); len(own) > 0 && !own.Contain(client) {
+		return e.refuse(NetworkNotAllowed)
+	}
+	return false
+}
+
+// checkEndpoint keeps tokens to the paths opened to them, and off the
+// endpoints by which they would escape their limits: row 16.
+func (e *evaluation) checkEndpoint() bool {
+	t := e.target
+	e.mayWrite = mayWrite(e.request, e.query, t)
+	if t.outside || t.static || !e.view.Policy.TokenPaths.Match(t.path) {
+		return e.refuse(PathNotAllowed)
+	}
+	if isForbidden(t, e.request.Method, e.mayWrite) {
+		return e.refuse(EndpointForbidden)
+	}
+	return false
+}
+
+// checkMethod keeps read-only tokens to reading, and to paths where reading
+// requests are known to read: row 17.
+func (e *evaluation) checkMethod() bool {
+	if !e.entry.ReadOnly {
+		return false
+	}
+	known := e.target.isREST() || e.view.Policy.ReadOnlyPaths.Match(e.target.path)
+	return (e.mayWrite || !known) && e.refuse(ReadOnly)
+}
+
+// admit lets the request through as the token's owner: row 19.
+func (e *evaluation) admit() bool {
+	e.decision.Outcome, e.decision.Reason = Admitted, Allowed
+	e.decision.Write = e.mayWrite
+	return true
+}

@@ -1,0 +1,66 @@
+package token
+
+import "strings"
+
+// Contains reports whether text holds, anywhere, something with the shape of a
+// whole value: a prefix and 61 letters or digits.
+func Contains(text string) bool {
+	for {
+		at := find(text)
+		if at < 0 {
+			return false
+		}
+		text = text[at+prefixLen:]
+		if run(text) >= bodyLen {
+			return true
+		}
+	}
+}
+
+// Redact returns text with the secret of every token in it cut out, for what a
+// client wrote and a log repeats. It cuts more than Contains finds: whatever
+// follows a prefix and an id, whole or not.
+func Redact(text string) string {
+	at := find(text)
+	if at < 0 {
+		return text
+	}
+	var b strings.Builder
+	for ; at >= 0; at = find(text) {
+		end := at + prefixLen
+		n := run(text[end:])
+		if n >= prefixLen-1 && IsCredential(text[end+n-(prefixLen-1):]) {
+			n -= prefixLen - 1 // the next prefix begins inside this run
+		}
+		b.WriteString(text[:end+min(n, idLen)])
+		if n > idLen {
+			b.WriteString("…")
+		}
+		text = text[end+n:]
+	}
+	b.WriteString(text)
+	return b.String()
+}
+
+// find returns where the first prefix begins, or -1.
+func find(text string) int {
+	for from := 0; ; {
+		at := strings.Index(text[from:], "tg")
+		if at < 0 {
+			return -1
+		}
+		if IsCredential(text[from+at:]) {
+			return from + at
+		}
+		from += at + 2
+	}
+}
+
+// run returns how many base62 characters text begins with.
+func run(text string) int {
+	n := 0
+	for n < len(text) && base62(text[n:n+1]) {
+		n++
+	}
+	return n
+}

@@ -1,0 +1,237 @@
+// Package token is the text form of a token: how it is minted, parsed, shown
+// and checked.
+//
+// A value is 67 characters:
+//
+//	tgate_ 4mR9…  (12) 8Xk2…  (43) 1q0ZpB
+//	prefix id          secret      checksum
+//
+// The id is public and names the token in logs. The secret carries 256 bits
+// that only the client has. The checksum is the CRC-32 (IEEE) of all before
+// it, so that a mistyped token is told from a wrong one without a look-up, and
+// a secret scanner can be sure of what it found. All three are base62:
+// 0-9, A-Z, a-z. Scanners match \btgate_[0-9A-Za-z]{61}\b.
+package token
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"strings"
+)
+
+// ErrMalformed says that a text is no token value. The error that wraps it
+// never repeats the text.
+var ErrMalformed = errors.New("malformed token")
+
+// Kind is what a token opens.
+type Kind uint8
+
+// The kinds of token. The zero Kind is none.
+const (
+	Ordinary   Kind = iota + 1 // tgate_: opens Jira
+	Management                 // tgadm_: opens the management API, never Jira
+)
+
+// The lengths of a value's parts, in bytes.
+const (
+	prefixLen   = 6
+	idLen       = 12
+	secretLen   = 43
+	checksumLen = 6
+	bodyLen     = idLen + secretLen + checksumLen
+	valueLen    = prefixLen + bodyLen
+)
+
+const (
+	ordinaryPrefix   = "tgate_"
+	managementPrefix = "tgadm_"
+	alphabet         = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+)
+
+// Value is a token's value, as a client sends it. The zero Value is none. It
+// prints without its secret; only Reveal shows the whole.
+type Value struct {
+	kind Kind
+	text string
+}
+
+// Mint makes a new value with randomness from random, which is
+// crypto/rand.Reader but in tests.
+func Mint(kind Kind, random io.Reader) (Value, error) {
+	return mint(kind, "", random)
+}
+
+// Remint makes a value with a new secret for the token that id names.
+func Remint(kind Kind, id string, random io.Reader) (Value, error) {
+	if !ValidID(id) {
+		return Value{}, fmt.Errorf("mint a secret: %w: bad id", ErrMalformed)
+	}
+	return mint(kind, id, random)
+}
+
+func mint(kind Kind, id string, random io.Reader) (Value, error) {
+	prefix, err := kind.prefix()
+	if err != nil {
+		return Value{}, err
+	}
+	text := make([]byte, 0, valueLen)
+	text = append(text, prefix...)
+	text = append(text, id...)
+	text, err = appendRandom(text, prefixLen+idLen+secretLen-len(text), random)
+	if err != nil {
+		return Value{}, err
+	}
+	sum := checksum(string(text))
+	return Value{kind, string(append(text, sum[:]...))}, nil
+}
+
+func (k Kind) prefix() (string, error) {
+	switch k {
+	case Ordinary:
+		return ordinaryPrefix, nil
+	case Management:
+		return managementPrefix, nil
+	}
+	return "", fmt.Errorf("unknown kind of token %d", k)
+}
+
+// appendRandom appends n characters, each of the 62 equally likely.
+func appendRandom(text []byte, n int, random io.Reader) ([]byte, error) {
+	var buffer [64]byte
+	for n > 0 {
+		if _, err := io.ReadFull(random, buffer[:]); err != nil {
+			return nil, fmt.Errorf("read randomness: %w", err)
+		}
+		for _, b := range buffer {
+			// 62*4 = 248: the bytes above would favour some characters.
+			if b < 248 && n > 0 {
+				text = append(text, alphabet[b%62])
+				n--
+			}
+		}
+	}
+	return text, nil
+}
+
+// checksum is the CRC-32 of text as 6 base62 digits, the highest first.
+func checksum(text string) (sum [checksumLen]byte) {
+	crc := crc32.ChecksumIEEE([]byte(text))
+	for i := checksumLen - 1; i >= 0; i-- {
+		sum[i] = alphabet[crc%62]
+		crc /= 62
+	}
+	return sum
+}
+
+// Parse reads a value. Whatever is not exactly what Mint made is refused with
+// an error that wraps ErrMalformed.
+func Parse(text string) (Value, error) {
+	kind := kindOf(text)
+	switch {
+	case kind == 0:
+		return Value{}, fmt.Errorf("%w: it begins neither with %s nor with %s", ErrMalformed, ordinaryPrefix, managementPrefix)
+	case len(text) != valueLen:
+		return Value{}, fmt.Errorf("%w: it is %d characters long, not %d", ErrMalformed, len(text), valueLen)
+	case !base62(text[prefixLen:]):
+		return Value{}, fmt.Errorf("%w: it holds characters other than letters and digits", ErrMalformed)
+	}
+	sum := checksum(text[:valueLen-checksumLen])
+	if string(sum[:]) != text[valueLen-checksumLen:] {
+		return Value{}, fmt.Errorf("%w: its checksum is wrong", ErrMalformed)
+	}
+	return Value{kind, text}, nil
+}
+
+func kindOf(text string) Kind {
+	switch {
+	case strings.HasPrefix(text, ordinaryPrefix):
+		return Ordinary
+	case strings.HasPrefix(text, managementPrefix):
+		return Management
+	}
+	return 0
+}
+
+// IsCredential reports whether a credential claims to be a token: it begins
+// like one, however broken the rest.
+func IsCredential(text string) bool { return kindOf(text) != 0 }
+
+// ValidID reports whether id has the shape of a token id.
+func ValidID(id string) bool { return len(id) == idLen && base62(id) }
+
+func base62(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') {
+			return false
+		}
+	}
+	return true
+}
+
+// Kind returns what the token opens.
+func (v Value) Kind() Kind { return v.kind }
+
+// ID returns the public id, or "" for the zero Value.
+func (v Value) ID() string {
+	if v.text == "" {
+		return ""
+	}
+	return v.text[prefixLen : prefixLen+idLen]
+}
+
+// Reveal returns the whole value. Its only uses are to hand it to the person
+// it was made for, and to send it.
+func (v Value) Reveal() string { return v.text }
+
+// String returns the value without its secret, so that no log shows one.
+func (v Value) String() string {
+	if v.text == "" {
+		return "no token"
+	}
+	return v.text[:prefixLen+idLen] + "…"
+}
+
+// GoString does for %#v what String does for %v.
+func (v Value) GoString() string { return v.String() }
+
+// MarshalText does for encoders what String does for %v.
+func (v Value) MarshalText() ([]byte, error) { return []byte(v.String()), nil }
+
+// Hash returns the SHA-256 of salt and secret: what is stored instead of the
+// secret. The zero Value has no secret to hash, and Matches nothing.
+func (v Value) Hash(salt [16]byte) [32]byte {
+	if v.text == "" {
+		return [32]byte{}
+	}
+	var salted [16 + secretLen]byte
+	copy(salted[:16], salt[:])
+	copy(salted[16:], v.text[prefixLen+idLen:])
+	return sha256.Sum256(salted[:])
+}
+
+// Matches reports, in a time that does not depend on the secret, whether the
+// value's secret has this salted hash. A zero hash is matched by nothing.
+func (v Value) Matches(salt [16]byte, hash [32]byte) bool {
+	if v.text == "" || hash == [32]byte{} {
+		return false
+	}
+	sum := v.Hash(salt)
+	return subtle.ConstantTimeCompare(sum[:], hash[:]) == 1
+}
+
+// Salt returns a new random salt.
+func Salt(random io.Reader) (salt [16]byte, err error) {
+	if _, err := io.ReadFull(random, salt[:]); err != nil {
+		return salt, fmt.Errorf("read randomness: %w", err)
+	}
+	return salt, nil
+}
+
+// Random is the system's randomness, for Mint, Remint and Salt.
+var Random io.Reader = rand.Reader
