@@ -98,6 +98,19 @@ func (r Reason) Text() string {
 // exists, whatever came of it.
 func (r Reason) Proved() bool { return reasons[r.known()].proved }
 
+// Outcomes returns what may happen to a request that is decided for this reason.
+func (r Reason) Outcomes() []Outcome {
+	switch r {
+	case NoCredential, Password:
+		return []Outcome{Passed}
+	case ForeignBearer:
+		return []Outcome{Passed, Refused}
+	case Allowed:
+		return []Outcome{Admitted}
+	}
+	return []Outcome{Refused}
+}
+
 // known maps what is no Reason to the zero one, which refuses.
 func (r Reason) known() Reason {
 	if r >= reasonCount {

@@ -1,6 +1,11 @@
 package authz
 
-import "net/netip"
+import (
+	"net/netip"
+	"strings"
+
+	"github.com/tokengate/tokengate/authz/token"
+)
 
 // Request is what a decision reads of an HTTP request. The zero Request has
 // no client address and an empty path; a token in it is refused.
@@ -53,4 +58,14 @@ func (r *Request) Header(name string) *string {
 		return &r.HTTPMethod
 	}
 	return nil
+}
+
+// PathForLog returns the path as a log may hold it: without the query, which
+// may carry secrets, and without any token that somebody put into the path.
+func (r *Request) PathForLog() string {
+	path, _, _ := strings.Cut(r.Path, "?")
+	if decoded := decodePath(path); token.Redact(decoded) != decoded {
+		return token.Redact(decoded)
+	}
+	return path
 }

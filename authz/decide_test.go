@@ -1,0 +1,289 @@
+package authz_test
+
+import (
+	"encoding/base64"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tokengate/tokengate/authz"
+	"github.com/tokengate/tokengate/authz/config"
+	"github.com/tokengate/tokengate/authz/policy"
+	"github.com/tokengate/tokengate/authz/token"
+	"github.com/tokengate/tokengate/store"
+)
+
+// now is the instant of every decision in these tests.
+var now = time.Date(2026, 3, 14, 15, 9, 26, 0, time.UTC)
+
+// world is an index with one token of each sort, and their values.
+type world struct {
+	index  *store.Index
+	values map[string]token.Value
+}
+
+func newWorld(t testing.TB) world {
+	t.Helper()
+	w := world{&store.Index{}, map[string]token.Value{}}
+	w.add(t, "fred", func(e *store.Token) {})
+	w.add(t, "reader", func(e *store.Token) { e.ReadOnly = true })
+	w.add(t, "office", func(e *store.Token) {
+		e.Networks = []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("2001:db8::/32")}
+	})
+	w.add(t, "expired", func(e *store.Token) { e.Expires = now })
+	w.add(t, "expiring", func(e *store.Token) { e.Expires = now.Add(time.Second) })
+	w.add(t, "disabled", func(e *store.Token) { e.State = store.Disabled })
+	w.add(t, "pending", func(e *store.Token) { e.State = store.Pending })
+	w.add(t, "stateless", func(e *store.Token) { e.State = 0 })
+	w.add(t, "revoked", func(e *store.Token) { e.State, e.Secret = store.Revoked, store.Secret{} })
+	w.rotate(t, "overlapping", now.Add(time.Second))
+	w.rotate(t, "overlapped", now)
+	w.values["unknown"] = mint(t, token.Ordinary)
+	w.values["management"] = mint(t, token.Management)
+	return w
+}
+
+func mint(t testing.TB, kind token.Kind) token.Value {
+	t.Helper()
+	v, err := token.Mint(kind, token.Random)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func secretOf(t testing.TB, v token.Value) store.Secret {
+	t.Helper()
+	salt, err := token.Salt(token.Random)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return store.Secret{Salt: salt, Hash: v.Hash(salt)}
+}
+
+// add puts a token of Fred's into the index under a name.
+func (w world) add(t testing.TB, name string, change func(*store.Token)) {
+	t.Helper()
+	v := mint(t, token.Ordinary)
+	w.values[name] = v
+	record := store.Token{ID: v.ID(), Owner: store.Owner{Name: "Fred"}, State: store.Active, Secret: secretOf(t, v)}
+	change(&record)
+	w.index.Put(record)
+}
+
+// rotate adds a token that has a new secret, under name, and an old one, under
+// name+" old", that is good until the given instant.
+func (w world) rotate(t testing.TB, name string, until time.Time) {
+	t.Helper()
+	old := mint(t, token.Ordinary)
+	fresh, err := token.Remint(token.Ordinary, old.ID(), token.Random)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.values[name], w.values[name+" old"] = fresh, old
+	w.index.Put(store.Token{
+		ID: old.ID(), Owner: store.Owner{Name: "Fred"}, State: store.Active,
+		Secret: secretOf(t, fresh), Previous: store.Previous{Secret: secretOf(t, old), Until: until},
+	})
+}
+
+// fill replaces {name} by that token's value, and {b64 text} by its base64.
+func (w world) fill(text string) string {
+	for name, v := range w.values {
+		text = strings.ReplaceAll(text, "{"+name+"}", v.Reveal())
+	}
+	text = tails(w.values["fred"].Reveal()).Replace(text)
+	for {
+		before, rest, found := strings.Cut(text, "{b64 ")
+		if !found {
+			return text
+		}
+		plain, after, _ := strings.Cut(rest, "}")
+		text = before + base64.StdEncoding.EncodeToString([]byte(plain)) + after
+	}
+}
+
+// A ruling is one case of the decision table. The request is GET
+// /rest/api/2/myself from 10.1.2.3 unless said otherwise.
+type ruling struct {
+	name          string
+	authorization string
+	method        string
+	path          string
+	client        string
+	header        map[string]string
+	config        func(*config.Config)
+
+	outcome authz.Outcome
+	reason  authz.Reason
+	user    string
+	newPath string
+	write   bool
+	observe bool
+}
+
+const (
+	refused  = authz.Refused
+	passed   = authz.Passed
+	admitted = authz.Admitted
+)
+
+func block(c *config.Config)   { c.Passwords.Mode = config.PasswordsBlock }
+func observe(c *config.Config) { c.Passwords.Mode = config.PasswordsObserve }
+func query(c *config.Config)   { c.Tokens.QueryParameter = "access_token" }
+
+func both(fs ...func(*config.Config)) func(*config.Config) {
+	return func(c *config.Config) {
+		for _, f := range fs {
+			f(c)
+		}
+	}
+}
+
+func prefixes(texts ...string) (ps []config.Prefix) {
+	for _, t := range texts {
+		ps = append(ps, config.Prefix{Prefix: netip.MustParsePrefix(t)})
+	}
+	return ps
+}
+
+// run makes the decision and checks that Explain agrees with it.
+func (c ruling) run(t *testing.T, w world) authz.Decision {
+	t.Helper()
+	settings := config.Default()
+	if c.config != nil {
+		c.config(&settings)
+	}
+	r := &authz.Request{
+		Method:        "GET",
+		Path:          "/rest/api/2/myself",
+		Client:        netip.MustParseAddr("10.1.2.3"),
+		Authorization: w.fill(c.authorization),
+	}
+	if c.method != "" {
+		r.Method = c.method
+	}
+	if c.path != "" {
+		r.Path = w.fill(c.path)
+	}
+	switch c.client {
+	case "":
+	case "none":
+		r.Client = netip.Addr{}
+	default:
+		r.Client = netip.MustParseAddr(c.client)
+	}
+	for name, value := range c.header {
+		*r.Header(name) = value
+	}
+	view := authz.View{Policy: policy.New(settings), Index: w.index, Now: now}
+	decision := authz.Decide(r, view)
+
+	explained, verdicts := authz.Explain(r, view)
+	if diff := cmp.Diff(decision, explained); diff != "" {
+		t.Errorf("Explain decides otherwise (-Decide +Explain):\n%s", diff)
+	}
+	var deciding []authz.Reason
+	for _, v := range verdicts {
+		if v.Result == "decides" {
+			deciding = append(deciding, v.Reason)
+		}
+	}
+	if !slices.Equal(deciding, []authz.Reason{decision.Reason}) {
+		t.Errorf("Explain names %v as the deciding rules, the reason is %v", deciding, decision.Reason)
+	}
+	return decision
+}
+
+func TestDecisionTable(t *testing.T) {
+	w := newWorld(t)
+	seen := map[authz.Reason]bool{authz.BadCheck: true} // a question that is no HTTP request: package envoy
+	for _, c := range rulings() {
+		t.Run(strings.ReplaceAll(c.name, "/", "|"), func(t *testing.T) {
+			d := c.run(t, w)
+			seen[d.Reason] = true
+			got := fmt.Sprintf("%v %v user=%q path=%q write=%v observe=%v", d.Outcome, d.Reason, d.User, redact(d.Path), d.Write, d.WouldBlock)
+			want := fmt.Sprintf("%v %v user=%q path=%q write=%v observe=%v", c.outcome, c.reason, c.user, c.newPath, c.write, c.observe)
+			if got != want {
+				t.Errorf("\n got %s\nwant %s", got, want)
+			}
+		})
+	}
+	for _, reason := range authz.Reasons() {
+		if !seen[reason] {
+			t.Errorf("no case for %v", reason)
+		}
+	}
+}
+
+func redact(s string) string { return token.Redact(s) }
+
+func TestNothingMeansRefused(t *testing.T) {
+	w := newWorld(t)
+	settings := policy.New(config.Default())
+	good := &authz.Request{
+		Method: "GET", Path: "/rest/api/2/myself", Client: netip.MustParseAddr("10.1.2.3"),
+		Authorization: "Bearer " + w.values["fred"].Reveal(),
+	}
+	if d := authz.Decide(good, authz.View{Policy: settings, Index: w.index, Now: now}); d.Outcome != authz.Admitted {
+		t.Fatalf("the good request is %v %v", d.Outcome, d.Reason)
+	}
+	for name, c := range map[string]struct {
+		request *authz.Request
+		view    authz.View
+	}{
+		"the zero view":   {good, authz.View{}},
+		"no policy":       {good, authz.View{Index: w.index, Now: now}},
+		"the zero policy": {good, authz.View{Policy: &policy.Policy{}, Index: w.index, Now: now}},
+		"no index":        {good, authz.View{Policy: settings, Now: now}},
+		"an empty index":  {good, authz.View{Policy: settings, Index: &store.Index{}, Now: now}},
+		"no clock":        {good, authz.View{Policy: settings, Index: w.index}},
+		"a bare token":    {&authz.Request{Authorization: good.Authorization}, authz.View{Policy: settings, Index: w.index, Now: now}},
+	} {
+		if d := authz.Decide(c.request, c.view); d.Outcome != authz.Refused {
+			t.Errorf("%s: %v %v", name, d.Outcome, d.Reason)
+		}
+	}
+	var zero authz.Decision
+	if zero.Outcome != authz.Refused || zero.Reason.Status() != 503 || authz.Reason(200).Status() != 503 {
+		t.Errorf("the zero decision is %v, status %d", zero.Outcome, zero.Reason.Status())
+	}
+}
+
+// A refusal's text must not tell a client that has not proved a secret whether
+// a token exists.
+func TestTextsTellNothingToStrangers(t *testing.T) {
+	texts := map[string]bool{}
+	for _, r := range []authz.Reason{authz.MalformedToken, authz.UnknownToken, authz.WrongSecret} {
+		if r.Proved() {
+			t.Errorf("%v counts as proved", r)
+		}
+		texts[fmt.Sprint(r.Status(), r.Text())] = true
+	}
+	if len(texts) != 1 {
+		t.Errorf("a stranger can tell the cases apart: %v", texts)
+	}
+}
+
+func TestHeaderListIsWhole(t *testing.T) {
+	var r authz.Request
+	places := map[*string]string{}
+	for _, name := range authz.Headers {
+		place := r.Header(name)
+		if place == nil {
+			t.Fatalf("no place for %s", name)
+		}
+		if other, taken := places[place]; taken {
+			t.Errorf("%s and %s share a place", name, other)
+		}
+		places[place] = name
+	}
+	if r.Header("cookie") != nil {
+		t.Error("cookies are read")
+	}
+}
