@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 )
 
@@ -21,7 +22,7 @@ func ParsePrefix(text string) (Prefix, error) {
 		return Prefix{}, fmt.Errorf("%s is no network; write a prefix such as 10.0.0.0/8 or 2001:db8::/32, or one address", quote(text))
 	}
 	if ip.Zone() != "" {
-		return Prefix{}, fmt.Errorf("%s has a zone; write the address without %%%s", quote(text), ip.Zone())
+		return Prefix{}, fmt.Errorf("%s has a zone; write the address without it", quote(text))
 	}
 	bits := ip.BitLen()
 	if address != text {
@@ -42,18 +43,11 @@ func ParsePrefix(text string) (Prefix, error) {
 
 // prefixLength reads a decimal number without sign or leading zero, 0 to most.
 func prefixLength(text string, most int) (int, error) {
-	n := 0
-	for i := range len(text) {
-		if c := text[i]; c < '0' || c > '9' || i > 2 || i > 0 && text[0] == '0' {
-			n = most + 1
-			break
-		}
-		n = 10*n + int(text[i]-'0')
-	}
-	if text == "" || n > most {
+	n, err := strconv.ParseUint(text, 10, 8)
+	if err != nil || int(n) > most || len(text) > 1 && text[0] == '0' {
 		return 0, fmt.Errorf("the prefix length must be a number from 0 to %d", most)
 	}
-	return n, nil
+	return int(n), nil
 }
 
 // MarshalText returns what String returns.

@@ -65,3 +65,6 @@ func quote(value string) string {
 	}
 	return strconv.Quote(value)
 }
+
+// indexKey returns the path of an entry of a list, counted from 0.
+func indexKey(list string, i int) string { return list + "[" + strconv.Itoa(i) + "]" }

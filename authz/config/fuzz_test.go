@@ -1,0 +1,73 @@
+package config_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/goccy/go-yaml"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tokengate/tokengate/authz/config"
+)
+
+// FuzzParse shows that no text makes Parse panic, that every error names a
+// place in the text, and that what Parse took, written out again, is taken
+// again and is the same.
+func FuzzParse(f *testing.F) {
+	for _, pattern := range []string{"*.yaml", "bad/*.yaml"} {
+		files, err := filepath.Glob(filepath.Join(testdata, pattern))
+		if err != nil || len(files) == 0 {
+			f.Fatalf("no seeds in %s: %v", pattern, err)
+		}
+		for _, file := range files {
+			data, err := os.ReadFile(file)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(string(data))
+		}
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		c, err := config.Parse("fuzz.yaml", []byte(text))
+		if err != nil {
+			checkProblems(t, text, err)
+			return
+		}
+		written, err := yaml.Marshal(c)
+		if err != nil {
+			t.Fatalf("write %+v: %v", c, err)
+		}
+		again, err := config.Parse("again.yaml", written)
+		if err != nil {
+			t.Fatalf("Parse took\n%s\nbut not what it made of it\n%s\n%v", text, written, err)
+		}
+		if diff := cmp.Diff(c, again, comparePrefixes); diff != "" {
+			t.Fatalf("what Parse made of\n%s\nwritten and parsed again (-first +again):\n%s", text, diff)
+		}
+	})
+}
+
+// checkProblems holds an error of Parse against what Parse promises.
+func checkProblems(t *testing.T, text string, err error) {
+	t.Helper()
+	if !errors.Is(err, config.ErrInvalid) {
+		t.Fatalf("the error does not match ErrInvalid: %v", err)
+	}
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		t.Fatalf("the error is no joined one: %T", err)
+	}
+	lines := strings.Count(text, "\n") + strings.Count(text, "\r") + 1
+	for _, err := range joined.Unwrap() {
+		var p *config.Problem
+		if !errors.As(err, &p) {
+			t.Fatalf("no Problem: %v", err)
+		}
+		if p.Line < 1 || p.Line > lines || p.Column < 1 || p.Message == "" || strings.ContainsAny(err.Error(), "\n\r\x00\x1b") {
+			t.Fatalf("a text of %d lines has the problem %q", lines, err)
+		}
+	}
+}

@@ -1,0 +1,137 @@
+package config
+
+import (
+	"slices"
+	"strings"
+)
+
+// reservedHeaders are request headers, in lower case, that neither carry the
+// identity nor the client's address: another part already reads, writes or
+// drops them.
+var reservedHeaders = []string{
+	// What a decision reads: authz.Headers, which this package cannot import.
+	"authorization", "x-request-id", "user-agent", "upgrade",
+	"x-http-method-override", "x-method-override", "x-http-method",
+	// What an allowed token request loses, or its answer.
+	"cookie", "set-cookie", "www-authenticate",
+	// Message framing and hops (RFC 9110 section 7.6.1, RFC 9112 section 6).
+	"connection", "content-length", "expect", "host", "http2-settings", "keep-alive", "proxy-authenticate",
+	"proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding",
+	// What Jira reads for other ends.
+	"accept", "content-type", "origin", "referer", "x-atlassian-token",
+	// What proxies write, Envoy among them, by rules of their own.
+	"forwarded", "via", "x-forwarded-client-cert", "x-forwarded-for", "x-forwarded-host",
+	"x-forwarded-port", "x-forwarded-proto",
+}
+
+// reservedPrefixes begin the names of headers that Envoy and tokengate keep to
+// themselves.
+var reservedPrefixes = []string{"x-envoy-", "x-tokengate-"}
+
+// externalAddress is the one x-envoy- header that may carry the client's
+// address: with use_remote_address, Envoy overwrites it on every request from
+// outside (Envoy docs, HTTP header manipulation, x-envoy-external-address).
+const externalAddress = "x-envoy-external-address"
+
+// ReservedHeader reports whether a request header, in any case, has a meaning
+// that forbids it as upstream.identity.header: the headers that a decision
+// reads, cookies, message framing, the X-Forwarded- headers of proxies, and
+// every name that begins with X-Envoy- or X-Tokengate-.
+func ReservedHeader(name string) bool {
+	name = strings.ToLower(name)
+	return slices.Contains(reservedHeaders, name) ||
+		slices.ContainsFunc(reservedPrefixes, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
+}
+
+// isHeaderName reports whether name is made of letters, digits and hyphens. A
+// field name may hold more (RFC 9110 section 5.1), but none in use does, and
+// those others have a meaning in the patterns of Envoy's configuration.
+func isHeaderName(name string) bool {
+	return name != "" && name[0] != '-' && only(name, func(c byte) bool { return alphanumeric(c) || c == '-' })
+}
+
+func alphanumeric(c byte) bool {
+	return c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+}
+
+// maxHeaderName bounds a name; no header in use comes near.
+const maxHeaderName = 100
+
+// headerFault says what is wrong with a request header's name, or "".
+func headerFault(name string) string {
+	switch {
+	case name == "":
+		return "must name a request header"
+	case strings.Contains(name, "_"):
+		return quote(name) + " has an underscore, and Envoy drops such headers; write hyphens"
+	case !isHeaderName(name):
+		return quote(name) + " is no header name; write letters, digits and hyphens"
+	case len(name) > maxHeaderName:
+		return quote(name) + " is longer than 100 characters"
+	case ReservedHeader(name):
+		return quote(name) + " has another use (it is read, written or dropped on the way); choose a header of its own"
+	}
+	return ""
+}
+
+// metadataFault says what is wrong with a gRPC metadata key, or "". The rules
+// are gRPC's (PROTOCOL-HTTP2.md, Custom-Metadata): lower case, not grpc-, and
+// -bin means that the value is binary.
+func metadataFault(key string) string {
+	switch {
+	case !only(key, func(c byte) bool {
+		return c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c == '-' || c == '_' || c == '.'
+	}):
+		return quote(key) + " is no gRPC metadata key; write lower-case letters, digits and . _ -"
+	case strings.HasPrefix(key, "grpc-"):
+		return quote(key) + ": keys that begin with grpc- are gRPC's own"
+	case strings.HasSuffix(key, "-bin"):
+		return quote(key) + ": keys that end in -bin hold binary values, and this one is text"
+	case len(key) > maxHeaderName:
+		return quote(key) + " is longer than 100 characters"
+	case ReservedHeader(key):
+		return quote(key) + " has another use in Envoy's call; choose a key of its own, such as x-client-ip"
+	}
+	return ""
+}
+
+// checkIdentity checks upstream.identity.header.
+func checkIdentity(c *Config, report reporter) {
+	const key = "upstream.identity.header"
+	name := c.Upstream.Identity.Header
+	if fault := headerFault(name); fault != "" {
+		report(key, "%s", fault)
+	} else if strings.EqualFold(name, c.ClientAddress.Header) {
+		report(key, "%s is clientAddress.header too; one header cannot carry both", quote(name))
+	}
+}
+
+// checkClientAddress checks that there is exactly one source of the client's
+// address, and its name.
+func checkClientAddress(a ClientAddress, report reporter) {
+	given := 0
+	for _, set := range []bool{a.Metadata != "", a.Source, a.Header != ""} {
+		if set {
+			given++
+		}
+	}
+	switch {
+	case given == 0:
+		report("clientAddress", "none of metadata, source and header is set; set one, such as metadata: x-client-ip")
+	case given > 1:
+		report("clientAddress", "%d of metadata, source and header are set; set exactly one", given)
+	}
+	if fault := metadataFault(a.Metadata); fault != "" {
+		report("clientAddress.metadata", "%s", fault)
+	}
+	switch a.Header {
+	case "", externalAddress:
+	case "x-forwarded-for":
+		report("clientAddress.header", "clients write x-forwarded-for themselves, and Envoy only appends to it; "+
+			"use metadata, or a header that Envoy overwrites, such as "+externalAddress)
+	default:
+		if fault := headerFault(a.Header); fault != "" {
+			report("clientAddress.header", "%s", fault)
+		}
+	}
+}

@@ -1,0 +1,58 @@
+package config
+
+import (
+	"fmt"
+	"strings"
+)
+
+const (
+	maxPatterns      = 200 // in one list; each is tried on each request with a token
+	maxPatternLength = 500 // bytes
+)
+
+// managementPaths are policy.ManagementPaths, which this package cannot
+// import. tokengate serves them itself, so no rule opens or exempts them.
+var managementPaths = []string{"/rest/api-tokens", "/plugins/servlet/api-tokens"}
+
+// checkPatterns checks a list of path patterns.
+func checkPatterns(key string, patterns []string, contextPath string, report reporter) {
+	checkCount(key, len(patterns), maxPatterns, report)
+	for i, p := range patterns {
+		if fault := patternFault(p, contextPath); fault != "" {
+			report(indexKey(key, i), "%s: %s", quote(p), fault)
+		}
+	}
+}
+
+// patternFault says what is wrong with a path pattern, or "". Patterns are
+// held against decoded paths without the context path, so a pattern in another
+// spelling would match nothing and look as if it did.
+func patternFault(pattern, contextPath string) string {
+	switch {
+	case !strings.HasPrefix(pattern, "/"):
+		return "a path pattern begins with /"
+	case len(pattern) > maxPatternLength:
+		return fmt.Sprintf("a path pattern has at most %d characters", maxPatternLength)
+	case !only(pattern, func(c byte) bool { return c >= ' ' && c <= '~' }):
+		return "a path pattern is printable ASCII"
+	case strings.Contains(pattern, "%"):
+		return "a path pattern is held against the decoded path; write the character itself instead of its % escape"
+	case strings.ContainsAny(pattern, "?#;"):
+		return "a path pattern has no ? # or ; (query, fragment and path parameters are no part of the path)"
+	}
+	segments := strings.Split(pattern, "/")[1:]
+	for i, segment := range segments {
+		if segment == "" && i < len(segments)-1 || segment == "." || segment == ".." {
+			return "a path pattern has no empty, . or .. segments"
+		}
+	}
+	for _, m := range managementPaths {
+		if below, ok := strings.CutPrefix(pattern, m); ok && (below == "" || below[0] == '/' || below[0] == '*') {
+			return "this is a management path, which no rule opens or exempts"
+		}
+	}
+	if contextPath != "" && strings.HasPrefix(pattern+"/", contextPath+"/") {
+		return fmt.Sprintf("a path pattern is written without upstream.contextPath (%s)", contextPath)
+	}
+	return ""
+}

@@ -1,0 +1,236 @@
+package jiratest
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// maxBody bounds the bodies that are read into memory.
+const maxBody = 1 << 20
+
+// captchaAfter is the number of failures from which no password is good.
+const captchaAfter = 3
+
+// maxNames bounds the names that failures are counted for.
+const maxNames = 1000
+
+// verdict is what came of a password.
+type verdict int
+
+const (
+	untried verdict = iota
+	right
+	wrong
+	captcha
+)
+
+// authenticate finds out who is calling. A session wins over everything but a
+// login, as it does in Seraph and in every header authenticator for Jira; the
+// header wins over credentials.
+func (s *Server) authenticate(c *call, path, fromPath string) {
+	session, sessionUser := s.requestedSession(c.r, fromPath)
+	c.session = session
+	if c.r.Method == http.MethodPost && (path == "/login.jsp" || path == "/rest/auth/1/session") {
+		s.logIn(c, path)
+		return
+	}
+	if sessionUser != nil {
+		c.user, c.how = sessionUser, BySession
+		return
+	}
+	if u := s.activeUser(c.r.Header.Get(s.header)); u != nil {
+		c.user, c.how = u, ByHeader
+		s.enter(c)
+		return
+	}
+	if u := s.bearer(c.r); u != nil {
+		// Jira ends the session of such a request with the request.
+		c.user, c.how, c.session = u, ByBearer, rand.Text()
+		return
+	}
+	if name, password, ok := c.r.BasicAuth(); ok {
+		s.try(c, name, password, ByBasic)
+		return
+	}
+	if name := c.query.Get("os_username"); name != "" {
+		s.try(c, name, c.query.Get("os_password"), ByQuery)
+	}
+}
+
+// activeUser returns the active user with this name, or nil.
+func (s *Server) activeUser(name string) *User {
+	if u := s.users[fold(name)]; u != nil && u.Active {
+		return u
+	}
+	return nil
+}
+
+// bearer returns the owner of a native token. A bad one is no failure: Jira
+// goes on as if nobody had called.
+func (s *Server) bearer(r *http.Request) *User {
+	scheme, value, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return nil
+	}
+	for _, u := range s.users {
+		if u.Active && slices.Contains(u.PATs, strings.TrimSpace(value)) {
+			return u
+		}
+	}
+	return nil
+}
+
+// try judges a password, and gives the request a session if it is right.
+func (s *Server) try(c *call, name, password string, how How) {
+	c.tried, c.verdict = how, s.password(name, password)
+	if c.verdict == right {
+		c.user, c.how = s.activeUser(name), how
+		s.enter(c)
+	}
+}
+
+// password judges a password and counts.
+func (s *Server) password(name, password string) verdict {
+	u := s.activeUser(name)
+	name = fold(name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failures[name] >= captchaAfter {
+		return captcha
+	}
+	if u != nil && u.Password != "" && u.Password == password {
+		delete(s.failures, name)
+		return right
+	}
+	if _, known := s.failures[name]; known || len(s.failures) < maxNames {
+		s.failures[name]++
+	}
+	return wrong
+}
+
+// logIn reads the name and password of a login and judges them. A login gets
+// a new session, whatever came with it.
+func (s *Server) logIn(c *call, path string) {
+	var login struct {
+		Username string `json:"username"`
+		Password string `json:"password"`
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, maxBody))
+	if err != nil {
+		return
+	}
+	if path == "/login.jsp" {
+		kind, _, _ := mime.ParseMediaType(c.r.Header.Get("Content-Type"))
+		if kind != "application/x-www-form-urlencoded" {
+			return
+		}
+		form, _ := url.ParseQuery(string(body))
+		login.Username, login.Password = form.Get("os_username"), form.Get("os_password")
+	} else if json.Unmarshal(body, &login) != nil {
+		return
+	}
+	if login.Username != "" {
+		c.session = ""
+		s.try(c, login.Username, login.Password, ByLogin)
+	}
+}
+
+// sessions are those that cookies name. The zero sessions are ready.
+type sessions struct {
+	users map[string]string // id to folded name; an empty name: nobody yet
+	order []string          // ids, the oldest first
+}
+
+// maxSessions bounds the sessions that are kept.
+const maxSessions = 10_000
+
+// add makes a session for a user, and returns its id.
+func (x *sessions) add(user string) string {
+	if x.users == nil {
+		x.users = make(map[string]string)
+	}
+	id := rand.Text()
+	x.users[id] = user
+	x.order = append(x.order, id)
+	if len(x.order) > maxSessions {
+		delete(x.users, x.order[0])
+		x.order = x.order[1:]
+	}
+	return id
+}
+
+// requestedSession returns the id of the first live session that the request
+// names, cookies before the path, and its user if it has one.
+func (s *Server) requestedSession(r *http.Request, fromPath string) (string, *User) {
+	var ids []string
+	for _, cookie := range r.CookiesNamed("JSESSIONID") {
+		ids = append(ids, cookie.Value)
+	}
+	ids = append(ids, fromPath)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, id := range ids {
+		if name, ok := s.sessions.users[id]; ok {
+			return id, s.activeUser(name)
+		}
+	}
+	return "", nil
+}
+
+// enter binds the request's user to its session, which is made if there is
+// none. One that the client brought is taken as it is, as the header
+// authenticators do: from now on it is a way in.
+func (s *Server) enter(c *call) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	name := fold(c.user.Name)
+	if _, ok := s.sessions.users[c.session]; ok {
+		s.sessions.users[c.session] = name
+		return
+	}
+	c.session = s.sessions.add(name)
+}
+
+// leave ends the request's session.
+func (s *Server) leave(c *call) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.sessions.users, c.session)
+}
+
+// setHeaders sets the headers of authentication. Two Set-Cookie headers go
+// with every answer to a user, as Jira sends them.
+func (s *Server) setHeaders(c *call) {
+	h := c.w.Header()
+	switch c.verdict {
+	case right:
+		h.Set("X-Seraph-LoginReason", "OK")
+	case wrong:
+		h.Set("X-Seraph-LoginReason", "AUTHENTICATED_FAILED")
+	case captcha:
+		h.Set("X-Seraph-LoginReason", "AUTHENTICATION_DENIED")
+		h.Set("X-Authentication-Denied-Reason", "CAPTCHA_CHALLENGE; login-url=http://"+c.r.Host+s.context+"/login.jsp")
+	}
+	if c.user == nil {
+		h.Set("X-AUSERNAME", "anonymous")
+		return
+	}
+	h.Set("X-AUSERNAME", url.QueryEscape(c.user.Name))
+	s.setCookies(c, c.session)
+}
+
+// setCookies sets the session's cookie and that of the XSRF token.
+func (s *Server) setCookies(c *call, session string) {
+	path := s.context
+	if path == "" {
+		path = "/"
+	}
+	http.SetCookie(c.w, &http.Cookie{Name: "JSESSIONID", Value: session, Path: path, HttpOnly: true})
+	http.SetCookie(c.w, &http.Cookie{Name: "atlassian.xsrf.token", Value: "TEST-" + rand.Text() + "_lin", Path: path})
+}

@@ -1,0 +1,208 @@
+// Package jiratest is a server in the shape of Jira Data Center, only for
+// tests and the demo. It answers the few endpoints that they need, and
+// authenticates as Jira does behind a plugin that trusts an identity header:
+// a session first, then the header, then credentials. It keeps what it
+// received, so that a test can say what reached Jira and what did not.
+//
+// Where it is not known what Jira does, this server does what would hurt most
+// if something before it let a request slip.
+package jiratest
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// User is someone who may be authenticated. Names are compared without case.
+// The zero User is inactive.
+type User struct {
+	Name        string   // login name, in the spelling that Jira answers
+	Key         string   // such as JIRAUSER10100; empty: the name in lower case
+	Password    string   // empty: no password is good
+	DisplayName string   // empty: the name
+	Active      bool     // only active users are authenticated
+	Groups      []string // names of groups
+	PATs        []string // native personal access tokens, sent as Bearer
+}
+
+// Options are what New needs. The zero Options make a server without users.
+type Options struct {
+	IdentityHeader string // the trusted header; empty: X-Forwarded-User
+	ContextPath    string // "" or such as "/jira"
+	Users          []User
+	Keep           int // how many requests are kept; 0: 1000
+
+	// Export feeds GET /rest/test/export: each element is sent and flushed
+	// as it comes, until the channel is closed or the client is gone. nil:
+	// the query says how much (see Server).
+	Export <-chan []byte
+}
+
+// Server is the Jira-shaped server, an http.Handler. It is safe for concurrent
+// use. Its memory is bounded: beyond a limit the oldest requests, sessions and
+// issues are forgotten.
+//
+// It answers, behind the context path, with "latest" and ".json" as Jira takes
+// them:
+//
+//	GET    /rest/api/2/myself                   ?expand=groups names the groups
+//	GET    /rest/api/2/serverInfo               anonymous too
+//	GET    /rest/api/2/search                   every issue, whatever the JQL
+//	POST   /rest/api/2/search                   the same
+//	POST   /rest/api/2/issue                    creates one; see Created
+//	GET    /rest/api/2/issue/{key}              DEMO-1 is there from the start
+//	PUT    /rest/api/2/issue/{key}
+//	DELETE /rest/api/2/issue/{key}
+//	POST   /rest/api/2/issue/{key}/attachments  answers the size and SHA-256 of the body
+//	GET    /rest/auth/1/session                 who has the session
+//	POST   /rest/auth/1/session                 logs in
+//	DELETE /rest/auth/1/session                 logs out
+//	GET    /rest/test/export?chunks=N&size=S    N chunks of S bytes (1, 1024), each flushed
+//	GET    /secure/Dashboard.jspa               a page that says who is seen
+//	GET    /login.jsp                           a form
+//	POST   /login.jsp                           logs in
+//
+// All else is 404 as Jira says it.
+type Server struct {
+	header  string
+	context string
+	keep    int
+	export  <-chan []byte
+	users   map[string]*User // by folded name; not changed after New
+	mux     *http.ServeMux
+
+	mu       sync.Mutex // guards what follows
+	seen     []Seen
+	total    int
+	failures map[string]int
+	sessions sessions
+	issues   issues
+}
+
+// New returns a server with these options. Of two users with one name the
+// later counts.
+func New(opts Options) *Server {
+	s := &Server{
+		header:   opts.IdentityHeader,
+		context:  opts.ContextPath,
+		keep:     opts.Keep,
+		export:   opts.Export,
+		users:    make(map[string]*User),
+		mux:      http.NewServeMux(),
+		failures: make(map[string]int),
+		issues:   newIssues(),
+	}
+	if s.header == "" {
+		s.header = "X-Forwarded-User"
+	}
+	if s.keep <= 0 {
+		s.keep = 1000
+	}
+	for _, u := range opts.Users {
+		if u.Key == "" {
+			u.Key = fold(u.Name)
+		}
+		if u.DisplayName == "" {
+			u.DisplayName = u.Name
+		}
+		u.Groups = slices.Clone(u.Groups)
+		u.PATs = slices.Clone(u.PATs)
+		s.users[fold(u.Name)] = &u
+	}
+	s.routes()
+	return s
+}
+
+// fold makes names comparable.
+func fold(name string) string { return strings.ToLower(name) }
+
+// call is one request on its way through the server.
+type call struct {
+	w       http.ResponseWriter
+	r       *http.Request // its URL is what Tomcat would dispatch
+	query   url.Values
+	user    *User // nil: anonymous
+	how     How
+	tried   How     // how a password was tried; empty: none was
+	verdict verdict // of that password
+	session string  // the session the request came with or got; empty: none
+}
+
+type callKey struct{}
+
+// handle registers what answers a pattern of http.ServeMux.
+func (s *Server) handle(pattern string, answer func(*call)) {
+	s.mux.HandleFunc(pattern, func(_ http.ResponseWriter, r *http.Request) {
+		c := r.Context().Value(callKey{}).(*call)
+		c.r = r
+		answer(c)
+	})
+}
+
+func (s *Server) routes() {
+	s.handle("GET /rest/api/2/myself", s.signedIn(s.myself))
+	s.handle("GET /rest/api/2/serverInfo", s.serverInfo)
+	s.handle("GET /rest/api/2/search", s.signedIn(s.search))
+	s.handle("POST /rest/api/2/search", s.signedIn(s.search))
+	s.handle("POST /rest/api/2/issue", s.signedIn(s.createIssue))
+	s.handle("GET /rest/api/2/issue/{key}", s.signedIn(s.getIssue))
+	s.handle("PUT /rest/api/2/issue/{key}", s.signedIn(s.updateIssue))
+	s.handle("DELETE /rest/api/2/issue/{key}", s.signedIn(s.deleteIssue))
+	s.handle("POST /rest/api/2/issue/{key}/attachments", s.signedIn(s.attach))
+	s.handle("GET /rest/auth/1/session", s.signedIn(s.showSession))
+	s.handle("POST /rest/auth/1/session", s.jsonLogin)
+	s.handle("DELETE /rest/auth/1/session", s.signedIn(s.logout))
+	s.handle("GET /rest/test/export", s.signedIn(s.stream))
+	s.handle("GET /secure/Dashboard.jspa", s.dashboard)
+	s.handle("GET /login.jsp", s.loginPage)
+	s.handle("POST /login.jsp", s.formLogin)
+	s.handle("GET /{$}", func(c *call) { s.redirect(c, "/secure/Dashboard.jspa") })
+	s.handle("/rest", s.noResource)
+	s.handle("/rest/", s.noResource)
+	s.handle("/", s.noPage)
+}
+
+// ServeHTTP answers one request and keeps it (see Requests).
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c := &call{w: w, r: r, query: parseQuery(r), how: Anonymous}
+	path, fromPath, err := dispatch(r.RequestURI)
+	if err != nil {
+		s.record(c)
+		page(c, http.StatusBadRequest, "HTTP Status 400 – Bad Request", "")
+		return
+	}
+	inside, ok := strings.CutPrefix(path, s.context)
+	if !ok || inside != "" && inside[0] != '/' {
+		s.record(c)
+		page(c, http.StatusNotFound, "HTTP Status 404 – Not Found", "")
+		return
+	}
+	if inside == "" {
+		s.record(c)
+		s.redirect(c, "/")
+		return
+	}
+	inside = canonical(inside)
+
+	s.authenticate(c, inside, fromPath)
+	s.record(c)
+	s.setHeaders(c)
+	if c.tried == ByBasic && c.verdict != right {
+		s.refuseBasic(c)
+		return
+	}
+	routed := r.WithContext(context.WithValue(r.Context(), callKey{}, c))
+	routed.URL = &url.URL{Path: inside, RawQuery: r.URL.RawQuery}
+	s.mux.ServeHTTP(w, routed)
+}
+
+// parseQuery reads the query as Tomcat does, for which only "&" parts it.
+func parseQuery(r *http.Request) url.Values {
+	// What can't be unescaped is left out, and the rest is good.
+	q, _ := url.ParseQuery(strings.ReplaceAll(r.URL.RawQuery, ";", "%3B"))
+	return q
+}

@@ -1,0 +1,181 @@
+package envoy_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"encoding/pem"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"testing"
+
+	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/stream/v3"
+	authzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/downstream_connections/v3"
+	"github.com/goccy/go-yaml"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/tokengate/tokengate/authz/config"
+	"github.com/tokengate/tokengate/envoy"
+)
+
+// bootstrapShape is one way to set tokengate and Envoy up.
+type bootstrapShape struct {
+	name   string
+	config func(*config.Config)
+	opts   envoy.BootstrapOptions
+	golden bool
+}
+
+// bootstrapShapes cover every branch of the template.
+var bootstrapShapes = []bootstrapShape{
+	{name: "default", golden: true},
+	{
+		name: "context-path",
+		config: func(c *config.Config) {
+			c.Listen.GRPC = config.Address{Network: "tcp", Address: "127.0.0.1:9001"}
+			c.Listen.HTTP = config.Address{Network: "tcp", Address: "[::1]:9002"}
+			c.Upstream.URL = "https://jira.example.com"
+			c.Upstream.ContextPath = "/jira"
+			c.Upstream.Identity.Header = "Remote_User_2"
+			c.ClientAddress = config.ClientAddress{Header: "X-Real-IP"}
+		},
+		opts:   envoy.BootstrapOptions{Listen: "[::]:8443", TrustedHops: 1, AdminSocket: "/tmp/envoy/admin.sock"},
+		golden: true,
+	},
+	{
+		name: "envoys-own-client-header",
+		config: func(c *config.Config) {
+			c.ClientAddress = config.ClientAddress{Header: "x-envoy-external-address"}
+		},
+	},
+	{
+		name: "source-address",
+		config: func(c *config.Config) {
+			c.ClientAddress = config.ClientAddress{Source: true}
+			c.Listen.GRPC = config.Address{Network: "tcp", Address: "localhost:9001"}
+			c.Listen.HTTP = config.Address{Network: "tcp", Address: "localhost:9002"}
+			c.Upstream.URL = "http://jira.example.com:8080/"
+		},
+		opts: envoy.BootstrapOptions{Listen: "127.0.0.1:0"},
+	},
+	{
+		name: "tls-by-address",
+		config: func(c *config.Config) {
+			c.Upstream.URL = "https://[2001:db8::1]:8443"
+		},
+		opts: envoy.BootstrapOptions{TrustedHops: 2},
+	},
+}
+
+func (s bootstrapShape) parts() (config.Config, envoy.BootstrapOptions) {
+	c := config.Default()
+	if s.config != nil {
+		s.config(&c)
+	}
+	return c, s.opts
+}
+
+// bootstrap generates what is tested.
+func generateBootstrap(t *testing.T, c config.Config, opts envoy.BootstrapOptions) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if err := envoy.Bootstrap(&b, c, opts); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// eachBootstrap runs a test on every shape's configuration, parsed.
+func eachBootstrap(t *testing.T, test func(t *testing.T, c config.Config, p parsedBootstrap)) {
+	for _, s := range bootstrapShapes {
+		t.Run(s.name, func(t *testing.T) {
+			c, opts := s.parts()
+			test(t, c, parseBootstrap(t, generateBootstrap(t, c, opts)))
+		})
+	}
+}
+
+// parsedBootstrap is a bootstrap in Envoy's own types.
+type parsedBootstrap struct {
+	bootstrap *bootstrapv3.Bootstrap
+	hcm       *hcmv3.HttpConnectionManager
+	authz     *authzv3.ExtAuthz
+	routes    []*routev3.Route
+	clusters  map[string]*clusterv3.Cluster
+}
+
+// parse is strict: a key that Envoy's types do not have, a wrong type and a
+// broken constraint all fail the test.
+func parseBootstrap(t *testing.T, text []byte) parsedBootstrap {
+	t.Helper()
+	var tree any
+	if err := yaml.UnmarshalWithOptions(text, &tree, yaml.Strict()); err != nil {
+		t.Fatal(err)
+	}
+	j, err := json.Marshal(tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := parsedBootstrap{bootstrap: new(bootstrapv3.Bootstrap), clusters: make(map[string]*clusterv3.Cluster)}
+	if err := protojson.Unmarshal(j, p.bootstrap); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.bootstrap.ValidateAll(); err != nil {
+		t.Fatal(err)
+	}
+	listeners := p.bootstrap.GetStaticResources().GetListeners()
+	if len(listeners) != 1 || len(listeners[0].GetFilterChains()) != 1 || len(listeners[0].GetFilterChains()[0].GetFilters()) != 1 {
+		t.Fatal("want one listener with one chain of one filter")
+	}
+	p.hcm = unpackAny(t, listeners[0].GetFilterChains()[0].GetFilters()[0].GetTypedConfig(), new(hcmv3.HttpConnectionManager))
+	for _, f := range p.hcm.GetHttpFilters() {
+		if f.GetName() == "envoy.filters.http.ext_authz" {
+			p.authz = unpackAny(t, f.GetTypedConfig(), new(authzv3.ExtAuthz))
+		}
+	}
+	if p.authz == nil {
+		t.Fatal("no ext_authz filter")
+	}
+	hosts := p.hcm.GetRouteConfig().GetVirtualHosts()
+	if len(hosts) != 1 || !slices.Equal(hosts[0].GetDomains(), []string{"*"}) {
+		t.Fatal("want one virtual host for all domains")
+	}
+	p.routes = hosts[0].GetRoutes()
+	for _, c := range p.bootstrap.GetStaticResources().GetClusters() {
+		p.clusters[c.GetName()] = c
+	}
+	return p
+}
+
+func unpackAny[M interface {
+	proto.Message
+	ValidateAll() error
+}](t *testing.T, a *anypb.Any, into M) M {
+	t.Helper()
+	if err := a.UnmarshalTo(into); err != nil {
+		t.Fatal(err)
+	}
+	if err := into.ValidateAll(); err != nil {
+		t.Fatal(err)
+	}
+	return into
+}
+
+// bootstrapCA is the authorities' file of a generated configuration. It is
+// where Envoy will run; tests put their own in its place.
+const bootstrapCA = "/etc/ssl/certs/ca-certificates.crt"
+
+// testAuthority is some certificate, as PEM.
+func testAuthority(t *testing.T) []byte {
+	t.Helper()
+	s := httptest.NewTLSServer(http.NotFoundHandler())
+	defer s.Close()
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
+}

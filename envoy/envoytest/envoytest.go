@@ -1,0 +1,123 @@
+package envoytest
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Envoy is a Process that belongs to a test: what fails, fails the test.
+type Envoy struct {
+	*Process
+	t testing.TB
+}
+
+// Start runs Envoy with this bootstrap until the test ends, and returns when
+// it serves. An Envoy that ends before, or ends badly, fails the test and
+// shows its log.
+func Start(t testing.TB, bootstrap []byte) *Envoy {
+	t.Helper()
+	p, err := Run(mustBinary(t), bootstrap)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := &Envoy{Process: p, t: t}
+	t.Cleanup(e.Stop)
+	return e
+}
+
+// Stop ends Envoy now instead of at the end of the test.
+func (e *Envoy) Stop() {
+	e.t.Helper()
+	if err := e.Process.Stop(); err != nil {
+		e.t.Errorf("%v\n%s", err, e.Log())
+	}
+}
+
+// Admin fetches a path of the administration interface.
+func (e *Envoy) Admin(path string) []byte {
+	e.t.Helper()
+	b, err := e.Process.Admin(path)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return b
+}
+
+// Stats returns Envoy's counters and gauges by name. One that is missing has
+// its initial value, 0.
+func (e *Envoy) Stats() map[string]uint64 {
+	e.t.Helper()
+	s, err := e.Process.Stats()
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return s
+}
+
+// AccessLog waits, for at most ten seconds, for an access log entry that match
+// accepts, and returns it. Entries are JSON objects, one in a line of Envoy's
+// standard output, written a little after the response.
+func (e *Envoy) AccessLog(match func(entry map[string]any) bool) map[string]any {
+	e.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	var found map[string]any
+	err := e.stdout.wait(ctx, func(s string) bool {
+		for line := range strings.Lines(s) {
+			var entry map[string]any
+			if json.Unmarshal([]byte(line), &entry) == nil && match(entry) {
+				found = entry
+				return true
+			}
+		}
+		return false
+	})
+	if err != nil {
+		e.t.Fatalf("no such entry in envoy's access log:\n%s", e.Output())
+	}
+	return found
+}
+
+// Validate has Envoy read this bootstrap as if it were to start, and returns
+// what it logged. A bootstrap that Envoy would refuse fails the test.
+func Validate(t testing.TB, bootstrap []byte) string {
+	t.Helper()
+	dir, file, err := writeConfig(bootstrap)
+	if err != nil {
+		t.Fatalf("validate envoy bootstrap: %v", err)
+	}
+	defer os.RemoveAll(dir)
+	ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, mustBinary(t), "--mode", "validate", "-c", file).CombinedOutput()
+	if err != nil {
+		t.Fatalf("envoy refuses the bootstrap: %v\n%s", err, out)
+	}
+	return string(out)
+}
+
+// Dir makes a directory for the test whose name is short enough to hold unix
+// sockets; testing.T.TempDir's often is not. It is removed after the test.
+func Dir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "tg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
+func mustBinary(t testing.TB) string {
+	t.Helper()
+	path, err := Binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}

@@ -1,0 +1,14 @@
+package envoy
+
+// The headers that pass between tokengate and Envoy. Envoy removes them from
+// what a client sends before anything else reads the request.
+const (
+	// MarkerHeader is set on every allowed token request. Envoy's route for it
+	// removes it again towards the upstream, and removes Set-Cookie from the
+	// upstream's answer.
+	MarkerHeader = "x-tokengate-authenticated"
+
+	// ClientIPHeader carries the client's address, as Envoy trusts it, to the
+	// management routes: one IP address without a port.
+	ClientIPHeader = "x-tokengate-client-ip"
+)

@@ -1,0 +1,56 @@
+package envoy
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tokengate/tokengate/authz"
+)
+
+// Metrics counts decisions. No label holds a user or a token.
+type Metrics struct {
+	decisions *prometheus.CounterVec
+	seconds   prometheus.Histogram
+	panics    prometheus.Counter
+	observed  prometheus.Counter
+}
+
+// NewMetrics makes the metrics and registers them. Every reason is there from
+// the start, at zero, so that an alert on a rate sees its first increase.
+func NewMetrics(registry prometheus.Registerer) *Metrics {
+	m := &Metrics{
+		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tokengate_decisions_total",
+			Help: "Decisions by outcome and reason.",
+		}, []string{"outcome", "reason"}),
+		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "tokengate_decision_seconds",
+			Help:    "Time from reading a question of Envoy's to having its answer.",
+			Buckets: []float64{1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 1e-3, 1e-2, 1e-1, 1},
+		}),
+		panics: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "tokengate_panics_total",
+			Help: "Requests that made the server panic and were refused.",
+		}),
+		observed: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "tokengate_passwords_observed_total",
+			Help: "Passwords let through that the mode block would refuse.",
+		}),
+	}
+	for _, reason := range authz.Reasons() {
+		for _, outcome := range reason.Outcomes() {
+			m.decisions.WithLabelValues(outcome.String(), reason.String())
+		}
+	}
+	registry.MustRegister(m.decisions, m.seconds, m.panics, m.observed)
+	return m
+}
+
+func (m *Metrics) decided(d authz.Decision, took time.Duration) {
+	m.decisions.WithLabelValues(d.Outcome.String(), d.Reason.String()).Inc()
+	m.seconds.Observe(took.Seconds())
+	if d.WouldBlock {
+		m.observed.Inc()
+	}
+}

@@ -1,0 +1,403 @@
+package envoy_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"github.com/tokengate/tokengate/authz/config"
+	"github.com/tokengate/tokengate/authz/policy"
+	"github.com/tokengate/tokengate/authz/token"
+	"github.com/tokengate/tokengate/envoy"
+	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/badger"
+)
+
+var now = time.Date(2026, 3, 14, 15, 9, 26, 0, time.UTC)
+
+// gate is a server on a real connection, with one token of fred's.
+type gate struct {
+	server   *envoy.Server
+	client   authv3.AuthorizationClient
+	logs     *observer.ObservedLogs
+	registry *prometheus.Registry
+	usage    *store.UsageRecorder
+	value    token.Value
+}
+
+func newGate(t *testing.T, from config.ClientAddress) *gate {
+	t.Helper()
+	ctx := context.Background()
+	db, err := badger.Open(ctx, badger.Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	tokens, err := store.NewIndexed(ctx, db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	value, err := token.Mint(token.Ordinary, token.Random)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = tokens.Create(ctx, store.Token{
+		ID: value.ID(), Owner: store.Owner{Name: "fred"}, Name: "test", State: store.Active, Created: now, CreatedBy: "test",
+		Secret: store.Secret{Salt: [16]byte{1}, Hash: value.Hash([16]byte{1})},
+	}, func([]store.Token) (store.Audit, error) { return store.Audit{}, nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	core, logs := observer.New(zapcore.DebugLevel)
+	g := &gate{logs: logs, registry: prometheus.NewRegistry(), usage: store.NewUsageRecorder(tokens), value: value}
+	g.server = &envoy.Server{
+		Policy: new(atomic.Pointer[policy.Policy]), Index: tokens.Index(), Usage: g.usage,
+		ClientAddress: from, Identity: "x-forwarded-user",
+		Log: zap.New(core), Metrics: envoy.NewMetrics(g.registry), Now: func() time.Time { return now },
+	}
+	g.server.Policy.Store(policy.New(config.Default()))
+	g.client = serve(t, g.server)
+	return g
+}
+
+func serve(t *testing.T, s *envoy.Server) authv3.AuthorizationClient {
+	t.Helper()
+	socket := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, _ := s.GRPC()
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(l) }()
+	t.Cleanup(func() {
+		server.Stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	conn, err := grpc.NewClient("unix:"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return authv3.NewAuthorizationClient(conn)
+}
+
+// question is what Envoy asks about GET /rest/api/2/myself.
+func question(headers map[string]string) *authv3.CheckRequest {
+	return &authv3.CheckRequest{Attributes: &authv3.AttributeContext{
+		Source: peer("192.0.2.1"),
+		Request: &authv3.AttributeContext_Request{Http: &authv3.AttributeContext_HttpRequest{
+			Method: "GET", Path: "/rest/api/2/myself?expand=groups", Headers: headers,
+		}},
+	}}
+}
+
+func peer(address string) *authv3.AttributeContext_Peer {
+	return &authv3.AttributeContext_Peer{Address: &corev3.Address{Address: &corev3.Address_SocketAddress{
+		SocketAddress: &corev3.SocketAddress{Address: address},
+	}}}
+}
+
+func raw(q *authv3.CheckRequest, headers ...*corev3.HeaderValue) *authv3.CheckRequest {
+	http := q.Attributes.Request.Http
+	http.Headers = nil
+	http.HeaderMap = &corev3.HeaderMap{Headers: headers}
+	return q
+}
+
+func from(addresses ...string) context.Context {
+	ctx := context.Background()
+	for _, a := range addresses {
+		ctx = metadata.AppendToOutgoingContext(ctx, "x-client-ip", a)
+	}
+	return ctx
+}
+
+var byMetadata = config.ClientAddress{Metadata: "x-client-ip"}
+
+func (g *gate) ask(t *testing.T, ctx context.Context, q *authv3.CheckRequest) *authv3.CheckResponse {
+	t.Helper()
+	answer, err := g.client.Check(ctx, q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer
+}
+
+func reasonOf(answer *authv3.CheckResponse) string {
+	return answer.GetDynamicMetadata().GetFields()["reason"].GetStringValue()
+}
+
+func TestAdmittedAnswer(t *testing.T) {
+	g := newGate(t, byMetadata)
+	q := question(map[string]string{"authorization": "Bearer " + g.value.Reveal(), "x-request-id": "r-1"})
+	q.Attributes.Request.Http.Path = "/rest/api/2/myself?os_authType=basic&a=b%2f&&"
+	answer := g.ask(t, from("10.1.2.3"), q)
+
+	if code := answer.GetStatus().GetCode(); code != 0 {
+		t.Fatalf("code %d, reason %s", code, reasonOf(answer))
+	}
+	set := map[string]string{}
+	for _, h := range answer.GetOkResponse().GetHeaders() {
+		if h.GetAppend() != nil {
+			t.Errorf("append is set on %s", h.GetHeader().GetKey())
+		}
+		set[h.GetHeader().GetKey()] = h.GetHeader().GetValue()
+	}
+	wantSet := map[string]string{"x-forwarded-user": "fred", envoy.MarkerHeader: "1", ":path": "/rest/api/2/myself?a=b%2f&&"}
+	if diff := cmp.Diff(wantSet, set); diff != "" {
+		t.Errorf("headers set (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"authorization", "cookie"}, answer.GetOkResponse().GetHeadersToRemove()); diff != "" {
+		t.Errorf("headers removed (-want +got):\n%s", diff)
+	}
+	wantMetadata := map[string]any{"user": "fred", "token_id": g.value.ID(), "reason": "allowed"}
+	if diff := cmp.Diff(wantMetadata, answer.GetDynamicMetadata().AsMap()); diff != "" {
+		t.Errorf("metadata (-want +got):\n%s", diff)
+	}
+
+	lines := g.logs.All()
+	if len(lines) != 1 || lines[0].Message != fmt.Sprintf("fred authenticated via API Token (%s)", g.value.ID()) {
+		t.Fatalf("logged %+v", lines)
+	}
+	wantFields := map[string]any{
+		"user": "fred", "token": g.value.ID(), "method": "GET", "path": "/rest/api/2/myself", "client": "10.1.2.3", "request_id": "r-1",
+	}
+	if diff := cmp.Diff(wantFields, lines[0].ContextMap()); diff != "" {
+		t.Errorf("log fields (-want +got):\n%s", diff)
+	}
+	use, err := g.usage.Usage(context.Background(), []string{g.value.ID()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]store.Usage{g.value.ID(): {Count: 1, LastUsed: now, LastAddress: netip.MustParseAddr("10.1.2.3")}}
+	if diff := cmp.Diff(want, use, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+		t.Errorf("usage (-want +got):\n%s", diff)
+	}
+	if n := testutil.ToFloat64(counter(t, g, "allowed", "allowed")); n != 1 {
+		t.Errorf("counted %v", n)
+	}
+}
+
+func TestPassedAnswer(t *testing.T) {
+	g := newGate(t, byMetadata)
+	answer := g.ask(t, from("10.1.2.3"), question(nil))
+	if answer.GetStatus() == nil || answer.GetStatus().GetCode() != 0 || len(answer.GetOkResponse().GetHeaders()) != 0 {
+		t.Fatalf("answer %v", answer)
+	}
+	if diff := cmp.Diff([]string{"x-forwarded-user", envoy.MarkerHeader}, answer.GetOkResponse().GetHeadersToRemove()); diff != "" {
+		t.Errorf("headers removed (-want +got):\n%s", diff)
+	}
+	if n := g.logs.Len(); n != 0 {
+		t.Errorf("a browser's request wrote %d lines", n)
+	}
+}
+
+func TestDeniedAnswers(t *testing.T) {
+	g := newGate(t, byMetadata)
+	bearer := map[string]string{"authorization": "Bearer " + g.value.Reveal()}
+	write := question(bearer)
+	write.Attributes.Request.Http.Path = "/rest/pat/latest/tokens"
+	for name, c := range map[string]struct {
+		ctx    context.Context
+		q      *authv3.CheckRequest
+		status int32
+		reason string
+	}{
+		"401":                {from("10.1.2.3"), question(map[string]string{"authorization": "Bearer tgate_x"}), 401, "malformed_token"},
+		"403":                {from("10.1.2.3"), write, 403, "endpoint_forbidden"},
+		"no address":         {from(), question(bearer), 503, "no_client_address"},
+		"empty question":     {from("10.1.2.3"), &authv3.CheckRequest{}, 503, "bad_check"},
+		"no HTTP":            {from("10.1.2.3"), &authv3.CheckRequest{Attributes: &authv3.AttributeContext{Request: &authv3.AttributeContext_Request{}}}, 503, "bad_check"},
+		"neither path":       {from("10.1.2.3"), withPath(question(bearer), ""), 503, "bad_check"},
+		"a hanging token":    {from("10.1.2.3"), withPath(question(bearer), "/rest/x?y="+g.value.Reveal()), 401, "malformed_credential"},
+		"a token in a path":  {from("10.1.2.3"), withPath(question(nil), "/rest/tgate%5f"+g.value.Reveal()[6:]), 401, "malformed_credential"},
+		"two authorizations": {from("10.1.2.3"), raw(question(nil), pair("authorization", "Bearer "+g.value.Reveal()), pair("Authorization", "Basic eDp5")), 401, "malformed_credential"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			answer := g.ask(t, c.ctx, c.q)
+			denied := answer.GetDeniedResponse()
+			if answer.GetStatus().GetCode() == 0 || denied == nil {
+				t.Fatalf("not denied: %v", reasonOf(answer))
+			}
+			if got := int32(denied.GetStatus().GetCode()); got != c.status || reasonOf(answer) != c.reason {
+				t.Errorf("%d %s, want %d %s", got, reasonOf(answer), c.status, c.reason)
+			}
+			headers := map[string]string{}
+			for _, h := range denied.GetHeaders() {
+				headers[h.GetHeader().GetKey()] = h.GetHeader().GetValue()
+			}
+			want := map[string]string{"content-type": "application/json;charset=UTF-8", "cache-control": "no-store"}
+			if c.status == 401 {
+				want["www-authenticate"] = `Basic realm="Jira"`
+			}
+			if diff := cmp.Diff(want, headers); diff != "" {
+				t.Errorf("headers (-want +got):\n%s", diff)
+			}
+			if body := denied.GetBody(); !strings.HasPrefix(body, `{"errorMessages":["`) || !strings.Contains(body, `"],"errors":{},"message":"`) {
+				t.Errorf("body %s", body)
+			}
+		})
+	}
+	secret := g.value.Reveal()[18:61]
+	for _, line := range g.logs.All() {
+		if text := fmt.Sprint(line.Message, line.ContextMap()); strings.Contains(text, secret) {
+			t.Errorf("a log line holds the secret: %s", strings.ReplaceAll(text, secret, "SECRET"))
+		}
+	}
+}
+
+func withPath(q *authv3.CheckRequest, path string) *authv3.CheckRequest {
+	q.Attributes.Request.Http.Path = path
+	return q
+}
+
+func pair(key, value string) *corev3.HeaderValue { return &corev3.HeaderValue{Key: key, Value: value} }
+
+func TestHeaderForms(t *testing.T) {
+	g := newGate(t, byMetadata)
+	bearer := "Bearer " + g.value.Reveal()
+	for name, q := range map[string]*authv3.CheckRequest{
+		"headers":                 question(map[string]string{"authorization": bearer}),
+		"header_map, raw_value":   raw(question(nil), &corev3.HeaderValue{Key: "authorization", RawValue: []byte(bearer)}),
+		"header_map, value":       raw(question(nil), pair("authorization", bearer)),
+		"header_map, odd case":    raw(question(nil), pair("Authorization", bearer)),
+		"headers, odd case":       question(map[string]string{"AUTHORIZATION": bearer}),
+		"an empty header_map too": {Attributes: &authv3.AttributeContext{Request: &authv3.AttributeContext_Request{Http: &authv3.AttributeContext_HttpRequest{Method: "GET", Path: "/rest/", Headers: map[string]string{"authorization": bearer}, HeaderMap: &corev3.HeaderMap{}}}}},
+	} {
+		if answer := g.ask(t, from("10.1.2.3"), q); reasonOf(answer) != "allowed" {
+			t.Errorf("%s: %s", name, reasonOf(answer))
+		}
+	}
+}
+
+func TestClientAddress(t *testing.T) {
+	byHeader := config.ClientAddress{Header: "x-envoy-external-address"}
+	bySource := config.ClientAddress{Source: true}
+	spoof := map[string]string{"x-forwarded-for": "10.9.9.9", "x-client-ip": "10.9.9.9", "x-envoy-external-address": "203.0.113.7"}
+	for name, c := range map[string]struct {
+		by   config.ClientAddress
+		ctx  context.Context
+		want string
+	}{
+		"metadata":                {byMetadata, from("10.1.2.3"), "10.1.2.3"},
+		"metadata, mapped":        {byMetadata, from("::ffff:10.1.2.3"), "10.1.2.3"},
+		"metadata, zone":          {byMetadata, from("fe80::1%eth0"), "fe80::1"},
+		"metadata, IPv6":          {byMetadata, from("2001:DB8:0::1"), "2001:db8::1"},
+		"metadata, none":          {byMetadata, from(), ""},
+		"metadata, two":           {byMetadata, from("10.1.2.3", "10.1.2.3"), ""},
+		"metadata, port":          {byMetadata, from("10.1.2.3:80"), ""},
+		"metadata, list":          {byMetadata, from("10.1.2.3,10.1.2.4"), ""},
+		"metadata, space":         {byMetadata, from("10.1.2.3 x"), ""},
+		"metadata, leading zero":  {byMetadata, from("010.1.2.3"), ""},
+		"source":                  {bySource, from("10.1.2.3"), "192.0.2.1"},
+		"header":                  {byHeader, from("10.1.2.3"), "203.0.113.7"},
+		"header that is not sent": {config.ClientAddress{Header: "x-real-ip"}, from("10.1.2.3"), ""},
+		"nothing configured":      {config.ClientAddress{}, from("10.1.2.3"), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := newGate(t, c.by)
+			headers := map[string]string{"authorization": "Bearer " + g.value.Reveal()}
+			for k, v := range spoof {
+				headers[k] = v
+			}
+			answer := g.ask(t, c.ctx, question(headers))
+			if c.want == "" {
+				if reasonOf(answer) != "no_client_address" {
+					t.Errorf("reason %s", reasonOf(answer))
+				}
+				return
+			}
+			lines := g.logs.All()
+			if reasonOf(answer) != "allowed" || len(lines) != 1 || lines[0].ContextMap()["client"] != c.want {
+				t.Errorf("reason %s, logged %v", reasonOf(answer), lines)
+			}
+		})
+	}
+}
+
+func TestNothingButAnErrorWhenTimeIsUp(t *testing.T) {
+	g := newGate(t, byMetadata)
+	ctx, cancel := context.WithCancel(metadata.NewIncomingContext(context.Background(), metadata.Pairs("x-client-ip", "10.1.2.3")))
+	cancel()
+	answer, err := g.server.Check(ctx, question(map[string]string{"authorization": "Bearer " + g.value.Reveal()}))
+	if answer != nil || status.Code(err) != codes.Canceled {
+		t.Errorf("Check = %v, %v", answer, err)
+	}
+	if g.logs.Len() != 0 {
+		t.Errorf("logged %v", g.logs.All())
+	}
+}
+
+// A server without a policy panics in no way that Envoy could take for an OK.
+func TestPanicIsRefusedAndLogged(t *testing.T) {
+	g := newGate(t, byMetadata)
+	g.server.Policy = nil
+	answer, err := g.client.Check(from("10.1.2.3"), question(nil))
+	if answer != nil || status.Code(err) != codes.Internal {
+		t.Fatalf("Check = %v, %v", answer, err)
+	}
+	if n := testutil.ToFloat64(collector(t, g, "tokengate_panics_total")); n != 1 {
+		t.Errorf("%v panics counted", n)
+	}
+	if g.logs.FilterMessageSnippet("panic").Len() != 1 {
+		t.Errorf("logged %v", g.logs.All())
+	}
+	g.server.Policy = new(atomic.Pointer[policy.Policy])
+	if answer := g.ask(t, from("10.1.2.3"), question(nil)); reasonOf(answer) != "bad_check" {
+		t.Errorf("with no policy loaded: %s", reasonOf(answer))
+	}
+}
+
+func counter(t *testing.T, g *gate, outcome, reason string) prometheus.Collector {
+	return collector(t, g, "tokengate_decisions_total", outcome, reason)
+}
+
+// collector returns the current value of one metric as a gauge.
+func collector(t *testing.T, g *gate, name string, labels ...string) prometheus.Collector {
+	t.Helper()
+	families, err := g.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		if family.GetName() != name {
+			continue
+		}
+		for _, m := range family.GetMetric() {
+			var got []string
+			for _, l := range m.GetLabel() {
+				got = append(got, l.GetValue())
+			}
+			if cmp.Equal(got, labels) {
+				gauge := prometheus.NewGauge(prometheus.GaugeOpts{Name: "value", Help: "value"})
+				gauge.Set(m.GetCounter().GetValue())
+				return gauge
+			}
+		}
+	}
+	t.Fatalf("no metric %s%v", name, labels)
+	return nil
+}
