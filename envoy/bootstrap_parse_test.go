@@ -28,61 +28,62 @@ import (
 // bootstrapShape is one way to set tokengate and Envoy up.
 type bootstrapShape struct {
 	name   string
-	config func(*config.Config)
+	config string // tokengate's file
 	opts   envoy.BootstrapOptions
 	golden bool
 }
 
 // bootstrapShapes cover every branch of the template.
 var bootstrapShapes = []bootstrapShape{
-	{name: "default", golden: true},
+	{name: "default", config: "publicURL: https://jira.example.com", golden: true},
 	{
 		name: "context-path",
-		config: func(c *config.Config) {
-			c.Listen.GRPC = config.Address{Network: "tcp", Address: "127.0.0.1:9001"}
-			c.Listen.HTTP = config.Address{Network: "tcp", Address: "[::1]:9002"}
-			c.Upstream.URL = "https://jira.example.com"
-			c.Upstream.ContextPath = "/jira"
-			c.Upstream.Identity.Header = "Remote_User_2"
-			c.ClientAddress = config.ClientAddress{Header: "X-Real-IP"}
-		},
+		config: `
+publicURL: https://example.com/jira
+listen: {grpc: "tcp://127.0.0.1:9001", http: "tcp://[::1]:9002"}
+upstream: {url: "https://jira.internal", contextPath: /jira, identity: {header: Remote-User-2}}
+clientAddress: {header: X-Real-IP}
+`,
 		opts:   envoy.BootstrapOptions{Listen: "[::]:8443", TrustedHops: 1, AdminSocket: "/tmp/envoy/admin.sock"},
 		golden: true,
 	},
 	{
 		name: "envoys-own-client-header",
-		config: func(c *config.Config) {
-			c.ClientAddress = config.ClientAddress{Header: "x-envoy-external-address"}
-		},
+		config: `
+publicURL: https://jira.example.com
+clientAddress: {header: x-envoy-external-address}
+`,
 	},
 	{
 		name: "source-address",
-		config: func(c *config.Config) {
-			c.ClientAddress = config.ClientAddress{Source: true}
-			c.Listen.GRPC = config.Address{Network: "tcp", Address: "localhost:9001"}
-			c.Listen.HTTP = config.Address{Network: "tcp", Address: "localhost:9002"}
-			c.Upstream.URL = "http://jira.example.com:8080/"
-		},
+		config: `
+publicURL: https://jira.example.com
+listen: {grpc: "tcp://localhost:9001", http: "tcp://localhost:9002"}
+upstream: {url: "http://jira.internal:8080"}
+clientAddress: {source: true}
+`,
 		opts: envoy.BootstrapOptions{Listen: "127.0.0.1:0"},
 	},
 	{
 		name: "tls-by-address",
-		config: func(c *config.Config) {
-			c.Upstream.URL = "https://[2001:db8::1]:8443"
-		},
+		config: `
+publicURL: https://jira.example.com
+upstream: {url: "https://[2001:db8::1]:8443"}
+`,
 		opts: envoy.BootstrapOptions{TrustedHops: 2},
 	},
 }
 
-func (s bootstrapShape) parts() (config.Config, envoy.BootstrapOptions) {
-	c := config.Default()
-	if s.config != nil {
-		s.config(&c)
+func (s bootstrapShape) parts(t *testing.T) (config.Config, envoy.BootstrapOptions) {
+	t.Helper()
+	c, err := config.Parse(s.name, []byte(s.config))
+	if err != nil {
+		t.Fatal(err)
 	}
 	return c, s.opts
 }
 
-// bootstrap generates what is tested.
+// generateBootstrap generates what is tested.
 func generateBootstrap(t *testing.T, c config.Config, opts envoy.BootstrapOptions) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -96,7 +97,7 @@ func generateBootstrap(t *testing.T, c config.Config, opts envoy.BootstrapOption
 func eachBootstrap(t *testing.T, test func(t *testing.T, c config.Config, p parsedBootstrap)) {
 	for _, s := range bootstrapShapes {
 		t.Run(s.name, func(t *testing.T) {
-			c, opts := s.parts()
+			c, opts := s.parts(t)
 			test(t, c, parseBootstrap(t, generateBootstrap(t, c, opts)))
 		})
 	}

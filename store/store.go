@@ -165,9 +165,10 @@ type Store interface {
 	All(ctx context.Context, visit func(Token) error) error
 
 	// Prune removes the tokens that were revoked or expired before the given
-	// instant, together with their usage, and returns their ids. A token that
-	// an update has meanwhile extended stays. record gives the audit record of
-	// each removal.
+	// instant, together with their usage, and returns their ids, also beside
+	// an error. A token that an update has meanwhile extended stays. record
+	// gives the audit record of each removal; it may be called more than once
+	// for a token and must not call the store.
 	Prune(ctx context.Context, before time.Time, record func(Token) Audit) ([]string, error)
 
 	// AddUsage adds counts to what is stored, and moves LastUsed and

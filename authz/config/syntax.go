@@ -34,6 +34,10 @@ func (r *reader) read(data []byte) ast.Node {
 		return nil
 	}
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
+	// To YAML all line breaks are one (YAML 1.2.2 section 5.4), but the library
+	// counts the two characters behind a comment as two lines.
+	data = bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n"))
+	data = bytes.ReplaceAll(data, []byte("\r"), []byte("\n"))
 	if at, c, ok := firstUnreadable(data); ok {
 		r.report(at, "", "the file is no UTF-8 text: it holds %s here", c)
 		return nil
@@ -59,7 +63,7 @@ func firstUnreadable(data []byte) (at position, what string, found bool) {
 		switch {
 		case c == utf8.RuneError && size == 1:
 			return at, fmt.Sprintf("the byte %#02x", data[0]), true
-		case c < ' ' && c != '\t' && c != '\n' && c != '\r' || c == 0x7f:
+		case c < ' ' && c != '\t' && c != '\n' || c == 0x7f:
 			return at, fmt.Sprintf("the control character %U", c), true
 		}
 		at.column++

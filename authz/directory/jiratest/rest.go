@@ -173,7 +173,7 @@ func (s *Server) stream(c *call) {
 	}
 	write := func(chunk []byte) bool {
 		_, err := c.w.Write(chunk)
-		return err == nil && true
+		return err == nil && out.Flush() == nil
 	}
 	if s.export == nil {
 		chunk := []byte(strings.Repeat("x", size))

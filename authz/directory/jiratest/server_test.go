@@ -1,6 +1,7 @@
 package jiratest_test
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -24,7 +26,7 @@ func start(t *testing.T, change func(*jiratest.Options)) (*jiratest.Server, stri
 		{Name: "Fred", Key: "JIRAUSER10100", Password: "p:w", DisplayName: "Fred F.", Active: true,
 			Groups: []string{"jira-users", "a&b"}, PATs: []string{"native"}},
 		{Name: "wilma", Password: "secret", Active: true},
-		{Name: "gone", Password: "secret"},
+		{Name: "gone", Password: "secret", PATs: []string{"left"}},
 	}}
 	if change != nil {
 		change(&opts)
@@ -104,6 +106,7 @@ func TestWhoIsSeen(t *testing.T) {
 		{"Basic of an inactive user", myself, []string{basic("gone", "secret")}, "", jiratest.Anonymous, 401},
 		{"Basic without password", myself, []string{basic("fred", "")}, "", jiratest.Anonymous, 401},
 		{"native token", myself, []string{"Authorization: bearer native"}, "Fred", jiratest.ByBearer, 200},
+		{"native token of an inactive user", myself, []string{"Authorization: Bearer left"}, "", jiratest.Anonymous, 401},
 		{"foreign token", myself, []string{"Authorization: Bearer x"}, "", jiratest.Anonymous, 401},
 		{"query", myself + "?os_username=fred&os%5fpassword=p%3Aw", nil, "Fred", jiratest.ByQuery, 200},
 		{"cookie", myself, []string{wilma}, "wilma", jiratest.BySession, 200},
@@ -322,7 +325,10 @@ func TestExport(t *testing.T) {
 
 	chunks := make(chan []byte)
 	_, url = start(t, func(o *jiratest.Options) { o.Export = chunks })
-	req, err := http.NewRequest("GET", url+"/rest/test/export", nil)
+	// A server that does not flush would keep both sides waiting.
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, "GET", url+"/rest/test/export", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -333,7 +339,11 @@ func TestExport(t *testing.T) {
 	}
 	defer res.Body.Close()
 	for _, chunk := range []string{"one", "two"} {
-		chunks <- []byte(chunk)
+		select {
+		case chunks <- []byte(chunk):
+		case <-ctx.Done():
+			t.Fatal("nobody takes the chunk")
+		}
 		read := make([]byte, len(chunk))
 		if _, err := io.ReadFull(res.Body, read); err != nil || string(read) != chunk {
 			t.Errorf("read %q, %v before the next chunk was there, want %q", read, err, chunk)

@@ -1,0 +1,63 @@
+package manage
+
+import (
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tokengate/tokengate/store"
+)
+
+// never is how the audit log says that a token does not expire.
+const never = "never"
+
+// changes returns what differs between two records of a token, field by field.
+// A field that one of them does not have is empty there. Of secrets it tells
+// nothing.
+func changes(before, after store.Token) map[string]store.Change {
+	found := make(map[string]store.Change)
+	was, is := facts(before), facts(after)
+	for field, value := range is {
+		if old := was[field]; old != value {
+			found[field] = store.Change{Before: old, After: value}
+		}
+	}
+	return found
+}
+
+// facts returns a record's fields as text; none for the zero Token.
+func facts(t store.Token) map[string]string {
+	if t.ID == "" {
+		return nil
+	}
+	expires := never
+	if !t.Expires.IsZero() {
+		expires = instant(t.Expires)
+	}
+	return map[string]string{
+		"name":          t.Name,
+		"purpose":       t.Purpose,
+		"expires":       expires,
+		"readOnly":      strconv.FormatBool(t.ReadOnly),
+		"networks":      spaced(t.Networks),
+		"state":         t.State.String(),
+		"previousUntil": instant(t.Previous.Until),
+	}
+}
+
+// instant returns a time in RFC 3339, or "" for the zero time.
+func instant(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.Format(time.RFC3339)
+}
+
+func spaced(networks []netip.Prefix) string {
+	texts := make([]string, len(networks))
+	for i, n := range networks {
+		texts[i] = n.String()
+	}
+	return strings.Join(texts, " ")
+}

@@ -1,0 +1,150 @@
+package manage
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/tokengate/tokengate/authz/config"
+	"github.com/tokengate/tokengate/authz/token"
+	"github.com/tokengate/tokengate/store"
+)
+
+// The lengths of a token's texts, in characters.
+const (
+	maxName    = 100
+	maxPurpose = 1000
+)
+
+// checkID refuses what cannot be an id. People paste values, too: those are
+// not looked up, and not repeated.
+func checkID(id string) error {
+	switch {
+	case token.IsCredential(id), token.Contains(id):
+		return invalid(FieldID, "This is a token's value, not its id. The id is the 12 characters behind the first underscore.")
+	case !token.ValidID(id):
+		return errUnknown()
+	}
+	return nil
+}
+
+// checkOwner refuses names that no token can act as.
+func checkOwner(name string) error {
+	if err := store.ValidOwnerName(name); err != nil {
+		return invalid(FieldOwner, "%s", sentence(err))
+	}
+	return noValue(FieldOwner, name)
+}
+
+// checkName returns a token's name without spaces at its ends.
+func checkName(name string) (string, error) {
+	name = strings.TrimSpace(name)
+	if name == "" {
+		return "", invalid(FieldName, "A token needs a name of 1 to %d characters.", maxName)
+	}
+	return name, checkText(FieldName, name, maxName, "")
+}
+
+// checkPurpose returns a token's purpose, its lines ended as the store ends
+// them.
+func checkPurpose(purpose string) (string, error) {
+	purpose = strings.TrimSpace(strings.ReplaceAll(purpose, "\r\n", "\n"))
+	return purpose, checkText(FieldPurpose, purpose, maxPurpose, "\n")
+}
+
+// checkText refuses a text that is too long or that a terminal or a page might
+// show as something that it is not. It lets the characters in also through.
+func checkText(field Field, text string, most int, also string) error {
+	if n := utf8.RuneCountInString(text); n > most {
+		return invalid(field, "The %s has %d characters; at most %d are allowed.", field, n, most)
+	}
+	if !utf8.ValidString(text) {
+		return invalid(field, "The %s is not valid UTF-8.", field)
+	}
+	for _, r := range text {
+		if !unicode.IsGraphic(r) && !strings.ContainsRune(also, r) {
+			return invalid(field, "The %s holds the character %U; only printable characters are allowed.", field, r)
+		}
+	}
+	return noValue(field, text)
+}
+
+// noValue refuses a text that holds a token's value: it would be shown in
+// listings and logs.
+func noValue(field Field, text string) error {
+	if token.Contains(text) {
+		return invalid(field, "The %s holds a token's value, which must stay secret.", field)
+	}
+	return nil
+}
+
+// parseNetworks reads networks and single addresses, each once.
+func parseNetworks(texts []string) ([]netip.Prefix, error) {
+	if len(texts) > store.MaxNetworks {
+		return nil, invalid(FieldNetworks, "%d networks were given; a token has at most %d. Give larger networks.", len(texts), store.MaxNetworks)
+	}
+	var networks []netip.Prefix
+	for _, text := range texts {
+		parsed, err := config.ParsePrefix(text)
+		if err != nil {
+			return nil, invalid(FieldNetworks, "%s", token.Redact(sentence(err)))
+		}
+		if !slices.Contains(networks, parsed.Prefix) {
+			networks = append(networks, parsed.Prefix)
+		}
+	}
+	return networks, nil
+}
+
+// expiry returns when a token ends that is made or renewed at now; the zero
+// time is never. asked is false if e leaves it open.
+func (e Expiry) expiry(now time.Time) (at time.Time, asked bool, err error) {
+	in := e.In != config.Lifetime{}
+	switch {
+	case !e.At.IsZero() && in:
+		return at, false, invalid(FieldExpires, "Two ends were given. Give a time or a lifetime.")
+	case in && e.In.Unlimited:
+		return at, true, nil
+	case in:
+		at = now.Add(e.In.Duration)
+	case !e.At.IsZero():
+		at = e.At
+	default:
+		return at, false, nil
+	}
+	at = at.UTC().Truncate(time.Second)
+	switch {
+	case !at.After(now):
+		return at, true, invalid(FieldExpires, "The token would have expired already, at %s. Give a time in the future.", instant(at))
+	case at.Year() > lastYear:
+		return at, true, invalid(FieldExpires, "The token would expire after the year %d. Give an earlier time, or let it be unlimited.", lastYear)
+	}
+	return at, true, nil
+}
+
+// lastYear is the last one that RFC 3339 can write.
+const lastYear = 9999
+
+// admit refuses one more token in force for an owner who has the given others:
+// one too many, or one of a name that another has. except is the id of one that
+// does not count.
+func (op *operation) admit(owned []store.Token, name, except string) error {
+	inForce := 0
+	for _, t := range owned {
+		if t.ID == except || t.State == store.Revoked || expired(t, op.now) {
+			continue
+		}
+		if strings.EqualFold(t.Name, name) {
+			return &Error{Code: Conflict, Field: FieldName,
+				Message: "The owner has a token of this name already, " + t.ID + ". Choose another name, or rotate or revoke that one."}
+		}
+		inForce++
+	}
+	if most := op.manager.MaxPerUser(); inForce >= most {
+		return refused(Limit, "The owner has %d tokens in force; %d are allowed (tokens.maxPerUser). Revoke one first.", inForce, most)
+	}
+	return nil
+}

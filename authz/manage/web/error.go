@@ -1,0 +1,85 @@
+package web
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/tokengate/tokengate/authz"
+	"github.com/tokengate/tokengate/authz/manage"
+)
+
+// statuses are the answers to the manager's refusals.
+var statuses = map[manage.Code]int{
+	manage.Invalid:   http.StatusBadRequest,
+	manage.Forbidden: http.StatusForbidden,
+	manage.NotFound:  http.StatusNotFound,
+	manage.Revoked:   http.StatusConflict,
+	manage.Conflict:  http.StatusConflict,
+	manage.Limit:     http.StatusConflict,
+}
+
+// fields are the names in the API's JSON of what a refusal is about, where they
+// differ.
+var fields = map[manage.Field]string{
+	manage.FieldOwner:   "user",
+	manage.FieldName:    "label",
+	manage.FieldExpires: "expiresIn",
+}
+
+// httpError is a request that did not get as far as the manager.
+type httpError struct {
+	status int
+	text   string // whole sentences
+	field  string // the field it is about, if one is
+	allow  string // the Allow header of a 405
+}
+
+// Error implements error.
+func (e *httpError) Error() string { return e.text }
+
+var errNoPath = &httpError{status: http.StatusNotFound, text: "There is nothing at this path. The API lies below " + Bases[0] + "/."}
+
+func methodError(allowed []string) error {
+	allow := strings.Join(allowed, ", ")
+	return &httpError{
+		status: http.StatusMethodNotAllowed,
+		text:   "This path does not know the method. It knows " + allow + ".",
+		allow:  allow,
+	}
+}
+
+// badField is a request whose field cannot be read.
+func badField(field, format string, args ...any) error {
+	return &httpError{status: http.StatusBadRequest, field: field, text: fmt.Sprintf(format, args...)}
+}
+
+// denial is the answer to an error. The text of one that is no refusal stays
+// inside: it is for the log.
+func denial(err error) reply {
+	if e, ok := errors.AsType[*httpError](err); ok {
+		return reply{status: e.status, body: denialBody(e.field, e.text), allow: e.allow}
+	}
+	if e, ok := errors.AsType[*manage.Error](err); ok && statuses[e.Code] != 0 {
+		field, named := fields[e.Field]
+		if !named {
+			field = string(e.Field)
+		}
+		return reply{status: statuses[e.Code], body: denialBody(field, e.Error())}
+	}
+	if errors.Is(err, errPanic) {
+		return reply{status: http.StatusInternalServerError, body: authz.Denial("The server met a fault of its own. Its log says more.")}
+	}
+	return reply{
+		status: http.StatusServiceUnavailable,
+		body:   authz.Denial("The server could not do this; its log says why. Whether anything was changed is not sure: look before you try again."),
+	}
+}
+
+func denialBody(field, text string) []byte {
+	if field == "" {
+		return authz.Denial(text)
+	}
+	return authz.FieldDenial(field, text)
+}

@@ -1,0 +1,106 @@
+package web
+
+import (
+	"encoding/base64"
+	"net/netip"
+	"strings"
+
+	"github.com/tokengate/tokengate/authz"
+	"github.com/tokengate/tokengate/authz/manage"
+)
+
+// ExplainRequest describes a request that a client might make.
+type ExplainRequest struct {
+	Token   string            `json:"token"`             // the credential that is sent; empty: none
+	User    string            `json:"user,omitempty"`    // sent with the token as Basic; empty: as Bearer
+	Method  string            `json:"method"`            // empty: GET
+	Path    string            `json:"path"`              // with the query, as it is sent; required
+	IP      string            `json:"ip"`                // the client's address; empty: not known
+	Headers map[string]string `json:"headers,omitempty"` // others of authz.Headers, in any case
+}
+
+// Explanation says how the request would be decided, and why.
+type Explanation struct {
+	Outcome string        `json:"outcome"` // allowed, passed or refused
+	Reason  string        `json:"reason"`
+	Status  int           `json:"status,omitempty"`  // of a refusal
+	Text    string        `json:"text,omitempty"`    // what the client of a refusal is told
+	User    string        `json:"user,omitempty"`    // the owner, where the secret was right
+	TokenID string        `json:"tokenId,omitempty"` // of a well-formed token
+	Rules   []RuleVerdict `json:"rules"`             // in the order in which they are tried
+}
+
+// RuleVerdict is what one rule said.
+type RuleVerdict struct {
+	Rule   string `json:"rule"`
+	Result string `json:"result"`           // decides, goes on, or not reached
+	Reason string `json:"reason,omitempty"` // where it decides
+}
+
+func explain(c call[ExplainRequest], m *manage.Manager, view func() authz.View) (Explanation, error) {
+	request, err := c.body.request()
+	if err != nil {
+		return Explanation{}, err
+	}
+	d, verdicts, err := m.Explain(c.ctx, c.caller, &request, view())
+	if err != nil {
+		return Explanation{}, err
+	}
+	e := Explanation{
+		Outcome: d.Outcome.String(),
+		Reason:  d.Reason.String(),
+		User:    d.User,
+		TokenID: d.TokenID,
+		Rules:   make([]RuleVerdict, len(verdicts)),
+	}
+	if d.Outcome == authz.Refused {
+		e.Status, e.Text = d.Reason.Status(), d.Reason.Text()
+	}
+	for i, v := range verdicts {
+		e.Rules[i] = RuleVerdict{Rule: v.Rule, Result: v.Result}
+		if v.Reason != 0 {
+			e.Rules[i].Reason = v.Reason.String()
+		}
+	}
+	return e, nil
+}
+
+// request makes the request that is described. Its texts are taken as they
+// are: to say what is wrong with them is the rules' business.
+func (e ExplainRequest) request() (authz.Request, error) {
+	r := authz.Request{Method: e.Method, Path: e.Path}
+	if r.Method == "" {
+		r.Method = "GET"
+	}
+	if e.Path == "" {
+		return r, badField("path", "Say which path the request is for.")
+	}
+	if e.IP != "" {
+		address, err := netip.ParseAddr(e.IP)
+		if err != nil {
+			return r, badField("ip", "ip must be an address such as 192.0.2.7 or 2001:db8::7.")
+		}
+		r.Client = address.Unmap().WithZone("")
+	}
+	for name, value := range e.Headers {
+		lower := strings.ToLower(name)
+		place := r.Header(lower)
+		if place == nil || lower == "authorization" {
+			return r, badField("headers", "No rule reads the header %q. There are: %s; a credential goes into token and user.",
+				short(name), strings.Join(authz.Headers, ", "))
+		}
+		if *place != "" {
+			return r, badField("headers", "The header %q is given more than once.", short(name))
+		}
+		*place = value
+	}
+	switch {
+	case strings.Contains(e.User, ":"):
+		return r, badField("user", "A user name cannot hold a colon: Basic ends the name there.")
+	case e.User != "":
+		r.Authorization = "Basic " + base64.StdEncoding.EncodeToString([]byte(e.User+":"+e.Token))
+	case e.Token != "":
+		r.Authorization = "Bearer " + e.Token
+	}
+	return r, nil
+}

@@ -1,0 +1,26 @@
+package web
+
+import (
+	"net"
+
+	"golang.org/x/sys/unix"
+)
+
+// peerUID asks the kernel who is at the other end (SO_PEERCRED, unix(7)).
+func peerUID(c net.Conn) (uid uint32, ok bool) {
+	socket, isUnix := c.(*net.UnixConn)
+	if !isUnix {
+		return 0, false
+	}
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return 0, false
+	}
+	controlled := raw.Control(func(fd uintptr) {
+		var peer *unix.Ucred
+		if peer, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
+			uid = peer.Uid
+		}
+	})
+	return uid, err == nil && controlled == nil
+}

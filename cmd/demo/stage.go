@@ -1,0 +1,206 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/tokengate/tokengate/authz/directory/jiratest"
+	"github.com/tokengate/tokengate/envoy/envoytest"
+)
+
+// program is what make build makes.
+const program = ".build/tokengate"
+
+// startTime bounds how long a part may take to come up.
+const startTime = 30 * time.Second
+
+// stage is what the story is played on: a Jira-shaped server, tokengate and
+// Envoy, each a real one, on loopback.
+type stage struct {
+	out    io.Writer
+	dir    string // everything of the demo's own, removed at the end
+	socket string // tokengate's admin socket
+	url    string // Envoy
+	jira   *jiratest.Server
+	web    *http.Server
+	gate   *exec.Cmd
+	envoy  *envoytest.Process
+	log    *logLines
+}
+
+const settings = `publicURL: http://127.0.0.1
+listen:
+  grpc: unix://%[1]s/authz.sock
+  http: unix://%[1]s/http.sock
+  admin: unix://%[1]s/admin.sock
+  metrics: unix://%[1]s/metrics.sock
+store:
+  badger: {dir: %[1]s/data}
+upstream:
+  url: http://%[2]s
+`
+
+func setUp(ctx context.Context, out io.Writer) (_ *stage, err error) {
+	s := &stage{out: out, log: newLogLines()}
+	defer func() {
+		if err != nil {
+			s.tearDown()
+		}
+	}()
+	if s.dir, err = os.MkdirTemp("", "tokengate-demo"); err != nil {
+		return nil, err
+	}
+	s.socket = filepath.Join(s.dir, "admin.sock")
+	jira, err := s.startJira()
+	if err != nil {
+		return nil, fmt.Errorf("start the Jira-shaped server: %w", err)
+	}
+	config := filepath.Join(s.dir, "tokengate.yaml")
+	if err := os.WriteFile(config, fmt.Appendf(nil, settings, s.dir, jira), 0o600); err != nil {
+		return nil, err
+	}
+	if err := s.startGate(ctx, config); err != nil {
+		return nil, fmt.Errorf("start tokengate: %w", err)
+	}
+	if err := s.startEnvoy(ctx, config); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *stage) startJira() (address string, err error) {
+	s.jira = jiratest.New(jiratest.Options{Users: []jiratest.User{
+		{Name: "fred", Password: "yabba-dabba", DisplayName: "Fred F.", Active: true},
+	}})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	s.web = &http.Server{Handler: s.jira, ReadHeaderTimeout: time.Minute}
+	go s.web.Serve(l)
+	return l.Addr().String(), nil
+}
+
+func (s *stage) startGate(ctx context.Context, config string) error {
+	s.gate = exec.Command(program, "serve", "--config", config)
+	s.gate.Stderr = s.log
+	// Ctrl-C is for the demo, which then stops its parts in order.
+	s.gate.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if err := s.gate.Start(); err != nil {
+		return fmt.Errorf("%w; make build makes it", err)
+	}
+	_, err := s.log.wait(ctx, func(line string) bool { return strings.Contains(line, "tokengate is ready") })
+	return err
+}
+
+func (s *stage) startEnvoy(ctx context.Context, config string) error {
+	binary, err := envoytest.Binary()
+	if err != nil {
+		return err
+	}
+	bootstrap, err := s.command(ctx, "envoy", "bootstrap", "--config", config, "--listen", "127.0.0.1:0",
+		"--trusted-hops", "1", "--envoy-admin", filepath.Join(s.dir, "envoy.sock"))
+	if err != nil {
+		return err
+	}
+	if s.envoy, err = envoytest.Run(binary, []byte(bootstrap)); err != nil {
+		return err
+	}
+	s.url = s.envoy.URL
+	return nil
+}
+
+// command runs a tokengate command and returns its standard output.
+func (s *stage) command(ctx context.Context, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Env = append(os.Environ(), "TOKENGATE_ADMIN_SOCKET="+s.socket)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("tokengate %s: %w: %s", strings.Join(args[:2], " "), err, &stderr)
+	}
+	return stdout.String(), nil
+}
+
+// tearDown stops what setUp started, in the order of a request's way.
+func (s *stage) tearDown() {
+	if s.envoy != nil {
+		if err := s.envoy.Stop(); err != nil {
+			fmt.Fprintln(os.Stderr, "demo: stop Envoy:", err)
+		}
+	}
+	if s.gate != nil && s.gate.Process != nil {
+		if err := errors.Join(s.gate.Process.Signal(syscall.SIGTERM), s.gate.Wait()); err != nil {
+			fmt.Fprintln(os.Stderr, "demo: stop tokengate:", err)
+		}
+	}
+	if s.web != nil {
+		s.web.Close()
+	}
+	if s.dir != "" {
+		os.RemoveAll(s.dir)
+	}
+}
+
+// logLines collects what tokengate logs.
+type logLines struct {
+	mu      sync.Mutex
+	partial []byte
+	lines   []string
+	more    chan struct{} // closed and replaced when a line arrives
+}
+
+func newLogLines() *logLines { return &logLines{more: make(chan struct{})} }
+
+// Write implements io.Writer.
+func (l *logLines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.partial = append(l.partial, p...)
+	for {
+		line, rest, found := bytes.Cut(l.partial, []byte("\n"))
+		if !found {
+			return len(p), nil
+		}
+		l.lines = append(l.lines, string(line))
+		l.partial = rest
+		close(l.more)
+		l.more = make(chan struct{})
+	}
+}
+
+// wait returns the first line that match accepts and that no wait before has
+// passed, or an error that shows the last lines.
+func (l *logLines) wait(ctx context.Context, match func(line string) bool) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, startTime)
+	defer cancel()
+	for {
+		l.mu.Lock()
+		for i, line := range l.lines {
+			if match(line) {
+				l.lines = l.lines[i+1:]
+				l.mu.Unlock()
+				return line, nil
+			}
+		}
+		more, all := l.more, strings.Join(l.lines, "\n")
+		l.mu.Unlock()
+		select {
+		case <-more:
+		case <-ctx.Done():
+			return "", fmt.Errorf("tokengate did not log what was expected; it logged:\n%s", all)
+		}
+	}
+}

@@ -1,0 +1,152 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tokengate/tokengate/authz/config"
+	"github.com/tokengate/tokengate/authz/manage/web"
+)
+
+// usageError is a command that was written wrongly.
+type usageError struct{ error }
+
+func usagef(format string, args ...any) error {
+	return usageError{fmt.Errorf(format, args...)}
+}
+
+const (
+	socketFlag     = "admin-socket"
+	socketVariable = "TOKENGATE_ADMIN_SOCKET"
+
+	// callTime bounds one call to the server.
+	callTime = time.Minute
+	// maxAnswer bounds what is read of an answer, in bytes. A page of the
+	// longest tokens is shorter.
+	maxAnswer = 64 << 20
+	// maxSocketPath is the longest path of a unix socket, in bytes (unix(7)).
+	maxSocketPath = 107
+)
+
+// addSocketFlag lets a command and those below it say where the server is.
+func addSocketFlag(cmd *cobra.Command) {
+	cmd.PersistentFlags().String(socketFlag, config.Default().Listen.Admin.Address,
+		"`PATH` of the server's admin socket (listen.admin); "+socketVariable+" sets it as well")
+}
+
+// client speaks to a running server over its admin socket.
+type client struct {
+	socket string
+	http   *http.Client
+}
+
+// newClient returns a client for the socket that the command line names, or
+// else the environment, or else the default.
+func newClient(cmd *cobra.Command) (*client, error) {
+	flag := cmd.Flags().Lookup(socketFlag)
+	socket := flag.Value.String()
+	if fromEnvironment := os.Getenv(socketVariable); fromEnvironment != "" && !flag.Changed {
+		socket = fromEnvironment
+	}
+	socket = strings.TrimPrefix(socket, "unix://")
+	if len(socket) == 0 || len(socket) > maxSocketPath {
+		return nil, usagef("the admin socket's path must have 1 to %d bytes; it has %d", maxSocketPath, len(socket))
+	}
+	return &client{
+		socket: socket,
+		http: &http.Client{
+			Timeout: callTime,
+			Transport: &http.Transport{
+				DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+					return new(net.Dialer).DialContext(ctx, "unix", socket)
+				},
+			},
+		},
+	}, nil
+}
+
+// call sends a request to a path below the API's base, and reads the answer
+// into answer, unless that is nil.
+func (c *client) call(ctx context.Context, method, path string, query url.Values, body, answer any) error {
+	target := "http://tokengate" + web.Bases[0] + "/" + path
+	if len(query) > 0 {
+		target += "?" + query.Encode()
+	}
+	var content io.Reader
+	if body != nil {
+		data, err := json.Marshal(body)
+		if err != nil {
+			return fmt.Errorf("encode the request: %w", err)
+		}
+		content = bytes.NewReader(data)
+	}
+	request, err := http.NewRequestWithContext(ctx, method, target, content)
+	if err != nil {
+		return fmt.Errorf("make the request: %w", err)
+	}
+	if body != nil {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	response, err := c.http.Do(request)
+	if err != nil {
+		return c.explain(err)
+	}
+	defer response.Body.Close()
+	data, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	if err != nil {
+		return fmt.Errorf("read the server's answer: %w", err)
+	}
+	if response.StatusCode/100 != 2 {
+		return refusal(response.StatusCode, data)
+	}
+	if answer == nil {
+		return nil
+	}
+	if err := json.Unmarshal(data, answer); err != nil {
+		return fmt.Errorf("read the server's answer: %w", err)
+	}
+	return nil
+}
+
+// explain says what to do about a server that cannot be reached.
+func (c *client) explain(err error) error {
+	const advice = "is the server running? Its socket is listen.admin of its configuration: set --" + socketFlag + " or " + socketVariable
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("there is no admin socket at %s; %s", c.socket, advice)
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("nobody listens on the admin socket %s; %s", c.socket, advice)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("the admin socket %s is not open to this user; run the command as the server's user or as root", c.socket)
+	}
+	// A url.Error repeats the whole URL, and with it the filters of a listing.
+	if outer, ok := errors.AsType[*url.Error](err); ok {
+		err = outer.Err
+	}
+	return fmt.Errorf("ask the server over %s: %w", c.socket, err)
+}
+
+// refusal is the error that the server's answer tells.
+func refusal(status int, body []byte) error {
+	var told struct {
+		Message string `json:"message"`
+	}
+	if err := json.Unmarshal(body, &told); err != nil || told.Message == "" {
+		return fmt.Errorf("the server answered %d %s", status, http.StatusText(status))
+	}
+	return errors.New(printable(told.Message))
+}

@@ -1,0 +1,46 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+
+	"github.com/tokengate/tokengate/authz/config"
+)
+
+// Modes of unix sockets. Envoy may run as another user of the same group.
+const (
+	groupSocket fs.FileMode = 0o660
+	ownerSocket fs.FileMode = 0o600
+)
+
+// listen opens a listener that is ready the moment its path appears. A unix
+// socket is bound under a temporary name and renamed over its path: whoever
+// listened there before goes on with its open connections, and since a closing
+// listener does not unlink, it cannot take its successor's socket along.
+func listen(a config.Address, mode fs.FileMode) (net.Listener, error) {
+	if a.Network != "unix" {
+		l, err := net.Listen(a.Network, a.Address)
+		if err != nil {
+			return nil, fmt.Errorf("listen on %v: %w", a, err)
+		}
+		return l, nil
+	}
+	temporary := fmt.Sprintf("%s.%05d", a.Address, os.Getpid()%100000)
+	if err := os.Remove(temporary); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("listen on %v: %w", a, err)
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: temporary, Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("listen on %v: %w", a, err)
+	}
+	l.SetUnlinkOnClose(false)
+	if err := errors.Join(os.Chmod(temporary, mode), os.Rename(temporary, a.Address)); err != nil {
+		l.Close()
+		os.Remove(temporary)
+		return nil, fmt.Errorf("listen on %v: %w", a, err)
+	}
+	return l, nil
+}

@@ -1,0 +1,205 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+
+	"github.com/tokengate/tokengate/authz/config"
+	"github.com/tokengate/tokengate/envoy"
+	"github.com/tokengate/tokengate/store"
+)
+
+// checkOutage sends a token, a password and a browser's request, which must all
+// get 503 while Jira hears nothing.
+func checkOutage(t *testing.T, r *rig, auth string) {
+	t.Helper()
+	r.jira.Reset()
+	var group sync.WaitGroup
+	for _, q := range []request{{auth: auth}, {auth: basic("fred", "yabba")}, {path: "/secure/Dashboard.jspa"}} {
+		group.Go(func() {
+			got, err := r.try(context.Background(), noRedirects, q)
+			if err != nil || got.status != 503 {
+				t.Errorf("%s: %d %v, want 503", q.path, got.status, err)
+			}
+		})
+	}
+	group.Wait()
+	if n := r.jira.Total(); n != 0 {
+		t.Errorf("Jira heard %d requests", n)
+	}
+}
+
+func TestOutages(t *testing.T) {
+	r := newRig(t, options{})
+	value := r.mint("outage")
+	works := func(t *testing.T) {
+		t.Helper()
+		if got := r.send(request{auth: bearer(value)}); got.status != 200 {
+			t.Fatalf("status %d: %s", got.status, got.body)
+		}
+	}
+	works(t)
+	t.Run("hung", func(t *testing.T) {
+		r.gate.signal(syscall.SIGSTOP)
+		defer r.gate.signal(syscall.SIGCONT)
+		checkOutage(t, r, bearer(value))
+	})
+	works(t)
+	t.Run("stopped", func(t *testing.T) {
+		if err := r.gate.stop(); err != nil {
+			t.Fatal(err)
+		}
+		checkOutage(t, r, bearer(value))
+	})
+	r.startGate()
+	works(t)
+	t.Run("killed", func(t *testing.T) {
+		r.gate.signal(os.Kill)
+		<-r.gate.done
+		checkOutage(t, r, bearer(value))
+	})
+	r.startGate()
+	works(t)
+}
+
+// stall is a server that takes a question and never answers.
+type stall struct {
+	authv3.UnimplementedAuthorizationServer
+}
+
+func (stall) Check(ctx context.Context, _ *authv3.CheckRequest) (*authv3.CheckResponse, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func TestSlowAndPanickingServers(t *testing.T) {
+	r := newRig(t, options{noGate: true})
+	slow := grpc.NewServer()
+	authv3.RegisterAuthorizationServer(slow, stall{})
+	// No policy pointer: the first thing Check does is to panic.
+	broken, _ := (&envoy.Server{
+		Index: &store.Index{}, ClientAddress: config.Default().ClientAddress, Identity: "x-forwarded-user",
+		Log: zap.NewNop(), Metrics: envoy.NewMetrics(prometheus.NewRegistry()), Now: time.Now,
+	}).GRPC()
+	for name, server := range map[string]*grpc.Server{"slow": slow, "panicking": broken} {
+		t.Run(name, func(t *testing.T) {
+			l, err := listen(config.Address{Network: "unix", Address: r.dir + "/g"}, ownerSocket)
+			if err != nil {
+				t.Fatal(err)
+			}
+			go server.Serve(l)
+			defer server.Stop()
+			checkOutage(t, r, "Bearer tgate_x")
+		})
+	}
+}
+
+// load sends requests through Envoy, a few at a time, until stop is called,
+// which returns how many got which status.
+func load(t *testing.T, r *rig, auth string) (stop func() map[int]int) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	var mu sync.Mutex
+	var group sync.WaitGroup
+	progress := make(chan struct{}) // an answer, if anyone waits for one
+	statuses := map[int]int{}
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 8}}
+	for range 8 {
+		group.Go(func() {
+			for ctx.Err() == nil {
+				got, err := r.try(context.Background(), client, request{auth: auth})
+				if err != nil {
+					t.Errorf("Envoy did not answer: %v", err)
+					return
+				}
+				mu.Lock()
+				statuses[got.status]++
+				mu.Unlock()
+				select {
+				case progress <- struct{}{}:
+				default:
+				}
+			}
+		})
+	}
+	more := func() {
+		for range 100 {
+			<-progress
+		}
+	}
+	more()
+	return func() map[int]int {
+		more()
+		cancel()
+		group.Wait()
+		return statuses
+	}
+}
+
+// A restart costs nothing but 503s, and Envoy's retries spare most of those.
+func TestRestartUnderLoad(t *testing.T) {
+	r := newRig(t, options{})
+	value := r.mint("restart")
+	stop := load(t, r, bearer(value))
+	for range 3 {
+		if err := r.gate.stop(); err != nil {
+			t.Error(err)
+		}
+		r.startGate()
+	}
+	statuses := stop()
+	t.Logf("answers by status: %v", statuses)
+	for status := range statuses {
+		if status != 200 && status != 503 {
+			t.Errorf("%d answers of status %d", statuses[status], status)
+		}
+	}
+	if statuses[200] < 150 {
+		t.Errorf("answers by status: %v", statuses)
+	}
+}
+
+// With a successor on the socket a graceful stop costs nothing at all, and the
+// successor's socket outlives the old server.
+func TestSuccessor(t *testing.T) {
+	r := newRig(t, options{})
+	stop := load(t, r, basic("fred", "yabba"))
+	for i := range 3 {
+		// The successor has a store of its own: Badger's is one process's.
+		old := r.gate
+		settings := strings.NewReplacer(
+			r.dir+"/data", fmt.Sprintf("%s/data%d", r.dir, i),
+			r.dir+"/a", fmt.Sprintf("%s/a%d", r.dir, i),
+			r.dir+"/m", fmt.Sprintf("%s/m%d", r.dir, i),
+		).Replace(read(t, r.config))
+		r.config = fmt.Sprintf("%s/tokengate%d.yaml", r.dir, i)
+		r.write(settings)
+		r.startGate()
+		if err := old.stop(); err != nil {
+			t.Error(err)
+		}
+		conn, err := net.Dial("unix", r.dir+"/g")
+		if err != nil {
+			t.Fatalf("the successor's socket is gone: %v", err)
+		}
+		conn.Close()
+	}
+	statuses := stop()
+	t.Logf("answers by status: %v", statuses)
+	if len(statuses) != 1 || statuses[200] < 150 {
+		t.Errorf("answers by status: %v, want 200 alone", statuses)
+	}
+}

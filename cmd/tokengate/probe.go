@@ -1,0 +1,70 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"runtime"
+)
+
+// probes serves what Kubernetes and Prometheus ask.
+//
+//	/healthz  200 as long as the process runs
+//	/readyz   200 if Check can be answered. A store that fails does not turn
+//	          it off: browsers would lose Jira with the tokens
+//	/readyz?for=tokens  200 if, besides, the store can be written
+//	/metrics  Prometheus
+func (s *server) probes() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintln(w, "ok")
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		if !s.ready.Load() {
+			http.Error(w, "not ready: starting or shutting down", http.StatusServiceUnavailable)
+			return
+		}
+		if r.URL.Query().Get("for") == "tokens" {
+			if err := s.tokens.Health(r.Context()); err != nil {
+				http.Error(w, "not ready for tokens: the store does not work: "+err.Error(), http.StatusServiceUnavailable)
+				return
+			}
+		}
+		fmt.Fprintln(w, "ok")
+	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}))
+	return mux
+}
+
+// gauges are the metrics that are looked up when they are asked for.
+type gauges struct {
+	server                        *server
+	tokens, expired, bytes, build *prometheus.Desc
+}
+
+func (s *server) gauges() prometheus.Collector {
+	return &gauges{
+		server:  s,
+		tokens:  prometheus.NewDesc("tokengate_tokens", "Tokens in the index by state; revoked ones are kept for the record.", []string{"state"}, nil),
+		expired: prometheus.NewDesc("tokengate_tokens_expired", "Active tokens that have expired.", nil, nil),
+		bytes:   prometheus.NewDesc("tokengate_store_bytes", "Size of the store's files on disk.", nil, nil),
+		build:   prometheus.NewDesc("tokengate_build_info", "1, with the version that runs.", []string{"version", "go"}, nil),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (g *gauges) Describe(to chan<- *prometheus.Desc) { prometheus.DescribeByCollect(g, to) }
+
+// Collect implements prometheus.Collector.
+func (g *gauges) Collect(to chan<- prometheus.Metric) {
+	states, expired := g.server.tokens.Index().Counts(time.Now())
+	for state, n := range states {
+		to <- prometheus.MustNewConstMetric(g.tokens, prometheus.GaugeValue, float64(n), state.String())
+	}
+	to <- prometheus.MustNewConstMetric(g.expired, prometheus.GaugeValue, float64(expired))
+	to <- prometheus.MustNewConstMetric(g.bytes, prometheus.GaugeValue, float64(g.server.db.Size()))
+	to <- prometheus.MustNewConstMetric(g.build, prometheus.GaugeValue, 1, version, runtime.Version())
+}

@@ -1,0 +1,279 @@
+package badger_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	upstream "github.com/dgraph-io/badger/v4"
+
+	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/badger"
+	"github.com/tokengate/tokengate/store/storetest"
+)
+
+func TestStore(t *testing.T) {
+	storetest.Run(t, storetest.Suite{
+		Open:   func(t *testing.T, dir string) store.Store { return open(t, dir) },
+		Nested: true,
+	})
+}
+
+func TestIndexedStore(t *testing.T) {
+	storetest.Run(t, storetest.Suite{
+		Open: func(t *testing.T, dir string) store.Store {
+			s, err := store.NewIndexed(t.Context(), open(t, dir))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return s
+		},
+	})
+}
+
+func open(t testing.TB, dir string) *badger.Store {
+	t.Helper()
+	s, err := badger.Open(t.Context(), badger.Options{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func create(t testing.TB, s store.Store, token store.Token) store.Token {
+	t.Helper()
+	token, err := s.Create(t.Context(), token, func([]store.Token) (store.Audit, error) {
+		return store.Audit{Action: "token.create", TokenID: token.ID}, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
+
+func revoke(ctx context.Context, s store.Store, id string) error {
+	_, err := s.Update(ctx, id, func(t *store.Token) (store.Audit, error) {
+		t.State, t.Revoked = store.Revoked, storetest.Epoch
+		return store.Audit{Action: "token.revoke", TokenID: id}, nil
+	})
+	return err
+}
+
+func contextWithCancel(t *testing.T) (context.Context, context.CancelFunc) {
+	return context.WithCancel(t.Context())
+}
+
+// edit changes a database behind the store's back.
+func edit(t *testing.T, dir string, set map[string]string) {
+	t.Helper()
+	raw(t, dir, func(txn *upstream.Txn) error {
+		for k, v := range set {
+			if err := txn.Set([]byte(k), []byte(v)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func raw(t *testing.T, dir string, run func(*upstream.Txn) error) {
+	t.Helper()
+	db, err := upstream.Open(upstream.DefaultOptions(dir).WithLogger(nil).WithMemTableSize(8 << 20))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if err := db.Update(run); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestRevokeWipes looks for the secret in every value of the database.
+func TestRevokeWipes(t *testing.T) {
+	dir := t.TempDir()
+	token := storetest.NewToken(1, "fred")
+	holds := func() bool {
+		found := false
+		raw(t, dir, func(txn *upstream.Txn) error {
+			it := txn.NewIterator(upstream.DefaultIteratorOptions)
+			defer it.Close()
+			for it.Rewind(); it.Valid(); it.Next() {
+				value, err := it.Item().ValueCopy(nil)
+				if err != nil {
+					return err
+				}
+				for _, part := range [][]byte{token.Secret.Salt[:], token.Secret.Hash[:]} {
+					found = found || bytes.Contains(value, part) ||
+						strings.Contains(string(value), base64.StdEncoding.EncodeToString(part))
+				}
+			}
+			return nil
+		})
+		return found
+	}
+	s := open(t, dir)
+	create(t, s, token)
+	s.Close()
+	if !holds() {
+		t.Error("the secret of a live token is not found: this test looks in the wrong place")
+	}
+	s = open(t, dir)
+	if err := revoke(t.Context(), s, token.ID); err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	if holds() {
+		t.Error("the database holds the secret of a revoked token")
+	}
+}
+
+// TestFullDisk shows that a disk that runs full stops writes, and nothing else.
+func TestFullDisk(t *testing.T) {
+	var free atomic.Uint64
+	look := func() (string, uint64) { return "", free.Load() }
+	opts := badger.Options{Dir: t.TempDir()}.WithFilesystem(look)
+	free.Store(badger.Reserve - 1)
+	wantOpenError(t, opts, badger.ErrNoSpace, opts.Dir, "64 MiB must stay free")
+
+	free.Store(badger.Reserve)
+	s, err := badger.Open(t.Context(), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	token := create(t, s, storetest.NewToken(1, "fred"))
+
+	free.Store(badger.Reserve - 1)
+	for name, write := range map[string]func() error{
+		"revoke": func() error { return revoke(t.Context(), s, token.ID) },
+		"usage": func() error {
+			return s.AddUsage(t.Context(), map[string]store.Usage{token.ID: {Count: 1}})
+		},
+		"audit":  func() error { return s.AppendAudit(t.Context(), store.Audit{}) },
+		"health": func() error { return s.Health(t.Context()) },
+	} {
+		if err := write(); !errors.Is(err, badger.ErrNoSpace) {
+			t.Errorf("%s on a full disk: error %v", name, err)
+		}
+	}
+	if got, err := s.Get(t.Context(), token.ID); err != nil || got.State != store.Active {
+		t.Errorf("get: state %v, error %v", got.State, err)
+	}
+
+	free.Store(badger.Reserve)
+	if err := revoke(t.Context(), s, token.ID); err != nil {
+		t.Errorf("revoke with space again: %v", err)
+	}
+}
+
+// TestTooLarge shows that no value is written that would leave the tree, and
+// that the audit log has no gap where one was refused.
+func TestTooLarge(t *testing.T) {
+	s := open(t, t.TempDir())
+	defer s.Close()
+	token := create(t, s, storetest.NewToken(1, "fred"))
+	large := store.Audit{Reason: strings.Repeat("x", badger.MaxValue)}
+	_, err := s.Update(t.Context(), token.ID, func(t *store.Token) (store.Audit, error) {
+		t.Name = "changed"
+		return large, nil
+	})
+	if err == nil {
+		t.Error("an update with a large audit record was written")
+	}
+	if got, err := s.Get(t.Context(), token.ID); err != nil || got.Name != token.Name {
+		t.Errorf("after it the token is named %q (error %v)", got.Name, err)
+	}
+	if err := s.AppendAudit(t.Context(), large); err == nil {
+		t.Error("a large audit record was written")
+	}
+	large.Reason = large.Reason[:badger.MaxValue-1000]
+	if err := s.AppendAudit(t.Context(), large); err != nil {
+		t.Errorf("an audit record that fits: %v", err)
+	}
+	log, err := s.AuditLog(t.Context(), 0, 10)
+	if err != nil || len(log) != 2 || log[0].Sequence != 2 {
+		t.Errorf("the audit log has %d records (error %v), want 1 and 2", len(log), err)
+	}
+}
+
+// TestConflictWithoutEnd shows that a write that always meets another one ends
+// with its context.
+func TestConflictWithoutEnd(t *testing.T) {
+	s := open(t, t.TempDir())
+	defer s.Close()
+	id := create(t, s, storetest.NewToken(1, "fred")).ID
+	ctx, cancel := contextWithCancel(t)
+	defer cancel()
+	calls := 0
+	_, err := s.Update(ctx, id, func(token *store.Token) (store.Audit, error) {
+		if calls++; calls == 20 {
+			cancel()
+		}
+		_, err := s.Update(t.Context(), id, func(*store.Token) (store.Audit, error) { return store.Audit{}, nil })
+		if err != nil {
+			t.Error(err)
+		}
+		token.Name = "ours"
+		return store.Audit{}, nil
+	})
+	if !errors.Is(err, context.Canceled) || calls != 20 {
+		t.Errorf("after %d calls: error %v", calls, err)
+	}
+	if got, err := s.Get(t.Context(), id); err != nil || got.Name == "ours" {
+		t.Errorf("the token is named %q (error %v)", got.Name, err)
+	}
+}
+
+// TestCloseWaits shows that Close waits for an operation, and that the
+// operation finds a store that works.
+func TestCloseWaits(t *testing.T) {
+	s := open(t, t.TempDir())
+	id := create(t, s, storetest.NewToken(1, "fred")).ID
+	closed := make(chan error, 1)
+	_, err := s.Update(t.Context(), id, func(token *store.Token) (store.Audit, error) {
+		go func() { closed <- s.Close() }()
+		for { // until Close has begun
+			if _, err := s.Get(t.Context(), id); errors.Is(err, store.ErrClosed) {
+				break
+			}
+		}
+		select {
+		case err := <-closed:
+			t.Errorf("Close returned %v before the update", err)
+		default:
+		}
+		return store.Audit{}, nil
+	})
+	if err != nil {
+		t.Errorf("update: %v", err)
+	}
+	if err := <-closed; err != nil {
+		t.Errorf("close: %v", err)
+	}
+}
+
+func BenchmarkCreate(b *testing.B) {
+	s := open(b, b.TempDir())
+	defer s.Close()
+	for n := 0; b.Loop(); n++ {
+		create(b, s, storetest.NewToken(n, "fred "+storetest.NewToken(n/50, "x").ID))
+	}
+}
+
+func BenchmarkRevoke(b *testing.B) {
+	s := open(b, b.TempDir())
+	defer s.Close()
+	for n := range b.N {
+		create(b, s, storetest.NewToken(n, "fred "+storetest.NewToken(n/50, "x").ID))
+	}
+	b.ResetTimer()
+	for n := range b.N {
+		if err := revoke(b.Context(), s, storetest.NewToken(n, "").ID); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,35 @@
+// Package badger keeps tokens in an embedded Badger database: one directory on
+// a local disk, one process.
+//
+// Every write is one Badger transaction, synced to disk before it is
+// acknowledged. Transactions run beside each other and are run again when
+// Badger finds that what they have read has changed; commits are made one
+// after the other, so that the running numbers have no gaps and whoever sees
+// one sees all below it.
+//
+// # Keys
+//
+// Numbers are 8 bytes, big endian, so that keys sort by them.
+//
+//	t/<id>                      the token's record
+//	n/<number>                  the id of the token with this number
+//	o/<owner>                   written by every Create for this owner, see below
+//	o/<owner> 0x00 <number>     the id of the owner's token with this number
+//	u/<id>                      the token's usage
+//	a/<sequence>                an audit record
+//	m/schema                    the version of this layout, in decimal
+//	m/number                    the highest number ever given out
+//	m/health                    what Health writes, reads and removes
+//
+// The owner is the owner's name in lower case; it is printable ASCII, so 0x00
+// ends it.
+//
+// Badger finds a conflict only on keys that exist or are asked for by name: a
+// token that another Create is adding for the same owner is on neither list.
+// So every Create reads and writes the key o/<owner>, and of two at once one
+// is run again. An Update needs no such key: Create reads the records of all
+// the owner's tokens.
+//
+// Revoking a token wipes its salt and hash from the record. The files hold the
+// older version of the record until Badger compacts them.
+package badger

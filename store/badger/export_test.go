@@ -1,0 +1,17 @@
+package badger
+
+// WithFilesystem returns options of a store that is told what file system it
+// is on, and how many bytes are free there.
+func (o Options) WithFilesystem(look func() (kind string, free uint64)) Options {
+	o.statfs = func(string) (filesystem, error) {
+		kind, free := look()
+		return filesystem{kind: kind, free: free}, nil
+	}
+	return o
+}
+
+// Limits that tests go up to.
+const (
+	Reserve  = reserve
+	MaxValue = maxValue
+)

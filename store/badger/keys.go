@@ -1,0 +1,52 @@
+package badger
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/tokengate/tokengate/store"
+)
+
+var (
+	tokenPrefix  = []byte("t/")
+	numberPrefix = []byte("n/")
+	ownerPrefix  = []byte("o/")
+	usagePrefix  = []byte("u/")
+	auditPrefix  = []byte("a/")
+
+	schemaKey     = []byte("m/schema")
+	lastNumberKey = []byte("m/number")
+	healthKey     = []byte("m/health")
+)
+
+func tokenKey(id string) []byte { return key(tokenPrefix, id) }
+func usageKey(id string) []byte { return key(usagePrefix, id) }
+
+func numberKey(n uint64) []byte { return numbered(numberPrefix, n) }
+func auditKey(s uint64) []byte  { return numbered(auditPrefix, s) }
+
+// ownerKey is the key by which Creates for one owner find out about each
+// other.
+func ownerKey(owner string) []byte { return key(ownerPrefix, store.FoldOwner(owner)) }
+
+// ownedPrefix begins the keys of the owner's tokens.
+func ownedPrefix(owner string) []byte { return append(ownerKey(owner), 0) }
+
+func ownedKey(owner string, n uint64) []byte { return numbered(ownedPrefix(owner), n) }
+
+func key(prefix []byte, name string) []byte {
+	return append(prefix[:len(prefix):len(prefix)], name...)
+}
+
+func numbered(prefix []byte, n uint64) []byte {
+	return binary.BigEndian.AppendUint64(prefix[:len(prefix):len(prefix)], n)
+}
+
+// number is the other way round: the number at the end of a key, or a value
+// that is one.
+func number(key []byte) (uint64, error) {
+	if len(key) < 8 {
+		return 0, fmt.Errorf("%q does not end in a number", key)
+	}
+	return binary.BigEndian.Uint64(key[len(key)-8:]), nil
+}

@@ -1,0 +1,231 @@
+package badger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/tokengate/tokengate/store"
+)
+
+// view runs fn on the database as it is at one instant.
+func (s *Store) view(ctx context.Context, fn func(*badger.Txn) error) error {
+	if err := s.begin(ctx); err != nil {
+		return err
+	}
+	defer s.running.Done()
+	return s.db.View(fn)
+}
+
+// Create adds a token: see store.Store.
+func (s *Store) Create(ctx context.Context, t store.Token, admit func(owned []store.Token) (store.Audit, error)) (store.Token, error) {
+	t = store.Normalize(t)
+	if err := store.Validate(t); err != nil {
+		return store.Token{}, err
+	}
+	err := s.write(ctx, func(tx *tx) error {
+		there, err := get(tx.Txn, tokenKey(t.ID))
+		if err != nil {
+			return err
+		}
+		if there != nil {
+			return fmt.Errorf("%w: %q", store.ErrExists, t.ID)
+		}
+		owned, err := owned(ctx, tx.Txn, t.Owner.Name)
+		if err != nil {
+			return err
+		}
+		audit, err := admit(owned)
+		if err != nil {
+			return err
+		}
+		tx.created, tx.audits = &t, []store.Audit{audit}
+		return tx.Set(ownerKey(t.Owner.Name), []byte{1})
+	})
+	if err != nil {
+		return store.Token{}, err
+	}
+	return t, nil
+}
+
+// owned returns the owner's live tokens. It reads the owner's key so that a
+// token that is being added now is a conflict.
+func owned(ctx context.Context, txn *badger.Txn, owner string) ([]store.Token, error) {
+	if _, err := get(txn, ownerKey(owner)); err != nil {
+		return nil, err
+	}
+	var ids []string
+	prefix := ownedPrefix(owner)
+	err := values(ctx, txn, prefix, prefix, func(_, id []byte) (bool, error) {
+		ids = append(ids, string(id))
+		return true, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	var live []store.Token
+	for _, id := range ids {
+		t, err := token(txn, id)
+		if err != nil {
+			return nil, fmt.Errorf("read tokens of owner: %w", err)
+		}
+		if t.State != store.Revoked {
+			live = append(live, t)
+		}
+	}
+	return live, nil
+}
+
+// Get returns one token: see store.Store.
+func (s *Store) Get(ctx context.Context, id string) (t store.Token, err error) {
+	err = s.view(ctx, func(txn *badger.Txn) error {
+		t, err = token(txn, id)
+		return err
+	})
+	return t, err
+}
+
+// Update changes one token: see store.Store.
+func (s *Store) Update(ctx context.Context, id string, change func(*store.Token) (store.Audit, error)) (store.Token, error) {
+	var after store.Token
+	err := s.write(ctx, func(tx *tx) error {
+		before, err := token(tx.Txn, id)
+		if err != nil {
+			return err
+		}
+		if before.State == store.Revoked {
+			return fmt.Errorf("%w: %q", store.ErrRevoked, id)
+		}
+		after = before
+		audit, err := change(&after)
+		if err != nil {
+			return err
+		}
+		if after.ID != before.ID || after.Number != before.Number || after.Owner != before.Owner ||
+			!after.Created.Equal(before.Created) || after.CreatedBy != before.CreatedBy {
+			return fmt.Errorf("%w: id, number, owner, created and created by cannot change", store.ErrInvalid)
+		}
+		after = store.Normalize(after)
+		tx.audits = []store.Audit{audit}
+		return tx.putToken(after)
+	})
+	if err != nil {
+		return store.Token{}, err
+	}
+	return after, nil
+}
+
+// List returns one page of tokens: see store.Store.
+func (s *Store) List(ctx context.Context, f store.Filter, after uint64, limit int) (store.Page, error) {
+	if limit < 1 {
+		return store.Page{}, fmt.Errorf("list tokens: a page of %d tokens was asked for", limit)
+	}
+	prefix := numberPrefix
+	if f.Owner != "" {
+		prefix = ownedPrefix(f.Owner)
+	}
+	var page store.Page
+	err := s.view(ctx, func(txn *badger.Txn) error {
+		if after == math.MaxUint64 {
+			return nil
+		}
+		return values(ctx, txn, prefix, numbered(prefix, after+1), func(_, id []byte) (bool, error) {
+			t, err := token(txn, string(id))
+			if err != nil {
+				return false, fmt.Errorf("list tokens: %w", err)
+			}
+			if !f.Matches(t) {
+				return true, nil
+			}
+			if len(page.Tokens) == limit {
+				page.Next = page.Tokens[limit-1].Number
+				return false, nil
+			}
+			page.Tokens = append(page.Tokens, t)
+			return true, nil
+		})
+	})
+	if err != nil {
+		return store.Page{}, err
+	}
+	return page, nil
+}
+
+// All calls visit with every token: see store.Store.
+func (s *Store) All(ctx context.Context, visit func(store.Token) error) error {
+	return s.view(ctx, func(txn *badger.Txn) error {
+		return values(ctx, txn, tokenPrefix, tokenPrefix, func(key, value []byte) (bool, error) {
+			t, err := store.DecodeToken(string(key[len(tokenPrefix):]), value)
+			if err != nil {
+				return false, err
+			}
+			return true, visit(t)
+		})
+	})
+}
+
+// pruneBatch is the number of tokens that one transaction removes at most.
+const pruneBatch = 100
+
+// Prune removes old tokens: see store.Store.
+func (s *Store) Prune(ctx context.Context, before time.Time, record func(store.Token) store.Audit) ([]string, error) {
+	var old []string
+	err := s.All(ctx, func(t store.Token) error {
+		if ended(t, before) {
+			old = append(old, t.ID)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("prune: %w", err)
+	}
+	var removed []string
+	for size := pruneBatch; len(old) > 0; {
+		batch := old[:min(size, len(old))]
+		gone, err := s.prune(ctx, batch, before, record)
+		if errors.Is(err, badger.ErrTxnTooBig) && len(batch) > 1 {
+			size = len(batch) / 2
+			continue
+		}
+		if err != nil {
+			return removed, fmt.Errorf("prune: %w", err)
+		}
+		removed = append(removed, gone...)
+		old = old[len(batch):]
+	}
+	return removed, nil
+}
+
+// prune removes those of the ids that are still old, in one transaction. It
+// reads each record in it, so that an update at the same time is a conflict.
+func (s *Store) prune(ctx context.Context, ids []string, before time.Time, record func(store.Token) store.Audit) (removed []string, err error) {
+	err = s.write(ctx, func(tx *tx) error {
+		removed, tx.audits = nil, nil
+		for _, id := range ids {
+			t, err := token(tx.Txn, id)
+			if errors.Is(err, store.ErrNotFound) || err == nil && !ended(t, before) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			if err := tx.remove(t); err != nil {
+				return err
+			}
+			tx.audits = append(tx.audits, record(t))
+			removed = append(removed, id)
+		}
+		return nil
+	})
+	return removed, err
+}
+
+// ended reports whether the token was revoked or expired before the instant.
+func ended(t store.Token, before time.Time) bool {
+	return t.State == store.Revoked && t.Revoked.Before(before) ||
+		!t.Expires.IsZero() && t.Expires.Before(before)
+}

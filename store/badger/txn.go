@@ -1,0 +1,189 @@
+package badger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/tokengate/tokengate/store"
+)
+
+// tx is one write transaction. What needs a running number waits in it for the
+// commit.
+type tx struct {
+	*badger.Txn
+	created *store.Token
+	audits  []store.Audit
+}
+
+// write runs fn in a transaction and commits it, and does so again for as long
+// as the commit meets a conflict and ctx lasts. Of transactions in conflict one
+// always gets through, so each round makes progress.
+func (s *Store) write(ctx context.Context, fn func(*tx) error) error {
+	if err := s.begin(ctx); err != nil {
+		return err
+	}
+	defer s.running.Done()
+	for {
+		err := s.attempt(ctx, fn)
+		if !errors.Is(err, errConflict) {
+			return err
+		}
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("write met other writes until the end: %w", err)
+		}
+	}
+}
+
+// errConflict is the conflict of a commit, and no error that a caller's closure
+// may have returned.
+var errConflict = fmt.Errorf("commit: %w", badger.ErrConflict)
+
+func (s *Store) attempt(ctx context.Context, fn func(*tx) error) error {
+	t := &tx{Txn: s.db.NewTransaction(true)}
+	defer t.Discard()
+	if err := fn(t); err != nil {
+		return err
+	}
+	return s.finish(ctx, t)
+}
+
+// finish gives out the numbers and commits. A number is used up unless it is
+// certain that nothing was written.
+func (s *Store) finish(ctx context.Context, t *tx) error {
+	fs, err := s.statfs(s.dir)
+	if err != nil {
+		return err
+	}
+	if err := enough(s.dir, fs); err != nil {
+		return err
+	}
+
+	s.commit.Lock()
+	defer s.commit.Unlock()
+	number, sequence := s.number, s.sequence
+	if t.created != nil {
+		number++
+		t.created.Number = number
+		if err := t.add(*t.created); err != nil {
+			return err
+		}
+	}
+	for _, a := range t.audits {
+		sequence++
+		a.Sequence = sequence
+		data, err := store.EncodeAudit(a)
+		if err != nil {
+			return fmt.Errorf("write audit record: %w", err)
+		}
+		if err := t.set(auditKey(sequence), data); err != nil {
+			return fmt.Errorf("write audit record: %w", err)
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := t.Commit(); errors.Is(err, badger.ErrConflict) {
+		return errConflict
+	} else if err != nil {
+		s.number, s.sequence = number, sequence
+		return fmt.Errorf("commit: %w", err)
+	}
+	s.number, s.sequence = number, sequence
+	return nil
+}
+
+// add writes everything that belongs to a new token.
+func (t *tx) add(n store.Token) error {
+	if err := t.putToken(n); err != nil {
+		return err
+	}
+	return errors.Join(
+		t.Set(numberKey(n.Number), []byte(n.ID)),
+		t.Set(ownedKey(n.Owner.Name, n.Number), []byte(n.ID)),
+		t.Set(lastNumberKey, numbered(nil, n.Number)),
+	)
+}
+
+// remove deletes everything that belongs to a token.
+func (t *tx) remove(old store.Token) error {
+	return errors.Join(
+		t.Delete(tokenKey(old.ID)),
+		t.Delete(numberKey(old.Number)),
+		t.Delete(ownedKey(old.Owner.Name, old.Number)),
+		t.Delete(usageKey(old.ID)),
+	)
+}
+
+func (t *tx) putToken(n store.Token) error {
+	data, err := store.EncodeToken(n)
+	if err != nil {
+		return err
+	}
+	return t.set(tokenKey(n.ID), data)
+}
+
+// set writes a value, if it is one that stays in the tree.
+func (t *tx) set(key, value []byte) error {
+	if len(value) > maxValue {
+		return fmt.Errorf("record has %d bytes, at most %d are stored", len(value), maxValue)
+	}
+	return t.Set(key, value)
+}
+
+// get returns a copy of a key's value, or nil if there is none.
+func get(txn *badger.Txn, key []byte) ([]byte, error) {
+	item, err := txn.Get(key)
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %q: %w", key, err)
+	}
+	value, err := item.ValueCopy([]byte{})
+	if err != nil {
+		return nil, fmt.Errorf("read %q: %w", key, err)
+	}
+	return value, nil
+}
+
+// token returns one token, or ErrNotFound.
+func token(txn *badger.Txn, id string) (store.Token, error) {
+	if id == "" {
+		return store.Token{}, store.ErrNotFound
+	}
+	data, err := get(txn, tokenKey(id))
+	if err != nil {
+		return store.Token{}, err
+	}
+	if data == nil {
+		return store.Token{}, fmt.Errorf("%w: %q", store.ErrNotFound, id)
+	}
+	return store.DecodeToken(id, data)
+}
+
+// values calls visit with the key and the value of each key that begins with
+// prefix and is not below from, in order, until it says stop.
+func values(ctx context.Context, txn *badger.Txn, prefix, from []byte, visit func(key, value []byte) (more bool, err error)) error {
+	opts := badger.DefaultIteratorOptions
+	opts.Prefix = prefix
+	it := txn.NewIterator(opts)
+	defer it.Close()
+	for it.Seek(from); it.Valid(); it.Next() {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		var more bool
+		err := it.Item().Value(func(value []byte) error {
+			var err error
+			more, err = visit(it.Item().Key(), value)
+			return err
+		})
+		if err != nil || !more {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,105 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/badger"
+	"github.com/tokengate/tokengate/store/storetest"
+)
+
+var errDisk = errors.New("the disk says no")
+
+// faulty is a real store with hooks. A hook before a call ends it with its
+// error; one after it replaces the call's error, when the write is done.
+type faulty struct {
+	store.Store
+	beforeWrite, afterWrite func() error
+	afterPrune              func(ids []string) ([]string, error)
+	beforeGet               func() error
+	gets                    int
+}
+
+func hook(h func() error) error {
+	if h == nil {
+		return nil
+	}
+	return h()
+}
+
+func (f *faulty) Create(ctx context.Context, t store.Token, admit func([]store.Token) (store.Audit, error)) (store.Token, error) {
+	return f.write(func() (store.Token, error) { return f.Store.Create(ctx, t, admit) })
+}
+
+func (f *faulty) Update(ctx context.Context, id string, change func(*store.Token) (store.Audit, error)) (store.Token, error) {
+	return f.write(func() (store.Token, error) { return f.Store.Update(ctx, id, change) })
+}
+
+func (f *faulty) write(run func() (store.Token, error)) (store.Token, error) {
+	if err := hook(f.beforeWrite); err != nil {
+		return store.Token{}, err
+	}
+	t, err := run()
+	if hookErr := hook(f.afterWrite); hookErr != nil {
+		return store.Token{}, hookErr
+	}
+	return t, err
+}
+
+func (f *faulty) Prune(ctx context.Context, before time.Time, record func(store.Token) store.Audit) ([]string, error) {
+	ids, err := f.Store.Prune(ctx, before, record)
+	if f.afterPrune != nil {
+		return f.afterPrune(ids)
+	}
+	return ids, err
+}
+
+func (f *faulty) Get(ctx context.Context, id string) (store.Token, error) {
+	f.gets++
+	if err := hook(f.beforeGet); err != nil {
+		return store.Token{}, err
+	}
+	return f.Store.Get(ctx, id)
+}
+
+func (f *faulty) AddUsage(ctx context.Context, usage map[string]store.Usage) error {
+	if err := hook(f.beforeWrite); err != nil {
+		return err
+	}
+	return errors.Join(f.Store.AddUsage(ctx, usage), hook(f.afterWrite))
+}
+
+func openFaulty(t *testing.T) *faulty {
+	t.Helper()
+	s, err := badger.Open(t.Context(), badger.Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return &faulty{Store: s}
+}
+
+func create(t testing.TB, s store.Store, token store.Token) store.Token {
+	t.Helper()
+	token, err := s.Create(t.Context(), token, func([]store.Token) (store.Audit, error) { return store.Audit{}, nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
+
+// Changes for Update.
+func rename(t *store.Token) (store.Audit, error) {
+	t.Name, t.ReadOnly = "new name", true
+	return store.Audit{}, nil
+}
+
+func revoke(t *store.Token) (store.Audit, error) {
+	t.State, t.Revoked = store.Revoked, storetest.Epoch
+	return store.Audit{}, nil
+}
+
+func noAudit(store.Token) store.Audit { return store.Audit{} }

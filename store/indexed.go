@@ -1,0 +1,132 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Indexed is a Store with an Index that says the same: when a write of its own
+// returns, the next lookup sees it. All writes to the store must go through
+// it.
+type Indexed struct {
+	durable // reads, usage and the audit log go straight to the store
+	index   Index
+
+	// A write holds its token's lock from before the store is asked until the
+	// index has been told. Otherwise the slower of two updates could tell the
+	// index last though the store took it first, and bring back a token that
+	// is revoked. Tokens share locks; that costs a wait, never more.
+	locks [256]sync.Mutex
+	seed  maphash.Seed
+}
+
+// durable keeps the embedded store out of Indexed's exported fields.
+type durable = Store
+
+// rereadTimeout bounds the look at the record after a write of unknown
+// outcome.
+const rereadTimeout = 5 * time.Second
+
+// NewIndexed reads every token of s into a fresh index. It fails if one of
+// them cannot be read: an index with holes would refuse good tokens.
+func NewIndexed(ctx context.Context, s Store) (*Indexed, error) {
+	x := &Indexed{durable: s, seed: maphash.MakeSeed()}
+	err := s.All(ctx, func(t Token) error {
+		x.index.Put(t)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read all tokens into the index: %w", err)
+	}
+	return x, nil
+}
+
+// Index returns the index, for lookups.
+func (x *Indexed) Index() *Index { return &x.index }
+
+// lock takes the lock of the token with this id; the caller calls the result.
+func (x *Indexed) lock(id string) (unlock func()) {
+	mu := &x.locks[maphash.String(x.seed, id)%uint64(len(x.locks))]
+	mu.Lock()
+	return mu.Unlock
+}
+
+// Create adds a token: see Store.
+func (x *Indexed) Create(ctx context.Context, t Token, admit func(owned []Token) (Audit, error)) (Token, error) {
+	defer x.lock(t.ID)()
+	refused := false
+	created, err := x.durable.Create(ctx, t, func(owned []Token) (Audit, error) {
+		a, err := admit(owned)
+		refused = err != nil
+		return a, err
+	})
+	return x.settle(ctx, t.ID, created, err, refused)
+}
+
+// Update changes a token: see Store. change must not call the store, this
+// token's lock is held while it runs.
+func (x *Indexed) Update(ctx context.Context, id string, change func(t *Token) (Audit, error)) (Token, error) {
+	defer x.lock(id)()
+	refused := false
+	updated, err := x.durable.Update(ctx, id, func(t *Token) (Audit, error) {
+		a, err := change(t)
+		refused = err != nil
+		return a, err
+	})
+	return x.settle(ctx, id, updated, err, refused)
+}
+
+// settle tells the index what came of a write. refused says that the caller's
+// own closure ended it, so that nothing can have been written.
+func (x *Indexed) settle(ctx context.Context, id string, t Token, err error, refused bool) (Token, error) {
+	switch {
+	case err == nil:
+		x.put(t)
+	case refused || errors.Is(err, ErrClosed):
+	default:
+		x.reread(ctx, id)
+	}
+	return t, err
+}
+
+// put gives the index a token that shares no memory with the caller's.
+func (x *Indexed) put(t Token) {
+	t.Networks = slices.Clone(t.Networks)
+	x.index.Put(t)
+}
+
+// reread makes the index say what the store says. A store that cannot tell
+// may hold a revocation, so the token is then taken out of the index: better
+// to refuse a good token than to let in a revoked one. The caller's context
+// may be the reason why the write failed, so it does not end this look.
+func (x *Indexed) reread(ctx context.Context, id string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rereadTimeout)
+	defer cancel()
+	t, err := x.durable.Get(ctx, id)
+	if err != nil {
+		x.index.Remove(id)
+		return
+	}
+	x.put(t)
+}
+
+// Prune removes old tokens: see Store.
+func (x *Indexed) Prune(ctx context.Context, before time.Time, record func(Token) Audit) ([]string, error) {
+	removed, err := x.durable.Prune(ctx, before, record)
+	for _, id := range removed {
+		x.forget(ctx, id)
+	}
+	return removed, err
+}
+
+// forget takes a removed token out of the index once a running update of it
+// has told the index, and asks the store in case the id is there again.
+func (x *Indexed) forget(ctx context.Context, id string) {
+	defer x.lock(id)()
+	x.reread(ctx, id)
+}

@@ -1,0 +1,115 @@
+package storetest
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/tokengate/tokengate/store"
+)
+
+// calls has every method of a store that takes a context.
+var calls = map[string]func(context.Context, store.Store) error{
+	"create": func(ctx context.Context, s store.Store) error {
+		_, err := s.Create(ctx, NewToken(2, "fred"), admitted("test00000002"))
+		return err
+	},
+	"get": func(ctx context.Context, s store.Store) error {
+		_, err := s.Get(ctx, "test00000001")
+		return err
+	},
+	"update": func(ctx context.Context, s store.Store) error {
+		_, err := s.Update(ctx, "test00000001", revoked)
+		return err
+	},
+	"list": func(ctx context.Context, s store.Store) error {
+		_, err := s.List(ctx, store.Filter{}, 0, 10)
+		return err
+	},
+	"all": func(ctx context.Context, s store.Store) error {
+		return s.All(ctx, func(store.Token) error { return nil })
+	},
+	"prune": func(ctx context.Context, s store.Store) error {
+		_, err := s.Prune(ctx, Epoch.AddDate(10, 0, 0), func(t store.Token) store.Audit { return audit("prune", t.ID) })
+		return err
+	},
+	"add usage": func(ctx context.Context, s store.Store) error {
+		return s.AddUsage(ctx, map[string]store.Usage{"test00000001": {Count: 1}})
+	},
+	"usage": func(ctx context.Context, s store.Store) error {
+		_, err := s.Usage(ctx, []string{"test00000001"})
+		return err
+	},
+	"append audit": func(ctx context.Context, s store.Store) error {
+		return s.AppendAudit(ctx, audit("token.show", "test00000001"))
+	},
+	"audit log": func(ctx context.Context, s store.Store) error {
+		_, err := s.AuditLog(ctx, 0, 10)
+		return err
+	},
+	"health": func(ctx context.Context, s store.Store) error { return s.Health(ctx) },
+}
+
+func testContextEnded(t *testing.T, s Suite) {
+	f := open(t, s)
+	token := NewToken(1, "fred")
+	token.Expires = Epoch
+	f.create(token)
+	for name, call := range calls {
+		f.unchanged(name+" with an ended context", func() {
+			wantError(t, name, call(ended(t), f), context.Canceled)
+		})
+	}
+	same(t, "usage", f.usage(token.ID), map[string]store.Usage{})
+
+	// The context ends after the closure has agreed and before the commit.
+	inside := map[string]func(context.Context, func()) error{
+		"create": func(ctx context.Context, cancel func()) error {
+			_, err := f.Create(ctx, NewToken(2, "fred"), func([]store.Token) (store.Audit, error) {
+				cancel()
+				return audit("token.create", "test00000002"), nil
+			})
+			return err
+		},
+		"update": func(ctx context.Context, cancel func()) error {
+			_, err := f.Update(ctx, token.ID, func(t *store.Token) (store.Audit, error) {
+				cancel()
+				return revoked(t)
+			})
+			return err
+		},
+		"prune": func(ctx context.Context, cancel func()) error {
+			_, err := f.Prune(ctx, Epoch.Add(time.Hour), func(t store.Token) store.Audit {
+				cancel()
+				return audit("token.prune", t.ID)
+			})
+			return err
+		},
+	}
+	for name, call := range inside {
+		f.unchanged(name+" whose context ends in the closure", func() {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			wantError(t, name, call(ctx, cancel), context.Canceled)
+		})
+	}
+	// What the store counts with has not suffered.
+	if n := f.create(NewToken(3, "fred")).Number; n != 2 {
+		t.Errorf("the number after 1 is %d", n)
+	}
+	if log := f.auditLog(); log[0].Sequence != 2 {
+		t.Errorf("the sequence after 1 is %d", log[0].Sequence)
+	}
+}
+
+func testClosed(t *testing.T, s Suite) {
+	f := open(t, s)
+	f.create(NewToken(1, "fred"))
+	if err := f.Close(); err != nil {
+		t.Fatalf("close: %v", err)
+	}
+	for name, call := range calls {
+		wantError(t, name, call(t.Context(), f), store.ErrClosed)
+	}
+	wantError(t, "close", f.Close(), store.ErrClosed)
+}

@@ -1,0 +1,295 @@
+// Package storetest is the suite that every store.Store passes.
+package storetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/tokengate/tokengate/store"
+)
+
+// Suite says how to get at the store under test.
+type Suite struct {
+	// Open opens what is kept under dir, a directory of the test's own. It is
+	// called again with the same dir after the store has been closed.
+	Open func(t *testing.T, dir string) store.Store
+
+	// Nested says that other writes go on while a closure runs, and that the
+	// closure is called again when they have changed what it was given. The
+	// suite then calls the store from within closures, which makes races that
+	// are the same each time. A store that locks would wait for itself.
+	Nested bool
+}
+
+type test struct {
+	name string
+	run  func(*testing.T, Suite)
+}
+
+// Run runs the suite.
+func Run(t *testing.T, s Suite) {
+	tests := []test{
+		{"create", testCreate},
+		{"create refused", testCreateRefused},
+		{"create admits by the owner's live tokens", testAdmit},
+		{"get unknown", testGetUnknown},
+		{"update", testUpdate},
+		{"update refused", testUpdateRefused},
+		{"revoke", testRevoke},
+		{"list", testList},
+		{"list pages", testListPages},
+		{"all", testAll},
+		{"prune", testPrune},
+		{"prune many", testPruneMany},
+		{"numbers after a prune", testNumbersAfterPrune},
+		{"usage", testUsage},
+		{"usage of many", testUsageOfMany},
+		{"audit log", testAuditLog},
+		{"audit with writes", testAuditWithWrites},
+		{"context ended", testContextEnded},
+		{"health", testHealth},
+		{"closed", testClosed},
+		{"reopened", testReopened},
+		{"parallel creates at a limit", testParallelLimit},
+		{"parallel creates", testParallelCreates},
+		{"parallel updates", testParallelUpdates},
+		{"parallel usage", testParallelUsage},
+		{"update races revoke", testUpdateRacesRevoke},
+		{"update races prune", testUpdateRacesPrune},
+	}
+	if s.Nested {
+		tests = append(tests, nested...)
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			test.run(t, s)
+		})
+	}
+}
+
+// Epoch is the time at which NewToken's tokens were created.
+var Epoch = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+// NewToken returns a token fit for Create: active, without end, with an id
+// made from n and a secret that is good for nothing.
+func NewToken(n int, owner string) store.Token {
+	t := store.Token{
+		ID:        fmt.Sprintf("test%08d", n),
+		Owner:     store.Owner{Name: owner},
+		Name:      fmt.Sprintf("token %d", n),
+		Created:   Epoch,
+		CreatedBy: "uid:0",
+		State:     store.Active,
+	}
+	copy(t.Secret.Salt[:], "salt "+t.ID)
+	copy(t.Secret.Hash[:], "hash "+t.ID)
+	return t
+}
+
+// fullToken is a token with every field set that an active one can have.
+func fullToken(n int, owner string) store.Token {
+	t := NewToken(n, owner)
+	t.Owner.Key = "JIRAUSER10100"
+	t.Name = "Bérénice's ключ 鍵"
+	t.Purpose = "nightly export\nask the data team"
+	t.Expires = Epoch.AddDate(0, 3, 0)
+	t.ReadOnly = true
+	t.Networks = []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("2001:db8::/32")}
+	t.Previous.Until = Epoch.Add(time.Hour)
+	copy(t.Previous.Secret.Salt[:], "old salt")
+	copy(t.Previous.Secret.Hash[:], "old hash")
+	return t
+}
+
+var errNo = errors.New("the closure says no")
+
+func audit(action, id string) store.Audit {
+	return store.Audit{
+		Time: Epoch, Actor: "uid:0", From: "admin socket",
+		Action: action, TokenID: id, Outcome: "done",
+	}
+}
+
+func admitted(id string) func([]store.Token) (store.Audit, error) {
+	return func([]store.Token) (store.Audit, error) { return audit("token.create", id), nil }
+}
+
+func revoked(t *store.Token) (store.Audit, error) {
+	t.State, t.Revoked = store.Revoked, Epoch.Add(time.Minute)
+	return audit("token.revoke", t.ID), nil
+}
+
+// fixture is a store under test with its directory.
+type fixture struct {
+	store.Store
+	t     *testing.T
+	suite Suite
+	dir   string
+}
+
+func open(t *testing.T, s Suite) *fixture {
+	t.Helper()
+	f := &fixture{t: t, suite: s, dir: t.TempDir()}
+	f.Store = s.Open(t, f.dir)
+	t.Cleanup(func() {
+		if err := f.Close(); err != nil && !errors.Is(err, store.ErrClosed) {
+			t.Errorf("close: %v", err)
+		}
+	})
+	return f
+}
+
+func (f *fixture) reopen() {
+	f.t.Helper()
+	if err := f.Close(); err != nil {
+		f.t.Fatalf("close: %v", err)
+	}
+	f.Store = f.suite.Open(f.t, f.dir)
+}
+
+// create creates a token, whoever owns how many.
+func (f *fixture) create(token store.Token) store.Token {
+	f.t.Helper()
+	created, err := f.Create(f.t.Context(), token, admitted(token.ID))
+	if err != nil {
+		f.t.Fatalf("create %s: %v", token.ID, err)
+	}
+	return created
+}
+
+func (f *fixture) get(id string) store.Token {
+	f.t.Helper()
+	got, err := f.Get(f.t.Context(), id)
+	if err != nil {
+		f.t.Fatalf("get %s: %v", id, err)
+	}
+	return got
+}
+
+func (f *fixture) update(id string, change func(*store.Token)) store.Token {
+	f.t.Helper()
+	got, err := f.Update(f.t.Context(), id, func(t *store.Token) (store.Audit, error) {
+		change(t)
+		return audit("token.update", id), nil
+	})
+	if err != nil {
+		f.t.Fatalf("update %s: %v", id, err)
+	}
+	return got
+}
+
+func (f *fixture) revoke(id string) store.Token {
+	f.t.Helper()
+	got, err := f.Update(f.t.Context(), id, revoked)
+	if err != nil {
+		f.t.Fatalf("revoke %s: %v", id, err)
+	}
+	return got
+}
+
+func (f *fixture) prune(before time.Time) []string {
+	f.t.Helper()
+	ids, err := f.Prune(f.t.Context(), before, func(t store.Token) store.Audit { return audit("token.prune", t.ID) })
+	if err != nil {
+		f.t.Fatalf("prune: %v", err)
+	}
+	return ids
+}
+
+func (f *fixture) list(filter store.Filter, after uint64, limit int) store.Page {
+	f.t.Helper()
+	page, err := f.List(f.t.Context(), filter, after, limit)
+	if err != nil {
+		f.t.Fatalf("list %+v: %v", filter, err)
+	}
+	return page
+}
+
+func (f *fixture) usage(ids ...string) map[string]store.Usage {
+	f.t.Helper()
+	usage, err := f.Usage(f.t.Context(), ids)
+	if err != nil {
+		f.t.Fatalf("usage of %v: %v", ids, err)
+	}
+	return usage
+}
+
+func (f *fixture) addUsage(usage map[string]store.Usage) {
+	f.t.Helper()
+	if err := f.AddUsage(f.t.Context(), usage); err != nil {
+		f.t.Fatalf("add usage: %v", err)
+	}
+}
+
+// auditLog returns the whole log, newest first.
+func (f *fixture) auditLog() []store.Audit {
+	f.t.Helper()
+	log, err := f.AuditLog(f.t.Context(), 0, 1_000_000)
+	if err != nil {
+		f.t.Fatalf("audit log: %v", err)
+	}
+	return log
+}
+
+// all returns every token by its id.
+func (f *fixture) all() map[string]store.Token {
+	f.t.Helper()
+	all := make(map[string]store.Token)
+	err := f.All(f.t.Context(), func(t store.Token) error {
+		if _, twice := all[t.ID]; twice {
+			f.t.Errorf("All gave %s twice", t.ID)
+		}
+		all[t.ID] = t
+		return nil
+	})
+	if err != nil {
+		f.t.Fatalf("all: %v", err)
+	}
+	return all
+}
+
+// unchanged runs what should leave nothing behind.
+func (f *fixture) unchanged(what string, run func()) {
+	f.t.Helper()
+	tokens, log := f.all(), f.auditLog()
+	run()
+	same(f.t, "tokens after "+what, f.all(), tokens)
+	same(f.t, "audit log after "+what, f.auditLog(), log)
+}
+
+func same(t *testing.T, what string, got, want any) {
+	t.Helper()
+	opts := cmp.Options{cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{}), cmpopts.EquateEmpty()}
+	if diff := cmp.Diff(want, got, opts); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", what, diff)
+	}
+}
+
+func wantError(t *testing.T, what string, got, want error) {
+	t.Helper()
+	if !errors.Is(got, want) {
+		t.Errorf("%s: error %v, want %v", what, got, want)
+	}
+}
+
+func ids(tokens []store.Token) []string {
+	var ids []string
+	for _, t := range tokens {
+		ids = append(ids, t.ID)
+	}
+	return ids
+}
+
+func ended(t *testing.T) context.Context {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	return ctx
+}

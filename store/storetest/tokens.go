@@ -1,0 +1,307 @@
+package storetest
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tokengate/tokengate/store"
+)
+
+func testCreate(t *testing.T, s Suite) {
+	f := open(t, s)
+	want := fullToken(1, "fred")
+	given := want
+	// Times arrive as they like and are kept in UTC and whole seconds.
+	east := time.FixedZone("east", 3*3600)
+	given.Created = want.Created.Add(987 * time.Millisecond).In(east)
+	given.Expires = want.Expires.Add(time.Millisecond).In(east)
+	given.Previous.Until = want.Previous.Until.Add(time.Nanosecond)
+
+	created := f.create(given)
+	if created.Number == 0 {
+		t.Error("the created token has no number")
+	}
+	want.Number = created.Number
+	same(t, "created token", created, want)
+	same(t, "read token", f.get(want.ID), want)
+
+	next := f.create(NewToken(2, "wilma"))
+	if next.Number != created.Number+1 {
+		t.Errorf("the second token has number %d after %d", next.Number, created.Number)
+	}
+
+	f.unchanged("a second create with one id", func() {
+		_, err := f.Create(t.Context(), NewToken(1, "barney"), admitted(want.ID))
+		wantError(t, "create again", err, store.ErrExists)
+	})
+}
+
+func testCreateRefused(t *testing.T, s Suite) {
+	f := open(t, s)
+	f.create(NewToken(1, "fred"))
+	f.unchanged("a refused create", func() {
+		_, err := f.Create(t.Context(), NewToken(2, "fred"), func([]store.Token) (store.Audit, error) {
+			return audit("token.create", "test00000002"), errNo
+		})
+		if err != errNo {
+			t.Errorf("create: error %v, want the closure's own", err)
+		}
+	})
+	broken := map[string]func(*store.Token){
+		"id":       func(t *store.Token) { t.ID = "short" },
+		"owner":    func(t *store.Token) { t.Owner.Name = "fred,wilma" },
+		"name":     func(t *store.Token) { t.Name = "a\u202eb" },
+		"state":    func(t *store.Token) { t.State = 0 },
+		"secret":   func(t *store.Token) { t.Secret = store.Secret{} },
+		"networks": func(t *store.Token) { t.Networks = make([]netip.Prefix, 10_000) },
+	}
+	for what, breakIt := range broken {
+		f.unchanged("a create with a bad "+what, func() {
+			token := NewToken(3, "fred")
+			breakIt(&token)
+			_, err := f.Create(t.Context(), token, admitted(token.ID))
+			wantError(t, "create with a bad "+what, err, store.ErrInvalid)
+		})
+	}
+}
+
+func testAdmit(t *testing.T, s Suite) {
+	f := open(t, s)
+	f.create(NewToken(1, "Fred"))
+	f.create(NewToken(2, "fred"))
+	f.create(NewToken(3, "FRED"))
+	f.create(NewToken(4, "fre"))
+	f.create(NewToken(5, "freda"))
+	expired := NewToken(6, "fred")
+	expired.Expires = Epoch.Add(-time.Hour)
+	f.create(expired)
+	f.revoke("test00000002")
+	f.update("test00000003", func(t *store.Token) { t.State = store.Disabled })
+
+	var seen []store.Token
+	_, err := f.Create(t.Context(), NewToken(7, "fReD"), func(owned []store.Token) (store.Audit, error) {
+		seen = owned
+		return audit("token.create", "test00000007"), nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(map[string]store.Token)
+	for _, token := range seen {
+		got[token.ID] = token
+	}
+	want := make(map[string]store.Token)
+	for _, id := range []string{"test00000001", "test00000003", "test00000006"} {
+		want[id] = f.get(id)
+	}
+	same(t, "tokens that admit was given", got, want)
+}
+
+func testGetUnknown(t *testing.T, s Suite) {
+	f := open(t, s)
+	f.create(NewToken(1, "fred"))
+	for _, id := range []string{"", "test00000002", "test0000000", "test000000010", "../x", strings.Repeat("x", 100_000)} {
+		_, err := f.Get(t.Context(), id)
+		wantError(t, fmt.Sprintf("get %.20q", id), err, store.ErrNotFound)
+		_, err = f.Update(t.Context(), id, func(*store.Token) (store.Audit, error) {
+			t.Errorf("update %.20q called the closure", id)
+			return store.Audit{}, nil
+		})
+		wantError(t, fmt.Sprintf("update %.20q", id), err, store.ErrNotFound)
+	}
+}
+
+func testUpdate(t *testing.T, s Suite) {
+	f := open(t, s)
+	before := f.create(fullToken(1, "fred"))
+	want := before
+	want.Name, want.Purpose, want.ReadOnly = "new name", "", false
+	want.Networks = []netip.Prefix{netip.MustParsePrefix("192.0.2.7/32")}
+	want.Expires = time.Time{}
+	want.State = store.Disabled
+	want.Previous = store.Previous{}
+	want.Secret.Hash[0] ^= 1
+
+	got := f.update(before.ID, func(token *store.Token) {
+		same(t, "token that the closure was given", *token, before)
+		next := want
+		next.Created = want.Created.In(time.FixedZone("east", 3600))
+		*token = next
+	})
+	same(t, "updated token", got, want)
+	same(t, "read token", f.get(before.ID), want)
+
+	got = f.update(before.ID, func(token *store.Token) { token.Expires = Epoch.Add(1500 * time.Millisecond) })
+	if !got.Expires.Equal(Epoch.Add(time.Second)) {
+		t.Errorf("expires at %v, not in whole seconds", got.Expires)
+	}
+}
+
+func testUpdateRefused(t *testing.T, s Suite) {
+	f := open(t, s)
+	before := f.create(fullToken(1, "fred"))
+	f.unchanged("a refused update", func() {
+		_, err := f.Update(t.Context(), before.ID, func(token *store.Token) (store.Audit, error) {
+			token.Name = "changed"
+			token.Networks[0] = netip.MustParsePrefix("0.0.0.0/0")
+			return audit("token.update", token.ID), errNo
+		})
+		if err != errNo {
+			t.Errorf("update: error %v, want the closure's own", err)
+		}
+	})
+	broken := map[string]func(*store.Token){
+		"id":            func(t *store.Token) { t.ID = "test00000002" },
+		"number":        func(t *store.Token) { t.Number++ },
+		"owner":         func(t *store.Token) { t.Owner.Name = "wilma" },
+		"owner's key":   func(t *store.Token) { t.Owner.Key = "JIRAUSER1" },
+		"created":       func(t *store.Token) { t.Created = t.Created.Add(time.Second) },
+		"created by":    func(t *store.Token) { t.CreatedBy = "uid:1" },
+		"name":          func(t *store.Token) { t.Name = "" },
+		"state":         func(t *store.Token) { t.State = 9 },
+		"revoke's time": func(t *store.Token) { t.State = store.Revoked },
+	}
+	for what, breakIt := range broken {
+		f.unchanged("an update of the "+what, func() {
+			_, err := f.Update(t.Context(), before.ID, func(token *store.Token) (store.Audit, error) {
+				breakIt(token)
+				return audit("token.update", token.ID), nil
+			})
+			wantError(t, "update of the "+what, err, store.ErrInvalid)
+		})
+	}
+}
+
+func testRevoke(t *testing.T, s Suite) {
+	f := open(t, s)
+	want := f.create(fullToken(1, "fred"))
+	want.State, want.Revoked = store.Revoked, Epoch.Add(time.Minute)
+	want.Secret, want.Previous = store.Secret{}, store.Previous{}
+
+	same(t, "revoked token", f.revoke(want.ID), want)
+	same(t, "read token", f.get(want.ID), want)
+	f.unchanged("an update of a revoked token", func() {
+		_, err := f.Update(t.Context(), want.ID, func(*store.Token) (store.Audit, error) {
+			t.Error("the closure was given a revoked token")
+			return store.Audit{}, nil
+		})
+		wantError(t, "update", err, store.ErrRevoked)
+	})
+}
+
+func testList(t *testing.T, s Suite) {
+	f := open(t, s)
+	for n, owner := range []string{"fred", "Wilma", "FRED", "fredric", "wilma"} {
+		token := NewToken(n, owner)
+		token.Name = []string{"Build server", "backup", "BUILD agent", "Überwachung", "x"}[n]
+		f.create(token)
+	}
+	f.revoke("test00000002")
+	f.update("test00000004", func(t *store.Token) { t.State = store.Disabled })
+
+	tests := []struct {
+		name   string
+		filter store.Filter
+		want   string // the last digits of the ids
+	}{
+		{"all", store.Filter{}, "01234"},
+		{"owner in any case", store.Filter{Owner: "Fred"}, "02"},
+		{"owner that does not exist", store.Filter{Owner: "fre"}, ""},
+		{"owner with strange characters", store.Filter{Owner: "fred\x00"}, ""},
+		{"name in any case", store.Filter{Name: "build"}, "02"},
+		{"name beyond ASCII", store.Filter{Name: "ÜBER"}, "3"},
+		{"state", store.Filter{States: []store.State{store.Revoked}}, "2"},
+		{"states", store.Filter{States: []store.State{store.Revoked, store.Disabled}}, "24"},
+		{"no such state", store.Filter{States: []store.State{store.Pending}}, ""},
+		{"owner and state", store.Filter{Owner: "fred", States: []store.State{store.Active}}, "0"},
+		{"owner and name", store.Filter{Owner: "wilma", Name: "back"}, "1"},
+	}
+	for _, test := range tests {
+		for _, limit := range []int{1, 2, 100} {
+			var got []store.Token
+			for after, pages := uint64(0), 0; ; pages++ {
+				page := f.list(test.filter, after, limit)
+				if len(page.Tokens) > limit || pages > 10 {
+					t.Fatalf("%s: page %d has %d tokens of %d", test.name, pages, len(page.Tokens), limit)
+				}
+				got = append(got, page.Tokens...)
+				if after = page.Next; after == 0 {
+					break
+				}
+			}
+			digits := ""
+			for _, id := range ids(got) {
+				digits += id[len(id)-1:]
+			}
+			if digits != test.want {
+				t.Errorf("%s by %d: got %q, want %q", test.name, limit, digits, test.want)
+			}
+			for _, token := range got {
+				same(t, "listed token", token, f.get(token.ID))
+			}
+		}
+	}
+}
+
+func testListPages(t *testing.T, s Suite) {
+	f := open(t, s)
+	var want []string
+	for n := range 7 {
+		want = append(want, f.create(NewToken(n, "fred")).ID)
+	}
+	first := f.list(store.Filter{}, 0, 3)
+	same(t, "first page", ids(first.Tokens), want[:3])
+
+	// What comes and goes between two pages moves nothing.
+	f.create(NewToken(7, "fred"))
+	f.update(want[2], func(t *store.Token) { t.Expires = Epoch.Add(-time.Hour) })
+	f.prune(Epoch)
+	second := f.list(store.Filter{}, first.Next, 3)
+	same(t, "second page", ids(second.Tokens), want[3:6])
+	last := f.list(store.Filter{}, second.Next, 3)
+	same(t, "last page", ids(last.Tokens), []string{want[6], "test00000007"})
+	if last.Next != 0 {
+		t.Errorf("the last page has a next one, %d", last.Next)
+	}
+	exact := f.list(store.Filter{}, 0, 7)
+	if len(exact.Tokens) != 7 || exact.Next != 0 {
+		t.Errorf("a page that fits has %d tokens and next %d", len(exact.Tokens), exact.Next)
+	}
+	for _, after := range []uint64{last.Tokens[1].Number, 1 << 40, 1<<64 - 1} {
+		if page := f.list(store.Filter{}, after, 3); len(page.Tokens) != 0 || page.Next != 0 {
+			t.Errorf("behind %d there are %v", after, ids(page.Tokens))
+		}
+	}
+	for _, limit := range []int{0, -1} {
+		if _, err := f.List(t.Context(), store.Filter{}, 0, limit); err == nil {
+			t.Errorf("a page of %d tokens is no error", limit)
+		}
+	}
+}
+
+func testAll(t *testing.T, s Suite) {
+	f := open(t, s)
+	same(t, "tokens of an empty store", f.all(), map[string]store.Token{})
+	want := make(map[string]store.Token)
+	for n := range 250 {
+		token := f.create(fullToken(n, fmt.Sprintf("user %d", n)))
+		want[token.ID] = token
+	}
+	want["test00000007"] = f.revoke("test00000007")
+	same(t, "all tokens", f.all(), want)
+
+	calls := 0
+	err := f.All(t.Context(), func(store.Token) error {
+		if calls++; calls == 3 {
+			return errNo
+		}
+		return nil
+	})
+	if !errors.Is(err, errNo) || calls != 3 {
+		t.Errorf("a visit that fails: %d calls, error %v", calls, err)
+	}
+}

@@ -1,0 +1,142 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// MaxUsageBatch is the number of tokens whose usage a Store adds in one
+// transaction: AddUsage with at most so many is applied whole or not at all.
+const MaxUsageBatch = 500
+
+// Add returns u with the later use v on top: the counts are added, and the
+// time and the address are those of the more recent of the two, v's when both
+// fall into the same second.
+func (u Usage) Add(v Usage) Usage {
+	u.Count += v.Count
+	u.Writes += v.Writes
+	if at := wholeSeconds(v.LastUsed); !at.Before(u.LastUsed) {
+		u.LastUsed, u.LastAddress = at, v.LastAddress
+	}
+	return u
+}
+
+// UsageRecorder counts the use of tokens in memory, on the path of a request,
+// and writes the counts to a Store when it is told to. What was not flushed
+// is lost with the process.
+type UsageRecorder struct {
+	store Store
+
+	// writing holds one value while a batch is on its way to the store, so
+	// that a reader sees a use either in the store or in pending, never in
+	// both. It is a channel because waiting for it ends with the context.
+	writing chan struct{}
+
+	mu      sync.Mutex
+	pending map[string]Usage
+}
+
+// NewUsageRecorder returns a recorder that flushes to s.
+func NewUsageRecorder(s Store) *UsageRecorder {
+	return &UsageRecorder{
+		store:   s,
+		writing: make(chan struct{}, 1),
+		pending: make(map[string]Usage),
+	}
+}
+
+// Record counts one allowed request with the token of this id: whether it may
+// have written, when it came, and the client's address. It never waits for
+// I/O.
+func (r *UsageRecorder) Record(id string, write bool, now time.Time, from netip.Addr) {
+	use := Usage{Count: 1, LastUsed: now, LastAddress: from.Unmap().WithZone("")}
+	if write {
+		use.Writes = 1
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.pending[id] = r.pending[id].Add(use)
+}
+
+// Flush writes what has been counted since the last flush. What the store
+// does not take is kept for the next one. If the store wrote a batch and
+// still returned an error, the uses in that batch, at most MaxUsageBatch
+// tokens, are counted twice.
+func (r *UsageRecorder) Flush(ctx context.Context) error {
+	if err := r.lock(ctx); err != nil {
+		return fmt.Errorf("flush usage: %w", err)
+	}
+	defer r.unlock()
+
+	r.mu.Lock()
+	taken := r.pending
+	r.pending = make(map[string]Usage)
+	r.mu.Unlock()
+
+	for len(taken) > 0 {
+		batch := make(map[string]Usage, min(len(taken), MaxUsageBatch))
+		for id, u := range taken {
+			if len(batch) == MaxUsageBatch {
+				break
+			}
+			batch[id] = u
+		}
+		if err := r.store.AddUsage(ctx, batch); err != nil {
+			r.keep(taken)
+			return fmt.Errorf("flush usage: %w", err)
+		}
+		for id := range batch {
+			delete(taken, id)
+		}
+	}
+	return nil
+}
+
+// keep puts back what could not be written, below what was counted meanwhile.
+func (r *UsageRecorder) keep(taken map[string]Usage) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for id, u := range r.pending {
+		taken[id] = taken[id].Add(u)
+	}
+	r.pending = taken
+}
+
+// Usage returns the usage of the given ids, what is stored and what is not
+// flushed yet together; ids never used are absent.
+func (r *UsageRecorder) Usage(ctx context.Context, ids []string) (map[string]Usage, error) {
+	if err := r.lock(ctx); err != nil {
+		return nil, fmt.Errorf("read usage: %w", err)
+	}
+	defer r.unlock()
+
+	stored, err := r.store.Usage(ctx, ids)
+	if err != nil {
+		return nil, fmt.Errorf("read usage: %w", err)
+	}
+	all := make(map[string]Usage, len(ids))
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, id := range ids {
+		s, inStore := stored[id]
+		p, inMemory := r.pending[id]
+		if inStore || inMemory {
+			all[id] = s.Add(p)
+		}
+	}
+	return all, nil
+}
+
+func (r *UsageRecorder) lock(ctx context.Context) error {
+	select {
+	case r.writing <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (r *UsageRecorder) unlock() { <-r.writing }

@@ -1,0 +1,239 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/storetest"
+)
+
+var (
+	home = netip.MustParseAddr("192.0.2.7")
+	away = netip.MustParseAddr("2001:db8::7")
+)
+
+func second(n int) time.Time { return storetest.Epoch.Add(time.Duration(n) * time.Second) }
+
+func wantUsage(t *testing.T, what string, r *store.UsageRecorder, want map[string]store.Usage) {
+	t.Helper()
+	got, err := r.Usage(t.Context(), []string{"test00000001", "test00000002", "test00000003"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got, comparer); diff != "" {
+		t.Errorf("usage %s (-want +got):\n%s", what, diff)
+	}
+}
+
+func TestUsageAdd(t *testing.T) {
+	base := store.Usage{Count: 2, Writes: 1, LastUsed: second(10), LastAddress: home}
+	use := func(count, writes uint64, last time.Time, from netip.Addr) store.Usage {
+		return store.Usage{Count: count, Writes: writes, LastUsed: last, LastAddress: from}
+	}
+	tests := []struct {
+		name    string
+		u, v, w store.Usage
+	}{
+		{"nothing and nothing", store.Usage{}, store.Usage{}, store.Usage{}},
+		{"nothing and something", store.Usage{}, base, base},
+		{"something and nothing", base, store.Usage{}, base},
+		{"later", base, use(3, 2, second(11), away), use(5, 3, second(11), away)},
+		{"earlier", base, use(3, 2, second(9), away), use(5, 3, second(10), home)},
+		{"the same second", base, use(3, 2, second(10).Add(9e8), away), use(5, 3, second(10), away)},
+		{"later without address", base, use(1, 0, second(11), netip.Addr{}), use(3, 1, second(11), netip.Addr{})},
+	}
+	for _, test := range tests {
+		if got := test.u.Add(test.v); got != test.w {
+			t.Errorf("%s: %+v, want %+v", test.name, got, test.w)
+		}
+	}
+}
+
+func TestUsageRecorder(t *testing.T) {
+	s := openFaulty(t)
+	create(t, s, storetest.NewToken(1, "fred"))
+	create(t, s, storetest.NewToken(2, "fred"))
+	r := store.NewUsageRecorder(s)
+	wantUsage(t, "at first", r, map[string]store.Usage{})
+
+	r.Record("test00000001", false, second(1), home)
+	r.Record("test00000001", true, second(3).Add(5e8).In(time.FixedZone("", 60)), away)
+	r.Record("test00000001", false, second(2), home) // overtaken on its way
+	r.Record("test00000002", true, second(4), netip.MustParseAddr("::ffff:192.0.2.7"))
+	r.Record("test00000003", false, second(5), netip.MustParseAddr("fe80::1%eth0")) // of no token
+	want := map[string]store.Usage{
+		"test00000001": {Count: 3, Writes: 1, LastUsed: second(3), LastAddress: away},
+		"test00000002": {Count: 1, Writes: 1, LastUsed: second(4), LastAddress: home},
+		"test00000003": {Count: 1, LastUsed: second(5), LastAddress: netip.MustParseAddr("fe80::1")},
+	}
+	wantUsage(t, "before a flush", r, want)
+	if err := r.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	delete(want, "test00000003") // the store knows no such token
+	wantUsage(t, "after a flush", r, want)
+	if err := r.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wantUsage(t, "after a flush of nothing", r, want)
+
+	r.Record("test00000001", false, second(10), home)
+	want["test00000001"] = store.Usage{Count: 4, Writes: 1, LastUsed: second(10), LastAddress: home}
+	wantUsage(t, "of both kinds", r, want)
+}
+
+func TestUsageFlushFails(t *testing.T) {
+	s := openFaulty(t)
+	create(t, s, storetest.NewToken(1, "fred"))
+	create(t, s, storetest.NewToken(2, "fred"))
+	r := store.NewUsageRecorder(s)
+	r.Record("test00000001", true, second(5), home)
+	s.beforeWrite = func() error {
+		// Requests go on during a flush.
+		r.Record("test00000001", false, second(4), away)
+		r.Record("test00000002", false, second(6), away)
+		return errDisk
+	}
+	if err := r.Flush(t.Context()); !errors.Is(err, errDisk) {
+		t.Errorf("error %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	s.beforeWrite = nil
+	if err := r.Flush(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+	want := map[string]store.Usage{
+		"test00000001": {Count: 2, Writes: 1, LastUsed: second(5), LastAddress: home},
+		"test00000002": {Count: 1, LastUsed: second(6), LastAddress: away},
+	}
+	wantUsage(t, "kept", r, want)
+	if err := r.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wantUsage(t, "flushed", r, want)
+	stored, err := s.Usage(t.Context(), []string{"test00000001", "test00000002"})
+	if diff := cmp.Diff(want, stored, comparer); err != nil || diff != "" {
+		t.Errorf("stored usage: error %v (-want +got):\n%s", err, diff)
+	}
+}
+
+// TestUsageFlushFailsHalfWay wants the batches that were written not to be
+// counted again.
+func TestUsageFlushFailsHalfWay(t *testing.T) {
+	s := openFaulty(t)
+	var ids []string
+	r := store.NewUsageRecorder(s)
+	for n := range 3*store.MaxUsageBatch - 10 {
+		token := storetest.NewToken(n, "fred")
+		ids = append(ids, token.ID)
+		if n%50 == 0 {
+			create(t, s, token)
+		}
+		r.Record(token.ID, false, second(n), home)
+	}
+	batches := 0
+	s.beforeWrite = func() error {
+		if batches++; batches == 2 {
+			return errDisk
+		}
+		return nil
+	}
+	if err := r.Flush(t.Context()); !errors.Is(err, errDisk) {
+		t.Fatalf("error %v", err)
+	}
+	if err := r.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if batches != 4 {
+		t.Errorf("%d batches, want one, one that failed, and two again", batches)
+	}
+	stored, err := s.Usage(t.Context(), ids)
+	if err != nil || len(stored) != 30 {
+		t.Errorf("%d tokens have usage (error %v), want 30", len(stored), err)
+	}
+	for id, u := range stored {
+		if u.Count != 1 {
+			t.Errorf("%s was counted %d times", id, u.Count)
+		}
+	}
+}
+
+// TestUsageDuringFlush wants a use to be seen once while it is on its way.
+func TestUsageDuringFlush(t *testing.T) {
+	s := openFaulty(t)
+	create(t, s, storetest.NewToken(1, "fred"))
+	r := store.NewUsageRecorder(s)
+	r.Record("test00000001", false, second(1), home)
+	written, goOn := make(chan struct{}), make(chan struct{})
+	s.afterWrite = func() error { close(written); <-goOn; return nil }
+	flushed := make(chan error)
+	go func() { flushed <- r.Flush(t.Context()) }()
+	<-written
+
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := r.Usage(ctx, []string{"test00000001"}); !errors.Is(err, context.Canceled) {
+		t.Errorf("usage during a flush: error %v", err)
+	}
+	if err := r.Flush(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("flush during a flush: error %v", err)
+	}
+	close(goOn)
+	wantUsage(t, "during a flush", r, map[string]store.Usage{"test00000001": {Count: 1, LastUsed: second(1), LastAddress: home}})
+	if err := <-flushed; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestUsageRecorderRaces(t *testing.T) {
+	s := openFaulty(t)
+	create(t, s, storetest.NewToken(1, "fred"))
+	create(t, s, storetest.NewToken(2, "fred"))
+	r := store.NewUsageRecorder(s.Store)
+	const recorders, each = 8, 1000
+	var wg sync.WaitGroup
+	for range recorders {
+		wg.Go(func() {
+			for n := range each {
+				r.Record(storetest.NewToken(1+n%2, "").ID, n%4 == 0, second(n), home)
+			}
+		})
+	}
+	wg.Go(func() {
+		for range 10 {
+			if err := r.Flush(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	wg.Go(func() {
+		for range 10 {
+			if _, err := r.Usage(t.Context(), []string{"test00000001"}); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	wg.Wait()
+	wantUsage(t, "at the end", r, map[string]store.Usage{
+		"test00000001": {Count: recorders * each / 2, Writes: recorders * each / 4, LastUsed: second(each - 2), LastAddress: home},
+		"test00000002": {Count: recorders * each / 2, LastUsed: second(each - 1), LastAddress: home},
+	})
+}
+
+func BenchmarkRecord(b *testing.B) {
+	r := store.NewUsageRecorder(nil)
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			r.Record("test00000001", false, storetest.Epoch, home)
+		}
+	})
+}
