@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -265,9 +266,12 @@ func TestIndexedLateUpdate(t *testing.T) {
 	id := create(t, s, storetest.NewToken(1, "fred")).ID
 	x := newIndexed(t, s)
 	written, goOn := make(chan struct{}), make(chan struct{})
-	var once sync.Once
+	var writes atomic.Int32
 	s.afterWrite = func() error {
-		once.Do(func() { close(written); <-goOn })
+		if writes.Add(1) == 1 {
+			close(written)
+			<-goOn
+		}
 		return nil
 	}
 	var wg sync.WaitGroup

@@ -25,7 +25,7 @@ func wantUsage(t *testing.T, what string, r *store.UsageRecorder, want map[strin
 	t.Helper()
 	got, err := r.Usage(t.Context(), []string{"test00000001", "test00000002", "test00000003"})
 	if err != nil {
-		t.Fatal(err)
+		t.Errorf("usage %s: %v", what, err)
 	}
 	if diff := cmp.Diff(want, got, comparer); diff != "" {
 		t.Errorf("usage %s (-want +got):\n%s", what, diff)
@@ -166,31 +166,51 @@ func TestUsageFlushFailsHalfWay(t *testing.T) {
 	}
 }
 
-// TestUsageDuringFlush wants a use to be seen once while it is on its way.
+// TestUsageDuringFlush wants a use to be seen while it is on its way, neither
+// in the recorder nor in the store.
 func TestUsageDuringFlush(t *testing.T) {
 	s := openFaulty(t)
 	create(t, s, storetest.NewToken(1, "fred"))
 	r := store.NewUsageRecorder(s)
 	r.Record("test00000001", false, second(1), home)
-	written, goOn := make(chan struct{}), make(chan struct{})
-	s.afterWrite = func() error { close(written); <-goOn; return nil }
-	flushed := make(chan error)
-	go func() { flushed <- r.Flush(t.Context()) }()
-	<-written
+	taken, goOn := make(chan struct{}), make(chan struct{})
+	s.beforeWrite = func() error { close(taken); <-goOn; return nil }
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := r.Flush(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+	<-taken
 
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := r.Usage(ctx, []string{"test00000001"}); !errors.Is(err, context.Canceled) {
-		t.Errorf("usage during a flush: error %v", err)
+		t.Errorf("usage with an ended context: error %v", err)
 	}
 	if err := r.Flush(ctx); !errors.Is(err, context.Canceled) {
-		t.Errorf("flush during a flush: error %v", err)
+		t.Errorf("flush with an ended context: error %v", err)
+	}
+	read := make(chan struct{})
+	wg.Go(func() {
+		defer close(read)
+		wantUsage(t, "during a flush", r, map[string]store.Usage{"test00000001": {Count: 1, LastUsed: second(1), LastAddress: home}})
+	})
+	// Time for a reader that does not wait for the flush, as it should.
+	for range 100 {
+		if err := s.Health(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-read:
+			t.Error("usage was read in the middle of a flush")
+		default:
+			continue
+		}
+		break
 	}
 	close(goOn)
-	wantUsage(t, "during a flush", r, map[string]store.Usage{"test00000001": {Count: 1, LastUsed: second(1), LastAddress: home}})
-	if err := <-flushed; err != nil {
-		t.Error(err)
-	}
+	wg.Wait()
 }
 
 func TestUsageRecorderRaces(t *testing.T) {

@@ -2,6 +2,7 @@ package config_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -20,6 +21,7 @@ func TestHostileShapes(t *testing.T) {
 		"flow lists":      strings.Repeat("[", size),
 		"flow mappings":   strings.Repeat("{", size),
 		"closed lists":    strings.Repeat("[", size/2) + strings.Repeat("]", size/2),
+		"closed first":    strings.Repeat("]", size/2) + strings.Repeat("[", size/2),
 		"block lists":     strings.Repeat("- ", size/2),
 		"staircase":       staircase.String(),
 		"complex keys":    strings.Repeat("? ", size/2),
@@ -47,5 +49,49 @@ func TestHostileShapes(t *testing.T) {
 				t.Errorf("the error has %d bytes", len(text))
 			}
 		})
+	}
+}
+
+// TestLimits gives each list as many entries as it may have, and one more.
+func TestLimits(t *testing.T) {
+	list := func(n int, entry string) string { return "[" + strings.Repeat(entry+", ", n-1) + entry + "]" }
+	tests := []struct {
+		key, entry string
+		most       int
+	}{
+		{"tokens.paths", "/x", 200},
+		{"tokens.readOnlyPaths", "/x", 200},
+		{"network.allow", "10.0.0.1", 1000},
+		{"network.deny", "10.0.0.1", 1000},
+		{"passwords.allowedUsers", "fred", 10000},
+		{"passwords.allowedPaths", "/x", 200},
+		{"passwords.allowedNetworks", "10.0.0.1", 1000},
+	}
+	for _, test := range tests {
+		outer, name, _ := strings.Cut(test.key, ".")
+		text := func(n int) string {
+			return publicURL + outer + ": {" + name + ": " + list(n, test.entry) + "}\n"
+		}
+		parse(t, text(test.most))
+		_, err := config.Parse("test.yaml", []byte(text(test.most+1)))
+		want := fmt.Sprintf("%s: has %d entries; at most %d are allowed", test.key, test.most+1, test.most)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v; want %s", err, want)
+		}
+	}
+	for want, text := range map[string]string{
+		"the file has more than 1000 keys":       strings.Repeat("k: 1\n", 1001),
+		"the lists hold more than 20000 entries": "x: " + list(20002, "a"),
+	} {
+		_, err := config.Parse("test.yaml", []byte(text))
+		if err == nil || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("error %v; want %s", err, want)
+		}
+	}
+	if _, err := config.Parse("test.yaml", []byte(publicURL+"tokens: {paths: [/"+strings.Repeat("x", 499)+"]}")); err != nil {
+		t.Errorf("a pattern of 500 characters: %v", err)
+	}
+	if _, err := config.Parse("test.yaml", []byte(publicURL+"tokens: {paths: [/"+strings.Repeat("x", 500)+"]}")); err == nil {
+		t.Error("a pattern of 501 characters is taken")
 	}
 }

@@ -39,7 +39,7 @@ func (r *reader) read(data []byte) ast.Node {
 	data = bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n"))
 	data = bytes.ReplaceAll(data, []byte("\r"), []byte("\n"))
 	if at, c, ok := firstUnreadable(data); ok {
-		r.report(at, "", "the file is no UTF-8 text: it holds %s here", c)
+		r.report(at, "", "the file is no plain UTF-8 text: it holds %s here", c)
 		return nil
 	}
 	file, at, err := r.parse(string(data))
@@ -131,12 +131,12 @@ func survey(tokens token.Tokens) (position, error) {
 			fault = "YAML complex keys (?) are not supported; write key: value"
 		case token.MappingValueType:
 			if keys++; keys > maxKeys {
-				fault = fmt.Sprintf("more than %d keys", maxKeys)
+				fault = fmt.Sprintf("the file has more than %d keys", maxKeys)
 			}
 		case token.SequenceStartType, token.MappingStartType:
 			depth++
 		case token.SequenceEndType, token.MappingEndType:
-			depth--
+			depth = max(0, depth-1) // none closes what was never open
 		case token.SequenceEntryType:
 			if t.Position.Line != line {
 				line, onLine = t.Position.Line, 0

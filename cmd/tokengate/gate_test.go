@@ -30,8 +30,7 @@ func TestMain(m *testing.M) {
 // received.
 func TestDecisionsThroughEnvoy(t *testing.T) {
 	r := newRig(t, options{settings: func(yaml string) string {
-		return strings.NewReplacer("passwords:", "passwords_were:").Replace(yaml) +
-			"\nnetwork: {deny: [198.51.100.0/24]}\nbearer: {foreign: refuse}\n"
+		return withoutKey(t, yaml, "network") + "\nnetwork: {deny: [198.51.100.0/24]}\nbearer: {foreign: refuse}\n"
 	}})
 	plain := r.mint("plain")
 	reader := r.mint("reader", "--read-only")
@@ -43,7 +42,7 @@ func TestDecisionsThroughEnvoy(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	for _, c := range []struct {
+	for i, c := range []struct {
 		name   string
 		q      request
 		status int
@@ -73,19 +72,12 @@ func TestDecisionsThroughEnvoy(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r.jira.Reset()
-			// Without a credential Envoy's access log could not tell this
-			// request from others.
-			id := fmt.Sprintf("%016x", rand.Uint64())
-			if c.q.header == nil {
-				c.q.header = http.Header{}
-			}
-			c.q.header.Set("User-Agent", id)
-			c.q.header.Set("Cookie", "JSESSIONID=0123456789ABCDEF")
+			c.q.header = http.Header{"Cookie": {"JSESSIONID=0123456789ABCDEF"}}
 			got := r.send(c.q)
 			if got.status != c.status {
 				t.Fatalf("status %d, want %d: %s", got.status, c.status, got.body)
 			}
-			entry := r.envoy.AccessLog(func(e map[string]any) bool { return e["user_agent"] == id })
+			entry := r.logged(i)
 			if entry["reason"] != c.reason {
 				t.Errorf("Envoy logged reason %v, want %s", entry["reason"], c.reason)
 			}
@@ -139,6 +131,19 @@ func TestDecisionsThroughEnvoy(t *testing.T) {
 	if entry["request_id"] == "" || entry["request_id"] == nil {
 		t.Error("the log line has no request id")
 	}
+}
+
+// logged returns the entry of the nth request in Envoy's access log.
+func (r *rig) logged(n int) map[string]any {
+	r.t.Helper()
+	position := map[any]int{} // by request id: the log is read again as it grows
+	return r.envoy.AccessLog(func(entry map[string]any) bool {
+		id := entry["request_id"]
+		if _, known := position[id]; !known {
+			position[id] = len(position)
+		}
+		return position[id] == n
+	})
 }
 
 // checkDenial checks that an answer is a refusal as Jira's clients read it.
@@ -241,7 +246,10 @@ func TestContextPath(t *testing.T) {
 	r := newRig(t, options{
 		context: "/jira",
 		settings: func(yaml string) string {
-			return strings.Replace(yaml, "publicURL: https://jira.example.com", "publicURL: https://jira.example.com/jira", 1) // and below
+			return strings.NewReplacer(
+				"publicURL: https://jira.example.com", "publicURL: https://jira.example.com/jira",
+				"upstream:\n", "upstream:\n  contextPath: /jira\n",
+			).Replace(yaml)
 		},
 		bootstrap: []string{"--trusted-hops", "1"},
 	})

@@ -1,0 +1,244 @@
+package manage_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tokengate/tokengate/authz"
+	"github.com/tokengate/tokengate/authz/manage"
+	"github.com/tokengate/tokengate/authz/token"
+	"github.com/tokengate/tokengate/store"
+)
+
+// operations calls every method of a Manager, with arguments that an
+// administrator would get through with, so that a new operation is tested
+// before anybody thinks of it.
+func operations(t *testing.T, f *fixture, id string, c manage.Caller) map[string]error {
+	t.Helper()
+	results := make(map[string]error)
+	manager := reflect.ValueOf(f.Manager)
+	for i := range manager.NumMethod() {
+		name := manager.Type().Method(i).Name
+		method := manager.Method(i)
+		args := make([]reflect.Value, method.Type().NumIn())
+		for j := range args {
+			switch in := method.Type().In(j); in {
+			case reflect.TypeFor[context.Context]():
+				args[j] = reflect.ValueOf(t.Context())
+			case reflect.TypeFor[manage.Caller]():
+				args[j] = reflect.ValueOf(c)
+			case reflect.TypeFor[string]():
+				args[j] = reflect.ValueOf(id)
+			case reflect.TypeFor[manage.NewToken]():
+				args[j] = reflect.ValueOf(manage.NewToken{Owner: "fred", Name: "by reflection"})
+			case reflect.TypeFor[*authz.Request]():
+				args[j] = reflect.ValueOf(&authz.Request{})
+			default:
+				args[j] = reflect.Zero(in)
+			}
+		}
+		results_ := method.Call(args)
+		err, isError := results_[len(results_)-1].Interface().(error)
+		if !isError && !results_[len(results_)-1].IsNil() {
+			t.Fatalf("%s returns no error last", name)
+		}
+		for _, r := range results_[:len(results_)-1] {
+			if err != nil && !r.IsZero() {
+				t.Errorf("%s was refused and returned %v", name, r.Type())
+			}
+		}
+		results[name] = err
+	}
+	return results
+}
+
+// Whoever is no administrator is refused by every operation, and each refusal
+// is in the audit log.
+func TestOnlyAdministrators(t *testing.T) {
+	for _, c := range []manage.Caller{
+		{},
+		nobody,
+		{Name: "uid:1000", From: "admin socket"},
+		{From: "admin socket", Administrator: true}, // nobody knows who
+	} {
+		f := newFixture(t)
+		issued := f.create(t, manage.NewToken{Owner: "fred", Name: "ci"})
+		before := f.audit(t)
+		results := operations(t, f, issued.Token.ID, c)
+		if len(results) < 6 {
+			t.Fatalf("only %d operations were found", len(results))
+		}
+		for name, err := range results {
+			if !errors.Is(err, manage.ErrForbidden) {
+				t.Errorf("%s by %+v: %v", name, c, err)
+			}
+		}
+		refusals := f.audit(t)[len(before):]
+		if len(refusals) != len(results) {
+			t.Errorf("%d refusals left %d audit records", len(results), len(refusals))
+		}
+		actions := make(map[string]bool)
+		for _, a := range refusals {
+			actions[a.Action] = true
+			wantActor := c.Name
+			if wantActor == "" {
+				wantActor = "unknown"
+			}
+			if a.Outcome != "refused" || a.Reason != "forbidden" || a.Actor != wantActor || a.From != c.From {
+				t.Errorf("audit record %+v for %+v", a, c)
+			}
+		}
+		if len(actions) != len(results) {
+			t.Errorf("the audit log knows the actions %v for %d operations", actions, len(results))
+		}
+		if got := f.reason(issued.Value); got != authz.Allowed {
+			t.Errorf("after refusals the token is decided as %v", got)
+		}
+		if n := f.count(t); n != 1 {
+			t.Errorf("after refusals there are %d tokens", n)
+		}
+	}
+}
+
+// Every change leaves exactly one record, and reading none.
+func TestEveryChangeIsRecordedOnce(t *testing.T) {
+	f := newFixture(t)
+	issued := f.create(t, manage.NewToken{Owner: "fred", Name: "ci"})
+	before := len(f.audit(t))
+	for name, err := range operations(t, f, issued.Token.ID, root) {
+		if err != nil && !errors.Is(err, manage.ErrRevoked) { // Rotate comes behind Revoke, in the order of names
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	got := make(map[string]int)
+	for _, a := range f.audit(t)[before:] {
+		got[a.Action+" "+a.Outcome]++
+	}
+	want := map[string]int{"token.create done": 1, "token.revoke done": 1, "token.rotate refused": 1}
+	if results := got["token.rotate done"]; results == 1 {
+		want = map[string]int{"token.create done": 1, "token.revoke done": 1, "token.rotate done": 1}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("audit records (-want +got):\n%s", diff)
+	}
+}
+
+// brokenLog is a store whose audit log takes no refusals.
+type brokenLog struct{ store.Store }
+
+var errDisk = errors.New("no space left on device")
+
+func (brokenLog) AppendAudit(context.Context, store.Audit) error { return errDisk }
+
+// The record of a change comes with the change, not after it; and a refusal that
+// cannot be recorded is told as the fault that it is.
+func TestAuditLogFails(t *testing.T) {
+	f := newFixture(t)
+	f.Store = brokenLog{f.Store}
+	issued := f.create(t, manage.NewToken{Owner: "fred", Name: "ci"})
+	f.rotate(t, issued.Token.ID, manage.Rotation{})
+	if err := f.Revoke(t.Context(), root, issued.Token.ID); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(f.audit(t)); n != 3 {
+		t.Errorf("three changes left %d audit records", n)
+	}
+	_, err := f.Create(t.Context(), nobody, manage.NewToken{Owner: "fred", Name: "ci"})
+	if !errors.Is(err, errDisk) {
+		t.Errorf("got %v, want the disk's error", err)
+	}
+	if _, isRefusal := errors.AsType[*manage.Error](err); isRefusal {
+		t.Errorf("%v passes for a refusal that was recorded", err)
+	}
+	if n := f.count(t); n != 1 {
+		t.Errorf("the store has %d tokens", n)
+	}
+}
+
+// A caller who hangs up leaves no change behind, but a refusal.
+func TestCallerGone(t *testing.T) {
+	f := newFixture(t)
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := f.Create(gone, root, manage.NewToken{Owner: "fred", Name: "ci"}); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	if n := len(f.audit(t)) + f.count(t); n != 0 {
+		t.Errorf("%d records came of it", n)
+	}
+	_, err := f.Create(gone, nobody, manage.NewToken{Owner: "fred", Name: "ci"})
+	is(t, err, manage.ErrForbidden, "")
+	if n := len(f.audit(t)); n != 1 {
+		t.Errorf("the refusal left %d audit records", n)
+	}
+}
+
+// No secret is in anything but the value, and the value prints without it.
+func TestNothingTellsSecrets(t *testing.T) {
+	f := newFixture(t)
+	first := f.create(t, manage.NewToken{Owner: "fred", Name: "ci"})
+	second := f.rotate(t, first.Token.ID, manage.Rotation{Overlap: 60e9})
+	record, err := f.tokens.Get(t.Context(), first.Token.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, format := range []string{"%v", "%+v", "%#v", "%s", "%x"} {
+		text := fmt.Sprintf(format, []any{second, second.Token, f.audit(t)})
+		if token.Redact(text) != text {
+			t.Errorf("%s shows a value", format)
+		}
+		for _, secret := range [][]byte{
+			record.Secret.Salt[:], record.Secret.Hash[:], record.Previous.Secret.Salt[:], record.Previous.Secret.Hash[:],
+		} {
+			for _, form := range []string{"%x", "%v", "%s", "%#v"} {
+				if strings.Contains(text, strings.Trim(fmt.Sprintf(form, secret), "[]")) {
+					t.Errorf("%s shows a salt or a hash as %s", format, form)
+				}
+			}
+		}
+	}
+	for _, told := range []reflect.Type{reflect.TypeFor[manage.Token](), reflect.TypeFor[manage.Page](), reflect.TypeFor[store.Audit]()} {
+		if reach(told, map[reflect.Type]bool{}) {
+			t.Errorf("%v can hold a secret", told)
+		}
+	}
+	if !reach(reflect.TypeFor[store.Token](), map[reflect.Type]bool{}) || !reach(reflect.TypeFor[manage.Issued](), map[reflect.Type]bool{}) {
+		t.Error("the search finds no secrets where there are some")
+	}
+}
+
+// reach reports whether a value of type t can hold a secret.
+func reach(t reflect.Type, seen map[reflect.Type]bool) bool {
+	if seen[t] {
+		return false
+	}
+	seen[t] = true
+	switch t {
+	case reflect.TypeFor[store.Secret](), reflect.TypeFor[token.Value](), reflect.TypeFor[[16]byte](), reflect.TypeFor[[32]byte](), reflect.TypeFor[[]byte]():
+		return true
+	}
+	switch t.Kind() {
+	case reflect.Pointer, reflect.Slice, reflect.Array:
+		return reach(t.Elem(), seen)
+	case reflect.Map:
+		return reach(t.Key(), seen) || reach(t.Elem(), seen)
+	case reflect.Interface:
+		return true
+	case reflect.Struct:
+		if t.PkgPath() != reflect.TypeFor[manage.Token]().PkgPath() && t.PkgPath() != reflect.TypeFor[store.Token]().PkgPath() {
+			return false // such as time.Time
+		}
+		for i := range t.NumField() {
+			if reach(t.Field(i).Type, seen) {
+				return true
+			}
+		}
+	}
+	return false
+}

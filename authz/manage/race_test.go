@@ -1,0 +1,183 @@
+package manage_test
+
+import (
+	"errors"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/tokengate/tokengate/authz"
+	"github.com/tokengate/tokengate/authz/manage"
+	"github.com/tokengate/tokengate/authz/token"
+)
+
+// rounds is how often each race is run.
+const rounds = 60
+
+// together runs the functions at the same time and waits for all.
+func together(run ...func()) {
+	var ready, done sync.WaitGroup
+	ready.Add(len(run))
+	for _, fn := range run {
+		done.Go(func() {
+			ready.Done()
+			ready.Wait()
+			fn()
+		})
+	}
+	done.Wait()
+}
+
+// Of two rotations at once the later one's secret is the token's, and the
+// other's is good as an old one for as long as the later one says.
+func TestTwoRotationsAtOnce(t *testing.T) {
+	f := newFixture(t)
+	for i := range rounds {
+		first := f.create(t, manage.NewToken{Owner: "user" + strconv.Itoa(i), Name: "ci"})
+		overlap := time.Duration(i%2) * time.Hour
+		var issued [2]manage.Issued
+		var errs [2]error
+		rotate := func(n int) func() {
+			return func() {
+				issued[n], errs[n] = f.Rotate(t.Context(), root, first.Token.ID, manage.Rotation{Overlap: overlap})
+			}
+		}
+		together(rotate(0), rotate(1))
+		if err := errors.Join(errs[:]...); err != nil {
+			t.Fatal(err)
+		}
+		good := 0
+		for _, k := range issued {
+			if f.reason(k.Value) == authz.Allowed {
+				good++
+			}
+		}
+		if want := 1 + i%2; good != want {
+			t.Fatalf("%d of the two new values are good with an overlap of %v, want %d", good, overlap, want)
+		}
+		f.decides(t, first.Value, authz.WrongSecret)
+	}
+}
+
+func TestCreateAtTheLimitInParallel(t *testing.T) {
+	f := newFixture(t)
+	for i := range rounds {
+		owner := "user" + strconv.Itoa(i)
+		errs := make([]error, 2*maxPerUser)
+		var run []func()
+		for n := range errs {
+			run = append(run, func() {
+				_, errs[n] = f.Create(t.Context(), root, manage.NewToken{Owner: owner, Name: strconv.Itoa(n)})
+			})
+		}
+		together(run...)
+		tally(t, errs, maxPerUser, manage.ErrLimit)
+	}
+}
+
+func TestSameNameInParallel(t *testing.T) {
+	f := newFixture(t)
+	for i := range rounds {
+		owner := "user" + strconv.Itoa(i)
+		errs := make([]error, maxPerUser)
+		var run []func()
+		for n := range errs {
+			run = append(run, func() {
+				_, errs[n] = f.Create(t.Context(), root, manage.NewToken{Owner: owner, Name: "ci"})
+			})
+		}
+		together(run...)
+		tally(t, errs, 1, manage.ErrConflict)
+	}
+}
+
+// A token that comes into force again and a new one do not both take the last
+// place, nor the same name.
+func TestExpiredComesBackWhileAnotherIsCreated(t *testing.T) {
+	f := newFixture(t)
+	var old []manage.Issued
+	for i := range rounds {
+		old = append(old, f.create(t, manage.NewToken{Owner: "user" + strconv.Itoa(i), Name: "ci", Expires: days(1)}))
+	}
+	f.pass(24 * time.Hour)
+	for i, k := range old {
+		name, want := "ci", manage.ErrConflict
+		if i%2 == 1 {
+			name, want = "last", manage.ErrLimit
+			for n := range maxPerUser - 1 {
+				f.create(t, manage.NewToken{Owner: k.Token.Owner, Name: strconv.Itoa(n)})
+			}
+		}
+		errs := make([]error, 2)
+		together(
+			func() { _, errs[0] = f.Rotate(t.Context(), root, k.Token.ID, manage.Rotation{Expires: days(1)}) },
+			func() {
+				_, errs[1] = f.Create(t.Context(), root, manage.NewToken{Owner: k.Token.Owner, Name: name})
+			},
+		)
+		tally(t, errs, 1, want)
+	}
+}
+
+// A revoked token stays revoked, whoever else is at it.
+func TestRevokeAgainstRotate(t *testing.T) {
+	f := newFixture(t)
+	for i := range rounds {
+		first := f.create(t, manage.NewToken{Owner: "user" + strconv.Itoa(i), Name: "ci"})
+		id := first.Token.ID
+		values := []token.Value{first.Value}
+		var mu sync.Mutex
+		rotate := func() {
+			issued, err := f.Rotate(t.Context(), root, id, manage.Rotation{Overlap: time.Hour})
+			if err != nil && !errors.Is(err, manage.ErrRevoked) {
+				t.Errorf("rotate: %v", err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			values = append(values, issued.Value)
+		}
+		var revoked [2]error
+		together(
+			rotate,
+			func() { revoked[0] = f.Revoke(t.Context(), root, id) },
+			func() { revoked[1] = f.Revoke(t.Context(), root, id) },
+			rotate,
+		)
+		tally(t, revoked[:], 1, manage.ErrRevoked)
+		for _, v := range values {
+			if v != (token.Value{}) {
+				f.decides(t, v, authz.UnknownToken)
+			}
+		}
+		if entry := f.tokens.Index().Lookup(id); entry != nil {
+			t.Fatalf("a revoked token is in the index")
+		}
+		record, err := f.tokens.Get(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if reach := record.Secret.Hash != [32]byte{} || record.Previous.Secret.Hash != [32]byte{}; reach {
+			t.Fatal("a revoked token has a hash")
+		}
+	}
+}
+
+// tally fails the test unless so many of the attempts got through and all others
+// were refused in one way.
+func tally(t *testing.T, errs []error, through int, otherwise *manage.Error) {
+	t.Helper()
+	got := 0
+	for _, err := range errs {
+		switch {
+		case err == nil:
+			got++
+		case !errors.Is(err, otherwise):
+			t.Errorf("refused by %v, want code %q", err, otherwise.Code)
+		}
+	}
+	if got != through {
+		t.Fatalf("%d of %d got through, want %d: %v", got, len(errs), through, slices.Compact(errs))
+	}
+}

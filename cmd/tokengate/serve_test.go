@@ -1,0 +1,264 @@
+package main
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+
+	"github.com/tokengate/tokengate/authz/config"
+	"github.com/tokengate/tokengate/envoy/envoytest"
+)
+
+// probe asks the metrics listener.
+func (r *rig) probe(path string) (status int, body string) {
+	r.t.Helper()
+	client := &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", r.dir+"/m")
+		},
+	}}
+	response, err := client.Get("http://metrics" + path)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return response.StatusCode, string(text)
+}
+
+// hasMetric reports whether a metric has a value.
+func (r *rig) hasMetric(line string) bool {
+	_, text := r.probe("/metrics")
+	return strings.Contains(text, "\n"+line+"\n")
+}
+
+func TestReload(t *testing.T) {
+	r := newRig(t, options{})
+	good := read(t, r.config)
+	value := r.mint("reload")
+	stop := load(t, r, bearer(value))
+
+	// A signal reloads at once; what the file says is in force when the log
+	// says so.
+	r.write(withoutKey(t, good, "network") + "\nnetwork: {deny: [10.0.0.0/8]}\n")
+	r.gate.signal(syscall.SIGHUP)
+	r.gate.waitFor("the configuration file was reloaded")
+	if got := r.send(request{auth: bearer(value)}); got.status != 403 {
+		t.Errorf("a denied network after the reload: %d", got.status)
+	}
+	// Without a signal the change is noticed.
+	r.write(good)
+	r.gate.waitFor("the configuration file was reloaded")
+	if got := r.send(request{auth: bearer(value)}); got.status != 200 {
+		t.Errorf("after the second reload: %d", got.status)
+	}
+	if !r.hasMetric(`tokengate_config_reloads_total{result="applied"} 2`) || !r.hasMetric("tokengate_config_last_reload_successful 1") {
+		t.Error("the metrics do not show two reloads")
+	}
+
+	for name, c := range map[string]struct{ file, logged string }{
+		"unknown key":  {good + "\nnetwrok: {deny: [10.0.0.0/8]}\n", "netwrok: unknown key"},
+		"half a file":  {good[:len(good)/2] + "\n  :", "tokengate.yaml:"},
+		"empty file":   {"", "tokengate.yaml:"},
+		"fixed key":    {strings.Replace(good, "header: X-Forwarded-User", "header: X-Remote-User", 1), "upstream.identity"},
+		"fixed listen": {strings.Replace(good, r.dir+"/g", r.dir+"/g2", 1), "listen"},
+	} {
+		r.write(c.file)
+		r.gate.signal(syscall.SIGHUP)
+		line := r.gate.waitFor("the configuration file was refused")
+		if !strings.Contains(line, c.logged) {
+			t.Errorf("%s: logged %s, want %s named", name, line, c.logged)
+		}
+		if got := r.send(request{auth: bearer(value)}); got.status != 200 {
+			t.Errorf("%s: the old configuration is gone: %d", name, got.status)
+		}
+		if !r.hasMetric("tokengate_config_last_reload_successful 0") {
+			t.Errorf("%s: the metric does not say that the file was refused", name)
+		}
+	}
+	if err := os.Remove(r.config); err != nil {
+		t.Fatal(err)
+	}
+	r.gate.waitFor("the configuration file was refused")
+	r.write(good)
+	r.gate.waitFor("the configuration file was reloaded")
+	for status, n := range stop() {
+		if status != 200 && status != 403 {
+			t.Errorf("%d requests got %d while the file was reloaded", n, status)
+		}
+	}
+}
+
+func TestProbesAndMetrics(t *testing.T) {
+	r := newRig(t, options{})
+	value := r.mint("probed")
+	r.send(request{auth: bearer(value)})
+	r.send(request{auth: "Bearer tgate_x"})
+	for _, path := range []string{"/healthz", "/readyz", "/readyz?for=tokens"} {
+		if status, body := r.probe(path); status != 200 {
+			t.Errorf("%s: %d %s", path, status, body)
+		}
+	}
+	for _, line := range []string{
+		`tokengate_decisions_total{outcome="allowed",reason="allowed"} 1`,
+		`tokengate_decisions_total{outcome="refused",reason="malformed_token"} 1`,
+		`tokengate_decisions_total{outcome="refused",reason="read_only"} 0`,
+		`tokengate_tokens{state="active"} 1`,
+		`tokengate_tokens{state="revoked"} 0`,
+		`tokengate_decision_seconds_count 2`,
+	} {
+		if !r.hasMetric(line) {
+			t.Errorf("no metric %s", line)
+		}
+	}
+	_, text := r.probe("/metrics")
+	for _, private := range []string{value.ID(), "Fred", "probed"} {
+		if strings.Contains(text, private) {
+			t.Errorf("the metrics name %s", private)
+		}
+	}
+	if !strings.Contains(text, "tokengate_build_info{") {
+		t.Error("no build info")
+	}
+}
+
+// The sockets' modes say who may do what: Envoy shares a group, the admin
+// socket makes whoever opens it an administrator.
+func TestSocketModes(t *testing.T) {
+	r := newRig(t, options{})
+	for socket, want := range map[string]os.FileMode{"a": 0o600, "g": 0o660, "h": 0o660} {
+		info, err := os.Stat(filepath.Join(r.dir, socket))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := info.Mode(); got.Perm() != want || got.Type() != os.ModeSocket {
+			t.Errorf("%s has mode %v, want %v", socket, got, want)
+		}
+	}
+	info, err := os.Stat(filepath.Join(r.dir, "data"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := info.Mode().Perm(); got != 0o700 {
+		t.Errorf("the data directory has mode %v", got)
+	}
+}
+
+// Envoy's health check sees the server go before it goes.
+func TestHealthOverGRPC(t *testing.T) {
+	r := newRig(t, options{})
+	conn, err := grpc.NewClient("unix:"+r.dir+"/g", grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), waitTime)
+	defer cancel()
+	watch, err := healthv1.NewHealthClient(conn).Watch(ctx, &healthv1.HealthCheckRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect := func(want healthv1.HealthCheckResponse_ServingStatus) {
+		t.Helper()
+		got, err := watch.Recv()
+		if err != nil || got.GetStatus() != want {
+			t.Fatalf("health is %v, %v; want %v", got.GetStatus(), err, want)
+		}
+	}
+	expect(healthv1.HealthCheckResponse_SERVING)
+	r.gate.signal(syscall.SIGTERM)
+	expect(healthv1.HealthCheckResponse_NOT_SERVING)
+	cancel() // an open stream would hold the graceful stop up to its bound
+	<-r.gate.done
+	if r.gate.err != nil {
+		t.Errorf("tokengate ended with %v", r.gate.err)
+	}
+}
+
+// What cannot be served is refused at the start, with a message that says what
+// to do, and an exit code.
+func TestStartIsRefused(t *testing.T) {
+	dir := envoytest.Dir(t)
+	base := func(data string) string {
+		return "publicURL: http://localhost\nlisten:\n  grpc: unix://" + dir + "/g2\n  http: unix://" + dir + "/h2\n  admin: unix://" + dir + "/a2\n  metrics: unix://" + dir + "/m2\nstore: {badger: {dir: " + data + "}}\n"
+	}
+	r := newRig(t, options{})
+	for name, c := range map[string]struct {
+		args   []string
+		config string
+		code   int
+		says   string
+	}{
+		"no file":               {[]string{"serve", "--config", dir + "/none"}, "", 1, "no such file"},
+		"no flag":               {[]string{"serve"}, "", 2, "--config"},
+		"unknown flag":          {[]string{"serve", "--frob"}, "", 2, "--frob"},
+		"unknown command":       {[]string{"frob"}, "", 2, "frob"},
+		"unknown subcommand":    {[]string{"token", "frob"}, "", 2, "frob"},
+		"too many arguments":    {[]string{"version", "x"}, "", 2, "x"},
+		"too few arguments":     {[]string{"config", "check"}, "", 2, "accepts 1 arg"},
+		"malformed":             {nil, "publicURL: [", 1, "c.yaml:1:"},
+		"unknown key":           {nil, base(dir+"/d") + "frob: 1\n", 1, "frob: unknown key"},
+		"socket path too long":  {nil, strings.Replace(base(dir+"/d"), "/g2", "/"+strings.Repeat("x", 110), 1), 1, "listen.grpc"},
+		"socket in no folder":   {nil, strings.Replace(base(dir+"/d"), "/m2", "/none/m2", 1), 1, "listen on unix://" + dir + "/none/m2"},
+		"data in use":           {nil, base(r.dir + "/data"), 1, "in use by another process"},
+		"data is a file":        {nil, base(r.config), 1, r.config},
+		"data cannot be made":   {nil, base(r.config + "/data"), 1, r.config},
+		"directory unsupported": {nil, base(dir+"/d") + "directory: ldap\n", 1, "directory"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			args := c.args
+			if args == nil {
+				file := filepath.Join(t.TempDir(), "c.yaml")
+				if err := os.WriteFile(file, []byte(c.config), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				args = []string{"serve", "--config", file}
+			}
+			p := start(t, args...)
+			<-p.done
+			if got := p.cmd.ProcessState.ExitCode(); got != c.code || !strings.Contains(p.log.String(), c.says) {
+				t.Errorf("exit %d, want %d; it says\n%s\nwhich lacks %q", got, c.code, p.log, c.says)
+			}
+			if strings.Contains(p.log.String(), "panic") {
+				t.Error("it panicked")
+			}
+		})
+	}
+}
+
+// listen leaves no moment in which the path is there and does not answer, and
+// what was there before goes.
+func TestListenReplacesAStaleSocket(t *testing.T) {
+	path := envoytest.Dir(t) + "/s"
+	address := config.Address{Network: "unix", Address: path}
+	for range 2 {
+		l, err := listen(address, ownerSocket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn, err := net.Dial("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn.Close()
+		l.Close() // leaves the path, as a kill does
+	}
+	entries, err := os.ReadDir(filepath.Dir(path))
+	if err != nil || len(entries) != 1 {
+		t.Errorf("left behind: %v, %v", entries, err)
+	}
+}
