@@ -109,11 +109,11 @@ func decodeStrictly(t *testing.T, text []byte, into any) {
 	t.Helper()
 	j, err := yaml.YAMLToJSONStrict(text)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%T: %v", into, err)
 	}
 	strict, err := json.UnmarshalStrict(j, into)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%T: %v", into, err)
 	}
 	for _, err := range strict {
 		t.Errorf("%T: %v", into, err)

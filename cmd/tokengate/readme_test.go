@@ -1,0 +1,193 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tokengate/tokengate/authz"
+)
+
+// The README's table of decisions is the code's, in the code's order.
+func TestReadmeDecisionTable(t *testing.T) {
+	row := regexp.MustCompile("(?m)^\\| .* \\| (.*) \\| `(\\w+)` \\|$")
+	var got, want []string
+	for _, m := range row.FindAllStringSubmatch(read(t, "../../README.md"), -1) {
+		got = append(got, m[2]+": "+m[1])
+	}
+	for _, reason := range authz.Reasons() {
+		var answers []string
+		for _, outcome := range reason.Outcomes() {
+			switch outcome {
+			case authz.Passed:
+				answers = append(answers, "pass")
+			case authz.Admitted:
+				answers = append(answers, "allow")
+			default:
+				answers = append(answers, strconv.Itoa(reason.Status()))
+			}
+		}
+		want = append(want, reason.String()+": "+strings.Join(answers, " or "))
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("decisions (-code +README):\n%s", diff)
+	}
+}
+
+// Every direct dependency stands in the README with its reason, and no other.
+func TestReadmeDependencies(t *testing.T) {
+	var direct []string
+	for line := range strings.Lines(read(t, "../../go.mod")) {
+		if fields := strings.Fields(line); len(fields) == 2 && strings.Contains(fields[0], ".") && fields[0] != "module" && fields[0] != "go" {
+			direct = append(direct, fields[0])
+		}
+	}
+	var listed []string
+	for _, m := range regexp.MustCompile(`(?m)^\| ([a-z0-9.]+\.[a-z]+/\S+) \| .{10,} \|$`).FindAllStringSubmatch(read(t, "../../README.md"), -1) {
+		listed = append(listed, m[1])
+	}
+	slices.Sort(direct)
+	slices.Sort(listed)
+	if diff := cmp.Diff(direct, listed); diff != "" {
+		t.Errorf("dependencies (-go.mod +README):\n%s", diff)
+	}
+}
+
+// Every metric that the README names exists, and every one of ours is named.
+func TestReadmeMetrics(t *testing.T) {
+	r := newRig(t, options{})
+	_, exposed := r.probe("/metrics")
+	names := func(pattern, text string) (names []string) {
+		for _, m := range regexp.MustCompile(pattern).FindAllStringSubmatch(text, -1) {
+			names = append(names, m[1])
+		}
+		slices.Sort(names)
+		return slices.Compact(names)
+	}
+	want := names(`(?m)^# TYPE (tokengate_\w+)`, exposed)
+	got := names("`(tokengate_\\w+)`", read(t, "../../README.md"))
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("metrics (-server +README):\n%s", diff)
+	}
+}
+
+// Every file that the README names is there, and both its make commands are
+// targets.
+func TestReadmeFiles(t *testing.T) {
+	text := read(t, "../../README.md")
+	for _, m := range regexp.MustCompile(`\]\(([^)]+)\)`).FindAllStringSubmatch(text, -1) {
+		if _, err := os.Stat(filepath.Join("../..", m[1])); err != nil {
+			t.Errorf("README links to %s: %v", m[1], err)
+		}
+	}
+	makefile := read(t, "../../Makefile")
+	for _, m := range regexp.MustCompile("(?m)(?:^|`)make ([a-z-]+)").FindAllStringSubmatch(text, -1) {
+		if !strings.Contains(makefile, "\n"+m[1]+": ") {
+			t.Errorf("README says make %s, which is no target", m[1])
+		}
+	}
+}
+
+// fences are the README's blocks of one kind, with what stands behind it.
+func fences(text, kind string) (blocks []string) {
+	for _, m := range regexp.MustCompile("(?ms)^```"+kind+"[^\n]*\n(.*?)^```$").FindAllStringSubmatch(text, -1) {
+		blocks = append(blocks, m[1])
+	}
+	return blocks
+}
+
+// The README's console blocks, run in order against the whole product, print
+// what they say. `…` stands for anything.
+func TestReadmeCommands(t *testing.T) {
+	r := newRig(t, options{settings: func(yaml string) string { return yaml }})
+	readme := read(t, "../../README.md")
+	dir := t.TempDir()
+	settings := fences(readme, "yaml file=tokengate.yaml")
+	if len(settings) != 1 {
+		t.Fatalf("%d blocks of tokengate.yaml", len(settings))
+	}
+	if err := os.WriteFile(filepath.Join(dir, "tokengate.yaml"), []byte(settings[0]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(program, filepath.Join(dir, "tokengate")); err != nil {
+		t.Fatal(err)
+	}
+	shell := func(line string) string {
+		file, _ := os.ReadFile(filepath.Join(dir, "token"))
+		id := ""
+		if len(file) > 18 {
+			id = string(file[6:18])
+		}
+		cmd := exec.CommandContext(context.Background(), "sh", "-c", line)
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"), "TOKENGATE_TEST_MAIN=1",
+			"TOKENGATE_ADMIN_SOCKET="+r.dir+"/a", "ID="+id)
+		out, _ := cmd.CombinedOutput() // explain fails where the request would be refused
+		return string(out)
+	}
+	ran := 0
+	for _, block := range fences(readme, "console") {
+		for _, step := range strings.Split("\n"+block, "\n$ ")[1:] {
+			line, want, _ := strings.Cut(step, "\n")
+			if strings.HasSuffix(line, " &") {
+				continue // the server and Envoy: the rig runs both
+			}
+			var got string
+			if strings.HasPrefix(line, "curl ") {
+				got = r.curl(line, dir)
+			} else {
+				got = shell(line)
+			}
+			ran++
+			if !matches(want, got) {
+				t.Errorf("%s\nprinted\n%s\nthe README says\n%s", line, got, want)
+			}
+		}
+	}
+	if ran < 10 {
+		t.Errorf("only %d commands ran", ran)
+	}
+}
+
+// matches reports whether got is want, where `…` stands for anything and case
+// does not count: the Jira of the tests spells fred with a capital.
+func matches(want, got string) bool {
+	pattern := strings.ReplaceAll(regexp.QuoteMeta(strings.TrimSpace(want)), "…", "(?s:.*)")
+	return regexp.MustCompile(`(?i)^\s*` + pattern + `\s*$`).MatchString(strings.ReplaceAll(got, "\r", ""))
+}
+
+// curl sends what a curl line of the README would send: a machine need not
+// have it.
+func (r *rig) curl(line, dir string) string {
+	r.t.Helper()
+	value, err := os.ReadFile(filepath.Join(dir, "token"))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	line = strings.ReplaceAll(line, "$TOKEN", strings.TrimSpace(string(value)))
+	m := regexp.MustCompile(`^curl -s (?:-u "([^:]+):([^"]+)"|-H "([^:]+): ([^"]+)") \$JIRA(\S+)$`).FindStringSubmatch(line)
+	if m == nil {
+		r.t.Fatalf("a curl line of another form")
+	}
+	q := request{path: m[5], header: http.Header{}}
+	if m[1] != "" {
+		q.auth = basic(m[1], m[2])
+	} else {
+		q.header.Set(m[3], m[4])
+	}
+	return fmt.Sprint(r.send(q).body)
+}

@@ -1,0 +1,59 @@
+// Package k8s_test holds the tests of the manifests that need this module's
+// code. That they are sound Kubernetes objects is tested in testdata/tools.
+package k8s_test
+
+import (
+	"bytes"
+	"os"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/tokengate/tokengate/authz/config"
+	"github.com/tokengate/tokengate/envoy"
+)
+
+// options are what envoy.yaml was written with, regenerate the command that
+// writes it.
+var options = envoy.BootstrapOptions{Listen: "0.0.0.0:8000", TrustedHops: 1, AdminSocket: "/run/envoy/admin.sock"}
+
+const regenerate = `
+	go run ./cmd/tokengate envoy bootstrap --config k8s/base/tokengate.yaml \
+		--listen 0.0.0.0:8000 --trusted-hops 1 --envoy-admin /run/envoy/admin.sock \
+		> k8s/base/envoy.yaml`
+
+func load(t *testing.T) config.Config {
+	t.Helper()
+	c, err := config.Load("base/tokengate.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// Envoy's file is what tokengate prints for tokengate's file.
+func TestEnvoyFitsTokengate(t *testing.T) {
+	var want bytes.Buffer
+	if err := envoy.Bootstrap(&want, load(t), options); err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile("base/envoy.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want.String(), string(got)); diff != "" {
+		t.Errorf("k8s/base/envoy.yaml does not fit k8s/base/tokengate.yaml (-want +got):\n%s\nwrite it anew, from the top of the repository:\n%s", diff, regenerate)
+	}
+}
+
+// The pod runs the defaults, but for the name of the site and for metrics,
+// which the kubelet and Prometheus ask for from outside of the pod.
+func TestTokengateRunsTheDefaults(t *testing.T) {
+	want := config.Default()
+	want.PublicURL = "https://jira.example.com"
+	want.Listen.Metrics = config.Address{Network: "tcp", Address: "0.0.0.0:9464"}
+	if diff := cmp.Diff(want, load(t), cmpopts.EquateComparable(config.Prefix{})); diff != "" {
+		t.Errorf("k8s/base/tokengate.yaml (-want +got):\n%s", diff)
+	}
+}
