@@ -51,8 +51,11 @@ build: ## build .build/tokengate
 # see changes of files outside of a module, and testdata/tools is about those.
 .PHONY: test
 test: tools ## every test, with the race detector and a real Envoy
-	CGO_ENABLED=1 $(GO) test -race -timeout 9m ./...
-	$(GO) -C testdata/tools test -count 1 ./...
+	@mkdir -p .build
+	CGO_ENABLED=1 $(GO) test -race -timeout 9m ./... 2>&1 | tee .build/test.log
+	$(GO) -C testdata/tools test -count 1 ./... 2>&1 | tee -a .build/test.log
+	@# The tests search what their processes write; this searches what they print.
+	@! grep -nE 't(gate|gadm)_[0-9A-Za-z]{61}' .build/test.log || { echo "a token stands in the output above" >&2; exit 1; }
 
 .PHONY: test-long
 test-long: tools ## the same, ten times over and in random order

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -259,81 +257,6 @@ func TestIndexedPanic(t *testing.T) {
 	wantIndex(t, "panic and revoke", x, s, id)
 }
 
-// TestIndexedLateUpdate holds an update between the store and the index, and
-// lets a revoke go on meanwhile.
-func TestIndexedLateUpdate(t *testing.T) {
-	s := openFaulty(t)
-	id := create(t, s, storetest.NewToken(1, "fred")).ID
-	x := newIndexed(t, s)
-	written, goOn := make(chan struct{}), make(chan struct{})
-	var writes atomic.Int32
-	s.afterWrite = func() error {
-		if writes.Add(1) == 1 {
-			close(written)
-			<-goOn
-		}
-		return nil
-	}
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		if _, err := x.Update(t.Context(), id, rename); err != nil {
-			t.Error(err)
-		}
-	})
-	<-written
-	revoked := make(chan struct{})
-	wg.Go(func() {
-		if _, err := x.Update(t.Context(), id, revoke); err != nil {
-			t.Error(err)
-		}
-		close(revoked)
-	})
-	// Time for a revoke that does not wait for the update, as it should.
-	for range 300 {
-		if err := s.Health(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		select {
-		case <-revoked:
-			t.Error("the revoke overtook the update")
-		default:
-			continue
-		}
-		break
-	}
-	close(goOn)
-	wg.Wait()
-	if x.Index().Lookup(id) != nil {
-		t.Error("a late update brought a revoked token back")
-	}
-}
-
-// TestIndexedLateUpdateAndPrune is the same with a prune.
-func TestIndexedLateUpdateAndPrune(t *testing.T) {
-	s := openFaulty(t)
-	token := storetest.NewToken(1, "fred")
-	token.Expires = storetest.Epoch
-	id := create(t, s, token).ID
-	x := newIndexed(t, s)
-	written, pruned := make(chan struct{}), make(chan struct{})
-	s.afterWrite = func() error { close(written); <-pruned; return nil }
-	s.afterPrune = func(ids []string) ([]string, error) { close(pruned); return ids, nil }
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		if _, err := x.Update(t.Context(), id, rename); err != nil {
-			t.Error(err)
-		}
-	})
-	<-written
-	ids, err := x.Prune(t.Context(), storetest.Epoch.Add(time.Hour), noAudit)
-	if err != nil || len(ids) != 1 {
-		t.Errorf("pruned %v, error %v", ids, err)
-	}
-	wg.Wait()
-	wantIndex(t, "update and prune", x, s, id)
-	wantCounts(t, x, nil)
-}
-
 // TestIndexedPruneFails wants what was removed before the error to be gone.
 func TestIndexedPruneFails(t *testing.T) {
 	s := openFaulty(t)
@@ -346,75 +269,4 @@ func TestIndexedPruneFails(t *testing.T) {
 		t.Errorf("pruned %v, error %v", ids, err)
 	}
 	wantIndex(t, "a prune that failed half way", x, s, id)
-}
-
-// TestIndexedRaces runs everything at once, with lookups beside it, and wants
-// index and store to agree at the end.
-func TestIndexedRaces(t *testing.T) {
-	s := openFaulty(t)
-	x := newIndexed(t, s.Store)
-	const tokens = 60
-	id := func(n int) string { return storetest.NewToken(n, "").ID }
-	for n := range tokens {
-		token := storetest.NewToken(n, fmt.Sprintf("user %d", n))
-		token.Expires = storetest.Epoch.Add(time.Duration(n%2) * time.Hour)
-		create(t, x, token)
-	}
-	var wg sync.WaitGroup
-	stop := make(chan struct{})
-	reading := make(chan struct{})
-	go func() {
-		defer close(reading)
-		for {
-			for n := range tokens {
-				if e := x.Index().Lookup(id(n)); e != nil && e.State == store.Revoked {
-					t.Error("a revoked token was looked up")
-				}
-			}
-			select {
-			case <-stop:
-				return
-			default:
-			}
-		}
-	}()
-	update := func(n int, change func(*store.Token) (store.Audit, error)) {
-		_, err := x.Update(t.Context(), id(n), change)
-		if err != nil && !errors.Is(err, store.ErrRevoked) && !errors.Is(err, store.ErrNotFound) {
-			t.Error(err)
-		}
-	}
-	wg.Go(func() {
-		for n := range tokens {
-			update(n, rename)
-		}
-	})
-	wg.Go(func() {
-		for n := range tokens {
-			update(n, func(t *store.Token) (store.Audit, error) {
-				t.Expires = storetest.Epoch.AddDate(1, 0, 0)
-				return store.Audit{}, nil
-			})
-		}
-	})
-	wg.Go(func() {
-		for n := range tokens {
-			if n%3 == 0 {
-				update(n, revoke)
-			}
-		}
-	})
-	wg.Go(func() {
-		for range 5 {
-			if _, err := x.Prune(t.Context(), storetest.Epoch.Add(time.Minute), noAudit); err != nil {
-				t.Error(err)
-			}
-		}
-	})
-	wg.Wait()
-	close(stop)
-	<-reading
-	for n := range tokens {
-		wantIndex(t, "races", x, s, id(n))
-	}
 }

@@ -1,13 +1,14 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net/http"
+	"runtime"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-	"runtime"
 )
 
 // probes serves what Kubernetes and Prometheus ask.
@@ -41,8 +42,8 @@ func (s *server) probes() http.Handler {
 
 // gauges are the metrics that are looked up when they are asked for.
 type gauges struct {
-	server                        *server
-	tokens, expired, bytes, build *prometheus.Desc
+	server                                     *server
+	tokens, expired, bytes, up, dropped, build *prometheus.Desc
 }
 
 func (s *server) gauges() prometheus.Collector {
@@ -51,6 +52,8 @@ func (s *server) gauges() prometheus.Collector {
 		tokens:  prometheus.NewDesc("tokengate_tokens", "Tokens in the index by state; revoked ones are kept for the record.", []string{"state"}, nil),
 		expired: prometheus.NewDesc("tokengate_tokens_expired", "Active tokens that have expired.", nil, nil),
 		bytes:   prometheus.NewDesc("tokengate_store_bytes", "Size of the store's files on disk.", nil, nil),
+		up:      prometheus.NewDesc("tokengate_store_up", "1 if the store takes a write and gives it back, 0 if not.", nil, nil),
+		dropped: prometheus.NewDesc("tokengate_log_lines_dropped_total", "Log lines dropped because the log was not read fast enough.", nil, nil),
 		build:   prometheus.NewDesc("tokengate_build_info", "1, with the version that runs.", []string{"version", "go"}, nil),
 	}
 }
@@ -66,5 +69,13 @@ func (g *gauges) Collect(to chan<- prometheus.Metric) {
 	}
 	to <- prometheus.MustNewConstMetric(g.expired, prometheus.GaugeValue, float64(expired))
 	to <- prometheus.MustNewConstMetric(g.bytes, prometheus.GaugeValue, float64(g.server.db.Size()))
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	up := 1.0
+	if g.server.tokens.Health(ctx) != nil {
+		up = 0
+	}
+	to <- prometheus.MustNewConstMetric(g.up, prometheus.GaugeValue, up)
+	to <- prometheus.MustNewConstMetric(g.dropped, prometheus.CounterValue, float64(g.server.sink.Lost()))
 	to <- prometheus.MustNewConstMetric(g.build, prometheus.GaugeValue, 1, version, runtime.Version())
 }

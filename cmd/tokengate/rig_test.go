@@ -141,6 +141,10 @@ func command(t *testing.T, adminSocket, stdin string, args ...string) (stdout, s
 		args = append(args, "--admin-socket", adminSocket)
 	}
 	code = run(context.Background(), args, strings.NewReader(stdin), &out, &errs)
+	mints := len(args) > 1 && args[0] == "token" && (args[1] == "create" || args[1] == "rotate")
+	if token.Contains(errs.String()) || !mints && token.Contains(out.String()) {
+		t.Errorf("tokengate %s printed a token", strings.Join(args[:min(2, len(args))], " "))
+	}
 	return out.String(), errs.String(), code
 }
 

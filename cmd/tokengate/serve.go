@@ -74,6 +74,7 @@ type server struct {
 	settings config.Config // as loaded at the start; a reload changes a part of it only
 	level    zap.AtomicLevel
 	log      *zap.Logger
+	sink     *logSink // behind log
 	registry *prometheus.Registry
 
 	policy atomic.Pointer[policy.Policy]
@@ -104,8 +105,14 @@ func serve(ctx context.Context, file string, logTo io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	s := newServer(file, settings, logTo)
-	defer func() { err = errors.Join(err, s.stop()) }()
+	sink := newLogSink(logTo, logBuffer)
+	s := newServer(file, settings, sink)
+	defer func() {
+		err = errors.Join(err, s.stop())
+		last, cancel := context.WithTimeout(context.Background(), closeTime)
+		defer cancel()
+		err = errors.Join(err, sink.Close(last))
+	}()
 	if err := s.start(ctx); err != nil {
 		return err
 	}
@@ -134,7 +141,7 @@ func serve(ctx context.Context, file string, logTo io.Writer) (err error) {
 	}
 }
 
-func newServer(file string, settings config.Config, logTo io.Writer) *server {
+func newServer(file string, settings config.Config, sink *logSink) *server {
 	level := zap.NewAtomicLevelAt(logLevel(settings))
 	encoder := zap.NewProductionEncoderConfig()
 	encoder.EncodeTime = zapcore.ISO8601TimeEncoder
@@ -143,8 +150,9 @@ func newServer(file string, settings config.Config, logTo io.Writer) *server {
 		file:     file,
 		settings: settings,
 		level:    level,
-		log:      zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(encoder), zapcore.Lock(zapcore.AddSync(logTo)), level)),
+		log:      zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(encoder), zapcore.AddSync(sink), level)),
 		registry: prometheus.NewRegistry(),
+		sink:     sink,
 		failed:   make(chan error, 4),
 	}
 	s.apply(settings)

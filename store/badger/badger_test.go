@@ -170,6 +170,62 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
+// TestHealthOnHangingDisk wants an answer by the end of the context, whatever
+// the disk does, and one round trip at a time.
+func TestHealthOnHangingDisk(t *testing.T) {
+	hang := make(chan struct{})
+	var armed atomic.Bool
+	entered := make(chan struct{}, 10)
+	s, err := badger.Open(t.Context(), badger.Options{Dir: t.TempDir()}.WithFilesystem(func() (string, uint64) {
+		if armed.Load() {
+			entered <- struct{}{}
+			<-hang
+		}
+		return "", badger.Reserve
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	armed.Store(true)
+	answer := make(chan error)
+	for check := range 2 {
+		ctx, cancel := contextWithCancel(t)
+		go func() { answer <- s.Health(ctx) }()
+		if check == 0 {
+			<-entered // and there it stays, so that the second check waits for it
+		}
+		cancel()
+		if err := <-answer; !errors.Is(err, context.Canceled) {
+			t.Errorf("check %d on a disk that hangs: error %v", check, err)
+		}
+	}
+	if len(entered) != 0 {
+		t.Error("the second check ran beside the first")
+	}
+	armed.Store(false)
+	close(hang)
+	if err := s.Health(t.Context()); err != nil {
+		t.Errorf("health of the disk when it is well again: %v", err)
+	}
+}
+
+func TestSize(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	for range 10 {
+		if err := s.AppendAudit(t.Context(), store.Audit{Reason: strings.Repeat("x", badger.MaxValue/2)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Close()
+	s = open(t, dir)
+	defer s.Close()
+	if got, least := s.Size(), int64(5*badger.MaxValue); got < least || got > least+(16<<20) {
+		t.Errorf("size %d, want somewhat above %d", got, least)
+	}
+}
+
 // TestTooLarge shows that no value is written that would leave the tree, and
 // that the audit log has no gap where one was refused.
 func TestTooLarge(t *testing.T) {

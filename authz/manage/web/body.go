@@ -52,11 +52,12 @@ func unreadable(err error) error {
 		return badField(field, "There is no field %q here.", field)
 	}
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		kind, _, _ := strings.Cut(wrong.Value, " ") // "number 1.5"
 		if wrong.Field == "" {
-			return badField("", "The body is a JSON %s. Send an object.", wrong.Value)
+			return badField("", "The body is a JSON %s. Send an object.", kind)
 		}
-		field := short(wrong.Field)
-		return badField(field, "The field %q must be %s.", field, jsonKind(wrong.Type))
+		field := short(strings.TrimPrefix(wrong.Field, "Expiry.")) // embedded, without a name in JSON
+		return badField(field, "The field %q holds a JSON %s where %s belongs.", field, kind, jsonKind(wrong.Type))
 	}
 	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
 		return badField("", "The body is not JSON: it goes wrong at byte %d.", syntax.Offset)

@@ -1,0 +1,275 @@
+package web_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/tokengate/tokengate/authz/manage"
+	"github.com/tokengate/tokengate/authz/manage/web"
+	"github.com/tokengate/tokengate/store"
+)
+
+func TestRefused(t *testing.T) {
+	f := newFixture(t)
+	issued := f.create(t, "fred", "ci")
+	id, value := issued.ID, issued.PasswordValue
+	for _, c := range []struct {
+		name   string
+		method string
+		path   string
+		body   any
+		status int
+		field  string
+		says   string
+	}{
+		{"no user", "POST", "/", `{"label":"x"}`, 400, "user", "empty"},
+		{"no label", "POST", "/", `{"user":"fred"}`, 400, "label", "1 to 100"},
+		{"no body", "POST", "/", ``, 400, "user", "empty"},
+		{"bad network", "POST", "/", `{"user":"fred","label":"x","networks":["192.0.2.7/24"]}`, 400, "networks", "192.0.2.0/24"},
+		{"same label", "POST", "/", `{"user":"Fred","label":"CI"}`, 409, "label", id},
+		{"end in the past", "POST", "/", `{"user":"fred","label":"x","expiresAt":"2020-01-01T00:00:00Z"}`, 400, "expiresIn", "future"},
+		{"bad lifetime", "POST", "/", `{"user":"fred","label":"x","expiresIn":"soon"}`, 400, "expiresIn", "90d"},
+		{"a value as lifetime", "POST", "/", `{"user":"fred","label":"x","expiresIn":"` + value + `"}`, 400, "expiresIn", "90d"},
+		{"bad time", "POST", "/", `{"user":"fred","label":"x","expiresAt":"31.1.2030"}`, 400, "expiresAt", "RFC 3339"},
+		{"the zero time", "POST", "/", `{"user":"fred","label":"x","expiresAt":"0001-01-01T00:00:00Z"}`, 400, "expiresAt", "RFC 3339"},
+		{"no days", "POST", "/", `{"user":"fred","label":"x","expiresInDays":0}`, 400, "expiresInDays", "1 to"},
+		{"days that overflow", "POST", "/", `{"user":"fred","label":"x","expiresInDays":106752}`, 400, "expiresInDays", "106751"},
+		{"two ends", "POST", "/", `{"user":"fred","label":"x","expiresInDays":1,"expiresIn":"1d"}`, 400, "expiresIn", "only one"},
+
+		{"unknown field", "POST", "/", `{"user":"fred","label":"x","admin":true}`, 400, "admin", `"admin"`},
+		{"a value as field", "POST", "/", `{"` + value + `":1}`, 400, "tgate_" + id + "…", "no field"},
+		{"wrong type", "POST", "/", `{"user":7}`, 400, "user", "string"},
+		{"wrong type below", "POST", "/", `{"networks":[7]}`, 400, "networks", "number where a string"},
+		{"a fraction", "POST", "/", `{"expiresInDays":1.5}`, 400, "expiresInDays", "whole number"},
+		{"wrong type of flag", "POST", "/", `{"readOnly":"yes"}`, 400, "readOnly", "true or false"},
+		{"no object", "POST", "/", `["` + value + `"]`, 400, "", "object"},
+		{"no JSON", "POST", "/", `label=` + value, 400, "", "not JSON"},
+		{"half of it", "POST", "/", `{"user":"fred"`, 400, "", "not whole JSON"},
+		{"two of it", "POST", "/", `{} {}`, 400, "", "more than one"},
+		{"too long", "POST", "/", `{"label":"` + strings.Repeat("x", 64<<10) + `"}`, 413, "", "64 KiB"},
+		{"10000 networks", "POST", "/", map[string]any{"networks": strings.Split(strings.Repeat("10.0.0.0/8 ", 10000), " ")}, 413, "", "64 networks"},
+		{"65 networks", "POST", "/", map[string]any{"user": "x", "label": "x", "networks": strings.Fields(strings.Repeat("10.0.0.0/8 ", 65))}, 400, "networks", "at most 64"},
+
+		{"unknown id", "GET", "/000000000000", nil, 404, "", "no token"},
+		{"no id at all", "GET", "/..%2f..", nil, 404, "", "nothing"},
+		{"dots", "GET", "/..", nil, 404, "", "no token"},
+		{"a value as id", "GET", "/" + value, nil, 400, "id", "value"},
+		{"revoke unknown", "DELETE", "/000000000000", nil, 404, "", "no token"},
+		{"rotate unknown", "POST", "/000000000000/rotate", `{}`, 404, "", "no token"},
+		{"overlap too long", "POST", "/" + id + "/rotate", `{"overlap":"8d"}`, 400, "overlap", "168 hours"},
+		{"overlap without end", "POST", "/" + id + "/rotate", `{"overlap":"unlimited"}`, 400, "overlap", "has an end"},
+		{"no overlap", "POST", "/" + id + "/rotate", `{"overlap":"1"}`, 400, "overlap", "overlap"},
+		{"rotate with a label", "POST", "/" + id + "/rotate", `{"label":"x"}`, 400, "label", `"label"`},
+
+		{"unknown parameter", "GET", "/tokens?users=fred", nil, 400, "users", `"users"`},
+		{"parameter twice", "GET", "/tokens?user=fred&user=wilma", nil, 400, "user", "once"},
+		{"bad query", "GET", "/tokens?user=%zz", nil, 400, "", "percent"},
+		{"bad state", "GET", "/tokens?state=asleep", nil, 400, "state", "active"},
+		{"bad limit", "GET", "/tokens?limit=many", nil, 400, "limit", "number"},
+		{"limit of nothing", "GET", "/tokens?limit=0", nil, 400, "limit", "positive"},
+		{"limit too high", "GET", "/tokens?limit=1001", nil, 400, "limit", "1000"},
+		{"bad after", "GET", "/tokens?after=-1", nil, 400, "after", "number"},
+
+		{"explain nothing", "POST", "/explain", `{}`, 400, "path", "path"},
+		{"explain a bad address", "POST", "/explain", `{"path":"/","ip":"here"}`, 400, "ip", "192.0.2.7"},
+		{"explain a header", "POST", "/explain", `{"path":"/","headers":{"cookie":"x"}}`, 400, "headers", "user-agent"},
+		{"explain a credential", "POST", "/explain", `{"path":"/","headers":{"Authorization":"Bearer x"}}`, 400, "headers", "token and user"},
+		{"explain a header twice", "POST", "/explain", `{"path":"/","headers":{"Upgrade":"x","upgrade":"y"}}`, 400, "headers", "more than once"},
+		{"explain a colon", "POST", "/explain", `{"path":"/","user":"a:b"}`, 400, "user", "colon"},
+
+		{"no such path", "GET", "/a/b/c", nil, 404, "", base},
+		{"an empty segment", "GET", "//", nil, 404, "", "nothing"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got := f.send(t, c.method, base+c.path, c.body)
+			if text := denied(t, got, c.status, c.field); !strings.Contains(text, c.says) {
+				t.Errorf("the text %q does not say %q", text, c.says)
+			}
+		})
+	}
+	page, err := f.manager.List(t.Context(), manage.Caller{Name: "test", Administrator: true}, manage.Query{})
+	if err != nil || len(page.Tokens) != 1 || page.Tokens[0].State != manage.StateActive {
+		t.Errorf("refusals left %+v, %v", page.Tokens, err)
+	}
+	if decided := f.view().Index.Lookup(id); decided == nil {
+		t.Error("the token is gone")
+	}
+}
+
+func TestNoSuchPlace(t *testing.T) {
+	f := newFixture(t)
+	for _, path := range []string{"/", "/rest/api-tokens", "/rest/api-tokens/2.0/tokens", "/rest/api-tokens/latestx", "/rest/api/2/myself"} {
+		denied(t, f.send(t, "GET", path, nil), 404, "")
+	}
+	got := f.send(t, "PUT", base+"/tokens", nil)
+	denied(t, got, 405, "")
+	if allow := got.header.Get("Allow"); allow != "GET, DELETE" { // DELETE /{id} matches, too
+		t.Errorf("Allow is %q", allow)
+	}
+	denied(t, f.send(t, "GET", base+"/", nil), 405, "")
+}
+
+func TestContentType(t *testing.T) {
+	f := newFixture(t)
+	for kind, want := range map[string]int{
+		"application/json":                   200,
+		"application/json; charset=UTF-8":    200,
+		"Application/JSON;charset=\"utf-8\"": 200,
+		"application/json; charset=latin1":   415,
+		"application/x-www-form-urlencoded":  415,
+		"text/plain":                         415,
+		"multipart/form-data; boundary=x":    415,
+		"application/json, text/plain":       415,
+		"":                                   415,
+	} {
+		request, err := http.NewRequestWithContext(t.Context(), "POST", "http://tokengate"+base+"/explain", strings.NewReader(`{"path":"/"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Content-Type", kind)
+		if got := f.do(t, request); got.status != want {
+			t.Errorf("%q is answered with %d, want %d", kind, got.status, want)
+		}
+	}
+}
+
+// A request whose connection does not say who made it is refused, and recorded.
+func TestNobodyAtTheOtherEnd(t *testing.T) {
+	f := newFixture(t)
+	issued := f.create(t, "fred", "ci")
+	f.client = serve(t, f.handler, nil) // the server does not note who connects
+	before, err := f.tokens.AuditLog(t.Context(), 0, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ method, path, body string }{
+		{"POST", "/", `{"user":"fred","label":"x"}`},
+		{"GET", "/tokens", ""},
+		{"GET", "/" + issued.ID, ""},
+		{"POST", "/" + issued.ID + "/rotate", `{}`},
+		{"POST", "/explain", `{"path":"/"}`},
+		{"DELETE", "/" + issued.ID, ""},
+	} {
+		var body any
+		if c.body != "" {
+			body = c.body
+		}
+		denied(t, f.send(t, c.method, base+c.path, body), 403, "")
+	}
+	log, err := f.tokens.AuditLog(t.Context(), 0, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(log) - len(before); n != 6 {
+		t.Errorf("6 refusals left %d audit records", n)
+	}
+	for _, a := range log[:len(log)-len(before)] {
+		if a.Actor != "unknown" || a.Reason != "forbidden" {
+			t.Errorf("audit record %+v", a)
+		}
+	}
+}
+
+// Over TCP nobody is an administrator, whatever is noted.
+func TestConnContextOverTCP(t *testing.T) {
+	here, there := net.Pipe()
+	defer here.Close()
+	defer there.Close()
+	if ctx := web.ConnContext(t.Context(), here); ctx != t.Context() {
+		t.Error("a pipe has a user")
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	conn, err := net.Dial("tcp", listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if ctx := web.ConnContext(t.Context(), conn); ctx != t.Context() {
+		t.Error("a TCP connection has a user")
+	}
+}
+
+// broken is a store that does not work.
+type broken struct{ store.Store }
+
+var errDisk = errors.New("read sector 17: input/output error")
+
+func (broken) List(context.Context, store.Filter, uint64, int) (store.Page, error) {
+	return store.Page{}, errDisk
+}
+
+func (broken) Get(context.Context, string) (store.Token, error) { panic("sector 17 on fire") }
+
+// A fault of the store is told as one, and what it was stands in the log alone.
+func TestStoreFails(t *testing.T) {
+	f := newFixture(t)
+	f.manager.Store = broken{f.manager.Store}
+	got := f.send(t, "GET", base+"/tokens", nil)
+	if text := denied(t, got, 503, ""); strings.Contains(text, "sector") {
+		t.Errorf("the text tells too much: %s", text)
+	}
+	if n := f.logs.FilterLevelExact(zapcore.ErrorLevel).FilterField(zap.Int("status", 503)).Len(); n != 1 {
+		t.Errorf("%d log lines", n)
+	}
+	if !strings.Contains(fmt.Sprint(f.logs.All()[0].ContextMap()), "sector 17") {
+		t.Error("the log does not say what was wrong")
+	}
+}
+
+// A panic is answered and logged, and the server goes on.
+func TestPanic(t *testing.T) {
+	f := newFixture(t)
+	id := f.create(t, "fred", "ci").ID
+	working := f.manager.Store
+	f.manager.Store = broken{working}
+	got := f.send(t, "GET", base+"/"+id, nil)
+	if text := denied(t, got, 500, ""); strings.Contains(text, "sector") {
+		t.Errorf("the text tells too much: %s", text)
+	}
+	lines := f.logs.FilterMessageSnippet("panic").All()
+	if len(lines) != 1 || lines[0].Level != zapcore.ErrorLevel || !strings.Contains(fmt.Sprint(lines[0].ContextMap()["stack"]), "Get") {
+		t.Errorf("log lines %+v", lines)
+	}
+	f.manager.Store = working
+	if got := f.send(t, "GET", base+"/"+id, nil); got.status != 200 {
+		t.Errorf("the next request is answered with %d", got.status)
+	}
+}
+
+func TestUnavailable(t *testing.T) {
+	f := newFixture(t)
+	f.client = serve(t, web.Unavailable(), web.ConnContext)
+	for _, method := range []string{"GET", "POST", "DELETE", "OPTIONS"} {
+		denied(t, f.send(t, method, base+"/", nil), 503, "")
+	}
+}
+
+// Each request leaves a line that says who did what to which token.
+func TestLog(t *testing.T) {
+	f := newFixture(t)
+	issued := f.create(t, "fred", "ci")
+	f.send(t, "GET", base+"/"+issued.PasswordValue, nil)
+	lines := f.logs.All()
+	if len(lines) != 2 {
+		t.Fatalf("%d log lines", len(lines))
+	}
+	created, refused := lines[0].ContextMap(), lines[1].ContextMap()
+	if created["token"] != issued.ID || created["caller"] != me || created["status"] != int64(200) {
+		t.Errorf("the creation was logged as %v", created)
+	}
+	if refused["refusal"] == nil || refused["status"] != int64(400) || !strings.Contains(fmt.Sprint(refused["path"]), issued.ID) {
+		t.Errorf("the refusal was logged as %v", refused)
+	}
+}

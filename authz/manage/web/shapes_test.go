@@ -1,0 +1,90 @@
+package web
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/tokengate/tokengate/authz/manage"
+)
+
+// Only the answers to a creation and a rotation have a place for a value, and no
+// answer has one for a salt or a hash.
+func TestAnswersHaveNoPlaceForSecrets(t *testing.T) {
+	all := endpoints(&manage.Manager{}, nil)
+	if len(all) < 6 {
+		t.Fatalf("only %d endpoints were found", len(all))
+	}
+	for _, e := range all {
+		issues := e.response == reflect.TypeFor[IssuedToken]()
+		if issues && !(e.method == "POST" && (e.path == "" || e.path == "{id}/rotate")) {
+			t.Errorf("%s %q answers with a value", e.method, e.path)
+		}
+		for _, place := range places(e.response, "") {
+			if place == ".PasswordValue" && issues {
+				continue
+			}
+			t.Errorf("%s %q: the answer has a place for a secret, %s", e.method, e.path, place)
+		}
+	}
+}
+
+// The search finds what it is for.
+func TestPlaces(t *testing.T) {
+	for _, secret := range []reflect.Type{
+		reflect.TypeFor[IssuedToken](),
+		reflect.TypeFor[[]IssuedToken](),
+		reflect.TypeFor[struct{ Salt string }](),
+		reflect.TypeFor[struct{ X map[string][16]byte }](),
+		reflect.TypeFor[struct{ X []byte }](),
+		reflect.TypeFor[struct{ X any }](),
+	} {
+		if len(places(secret, "")) == 0 {
+			t.Errorf("nothing was found in %v", secret)
+		}
+	}
+}
+
+// places returns where a value of type t can hold a secret: a field that is
+// named like one, bytes, or anything at all.
+func places(t reflect.Type, at string) (found []string) {
+	switch t.Kind() {
+	case reflect.Interface:
+		return []string{at}
+	case reflect.Pointer:
+		return places(t.Elem(), at)
+	case reflect.Slice, reflect.Array:
+		if t.Elem().Kind() == reflect.Uint8 {
+			return []string{at}
+		}
+		return places(t.Elem(), at+"[]")
+	case reflect.Map:
+		return append(places(t.Key(), at+"[key]"), places(t.Elem(), at+"[]")...)
+	case reflect.Struct:
+		for i := range t.NumField() {
+			field := t.Field(i)
+			name := strings.ToLower(field.Name)
+			for _, word := range []string{"password", "value", "secret", "salt", "hash"} {
+				if strings.Contains(name, word) && field.Type.Kind() == reflect.String {
+					found = append(found, at+"."+field.Name)
+				}
+			}
+			found = append(found, places(field.Type, at+"."+field.Name)...)
+		}
+	}
+	return found
+}
+
+// The codes of the manager all have a status.
+func TestEveryCodeHasAStatus(t *testing.T) {
+	for _, e := range []*manage.Error{
+		manage.ErrInvalid, manage.ErrForbidden, manage.ErrNotFound, manage.ErrRevoked, manage.ErrConflict, manage.ErrLimit,
+	} {
+		if got := denial(e); got.status < 400 || got.status > 499 {
+			t.Errorf("%s is answered with %d", e.Code, got.status)
+		}
+	}
+	if got := denial(&manage.Error{Code: "new"}); got.status != 503 {
+		t.Errorf("a code without a status is answered with %d", got.status)
+	}
+}

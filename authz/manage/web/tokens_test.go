@@ -1,0 +1,225 @@
+package web_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tokengate/tokengate/authz"
+	"github.com/tokengate/tokengate/authz/manage/web"
+	"github.com/tokengate/tokengate/authz/token"
+)
+
+func ptr[T any](v T) *T { return &v }
+
+// me is how the audit log knows the user who runs the tests.
+var me = "uid:" + strconv.Itoa(os.Geteuid())
+
+// The whole life of a token, byte for byte.
+func TestLife(t *testing.T) {
+	f := newFixture(t)
+	got := f.send(t, "POST", base+"/", `{"label":"New token","user":"fred","purpose":"nightly","expiresInDays":90,"readOnly":true,"networks":["192.0.2.0/24","::ffff:198.51.100.7"]}`)
+	var issued web.IssuedToken
+	if err := json.Unmarshal([]byte(got.body), &issued); err != nil || got.status != 200 {
+		t.Fatalf("%d %s: %v", got.status, got.body, err)
+	}
+	value, err := token.Parse(issued.PasswordValue)
+	if err != nil || value.ID() != issued.ID {
+		t.Fatalf("the value is of token %q, not %q: %v", value.ID(), issued.ID, err)
+	}
+	if kind := got.header.Get("Content-Type"); kind != "application/json;charset=UTF-8" {
+		t.Errorf("Content-Type %q", kind)
+	}
+	if cache := got.header.Get("Cache-Control"); cache != "no-store" {
+		t.Errorf("Cache-Control %q", cache)
+	}
+	id := issued.ID
+	bean := func(usage, tail string) string {
+		return fmt.Sprintf(`"id":%q,"number":1,"label":"New token","user":"fred","purpose":"nightly","createdAt":1772366400000,"createdBy":%q,`+
+			`"expiresAt":1780142400000,%s"readOnly":true,"networks":["192.0.2.0/24","198.51.100.7/32"],%s`, id, me, usage, tail)
+	}
+	unused := `"lastAccessed":null,"lastAddress":null,"usageCount":0,"writeCount":0,`
+	same := func(what, got, want string) {
+		t.Helper()
+		if diff := cmp.Diff(want+"\n", got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", what, diff)
+		}
+	}
+	active := `"state":"active","revokedAt":null,"previousUntil":null}`
+	same("created", got.body, `{"passwordValue":"`+issued.PasswordValue+`",`+bean(unused, active))
+	same("shown", f.send(t, "GET", base+"/"+id, nil).body, "{"+bean(unused, active))
+
+	f.manager.Usage.Record(id, true, start.Add(time.Minute), netip.MustParseAddr("192.0.2.9"))
+	used := `"lastAccessed":1772366460000,"lastAddress":"192.0.2.9","usageCount":1,"writeCount":1,`
+	same("listed", f.send(t, "GET", base+"/tokens", nil).body, `{"values":[{`+bean(used, active)+`],"next":null}`)
+
+	rotated := f.send(t, "POST", base+"/"+id+"/rotate", `{"overlap":"1h"}`)
+	if err := json.Unmarshal([]byte(rotated.body), &issued); err != nil {
+		t.Fatal(err)
+	}
+	same("rotated", rotated.body, `{"passwordValue":"`+issued.PasswordValue+`",`+
+		bean(used, `"state":"active","revokedAt":null,"previousUntil":1772370000000}`))
+
+	revoked := f.send(t, "DELETE", base+"/"+id, nil)
+	if revoked.status != 204 || revoked.body != "" || revoked.header.Get("Content-Type") != "" {
+		t.Errorf("revoked with %d %q %v", revoked.status, revoked.body, revoked.header)
+	}
+	same("shown revoked", f.send(t, "GET", base+"/"+id, nil).body,
+		"{"+bean(used, `"state":"revoked","revokedAt":1772366400000,"previousUntil":null}`))
+	denied(t, f.send(t, "DELETE", base+"/"+id, nil), 409, "")
+	denied(t, f.send(t, "POST", base+"/"+id+"/rotate", "{}"), 409, "")
+
+	log, err := f.tokens.AuditLog(t.Context(), 0, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range log {
+		if a.Actor != me || a.From != "admin socket" || a.TokenID != id {
+			t.Errorf("audit record %+v", a)
+		}
+	}
+	if len(log) != 5 {
+		t.Errorf("%d audit records", len(log))
+	}
+}
+
+func TestCreateExpiry(t *testing.T) {
+	f := newFixture(t)
+	for i, c := range []struct {
+		ask  string
+		want *int64
+	}{
+		{``, ptr(start.Add(365 * 24 * time.Hour).UnixMilli())},
+		{`,"expiresIn":"1d12h"`, ptr(start.Add(36 * time.Hour).UnixMilli())},
+		{`,"expiresIn":"unlimited"`, nil},
+		{`,"expiresInDays":1`, ptr(start.Add(24 * time.Hour).UnixMilli())},
+		{`,"expiresAt":"2030-01-31T12:00:00+01:00"`, ptr(time.Date(2030, 1, 31, 11, 0, 0, 0, time.UTC).UnixMilli())},
+		{`,"expiresInDays":null`, ptr(start.Add(365 * 24 * time.Hour).UnixMilli())},
+	} {
+		var issued web.IssuedToken
+		f.into(t, "POST", base+"/", fmt.Sprintf(`{"user":"user%d","label":"ci"%s}`, i, c.ask), &issued)
+		if diff := cmp.Diff(c.want, issued.ExpiresAt); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", c.ask, diff)
+		}
+	}
+}
+
+func TestList(t *testing.T) {
+	f := newFixture(t)
+	for _, user := range []string{"fred", "wilma", "fred & sons"} {
+		for _, label := range []string{"build", "50% off+"} {
+			f.create(t, user, label)
+		}
+	}
+	for _, c := range []struct {
+		query string
+		want  string
+		next  *uint64
+	}{
+		{"", "1 2 3 4 5 6", nil},
+		{"?user=FRED", "1 2", nil},
+		{"?user=fred+%26+sons", "5 6", nil},
+		{"?name=OFF%2B", "2 4 6", nil},
+		{"?name=50%25", "2 4 6", nil},
+		{"?state=active&user=wilma", "3 4", nil},
+		{"?state=revoked", "", nil},
+		{"?limit=4", "1 2 3 4", ptr(uint64(4))},
+		{"?limit=4&after=4", "5 6", nil},
+		{"?after=18446744073709551615", "", nil},
+		{"?user=&name=", "1 2 3 4 5 6", nil},
+	} {
+		var page web.TokenPage
+		f.into(t, "GET", base+"/tokens"+c.query, nil, &page)
+		var numbers []string
+		for _, v := range page.Values {
+			numbers = append(numbers, strconv.FormatUint(v.Number, 10))
+		}
+		if got := strings.Join(numbers, " "); got != c.want {
+			t.Errorf("%q lists %q, want %q", c.query, got, c.want)
+		}
+		if diff := cmp.Diff(c.next, page.Next); diff != "" {
+			t.Errorf("%q: next (-want +got):\n%s", c.query, diff)
+		}
+	}
+	if got := f.send(t, "GET", base+"/tokens?state=revoked", nil).body; got != `{"values":[],"next":null}`+"\n" {
+		t.Errorf("an empty page is %s", got)
+	}
+}
+
+func TestBothBases(t *testing.T) {
+	f := newFixture(t)
+	f.create(t, "fred", "ci")
+	want := f.send(t, "GET", "/rest/api-tokens/latest/tokens", nil)
+	got := f.send(t, "GET", "/rest/api-tokens/1.0/tokens", nil)
+	if got.status != 200 || got.body != want.body {
+		t.Errorf("1.0 answers %d %s", got.status, got.body)
+	}
+	var issued web.IssuedToken
+	f.into(t, "POST", "/rest/api-tokens/1.0", `{"user":"fred","label":"without the slash"}`, &issued)
+}
+
+func TestExplain(t *testing.T) {
+	f := newFixture(t)
+	issued := f.create(t, "Fred", "ci")
+	for _, c := range []struct {
+		name string
+		ask  web.ExplainRequest
+		want web.Explanation // without rules
+	}{
+		{"allowed as Bearer", web.ExplainRequest{Token: issued.PasswordValue, Path: "/rest/api/2/myself?x=1", IP: "192.0.2.7"},
+			web.Explanation{Outcome: "allowed", Reason: "allowed", User: "Fred", TokenID: issued.ID}},
+		{"allowed as Basic", web.ExplainRequest{Token: issued.PasswordValue, User: "fred", Method: "POST", Path: "/rest/api/2/issue", IP: "::ffff:192.0.2.7"},
+			web.Explanation{Outcome: "allowed", Reason: "allowed", User: "Fred", TokenID: issued.ID}},
+		{"another's name", web.ExplainRequest{Token: issued.PasswordValue, User: "wilma", Path: "/rest/api/2/myself", IP: "192.0.2.7"},
+			web.Explanation{Outcome: "refused", Reason: "wrong_user", Status: 401, Text: authz.WrongUser.Text(), User: "Fred", TokenID: issued.ID}},
+		{"no address", web.ExplainRequest{Token: issued.PasswordValue, Path: "/rest/api/2/myself"},
+			web.Explanation{Outcome: "refused", Reason: "no_client_address", Status: 503, Text: authz.NoClientAddress.Text(), User: "Fred", TokenID: issued.ID}},
+		{"a password", web.ExplainRequest{Token: "yabba", User: "fred", Path: "/rest/api/2/myself", IP: "192.0.2.7"},
+			web.Explanation{Outcome: "passed", Reason: "password"}},
+		{"no token", web.ExplainRequest{Path: "/", IP: "192.0.2.7"},
+			web.Explanation{Outcome: "passed", Reason: "no_credential"}},
+		{"two credentials", web.ExplainRequest{Token: issued.PasswordValue + ", Basic eDp5", Path: "/", IP: "192.0.2.7"},
+			web.Explanation{Outcome: "refused", Reason: "malformed_credential", Status: 401, Text: authz.MalformedCredential.Text()}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var got web.Explanation
+			f.into(t, "POST", base+"/explain", c.ask, &got)
+			deciding := 0
+			for _, r := range got.Rules {
+				if r.Result == "decides" && r.Reason == got.Reason && r.Rule != "" {
+					deciding++
+				}
+			}
+			if deciding != 1 {
+				t.Errorf("of the rules %+v %d decide", got.Rules, deciding)
+			}
+			got.Rules = nil
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Errorf("explanation (-want +got):\n%s", diff)
+			}
+		})
+	}
+
+	// Headers that a rule reads count, here on a read-only token.
+	var reader web.IssuedToken
+	f.into(t, "POST", base+"/", web.CreateRequest{User: "fred", Label: "reader", ReadOnly: true}, &reader)
+	for name, want := range map[string]string{"X-HTTP-Method-Override": "read_only", "User-Agent": "allowed"} {
+		var got web.Explanation
+		f.into(t, "POST", base+"/explain", web.ExplainRequest{
+			Token: reader.PasswordValue, Path: "/rest/api/2/issue/X-1", IP: "192.0.2.7", Headers: map[string]string{name: "DELETE"},
+		}, &got)
+		if got.Reason != want {
+			t.Errorf("with %s: %s, want %s", name, got.Reason, want)
+		}
+	}
+	if counted, err := f.manager.Usage.Usage(t.Context(), []string{issued.ID}); err != nil || len(counted) != 0 {
+		t.Errorf("explaining counts as use: %v, %v", counted, err)
+	}
+}

@@ -1,0 +1,155 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/tokengate/tokengate/authz/token"
+	"github.com/tokengate/tokengate/envoy/envoytest"
+)
+
+// TestScripts runs the scripts of testdata/script: this program's commands
+// against one running server, of which it is the default. A script keeps to
+// users of its own.
+func TestScripts(t *testing.T) {
+	dir := envoytest.Dir(t)
+	file := filepath.Join(dir, "tokengate.yaml")
+	settings := strings.ReplaceAll(`
+publicURL: https://jira.example.com
+listen: {grpc: "unix://DIR/g", http: "unix://DIR/h", admin: "unix://DIR/a", metrics: "unix://DIR/m"}
+store: {badger: {dir: DIR/data}}
+tokens: {maxPerUser: 4}
+`, "DIR", dir)
+	if err := os.WriteFile(file, []byte(settings), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	server := start(t, "serve", "--config", file)
+	server.waitFor(`"tokengate is ready"`)
+	t.Cleanup(func() {
+		if text := server.log.String(); token.Redact(text) != text {
+			t.Error("the server's log holds a token's secret")
+		}
+	})
+	t.Setenv(socketVariable, dir+"/a")
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("PROGRAM", program)
+			env.Setenv(socketVariable, dir+"/a")
+			env.Setenv("DIR", dir)
+			env.Setenv("ME", "uid:"+strconv.Itoa(os.Geteuid()))
+			env.Setenv("ESC", "\x1b")
+			env.Setenv("RTL", "\u202e")
+			env.Setenv("WIDE", "\u3000")
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"tokengate": scriptCommand(true),
+			"process":   scriptCommand(false),
+			"id":        scriptID,
+			"networks":  scriptNetworks,
+		},
+	})
+}
+
+// scriptCommand runs
+//
+//	tokengate CODE ARGUMENT… [< FILE]
+//
+// in this process, which is fast, and
+//
+//	process CODE ARGUMENT… [< FILE]
+//
+// in one of its own, which sees the script's environment. Both fail unless the
+// exit code is CODE. Standard output and error go to the files out and err. A
+// token's value may stand in the output of token create and token rotate, and
+// there alone.
+func scriptCommand(inProcess bool) func(*testscript.TestScript, bool, []string) {
+	return func(ts *testscript.TestScript, neg bool, args []string) {
+		if neg || len(args) < 2 {
+			ts.Fatalf("usage: tokengate CODE ARGUMENT... [< FILE]")
+		}
+		want, args := args[0], args[1:]
+		var in []byte
+		if n := len(args); n > 2 && args[n-2] == "<" {
+			in = []byte(ts.ReadFile(args[n-1]))
+			args = args[:n-2]
+		}
+		var out, errs bytes.Buffer
+		var code int
+		if inProcess {
+			code = run(context.Background(), args, bytes.NewReader(in), &out, &errs)
+		} else {
+			cmd := exec.Command(ts.Getenv("PROGRAM"), args...)
+			cmd.Env = append(os.Environ(), "TOKENGATE_TEST_MAIN=1", socketVariable+"="+ts.Getenv(socketVariable))
+			cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(in), &out, &errs
+			err := cmd.Run()
+			if _, ended := errors.AsType[*exec.ExitError](err); err != nil && !ended {
+				ts.Fatalf("run tokengate: %v", err)
+			}
+			code = cmd.ProcessState.ExitCode()
+		}
+		for name, text := range map[string][]byte{"out": out.Bytes(), "err": errs.Bytes()} {
+			ts.Check(os.WriteFile(ts.MkAbs(name), text, 0o600))
+		}
+		issues := args[0] == "token" && len(args) > 1 && (args[1] == "create" || args[1] == "rotate")
+		if text := out.String(); !issues && token.Redact(text) != text {
+			ts.Fatalf("standard output holds a token's secret")
+		}
+		if text := errs.String(); token.Redact(text) != text {
+			ts.Fatalf("standard error holds a token's secret")
+		}
+		if strings.ContainsAny(out.String()+errs.String(), "\x1b\u202e\u3000") {
+			ts.Fatalf("the output holds control characters")
+		}
+		if got := strconv.Itoa(code); got != want {
+			ts.Fatalf("exit code %s, want %s; standard error: %s", got, want, errs.String())
+		}
+	}
+}
+
+// scriptID runs
+//
+//	id NAME
+//
+// and sets the environment variable NAME to the id of the token whose value
+// stands in the file out.
+func scriptID(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: id NAME")
+	}
+	value, err := token.Parse(strings.TrimSuffix(ts.ReadFile("out"), "\n"))
+	if err != nil {
+		ts.Fatalf("standard output is no token's value alone: %v", err)
+	}
+	ts.Setenv(args[0], value.ID())
+}
+
+// scriptNetworks runs
+//
+//	networks CODE COUNT ARGUMENT…
+//
+// which is tokengate with so many --ip flags behind the arguments.
+func scriptNetworks(ts *testscript.TestScript, neg bool, args []string) {
+	count, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	command := append([]string{args[0]}, args[2:]...)
+	for i := range count {
+		command = append(command, "--ip", fmt.Sprintf("10.%d.%d.0/24", i/256, i%256))
+	}
+	scriptCommand(true)(ts, neg, command)
+}
