@@ -163,7 +163,7 @@ func (s *stage) checkSeen(want string) error {
 		s.say("    Jira: heard nothing\n")
 	}
 	if got != want {
-		return fmt.Errorf("Jira should have seen %q", want)
+		return fmt.Errorf("it should have been %q that Jira saw", want)
 	}
 	return nil
 }

@@ -1,0 +1,120 @@
+package policy_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/tokengate/tokengate/authz/config"
+	"github.com/tokengate/tokengate/authz/policy"
+)
+
+func TestPathsMatch(t *testing.T) {
+	for _, c := range []struct {
+		pattern, path string
+		want          bool
+	}{
+		{"/rest/", "/rest", true},
+		{"/rest/", "/rest/", true},
+		{"/rest/", "/rest/api/2/myself", true},
+		{"/rest/", "/restx", false},
+		{"/rest/", "/secure/rest/", false},
+		{"/rest/", "/REST/api", false},
+		{"/", "/", true},
+		{"/", "/anything/at/all", true},
+		{"*", "/anything", true},
+		{"/rest/usermanagement/*", "/rest/usermanagement/1/search", true},
+		{"/rest/usermanagement/*", "/rest/usermanagement", false},
+		{"/rest/usermanagement/*", "/rest/usermanagementx/1", false},
+		{"/rest/api/2/search", "/rest/api/2/search", true},
+		{"/rest/api/2/search", "/rest/api/latest/search.json", true},
+		{"/rest/api/latest/search", "/rest/api/2.0/search/", true},
+		{"/rest/api/2/search", "/rest/api/2/search/x", false},
+		{"/rest/api/2/search", "/rest/api/3/search", false},
+		{"/rest/foo/1.0/x", "/rest/foo/1/x", true},
+		{"/rest/foo/1/x", "/rest/foo/latest/x", false},
+		{"/a*b*c", "/aXbYbZc", true},
+		{"/a*b*c", "/aXbYbZ", false},
+		{"/secure/attachment/*.zip", "/secure/attachment/1/2.zip", true},
+		{"/secure/x.json", "/secure/x", false}, // suffixes are REST's
+	} {
+		if got := policy.NewPaths([]string{c.pattern}).Match(policy.Canonical(c.path)); got != c.want {
+			t.Errorf("%s on %s: %v, want %v", c.pattern, c.path, got, c.want)
+		}
+	}
+	if (policy.Paths)(nil).Match("/rest/") {
+		t.Error("no patterns match something")
+	}
+}
+
+func TestCanonical(t *testing.T) {
+	for path, want := range map[string]string{
+		"/rest":                       "/rest",
+		"/rest/":                      "/rest/",
+		"/rest/api":                   "/rest/api",
+		"/rest/api/latest":            "/rest/api/2",
+		"/rest/api/latest/myself":     "/rest/api/2/myself",
+		"/rest/api/2.0/myself.json":   "/rest/api/2/myself",
+		"/rest/api/2/myself//":        "/rest/api/2/myself",
+		"/rest/auth/latest/session":   "/rest/auth/latest/session",
+		"/rest/auth/1.0/session.xml":  "/rest/auth/1/session",
+		"/rest/x/1.0.json":            "/rest/x/1",
+		"/rest/api/2/.json":           "/rest/api/2/.json",
+		"/rest/api/2/a.json/b":        "/rest/api/2/a.json/b",
+		"/rest/api/2/issue/A-1.b.txt": "/rest/api/2/issue/A-1.b",
+		"/secure/x.json/":             "/secure/x.json/",
+		"":                            "",
+	} {
+		if got := policy.Canonical(path); got != want {
+			t.Errorf("Canonical(%s) = %s, want %s", path, got, want)
+		}
+	}
+}
+
+func TestIsManagement(t *testing.T) {
+	for path, want := range map[string]bool{
+		"/rest/api-tokens":                    true,
+		"/rest/api-tokens/latest/":            true,
+		"/rest/api-tokensx":                   false,
+		"/plugins/servlet/api-tokens/a":       true,
+		"/plugins/servlet/api-tokens.css":     false,
+		"/rest/api":                           false,
+		"/x/rest/api-tokens":                  false,
+		strings.ToUpper("/rest/api-tokens/x"): false,
+	} {
+		if got := policy.IsManagement(path); got != want {
+			t.Errorf("IsManagement(%s) = %v", path, got)
+		}
+	}
+}
+
+func TestUsers(t *testing.T) {
+	settings := config.Default()
+	settings.Passwords.AllowedUsers = []string{"Fred"}
+	users := policy.New(settings).Passwords.AllowedUsers
+	if !users.Contain("fRED") || users.Contain("fred ") || users.Contain("") {
+		t.Error("names are compared wrongly")
+	}
+	if !(policy.Users{"*"}).Contain("anyone") || (policy.Users{"*"}).Contain("") {
+		t.Error("the star does not mean everyone with a name")
+	}
+}
+
+// A pattern of many stars must not take the time of a search through all ways
+// to match.
+func FuzzMatch(f *testing.F) {
+	f.Add("/rest/*", "/rest/api")
+	f.Add(strings.Repeat("*a", 50), strings.Repeat("a", 1000))
+	f.Fuzz(func(t *testing.T, pattern, path string) {
+		if len(pattern) > 200 || len(path) > 4000 {
+			return
+		}
+		paths := policy.NewPaths([]string{pattern})
+		canonical := policy.Canonical(path)
+		if got := paths.Match(canonical); got && !strings.Contains(pattern, "*") && !strings.HasSuffix(pattern, "/") && policy.Canonical(pattern) != canonical {
+			t.Errorf("%q matches %q", pattern, path)
+		}
+		if !(policy.Paths{"*"}).Match(canonical) {
+			t.Errorf("a star does not match %q", path)
+		}
+	})
+}

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/tokengate/tokengate/authz/token"
+)
+
+// The demo's story, told to the end through a real Envoy.
+func TestDemo(t *testing.T) {
+	t.Chdir("../..")
+	build(t)
+	ctx := context.Background()
+	var out bytes.Buffer
+	s, err := setUp(ctx, &out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.tearDown()
+	if err := tell(ctx, s); err != nil {
+		t.Errorf("%v:\n%s", err, &out)
+	}
+	if token.Contains(out.String()) {
+		t.Error("the demo shows a token")
+	}
+	for _, part := range []string{`curl -s -u "fred:$TOKEN"`, "fred authenticated via API Token (", "Every step answered as it should."} {
+		if !strings.Contains(out.String(), part) {
+			t.Errorf("the demo does not show %s", part)
+		}
+	}
+	info, err := os.Stat(filepath.Join(s.dir, "token"))
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the token's file: %v, %v", info, err)
+	}
+
+	// A step that goes wrong is noticed.
+	out.Reset()
+	wrong := []chapter{
+		{title: "wrong status", path: "/rest/api/2/serverInfo", header: map[string]string{"Authorization": ""}, status: 403, seen: "nobody"},
+		{title: "wrong user", path: "/rest/api/2/serverInfo", header: map[string]string{"Authorization": ""}, status: 200, seen: "admin"},
+	}
+	if n := s.play(ctx, "tgate_x", wrong); n != len(wrong) {
+		t.Errorf("%d of %d wrong steps were noticed:\n%s", n, len(wrong), &out)
+	}
+	s.invite()
+	if !strings.Contains(out.String(), s.socket) {
+		t.Error("the invitation does not name the admin socket")
+	}
+}
+
+// build makes the program that the demo starts.
+func build(t *testing.T) {
+	t.Helper()
+	if out, err := exec.Command("go", "build", "-o", program, "./cmd/tokengate").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+}
