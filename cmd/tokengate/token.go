@@ -55,7 +55,7 @@ func newCreateCommand() *cobra.Command {
 				return err
 			}
 			return issue(cmd, format, "", asked, func(t web.Token) string {
-				return fmt.Sprintf("Created token %s for %s; it %s.", t.ID, cell(t.User), lifetime(t))
+				return fmt.Sprintf("Created token %s for %s; it %s.", cell(t.ID), cell(t.User), lifetime(t))
 			})
 		},
 	}
@@ -100,7 +100,7 @@ func newRotateCommand() *cobra.Command {
 				if t.PreviousUntil != nil {
 					old = "its old value is good until " + instant(t.PreviousUntil, "")
 				}
-				return fmt.Sprintf("Rotated token %s of %s; %s, and it %s.", t.ID, cell(t.User), old, lifetime(t))
+				return fmt.Sprintf("Rotated token %s of %s; %s, and it %s.", cell(t.ID), cell(t.User), old, lifetime(t))
 			})
 		},
 	}
@@ -129,7 +129,7 @@ func issue(cmd *cobra.Command, format string, path string, asked any, told func(
 		return printJSON(cmd.OutOrStdout(), issued)
 	}
 	if _, err := fmt.Fprintln(cmd.OutOrStdout(), issued.PasswordValue); err != nil {
-		return fmt.Errorf("print the value of token %s, which is lost now; revoke it: %w", issued.ID, err)
+		return fmt.Errorf("print the value of token %s, which is lost now; revoke it: %w", cell(issued.ID), err)
 	}
 	_, err = fmt.Fprintln(cmd.ErrOrStderr(), told(issued.Token))
 	return err
