@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/tokengate/tokengate/authz/policy"
+	"github.com/tokengate/tokengate/authz/token"
 	"github.com/tokengate/tokengate/store"
 )
 
@@ -48,10 +49,10 @@ func (o Outcome) String() string {
 type Decision struct {
 	Outcome Outcome
 	Reason  Reason
-	TokenID string // the public id that the client sent, if it sent a well-formed token
-	User    string // the token's owner; empty unless the client proved the secret
-	Path    string // the raw path to send upstream instead; empty: as it came
-	Write   bool   // the request may write; known where Admitted
+	TokenID token.ID // the public id that the client sent; zero unless it sent a well-formed token
+	User    string   // the token's owner; empty unless the client proved the secret
+	Path    string   // the raw path to send upstream instead; empty: as it came
+	Write   bool     // the request may write; known where Admitted
 	// WouldBlock marks a password that was let through because passwords are
 	// observed, and that block would refuse.
 	WouldBlock bool

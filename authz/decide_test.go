@@ -71,7 +71,7 @@ func (w world) add(t testing.TB, name string, change func(*store.Token)) {
 	t.Helper()
 	v := mint(t, token.Ordinary)
 	w.values[name] = v
-	record := store.Token{ID: v.ID(), Owner: store.Owner{Name: "Fred"}, State: store.Active, Secret: secretOf(t, v)}
+	record := store.Token{ID: v.ID().String(), Owner: store.Owner{Name: "Fred"}, State: store.Active, Secret: secretOf(t, v)}
 	change(&record)
 	w.index.Put(record)
 }
@@ -87,7 +87,7 @@ func (w world) rotate(t testing.TB, name string, until time.Time) {
 	}
 	w.values[name], w.values[name+" old"] = fresh, old
 	w.index.Put(store.Token{
-		ID: old.ID(), Owner: store.Owner{Name: "Fred"}, State: store.Active,
+		ID: old.ID().String(), Owner: store.Owner{Name: "Fred"}, State: store.Active,
 		Secret: secretOf(t, fresh), Previous: store.Previous{Secret: secretOf(t, old), Until: until},
 	})
 }

@@ -203,7 +203,7 @@ func (e *evaluation) identify() bool {
 	if value.Kind() != token.Ordinary || e.view.Index == nil {
 		return e.refuse(UnknownToken)
 	}
-	entry := e.view.Index.Lookup(value.ID())
+	entry := e.view.Index.Lookup(e.decision.TokenID.String())
 	if entry == nil {
 		return e.refuse(UnknownToken)
 	}

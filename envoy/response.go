@@ -84,8 +84,8 @@ func metadataOf(d authz.Decision) *structpb.Struct {
 	if d.User != "" {
 		fields["user"] = structpb.NewStringValue(d.User)
 	}
-	if d.TokenID != "" {
-		fields["token_id"] = structpb.NewStringValue(d.TokenID)
+	if id := d.TokenID.String(); id != "" {
+		fields["token_id"] = structpb.NewStringValue(id)
 	}
 	return &structpb.Struct{Fields: fields}
 }

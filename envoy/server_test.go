@@ -62,7 +62,7 @@ func newGate(t *testing.T, from config.ClientAddress) *gate {
 		t.Fatal(err)
 	}
 	_, err = tokens.Create(ctx, store.Token{
-		ID: value.ID(), Owner: store.Owner{Name: "fred"}, Name: "test", State: store.Active, Created: now, CreatedBy: "test",
+		ID: value.ID().String(), Owner: store.Owner{Name: "fred"}, Name: "test", State: store.Active, Created: now, CreatedBy: "test",
 		Secret: store.Secret{Salt: [16]byte{1}, Hash: value.Hash([16]byte{1})},
 	}, func([]store.Token) (store.Audit, error) { return store.Audit{}, nil })
 	if err != nil {
@@ -174,26 +174,26 @@ func TestAdmittedAnswer(t *testing.T) {
 	if diff := cmp.Diff([]string{"authorization", "cookie"}, answer.GetOkResponse().GetHeadersToRemove()); diff != "" {
 		t.Errorf("headers removed (-want +got):\n%s", diff)
 	}
-	wantMetadata := map[string]any{"user": "fred", "token_id": g.value.ID(), "reason": "allowed"}
+	wantMetadata := map[string]any{"user": "fred", "token_id": g.value.ID().String(), "reason": "allowed"}
 	if diff := cmp.Diff(wantMetadata, answer.GetDynamicMetadata().AsMap()); diff != "" {
 		t.Errorf("metadata (-want +got):\n%s", diff)
 	}
 
 	lines := g.logs.All()
-	if len(lines) != 1 || lines[0].Message != fmt.Sprintf("fred authenticated via API Token (%s)", g.value.ID()) {
+	if len(lines) != 1 || lines[0].Message != fmt.Sprintf("fred authenticated via API Token (%s)", g.value.ID().String()) {
 		t.Fatalf("logged %+v", lines)
 	}
 	wantFields := map[string]any{
-		"user": "fred", "token": g.value.ID(), "method": "GET", "path": "/rest/api/2/myself", "client": "10.1.2.3", "request_id": "r-1",
+		"user": "fred", "token": g.value.ID().String(), "method": "GET", "path": "/rest/api/2/myself", "client": "10.1.2.3", "request_id": "r-1",
 	}
 	if diff := cmp.Diff(wantFields, lines[0].ContextMap()); diff != "" {
 		t.Errorf("log fields (-want +got):\n%s", diff)
 	}
-	use, err := g.usage.Usage(context.Background(), []string{g.value.ID()})
+	use, err := g.usage.Usage(context.Background(), []string{g.value.ID().String()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]store.Usage{g.value.ID(): {Count: 1, LastUsed: now, LastAddress: netip.MustParseAddr("10.1.2.3")}}
+	want := map[string]store.Usage{g.value.ID().String(): {Count: 1, LastUsed: now, LastAddress: netip.MustParseAddr("10.1.2.3")}}
 	if diff := cmp.Diff(want, use, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
 		t.Errorf("usage (-want +got):\n%s", diff)
 	}

@@ -17,9 +17,10 @@ import (
 func (s *Server) tell(r *authz.Request, d authz.Decision, now time.Time) {
 	switch d.Outcome {
 	case authz.Admitted:
-		s.Usage.Record(d.TokenID, d.Write, now, r.Client)
-		if entry := s.Log.Check(zapcore.InfoLevel, d.User+" authenticated via API Token ("+d.TokenID+")"); entry != nil {
-			entry.Write(zap.String("user", d.User), zap.String("token", d.TokenID),
+		id := d.TokenID.String()
+		s.Usage.Record(id, d.Write, now, r.Client)
+		if entry := s.Log.Check(zapcore.InfoLevel, d.User+" authenticated via API Token ("+id+")"); entry != nil {
+			entry.Write(zap.String("user", d.User), zap.String("token", id),
 				zap.String("method", printable(r.Method)), zap.String("path", printable(r.PathForLog())),
 				zap.Stringer("client", r.Client), zap.String("request_id", printable(r.RequestID)))
 		}
@@ -34,8 +35,8 @@ func (s *Server) tell(r *authz.Request, d authz.Decision, now time.Time) {
 		}
 		if entry := s.Log.Check(level, "request refused: "+d.Reason.String()); entry != nil {
 			fields := append(requestFields(r), zap.String("reason", d.Reason.String()))
-			if d.TokenID != "" {
-				fields = append(fields, zap.String("token", d.TokenID))
+			if id := d.TokenID.String(); id != "" {
+				fields = append(fields, zap.String("token", id))
 			}
 			if d.User != "" {
 				fields = append(fields, zap.String("user", d.User))

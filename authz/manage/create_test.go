@@ -31,7 +31,7 @@ func TestCreate(t *testing.T) {
 		netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("198.51.100.7/32"), netip.MustParsePrefix("2001:db8::/32"),
 	}
 	want := manage.Token{
-		ID:        issued.Value.ID(),
+		ID:        issued.Value.ID().String(),
 		Number:    1,
 		Owner:     "Fred",
 		Name:      "build server",

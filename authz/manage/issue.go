@@ -31,7 +31,7 @@ func (m *Manager) Create(ctx context.Context, c Caller, n NewToken) (issued Issu
 		if err != nil {
 			return err
 		}
-		t.ID = value.ID()
+		t.ID = value.ID().String()
 		if t.Secret, err = m.secret(value); err != nil {
 			return err
 		}
@@ -116,7 +116,11 @@ func (m *Manager) Rotate(ctx context.Context, c Caller, id string, r Rotation) (
 		if r.Overlap < 0 || r.Overlap > MaxOverlap {
 			return invalid(FieldOverlap, "The overlap can be from nothing to %d hours.", int(MaxOverlap.Hours()))
 		}
-		value, err := token.Remint(token.Ordinary, id, m.Random)
+		named, err := token.ParseID(id)
+		if err != nil {
+			return err
+		}
+		value, err := token.Remint(token.Ordinary, named, m.Random)
 		if err != nil {
 			return err
 		}

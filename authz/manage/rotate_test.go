@@ -19,7 +19,7 @@ func (f *fixture) rotate(t testing.TB, id string, r manage.Rotation) manage.Issu
 	if err != nil {
 		t.Fatalf("rotate: %v", err)
 	}
-	if issued.Value.ID() != id {
+	if issued.Value.ID().String() != id {
 		t.Fatalf("the new value is of token %s, not %s", issued.Value.ID(), id)
 	}
 	return issued

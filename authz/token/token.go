@@ -54,10 +54,22 @@ const (
 )
 
 // Value is a token's value, as a client sends it. The zero Value is none. It
-// prints without its secret; only Reveal shows the whole.
+// prints without its secret; only Reveal shows the whole. Values are compared
+// with ==; to check a secret use Matches.
 type Value struct {
 	kind Kind
-	text string
+	text [valueLen]byte
+}
+
+// ID is the public id of a token. The zero ID is none.
+type ID [idLen]byte
+
+// String returns the 12 characters, or "" for the zero ID.
+func (id ID) String() string {
+	if id == (ID{}) {
+		return ""
+	}
+	return string(id[:])
 }
 
 // Mint makes a new value with randomness from random, which is
@@ -66,12 +78,12 @@ func Mint(kind Kind, random io.Reader) (Value, error) {
 	return mint(kind, "", random)
 }
 
-// Remint makes a value with a new secret for the token that id names.
-func Remint(kind Kind, id string, random io.Reader) (Value, error) {
-	if !ValidID(id) {
+// Remint makes a value with a new secret for the token with this id.
+func Remint(kind Kind, id ID, random io.Reader) (Value, error) {
+	if !ValidID(id.String()) {
 		return Value{}, fmt.Errorf("mint a secret: %w: bad id", ErrMalformed)
 	}
-	return mint(kind, id, random)
+	return mint(kind, id.String(), random)
 }
 
 func mint(kind Kind, id string, random io.Reader) (Value, error) {
@@ -79,15 +91,14 @@ func mint(kind Kind, id string, random io.Reader) (Value, error) {
 	if err != nil {
 		return Value{}, err
 	}
-	text := make([]byte, 0, valueLen)
-	text = append(text, prefix...)
-	text = append(text, id...)
-	text, err = appendRandom(text, prefixLen+idLen+secretLen-len(text), random)
-	if err != nil {
+	v := Value{kind: kind}
+	given := copy(v.text[:], prefix+id)
+	if err := fillRandom(v.text[given:valueLen-checksumLen], random); err != nil {
 		return Value{}, err
 	}
-	sum := checksum(string(text))
-	return Value{kind, string(append(text, sum[:]...))}, nil
+	sum := v.checksum()
+	copy(v.text[valueLen-checksumLen:], sum[:])
+	return v, nil
 }
 
 func (k Kind) prefix() (string, error) {
@@ -100,27 +111,33 @@ func (k Kind) prefix() (string, error) {
 	return "", fmt.Errorf("unknown kind of token %d", k)
 }
 
-// appendRandom appends n characters, each of the 62 equally likely.
-func appendRandom(text []byte, n int, random io.Reader) ([]byte, error) {
+// fillRandom fills text with characters, each of the 62 equally likely.
+func fillRandom(text []byte, random io.Reader) error {
 	var buffer [64]byte
-	for n > 0 {
+	for n := 0; n < len(text); {
 		if _, err := io.ReadFull(random, buffer[:]); err != nil {
-			return nil, fmt.Errorf("read randomness: %w", err)
+			return fmt.Errorf("read randomness: %w", err)
 		}
 		for _, b := range buffer {
 			// 62*4 = 248: the bytes above would favour some characters.
-			if b < 248 && n > 0 {
-				text = append(text, alphabet[b%62])
-				n--
+			if b < 248 && n < len(text) {
+				text[n] = alphabet[b%62]
+				n++
 			}
 		}
 	}
-	return text, nil
+	return nil
 }
 
-// checksum is the CRC-32 of text as 6 base62 digits, the highest first.
-func checksum(text string) (sum [checksumLen]byte) {
-	crc := crc32.ChecksumIEEE([]byte(text))
+// checksum is the CRC-32 of all before it, as 6 base62 digits, the highest
+// first. The sum is made byte by byte because crc32.ChecksumIEEE would move the
+// value to the heap for every request.
+func (v *Value) checksum() (sum [checksumLen]byte) {
+	crc := ^uint32(0)
+	for _, b := range v.text[:valueLen-checksumLen] {
+		crc = crc32.IEEETable[byte(crc)^b] ^ crc>>8
+	}
+	crc = ^crc
 	for i := checksumLen - 1; i >= 0; i-- {
 		sum[i] = alphabet[crc%62]
 		crc /= 62
@@ -128,23 +145,33 @@ func checksum(text string) (sum [checksumLen]byte) {
 	return sum
 }
 
+// What may be wrong with a text. Made once: a flood of junk is not to cost
+// memory, and none of them may repeat the text.
+var (
+	errPrefix   = fmt.Errorf("%w: it begins neither with %s nor with %s", ErrMalformed, ordinaryPrefix, managementPrefix)
+	errLength   = fmt.Errorf("%w: it is not %d characters long", ErrMalformed, valueLen)
+	errAlphabet = fmt.Errorf("%w: it holds characters other than letters and digits", ErrMalformed)
+	errChecksum = fmt.Errorf("%w: its checksum is wrong", ErrMalformed)
+)
+
 // Parse reads a value. Whatever is not exactly what Mint made is refused with
 // an error that wraps ErrMalformed.
 func Parse(text string) (Value, error) {
-	kind := kindOf(text)
+	v := Value{kind: kindOf(text)}
 	switch {
-	case kind == 0:
-		return Value{}, fmt.Errorf("%w: it begins neither with %s nor with %s", ErrMalformed, ordinaryPrefix, managementPrefix)
+	case v.kind == 0:
+		return Value{}, errPrefix
 	case len(text) != valueLen:
-		return Value{}, fmt.Errorf("%w: it is %d characters long, not %d", ErrMalformed, len(text), valueLen)
+		return Value{}, errLength
 	case !base62(text[prefixLen:]):
-		return Value{}, fmt.Errorf("%w: it holds characters other than letters and digits", ErrMalformed)
+		return Value{}, errAlphabet
 	}
-	sum := checksum(text[:valueLen-checksumLen])
-	if string(sum[:]) != text[valueLen-checksumLen:] {
-		return Value{}, fmt.Errorf("%w: its checksum is wrong", ErrMalformed)
+	copy(v.text[:], text)
+	sum := v.checksum()
+	if sum != [checksumLen]byte(v.text[valueLen-checksumLen:]) {
+		return Value{}, errChecksum
 	}
-	return Value{kind, text}, nil
+	return v, nil
 }
 
 func kindOf(text string) Kind {
@@ -164,6 +191,14 @@ func IsCredential(text string) bool { return kindOf(text) != 0 }
 // ValidID reports whether id has the shape of a token id.
 func ValidID(id string) bool { return len(id) == idLen && base62(id) }
 
+// ParseID reads an id. It fails with ErrMalformed where ValidID says no.
+func ParseID(text string) (ID, error) {
+	if !ValidID(text) {
+		return ID{}, fmt.Errorf("%w: a token's id is %d letters and digits", ErrMalformed, idLen)
+	}
+	return ID([]byte(text)), nil
+}
+
 func base62(s string) bool {
 	for i := range len(s) {
 		c := s[i]
@@ -177,24 +212,29 @@ func base62(s string) bool {
 // Kind returns what the token opens.
 func (v Value) Kind() Kind { return v.kind }
 
-// ID returns the public id, or "" for the zero Value.
-func (v Value) ID() string {
-	if v.text == "" {
-		return ""
+// ID returns the public id, or the zero ID for the zero Value.
+func (v Value) ID() (id ID) {
+	if v.kind != 0 {
+		copy(id[:], v.text[prefixLen:])
 	}
-	return v.text[prefixLen : prefixLen+idLen]
+	return id
 }
 
-// Reveal returns the whole value. Its only uses are to hand it to the person
-// it was made for, and to send it.
-func (v Value) Reveal() string { return v.text }
+// Reveal returns the whole value, or "" for the zero Value. Its only uses are
+// to hand it to the person it was made for, and to send it.
+func (v Value) Reveal() string {
+	if v.kind == 0 {
+		return ""
+	}
+	return string(v.text[:])
+}
 
 // String returns the value without its secret, so that no log shows one.
 func (v Value) String() string {
-	if v.text == "" {
+	if v.kind == 0 {
 		return "no token"
 	}
-	return v.text[:prefixLen+idLen] + "…"
+	return string(v.text[:prefixLen+idLen]) + "…"
 }
 
 // GoString does for %#v what String does for %v.
@@ -206,7 +246,7 @@ func (v Value) MarshalText() ([]byte, error) { return []byte(v.String()), nil }
 // Hash returns the SHA-256 of salt and secret: what is stored instead of the
 // secret. The zero Value has no secret to hash, and Matches nothing.
 func (v Value) Hash(salt [16]byte) [32]byte {
-	if v.text == "" {
+	if v.kind == 0 {
 		return [32]byte{}
 	}
 	var salted [16 + secretLen]byte
@@ -218,7 +258,7 @@ func (v Value) Hash(salt [16]byte) [32]byte {
 // Matches reports, in a time that does not depend on the secret, whether the
 // value's secret has this salted hash. A zero hash is matched by nothing.
 func (v Value) Matches(salt [16]byte, hash [32]byte) bool {
-	if v.text == "" || hash == [32]byte{} {
+	if v.kind == 0 || hash == [32]byte{} {
 		return false
 	}
 	sum := v.Hash(salt)

@@ -36,7 +36,7 @@ func TestDecisionsThroughEnvoy(t *testing.T) {
 	reader := r.mint("reader", "--read-only")
 	office := r.mint("office", "--ip", "10.1.0.0/16", "--ip", "2001:db8::/32")
 	revoked := r.mint("revoked")
-	r.run("token", "revoke", revoked.ID())
+	r.run("token", "revoke", revoked.ID().String())
 	unknown, err := token.Mint(token.Ordinary, token.Random)
 	if err != nil {
 		t.Fatal(err)
@@ -118,12 +118,12 @@ func TestDecisionsThroughEnvoy(t *testing.T) {
 	if n := r.jira.Failures("fred"); n != 0 {
 		t.Errorf("Jira counted %d failed logins", n)
 	}
-	line := r.gate.waitFor(fmt.Sprintf("Fred authenticated via API Token (%s)", plain.ID()))
+	line := r.gate.waitFor(fmt.Sprintf("Fred authenticated via API Token (%s)", plain.ID().String()))
 	var entry map[string]any
 	if err := json.Unmarshal([]byte(line), &entry); err != nil {
 		t.Fatal(err)
 	}
-	for name, want := range map[string]string{"user": "Fred", "token": plain.ID(), "method": "GET", "path": "/rest/api/2/myself", "client": "10.1.2.3"} {
+	for name, want := range map[string]string{"user": "Fred", "token": plain.ID().String(), "method": "GET", "path": "/rest/api/2/myself", "client": "10.1.2.3"} {
 		if entry[name] != want {
 			t.Errorf("log field %s = %v, want %s", name, entry[name], want)
 		}
@@ -274,7 +274,7 @@ func TestUseIsCounted(t *testing.T) {
 	r.send(request{auth: bearer(value)})
 	r.send(request{auth: bearer(value), method: "PUT", path: "/rest/api/2/issue/DEMO-1", body: strings.NewReader(`{"fields":{}}`), from: "10.9.9.9"})
 	r.send(request{auth: bearer(value), path: "/secure/x"})
-	out, _ := r.run("token", "show", value.ID(), "--output", "json")
+	out, _ := r.run("token", "show", value.ID().String(), "--output", "json")
 	var got struct {
 		UsageCount, WriteCount int
 		LastAddress            string

@@ -136,7 +136,7 @@ func scriptID(ts *testscript.TestScript, neg bool, args []string) {
 	if err != nil {
 		ts.Fatalf("standard output is no token's value alone: %v", err)
 	}
-	ts.Setenv(args[0], value.ID())
+	ts.Setenv(args[0], value.ID().String())
 }
 
 // scriptNetworks runs

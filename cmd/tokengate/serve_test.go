@@ -126,7 +126,7 @@ func TestProbesAndMetrics(t *testing.T) {
 		}
 	}
 	_, text := r.probe("/metrics")
-	for _, private := range []string{value.ID(), "Fred", "probed"} {
+	for _, private := range []string{value.ID().String(), "Fred", "probed"} {
 		if strings.Contains(text, private) {
 			t.Errorf("the metrics name %s", private)
 		}

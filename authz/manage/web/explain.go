@@ -50,7 +50,7 @@ func explain(c call[ExplainRequest], m *manage.Manager, view func() authz.View) 
 		Outcome: d.Outcome.String(),
 		Reason:  d.Reason.String(),
 		User:    d.User,
-		TokenID: d.TokenID,
+		TokenID: d.TokenID.String(),
 		Rules:   make([]RuleVerdict, len(verdicts)),
 	}
 	if d.Outcome == authz.Refused {

@@ -31,7 +31,7 @@ func TestLife(t *testing.T) {
 		t.Fatalf("%d %s: %v", got.status, got.body, err)
 	}
 	value, err := token.Parse(issued.PasswordValue)
-	if err != nil || value.ID() != issued.ID {
+	if err != nil || value.ID().String() != issued.ID {
 		t.Fatalf("the value is of token %q, not %q: %v", value.ID(), issued.ID, err)
 	}
 	if kind := got.header.Get("Content-Type"); kind != "application/json;charset=UTF-8" {
