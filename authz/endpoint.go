@@ -50,7 +50,7 @@ func mayWrite(r *Request, q queryFacts, t target) bool {
 	if overridesMethod(r, q) || r.Upgrade != "" {
 		return true
 	}
-	return !isReadMethod(r.Method) && (r.Method != http.MethodPost || t.static || !readingPosts.Match(t.path))
+	return !isReadMethod(r.Method) && (r.Method != http.MethodPost || !readingPosts.Match(t.path))
 }
 
 // isForbidden reports whether the endpoint would let a token escape its limits.

@@ -25,10 +25,12 @@ func parseTarget(raw, contextPath string) target {
 	}
 	var t target
 	if strings.HasPrefix(path, "/s/") {
-		// Jira's rewrite is greedy: the last /_/ counts.
-		if at := strings.LastIndex(path, "/_/"); at >= 0 {
+		if _, below, rewritten := strings.Cut(path, "/_/"); rewritten {
+			if strings.Contains(below, "/_/") {
+				return target{ambiguous: true} // which of them counts is Jira's secret
+			}
 			t.static = true
-			path = path[at+len("/_"):]
+			path = "/" + below
 		}
 	}
 	t.path = policy.Canonical(path)
@@ -38,12 +40,12 @@ func parseTarget(raw, contextPath string) target {
 // isREST reports whether the path is Jira's REST API.
 func (t target) isREST() bool {
 	rest, ok := strings.CutPrefix(t.path, "/rest")
-	return ok && (rest == "" || rest[0] == '/') && !t.static && !t.outside
+	return ok && (rest == "" || rest[0] == '/') && !t.static
 }
 
 // isManagement reports whether the path is one of our own.
 func (t target) isManagement() bool {
-	return !t.ambiguous && !t.outside && !t.static && policy.IsManagement(t.path)
+	return !t.static && policy.IsManagement(t.path)
 }
 
 // isAmbiguous reports whether Jira's container, Tomcat, might dispatch a raw

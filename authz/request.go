@@ -14,8 +14,12 @@ type Request struct {
 	Path   string     // raw, as it goes upstream, query included
 	Client netip.Addr // the client's address, unmapped; invalid: missing or unreadable
 
-	// The headers that a rule or the log reads. Repeated headers arrive
-	// joined by a comma, as Envoy joins them.
+	// Protocol is how the request came, such as HTTP/1.1. Over others than
+	// HTTP/1 a `!` in Path may stand for a byte that Envoy could not show.
+	Protocol string
+
+	// The headers that Envoy is asked to send: those that a rule or the log
+	// reads. Repeated headers arrive joined by a comma, as Envoy joins them.
 	Authorization      string
 	RequestID          string
 	UserAgent          string

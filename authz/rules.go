@@ -109,7 +109,7 @@ func (e *evaluation) pass(reason Reason) bool {
 
 // readCredential finds the one credential of the request: rows 2 and 3.
 func (e *evaluation) readCredential() bool {
-	if e.view.Policy == nil || e.view.Now.IsZero() {
+	if e.view.Policy == nil || e.view.Index == nil || e.view.Now.IsZero() {
 		return e.refuse(BadCheck)
 	}
 	path, query, _ := strings.Cut(e.request.Path, "?")
@@ -172,7 +172,7 @@ func (e *evaluation) isExempt() bool {
 	if e.query.users == 1 {
 		user = e.query.user
 	}
-	if !e.logsIn() && e.query.users <= 1 && exempt.AllowedUsers.Contain(user) {
+	if !e.logsIn() && exempt.AllowedUsers.Contain(user) {
 		return true
 	}
 	t := parseTarget(e.path, e.view.Policy.ContextPath)
@@ -200,7 +200,7 @@ func (e *evaluation) identify() bool {
 		return e.refuse(MalformedToken)
 	}
 	e.decision.TokenID = value.ID()
-	if value.Kind() != token.Ordinary || e.view.Index == nil {
+	if value.Kind() != token.Ordinary {
 		return e.refuse(UnknownToken)
 	}
 	entry := e.view.Index.Lookup(e.decision.TokenID.String())
@@ -243,13 +243,20 @@ func (e *evaluation) checkPath() bool {
 		return e.refuse(AmbiguousPath)
 	}
 	if e.query.strip {
-		invisible := func(c rune) bool { return c < '!' || c > '~' }
-		if strings.ContainsFunc(e.request.Path, invisible) {
+		if !showsEveryByte(e.request) {
 			return e.refuse(AmbiguousPath)
 		}
 		e.decision.Path = stripQuery(e.request.Path, e.view.Policy.QueryParameter)
 	}
 	return false
+}
+
+// showsEveryByte reports whether a path stands in the request as the client
+// sent it. Envoy shows a byte that is no UTF-8 as `!`, which HTTP/1 cannot carry,
+// but HTTP/2 can.
+func showsEveryByte(r *Request) bool {
+	visible := !strings.ContainsFunc(r.Path, func(c rune) bool { return c < '!' || c > '~' })
+	return visible && (strings.HasPrefix(r.Protocol, "HTTP/1.") || !strings.Contains(r.Path, "!"))
 }
 
 // checkNetwork holds the client's address against the networks of all tokens

@@ -20,7 +20,6 @@ import (
 
 	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/config"
-	"github.com/tokengate/tokengate/authz/policy"
 )
 
 // Where Envoy listens unless BootstrapOptions say otherwise.
@@ -148,7 +147,7 @@ func newBootstrapData(cfg config.Config, opts BootstrapOptions) (*bootstrapData,
 		return nil, fmt.Errorf("trusted hops are %d: give 0 or more", opts.TrustedHops)
 	}
 
-	for _, p := range policy.ManagementPaths {
+	for _, p := range config.ManagementPaths {
 		d.ManagementPaths = append(d.ManagementPaths, cfg.Upstream.ContextPath+p)
 	}
 

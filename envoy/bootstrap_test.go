@@ -22,7 +22,6 @@ import (
 
 	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/config"
-	"github.com/tokengate/tokengate/authz/policy"
 	"github.com/tokengate/tokengate/envoy"
 	"github.com/tokengate/tokengate/envoy/envoytest"
 )
@@ -239,7 +238,7 @@ func TestBootstrapStripsWhatClientsMayNotSend(t *testing.T) {
 func TestBootstrapRoutes(t *testing.T) {
 	eachBootstrap(t, func(t *testing.T, c config.Config, p parsedBootstrap) {
 		var want, got [][]string
-		for _, path := range policy.ManagementPaths {
+		for _, path := range config.ManagementPaths {
 			want = append(want, []string{"tokengate-http", "=" + c.Upstream.ContextPath + path, ""})
 		}
 		want = append(want, []string{"jira", "/", envoy.MarkerHeader}, []string{"jira", "/", ""})

@@ -25,7 +25,7 @@ func requestFrom(ctx context.Context, check *authv3.CheckRequest, from config.Cl
 	if http.GetMethod() == "" || http.GetPath() == "" {
 		return authz.Request{}, false
 	}
-	r := authz.Request{Method: http.GetMethod(), Path: http.GetPath()}
+	r := authz.Request{Method: http.GetMethod(), Path: http.GetPath(), Protocol: http.GetProtocol()}
 	var address string
 	header := func(name, value string) {
 		name = strings.ToLower(name)

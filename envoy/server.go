@@ -58,8 +58,8 @@ func (s *Server) Check(ctx context.Context, check *authv3.CheckRequest) (*authv3
 		return nil, status.FromContextError(err).Err()
 	}
 	response := responseTo(decision, s.Identity)
+	s.Metrics.count(decision, s.Now().Sub(now))
 	s.tell(&request, decision, now)
-	s.Metrics.decided(decision, s.Now().Sub(now))
 	return response, nil
 }
 

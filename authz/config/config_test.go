@@ -18,7 +18,6 @@ import (
 
 	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/config"
-	"github.com/tokengate/tokengate/authz/policy"
 )
 
 const publicURL = "publicURL: https://jira.example.com\n"
@@ -306,15 +305,15 @@ func TestReservedHeader(t *testing.T) {
 	}
 }
 
-// TestSeams holds the lists that this package repeats, since it can import
-// neither authz nor policy, against those that count.
+// TestSeams holds what this package repeats of authz, which it cannot import,
+// against what counts, and its lists against each other.
 func TestSeams(t *testing.T) {
 	for _, name := range authz.Headers {
 		if !config.ReservedHeader(name) || !config.ReservedHeader(strings.ToUpper(name)) {
 			t.Errorf("a decision reads %s, and it is not reserved", name)
 		}
 	}
-	for _, path := range policy.ManagementPaths {
+	for _, path := range config.ManagementPaths {
 		for _, below := range []string{"", "/", "/x", "*"} {
 			text := publicURL + "tokens: {paths: [\"" + path + below + "\"]}\n"
 			if _, err := config.Parse("test.yaml", []byte(text)); !errors.Is(err, config.ErrInvalid) {

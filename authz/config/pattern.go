@@ -10,9 +10,10 @@ const (
 	maxPatternLength = 500 // bytes
 )
 
-// managementPaths are policy.ManagementPaths, which this package cannot
-// import. tokengate serves them itself, so no rule opens or exempts them.
-var managementPaths = []string{"/rest/api-tokens", "/plugins/servlet/api-tokens"}
+// ManagementPaths are the paths, below the context path, that tokengate serves
+// itself: each of them, and all below it. Envoy's routes and the decision are
+// made from this list, and no rule opens or exempts what is on it.
+var ManagementPaths = []string{"/rest/api-tokens", "/plugins/servlet/api-tokens"}
 
 // checkPatterns checks a list of path patterns.
 func checkPatterns(key string, patterns []string, contextPath string, report reporter) {
@@ -46,7 +47,7 @@ func patternFault(pattern, contextPath string) string {
 			return "a path pattern has no empty, . or .. segments"
 		}
 	}
-	for _, m := range managementPaths {
+	for _, m := range ManagementPaths {
 		if below, ok := strings.CutPrefix(pattern, m); ok && (below == "" || below[0] == '/' || below[0] == '*') {
 			return "this is a management path, which no rule opens or exempts"
 		}

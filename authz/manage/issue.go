@@ -38,7 +38,7 @@ func (m *Manager) Create(ctx context.Context, c Caller, n NewToken) (issued Issu
 		m.admission.Lock()
 		defer m.admission.Unlock()
 		created, err := op.create(ctx, t, func(owned []store.Token) error {
-			return op.admit(owned, t.Name, "")
+			return op.admit(owned, t.Name)
 		})
 		if err != nil {
 			return err
@@ -170,7 +170,7 @@ func (op *operation) readmit(ctx context.Context, id string) error {
 		}
 		owned = append(owned, page.Tokens...)
 		if after = page.Next; after == 0 {
-			return op.admit(owned, t.Name, id)
+			return op.admit(owned, t.Name)
 		}
 	}
 }

@@ -129,12 +129,11 @@ func (e Expiry) expiry(now time.Time) (at time.Time, asked bool, err error) {
 const lastYear = 9999
 
 // admit refuses one more token in force for an owner who has the given others:
-// one too many, or one of a name that another has. except is the id of one that
-// does not count.
-func (op *operation) admit(owned []store.Token, name, except string) error {
+// one too many, or one of a name that another has.
+func (op *operation) admit(owned []store.Token, name string) error {
 	inForce := 0
 	for _, t := range owned {
-		if t.ID == except || t.State == store.Revoked || expired(t, op.now) {
+		if t.State == store.Revoked || expired(t, op.now) {
 			continue
 		}
 		if strings.EqualFold(t.Name, name) {

@@ -1,16 +1,15 @@
 package policy
 
-import "strings"
+import (
+	"strings"
 
-// ManagementPaths are the paths, below the context path, that tokengate serves
-// itself: each of them, and all below it. Envoy's routes and the decision are
-// made from this one list.
-var ManagementPaths = []string{"/rest/api-tokens", "/plugins/servlet/api-tokens"}
+	"github.com/tokengate/tokengate/authz/config"
+)
 
 // IsManagement reports whether a decoded path without its context path is
-// served by tokengate.
+// served by tokengate: see config.ManagementPaths.
 func IsManagement(path string) bool {
-	for _, m := range ManagementPaths {
+	for _, m := range config.ManagementPaths {
 		if rest, ok := strings.CutPrefix(path, m); ok && (rest == "" || rest[0] == '/') {
 			return true
 		}

@@ -28,6 +28,9 @@ func listen(a config.Address, mode fs.FileMode) (net.Listener, error) {
 		}
 		return l, nil
 	}
+	if there, err := os.Lstat(a.Address); err == nil && there.Mode().Type() != fs.ModeSocket {
+		return nil, fmt.Errorf("listen on %v: there is a file at this path that is no socket; move it away or choose another path", a)
+	}
 	temporary := fmt.Sprintf("%s.%05d", a.Address, os.Getpid()%100000)
 	if err := os.Remove(temporary); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("listen on %v: %w", a, err)

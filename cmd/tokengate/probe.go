@@ -5,10 +5,13 @@ import (
 	"fmt"
 	"net/http"
 	"runtime"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/tokengate/tokengate/store"
 )
 
 // probes serves what Kubernetes and Prometheus ask.
@@ -29,7 +32,7 @@ func (s *server) probes() http.Handler {
 			return
 		}
 		if r.URL.Query().Get("for") == "tokens" {
-			if err := s.tokens.Health(r.Context()); err != nil {
+			if err := s.health.check(); err != nil {
 				http.Error(w, "not ready for tokens: the store does not work: "+err.Error(), http.StatusServiceUnavailable)
 				return
 			}
@@ -69,13 +72,36 @@ func (g *gauges) Collect(to chan<- prometheus.Metric) {
 	}
 	to <- prometheus.MustNewConstMetric(g.expired, prometheus.GaugeValue, float64(expired))
 	to <- prometheus.MustNewConstMetric(g.bytes, prometheus.GaugeValue, float64(g.server.db.Size()))
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
 	up := 1.0
-	if g.server.tokens.Health(ctx) != nil {
+	if g.server.health.check() != nil {
 		up = 0
 	}
 	to <- prometheus.MustNewConstMetric(g.up, prometheus.GaugeValue, up)
 	to <- prometheus.MustNewConstMetric(g.dropped, prometheus.CounterValue, float64(g.server.sink.Lost()))
 	to <- prometheus.MustNewConstMetric(g.build, prometheus.GaugeValue, 1, version, runtime.Version())
+}
+
+// storeHealth asks the store whether it works, at most once in a few seconds:
+// each time costs it two synced writes, and whoever reaches the probes may ask.
+// store is set before the first use.
+type storeHealth struct {
+	store store.Store
+
+	mu    sync.Mutex
+	asked time.Time
+	err   error
+}
+
+func (h *storeHealth) check() error {
+	const fresh, patience = 5 * time.Second, time.Second
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.asked.IsZero() && time.Since(h.asked) < fresh {
+		return h.err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	h.err = h.store.Health(ctx)
+	h.asked = time.Now()
+	return h.err
 }

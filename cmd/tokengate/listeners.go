@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+
+	"github.com/tokengate/tokengate/authz/config"
+	"github.com/tokengate/tokengate/authz/manage/web"
+	"github.com/tokengate/tokengate/envoy"
+)
+
+// serveCheck answers Envoy. Its shutdown says first that it goes, then answers
+// what is still asked.
+func (s *server) serveCheck(address config.Address) error {
+	answers := &envoy.Server{
+		Policy:        &s.policy,
+		Index:         s.tokens.Index(),
+		Usage:         s.usage,
+		ClientAddress: s.settings.ClientAddress,
+		Identity:      strings.ToLower(s.settings.Upstream.Identity.Header),
+		Log:           s.log,
+		Metrics:       envoy.NewMetrics(s.registry),
+		Now:           time.Now,
+	}
+	check, health := answers.GRPC()
+	health.SetServingStatus("", healthv1.HealthCheckResponse_SERVING)
+	l, err := listen(address, groupSocket)
+	if err != nil {
+		return err
+	}
+	s.ready.Store(true)
+	go func() {
+		if err := check.Serve(l); err != nil {
+			s.failed <- fmt.Errorf("serve Check: %w", err)
+		}
+	}()
+	s.atStop("answer the last Check", func(ctx context.Context) error {
+		s.ready.Store(false)
+		health.Shutdown()
+		cut := context.AfterFunc(ctx, check.Stop)
+		check.GracefulStop() // returns once Stop has
+		if !cut() {
+			return errors.New("some requests were cut off")
+		}
+		return nil
+	})
+	return nil
+}
+
+// serveHTTP serves one of the HTTP listeners.
+func (s *server) serveHTTP(name string, address config.Address, mode fs.FileMode, handler http.Handler) error {
+	l, err := listen(address, mode)
+	if err != nil {
+		return err
+	}
+	server := &http.Server{
+		Handler:           handler,
+		ConnContext:       web.ConnContext,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		WriteTimeout:      time.Minute,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          zap.NewStdLog(s.log.Named(name)),
+	}
+	go func() {
+		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			s.failed <- fmt.Errorf("serve %s: %w", name, err)
+		}
+	}()
+	s.atStop("end the "+name+" requests", func(ctx context.Context) error {
+		if err := server.Shutdown(ctx); err != nil {
+			return errors.Join(err, server.Close())
+		}
+		return nil
+	})
+	return nil
+}

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/tokengate/tokengate/authz"
+	"github.com/tokengate/tokengate/authz/config"
+	"github.com/tokengate/tokengate/authz/manage"
+	"github.com/tokengate/tokengate/authz/manage/web"
+	"github.com/tokengate/tokengate/authz/policy"
+	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/badger"
+)
+
+// server is the running program: what lives as long as it does.
+type server struct {
+	file     string
+	settings config.Config // as loaded at the start; a reload changes a part of it only
+	level    zap.AtomicLevel
+	log      *zap.Logger
+	sink     *logSink // behind log
+	registry *prometheus.Registry
+
+	policy atomic.Pointer[policy.Policy]
+	limits atomic.Pointer[config.Tokens]
+
+	db     *badger.Store
+	tokens *store.Indexed
+	usage  *store.UsageRecorder
+	health storeHealth
+
+	ready  atomic.Bool // Check can be answered, and a shutdown has not begun
+	failed chan error  // a listener that stopped by itself
+	steps  []step      // what stop does, last added first
+}
+
+func newServer(file string, settings config.Config, sink *logSink) *server {
+	level := zap.NewAtomicLevelAt(logLevel(settings))
+	encoder := zap.NewProductionEncoderConfig()
+	encoder.EncodeTime = zapcore.ISO8601TimeEncoder
+	encoder.TimeKey = "time"
+	s := &server{
+		file:     file,
+		settings: settings,
+		level:    level,
+		log:      zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(encoder), zapcore.AddSync(sink), level)),
+		registry: prometheus.NewRegistry(),
+		sink:     sink,
+		failed:   make(chan error, 4),
+	}
+	s.atStop("write the last log lines", sink.Close)
+	s.apply(settings)
+	return s
+}
+
+// logLevel returns the level of a checked configuration.
+func logLevel(c config.Config) zapcore.Level {
+	level, err := zapcore.ParseLevel(c.Log.Level)
+	if err != nil {
+		return zapcore.InfoLevel
+	}
+	return level
+}
+
+// apply puts into force what a reload may change.
+func (s *server) apply(c config.Config) {
+	s.policy.Store(policy.New(c))
+	s.limits.Store(&c.Tokens)
+	s.level.SetLevel(logLevel(c))
+}
+
+// start brings everything up. The store comes first: where it is in use by
+// another server, that one's sockets are left alone. The socket that Envoy asks
+// on appears last, when Check can be answered.
+func (s *server) start(ctx context.Context) error {
+	listen := s.settings.Listen
+	if err := s.openStore(ctx); err != nil {
+		return err
+	}
+	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), s.gauges())
+	if err := s.serveHTTP("metrics", listen.Metrics, groupSocket, s.probes()); err != nil {
+		return err
+	}
+	manager := &manage.Manager{
+		Store: s.tokens, Usage: s.usage, Random: rand.Reader, Now: time.Now,
+		MaxPerUser: func() int { return s.limits.Load().MaxPerUser },
+	}
+	if err := s.serveHTTP("admin", listen.Admin, ownerSocket, web.Admin(manager, s.view, s.log)); err != nil {
+		return err
+	}
+	if err := s.serveHTTP("http", listen.HTTP, groupSocket, web.Unavailable()); err != nil {
+		return err
+	}
+	return s.serveCheck(listen.GRPC)
+}
+
+// view is what a decision made now consults.
+func (s *server) view() authz.View {
+	return authz.View{Policy: s.policy.Load(), Index: s.tokens.Index(), Now: time.Now()}
+}
+
+func (s *server) openStore(ctx context.Context) error {
+	log := s.log.Named("badger")
+	db, err := badger.Open(ctx, badger.Options{
+		Dir: s.settings.Store.Badger.Dir,
+		Log: func(level slog.Level, message string) { log.Log(zapLevel(level), message) },
+	})
+	if err != nil {
+		return err
+	}
+	s.atStop("close the store", func(context.Context) error { return db.Close() })
+	tokens, err := store.NewIndexed(ctx, db)
+	if err != nil {
+		return fmt.Errorf("load the tokens: %w", err)
+	}
+	s.db, s.tokens, s.usage = db, tokens, store.NewUsageRecorder(tokens)
+	s.health.store = tokens
+	s.atStop("write the last usage", s.usage.Flush)
+	return nil
+}
+
+// zapLevel maps a level of the store's log: its own "info" is detail here.
+func zapLevel(level slog.Level) zapcore.Level {
+	switch {
+	case level >= slog.LevelError:
+		return zapcore.ErrorLevel
+	case level >= slog.LevelWarn:
+		return zapcore.WarnLevel
+	}
+	return zapcore.DebugLevel
+}

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// stepTime bounds each step of a shutdown: running requests get this long to
+// end, and the store to write its last.
+const stepTime = 5 * time.Second
+
+// step is one named step of a shutdown.
+type step struct {
+	name string
+	do   func(context.Context) error
+}
+
+// atStop adds a step that stop takes before those added so far.
+func (s *server) atStop(name string, do func(context.Context) error) {
+	s.steps = append(s.steps, step{name, do})
+}
+
+// stop undoes start, last step first. Each gets its time and is then left
+// behind: a disk that hangs must not keep the process. stop goes on past a step
+// that fails.
+func (s *server) stop() error {
+	var all error
+	for ; len(s.steps) > 0; s.steps = s.steps[:len(s.steps)-1] {
+		if len(s.steps) == 1 {
+			s.log.Info("tokengate has stopped") // the last step writes the log out
+		}
+		if err := s.steps[len(s.steps)-1].take(); err != nil {
+			s.log.Error("shutdown", zap.Error(err))
+			all = errors.Join(all, err)
+		}
+	}
+	return all
+}
+
+func (s step) take() error {
+	// A step that minds its context ends in time; for one that does not there
+	// is a moment more.
+	ctx, cancel := context.WithTimeout(context.Background(), stepTime)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- s.do(ctx) }()
+	select {
+	case err := <-done:
+		return s.wrap(err)
+	case <-time.After(stepTime + time.Second):
+		return s.wrap(errors.New("it did not end in time and was left behind"))
+	}
+}
+
+func (s step) wrap(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", s.name, err)
+}

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/tokengate/tokengate/authz/config"
+)
+
+// A shutdown takes its steps in the reverse of the start's order, each within
+// its time: neither a step that fails nor one that hangs keeps the others, or
+// the process.
+func TestStopIsOrderedAndBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer("", config.Default(), newLogSink(io.Discard, logBuffer))
+		var taken []string
+		note := func(name string, do func(context.Context) error) {
+			s.atStop(name, func(ctx context.Context) error {
+				taken = append(taken, name)
+				return do(ctx)
+			})
+		}
+		failure := errors.New("no space")
+		release := make(chan struct{})
+		note("last", func(context.Context) error { return nil })
+		note("fails", func(context.Context) error { return failure })
+		note("hangs", func(context.Context) error { <-release; return nil })
+		note("minds its context", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
+		note("first", func(context.Context) error { return nil })
+
+		began := time.Now()
+		err := s.stop()
+		if want := []string{"first", "minds its context", "hangs", "fails", "last"}; !slices.Equal(taken, want) {
+			t.Errorf("steps taken: %v, want %v", taken, want)
+		}
+		if took := time.Since(began); took > 3*stepTime {
+			t.Errorf("it took %v", took)
+		}
+		if !errors.Is(err, failure) || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "hangs: it did not end in time") {
+			t.Errorf("stop: %v", err)
+		}
+		close(release)
+	})
+}
+
+// The log is whole when stop returns.
+func TestStopWritesTheLog(t *testing.T) {
+	var log bytes.Buffer
+	s := newServer("", config.Default(), newLogSink(&log, logBuffer))
+	s.log.Info("before")
+	if err := s.stop(); err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{"before", "tokengate has stopped"} {
+		if !strings.Contains(log.String(), line) {
+			t.Errorf("the log lacks %q: %s", line, &log)
+		}
+	}
+}
