@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,10 +21,13 @@ import (
 func TestStopIsOrderedAndBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer("", config.Default(), newLogSink(io.Discard, logBuffer))
+		var mu sync.Mutex
 		var taken []string
 		note := func(name string, do func(context.Context) error) {
 			s.atStop(name, func(ctx context.Context) error {
+				mu.Lock()
 				taken = append(taken, name)
+				mu.Unlock()
 				return do(ctx)
 			})
 		}
@@ -37,6 +41,8 @@ func TestStopIsOrderedAndBounded(t *testing.T) {
 
 		began := time.Now()
 		err := s.stop()
+		mu.Lock()
+		defer mu.Unlock()
 		if want := []string{"first", "minds its context", "hangs", "fails", "last"}; !slices.Equal(taken, want) {
 			t.Errorf("steps taken: %v, want %v", taken, want)
 		}
