@@ -12,7 +12,7 @@ import (
 // hand out credentials or change whom Jira trusts. A token that reached them
 // could make itself a credential without its own limits.
 var forbiddenModules = []string{
-	"pat", "auth", "access-tokens", "ssh", "keys", "oauth2", // credentials
+	"pat", "auth", "tsv", "access-tokens", "ssh", "keys", "oauth2", // credentials
 	"basicauth", "authconfig", "plugins", // trust, code
 }
 

@@ -136,6 +136,9 @@ func isSessionLogin(raw string) bool {
 			}
 		}
 	}
+	if n := len(segments); n > 0 && segments[n-1][0] == '.' {
+		segments = segments[:n-1] // a suffix behind a slash: session/.json
+	}
 	n := len(segments)
 	if n < 4 || segments[n-4] != "rest" || segments[n-3] != "auth" {
 		return false

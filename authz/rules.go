@@ -164,8 +164,8 @@ func (e *evaluation) judgePassword() bool {
 }
 
 // isExempt reports whether a password is good here even where passwords are
-// blocked. An ambiguous path matches no exemption, and neither does a login
-// whose user stands in a body we do not see.
+// blocked. A path that is ambiguous or rewritten by Jira matches no exemption,
+// and neither does a login whose user stands in a body we do not see.
 func (e *evaluation) isExempt() bool {
 	exempt := &e.view.Policy.Passwords
 	user := e.credential.user
@@ -176,7 +176,7 @@ func (e *evaluation) isExempt() bool {
 		return true
 	}
 	t := parseTarget(e.path, e.view.Policy.ContextPath)
-	if !t.ambiguous && !t.outside && exempt.AllowedPaths.Match(t.path) {
+	if !t.ambiguous && !t.outside && !t.static && exempt.AllowedPaths.Match(t.path) {
 		return true
 	}
 	return exempt.AllowedNetworks.Contain(e.request.Client)

@@ -13,6 +13,10 @@ import (
 	"github.com/tokengate/tokengate/authz/config"
 )
 
+// mostHeaders bounds the entries of a header_map. Envoy itself takes 100 from a
+// client.
+const mostHeaders = 1000
+
 // requestFrom reads what a decision needs of a CheckRequest. It reports false
 // where the check is no HTTP request, or holds no method or path.
 //
@@ -36,7 +40,11 @@ func requestFrom(ctx context.Context, check *authv3.CheckRequest, from config.Cl
 			join(&address, value)
 		}
 	}
-	if raw := http.GetHeaderMap().GetHeaders(); len(raw) > 0 {
+	raw := http.GetHeaderMap().GetHeaders()
+	if len(raw) > mostHeaders {
+		return authz.Request{}, false
+	}
+	if len(raw) > 0 {
 		for _, h := range raw {
 			header(h.GetKey(), headerText(h))
 		}

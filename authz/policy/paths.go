@@ -71,19 +71,24 @@ func Canonical(path string) string {
 	}
 	trimmed := strings.TrimRight(rest, "/")
 	for _, s := range suffixes {
-		if cut, ok := strings.CutSuffix(trimmed, s); ok && cut != "" && !strings.HasSuffix(cut, "/") {
-			trimmed = cut
+		if cut, ok := strings.CutSuffix(trimmed, s); ok {
+			// What is left may end in a slash: /rest/x/.json is /rest/x/.
+			if cut = strings.TrimRight(cut, "/"); cut != "" {
+				trimmed = cut
+			}
 			break
 		}
 	}
 	module, below, _ := strings.Cut(trimmed, "/")
 	version, resource, more := strings.Cut(below, "/")
-	canonical := version
+	canonical, _, _ := strings.Cut(version, ".alpha") // 2.0.alpha1, an alias of old
 	switch {
 	case version == "latest" && module == "api":
 		canonical = "2"
-	case isVersion(version):
-		canonical = strings.TrimSuffix(version, ".0")
+	case isVersion(canonical):
+		canonical = strings.TrimSuffix(canonical, ".0")
+	default:
+		canonical = version
 	}
 	if len(trimmed) == len(rest) && canonical == version {
 		return path

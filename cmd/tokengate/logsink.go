@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -52,6 +53,12 @@ func (s *logSink) signal() {
 	}
 }
 
+func (s *logSink) drop(lines uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lost += lines
+}
+
 // Lost returns how many lines were dropped.
 func (s *logSink) Lost() uint64 {
 	s.mu.Lock()
@@ -68,8 +75,9 @@ func (s *logSink) run() {
 		batch, s.pending = s.pending, batch[:0]
 		lost, closed := s.lost-reported, s.closed
 		s.mu.Unlock()
-		// A sink that fails cannot be told to anybody.
-		s.to.Write(batch)
+		if _, err := s.to.Write(batch); err != nil {
+			s.drop(uint64(bytes.Count(batch, []byte("\n"))))
+		}
 		if lost > 0 {
 			reported += lost
 			fmt.Fprintf(s.to, `{"level":"warn","time":%q,"msg":"log lines were dropped because the log was not read fast enough","lines":%d}`+"\n",

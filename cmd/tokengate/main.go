@@ -15,6 +15,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/tokengate/tokengate/authz/token"
 )
 
 // The exit codes.
@@ -41,7 +43,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if err == nil {
 		return exitDone
 	}
-	fmt.Fprintf(stderr, "tokengate: %v\n", err)
+	// A token in the wrong place must not come back into the log of a build.
+	fmt.Fprintln(stderr, "tokengate:", token.Redact(err.Error()))
 	var usage usageError
 	// cobra has no error of its own for a command it does not know.
 	if errors.As(err, &usage) || strings.HasPrefix(err.Error(), "unknown command ") {

@@ -33,6 +33,8 @@ func newServeCommand() *cobra.Command {
 			// Data and sockets are the server's own; listen opens those that
 			// Envoy shares.
 			syscall.Umask(0o077)
+			// A log whose reader has gone must not end the server.
+			signal.Ignore(syscall.SIGPIPE)
 			return serve(cmd.Context(), file, cmd.ErrOrStderr())
 		},
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -44,6 +45,7 @@ type Store struct {
 	db     *badger.DB
 	dir    string
 	statfs func(dir string) (filesystem, error)
+	probe  *os.File // see probeDisk
 
 	mu      sync.Mutex
 	closed  bool
@@ -93,6 +95,9 @@ func open(ctx context.Context, opts Options) (*Store, error) {
 	s := &Store{db: db, dir: opts.Dir, statfs: opts.statfs, probing: make(chan struct{}, 1)}
 	if err := s.load(); err != nil {
 		return nil, errors.Join(fmt.Errorf("read database in %s: %w", opts.Dir, err), db.Close())
+	}
+	if s.probe, err = openProbe(opts.Dir); err != nil {
+		return nil, errors.Join(err, db.Close())
 	}
 	return s, nil
 }
@@ -194,7 +199,7 @@ func (s *Store) Close() error {
 	s.mu.Unlock()
 
 	s.running.Wait()
-	if err := s.db.Close(); err != nil {
+	if err := errors.Join(s.probeDisk(), s.db.Close(), s.probe.Close()); err != nil {
 		return fmt.Errorf("close store: %w", err)
 	}
 	return nil

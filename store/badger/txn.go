@@ -82,6 +82,9 @@ func (s *Store) finish(ctx context.Context, t *tx) error {
 			return fmt.Errorf("write audit record: %w", err)
 		}
 	}
+	if err := s.probeDisk(); err != nil {
+		return err
+	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"bufio"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/tokengate/tokengate/authz/token"
+)
+
+// The server outlives the reader of its log, and says how many lines were lost.
+func TestLogReaderGoes(t *testing.T) {
+	r := newRig(t, options{noGate: true})
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(program, "serve", "--config", r.config)
+	cmd.Env = append(os.Environ(), "TOKENGATE_TEST_MAIN=1")
+	cmd.Stderr = writer
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	writer.Close()
+	for lines := bufio.NewScanner(reader); lines.Scan() && !strings.Contains(lines.Text(), "tokengate is ready"); {
+	}
+	reader.Close()
+
+	value := r.mint("unread")
+	for range 3 {
+		if got := r.send(request{auth: bearer(value)}); got.status != 200 {
+			t.Errorf("status %d after the log's reader has gone", got.status)
+		}
+	}
+	if r.hasMetric("tokengate_log_lines_dropped_total 0") {
+		t.Error("no lost line is counted")
+	}
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("the server ended with %v", err)
+	}
+}
+
+// A token given in the wrong place does not come back in a message.
+func TestMessagesRepeatNoToken(t *testing.T) {
+	v, err := token.Mint(token.Ordinary, token.Random)
+	if err != nil {
+		t.Fatal(err)
+	}
+	value := v.Reveal()
+	for _, args := range [][]string{
+		{value}, {"--" + value}, {"token", value}, {"explain", value}, {"config", "check", value}, {"serve", "--config", value},
+		{"token", "create", "--user", "fred", "--name", "x", "--ip", value}, {"token", "create", "--user", "fred", "--name", "x", "--expires", value},
+		{"token", "rotate", "0123456789ab", "--overlap", value}, {"token", "list", "--admin-socket", value}, {"token", "revoke", value},
+	} {
+		stdout, stderr, code := command(t, "", "", args...)
+		if code == 0 || strings.Contains(stdout+stderr, value[18:61]) {
+			t.Errorf("tokengate %s: exit %d, and it prints %s", token.Redact(strings.Join(args, " ")), code, strings.ReplaceAll(stdout+stderr, value[18:61], "SECRET"))
+		}
+	}
+}
