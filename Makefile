@@ -81,10 +81,21 @@ lint: $(STATICCHECK) ## gofmt, go vet, staticcheck
 	@files=$$(gofmt -l .); test -z "$$files" || { echo "not formatted by gofmt:" $$files >&2; exit 1; }
 	$(GO) vet ./...
 	$(STATICCHECK) ./...
+	@# A module of its own is no part of ./... here.
+	cd testdata/tools && $(GO) vet ./... && $(CURDIR)/$(STATICCHECK) ./...
 
 .PHONY: demo
 demo: tools build ## the whole story through a real Envoy; DEMO=once exits at its end
-	$(GO) run ./cmd/demo
+	$(GO) build -o .build/demo ./cmd/demo
+	exec .build/demo
+
+.PHONY: bench
+bench: tools build ## measure against rivals, some ten minutes; the table and a picture go to .build, too
+	$(GO) run ./cmd/bench -markdown .build/bench.md -svg .build/bench.svg -json .build/bench.json
+
+.PHONY: bench-quick
+bench-quick: tools build ## a small version of it, within a minute
+	$(GO) run ./cmd/bench -quick
 
 .PHONY: clean
 clean: ## remove what was built and fetched

@@ -3,8 +3,8 @@
 //
 // Each step is shown as the curl line that does the same, with its answer and
 // what tokengate logged. At a terminal everything then stays up to be tried,
-// until Ctrl-C; elsewhere, or with DEMO=once, the demo ends there. It exits
-// with 1 if any step did not answer as it should.
+// until Ctrl-C or the terminal's end; elsewhere, or with DEMO=once, the demo ends
+// there. It exits with 1 if any step did not answer as it should.
 package main
 
 import (
@@ -18,7 +18,7 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	if err := run(ctx); err != nil {
 		fmt.Fprintf(os.Stderr, "demo: %v\n", err)

@@ -20,8 +20,8 @@ import (
 	"github.com/tokengate/tokengate/envoy/envoytest"
 )
 
-// program is what make build makes.
-const program = ".build/tokengate"
+// program is what make build makes, and in a test what the test built.
+var program = ".build/tokengate"
 
 // startTime bounds how long a part may take to come up.
 const startTime = 30 * time.Second

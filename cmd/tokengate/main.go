@@ -13,6 +13,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -43,14 +44,28 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if err == nil {
 		return exitDone
 	}
-	// A token in the wrong place must not come back into the log of a build.
-	fmt.Fprintln(stderr, "tokengate:", token.Redact(err.Error()))
+	complain(stderr, err)
 	var usage usageError
 	// cobra has no error of its own for a command it does not know.
 	if errors.As(err, &usage) || strings.HasPrefix(err.Error(), "unknown command ") {
 		return exitUsage
 	}
 	return exitFailed
+}
+
+// complain prints why a command failed. A token in the wrong place must not
+// come back into the log of a build, and a standard error that nobody reads must
+// not keep the process: it gets a second.
+func complain(stderr io.Writer, err error) {
+	done := make(chan struct{})
+	go func() {
+		fmt.Fprintln(stderr, "tokengate:", token.Redact(err.Error()))
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(time.Second):
+	}
 }
 
 func newRootCommand() *cobra.Command {

@@ -61,7 +61,8 @@ type Store struct {
 var _ store.Store = (*Store)(nil)
 
 // Open opens the store in opts.Dir, and makes it if there is none. Its errors
-// can be told apart as ErrInUse, ErrNetworkFS, ErrNoSpace and ErrSchema.
+// can be told apart as ErrInUse, ErrNetworkFS, ErrNoSpace, ErrDamaged and
+// ErrSchema.
 func Open(ctx context.Context, opts Options) (*Store, error) {
 	s, err := open(ctx, opts)
 	if err != nil {
@@ -70,7 +71,13 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	return s, nil
 }
 
-func open(ctx context.Context, opts Options) (*Store, error) {
+func open(ctx context.Context, opts Options) (s *Store, err error) {
+	// Badger panics on some files that are not what they should be.
+	defer func() {
+		if p := recover(); p != nil {
+			s, err = nil, fmt.Errorf("%w: %s: reading it ended in %q; restore it from a backup", ErrDamaged, opts.Dir, fmt.Sprint(p))
+		}
+	}()
 	if opts.Dir == "" {
 		return nil, errors.New("no data directory given")
 	}
@@ -92,7 +99,7 @@ func open(ctx context.Context, opts Options) (*Store, error) {
 		}
 		return nil, fmt.Errorf("open database in %s: %w", opts.Dir, err)
 	}
-	s := &Store{db: db, dir: opts.Dir, statfs: opts.statfs, probing: make(chan struct{}, 1)}
+	s = &Store{db: db, dir: opts.Dir, statfs: opts.statfs, probing: make(chan struct{}, 1)}
 	if err := s.load(); err != nil {
 		return nil, errors.Join(fmt.Errorf("read database in %s: %w", opts.Dir, err), db.Close())
 	}
@@ -110,6 +117,9 @@ func sidecar(opts Options) badger.Options {
 
 		// An acknowledged write survives a power cut, too.
 		WithSyncWrites(true).
+
+		// A file that a disk has damaged is an error, not another token.
+		WithChecksumVerificationMode(options.OnTableAndBlockRead).
 
 		// A wiped hash goes with the next compaction; old versions have no use.
 		WithNumVersionsToKeep(1).

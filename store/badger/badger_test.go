@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -136,8 +138,8 @@ func TestFullDisk(t *testing.T) {
 	var free atomic.Uint64
 	look := func() (string, uint64) { return "", free.Load() }
 	opts := badger.Options{Dir: t.TempDir()}.WithFilesystem(look)
-	free.Store(badger.Reserve - 1)
-	wantOpenError(t, opts, badger.ErrNoSpace, opts.Dir, "64 MiB must stay free")
+	free.Store(badger.ReserveToOpen - 1)
+	wantOpenError(t, opts, badger.ErrNoSpace, opts.Dir, "32 MiB must stay free")
 
 	free.Store(badger.Reserve)
 	s, err := badger.Open(t.Context(), opts)
@@ -149,7 +151,10 @@ func TestFullDisk(t *testing.T) {
 
 	free.Store(badger.Reserve - 1)
 	for name, write := range map[string]func() error{
-		"revoke": func() error { return revoke(t.Context(), s, token.ID) },
+		"create": func() error {
+			_, err := s.Create(t.Context(), storetest.NewToken(2, "fred"), func([]store.Token) (store.Audit, error) { return store.Audit{}, nil })
+			return err
+		},
 		"usage": func() error {
 			return s.AddUsage(t.Context(), map[string]store.Usage{token.ID: {Count: 1}})
 		},
@@ -164,10 +169,63 @@ func TestFullDisk(t *testing.T) {
 		t.Errorf("get: state %v, error %v", got.State, err)
 	}
 
-	free.Store(badger.Reserve)
-	if err := revoke(t.Context(), s, token.ID); err != nil {
-		t.Errorf("revoke with space again: %v", err)
+	// A token can be ended for longer than others can be made.
+	free.Store(badger.ReserveToOpen - 1)
+	if err := revoke(t.Context(), s, token.ID); !errors.Is(err, badger.ErrNoSpace) {
+		t.Errorf("revoke with no space at all: %v", err)
 	}
+	free.Store(badger.ReserveToOpen)
+	if err := revoke(t.Context(), s, token.ID); err != nil {
+		t.Errorf("revoke with the last space: %v", err)
+	}
+}
+
+// TestDamage shows that files that are not whole stop the store from opening,
+// rather than being taken for other tokens or none.
+func TestDamage(t *testing.T) {
+	filled := func(t *testing.T) string {
+		dir := t.TempDir()
+		s := open(t, dir)
+		create(t, s, storetest.NewToken(1, "fred"))
+		if err := s.Close(); err != nil { // writes the tables
+			t.Fatal(err)
+		}
+		return dir
+	}
+	t.Run("no manifest", func(t *testing.T) {
+		dir := filled(t)
+		if err := os.Remove(filepath.Join(dir, "MANIFEST")); err != nil {
+			t.Fatal(err)
+		}
+		wantOpenError(t, badger.Options{Dir: dir}, badger.ErrDamaged, dir, "MANIFEST")
+		if tables, _ := filepath.Glob(filepath.Join(dir, "*.sst")); len(tables) == 0 {
+			t.Error("the tables are gone")
+		}
+	})
+	t.Run("changed bytes", func(t *testing.T) {
+		dir := filled(t)
+		tables, err := filepath.Glob(filepath.Join(dir, "*.sst"))
+		if err != nil || len(tables) == 0 {
+			t.Fatalf("no tables: %v", err)
+		}
+		for _, table := range tables {
+			data, err := os.ReadFile(table)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(table, bytes.ReplaceAll(data, []byte("fred"), []byte("root")), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s, err := badger.Open(t.Context(), badger.Options{Dir: dir})
+		if err != nil {
+			return
+		}
+		defer s.Close()
+		if _, err := store.NewIndexed(t.Context(), s); err == nil {
+			t.Error("changed bytes are taken for a token")
+		}
+	})
 }
 
 // TestHealthOnHangingDisk wants an answer by the end of the context, whatever

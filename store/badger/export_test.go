@@ -12,6 +12,7 @@ func (o Options) WithFilesystem(look func() (kind string, free uint64)) Options 
 
 // Limits that tests go up to.
 const (
-	Reserve  = reserve
-	MaxValue = maxValue
+	Reserve       = reserve
+	ReserveToOpen = reserveToOpen
+	MaxValue      = maxValue
 )

@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+
+	"github.com/dgraph-io/badger/v4"
 )
 
 // ErrNetworkFS says that the data directory is on a file system that another
@@ -13,6 +16,9 @@ var ErrNetworkFS = errors.New("not on a local file system")
 // ErrNoSpace says that the disk is too full to write to it safely.
 var ErrNoSpace = errors.New("disk is almost full")
 
+// ErrDamaged says that the files in the data directory are not whole.
+var ErrDamaged = errors.New("data directory is damaged")
+
 // reserve is the free space, in bytes, below which nothing is written. Badger
 // writes through memory maps of files without blocks: when a block cannot be
 // had the kernel kills the process (SIGBUS), and with it would go the requests
@@ -20,6 +26,12 @@ var ErrNoSpace = errors.New("disk is almost full")
 // the tables of the memtables that wait (3 times 4 MiB) and a compaction that
 // writes its levels anew (about 30 MiB) with some space between.
 const reserve = 64 << 20
+
+// reserveToOpen is the free space that opening takes: two logs of 8 MiB, a value
+// log of 2 MiB, and the tables of a log that is read again. With less than
+// reserve the store opens, so that a restart on a full disk keeps the tokens at
+// work, and writes nothing but the end of a token.
+const reserveToOpen = 32 << 20
 
 // filesystem is what the store wants to know of the one it is on.
 type filesystem struct {
@@ -44,7 +56,10 @@ func prepareDir(dir string, statfs func(string) (filesystem, error)) error {
 		return fmt.Errorf("%s is on %s: %w; there a lock or a sync may not hold what it promises, "+
 			"so give the store a directory on a local disk", dir, fs.kind, ErrNetworkFS)
 	}
-	if err := enough(dir, fs); err != nil {
+	if err := enough(dir, fs, reserveToOpen); err != nil {
+		return err
+	}
+	if err := whole(dir); err != nil {
 		return err
 	}
 	probe, err := os.CreateTemp(dir, "tokengate-probe-")
@@ -54,10 +69,24 @@ func prepareDir(dir string, statfs func(string) (filesystem, error)) error {
 	return errors.Join(probe.Close(), os.Remove(probe.Name()))
 }
 
-func enough(dir string, fs filesystem) error {
-	if fs.free < reserve {
+func enough(dir string, fs filesystem, least uint64) error {
+	if fs.free < least {
 		return fmt.Errorf("%w: %s has %d MiB left, and %d MiB must stay free",
-			ErrNoSpace, dir, fs.free>>20, reserve>>20)
+			ErrNoSpace, dir, fs.free>>20, least>>20)
+	}
+	return nil
+}
+
+// whole refuses a directory that has tables but not the file that lists them,
+// as half a backup has: Badger would take it for a new database, and delete
+// them.
+func whole(dir string) error {
+	tables, err := filepath.Glob(filepath.Join(dir, "*.sst"))
+	if err != nil || len(tables) == 0 {
+		return err
+	}
+	if _, err := os.Stat(filepath.Join(dir, badger.ManifestFilename)); err != nil {
+		return fmt.Errorf("%w: %s has tables but no %s; restore it whole", ErrDamaged, dir, badger.ManifestFilename)
 	}
 	return nil
 }

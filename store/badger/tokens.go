@@ -111,6 +111,7 @@ func (s *Store) Update(ctx context.Context, id string, change func(*store.Token)
 		}
 		after = store.Normalize(after)
 		tx.audits = []store.Audit{audit}
+		tx.urgent = after.State == store.Revoked || after.State == store.Disabled
 		return tx.putToken(after)
 	})
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 // commit.
 type tx struct {
 	*badger.Txn
+	urgent  bool // it ends a token: it may use the space that other writes leave
 	created *store.Token
 	audits  []store.Audit
 }
@@ -57,7 +58,11 @@ func (s *Store) finish(ctx context.Context, t *tx) error {
 	if err != nil {
 		return err
 	}
-	if err := enough(s.dir, fs); err != nil {
+	least := uint64(reserve)
+	if t.urgent {
+		least = reserveToOpen
+	}
+	if err := enough(s.dir, fs, least); err != nil {
 		return err
 	}
 
