@@ -3,6 +3,7 @@ package authz_test
 import (
 	"encoding/base64"
 	"fmt"
+	"hash/crc32"
 	"net/netip"
 	"slices"
 	"strings"
@@ -41,6 +42,7 @@ func newWorld(t testing.TB) world {
 	w.add(t, "pending", func(e *store.Token) { e.State = store.Pending })
 	w.add(t, "stateless", func(e *store.Token) { e.State = 0 })
 	w.add(t, "revoked", func(e *store.Token) { e.State, e.Secret = store.Revoked, store.Secret{} })
+	w.values["posing"] = pose(t, w.values["fred"])
 	w.rotate(t, "overlapping", now.Add(time.Second))
 	w.rotate(t, "overlapped", now)
 	w.values["unknown"] = mint(t, token.Ordinary)
@@ -55,6 +57,34 @@ func mint(t testing.TB, kind token.Kind) token.Value {
 		t.Fatal(err)
 	}
 	return v
+}
+
+// remint returns a value with the id of another, and a secret of its own.
+func remint(t testing.TB, v token.Value) token.Value {
+	t.Helper()
+	fresh, err := token.Remint(v.Kind(), v.ID(), token.Random)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fresh
+}
+
+// pose returns a management token with the id and secret of an ordinary one: a
+// client can make it, since the checksum is no secret.
+func pose(t testing.TB, v token.Value) token.Value {
+	t.Helper()
+	const digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+	text := "tgadm_" + v.Reveal()[len("tgate_"):61]
+	sum := make([]byte, 6)
+	for crc, i := crc32.ChecksumIEEE([]byte(text)), 5; i >= 0; i-- {
+		sum[i] = digits[crc%62]
+		crc /= 62
+	}
+	posing, err := token.Parse(text + string(sum))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return posing
 }
 
 func secretOf(t testing.TB, v token.Value) store.Secret {
@@ -81,10 +111,7 @@ func (w world) add(t testing.TB, name string, change func(*store.Token)) {
 func (w world) rotate(t testing.TB, name string, until time.Time) {
 	t.Helper()
 	old := mint(t, token.Ordinary)
-	fresh, err := token.Remint(token.Ordinary, old.ID(), token.Random)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fresh := remint(t, old)
 	w.values[name], w.values[name+" old"] = fresh, old
 	w.index.Put(store.Token{
 		ID: old.ID().String(), Owner: store.Owner{Name: "Fred"}, State: store.Active,
@@ -116,6 +143,7 @@ type ruling struct {
 	method        string
 	path          string
 	client        string
+	protocol      string
 	header        map[string]string
 	config        func(*config.Config)
 
@@ -163,6 +191,7 @@ func (c ruling) run(t *testing.T, w world) authz.Decision {
 		Method:        "GET",
 		Path:          "/rest/api/2/myself",
 		Client:        netip.MustParseAddr("10.1.2.3"),
+		Protocol:      c.protocol,
 		Authorization: w.fill(c.authorization),
 	}
 	if c.method != "" {
@@ -188,16 +217,33 @@ func (c ruling) run(t *testing.T, w world) authz.Decision {
 	if diff := cmp.Diff(decision, explained); diff != "" {
 		t.Errorf("Explain decides otherwise (-Decide +Explain):\n%s", diff)
 	}
-	var deciding []authz.Reason
-	for _, v := range verdicts {
-		if v.Result == "decides" {
-			deciding = append(deciding, v.Reason)
+	// "goes on" up to the rule that decides, "not reached" behind it.
+	at := slices.IndexFunc(verdicts, func(v authz.Verdict) bool { return v.Result == "decides" })
+	for i, v := range verdicts {
+		want := authz.Verdict{Rule: v.Rule, Result: "goes on"}
+		switch {
+		case i == at:
+			want.Result, want.Reason = "decides", decision.Reason
+		case i > at:
+			want.Result = "not reached"
+		}
+		if v != want || v.Rule == "" {
+			t.Errorf("verdict %d is %+v, want %+v", i, v, want)
 		}
 	}
-	if !slices.Equal(deciding, []authz.Reason{decision.Reason}) {
-		t.Errorf("Explain names %v as the deciding rules, the reason is %v", deciding, decision.Reason)
-	}
 	return decision
+}
+
+// check makes the decision and holds it against what the case wants.
+func (c ruling) check(t *testing.T, w world) authz.Decision {
+	t.Helper()
+	d := c.run(t, w)
+	got := fmt.Sprintf("%v %v user=%q path=%q write=%v observe=%v", d.Outcome, d.Reason, d.User, redact(d.Path), d.Write, d.WouldBlock)
+	want := fmt.Sprintf("%v %v user=%q path=%q write=%v observe=%v", c.outcome, c.reason, c.user, c.newPath, c.write, c.observe)
+	if got != want {
+		t.Errorf("\n got %s\nwant %s", got, want)
+	}
+	return d
 }
 
 func TestDecisionTable(t *testing.T) {
@@ -205,13 +251,7 @@ func TestDecisionTable(t *testing.T) {
 	seen := map[authz.Reason]bool{authz.BadCheck: true} // a question that is no HTTP request: package envoy
 	for _, c := range rulings() {
 		t.Run(strings.ReplaceAll(c.name, "/", "|"), func(t *testing.T) {
-			d := c.run(t, w)
-			seen[d.Reason] = true
-			got := fmt.Sprintf("%v %v user=%q path=%q write=%v observe=%v", d.Outcome, d.Reason, d.User, redact(d.Path), d.Write, d.WouldBlock)
-			want := fmt.Sprintf("%v %v user=%q path=%q write=%v observe=%v", c.outcome, c.reason, c.user, c.newPath, c.write, c.observe)
-			if got != want {
-				t.Errorf("\n got %s\nwant %s", got, want)
-			}
+			seen[c.check(t, w).Reason] = true
 		})
 	}
 	for _, reason := range authz.Reasons() {
@@ -236,17 +276,19 @@ func TestNothingMeansRefused(t *testing.T) {
 	for name, c := range map[string]struct {
 		request *authz.Request
 		view    authz.View
+		want    authz.Reason
 	}{
-		"the zero view":   {good, authz.View{}},
-		"no policy":       {good, authz.View{Index: w.index, Now: now}},
-		"the zero policy": {good, authz.View{Policy: &policy.Policy{}, Index: w.index, Now: now}},
-		"no index":        {good, authz.View{Policy: settings, Now: now}},
-		"an empty index":  {good, authz.View{Policy: settings, Index: &store.Index{}, Now: now}},
-		"no clock":        {good, authz.View{Policy: settings, Index: w.index}},
-		"a bare token":    {&authz.Request{Authorization: good.Authorization}, authz.View{Policy: settings, Index: w.index, Now: now}},
+		"the zero view":               {good, authz.View{}, authz.BadCheck},
+		"no policy":                   {good, authz.View{Index: w.index, Now: now}, authz.BadCheck},
+		"the zero policy":             {good, authz.View{Policy: &policy.Policy{}, Index: w.index, Now: now}, authz.OwnerNotPermitted},
+		"no index":                    {good, authz.View{Policy: settings, Now: now}, authz.BadCheck},
+		"an empty index":              {good, authz.View{Policy: settings, Index: &store.Index{}, Now: now}, authz.UnknownToken},
+		"no clock":                    {good, authz.View{Policy: settings, Index: w.index}, authz.BadCheck},
+		"a bare token":                {&authz.Request{Authorization: good.Authorization}, authz.View{Policy: settings, Index: w.index, Now: now}, authz.NoClientAddress},
+		"no view, nor any credential": {&authz.Request{Path: "/"}, authz.View{}, authz.BadCheck},
 	} {
-		if d := authz.Decide(c.request, c.view); d.Outcome != authz.Refused {
-			t.Errorf("%s: %v %v", name, d.Outcome, d.Reason)
+		if d := authz.Decide(c.request, c.view); d.Outcome != authz.Refused || d.Reason != c.want {
+			t.Errorf("%s: %v %v, want %v", name, d.Outcome, d.Reason, c.want)
 		}
 	}
 	var zero authz.Decision

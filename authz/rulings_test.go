@@ -44,9 +44,12 @@ func rulings() []ruling {
 		{name: "token as Basic user name", authorization: "Basic {b64 {fred}:}", reason: authz.MalformedCredential},
 		{name: "broken token as Basic user name", authorization: "Basic {b64 tgate_abc:x}", reason: authz.MalformedCredential},
 		{name: "token within a password", authorization: "Basic {b64 fred: {fred}}", reason: authz.MalformedCredential},
+		{name: "token within a password, not at its end", authorization: "Basic {b64 fred:a-{fred}-b}", reason: authz.MalformedCredential},
+		{name: "token within a Basic user name", authorization: "Basic {b64 x{fred}:pw}", reason: authz.MalformedCredential},
 		{name: "token within a Bearer", authorization: "Bearer x{fred}", reason: authz.MalformedCredential},
 		{name: "token under another scheme", authorization: "Token {fred}", reason: authz.MalformedCredential},
 		{name: "broken token under another scheme", authorization: "Token tgate_abc", reason: authz.MalformedCredential},
+		{name: "token within another scheme's payload", authorization: "Negotiate x{fred}", reason: authz.MalformedCredential},
 		{name: "token without a scheme", authorization: "{fred}", reason: authz.MalformedCredential},
 		{name: "token in an OAuth parameter", authorization: `OAuth oauth_token="{fred}"`, reason: authz.MalformedCredential},
 		{name: "token in the query while that is off", path: "/rest/x?access_token={fred}", reason: authz.MalformedCredential},
@@ -61,6 +64,9 @@ func rulings() []ruling {
 		{name: "token in query, Negotiate in header", path: "/rest/x?access_token={fred}", authorization: "Negotiate YII=", config: query, reason: authz.MalformedCredential},
 		{name: "password in query and header", path: "/rest/x?os_username=a", authorization: "Basic {b64 fred:pw}", reason: authz.MalformedCredential},
 		{name: "password in query beside a Bearer", path: "/rest/x?os_password=a", authorization: "Bearer abc", reason: authz.MalformedCredential},
+		{name: "malformed, though passwords are blocked", authorization: "Basic {b64 fred:pw}", path: "/?os_password=a", config: block, reason: authz.MalformedCredential},
+		{name: "malformed, though it is a blocked login", method: "POST", path: "/rest/auth/1/session", authorization: "Basic !", config: block, reason: authz.MalformedCredential},
+		{name: "malformed, though foreign Bearers are refused", authorization: "Bearer a b", config: refuseForeign, reason: authz.MalformedCredential},
 
 		// Row 4: passwords blocked.
 		{name: "Basic, blocked", authorization: "Basic {b64 fred:pw}", config: block, reason: authz.PasswordBlocked},
@@ -70,15 +76,20 @@ func rulings() []ruling {
 		{name: "session login", method: "POST", path: "/rest/auth/1/session", config: block, reason: authz.PasswordBlocked},
 		{name: "session login, latest", method: "POST", path: "/jira/rest/auth/latest/session?x=1", config: block, reason: authz.PasswordBlocked},
 		{name: "session login, slash and suffix", method: "POST", path: "/rest/auth/1/session.json/", config: block, reason: authz.PasswordBlocked},
+		{name: "session login, suffix behind the slash", method: "POST", path: "/rest/auth/1/session/.json", config: block, reason: authz.PasswordBlocked},
 		{name: "session login, parameters", method: "POST", path: "/rest;x/auth;/1;y=z/session;jsessionid=1", config: block, reason: authz.PasswordBlocked},
 		{name: "session login, dots", method: "POST", path: "/secure/..;/rest/./auth//1/x/%2e%2e/session", config: block, reason: authz.PasswordBlocked},
 		{name: "session login, escaped", method: "POST", path: "/%72est/auth/1/s%65ssion", config: block, reason: authz.PasswordBlocked},
 		{name: "session login, encoded slash", method: "POST", path: "/rest%2fauth/1%5csession", config: block, reason: authz.PasswordBlocked},
+		{name: "session login, suffix behind a slash", method: "POST", path: "/rest/auth/1/session/.json", config: block, reason: authz.PasswordBlocked},
+		{name: "session login, suffix behind a slash, rewritten", method: "POST", path: "/s/x/_/rest/auth/latest/session//.xml/", config: block, reason: authz.PasswordBlocked},
 		{name: "session login, rewritten", method: "POST", path: "/s/abc/_/rest/auth/1/session", config: block, reason: authz.PasswordBlocked},
 		{name: "session login, odd method", method: "post", path: "/rest/auth/1/session", config: block, reason: authz.PasswordBlocked},
 		{name: "session login, overridden method", path: "/rest/auth/1/session", header: map[string]string{"x-http-method-override": "POST"}, config: block, reason: authz.PasswordBlocked},
 		{name: "session login beside a foreign Bearer", method: "POST", path: "/rest/auth/1/session", authorization: "Bearer abc", config: block, reason: authz.PasswordBlocked},
 		{name: "session login beside Negotiate", method: "POST", path: "/rest/auth/1/session", authorization: "Negotiate abc", config: block, reason: authz.PasswordBlocked},
+		{name: "password in the query beside Negotiate", path: "/?os_password=pw", authorization: "Negotiate abc", config: block, reason: authz.PasswordBlocked},
+		{name: "session login beside a Bearer that is refused too", method: "POST", path: "/rest/auth/1/session", authorization: "Bearer abc", config: both(block, refuseForeign), reason: authz.PasswordBlocked},
 		{name: "os_username", path: "/?os_username=fred&os_password=pw", config: block, reason: authz.PasswordBlocked},
 		{name: "os_password, encoded name", path: "/?os%5Fpassword=pw", config: block, reason: authz.PasswordBlocked},
 		{name: "user not exempt", authorization: "Basic {b64 fred:pw}", config: both(block, allowUser("wilma")), reason: authz.PasswordBlocked},
@@ -88,6 +99,11 @@ func rulings() []ruling {
 		{name: "login over REST hides its user", method: "POST", path: "/rest/auth/1/session", authorization: "Basic {b64 fred:pw}", config: both(block, allowUser("fred")), reason: authz.PasswordBlocked},
 		{name: "two user names", path: "/?os_username=fred&os_username=wilma", config: both(block, allowUser("fred")), reason: authz.PasswordBlocked},
 		{name: "exempt path, outside the context", authorization: "Basic {b64 fred:pw}", path: "/rest/usermanagement/1", config: both(block, context), reason: authz.PasswordBlocked},
+		{name: "exempt everywhere, outside the context", authorization: "Basic {b64 fred:pw}", config: both(block, context, allowPath("*")), reason: authz.PasswordBlocked},
+		{name: "exempt everywhere, ambiguous", authorization: "Basic {b64 fred:pw}", path: "/rest/x;y", config: both(block, allowPath("*")), reason: authz.PasswordBlocked},
+		{name: "exempt path, rewritten", authorization: "Basic {b64 crowd:pw}", path: "/s/x/_/rest/usermanagement/1", config: block, reason: authz.PasswordBlocked},
+		{name: "exempt path, rewritten twice", authorization: "Basic {b64 crowd:pw}", path: "/s/x/_/y/_/rest/usermanagement/1", config: block, reason: authz.PasswordBlocked},
+		{name: "exempt path, rewritten from another", authorization: "Basic {b64 crowd:pw}", path: "/s/rest/usermanagement/1/_/rest/x", config: block, reason: authz.PasswordBlocked},
 
 		// Row 5: passwords let through.
 		{name: "Basic, allowed", authorization: "Basic {b64 fred:pw}", outcome: passed, reason: authz.Password},
@@ -95,13 +111,14 @@ func rulings() []ruling {
 		{name: "Basic, observed", authorization: "Basic {b64 fred:pw}", config: observe, outcome: passed, reason: authz.Password, observe: true},
 		{name: "Basic, observed but exempt", authorization: "Basic {b64 fred:pw}", config: both(observe, allowUser("FRED")), outcome: passed, reason: authz.Password},
 		{name: "session login, allowed", method: "POST", path: "/rest/auth/1/session", outcome: passed, reason: authz.Password},
+		{name: "session login beside a foreign Bearer, observed", method: "POST", path: "/rest/auth/1/session", authorization: "Bearer abc", config: observe, outcome: passed, reason: authz.ForeignBearer, observe: true},
 		{name: "exempt user", authorization: "Basic {b64 Fred:pw}", config: both(block, allowUser("fRED")), outcome: passed, reason: authz.Password},
 		{name: "exempt everybody", authorization: "Basic {b64 x:pw}", config: both(block, allowUser("*")), outcome: passed, reason: authz.Password},
 		{name: "exempt user in the query", path: "/?os_username=fr%65d&os_password=pw", config: both(block, allowUser("fred")), outcome: passed, reason: authz.Password},
 		{name: "exempt path", authorization: "Basic {b64 crowd:pw}", path: "/rest/usermanagement/1/search?x", config: block, outcome: passed, reason: authz.Password},
 		{name: "exempt path in a context", authorization: "Basic {b64 crowd:pw}", path: "/jira/rest/usermanagement/1/search", config: both(block, context), outcome: passed, reason: authz.Password},
 		{name: "exempt network", authorization: "Basic {b64 fred:pw}", config: both(block, allowNetwork("10.1.0.0/16")), outcome: passed, reason: authz.Password},
-		{name: "exempt login path", method: "POST", path: "/rest/auth/1/session", config: both(block, func(c *config.Config) { c.Passwords.AllowedPaths = []string{"/rest/auth/*"} }), outcome: passed, reason: authz.Password},
+		{name: "exempt login path", method: "POST", path: "/rest/auth/1/session", config: both(block, allowPath("/rest/auth/*")), outcome: passed, reason: authz.Password},
 
 		// Row 6: foreign Bearer.
 		{name: "native PAT", authorization: "Bearer MDEyMzQ1Njc4OTo=", outcome: passed, reason: authz.ForeignBearer, config: block},
@@ -116,6 +133,7 @@ func rulings() []ruling {
 		{name: "unknown", authorization: "Bearer {unknown}", reason: authz.UnknownToken},
 		{name: "revoked", authorization: "Bearer {revoked}", reason: authz.UnknownToken},
 		{name: "management token", authorization: "Bearer {management}", reason: authz.UnknownToken},
+		{name: "management token with an ordinary token's secret", authorization: "Bearer {posing}", reason: authz.UnknownToken},
 		{name: "overlap over", authorization: "Bearer {overlapped old}", reason: authz.WrongSecret},
 		{name: "wrong user", authorization: "Basic {b64 wilma:{fred}}", reason: authz.WrongUser, user: "Fred"},
 		{name: "no user", authorization: "Basic {b64 :{fred}}", reason: authz.WrongUser, user: "Fred"},
@@ -146,6 +164,11 @@ func rulings() []ruling {
 		{name: "disguised os_username", authorization: "Bearer {fred}", path: "/rest/x?os%5fusername=a", reason: authz.AmbiguousPath, user: "Fred"},
 		{name: "disguised token parameter", authorization: "Bearer {fred}", path: "/rest/x?access%5ftoken=a", config: query, reason: authz.AmbiguousPath, user: "Fred"},
 		{name: "a query that cannot go out as it came", authorization: "Bearer {fred}", path: "/rest/x?os_a=1&b=\xc3\xa9", reason: authz.AmbiguousPath, user: "Fred"},
+		{name: "a byte that HTTP/2 may hide", authorization: "Bearer {fred}", path: "/rest/x?os_a=1&b=!", protocol: "HTTP/2", reason: authz.AmbiguousPath, user: "Fred"},
+		{name: "the same without a known protocol", authorization: "Bearer {fred}", path: "/rest/!?os_a=1", reason: authz.AmbiguousPath, user: "Fred"},
+		{name: "HTTP/1 hides none", authorization: "Bearer {fred}", path: "/rest/!?os_a=1&b=!", protocol: "HTTP/1.1", outcome: admitted, reason: authz.Allowed, user: "Fred", newPath: "/rest/!?b=!"},
+		{name: "nothing to take out", authorization: "Bearer {fred}", path: "/rest/!?b=!", protocol: "HTTP/2", outcome: admitted, reason: authz.Allowed, user: "Fred"},
+		{name: "rewritten twice", authorization: "Bearer {fred}", path: "/s/x/_/y/_/rest/api/2/myself", reason: authz.AmbiguousPath, user: "Fred"},
 
 		// Row 13: networks.
 		{name: "denied network", authorization: "Bearer {fred}", config: func(c *config.Config) { c.Network.Deny = prefixes("10.1.2.0/24") }, reason: authz.NetworkDenied, user: "Fred"},
@@ -172,6 +195,9 @@ func rulings() []ruling {
 		{name: "rewritten REST", authorization: "Bearer {fred}", path: "/s/x/_/rest/api/2/myself", reason: authz.PathNotAllowed, user: "Fred"},
 		{name: "outside the context", authorization: "Bearer {fred}", config: context, reason: authz.PathNotAllowed, user: "Fred"},
 		{name: "nearly the context", authorization: "Bearer {fred}", path: "/jirax/rest/api", config: context, reason: authz.PathNotAllowed, user: "Fred"},
+		{name: "outside the context, all paths opened", authorization: "Bearer {fred}", config: both(context, openAll), reason: authz.PathNotAllowed, user: "Fred"},
+		{name: "rewritten, all paths opened", authorization: "Bearer {fred}", path: "/s/x/_/rest/api/2/myself", config: openAll, reason: authz.PathNotAllowed, user: "Fred"},
+		{name: "anywhere, all paths opened", authorization: "Bearer {fred}", path: "/x", config: openAll, outcome: admitted, reason: authz.Allowed, user: "Fred"},
 		{name: "opened path", authorization: "Bearer {fred}", path: "/secure/attachment/1/a%20b.txt", config: openAttachments, outcome: admitted, reason: authz.Allowed, user: "Fred"},
 		{name: "PAT API", authorization: "Bearer {fred}", path: "/rest/pat/latest/tokens", reason: authz.EndpointForbidden, user: "Fred"},
 		{name: "session API by POST", authorization: "Bearer {fred}", method: "POST", path: "/rest/auth/1/session", config: block, reason: authz.EndpointForbidden, user: "Fred"},
@@ -182,6 +208,9 @@ func rulings() []ruling {
 		{name: "application links", authorization: "Bearer {fred}", path: "/rest/applinks-oauth/1.0/x", reason: authz.EndpointForbidden, user: "Fred"},
 		{name: "plugins", authorization: "Bearer {fred}", path: upm, reason: authz.EndpointForbidden, user: "Fred", newPath: "/rest/plugins/1.0/"},
 		{name: "own account", authorization: "Bearer {fred}", method: "PUT", path: "/rest/api/latest/myself.json", reason: authz.EndpointForbidden, user: "Fred"},
+		{name: "own account, suffix behind a slash", authorization: "Bearer {fred}", method: "PUT", path: "/rest/api/2/myself/.json", reason: authz.EndpointForbidden, user: "Fred"},
+		{name: "own password, suffix behind a slash", authorization: "Bearer {fred}", method: "PUT", path: "/rest/api/2/user/password/.xml", reason: authz.EndpointForbidden, user: "Fred"},
+		{name: "two-step verification", authorization: "Bearer {fred}", method: "POST", path: "/rest/tsv/1.0/authenticate", reason: authz.EndpointForbidden, user: "Fred"},
 		{name: "own account, slash", authorization: "Bearer {fred}", method: "PUT", path: "/rest/api/2.0/myself/", reason: authz.EndpointForbidden, user: "Fred"},
 		{name: "own account, overridden", authorization: "Bearer {fred}", method: "POST", path: "/rest/api/2/myself/password?_method=PUT", reason: authz.EndpointForbidden, user: "Fred"},
 		{name: "someone's session", authorization: "Bearer {fred}", method: "DELETE", path: "/rest/api/2/user/session/wilma", reason: authz.EndpointForbidden, user: "Fred"},
@@ -221,6 +250,7 @@ func rulings() []ruling {
 		{name: "query parameter", path: "/rest/x?a=1&access_token={fred}", config: query, outcome: admitted, reason: authz.Allowed, user: "Fred", newPath: "/rest/x?a=1"},
 		{name: "query parameter, alone, encoded", path: "/rest/x?access_token=%74gate_{fred tail}", config: query, outcome: admitted, reason: authz.Allowed, user: "Fred", newPath: "/rest/x"},
 		{name: "somebody else's parameter stays", authorization: "Bearer {fred}", path: "/rest/x?access_token=abc", config: query, outcome: admitted, reason: authz.Allowed, user: "Fred"},
+		{name: "passwords are nothing beside a token", authorization: "Bearer {fred}", path: "/rest/x?os_username=a&os_password=b", config: both(block, refuseForeign), outcome: admitted, reason: authz.Allowed, user: "Fred", newPath: "/rest/x"},
 	}
 }
 
@@ -229,6 +259,12 @@ func refuseForeign(c *config.Config) { c.Bearer.Foreign = config.ForeignRefuse }
 
 func openAttachments(c *config.Config) {
 	c.Tokens.Paths = append(c.Tokens.Paths, "/secure/attachment/")
+}
+
+func openAll(c *config.Config) { c.Tokens.Paths = []string{"/"} }
+
+func allowPath(pattern string) func(*config.Config) {
+	return func(c *config.Config) { c.Passwords.AllowedPaths = []string{pattern} }
 }
 
 func allowUser(name string) func(*config.Config) {

@@ -9,10 +9,9 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/tokengate/tokengate/authz/directory/jiratest"
 	"github.com/tokengate/tokengate/authz/token"
@@ -21,6 +20,9 @@ import (
 // TestMain lets the tests run this binary as tokengate itself.
 func TestMain(m *testing.M) {
 	if os.Getenv("TOKENGATE_TEST_MAIN") != "" {
+		if dir := os.Getenv(smallDiskVariable); dir != "" {
+			mountSmallDisk(dir)
+		}
 		main()
 	}
 	os.Exit(m.Run())
@@ -41,6 +43,7 @@ func TestDecisionsThroughEnvoy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	remember(t, unknown.Reveal())
 
 	for i, c := range []struct {
 		name   string
@@ -115,8 +118,10 @@ func TestDecisionsThroughEnvoy(t *testing.T) {
 			}
 		})
 	}
-	if n := r.jira.Failures("fred"); n != 0 {
-		t.Errorf("Jira counted %d failed logins", n)
+	for _, user := range []string{"fred", "admin"} {
+		if n := r.jira.Failures(user); n != 0 {
+			t.Errorf("Jira counted %d failed logins for %s", n, user)
+		}
 	}
 	line := r.gate.waitFor(fmt.Sprintf("Fred authenticated via API Token (%s)", plain.ID().String()))
 	var entry map[string]any
@@ -266,27 +271,34 @@ func TestContextPath(t *testing.T) {
 	}
 }
 
-// Everything that token list and show tell of a token's use comes from real
-// requests.
-func TestUseIsCounted(t *testing.T) {
-	r := newRig(t, options{})
-	value := r.mint("counted")
-	r.send(request{auth: bearer(value)})
-	r.send(request{auth: bearer(value), method: "PUT", path: "/rest/api/2/issue/DEMO-1", body: strings.NewReader(`{"fields":{}}`), from: "10.9.9.9"})
-	r.send(request{auth: bearer(value), path: "/secure/x"})
-	out, _ := r.run("token", "show", value.ID().String(), "--output", "json")
-	var got struct {
-		UsageCount, WriteCount int
-		LastAddress            string
+// Without the client's address nothing of a token's limits can be checked: that
+// is refused, and only that.
+func TestNoClientAddress(t *testing.T) {
+	r := newRig(t, options{envoy: func(yaml string) string {
+		without := regexp.MustCompile(`(?m)^ *initial_metadata:\n *- .*x-client-ip.*\n`).ReplaceAllString(yaml, "")
+		if without == yaml {
+			t.Fatal("Envoy's configuration does not send the client's address")
+		}
+		return without
+	}})
+	value := r.mint("nowhere")
+	got := r.send(request{auth: bearer(value)})
+	if got.status != 503 || !strings.Contains(got.body, "client's address is not known") {
+		t.Errorf("status %d: %s", got.status, got.body)
 	}
-	if err := json.Unmarshal([]byte(out), &got); err != nil {
-		t.Fatal(err)
+	checkDenial(t, got)
+	if n := r.jira.Total(); n != 0 {
+		t.Errorf("Jira heard %d requests", n)
 	}
-	want := struct {
-		UsageCount, WriteCount int
-		LastAddress            string
-	}{2, 1, "10.9.9.9"}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("token show (-want +got):\n%s", diff)
+	if entry := r.logged(0); entry["reason"] != "no_client_address" {
+		t.Errorf("Envoy logged reason %v", entry["reason"])
+	}
+	if line := r.gate.waitFor("request refused: no_client_address"); !strings.Contains(line, `"level":"error"`) {
+		t.Errorf("logged %s, want it as an error", line)
+	}
+	for name, q := range map[string]request{"password": {auth: basic("fred", "yabba")}, "browser": {path: "/secure/Dashboard.jspa"}} {
+		if got := r.send(q); got.status != 200 {
+			t.Errorf("%s: %d", name, got.status)
+		}
 	}
 }

@@ -128,6 +128,11 @@ func TestHostileClients(t *testing.T) {
 			}
 		})
 	}
+	for _, user := range []string{"fred", "admin"} {
+		if n := r.jira.Failures(user); n != 0 {
+			t.Errorf("Jira counted %d failed logins for %s", n, user)
+		}
+	}
 	t.Run("a spoofed marker keeps no cookie from a browser", func(t *testing.T) {
 		got := r.exchange(plain("/secure/Dashboard.jspa", "X-Tokengate-Authenticated: 1"))
 		if got.status != 200 || len(got.header.Values("Set-Cookie")) == 0 {
@@ -136,15 +141,20 @@ func TestHostileClients(t *testing.T) {
 	})
 }
 
+// h2Client speaks HTTP/2 without TLS.
+func h2Client(t *testing.T) *http.Client {
+	var protocols http.Protocols
+	protocols.SetUnencryptedHTTP2(true)
+	transport := &http.Transport{Protocols: &protocols}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport}
+}
+
 // HTTP/2 carries method names as the client writes them.
 func TestHostileMethodsOverHTTP2(t *testing.T) {
 	r := newRig(t, options{})
 	reader := r.mint("reader", "--read-only")
-	var protocols http.Protocols
-	protocols.SetUnencryptedHTTP2(true)
-	transport := &http.Transport{Protocols: &protocols}
-	defer transport.CloseIdleConnections()
-	client := &http.Client{Transport: transport}
+	client := h2Client(t)
 	for method, want := range map[string]int{"GET": 200, "get": 403, "Get": 403, "FOO": 403, "POST": 403, "PROPFIND": 403} {
 		got, err := r.try(context.Background(), client, request{method: method, path: "/rest/api/2/issue/DEMO-1", auth: bearer(reader)})
 		if err != nil {
@@ -195,9 +205,17 @@ func TestClientAddressByConfiguration(t *testing.T) {
 			})
 			good, bad := r.mint("good", "--ip", c.from), r.mint("bad", "--ip", "192.0.2.1")
 			spoof := http.Header{"X-Envoy-External-Address": {"192.0.2.1"}, "X-Real-Ip": {"192.0.2.1"}, "X-Client-Ip": {"192.0.2.1"}}
+			// Each of them twice, too: what comes joined must not count either.
+			twice := []string{"X-Forwarded-For: 10.1.2.3"}
+			for name := range spoof {
+				twice = append(twice, name+": 192.0.2.1", strings.ToLower(name)+": 192.0.2.1")
+			}
 			for value, want := range map[string]int{bearer(good): 200, bearer(bad): 403} {
 				if got := r.send(request{auth: value, header: spoof}); got.status != want {
 					t.Errorf("status %d, want %d: %s", got.status, want, got.body)
+				}
+				if got := r.exchange(plain("/rest/api/2/myself", append(twice, "Authorization: "+value)...)); got.status != want {
+					t.Errorf("headers twice: status %d, want %d: %s", got.status, want, got.body)
 				}
 			}
 		})

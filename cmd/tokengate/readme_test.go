@@ -126,11 +126,14 @@ func TestReadmeCommands(t *testing.T) {
 	if err := os.Symlink(program, filepath.Join(dir, "tokengate")); err != nil {
 		t.Fatal(err)
 	}
-	shell := func(line string) string {
+	token := func() string {
 		file, _ := os.ReadFile(filepath.Join(dir, "token"))
+		return string(file)
+	}
+	shell := func(line string) string {
 		id := ""
-		if len(file) > 18 {
-			id = string(file[6:18])
+		if value := token(); len(value) > 18 {
+			id = value[6:18]
 		}
 		cmd := exec.CommandContext(context.Background(), "sh", "-c", line)
 		cmd.Dir = dir
@@ -151,8 +154,12 @@ func TestReadmeCommands(t *testing.T) {
 				got = r.curl(line, dir)
 			} else {
 				got = shell(line)
+				remember(t, token())
 			}
 			ran++
+			if found := findSecret(t, got); found != "" {
+				t.Errorf("%s\nprinted %s", line, found)
+			}
 			if !matches(want, got) {
 				t.Errorf("%s\nprinted\n%s\nthe README says\n%s", line, got, want)
 			}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -15,7 +16,6 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 
-	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/envoy/envoytest"
 )
 
@@ -44,63 +44,6 @@ func (r *rig) probe(path string) (status int, body string) {
 func (r *rig) hasMetric(line string) bool {
 	_, text := r.probe("/metrics")
 	return strings.Contains(text, "\n"+line+"\n")
-}
-
-func TestReload(t *testing.T) {
-	r := newRig(t, options{})
-	good := read(t, r.config)
-	value := r.mint("reload")
-	stop := load(t, r, bearer(value))
-
-	// A signal reloads at once; what the file says is in force when the log
-	// says so.
-	r.write(withoutKey(t, good, "network") + "\nnetwork: {deny: [10.0.0.0/8]}\n")
-	r.gate.signal(syscall.SIGHUP)
-	r.gate.waitFor("the configuration file was reloaded")
-	if got := r.send(request{auth: bearer(value)}); got.status != 403 {
-		t.Errorf("a denied network after the reload: %d", got.status)
-	}
-	// Without a signal the change is noticed.
-	r.write(good)
-	r.gate.waitFor("the configuration file was reloaded")
-	if got := r.send(request{auth: bearer(value)}); got.status != 200 {
-		t.Errorf("after the second reload: %d", got.status)
-	}
-	if !r.hasMetric(`tokengate_config_reloads_total{result="applied"} 2`) || !r.hasMetric("tokengate_config_last_reload_successful 1") {
-		t.Error("the metrics do not show two reloads")
-	}
-
-	for name, c := range map[string]struct{ file, logged string }{
-		"unknown key":  {good + "\nnetwrok: {deny: [10.0.0.0/8]}\n", "netwrok: unknown key"},
-		"half a file":  {good[:len(good)/2] + "\n  :", "tokengate.yaml:"},
-		"empty file":   {"", "tokengate.yaml:"},
-		"fixed key":    {strings.Replace(good, "header: X-Forwarded-User", "header: X-Remote-User", 1), "upstream.identity"},
-		"fixed listen": {strings.Replace(good, r.dir+"/g", r.dir+"/g2", 1), "listen"},
-	} {
-		r.write(c.file)
-		r.gate.signal(syscall.SIGHUP)
-		line := r.gate.waitFor("the configuration file was refused")
-		if !strings.Contains(line, c.logged) {
-			t.Errorf("%s: logged %s, want %s named", name, line, c.logged)
-		}
-		if got := r.send(request{auth: bearer(value)}); got.status != 200 {
-			t.Errorf("%s: the old configuration is gone: %d", name, got.status)
-		}
-		if !r.hasMetric("tokengate_config_last_reload_successful 0") {
-			t.Errorf("%s: the metric does not say that the file was refused", name)
-		}
-	}
-	if err := os.Remove(r.config); err != nil {
-		t.Fatal(err)
-	}
-	r.gate.waitFor("the configuration file was refused")
-	r.write(good)
-	r.gate.waitFor("the configuration file was reloaded")
-	for status, n := range stop() {
-		if status != 200 && status != 403 {
-			t.Errorf("%d requests got %d while the file was reloaded", n, status)
-		}
-	}
 }
 
 func TestProbesAndMetrics(t *testing.T) {
@@ -137,9 +80,13 @@ func TestProbesAndMetrics(t *testing.T) {
 }
 
 // The sockets' modes say who may do what: Envoy shares a group, the admin
-// socket makes whoever opens it an administrator.
-func TestSocketModes(t *testing.T) {
+// socket makes whoever opens it an administrator. The data is the server's
+// alone, whatever umask it was started with.
+func TestFileModes(t *testing.T) {
+	usual := syscall.Umask(0o022)
 	r := newRig(t, options{})
+	syscall.Umask(usual)
+	r.mint("kept")
 	for socket, want := range map[string]os.FileMode{"a": 0o600, "g": 0o660, "h": 0o660} {
 		info, err := os.Stat(filepath.Join(r.dir, socket))
 		if err != nil {
@@ -149,12 +96,22 @@ func TestSocketModes(t *testing.T) {
 			t.Errorf("%s has mode %v, want %v", socket, got, want)
 		}
 	}
-	info, err := os.Stat(filepath.Join(r.dir, "data"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := info.Mode().Perm(); got != 0o700 {
-		t.Errorf("the data directory has mode %v", got)
+	files := 0
+	err := filepath.WalkDir(filepath.Join(r.dir, "data"), func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		if files++; info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("%s is open to others: %v", path, info.Mode())
+		}
+		return nil
+	})
+	if err != nil || files < 5 {
+		t.Errorf("%d files in the data directory, %v", files, err)
 	}
 }
 
@@ -182,6 +139,11 @@ func TestHealthOverGRPC(t *testing.T) {
 	expect(healthv1.HealthCheckResponse_SERVING)
 	r.gate.signal(syscall.SIGTERM)
 	expect(healthv1.HealthCheckResponse_NOT_SERVING)
+	for path, want := range map[string]int{"/readyz": 503, "/readyz?for=tokens": 503, "/healthz": 200} {
+		if got, body := r.probe(path); got != want {
+			t.Errorf("%s while shutting down: %d %s", path, got, body)
+		}
+	}
 	cancel() // an open stream would hold the graceful stop up to its bound
 	<-r.gate.done
 	if r.gate.err != nil {
@@ -193,6 +155,9 @@ func TestHealthOverGRPC(t *testing.T) {
 // to do, and an exit code.
 func TestStartIsRefused(t *testing.T) {
 	dir := envoytest.Dir(t)
+	if err := os.WriteFile(dir+"/file", []byte("kept"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	base := func(data string) string {
 		return "publicURL: http://localhost\nlisten:\n  grpc: unix://" + dir + "/g2\n  http: unix://" + dir + "/h2\n  admin: unix://" + dir + "/a2\n  metrics: unix://" + dir + "/m2\nstore: {badger: {dir: " + data + "}}\n"
 	}
@@ -214,6 +179,7 @@ func TestStartIsRefused(t *testing.T) {
 		"unknown key":           {nil, base(dir+"/d") + "frob: 1\n", 1, "frob: unknown key"},
 		"socket path too long":  {nil, strings.Replace(base(dir+"/d"), "/g2", "/"+strings.Repeat("x", 110), 1), 1, "listen.grpc"},
 		"socket in no folder":   {nil, strings.Replace(base(dir+"/d"), "/m2", "/none/m2", 1), 1, "listen on unix://" + dir + "/none/m2"},
+		"socket is a file":      {nil, strings.Replace(base(dir+"/d"), "/g2", "/file", 1), 1, "no socket"},
 		"data in use":           {nil, base(r.dir + "/data"), 1, "in use by another process"},
 		"data is a file":        {nil, base(r.config), 1, r.config},
 		"data cannot be made":   {nil, base(r.config + "/data"), 1, r.config},
@@ -229,8 +195,7 @@ func TestStartIsRefused(t *testing.T) {
 				args = []string{"serve", "--config", file}
 			}
 			p := start(t, args...)
-			<-p.done
-			if got := p.cmd.ProcessState.ExitCode(); got != c.code || !strings.Contains(p.log.String(), c.says) {
+			if got := p.exitCode(); got != c.code || !strings.Contains(p.log.String(), c.says) {
 				t.Errorf("exit %d, want %d; it says\n%s\nwhich lacks %q", got, c.code, p.log, c.says)
 			}
 			if strings.Contains(p.log.String(), "panic") {
@@ -238,27 +203,31 @@ func TestStartIsRefused(t *testing.T) {
 			}
 		})
 	}
+	if got := read(t, dir+"/file"); got != "kept" {
+		t.Errorf("the file in a socket's place holds %q", got)
+	}
 }
 
-// listen leaves no moment in which the path is there and does not answer, and
-// what was there before goes.
-func TestListenReplacesAStaleSocket(t *testing.T) {
-	path := envoytest.Dir(t) + "/s"
-	address := config.Address{Network: "unix", Address: path}
-	for range 2 {
-		l, err := listen(address, ownerSocket)
-		if err != nil {
-			t.Fatal(err)
-		}
-		conn, err := net.Dial("unix", path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		conn.Close()
-		l.Close() // leaves the path, as a kill does
+// A second server on the same configuration is refused before it has touched
+// anything of the first one's.
+func TestSecondServer(t *testing.T) {
+	r := newRig(t, options{})
+	value := r.mint("first")
+	second := start(t, "serve", "--config", r.config)
+	if code := second.exitCode(); code != 1 || !strings.Contains(second.log.String(), "in use by another process") {
+		t.Errorf("exit %d: %s", code, second.log)
 	}
-	entries, err := os.ReadDir(filepath.Dir(path))
-	if err != nil || len(entries) != 1 {
-		t.Errorf("left behind: %v, %v", entries, err)
+	r.jira.Reset()
+	if got := r.send(request{auth: bearer(value)}); got.status != 200 {
+		t.Errorf("listen.grpc: %d", got.status)
+	}
+	if got := r.send(request{path: "/rest/api-tokens/latest/"}); got.status != 503 || got.header.Get("Content-Type") != "application/json;charset=UTF-8" {
+		t.Errorf("listen.http: %d %s", got.status, got.body)
+	}
+	if out, _ := r.run("token", "list"); !strings.Contains(out, value.ID().String()) {
+		t.Errorf("listen.admin: %s", out)
+	}
+	if !r.hasMetric(`tokengate_decisions_total{outcome="allowed",reason="allowed"} 1`) {
+		t.Error("listen.metrics: the decision is not counted")
 	}
 }

@@ -77,8 +77,9 @@ func (s *Server) Total() int {
 }
 
 // Failures returns how often a wrong password was tried for a user since the
-// last right one or Reset. The user need not exist. From the third on, Jira
-// wants a CAPTCHA solved and refuses the right password, too.
+// last right one; Reset does not forget them. The user need not exist. From
+// the third on, Jira wants a CAPTCHA solved and refuses the right password,
+// too.
 func (s *Server) Failures(user string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -92,12 +93,11 @@ func (s *Server) Created() int {
 	return s.issues.created
 }
 
-// Reset forgets the requests and the failed passwords. Sessions and issues
-// stay.
+// Reset forgets the requests. Failed passwords, sessions and issues stay, as
+// they would in Jira.
 func (s *Server) Reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.seen = nil
 	s.total = 0
-	clear(s.failures)
 }

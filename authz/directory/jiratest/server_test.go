@@ -185,8 +185,8 @@ func TestFailuresLockOut(t *testing.T) {
 		t.Errorf("header of a locked user: status %d, want 200", got.status)
 	}
 	jira.Reset()
-	if got := attempt("p:w"); got.status != 200 {
-		t.Errorf("right password after Reset: status %d, want 200", got.status)
+	if got := attempt("p:w"); got.status != 403 || jira.Failures("fred") != 3 {
+		t.Errorf("right password after Reset: status %d, %d failures; want 403 and 3", got.status, jira.Failures("fred"))
 	}
 }
 

@@ -1,0 +1,160 @@
+package authz
+
+import (
+	"encoding/base64"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/tokengate/tokengate/authz/token"
+)
+
+// sample is a whole value: fuzzing finds the prefix, but not 61 characters.
+const sample = "tgate_" + "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxy"
+
+// FuzzAuthorization holds parseAuthorization against net/http's reader of Basic
+// credentials, which is laxer than ours: what it takes for a password must never
+// go to Jira as something that is none of ours to judge.
+func FuzzAuthorization(f *testing.F) {
+	basic := func(text string) string { return base64.StdEncoding.EncodeToString([]byte(text)) }
+	for _, header := range []string{
+		"", " ", "\t", "Basic", "Basic ", "basic  ", "BASIC " + basic("fred:pw"), "\tbasic " + basic("fred:pw") + " ",
+		"Basic " + basic(":"), "Basic " + basic("fred"), "Basic " + basic("fred:a:b"), "Basic ZnJlZDpwdx==", "Basic ZnJlZDpwdw",
+		"Basic ZnJl\r\nZDpw", "Basic ZnJlZDpw,Basic ZnJlZDpw", "Basic\tZnJlZDpw", "Basic,ZnJlZDpw", "Basic\u00a0ZnJlZDpw", "Ba\u017fic ZnJlZDpw",
+		"Basic " + basic("fred:"+sample), "Basic " + basic("fred:x"+sample), "Basic " + basic(sample+":x"), "Basic " + basic("fred:tgadm_"),
+		"Bearer", "Bearer abc", "Bearer  abc", "Bearer a,b", "bEARER " + sample, "Bearer x" + sample, "Bearer tgate_",
+		sample, "Token " + sample, "Token tgadm_", "Negotiate x, Basic ZnJlZDpw", "OAuth a=\"" + sample + "\"", "Digest a=b, c=\"d\"", ",bearer x", "a,b,basic x",
+	} {
+		f.Add(header)
+	}
+	// Without (?i), which would also take ſ for an s.
+	const ours = `([Bb][Aa][Ss][Ii][Cc]|[Bb][Ee][Aa][Rr][Ee][Rr])( |$)`
+	begins, second := regexp.MustCompile(`^`+ours), regexp.MustCompile(`,[ \t]*`+ours)
+	f.Fuzz(func(t *testing.T, header string) {
+		got := parseAuthorization(header)
+		trimmed := strings.Trim(header, " \t")
+		for _, sent := range []string{header, trimmed} {
+			r := http.Request{Header: http.Header{"Authorization": {sent}}}
+			user, secret, ok := r.BasicAuth()
+			switch {
+			case !ok, got.kind == malformedCredential:
+			case token.IsCredential(secret):
+				if got != (credential{kind: tokenCredential, text: secret, basic: true, user: user}) {
+					t.Errorf("%q with a token is kind %d", header, got.kind)
+				}
+			case got != credential{kind: passwordCredential, basic: true, user: user}:
+				t.Errorf("%q with a password is kind %d", header, got.kind)
+			case token.Contains(user), token.Contains(secret):
+				t.Errorf("%q hides a token in a password", header)
+			}
+		}
+		switch got.kind {
+		case noCredential:
+			if trimmed != "" {
+				t.Errorf("%q is nothing", header)
+			}
+		case otherCredential:
+			if begins.MatchString(trimmed) || second.MatchString(trimmed) {
+				t.Errorf("%q is none of ours to judge", header)
+			}
+			fallthrough
+		case foreignCredential:
+			if token.Contains(header) {
+				t.Errorf("%q holds a token", header)
+			}
+		case tokenCredential:
+			if !token.IsCredential(got.text) {
+				t.Errorf("%q is a token, and %q none", header, got.text)
+			}
+		case malformedCredential, passwordCredential:
+		default:
+			t.Errorf("%q is kind %d", header, got.kind)
+		}
+		if got.kind == passwordCredential && !strings.EqualFold(trimmed[:min(len(trimmed), len("basic "))], "basic ") {
+			t.Errorf("%q is a password", header)
+		}
+	})
+}
+
+var escape = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
+
+// decoded is a plain reader of a query component, slow and easy to believe.
+func decoded(s string) string {
+	return escape.ReplaceAllStringFunc(strings.ReplaceAll(s, "+", " "), func(e string) string {
+		const digits = "0123456789abcdef"
+		e = strings.ToLower(e)
+		return string([]byte{byte(strings.IndexByte(digits, e[1])*16 + strings.IndexByte(digits, e[2]))})
+	})
+}
+
+// FuzzQuery holds parseQuery and stripQuery against a plain reading of the
+// query, with a parameter that may carry a token and without.
+func FuzzQuery(f *testing.F) {
+	for _, query := range []string{
+		"", "&", "=", "&&=&", "a=1&b=2", "os_username=fred&os_password=pw", "os%5Fusername=fr%65d", "%6fs_password", "os_passwor%64=a&os_username", "os+password=a",
+		"os_username=a&os_username=b", "OS_username=a", "os_%zz=a", "os_authType=basic&x", "os%5fauthType=none", "os_", "os%5f", "xos_a", "?os_username=a", "a;os_username=b", "a=os_password",
+		"access_token=" + sample, "access_token=tgate_", "access_token=%74gadm_&a", "access_token=abc", "access%5ftoken=abc", "access_token=" + sample + "&access_token=" + sample, "access_token",
+		"a=" + sample, sample, sample + "=", "a=x" + strings.Replace(sample, "_", "%5f", 1), "_method=PUT", "%5Fmethod=PUT&a==b", "%", "%4", "%%34", "+%2B", "a=%C3%A9\xff",
+	} {
+		f.Add(query)
+	}
+	f.Fuzz(func(t *testing.T, query string) {
+		for _, name := range []string{"", "access_token"} {
+			checkQuery(t, query, name)
+		}
+	})
+}
+
+func checkQuery(t *testing.T, query, tokenName string) {
+	var want queryFacts
+	kept := []string{}
+	for _, pair := range strings.Split(query, "&") {
+		rawName, rawValue, _ := strings.Cut(pair, "=")
+		name, value := decoded(rawName), decoded(rawValue)
+		isToken := tokenName != "" && rawName == tokenName && token.IsCredential(value)
+		isLogin := strings.HasPrefix(rawName, "os_")
+		if isToken {
+			want.tokens++
+			want.token = value
+		}
+		if name == "os_username" {
+			want.users++
+			want.user = value
+		}
+		want.password = want.password || name == "os_username" || name == "os_password"
+		want.method = want.method || name == "_method"
+		want.misplaced = want.misplaced || !isToken && (token.Contains(name) || token.Contains(value))
+		want.disguised = want.disguised || !isLogin && strings.HasPrefix(name, "os_") || rawName != tokenName && tokenName != "" && name == tokenName
+		if isToken || isLogin {
+			want.strip = true
+		} else {
+			kept = append(kept, pair)
+		}
+	}
+	facts := parseQuery(query, tokenName)
+	if facts != want {
+		t.Errorf("%q, token in %q:\n got %+v\nwant %+v", query, tokenName, facts, want)
+	}
+	values, _ := url.ParseQuery(query) // what it could read, beside an error
+	if (values.Has("os_username") || values.Has("os_password")) && !facts.password {
+		t.Errorf("%q has a password, says net/url", query)
+	}
+	if !facts.strip {
+		return
+	}
+	path, stripped, asks := strings.Cut(stripQuery("/rest/x?"+query, tokenName), "?")
+	left := strings.Split(stripped, "&")
+	if len(kept) == 0 && !asks {
+		kept = []string{""}
+	}
+	if path != "/rest/x" || !slices.Equal(left, kept) {
+		t.Errorf("%q, token in %q: %q %q is left, want %q", query, tokenName, path, left, kept)
+	}
+	after := parseQuery(stripped, tokenName)
+	if after.strip || after.tokens > 0 || !facts.disguised && (after.password || after.disguised) {
+		t.Errorf("%q, token in %q: what is left has %+v", query, tokenName, after)
+	}
+}

@@ -1,0 +1,118 @@
+package authz_test
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/tokengate/tokengate/authz"
+	"github.com/tokengate/tokengate/authz/config"
+	"github.com/tokengate/tokengate/authz/token"
+	"github.com/tokengate/tokengate/store"
+)
+
+// A breach is one thing that is wrong with a request by token. Two of them can
+// be in one request, unless both say value, state or path.
+type breach struct {
+	reason authz.Reason
+	value  func(*testing.T, token.Value) string // what is sent in place of the value
+	absent bool                                 // the token is not in the index
+	user   string                               // sent as Basic, with this name
+	token  func(*store.Token)
+	state  store.State
+	method string
+	path   string
+	end    string // of the path
+	query  string
+	client string
+	config func(*config.Config)
+}
+
+// breaches are in the order of the decision table, and of what a row tries
+// first. Rows 4 to 6 are about requests without a token; rulings has theirs.
+var breaches = []breach{
+	{reason: authz.MalformedCredential, query: "?a={unknown}"},
+	{reason: authz.MalformedToken, value: func(_ *testing.T, v token.Value) string { return v.Reveal()[:66] + "!" }},
+	{reason: authz.UnknownToken, absent: true},
+	{reason: authz.WrongSecret, value: func(t *testing.T, v token.Value) string { return remint(t, v).Reveal() }},
+	{reason: authz.WrongUser, user: "wilma"},
+	{reason: authz.Expired, token: func(r *store.Token) { r.Expires = now }},
+	{reason: authz.Pending, state: store.Pending},
+	{reason: authz.Disabled, state: store.Disabled},
+	{reason: authz.NoClientAddress, client: "none"},
+	{reason: authz.OwnerNotPermitted, config: func(c *config.Config) { c.Access.Use = nil }},
+	{reason: authz.AmbiguousPath, end: ";x"},
+	{reason: authz.NetworkDenied, config: func(c *config.Config) { c.Network.Deny = prefixes("0.0.0.0/0") }},
+	{reason: authz.NetworkDenied, config: func(c *config.Config) { c.Network.Allow = nil }},
+	{reason: authz.NetworkNotAllowed, token: func(r *store.Token) { r.Networks = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")} }},
+	{reason: authz.WrongTokenType, path: "/rest/api-tokens/latest/"},
+	{reason: authz.PathNotAllowed, config: func(c *config.Config) { c.Tokens.Paths = []string{"/secure/"} }},
+	{reason: authz.EndpointForbidden, path: "/rest/pat/latest/tokens"},
+	{reason: authz.ReadOnly, method: "DELETE", token: func(r *store.Token) { r.ReadOnly = true }},
+}
+
+// breaching makes a request with these breaches, and puts its token, whose id
+// it returns, into the index.
+func (w world) breaching(t *testing.T, bs ...breach) (c ruling, id token.ID) {
+	t.Helper()
+	v := mint(t, token.Ordinary)
+	record := store.Token{ID: v.ID().String(), Owner: store.Owner{Name: "Fred"}, State: store.Active, Secret: secretOf(t, v)}
+	path, end, value, user, absent := "/rest/api/2/issue", "", v.Reveal(), "", false
+	var configs []func(*config.Config)
+	for _, b := range bs {
+		if b.value != nil {
+			value = b.value(t, v)
+		}
+		if b.token != nil {
+			b.token(&record)
+		}
+		if b.state != 0 {
+			record.State = b.state
+		}
+		if b.path != "" {
+			path = b.path
+		}
+		if b.config != nil {
+			configs = append(configs, b.config)
+		}
+		absent = absent || b.absent
+		user, end = user+b.user, end+b.end+b.query
+		c.method, c.client = c.method+b.method, c.client+b.client
+	}
+	if !absent {
+		w.index.Put(record)
+	}
+	c.path, c.config, c.authorization = path+end, both(configs...), "Bearer "+value
+	if user != "" {
+		c.authorization = "Basic {b64 " + user + ":" + value + "}"
+	}
+	return c, v.ID()
+}
+
+// Of two things that are wrong with a request, the one that the decision table
+// names first decides, whichever two they are.
+func TestFirstRowDecides(t *testing.T) {
+	w := newWorld(t)
+	decide := func(name string, want authz.Reason, bs ...breach) {
+		c, id := w.breaching(t, bs...)
+		user, known := "", token.ID{}
+		if want.Proved() {
+			user = "Fred"
+		}
+		if want > authz.MalformedToken {
+			known = id
+		}
+		if d := c.run(t, w); d.Reason != want || d.User != user || d.TokenID != known {
+			t.Errorf("%s: %v, user %q, token %q; want %v, %q, %q", name, d.Reason, d.User, d.TokenID, want, user, known)
+		}
+	}
+	decide("nothing wrong", authz.Allowed)
+	for i, a := range breaches {
+		decide(a.reason.String(), a.reason, a)
+		for _, b := range breaches[i+1:] {
+			if a.value != nil && b.value != nil || a.state != 0 && b.state != 0 || a.path != "" && b.path != "" {
+				continue
+			}
+			decide(a.reason.String()+" and "+b.reason.String(), a.reason, a, b)
+		}
+	}
+}

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// smallDiskVariable names a directory on which a tokengate process of the tests
+// mounts a small disk before it begins.
+const smallDiskVariable = "TOKENGATE_TEST_SMALL_DISK"
+
+// exitNoMount is its exit code where it may not.
+const exitNoMount = 77
+
+// mountSmallDisk mounts 96 MiB of memory on dir, which ends with the process's
+// mount namespace.
+func mountSmallDisk(dir string) {
+	if err := unix.Mount("tokengate-test", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "size=96m,mode=0700"); err != nil {
+		fmt.Fprintf(os.Stderr, "mount a tmpfs: %v\n", err)
+		os.Exit(exitNoMount)
+	}
+}
+
+// startGateOnSmallDisk starts tokengate with its data on a small disk, in a
+// user and mount namespace of its own, in which anybody may mount. It returns
+// the data directory as this process sees it.
+func (r *rig) startGateOnSmallDisk(t *testing.T) (data string) {
+	t.Helper()
+	data = filepath.Join(r.dir, "data")
+	if err := os.MkdirAll(data, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	r.gate = newProcess(t, "serve", "--config", r.config)
+	r.gate.cmd.Env = append(r.gate.cmd.Env, smallDiskVariable+"="+data)
+	r.gate.cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS
+	r.gate.cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}}
+	r.gate.cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}}
+	if err := r.gate.begin(); err != nil {
+		t.Skipf("no namespaces can be made here to mount a small disk in: %v", err)
+	}
+	if _, err := r.gate.log.wait(`"tokengate is ready"`, r.gate.done); err != nil {
+		if r.gate.cmd.ProcessState.ExitCode() == exitNoMount {
+			t.Skipf("no small disk can be mounted here: %s", r.gate.log)
+		}
+		t.Fatalf("%v: %s", err, r.gate.log)
+	}
+	return fmt.Sprintf("/proc/%d/root%s", r.gate.cmd.Process.Pid, data)
+}
+
+// A store that cannot write stops changes and nothing else: tokens are decided
+// on as before, browsers do not notice, and the probes tell which is which.
+func TestStoreCannotWrite(t *testing.T) {
+	t.Parallel() // it waits most of the time
+	t.Run("no space", func(t *testing.T) {
+		t.Parallel()
+		r := newRig(t, options{noGate: true})
+		data := r.startGateOnSmallDisk(t)
+		checkBrokenStore(t, r, "disk is almost full", func() {
+			file, err := os.OpenFile(data+"/filler", os.O_CREATE|os.O_WRONLY, 0o600)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer file.Close()
+			if err := unix.Fallocate(int(file.Fd()), 0, 0, 40<<20); err != nil {
+				t.Fatal(err)
+			}
+		}, func() {
+			if err := os.Remove(data + "/filler"); err != nil {
+				t.Fatal(err)
+			}
+		})
+	})
+	t.Run("directory gone", func(t *testing.T) {
+		t.Parallel()
+		r := newRig(t, options{})
+		data := r.dir + "/data"
+		rename := func(from, to string) {
+			t.Helper()
+			if err := os.Rename(from, to); err != nil {
+				t.Fatal(err)
+			}
+		}
+		checkBrokenStore(t, r, "no such file or directory", func() { rename(data, data+"2") }, func() { rename(data+"2", data) })
+	})
+}
+
+// checkBrokenStore breaks the store, looks at everything, and repairs it.
+func checkBrokenStore(t *testing.T, r *rig, why string, breakIt, repair func()) {
+	t.Helper()
+	value := r.mint("before")
+	expect := func(q request, status int) {
+		t.Helper()
+		if got := r.send(q); got.status != status {
+			t.Errorf("status %d, want %d: %s", got.status, status, got.body)
+		}
+	}
+	probe := func(path string, status int, says string) {
+		t.Helper()
+		if got, body := r.probe(path); got != status || !strings.Contains(body, says) {
+			t.Errorf("%s: %d %s, want %d and %q", path, got, body, status, says)
+		}
+	}
+	expect(request{auth: bearer(value)}, 200)
+	probe("/readyz", 200, "ok")
+
+	breakIt()
+	r.until("the probe to see that the store is broken", func() bool {
+		status, body := r.probe("/readyz?for=tokens")
+		return status == 503 && strings.Contains(body, why)
+	})
+	probe("/readyz", 200, "ok")
+	probe("/healthz", 200, "ok")
+	if !r.hasMetric("tokengate_store_up 0") {
+		t.Error("the metric says that the store is up")
+	}
+	expect(request{auth: bearer(value)}, 200)
+	expect(request{auth: "Bearer tgate_x"}, 401)
+	expect(request{path: "/secure/Dashboard.jspa"}, 200)
+	stdout, stderr, code := command(t, r.dir+"/a", "", "token", "create", "--user", "Fred", "--name", "during")
+	if code != 1 || stdout != "" || !strings.Contains(stderr, "its log says why") {
+		t.Errorf("token create: exit %d: %s", code, stderr)
+	}
+	r.gate.waitFor(why)
+	if out, _ := r.run("token", "list"); !strings.Contains(out, "before") || strings.Contains(out, "during") {
+		t.Errorf("token list prints %s", out)
+	}
+
+	repair()
+	later := r.mint("after")
+	expect(request{auth: bearer(later)}, 200)
+	r.until("the probe to see that the store works again", func() bool {
+		status, _ := r.probe("/readyz?for=tokens")
+		return status == 200
+	})
+}
