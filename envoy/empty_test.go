@@ -2,53 +2,113 @@ package envoy
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
-	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
+	"go.uber.org/zap/zaptest/observer"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tokengate/tokengate/authz"
+	"github.com/tokengate/tokengate/authz/config"
+	"github.com/tokengate/tokengate/authz/policy"
+	"github.com/tokengate/tokengate/authz/token"
+	"github.com/tokengate/tokengate/envoy/wire"
+	"github.com/tokengate/tokengate/store"
 )
 
 // Envoy takes an empty message for an OK, so no decision may encode as one, and
 // only the two outcomes that are an OK may encode as an OK.
 func TestEveryDecisionEncodesWhole(t *testing.T) {
+	const identity = "x-forwarded-user"
+	answers, err := newAnswers(identity)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for outcome := range authz.Outcome(6) {
 		for reason := range authz.Reason(40) {
 			for _, user := range []string{"", "fred"} {
-				answer := responseTo(authz.Decision{Outcome: outcome, Reason: reason, User: user}, "x-forwarded-user")
-				wire, err := proto.Marshal(answer)
-				if err != nil || len(wire) == 0 || !whole(answer) {
-					t.Errorf("%v %v encodes as %d bytes, %v", outcome, reason, len(wire), err)
-				}
-				wantOK := outcome == authz.Passed || outcome == authz.Admitted && user != ""
-				if gotOK := answer.GetStatus().GetCode() == 0; gotOK != wantOK {
-					t.Errorf("%v %v for user %q encodes as OK: %v", outcome, reason, user, gotOK)
-				}
-				if denied := answer.GetDeniedResponse(); !wantOK && (denied == nil || denied.GetStatus().GetCode() < 400) {
-					t.Errorf("%v %v is denied with %v", outcome, reason, denied.GetStatus())
+				for _, id := range []token.ID{{}, token.ID([]byte("0123456789ab"))} {
+					answer := encoded(t, answers.to(authz.Decision{Outcome: outcome, Reason: reason, User: user, TokenID: id}))
+					ok := answer.GetStatus().GetCode() == 0
+					passes := outcome == authz.Passed && (reason == authz.NoCredential || reason == authz.Password || reason == authz.ForeignBearer)
+					admits := outcome == authz.Admitted && reason == authz.Allowed && user != ""
+					if ok != (passes || admits) {
+						t.Errorf("%v %v for user %q encodes as OK: %v", outcome, reason, user, ok)
+					}
+					if denied := answer.GetDeniedResponse(); !ok && (denied == nil || denied.GetStatus().GetCode() < 400) {
+						t.Errorf("%v %v is denied with %v", outcome, reason, denied.GetStatus())
+					}
+					if names := answer.GetOkResponse().GetHeadersToRemove(); passes && names[0] != identity {
+						t.Errorf("%v %v removes %v", outcome, reason, names)
+					}
+					fields := answer.GetDynamicMetadata().GetFields()
+					if fields["user"].GetStringValue() != user || fields["token_id"].GetStringValue() != id.String() || fields["reason"] == nil {
+						t.Errorf("%v %v has the metadata %v", outcome, reason, fields)
+					}
 				}
 			}
 		}
 	}
 }
 
-func TestUnfinishedAnswersNeverLeave(t *testing.T) {
-	s := &Server{Log: zap.NewNop()}
-	for name, answer := range map[string]*authv3.CheckResponse{
-		"nil":           nil,
-		"empty":         {},
-		"a bare OK":     {Status: &rpcstatus.Status{}},
-		"a hollow OK":   {Status: &rpcstatus.Status{}, HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{}}},
-		"a bare denial": {Status: &rpcstatus.Status{Code: 7}},
-	} {
-		got, err := s.refuseEmpty(context.Background(), nil, nil, func(context.Context, any) (any, error) { return answer, nil })
-		if got != nil || status.Code(err) != codes.Internal {
-			t.Errorf("%s: %v, %v", name, got, err)
-		}
+// encoded returns what Envoy gets.
+func encoded(t *testing.T, r *wire.Response) *authv3.CheckResponse {
+	t.Helper()
+	buffers, err := wire.Codec("").Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer buffers.Free()
+	data := buffers.MaterializeToBuffer(mem.NopBufferPool{})
+	answer := &authv3.CheckResponse{}
+	if err := proto.Unmarshal(data.ReadOnlyData(), answer); err != nil || data.Len() == 0 {
+		t.Fatalf("%d bytes, %v", data.Len(), err)
+	}
+	return answer
+}
+
+// A question whose caller has gone gets an error, is not counted and not logged.
+func TestNothingButAnErrorWhenTimeIsUp(t *testing.T) {
+	answers, err := newAnswers("x-forwarded-user")
+	if err != nil {
+		t.Fatal(err)
+	}
+	frame, err := proto.Marshal(&authv3.CheckRequest{Attributes: &authv3.AttributeContext{Request: &authv3.AttributeContext_Request{
+		Http: &authv3.AttributeContext_HttpRequest{Method: "GET", Path: "/rest/", Headers: map[string]string{"authorization": "Bearer tgate_x"}},
+	}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var in wire.Request
+	if err := wire.Decode(frame, &in, ""); err != nil {
+		t.Fatal(err)
+	}
+	registry := prometheus.NewRegistry()
+	core, lines := observer.New(zap.DebugLevel)
+	h := &handler{&Server{
+		Policy: new(atomic.Pointer[policy.Policy]), Index: &store.Index{}, Log: zap.New(core), Metrics: NewMetrics(registry), Now: time.Now,
+	}, answers}
+	h.Policy.Store(policy.New(config.Default()))
+	ctx, cancel := context.WithCancel(context.Background())
+	if answer, err := h.Check(ctx, &in); err != nil || answer == nil || lines.Len() != 1 {
+		t.Fatalf("Check = %v, %v, and %d lines", answer, err, lines.Len())
+	}
+	cancel()
+	if answer, err := h.Check(ctx, &in); answer != nil || status.Code(err) != codes.Canceled || lines.Len() != 1 {
+		t.Errorf("Check = %v, %v, and %d lines", answer, err, lines.Len())
+	}
+}
+
+// An identity header without a name would let a client's own stay.
+func TestNoIdentityHeaderNoServer(t *testing.T) {
+	if _, _, err := (&Server{}).GRPC(); err == nil {
+		t.Error("a server without an identity header starts")
 	}
 }

@@ -3,82 +3,23 @@ package envoy
 import (
 	"context"
 	"net/netip"
-	"strings"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/grpc/metadata"
 
-	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/config"
+	"github.com/tokengate/tokengate/envoy/wire"
 )
 
-// mostHeaders bounds the entries of a header_map. Envoy itself takes 100 from a
-// client.
-const mostHeaders = 1000
-
-// requestFrom reads what a decision needs of a CheckRequest. It reports false
-// where the check is no HTTP request, or holds no method or path.
-//
-// Envoy sends headers in one of two forms (AttributeContext.HttpRequest):
-// headers, already joined, or, with encode_raw_headers, header_map, each as it
-// came. Where both are there, the raw one counts.
-func requestFrom(ctx context.Context, check *authv3.CheckRequest, from config.ClientAddress) (authz.Request, bool) {
-	attributes := check.GetAttributes()
-	http := attributes.GetRequest().GetHttp()
-	if http.GetMethod() == "" || http.GetPath() == "" {
-		return authz.Request{}, false
-	}
-	r := authz.Request{Method: http.GetMethod(), Path: http.GetPath(), Protocol: http.GetProtocol()}
-	var address string
-	header := func(name, value string) {
-		name = strings.ToLower(name)
-		if place := r.Header(name); place != nil {
-			join(place, value)
-		}
-		if from.Header != "" && name == from.Header {
-			join(&address, value)
-		}
-	}
-	raw := http.GetHeaderMap().GetHeaders()
-	if len(raw) > mostHeaders {
-		return authz.Request{}, false
-	}
-	if len(raw) > 0 {
-		for _, h := range raw {
-			header(h.GetKey(), headerText(h))
-		}
-	} else {
-		for name, value := range http.GetHeaders() {
-			header(name, value)
-		}
-	}
+// clientOf returns the client's address, from where the configuration says. The
+// invalid address means that it is missing or unreadable.
+func clientOf(ctx context.Context, r *wire.Request, from config.ClientAddress) netip.Addr {
 	switch {
 	case from.Metadata != "":
-		address = only(metadata.ValueFromIncomingContext(ctx, from.Metadata))
+		return clientAddress(only(metadata.ValueFromIncomingContext(ctx, from.Metadata)))
 	case from.Source:
-		address = attributes.GetSource().GetAddress().GetSocketAddress().GetAddress()
+		return clientAddress(r.Source)
 	}
-	r.Client = clientAddress(address)
-	return r, true
-}
-
-// headerText returns a header's value: raw_value where Envoy filled it, value
-// otherwise (HeaderValue: only one of them is set).
-func headerText(h *corev3.HeaderValue) string {
-	if raw := h.GetRawValue(); len(raw) > 0 {
-		return string(raw)
-	}
-	return h.GetValue()
-}
-
-// join adds a repeated header's value behind a comma, as Envoy joins them.
-func join(place *string, value string) {
-	if *place == "" {
-		*place = value
-		return
-	}
-	*place += "," + value
+	return clientAddress(r.ClientHeader)
 }
 
 // only returns the one value there is, or nothing if there are none or several.

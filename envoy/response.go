@@ -11,50 +11,89 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/tokengate/tokengate/authz"
+	"github.com/tokengate/tokengate/envoy/wire"
 )
 
 // challenge tells clients that wait to be asked that Basic will do.
 const challenge = `Basic realm="Jira"`
 
-// responseTo encodes a decision. Only Passed and Admitted become an OK
+// answers are the answers to Check, encoded before the first question.
+type answers struct {
+	fixed   map[decided]*wire.Response // all but those that let a token in
+	denial  *wire.Response             // of what nobody decided
+	allowed *wire.Allowed
+}
+
+// newAnswers encodes the answers. identity is the name, in lower case, of the
+// header that tells Jira who is calling.
+func newAnswers(identity string) (*answers, error) {
+	a := &answers{fixed: make(map[decided]*wire.Response)}
+	var err error
+	if a.denial, err = wire.NewResponse(denial(0)); err != nil {
+		return nil, err
+	}
+	for _, reason := range authz.Reasons() {
+		for _, outcome := range reason.Outcomes() {
+			message := denial(reason)
+			switch outcome {
+			case authz.Admitted:
+				continue
+			case authz.Passed:
+				message = passage(reason, identity)
+			}
+			if a.fixed[decided{outcome, reason}], err = wire.NewResponse(message); err != nil {
+				return nil, err
+			}
+		}
+	}
+	a.allowed, err = wire.NewAllowed(admission(), identity)
+	return a, err
+}
+
+// to returns the answer to a decision. Only Passed and Admitted become an OK
 // (CheckResponse.status.code 0); whatever else there is, the zero Decision
 // included, becomes a denial. An OK always says what becomes of the identity
 // header, so that a client's own never reaches Jira.
-func responseTo(d authz.Decision, identity string) *authv3.CheckResponse {
-	switch {
-	case d.Outcome == authz.Admitted && d.User != "":
-		return admit(d, identity)
-	case d.Outcome == authz.Passed:
-		return &authv3.CheckResponse{
-			Status: &rpcstatus.Status{Code: int32(codes.OK)},
-			HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{
-				HeadersToRemove: []string{identity, MarkerHeader},
-			}},
-			DynamicMetadata: metadataOf(d),
-		}
+func (a *answers) to(d authz.Decision) *wire.Response {
+	id := d.TokenID.String()
+	if d.Outcome == authz.Admitted && d.Reason == authz.Allowed && d.User != "" {
+		return a.allowed.Response(d.User, id, d.Path)
 	}
-	return deny(d)
+	answer, known := a.fixed[decided{d.Outcome, d.Reason}]
+	if !known {
+		answer = a.denial
+	}
+	return answer.About(d.User, id)
 }
 
-func admit(d authz.Decision, identity string) *authv3.CheckResponse {
-	// Envoy reads value, not raw_value, and with append unset it replaces
-	// whatever was there.
-	headers := []*corev3.HeaderValueOption{header(identity, d.User), header(MarkerHeader, "1")}
-	if d.Path != "" {
-		headers = append(headers, header(":path", d.Path))
-	}
+// admission is the OK that lets a request in, but for what differs from call to
+// call: the identity header, a new path, and whose token it is.
+func admission() *authv3.CheckResponse {
 	return &authv3.CheckResponse{
 		Status: &rpcstatus.Status{Code: int32(codes.OK)},
 		HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{
-			Headers:         headers,
+			// Envoy reads value, not raw_value, and with append unset it
+			// replaces whatever was there.
+			Headers:         []*corev3.HeaderValueOption{header(MarkerHeader, "1")},
 			HeadersToRemove: []string{"authorization", "cookie"},
 		}},
-		DynamicMetadata: metadataOf(d),
+		DynamicMetadata: metadataOf(authz.Allowed),
 	}
 }
 
-func deny(d authz.Decision) *authv3.CheckResponse {
-	status := d.Reason.Status()
+// passage is the OK that lets a request through as it came.
+func passage(reason authz.Reason, identity string) *authv3.CheckResponse {
+	return &authv3.CheckResponse{
+		Status: &rpcstatus.Status{Code: int32(codes.OK)},
+		HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{
+			HeadersToRemove: []string{identity, MarkerHeader},
+		}},
+		DynamicMetadata: metadataOf(reason),
+	}
+}
+
+func denial(reason authz.Reason) *authv3.CheckResponse {
+	status := reason.Status()
 	headers := []*corev3.HeaderValueOption{
 		header("content-type", authz.DenialType),
 		header("cache-control", "no-store"),
@@ -67,9 +106,9 @@ func deny(d authz.Decision) *authv3.CheckResponse {
 		HttpResponse: &authv3.CheckResponse_DeniedResponse{DeniedResponse: &authv3.DeniedHttpResponse{
 			Status:  &typev3.HttpStatus{Code: typev3.StatusCode(status)},
 			Headers: headers,
-			Body:    string(authz.Denial(d.Reason.Text())),
+			Body:    string(authz.Denial(reason.Text())),
 		}},
-		DynamicMetadata: metadataOf(d),
+		DynamicMetadata: metadataOf(reason),
 	}
 }
 
@@ -78,14 +117,8 @@ func header(name, value string) *corev3.HeaderValueOption {
 }
 
 // metadataOf tells Envoy's access log what was decided
-// (%DYNAMIC_METADATA(envoy.filters.http.ext_authz:user)% and the like).
-func metadataOf(d authz.Decision) *structpb.Struct {
-	fields := map[string]*structpb.Value{"reason": structpb.NewStringValue(d.Reason.String())}
-	if d.User != "" {
-		fields["user"] = structpb.NewStringValue(d.User)
-	}
-	if id := d.TokenID.String(); id != "" {
-		fields["token_id"] = structpb.NewStringValue(id)
-	}
-	return &structpb.Struct{Fields: fields}
+// (%DYNAMIC_METADATA(envoy.filters.http.ext_authz:reason)%); user and token_id
+// are added to it for each call.
+func metadataOf(reason authz.Reason) *structpb.Struct {
+	return &structpb.Struct{Fields: map[string]*structpb.Value{"reason": structpb.NewStringValue(reason.String())}}
 }

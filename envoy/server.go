@@ -14,7 +14,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -26,6 +25,7 @@ import (
 	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/authz/policy"
+	"github.com/tokengate/tokengate/envoy/wire"
 	"github.com/tokengate/tokengate/store"
 )
 
@@ -36,85 +36,70 @@ type Server struct {
 	Index         *store.Index
 	Usage         *store.UsageRecorder
 	ClientAddress config.ClientAddress // where the client's address comes from
-	Identity      string               // the header that tells Jira who is calling
+	Identity      string               // the header that tells Jira who is calling, in lower case
 	Log           *zap.Logger
 	Metrics       *Metrics
 	Now           func() time.Time
+}
 
-	authv3.UnimplementedAuthorizationServer
+// handler answers Check for a Server.
+type handler struct {
+	*Server
+	answers *answers
 }
 
 // Check answers one question of Envoy's. A question whose time has run out, or
 // that cannot be answered, gets a gRPC error, which Envoy turns into its
-// status_on_error; it never gets an empty answer, which would be an OK.
-func (s *Server) Check(ctx context.Context, check *authv3.CheckRequest) (*authv3.CheckResponse, error) {
-	now := s.Now()
+// status_on_error; it never gets an empty answer, which would be an OK. A panic
+// becomes an error, too: grpc-go does not see to that, and the outage of one
+// request must not become one of all.
+func (h *handler) Check(ctx context.Context, in *wire.Request) (answer *wire.Response, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			answer, err = nil, h.panicked(p)
+		}
+	}()
+	now := h.Now()
 	decision := authz.Decision{Reason: authz.BadCheck}
-	request, ok := requestFrom(ctx, check, s.ClientAddress)
-	if ok {
-		decision = authz.Decide(&request, authz.View{Policy: s.Policy.Load(), Index: s.Index, Now: now})
+	if in.HTTP {
+		in.Client = clientOf(ctx, in, h.ClientAddress)
+		decision = authz.Decide(&in.Request, authz.View{Policy: h.Policy.Load(), Index: h.Index, Now: now})
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, status.FromContextError(err).Err()
 	}
-	response := responseTo(decision, s.Identity)
-	s.Metrics.count(decision, s.Now().Sub(now))
-	s.tell(&request, decision, now)
-	return response, nil
+	answer = h.answers.to(decision)
+	h.Metrics.count(decision, h.Now().Sub(now))
+	h.tell(&in.Request, decision, now)
+	return answer, nil
+}
+
+// panicked logs a panic. Its own text is left out: it might repeat what a
+// client sent.
+func (s *Server) panicked(p any) error {
+	s.Metrics.panics.Inc()
+	s.Log.Error("a request made the server panic; it was refused", zap.String("kind", fmt.Sprintf("%T", p)), zap.ByteString("stack", debug.Stack()))
+	return status.Error(codes.Internal, "internal error")
 }
 
 // GRPC returns a gRPC server that serves Check and the standard health
 // service, and the health server to say when Check may be asked: it begins as
-// NOT_SERVING.
-func (s *Server) GRPC() (*grpc.Server, *health.Server) {
+// NOT_SERVING. It fails if an answer cannot be encoded, as with an identity
+// header that has no name.
+func (s *Server) GRPC() (*grpc.Server, *health.Server, error) {
+	answers, err := newAnswers(s.Identity)
+	if err != nil {
+		return nil, nil, err
+	}
 	server := grpc.NewServer(
-		grpc.ChainUnaryInterceptor(s.recoverPanic, s.refuseEmpty),
+		grpc.ForceServerCodecV2(wire.Codec(s.ClientAddress.Header)),
 		// Envoy's connection_keepalive may ping more often than the default
 		// of five minutes, which would end the connection.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 	)
-	authv3.RegisterAuthorizationServer(server, s)
+	wire.Register(server, &handler{s, answers})
 	state := health.NewServer()
 	state.SetServingStatus("", healthv1.HealthCheckResponse_NOT_SERVING)
 	healthv1.RegisterHealthServer(server, state)
-	return server, state
-}
-
-// recoverPanic turns a panic into an error: grpc-go does not, and an outage of
-// one request must not become one of all.
-func (s *Server) recoverPanic(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (resp any, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			s.Metrics.panics.Inc()
-			// The panic's own text might repeat what a client sent.
-			s.Log.Error("a request made the server panic; it was refused",
-				zap.String("kind", fmt.Sprintf("%T", p)), zap.String("method", info.FullMethod), zap.ByteString("stack", debug.Stack()))
-			resp, err = nil, status.Error(codes.Internal, "internal error")
-		}
-	}()
-	return handler(ctx, req)
-}
-
-// refuseEmpty is the last look at every answer to Check: one that has no status,
-// or an OK that does not say what becomes of the headers, never leaves.
-func (s *Server) refuseEmpty(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-	resp, err := handler(ctx, req)
-	if err != nil {
-		return nil, err
-	}
-	if answer, isCheck := resp.(*authv3.CheckResponse); isCheck && !whole(answer) {
-		s.Log.Error("an unfinished answer was refused")
-		return nil, status.Error(codes.Internal, "internal error")
-	}
-	return resp, nil
-}
-
-func whole(answer *authv3.CheckResponse) bool {
-	if answer.GetStatus() == nil {
-		return false
-	}
-	if answer.GetStatus().GetCode() == int32(codes.OK) {
-		return len(answer.GetOkResponse().GetHeadersToRemove()) > 0
-	}
-	return answer.GetDeniedResponse() != nil
+	return server, state, nil
 }

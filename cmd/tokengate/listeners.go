@@ -30,7 +30,10 @@ func (s *server) serveCheck(address config.Address) error {
 		Metrics:       envoy.NewMetrics(s.registry),
 		Now:           time.Now,
 	}
-	check, health := answers.GRPC()
+	check, health, err := answers.GRPC()
+	if err != nil {
+		return err
+	}
 	health.SetServingStatus("", healthv1.HealthCheckResponse_SERVING)
 	l, err := listen(address, groupSocket)
 	if err != nil {

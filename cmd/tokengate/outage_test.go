@@ -53,7 +53,7 @@ func TestOutages(t *testing.T) {
 	}
 	works(t)
 	t.Run("hung", func(t *testing.T) {
-		r.gate.signal(syscall.SIGSTOP)
+		r.gate.freeze()
 		defer r.gate.signal(syscall.SIGCONT)
 		checkOutage(t, r, bearer(value))
 	})
@@ -91,10 +91,13 @@ func TestSlowAndPanickingServers(t *testing.T) {
 	slow := grpc.NewServer()
 	authv3.RegisterAuthorizationServer(slow, stall{})
 	// No policy pointer: the first thing Check does is to panic.
-	broken, _ := (&envoy.Server{
+	broken, _, err := (&envoy.Server{
 		Index: &store.Index{}, ClientAddress: config.Default().ClientAddress, Identity: "x-forwarded-user",
 		Log: zap.NewNop(), Metrics: envoy.NewMetrics(prometheus.NewRegistry()), Now: time.Now,
 	}).GRPC()
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, server := range map[string]*grpc.Server{"slow": slow, "panicking": broken} {
 		t.Run(name, func(t *testing.T) {
 			l, err := listen(config.Address{Network: "unix", Address: r.dir + "/g"}, ownerSocket)
