@@ -45,6 +45,8 @@ func newWorld(t testing.TB) world {
 	w.values["posing"] = pose(t, w.values["fred"])
 	w.rotate(t, "overlapping", now.Add(time.Second))
 	w.rotate(t, "overlapped", now)
+	w.values["fred forged"] = remint(t, w.values["fred"])
+	w.values["overlapping forged"] = remint(t, w.values["overlapping"])
 	w.values["unknown"] = mint(t, token.Ordinary)
 	w.values["management"] = mint(t, token.Management)
 	return w

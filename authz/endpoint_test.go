@@ -40,6 +40,7 @@ func TestForbiddenModules(t *testing.T) {
 		paths := spellings("/rest/"+module, "")
 		paths = append(paths, spellings("/rest/"+module+"/{v}", "1", "1.0", "latest")...)
 		paths = append(paths, spellings("/rest/"+module+"/{v}/a/b", "1", "1.0", "2", "latest")...)
+		paths = append(paths, "/rest/"+module+"/1/session") // good in auth alone
 		for _, path := range paths {
 			for _, method := range methods {
 				if got := ask(t, w, "fred", method, path); got != authz.EndpointForbidden {

@@ -97,7 +97,8 @@ func FuzzQuery(f *testing.F) {
 		"", "&", "=", "&&=&", "a=1&b=2", "os_username=fred&os_password=pw", "os%5Fusername=fr%65d", "%6fs_password", "os_passwor%64=a&os_username", "os+password=a",
 		"os_username=a&os_username=b", "OS_username=a", "os_%zz=a", "os_authType=basic&x", "os%5fauthType=none", "os_", "os%5f", "xos_a", "?os_username=a", "a;os_username=b", "a=os_password",
 		"access_token=" + sample, "access_token=tgate_", "access_token=%74gadm_&a", "access_token=abc", "access%5ftoken=abc", "access_token=" + sample + "&access_token=" + sample, "access_token",
-		"a=" + sample, sample, sample + "=", "a=x" + strings.Replace(sample, "_", "%5f", 1), "_method=PUT", "%5Fmethod=PUT&a==b", "%", "%4", "%%34", "+%2B", "a=%C3%A9\xff",
+		"a=" + sample, sample, sample + "=", "a=x" + strings.Replace(sample, "_", "%5f", 1), "_method=PUT", "%5Fmethod=PUT&a==b", "%", "%4", "%%34", "os_username=+%2B%4g%g4%zz%:0%0:%/0%0/%@a%a@%Ga%ag%`a%a`%ga%aG%AF%fa%09%90",
+		"=" + sample, "=tgate_a&os_a", "b=tgate_a&access_token=tgate_a&access_token=b&xos_b&os_a", "a=%C3%A9\xff",
 	} {
 		f.Add(query)
 	}

@@ -1,11 +1,76 @@
 package authz_test
 
 import (
+	"fmt"
+	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/config"
 )
+
+// Every byte in a path, raw and escaped, is held against the rule as it was
+// measured on Tomcat, written here as a pattern.
+func TestBytesOfAPath(t *testing.T) {
+	w := newWorld(t)
+	at := func(path string) authz.Reason {
+		return ruling{authorization: "Bearer {fred}", path: path}.run(t, w).Reason
+	}
+	ambiguous := regexp.MustCompile(`[^!-~]|[;\\]|//|/\.\.?(/|$)|%($|.$|[^0-9A-Fa-f]|.[^0-9A-Fa-f])|` +
+		`%([01].|2[EeFf]|3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa]|5[Cc]|7[Ff])`)
+	ends := []string{"", "b", ";", "/", "//", "/.", "/..", "/./b", "/../b", "/.b", "/..b", "/b.", "%", "%4", "%zz", "%g0", "%4g"}
+	for c := range 256 {
+		for _, text := range []string{string([]byte{byte(c)}), fmt.Sprintf("%%%02x", c), fmt.Sprintf("%%%02X", c)} {
+			for _, end := range ends {
+				path := "/rest/a" + text + end
+				want := authz.Allowed
+				if raw, _, _ := strings.Cut(path, "?"); ambiguous.MatchString(raw) {
+					want = authz.AmbiguousPath
+				}
+				if got := at(path); got != want {
+					t.Errorf("%q: %v, want %v", path, got, want)
+				}
+			}
+		}
+	}
+}
+
+// A query that loses a parameter goes out as it came, or not at all.
+func TestBytesOfAQuery(t *testing.T) {
+	w := newWorld(t)
+	for c := range 256 {
+		rest := "b=" + string([]byte{byte(c)})
+		want := ruling{outcome: refused, reason: authz.AmbiguousPath, user: "Fred"}
+		if '!' <= c && c <= '~' {
+			want = ruling{outcome: admitted, reason: authz.Allowed, user: "Fred", newPath: "/rest/x?" + rest}
+		}
+		want.authorization, want.path, want.protocol = "Bearer {fred}", "/rest/x?os_a=1&"+rest, "HTTP/1.1"
+		t.Run(fmt.Sprintf("%02x", c), func(t *testing.T) { want.check(t, w) })
+	}
+}
+
+// A scheme ends where RFC 9110 §5.6.2 says that a token does. Basic and Bearer
+// take a space there, and what else ends them is refused.
+func TestBytesBehindAScheme(t *testing.T) {
+	w := newWorld(t)
+	const inToken = "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+	for scheme, withSpace := range map[string]authz.Reason{"Basic": authz.Password, "Bearer": authz.ForeignBearer} {
+		for c := range 256 {
+			want := authz.MalformedCredential
+			switch {
+			case c == ' ':
+				want = withSpace
+			case strings.IndexByte(inToken, byte(c)) >= 0:
+				want = authz.NoCredential // another scheme
+			}
+			header := scheme + string([]byte{byte(c)}) + "ZnJlZDpw"
+			if got := (ruling{authorization: header}).run(t, w).Reason; got != want {
+				t.Errorf("%q: %v, want %v", header, got, want)
+			}
+		}
+	}
+}
 
 // A context path with a character that no client need escape is one that its
 // escape could hide: there the escape is ambiguous, and nowhere else.

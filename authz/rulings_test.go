@@ -23,6 +23,11 @@ func rulings() []ruling {
 		{name: "os_authType alone is no password", path: upm, outcome: passed, reason: authz.NoCredential, config: block},
 		{name: "GET session is no login", path: "/rest/auth/1/session", outcome: passed, reason: authz.NoCredential, config: block},
 		{name: "DELETE session is a logout", method: "DELETE", path: "/rest/auth/1/session", outcome: passed, reason: authz.NoCredential, config: block},
+		{name: "POST elsewhere is no login", method: "POST", path: "/rest/auth/1/websudo", outcome: passed, reason: authz.NoCredential, config: block},
+		{name: "POST to another module's session", method: "POST", path: "/rest/x/1/session", outcome: passed, reason: authz.NoCredential, config: block},
+		{name: "POST to a session outside of REST", method: "POST", path: "/x/auth/1/session", outcome: passed, reason: authz.NoCredential, config: block},
+		{name: "POST to a session without a version", method: "POST", path: "/rest/auth/session", outcome: passed, reason: authz.NoCredential, config: block},
+		{name: "POST to a path of nothing", method: "POST", path: "/%2f/%2E", outcome: passed, reason: authz.NoCredential, config: block},
 
 		// Row 3: malformed.
 		{name: "Basic without anything", authorization: "Basic", reason: authz.MalformedCredential},
@@ -33,6 +38,8 @@ func rulings() []ruling {
 		{name: "Basic, bits left over", authorization: "Basic ZnJlZDpwdx==", reason: authz.MalformedCredential},
 		{name: "Basic, two spaces", authorization: "Basic  ZnJlZDpw", reason: authz.MalformedCredential},
 		{name: "Basic, a tab", authorization: "Basic\tZnJlZDpw", reason: authz.MalformedCredential},
+		{name: "Basic, a line feed", authorization: "Basic ZnJl\nZDpw", reason: authz.MalformedCredential},
+		{name: "Basic, a carriage return", authorization: "Basic ZnJl\rZDpw", reason: authz.MalformedCredential},
 		{name: "Basic, no colon", authorization: "Basic {b64 fred}", reason: authz.MalformedCredential},
 		{name: "Basic twice", authorization: "Basic {b64 fred:a},Basic {b64 fred:b}", reason: authz.MalformedCredential},
 		{name: "Basic and Bearer", authorization: "Basic {b64 fred:a},Bearer {fred}", reason: authz.MalformedCredential},
@@ -43,6 +50,7 @@ func rulings() []ruling {
 		{name: "Bearer with a space in it", authorization: "Bearer abc def", reason: authz.MalformedCredential},
 		{name: "token as Basic user name", authorization: "Basic {b64 {fred}:}", reason: authz.MalformedCredential},
 		{name: "broken token as Basic user name", authorization: "Basic {b64 tgate_abc:x}", reason: authz.MalformedCredential},
+		{name: "token as user name and password", authorization: "Basic {b64 {fred}:{fred}}", reason: authz.MalformedCredential},
 		{name: "token within a password", authorization: "Basic {b64 fred: {fred}}", reason: authz.MalformedCredential},
 		{name: "token within a password, not at its end", authorization: "Basic {b64 fred:a-{fred}-b}", reason: authz.MalformedCredential},
 		{name: "token within a Basic user name", authorization: "Basic {b64 x{fred}:pw}", reason: authz.MalformedCredential},
@@ -51,9 +59,11 @@ func rulings() []ruling {
 		{name: "broken token under another scheme", authorization: "Token tgate_abc", reason: authz.MalformedCredential},
 		{name: "token within another scheme's payload", authorization: "Negotiate x{fred}", reason: authz.MalformedCredential},
 		{name: "token without a scheme", authorization: "{fred}", reason: authz.MalformedCredential},
+		{name: "broken token without a scheme", authorization: "tgate_abc", reason: authz.MalformedCredential},
 		{name: "token in an OAuth parameter", authorization: `OAuth oauth_token="{fred}"`, reason: authz.MalformedCredential},
 		{name: "token in the query while that is off", path: "/rest/x?access_token={fred}", reason: authz.MalformedCredential},
 		{name: "token as a query name", path: "/rest/x?{fred}", reason: authz.MalformedCredential},
+		{name: "token under no name", path: "/rest/x?={fred}", reason: authz.MalformedCredential},
 		{name: "token in another parameter", path: "/rest/x?token={fred}", config: query, reason: authz.MalformedCredential},
 		{name: "token in the query, encoded", path: "/rest/x?a=tgate%5f" + "{fred tail}", reason: authz.MalformedCredential},
 		{name: "token in the path", path: "/rest/{fred}", reason: authz.MalformedCredential},
@@ -81,6 +91,7 @@ func rulings() []ruling {
 		{name: "session login, dots", method: "POST", path: "/secure/..;/rest/./auth//1/x/%2e%2e/session", config: block, reason: authz.PasswordBlocked},
 		{name: "session login, escaped", method: "POST", path: "/%72est/auth/1/s%65ssion", config: block, reason: authz.PasswordBlocked},
 		{name: "session login, encoded slash", method: "POST", path: "/rest%2fauth/1%5csession", config: block, reason: authz.PasswordBlocked},
+		{name: "session login, backslashes", method: "POST", path: "/x/../../rest\\auth%5c1/session", config: block, reason: authz.PasswordBlocked},
 		{name: "session login, suffix behind a slash", method: "POST", path: "/rest/auth/1/session/.json", config: block, reason: authz.PasswordBlocked},
 		{name: "session login, suffix behind a slash, rewritten", method: "POST", path: "/s/x/_/rest/auth/latest/session//.xml/", config: block, reason: authz.PasswordBlocked},
 		{name: "session login, rewritten", method: "POST", path: "/s/abc/_/rest/auth/1/session", config: block, reason: authz.PasswordBlocked},
@@ -100,6 +111,7 @@ func rulings() []ruling {
 		{name: "two user names", path: "/?os_username=fred&os_username=wilma", config: both(block, allowUser("fred")), reason: authz.PasswordBlocked},
 		{name: "exempt path, outside the context", authorization: "Basic {b64 fred:pw}", path: "/rest/usermanagement/1", config: both(block, context), reason: authz.PasswordBlocked},
 		{name: "exempt everywhere, outside the context", authorization: "Basic {b64 fred:pw}", config: both(block, context, allowPath("*")), reason: authz.PasswordBlocked},
+		{name: "exempt everywhere, nearly the context", authorization: "Basic {b64 fred:pw}", path: "/jirax", config: both(block, context, allowPath("*")), reason: authz.PasswordBlocked},
 		{name: "exempt everywhere, ambiguous", authorization: "Basic {b64 fred:pw}", path: "/rest/x;y", config: both(block, allowPath("*")), reason: authz.PasswordBlocked},
 		{name: "exempt path, rewritten", authorization: "Basic {b64 crowd:pw}", path: "/s/x/_/rest/usermanagement/1", config: block, reason: authz.PasswordBlocked},
 		{name: "exempt path, rewritten twice", authorization: "Basic {b64 crowd:pw}", path: "/s/x/_/y/_/rest/usermanagement/1", config: block, reason: authz.PasswordBlocked},
@@ -134,6 +146,8 @@ func rulings() []ruling {
 		{name: "revoked", authorization: "Bearer {revoked}", reason: authz.UnknownToken},
 		{name: "management token", authorization: "Bearer {management}", reason: authz.UnknownToken},
 		{name: "management token with an ordinary token's secret", authorization: "Bearer {posing}", reason: authz.UnknownToken},
+		{name: "neither secret in the overlap", authorization: "Bearer {overlapping forged}", reason: authz.WrongSecret},
+		{name: "no secret but the new one", authorization: "Bearer {fred forged}", reason: authz.WrongSecret},
 		{name: "overlap over", authorization: "Bearer {overlapped old}", reason: authz.WrongSecret},
 		{name: "wrong user", authorization: "Basic {b64 wilma:{fred}}", reason: authz.WrongUser, user: "Fred"},
 		{name: "no user", authorization: "Basic {b64 :{fred}}", reason: authz.WrongUser, user: "Fred"},
@@ -196,6 +210,7 @@ func rulings() []ruling {
 		{name: "outside the context", authorization: "Bearer {fred}", config: context, reason: authz.PathNotAllowed, user: "Fred"},
 		{name: "nearly the context", authorization: "Bearer {fred}", path: "/jirax/rest/api", config: context, reason: authz.PathNotAllowed, user: "Fred"},
 		{name: "outside the context, all paths opened", authorization: "Bearer {fred}", config: both(context, openAll), reason: authz.PathNotAllowed, user: "Fred"},
+		{name: "nearly the context, all paths opened", authorization: "Bearer {fred}", path: "/jirax", config: both(context, openAll), reason: authz.PathNotAllowed, user: "Fred"},
 		{name: "rewritten, all paths opened", authorization: "Bearer {fred}", path: "/s/x/_/rest/api/2/myself", config: openAll, reason: authz.PathNotAllowed, user: "Fred"},
 		{name: "anywhere, all paths opened", authorization: "Bearer {fred}", path: "/x", config: openAll, outcome: admitted, reason: authz.Allowed, user: "Fred"},
 		{name: "opened path", authorization: "Bearer {fred}", path: "/secure/attachment/1/a%20b.txt", config: openAttachments, outcome: admitted, reason: authz.Allowed, user: "Fred"},
@@ -222,6 +237,7 @@ func rulings() []ruling {
 		{name: "read-only searches", authorization: "Bearer {reader}", method: "POST", path: "/rest/api/latest/search.json", outcome: admitted, reason: authz.Allowed, user: "Fred"},
 		{name: "read-only lists worklogs", authorization: "Bearer {reader}", method: "POST", path: "/rest/api/2/worklog/list?x", outcome: admitted, reason: authz.Allowed, user: "Fred"},
 		{name: "read-only POST", authorization: "Bearer {reader}", method: "POST", path: "/rest/api/2/issue", reason: authz.ReadOnly, user: "Fred"},
+		{name: "read-only PUT where POST reads", authorization: "Bearer {reader}", method: "PUT", path: "/rest/api/2/search", reason: authz.ReadOnly, user: "Fred"},
 		{name: "read-only, below search", authorization: "Bearer {reader}", method: "POST", path: "/rest/api/2/search/x", reason: authz.ReadOnly, user: "Fred"},
 		{name: "read-only, lower-case method", authorization: "Bearer {reader}", path: "/rest/api/2/issue/A-1", method: "get", reason: authz.ReadOnly, user: "Fred"},
 		{name: "read-only, unknown method", authorization: "Bearer {reader}", path: "/rest/api/2/issue/A-1", method: "FOO", reason: authz.ReadOnly, user: "Fred"},
@@ -244,11 +260,14 @@ func rulings() []ruling {
 		{name: "new secret after the overlap", authorization: "Bearer {overlapped}", outcome: admitted, reason: authz.Allowed, user: "Fred"},
 		{name: "in a context", authorization: "Bearer {fred}", path: "/jira/rest/api/2/myself", config: context, outcome: admitted, reason: authz.Allowed, user: "Fred"},
 		{name: "rest itself", authorization: "Bearer {fred}", path: "/rest", outcome: admitted, reason: authz.Allowed, user: "Fred"},
+		{name: "what Jira rewrites begins with s", authorization: "Bearer {fred}", path: "/rest/s/x/_/rest/pat/1", outcome: admitted, reason: authz.Allowed, user: "Fred"},
 		{name: "harmless escapes", authorization: "Bearer {fred}", path: "/rest/api/2/a%20b%2Dc%3Bd%25%C3%A9", outcome: admitted, reason: authz.Allowed, user: "Fred"},
 		{name: "os_ parameters go", authorization: "Bearer {fred}", path: "/rest/x?b=2%2f&os_authType=basic&&a&os_username=x&c=", outcome: admitted, reason: authz.Allowed, user: "Fred", newPath: "/rest/x?b=2%2f&&a&c="},
 		{name: "the query stays as it is", authorization: "Bearer {fred}", path: "/rest/x?z=9&a=\xc3\xa9&&", outcome: admitted, reason: authz.Allowed, user: "Fred"},
 		{name: "query parameter", path: "/rest/x?a=1&access_token={fred}", config: query, outcome: admitted, reason: authz.Allowed, user: "Fred", newPath: "/rest/x?a=1"},
 		{name: "query parameter, alone, encoded", path: "/rest/x?access_token=%74gate_{fred tail}", config: query, outcome: admitted, reason: authz.Allowed, user: "Fred", newPath: "/rest/x"},
+		{name: "query parameter beside a password", path: "/rest/x?access_token={fred}&os_password=b", config: both(query, block), outcome: admitted, reason: authz.Allowed, user: "Fred", newPath: "/rest/x"},
+		{name: "query parameter at the login", method: "POST", path: "/rest/auth/1/session?access_token={fred}", config: both(query, block), reason: authz.EndpointForbidden, user: "Fred", newPath: "/rest/auth/1/session"},
 		{name: "somebody else's parameter stays", authorization: "Bearer {fred}", path: "/rest/x?access_token=abc", config: query, outcome: admitted, reason: authz.Allowed, user: "Fred"},
 		{name: "passwords are nothing beside a token", authorization: "Bearer {fred}", path: "/rest/x?os_username=a&os_password=b", config: both(block, refuseForeign), outcome: admitted, reason: authz.Allowed, user: "Fred", newPath: "/rest/x"},
 	}
@@ -261,7 +280,7 @@ func openAttachments(c *config.Config) {
 	c.Tokens.Paths = append(c.Tokens.Paths, "/secure/attachment/")
 }
 
-func openAll(c *config.Config) { c.Tokens.Paths = []string{"/"} }
+func openAll(c *config.Config) { c.Tokens.Paths = []string{"/", "*"} }
 
 func allowPath(pattern string) func(*config.Config) {
 	return func(c *config.Config) { c.Passwords.AllowedPaths = []string{pattern} }

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // process is a tokengate process of its own: this test's binary, race detector
@@ -69,6 +71,22 @@ func (p *process) begin() error {
 }
 
 func (p *process) signal(s os.Signal) { p.cmd.Process.Signal(s) }
+
+// freeze stops the process until SIGCONT, and returns when all its threads stand
+// still.
+func (p *process) freeze() {
+	p.t.Helper()
+	p.signal(syscall.SIGSTOP)
+	for {
+		err := unix.Waitid(unix.P_PID, p.cmd.Process.Pid, nil, unix.WSTOPPED, nil)
+		if err == nil {
+			return
+		}
+		if err != unix.EINTR {
+			p.t.Fatalf("wait for tokengate to stop: %v", err)
+		}
+	}
+}
 
 // stop ends the process in order and returns how it ended.
 func (p *process) stop() error {
