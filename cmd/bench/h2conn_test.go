@@ -1,3 +1,8 @@
+// These tests put load on servers for a moment, and want a machine that is not
+// busy with others: make test-long runs them.
+
+//go:build long
+
 package main
 
 import (

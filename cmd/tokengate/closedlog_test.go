@@ -3,9 +3,7 @@ package main
 import (
 	"bufio"
 	"os"
-	"os/exec"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/tokengate/tokengate/authz/token"
@@ -14,19 +12,13 @@ import (
 // The server outlives the reader of its log, and says how many lines were lost.
 func TestLogReaderGoes(t *testing.T) {
 	r := newRig(t, options{noGate: true})
-	program, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
 	reader, writer, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(program, "serve", "--config", r.config)
-	cmd.Env = append(os.Environ(), "TOKENGATE_TEST_MAIN=1")
-	cmd.Stderr = writer
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
+	r.gate = newProcess(t, "serve", "--config", r.config)
+	r.gate.cmd.Stdout, r.gate.cmd.Stderr = nil, writer
+	if err := r.gate.begin(); err != nil {
 		t.Fatal(err)
 	}
 	writer.Close()
@@ -43,10 +35,7 @@ func TestLogReaderGoes(t *testing.T) {
 	if r.hasMetric("tokengate_log_lines_dropped_total 0") {
 		t.Error("no lost line is counted")
 	}
-	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Wait(); err != nil {
+	if err := r.gate.stop(); err != nil {
 		t.Errorf("the server ended with %v", err)
 	}
 }

@@ -42,10 +42,18 @@ func newProcess(t *testing.T, args ...string) *process {
 		t.Fatal(err)
 	}
 	p := &process{t: t, cmd: exec.Command(program, args...), log: newOutput(), done: make(chan struct{})}
-	p.cmd.Env = append(os.Environ(), "TOKENGATE_TEST_MAIN=1")
+	p.cmd.Env = programEnv()
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	return p
+}
+
+// programEnv is the environment in which this test's binary is tokengate. The
+// race detector would hold each process a second longer at its end, in case
+// something else raced in it.
+func programEnv(more ...string) []string {
+	env := append(os.Environ(), "TOKENGATE_TEST_MAIN=1", "GORACE=atexit_sleep_ms=0 "+os.Getenv("GORACE"))
+	return append(env, more...)
 }
 
 func (p *process) begin() error {

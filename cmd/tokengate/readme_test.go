@@ -137,8 +137,7 @@ func TestReadmeCommands(t *testing.T) {
 		}
 		cmd := exec.CommandContext(context.Background(), "sh", "-c", line)
 		cmd.Dir = dir
-		cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"), "TOKENGATE_TEST_MAIN=1",
-			"TOKENGATE_ADMIN_SOCKET="+r.dir+"/a", "ID="+id)
+		cmd.Env = programEnv("PATH="+dir+":"+os.Getenv("PATH"), socketVariable+"="+r.dir+"/a", "ID="+id)
 		out, _ := cmd.CombinedOutput() // explain fails where the request would be refused
 		return string(out)
 	}

@@ -90,7 +90,7 @@ func scriptCommand(t *testing.T, inProcess bool) func(*testscript.TestScript, bo
 			code = run(context.Background(), args, bytes.NewReader(in), &out, &errs)
 		} else {
 			cmd := exec.Command(ts.Getenv("PROGRAM"), args...)
-			cmd.Env = append(os.Environ(), "TOKENGATE_TEST_MAIN=1", socketVariable+"="+ts.Getenv(socketVariable))
+			cmd.Env = programEnv(socketVariable + "=" + ts.Getenv(socketVariable))
 			cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(in), &out, &errs
 			err := cmd.Run()
 			if _, ended := errors.AsType[*exec.ExitError](err); err != nil && !ended {
