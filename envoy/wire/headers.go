@@ -49,6 +49,7 @@ func (h *headers) lastOfEach() {
 			kept = append(kept, x)
 		}
 	}
+	clear(h.list[len(kept):])
 	h.list = kept
 }
 

@@ -80,7 +80,7 @@ func (r *Request) release() {
 		return
 	}
 	clear(r.frame)
-	clear(r.joined)
+	clear(r.joined[:cap(r.joined)]) // all of it: a panic may have cut its length
 	r.reset()
 	requests.Put(r)
 }
