@@ -61,7 +61,7 @@ test: tools ## every test, with the race detector and a real Envoy
 
 .PHONY: test-long
 test-long: tools ## the same and what takes longer, three times over and in random order
-	CGO_ENABLED=1 $(GO) test -race -timeout 60m -tags long -count 3 -shuffle on ./...
+	CGO_ENABLED=1 $(GO) test -race -p 1 -timeout 60m -tags long -count 3 -shuffle on ./...
 
 FUZZTIME ?= 1m
 .PHONY: fuzz

@@ -123,6 +123,9 @@ func (w world) rotate(t testing.TB, name string, until time.Time) {
 
 // fill replaces {name} by that token's value, and {b64 text} by its base64.
 func (w world) fill(text string) string {
+	if !strings.Contains(text, "{") {
+		return text
+	}
 	for name, v := range w.values {
 		text = strings.ReplaceAll(text, "{"+name+"}", v.Reveal())
 	}
@@ -216,11 +219,14 @@ func (c ruling) run(t *testing.T, w world) authz.Decision {
 	decision := authz.Decide(r, view)
 
 	explained, verdicts := authz.Explain(r, view)
-	if diff := cmp.Diff(decision, explained); diff != "" {
-		t.Errorf("Explain decides otherwise (-Decide +Explain):\n%s", diff)
+	if decision != explained {
+		t.Errorf("Explain decides otherwise (-Decide +Explain):\n%s", cmp.Diff(decision, explained))
 	}
 	// "goes on" up to the rule that decides, "not reached" behind it.
 	at := slices.IndexFunc(verdicts, func(v authz.Verdict) bool { return v.Result == "decides" })
+	if at < 0 {
+		t.Errorf("Explain names no rule that decides: %+v", verdicts)
+	}
 	for i, v := range verdicts {
 		want := authz.Verdict{Rule: v.Rule, Result: "goes on"}
 		switch {

@@ -26,7 +26,7 @@ import (
 )
 
 // short is a slice of load in a test.
-const short = 100 * time.Millisecond
+const short = time.Second
 
 // counting is a server that counts what it is asked.
 type counting struct {
