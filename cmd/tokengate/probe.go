@@ -62,7 +62,11 @@ func (s *server) gauges() prometheus.Collector {
 }
 
 // Describe implements prometheus.Collector.
-func (g *gauges) Describe(to chan<- *prometheus.Desc) { prometheus.DescribeByCollect(g, to) }
+func (g *gauges) Describe(to chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{g.tokens, g.expired, g.bytes, g.up, g.dropped, g.build} {
+		to <- d
+	}
+}
 
 // Collect implements prometheus.Collector.
 func (g *gauges) Collect(to chan<- prometheus.Metric) {

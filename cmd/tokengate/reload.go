@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/sha256"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"time"
@@ -32,16 +33,43 @@ type reloader struct {
 // has the zero one.
 type fingerprint [sha256.Size]byte
 
-func fingerprintOf(file string) fingerprint {
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return fingerprint{}
-	}
-	return sha256.Sum256(data)
+// content is what one look at the file found. What is compared and what is put
+// into force is the same read.
+type content struct {
+	file string
+	data []byte
+	err  error
 }
 
-// newReloader returns a reloader for a server that has loaded the file since it
-// had the given fingerprint.
+func readContent(file string) content {
+	f, err := os.Open(file)
+	if err != nil {
+		return content{file: file, err: fmt.Errorf("read configuration: %w", err)}
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, config.MaxSize+1)) // Parse refuses what is larger
+	if err != nil {
+		err = fmt.Errorf("read configuration: %w", err)
+	}
+	return content{file, data, err}
+}
+
+func (c content) fingerprint() fingerprint {
+	if c.err != nil {
+		return fingerprint{}
+	}
+	return sha256.Sum256(c.data)
+}
+
+func (c content) parse() (config.Config, error) {
+	if c.err != nil {
+		return config.Config{}, c.err
+	}
+	return config.Parse(c.file, c.data)
+}
+
+// newReloader returns a reloader for a server that runs what the file held when
+// it had the given fingerprint.
 func newReloader(s *server, loaded fingerprint) *reloader {
 	r := &reloader{
 		server:  s,
@@ -66,17 +94,18 @@ func newReloader(s *server, loaded fingerprint) *reloader {
 // look reloads the file if it has changed, once it stands still from one look
 // to the next: a file half written could be a good one with its end missing.
 func (r *reloader) look() {
-	now := fingerprintOf(r.server.file)
+	found := readContent(r.server.file)
+	now := found.fingerprint()
 	if now != r.settled && now == r.seen {
-		r.reload()
+		r.reload(found)
 	}
 	r.seen = now
 }
 
-// reload puts the file into force, or refuses it whole and says why.
-func (r *reloader) reload() {
-	r.settled = fingerprintOf(r.server.file)
-	err := r.try()
+// reload puts what the file held into force, or refuses it whole and says why.
+func (r *reloader) reload(found content) {
+	r.settled = found.fingerprint()
+	err := r.try(found)
 	if err != nil {
 		r.result.WithLabelValues("refused").Inc()
 		r.good.Set(0)
@@ -88,8 +117,8 @@ func (r *reloader) reload() {
 	r.server.log.Info("the configuration file was reloaded")
 }
 
-func (r *reloader) try() error {
-	settings, err := config.Load(r.server.file)
+func (r *reloader) try(found content) error {
+	settings, err := found.parse()
 	if err != nil {
 		return err
 	}

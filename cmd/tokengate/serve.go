@@ -11,8 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
-
-	"github.com/tokengate/tokengate/authz/config"
 )
 
 // flushEvery bounds the use of tokens that a crash can lose.
@@ -44,8 +42,8 @@ func newServeCommand() *cobra.Command {
 
 // serve runs the server until ctx ends, and then stops it in order.
 func serve(ctx context.Context, file string, logTo io.Writer) (err error) {
-	loaded := fingerprintOf(file)
-	settings, err := config.Load(file)
+	loaded := readContent(file)
+	settings, err := loaded.parse()
 	if err != nil {
 		return err
 	}
@@ -56,7 +54,7 @@ func serve(ctx context.Context, file string, logTo io.Writer) (err error) {
 	}
 	s.log.Info("tokengate is ready", zap.String("version", version), zap.Stringer("grpc", settings.Listen.GRPC))
 	go s.flushUsage(ctx)
-	reloads := newReloader(s, loaded)
+	reloads := newReloader(s, loaded.fingerprint())
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
@@ -70,7 +68,7 @@ func serve(ctx context.Context, file string, logTo io.Writer) (err error) {
 		case err := <-s.failed:
 			return err
 		case <-hup:
-			reloads.reload()
+			reloads.reload(readContent(file))
 		case <-watch.C:
 			reloads.look()
 		}
