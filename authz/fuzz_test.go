@@ -137,7 +137,7 @@ func checkQuery(t *testing.T, query, tokenName string) {
 	}
 	facts := parseQuery(query, tokenName)
 	if facts != want {
-		t.Errorf("%q, token in %q:\n got %+v\nwant %+v", query, tokenName, facts, want)
+		t.Errorf("%q, token in %q:\n got %#v\nwant %#v", query, tokenName, facts, want)
 	}
 	values, _ := url.ParseQuery(query) // what it could read, beside an error
 	if (values.Has("os_username") || values.Has("os_password")) && !facts.password {
@@ -156,6 +156,6 @@ func checkQuery(t *testing.T, query, tokenName string) {
 	}
 	after := parseQuery(stripped, tokenName)
 	if after.strip || after.tokens > 0 || !facts.disguised && (after.password || after.disguised) {
-		t.Errorf("%q, token in %q: what is left has %+v", query, tokenName, after)
+		t.Errorf("%q, token in %q: what is left has %#v", query, tokenName, after)
 	}
 }

@@ -91,7 +91,7 @@ func rulings() []ruling {
 		{name: "session login, dots", method: "POST", path: "/secure/..;/rest/./auth//1/x/%2e%2e/session", config: block, reason: authz.PasswordBlocked},
 		{name: "session login, escaped", method: "POST", path: "/%72est/auth/1/s%65ssion", config: block, reason: authz.PasswordBlocked},
 		{name: "session login, encoded slash", method: "POST", path: "/rest%2fauth/1%5csession", config: block, reason: authz.PasswordBlocked},
-		{name: "session login, backslashes", method: "POST", path: "/x/../../rest\\auth%5c1/session", config: block, reason: authz.PasswordBlocked},
+		{name: "session login, backslashes", method: "POST", path: "/../x/../../rest\\auth%5c1/session", config: block, reason: authz.PasswordBlocked},
 		{name: "session login, suffix behind a slash", method: "POST", path: "/rest/auth/1/session/.json", config: block, reason: authz.PasswordBlocked},
 		{name: "session login, suffix behind a slash, rewritten", method: "POST", path: "/s/x/_/rest/auth/latest/session//.xml/", config: block, reason: authz.PasswordBlocked},
 		{name: "session login, rewritten", method: "POST", path: "/s/abc/_/rest/auth/1/session", config: block, reason: authz.PasswordBlocked},
