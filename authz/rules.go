@@ -99,6 +99,7 @@ type evaluation struct {
 
 func (e *evaluation) refuse(reason Reason) bool {
 	e.decision.Outcome, e.decision.Reason = Refused, reason
+	e.decision.WouldBlock = false // nothing was let through
 	return true
 }
 

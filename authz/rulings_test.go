@@ -135,6 +135,7 @@ func rulings() []ruling {
 		// Row 6: foreign Bearer.
 		{name: "native PAT", authorization: "Bearer MDEyMzQ1Njc4OTo=", outcome: passed, reason: authz.ForeignBearer, config: block},
 		{name: "native PAT, refused", authorization: "bearer MDEyMzQ1Njc4OTo=", config: refuseForeign, reason: authz.ForeignBearer},
+		{name: "native PAT, refused beside an observed login", authorization: "Bearer abc", method: "POST", path: "/rest/auth/1/session", config: both(observe, refuseForeign), reason: authz.ForeignBearer},
 		{name: "native PAT, refused beside a login", authorization: "Bearer abc", method: "POST", path: "/rest/auth/1/session", config: refuseForeign, reason: authz.ForeignBearer},
 
 		// Row 7: no token of ours, or not this one.
