@@ -90,7 +90,7 @@ type evaluation struct {
 	path       string // raw, before the first `?`
 	query      queryFacts
 	credential credential
-	entry      *store.Entry
+	entry      store.Entry
 	target     target
 	mayWrite   bool
 
@@ -204,8 +204,8 @@ func (e *evaluation) identify() bool {
 	if value.Kind() != token.Ordinary {
 		return e.refuse(UnknownToken)
 	}
-	entry := e.view.Index.Lookup(e.decision.TokenID.String())
-	if entry == nil {
+	entry, found := e.view.Index.Lookup(e.decision.TokenID.String())
+	if !found {
 		return e.refuse(UnknownToken)
 	}
 	if !value.Matches(entry.Secret.Salt, entry.Secret.Hash) {

@@ -56,7 +56,7 @@ func TestIndexedLateUpdate(t *testing.T) {
 	}
 	close(goOn)
 	wg.Wait()
-	if x.Index().Lookup(id) != nil {
+	if _, ok := x.Index().Lookup(id); ok {
 		t.Error("a late update brought a revoked token back")
 	}
 }
@@ -106,7 +106,7 @@ func TestIndexedRaces(t *testing.T) {
 		defer close(reading)
 		for {
 			for n := range tokens {
-				if e := x.Index().Lookup(id(n)); e != nil && e.State == store.Revoked {
+				if e, ok := x.Index().Lookup(id(n)); ok && e.State == store.Revoked {
 					t.Error("a revoked token was looked up")
 				}
 			}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"sync"
 	"time"
 )
 
@@ -25,40 +24,33 @@ func (u Usage) Add(v Usage) Usage {
 }
 
 // UsageRecorder counts the use of tokens in memory, on the path of a request,
-// and writes the counts to a Store when it is told to. What was not flushed
+// and writes the counts to the store when it is told to. What was not flushed
 // is lost with the process.
 type UsageRecorder struct {
-	store Store
+	tokens *Indexed
 
 	// writing holds one value while a batch is on its way to the store, so
-	// that a reader sees a use either in the store or in pending, never in
-	// both. It is a channel because waiting for it ends with the context.
+	// that a reader sees a use either in the store or in memory, never in both.
+	// It is a channel because waiting for it ends with the context.
 	writing chan struct{}
-
-	mu      sync.Mutex
-	pending map[string]Usage
+	kept    map[string]Usage // taken from the index, not written; who writes may touch it
 }
 
-// NewUsageRecorder returns a recorder that flushes to s.
-func NewUsageRecorder(s Store) *UsageRecorder {
-	return &UsageRecorder{
-		store:   s,
-		writing: make(chan struct{}, 1),
-		pending: make(map[string]Usage),
-	}
+// NewUsageRecorder returns a recorder of the use of these tokens.
+func NewUsageRecorder(x *Indexed) *UsageRecorder {
+	return &UsageRecorder{tokens: x, writing: make(chan struct{}, 1), kept: make(map[string]Usage)}
 }
 
 // Record counts one allowed request with the token of this id: whether it may
-// have written, when it came, and the client's address. It never waits for
-// I/O.
+// have written, when it came, and the client's address. It waits for no I/O,
+// and for nothing but requests with the same token. A token that is not in the
+// index is not counted.
 func (r *UsageRecorder) Record(id string, write bool, now time.Time, from netip.Addr) {
 	use := Usage{Count: 1, LastUsed: now, LastAddress: from.Unmap().WithZone("")}
 	if write {
 		use.Writes = 1
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.pending[id] = r.pending[id].Add(use)
+	r.tokens.index.use(id, use)
 }
 
 // Flush writes what has been counted since the last flush. What the store
@@ -71,38 +63,24 @@ func (r *UsageRecorder) Flush(ctx context.Context) error {
 	}
 	defer r.unlock()
 
-	r.mu.Lock()
-	taken := r.pending
-	r.pending = make(map[string]Usage)
-	r.mu.Unlock()
-
-	for len(taken) > 0 {
-		batch := make(map[string]Usage, min(len(taken), MaxUsageBatch))
-		for id, u := range taken {
+	r.tokens.index.takeUse(r.kept)
+	for len(r.kept) > 0 {
+		batch := make(map[string]Usage, min(len(r.kept), MaxUsageBatch))
+		for id, u := range r.kept {
 			if len(batch) == MaxUsageBatch {
 				break
 			}
 			batch[id] = u
 		}
-		if err := r.store.AddUsage(ctx, batch); err != nil {
-			r.keep(taken)
+		if err := r.tokens.AddUsage(ctx, batch); err != nil {
 			return fmt.Errorf("flush usage: %w", err)
 		}
 		for id := range batch {
-			delete(taken, id)
+			delete(r.kept, id)
 		}
 	}
+	r.kept = make(map[string]Usage) // a map keeps the room it once had
 	return nil
-}
-
-// keep puts back what could not be written, below what was counted meanwhile.
-func (r *UsageRecorder) keep(taken map[string]Usage) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for id, u := range r.pending {
-		taken[id] = taken[id].Add(u)
-	}
-	r.pending = taken
 }
 
 // Usage returns the usage of the given ids, what is stored and what is not
@@ -113,18 +91,14 @@ func (r *UsageRecorder) Usage(ctx context.Context, ids []string) (map[string]Usa
 	}
 	defer r.unlock()
 
-	stored, err := r.store.Usage(ctx, ids)
+	stored, err := r.tokens.Usage(ctx, ids)
 	if err != nil {
 		return nil, fmt.Errorf("read usage: %w", err)
 	}
 	all := make(map[string]Usage, len(ids))
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	for _, id := range ids {
-		s, inStore := stored[id]
-		p, inMemory := r.pending[id]
-		if inStore || inMemory {
-			all[id] = s.Add(p)
+		if u := stored[id].Add(r.kept[id]).Add(r.tokens.index.pendingUse(id)); u != (Usage{}) {
+			all[id] = u
 		}
 	}
 	return all, nil

@@ -151,7 +151,7 @@ func TestRevokeAgainstRotate(t *testing.T) {
 				f.decides(t, v, authz.UnknownToken)
 			}
 		}
-		if entry := f.tokens.Index().Lookup(id); entry != nil {
+		if _, ok := f.tokens.Index().Lookup(id); ok {
 			t.Fatalf("a revoked token is in the index")
 		}
 		record, err := f.tokens.Get(t.Context(), id)

@@ -213,9 +213,8 @@ func checkCrashed(t *testing.T, dir string, round int, acknowledged map[string]b
 			t.Errorf("%s and %s have the number %d", token.ID, other, token.Number)
 		}
 		numbers[token.Number] = token.ID
-		entry := s.Index().Lookup(token.ID)
-		if (entry == nil) != (token.State == store.Revoked) {
-			t.Errorf("%s is %v, and in the index: %v", token.ID, token.State, entry != nil)
+		if _, ok := s.Index().Lookup(token.ID); ok == (token.State == store.Revoked) {
+			t.Errorf("%s is %v, and in the index: %v", token.ID, token.State, ok)
 		}
 		return nil
 	})

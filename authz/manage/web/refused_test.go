@@ -99,7 +99,7 @@ func TestRefused(t *testing.T) {
 	if err != nil || len(page.Tokens) != 1 || page.Tokens[0].State != manage.StateActive {
 		t.Errorf("refusals left %+v, %v", page.Tokens, err)
 	}
-	if decided := f.view().Index.Lookup(id); decided == nil {
+	if _, ok := f.view().Index.Lookup(id); !ok {
 		t.Error("the token is gone")
 	}
 }

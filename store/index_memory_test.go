@@ -1,0 +1,42 @@
+package store
+
+import (
+	"runtime"
+	"testing"
+	"unsafe"
+)
+
+// The index's memory per token is a promise (see Index).
+func TestRecordSize(t *testing.T) {
+	if size := unsafe.Sizeof(record{}); size != 128 {
+		t.Errorf("a record has %d bytes, want 128", size)
+	}
+}
+
+// What the index takes for each of its tokens, in all, at a size that is in the
+// middle between two of its tables' steps.
+func TestIndexMemory(t *testing.T) {
+	const tokens = 200_000
+	heap := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
+	x := new(Index)
+	owners := []string{"fred", "wilma", "barney", "betty"}
+	var raw [idLength]byte
+	for n := range tokens {
+		for i := range raw {
+			raw[i] = "0123456789abcdefghijklmnopqrstuv"[n>>(5*(i%4))&31]
+		}
+		x.Put(Token{ID: string(raw[:]), Owner: Owner{Name: owners[n%len(owners)]}, State: Active})
+	}
+	each := float64(heap()-before) / tokens
+	if each > 200 {
+		t.Errorf("the index takes %.0f bytes for a token, want 200 at most", each)
+	}
+	t.Logf("the index takes %.0f bytes for a token", each)
+	runtime.KeepAlive(x)
+}

@@ -1,0 +1,245 @@
+package store_test
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"reflect"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/storetest"
+)
+
+// version returns a token that differs in every field from its other versions.
+func version(n, v int) store.Token {
+	t := storetest.NewToken(n, "user "+string(rune('a'+v%7)))
+	t.ReadOnly = v%2 == 0
+	t.State = store.State(1 + v%3)
+	t.Expires = storetest.Epoch.Add(time.Duration(v) * time.Hour)
+	t.Secret = secretOf(v)
+	if v%3 == 0 {
+		t.Networks = []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(v), 0, 0}), 16)}
+	}
+	if v%5 == 0 {
+		t.Previous = store.Previous{Secret: secretOf(v + 1), Until: t.Expires}
+	}
+	return t
+}
+
+func secretOf(v int) (s store.Secret) {
+	s.Salt[v%16], s.Hash[v%32] = byte(v>>8)|1, byte(v)|1
+	return s
+}
+
+func entryOf(t store.Token) store.Entry {
+	return store.Entry{
+		Owner: t.Owner.Name, Expires: t.Expires, ReadOnly: t.ReadOnly, State: t.State,
+		Networks: t.Networks, Secret: t.Secret, Previous: t.Previous,
+	}
+}
+
+// TestIndexAgainstMap changes an index at random, often enough that its shards
+// grow, are compacted and lose tokens again, and holds it against a map.
+func TestIndexAgainstMap(t *testing.T) {
+	var x store.Index
+	want := map[string]store.Token{}
+	random := rand.New(rand.NewPCG(1, 2))
+	const tokens = 20_000
+	check := func() {
+		t.Helper()
+		states := map[store.State]int{store.Pending: 0, store.Active: 0, store.Disabled: 0, store.Revoked: 0}
+		for n := range tokens {
+			id := storetest.NewToken(n, "").ID
+			token, there := want[id]
+			if there {
+				states[token.State]++
+			}
+			got, ok := x.Lookup(id)
+			if live := there && token.State != store.Revoked; ok != live {
+				t.Fatalf("token %d is found: %v, want %v", n, ok, live)
+			} else if want := entryOf(token); live && !reflect.DeepEqual(want, got) {
+				t.Fatalf("token %d (-want +index):\n%s", n, cmp.Diff(want, got, comparer))
+			}
+		}
+		if got, _ := x.Counts(storetest.Epoch); !cmp.Equal(states, got) {
+			t.Fatalf("counts %v, want %v", got, states)
+		}
+	}
+	for range 3 {
+		for range 3 * tokens {
+			token := version(random.IntN(tokens), random.IntN(1000))
+			switch random.IntN(10) {
+			case 0:
+				x.Remove(token.ID)
+				delete(want, token.ID)
+				continue
+			case 1:
+				token.State, token.Revoked = store.Revoked, storetest.Epoch
+				token = store.Normalize(token)
+			}
+			x.Put(token)
+			want[token.ID] = token
+		}
+		check()
+	}
+	for id := range want {
+		x.Remove(id)
+	}
+	clear(want)
+	check()
+}
+
+// TestIndexRaces looks tokens up while they change. A token that is always there
+// is always found, and an entry is always one version, never two mixed.
+func TestIndexRaces(t *testing.T) {
+	var x store.Index
+	const tokens, versions = 3000, 30
+	for n := range tokens {
+		x.Put(version(n, 0))
+	}
+	var writers, readers sync.WaitGroup
+	var done atomic.Bool
+	for range 2 {
+		readers.Go(func() {
+			for n := 0; !done.Load(); n = (n + 1) % tokens {
+				token := version(n, 0)
+				got, ok := x.Lookup(token.ID)
+				if !ok {
+					t.Errorf("token %d is not found", n)
+					return
+				}
+				v := int(got.Expires.Sub(storetest.Epoch) / time.Hour)
+				if want := entryOf(version(n, v)); !reflect.DeepEqual(want, got) {
+					t.Errorf("token %d is a mixture (-one version +index):\n%s", n, cmp.Diff(want, got, comparer))
+					return
+				}
+				runtime.Gosched()
+			}
+		})
+	}
+	for w := range 2 {
+		writers.Go(func() {
+			for v := range versions {
+				for n := w; n < tokens; n += 2 {
+					x.Put(version(n, v))
+				}
+				for n := range tokens { // others come and go beside them
+					token := version(tokens*(w+1)+n, v)
+					if v%2 == 0 {
+						x.Put(token)
+					} else {
+						x.Remove(token.ID)
+					}
+				}
+			}
+		})
+	}
+	writers.Wait()
+	done.Store(true)
+	readers.Wait()
+}
+
+// TestUsageSurvivesChanges counts uses while their tokens change and flushes go
+// on, and wants each to be counted once.
+func TestUsageSurvivesChanges(t *testing.T) {
+	s := openFaulty(t)
+	const tokens, versions = 40, 400
+	for n := range tokens {
+		create(t, s, storetest.NewToken(n, "fred"))
+	}
+	x := newIndexed(t, s)
+	r := store.NewUsageRecorder(x)
+	var used [tokens]atomic.Uint64
+	var running sync.WaitGroup
+	var done atomic.Bool
+	for range 2 {
+		running.Go(func() {
+			for n := 0; !done.Load(); n = (n + 1) % tokens {
+				r.Record(storetest.NewToken(n, "").ID, n%2 == 0, second(n), home)
+				used[n].Add(1)
+			}
+		})
+	}
+	running.Go(func() {
+		for !done.Load() {
+			if err := r.Flush(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	for v := range versions {
+		for n := range tokens {
+			x.Index().Put(version(n, v))
+		}
+	}
+	done.Store(true)
+	running.Wait()
+	if err := r.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for n := range tokens {
+		id := storetest.NewToken(n, "").ID
+		stored, err := s.Usage(t.Context(), []string{id})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := store.Usage{Count: used[n].Load(), LastUsed: second(n), LastAddress: home}
+		if n%2 == 0 {
+			want.Writes = want.Count
+		}
+		if stored[id] != want {
+			t.Errorf("token %d was used %+v, want %+v", n, stored[id], want)
+		}
+	}
+}
+
+// TestUsageIsNotTorn wants time and address to be of one request.
+func TestUsageIsNotTorn(t *testing.T) {
+	x := newIndexed(t, nothing{})
+	x.Index().Put(storetest.NewToken(1, "fred"))
+	r := store.NewUsageRecorder(x)
+	address := func(n int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, byte(n >> 8), byte(n)}) }
+	var recorders sync.WaitGroup
+	for w := range 4 {
+		recorders.Go(func() {
+			for n := w; n < 4000; n += 4 {
+				r.Record("test00000001", false, second(n), address(n))
+				u, err := r.Usage(t.Context(), []string{"test00000001"})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				got := u["test00000001"]
+				if want := address(int(got.LastUsed.Sub(storetest.Epoch) / time.Second)); got.LastAddress != want {
+					t.Errorf("used at %v from %v, want %v", got.LastUsed, got.LastAddress, want)
+					return
+				}
+			}
+		})
+	}
+	recorders.Wait()
+}
+
+func BenchmarkLookup(b *testing.B) {
+	const tokens = 1 << 20
+	var x store.Index
+	ids := make([]string, tokens)
+	for n := range ids {
+		token := storetest.NewToken(n, "fred")
+		ids[n] = token.ID
+		x.Put(token)
+	}
+	rand.Shuffle(tokens, func(i, j int) { ids[i], ids[j] = ids[j], ids[i] })
+	b.ReportAllocs()
+	for n := 0; b.Loop(); n++ {
+		if _, ok := x.Lookup(ids[n%tokens]); !ok {
+			b.Fatal("a token is not found")
+		}
+	}
+}

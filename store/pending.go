@@ -1,0 +1,142 @@
+package store
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// pending is the use of one token since the last flush. One lock guards it
+// whole, so that the time and the address are always those of one request.
+type pending struct {
+	mu      sync.Mutex
+	count   uint64
+	writes  uint64
+	last    int64    // Unix seconds; 0: none, or moved
+	address [16]byte // at last; all zero, which no client has: none
+}
+
+// moved says that another record has taken this one's place.
+const moved = -1
+
+// add adds a use. It reports whether it is the first since the last flush, and
+// ok is false, and nothing added, if this is not the token's record any more.
+func (p *pending) add(u Usage) (first, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.last == moved {
+		return false, false
+	}
+	first = p.count == 0
+	p.count += u.Count
+	p.writes += u.Writes
+	// What overtook an older request on its way stays. The zero time is long
+	// before the year 1970.
+	if at := u.LastUsed.Unix(); at >= p.last {
+		p.last, p.address = at, u.LastAddress.As16()
+	}
+	return first, true
+}
+
+// take returns the use since the last call, and forgets it.
+func (p *pending) take() Usage {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	u := p.usage()
+	p.count, p.writes, p.last, p.address = 0, 0, min(p.last, 0), [16]byte{}
+	return u
+}
+
+// leave is the last take: nothing is added any more.
+func (p *pending) leave() Usage {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	u := p.usage()
+	p.count, p.writes, p.last, p.address = 0, 0, moved, [16]byte{}
+	return u
+}
+
+// look returns what take would.
+func (p *pending) look() Usage {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.usage()
+}
+
+func (p *pending) usage() Usage {
+	u := Usage{Count: p.count, Writes: p.writes}
+	if p.last > 0 {
+		u.LastUsed = time.Unix(p.last, 0).UTC()
+	}
+	if p.address != [16]byte{} {
+		u.LastAddress = netip.AddrFrom16(p.address).Unmap()
+	}
+	return u
+}
+
+// used are the ids of the tokens of a shard that have a use to be flushed.
+type used struct {
+	mu  sync.Mutex
+	ids [][idLength]byte
+}
+
+func (u *used) note(id [idLength]byte) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.ids = append(u.ids, id)
+}
+
+func (u *used) take() [][idLength]byte {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	ids := u.ids
+	u.ids = nil
+	return ids
+}
+
+// use counts the use of a token that is in the index, revoked or not.
+func (x *Index) use(id string, u Usage) {
+	s, hash := x.shard(id)
+	for {
+		r, _ := s.find(hash, id)
+		if r == nil {
+			return
+		}
+		first, ok := r.add(u)
+		if first {
+			s.used.note(r.id)
+		}
+		if ok {
+			return
+		}
+		// The record was replaced: the next look finds the other one.
+	}
+}
+
+// pendingUse returns the use of a token that takeUse would.
+func (x *Index) pendingUse(id string) Usage {
+	s, hash := x.shard(id)
+	r, _ := s.find(hash, id)
+	if r == nil {
+		return Usage{}
+	}
+	return r.look()
+}
+
+// takeUse adds to all the use of every token since the last call.
+func (x *Index) takeUse(all map[string]Usage) {
+	for i := range x.shards {
+		s := &x.shards[i]
+		for _, raw := range s.used.take() {
+			id := string(raw[:])
+			_, hash := x.shard(id)
+			r, _ := s.find(hash, id)
+			if r == nil {
+				continue
+			}
+			if u := r.take(); u != (Usage{}) {
+				all[id] = all[id].Add(u)
+			}
+		}
+	}
+}

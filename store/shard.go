@@ -1,0 +1,279 @@
+package store
+
+import (
+	"hash/maphash"
+	"iter"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+)
+
+// facts is what the index keeps of a token for decisions. It never changes once
+// a lookup can find it.
+type facts struct {
+	id       [idLength]byte
+	owner    uint32 // number among the owners
+	limits   uint32 // number in the table's limits, counted from 1; 0: none
+	state    State
+	readOnly bool
+	expires  int64 // Unix seconds; 0: never
+	secret   Secret
+}
+
+// hash returns what Index.shard returns of the id.
+func (f *facts) hash() uint64 { return maphash.Bytes(seed, f.id[:]) }
+
+// limits is what few tokens have.
+type limits struct {
+	networks []netip.Prefix
+	previous Previous
+}
+
+// record is a token in the index: 128 bytes, two lines of a processor's cache.
+type record struct {
+	facts
+	pending
+}
+
+// chunk is how records are allocated. A record stays where it is until its
+// token changes, or the shard is compacted.
+type chunk [chunkLength]record
+
+const chunkLength = 16
+
+// shard is a part of the index. Whoever holds a table has a view of the tokens
+// that stays good for as long as they hold it: a record that is replaced is
+// left as it is, for the garbage collector.
+type shard struct {
+	table atomic.Pointer[table]
+
+	mu     sync.Mutex // held by whoever changes the shard, guards the counts below
+	given  int        // records in use, and those that were replaced or removed
+	live   int        // records that a slot leads to
+	filled int        // slots that are not empty
+
+	used used
+}
+
+// table is a hash table with open addressing. Only its slots change; for all
+// other changes another table takes its place.
+type table struct {
+	// A slot is 0 if it was never used. Its lower bits are a record's number,
+	// counted from 1, or 0 where the record was removed, its upper bits a part
+	// of the id's hash, so that few records are looked at in vain. One slot at
+	// least is 0.
+	slots  []atomic.Uint32
+	chunks []*chunk
+	limits []limits
+}
+
+const (
+	numberBits = 20
+	numberMask = 1<<numberBits - 1
+	removed    = 1 << numberBits // a slot whose record is gone
+)
+
+// printOf returns the part of a hash that a slot holds.
+func printOf(hash uint64) uint32 { return uint32(hash>>12) &^ numberMask }
+
+// find returns the record of the token with this id, and the table it was found
+// in, or nil.
+func (s *shard) find(hash uint64, id string) (*record, *table) {
+	for {
+		t := s.table.Load()
+		if t == nil {
+			return nil, nil
+		}
+		if _, r, whole := t.find(hash, id); whole {
+			return r, t
+		}
+		// A writer has put a table behind this one, and then a record that only
+		// that one has.
+	}
+}
+
+// find returns the slot and the record of a token; the record is nil if there
+// is none. whole is false where a slot leads beyond this table.
+func (t *table) find(hash uint64, id string) (slot int, r *record, whole bool) {
+	mask := len(t.slots) - 1
+	print := printOf(hash)
+	for slot = int(hash) & mask; ; slot = (slot + 1) & mask {
+		s := t.slots[slot].Load()
+		if s == 0 {
+			return -1, nil, true
+		}
+		n := int(s & numberMask)
+		if n == 0 || s&^numberMask != print {
+			continue
+		}
+		if n > len(t.chunks)*chunkLength {
+			return -1, nil, false
+		}
+		if r = t.record(n); string(r.id[:]) == id {
+			return slot, r, int(r.limits) <= len(t.limits)
+		}
+	}
+}
+
+// record returns the record with this number.
+func (t *table) record(number int) *record {
+	return &t.chunks[(number-1)/chunkLength][(number-1)%chunkLength]
+}
+
+// link makes the first free slot lead to a record.
+func (t *table) link(hash uint64, number int) {
+	mask := len(t.slots) - 1
+	slot := int(hash) & mask
+	for t.slots[slot].Load() != 0 {
+		slot = (slot + 1) & mask
+	}
+	t.slots[slot].Store(printOf(hash) | uint32(number))
+}
+
+// put adds or replaces a token.
+func (s *shard) put(hash uint64, f facts, l limits) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.room()
+	if len(l.networks) > 0 || l.previous != (Previous{}) {
+		next := *t
+		next.limits = append(t.limits, l)
+		f.limits = uint32(len(next.limits))
+		t = &next
+		s.table.Store(t)
+	}
+	s.given++
+	fresh := t.record(s.given)
+	fresh.facts = f
+	id := string(f.id[:])
+	if slot, old, _ := t.find(hash, id); old != nil {
+		t.slots[slot].Store(printOf(hash) | uint32(s.given))
+		s.hand(old, fresh)
+		return
+	}
+	t.link(hash, s.given)
+	s.filled++
+	s.live++
+}
+
+// remove forgets a token.
+func (s *shard) remove(hash uint64, id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.table.Load()
+	if t == nil {
+		return
+	}
+	if slot, r, _ := t.find(hash, id); r != nil {
+		t.slots[slot].Store(removed)
+		s.live--
+	}
+}
+
+// hand gives the use of a token that is not flushed yet to the record that has
+// taken the place of another one.
+func (s *shard) hand(old, fresh *record) {
+	if u := old.leave(); u != (Usage{}) {
+		if first, _ := fresh.add(u); first {
+			s.used.note(fresh.id)
+		}
+	}
+}
+
+// room returns a table with room for one more record and one more slot. The
+// caller holds the lock.
+func (s *shard) room() *table {
+	t := s.table.Load()
+	if t == nil {
+		t = &table{}
+	}
+	full := s.given == len(t.chunks)*chunkLength
+	switch {
+	case full && s.given > s.live+s.live/4+chunkLength:
+		t = s.compacted(t)
+	case full:
+		next := *t
+		next.chunks = append(t.chunks, new(chunk))
+		t = &next
+		s.table.Store(t)
+	}
+	if s.filled+1 > len(t.slots)*3/4 {
+		next := *t
+		next.slots = make([]atomic.Uint32, slotsFor(s.live+1))
+		s.filled = s.live
+		for n := range t.linked() {
+			next.link(t.record(n).hash(), n)
+		}
+		t = &next
+		s.table.Store(t)
+	}
+	return t
+}
+
+// compacted returns a table without the records that no slot leads to, and with
+// room for more.
+func (s *shard) compacted(t *table) *table {
+	next := &table{slots: make([]atomic.Uint32, slotsFor(s.live+1))}
+	s.given, s.filled = 0, s.live
+	type move struct{ old, fresh *record }
+	moves := make([]move, 0, s.live)
+	for n := range t.linked() {
+		if s.given%chunkLength == 0 {
+			next.chunks = append(next.chunks, new(chunk))
+		}
+		s.given++
+		old, fresh := t.record(n), next.record(s.given)
+		fresh.facts = old.facts
+		if old.limits != 0 {
+			next.limits = append(next.limits, t.limits[old.limits-1])
+			fresh.limits = uint32(len(next.limits))
+		}
+		next.link(old.hash(), s.given)
+		moves = append(moves, move{old, fresh})
+	}
+	if s.given == len(next.chunks)*chunkLength {
+		next.chunks = append(next.chunks, new(chunk))
+	}
+	s.table.Store(next)
+	for _, m := range moves {
+		s.hand(m.old, m.fresh)
+	}
+	return next
+}
+
+// slotsFor returns a power of two that leaves half of the slots empty.
+func slotsFor(records int) int {
+	n := 8
+	for n < 2*records {
+		n *= 2
+	}
+	return n
+}
+
+// linked returns the numbers of the records that a slot leads to.
+func (t *table) linked() iter.Seq[int] {
+	return func(yield func(int) bool) {
+		for i := range t.slots {
+			if n := int(t.slots[i].Load() & numberMask); n != 0 && !yield(n) {
+				return
+			}
+		}
+	}
+}
+
+// all returns the shard's records, with its lock held.
+func (s *shard) all() iter.Seq[*record] {
+	return func(yield func(*record) bool) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		t := s.table.Load()
+		if t == nil {
+			return
+		}
+		for n := range t.linked() {
+			if !yield(t.record(n)) {
+				return
+			}
+		}
+	}
+}
