@@ -68,12 +68,12 @@ func TestTomcatDispatchesWhatIsDecidedOn(t *testing.T) {
 	plain := 0
 	for _, row := range corpus(t) {
 		raw, _, _ := strings.Cut(row.target, "?")
-		got := parseTarget(raw, row.context)
+		got := parseTarget(new(memory), raw, row.context)
 		if got.ambiguous || !row.ran() {
 			continue
 		}
 		plain++
-		if decoded := string([]rune(decodePath(raw))); decoded != row.path {
+		if decoded := string([]rune(decodePath(new(memory), raw))); decoded != row.path {
 			t.Errorf("line %d: %q is decided on as %q, Tomcat runs %q", row.line, row.target, decoded, row.path)
 		}
 		if got.isREST() != (row.servlet == "rest") {
@@ -133,7 +133,7 @@ func TestNoSessionLoginIsHidden(t *testing.T) {
 			continue
 		}
 		seen++
-		if raw, _, _ := strings.Cut(row.target, "?"); !isSessionLogin(raw) {
+		if raw, _, _ := strings.Cut(row.target, "?"); !isSessionLogin(new(memory), raw) {
 			t.Errorf("line %d: %q reaches %q unseen", row.line, row.target, row.path)
 		}
 	}

@@ -1,7 +1,6 @@
 package authz
 
 import (
-	"encoding/base64"
 	"strings"
 
 	"github.com/tokengate/tokengate/authz/token"
@@ -31,15 +30,15 @@ type credential struct {
 // headers by a comma, so a comma in Basic or Bearer is a second credential;
 // other schemes have commas of right. Scheme names are matched in any case
 // (RFC 9110 §11.1).
-func parseAuthorization(header string) credential {
-	header = strings.Trim(header, " \t")
+func parseAuthorization(m *memory, header string) credential {
+	header = trimBlanks(header)
 	if header == "" {
 		return credential{}
 	}
 	scheme, payload := cutScheme(header)
 	switch {
 	case strings.EqualFold(scheme, "basic"):
-		return parseBasic(payload)
+		return parseBasic(m, payload)
 	case strings.EqualFold(scheme, "bearer"):
 		return parseBearer(payload)
 	case token.IsCredential(header), token.IsCredential(strings.TrimLeft(payload, " \t")), token.Contains(header), hidesSecond(header):
@@ -48,16 +47,31 @@ func parseAuthorization(header string) credential {
 	return credential{kind: otherCredential}
 }
 
+// trimBlanks cuts spaces and tabs off both ends.
+func trimBlanks(s string) string {
+	for s != "" && isBlank(s[0]) {
+		s = s[1:]
+	}
+	for s != "" && isBlank(s[len(s)-1]) {
+		s = s[:len(s)-1]
+	}
+	return s
+}
+
+func isBlank(c byte) bool { return c == ' ' || c == '\t' }
+
 // cutScheme splits a header behind its scheme, which is the run of token
 // characters (RFC 9110 §5.6.2) that it begins with.
 func cutScheme(header string) (scheme, payload string) {
-	end := strings.IndexFunc(header, func(c rune) bool {
-		return c > '~' || c <= ' ' || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, c)
-	})
-	if end < 0 {
-		return header, ""
+	end := 0
+	for end < len(header) && isTokenCharacter(header[end]) {
+		end++
 	}
 	return header[:end], header[end:]
+}
+
+func isTokenCharacter(c byte) bool {
+	return isAlphanumeric(c) || c > ' ' && c <= '~' && strings.IndexByte(`"(),/:;<=>?@[\]{}`, c) < 0
 }
 
 // hidesSecond reports whether a Basic or Bearer credential stands behind a
@@ -77,17 +91,16 @@ func hidesSecond(header string) bool {
 
 // parseBasic reads what stands behind "Basic" (RFC 7617): one space, then
 // base64 of user name, colon and password. The first colon counts.
-func parseBasic(payload string) credential {
+func parseBasic(m *memory, payload string) credential {
 	malformed := credential{kind: malformedCredential}
 	if !strings.HasPrefix(payload, " ") {
 		return malformed
 	}
-	// Decode skips line ends; a comma is no base64.
-	decoded, err := base64.StdEncoding.Strict().DecodeString(payload[1:])
-	if err != nil || strings.ContainsAny(payload, "\r\n") {
+	decoded, ok := decodeBase64(m, payload[1:]) // a comma is no base64
+	if !ok {
 		return malformed
 	}
-	user, secret, found := strings.Cut(string(decoded), ":")
+	user, secret, found := strings.Cut(decoded, ":")
 	switch {
 	case !found, token.IsCredential(user), token.Contains(user):
 		return malformed

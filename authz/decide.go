@@ -1,7 +1,8 @@
 // Package authz decides whether a request may go to Jira, and as whom.
 //
 // Decide is one pure function over a Request and a View: it does no I/O, knows
-// nothing of Envoy, and has no clock of its own. It tries the rules of the
+// nothing of Envoy, has no clock of its own, and takes no memory but the
+// Request's. It tries the rules of the
 // decision table in order; the first that has something to say decides. Explain
 // runs the same rules and tells what each of them said.
 //
@@ -51,7 +52,7 @@ type Decision struct {
 	Reason  Reason
 	TokenID token.ID // the public id that the client sent; zero unless it sent a well-formed token
 	User    string   // the token's owner; empty unless the client proved the secret
-	Path    string   // the raw path to send upstream instead; empty: as it came
+	Path    string   // the raw path to send upstream instead, in the Request's Memory; empty: as it came
 	Write   bool     // the request may write; known where Admitted
 	// WouldBlock marks a password that was let through because passwords are
 	// observed, and that block would refuse.
@@ -60,6 +61,7 @@ type Decision struct {
 
 // Decide answers a request.
 func Decide(r *Request, v View) Decision {
+	r.Memory = r.Memory[:0]
 	e := evaluation{request: r, view: v}
 	for rule := range ruleCount {
 		if e.decides(rule) {

@@ -1,12 +1,9 @@
 package authz_test
 
 import (
-	"net/netip"
 	"testing"
 
 	"github.com/tokengate/tokengate/authz"
-	"github.com/tokengate/tokengate/authz/config"
-	"github.com/tokengate/tokengate/authz/policy"
 )
 
 func BenchmarkDecide(b *testing.B) {
@@ -17,11 +14,7 @@ func BenchmarkDecide(b *testing.B) {
 		{name: "Basic", authorization: "Basic {b64 fred:{fred}}"},
 	} {
 		b.Run(c.name, func(b *testing.B) {
-			r := &authz.Request{Method: "GET", Path: "/rest/api/2/myself", Client: netip.MustParseAddr("10.1.2.3"), Authorization: w.fill(c.authorization)}
-			if c.path != "" {
-				r.Path = c.path
-			}
-			view := authz.View{Policy: policy.New(config.Default()), Index: w.index, Now: now}
+			r, view := c.asks(w)
 			b.ReportAllocs()
 			for b.Loop() {
 				authz.Decide(r, view)

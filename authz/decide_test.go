@@ -185,9 +185,8 @@ func prefixes(texts ...string) (ps []config.Prefix) {
 	return ps
 }
 
-// run makes the decision and checks that Explain agrees with it.
-func (c ruling) run(t *testing.T, w world) authz.Decision {
-	t.Helper()
+// asks returns the case's request, and what is consulted about it.
+func (c ruling) asks(w world) (*authz.Request, authz.View) {
 	settings := config.Default()
 	if c.config != nil {
 		c.config(&settings)
@@ -215,7 +214,13 @@ func (c ruling) run(t *testing.T, w world) authz.Decision {
 	for name, value := range c.header {
 		*r.Header(name) = value
 	}
-	view := authz.View{Policy: policy.New(settings), Index: w.index, Now: now}
+	return r, authz.View{Policy: policy.New(settings), Index: w.index, Now: now}
+}
+
+// run makes the decision and checks that Explain agrees with it.
+func (c ruling) run(t *testing.T, w world) authz.Decision {
+	t.Helper()
+	r, view := c.asks(w)
 	decision := authz.Decide(r, view)
 
 	explained, verdicts := authz.Explain(r, view)

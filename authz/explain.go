@@ -10,6 +10,7 @@ type Verdict struct {
 // Explain answers a request as Decide does, by the same rules, and tells what
 // each of them said.
 func Explain(r *Request, v View) (Decision, []Verdict) {
+	r.Memory = nil // the Decision is the caller's to keep
 	e := evaluation{request: r, view: v}
 	verdicts := make([]Verdict, 0, ruleCount)
 	decided := false

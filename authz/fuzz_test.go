@@ -34,7 +34,7 @@ func FuzzAuthorization(f *testing.F) {
 	const ours = `([Bb][Aa][Ss][Ii][Cc]|[Bb][Ee][Aa][Rr][Ee][Rr])( |$)`
 	begins, second := regexp.MustCompile(`^`+ours), regexp.MustCompile(`,[ \t]*`+ours)
 	f.Fuzz(func(t *testing.T, header string) {
-		got := parseAuthorization(header)
+		got := parseAuthorization(new(memory), header)
 		trimmed := strings.Trim(header, " \t")
 		for _, sent := range []string{header, trimmed} {
 			r := http.Request{Header: http.Header{"Authorization": {sent}}}
@@ -135,7 +135,7 @@ func checkQuery(t *testing.T, query, tokenName string) {
 			kept = append(kept, pair)
 		}
 	}
-	facts := parseQuery(query, tokenName)
+	facts := parseQuery(new(memory), query, tokenName)
 	if facts != want {
 		t.Errorf("%q, token in %q:\n got %#v\nwant %#v", query, tokenName, facts, want)
 	}
@@ -146,7 +146,7 @@ func checkQuery(t *testing.T, query, tokenName string) {
 	if !facts.strip {
 		return
 	}
-	path, stripped, asks := strings.Cut(stripQuery("/rest/x?"+query, tokenName), "?")
+	path, stripped, asks := strings.Cut(stripQuery(new(memory), "/rest/x?"+query, tokenName), "?")
 	left := strings.Split(stripped, "&")
 	if len(kept) == 0 && !asks {
 		kept = []string{""}
@@ -154,8 +154,63 @@ func checkQuery(t *testing.T, query, tokenName string) {
 	if path != "/rest/x" || !slices.Equal(left, kept) {
 		t.Errorf("%q, token in %q: %q %q is left, want %q", query, tokenName, path, left, kept)
 	}
-	after := parseQuery(stripped, tokenName)
+	after := parseQuery(new(memory), stripped, tokenName)
 	if after.strip || after.tokens > 0 || !facts.disguised && (after.password || after.disguised) {
 		t.Errorf("%q, token in %q: what is left has %#v", query, tokenName, after)
 	}
+}
+
+// FuzzBase64 holds decodeBase64 against encoding/base64.
+func FuzzBase64(f *testing.F) {
+	for _, text := range []string{"", "Zg==", "Zm8=", "Zm9v", "Zh==", "Zm9=", "Zg=", "Z===", "====", "=", "Zg==Zg==", "Zm 9", "Zm9v\n", "\r\n\r\n", "+/+/", "-_-_", "\xff\xff\xff\xff"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		want, err := base64.StdEncoding.Strict().DecodeString(text)
+		good := err == nil && !strings.ContainsAny(text, "\r\n")
+		got, ok := decodeBase64(new(memory), text)
+		if ok != good || ok && got != string(want) {
+			t.Errorf("%q is %q, %v; encoding/base64 says %q, %v", text, got, ok, want, err)
+		}
+	})
+}
+
+// readsSessionLogin is a plain reader of paths, from left to right.
+func readsSessionLogin(raw string) bool {
+	var segments []string
+	for _, segment := range strings.Split(raw, "/") {
+		segment, _, _ = strings.Cut(segment, ";")
+		segment = strings.ReplaceAll(decodePath(new(memory), segment), `\`, "/")
+		for _, part := range strings.Split(segment, "/") {
+			switch part {
+			case "", ".":
+			case "..":
+				segments = segments[:max(0, len(segments)-1)]
+			default:
+				segments = append(segments, part)
+			}
+		}
+	}
+	if n := len(segments); n > 0 && segments[n-1][0] == '.' {
+		segments = segments[:n-1]
+	}
+	n := len(segments)
+	return n >= 4 && segments[n-4] == "rest" && segments[n-3] == "auth" && strings.Split(segments[n-1], ".")[0] == "session"
+}
+
+// FuzzSessionLogin holds isSessionLogin, which reads a path from its end, against
+// a reader that begins at its beginning.
+func FuzzSessionLogin(f *testing.F) {
+	for _, path := range []string{
+		"/rest/auth/1/session", "/jira/rest/auth/latest/session.json", "/rest/auth/1/session/.json", "/rest/auth/1/x/../session", "/rest/auth/1/session/x/..",
+		"/rest/auth/1/%73ession", "/rest%2fauth%5c1%2Fsession", "/rest/auth/1/..%2f2/session;x=y/./", "/..;a/rest/auth/1/session", "/rest/auth/session", "/a/b/c/rest/auth/1/session/../../1/session",
+		"/rest/auth/1/session/..", "/session/rest/auth/1/.session", "//rest//auth//1//session//", "/rest/auth/../auth/1/session", "/rest/auth/1/session/%2e%2e/session",
+	} {
+		f.Add(path)
+	}
+	f.Fuzz(func(t *testing.T, path string) {
+		if want := readsSessionLogin(path); isSessionLogin(new(memory), path) != want {
+			t.Errorf("%q is a session login: want %v", path, want)
+		}
+	})
 }

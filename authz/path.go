@@ -15,25 +15,25 @@ type target struct {
 }
 
 // parseTarget classes a raw path, cut before its first `?`.
-func parseTarget(raw, contextPath string) target {
+func parseTarget(m *memory, raw, contextPath string) target {
 	if isAmbiguous(raw, contextPath) {
 		return target{ambiguous: true}
 	}
-	path, ok := strings.CutPrefix(decodePath(raw), contextPath)
+	path, ok := strings.CutPrefix(decodePath(m, raw), contextPath)
 	if !ok || path != "" && path[0] != '/' {
 		return target{outside: true}
 	}
 	var t target
 	if strings.HasPrefix(path, "/s/") {
-		if _, below, rewritten := strings.Cut(path, "/_/"); rewritten {
-			if strings.Contains(below, "/_/") {
+		if mark := strings.Index(path, "/_/"); mark >= 0 {
+			path = path[mark+len("/_"):]
+			if strings.Contains(path[1:], "/_/") {
 				return target{ambiguous: true} // which of them counts is Jira's secret
 			}
 			t.static = true
-			path = "/" + below
 		}
 	}
-	t.path = policy.Canonical(path)
+	t.path = policy.Canonical((*[]byte)(m), path)
 	return t
 }
 
@@ -88,6 +88,9 @@ func isAmbiguous(raw, contextPath string) bool {
 // startsBadSegment reports whether what follows a slash is an empty segment,
 // though not the path's end, or a dot segment.
 func startsBadSegment(rest string) bool {
+	if rest == "" || rest[0] != '/' && rest[0] != '.' {
+		return false
+	}
 	segment, _, more := strings.Cut(rest, "/")
 	return segment == "." || segment == ".." || segment == "" && more
 }
@@ -97,20 +100,20 @@ func isAlphanumeric(c byte) bool {
 }
 
 // decodePath decodes a path once. Unlike in a query, `+` is a plus.
-func decodePath(raw string) string {
+func decodePath(m *memory, raw string) string {
 	if strings.IndexByte(raw, '%') < 0 {
 		return raw
 	}
-	b := make([]byte, 0, len(raw))
+	start := len(*m)
 	for i := 0; i < len(raw); i++ {
 		if raw[i] == '%' && isEscape(raw[i:]) {
-			b = append(b, unhex(raw[i+1])<<4|unhex(raw[i+2]))
+			*m = append(*m, unhex(raw[i+1])<<4|unhex(raw[i+2]))
 			i += 2
 			continue
 		}
-		b = append(b, raw[i])
+		*m = append(*m, raw[i])
 	}
-	return string(b)
+	return m.since(start)
 }
 
 // isSessionLogin reports whether a raw path may reach the REST resource that
@@ -118,31 +121,60 @@ func decodePath(raw string) string {
 // spelled. It is deliberately generous, since here a miss would let a password
 // through: it reads the path as Tomcat does, first dropping `;…`, then decoding,
 // then resolving empty and dot segments, and ignores whatever stands before.
-func isSessionLogin(raw string) bool {
+func isSessionLogin(m *memory, raw string) bool {
 	if strings.IndexByte(raw, '%') < 0 && !strings.Contains(raw, "session") {
 		return false
 	}
-	var segments []string
-	for segment := range strings.SplitSeq(raw, "/") {
+	var segments lastSegments
+	for rest, more := raw, true; more && !segments.whole(); {
+		var segment string
+		rest, segment, more = cutLast(rest, "/")
 		segment, _, _ = strings.Cut(segment, ";")
-		decoded := strings.ReplaceAll(decodePath(segment), `\`, "/")
-		for part := range strings.SplitSeq(decoded, "/") {
-			switch part {
-			case "", ".":
-			case "..":
-				segments = segments[:max(0, len(segments)-1)]
-			default:
-				segments = append(segments, part)
-			}
+		for part, again := decodePath(m, segment), true; again; {
+			var last string
+			part, last, again = cutLast(part, `/\`)
+			segments.add(last)
 		}
 	}
-	if n := len(segments); n > 0 && segments[n-1][0] == '.' {
-		segments = segments[:n-1] // a suffix behind a slash: session/.json
+	last := segments.found[:segments.count]
+	if len(last) > 0 && last[0][0] == '.' {
+		last = last[1:] // a suffix behind a slash: session/.json
 	}
-	n := len(segments)
-	if n < 4 || segments[n-4] != "rest" || segments[n-3] != "auth" {
+	if len(last) < 4 || last[3] != "rest" || last[2] != "auth" {
 		return false
 	}
-	resource, _, _ := strings.Cut(segments[n-1], ".")
+	resource, _, _ := strings.Cut(last[0], ".")
 	return resource == "session"
+}
+
+// cutLast cuts s at the last of the separators. Where there is none, all of s
+// is the last part.
+func cutLast(s, separators string) (before, last string, found bool) {
+	if i := strings.LastIndexAny(s, separators); i >= 0 {
+		return s[:i], s[i+1:], true
+	}
+	return "", s, false
+}
+
+// lastSegments collects the last segments of a path that are left once empty
+// and dot segments are resolved. They are added from the last to the first.
+type lastSegments struct {
+	found [5]string
+	count int
+	above int // how many segments a `..` behind them takes away
+}
+
+func (l *lastSegments) whole() bool { return l.count == len(l.found) }
+
+func (l *lastSegments) add(segment string) {
+	switch {
+	case segment == "" || segment == "." || l.whole():
+	case segment == "..":
+		l.above++
+	case l.above > 0:
+		l.above--
+	default:
+		l.found[l.count] = segment
+		l.count++
+	}
 }

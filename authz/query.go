@@ -22,12 +22,12 @@ type queryFacts struct {
 
 // parseQuery reads a raw query. tokenName is the parameter that may carry a
 // token; "" means none may.
-func parseQuery(query, tokenName string) (facts queryFacts) {
+func parseQuery(m *memory, query, tokenName string) (facts queryFacts) {
 	for rest := query; rest != ""; {
 		var pair string
 		pair, rest, _ = strings.Cut(rest, "&")
 		rawName, rawValue, _ := strings.Cut(pair, "=")
-		name, value := unescape(rawName), unescape(rawValue)
+		name, value := unescape(m, rawName), unescape(m, rawValue)
 		switch {
 		case tokenName != "" && rawName == tokenName:
 			if token.IsCredential(value) {
@@ -63,42 +63,50 @@ func parseQuery(query, tokenName string) (facts queryFacts) {
 // stripQuery returns a raw path without the parameters that must not reach
 // Jira beside a token: the token's own and os_*. What stays, stays as it was,
 // byte for byte; a query that loses everything loses its `?` too.
-func stripQuery(path, tokenName string) string {
+func stripQuery(m *memory, path, tokenName string) string {
 	path, query, _ := strings.Cut(path, "?")
-	var b strings.Builder
-	b.WriteString(path)
+	start := len(*m)
+	*m = append(*m, path...)
 	separator := byte('?')
 	for pair := range strings.SplitSeq(query, "&") {
 		name, value, _ := strings.Cut(pair, "=")
-		if strings.HasPrefix(name, "os_") || (tokenName != "" && name == tokenName && token.IsCredential(unescape(value))) {
+		if strings.HasPrefix(name, "os_") {
 			continue
 		}
-		b.WriteByte(separator)
-		b.WriteString(pair)
+		if tokenName != "" && name == tokenName {
+			end := len(*m)
+			carries := token.IsCredential(unescape(m, value))
+			*m = (*m)[:end]
+			if carries {
+				continue
+			}
+		}
+		*m = append(*m, separator)
+		*m = append(*m, pair...)
 		separator = '&'
 	}
-	return b.String()
+	return m.since(start)
 }
 
 // unescape decodes a query component once. An escape that is none stays as it
 // stands: what it means is for Jira to say, and it spells no name of ours.
-func unescape(s string) string {
-	if !strings.ContainsAny(s, "%+") {
+func unescape(m *memory, s string) string {
+	if strings.IndexByte(s, '%') < 0 && strings.IndexByte(s, '+') < 0 {
 		return s
 	}
-	b := make([]byte, 0, len(s))
+	start := len(*m)
 	for i := 0; i < len(s); i++ {
 		switch c := s[i]; {
 		case c == '+':
-			b = append(b, ' ')
+			*m = append(*m, ' ')
 		case c == '%' && isEscape(s[i:]):
-			b = append(b, unhex(s[i+1])<<4|unhex(s[i+2]))
+			*m = append(*m, unhex(s[i+1])<<4|unhex(s[i+2]))
 			i += 2
 		default:
-			b = append(b, c)
+			*m = append(*m, c)
 		}
 	}
-	return string(b)
+	return m.since(start)
 }
 
 // isEscape reports whether s begins with a percent sign and two hex digits.

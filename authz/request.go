@@ -27,6 +27,11 @@ type Request struct {
 	HTTPMethodOverride string // X-HTTP-Method-Override
 	MethodOverride     string // X-Method-Override
 	HTTPMethod         string // X-HTTP-Method
+
+	// Memory is where Decide puts the text that it decodes, credentials among
+	// it, and a Decision's Path. It may be nil; it grows as it must, and what is
+	// in it is overwritten by the next Decide.
+	Memory []byte
 }
 
 // Headers are the names, in lower case, of the request headers that are read:
@@ -68,7 +73,7 @@ func (r *Request) Header(name string) *string {
 // may carry secrets, and without any token that somebody put into the path.
 func (r *Request) PathForLog() string {
 	path, _, _ := strings.Cut(r.Path, "?")
-	if decoded := decodePath(path); token.Redact(decoded) != decoded {
+	if decoded := decodePath((*memory)(&r.Memory), path); token.Redact(decoded) != decoded {
 		return token.Redact(decoded)
 	}
 	return path

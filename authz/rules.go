@@ -97,6 +97,8 @@ type evaluation struct {
 	decision Decision
 }
 
+func (e *evaluation) memory() *memory { return (*memory)(&e.request.Memory) }
+
 func (e *evaluation) refuse(reason Reason) bool {
 	e.decision.Outcome, e.decision.Reason = Refused, reason
 	e.decision.WouldBlock = false // nothing was let through
@@ -115,12 +117,12 @@ func (e *evaluation) readCredential() bool {
 	}
 	path, query, _ := strings.Cut(e.request.Path, "?")
 	e.path = path
-	e.query = parseQuery(query, e.view.Policy.QueryParameter)
-	e.credential = parseAuthorization(e.request.Authorization)
+	e.query = parseQuery(e.memory(), query, e.view.Policy.QueryParameter)
+	e.credential = parseAuthorization(e.memory(), e.request.Authorization)
 
 	sent := e.credential.kind
 	switch {
-	case sent == malformedCredential, e.query.misplaced, token.Contains(decodePath(path)):
+	case sent == malformedCredential, e.query.misplaced, token.Contains(decodePath(e.memory(), path)):
 		return e.refuse(MalformedCredential)
 	case e.query.tokens > 1, e.query.tokens == 1 && sent != noCredential:
 		return e.refuse(MalformedCredential)
@@ -139,7 +141,7 @@ func (e *evaluation) readCredential() bool {
 // in its body.
 func (e *evaluation) logsIn() bool {
 	harmless := isReadMethod(e.request.Method) || e.request.Method == http.MethodDelete
-	return (!harmless || overridesMethod(e.request, e.query)) && isSessionLogin(e.path)
+	return (!harmless || overridesMethod(e.request, e.query)) && isSessionLogin(e.memory(), e.path)
 }
 
 // judgePassword decides requests without a token that carry a password: rows
@@ -176,7 +178,7 @@ func (e *evaluation) isExempt() bool {
 	if !e.logsIn() && exempt.AllowedUsers.Contain(user) {
 		return true
 	}
-	t := parseTarget(e.path, e.view.Policy.ContextPath)
+	t := parseTarget(e.memory(), e.path, e.view.Policy.ContextPath)
 	if !t.ambiguous && !t.outside && !t.static && exempt.AllowedPaths.Match(t.path) {
 		return true
 	}
@@ -239,7 +241,7 @@ func (e *evaluation) checkState() bool {
 // query that loses a parameter must also go out as it came, which only visible
 // ASCII is sure to do.
 func (e *evaluation) checkPath() bool {
-	e.target = parseTarget(e.path, e.view.Policy.ContextPath)
+	e.target = parseTarget(e.memory(), e.path, e.view.Policy.ContextPath)
 	if e.target.ambiguous || e.query.disguised {
 		return e.refuse(AmbiguousPath)
 	}
@@ -247,7 +249,7 @@ func (e *evaluation) checkPath() bool {
 		if !showsEveryByte(e.request) {
 			return e.refuse(AmbiguousPath)
 		}
-		e.decision.Path = stripQuery(e.request.Path, e.view.Policy.QueryParameter)
+		e.decision.Path = stripQuery(e.memory(), e.request.Path, e.view.Policy.QueryParameter)
 	}
 	return false
 }

@@ -1,6 +1,9 @@
 package policy
 
-import "strings"
+import (
+	"strings"
+	"unsafe"
+)
 
 // Paths is a list of path patterns. A pattern stands for a whole path without
 // its context path; `*` stands for any run of characters, `/` included. Case
@@ -14,9 +17,10 @@ func NewPaths(patterns []string) Paths {
 	ps := make(Paths, 0, len(patterns))
 	for _, p := range patterns {
 		dir, isDir := strings.CutSuffix(p, "/")
-		ps = append(ps, Canonical(dir))
+		canonical := Canonical(new([]byte), dir)
+		ps = append(ps, canonical)
 		if isDir {
-			ps = append(ps, Canonical(dir)+"/*")
+			ps = append(ps, canonical+"/*")
 		}
 	}
 	return ps
@@ -63,8 +67,9 @@ var suffixes = []string{".json", ".xml", ".txt", ".htm", ".html", ".atom"}
 // which rules are matched, so that a rule for one spelling holds for all that
 // Jira answers alike. Below /rest it drops one suffix such as .json, slashes at
 // the end, and writes versions one way: 2.0 as 2, and latest as 2 in
-// /rest/api/. Other paths it leaves as they are.
-func Canonical(path string) string {
+// /rest/api/. Other paths it leaves as they are. What has to be written anew is
+// appended to memory, and stays there for as long as the result is used.
+func Canonical(memory *[]byte, path string) string {
 	rest, ok := strings.CutPrefix(path, "/rest/")
 	if !ok {
 		return path
@@ -93,18 +98,24 @@ func Canonical(path string) string {
 	if len(trimmed) == len(rest) && canonical == version {
 		return path
 	}
-	path = "/rest/" + module
+	start := len(*memory)
+	*memory = append(append(*memory, "/rest/"...), module...)
 	if canonical != "" {
-		path += "/" + canonical
+		*memory = append(append(*memory, '/'), canonical...)
 	}
 	if more {
-		path += "/" + resource
+		*memory = append(append(*memory, '/'), resource...)
 	}
-	return path
+	written := (*memory)[start:]
+	return unsafe.String(unsafe.SliceData(written), len(written))
 }
 
 // isVersion reports whether a segment is a version such as 1 or 2.0.
 func isVersion(segment string) bool {
-	digits := strings.Trim(segment, "0123456789.") == ""
-	return digits && segment != "" && segment[0] != '.'
+	for i := range len(segment) {
+		if c := segment[i]; (c < '0' || c > '9') && (c != '.' || i == 0) {
+			return false
+		}
+	}
+	return segment != ""
 }

@@ -37,7 +37,7 @@ func TestPathsMatch(t *testing.T) {
 		{"/secure/attachment/*.zip", "/secure/attachment/1/2.zip", true},
 		{"/secure/x.json", "/secure/x", false}, // suffixes are REST's
 	} {
-		if got := policy.NewPaths([]string{c.pattern}).Match(policy.Canonical(c.path)); got != c.want {
+		if got := policy.NewPaths([]string{c.pattern}).Match(canonical(c.path)); got != c.want {
 			t.Errorf("%s on %s: %v, want %v", c.pattern, c.path, got, c.want)
 		}
 	}
@@ -69,7 +69,7 @@ func TestCanonical(t *testing.T) {
 		"/secure/x.json/":             "/secure/x.json/",
 		"":                            "",
 	} {
-		if got := policy.Canonical(path); got != want {
+		if got := canonical(path); got != want {
 			t.Errorf("Canonical(%s) = %s, want %s", path, got, want)
 		}
 	}
@@ -104,6 +104,8 @@ func TestUsers(t *testing.T) {
 	}
 }
 
+func canonical(path string) string { return policy.Canonical(new([]byte), path) }
+
 // A pattern of many stars must not take the time of a search through all ways
 // to match.
 func FuzzMatch(f *testing.F) {
@@ -114,11 +116,11 @@ func FuzzMatch(f *testing.F) {
 			return
 		}
 		paths := policy.NewPaths([]string{pattern})
-		canonical := policy.Canonical(path)
-		if got := paths.Match(canonical); got && !strings.Contains(pattern, "*") && !strings.HasSuffix(pattern, "/") && policy.Canonical(pattern) != canonical {
+		spelled := canonical(path)
+		if got := paths.Match(spelled); got && !strings.Contains(pattern, "*") && !strings.HasSuffix(pattern, "/") && canonical(pattern) != spelled {
 			t.Errorf("%q matches %q", pattern, path)
 		}
-		if !(policy.Paths{"*"}).Match(canonical) {
+		if !(policy.Paths{"*"}).Match(spelled) {
 			t.Errorf("a star does not match %q", path)
 		}
 	})

@@ -5,7 +5,7 @@ import "strings"
 // Contains reports whether text holds, anywhere, something with the shape of a
 // whole value: a prefix and 61 letters or digits.
 func Contains(text string) bool {
-	for {
+	for len(text) >= valueLen {
 		at := find(text)
 		if at < 0 {
 			return false
@@ -15,6 +15,7 @@ func Contains(text string) bool {
 			return true
 		}
 	}
+	return false
 }
 
 // Redact returns text with the secret of every token in it cut out, for what a
@@ -59,7 +60,7 @@ func find(text string) int {
 // run returns how many base62 characters text begins with.
 func run(text string) int {
 	n := 0
-	for n < len(text) && base62(text[n:n+1]) {
+	for n < len(text) && isDigit[text[n]] {
 		n++
 	}
 	return n

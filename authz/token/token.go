@@ -22,6 +22,7 @@ import (
 	"hash/crc32"
 	"io"
 	"strings"
+	"unsafe"
 )
 
 // ErrMalformed says that a text is no token value. The error that wraps it
@@ -96,7 +97,7 @@ func mint(kind Kind, id string, random io.Reader) (Value, error) {
 	if err := fillRandom(v.text[given:valueLen-checksumLen], random); err != nil {
 		return Value{}, err
 	}
-	sum := v.checksum()
+	sum := checksum(v.text[:valueLen-checksumLen])
 	copy(v.text[valueLen-checksumLen:], sum[:])
 	return v, nil
 }
@@ -130,14 +131,9 @@ func fillRandom(text []byte, random io.Reader) error {
 }
 
 // checksum is the CRC-32 of all before it, as 6 base62 digits, the highest
-// first. The sum is made byte by byte because crc32.ChecksumIEEE would move the
-// value to the heap for every request.
-func (v *Value) checksum() (sum [checksumLen]byte) {
-	crc := ^uint32(0)
-	for _, b := range v.text[:valueLen-checksumLen] {
-		crc = crc32.IEEETable[byte(crc)^b] ^ crc>>8
-	}
-	crc = ^crc
+// first.
+func checksum(text []byte) (sum [checksumLen]byte) {
+	crc := crc32.ChecksumIEEE(text)
 	for i := checksumLen - 1; i >= 0; i-- {
 		sum[i] = alphabet[crc%62]
 		crc /= 62
@@ -166,11 +162,12 @@ func Parse(text string) (Value, error) {
 	case !base62(text[prefixLen:]):
 		return Value{}, errAlphabet
 	}
-	copy(v.text[:], text)
-	sum := v.checksum()
-	if sum != [checksumLen]byte(v.text[valueLen-checksumLen:]) {
+	// Of the text as it is: the sum of v.text would move v to the heap.
+	sum := checksum(unsafe.Slice(unsafe.StringData(text), valueLen-checksumLen))
+	if string(sum[:]) != text[valueLen-checksumLen:] {
 		return Value{}, errChecksum
 	}
+	copy(v.text[:], text)
 	return v, nil
 }
 
@@ -201,13 +198,20 @@ func ParseID(text string) (ID, error) {
 
 func base62(s string) bool {
 	for i := range len(s) {
-		c := s[i]
-		if (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') {
+		if !isDigit[s[i]] {
 			return false
 		}
 	}
 	return true
 }
+
+// isDigit says which bytes are digits of base62.
+var isDigit = func() (is [256]bool) {
+	for _, c := range []byte(alphabet) {
+		is[c] = true
+	}
+	return is
+}()
 
 // Kind returns what the token opens.
 func (v Value) Kind() Kind { return v.kind }

@@ -69,7 +69,7 @@ func (r *Request) decode(clientHeader string) error {
 
 // reset forgets what was read, and keeps the buffers.
 func (r *Request) reset() {
-	r.Request = authz.Request{}
+	r.Request = authz.Request{Memory: r.Memory[:0]}
 	r.HTTP, r.Source, r.ClientHeader, r.clientHeader = false, "", "", ""
 	r.joined = r.joined[:0]
 	r.mapped.reset()

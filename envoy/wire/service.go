@@ -76,11 +76,12 @@ const mostKept = 64 << 10
 // no secret outlives its call here, and a string that somebody kept by mistake
 // does not turn into another client's.
 func (r *Request) release() {
-	if cap(r.frame) > mostKept || cap(r.joined) > mostKept || cap(r.mapped.list)+cap(r.raw.list) > mostKept/64 {
+	if cap(r.frame) > mostKept || cap(r.joined) > mostKept || cap(r.Memory) > mostKept || cap(r.mapped.list)+cap(r.raw.list) > mostKept/64 {
 		return
 	}
 	clear(r.frame)
 	clear(r.joined[:cap(r.joined)]) // all of it: a panic may have cut its length
+	clear(r.Memory[:cap(r.Memory)])
 	r.reset()
 	requests.Put(r)
 }
