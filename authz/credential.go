@@ -121,7 +121,7 @@ func parseBearer(payload string) credential {
 	}
 	text := payload[1:]
 	switch {
-	case text == "", strings.ContainsAny(text, " \t,"):
+	case text == "", strings.IndexByte(text, ' ') >= 0, strings.IndexByte(text, '\t') >= 0, strings.IndexByte(text, ',') >= 0:
 		return malformed
 	case token.IsCredential(text):
 		return credential{kind: tokenCredential, text: text}

@@ -36,7 +36,7 @@ type Index struct {
 	owners owners
 }
 
-const shardBits = 10
+const shardBits = 8
 
 // seed makes a token's place in the index differ from process to process.
 var seed = maphash.MakeSeed()

@@ -39,7 +39,7 @@ type record struct {
 // token changes, or the shard is compacted.
 type chunk [chunkLength]record
 
-const chunkLength = 16
+const chunkLength = 128
 
 // shard is a part of the index. Whoever holds a table has a view of the tokens
 // that stays good for as long as they hold it: a record that is replaced is

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"slices"
 	"strings"
 	"unsafe"
 )
@@ -44,6 +45,9 @@ func match(pattern, text string) bool {
 	for t < len(text) {
 		switch {
 		case p < len(pattern) && pattern[p] == '*':
+			if p == len(pattern)-1 {
+				return true
+			}
 			star, resume = p, t
 			p++
 		case p < len(pattern) && pattern[p] == text[t]:
@@ -75,13 +79,10 @@ func Canonical(memory *[]byte, path string) string {
 		return path
 	}
 	trimmed := strings.TrimRight(rest, "/")
-	for _, s := range suffixes {
-		if cut, ok := strings.CutSuffix(trimmed, s); ok {
-			// What is left may end in a slash: /rest/x/.json is /rest/x/.
-			if cut = strings.TrimRight(cut, "/"); cut != "" {
-				trimmed = cut
-			}
-			break
+	if dot := strings.LastIndexByte(trimmed, '.'); dot >= 0 && slices.Contains(suffixes, trimmed[dot:]) {
+		// What is left may end in a slash: /rest/x/.json is /rest/x/.
+		if cut := strings.TrimRight(trimmed[:dot], "/"); cut != "" {
+			trimmed = cut
 		}
 	}
 	module, below, _ := strings.Cut(trimmed, "/")
