@@ -1,6 +1,8 @@
 package envoy
 
 import (
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -9,11 +11,40 @@ import (
 )
 
 // Metrics counts decisions. No label holds a user or a token.
+//
+// Requests that are decided at once on different processors count in different
+// places, and a scrape adds them up: one place would be written by all of them,
+// and each would wait for the others' caches.
 type Metrics struct {
-	decisions map[decided]prometheus.Counter
-	seconds   prometheus.Histogram
-	panics    prometheus.Counter
-	observed  prometheus.Counter
+	stripes [32]stripe
+	next    atomic.Uint32
+	free    sync.Pool // of *stripe; keeps them by processor
+
+	panics prometheus.Counter
+
+	decisions, seconds, observed *prometheus.Desc
+}
+
+// stripe is one of the places to count in.
+type stripe struct {
+	decisions []atomic.Uint64 // by decided.kind
+	observed  atomic.Uint64
+	counted   atomic.Uint64
+
+	buckets [len(bounds) + 1]atomic.Uint64
+	nanos   atomic.Uint64 // of what is in the buckets, in all
+
+	_ [64]byte // no other stripe in the same line of a cache
+}
+
+// timedEvery is of how many decisions one is timed: reading the clock once more
+// takes as long as many a decision.
+const timedEvery = 64
+
+// bounds are the upper bounds of the buckets of tokengate_decision_seconds.
+var bounds = [...]time.Duration{
+	time.Microsecond, 2500 * time.Nanosecond, 5 * time.Microsecond, 10 * time.Microsecond, 25 * time.Microsecond, 50 * time.Microsecond,
+	100 * time.Microsecond, 250 * time.Microsecond, time.Millisecond, 10 * time.Millisecond, 100 * time.Millisecond, time.Second,
 }
 
 // decided is what a decision is counted by.
@@ -22,44 +53,93 @@ type decided struct {
 	reason  authz.Reason
 }
 
+const outcomes = int(authz.Admitted) + 1
+
+// kind numbers the pairs of an outcome and a reason, from 0 to kinds; ok is
+// false for one that there is not.
+func (d decided) kind() (n int, ok bool) {
+	n = int(d.reason)*outcomes + int(d.outcome)
+	return n, int(d.outcome) < outcomes && n < kinds
+}
+
+var kinds = (len(authz.Reasons()) + 1) * outcomes
+
 // NewMetrics makes the metrics and registers them. Every reason is there from
 // the start, at zero, so that an alert on a rate sees its first increase.
 func NewMetrics(registry prometheus.Registerer) *Metrics {
-	decisions := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "tokengate_decisions_total",
-		Help: "Decisions by outcome and reason.",
-	}, []string{"outcome", "reason"})
 	m := &Metrics{
-		decisions: make(map[decided]prometheus.Counter),
-		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name:    "tokengate_decision_seconds",
-			Help:    "Time from having a question of Envoy's to having its answer.",
-			Buckets: []float64{1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 1e-3, 1e-2, 1e-1, 1},
-		}),
 		panics: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "tokengate_panics_total",
 			Help: "Requests that made the server panic and were refused.",
 		}),
-		observed: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "tokengate_passwords_observed_total",
-			Help: "Passwords let through that the mode block would refuse.",
-		}),
+		decisions: prometheus.NewDesc("tokengate_decisions_total", "Decisions by outcome and reason.", []string{"outcome", "reason"}, nil),
+		seconds: prometheus.NewDesc("tokengate_decision_seconds",
+			"Time from having a question of Envoy's to having its answer, of one in 64 decisions.", nil, nil),
+		observed: prometheus.NewDesc("tokengate_passwords_observed_total", "Passwords let through that the mode block would refuse.", nil, nil),
 	}
-	for _, reason := range authz.Reasons() {
-		for _, outcome := range reason.Outcomes() {
-			m.decisions[decided{outcome, reason}] = decisions.WithLabelValues(outcome.String(), reason.String())
-		}
+	for i := range m.stripes {
+		m.stripes[i].decisions = make([]atomic.Uint64, kinds)
 	}
-	registry.MustRegister(decisions, m.seconds, m.panics, m.observed)
+	m.free.New = func() any { return &m.stripes[m.next.Add(1)%uint32(len(m.stripes))] }
+	registry.MustRegister(m, m.panics)
 	return m
 }
 
-func (m *Metrics) count(d authz.Decision, took time.Duration) {
-	if counter, known := m.decisions[decided{d.Outcome, d.Reason}]; known {
-		counter.Inc()
+// count counts a decision that was begun at the given instant.
+func (m *Metrics) count(d authz.Decision, began time.Time, now func() time.Time) {
+	s := m.free.Get().(*stripe)
+	defer m.free.Put(s)
+	if n, ok := (decided{d.Outcome, d.Reason}).kind(); ok {
+		s.decisions[n].Add(1)
 	}
-	m.seconds.Observe(took.Seconds())
 	if d.WouldBlock {
-		m.observed.Inc()
+		s.observed.Add(1)
 	}
+	if s.counted.Add(1)%timedEvery == 1 {
+		s.time(now().Sub(began))
+	}
+}
+
+func (s *stripe) time(took time.Duration) {
+	bucket := 0
+	for bucket < len(bounds) && took > bounds[bucket] {
+		bucket++
+	}
+	s.buckets[bucket].Add(1)
+	s.nanos.Add(uint64(max(took, 0)))
+}
+
+// Describe implements prometheus.Collector.
+func (m *Metrics) Describe(to chan<- *prometheus.Desc) {
+	to <- m.decisions
+	to <- m.seconds
+	to <- m.observed
+}
+
+// Collect implements prometheus.Collector.
+func (m *Metrics) Collect(to chan<- prometheus.Metric) {
+	sum := func(of func(*stripe) *atomic.Uint64) (total uint64) {
+		for i := range m.stripes {
+			total += of(&m.stripes[i]).Load()
+		}
+		return total
+	}
+	for _, reason := range authz.Reasons() {
+		for _, outcome := range reason.Outcomes() {
+			n, _ := decided{outcome, reason}.kind()
+			total := sum(func(s *stripe) *atomic.Uint64 { return &s.decisions[n] })
+			to <- prometheus.MustNewConstMetric(m.decisions, prometheus.CounterValue, float64(total), outcome.String(), reason.String())
+		}
+	}
+	observed := sum(func(s *stripe) *atomic.Uint64 { return &s.observed })
+	to <- prometheus.MustNewConstMetric(m.observed, prometheus.CounterValue, float64(observed))
+	buckets := make(map[float64]uint64, len(bounds))
+	below := uint64(0)
+	for i, bound := range bounds {
+		below += sum(func(s *stripe) *atomic.Uint64 { return &s.buckets[i] })
+		buckets[bound.Seconds()] = below
+	}
+	all := below + sum(func(s *stripe) *atomic.Uint64 { return &s.buckets[len(bounds)] })
+	nanos := sum(func(s *stripe) *atomic.Uint64 { return &s.nanos })
+	to <- prometheus.MustNewConstHistogram(m.seconds, all, time.Duration(nanos).Seconds(), buckets)
 }

@@ -19,7 +19,7 @@ const challenge = `Basic realm="Jira"`
 
 // answers are the answers to Check, encoded before the first question.
 type answers struct {
-	fixed   map[decided]*wire.Response // all but those that let a token in
+	fixed   []*wire.Response // by decided.kind: all but those that let a token in
 	denial  *wire.Response             // of what nobody decided
 	allowed *wire.Allowed
 }
@@ -27,7 +27,7 @@ type answers struct {
 // newAnswers encodes the answers. identity is the name, in lower case, of the
 // header that tells Jira who is calling.
 func newAnswers(identity string) (*answers, error) {
-	a := &answers{fixed: make(map[decided]*wire.Response)}
+	a := &answers{fixed: make([]*wire.Response, kinds)}
 	var err error
 	if a.denial, err = wire.NewResponse(denial(0)); err != nil {
 		return nil, err
@@ -41,7 +41,8 @@ func newAnswers(identity string) (*answers, error) {
 			case authz.Passed:
 				message = passage(reason, identity)
 			}
-			if a.fixed[decided{outcome, reason}], err = wire.NewResponse(message); err != nil {
+			n, _ := decided{outcome, reason}.kind()
+			if a.fixed[n], err = wire.NewResponse(message); err != nil {
 				return nil, err
 			}
 		}
@@ -59,9 +60,9 @@ func (a *answers) to(d authz.Decision) *wire.Response {
 	if d.Outcome == authz.Admitted && d.Reason == authz.Allowed && d.User != "" {
 		return a.allowed.Response(d.User, id, d.Path)
 	}
-	answer, known := a.fixed[decided{d.Outcome, d.Reason}]
-	if !known {
-		answer = a.denial
+	answer := a.denial
+	if n, ok := (decided{d.Outcome, d.Reason}).kind(); ok && a.fixed[n] != nil {
+		answer = a.fixed[n]
 	}
 	return answer.About(d.User, id)
 }

@@ -69,7 +69,7 @@ func (h *handler) Check(ctx context.Context, in *wire.Request) (answer *wire.Res
 		return nil, status.FromContextError(err).Err()
 	}
 	answer = h.answers.to(decision)
-	h.Metrics.count(decision, h.Now().Sub(now))
+	h.Metrics.count(decision, now, h.Now)
 	h.tell(&in.Request, decision, now)
 	return answer, nil
 }

@@ -1,0 +1,78 @@
+package envoy
+
+import (
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/tokengate/tokengate/authz"
+)
+
+// Decisions that are counted at once are all counted, and one in timedEvery is
+// timed.
+func TestMetricsCountAll(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	m := NewMetrics(registry)
+	var counting sync.WaitGroup
+	const workers, each = 8, 64 * 50
+	began := time.Unix(1e9, 0)
+	for range workers {
+		counting.Go(func() {
+			for range each {
+				m.count(authz.Decision{Outcome: authz.Admitted, Reason: authz.Allowed}, began, func() time.Time { return began.Add(3 * time.Microsecond) })
+			}
+		})
+	}
+	counting.Wait()
+	for _, d := range []authz.Decision{
+		{Outcome: authz.Passed, Reason: authz.Password, WouldBlock: true},
+		{Outcome: 77, Reason: authz.Allowed}, // there is none
+		{Outcome: authz.Passed, Reason: 200},
+	} {
+		m.count(d, began, func() time.Time { return began.Add(3 * time.Microsecond) })
+	}
+
+	figures := scrape(t, registry)
+	for name, want := range map[string]float64{
+		`tokengate_decisions_total{outcome="allowed",reason="allowed"}`:   workers * each,
+		`tokengate_decisions_total{outcome="passed",reason="password"}`:   1,
+		`tokengate_decisions_total{outcome="refused",reason="read_only"}`: 0,
+		`tokengate_passwords_observed_total`:                              1,
+		`tokengate_decision_seconds_bucket{le="2.5e-06"}`:                 0,
+	} {
+		if got, there := figures[name]; !there || got != want {
+			t.Errorf("%s is %v (there: %v), want %v", name, got, there, want)
+		}
+	}
+	// Each stripe begins with one that is timed.
+	least, most := float64(workers*each/timedEvery), float64(workers*each/timedEvery+len(m.stripes))
+	for _, name := range []string{`tokengate_decision_seconds_bucket{le="5e-06"}`, "tokengate_decision_seconds_count"} {
+		if n := figures[name]; n < least || n > most {
+			t.Errorf("%s is %v, want %v to %v", name, n, least, most)
+		}
+	}
+}
+
+// scrape returns the figures of a registry by name and labels.
+func scrape(t *testing.T, registry *prometheus.Registry) map[string]float64 {
+	t.Helper()
+	answer := httptest.NewRecorder()
+	promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
+	figures := map[string]float64{}
+	for line := range strings.Lines(answer.Body.String()) {
+		if name, value, _ := strings.Cut(strings.TrimSpace(line), " "); !strings.HasPrefix(line, "#") {
+			figure, err := strconv.ParseFloat(value, 64)
+			if err != nil {
+				t.Fatalf("%q: %v", line, err)
+			}
+			figures[name] = figure
+		}
+	}
+	return figures
+}
