@@ -48,11 +48,13 @@ func serve(ctx context.Context, file string, logTo io.Writer) (err error) {
 		return err
 	}
 	s := newServer(file, settings, newLogSink(logTo, logBuffer))
+	garbage := newCollector(ctx, s.log)
 	defer func() { err = errors.Join(err, s.stop()) }()
 	if err := s.start(ctx); err != nil {
 		return err
 	}
 	s.log.Info("tokengate is ready", zap.String("version", version), zap.Stringer("grpc", settings.Listen.GRPC))
+	garbage.fit()
 	go s.flushUsage(ctx)
 	reloads := newReloader(s, loaded.fingerprint())
 	hup := make(chan os.Signal, 1)
@@ -71,6 +73,7 @@ func serve(ctx context.Context, file string, logTo io.Writer) (err error) {
 			reloads.reload(readContent(file))
 		case <-watch.C:
 			reloads.look()
+			garbage.fit()
 		}
 	}
 }

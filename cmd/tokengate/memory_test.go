@@ -1,0 +1,38 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestPercentFor(t *testing.T) {
+	for _, c := range []struct {
+		live uint64
+		want int
+	}{
+		{0, 800}, {1 << 20, 800}, {4 << 20, 800}, {8 << 20, 400}, {16 << 20, 200}, {32 << 20, 100}, {200 << 20, 100}, {1 << 40, 100},
+	} {
+		if got := percentFor(c.live); got != c.want {
+			t.Errorf("with %d bytes alive the heap grows by %d %%, want %d", c.live, got, c.want)
+		}
+	}
+}
+
+// A server with few tokens collects less often than Go's default would, and
+// leaves what the environment says alone.
+func TestCollectorFits(t *testing.T) {
+	r := newRig(t, options{})
+	_, figures := r.probe("/metrics")
+	if strings.Contains(figures, "\ngo_gc_gogc_percent 100\n") || !strings.Contains(figures, "\ngo_gc_gogc_percent ") {
+		t.Error("the garbage collector is Go's default")
+	}
+
+	t.Setenv("GOGC", "55")
+	t.Setenv("GOMEMLIMIT", "777MiB")
+	r = newRig(t, options{})
+	for _, line := range []string{"go_gc_gogc_percent 55", "go_gc_gomemlimit_bytes 8.14743552e+08"} {
+		if !r.hasMetric(line) {
+			t.Errorf("no metric %s", line)
+		}
+	}
+}
