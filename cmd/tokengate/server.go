@@ -47,7 +47,7 @@ type server struct {
 func newServer(file string, settings config.Config, sink *logSink) *server {
 	level := zap.NewAtomicLevelAt(logLevel(settings))
 	encoder := zap.NewProductionEncoderConfig()
-	encoder.EncodeTime = zapcore.ISO8601TimeEncoder
+	encoder.EncodeTime = encodeLogTime
 	encoder.TimeKey = "time"
 	s := &server{
 		file:     file,
