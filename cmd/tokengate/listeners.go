@@ -26,7 +26,7 @@ func (s *server) serveCheck(address config.Address) error {
 		Usage:         s.usage,
 		ClientAddress: s.settings.ClientAddress,
 		Identity:      strings.ToLower(s.settings.Upstream.Identity.Header),
-		Log:           s.log,
+		Log:           zap.New(newLogCore(&s.sink.requests, s.level)),
 		Metrics:       envoy.NewMetrics(s.registry),
 		Now:           time.Now,
 	}

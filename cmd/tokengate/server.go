@@ -46,14 +46,11 @@ type server struct {
 
 func newServer(file string, settings config.Config, sink *logSink) *server {
 	level := zap.NewAtomicLevelAt(logLevel(settings))
-	encoder := zap.NewProductionEncoderConfig()
-	encoder.EncodeTime = encodeLogTime
-	encoder.TimeKey = "time"
 	s := &server{
 		file:     file,
 		settings: settings,
 		level:    level,
-		log:      zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(encoder), zapcore.AddSync(sink), level)),
+		log:      zap.New(newLogCore(&sink.own, level)),
 		registry: prometheus.NewRegistry(),
 		sink:     sink,
 		failed:   make(chan error, 4),
@@ -61,6 +58,13 @@ func newServer(file string, settings config.Config, sink *logSink) *server {
 	s.atStop("write the last log lines", sink.Close)
 	s.apply(settings)
 	return s
+}
+
+// newLogCore returns a core that writes JSON lines.
+func newLogCore(to zapcore.WriteSyncer, level zapcore.LevelEnabler) zapcore.Core {
+	encoder := zap.NewProductionEncoderConfig()
+	encoder.TimeKey, encoder.EncodeTime = "time", encodeLogTime
+	return zapcore.NewCore(zapcore.NewJSONEncoder(encoder), to, level)
 }
 
 // logLevel returns the level of a checked configuration.
