@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health"
@@ -29,8 +30,8 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// Server answers Check. All fields are required and set before the first
-// request; Policy may be swapped at any time.
+// Server answers Check. All fields but Unproved are required, and all are set
+// before the first request; Policy may be swapped at any time.
 type Server struct {
 	Policy        *atomic.Pointer[policy.Policy]
 	Index         *store.Index
@@ -38,8 +39,11 @@ type Server struct {
 	ClientAddress config.ClientAddress // where the client's address comes from
 	Identity      string               // the header that tells Jira who is calling, in lower case
 	Log           *zap.Logger
+	Unproved      zapcore.Core // takes the lines of requests that proved no token; it fails where it has no room. nil: Log's
 	Metrics       *Metrics
 	Now           func() time.Time
+
+	budget budget // for lines of requests that proved no token
 }
 
 // handler answers Check for a Server.

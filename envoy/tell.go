@@ -19,13 +19,20 @@ func (s *Server) tell(r *authz.Request, d authz.Decision, now time.Time) {
 }
 
 // log writes the log line of a decision. Requests that pass without a token are
-// not logged: they are Jira's.
+// not logged: they are Jira's. Those that proved no token have a budget.
 func (s *Server) log(r *authz.Request, d authz.Decision, now time.Time) {
-	core, level := s.Log.Core(), zapcore.InfoLevel
+	if d.Outcome == authz.Passed && !d.WouldBlock {
+		return
+	}
+	level := zapcore.InfoLevel
 	if d.Outcome == authz.Refused && d.Reason.Status() == http.StatusServiceUnavailable {
 		level = zapcore.ErrorLevel // not the client's fault
 	}
-	if d.Outcome == authz.Passed && !d.WouldBlock || !core.Enabled(level) {
+	core, proved := s.Log.Core(), d.Reason.Proved()
+	if !proved && s.Unproved != nil {
+		core = s.Unproved
+	}
+	if !core.Enabled(level) || !proved && !s.budget.take(d.Reason, level, now) {
 		return
 	}
 	line := newLine(r, d)
@@ -37,5 +44,7 @@ func (s *Server) log(r *authz.Request, d authz.Decision, now time.Time) {
 	default:
 		line.say("request refused: ").say(d.Reason.String())
 	}
-	line.write(core, level, now)
+	if err := line.write(core, level, now); err != nil && !proved {
+		s.budget.miss(d.Reason, level, now)
+	}
 }

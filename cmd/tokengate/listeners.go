@@ -27,6 +27,7 @@ func (s *server) serveCheck(address config.Address) error {
 		ClientAddress: s.settings.ClientAddress,
 		Identity:      strings.ToLower(s.settings.Upstream.Identity.Header),
 		Log:           zap.New(newLogCore(&s.sink.requests, s.level)),
+		Unproved:      newLogCore(&s.sink.refused, s.level),
 		Metrics:       envoy.NewMetrics(s.registry),
 		Now:           time.Now,
 	}
@@ -34,6 +35,7 @@ func (s *server) serveCheck(address config.Address) error {
 	if err != nil {
 		return err
 	}
+	s.atStop("sum up the last refused requests", repeat(sumUpEvery, answers.SumUp))
 	health.SetServingStatus("", healthv1.HealthCheckResponse_SERVING)
 	l, err := listen(address, groupSocket)
 	if err != nil {
@@ -56,6 +58,35 @@ func (s *server) serveCheck(address config.Address) error {
 		return nil
 	})
 	return nil
+}
+
+// sumUpEvery is how often the log tells of requests that it does not show one
+// by one.
+const sumUpEvery = 10 * time.Second
+
+// repeat calls do every now and then until the step is taken that it returns,
+// and then a last time.
+func repeat(every time.Duration, do func()) func(context.Context) error {
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	ticker := time.NewTicker(every)
+	go func() {
+		defer close(stopped)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+				do()
+			case <-stop:
+				return
+			}
+		}
+	}()
+	return func(context.Context) error {
+		close(stop)
+		<-stopped
+		do()
+		return nil
+	}
 }
 
 // serveHTTP serves one of the HTTP listeners.

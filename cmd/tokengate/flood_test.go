@@ -1,0 +1,258 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/tokengate/tokengate/authz/config"
+	"github.com/tokengate/tokengate/authz/policy"
+	"github.com/tokengate/tokengate/authz/token"
+	"github.com/tokengate/tokengate/envoy"
+	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/badger"
+)
+
+// A flood of junk tokens displaces no line of a request with a good one, even
+// while nobody reads the log; and none of the junk goes uncounted.
+func TestFloodOfJunk(t *testing.T) {
+	const floods, workers, each, goodEvery, basicEvery = 2, 100, 500, 500, 5
+	reader, writer := io.Pipe()
+	sink := newLogSink(writer, 64<<10) // 48 KiB of it for requests: more than a flood's good lines
+	tokens, value := oneToken(t)
+	var clock atomic.Int64 // each look at it is 20 µs later
+	began := time.Date(2026, 3, 14, 15, 9, 26, 0, time.UTC)
+	now := func() time.Time { return began.Add(time.Duration(clock.Add(1)) * 20 * time.Microsecond) }
+	server := &envoy.Server{
+		Policy: new(atomic.Pointer[policy.Policy]), Index: tokens.Index(), Usage: store.NewUsageRecorder(tokens),
+		ClientAddress: config.ClientAddress{Source: true}, Identity: "x-forwarded-user",
+		Log: zap.New(newLogCore(&sink.requests, zapcore.InfoLevel)), Unproved: newLogCore(&sink.refused, zapcore.InfoLevel),
+		Metrics: envoy.NewMetrics(prometheus.NewRegistry()), Now: now,
+	}
+	server.Policy.Store(policy.New(config.Default()))
+	ask := dialCheck(t, server)
+	long := strings.Repeat("x", 1000) // as a request id
+	basicJunk, tokenJunk := questionOf("Basic !", long), questionOf("Bearer tgate_x", long)
+	wantReason := func(want string, q *authv3.CheckRequest) {
+		if got := ask(q); got != want {
+			t.Errorf("reason %s, want %s", got, want)
+		}
+	}
+
+	log, summed := make(chan loggedLines, 1), make(chan struct{}, floods)
+	for flood := range floods {
+		if flood == 1 { // in the first one the log is stuck, in this one it is slow
+			go func() { log <- readLines(t, reader, summed) }()
+			select {
+			case <-summed:
+			case <-time.After(waitTime):
+				t.Fatal("the first flood is not summed up")
+			}
+		}
+		var wg sync.WaitGroup
+		for w := range workers {
+			wg.Go(func() {
+				for i := range each {
+					if i%goodEvery == goodEvery-1 {
+						wantReason("allowed", questionOf(bearer(value), fmt.Sprintf("%d/%d/%d", flood, w, i)))
+					}
+					if i%basicEvery == 0 {
+						wantReason("malformed_credential", basicJunk)
+					} else {
+						wantReason("malformed_token", tokenJunk)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		server.SumUp()
+	}
+	if err := sink.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	writer.Close()
+	got := <-log
+	if n := sink.Lost(); n != 0 {
+		t.Errorf("%d lines were dropped", n)
+	}
+	const good = floods * workers * each / goodEvery
+	if len(got.good) != good {
+		t.Errorf("%d of %d lines of good requests", len(got.good), good)
+	}
+	budget := 100 + int(now().Sub(began)/(50*time.Millisecond))
+	if shown := got.shown["malformed_token"] + got.shown["malformed_credential"]; shown < 5 || shown > budget {
+		t.Errorf("%d lines of junk, of %d in the budget", shown, budget)
+	}
+	all := maps.Clone(got.shown)
+	for reason, n := range got.summed {
+		all[reason] += n
+	}
+	const junk, basics = floods * workers * each, floods * workers * each / basicEvery
+	want := map[string]int{"malformed_token": junk - basics, "malformed_credential": basics}
+	if diff := cmp.Diff(want, all); diff != "" {
+		t.Errorf("junk shown and summed up (-want +got):\n%s", diff)
+	}
+}
+
+// The program sums up at its end, too, before the log is closed.
+func TestRefusedRequestsAreSummedUp(t *testing.T) {
+	r := newRig(t, options{})
+	const sent = 300
+	for range sent {
+		if got := r.send(request{auth: "Bearer tgate_x"}); got.status != 401 {
+			t.Errorf("status %d", got.status)
+		}
+	}
+	if err := r.gate.stop(); err != nil {
+		t.Error(err)
+	}
+	log := readLines(t, strings.NewReader(r.gate.log.String()), make(chan struct{}, 100))
+	shown, summed := log.shown["malformed_token"], log.summed["malformed_token"]
+	if shown < 100 || summed == 0 || shown+summed != sent {
+		t.Errorf("%d shown and %d summed up, of %d", shown, summed, sent)
+	}
+}
+
+// What is repeated is done at each tick and at the end, and no more then.
+func TestRepeat(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var done atomic.Int64
+		last := repeat(time.Second, func() { done.Add(1) })
+		for _, want := range []int64{0, 1, 2} {
+			<-time.After(900 * time.Millisecond)
+			if synctest.Wait(); done.Load() != want {
+				t.Errorf("done %d times, want %d", done.Load(), want)
+			}
+		}
+		if err := last(t.Context()); err != nil || done.Load() != 3 {
+			t.Errorf("done %d times at the end, error %v", done.Load(), err)
+		}
+		<-time.After(time.Minute)
+		if synctest.Wait(); done.Load() != 3 {
+			t.Errorf("done %d times after the end", done.Load())
+		}
+	})
+}
+
+// loggedLines are what a log holds about requests.
+type loggedLines struct {
+	good   map[string]bool // by request id
+	shown  map[string]int  // refused ones, by reason
+	summed map[string]int  // refused ones that are not shown, by reason
+}
+
+// readLines reads a log to its end and tells summed of each line that sums up.
+func readLines(t *testing.T, log io.Reader, summed chan<- struct{}) loggedLines {
+	got := loggedLines{map[string]bool{}, map[string]int{}, map[string]int{}}
+	for lines := json.NewDecoder(log); ; {
+		var line struct {
+			User, Reason string
+			RequestID    string `json:"request_id"`
+			Token        int    `json:"malformed_token"`
+			Credential   int    `json:"malformed_credential"`
+		}
+		if err := lines.Decode(&line); err == io.EOF {
+			return got
+		} else if err != nil {
+			t.Errorf("read the log: %v", err)
+			io.Copy(io.Discard, log)
+			return got
+		}
+		switch {
+		case line.User != "":
+			got.good[line.RequestID] = true
+		case line.Reason != "":
+			got.shown[line.Reason]++
+		case line.Token+line.Credential > 0:
+			got.summed["malformed_token"] += line.Token
+			got.summed["malformed_credential"] += line.Credential
+			summed <- struct{}{}
+		}
+	}
+}
+
+// oneToken returns a store that holds one token, of Fred's.
+func oneToken(t *testing.T) (*store.Indexed, token.Value) {
+	t.Helper()
+	db, err := badger.Open(t.Context(), badger.Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	tokens, err := store.NewIndexed(t.Context(), db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	value, err := token.Mint(token.Ordinary, token.Random)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = tokens.Create(t.Context(), store.Token{
+		ID: value.ID().String(), Owner: store.Owner{Name: "Fred"}, Name: "test", State: store.Active, Created: time.Unix(0, 0), CreatedBy: "test",
+		Secret: store.Secret{Salt: [16]byte{1}, Hash: value.Hash([16]byte{1})},
+	}, func([]store.Token) (store.Audit, error) { return store.Audit{}, nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tokens, value
+}
+
+// dialCheck serves Check on a socket and returns a function that asks and
+// returns the reason of the answer.
+func dialCheck(t *testing.T, s *envoy.Server) func(*authv3.CheckRequest) (reason string) {
+	t.Helper()
+	server, _, err := s.GRPC()
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket := filepath.Join(t.TempDir(), "s")
+	l, err := listen(config.Address{Network: "unix", Address: socket}, ownerSocket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go server.Serve(l)
+	t.Cleanup(server.Stop)
+	conn, err := grpc.NewClient("unix:"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	client := authv3.NewAuthorizationClient(conn)
+	return func(q *authv3.CheckRequest) string {
+		answer, err := client.Check(t.Context(), q)
+		if err != nil {
+			return err.Error()
+		}
+		return answer.GetDynamicMetadata().GetFields()["reason"].GetStringValue()
+	}
+}
+
+// questionOf is what Envoy asks about a request with this Authorization and
+// request id.
+func questionOf(auth, id string) *authv3.CheckRequest {
+	return &authv3.CheckRequest{Attributes: &authv3.AttributeContext{
+		Source: &authv3.AttributeContext_Peer{Address: &corev3.Address{Address: &corev3.Address_SocketAddress{
+			SocketAddress: &corev3.SocketAddress{Address: "10.1.2.3"},
+		}}},
+		Request: &authv3.AttributeContext_Request{Http: &authv3.AttributeContext_HttpRequest{
+			Method: "GET", Path: "/rest/api/2/myself", Headers: map[string]string{"authorization": auth, "x-request-id": id},
+		}},
+	}}
+}

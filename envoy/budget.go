@@ -1,0 +1,95 @@
+package envoy
+
+import (
+	"math"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/tokengate/tokengate/authz"
+)
+
+// What the log shows of requests that proved no token: anybody can send such
+// requests, and as many as he likes. Each line spends some time, and time that
+// nobody spends is saved for a while.
+const (
+	lineCost  = 50 * time.Millisecond // 20 lines a second
+	saveUpTo  = 5 * time.Second       // 100 lines at once
+	beyondMsg = "requests without a proved token beyond the log's budget, not shown one by one"
+)
+
+// budget is the log's budget for requests that proved no token. The zero budget
+// is whole.
+type budget struct {
+	mu    sync.Mutex
+	spent time.Time // what came before is spent
+	beyond
+}
+
+// beyond counts the requests that the log does not show one by one.
+type beyond struct {
+	counts [math.MaxUint8 + 1]uint64 // by reason
+	since  time.Time                 // when the first of them came
+	level  zapcore.Level             // the highest that one of their lines would have had
+}
+
+// take reports whether a line may be written now. If not, the request is
+// counted.
+func (b *budget) take(reason authz.Reason, level zapcore.Level, now time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if saved := now.Add(-saveUpTo); b.spent.Before(saved) {
+		b.spent = saved
+	}
+	spent := b.spent.Add(lineCost)
+	if spent.After(now) {
+		b.add(reason, level, now)
+		return false
+	}
+	b.spent = spent
+	return true
+}
+
+// miss counts a request whose line was not taken after all.
+func (b *budget) miss(reason authz.Reason, level zapcore.Level, now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.add(reason, level, now)
+}
+
+// reset returns what was counted, and begins anew.
+func (b *budget) reset() beyond {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	counted := b.beyond
+	b.beyond = beyond{}
+	return counted
+}
+
+func (b *beyond) add(reason authz.Reason, level zapcore.Level, now time.Time) {
+	if b.since.IsZero() {
+		b.since = now
+	}
+	b.counts[reason]++
+	b.level = max(b.level, level)
+}
+
+// SumUp logs one line about the requests that the log has not shown one by one
+// since it was last called, if there are any: how many by reason, and within
+// which time. It is to be called every now and then, and after the last request.
+func (s *Server) SumUp() {
+	b, now := s.budget.reset(), s.Now()
+	core := s.Log.Core()
+	if b.since.IsZero() || !core.Enabled(b.level) {
+		return
+	}
+	fields := []zap.Field{zap.Duration("span", now.Sub(b.since))}
+	for reason, n := range b.counts {
+		if n > 0 {
+			fields = append(fields, zap.Uint64(authz.Reason(reason).String(), n))
+		}
+	}
+	core.Write(zapcore.Entry{Level: b.level, Time: now, Message: beyondMsg}, fields)
+}
