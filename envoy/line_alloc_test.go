@@ -12,11 +12,12 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tokengate/tokengate/authz"
+	"github.com/tokengate/tokengate/store"
 )
 
 // The lines of requests cost no memory.
 func TestLineAllocations(t *testing.T) {
-	s := &Server{Log: zap.New(jsonCore(io.Discard))}
+	s := &Server{Log: zap.New(jsonCore(io.Discard)), Usage: store.NewUsageRecorder(nil)}
 	for _, d := range []authz.Decision{
 		{Outcome: authz.Admitted, Reason: authz.Allowed, User: "fred", TokenID: some},
 		{Outcome: authz.Passed, Reason: authz.NoCredential},
@@ -27,5 +28,10 @@ func TestLineAllocations(t *testing.T) {
 		if n := testing.AllocsPerRun(100, func() { s.log(r, d, noon) }); n != 0 {
 			t.Errorf("%v: %v allocations", d.Reason, n)
 		}
+	}
+	// The recorder of usage keeps the id, which is a text of its own.
+	r, d := asked(), authz.Decision{Outcome: authz.Admitted, Reason: authz.Allowed, User: "fred", TokenID: some}
+	if n := testing.AllocsPerRun(100, func() { s.tell(r, d, noon) }); n > 1 {
+		t.Errorf("all that is told of an admitted request: %v allocations", n)
 	}
 }
