@@ -123,7 +123,7 @@ func TestBeyondTheBudget(t *testing.T) {
 			var got bytes.Buffer
 			at := noon
 			s := &Server{
-				Log: zap.New(jsonCore(&got), zap.IncreaseLevel(c.level)), Usage: store.NewUsageRecorder(nil),
+				Log: zap.New(jsonCore(&got), zap.IncreaseLevel(c.level)), Usage: store.NewUsageRecorder(new(store.Indexed)),
 				Now: func() time.Time { return at },
 			}
 			if c.full {

@@ -81,7 +81,7 @@ func TestLines(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got bytes.Buffer
-			s := &Server{Log: zap.New(jsonCore(&got)), Usage: store.NewUsageRecorder(nil)}
+			s := &Server{Log: zap.New(jsonCore(&got)), Usage: store.NewUsageRecorder(new(store.Indexed))}
 			for range 2 { // the second line is made of the memory of the first
 				got.Reset()
 				s.tell(c.request, c.decision, noon)
@@ -96,7 +96,7 @@ func TestLines(t *testing.T) {
 // A level that is off writes nothing.
 func TestLinesByLevel(t *testing.T) {
 	var got bytes.Buffer
-	s := &Server{Log: zap.New(jsonCore(&got), zap.IncreaseLevel(zap.ErrorLevel)), Usage: store.NewUsageRecorder(nil)}
+	s := &Server{Log: zap.New(jsonCore(&got), zap.IncreaseLevel(zap.ErrorLevel)), Usage: store.NewUsageRecorder(new(store.Indexed))}
 	s.tell(asked(), authz.Decision{Outcome: authz.Admitted, Reason: authz.Allowed, User: "fred", TokenID: some}, noon)
 	s.tell(asked(), authz.Decision{Reason: authz.UnknownToken}, noon)
 	if got.Len() > 0 {
