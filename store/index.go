@@ -52,21 +52,21 @@ func (x *Index) shard(id string) (*shard, uint64) {
 // that is not there or is revoked.
 func (x *Index) Lookup(id string) (e Entry, ok bool) {
 	s, hash := x.shard(id)
-	r, t := s.find(hash, id)
-	if r == nil || r.state == Revoked {
+	c, t := s.find(hash, id)
+	if c == nil || c.state == Revoked {
 		return Entry{}, false
 	}
 	e = Entry{
-		Owner:    x.owners.name(r.owner),
-		ReadOnly: r.readOnly,
-		State:    r.state,
-		Secret:   r.secret,
+		Owner:    x.owners.name(c.owner),
+		ReadOnly: c.readOnly,
+		State:    c.state,
+		Secret:   c.secret,
 	}
-	if r.expires != 0 {
-		e.Expires = time.Unix(r.expires, 0).UTC()
+	if c.expires != 0 {
+		e.Expires = time.Unix(c.expires, 0).UTC()
 	}
-	if r.limits != 0 {
-		l := &t.limits[r.limits-1]
+	if c.limits != 0 {
+		l := &t.limits[c.limits-1]
 		e.Networks, e.Previous = l.networks, l.previous
 	}
 	return e, true
@@ -101,9 +101,9 @@ func (x *Index) Remove(id string) {
 func (x *Index) Counts(now time.Time) (states map[State]int, expired int) {
 	states = map[State]int{Pending: 0, Active: 0, Disabled: 0, Revoked: 0}
 	for i := range x.shards {
-		for r := range x.shards[i].all() {
-			states[r.state]++
-			if r.state == Active && r.expires != 0 && r.expires <= now.Unix() {
+		for c := range x.shards[i].all() {
+			states[c.state]++
+			if c.state == Active && c.expires != 0 && c.expires <= now.Unix() {
 				expired++
 			}
 		}

@@ -8,8 +8,8 @@ import (
 
 // The index's memory per token is a promise (see Index).
 func TestRecordSize(t *testing.T) {
-	if size := unsafe.Sizeof(record{}); size != 128 {
-		t.Errorf("a record has %d bytes, want 128", size)
+	if size := unsafe.Sizeof(cell{}); size != 128 {
+		t.Errorf("a cell has %d bytes, want 128", size)
 	}
 }
 

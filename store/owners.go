@@ -1,6 +1,7 @@
 package store
 
 import (
+	"strings"
 	"sync"
 	"sync/atomic"
 )
@@ -30,6 +31,7 @@ func (o *owners) number(name string) uint32 {
 		o.names.Store(new([]string))
 	}
 	// Who reads the list that was there before does not look beyond its end.
+	name = strings.Clone(name) // it may be a piece of a larger text
 	names := append(*o.names.Load(), name)
 	o.names.Store(&names)
 	n := uint32(len(names) - 1)

@@ -16,11 +16,11 @@ type pending struct {
 	address [16]byte // at last; all zero, which no client has: none
 }
 
-// moved says that another record has taken this one's place.
+// moved says that another cell has taken this one's place.
 const moved = -1
 
 // add adds a use. It reports whether it is the first since the last flush, and
-// ok is false, and nothing added, if this is not the token's record any more.
+// ok is false, and nothing added, if this is not the token's cell any more.
 func (p *pending) add(u Usage) (first, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -98,29 +98,29 @@ func (u *used) take() [][idLength]byte {
 func (x *Index) use(id string, u Usage) {
 	s, hash := x.shard(id)
 	for {
-		r, _ := s.find(hash, id)
-		if r == nil {
+		c, _ := s.find(hash, id)
+		if c == nil {
 			return
 		}
-		first, ok := r.add(u)
+		first, ok := c.add(u)
 		if first {
-			s.used.note(r.id)
+			s.used.note(c.id)
 		}
 		if ok {
 			return
 		}
-		// The record was replaced: the next look finds the other one.
+		// The cell was replaced: the next look finds the other one.
 	}
 }
 
 // pendingUse returns the use of a token that takeUse would.
 func (x *Index) pendingUse(id string) Usage {
 	s, hash := x.shard(id)
-	r, _ := s.find(hash, id)
-	if r == nil {
+	c, _ := s.find(hash, id)
+	if c == nil {
 		return Usage{}
 	}
-	return r.look()
+	return c.look()
 }
 
 // takeUse adds to all the use of every token since the last call.
@@ -130,11 +130,11 @@ func (x *Index) takeUse(all map[string]Usage) {
 		for _, raw := range s.used.take() {
 			id := string(raw[:])
 			_, hash := x.shard(id)
-			r, _ := s.find(hash, id)
-			if r == nil {
+			c, _ := s.find(hash, id)
+			if c == nil {
 				continue
 			}
-			if u := r.take(); u != (Usage{}) {
+			if u := c.take(); u != (Usage{}) {
 				all[id] = all[id].Add(u)
 			}
 		}

@@ -29,27 +29,27 @@ type limits struct {
 	previous Previous
 }
 
-// record is a token in the index: 128 bytes, two lines of a processor's cache.
-type record struct {
+// cell is a token in the index: 128 bytes, two lines of a processor's cache.
+type cell struct {
 	facts
 	pending
 }
 
-// chunk is how records are allocated. A record stays where it is until its
+// chunk is how cells are allocated. A cell stays where it is until its
 // token changes, or the shard is compacted.
-type chunk [chunkLength]record
+type chunk [chunkLength]cell
 
 const chunkLength = 128
 
 // shard is a part of the index. Whoever holds a table has a view of the tokens
-// that stays good for as long as they hold it: a record that is replaced is
+// that stays good for as long as they hold it: a cell that is replaced is
 // left as it is, for the garbage collector.
 type shard struct {
 	table atomic.Pointer[table]
 
 	mu     sync.Mutex // held by whoever changes the shard, guards the counts below
-	given  int        // records in use, and those that were replaced or removed
-	live   int        // records that a slot leads to
+	given  int        // cells in use, and those that were replaced or removed
+	live   int        // cells that a slot leads to
 	filled int        // slots that are not empty
 
 	used used
@@ -58,9 +58,9 @@ type shard struct {
 // table is a hash table with open addressing. Only its slots change; for all
 // other changes another table takes its place.
 type table struct {
-	// A slot is 0 if it was never used. Its lower bits are a record's number,
-	// counted from 1, or 0 where the record was removed, its upper bits a part
-	// of the id's hash, so that few records are looked at in vain. One slot at
+	// A slot is 0 if it was never used. Its lower bits are a cell's number,
+	// counted from 1, or 0 where the cell was removed, its upper bits a part
+	// of the id's hash, so that few cells are looked at in vain. One slot at
 	// least is 0.
 	slots  []atomic.Uint32
 	chunks []*chunk
@@ -70,31 +70,31 @@ type table struct {
 const (
 	numberBits = 20
 	numberMask = 1<<numberBits - 1
-	removed    = 1 << numberBits // a slot whose record is gone
+	removed    = 1 << numberBits // a slot whose cell is gone
 )
 
 // printOf returns the part of a hash that a slot holds.
 func printOf(hash uint64) uint32 { return uint32(hash>>12) &^ numberMask }
 
-// find returns the record of the token with this id, and the table it was found
+// find returns the cell of the token with this id, and the table it was found
 // in, or nil.
-func (s *shard) find(hash uint64, id string) (*record, *table) {
+func (s *shard) find(hash uint64, id string) (*cell, *table) {
 	for {
 		t := s.table.Load()
 		if t == nil {
 			return nil, nil
 		}
-		if _, r, whole := t.find(hash, id); whole {
-			return r, t
+		if _, c, whole := t.find(hash, id); whole {
+			return c, t
 		}
-		// A writer has put a table behind this one, and then a record that only
+		// A writer has put a table behind this one, and then a cell that only
 		// that one has.
 	}
 }
 
-// find returns the slot and the record of a token; the record is nil if there
+// find returns the slot and the cell of a token; the cell is nil if there
 // is none. whole is false where a slot leads beyond this table.
-func (t *table) find(hash uint64, id string) (slot int, r *record, whole bool) {
+func (t *table) find(hash uint64, id string) (slot int, c *cell, whole bool) {
 	mask := len(t.slots) - 1
 	print := printOf(hash)
 	for slot = int(hash) & mask; ; slot = (slot + 1) & mask {
@@ -109,18 +109,18 @@ func (t *table) find(hash uint64, id string) (slot int, r *record, whole bool) {
 		if n > len(t.chunks)*chunkLength {
 			return -1, nil, false
 		}
-		if r = t.record(n); string(r.id[:]) == id {
-			return slot, r, int(r.limits) <= len(t.limits)
+		if c = t.cell(n); string(c.id[:]) == id {
+			return slot, c, int(c.limits) <= len(t.limits)
 		}
 	}
 }
 
-// record returns the record with this number.
-func (t *table) record(number int) *record {
+// cell returns the cell with this number.
+func (t *table) cell(number int) *cell {
 	return &t.chunks[(number-1)/chunkLength][(number-1)%chunkLength]
 }
 
-// link makes the first free slot lead to a record.
+// link makes the first free slot lead to a cell.
 func (t *table) link(hash uint64, number int) {
 	mask := len(t.slots) - 1
 	slot := int(hash) & mask
@@ -143,7 +143,7 @@ func (s *shard) put(hash uint64, f facts, l limits) {
 		s.table.Store(t)
 	}
 	s.given++
-	fresh := t.record(s.given)
+	fresh := t.cell(s.given)
 	fresh.facts = f
 	id := string(f.id[:])
 	if slot, old, _ := t.find(hash, id); old != nil {
@@ -164,15 +164,15 @@ func (s *shard) remove(hash uint64, id string) {
 	if t == nil {
 		return
 	}
-	if slot, r, _ := t.find(hash, id); r != nil {
+	if slot, c, _ := t.find(hash, id); c != nil {
 		t.slots[slot].Store(removed)
 		s.live--
 	}
 }
 
-// hand gives the use of a token that is not flushed yet to the record that has
+// hand gives the use of a token that is not flushed yet to the cell that has
 // taken the place of another one.
-func (s *shard) hand(old, fresh *record) {
+func (s *shard) hand(old, fresh *cell) {
 	if u := old.leave(); u != (Usage{}) {
 		if first, _ := fresh.add(u); first {
 			s.used.note(fresh.id)
@@ -180,7 +180,7 @@ func (s *shard) hand(old, fresh *record) {
 	}
 }
 
-// room returns a table with room for one more record and one more slot. The
+// room returns a table with room for one more cell and one more slot. The
 // caller holds the lock.
 func (s *shard) room() *table {
 	t := s.table.Load()
@@ -202,7 +202,7 @@ func (s *shard) room() *table {
 		next.slots = make([]atomic.Uint32, slotsFor(s.live+1))
 		s.filled = s.live
 		for n := range t.linked() {
-			next.link(t.record(n).hash(), n)
+			next.link(t.cell(n).hash(), n)
 		}
 		t = &next
 		s.table.Store(t)
@@ -210,19 +210,19 @@ func (s *shard) room() *table {
 	return t
 }
 
-// compacted returns a table without the records that no slot leads to, and with
+// compacted returns a table without the cells that no slot leads to, and with
 // room for more.
 func (s *shard) compacted(t *table) *table {
 	next := &table{slots: make([]atomic.Uint32, slotsFor(s.live+1))}
 	s.given, s.filled = 0, s.live
-	type move struct{ old, fresh *record }
+	type move struct{ old, fresh *cell }
 	moves := make([]move, 0, s.live)
 	for n := range t.linked() {
 		if s.given%chunkLength == 0 {
 			next.chunks = append(next.chunks, new(chunk))
 		}
 		s.given++
-		old, fresh := t.record(n), next.record(s.given)
+		old, fresh := t.cell(n), next.cell(s.given)
 		fresh.facts = old.facts
 		if old.limits != 0 {
 			next.limits = append(next.limits, t.limits[old.limits-1])
@@ -242,15 +242,15 @@ func (s *shard) compacted(t *table) *table {
 }
 
 // slotsFor returns a power of two that leaves half of the slots empty.
-func slotsFor(records int) int {
+func slotsFor(cells int) int {
 	n := 8
-	for n < 2*records {
+	for n < 2*cells {
 		n *= 2
 	}
 	return n
 }
 
-// linked returns the numbers of the records that a slot leads to.
+// linked returns the numbers of the cells that a slot leads to.
 func (t *table) linked() iter.Seq[int] {
 	return func(yield func(int) bool) {
 		for i := range t.slots {
@@ -261,9 +261,9 @@ func (t *table) linked() iter.Seq[int] {
 	}
 }
 
-// all returns the shard's records, with its lock held.
-func (s *shard) all() iter.Seq[*record] {
-	return func(yield func(*record) bool) {
+// all returns the shard's cells, with its lock held.
+func (s *shard) all() iter.Seq[*cell] {
+	return func(yield func(*cell) bool) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		t := s.table.Load()
@@ -271,7 +271,7 @@ func (s *shard) all() iter.Seq[*record] {
 			return
 		}
 		for n := range t.linked() {
-			if !yield(t.record(n)) {
+			if !yield(t.cell(n)) {
 				return
 			}
 		}

@@ -41,20 +41,20 @@ func TestOldTableKnowsItsEnd(t *testing.T) {
 		if &s.table.Load().slots[0] != &old.slots[0] {
 			t.Fatalf("%s: the slots were made anew; choose another number of tokens", name)
 		}
-		if _, r, whole := old.find(fresh.hash(), string(fresh.id[:])); whole {
-			t.Errorf("%s: the old table gives record %v as whole", name, r)
+		if _, c, whole := old.find(fresh.hash(), string(fresh.id[:])); whole {
+			t.Errorf("%s: the old table gives cell %v as whole", name, c)
 		}
-		if r, now := s.find(fresh.hash(), string(fresh.id[:])); r == nil || int(r.limits) > len(now.limits) {
+		if c, now := s.find(fresh.hash(), string(fresh.id[:])); c == nil || int(c.limits) > len(now.limits) {
 			t.Errorf("%s: the token is not found", name)
 		}
 	}
 }
 
-// A flush may come after another record has taken a token's place, and before
-// that record was given the use.
+// A flush may come after another cell has taken a token's place, and before
+// that cell was given the use.
 func TestHandedUseIsFlushed(t *testing.T) {
 	var s shard
-	var old, fresh record
+	var old, fresh cell
 	old.facts, fresh.facts = factsOf(1), factsOf(1)
 	at := time.Unix(1e9, 0).UTC()
 	client := netip.MustParseAddr("192.0.2.7")
@@ -64,7 +64,7 @@ func TestHandedUseIsFlushed(t *testing.T) {
 		t.Errorf("%q are to be flushed", ids)
 	}
 	if _, ok := old.add(Usage{Count: 1}); ok {
-		t.Error("the old record counts on")
+		t.Error("the old cell counts on")
 	}
 	if got, want := fresh.take(), (Usage{Count: 2, Writes: 1, LastUsed: at, LastAddress: client}); got != want {
 		t.Errorf("handed over %+v, want %+v", got, want)
