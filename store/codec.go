@@ -1,42 +1,97 @@
 package store
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/netip"
 	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// A record is JSON: it can be read without this program, and a field can be
-// added without a new format. The field names are for ever.
+// A record is a message in protobuf's wire format
+// (https://protobuf.dev/programming-guides/encoding/), written and read by
+// hand: a start reads each of a million. These are the messages; a field's
+// number and type are for ever. Times are seconds since 1970, UTC; a field
+// that is not there has no value, which for a time is not the same as 0.
 //
-// Fields that are not known are ignored, so that a version can go back to a
-// store that a newer one has written. That is safe only for fields that do
-// not narrow what a token may do. A version that adds one that does, or that
-// must not lose it when an older version rewrites the record, has to raise
-// the store's schema version, which the older version refuses to open.
-type tokenRecord struct {
-	ID        string         `json:"id"`
-	Number    uint64         `json:"number"`
-	Owner     string         `json:"owner"`
-	OwnerKey  string         `json:"ownerKey,omitzero"`
-	Name      string         `json:"name"`
-	Purpose   string         `json:"purpose,omitzero"`
-	Created   time.Time      `json:"created"`
-	CreatedBy string         `json:"createdBy"`
-	Expires   time.Time      `json:"expires,omitzero"`
-	ReadOnly  bool           `json:"readOnly,omitzero"`
-	Networks  []netip.Prefix `json:"networks,omitempty"`
-	State     string         `json:"state"`
-	Revoked   time.Time      `json:"revoked,omitzero"`
+//	message Token {
+//	  string id               = 1;
+//	  uint64 number           = 2;
+//	  string owner            = 3;
+//	  string owner_key        = 4;
+//	  string name             = 5;
+//	  string purpose          = 6;
+//	  optional int64 created  = 7;
+//	  string created_by       = 8;
+//	  optional int64 expires  = 9;
+//	  bool read_only          = 10;
+//	  repeated bytes networks = 11;  // 4 or 16 bytes of address, 1 of prefix length
+//	  optional int64 revoked  = 12;
+//	  bytes secret            = 13;  // 16 bytes of salt, 32 of hash
+//	  bytes previous_secret   = 14;  // the same
+//	  optional int64 previous_until = 15;
+//	  State state             = 31;  // as the constants count: 1 pending, 2 active, 3 disabled, 4 revoked
+//	}
+//
+//	message Usage {
+//	  uint64 count             = 1;
+//	  uint64 writes            = 2;
+//	  optional int64 last_used = 3;
+//	  bytes last_address       = 4;  // 4 or 16 bytes
+//	}
+//
+//	message Audit {
+//	  uint64 sequence         = 1;
+//	  optional int64 seconds  = 2;
+//	  int32 nanos             = 3;
+//	  string actor            = 4;
+//	  string from             = 5;
+//	  string action           = 6;
+//	  string token_id         = 7;
+//	  string owner            = 8;
+//	  string outcome          = 9;
+//	  string reason           = 10;
+//	  repeated Change changes = 11;  // ordered by field
+//	}
+//
+//	message Change {
+//	  string field  = 1;
+//	  string before = 2;
+//	  string after  = 3;
+//	}
+//
+// Fields stand in the order of their numbers, each at most once unless it is
+// repeated; a record in which they do not is refused. So a record ends with
+// what has the highest number, and the state, which every token has, says that
+// nothing before it is missing: a token that was cut anywhere is refused.
+//
+// A field that this version does not know is skipped, so that a version can go
+// back to a store that a newer one has written; an update then drops it. That
+// is safe only for what does not narrow what a token may do. So of a token the
+// numbers from firstOptional on are for such fields, and one below it that is
+// not known refuses the token. The numbers 16 to 30 are free for what narrows.
+// Where refusing each such token alone is not enough, the store's schema
+// version has to rise, and older versions refuse to open the store at all.
+const (
+	tokenID protowire.Number = iota + 1
+	tokenNumber
+	tokenOwner
+	tokenOwnerKey
+	tokenName
+	tokenPurpose
+	tokenCreated
+	tokenCreatedBy
+	tokenExpires
+	tokenReadOnly
+	tokenNetworks
+	tokenRevoked
+	tokenSecret
+	tokenPreviousSecret
+	tokenPreviousUntil
 
-	Salt []byte `json:"salt,omitempty"`
-	Hash []byte `json:"hash,omitempty"`
-
-	PreviousSalt  []byte    `json:"previousSalt,omitempty"`
-	PreviousHash  []byte    `json:"previousHash,omitempty"`
-	PreviousUntil time.Time `json:"previousUntil,omitzero"`
-}
+	tokenState    protowire.Number = 31
+	firstOptional protowire.Number = 32
+)
 
 // EncodeToken returns the record of t, which must have its Number. It refuses
 // what Validate refuses.
@@ -47,31 +102,37 @@ func EncodeToken(t Token) ([]byte, error) {
 	if t.Number == 0 {
 		return nil, invalid("token has no number")
 	}
-	r := tokenRecord{
-		ID:            t.ID,
-		Number:        t.Number,
-		Owner:         t.Owner.Name,
-		OwnerKey:      t.Owner.Key,
-		Name:          t.Name,
-		Purpose:       t.Purpose,
-		Created:       t.Created,
-		CreatedBy:     t.CreatedBy,
-		Expires:       t.Expires,
-		ReadOnly:      t.ReadOnly,
-		Networks:      t.Networks,
-		State:         t.State.String(),
-		Revoked:       t.Revoked,
-		PreviousUntil: t.Previous.Until,
+	r := make(record, 0, 256)
+	r.text(tokenID, t.ID)
+	r.uint(tokenNumber, t.Number)
+	r.text(tokenOwner, t.Owner.Name)
+	r.text(tokenOwnerKey, t.Owner.Key)
+	r.text(tokenName, t.Name)
+	r.text(tokenPurpose, t.Purpose)
+	r.time(tokenCreated, t.Created)
+	r.text(tokenCreatedBy, t.CreatedBy)
+	r.time(tokenExpires, t.Expires)
+	if t.ReadOnly {
+		r.uint(tokenReadOnly, 1)
 	}
-	r.Salt, r.Hash = t.Secret.bytes()
-	r.PreviousSalt, r.PreviousHash = t.Previous.Secret.bytes()
-	return json.Marshal(r)
+	for _, n := range t.Networks {
+		r.bytes(tokenNetworks, append(n.Addr().AsSlice(), byte(n.Bits())))
+	}
+	r.time(tokenRevoked, t.Revoked)
+	r.secret(tokenSecret, t.Secret)
+	r.secret(tokenPreviousSecret, t.Previous.Secret)
+	r.time(tokenPreviousUntil, t.Previous.Until)
+	r.uint(tokenState, uint64(t.State))
+	return r, nil
 }
 
 // DecodeToken reads the record of the token with this id. A record that
 // cannot be read whole, belongs to another id or breaks a rule of Validate is
 // an error that names the id, and gives no token: half a token could be one
 // without its limits.
+//
+// The token's texts share one piece of memory, a copy of the record. Whoever
+// keeps one of them for long and not the others should clone it.
 func DecodeToken(id string, data []byte) (Token, error) {
 	t, err := decodeToken(data)
 	if err == nil && t.ID != id {
@@ -83,143 +144,103 @@ func DecodeToken(id string, data []byte) (Token, error) {
 	return t, nil
 }
 
-func decodeToken(data []byte) (Token, error) {
-	var r tokenRecord
-	if err := json.Unmarshal(data, &r); err != nil {
-		return Token{}, err
+func decodeToken(data []byte) (t Token, err error) {
+	f := readFields(data)
+	for f.next(tokenNetworks) {
+		switch f.number {
+		case tokenID:
+			t.ID = f.text()
+		case tokenNumber:
+			t.Number = f.uint()
+		case tokenOwner:
+			t.Owner.Name = f.text()
+		case tokenOwnerKey:
+			t.Owner.Key = f.text()
+		case tokenName:
+			t.Name = f.text()
+		case tokenPurpose:
+			t.Purpose = f.text()
+		case tokenCreated:
+			t.Created = f.time()
+		case tokenCreatedBy:
+			t.CreatedBy = f.text()
+		case tokenExpires:
+			t.Expires = f.time()
+		case tokenReadOnly:
+			t.ReadOnly = f.atMost(1) == 1
+		case tokenNetworks:
+			t.Networks = append(t.Networks, f.network())
+		case tokenRevoked:
+			t.Revoked = f.time()
+		case tokenSecret:
+			t.Secret = f.secret()
+		case tokenPreviousSecret:
+			t.Previous.Secret = f.secret()
+		case tokenPreviousUntil:
+			t.Previous.Until = f.time()
+		case tokenState:
+			t.State = State(f.atMost(uint64(Revoked)))
+		default:
+			if f.number < firstOptional {
+				f.fail("is not known to this version of tokengate and may narrow what the token is good for")
+			}
+		}
 	}
-	t := Token{
-		ID:        r.ID,
-		Number:    r.Number,
-		Owner:     Owner{Name: r.Owner, Key: r.OwnerKey},
-		Name:      r.Name,
-		Purpose:   r.Purpose,
-		Created:   r.Created.UTC(),
-		CreatedBy: r.CreatedBy,
-		Expires:   r.Expires.UTC(),
-		ReadOnly:  r.ReadOnly,
-		Revoked:   r.Revoked.UTC(),
-		Previous:  Previous{Until: r.PreviousUntil.UTC()},
-	}
-	if len(r.Networks) > 0 {
-		t.Networks = r.Networks
-	}
-	var ok bool
-	if t.State, ok = ParseState(r.State); !ok {
-		return Token{}, fmt.Errorf("it has no state %q", r.State)
-	}
-	if !t.Secret.set(r.Salt, r.Hash) || !t.Previous.Secret.set(r.PreviousSalt, r.PreviousHash) {
-		return Token{}, fmt.Errorf("a salt or a hash has the wrong length")
-	}
-	if t.Number == 0 {
+	switch {
+	case f.err != nil:
+		return Token{}, f.err
+	case !t.State.known():
+		return Token{}, fmt.Errorf("it has no state: the record is not whole")
+	case t.Number == 0:
 		return Token{}, fmt.Errorf("it has no number")
 	}
 	return t, Validate(t)
 }
 
-// bytes returns the secret's parts, nil for the zero Secret.
-func (s *Secret) bytes() (salt, hash []byte) {
-	if *s == (Secret{}) {
-		return nil, nil
+func (r *record) secret(n protowire.Number, s Secret) {
+	if s != (Secret{}) {
+		var both [48]byte
+		copy(both[:16], s.Salt[:])
+		copy(both[16:], s.Hash[:])
+		r.bytes(n, both[:])
 	}
-	return s.Salt[:], s.Hash[:]
 }
 
-// set takes what bytes gave, and reports whether the lengths are right.
-func (s *Secret) set(salt, hash []byte) bool {
-	if len(salt) == 0 && len(hash) == 0 {
-		return true
+func (f *fields) secret() (s Secret) {
+	both := f.bytes()
+	if len(both) != len(s.Salt)+len(s.Hash) {
+		f.fail("is no salt and hash: it has %d bytes", len(both))
+		return Secret{}
 	}
-	return len(salt) == len(s.Salt) && len(hash) == len(s.Hash) &&
-		copy(s.Salt[:], salt) > 0 && copy(s.Hash[:], hash) > 0
+	copy(s.Salt[:], both)
+	copy(s.Hash[:], both[len(s.Salt):])
+	return s
 }
 
-type usageRecord struct {
-	Count       uint64     `json:"count"`
-	Writes      uint64     `json:"writes,omitzero"`
-	LastUsed    time.Time  `json:"lastUsed,omitzero"`
-	LastAddress netip.Addr `json:"lastAddress,omitzero"`
+// network returns an address and the length of its prefix. Whether they go
+// together is up to Validate.
+func (f *fields) network() netip.Prefix {
+	data := f.bytes()
+	if len(data) == 0 {
+		f.fail("is no network: it is empty")
+		return netip.Prefix{}
+	}
+	addr, ok := netip.AddrFromSlice(data[:len(data)-1])
+	if !ok {
+		f.fail("is no network: it has %d bytes", len(data))
+	}
+	return netip.PrefixFrom(addr, int(data[len(data)-1]))
 }
 
-// EncodeUsage returns the record of u.
-func EncodeUsage(u Usage) ([]byte, error) { return json.Marshal(usageRecord(u)) }
-
-// DecodeUsage reads the usage record of the token with this id.
-func DecodeUsage(id string, data []byte) (Usage, error) {
-	var r usageRecord
-	if err := json.Unmarshal(data, &r); err != nil {
-		return Usage{}, fmt.Errorf("read usage of token %q: %w", id, err)
+// time leaves out a time that is none.
+func (r *record) time(n protowire.Number, at time.Time) {
+	if !at.IsZero() {
+		r.int(n, at.Unix())
 	}
-	r.LastUsed = r.LastUsed.UTC()
-	return Usage(r), nil
 }
 
-type auditRecord struct {
-	Sequence uint64                  `json:"sequence"`
-	Time     time.Time               `json:"time"`
-	Actor    string                  `json:"actor"`
-	From     string                  `json:"from,omitzero"`
-	Action   string                  `json:"action"`
-	TokenID  string                  `json:"token,omitzero"`
-	Owner    string                  `json:"owner,omitzero"`
-	Outcome  string                  `json:"outcome"`
-	Reason   string                  `json:"reason,omitzero"`
-	Changes  map[string]changeRecord `json:"changes,omitempty"`
-}
-
-type changeRecord struct {
-	Before string `json:"before"`
-	After  string `json:"after"`
-}
-
-// EncodeAudit returns the record of a, its time in UTC.
-func EncodeAudit(a Audit) ([]byte, error) {
-	r := auditRecord{
-		Sequence: a.Sequence,
-		Time:     a.Time.UTC(),
-		Actor:    a.Actor,
-		From:     a.From,
-		Action:   a.Action,
-		TokenID:  a.TokenID,
-		Owner:    a.Owner,
-		Outcome:  a.Outcome,
-		Reason:   a.Reason,
-	}
-	for field, c := range a.Changes {
-		if r.Changes == nil {
-			r.Changes = make(map[string]changeRecord, len(a.Changes))
-		}
-		r.Changes[field] = changeRecord(c)
-	}
-	return json.Marshal(r)
-}
-
-// DecodeAudit reads the audit record with this sequence.
-func DecodeAudit(sequence uint64, data []byte) (Audit, error) {
-	var r auditRecord
-	err := json.Unmarshal(data, &r)
-	if err == nil && r.Sequence != sequence {
-		err = fmt.Errorf("it is record %d", r.Sequence)
-	}
-	if err != nil {
-		return Audit{}, fmt.Errorf("read audit record %d: %w", sequence, err)
-	}
-	a := Audit{
-		Sequence: r.Sequence,
-		Time:     r.Time.UTC(),
-		Actor:    r.Actor,
-		From:     r.From,
-		Action:   r.Action,
-		TokenID:  r.TokenID,
-		Owner:    r.Owner,
-		Outcome:  r.Outcome,
-		Reason:   r.Reason,
-	}
-	for field, c := range r.Changes {
-		if a.Changes == nil {
-			a.Changes = make(map[string]Change, len(r.Changes))
-		}
-		a.Changes[field] = Change(c)
-	}
-	return a, nil
+// time returns a time that a token may have: the zero Time, which means none,
+// is none of them.
+func (f *fields) time() time.Time {
+	return time.Unix(int64(f.atMost(lastSecond)), 0).UTC()
 }

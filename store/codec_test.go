@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -30,7 +31,23 @@ func fullToken() store.Token {
 	return t
 }
 
-const salts = `"salt":"c2FsdCB0ZXN0MDAwMDAwMA==","hash":"aGFzaCB0ZXN0MDAwMDAwMDEAAAAAAAAAAAAAAAAAAAA="`
+// secret is the field's content for NewToken(1)'s.
+const secret = "salt test0000000" + "hash test00000001" + "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
+
+// Parts of records: a field's number shifted by 3, or 2 for what has a length,
+// 0 for a number.
+const (
+	smallHead = "\x0a\x0ctest00000001" + "\x10\x2a" + "\x1a\x04fred" + "\x2a\x07token 1" + "\x38\xc0\xd4\x90\xcd\x06" + "\x42\x05uid:0"
+	fullHead  = "\x0a\x0ctest00000001" + "\x10\x2a" + "\x1a\x04fred" + "\x22\x0dJIRAUSER10100" + "\x2a\x09Büro <1>" +
+		"\x32\x0eexport\nnightly" + "\x38\xc0\xd4\x90\xcd\x06" + "\x42\x05uid:0"
+	fullExpires = "\x48\xc0\xe8\xf5\xd0\x06"
+	netA        = "\x5a\x05\x0a\x00\x00\x00\x08"
+	netB        = "\x5a\x11\x20\x01\x0d\xb8\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x20"
+	readsOnly   = "\x50\x01"
+	theSecret   = "\x6a\x30" + secret
+	active      = "\xf8\x01\x02"
+	previous    = "\x72\x30" + secret + "\x78\xd0\xf0\x90\xcd\x06"
+)
 
 // records are what is on disk: a change of these texts loses tokens.
 var records = []struct {
@@ -38,23 +55,11 @@ var records = []struct {
 	token  store.Token
 	record string
 }{
-	{
-		"small", numbered(storetest.NewToken(1, "fred")),
-		`{"id":"test00000001","number":42,"owner":"fred","name":"token 1","created":"2026-03-01T12:00:00Z",` +
-			`"createdBy":"uid:0","state":"active",` + salts + `}`,
-	},
-	{
-		"full", fullToken(),
-		`{"id":"test00000001","number":42,"owner":"fred","ownerKey":"JIRAUSER10100","name":"Büro \u003c1\u003e",` +
-			`"purpose":"export\nnightly","created":"2026-03-01T12:00:00Z","createdBy":"uid:0",` +
-			`"expires":"2026-06-01T12:00:00Z","readOnly":true,"networks":["10.0.0.0/8","2001:db8::/32"],"state":"disabled",` +
-			salts + `,"previousSalt":"c2FsdCB0ZXN0MDAwMDAwMA==",` +
-			`"previousHash":"aGFzaCB0ZXN0MDAwMDAwMDEAAAAAAAAAAAAAAAAAAAA=","previousUntil":"2026-03-01T13:00:00Z"}`,
-	},
+	{"small", numbered(storetest.NewToken(1, "fred")), smallHead + theSecret + active},
+	{"full", fullToken(), fullHead + fullExpires + readsOnly + netA + netB + theSecret + previous + "\xf8\x01\x03"},
 	{
 		"revoked", func() store.Token { t := numbered(storetest.NewToken(1, "fred")); revokedToken(&t); return t }(),
-		`{"id":"test00000001","number":42,"owner":"fred","name":"token 1","created":"2026-03-01T12:00:00Z",` +
-			`"createdBy":"uid:0","state":"revoked","revoked":"2026-03-01T12:00:00Z"}`,
+		smallHead + "\x60\xc0\xd4\x90\xcd\x06" + "\xf8\x01\x04",
 	},
 }
 
@@ -70,7 +75,7 @@ func TestTokenRecord(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(test.record, string(data)); diff != "" {
+			if diff := cmp.Diff(fmt.Sprintf("%q", test.record), fmt.Sprintf("%q", data)); diff != "" {
 				t.Errorf("record (-want +got):\n%s", diff)
 			}
 			got, err := store.DecodeToken(test.token.ID, []byte(test.record))
@@ -92,39 +97,61 @@ func TestEncodeTokenRefuses(t *testing.T) {
 		token := fullToken()
 		change(&token)
 		if data, err := store.EncodeToken(token); !errors.Is(err, store.ErrInvalid) || data != nil {
-			t.Errorf("%s: record %s, error %v", name, data, err)
+			t.Errorf("%s: record %q, error %v", name, data, err)
 		}
 	}
 }
 
 func TestDecodeToken(t *testing.T) {
 	small, full := records[0].record, records[1].record
+	without := func(record, part string) string {
+		if !strings.Contains(record, part) {
+			t.Fatalf("%q is no part of the record", part)
+		}
+		return strings.Replace(record, part, "", 1)
+	}
+	instead := func(record, old, new string) string {
+		without(record, old)
+		return strings.Replace(record, old, new, 1)
+	}
 	tests := []struct {
 		name   string
 		record string
 		want   string // part of the error; empty: none
 	}{
-		{"unknown fields", strings.Replace(small, `{`, `{"later":{"x":[1]},`, 1), ""},
-		{"empty", ``, "unexpected end"},
-		{"null", `null`, `it has no state ""`},
-		{"no object", `[]`, "cannot unmarshal array"},
-		{"two", small + small, "after top-level value"},
-		{"cut", full[:len(full)/2], "unexpected end"},
-		{"of another token", strings.Replace(small, "test00000001", "test00000002", 1), `it is the record of "test00000002"`},
-		{"without number", strings.Replace(small, `"number":42,`, "", 1), "no number"},
-		{"without owner", strings.Replace(small, `"owner":"fred",`, "", 1), "owner name is empty"},
-		{"without state", strings.Replace(small, `"state":"active",`, "", 1), `no state ""`},
-		{"unknown state", strings.Replace(small, "active", "paused", 1), `no state "paused"`},
-		{"without secret", strings.Replace(small, ","+salts, "", 1), "no salt or no hash"},
-		{"short hash", strings.Replace(small, "aGFzaCB0ZXN0MDAwMDAwMDEAAAAAAAAAAAAAAAAAAAA=", "aGFzaA==", 1), "wrong length"},
-		{"short salt", strings.Replace(small, "c2FsdCB0ZXN0MDAwMDAwMA==", "c2FsdA==", 1), "wrong length"},
-		{"no base64", strings.Replace(small, "c2FsdCB0", "c2FsdCB*", 1), "illegal base64"},
-		{"readOnly of another type", strings.Replace(full, `"readOnly":true`, `"readOnly":"true"`, 1), "cannot unmarshal"},
-		{"network that is none", strings.Replace(full, "10.0.0.0/8", "10.0.0.0", 1), "10.0.0.0"},
-		{"network not masked", strings.Replace(full, "10.0.0.0/8", "10.0.0.1/8", 1), "bits set"},
-		{"no time", strings.Replace(full, "2026-06-01T12:00:00Z", "soon", 1), "soon"},
-		{"time in another zone", strings.Replace(full, "2026-06-01T12:00:00Z", "2026-06-01T14:00:00+02:00", 1), ""},
-		{"revoked with a secret", strings.Replace(small, `"state":"active"`, `"state":"revoked","revoked":"2026-03-01T12:00:00Z"`, 1), "still has a secret"},
+		{"unknown fields that narrow nothing", small + "\x80\x02\x07" + "\x8a\x02\x03new" + "\x91\x02\x01\x02\x03\x04\x05\x06\x07\x08", ""},
+		{"an unknown field that may narrow", instead(small, active, "\x80\x01\x01"+active), "field 16 is not known"},
+		{"another", instead(small, active, "\xf2\x01\x01x"+active), "field 30 is not known"},
+		{"empty", "", "no state"},
+		{"text", `{"id":"test00000001"}`, "no whole record"},
+		{"two", small + small, "field 1 stands behind field 31"},
+		{"a field twice", instead(full, readsOnly, readsOnly+"\x50\x00"), "field 10 stands behind field 10"},
+		{"fields out of order", instead(instead(full, readsOnly, ""), netA, netA+readsOnly), "field 10 stands behind field 11"},
+		{"cut in a field", full[:len(full)/2], "no whole record"},
+		{"field number 0", "\x00\x01" + small, "no whole record"},
+		{"of another token", instead(small, "test00000001", "test00000002"), `it is the record of "test00000002"`},
+		{"without number", without(small, "\x10\x2a"), "no number"},
+		{"number 0", instead(small, "\x10\x2a", "\x10\x00"), "no number"},
+		{"number as text", instead(small, "\x10\x2a", "\x12\x0242"), "field 2 is no number"},
+		{"without owner", without(small, "\x1a\x04fred"), "owner name is empty"},
+		{"owner as a number", instead(small, "\x1a\x04fred", "\x18\x04"), "field 3 is no text"},
+		{"without state", without(small, active), "no state"},
+		{"state 0", instead(small, active, "\xf8\x01\x00"), "no state"},
+		{"unknown state", instead(small, active, "\xf8\x01\x05"), "field 31 is 5"},
+		{"state beyond a byte", instead(small, active, "\xf8\x01\x82\x02"), "field 31 is 258"},
+		{"without secret", without(small, theSecret), "no salt or no hash"},
+		{"short secret", instead(small, theSecret, "\x6a\x2f"+secret[1:]), "field 13 is no salt and hash"},
+		{"empty secret", instead(small, theSecret, "\x6a\x00"), "field 13 is no salt and hash"},
+		{"read-only of another kind", instead(full, readsOnly, "\x52\x01\x01"), "field 10 is no number"},
+		{"read-only 2", instead(full, readsOnly, "\x50\x02"), "field 10 is 2"},
+		{"network without a prefix", instead(full, netA, "\x5a\x04\x0a\x00\x00\x00"), "field 11 is no network"},
+		{"network that is empty", instead(full, netA, "\x5a\x00"), "field 11 is no network"},
+		{"network that is too narrow", instead(full, netA, "\x5a\x05\x0a\x00\x00\x00\x21"), "network that is none"},
+		{"network not masked", instead(full, netA, "\x5a\x05\x0a\x00\x00\x01\x08"), "bits set"},
+		{"time beyond the last", instead(full, fullExpires, "\x48\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"), "no whole record"},
+		{"time too late", instead(full, fullExpires, "\x48\x80\x83\xd1\xff\xaf\x07"), "field 9 is"},
+		{"time that Go takes for none", instead(full, fullExpires, "\x48\x80\x92\xb8\xc3\x98\xfe\xff\xff\xff\x01"), "field 9 is"},
+		{"revoked with a secret", instead(instead(small, active, "\xf8\x01\x04"), theSecret, "\x60\xc0\xd4\x90\xcd\x06"+theSecret), "still has a secret"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -140,6 +167,49 @@ func TestDecodeToken(t *testing.T) {
 			}
 			if diff := cmp.Diff(store.Token{}, got, comparer); diff != "" {
 				t.Errorf("a record that cannot be read gives a token:\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestDecodeTokenCut cuts records at every place, between two fields too, and
+// wants no token: what is missing may be its limits.
+func TestDecodeTokenCut(t *testing.T) {
+	for _, r := range records {
+		for n := range len(r.record) {
+			if got, err := store.DecodeToken(r.token.ID, []byte(r.record[:n])); err == nil || got.ID != "" {
+				t.Errorf("%s, %d of %d bytes: token %+v, error %v", r.name, n, len(r.record), got, err)
+			}
+		}
+	}
+}
+
+// TestDecodeTokenAllocations counts them exactly: one for all texts, and those
+// of the networks.
+func TestDecodeTokenAllocations(t *testing.T) {
+	for i, want := range []float64{1, 3, 1} {
+		r := records[i]
+		data := []byte(r.record)
+		got := testing.AllocsPerRun(100, func() {
+			if _, err := store.DecodeToken(r.token.ID, data); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if got != want {
+			t.Errorf("%s: %v allocations, want %v", r.name, got, want)
+		}
+	}
+}
+
+func BenchmarkDecodeToken(b *testing.B) {
+	for _, r := range records {
+		b.Run(r.name, func(b *testing.B) {
+			data := []byte(r.record)
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := store.DecodeToken(r.token.ID, data); err != nil {
+					b.Fatal(err)
+				}
 			}
 		})
 	}
@@ -190,10 +260,10 @@ func FuzzTokenRecord(f *testing.F) {
 		}
 		got, err := store.DecodeToken(id, data)
 		if err != nil {
-			t.Fatalf("record %s: %v", data, err)
+			t.Fatalf("record %q: %v", data, err)
 		}
 		if diff := cmp.Diff(token, got, comparer); diff != "" {
-			t.Fatalf("record %s (-want +got):\n%s", data, diff)
+			t.Fatalf("record %q (-want +got):\n%s", data, diff)
 		}
 	})
 }
@@ -204,7 +274,7 @@ func FuzzDecodeToken(f *testing.F) {
 	for _, r := range records {
 		f.Add([]byte(r.record))
 	}
-	for _, s := range []string{"", "null", "{}", `{"ID":"test00000001"}`, `{"number":-1}`, `{"number":1e3}`, `{"networks":[null]}`, `{"hash":null}`} {
+	for _, s := range []string{"", "\x00", "\x0b\x0c", "\x5a\x00", active, records[0].record + "\x8a\x02\x03new", "\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"} {
 		f.Add([]byte(s))
 	}
 	const id = "test00000001"
@@ -228,28 +298,37 @@ func FuzzDecodeToken(f *testing.F) {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(token, got, comparer); diff != "" {
-			t.Fatalf("record %s became %s (-want +got):\n%s", data, again, diff)
+			t.Fatalf("record %q became %q (-want +got):\n%s", data, again, diff)
 		}
 	})
 }
 
 func TestUsageRecord(t *testing.T) {
-	full := store.Usage{Count: 3, Writes: 1, LastUsed: storetest.Epoch, LastAddress: netip.MustParseAddr("192.0.2.7")}
-	for usage, want := range map[store.Usage]string{
-		{Count: 1}: `{"count":1}`,
-		full:       `{"count":3,"writes":1,"lastUsed":"2026-03-01T12:00:00Z","lastAddress":"192.0.2.7"}`,
-	} {
-		data, err := store.EncodeUsage(usage)
-		if err != nil || string(data) != want {
-			t.Errorf("record %s (error %v), want %s", data, err, want)
+	v4, v6 := netip.MustParseAddr("192.0.2.7"), netip.MustParseAddr("2001:db8::1")
+	tests := []struct {
+		usage store.Usage
+		want  string
+	}{
+		{store.Usage{}, ""},
+		{store.Usage{Count: 1}, "\x08\x01"},
+		{store.Usage{Count: 300, Writes: 1, LastUsed: storetest.Epoch, LastAddress: v4}, "\x08\xac\x02\x10\x01\x18\xc0\xd4\x90\xcd\x06\x22\x04\xc0\x00\x02\x07"},
+		{store.Usage{LastAddress: v6}, "\x22\x10\x20\x01\x0d\xb8\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01"},
+		{store.Usage{Count: 1, LastAddress: netip.MustParseAddr("::ffff:1.2.3.4")}, "\x08\x01\x22\x10\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\xff\xff\x01\x02\x03\x04"},
+	}
+	for _, test := range tests {
+		if data := store.EncodeUsage(test.usage); string(data) != test.want {
+			t.Errorf("record %q, want %q", data, test.want)
 		}
-		if got, err := store.DecodeUsage("x", data); err != nil || got != usage {
-			t.Errorf("usage %+v (error %v), want %+v", got, err, usage)
+		if got, err := store.DecodeUsage("x", []byte(test.want)); err != nil || got != test.usage {
+			t.Errorf("usage %+v (error %v), want %+v", got, err, test.usage)
 		}
 	}
-	for _, bad := range []string{"", "[]", `{"count":-1}`, `{"lastAddress":"x"}`} {
+	if got, err := store.DecodeUsage("x", []byte("\x08\x01\x28\x01\x32\x01x")); err != nil || got.Count != 1 {
+		t.Errorf("a record with unknown fields: usage %+v, error %v", got, err)
+	}
+	for _, bad := range []string{"{}", "\x08", "\x0a\x01x", "\x22\x03abc", "\x22\x00", "\x18\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", "\x08\x01\x08\x01"} {
 		if got, err := store.DecodeUsage("test00000001", []byte(bad)); err == nil || got != (store.Usage{}) || !strings.Contains(err.Error(), "test00000001") {
-			t.Errorf("%s: usage %+v, error %v", bad, got, err)
+			t.Errorf("%q: usage %+v, error %v", bad, got, err)
 		}
 	}
 }
@@ -258,25 +337,48 @@ func TestAuditRecord(t *testing.T) {
 	audit := store.Audit{
 		Sequence: 7, Time: storetest.Epoch.Add(5e8), Actor: "uid:0", From: "admin socket", Action: "token.update",
 		TokenID: "test00000001", Owner: "fred", Outcome: "done",
-		Changes: map[string]store.Change{"name": {Before: "a", After: "b"}},
+		Changes: map[string]store.Change{"name": {Before: "a", After: "b"}, "expires": {After: "c"}},
 	}
-	const want = `{"sequence":7,"time":"2026-03-01T12:00:00.5Z","actor":"uid:0","from":"admin socket","action":"token.update",` +
-		`"token":"test00000001","owner":"fred","outcome":"done","changes":{"name":{"before":"a","after":"b"}}}`
-	data, err := store.EncodeAudit(audit)
-	if err != nil || string(data) != want {
-		t.Errorf("record %s (error %v), want %s", data, err, want)
+	const want = "\x08\x07\x10\xc0\xd4\x90\xcd\x06\x18\x80\xca\xb5\xee\x01" + "\x22\x05uid:0" + "\x2a\x0cadmin socket" + "\x32\x0ctoken.update" +
+		"\x3a\x0ctest00000001" + "\x42\x04fred" + "\x4a\x04done" + "\x5a\x0c\x0a\x07expires\x1a\x01c" + "\x5a\x0c\x0a\x04name\x12\x01a\x1a\x01b"
+	if data := store.EncodeAudit(audit); string(data) != want {
+		t.Errorf("record %q, want %q", data, want)
 	}
-	got, err := store.DecodeAudit(7, data)
+	got, err := store.DecodeAudit(7, []byte(want))
 	if diff := cmp.Diff(audit, got); err != nil || diff != "" {
 		t.Errorf("audit record: error %v (-want +got):\n%s", err, diff)
 	}
-	for _, bad := range []string{"", want[:50], strings.Replace(want, "7", "8", 1)} {
+	refused := store.Audit{Sequence: 1, Outcome: "refused", Reason: "no\xff UTF-8"}
+	if got, err := store.DecodeAudit(1, store.EncodeAudit(refused)); err != nil || cmp.Diff(refused, got) != "" {
+		t.Errorf("a record without a time: %+v, error %v", got, err)
+	}
+	ancient := store.Audit{Sequence: 1, Time: time.Date(-1, 1, 1, 0, 0, 0, 1, time.UTC)}
+	if got, err := store.DecodeAudit(1, store.EncodeAudit(ancient)); err != nil || !got.Time.Equal(ancient.Time) {
+		t.Errorf("an old record: %v, error %v", got.Time, err)
+	}
+	for _, bad := range []string{"", want[:50], strings.Replace(want, "\x08\x07", "\x08\x08", 1), want + "\x5a\x02\x0a\x05", want + "\x08\x07"} {
 		if got, err := store.DecodeAudit(7, []byte(bad)); err == nil || got.Action != "" || !strings.Contains(err.Error(), "audit record 7") {
-			t.Errorf("%s: record %+v, error %v", bad, got, err)
+			t.Errorf("%q: record %+v, error %v", bad, got, err)
 		}
 	}
-	audit.Time = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)
-	if _, err := store.EncodeAudit(audit); err == nil {
-		t.Error("a time that JSON cannot spell is no error")
-	}
+}
+
+// FuzzDecodeAudit shows that what is read is written and read again as the
+// same, for usage and the audit log.
+func FuzzDecodeAudit(f *testing.F) {
+	f.Add(store.EncodeAudit(store.Audit{Time: storetest.Epoch, Changes: map[string]store.Change{"name": {Before: "a", After: "b"}}}))
+	f.Add(store.EncodeUsage(store.Usage{Count: 3, Writes: 1, LastUsed: storetest.Epoch, LastAddress: netip.MustParseAddr("::1")}))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if a, err := store.DecodeAudit(0, data); err == nil {
+			again, err := store.DecodeAudit(0, store.EncodeAudit(a))
+			if diff := cmp.Diff(a, again, cmpopts.EquateEmpty()); err != nil || diff != "" {
+				t.Fatalf("audit record: error %v (-want +got):\n%s", err, diff)
+			}
+		}
+		if u, err := store.DecodeUsage("", data); err == nil {
+			if again, err := store.DecodeUsage("", store.EncodeUsage(u)); err != nil || again != u {
+				t.Fatalf("usage %+v became %+v, error %v", u, again, err)
+			}
+		}
+	})
 }

@@ -19,7 +19,8 @@ const (
 	maxOwnerKey  = 255
 	maxCreatedBy = 255
 
-	lastYear = 9999 // the last that RFC 3339, and so the record's JSON, can spell
+	lastYear   = 9999         // the last that RFC 3339, and so the API's JSON, can spell
+	lastSecond = 253402300799 // its last second, since 1970
 )
 
 // Normalize returns t as a store keeps it: times in UTC and whole seconds,
@@ -132,12 +133,25 @@ func validText(what, text string, length, least, most int, lines bool) error {
 	case !utf8.ValidString(text):
 		return invalid("%s is not valid UTF-8", what)
 	}
+	if plainText(text) {
+		return nil
+	}
 	for _, r := range text {
 		if !unicode.IsGraphic(r) && !(lines && r == '\n') {
 			return invalid("%s has the character %U: control and format characters are not allowed", what, r)
 		}
 	}
 	return nil
+}
+
+// plainText reports whether a text is printable ASCII, as almost all are.
+func plainText(text string) bool {
+	for i := range len(text) {
+		if text[i] < ' ' || text[i] > '~' {
+			return false
+		}
+	}
+	return true
 }
 
 func validTimes(t Token) error {
@@ -157,7 +171,7 @@ func validTimes(t Token) error {
 		case at.time.IsZero():
 		case at.time != wholeSeconds(at.time):
 			return invalid("%s is not in UTC and whole seconds", at.what)
-		case at.time.Unix() < 0 || at.time.Year() > lastYear:
+		case at.time.Unix() < 0 || at.time.Unix() > lastSecond:
 			return invalid("%s is not between the years 1970 and %d", at.what, lastYear)
 		}
 	}

@@ -25,7 +25,8 @@ var ErrInUse = errors.New("data directory is in use by another process")
 var ErrSchema = errors.New("data directory has another schema")
 
 // schema is the version of the key layout and of what a record's fields mean.
-const schema = 1
+// Version 1, which was never released, kept records as JSON.
+const schema = 2
 
 // Options says where the store is and where it logs.
 type Options struct {
@@ -176,7 +177,7 @@ func (s *Store) load() error {
 			return nil
 		case string(version) != strconv.Itoa(schema):
 			return fmt.Errorf("%w: it has schema %q and this version of tokengate knows %d: "+
-				"run the version that wrote it, or a newer one", ErrSchema, version, schema)
+				"open it with the version that wrote it", ErrSchema, version, schema)
 		}
 		last, err := get(txn, lastNumberKey)
 		if err != nil {

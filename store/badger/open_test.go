@@ -109,12 +109,14 @@ func TestOpenInUse(t *testing.T) {
 }
 
 func TestOpenSchema(t *testing.T) {
-	t.Run("newer", func(t *testing.T) {
-		dir := t.TempDir()
-		open(t, dir).Close()
-		edit(t, dir, map[string]string{"m/schema": "2"})
-		wantOpenError(t, badger.Options{Dir: dir}, badger.ErrSchema, dir, `"2"`, "knows 1")
-	})
+	for _, version := range []string{"1", "3"} {
+		t.Run(version, func(t *testing.T) {
+			dir := t.TempDir()
+			open(t, dir).Close()
+			edit(t, dir, map[string]string{"m/schema": version})
+			wantOpenError(t, badger.Options{Dir: dir}, badger.ErrSchema, dir, version, "knows 2")
+		})
+	}
 	t.Run("of another program", func(t *testing.T) {
 		dir := t.TempDir()
 		edit(t, dir, map[string]string{"key": "value"})
@@ -125,10 +127,10 @@ func TestOpenSchema(t *testing.T) {
 func TestOpenDamaged(t *testing.T) {
 	const id = "test00000001"
 	for name, record := range map[string]string{
-		"no JSON":         "\x00\x01",
-		"half a record":   `{"id":"test00000001","number":1,"owner":"fred"`,
-		"another's":       `{"id":"test00000002","number":1,"owner":"fred"}`,
-		"without a state": `{"id":"test00000001","number":1,"owner":"fred"}`,
+		"no record":       "{\"id\":",
+		"half a record":   "\x0a\x0ctest00000001\x10\x01\x1a\x04fr",
+		"another's":       "\x0a\x0ctest00000002\x10\x01\x1a\x04fred",
+		"without a state": "\x0a\x0ctest00000001\x10\x01\x1a\x04fred",
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()

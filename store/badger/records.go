@@ -45,11 +45,7 @@ func addUsage(tx *tx, id string, more store.Usage) error {
 	if err != nil {
 		return err
 	}
-	data, err := store.EncodeUsage(u.Add(more))
-	if err != nil {
-		return err
-	}
-	return tx.set(usageKey(id), data)
+	return tx.set(usageKey(id), store.EncodeUsage(u.Add(more)))
 }
 
 // usage returns what is known of a token's use; the zero Usage for nothing.

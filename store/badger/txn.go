@@ -79,11 +79,7 @@ func (s *Store) finish(ctx context.Context, t *tx) error {
 	for _, a := range t.audits {
 		sequence++
 		a.Sequence = sequence
-		data, err := store.EncodeAudit(a)
-		if err != nil {
-			return fmt.Errorf("write audit record: %w", err)
-		}
-		if err := t.set(auditKey(sequence), data); err != nil {
+		if err := t.set(auditKey(sequence), store.EncodeAudit(a)); err != nil {
 			return fmt.Errorf("write audit record: %w", err)
 		}
 	}
