@@ -160,8 +160,11 @@ type Store interface {
 	// List returns tokens with a Number above after, at most limit.
 	List(ctx context.Context, f Filter, after uint64, limit int) (Page, error)
 
-	// All calls visit with every token, in no particular order, as of one
-	// instant. It stops at visit's first error and returns it.
+	// All calls visit with every token, each once, in no particular order, as
+	// of one instant. It may call visit from several goroutines at once, and
+	// returns when all of them have ended. When visit returns an error, All
+	// calls it for no more than the few tokens at hand and returns one of the
+	// errors.
 	All(ctx context.Context, visit func(Token) error) error
 
 	// Prune removes the tokens that were revoked or expired before the given

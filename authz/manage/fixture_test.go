@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -128,12 +129,12 @@ func (f *fixture) lastAudit(t testing.TB) store.Audit {
 // count returns how many records the store has.
 func (f *fixture) count(t testing.TB) int {
 	t.Helper()
-	n := 0
-	err := f.tokens.All(t.Context(), func(store.Token) error { n++; return nil })
+	var n atomic.Int64
+	err := f.tokens.All(t.Context(), func(store.Token) error { n.Add(1); return nil })
 	if err != nil {
 		t.Fatal(err)
 	}
-	return n
+	return int(n.Load())
 }
 
 // disable switches a token off, which no operation does yet.

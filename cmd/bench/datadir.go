@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	badgerdb "github.com/dgraph-io/badger/v4"
 
@@ -183,9 +184,9 @@ func verify(ctx context.Context, dir string, size int) error {
 	if err != nil {
 		return err
 	}
-	found := 0
+	var found atomic.Int64
 	err = s.All(ctx, func(store.Token) error {
-		found++
+		found.Add(1)
 		return nil
 	})
 	for _, i := range []int{0, size / 2, size - 1} {
@@ -198,8 +199,8 @@ func verify(ctx context.Context, dir string, size int) error {
 			err = fmt.Errorf("token %d is not among its owner's", i)
 		}
 	}
-	if err == nil && found != size {
-		err = fmt.Errorf("it holds %d tokens", found)
+	if err == nil && found.Load() != int64(size) {
+		err = fmt.Errorf("it holds %d tokens", found.Load())
 	}
 	return errors.Join(err, s.Close())
 }

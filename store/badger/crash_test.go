@@ -201,7 +201,10 @@ func checkCrashed(t *testing.T, dir string, round int, acknowledged map[string]b
 
 	found := make(map[string]bool)
 	numbers := make(map[uint64]string)
+	var mu sync.Mutex
 	err = s.All(t.Context(), func(token store.Token) error {
+		mu.Lock()
+		defer mu.Unlock()
 		found["created "+token.ID] = true
 		if token.State == store.Revoked {
 			found["revoked "+token.ID] = true

@@ -142,9 +142,7 @@ func lastAudit(txn *badger.Txn) (uint64, error) {
 
 // newestAudit walks the audit log backwards from where it is told to seek.
 func newestAudit(txn *badger.Txn) *badger.Iterator {
-	opts := badger.DefaultIteratorOptions
-	opts.Prefix, opts.Reverse = auditPrefix, true
-	return txn.NewIterator(opts)
+	return txn.NewIterator(badger.IteratorOptions{Prefix: auditPrefix, Reverse: true})
 }
 
 // Health writes, reads and removes a record: see store.Store. A disk that

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"sync"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -156,27 +157,17 @@ func (s *Store) List(ctx context.Context, f store.Filter, after uint64, limit in
 	return page, nil
 }
 
-// All calls visit with every token: see store.Store.
-func (s *Store) All(ctx context.Context, visit func(store.Token) error) error {
-	return s.view(ctx, func(txn *badger.Txn) error {
-		return values(ctx, txn, tokenPrefix, tokenPrefix, func(key, value []byte) (bool, error) {
-			t, err := store.DecodeToken(string(key[len(tokenPrefix):]), value)
-			if err != nil {
-				return false, err
-			}
-			return true, visit(t)
-		})
-	})
-}
-
 // pruneBatch is the number of tokens that one transaction removes at most.
 const pruneBatch = 100
 
 // Prune removes old tokens: see store.Store.
 func (s *Store) Prune(ctx context.Context, before time.Time, record func(store.Token) store.Audit) ([]string, error) {
+	var mu sync.Mutex
 	var old []string
 	err := s.All(ctx, func(t store.Token) error {
 		if ended(t, before) {
+			mu.Lock()
+			defer mu.Unlock()
 			old = append(old, t.ID)
 		}
 		return nil

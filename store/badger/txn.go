@@ -171,9 +171,9 @@ func token(txn *badger.Txn, id string) (store.Token, error) {
 // values calls visit with the key and the value of each key that begins with
 // prefix and is not below from, in order, until it says stop.
 func values(ctx context.Context, txn *badger.Txn, prefix, from []byte, visit func(key, value []byte) (more bool, err error)) error {
-	opts := badger.DefaultIteratorOptions
-	opts.Prefix = prefix
-	it := txn.NewIterator(opts)
+	// Values lie beside their keys, and Badger prefetches with a goroutine for
+	// each.
+	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
 	defer it.Close()
 	for it.Seek(from); it.Valid(); it.Next() {
 		if err := ctx.Err(); err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync"
 	"testing"
 	"time"
 
@@ -242,8 +243,11 @@ func (f *fixture) auditLog() []store.Audit {
 // all returns every token by its id.
 func (f *fixture) all() map[string]store.Token {
 	f.t.Helper()
+	var mu sync.Mutex
 	all := make(map[string]store.Token)
 	err := f.All(f.t.Context(), func(t store.Token) error {
+		mu.Lock()
+		defer mu.Unlock()
 		if _, twice := all[t.ID]; twice {
 			f.t.Errorf("All gave %s twice", t.ID)
 		}

@@ -1,10 +1,12 @@
 package storetest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -294,14 +296,32 @@ func testAll(t *testing.T, s Suite) {
 	want["test00000007"] = f.revoke("test00000007")
 	same(t, "all tokens", f.all(), want)
 
-	calls := 0
+	// What is in files is found as what has just been written.
+	f.reopen()
+	same(t, "all tokens after a reopen", f.all(), want)
+	for n := range 62 {
+		token := NewToken(1000+n, "wilma")
+		token.ID = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"[n:n+1] + token.ID[1:]
+		want[token.ID] = f.create(token)
+	}
+	same(t, "all tokens with ids of all kinds", f.all(), want)
+
+	var calls atomic.Int64
 	err := f.All(t.Context(), func(store.Token) error {
-		if calls++; calls == 3 {
+		if calls.Add(1) >= 3 {
 			return errNo
 		}
 		return nil
 	})
-	if !errors.Is(err, errNo) || calls != 3 {
-		t.Errorf("a visit that fails: %d calls, error %v", calls, err)
+	if n := calls.Load(); !errors.Is(err, errNo) || n < 3 || n > 100 {
+		t.Errorf("a visit that fails: %d calls, error %v", n, err)
 	}
+
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	err = f.All(ctx, func(store.Token) error {
+		cancel()
+		return nil
+	})
+	wantError(t, "all, whose context ends on the way", err, context.Canceled)
 }
