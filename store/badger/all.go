@@ -3,6 +3,7 @@ package badger
 import (
 	"bytes"
 	"context"
+	"log/slog"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -35,7 +36,13 @@ func (s *Store) All(ctx context.Context, visit func(store.Token) error) error {
 			})
 		}
 		readers.Wait()
-		return context.Cause(ctx)
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		if err := s.releaseTables(); err != nil {
+			s.log.line(slog.LevelInfo, "the tables stay in memory: %v", []any{err})
+		}
+		return nil
 	})
 }
 

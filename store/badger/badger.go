@@ -45,6 +45,7 @@ type Options struct {
 type Store struct {
 	db     *badger.DB
 	dir    string
+	log    logger
 	statfs func(dir string) (filesystem, error)
 	probe  *os.File // see probeDisk
 
@@ -100,7 +101,7 @@ func open(ctx context.Context, opts Options) (s *Store, err error) {
 		}
 		return nil, fmt.Errorf("open database in %s: %w", opts.Dir, err)
 	}
-	s = &Store{db: db, dir: opts.Dir, statfs: opts.statfs, probing: make(chan struct{}, 1)}
+	s = &Store{db: db, dir: opts.Dir, log: opts.Log, statfs: opts.statfs, probing: make(chan struct{}, 1)}
 	if err := s.load(); err != nil {
 		return nil, errors.Join(fmt.Errorf("read database in %s: %w", opts.Dir, err), db.Close())
 	}

@@ -1,0 +1,86 @@
+package badger
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/table"
+	"golang.org/x/sys/unix"
+)
+
+// releaseTables gives up the pages of the tables that this process has looked
+// at. Opening checks every table to its end, and All reads all tokens, so that
+// a start leaves the whole database among the process's memory, for the sake
+// of records that are hardly read again. The kernel keeps the pages as its
+// cache for as long as it likes, and a later look finds them there.
+//
+// Badger does not say where it has mapped its tables, /proc/self/maps does
+// (proc_pid_maps(5)). While it is read no table must be unmapped, or something
+// else could be in its place: an iterator over everything holds each table that
+// was there both before and after the iterator was made.
+func (s *Store) releaseTables() error {
+	before, err := s.tables()
+	if err != nil {
+		return err
+	}
+	txn := s.db.NewTransaction(false)
+	defer txn.Discard()
+	it := txn.NewIterator(badger.IteratorOptions{})
+	defer it.Close()
+	after, err := s.tables()
+	if err != nil {
+		return err
+	}
+	maps, err := os.Open("/proc/self/maps")
+	if err != nil {
+		return err
+	}
+	defer maps.Close()
+	lines := bufio.NewScanner(maps)
+	for lines.Scan() {
+		// address range, permissions, offset, device, inode, path
+		fields := strings.Fields(lines.Text())
+		if len(fields) < 6 {
+			continue
+		}
+		path := lines.Text()[strings.Index(lines.Text(), fields[5]):]
+		if !before[path] || !after[path] {
+			continue
+		}
+		from, to, _ := strings.Cut(fields[0], "-")
+		begin, err := strconv.ParseUint(from, 16, 64)
+		if err != nil {
+			return fmt.Errorf("read /proc/self/maps: %w", err)
+		}
+		end, err := strconv.ParseUint(to, 16, 64)
+		if err != nil {
+			return fmt.Errorf("read /proc/self/maps: %w", err)
+		}
+		// The map is shared with the file: nothing that was written is lost.
+		if _, _, errno := unix.Syscall(unix.SYS_MADVISE, uintptr(begin), uintptr(end-begin), unix.MADV_DONTNEED); errno != 0 {
+			return fmt.Errorf("madvise %s: %w", path, errno)
+		}
+	}
+	return lines.Err()
+}
+
+// tables returns the files of the tables, as the kernel names them.
+func (s *Store) tables() (map[string]bool, error) {
+	dir, err := filepath.Abs(s.dir)
+	if err != nil {
+		return nil, err
+	}
+	if dir, err = filepath.EvalSymlinks(dir); err != nil {
+		return nil, err
+	}
+	tables := make(map[string]bool)
+	for _, t := range s.db.Tables() {
+		tables[filepath.Join(dir, table.IDToFilename(t.ID))] = true
+	}
+	return tables, nil
+}

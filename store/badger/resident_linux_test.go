@@ -1,0 +1,66 @@
+package badger_test
+
+import (
+	"bufio"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/badger"
+)
+
+// TestReleaseTables wants a store that has read everything to hold little of
+// its files in memory, and to read them as before.
+func TestReleaseTables(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a directory")
+	s := open(t, dir)
+	for range 40 {
+		if err := s.AppendAudit(t.Context(), store.Audit{Reason: strings.Repeat("x", badger.MaxValue-1000)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Close()
+	s = open(t, dir)
+	defer s.Close()
+	const written = 40 * (badger.MaxValue - 1000)
+	if got := residentTables(t, dir); got < written/2 {
+		t.Fatalf("%d bytes of the tables are in memory after they were checked: this test looks in the wrong place", got)
+	}
+	if err := s.All(t.Context(), func(store.Token) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if got := residentTables(t, dir); got > written/4 {
+		t.Errorf("%d bytes of the tables are still in memory", got)
+	}
+	if log, err := s.AuditLog(t.Context(), 0, 100); err != nil || len(log) != 40 || log[39].Reason != strings.Repeat("x", badger.MaxValue-1000) {
+		t.Errorf("%d audit records (error %v)", len(log), err)
+	}
+}
+
+// residentTables returns how many bytes of the tables' maps are in memory.
+func residentTables(t *testing.T, dir string) (bytes int) {
+	t.Helper()
+	maps, err := os.Open("/proc/self/smaps")
+	if err != nil {
+		t.Skip(err)
+	}
+	defer maps.Close()
+	table := false
+	for lines := bufio.NewScanner(maps); lines.Scan(); {
+		fields := strings.Fields(lines.Text())
+		switch {
+		case strings.Contains(fields[0], "-"):
+			table = strings.Contains(lines.Text(), dir) && strings.HasSuffix(lines.Text(), ".sst")
+		case table && fields[0] == "Rss:":
+			kib, err := strconv.Atoi(fields[1])
+			if err != nil {
+				t.Fatal(err)
+			}
+			bytes += kib << 10
+		}
+	}
+	return bytes
+}
