@@ -22,7 +22,7 @@ type collector struct {
 // again. By itself it runs when the heap has doubled: with few tokens, whose
 // heap is of some megabytes, that is dozens of times a second under load. With
 // many, it is seldom enough.
-const headroom = 32 << 20
+const headroom = 16 << 20
 
 // newCollector takes 90 % of the container's memory for a soft limit: near it,
 // the garbage collector runs more often rather than the kernel ends the

@@ -30,6 +30,9 @@ var remote = map[uint32]string{
 	0x20030528:            "OrangeFS",
 }
 
+// syncData makes a write return when the disk has its data (open(2)).
+const syncData = unix.O_DSYNC
+
 func statfs(dir string) (filesystem, error) {
 	var st unix.Statfs_t
 	for {

@@ -2,7 +2,13 @@
 
 package badger
 
-import "math"
+import (
+	"math"
+	"os"
+)
+
+// syncData makes a write return when the disk has it.
+const syncData = os.O_SYNC
 
 // statfs knows nothing where there is no Linux: tokengate runs there for
 // development only.
