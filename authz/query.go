@@ -27,10 +27,10 @@ func parseQuery(m *memory, query, tokenName string) (facts queryFacts) {
 		var pair string
 		pair, rest, _ = strings.Cut(rest, "&")
 		rawName, rawValue, _ := strings.Cut(pair, "=")
-		name, value := unescape(m, rawName), unescape(m, rawValue)
+		name := unescape(m, rawName)
 		switch {
 		case tokenName != "" && rawName == tokenName:
-			if token.IsCredential(value) {
+			if value := unescape(m, rawValue); token.IsCredential(value) {
 				facts.tokens++
 				facts.token = value
 				facts.strip = true
@@ -48,12 +48,13 @@ func parseQuery(m *memory, query, tokenName string) (facts queryFacts) {
 		switch name {
 		case "os_username":
 			facts.password = true
-			facts.user = value
+			facts.user = unescape(m, rawValue)
 			facts.users++
 		case "os_password":
 			facts.password = true
 		}
-		if token.Contains(name) || token.Contains(value) {
+		// Most values are too short, and need not be decoded.
+		if token.Contains(name) || len(rawValue) >= token.Length && token.Contains(unescape(m, rawValue)) {
 			facts.misplaced = true
 		}
 	}

@@ -117,8 +117,8 @@ func (e *evaluation) readCredential() bool {
 	}
 	path, query, _ := strings.Cut(e.request.Path, "?")
 	e.path = path
-	e.query = parseQuery(e.memory(), query, e.view.Policy.QueryParameter)
 	e.credential = parseAuthorization(e.memory(), e.request.Authorization)
+	e.query = parseQuery(e.memory(), query, e.view.Policy.QueryParameter)
 
 	sent := e.credential.kind
 	switch {

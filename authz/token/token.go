@@ -38,6 +38,9 @@ const (
 	Management                 // tgadm_: opens the management API, never Jira
 )
 
+// Length is the length of a value, in bytes.
+const Length = valueLen
+
 // The lengths of a value's parts, in bytes.
 const (
 	prefixLen   = 6
