@@ -35,11 +35,11 @@ type cell struct {
 	pending
 }
 
-// chunk is how cells are allocated. A cell stays where it is until its
-// token changes, or the shard is compacted.
-type chunk [chunkLength]cell
-
+// Cells are allocated in chunks. A cell stays where it is until its token
+// changes, or the shard is compacted.
 const chunkLength = 128
+
+func newChunk() []cell { return make([]cell, chunkLength) }
 
 // shard is a part of the index. Whoever holds a table has a view of the tokens
 // that stays good for as long as they hold it: a cell that is replaced is
@@ -63,7 +63,7 @@ type table struct {
 	// of the id's hash, so that few cells are looked at in vain. One slot at
 	// least is 0.
 	slots  []atomic.Uint32
-	chunks []*chunk
+	chunks [][]cell // slices, as the check for a nil array would read its first line
 	limits []limits
 }
 
@@ -193,7 +193,7 @@ func (s *shard) room() *table {
 		t = s.compacted(t)
 	case full:
 		next := *t
-		next.chunks = append(t.chunks, new(chunk))
+		next.chunks = append(t.chunks, newChunk())
 		t = &next
 		s.table.Store(t)
 	}
@@ -219,7 +219,7 @@ func (s *shard) compacted(t *table) *table {
 	moves := make([]move, 0, s.live)
 	for n := range t.linked() {
 		if s.given%chunkLength == 0 {
-			next.chunks = append(next.chunks, new(chunk))
+			next.chunks = append(next.chunks, newChunk())
 		}
 		s.given++
 		old, fresh := t.cell(n), next.cell(s.given)
@@ -232,7 +232,7 @@ func (s *shard) compacted(t *table) *table {
 		moves = append(moves, move{old, fresh})
 	}
 	if s.given == len(next.chunks)*chunkLength {
-		next.chunks = append(next.chunks, new(chunk))
+		next.chunks = append(next.chunks, newChunk())
 	}
 	s.table.Store(next)
 	for _, m := range moves {
