@@ -64,15 +64,18 @@ func isBlank(c byte) bool { return c == ' ' || c == '\t' }
 // characters (RFC 9110 §5.6.2) that it begins with.
 func cutScheme(header string) (scheme, payload string) {
 	end := 0
-	for end < len(header) && isTokenCharacter(header[end]) {
+	for end < len(header) && isTokenCharacter[header[end]] {
 		end++
 	}
 	return header[:end], header[end:]
 }
 
-func isTokenCharacter(c byte) bool {
-	return isAlphanumeric(c) || c > ' ' && c <= '~' && strings.IndexByte(`"(),/:;<=>?@[\]{}`, c) < 0
-}
+var isTokenCharacter = func() (is [256]bool) {
+	for c := '!'; c <= '~'; c++ {
+		is[c] = !strings.ContainsRune(`"(),/:;<=>?@[\]{}`, c)
+	}
+	return is
+}()
 
 // hidesSecond reports whether a Basic or Bearer credential stands behind a
 // comma, as it does when a client sent two headers.
