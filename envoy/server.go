@@ -86,6 +86,20 @@ func (s *Server) panicked(p any) error {
 	return status.Error(codes.Internal, "internal error")
 }
 
+const (
+	// streamWorkers is how many goroutines are kept for questions; when all are
+	// busy, a question gets one of its own. A kept one's stack has grown once and
+	// for all, a new one's would grow while it decides.
+	streamWorkers = 64
+
+	// Flow control windows (RFC 9113 §5.2), in bytes. A stream's holds any
+	// question: Envoy takes 60 KiB of headers. A connection's holds those of many
+	// streams. Fixed, they also spare the pings by which gRPC would measure
+	// what they should be.
+	streamWindow     = 128 << 10
+	connectionWindow = 1 << 20
+)
+
 // GRPC returns a gRPC server that serves Check and the standard health
 // service, and the health server to say when Check may be asked: it begins as
 // NOT_SERVING. It fails if an answer cannot be encoded, as with an identity
@@ -97,6 +111,9 @@ func (s *Server) GRPC() (*grpc.Server, *health.Server, error) {
 	}
 	server := grpc.NewServer(
 		grpc.ForceServerCodecV2(wire.Codec(s.ClientAddress.Header)),
+		grpc.NumStreamWorkers(streamWorkers),
+		grpc.StaticStreamWindowSize(streamWindow),
+		grpc.StaticConnWindowSize(connectionWindow),
 		// Envoy's connection_keepalive may ping more often than the default
 		// of five minutes, which would end the connection.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
