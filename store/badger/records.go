@@ -34,16 +34,18 @@ func (s *Store) AddUsage(ctx context.Context, usage map[string]store.Usage) erro
 	return nil
 }
 
-// addUsage reads the token's key, too: a prune at the same time is a conflict,
-// and leaves no usage behind.
+// addUsage reads the keys that a prune of the token deletes, so that one at the
+// same time is a conflict and leaves no usage behind. A token with usage is
+// there.
 func addUsage(tx *tx, id string, more store.Usage) error {
-	record, err := get(tx.Txn, tokenKey(id))
-	if err != nil || record == nil {
-		return err
-	}
 	u, err := usage(tx.Txn, id)
 	if err != nil {
 		return err
+	}
+	if u == (store.Usage{}) {
+		if record, err := get(tx.Txn, tokenKey(id)); err != nil || record == nil {
+			return err
+		}
 	}
 	return tx.set(usageKey(id), store.EncodeUsage(u.Add(more)))
 }
