@@ -57,29 +57,70 @@ func (r *UsageRecorder) Record(id string, write bool, now time.Time, from netip.
 // does not take is kept for the next one. If the store wrote a batch and
 // still returned an error, the uses in that batch, at most MaxUsageBatch
 // tokens, are counted twice.
-func (r *UsageRecorder) Flush(ctx context.Context) error {
-	if err := r.lock(ctx); err != nil {
-		return fmt.Errorf("flush usage: %w", err)
-	}
-	defer r.unlock()
+func (r *UsageRecorder) Flush(ctx context.Context) error { return r.FlushOver(ctx, 0) }
 
-	r.tokens.index.takeUse(r.kept)
-	for len(r.kept) > 0 {
-		batch := make(map[string]Usage, min(len(r.kept), MaxUsageBatch))
-		for id, u := range r.kept {
-			if len(batch) == MaxUsageBatch {
-				break
+// FlushOver is Flush with its batches spread evenly over a span of time. Those
+// of very many tokens would otherwise take processors and disk from requests.
+func (r *UsageRecorder) FlushOver(ctx context.Context, span time.Duration) error {
+	batches := 1
+	for n := 0; n < batches; n++ {
+		if n > 0 {
+			if err := pause(ctx, span/time.Duration(batches)); err != nil {
+				return fmt.Errorf("flush usage: %w", err)
 			}
-			batch[id] = u
 		}
-		if err := r.tokens.AddUsage(ctx, batch); err != nil {
+		if err := r.lock(ctx); err != nil {
 			return fmt.Errorf("flush usage: %w", err)
 		}
-		for id := range batch {
-			delete(r.kept, id)
+		if n == 0 {
+			r.tokens.index.takeUse(r.kept)
+			batches = (len(r.kept) + MaxUsageBatch - 1) / MaxUsageBatch
+		}
+		err := r.writeBatch(ctx)
+		r.unlock()
+		if err != nil {
+			return fmt.Errorf("flush usage: %w", err)
 		}
 	}
-	r.kept = make(map[string]Usage) // a map keeps the room it once had
+	return nil
+}
+
+// pause waits, at most until the context ends.
+func pause(ctx context.Context, length time.Duration) error {
+	if length <= 0 {
+		return ctx.Err()
+	}
+	timer := time.NewTimer(length)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// writeBatch writes some of what is kept. The caller holds the lock.
+func (r *UsageRecorder) writeBatch(ctx context.Context) error {
+	batch := make(map[string]Usage, min(len(r.kept), MaxUsageBatch))
+	for id, u := range r.kept {
+		if len(batch) == MaxUsageBatch {
+			break
+		}
+		batch[id] = u
+	}
+	if len(batch) == 0 {
+		return nil
+	}
+	if err := r.tokens.AddUsage(ctx, batch); err != nil {
+		return err
+	}
+	for id := range batch {
+		delete(r.kept, id)
+	}
+	if len(r.kept) == 0 {
+		r.kept = make(map[string]Usage) // a map keeps the room it once had
+	}
 	return nil
 }
 

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -280,3 +282,62 @@ type nothing struct{ store.Store }
 func (nothing) Usage(context.Context, []string) (map[string]store.Usage, error) { return nil, nil }
 
 func (nothing) All(context.Context, func(store.Token) error) error { return nil }
+
+// TestUsageFlushOver wants the batches of many tokens to be spread over the
+// time, and the usage to be read between them.
+func TestUsageFlushOver(t *testing.T) {
+	const tokens = 3*store.MaxUsageBatch + 1
+	synctest.Test(t, func(t *testing.T) {
+		s := &timed{began: time.Now()}
+		x, err := store.NewIndexed(t.Context(), s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := store.NewUsageRecorder(x)
+		for n := range tokens {
+			token := storetest.NewToken(n, "fred")
+			x.Index().Put(token)
+			r.Record(token.ID, false, second(n), home)
+		}
+		flushed := make(chan error)
+		go func() { flushed <- r.FlushOver(t.Context(), 4*time.Second) }()
+		time.Sleep(1500 * time.Millisecond) // by the clock of synctest
+		if _, err := r.Usage(t.Context(), []string{"test00000001"}); err != nil {
+			t.Error(err)
+		}
+		if since := time.Since(s.began); since != 1500*time.Millisecond {
+			t.Errorf("usage was read after %v", since)
+		}
+		if err := <-flushed; err != nil {
+			t.Fatal(err)
+		}
+		want := []time.Duration{0, time.Second, 2 * time.Second, 3 * time.Second}
+		if !slices.Equal(s.written, want) {
+			t.Errorf("batches were written after %v, want %v", s.written, want)
+		}
+
+		// It ends with its context.
+		for n := range tokens {
+			r.Record(storetest.NewToken(n, "").ID, false, second(n), home)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() { flushed <- r.FlushOver(ctx, time.Hour) }()
+		time.Sleep(time.Second) // the same
+		cancel()
+		if err := <-flushed; !errors.Is(err, context.Canceled) || time.Since(s.began) > time.Minute {
+			t.Errorf("error %v after %v", err, time.Since(s.began))
+		}
+	})
+}
+
+// timed is a store without tokens that keeps when usage was written.
+type timed struct {
+	nothing
+	began   time.Time
+	written []time.Duration
+}
+
+func (s *timed) AddUsage(_ context.Context, usage map[string]store.Usage) error {
+	s.written = append(s.written, time.Since(s.began))
+	return nil
+}

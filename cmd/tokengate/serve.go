@@ -13,8 +13,12 @@ import (
 	"go.uber.org/zap"
 )
 
-// flushEvery bounds the use of tokens that a crash can lose.
-const flushEvery = 5 * time.Second
+// flushEvery is how often the use of tokens is written, and flushOver how long
+// the writing of very many takes. Together they bound what a crash can lose.
+const (
+	flushEvery = 2500 * time.Millisecond
+	flushOver  = 2 * time.Second
+)
 
 func newServeCommand() *cobra.Command {
 	var file string
@@ -89,7 +93,7 @@ func (s *server) flushUsage(ctx context.Context) {
 			return
 		case <-every.C:
 		}
-		if err := s.usage.Flush(ctx); err != nil && ctx.Err() == nil {
+		if err := s.usage.FlushOver(ctx, flushOver); err != nil && ctx.Err() == nil {
 			s.log.Error("cannot write the use of tokens; it is kept in memory and tried again", zap.Error(err))
 		}
 	}

@@ -58,7 +58,7 @@ func TestUseSurvivesACrash(t *testing.T) {
 	var uses []time.Time
 	every := time.NewTicker(50 * time.Millisecond)
 	defer every.Stop()
-	for len(uses) == 0 || time.Since(uses[0]) < flushEvery+2*flush {
+	for len(uses) == 0 || time.Since(uses[0]) < flushEvery+flushOver+2*flush {
 		<-every.C
 		if got := r.send(request{auth: bearer(value)}); got.status != 200 {
 			t.Fatalf("status %d: %s", got.status, got.body)
@@ -71,7 +71,7 @@ func TestUseSurvivesACrash(t *testing.T) {
 	r.startGate()
 	least := 0
 	for _, at := range uses {
-		if killed.Sub(at) > flushEvery+flush {
+		if killed.Sub(at) > flushEvery+flushOver+flush {
 			least++
 		}
 	}
