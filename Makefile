@@ -95,6 +95,12 @@ demo: tools build ## the whole story through a real Envoy; DEMO=once exits at it
 bench: tools build ## measure against rivals, some ten minutes; the table and a picture go to .build, too
 	$(GO) run ./cmd/bench -markdown .build/bench.md -svg .build/bench.svg -json .build/bench.json
 
+.PHONY: bench-publish
+bench-publish: ## put the last full bench into testdata/bench and the README
+	mkdir -p testdata/bench
+	cp .build/bench.md .build/bench.svg testdata/bench/
+	$(GO) test ./cmd/tokengate -run '^TestReadmeSpeed$$' -update
+
 .PHONY: bench-quick
 bench-quick: tools build ## a small version of it, within a minute
 	$(GO) run ./cmd/bench -quick

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"net/http"
 	"os"
@@ -97,6 +98,32 @@ func TestReadmeFiles(t *testing.T) {
 		}
 	}
 }
+
+// The README's figures are those of the bench's last published run: its head and
+// its marks. -update puts them there.
+func TestReadmeSpeed(t *testing.T) {
+	whole := read(t, "../../testdata/bench/bench.md")
+	head, _, _ := strings.Cut(whole, "\n\n")
+	_, marks, _ := strings.Cut(whole, "**Marks**\n")
+	want := "\n" + head + "\n" + marks
+	const begin, end = "<!-- bench -->\n", "<!-- /bench -->\n"
+	before, rest, _ := strings.Cut(read(t, "../../README.md"), begin)
+	got, after, _ := strings.Cut(rest, end)
+	if *updateReadme {
+		if err := os.WriteFile("../../README.md", []byte(before+begin+want+end+after), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if marks == "" {
+		t.Error("the published run has no marks")
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("figures (-testdata/bench +README; -update rewrites them):\n%s", diff)
+	}
+}
+
+var updateReadme = flag.Bool("update", false, "rewrite the README's figures")
 
 // fences are the README's blocks of one kind, with what stands behind it.
 func fences(text, kind string) (blocks []string) {
