@@ -49,7 +49,8 @@ func (x *Index) shard(id string) (*shard, uint64) {
 }
 
 // Lookup returns the entry of the token with this id. ok is false for a token
-// that is not there or is revoked.
+// that is not there or is revoked. The entry is a copy, because the index holds
+// none: its tokens have no pointers.
 func (x *Index) Lookup(id string) (e Entry, ok bool) {
 	s, hash := x.shard(id)
 	c, t := s.find(hash, id)
@@ -72,8 +73,9 @@ func (x *Index) Lookup(id string) (e Entry, ok bool) {
 	return e, true
 }
 
-// Put makes the index say what t says, which is normalized (see Normalize). The
-// index keeps t's Networks; they must not change any more.
+// Put makes the index say what t says, which is normalized and valid (see
+// Normalize and Validate). The index keeps t's Networks; they must not change any
+// more.
 func (x *Index) Put(t Token) {
 	f := facts{
 		owner:    x.owners.number(t.Owner.Name),

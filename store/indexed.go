@@ -22,7 +22,6 @@ type Indexed struct {
 	// index last though the store took it first, and bring back a token that
 	// is revoked. Tokens share locks; that costs a wait, never more.
 	locks [256]sync.Mutex
-	seed  maphash.Seed
 }
 
 // durable keeps the embedded store out of Indexed's exported fields.
@@ -35,7 +34,7 @@ const rereadTimeout = 5 * time.Second
 // NewIndexed reads every token of s into a fresh index. It fails if one of
 // them cannot be read: an index with holes would refuse good tokens.
 func NewIndexed(ctx context.Context, s Store) (*Indexed, error) {
-	x := &Indexed{durable: s, seed: maphash.MakeSeed()}
+	x := &Indexed{durable: s}
 	err := s.All(ctx, func(t Token) error {
 		x.index.Put(t)
 		return nil
@@ -51,7 +50,7 @@ func (x *Indexed) Index() *Index { return &x.index }
 
 // lock takes the lock of the token with this id; the caller calls the result.
 func (x *Indexed) lock(id string) (unlock func()) {
-	mu := &x.locks[maphash.String(x.seed, id)%uint64(len(x.locks))]
+	mu := &x.locks[maphash.String(seed, id)%uint64(len(x.locks))]
 	mu.Lock()
 	return mu.Unlock
 }

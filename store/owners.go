@@ -28,12 +28,16 @@ const nameBits = 16
 // name returns the name with a number that number has given out.
 func (o *owners) name(number uint32) string {
 	at := (*o.chunks.Load())[number>>nameBits][number&(1<<nameBits-1):]
-	return unsafe.String(&at[1], int(at[0]))
+	name := at[1 : 1+int(at[0])]
+	return unsafe.String(unsafe.SliceData(name), len(name))
 }
 
-// number returns the number of a name of 1 to maxOwnerName bytes. Spellings
+// number returns the number of a name of at most maxOwnerName bytes. Spellings
 // that differ in case have numbers of their own.
 func (o *owners) number(name string) uint32 {
+	if len(name) > maxOwnerName {
+		panic("the name of a token's owner was not validated") // cut off, it would be another's
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if n, known := o.numbers[name]; known {

@@ -116,6 +116,8 @@ func (x *Index) use(id string, u Usage) {
 // pendingUse returns the use of a token that takeUse would.
 func (x *Index) pendingUse(id string) Usage {
 	s, hash := x.shard(id)
+	s.mu.Lock() // no cell hands its use to another meanwhile
+	defer s.mu.Unlock()
 	c, _ := s.find(hash, id)
 	if c == nil {
 		return Usage{}

@@ -68,13 +68,13 @@ type table struct {
 }
 
 const (
-	numberBits = 20
+	numberBits = 20 // of cells in a shard: a million, in an index of 256 millions
 	numberMask = 1<<numberBits - 1
 	removed    = 1 << numberBits // a slot whose cell is gone
 )
 
-// printOf returns the part of a hash that a slot holds.
-func printOf(hash uint64) uint32 { return uint32(hash>>12) &^ numberMask }
+// tagOf returns the part of a hash that a slot holds.
+func tagOf(hash uint64) uint32 { return uint32(hash>>12) &^ numberMask }
 
 // find returns the cell of the token with this id, and the table it was found
 // in, or nil.
@@ -96,14 +96,14 @@ func (s *shard) find(hash uint64, id string) (*cell, *table) {
 // is none. whole is false where a slot leads beyond this table.
 func (t *table) find(hash uint64, id string) (slot int, c *cell, whole bool) {
 	mask := len(t.slots) - 1
-	print := printOf(hash)
+	tag := tagOf(hash)
 	for slot = int(hash) & mask; ; slot = (slot + 1) & mask {
 		s := t.slots[slot].Load()
 		if s == 0 {
 			return -1, nil, true
 		}
 		n := int(s & numberMask)
-		if n == 0 || s&^numberMask != print {
+		if n == 0 || s&^numberMask != tag {
 			continue
 		}
 		if n > len(t.chunks)*chunkLength {
@@ -127,7 +127,7 @@ func (t *table) link(hash uint64, number int) {
 	for t.slots[slot].Load() != 0 {
 		slot = (slot + 1) & mask
 	}
-	t.slots[slot].Store(printOf(hash) | uint32(number))
+	t.slots[slot].Store(tagOf(hash) | uint32(number))
 }
 
 // put adds or replaces a token.
@@ -147,7 +147,7 @@ func (s *shard) put(hash uint64, f facts, l limits) {
 	fresh.facts = f
 	id := string(f.id[:])
 	if slot, old, _ := t.find(hash, id); old != nil {
-		t.slots[slot].Store(printOf(hash) | uint32(s.given))
+		t.slots[slot].Store(tagOf(hash) | uint32(s.given))
 		s.hand(old, fresh)
 		return
 	}
@@ -183,7 +183,8 @@ func (s *shard) hand(old, fresh *cell) {
 // room returns a table with room for one more cell and one more slot. The
 // caller holds the lock.
 func (s *shard) room() *table {
-	t := s.table.Load()
+	shown := s.table.Load()
+	t := shown
 	if t == nil {
 		t = &table{}
 	}
@@ -191,11 +192,11 @@ func (s *shard) room() *table {
 	switch {
 	case full && s.given > s.live+s.live/4+chunkLength:
 		t = s.compacted(t)
+		shown = t
 	case full:
 		next := *t
 		next.chunks = append(t.chunks, newChunk())
 		t = &next
-		s.table.Store(t)
 	}
 	if s.filled+1 > len(t.slots)*3/4 {
 		next := *t
@@ -205,6 +206,8 @@ func (s *shard) room() *table {
 			next.link(t.cell(n).hash(), n)
 		}
 		t = &next
+	}
+	if t != shown { // not before: a lookup must find slots
 		s.table.Store(t)
 	}
 	return t
@@ -215,8 +218,6 @@ func (s *shard) room() *table {
 func (s *shard) compacted(t *table) *table {
 	next := &table{slots: make([]atomic.Uint32, slotsFor(s.live+1))}
 	s.given, s.filled = 0, s.live
-	type move struct{ old, fresh *cell }
-	moves := make([]move, 0, s.live)
 	for n := range t.linked() {
 		if s.given%chunkLength == 0 {
 			next.chunks = append(next.chunks, newChunk())
@@ -229,14 +230,15 @@ func (s *shard) compacted(t *table) *table {
 			fresh.limits = uint32(len(next.limits))
 		}
 		next.link(old.hash(), s.given)
-		moves = append(moves, move{old, fresh})
 	}
 	if s.given == len(next.chunks)*chunkLength {
 		next.chunks = append(next.chunks, newChunk())
 	}
 	s.table.Store(next)
-	for _, m := range moves {
-		s.hand(m.old, m.fresh)
+	n := 0
+	for old := range t.linked() {
+		n++
+		s.hand(t.cell(old), next.cell(n))
 	}
 	return next
 }

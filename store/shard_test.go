@@ -1,7 +1,10 @@
 package store
 
 import (
+	"fmt"
 	"net/netip"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -66,7 +69,134 @@ func TestHandedUseIsFlushed(t *testing.T) {
 	if _, ok := old.add(Usage{Count: 1}); ok {
 		t.Error("the old cell counts on")
 	}
+	old.take()
+	if _, ok := old.add(Usage{Count: 1}); ok {
+		t.Error("the old cell counts on after a flush")
+	}
 	if got, want := fresh.take(), (Usage{Count: 2, Writes: 1, LastUsed: at, LastAddress: client}); got != want {
 		t.Errorf("handed over %+v, want %+v", got, want)
 	}
+}
+
+// A lookup may come beside the first token of a shard.
+func TestFirstTokenOfAShard(t *testing.T) {
+	for range 100 {
+		var x Index
+		var looking sync.WaitGroup
+		stop := make(chan struct{})
+		looking.Go(func() {
+			for n := 0; ; n++ {
+				select {
+				case <-stop:
+					return
+				default:
+					x.Lookup(fmt.Sprintf("u%011d", n%4096))
+				}
+			}
+		})
+		for n := range 600 {
+			x.Put(Token{ID: fmt.Sprintf("a%011d", n), Owner: Owner{Name: "fred"}, State: Active})
+		}
+		close(stop)
+		looking.Wait()
+	}
+}
+
+// What is not flushed stays in view while its token changes.
+func TestPendingUseStays(t *testing.T) {
+	var x Index
+	token := Token{ID: "000000000001", Owner: Owner{Name: "fred"}, State: Active}
+	x.Put(token)
+	x.use(token.ID, Usage{Count: 7, LastUsed: time.Unix(1e9, 0), LastAddress: netip.MustParseAddr("192.0.2.7")})
+	var changing sync.WaitGroup
+	changing.Go(func() {
+		for range 20_000 {
+			x.Put(token)
+		}
+	})
+	for range 20_000 {
+		if n := x.pendingUse(token.ID).Count; n != 7 {
+			t.Fatalf("%d uses are in view, of 7", n)
+		}
+	}
+	changing.Wait()
+}
+
+// A shard counts right, and what was replaced or removed goes with the next
+// compaction.
+func TestShardStaysSmall(t *testing.T) {
+	for _, tokens := range []int{1, 2, chunkLength - 1, chunkLength, chunkLength + 1, 4 * chunkLength, 1000} {
+		var s shard
+		for round := range 20 {
+			for n := range tokens {
+				f := factsOf(1 + n + round%3*tokens)
+				s.put(f.hash(), f, limits{})
+			}
+			if round%3 == 2 {
+				for n := range 2 * tokens {
+					f := factsOf(1 + n)
+					s.remove(f.hash(), string(f.id[:]))
+				}
+			}
+			table, live, filled := s.table.Load(), 0, 0
+			for range table.linked() {
+				live++
+			}
+			for i := range table.slots {
+				if table.slots[i].Load() != 0 {
+					filled++
+				}
+			}
+			if s.live != live || s.filled != filled {
+				t.Fatalf("%d tokens, round %d: counted %d cells and %d slots, there are %d and %d", tokens, round, s.live, s.filled, live, filled)
+			}
+			if room := len(table.chunks) * chunkLength; room > 8*tokens+6*chunkLength {
+				t.Fatalf("%d tokens, round %d: room for %d cells", tokens, round, room)
+			}
+		}
+	}
+}
+
+// Each owner has a number of its own, over many chunks and at the end of one.
+func TestOwners(t *testing.T) {
+	var o owners
+	numbers := map[uint32]string{}
+	for n := range 1500 {
+		name := fmt.Sprintf("%d", n)
+		name += strings.Repeat("x", (n*37)%(maxOwnerName-len(name))+1)[1:]
+		number := o.number(name)
+		if other, taken := numbers[number]; taken {
+			t.Fatalf("%q and %q have one number", name, other)
+		}
+		numbers[number] = name
+		if again := o.number(strings.Clone(name)); again != number {
+			t.Fatalf("%q has the numbers %d and %d", name, number, again)
+		}
+	}
+	for number, name := range numbers {
+		if got := o.name(number); got != name {
+			t.Fatalf("%q is %q", name, got)
+		}
+	}
+	if chunks := len(*o.chunks.Load()); chunks < 2 {
+		t.Errorf("%d chunks", chunks)
+	}
+
+	o = owners{}
+	for n := range 255 {
+		o.number(strings.Repeat("x", 253) + string(rune('a'+n%16)) + string(rune('a'+n/16)))
+	}
+	o.number(strings.Repeat("y", 200))
+	last := strings.Repeat("z", 55) // one byte too long for what is left
+	if n := o.number(last); o.name(n) != last {
+		t.Errorf("the name at the end of a chunk is %q", o.name(n))
+	}
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("a name that is too long has a number")
+			}
+		}()
+		o.number(strings.Repeat("x", maxOwnerName+1))
+	}()
 }

@@ -2,7 +2,7 @@ package store
 
 import "strconv"
 
-// stateNames are the states as records, listings and metrics spell them.
+// stateNames are the states as listings and metrics spell them.
 var stateNames = [...]string{
 	Pending:  "pending",
 	Active:   "active",

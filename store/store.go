@@ -34,7 +34,8 @@ var (
 // record that carries it is invalid, and a decision that meets it refuses.
 type State uint8
 
-// The states of a token. Revoked is final: no update leaves it.
+// The states of a token. Revoked is final: no update leaves it. Their numbers
+// stand in records, and are for ever.
 const (
 	Pending  State = iota + 1 // waits for an administrator's approval
 	Active                    // good until it expires

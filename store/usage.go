@@ -62,12 +62,12 @@ func (r *UsageRecorder) Flush(ctx context.Context) error { return r.FlushOver(ct
 // FlushOver is Flush with its batches spread evenly over a span of time. Those
 // of very many tokens would otherwise take processors and disk from requests.
 func (r *UsageRecorder) FlushOver(ctx context.Context, span time.Duration) error {
+	began := time.Now()
 	batches := 1
 	for n := 0; n < batches; n++ {
-		if n > 0 {
-			if err := pause(ctx, span/time.Duration(batches)); err != nil {
-				return fmt.Errorf("flush usage: %w", err)
-			}
+		due := began.Add(span * time.Duration(n) / time.Duration(batches))
+		if err := waitUntil(ctx, due); err != nil {
+			return fmt.Errorf("flush usage: %w", err)
 		}
 		if err := r.lock(ctx); err != nil {
 			return fmt.Errorf("flush usage: %w", err)
@@ -85,8 +85,9 @@ func (r *UsageRecorder) FlushOver(ctx context.Context, span time.Duration) error
 	return nil
 }
 
-// pause waits, at most until the context ends.
-func pause(ctx context.Context, length time.Duration) error {
+// waitUntil waits, at most until the context ends.
+func waitUntil(ctx context.Context, due time.Time) error {
+	length := time.Until(due)
 	if length <= 0 {
 		return ctx.Err()
 	}

@@ -301,7 +301,7 @@ func TestUsageFlushOver(t *testing.T) {
 		}
 		flushed := make(chan error)
 		go func() { flushed <- r.FlushOver(t.Context(), 4*time.Second) }()
-		time.Sleep(1500 * time.Millisecond) // by the clock of synctest
+		<-time.After(1500 * time.Millisecond) // by the clock of synctest
 		if _, err := r.Usage(t.Context(), []string{"test00000001"}); err != nil {
 			t.Error(err)
 		}
@@ -316,13 +316,25 @@ func TestUsageFlushOver(t *testing.T) {
 			t.Errorf("batches were written after %v, want %v", s.written, want)
 		}
 
+		// Time that writes take is no more time.
+		s.takes, s.written, s.began = 300*time.Millisecond, nil, time.Now()
+		for n := range tokens {
+			r.Record(storetest.NewToken(n, "").ID, false, second(n), home)
+		}
+		if err := r.FlushOver(t.Context(), 4*time.Second); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(s.written, want) {
+			t.Errorf("slow batches were begun after %v, want %v", s.written, want)
+		}
+
 		// It ends with its context.
 		for n := range tokens {
 			r.Record(storetest.NewToken(n, "").ID, false, second(n), home)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		go func() { flushed <- r.FlushOver(ctx, time.Hour) }()
-		time.Sleep(time.Second) // the same
+		<-time.After(time.Second)
 		cancel()
 		if err := <-flushed; !errors.Is(err, context.Canceled) || time.Since(s.began) > time.Minute {
 			t.Errorf("error %v after %v", err, time.Since(s.began))
@@ -335,9 +347,11 @@ type timed struct {
 	nothing
 	began   time.Time
 	written []time.Duration
+	takes   time.Duration // by the clock of synctest
 }
 
 func (s *timed) AddUsage(_ context.Context, usage map[string]store.Usage) error {
 	s.written = append(s.written, time.Since(s.began))
+	<-time.After(s.takes)
 	return nil
 }

@@ -17,8 +17,8 @@ import (
 // so the parts are about equal.
 const idCharacters = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
-// All calls visit with every token, from one goroutine per processor: see
-// store.Store. A start waits for it.
+// All calls visit with every token, from one goroutine per processor, because a
+// start waits for it: see store.Store.
 func (s *Store) All(ctx context.Context, visit func(store.Token) error) error {
 	return s.view(ctx, func(txn *badger.Txn) error {
 		ctx, cancel := context.WithCancelCause(ctx)

@@ -153,7 +153,7 @@ func sidecar(opts Options) badger.Options {
 }
 
 // maxValue is the size of the largest value in bytes. The largest token's
-// record takes about 12 kB, its audit record about twice that.
+// record takes some 6.5 kB, its audit record a few times that.
 const maxValue = 128 << 10
 
 // Opts returns the options of the open database.

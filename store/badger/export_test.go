@@ -1,5 +1,7 @@
 package badger
 
+import "os"
+
 // WithFilesystem returns options of a store that is told what file system it
 // is on, and how many bytes are free there.
 func (o Options) WithFilesystem(look func() (kind string, free uint64)) Options {
@@ -16,3 +18,6 @@ const (
 	ReserveToOpen = reserveToOpen
 	MaxValue      = maxValue
 )
+
+// ProbeFile returns the file by which a hanging disk is met.
+func (s *Store) ProbeFile() *os.File { return s.probe }

@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/tokengate/tokengate/store/badger"
 )
 
@@ -41,4 +43,14 @@ func TestOpenNotWritable(t *testing.T) {
 		}
 	}()
 	<-done
+}
+
+// The write by which a hanging disk is met waits for the disk.
+func TestProbeWaitsForTheDisk(t *testing.T) {
+	s := open(t, t.TempDir())
+	defer s.Close()
+	flags, err := unix.FcntlInt(s.ProbeFile().Fd(), unix.F_GETFL, 0)
+	if err != nil || flags&unix.O_DSYNC == 0 {
+		t.Errorf("flags %#x, error %v", flags, err)
+	}
 }

@@ -17,7 +17,8 @@ import (
 // at. Opening checks every table to its end, and All reads all tokens, so that
 // a start leaves the whole database among the process's memory, for the sake
 // of records that are hardly read again. The kernel keeps the pages as its
-// cache for as long as it likes, and a later look finds them there.
+// cache for as long as it likes, and a later look finds them there: what a
+// container is charged does not change, only what counts as the process's own.
 //
 // Badger does not say where it has mapped its tables, /proc/self/maps does
 // (proc_pid_maps(5)). While it is read no table must be unmapped, or something
