@@ -11,20 +11,21 @@ import (
 	"github.com/tokengate/tokengate/authz"
 )
 
-// What the log shows of requests that proved no token: anybody can send such
-// requests, and as many as he likes. Each line spends some time, and time that
-// nobody spends is saved for a while.
+// What the log shows of requests that proved no token, for each reason: anybody
+// can send such requests, and as many as they like. Each line spends some time,
+// and time that nobody spends is saved for a while.
 const (
 	lineCost  = 50 * time.Millisecond // 20 lines a second
 	saveUpTo  = 5 * time.Second       // 100 lines at once
 	beyondMsg = "requests without a proved token beyond the log's budget, not shown one by one"
 )
 
-// budget is the log's budget for requests that proved no token. The zero budget
+// budget is the log's budget for requests that proved no token. Each reason has
+// its own, so that junk hides no password and no guessed secret. The zero budget
 // is whole.
 type budget struct {
 	mu    sync.Mutex
-	spent time.Time // what came before is spent
+	spent [math.MaxUint8 + 1]time.Time // by reason: what came before is spent
 	beyond
 }
 
@@ -40,15 +41,15 @@ type beyond struct {
 func (b *budget) take(reason authz.Reason, level zapcore.Level, now time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if saved := now.Add(-saveUpTo); b.spent.Before(saved) {
-		b.spent = saved
+	if saved := now.Add(-saveUpTo); b.spent[reason].Before(saved) {
+		b.spent[reason] = saved
 	}
-	spent := b.spent.Add(lineCost)
+	spent := b.spent[reason].Add(lineCost)
 	if spent.After(now) {
 		b.add(reason, level, now)
 		return false
 	}
-	b.spent = spent
+	b.spent[reason] = spent
 	return true
 }
 

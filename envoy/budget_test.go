@@ -107,9 +107,10 @@ func TestBeyondTheBudget(t *testing.T) {
 	}{
 		"nothing":          {0, false, nil, nil, 0, ""},
 		"within it":        {0, false, ask(100, unknown), nil, 100, ""},
-		"junk":             {0, false, ask(1000, unknown), ask(11, authz.Decision{Reason: authz.MalformedToken}), 100, `{"level":"info"` + sum + `,"malformed_token":11,"unknown_token":900}`},
+		"junk":             {0, false, ask(1000, unknown), ask(111, authz.Decision{Reason: authz.MalformedToken}), 200, `{"level":"info"` + sum + `,"malformed_token":11,"unknown_token":900}`},
+		"password in junk": {0, false, ask(1000, unknown), ask(100, observed), 200, `{"level":"info"` + sum + `,"unknown_token":900}`},
 		"passwords":        {0, false, ask(150, observed), nil, 100, `{"level":"info"` + sum + `,"password":50}`},
-		"no client's junk": {0, false, ask(150, badCheck), ask(3, unknown), 100, `{"level":"error"` + sum + `,"bad_check":50,"unknown_token":3}`},
+		"no client's junk": {0, false, ask(150, badCheck), ask(103, unknown), 200, `{"level":"error"` + sum + `,"bad_check":50,"unknown_token":3}`},
 		"nothing decided":  {0, false, ask(101, authz.Decision{}), nil, 100, `{"level":"error"` + sum + `,"undecided":1}`},
 		"passed":           {0, false, ask(1000, authz.Decision{Outcome: authz.Passed, Reason: authz.NoCredential}), ask(1, unknown), 1, ""},
 		"allowed":          {0, false, ask(1000, allowed), ask(100, unknown), 1100, ""},
@@ -127,7 +128,7 @@ func TestBeyondTheBudget(t *testing.T) {
 				Now: func() time.Time { return at },
 			}
 			if c.full {
-				s.Unproved = full{jsonCore(&got)}
+				s.Lines.Unproved = full{jsonCore(&got)}
 			}
 			for _, d := range append(c.first, c.then...) {
 				s.tell(asked(), d, noon)

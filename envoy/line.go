@@ -3,7 +3,6 @@ package envoy
 import (
 	"sync"
 	"time"
-	"unsafe"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -47,7 +46,7 @@ func (l *line) say(text string) *line {
 func (l *line) write(core zapcore.Core, level zapcore.Level, now time.Time) error {
 	err := core.Write(zapcore.Entry{
 		Level: level, Time: now,
-		Message: unsafe.String(unsafe.SliceData(l.message), len(l.message)), // good until l is used again
+		Message: string(l.message),
 	}, l.self[:])
 	l.message, l.request, l.decision = l.message[:0], nil, authz.Decision{}
 	lines.Put(l)

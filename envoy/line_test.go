@@ -93,6 +93,33 @@ func TestLines(t *testing.T) {
 	}
 }
 
+// Lines of admitted requests, of refused ones and of junk go different ways.
+func TestLinesBySort(t *testing.T) {
+	var own, admitted, refused, unproved bytes.Buffer
+	s := &Server{
+		Log: zap.New(jsonCore(&own)), Usage: store.NewUsageRecorder(new(store.Indexed)),
+		Lines: Lines{Admitted: jsonCore(&admitted), Refused: jsonCore(&refused), Unproved: jsonCore(&unproved)},
+	}
+	for _, reason := range authz.Reasons() {
+		for _, outcome := range reason.Outcomes() {
+			for _, lines := range []*bytes.Buffer{&admitted, &refused, &unproved} {
+				lines.Reset()
+			}
+			want := &unproved
+			switch {
+			case outcome == authz.Admitted:
+				want = &admitted
+			case reason.Proved():
+				want = &refused
+			}
+			s.tell(asked(), authz.Decision{Outcome: outcome, Reason: reason, User: "fred", TokenID: some, WouldBlock: outcome == authz.Passed}, noon)
+			if all := admitted.Len() + refused.Len() + unproved.Len(); all == 0 || all != want.Len() || own.Len() > 0 {
+				t.Errorf("%v %v went elsewhere", outcome, reason)
+			}
+		}
+	}
+}
+
 // A level that is off writes nothing.
 func TestLinesByLevel(t *testing.T) {
 	var got bytes.Buffer

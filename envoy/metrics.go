@@ -27,7 +27,7 @@ type Metrics struct {
 
 // stripe is one of the places to count in.
 type stripe struct {
-	decisions []atomic.Uint64 // by decided.kind
+	decisions []atomic.Uint64 // by kindOf
 	observed  atomic.Uint64
 	counted   atomic.Uint64
 
@@ -47,19 +47,13 @@ var bounds = [...]time.Duration{
 	100 * time.Microsecond, 250 * time.Microsecond, time.Millisecond, 10 * time.Millisecond, 100 * time.Millisecond, time.Second,
 }
 
-// decided is what a decision is counted by.
-type decided struct {
-	outcome authz.Outcome
-	reason  authz.Reason
-}
-
 const outcomes = int(authz.Admitted) + 1
 
-// kind numbers the pairs of an outcome and a reason, from 0 to kinds; ok is
+// kindOf numbers the pairs of an outcome and a reason, from 0 to kinds; ok is
 // false for one that there is not.
-func (d decided) kind() (n int, ok bool) {
-	n = int(d.reason)*outcomes + int(d.outcome)
-	return n, int(d.outcome) < outcomes && n < kinds
+func kindOf(outcome authz.Outcome, reason authz.Reason) (n int, ok bool) {
+	n = int(reason)*outcomes + int(outcome)
+	return n, int(outcome) < outcomes && n < kinds
 }
 
 var kinds = (len(authz.Reasons()) + 1) * outcomes
@@ -89,7 +83,7 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 func (m *Metrics) count(d authz.Decision, began time.Time, now func() time.Time) {
 	s := m.free.Get().(*stripe)
 	defer m.free.Put(s)
-	if n, ok := (decided{d.Outcome, d.Reason}).kind(); ok {
+	if n, ok := kindOf(d.Outcome, d.Reason); ok {
 		s.decisions[n].Add(1)
 	}
 	if d.WouldBlock {
@@ -126,7 +120,7 @@ func (m *Metrics) Collect(to chan<- prometheus.Metric) {
 	}
 	for _, reason := range authz.Reasons() {
 		for _, outcome := range reason.Outcomes() {
-			n, _ := decided{outcome, reason}.kind()
+			n, _ := kindOf(outcome, reason)
 			total := sum(func(s *stripe) *atomic.Uint64 { return &s.decisions[n] })
 			to <- prometheus.MustNewConstMetric(m.decisions, prometheus.CounterValue, float64(total), outcome.String(), reason.String())
 		}

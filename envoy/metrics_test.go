@@ -1,6 +1,7 @@
 package envoy
 
 import (
+	"math"
 	"net/http/httptest"
 	"strconv"
 	"strings"
@@ -32,7 +33,8 @@ func TestMetricsCountAll(t *testing.T) {
 	counting.Wait()
 	for _, d := range []authz.Decision{
 		{Outcome: authz.Passed, Reason: authz.Password, WouldBlock: true},
-		{Outcome: 77, Reason: authz.Allowed}, // there is none
+		{Outcome: 77, Reason: authz.Allowed},       // there is none
+		{Outcome: 3, Reason: authz.MalformedToken}, // its number would be that of unknown_token
 		{Outcome: authz.Passed, Reason: 200},
 	} {
 		m.count(d, began, func() time.Time { return began.Add(3 * time.Microsecond) })
@@ -40,21 +42,36 @@ func TestMetricsCountAll(t *testing.T) {
 
 	figures := scrape(t, registry)
 	for name, want := range map[string]float64{
-		`tokengate_decisions_total{outcome="allowed",reason="allowed"}`:   workers * each,
-		`tokengate_decisions_total{outcome="passed",reason="password"}`:   1,
-		`tokengate_decisions_total{outcome="refused",reason="read_only"}`: 0,
-		`tokengate_passwords_observed_total`:                              1,
-		`tokengate_decision_seconds_bucket{le="2.5e-06"}`:                 0,
+		`tokengate_decisions_total{outcome="allowed",reason="allowed"}`:       workers * each,
+		`tokengate_decisions_total{outcome="passed",reason="password"}`:       1,
+		`tokengate_decisions_total{outcome="refused",reason="unknown_token"}`: 0,
+		`tokengate_passwords_observed_total`:                                  1,
+		`tokengate_decision_seconds_bucket{le="2.5e-06"}`:                     0,
 	} {
 		if got, there := figures[name]; !there || got != want {
 			t.Errorf("%s is %v (there: %v), want %v", name, got, there, want)
 		}
+	}
+	if sum, n := figures["tokengate_decision_seconds_sum"], figures["tokengate_decision_seconds_count"]; math.Abs(sum-3e-6*n) > 1e-9 {
+		t.Errorf("%v decisions took %v s", n, sum)
 	}
 	// Each stripe begins with one that is timed.
 	least, most := float64(workers*each/timedEvery), float64(workers*each/timedEvery+len(m.stripes))
 	for _, name := range []string{`tokengate_decision_seconds_bucket{le="5e-06"}`, "tokengate_decision_seconds_count"} {
 		if n := figures[name]; n < least || n > most {
 			t.Errorf("%s is %v, want %v to %v", name, n, least, most)
+		}
+	}
+}
+
+// A bound belongs to the bucket below it.
+func TestMetricsBuckets(t *testing.T) {
+	var s stripe
+	for bucket, bound := range bounds {
+		s.time(bound)
+		s.time(bound + 1)
+		if n := s.buckets[bucket].Load(); n != 1+uint64(min(bucket, 1)) {
+			t.Errorf("%d decisions up to %v", n, bound)
 		}
 	}
 }

@@ -19,8 +19,8 @@ const challenge = `Basic realm="Jira"`
 
 // answers are the answers to Check, encoded before the first question.
 type answers struct {
-	fixed   []*wire.Response // by decided.kind: all but those that let a token in
-	denial  *wire.Response             // of what nobody decided
+	fixed   []*wire.Response // by kindOf: all but those that let a token in
+	denial  *wire.Response   // of what nobody decided
 	allowed *wire.Allowed
 }
 
@@ -41,7 +41,7 @@ func newAnswers(identity string) (*answers, error) {
 			case authz.Passed:
 				message = passage(reason, identity)
 			}
-			n, _ := decided{outcome, reason}.kind()
+			n, _ := kindOf(outcome, reason)
 			if a.fixed[n], err = wire.NewResponse(message); err != nil {
 				return nil, err
 			}
@@ -61,7 +61,7 @@ func (a *answers) to(d authz.Decision) *wire.Response {
 		return a.allowed.Response(d.User, id, d.Path)
 	}
 	answer := a.denial
-	if n, ok := (decided{d.Outcome, d.Reason}).kind(); ok && a.fixed[n] != nil {
+	if n, ok := kindOf(d.Outcome, d.Reason); ok && a.fixed[n] != nil {
 		answer = a.fixed[n]
 	}
 	return answer.About(d.User, id)

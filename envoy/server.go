@@ -30,7 +30,7 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// Server answers Check. All fields but Unproved are required, and all are set
+// Server answers Check. All fields but Lines are required, and all are set
 // before the first request; Policy may be swapped at any time.
 type Server struct {
 	Policy        *atomic.Pointer[policy.Policy]
@@ -38,12 +38,21 @@ type Server struct {
 	Usage         *store.UsageRecorder
 	ClientAddress config.ClientAddress // where the client's address comes from
 	Identity      string               // the header that tells Jira who is calling, in lower case
-	Log           *zap.Logger
-	Unproved      zapcore.Core // takes the lines of requests that proved no token; it fails where it has no room. nil: Log's
+	Log           *zap.Logger          // takes the server's own lines
+	Lines         Lines                // take those of requests
 	Metrics       *Metrics
 	Now           func() time.Time
 
 	budget budget // for lines of requests that proved no token
+}
+
+// Lines are where the log lines of requests go, by what came of the request, so
+// that none of them can take the room of others. One that is nil is the Server's
+// Log.
+type Lines struct {
+	Admitted zapcore.Core // a token was let in
+	Refused  zapcore.Core // the client proved a token's secret, and was refused
+	Unproved zapcore.Core // all others; it fails where it has no room, and the line is summed up
 }
 
 // handler answers Check for a Server.

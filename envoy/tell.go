@@ -28,9 +28,15 @@ func (s *Server) log(r *authz.Request, d authz.Decision, now time.Time) {
 	if d.Outcome == authz.Refused && d.Reason.Status() == http.StatusServiceUnavailable {
 		level = zapcore.ErrorLevel // not the client's fault
 	}
-	core, proved := s.Log.Core(), d.Reason.Proved()
-	if !proved && s.Unproved != nil {
-		core = s.Unproved
+	core, proved := s.Lines.Unproved, d.Reason.Proved()
+	switch {
+	case d.Outcome == authz.Admitted:
+		core = s.Lines.Admitted
+	case proved:
+		core = s.Lines.Refused
+	}
+	if core == nil {
+		core = s.Log.Core()
 	}
 	if !core.Enabled(level) || !proved && !s.budget.take(d.Reason, level, now) {
 		return

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -35,19 +36,12 @@ import (
 func TestFloodOfJunk(t *testing.T) {
 	const floods, workers, each, goodEvery, basicEvery = 2, 100, 500, 500, 5
 	reader, writer := io.Pipe()
-	sink := newLogSink(writer, 64<<10) // 48 KiB of it for requests: more than a flood's good lines
+	sink := newLogSink(writer, 64<<10) // 40 KiB of it for admitted requests: more than a flood's good lines
 	tokens, value := oneToken(t)
 	var clock atomic.Int64 // each look at it is 20 µs later
 	began := time.Date(2026, 3, 14, 15, 9, 26, 0, time.UTC)
 	now := func() time.Time { return began.Add(time.Duration(clock.Add(1)) * 20 * time.Microsecond) }
-	server := &envoy.Server{
-		Policy: new(atomic.Pointer[policy.Policy]), Index: tokens.Index(), Usage: store.NewUsageRecorder(tokens),
-		ClientAddress: config.ClientAddress{Source: true}, Identity: "x-forwarded-user",
-		Log: zap.New(newLogCore(&sink.requests, zapcore.InfoLevel)), Unproved: newLogCore(&sink.refused, zapcore.InfoLevel),
-		Metrics: envoy.NewMetrics(prometheus.NewRegistry()), Now: now,
-	}
-	server.Policy.Store(policy.New(config.Default()))
-	ask := dialCheck(t, server)
+	server, ask := checkInto(t, sink, tokens, now)
 	long := strings.Repeat("x", 1000) // as a request id
 	basicJunk, tokenJunk := questionOf("Basic !", long), questionOf("Bearer tgate_x", long)
 	wantReason := func(want string, q *authv3.CheckRequest) {
@@ -96,7 +90,7 @@ func TestFloodOfJunk(t *testing.T) {
 	if len(got.good) != good {
 		t.Errorf("%d of %d lines of good requests", len(got.good), good)
 	}
-	budget := 100 + int(now().Sub(began)/(50*time.Millisecond))
+	budget := 2 * (100 + int(now().Sub(began)/(50*time.Millisecond))) // of two reasons
 	if shown := got.shown["malformed_token"] + got.shown["malformed_credential"]; shown < 5 || shown > budget {
 		t.Errorf("%d lines of junk, of %d in the budget", shown, budget)
 	}
@@ -109,6 +103,54 @@ func TestFloodOfJunk(t *testing.T) {
 	if diff := cmp.Diff(want, all); diff != "" {
 		t.Errorf("junk shown and summed up (-want +got):\n%s", diff)
 	}
+}
+
+// Who has a token that is refused floods the log in vain, too.
+func TestFloodOfRefusals(t *testing.T) {
+	reader, writer := io.Pipe()
+	sink := newLogSink(writer, 64<<10)
+	tokens, value := oneToken(t)
+	_, ask := checkInto(t, sink, tokens, time.Now)
+	refused := questionOf("Basic "+base64.StdEncoding.EncodeToString([]byte("barney:"+value.Reveal())), strings.Repeat("x", 1000))
+	const good, each = 50, 20
+	for i := range good * each {
+		if got := ask(refused); got != "wrong_user" {
+			t.Fatalf("reason %s", got)
+		}
+		if i%each == 0 {
+			if got := ask(questionOf(bearer(value), fmt.Sprint(i))); got != "allowed" {
+				t.Fatalf("reason %s", got)
+			}
+		}
+	}
+	log := make(chan loggedLines, 1)
+	go func() { log <- readLines(t, reader, nil) }()
+	if err := sink.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	writer.Close()
+	got := <-log
+	delete(got.good, strings.Repeat("x", 1000)) // the refused ones name the owner, too
+	if len(got.good) != good || sink.Lost() == 0 {
+		t.Errorf("%d of %d lines of good requests, and %d lines lost", len(got.good), good, sink.Lost())
+	}
+}
+
+// checkInto serves Check for these tokens, with its log in sink, and returns how
+// to ask.
+func checkInto(t *testing.T, sink *logSink, tokens *store.Indexed, now func() time.Time) (*envoy.Server, func(*authv3.CheckRequest) string) {
+	t.Helper()
+	server := &envoy.Server{
+		Policy: new(atomic.Pointer[policy.Policy]), Index: tokens.Index(), Usage: store.NewUsageRecorder(tokens),
+		ClientAddress: config.ClientAddress{Source: true}, Identity: "x-forwarded-user",
+		Log: zap.New(newLogCore(&sink.own, zapcore.InfoLevel)), Lines: envoy.Lines{
+			Admitted: newLogCore(&sink.admitted, zapcore.InfoLevel), Refused: newLogCore(&sink.refused, zapcore.InfoLevel),
+			Unproved: newLogCore(&sink.unproved, zapcore.InfoLevel),
+		},
+		Metrics: envoy.NewMetrics(prometheus.NewRegistry()), Now: now,
+	}
+	server.Policy.Store(policy.New(config.Default()))
+	return server, dialCheck(t, server)
 }
 
 // The program sums up at its end, too, before the log is closed.

@@ -26,10 +26,14 @@ func (s *server) serveCheck(address config.Address) error {
 		Usage:         s.usage,
 		ClientAddress: s.settings.ClientAddress,
 		Identity:      strings.ToLower(s.settings.Upstream.Identity.Header),
-		Log:           zap.New(newLogCore(&s.sink.requests, s.level)),
-		Unproved:      newLogCore(&s.sink.refused, s.level),
-		Metrics:       envoy.NewMetrics(s.registry),
-		Now:           time.Now,
+		Log:           s.log,
+		Lines: envoy.Lines{
+			Admitted: newLogCore(&s.sink.admitted, s.level),
+			Refused:  newLogCore(&s.sink.refused, s.level),
+			Unproved: newLogCore(&s.sink.unproved, s.level),
+		},
+		Metrics: envoy.NewMetrics(s.registry),
+		Now:     time.Now,
 	}
 	check, health, err := answers.GRPC()
 	if err != nil {

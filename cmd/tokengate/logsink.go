@@ -30,11 +30,11 @@ var errLogFull = errors.New("the log is not read fast enough")
 // can cause without a good token never takes the room of other lines.
 type logSink struct {
 	own      logShare // the server's own lines
-	requests logShare // lines of requests, which leave some room to the server's own
-	refused  logShare // lines of requests that proved no token; it says so where one finds no room
+	admitted logShare // lines of requests that a token let in
+	refused  logShare // lines of requests that proved a token, and were refused
+	unproved logShare // lines of all others; it says so where one finds no room
 
 	to    io.Writer
-	most  int // bytes held, of all shares together
 	early int // bytes held that are written at once, and not at the next tick: few, so that much is free while they are
 
 	mu      sync.Mutex
@@ -56,24 +56,25 @@ type logShare struct {
 
 func newLogSink(to io.Writer, most int) *logSink {
 	s := &logSink{
-		to: to, most: most, early: most / 16, pending: make([]byte, 0, most),
+		to: to, early: most / 16, pending: make([]byte, 0, most),
 		wake: make(chan struct{}, 1), done: make(chan struct{}),
 	}
-	s.own = logShare{sink: s, most: most}
-	s.requests = logShare{sink: s, most: most * 3 / 4}
-	s.refused = logShare{sink: s, most: most / 8, full: errLogFull}
-	go s.run()
+	s.own = logShare{sink: s, most: most / 8}
+	s.admitted = logShare{sink: s, most: most * 5 / 8}
+	s.refused = logShare{sink: s, most: most / 8}
+	s.unproved = logShare{sink: s, most: most / 8, full: errLogFull}
+	go s.run(most)
 	return s
 }
 
-// Write takes a line. It never waits, and fails only in the share for refused
-// requests.
+// Write takes a line. It never waits, and fails only in the share for requests
+// that proved no token.
 func (h *logShare) Write(line []byte) (int, error) {
 	s := h.sink
 	s.mu.Lock()
 	before := len(s.pending)
 	after := before + len(line)
-	if s.closed || after > s.most || h.held+len(line) > h.most {
+	if s.closed || h.held+len(line) > h.most {
 		if h.full == nil {
 			s.lost++
 		}
@@ -106,12 +107,12 @@ func (s *logSink) Lost() uint64 {
 	return s.lost
 }
 
-func (s *logSink) run() {
+func (s *logSink) run(most int) {
 	defer close(s.done)
 	every := time.NewTicker(flushLogEvery)
 	defer every.Stop()
 	out := logWriter{to: s.to}
-	batch := make([]byte, 0, s.most)
+	batch := make([]byte, 0, most)
 	for closed := false; !closed; {
 		select {
 		case <-every.C:
@@ -133,7 +134,7 @@ func (s *logSink) take(empty []byte) (batch []byte, lost uint64, closed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	batch, s.pending = s.pending, empty[:0]
-	s.own.held, s.requests.held, s.refused.held = 0, 0, 0
+	s.own.held, s.admitted.held, s.refused.held, s.unproved.held = 0, 0, 0, 0
 	return batch, s.lost, s.closed
 }
 
@@ -170,7 +171,6 @@ func (w *logWriter) put(lines []byte) (int, error) {
 		if _, err := w.to.Write([]byte("\n")); err != nil {
 			return 0, err
 		}
-		w.torn = false
 	}
 	n, err := w.to.Write(lines)
 	w.torn = err != nil && n > 0 && lines[n-1] != '\n'

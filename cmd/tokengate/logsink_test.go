@@ -17,10 +17,10 @@ import (
 // A log that nobody reads holds nobody up, and what is lost is told.
 func TestLogSinkNeverWaits(t *testing.T) {
 	reader, writer := io.Pipe()
-	sink := newLogSink(writer, 100)
+	sink := newLogSink(writer, 160)
 	line := []byte(strings.Repeat("x", 39) + "\n")
 	for range 50 {
-		if n, err := sink.own.Write(line); n != len(line) || err != nil {
+		if n, err := sink.admitted.Write(line); n != len(line) || err != nil {
 			t.Fatalf("Write = %d, %v", n, err)
 		}
 	}
@@ -109,7 +109,7 @@ func TestLogSinkWritesBatches(t *testing.T) {
 		sink := newLogSink(&to, 1600)
 		<-time.After(flushLogEvery / 2) // between two ticks from now on
 		for range 4 {
-			sink.requests.Write([]byte("line\n"))
+			sink.admitted.Write([]byte("line\n"))
 		}
 		sink.own.Write([]byte("own\n"))
 		if got := to.all(); len(got) != 0 {
@@ -126,7 +126,7 @@ func TestLogSinkWritesBatches(t *testing.T) {
 		}
 		many := strings.Repeat("line\n", 20) // a sixteenth
 		for line := range strings.Lines(many) {
-			sink.requests.Write([]byte(line))
+			sink.admitted.Write([]byte(line))
 		}
 		if got := to.all(); !slices.Equal(got[1:], []string{many}) {
 			t.Errorf("written at once: %q, want %q", got[1:], many)
@@ -146,8 +146,7 @@ func (w stuckWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Nothing that requests can cause takes the room of the server's own lines, and
-// refused ones not that of others.
+// No line takes the room of others than those of its kind.
 func TestLogSinkShares(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		to := make(stuckWriter, 1)
@@ -175,10 +174,11 @@ func TestLogSinkShares(t *testing.T) {
 				share          *logShare
 				taken, refused int
 			}{
-				{"refused", &sink.refused, 20, 980},
-				{"requests", &sink.requests, 120, 0},
-				{"refused again", &sink.refused, 0, 1000},
+				{"unproved", &sink.unproved, 20, 980},
+				{"refused", &sink.refused, 20, 0},
+				{"admitted", &sink.admitted, 100, 0},
 				{"own", &sink.own, 20, 0},
+				{"unproved again", &sink.unproved, 0, 1000},
 				{"own again", &sink.own, 0, 0},
 			} {
 				if taken, refused := counts(c.share); taken != c.taken || refused != c.refused {
@@ -244,7 +244,7 @@ func TestLogSinkRaces(t *testing.T) {
 	for w := range writers {
 		wg.Go(func() {
 			for i := range each {
-				fmt.Fprintf(&sink.requests, "line %d of %d\n", i, w)
+				fmt.Fprintf(&sink.admitted, "line %d of %d\n", i, w)
 			}
 		})
 	}

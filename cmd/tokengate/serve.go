@@ -52,8 +52,13 @@ func serve(ctx context.Context, file string, logTo io.Writer) (err error) {
 		return err
 	}
 	s := newServer(file, settings, newLogSink(logTo, logBuffer))
+	// What runs beside the server ends before the server does.
+	ctx, cancel := context.WithCancel(ctx)
+	defer func() {
+		cancel()
+		err = errors.Join(err, s.stop())
+	}()
 	garbage := newCollector(ctx, s.log)
-	defer func() { err = errors.Join(err, s.stop()) }()
 	if err := s.start(ctx); err != nil {
 		return err
 	}

@@ -72,9 +72,9 @@ var requests = sync.Pool{New: func() any { return new(Request) }}
 // Envoy's own limit on a request's headers is 60 KiB.
 const mostKept = 64 << 10
 
-// release gives the Request's memory to other calls. It is wiped first, so that
-// no secret outlives its call here, and a string that somebody kept by mistake
-// does not turn into another client's.
+// release gives the Request's memory to other calls, unless it has grown too
+// large. It is wiped first, so that no secret waits in it, and a string that
+// somebody kept by mistake does not turn into another client's.
 func (r *Request) release() {
 	if cap(r.frame) > mostKept || cap(r.joined) > mostKept || cap(r.Memory) > mostKept || cap(r.mapped.list)+cap(r.raw.list) > mostKept/64 {
 		return

@@ -1,6 +1,7 @@
 package wire_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -313,3 +314,23 @@ func TestRequestsAreWiped(t *testing.T) {
 type registrar func(*grpc.ServiceDesc)
 
 func (r registrar) RegisterService(d *grpc.ServiceDesc, _ any) { r(d) }
+
+// What a decision decoded is wiped before its memory serves another call.
+func TestMemoryIsWiped(t *testing.T) {
+	answer := newResponse(t, denied("", ""))
+	var method grpc.MethodDesc
+	var memory []byte
+	wire.Register(registrar(func(d *grpc.ServiceDesc) { method = d.Methods[0] }), handler(func(_ context.Context, r *wire.Request) (*wire.Response, error) {
+		r.Memory = append(r.Memory, "a secret, and more"...)
+		memory = r.Memory[:cap(r.Memory)]
+		r.Memory = r.Memory[:1] // as a panic may leave it
+		return answer, nil
+	}))
+	codec, data := wire.Codec(""), mem.BufferSlice{mem.SliceBuffer(frameOf(full()))}
+	if _, err := method.Handler(nil, t.Context(), func(v any) error { return codec.Unmarshal(data, v) }, nil); err != nil {
+		t.Fatal(err)
+	}
+	if rest := bytes.Trim(memory, "\x00"); len(rest) > 0 {
+		t.Errorf("%q is left", rest)
+	}
+}
