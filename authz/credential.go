@@ -31,7 +31,7 @@ type credential struct {
 // other schemes have commas of right. Scheme names are matched in any case
 // (RFC 9110 §11.1).
 func parseAuthorization(m *memory, header string) credential {
-	header = trimBlanks(header)
+	header = strings.Trim(header, " \t")
 	if header == "" {
 		return credential{}
 	}
@@ -46,19 +46,6 @@ func parseAuthorization(m *memory, header string) credential {
 	}
 	return credential{kind: otherCredential}
 }
-
-// trimBlanks cuts spaces and tabs off both ends.
-func trimBlanks(s string) string {
-	for s != "" && isBlank(s[0]) {
-		s = s[1:]
-	}
-	for s != "" && isBlank(s[len(s)-1]) {
-		s = s[:len(s)-1]
-	}
-	return s
-}
-
-func isBlank(c byte) bool { return c == ' ' || c == '\t' }
 
 // cutScheme splits a header behind its scheme, which is the run of token
 // characters (RFC 9110 §5.6.2) that it begins with.

@@ -2,9 +2,9 @@
 //
 // Decide is one pure function over a Request and a View: it does no I/O, knows
 // nothing of Envoy, has no clock of its own, and takes no memory but the
-// Request's. It tries the rules of the
-// decision table in order; the first that has something to say decides. Explain
-// runs the same rules and tells what each of them said.
+// Request's. It tries the rules of the decision table in order; the first that
+// has something to say decides. Explain runs the same rules and tells what each
+// of them said.
 //
 // Whatever is missing refuses: the zero Request, View, Reason and Decision are
 // refusals all.

@@ -342,3 +342,26 @@ func TestHeaderListIsWhole(t *testing.T) {
 		t.Error("cookies are read")
 	}
 }
+
+// A Request serves one decision after another: what one of them put into its
+// Memory makes room for the next, and an explanation is its reader's to keep.
+func TestRequestMemory(t *testing.T) {
+	w := newWorld(t)
+	c := ruling{authorization: "Basic {b64 fred:{fred}}"}
+	r, view := c.asks(w)
+	r.Path = "/rest/api/latest/search?os_authType=basic&a=%41"
+	explained, _ := authz.Explain(r, view)
+	const want = "/rest/api/latest/search?a=%41"
+	for range 100 {
+		if d := authz.Decide(r, view); d.Reason != authz.Allowed || d.Path != want {
+			t.Fatalf("%v, path %q", d.Reason, d.Path)
+		}
+	}
+	if n := cap(r.Memory); n > 4<<10 {
+		t.Errorf("the memory of one request has grown to %d bytes", n)
+	}
+	clear(r.Memory[:cap(r.Memory)])
+	if explained.Path != want {
+		t.Errorf("the explained path has become %q", explained.Path)
+	}
+}

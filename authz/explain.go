@@ -10,7 +10,9 @@ type Verdict struct {
 // Explain answers a request as Decide does, by the same rules, and tells what
 // each of them said.
 func Explain(r *Request, v View) (Decision, []Verdict) {
-	r.Memory = nil // the Decision is the caller's to keep
+	// The Decision is the caller's to keep: its memory serves no other.
+	r.Memory = nil
+	defer func() { r.Memory = nil }()
 	e := evaluation{request: r, view: v}
 	verdicts := make([]Verdict, 0, ruleCount)
 	decided := false
