@@ -125,10 +125,15 @@ func (x *Index) pendingUse(id string) Usage {
 	return c.look()
 }
 
-// takeUse adds to all the use of every token since the last call.
-func (x *Index) takeUse(all map[string]Usage) {
-	for i := range x.shards {
-		s := &x.shards[i]
+// takeUse adds to all the use of tokens since it was last taken: of every token,
+// or of those of some shards where that makes limit tokens or more. It begins
+// with the given shard and returns the one to begin with next.
+func (x *Index) takeUse(all map[string]Usage, first, limit int) (next int) {
+	for n := range x.shards {
+		if len(all) >= limit {
+			return (first + n) % len(x.shards)
+		}
+		s := &x.shards[(first+n)%len(x.shards)]
 		for _, raw := range s.used.take() {
 			id := string(raw[:])
 			_, hash := x.shard(id)
@@ -141,4 +146,5 @@ func (x *Index) takeUse(all map[string]Usage) {
 			}
 		}
 	}
+	return first
 }

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"math"
 	"net/netip"
 	"time"
 )
@@ -34,6 +35,7 @@ type UsageRecorder struct {
 	// It is a channel because waiting for it ends with the context.
 	writing chan struct{}
 	kept    map[string]Usage // taken from the index, not written; who writes may touch it
+	next    int              // the shard to begin with; the same
 }
 
 // NewUsageRecorder returns a recorder of the use of these tokens.
@@ -57,11 +59,20 @@ func (r *UsageRecorder) Record(id string, write bool, now time.Time, from netip.
 // does not take is kept for the next one. If the store wrote a batch and
 // still returned an error, the uses in that batch, at most MaxUsageBatch
 // tokens, are counted twice.
-func (r *UsageRecorder) Flush(ctx context.Context) error { return r.FlushOver(ctx, 0) }
+func (r *UsageRecorder) Flush(ctx context.Context) error { return r.flush(ctx, 0, math.MaxInt) }
 
-// FlushOver is Flush with its batches spread evenly over a span of time. Those
-// of very many tokens would otherwise take processors and disk from requests.
+// MaxFlush is of about how many tokens FlushOver writes the use at a time.
+const MaxFlush = 20 * MaxUsageBatch
+
+// FlushOver writes what Flush would, of MaxFlush tokens or a few more, with its
+// batches spread evenly over a span of time: to write that of very many tokens
+// takes processors and disk from requests. The other tokens' comes first the
+// next time.
 func (r *UsageRecorder) FlushOver(ctx context.Context, span time.Duration) error {
+	return r.flush(ctx, span, MaxFlush)
+}
+
+func (r *UsageRecorder) flush(ctx context.Context, span time.Duration, most int) error {
 	began := time.Now()
 	batches := 1
 	for n := 0; n < batches; n++ {
@@ -73,7 +84,7 @@ func (r *UsageRecorder) FlushOver(ctx context.Context, span time.Duration) error
 			return fmt.Errorf("flush usage: %w", err)
 		}
 		if n == 0 {
-			r.tokens.index.takeUse(r.kept)
+			r.next = r.tokens.index.takeUse(r.kept, r.next, most)
 			batches = (len(r.kept) + MaxUsageBatch - 1) / MaxUsageBatch
 		}
 		err := r.writeBatch(ctx)

@@ -355,3 +355,45 @@ func (s *timed) AddUsage(_ context.Context, usage map[string]store.Usage) error 
 	<-time.After(s.takes)
 	return nil
 }
+
+// TestUsageFlushOverAll wants the use of more tokens than are written at a time
+// to be written in turn.
+func TestUsageFlushOverAll(t *testing.T) {
+	const tokens = 3 * store.MaxFlush
+	s := &counting{written: map[string]uint64{}}
+	x, err := store.NewIndexed(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := store.NewUsageRecorder(x)
+	for n := range tokens {
+		token := storetest.NewToken(n, "fred")
+		x.Index().Put(token)
+		r.Record(token.ID, false, second(n), home)
+	}
+	for flushes := 1; len(s.written) < tokens; flushes++ {
+		before := len(s.written)
+		for n := range tokens / 10 { // some are used all the time
+			r.Record(storetest.NewToken(n, "").ID, false, second(n), home)
+		}
+		if err := r.FlushOver(t.Context(), 0); err != nil {
+			t.Fatal(err)
+		}
+		if wrote := len(s.written) - before; wrote > store.MaxFlush+tokens/100 || flushes > 4 {
+			t.Fatalf("flush %d wrote %d more tokens, %d in all", flushes, wrote, len(s.written))
+		}
+	}
+}
+
+// counting is a store without tokens that counts the uses written.
+type counting struct {
+	nothing
+	written map[string]uint64
+}
+
+func (s *counting) AddUsage(_ context.Context, usage map[string]store.Usage) error {
+	for id, u := range usage {
+		s.written[id] += u.Count
+	}
+	return nil
+}
