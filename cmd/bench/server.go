@@ -45,7 +45,10 @@ func measureServer(ctx context.Context, sizes scale, r *report) (err error) {
 		{name: "stock allow-all"},
 		{name: "tokengate", child: gate.child, socket: gate.check, named: true},
 	}
-	collector := gcSettings(before)
+	collector, err := smallGC(ctx, sizes)
+	if err != nil {
+		return err
+	}
 	if len(collector) > 0 {
 		rivals = append(rivals, &rival{name: "stock allow-all, tokengate's GC settings"})
 	}
@@ -116,10 +119,22 @@ func measureServer(ctx context.Context, sizes scale, r *report) (err error) {
 	if len(collector) == 0 {
 		s.Notes = append(s.Notes, "tokengate leaves Go's garbage collector as it is, so there is no second baseline.")
 	} else {
-		s.Notes = append(s.Notes, "tokengate's settings of the garbage collector: "+strings.Join(collector, " "))
+		s.Notes = append(s.Notes, "tokengate's settings of the garbage collector, with a heap as small as the stock server's: "+strings.Join(collector, " "))
 	}
 	r.Sections = append(r.Sections, s)
 	return nil
+}
+
+// smallGC returns how tokengate sets Go's garbage collector when its heap is
+// about as small as the stock server's: it fits it to the heap.
+func smallGC(ctx context.Context, sizes scale) (settings []string, err error) {
+	gate, err := startGate(ctx, sizes.small, "127.0.0.1:1")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, gate.close()) }()
+	figures, err := gate.metrics(ctx)
+	return gcSettings(figures), err
 }
 
 // judgeLoad holds a shape's ratios against the marks.
