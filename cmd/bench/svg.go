@@ -41,9 +41,10 @@ const pictureStyle = `
 // and their marks.
 func (r *report) svg(w io.Writer) {
 	height := barTop + barPitch*len(r.Bars) + 34
+	// One slice that went wrong must not make all bars short.
 	largest := 1.0
 	for _, b := range r.Bars {
-		for _, v := range []float64{b.Found.Max, b.Mark} {
+		for _, v := range []float64{1.25 * b.Found.Median, 1.25 * b.Mark} {
 			if !math.IsNaN(v) && !math.IsInf(v, 0) {
 				largest = max(largest, v)
 			}
@@ -80,7 +81,7 @@ func (r *report) svg(w io.Writer) {
 	p.rule("line", labelWidth, barTop, labelWidth, bottom)
 	p.rule("line", x(1), barTop, x(1), bottom)
 	p.text(x(1), bottom+14, "small", "middle", "1 = the stock server")
-	p.text(12, bottom+28, "small", "start", "Bars: median of the rounds. Thin lines: smallest to largest. Dashed: the mark to reach.")
+	p.text(12, bottom+28, "small", "start", "Bars: median of the rounds. Thin lines: smallest to largest, or to the edge. Dashed: the mark to reach.")
 	p.line(`</svg>`)
 }
 
