@@ -86,7 +86,7 @@ func (s *Server) SumUp() {
 	if b.since.IsZero() || !core.Enabled(b.level) {
 		return
 	}
-	fields := []zap.Field{zap.Duration("span", now.Sub(b.since))}
+	fields := []zap.Field{zap.Duration("span_seconds", now.Sub(b.since))}
 	for reason, n := range b.counts {
 		if n > 0 {
 			fields = append(fields, zap.Uint64(authz.Reason(reason).String(), n))

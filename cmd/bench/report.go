@@ -108,7 +108,7 @@ func (r *report) head() []string {
 	if r.Quick {
 		lines = append(lines, "A quick run: fewer tokens, few rounds. Its figures are rough, and its marks are not the full run's.")
 	}
-	return append(lines, "Figures are medians over rounds, with the smallest and the largest in brackets; ratios are taken within a round.")
+	return append(lines, "Figures are medians over rounds, with the smallest and the largest in brackets; ratios are taken within a round, so they need not be those of the medians. A mark is a goal that was set before measuring.")
 }
 
 var markColumns = []string{"what", "mark", "found", ""}
