@@ -102,6 +102,10 @@ func measureProcess(ctx context.Context, sizes scale, tokens int, r *report, s *
 	}
 	r.atMost("resident"+at+", after load", limit/1e6, "MB", spread{now / 1e6, now / 1e6, now / 1e6})
 	if large {
+		// The use of the load's tokens is still being written: not here.
+		if err := gate.restart(ctx); err != nil {
+			return err
+		}
 		return measureWrites(ctx, sizes, gate, r, s)
 	}
 	return nil

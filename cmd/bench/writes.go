@@ -70,7 +70,7 @@ func measureWrites(ctx context.Context, sizes scale, gate *gate, r *report, s *s
 			}
 		}
 	}
-	s.Notes = append(s.Notes, fmt.Sprintf("Writes go over the admin socket, one at a time, %d of each kind in a round; the Check behind each one saw it. The bare append is %d bytes on the same disk.", sizes.writesPerRound, appendLength))
+	s.Notes = append(s.Notes, fmt.Sprintf("Writes go over the admin socket of a server without other load, one at a time, %d of each kind in a round; the Check behind each one saw it. The bare append is %d bytes on the same disk.", sizes.writesPerRound, appendLength))
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"runtime"
 	"slices"
 
 	"github.com/dgraph-io/badger/v4"
@@ -24,6 +25,7 @@ func (s *Store) AddUsage(ctx context.Context, usage map[string]store.Usage) erro
 				if err := addUsage(tx, id, usage[id]); err != nil {
 					return err
 				}
+				runtime.Gosched() // requests come first
 			}
 			return nil
 		})
