@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"path/filepath"
 
 	"github.com/tokengate/tokengate/authz/config"
 )
@@ -31,6 +32,9 @@ func listen(a config.Address, mode fs.FileMode) (net.Listener, error) {
 	if there, err := os.Lstat(a.Address); err == nil && there.Mode().Type() != fs.ModeSocket {
 		return nil, fmt.Errorf("listen on %v: there is a file at this path that is no socket; move it away or choose another path", a)
 	}
+	if dir := filepath.Dir(a.Address); !exists(dir) {
+		return nil, fmt.Errorf("listen on %v: the folder %s does not exist; make it, with mode 0700 and for the user that tokengate runs as", a, dir)
+	}
 	temporary := fmt.Sprintf("%s.%05d", a.Address, os.Getpid()%100000)
 	if err := os.Remove(temporary); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("listen on %v: %w", a, err)
@@ -46,4 +50,9 @@ func listen(a config.Address, mode fs.FileMode) (net.Listener, error) {
 		return nil, fmt.Errorf("listen on %v: %w", a, err)
 	}
 	return l, nil
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return !errors.Is(err, fs.ErrNotExist)
 }

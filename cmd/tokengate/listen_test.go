@@ -73,3 +73,15 @@ func TestListenReplacesNothingElse(t *testing.T) {
 		t.Errorf("left behind: %v, %v", entries, err)
 	}
 }
+
+// Who has not made a socket's folder yet is told to.
+func TestListenNamesAMissingFolder(t *testing.T) {
+	dir := envoytest.Dir(t) + "/none"
+	l, err := listen(config.Address{Network: "unix", Address: dir + "/s"}, ownerSocket)
+	if err == nil {
+		l.Close()
+	}
+	if err == nil || !strings.Contains(err.Error(), "the folder "+dir+" does not exist; make it") {
+		t.Errorf("error %v", err)
+	}
+}
