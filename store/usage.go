@@ -62,7 +62,7 @@ func (r *UsageRecorder) Record(id string, write bool, now time.Time, from netip.
 func (r *UsageRecorder) Flush(ctx context.Context) error { return r.flush(ctx, 0, math.MaxInt) }
 
 // MaxFlush is of about how many tokens FlushOver writes the use at a time.
-const MaxFlush = 20 * MaxUsageBatch
+const MaxFlush = 4 * MaxUsageBatch
 
 // FlushOver writes what Flush would, of MaxFlush tokens or a few more, with its
 // batches spread evenly over a span of time: to write that of very many tokens
