@@ -57,6 +57,19 @@ type Decision struct {
 	// WouldBlock marks a password that was let through because passwords are
 	// observed, and that block would refuse.
 	WouldBlock bool
+	// Wait is how long the client has to wait until the token may make another
+	// request; known where it is RateLimited.
+	Wait time.Duration
+
+	limiter *store.Limiter // of an admitted token
+}
+
+// Spend counts an admitted request against its token's rate. Where another
+// request has meanwhile taken the last that there was, d becomes a refusal.
+func (d *Decision) Spend(now time.Time) {
+	if wait := d.limiter.Take(now); wait > 0 {
+		*d = Decision{Outcome: Refused, Reason: RateLimited, TokenID: d.TokenID, User: d.User, Wait: wait}
+	}
 }
 
 // Decide answers a request.

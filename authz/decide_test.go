@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/config"
@@ -31,6 +32,7 @@ type world struct {
 func newWorld(t testing.TB) world {
 	t.Helper()
 	w := world{&store.Index{}, map[string]token.Value{}}
+	w.index.Judge(standing, now.Add(staleAfter))
 	w.add(t, "fred", func(e *store.Token) {})
 	w.add(t, "reader", func(e *store.Token) { e.ReadOnly = true })
 	w.add(t, "office", func(e *store.Token) {
@@ -48,8 +50,51 @@ func newWorld(t testing.TB) world {
 	w.values["fred forged"] = remint(t, w.values["fred"])
 	w.values["overlapping forged"] = remint(t, w.values["overlapping"])
 	w.values["unknown"] = mint(t, token.Ordinary)
-	w.values["management"] = mint(t, token.Management)
+	w.values["unknown management"] = mint(t, token.Management)
+	w.add(t, "gone", func(e *store.Token) { e.Owner.Name = "Gone" })
+	w.add(t, "banned", func(e *store.Token) { e.Owner.Key = "BANNED" })
+	w.add(t, "somebody else's name", func(e *store.Token) { e.Owner.Key = "JIRAUSER1" })
+	w.add(t, "rated", func(e *store.Token) { e.Rate = store.Rate{Requests: 1, Per: time.Minute, Burst: 1} })
+	w.add(t, "spent", func(e *store.Token) { e.Rate = store.Rate{Requests: 1, Per: time.Minute, Burst: 1} })
+	w.spend(t, "spent")
+	w.addKind(t, token.Management, "management", func(e *store.Token) {
+		e.Kind, e.Owner, e.ReadOnly = store.Management, store.Owner{}, true
+		e.Networks = []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}
+	})
+	w.addKind(t, token.Management, "management over", func(e *store.Token) {
+		e.Kind, e.Owner, e.Expires = store.Management, store.Owner{}, now
+	})
+	w.values["posing ordinary"] = poseOrdinary(t, w.values["management"])
 	return w
+}
+
+// staleAfter is how long after now nothing is known of owners any more.
+const staleAfter = time.Hour
+
+// standing is what the directory says of owners.
+func standing(o store.Owner) store.Standing {
+	switch {
+	case o == store.Owner{Name: "Fred"}:
+		return store.Good
+	case o.Key == "BANNED":
+		return store.NotPermitted
+	}
+	return store.Inactive
+}
+
+// spend makes the one request that a token of the world may make.
+func (w world) spend(t testing.TB, name string) {
+	t.Helper()
+	d := w.decide(name)
+	if d.Spend(now); d.Reason != authz.Allowed {
+		t.Fatalf("the first request is %v", d.Reason)
+	}
+}
+
+// decide decides a plain request with a token.
+func (w world) decide(name string) authz.Decision {
+	r, view := ruling{authorization: "Bearer {" + name + "}"}.asks(w)
+	return authz.Decide(r, view)
 }
 
 func mint(t testing.TB, kind token.Kind) token.Value {
@@ -73,10 +118,14 @@ func remint(t testing.TB, v token.Value) token.Value {
 
 // pose returns a management token with the id and secret of an ordinary one: a
 // client can make it, since the checksum is no secret.
-func pose(t testing.TB, v token.Value) token.Value {
+func pose(t testing.TB, v token.Value) token.Value { return withPrefix(t, "tgadm_", v) }
+
+func poseOrdinary(t testing.TB, v token.Value) token.Value { return withPrefix(t, "tgate_", v) }
+
+func withPrefix(t testing.TB, prefix string, v token.Value) token.Value {
 	t.Helper()
 	const digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-	text := "tgadm_" + v.Reveal()[len("tgate_"):61]
+	text := prefix + v.Reveal()[len("tgate_"):61]
 	sum := make([]byte, 6)
 	for crc, i := crc32.ChecksumIEEE([]byte(text)), 5; i >= 0; i-- {
 		sum[i] = digits[crc%62]
@@ -101,7 +150,12 @@ func secretOf(t testing.TB, v token.Value) store.Secret {
 // add puts a token of Fred's into the index under a name.
 func (w world) add(t testing.TB, name string, change func(*store.Token)) {
 	t.Helper()
-	v := mint(t, token.Ordinary)
+	w.addKind(t, token.Ordinary, name, change)
+}
+
+func (w world) addKind(t testing.TB, kind token.Kind, name string, change func(*store.Token)) {
+	t.Helper()
+	v := mint(t, kind)
 	w.values[name] = v
 	record := store.Token{ID: v.ID().String(), Owner: store.Owner{Name: "Fred"}, State: store.Active, Secret: secretOf(t, v)}
 	change(&record)
@@ -149,6 +203,7 @@ type ruling struct {
 	path          string
 	client        string
 	protocol      string
+	later         time.Duration // than now
 	header        map[string]string
 	config        func(*config.Config)
 
@@ -214,7 +269,7 @@ func (c ruling) asks(w world) (*authz.Request, authz.View) {
 	for name, value := range c.header {
 		*r.Header(name) = value
 	}
-	return r, authz.View{Policy: policy.New(settings), Index: w.index, Now: now}
+	return r, authz.View{Policy: policy.New(settings), Index: w.index, Now: now.Add(c.later)}
 }
 
 // run makes the decision and checks that Explain agrees with it.
@@ -225,7 +280,7 @@ func (c ruling) run(t *testing.T, w world) authz.Decision {
 
 	explained, verdicts := authz.Explain(r, view)
 	if decision != explained {
-		t.Errorf("Explain decides otherwise (-Decide +Explain):\n%s", cmp.Diff(decision, explained))
+		t.Errorf("Explain decides otherwise (-Decide +Explain):\n%s", cmp.Diff(decision, explained, cmpopts.IgnoreUnexported(authz.Decision{})))
 	}
 	// "goes on" up to the rule that decides, "not reached" behind it.
 	at := slices.IndexFunc(verdicts, func(v authz.Verdict) bool { return v.Result == "decides" })
@@ -286,6 +341,9 @@ func TestNothingMeansRefused(t *testing.T) {
 	if d := authz.Decide(good, authz.View{Policy: settings, Index: w.index, Now: now}); d.Outcome != authz.Admitted {
 		t.Fatalf("the good request is %v %v", d.Outcome, d.Reason)
 	}
+	unjudged := &store.Index{}
+	unjudged.Put(store.Token{ID: w.values["fred"].ID().String(), Owner: store.Owner{Name: "Fred"}, State: store.Active,
+		Secret: secretOf(t, w.values["fred"])})
 	for name, c := range map[string]struct {
 		request *authz.Request
 		view    authz.View
@@ -293,9 +351,10 @@ func TestNothingMeansRefused(t *testing.T) {
 	}{
 		"the zero view":               {good, authz.View{}, authz.BadCheck},
 		"no policy":                   {good, authz.View{Index: w.index, Now: now}, authz.BadCheck},
-		"the zero policy":             {good, authz.View{Policy: &policy.Policy{}, Index: w.index, Now: now}, authz.OwnerNotPermitted},
+		"the zero policy":             {good, authz.View{Policy: &policy.Policy{}, Index: w.index, Now: now}, authz.NetworkDenied},
 		"no index":                    {good, authz.View{Policy: settings, Now: now}, authz.BadCheck},
 		"an empty index":              {good, authz.View{Policy: settings, Index: &store.Index{}, Now: now}, authz.UnknownToken},
+		"an index that nobody judged": {good, authz.View{Policy: settings, Index: unjudged, Now: now}, authz.DirectoryStale},
 		"no clock":                    {good, authz.View{Policy: settings, Index: w.index}, authz.BadCheck},
 		"a bare token":                {&authz.Request{Authorization: good.Authorization}, authz.View{Policy: settings, Index: w.index, Now: now}, authz.NoClientAddress},
 		"no view, nor any credential": {&authz.Request{Path: "/"}, authz.View{}, authz.BadCheck},

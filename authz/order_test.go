@@ -3,6 +3,7 @@ package authz_test
 import (
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/config"
@@ -11,7 +12,7 @@ import (
 )
 
 // A breach is one thing that is wrong with a request by token. Two of them can
-// be in one request, unless both say value, state or path.
+// be in one request, unless both say value, state, owner or path.
 type breach struct {
 	reason authz.Reason
 	value  func(*testing.T, token.Value) string // what is sent in place of the value
@@ -19,6 +20,8 @@ type breach struct {
 	user   string                               // sent as Basic, with this name
 	token  func(*store.Token)
 	state  store.State
+	owner  string        // the owner's key
+	later  time.Duration // than now
 	method string
 	path   string
 	end    string // of the path
@@ -39,7 +42,9 @@ var breaches = []breach{
 	{reason: authz.Pending, state: store.Pending},
 	{reason: authz.Disabled, state: store.Disabled},
 	{reason: authz.NoClientAddress, client: "none"},
-	{reason: authz.OwnerNotPermitted, config: func(c *config.Config) { c.Access.Use = nil }},
+	{reason: authz.DirectoryStale, later: staleAfter},
+	{reason: authz.OwnerInactive, owner: "JIRAUSER1"},
+	{reason: authz.OwnerNotPermitted, owner: "BANNED"},
 	{reason: authz.AmbiguousPath, end: ";x"},
 	{reason: authz.NetworkDenied, config: func(c *config.Config) { c.Network.Deny = prefixes("0.0.0.0/0") }},
 	{reason: authz.NetworkDenied, config: func(c *config.Config) { c.Network.Allow = nil }},
@@ -48,6 +53,7 @@ var breaches = []breach{
 	{reason: authz.PathNotAllowed, config: func(c *config.Config) { c.Tokens.Paths = []string{"/secure/"} }},
 	{reason: authz.EndpointForbidden, path: "/rest/pat/latest/tokens"},
 	{reason: authz.ReadOnly, method: "DELETE", token: func(r *store.Token) { r.ReadOnly = true }},
+	{reason: authz.RateLimited, token: func(r *store.Token) { r.Rate = store.Rate{Requests: 1, Per: 2 * staleAfter, Burst: 1} }},
 }
 
 // breaching makes a request with these breaches, and puts its token, whose id
@@ -71,6 +77,8 @@ func (w world) breaching(t *testing.T, bs ...breach) (c ruling, id token.ID) {
 		if b.path != "" {
 			path = b.path
 		}
+		record.Owner.Key += b.owner
+		c.later += b.later
 		if b.config != nil {
 			configs = append(configs, b.config)
 		}
@@ -80,6 +88,8 @@ func (w world) breaching(t *testing.T, bs ...breach) (c ruling, id token.ID) {
 	}
 	if !absent {
 		w.index.Put(record)
+		entry, _ := w.index.Lookup(record.ID)
+		entry.Limiter.Take(now)
 	}
 	c.path, c.config, c.authorization = path+end, both(configs...), "Bearer "+value
 	if user != "" {
@@ -109,7 +119,7 @@ func TestFirstRowDecides(t *testing.T) {
 	for i, a := range breaches {
 		decide(a.reason.String(), a.reason, a)
 		for _, b := range breaches[i+1:] {
-			if a.value != nil && b.value != nil || a.state != 0 && b.state != 0 || a.path != "" && b.path != "" {
+			if a.value != nil && b.value != nil || a.state != 0 && b.state != 0 || a.owner != "" && b.owner != "" || a.path != "" && b.path != "" {
 				continue
 			}
 			decide(a.reason.String()+" and "+b.reason.String(), a.reason, a, b)

@@ -24,14 +24,18 @@ const (
 	Disabled                              //
 	Pending                               // not approved yet
 	NoClientAddress                       // the client's address is missing or unreadable
+	DirectoryStale                        // what is known of users is too old
+	OwnerInactive                         // the owner is unknown or inactive, or the name is another's by now
 	OwnerNotPermitted                     // the owner may not use tokens
 	AmbiguousPath                         // Jira might read the path otherwise than we do
 	NetworkDenied                         // no token is good from this network
 	NetworkNotAllowed                     // this token is not good from this network
-	WrongTokenType                        // an ordinary token on a management path
+	ManagementPath                        // a management token where it belongs
+	WrongTokenType                        // a token on a path that is not for its kind
 	PathNotAllowed                        // the path is not opened to tokens
 	EndpointForbidden                     // the endpoint would let a token escape its limits
 	ReadOnly                              // a read-only token, and the request may write
+	RateLimited                           // the token has made too many requests
 	Allowed                               //
 	reasonCount
 )
@@ -60,14 +64,18 @@ var reasons = [reasonCount]struct {
 	Disabled:            {"disabled", http.StatusUnauthorized, true, "This API token is disabled. An administrator can enable it again."},
 	Pending:             {"pending", http.StatusUnauthorized, true, "This API token waits for an administrator's approval."},
 	NoClientAddress:     {"no_client_address", http.StatusServiceUnavailable, true, "The client's address is not known, so the request could not be checked. Tell an administrator."},
+	DirectoryStale:      {"directory_stale", http.StatusServiceUnavailable, true, "Whether the owner of this API token is still active could not be checked for a while, so no token is accepted now. Try again later, or tell an administrator."},
+	OwnerInactive:       {"owner_inactive", http.StatusUnauthorized, true, "The owner of this API token is not an active user. Ask an administrator."},
 	OwnerNotPermitted:   {"owner_not_permitted", http.StatusForbidden, true, "The owner of this API token is not permitted to use tokens. Ask an administrator."},
 	AmbiguousPath:       {"ambiguous_path", http.StatusBadRequest, true, "The URL can be read in more than one way. Send it without semicolons, empty or dot segments, and without needless escapes in the path or in parameter names."},
 	NetworkDenied:       {"network_denied", http.StatusForbidden, true, "API tokens are not accepted from this network."},
 	NetworkNotAllowed:   {"network_not_allowed", http.StatusForbidden, true, "This API token is not accepted from this network."},
-	WrongTokenType:      {"wrong_token_type", http.StatusForbidden, true, "This kind of API token is not accepted here. To manage tokens, log in."},
+	ManagementPath:      {"management", http.StatusServiceUnavailable, true, ""},
+	WrongTokenType:      {"wrong_token_type", http.StatusForbidden, true, "This kind of API token is not accepted here: an ordinary token does not manage tokens, and a management token does nothing else."},
 	PathNotAllowed:      {"path_not_allowed", http.StatusForbidden, true, "API tokens are not accepted on this path."},
 	EndpointForbidden:   {"endpoint_forbidden", http.StatusForbidden, true, "This endpoint is not open to API tokens, because it hands out credentials or changes who may do what. Log in to use it."},
 	ReadOnly:            {"read_only", http.StatusForbidden, true, "This API token is read-only, and the request may write."},
+	RateLimited:         {"rate_limited", http.StatusTooManyRequests, true, "This API token has made too many requests. Wait as long as the Retry-After header says."},
 	Allowed:             {"allowed", http.StatusServiceUnavailable, true, ""},
 }
 
@@ -101,7 +109,7 @@ func (r Reason) Proved() bool { return reasons[r.known()].proved }
 // Outcomes returns what may happen to a request that is decided for this reason.
 func (r Reason) Outcomes() []Outcome {
 	switch r {
-	case NoCredential, Password:
+	case NoCredential, Password, ManagementPath:
 		return []Outcome{Passed}
 	case ForeignBearer:
 		return []Outcome{Passed, Refused}

@@ -36,14 +36,18 @@ func TestReasonsAreStable(t *testing.T) {
 		"disabled 401 true [refused]",
 		"pending 401 true [refused]",
 		"no_client_address 503 true [refused]",
+		"directory_stale 503 true [refused]",
+		"owner_inactive 401 true [refused]",
 		"owner_not_permitted 403 true [refused]",
 		"ambiguous_path 400 true [refused]",
 		"network_denied 403 true [refused]",
 		"network_not_allowed 403 true [refused]",
+		"management 503 true [passed]",
 		"wrong_token_type 403 true [refused]",
 		"path_not_allowed 403 true [refused]",
 		"endpoint_forbidden 403 true [refused]",
 		"read_only 403 true [refused]",
+		"rate_limited 429 true [refused]",
 		"allowed 503 true [allowed]",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -21,12 +21,14 @@ const (
 	tokenRule
 	stateRule
 	clientRule
+	directoryRule
 	ownerRule
 	pathRule
 	networkRule
 	tokenTypeRule
 	endpointRule
 	methodRule
+	rateRule
 	admitRule
 	ruleCount
 )
@@ -39,12 +41,14 @@ var ruleNames = [ruleCount]string{
 	tokenRule:      "is it a token, with the right secret and user",
 	stateRule:      "is the token in force",
 	clientRule:     "is the client's address known",
-	ownerRule:      "may the owner use tokens",
+	directoryRule:  "is what is known of users fresh enough",
+	ownerRule:      "is the owner active, and may use tokens",
 	pathRule:       "can the URL be read in one way only",
 	networkRule:    "is the client's network good for tokens, and for this one",
 	tokenTypeRule:  "is it the right type of token for this path",
 	endpointRule:   "is the path open to tokens, and the endpoint safe",
 	methodRule:     "may a token of this scope make this request",
+	rateRule:       "is the token within its rate",
 	admitRule:      "nothing stands against it",
 }
 
@@ -64,18 +68,22 @@ func (e *evaluation) decides(r rule) bool {
 		return e.checkState()
 	case clientRule:
 		return !e.request.Client.IsValid() && e.refuse(NoClientAddress)
+	case directoryRule:
+		return e.hasOwner() && !e.view.Index.Judged(e.view.Now) && e.refuse(DirectoryStale)
 	case ownerRule:
-		return !e.view.Policy.UseTokens && e.refuse(OwnerNotPermitted)
+		return e.hasOwner() && e.checkOwner()
 	case pathRule:
 		return e.checkPath()
 	case networkRule:
 		return e.checkNetwork()
 	case tokenTypeRule:
-		return e.target.isManagement() && e.refuse(WrongTokenType)
+		return e.checkTokenType()
 	case endpointRule:
 		return e.checkEndpoint()
 	case methodRule:
 		return e.checkMethod()
+	case rateRule:
+		return e.checkRate()
 	case admitRule:
 		return e.admit()
 	}
@@ -203,11 +211,8 @@ func (e *evaluation) identify() bool {
 		return e.refuse(MalformedToken)
 	}
 	e.decision.TokenID = value.ID()
-	if value.Kind() != token.Ordinary {
-		return e.refuse(UnknownToken)
-	}
 	entry, found := e.view.Index.Lookup(e.decision.TokenID.String())
-	if !found {
+	if !found || kinds[entry.Kind] != value.Kind() {
 		return e.refuse(UnknownToken)
 	}
 	if !value.Matches(entry.Secret.Salt, entry.Secret.Hash) {
@@ -224,6 +229,9 @@ func (e *evaluation) identify() bool {
 	return false
 }
 
+// kinds are what the values of the store's kinds of token look like.
+var kinds = [...]token.Kind{store.Ordinary: token.Ordinary, store.Management: token.Management}
+
 // checkState refuses tokens that are not in force: row 8.
 func (e *evaluation) checkState() bool {
 	switch {
@@ -235,6 +243,21 @@ func (e *evaluation) checkState() bool {
 		return e.refuse(Disabled)
 	}
 	return false
+}
+
+// hasOwner reports whether the token acts as somebody.
+func (e *evaluation) hasOwner() bool { return e.entry.Kind != store.Management }
+
+// checkOwner refuses tokens whose owner has gone, or may not use tokens: row
+// 11.
+func (e *evaluation) checkOwner() bool {
+	switch e.entry.Standing {
+	case store.Good:
+		return false
+	case store.NotPermitted:
+		return e.refuse(OwnerNotPermitted)
+	}
+	return e.refuse(OwnerInactive)
 }
 
 // checkPath refuses URLs that Jira might read otherwise than we do: row 12. A
@@ -275,6 +298,20 @@ func (e *evaluation) checkNetwork() bool {
 	return false
 }
 
+// checkTokenType keeps management tokens to the management paths, and others off
+// them: rows 14 and 15. Whoever serves those paths checks the token again.
+func (e *evaluation) checkTokenType() bool {
+	management := e.entry.Kind == store.Management
+	switch {
+	case management != e.target.isManagement():
+		return e.refuse(WrongTokenType)
+	case management:
+		e.decision.Path = "" // it goes on as it came
+		return e.pass(ManagementPath)
+	}
+	return false
+}
+
 // checkEndpoint keeps tokens to the paths opened to them, and off the
 // endpoints by which they would escape their limits: row 16.
 func (e *evaluation) checkEndpoint() bool {
@@ -299,9 +336,20 @@ func (e *evaluation) checkMethod() bool {
 	return (e.mayWrite || !known) && e.refuse(ReadOnly)
 }
 
+// checkRate refuses a token that has made too many requests: row 18. It does not
+// count this one.
+func (e *evaluation) checkRate() bool {
+	if wait := e.entry.Limiter.Wait(e.view.Now); wait > 0 {
+		e.decision.Wait = wait
+		return e.refuse(RateLimited)
+	}
+	return false
+}
+
 // admit lets the request through as the token's owner: row 19.
 func (e *evaluation) admit() bool {
 	e.decision.Outcome, e.decision.Reason = Admitted, Allowed
 	e.decision.Write = e.mayWrite
+	e.decision.limiter = e.entry.Limiter
 	return true
 }

@@ -2,6 +2,7 @@ package authz_test
 
 import (
 	"strings"
+	"time"
 
 	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/config"
@@ -145,7 +146,9 @@ func rulings() []ruling {
 		{name: "broken management token", authorization: "Bearer tgadm_x", reason: authz.MalformedToken},
 		{name: "unknown", authorization: "Bearer {unknown}", reason: authz.UnknownToken},
 		{name: "revoked", authorization: "Bearer {revoked}", reason: authz.UnknownToken},
-		{name: "management token", authorization: "Bearer {management}", reason: authz.UnknownToken},
+		{name: "unknown management token", authorization: "Bearer {unknown management}", reason: authz.UnknownToken},
+		{name: "ordinary token with a management token's secret", authorization: "Bearer {posing ordinary}", reason: authz.UnknownToken},
+		{name: "management token, with a name", authorization: "Basic {b64 fred:{management}}", path: "/rest/api-tokens/latest/", reason: authz.WrongUser},
 		{name: "management token with an ordinary token's secret", authorization: "Bearer {posing}", reason: authz.UnknownToken},
 		{name: "neither secret in the overlap", authorization: "Bearer {overlapping forged}", reason: authz.WrongSecret},
 		{name: "no secret but the new one", authorization: "Bearer {fred forged}", reason: authz.WrongSecret},
@@ -163,7 +166,18 @@ func rulings() []ruling {
 
 		// Rows 9 and 11.
 		{name: "no address", authorization: "Bearer {fred}", client: "none", reason: authz.NoClientAddress, user: "Fred"},
-		{name: "nobody may use tokens", authorization: "Bearer {fred}", config: func(c *config.Config) { c.Access.Use = nil }, reason: authz.OwnerNotPermitted, user: "Fred"},
+		// Row 10: what is known of users is too old.
+		{name: "stale directory", authorization: "Bearer {fred}", later: staleAfter, reason: authz.DirectoryStale, user: "Fred"},
+		{name: "stale directory, owner gone", authorization: "Bearer {gone}", later: staleAfter, reason: authz.DirectoryStale, user: "Gone"},
+		{name: "stale directory, a browser", path: "/secure/Dashboard.jspa", later: staleAfter, outcome: passed, reason: authz.NoCredential},
+		{name: "stale directory, a password", authorization: "Basic {b64 fred:pw}", later: staleAfter, outcome: passed, reason: authz.Password},
+		{name: "directory about to be stale", authorization: "Bearer {fred}", later: staleAfter - 1, outcome: admitted, reason: authz.Allowed, user: "Fred"},
+		{name: "stale directory, a management token", authorization: "Bearer {management}", path: "/rest/api-tokens/latest/all", later: staleAfter, outcome: passed, reason: authz.ManagementPath},
+
+		// Row 11: the owner.
+		{name: "owner unknown or inactive", authorization: "Bearer {gone}", reason: authz.OwnerInactive, user: "Gone"},
+		{name: "the owner's name is somebody else's by now", authorization: "Bearer {somebody else's name}", reason: authz.OwnerInactive, user: "Fred"},
+		{name: "owner may not use tokens", authorization: "Bearer {banned}", reason: authz.OwnerNotPermitted, user: "Fred"},
 
 		// Row 12: ambiguous.
 		{name: "path parameter", authorization: "Bearer {fred}", path: "/rest;x/api/2/myself", reason: authz.AmbiguousPath, user: "Fred"},
@@ -197,7 +211,17 @@ func rulings() []ruling {
 		{name: "the token's network", authorization: "Bearer {office}", outcome: admitted, reason: authz.Allowed, user: "Fred"},
 		{name: "the token's network, IPv6", authorization: "Bearer {office}", client: "2001:db8::1", outcome: admitted, reason: authz.Allowed, user: "Fred"},
 
-		// Row 15: management paths.
+		// Rows 14 and 15: management paths.
+		{name: "management token", authorization: "Bearer {management}", path: "/rest/api-tokens/latest/all", outcome: passed, reason: authz.ManagementPath},
+		{name: "management token, in a context", authorization: "Bearer {management}", path: "/jira/rest/api-tokens/latest/all", config: context, outcome: passed, reason: authz.ManagementPath},
+		{name: "management token, writing", authorization: "Bearer {management}", method: "POST", path: "/rest/api-tokens/latest/", outcome: passed, reason: authz.ManagementPath},
+		{name: "management token goes on as it came", authorization: "Bearer {management}", path: "/rest/api-tokens/latest/all?os_authType=basic", outcome: passed, reason: authz.ManagementPath},
+		{name: "management token at Jira's door", authorization: "Bearer {management}", reason: authz.WrongTokenType},
+		{name: "management token, all paths opened", authorization: "Bearer {management}", path: "/x", config: openAll, reason: authz.WrongTokenType},
+		{name: "management token, rewritten path", authorization: "Bearer {management}", path: "/s/x/_/rest/api-tokens/latest/all", reason: authz.WrongTokenType},
+		{name: "management token, ambiguous path", authorization: "Bearer {management}", path: "/rest/api-tokens/latest/all;x", reason: authz.AmbiguousPath},
+		{name: "management token from elsewhere", authorization: "Bearer {management}", path: "/rest/api-tokens/latest/all", client: "192.0.2.1", reason: authz.NetworkNotAllowed},
+		{name: "management token that expired", authorization: "Bearer {management over}", path: "/rest/api-tokens/latest/all", reason: authz.Expired},
 		{name: "management API", authorization: "Bearer {fred}", path: "/rest/api-tokens/latest/", reason: authz.WrongTokenType, user: "Fred"},
 		{name: "management API, bare", authorization: "Bearer {fred}", path: "/rest/api-tokens", reason: authz.WrongTokenType, user: "Fred"},
 		{name: "management page", authorization: "Bearer {fred}", path: "/jira/plugins/servlet/api-tokens/x", config: context, reason: authz.WrongTokenType, user: "Fred"},
@@ -249,6 +273,12 @@ func rulings() []ruling {
 		{name: "read-only, overridden search", authorization: "Bearer {reader}", method: "POST", path: "/rest/api/2/search", header: map[string]string{"x-method-override": "PUT"}, reason: authz.ReadOnly, user: "Fred"},
 		{name: "read-only on an opened path", authorization: "Bearer {reader}", path: "/secure/attachment/1/a", config: openAttachments, reason: authz.ReadOnly, user: "Fred"},
 		{name: "read-only on a path opened to it", authorization: "Bearer {reader}", path: "/secure/attachment/1/a", config: both(openAttachments, func(c *config.Config) { c.Tokens.ReadOnlyPaths = []string{"/secure/attachment/"} }), outcome: admitted, reason: authz.Allowed, user: "Fred"},
+
+		// Row 18: rates.
+		{name: "over the rate", authorization: "Bearer {spent}", reason: authz.RateLimited, user: "Fred"},
+		{name: "nearly within the rate again", authorization: "Bearer {spent}", later: time.Minute - 1, reason: authz.RateLimited, user: "Fred"},
+		{name: "within the rate again", authorization: "Bearer {spent}", later: time.Minute, outcome: admitted, reason: authz.Allowed, user: "Fred"},
+		{name: "the first within the rate", authorization: "Bearer {rated}", outcome: admitted, reason: authz.Allowed, user: "Fred"},
 
 		// Row 19: admitted.
 		{name: "Bearer", authorization: "Bearer {fred}", outcome: admitted, reason: authz.Allowed, user: "Fred"},

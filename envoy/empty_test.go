@@ -37,7 +37,7 @@ func TestEveryDecisionEncodesWhole(t *testing.T) {
 				for _, id := range []token.ID{{}, token.ID([]byte("0123456789ab"))} {
 					answer := encoded(t, answers.to(authz.Decision{Outcome: outcome, Reason: reason, User: user, TokenID: id}))
 					ok := answer.GetStatus().GetCode() == 0
-					passes := outcome == authz.Passed && (reason == authz.NoCredential || reason == authz.Password || reason == authz.ForeignBearer)
+					passes := outcome == authz.Passed && (reason == authz.NoCredential || reason == authz.Password || reason == authz.ForeignBearer || reason == authz.ManagementPath)
 					admits := outcome == authz.Admitted && reason == authz.Allowed && user != ""
 					if ok != (passes || admits) {
 						t.Errorf("%v %v for user %q encodes as OK: %v", outcome, reason, user, ok)

@@ -2,6 +2,8 @@ package envoy
 
 import (
 	"net/http"
+	"strconv"
+	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
@@ -21,6 +23,7 @@ const challenge = `Basic realm="Jira"`
 type answers struct {
 	fixed   []*wire.Response // by kindOf: all but those that let a token in
 	denial  *wire.Response   // of what nobody decided
+	limited []*wire.Response // to tokens over their rate, by the seconds to wait less one
 	allowed *wire.Allowed
 }
 
@@ -47,6 +50,13 @@ func newAnswers(identity string) (*answers, error) {
 			}
 		}
 	}
+	for seconds := 1; seconds <= maxWait; seconds++ {
+		answer, err := wire.NewResponse(limited(seconds))
+		if err != nil {
+			return nil, err
+		}
+		a.limited = append(a.limited, answer)
+	}
 	a.allowed, err = wire.NewAllowed(admission(), identity)
 	return a, err
 }
@@ -60,11 +70,39 @@ func (a *answers) to(d authz.Decision) *wire.Response {
 	if d.Outcome == authz.Admitted && d.Reason == authz.Allowed && d.User != "" {
 		return a.allowed.Response(d.User, id, d.Path)
 	}
+	if d.Outcome == authz.Refused && d.Reason == authz.RateLimited {
+		return a.tooMany(d.Wait).About(d.User, id)
+	}
 	answer := a.denial
 	if n, ok := kindOf(d.Outcome, d.Reason); ok && a.fixed[n] != nil {
 		answer = a.fixed[n]
 	}
 	return answer.About(d.User, id)
+}
+
+// maxWait is up to how many seconds to wait an answer is kept.
+const maxWait = 60
+
+// tooMany returns the answer to a token over its rate.
+func (a *answers) tooMany(wait time.Duration) *wire.Response {
+	seconds := int(max(1, (wait+time.Second-1)/time.Second)) // up, or a client would come too early
+	if seconds <= maxWait {
+		return a.limited[seconds-1]
+	}
+	answer, err := wire.NewResponse(limited(seconds))
+	if err != nil {
+		return a.denial
+	}
+	return answer
+}
+
+// limited is the denial of a token over its rate. Clients read whole seconds
+// (RFC 9110 §10.2.3).
+func limited(seconds int) *authv3.CheckResponse {
+	answer := denial(authz.RateLimited)
+	denied := answer.GetDeniedResponse()
+	denied.Headers = append(denied.Headers, header("retry-after", strconv.Itoa(seconds)))
+	return answer
 }
 
 // admission is the OK that lets a request in, but for what differs from call to

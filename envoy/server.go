@@ -77,6 +77,7 @@ func (h *handler) Check(ctx context.Context, in *wire.Request) (answer *wire.Res
 	if in.HTTP {
 		in.Client = clientOf(ctx, in, h.ClientAddress)
 		decision = authz.Decide(&in.Request, authz.View{Policy: h.Policy.Load(), Index: h.Index, Now: now})
+		decision.Spend(now)
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, status.FromContextError(err).Err()

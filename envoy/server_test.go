@@ -43,6 +43,7 @@ type gate struct {
 	client   authv3.AuthorizationClient
 	log      *logText
 	registry *prometheus.Registry
+	tokens   *store.Indexed
 	usage    *store.UsageRecorder
 	value    token.Value
 }
@@ -59,6 +60,7 @@ func newGate(t *testing.T, from config.ClientAddress) *gate {
 	if err != nil {
 		t.Fatal(err)
 	}
+	tokens.Index().Judge(func(store.Owner) store.Standing { return store.Good }, store.Forever)
 	value, err := token.Mint(token.Ordinary, token.Random)
 	if err != nil {
 		t.Fatal(err)
@@ -72,7 +74,7 @@ func newGate(t *testing.T, from config.ClientAddress) *gate {
 	}
 	lines := &logText{}
 	core := zapcore.NewCore(zapcore.NewJSONEncoder(zapcore.EncoderConfig{MessageKey: "msg", LevelKey: "level", EncodeLevel: zapcore.LowercaseLevelEncoder}), lines, zapcore.DebugLevel)
-	g := &gate{log: lines, registry: prometheus.NewRegistry(), usage: store.NewUsageRecorder(tokens), value: value}
+	g := &gate{log: lines, registry: prometheus.NewRegistry(), tokens: tokens, usage: store.NewUsageRecorder(tokens), value: value}
 	g.server = &envoy.Server{
 		Policy: new(atomic.Pointer[policy.Policy]), Index: tokens.Index(), Usage: g.usage,
 		ClientAddress: from, Identity: "x-forwarded-user",
@@ -306,6 +308,39 @@ func TestDeniedAnswers(t *testing.T) {
 	secret := g.value.Reveal()[18:61]
 	if text := g.log.String(); strings.Contains(text, secret) {
 		t.Errorf("the log holds the secret: %s", strings.ReplaceAll(text, secret, "SECRET"))
+	}
+}
+
+// A token over its rate is told when to come again, in whole seconds.
+func TestTooManyRequests(t *testing.T) {
+	for per, want := range map[time.Duration]string{time.Second: "1", 90 * time.Second: "90", time.Hour: "3600"} {
+		g := newGate(t, byMetadata)
+		_, err := g.tokens.Update(t.Context(), g.value.ID().String(), func(t *store.Token) (store.Audit, error) {
+			t.Rate = store.Rate{Requests: 2, Per: 2 * per, Burst: 1}
+			return store.Audit{}, nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		q := question(map[string]string{"authorization": "Bearer " + g.value.Reveal()})
+		if got := reasonOf(g.ask(t, from("10.1.2.3"), q)); got != "allowed" {
+			t.Fatalf("the first request is %s", got)
+		}
+		answer := g.ask(t, from("10.1.2.3"), q)
+		denied := answer.GetDeniedResponse()
+		after := ""
+		for _, h := range denied.GetHeaders() {
+			if h.GetHeader().GetKey() == "retry-after" {
+				after = h.GetHeader().GetValue()
+			}
+		}
+		if denied.GetStatus().GetCode() != 429 || reasonOf(answer) != "rate_limited" || after != want {
+			t.Errorf("%d %s, Retry-After %q, want %s", denied.GetStatus().GetCode(), reasonOf(answer), after, want)
+		}
+		usage, err := g.usage.Usage(t.Context(), []string{g.value.ID().String()})
+		if err != nil || usage[g.value.ID().String()].Count != 1 {
+			t.Errorf("usage %v, %v: want one request", usage, err)
+		}
 	}
 }
 

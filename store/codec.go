@@ -30,6 +30,11 @@ import (
 //	  bytes secret            = 13;  // 16 bytes of salt, 32 of hash
 //	  bytes previous_secret   = 14;  // the same
 //	  optional int64 previous_until = 15;
+//	  Kind kind               = 16;  // as the constants count: 1 management
+//	  uint64 rate_requests    = 17;
+//	  uint64 rate_per         = 18;  // seconds
+//	  uint64 rate_burst       = 19;
+//	  string created_by_key   = 20;
 //	  State state             = 31;  // as the constants count: 1 pending, 2 active, 3 disabled, 4 revoked
 //	}
 //
@@ -69,7 +74,7 @@ import (
 // back to a store that a newer one has written; an update then drops it. That
 // is safe only for what does not narrow what a token may do. So of a token the
 // numbers from firstOptional on are for such fields, and one below it that is
-// not known refuses the token. The numbers 16 to 30 are free for what narrows.
+// not known refuses the token. The numbers 21 to 30 are free for what narrows.
 // Where refusing each such token alone is not enough, the store's schema
 // version has to rise, and older versions refuse to open the store at all.
 const (
@@ -88,6 +93,11 @@ const (
 	tokenSecret
 	tokenPreviousSecret
 	tokenPreviousUntil
+	tokenKind
+	tokenRateRequests
+	tokenRatePer
+	tokenRateBurst
+	tokenCreatedByKey
 
 	tokenState    protowire.Number = 31
 	firstOptional protowire.Number = 32
@@ -122,6 +132,11 @@ func EncodeToken(t Token) ([]byte, error) {
 	r.secret(tokenSecret, t.Secret)
 	r.secret(tokenPreviousSecret, t.Previous.Secret)
 	r.time(tokenPreviousUntil, t.Previous.Until)
+	r.uint(tokenKind, uint64(t.Kind))
+	r.uint(tokenRateRequests, uint64(t.Rate.Requests))
+	r.uint(tokenRatePer, uint64(t.Rate.Per/time.Second))
+	r.uint(tokenRateBurst, uint64(t.Rate.Burst))
+	r.text(tokenCreatedByKey, t.CreatedByKey)
 	r.uint(tokenState, uint64(t.State))
 	return r, nil
 }
@@ -178,6 +193,16 @@ func decodeToken(data []byte) (t Token, err error) {
 			t.Previous.Secret = f.secret()
 		case tokenPreviousUntil:
 			t.Previous.Until = f.time()
+		case tokenKind:
+			t.Kind = Kind(f.atMost(uint64(Management)))
+		case tokenRateRequests:
+			t.Rate.Requests = uint32(f.atMost(MaxRateRequests))
+		case tokenRatePer:
+			t.Rate.Per = time.Duration(f.atMost(uint64(MaxRatePer/time.Second))) * time.Second
+		case tokenRateBurst:
+			t.Rate.Burst = uint32(f.atMost(MaxRateRequests))
+		case tokenCreatedByKey:
+			t.CreatedByKey = f.text()
 		case tokenState:
 			t.State = State(f.atMost(uint64(Revoked)))
 		default:

@@ -27,6 +27,8 @@ func fullToken() store.Token {
 	t.ReadOnly = true
 	t.Networks = prefixes("10.0.0.0/8", "2001:db8::/32")
 	t.State = store.Disabled
+	t.Rate = store.Rate{Requests: 600, Per: time.Minute, Burst: 100}
+	t.CreatedByKey = "JIRAUSER2"
 	t.Previous = store.Previous{Secret: t.Secret, Until: storetest.Epoch.Add(time.Hour)}
 	return t
 }
@@ -46,6 +48,7 @@ const (
 	readsOnly   = "\x50\x01"
 	theSecret   = "\x6a\x30" + secret
 	active      = "\xf8\x01\x02"
+	rated       = "\x88\x01\xd8\x04" + "\x90\x01\x3c" + "\x98\x01\x64" + "\xa2\x01\x09JIRAUSER2"
 	previous    = "\x72\x30" + secret + "\x78\xd0\xf0\x90\xcd\x06"
 )
 
@@ -56,7 +59,16 @@ var records = []struct {
 	record string
 }{
 	{"small", numbered(storetest.NewToken(1, "fred")), smallHead + theSecret + active},
-	{"full", fullToken(), fullHead + fullExpires + readsOnly + netA + netB + theSecret + previous + "\xf8\x01\x03"},
+	{"full", fullToken(), fullHead + fullExpires + readsOnly + netA + netB + theSecret + previous + rated + "\xf8\x01\x03"},
+	{
+		"management", func() store.Token {
+			t := numbered(storetest.NewToken(1, ""))
+			t.Kind, t.Expires = store.Management, storetest.Epoch
+			return t
+		}(),
+		"\x0a\x0ctest00000001" + "\x10\x2a" + "\x2a\x07token 1" + "\x38\xc0\xd4\x90\xcd\x06" + "\x42\x05uid:0" +
+			"\x48\xc0\xd4\x90\xcd\x06" + theSecret + "\x80\x01\x01" + active,
+	},
 	{
 		"revoked", func() store.Token { t := numbered(storetest.NewToken(1, "fred")); revokedToken(&t); return t }(),
 		smallHead + "\x60\xc0\xd4\x90\xcd\x06" + "\xf8\x01\x04",
@@ -120,7 +132,9 @@ func TestDecodeToken(t *testing.T) {
 		want   string // part of the error; empty: none
 	}{
 		{"unknown fields that narrow nothing", small + "\x80\x02\x07" + "\x8a\x02\x03new" + "\x91\x02\x01\x02\x03\x04\x05\x06\x07\x08", ""},
-		{"an unknown field that may narrow", instead(small, active, "\x80\x01\x01"+active), "field 16 is not known"},
+		{"an unknown field that may narrow", instead(small, active, "\xa8\x01\x01"+active), "field 21 is not known"},
+		{"a kind that is none", instead(small, active, "\x80\x01\x02"+active), "field 16 is 2"},
+		{"a rate that is too high", instead(small, active, "\x88\x01\xff\xff\xff\x7f"+active), "field 17 is"},
 		{"another", instead(small, active, "\xf2\x01\x01x"+active), "field 30 is not known"},
 		{"empty", "", "no state"},
 		{"text", `{"id":"test00000001"}`, "no whole record"},

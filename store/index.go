@@ -3,19 +3,23 @@ package store
 import (
 	"hash/maphash"
 	"net/netip"
+	"sync/atomic"
 	"time"
 )
 
 // Entry is what a decision needs to know of a token, as it is at the instant of
 // the lookup. A later change of the token does not change it.
 type Entry struct {
-	Owner    string    // the owner's name as Jira spells it
+	Kind     Kind
+	Owner    string    // the owner's name as Jira spells it; empty if Kind is Management
+	Standing Standing  // the owner's, as Judge said last
 	Expires  time.Time // zero: never
 	ReadOnly bool
 	State    State // never Revoked
 	Networks []netip.Prefix
 	Secret   Secret
 	Previous Previous
+	Limiter  *Limiter // nil: none
 }
 
 // Expired reports whether the token has reached its end at now.
@@ -34,6 +38,7 @@ func (e *Entry) Expired(now time.Time) bool {
 type Index struct {
 	shards [1 << shardBits]shard
 	owners owners
+	judged atomic.Int64 // until when the standings hold, in Unix nanoseconds
 }
 
 const shardBits = 8
@@ -58,17 +63,18 @@ func (x *Index) Lookup(id string) (e Entry, ok bool) {
 		return Entry{}, false
 	}
 	e = Entry{
-		Owner:    x.owners.name(c.owner),
+		Kind:     c.kind,
 		ReadOnly: c.readOnly,
 		State:    c.state,
 		Secret:   c.secret,
 	}
+	e.Owner, e.Standing = x.owners.look(c.owner)
 	if c.expires != 0 {
 		e.Expires = time.Unix(c.expires, 0).UTC()
 	}
 	if c.limits != 0 {
 		l := &t.limits[c.limits-1]
-		e.Networks, e.Previous = l.networks, l.previous
+		e.Networks, e.Previous, e.Limiter = l.networks, l.previous, l.limiter
 	}
 	return e, true
 }
@@ -78,8 +84,9 @@ func (x *Index) Lookup(id string) (e Entry, ok bool) {
 // more.
 func (x *Index) Put(t Token) {
 	f := facts{
-		owner:    x.owners.number(t.Owner.Name),
+		owner:    x.owners.number(t.Owner),
 		state:    t.State,
+		kind:     t.Kind,
 		readOnly: t.ReadOnly,
 		secret:   t.Secret,
 	}
@@ -88,8 +95,20 @@ func (x *Index) Put(t Token) {
 		f.expires = t.Expires.Unix()
 	}
 	s, hash := x.shard(t.ID)
-	s.put(hash, f, limits{t.Networks, t.Previous})
+	s.put(hash, f, limits{networks: t.Networks, previous: t.Previous}, t.Rate)
 }
+
+// Judge asks how the owners of tokens stand, now and whenever a new one comes,
+// until the next call: judge must be fast and not call the Index. What it says
+// holds before the given instant. Until the first call, and from that instant
+// on, nothing is known of any owner.
+func (x *Index) Judge(judge func(Owner) Standing, until time.Time) {
+	x.owners.judgeAll(judge)
+	x.judged.Store(until.UnixNano())
+}
+
+// Judged reports whether the standings of owners hold at now.
+func (x *Index) Judged(now time.Time) bool { return now.UnixNano() < x.judged.Load() }
 
 // Remove forgets a token, and the use of it that has not been flushed.
 func (x *Index) Remove(id string) {

@@ -1,64 +1,125 @@
 package store
 
 import (
+	"math"
 	"sync"
 	"sync/atomic"
+	"time"
 	"unsafe"
 )
 
-// owners are the names of the tokens' owners, each kept once. They lie one
-// behind another, so that those of many people fit into a processor's cache. A
-// name stays when its last token goes: there are as many as there are people.
+// Standing is what the directory and the rules make of a token's owner. The zero
+// Standing is that of an owner of whom nobody has said anything.
+type Standing uint8
+
+// The standings.
+const (
+	Inactive     Standing = iota // unknown, inactive, or the name is another user's by now
+	NotPermitted                 // may not use tokens
+	Good
+)
+
+// Forever is an instant until which standings may hold, and which no decision
+// reaches.
+var Forever = time.Unix(0, math.MaxInt64)
+
+// owners are the tokens' owners, each kept once: the name, and how the owner
+// stands. They lie one behind another, so that those of many people fit into a
+// processor's cache. An owner stays when the last token goes: there are as many
+// as there are people.
 type owners struct {
-	chunks atomic.Pointer[[]*nameChunk]
+	chunks atomic.Pointer[[]*ownerChunk]
 
 	mu      sync.Mutex
-	numbers map[string]uint32
+	numbers map[Owner]uint32
 	end     int // of what is used of the last chunk
+	judge   func(Owner) Standing
 }
 
-// nameChunk holds names, each behind a byte with its length. What is written
-// once does not change.
-type nameChunk [1 << nameBits]byte
+// ownerChunk holds owners, each in words: a head, which is the length of the
+// name and, above lengthBits, the standing; and the name. A head changes by
+// atomic writes, a name does not change.
+type ownerChunk [1 << wordBits]uint32
 
-// An owner's number is that of the chunk and, in its lower bits, where the name
-// begins.
-const nameBits = 16
+const (
+	wordBits   = 14
+	lengthBits = 8
+	wordLength = 4 // bytes
 
-// name returns the name with a number that number has given out.
-func (o *owners) name(number uint32) string {
-	at := (*o.chunks.Load())[number>>nameBits][number&(1<<nameBits-1):]
-	name := at[1 : 1+int(at[0])]
-	return unsafe.String(unsafe.SliceData(name), len(name))
+	// An owner's number is that of the chunk and, in its lower bits, that of
+	// the head.
+	wordMask = 1<<wordBits - 1
+)
+
+// look returns the name and the standing of the owner with a number that
+// number has given out.
+func (o *owners) look(number uint32) (name string, s Standing) {
+	words := (*o.chunks.Load())[number>>wordBits][number&wordMask:]
+	head := atomic.LoadUint32(&words[0])
+	length := head & (1<<lengthBits - 1)
+	s = Standing(head >> lengthBits)
+	if length == 0 {
+		return "", s
+	}
+	return unsafe.String((*byte)(unsafe.Pointer(&words[1])), length), s
 }
 
-// number returns the number of a name of at most maxOwnerName bytes. Spellings
-// that differ in case have numbers of their own.
-func (o *owners) number(name string) uint32 {
-	if len(name) > maxOwnerName {
+// number returns the number of an owner, whose name has at most maxOwnerName
+// bytes. Spellings that differ in case have numbers of their own.
+func (o *owners) number(owner Owner) uint32 {
+	if len(owner.Name) > maxOwnerName {
 		panic("the name of a token's owner was not validated") // cut off, it would be another's
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if n, known := o.numbers[name]; known {
+	if n, known := o.numbers[owner]; known {
 		return n
 	}
-	var chunks []*nameChunk
+	var chunks []*ownerChunk
 	if o.numbers == nil {
-		o.numbers = make(map[string]uint32)
+		o.numbers = make(map[Owner]uint32)
 	} else {
 		chunks = *o.chunks.Load()
 	}
-	if len(chunks) == 0 || o.end+1+len(name) > 1<<nameBits {
+	words := 1 + (len(owner.Name)+wordLength-1)/wordLength
+	if len(chunks) == 0 || o.end+words > 1<<wordBits {
 		// Who reads the list that was there before does not look beyond its end.
-		chunks = append(chunks, new(nameChunk))
+		chunks = append(chunks, new(ownerChunk))
 		o.chunks.Store(&chunks)
 		o.end = 0
 	}
-	n := uint32(len(chunks)-1)<<nameBits | uint32(o.end)
-	chunks[len(chunks)-1][o.end] = byte(len(name))
-	copy(chunks[len(chunks)-1][o.end+1:], name)
-	o.end += 1 + len(name)
-	o.numbers[o.name(n)] = n
+	chunk := chunks[len(chunks)-1]
+	n := uint32(len(chunks)-1)<<wordBits | uint32(o.end)
+	if owner.Name != "" {
+		copy(unsafe.Slice((*byte)(unsafe.Pointer(&chunk[o.end+1])), len(owner.Name)), owner.Name)
+	}
+	o.stand(n, len(owner.Name), o.standing(owner))
+	o.end += words
+	name, _ := o.look(n)
+	o.numbers[Owner{Name: name, Key: owner.Key}] = n
 	return n
+}
+
+// standing asks how an owner stands. The caller holds the lock.
+func (o *owners) standing(owner Owner) Standing {
+	if o.judge == nil {
+		return Inactive
+	}
+	return o.judge(owner)
+}
+
+// stand says how an owner stands.
+func (o *owners) stand(number uint32, length int, s Standing) {
+	head := &(*o.chunks.Load())[number>>wordBits][number&wordMask]
+	atomic.StoreUint32(head, uint32(s)<<lengthBits|uint32(length))
+}
+
+// judgeAll asks how every owner stands, and those who come later.
+func (o *owners) judgeAll(judge func(Owner) Standing) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.judge = judge
+	for owner, n := range o.numbers {
+		o.stand(n, len(owner.Name), judge(owner))
+	}
 }

@@ -15,6 +15,7 @@ type facts struct {
 	owner    uint32 // number among the owners
 	limits   uint32 // number in the table's limits, counted from 1; 0: none
 	state    State
+	kind     Kind
 	readOnly bool
 	expires  int64 // Unix seconds; 0: never
 	secret   Secret
@@ -27,6 +28,7 @@ func (f *facts) hash() uint64 { return maphash.Bytes(seed, f.id[:]) }
 type limits struct {
 	networks []netip.Prefix
 	previous Previous
+	limiter  *Limiter
 }
 
 // cell is a token in the index: 128 bytes, two lines of a processor's cache.
@@ -120,6 +122,14 @@ func (t *table) cell(number int) *cell {
 	return &t.chunks[(number-1)/chunkLength][(number-1)%chunkLength]
 }
 
+// limiter returns a cell's limiter; nil if there is no cell, or it has none.
+func (t *table) limiter(c *cell) *Limiter {
+	if c == nil || c.limits == 0 {
+		return nil
+	}
+	return t.limits[c.limits-1].limiter
+}
+
 // link makes the first free slot lead to a cell.
 func (t *table) link(hash uint64, number int) {
 	mask := len(t.slots) - 1
@@ -131,11 +141,14 @@ func (t *table) link(hash uint64, number int) {
 }
 
 // put adds or replaces a token.
-func (s *shard) put(hash uint64, f facts, l limits) {
+func (s *shard) put(hash uint64, f facts, l limits, r Rate) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := s.room()
-	if len(l.networks) > 0 || l.previous != (Previous{}) {
+	id := string(f.id[:])
+	slot, old, _ := t.find(hash, id)
+	l.limiter = newLimiter(r, t.limiter(old))
+	if len(l.networks) > 0 || l.previous != (Previous{}) || l.limiter != nil {
 		next := *t
 		next.limits = append(t.limits, l)
 		f.limits = uint32(len(next.limits))
@@ -145,8 +158,7 @@ func (s *shard) put(hash uint64, f facts, l limits) {
 	s.given++
 	fresh := t.cell(s.given)
 	fresh.facts = f
-	id := string(f.id[:])
-	if slot, old, _ := t.find(hash, id); old != nil {
+	if old != nil {
 		t.slots[slot].Store(tagOf(hash) | uint32(s.given))
 		s.hand(old, fresh)
 		return

@@ -2,7 +2,9 @@ package store
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -29,7 +31,7 @@ func TestOldTableKnowsItsEnd(t *testing.T) {
 		put := func(l limits) facts {
 			n++
 			f := factsOf(n)
-			s.put(f.hash(), f, l)
+			s.put(f.hash(), f, l, Rate{})
 			return f
 		}
 		put(limits{})
@@ -130,7 +132,7 @@ func TestShardStaysSmall(t *testing.T) {
 		for round := range 20 {
 			for n := range tokens {
 				f := factsOf(1 + n + round%3*tokens)
-				s.put(f.hash(), f, limits{})
+				s.put(f.hash(), f, limits{}, Rate{})
 			}
 			if round%3 == 2 {
 				for n := range 2 * tokens {
@@ -164,17 +166,17 @@ func TestOwners(t *testing.T) {
 	for n := range 1500 {
 		name := fmt.Sprintf("%d", n)
 		name += strings.Repeat("x", (n*37)%(maxOwnerName-len(name))+1)[1:]
-		number := o.number(name)
+		number := o.number(Owner{Name: name})
 		if other, taken := numbers[number]; taken {
 			t.Fatalf("%q and %q have one number", name, other)
 		}
 		numbers[number] = name
-		if again := o.number(strings.Clone(name)); again != number {
+		if again := o.number(Owner{Name: strings.Clone(name)}); again != number {
 			t.Fatalf("%q has the numbers %d and %d", name, number, again)
 		}
 	}
 	for number, name := range numbers {
-		if got := o.name(number); got != name {
+		if got, _ := o.look(number); got != name {
 			t.Fatalf("%q is %q", name, got)
 		}
 	}
@@ -183,13 +185,18 @@ func TestOwners(t *testing.T) {
 	}
 
 	o = owners{}
-	for n := range 255 {
-		o.number(strings.Repeat("x", 253) + string(rune('a'+n%16)) + string(rune('a'+n/16)))
+	for n := range 252 { // of 65 words each: 4 are left
+		o.number(Owner{Name: strings.Repeat("x", 253) + string(rune('a'+n%16)) + string(rune('a'+n/16))})
 	}
-	o.number(strings.Repeat("y", 200))
-	last := strings.Repeat("z", 55) // one byte too long for what is left
-	if n := o.number(last); o.name(n) != last {
-		t.Errorf("the name at the end of a chunk is %q", o.name(n))
+	for length := 0; length <= 13; length++ { // 12 fit
+		o := o.copied()
+		last := strings.Repeat("z", length)
+		if name, _ := o.look(o.number(Owner{Name: last})); name != last {
+			t.Errorf("the name at the end of a chunk is %q", name)
+		}
+		if chunks := len(*o.chunks.Load()); chunks != 1 && length <= 12 {
+			t.Errorf("%d chunks for %d bytes more", chunks, length)
+		}
 	}
 	func() {
 		defer func() {
@@ -197,6 +204,65 @@ func TestOwners(t *testing.T) {
 				t.Error("a name that is too long has a number")
 			}
 		}()
-		o.number(strings.Repeat("x", maxOwnerName+1))
+		o.number(Owner{Name: strings.Repeat("x", maxOwnerName+1)})
 	}()
+}
+
+// copied returns owners that change apart from these.
+func (o *owners) copied() *owners {
+	other := &owners{numbers: maps.Clone(o.numbers), end: o.end}
+	chunks := slices.Clone(*o.chunks.Load())
+	for i, c := range chunks {
+		chunks[i] = new(*c)
+	}
+	other.chunks.Store(&chunks)
+	return other
+}
+
+// How an owner stands is known of each one, by name and key, and of one who
+// comes after the judgement.
+func TestStandings(t *testing.T) {
+	var o owners
+	fred, renamed, wilma := Owner{Name: "fred"}, Owner{Name: "fred", Key: "JIRAUSER1"}, Owner{Name: "wilma"}
+	numbers := map[Owner]uint32{fred: o.number(fred), renamed: o.number(renamed)}
+	check := func(want map[Owner]Standing) {
+		t.Helper()
+		for owner, standing := range want {
+			if name, got := o.look(numbers[owner]); got != standing || name != owner.Name {
+				t.Errorf("%v is %q and stands %v, want %v", owner, name, got, standing)
+			}
+		}
+	}
+	check(map[Owner]Standing{fred: Inactive, renamed: Inactive})
+	o.judgeAll(func(o Owner) Standing {
+		if o.Key == "" {
+			return Good
+		}
+		return NotPermitted
+	})
+	numbers[wilma] = o.number(wilma)
+	check(map[Owner]Standing{fred: Good, renamed: NotPermitted, wilma: Good})
+	o.judgeAll(func(o Owner) Standing { return Inactive })
+	check(map[Owner]Standing{fred: Inactive, renamed: Inactive, wilma: Inactive})
+}
+
+// Standings are judged while they are looked at.
+func TestStandingsRace(t *testing.T) {
+	var o owners
+	n := o.number(Owner{Name: "fred"})
+	var wg sync.WaitGroup
+	for _, s := range []Standing{NotPermitted, Good} {
+		wg.Go(func() {
+			for range 1000 {
+				o.judgeAll(func(Owner) Standing { return s })
+				o.number(Owner{Name: strings.Repeat("x", int(s))})
+			}
+		})
+	}
+	for range 1000 {
+		if name, _ := o.look(n); name != "fred" {
+			t.Fatalf("fred is %q", name)
+		}
+	}
+	wg.Wait()
 }

@@ -43,10 +43,30 @@ const (
 	Revoked                   // ended for ever; kept for the record, without its hash
 )
 
-// Owner is the user a token acts as.
+// Kind is what a token opens. Its numbers stand in records, and are for ever.
+type Kind uint8
+
+// The kinds of token.
+const (
+	Ordinary   Kind = iota // opens Jira, as its owner
+	Management             // opens the management API, for automation; it has no owner
+)
+
+// Owner is the user a token acts as. The zero Owner is that of management
+// tokens.
 type Owner struct {
 	Name string // Jira's own spelling of the user name; see ValidOwnerName
 	Key  string // Jira's user key, such as JIRAUSER10100; empty where unknown
+}
+
+// MayBecome reports whether an owner may be written anew as next: Jira has
+// renamed the user, which the key outlives, or the key has become known. No
+// token ever goes from one user to another.
+func (o Owner) MayBecome(next Owner) bool {
+	if o.Key == "" {
+		return FoldOwner(o.Name) == FoldOwner(next.Name)
+	}
+	return o.Key == next.Key
 }
 
 // Secret is what the store knows of a token's secret: a random salt and the
@@ -67,20 +87,23 @@ type Previous struct {
 //
 // Times are UTC in whole seconds; a Store truncates what it is given.
 type Token struct {
-	ID        string // 12 characters of [0-9A-Za-z]; public
-	Number    uint64 // running number, set by Create, never used twice
-	Owner     Owner  // whom the token acts as
-	Name      string // the label its owner gave it
-	Purpose   string // free text
-	Created   time.Time
-	CreatedBy string         // who created it, as the audit log names them
-	Expires   time.Time      // refused from this instant on; zero: never
-	ReadOnly  bool           // good for reading requests only
-	Networks  []netip.Prefix // client networks it is good from, at most MaxNetworks; none: any
-	State     State
-	Revoked   time.Time // when it was revoked; zero unless State is Revoked
-	Secret    Secret    // zero once revoked
-	Previous  Previous  // the secret before the last rotation, while it is still good
+	ID           string // 12 characters of [0-9A-Za-z]; public
+	Number       uint64 // running number, set by Create, never used twice
+	Kind         Kind
+	Owner        Owner  // whom the token acts as; zero if Kind is Management
+	Name         string // the label its owner gave it
+	Purpose      string // free text
+	Created      time.Time
+	CreatedBy    string         // who created it, as the audit log names them
+	CreatedByKey string         // the user key of whoever created it; empty where there is none
+	Expires      time.Time      // refused from this instant on; zero: never
+	ReadOnly     bool           // good for reading requests only
+	Networks     []netip.Prefix // client networks it is good from, at most MaxNetworks; none: any
+	Rate         Rate           // the zero Rate: as many requests as come
+	State        State
+	Revoked      time.Time // when it was revoked; zero unless State is Revoked
+	Secret       Secret    // zero once revoked
+	Previous     Previous  // the secret before the last rotation, while it is still good
 }
 
 // MaxNetworks bounds the networks of one token.
@@ -150,8 +173,8 @@ type Store interface {
 	// and returns the token as it is now. change edits the record it is
 	// given; it may be called more than once, each time with a fresh record,
 	// and must not call the store. Its error is returned as it is, and
-	// nothing is written. ID, Number, Owner, Created and CreatedBy cannot
-	// change.
+	// nothing is written. ID, Number, Kind, Created, CreatedBy and CreatedByKey
+	// cannot change, and Owner only as Owner.MayBecome says.
 	//
 	// A revoked token is never handed to change: Update returns ErrRevoked,
 	// or ErrNotFound once it has been pruned. When change sets State to

@@ -46,10 +46,7 @@ func Validate(t Token) error {
 	if err := validID(t.ID); err != nil {
 		return err
 	}
-	if err := ValidOwnerName(t.Owner.Name); err != nil {
-		return err
-	}
-	if err := validText("owner key", t.Owner.Key, len(t.Owner.Key), 0, maxOwnerKey, false); err != nil {
+	if err := validOwner(t); err != nil {
 		return err
 	}
 	if err := validText("name", t.Name, utf8.RuneCountInString(t.Name), 1, maxName, false); err != nil {
@@ -62,6 +59,12 @@ func Validate(t Token) error {
 		return err
 	}
 	if err := validText("created by", t.CreatedBy, len(t.CreatedBy), 1, maxCreatedBy, false); err != nil {
+		return err
+	}
+	if err := validText("key of created by", t.CreatedByKey, len(t.CreatedByKey), 0, maxOwnerKey, false); err != nil {
+		return err
+	}
+	if err := t.Rate.valid(); err != nil {
 		return err
 	}
 	if err := validTimes(t); err != nil {
@@ -88,6 +91,24 @@ func validID(id string) error {
 		}
 	}
 	return nil
+}
+
+// validOwner holds a token's owner against its kind.
+func validOwner(t Token) error {
+	switch {
+	case t.Kind > Management:
+		return invalid("kind %d is none", t.Kind)
+	case t.Kind == Management && t.Owner != Owner{}:
+		return invalid("management token has an owner")
+	case t.Kind == Management && t.Expires.IsZero():
+		return invalid("management token does not expire")
+	case t.Kind == Management:
+		return nil
+	}
+	if err := ValidOwnerName(t.Owner.Name); err != nil {
+		return err
+	}
+	return validText("owner key", t.Owner.Key, len(t.Owner.Key), 0, maxOwnerKey, false)
 }
 
 // ValidOwnerName reports why name cannot be the name of a token's owner, as an

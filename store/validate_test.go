@@ -42,6 +42,24 @@ func TestValidate(t *testing.T) {
 		{"id of all kinds", func(t *store.Token) { t.ID = "AZaz09AZaz09" }, ""},
 
 		{"owner", func(t *store.Token) { t.Owner.Name = "a,b" }, "owner name has the character ','"},
+		{"kind unknown", func(t *store.Token) { t.Kind = 2 }, "kind 2 is none"},
+		{"management", func(t *store.Token) {
+			t.Kind, t.Owner, t.Expires = store.Management, store.Owner{}, storetest.Epoch
+		}, ""},
+		{"management with an owner", func(t *store.Token) { t.Kind, t.Expires = store.Management, storetest.Epoch }, "management token has an owner"},
+		{"management without end", func(t *store.Token) { t.Kind, t.Owner = store.Management, store.Owner{} }, "management token does not expire"},
+		{"ordinary without owner", func(t *store.Token) { t.Owner = store.Owner{} }, "owner name is empty"},
+		{"creator's key long", func(t *store.Token) { t.CreatedByKey = strings.Repeat("x", 256) }, "key of created by has 256 characters"},
+
+		{"rate", func(t *store.Token) { t.Rate = store.Rate{Requests: 1e6, Per: 24 * time.Hour, Burst: 1e6} }, ""},
+		{"rate of no requests", func(t *store.Token) { t.Rate = store.Rate{Per: time.Second, Burst: 1} }, "rate has 0 requests"},
+		{"rate of too many requests", func(t *store.Token) { t.Rate = store.Rate{Requests: 1e6 + 1, Per: time.Second, Burst: 1} }, "rate has 1000001 requests"},
+		{"rate per part of a second", func(t *store.Token) { t.Rate = store.Rate{Requests: 1, Per: 1500 * time.Millisecond, Burst: 1} }, "rate is per 1.5s"},
+		{"rate per no time", func(t *store.Token) { t.Rate = store.Rate{Requests: 1, Burst: 1} }, "rate is per 0s"},
+		{"rate per two days", func(t *store.Token) { t.Rate = store.Rate{Requests: 1, Per: 48 * time.Hour, Burst: 1} }, "rate is per 48h"},
+		{"rate without burst", func(t *store.Token) { t.Rate = store.Rate{Requests: 1, Per: time.Second} }, "rate has a burst of 0"},
+		{"rate with a larger burst", func(t *store.Token) { t.Rate = store.Rate{Requests: 1, Per: time.Second, Burst: 2} }, "rate has a burst of 2"},
+
 		{"owner key of an old Jira", func(t *store.Token) { t.Owner.Key = "bérénice" }, ""},
 		{"owner key long", func(t *store.Token) { t.Owner.Key = strings.Repeat("x", 256) }, "owner key has 256 characters, at most 255"},
 		{"owner key with a line break", func(t *store.Token) { t.Owner.Key = "a\nb" }, "owner key has the character U+000A"},

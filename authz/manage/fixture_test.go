@@ -55,6 +55,7 @@ func newFixture(t testing.TB) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
+	tokens.Index().Judge(func(store.Owner) store.Standing { return store.Good }, store.Forever)
 	f := &fixture{tokens: tokens, now: start}
 	f.Manager = &manage.Manager{
 		Store:      tokens,

@@ -17,7 +17,6 @@ type Policy struct {
 	QueryParameter string // the query parameter that may carry a token; "" is off
 	TokenPaths     Paths  // where tokens are good
 	ReadOnlyPaths  Paths  // where read-only tokens are good beyond /rest
-	UseTokens      bool   // tokens may be used at all
 	Allow, Deny    Networks
 	Passwords      Passwords
 	RefuseForeign  bool // refuse Bearer credentials that are no tokens
@@ -39,7 +38,6 @@ func New(c config.Config) *Policy {
 		QueryParameter: c.Tokens.QueryParameter,
 		TokenPaths:     NewPaths(c.Tokens.Paths),
 		ReadOnlyPaths:  NewPaths(c.Tokens.ReadOnlyPaths),
-		UseTokens:      slices.Contains(c.Access.Use, "*"),
 		Allow:          networks(c.Network.Allow),
 		Deny:           networks(c.Network.Deny),
 		Passwords: Passwords{

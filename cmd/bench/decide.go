@@ -15,6 +15,9 @@ import (
 // decideNow is the instant of every decision of row a.
 var decideNow = time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
 
+// judgedUntil is when what is known of owners is too old.
+var judgedUntil = decideNow.AddDate(1, 0, 0)
+
 // decideSlice is what one slice of row a saw, for one decision.
 type decideSlice struct{ ns, bytes, allocs float64 }
 
@@ -89,13 +92,12 @@ func newIndexes(sizes []int) (*indexes, error) {
 			x.bySize[size] = index
 		}
 	}
-	for k := plain; k <= expired; k++ {
-		t, err := recordOf(0, k)
-		if err != nil {
+	for k := plain; k < kindCount; k++ {
+		x.single[k] = &store.Index{}
+		x.single[k].Judge(standing, judgedUntil)
+		if err := putInto(x.single[k], 0, k); err != nil {
 			return nil, err
 		}
-		x.single[k] = &store.Index{}
-		x.single[k].Put(t)
 	}
 	return x, nil
 }
@@ -103,14 +105,26 @@ func newIndexes(sizes []int) (*indexes, error) {
 // newIndex puts the first size tokens of the fleet into an index.
 func newIndex(size int) (*store.Index, error) {
 	index := &store.Index{}
+	index.Judge(standing, judgedUntil)
 	for i := range size {
-		t, err := recordOf(i, kindOf(i))
-		if err != nil {
+		if err := putInto(index, i, decideKindOf(i)); err != nil {
 			return nil, err
 		}
-		index.Put(t)
 	}
 	return index, nil
+}
+
+func putInto(index *store.Index, i int, k kind) error {
+	t, err := recordOf(i, k)
+	if err != nil {
+		return err
+	}
+	index.Put(t)
+	if k == limited {
+		entry, _ := index.Lookup(t.ID)
+		entry.Limiter.Take(decideNow)
+	}
+	return nil
 }
 
 // tokens returns the index of a size for a case, and the numbers of the tokens
@@ -124,7 +138,7 @@ func (x *indexes) tokens(size int, c decideCase) (*store.Index, []int) {
 	if c.name == asBearer || c.name == asBasic {
 		most = 1 << 18
 	}
-	return x.bySize[size], pickAmong(size, most, func(i int) bool { return kindOf(i) == c.kind })
+	return x.bySize[size], pickAmong(size, most, func(i int) bool { return decideKindOf(i) == c.kind })
 }
 
 // decideRounds measures a case at every size.
@@ -140,6 +154,9 @@ func decideRounds(ctx context.Context, sizes scale, c decideCase, x *indexes) ([
 			}
 		}
 		view := authz.View{Policy: c.policy(), Index: index, Now: decideNow}
+		if c.stale {
+			view.Now = judgedUntil
+		}
 		at := 0
 		contenders = append(contenders, contender[decideSlice]{c.label(), func(context.Context) (decideSlice, error) {
 			return timeDecide(c, view, texts, &at, sizes.decideSlice)

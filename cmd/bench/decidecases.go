@@ -23,6 +23,7 @@ type decideCase struct {
 
 	configure func(*config.Config) // nil: the defaults
 	noPolicy  bool
+	stale     bool // what is known of owners is too old
 }
 
 // The names of the cases that have marks.
@@ -69,16 +70,20 @@ func decideCases() []decideCase {
 		{reason: authz.Disabled, request: get, credential: sendBearer, kind: disabled},
 		{reason: authz.Pending, request: get, credential: sendBearer, kind: pending},
 		{reason: authz.NoClientAddress, request: with(func(r *authz.Request) { r.Client = netip.Addr{} }), credential: sendBearer},
-		{reason: authz.OwnerNotPermitted, request: get, credential: sendBearer, configure: func(c *config.Config) { c.Access.Use = []string{} }},
+		{reason: authz.DirectoryStale, request: get, credential: sendBearer, stale: true},
+		{reason: authz.OwnerInactive, request: get, credential: sendBearer, kind: gone},
+		{reason: authz.OwnerNotPermitted, request: get, credential: sendBearer, kind: banned},
 		{reason: authz.AmbiguousPath, request: to("/rest/api/2/issue/OPS-1;jsessionid=6A0C1D1B"), credential: sendBearer},
 		{reason: authz.NetworkDenied, request: get, credential: sendBearer, configure: func(c *config.Config) {
 			c.Network.Deny = []config.Prefix{{Prefix: netip.MustParsePrefix("10.1.0.0/16")}}
 		}},
 		{reason: authz.NetworkNotAllowed, request: with(func(r *authz.Request) { r.Client = netip.MustParseAddr("203.0.113.7") }), credential: sendBearer, kind: networked},
+		{reason: authz.ManagementPath, request: to("/rest/api-tokens/latest/tokens"), credential: sendManagement, kind: management},
 		{reason: authz.WrongTokenType, request: to("/rest/api-tokens/latest/tokens"), credential: sendBearer},
 		{reason: authz.PathNotAllowed, request: to("/secure/Dashboard.jspa"), credential: sendBearer},
 		{reason: authz.EndpointForbidden, request: to("/rest/pat/latest/tokens"), credential: sendBearer},
 		{reason: authz.ReadOnly, request: with(func(r *authz.Request) { r.Method, r.Path = "POST", "/rest/api/2/issue" }), credential: sendBearer, kind: readOnly},
+		{reason: authz.RateLimited, request: get, credential: sendBearer, kind: limited},
 		{name: asBearer, reason: authz.Allowed, request: get, credential: sendBearer},
 		{name: asBasic, reason: authz.Allowed, request: get, credential: sendBasic},
 		{name: "its network", reason: authz.Allowed, request: get, credential: sendBearer, kind: networked},
@@ -88,6 +93,11 @@ func decideCases() []decideCase {
 
 func sendBearer(i, _ int) (string, error) {
 	value, err := valueOf(i)
+	return authorization(bearer, "", value.Reveal()), err
+}
+
+func sendManagement(i, _ int) (string, error) {
+	value, err := managementValueOf(i)
 	return authorization(bearer, "", value.Reveal()), err
 }
 

@@ -32,6 +32,13 @@ const (
 	disabled
 	pending
 	expired
+
+	// Only in the indexes of row a.
+	gone       // whose owner is not active
+	banned     // whose owner may not use tokens
+	limited    // over its rate
+	management // a token of that kind
+	kindCount
 )
 
 // kindOf returns the kind of token i. Of a thousand 894 are plain.
@@ -53,6 +60,14 @@ func kindOf(i int) kind {
 		return networked
 	}
 	return plain
+}
+
+// decideKindOf returns the kind of token i in the indexes of row a.
+func decideKindOf(i int) kind {
+	if k := gone + kind(i%1000-13); k >= gone && k < kindCount {
+		return k
+	}
+	return kindOf(i)
 }
 
 // reads reports whether token i lets a reading request from 10/8 in.
@@ -85,6 +100,29 @@ func valueOf(i int) (token.Value, error) {
 	return v, nil
 }
 
+// managementValueOf returns the value of token i where it is one for management.
+func managementValueOf(i int) (token.Value, error) {
+	v, err := token.Mint(token.Management, randomOf(i, "bench token"))
+	if err != nil {
+		return v, fmt.Errorf("mint management token %d: %w", i, err)
+	}
+	return v, nil
+}
+
+// keyOf are the keys of owners who do not stand well.
+var keyOf = map[kind]string{gone: "GONE", banned: "BANNED"}
+
+// standing is how the owners of row a stand.
+func standing(o store.Owner) store.Standing {
+	switch o.Key {
+	case keyOf[gone]:
+		return store.Inactive
+	case keyOf[banned]:
+		return store.NotPermitted
+	}
+	return store.Good
+}
+
 // recordOf returns the record of token i, as if it were of kind k. It shares no
 // memory with other records, as one read from a store would not.
 func recordOf(i int, k kind) (store.Token, error) {
@@ -109,6 +147,19 @@ func recordOf(i int, k kind) (store.Token, error) {
 		Secret:    secret,
 	}
 	switch k {
+	case gone, banned:
+		t.Owner.Key = keyOf[k]
+	case limited:
+		t.Rate = store.Rate{Requests: 1, Per: store.MaxRatePer, Burst: 1}
+	case management:
+		t.Kind, t.Owner = store.Management, store.Owner{}
+		value, err := managementValueOf(i)
+		if err != nil {
+			return store.Token{}, err
+		}
+		if t.Secret, err = secretOf(i, value); err != nil {
+			return store.Token{}, err
+		}
 	case readOnly:
 		t.ReadOnly = true
 	case networked:

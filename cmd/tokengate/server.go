@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -33,6 +34,7 @@ type server struct {
 
 	policy atomic.Pointer[policy.Policy]
 	limits atomic.Pointer[config.Tokens]
+	mayUse atomic.Bool // access.use
 
 	db     *badger.Store
 	tokens *store.Indexed
@@ -80,7 +82,21 @@ func logLevel(c config.Config) zapcore.Level {
 func (s *server) apply(c config.Config) {
 	s.policy.Store(policy.New(c))
 	s.limits.Store(&c.Tokens)
+	s.mayUse.Store(slices.Contains(c.Access.Use, "*"))
+	s.judge()
 	s.level.SetLevel(logLevel(c))
+}
+
+// judge tells the index how the owners of tokens stand.
+func (s *server) judge() {
+	if s.tokens == nil {
+		return // openStore will
+	}
+	standing := store.NotPermitted
+	if s.mayUse.Load() {
+		standing = store.Good
+	}
+	s.tokens.Index().Judge(func(store.Owner) store.Standing { return standing }, store.Forever)
 }
 
 // start brings everything up. The store comes first: where it is in use by
@@ -129,6 +145,7 @@ func (s *server) openStore(ctx context.Context) error {
 	}
 	s.db, s.tokens, s.usage = db, tokens, store.NewUsageRecorder(tokens)
 	s.health.store = tokens
+	s.judge()
 	s.atStop("write the last usage", s.usage.Flush)
 	return nil
 }

@@ -106,11 +106,17 @@ func (s *Store) Update(ctx context.Context, id string, change func(*store.Token)
 		if err != nil {
 			return err
 		}
-		if after.ID != before.ID || after.Number != before.Number || after.Owner != before.Owner ||
-			!after.Created.Equal(before.Created) || after.CreatedBy != before.CreatedBy {
-			return fmt.Errorf("%w: id, number, owner, created and created by cannot change", store.ErrInvalid)
+		if after.ID != before.ID || after.Number != before.Number || after.Kind != before.Kind ||
+			!after.Created.Equal(before.Created) || after.CreatedBy != before.CreatedBy || after.CreatedByKey != before.CreatedByKey {
+			return fmt.Errorf("%w: id, number, kind, created and created by cannot change", store.ErrInvalid)
+		}
+		if !before.Owner.MayBecome(after.Owner) {
+			return fmt.Errorf("%w: a token cannot go to another owner", store.ErrInvalid)
 		}
 		after = store.Normalize(after)
+		if err := tx.moveOwned(before, after); err != nil {
+			return err
+		}
 		tx.audits = []store.Audit{audit}
 		tx.urgent = after.State == store.Revoked || after.State == store.Disabled
 		return tx.putToken(after)

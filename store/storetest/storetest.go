@@ -43,6 +43,8 @@ func Run(t *testing.T, s Suite) {
 		{"get unknown", testGetUnknown},
 		{"update", testUpdate},
 		{"update refused", testUpdateRefused},
+		{"update of the owner's name and key", testUpdateOwner},
+		{"management token", testManagementToken},
 		{"revoke", testRevoke},
 		{"list", testList},
 		{"list pages", testListPages},
@@ -102,7 +104,9 @@ func fullToken(n int, owner string) store.Token {
 	t.Name = "Bérénice's ключ 鍵"
 	t.Purpose = "nightly export\nask the data team"
 	t.Expires = Epoch.AddDate(0, 3, 0)
+	t.CreatedByKey = "JIRAUSER10101"
 	t.ReadOnly = true
+	t.Rate = store.Rate{Requests: 600, Per: time.Minute, Burst: 100}
 	t.Networks = []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("2001:db8::/32")}
 	t.Previous.Until = Epoch.Add(time.Hour)
 	copy(t.Previous.Secret.Salt[:], "old salt")

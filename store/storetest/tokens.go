@@ -125,6 +125,7 @@ func testUpdate(t *testing.T, s Suite) {
 	want.Networks = []netip.Prefix{netip.MustParsePrefix("192.0.2.7/32")}
 	want.Expires = time.Time{}
 	want.State = store.Disabled
+	want.Rate = store.Rate{Requests: 1, Per: time.Second, Burst: 1}
 	want.Previous = store.Previous{}
 	want.Secret.Hash[0] ^= 1
 
@@ -159,10 +160,14 @@ func testUpdateRefused(t *testing.T, s Suite) {
 	broken := map[string]func(*store.Token){
 		"id":            func(t *store.Token) { t.ID = "test00000002" },
 		"number":        func(t *store.Token) { t.Number++ },
-		"owner":         func(t *store.Token) { t.Owner.Name = "wilma" },
+		"owner":         func(t *store.Token) { t.Owner = store.Owner{Name: "wilma", Key: "JIRAUSER1"} },
 		"owner's key":   func(t *store.Token) { t.Owner.Key = "JIRAUSER1" },
 		"created":       func(t *store.Token) { t.Created = t.Created.Add(time.Second) },
 		"created by":    func(t *store.Token) { t.CreatedBy = "uid:1" },
+		"creator's key": func(t *store.Token) { t.CreatedByKey = "" },
+		"kind":          func(t *store.Token) { t.Kind, t.Owner = store.Management, store.Owner{} },
+		"no key":        func(t *store.Token) { t.Owner.Key = "" },
+		"rate":          func(t *store.Token) { t.Rate.Burst = t.Rate.Requests + 1 },
 		"name":          func(t *store.Token) { t.Name = "" },
 		"state":         func(t *store.Token) { t.State = 9 },
 		"revoke's time": func(t *store.Token) { t.State = store.Revoked },
@@ -175,6 +180,57 @@ func testUpdateRefused(t *testing.T, s Suite) {
 			})
 			wantError(t, "update of the "+what, err, store.ErrInvalid)
 		})
+	}
+}
+
+// A user whom Jira renames keeps the tokens, under the new name.
+func testUpdateOwner(t *testing.T, s Suite) {
+	f := open(t, s)
+	listed := func(owner string) []string { return ids(f.list(store.Filter{Owner: owner}, 0, 10).Tokens) }
+	id := f.create(NewToken(1, "fred")).ID
+	other := f.create(NewToken(2, "fred")).ID
+	f.update(id, func(token *store.Token) { token.Owner = store.Owner{Name: "Fred", Key: "JIRAUSER1"} })
+	same(t, "fred's tokens", listed("fred"), []string{id, other})
+
+	f.update(id, func(token *store.Token) { token.Owner.Name = "freddy" })
+	same(t, "owner", f.get(id).Owner, store.Owner{Name: "freddy", Key: "JIRAUSER1"})
+	same(t, "fred's tokens", listed("fred"), []string{other})
+	same(t, "freddy's tokens", listed("FREDDY"), []string{id})
+	_, err := f.Create(t.Context(), NewToken(3, "freddy"), func(owned []store.Token) (store.Audit, error) {
+		same(t, "what freddy has", ids(owned), []string{id})
+		return audit("token.create", "test00000003"), nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.unchanged("an update of an owner without key", func() {
+		_, err := f.Update(t.Context(), other, func(token *store.Token) (store.Audit, error) {
+			token.Owner = store.Owner{Name: "wilma", Key: "JIRAUSER2"}
+			return audit("token.update", token.ID), nil
+		})
+		wantError(t, "update", err, store.ErrInvalid)
+	})
+	f.revoke(id)
+	f.prune(Epoch.AddDate(1, 0, 0))
+	same(t, "freddy's tokens at the end", listed("freddy"), []string{"test00000003"})
+}
+
+func testManagementToken(t *testing.T, s Suite) {
+	f := open(t, s)
+	want := NewToken(1, "")
+	want.Kind, want.Expires = store.Management, Epoch.AddDate(0, 1, 0)
+	want.Number = f.create(want).Number
+	same(t, "read token", f.get(want.ID), want)
+	for what, change := range map[string]func(*store.Token){
+		"owner": func(t *store.Token) { t.Owner.Name = "fred" },
+		"key":   func(t *store.Token) { t.Owner.Key = "JIRAUSER1" },
+		"end":   func(t *store.Token) { t.Expires = time.Time{} },
+	} {
+		_, err := f.Update(t.Context(), want.ID, func(token *store.Token) (store.Audit, error) {
+			change(token)
+			return audit("token.update", token.ID), nil
+		})
+		wantError(t, "update of the "+what, err, store.ErrInvalid)
 	}
 }
 

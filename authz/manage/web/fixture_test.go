@@ -55,6 +55,7 @@ func newFixture(t *testing.T) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
+	tokens.Index().Judge(func(store.Owner) store.Standing { return store.Good }, store.Forever)
 	f := &fixture{tokens: tokens}
 	f.manager = &manage.Manager{
 		Store:      tokens,
