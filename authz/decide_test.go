@@ -52,6 +52,7 @@ func newWorld(t testing.TB) world {
 	w.values["unknown"] = mint(t, token.Ordinary)
 	w.values["unknown management"] = mint(t, token.Management)
 	w.add(t, "gone", func(e *store.Token) { e.Owner.Name = "Gone" })
+	w.add(t, "unheard-of", func(e *store.Token) { e.Owner.Key = "UNKNOWN" })
 	w.add(t, "banned", func(e *store.Token) { e.Owner.Key = "BANNED" })
 	w.add(t, "somebody else's name", func(e *store.Token) { e.Owner.Key = "JIRAUSER1" })
 	w.add(t, "rated", func(e *store.Token) { e.Rate = store.Rate{Requests: 1, Per: time.Minute, Burst: 1} })
@@ -76,6 +77,8 @@ func standing(o store.Owner) store.Standing {
 	switch {
 	case o == store.Owner{Name: "Fred"}:
 		return store.Good
+	case o.Key == "UNKNOWN":
+		return store.Unknown
 	case o.Key == "BANNED":
 		return store.NotPermitted
 	}

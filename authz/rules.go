@@ -69,7 +69,7 @@ func (e *evaluation) decides(r rule) bool {
 	case clientRule:
 		return !e.request.Client.IsValid() && e.refuse(NoClientAddress)
 	case directoryRule:
-		return e.hasOwner() && !e.view.Index.Judged(e.view.Now) && e.refuse(DirectoryStale)
+		return e.hasOwner() && !e.knowsOwner() && e.refuse(DirectoryStale)
 	case ownerRule:
 		return e.hasOwner() && e.checkOwner()
 	case pathRule:
@@ -247,6 +247,11 @@ func (e *evaluation) checkState() bool {
 
 // hasOwner reports whether the token acts as somebody.
 func (e *evaluation) hasOwner() bool { return e.entry.Kind != store.Management }
+
+// knowsOwner reports whether what is known of the owner is fresh enough: row 10.
+func (e *evaluation) knowsOwner() bool {
+	return e.view.Index.Judged(e.view.Now) && e.entry.Standing != store.Unknown
+}
 
 // checkOwner refuses tokens whose owner has gone, or may not use tokens: row
 // 11.

@@ -168,6 +168,7 @@ func rulings() []ruling {
 		{name: "no address", authorization: "Bearer {fred}", client: "none", reason: authz.NoClientAddress, user: "Fred"},
 		// Row 10: what is known of users is too old.
 		{name: "stale directory", authorization: "Bearer {fred}", later: staleAfter, reason: authz.DirectoryStale, user: "Fred"},
+		{name: "nothing is known of the owner", authorization: "Bearer {unheard-of}", reason: authz.DirectoryStale, user: "Fred"},
 		{name: "stale directory, owner gone", authorization: "Bearer {gone}", later: staleAfter, reason: authz.DirectoryStale, user: "Gone"},
 		{name: "stale directory, a browser", path: "/secure/Dashboard.jspa", later: staleAfter, outcome: passed, reason: authz.NoCredential},
 		{name: "stale directory, a password", authorization: "Basic {b64 fred:pw}", later: staleAfter, outcome: passed, reason: authz.Password},

@@ -107,6 +107,9 @@ func (x *Index) Judge(judge func(Owner) Standing, until time.Time) {
 	x.judged.Store(until.UnixNano())
 }
 
+// Standing returns how an owner stands, as the judge sees it now.
+func (x *Index) Standing(o Owner) Standing { return x.owners.stands(o) }
+
 // Judged reports whether the standings of owners hold at now.
 func (x *Index) Judged(now time.Time) bool { return now.UnixNano() < x.judged.Load() }
 

@@ -14,8 +14,9 @@ type Standing uint8
 
 // The standings.
 const (
-	Inactive     Standing = iota // unknown, inactive, or the name is another user's by now
-	NotPermitted                 // may not use tokens
+	Unknown      Standing = iota
+	Inactive              // there is no such user, or not any more, or the name is another's by now
+	NotPermitted          // may not use tokens
 	Good
 )
 
@@ -103,7 +104,7 @@ func (o *owners) number(owner Owner) uint32 {
 // standing asks how an owner stands. The caller holds the lock.
 func (o *owners) standing(owner Owner) Standing {
 	if o.judge == nil {
-		return Inactive
+		return Unknown
 	}
 	return o.judge(owner)
 }
@@ -112,6 +113,13 @@ func (o *owners) standing(owner Owner) Standing {
 func (o *owners) stand(number uint32, length int, s Standing) {
 	head := &(*o.chunks.Load())[number>>wordBits][number&wordMask]
 	atomic.StoreUint32(head, uint32(s)<<lengthBits|uint32(length))
+}
+
+// stands returns how an owner stands who may have no tokens.
+func (o *owners) stands(owner Owner) Standing {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.standing(owner)
 }
 
 // judgeAll asks how every owner stands, and those who come later.

@@ -233,7 +233,7 @@ func TestStandings(t *testing.T) {
 			}
 		}
 	}
-	check(map[Owner]Standing{fred: Inactive, renamed: Inactive})
+	check(map[Owner]Standing{fred: Unknown, renamed: Unknown})
 	o.judgeAll(func(o Owner) Standing {
 		if o.Key == "" {
 			return Good
