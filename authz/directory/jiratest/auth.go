@@ -7,7 +7,6 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 )
 
@@ -65,7 +64,12 @@ func (s *Server) authenticate(c *call, path, fromPath string) {
 
 // activeUser returns the active user with this name, or nil.
 func (s *Server) activeUser(name string) *User {
-	if u := s.users[fold(name)]; u != nil && u.Active {
+	return active(s.people.named(name))
+}
+
+// active returns u if it is an active user, or nil.
+func active(u *User) *User {
+	if u != nil && u.Active {
 		return u
 	}
 	return nil
@@ -78,26 +82,21 @@ func (s *Server) bearer(r *http.Request) *User {
 	if !strings.EqualFold(scheme, "Bearer") {
 		return nil
 	}
-	for _, u := range s.users {
-		if u.Active && slices.Contains(u.PATs, strings.TrimSpace(value)) {
-			return u
-		}
-	}
-	return nil
+	return active(s.people.owner(strings.TrimSpace(value)))
 }
 
 // try judges a password, and gives the request a session if it is right.
 func (s *Server) try(c *call, name, password string, how How) {
-	c.tried, c.verdict = how, s.password(name, password)
+	u := s.activeUser(name)
+	c.tried, c.verdict = how, s.password(u, name, password)
 	if c.verdict == right {
-		c.user, c.how = s.activeUser(name), how
+		c.user, c.how = u, how
 		s.enter(c)
 	}
 }
 
-// password judges a password and counts.
-func (s *Server) password(name, password string) verdict {
-	u := s.activeUser(name)
+// password judges the password of u, who has this name, or is nil; and counts.
+func (s *Server) password(u *User, name, password string) verdict {
 	name = fold(name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -143,7 +142,7 @@ func (s *Server) logIn(c *call, path string) {
 
 // sessions are those that cookies name. The zero sessions are ready.
 type sessions struct {
-	users map[string]string // id to folded name; an empty name: nobody yet
+	users map[string]string // id to the user's key; an empty key: nobody yet
 	order []string          // ids, the oldest first
 }
 
@@ -151,12 +150,12 @@ type sessions struct {
 const maxSessions = 10_000
 
 // add makes a session for a user, and returns its id.
-func (x *sessions) add(user string) string {
+func (x *sessions) add(key string) string {
 	if x.users == nil {
 		x.users = make(map[string]string)
 	}
 	id := rand.Text()
-	x.users[id] = user
+	x.users[id] = key
 	x.order = append(x.order, id)
 	if len(x.order) > maxSessions {
 		delete(x.users, x.order[0])
@@ -176,8 +175,8 @@ func (s *Server) requestedSession(r *http.Request, fromPath string) (string, *Us
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, id := range ids {
-		if name, ok := s.sessions.users[id]; ok {
-			return id, s.activeUser(name)
+		if key, ok := s.sessions.users[id]; ok {
+			return id, active(s.people.keyed(key))
 		}
 	}
 	return "", nil
@@ -189,12 +188,11 @@ func (s *Server) requestedSession(r *http.Request, fromPath string) (string, *Us
 func (s *Server) enter(c *call) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	name := fold(c.user.Name)
 	if _, ok := s.sessions.users[c.session]; ok {
-		s.sessions.users[c.session] = name
+		s.sessions.users[c.session] = c.user.Key
 		return
 	}
-	c.session = s.sessions.add(name)
+	c.session = s.sessions.add(c.user.Key)
 }
 
 // leave ends the request's session.

@@ -55,34 +55,6 @@ func (s *Server) noResource(c *call) {
 	})
 }
 
-func (s *Server) myself(c *call) {
-	u := c.user
-	groups := []object{}
-	if strings.Contains(","+c.query.Get("expand")+",", ",groups,") {
-		for _, name := range u.Groups {
-			groups = append(groups, object{
-				"name": name,
-				"self": s.self(c, "/rest/api/2/group?groupname="+url.QueryEscape(name)),
-			})
-		}
-	}
-	send(c, http.StatusOK, object{
-		"self":             s.self(c, "/rest/api/2/user?username="+url.QueryEscape(u.Name)),
-		"key":              u.Key,
-		"name":             u.Name,
-		"emailAddress":     fold(u.Name) + "@example.com",
-		"displayName":      u.DisplayName,
-		"active":           u.Active,
-		"deleted":          false,
-		"timeZone":         "UTC",
-		"locale":           "en_US",
-		"lastLoginTime":    "2024-06-03T17:13:59+0000",
-		"groups":           object{"size": len(u.Groups), "items": groups},
-		"applicationRoles": object{"size": 1, "items": []object{}},
-		"expand":           "groups,applicationRoles",
-	})
-}
-
 func (s *Server) serverInfo(c *call) {
 	send(c, http.StatusOK, object{
 		"baseUrl":        s.self(c, ""),

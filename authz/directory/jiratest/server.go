@@ -9,25 +9,14 @@
 package jiratest
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
-
-// User is someone who may be authenticated. Names are compared without case.
-// The zero User is inactive.
-type User struct {
-	Name        string   // login name, in the spelling that Jira answers
-	Key         string   // such as JIRAUSER10100; empty: the name in lower case
-	Password    string   // empty: no password is good
-	DisplayName string   // empty: the name
-	Active      bool     // only active users are authenticated
-	Groups      []string // names of groups
-	PATs        []string // native personal access tokens, sent as Bearer
-}
 
 // Options are what New needs. The zero Options make a server without users.
 type Options struct {
@@ -35,6 +24,15 @@ type Options struct {
 	ContextPath    string // "" or such as "/jira"
 	Users          []User
 	Keep           int // how many requests are kept; 0: 1000
+	MaxMembers     int // how many members of a group a page has at most; 0: 50
+
+	// MaxSearch is how many users a search answers at most; 0: 1000, as before
+	// Jira 10. SearchWindow is how many of the users found a search reaches by
+	// any startAt; 0: all. Jira 10 and later have 100 for both, and
+	// /rest/api/2/user/list for whoever wants all (JRASERVER-78660); some
+	// versions before had a window of 1000 (JRASERVER-65089).
+	MaxSearch    int
+	SearchWindow int
 
 	// Export feeds GET /rest/test/export: each element is sent and flushed
 	// as it comes, until the channel is closed or the client is gone. nil:
@@ -50,6 +48,11 @@ type Options struct {
 // them:
 //
 //	GET    /rest/api/2/myself                   ?expand=groups names the groups
+//	GET    /rest/api/2/mypermissions            tells administrators from others
+//	GET    /rest/api/2/user                     ?username= or key=, and expand
+//	GET    /rest/api/2/user/search              ?username=, startAt, maxResults (50), includeActive, includeInactive
+//	GET    /rest/api/2/user/list                ?cursor=, maxResults (2000): all users; since 10.3 LTS and 11
+//	GET    /rest/api/2/group/member             ?groupname=, startAt, maxResults (50), includeInactiveUsers
 //	GET    /rest/api/2/serverInfo               anonymous too
 //	GET    /rest/api/2/search                   every issue, whatever the JQL
 //	POST   /rest/api/2/search                   the same
@@ -66,14 +69,23 @@ type Options struct {
 //	GET    /login.jsp                           a form
 //	POST   /login.jsp                           logs in
 //
-// All else is 404 as Jira says it.
+// All else is 404 as Jira says it. Only members of Administrators are answered
+// group/member and other users (else 403); search and list answer anybody, but
+// find nobody for others.
+//
+// While it serves, users may change (Put, Rename, Deactivate and so on), and it
+// may answer as an older version (Omit).
 type Server struct {
-	header  string
-	context string
-	keep    int
-	export  <-chan []byte
-	users   map[string]*User // by folded name; not changed after New
-	mux     *http.ServeMux
+	header       string
+	context      string
+	keep         int
+	export       <-chan []byte
+	maxMembers   int
+	maxSearch    int
+	searchWindow int
+	mux          *http.ServeMux
+	people       *people
+	omit         atomic.Pointer[[]string]
 
 	mu       sync.Mutex // guards what follows
 	seen     []Seen
@@ -83,35 +95,24 @@ type Server struct {
 	issues   issues
 }
 
-// New returns a server with these options. Of two users with one name the
-// later counts.
+// New returns a server with these options. Users are taken as by Put, the first
+// one first.
 func New(opts Options) *Server {
 	s := &Server{
-		header:   opts.IdentityHeader,
-		context:  opts.ContextPath,
-		keep:     opts.Keep,
-		export:   opts.Export,
-		users:    make(map[string]*User),
-		mux:      http.NewServeMux(),
-		failures: make(map[string]int),
-		issues:   newIssues(),
-	}
-	if s.header == "" {
-		s.header = "X-Forwarded-User"
-	}
-	if s.keep <= 0 {
-		s.keep = 1000
+		header:       cmp.Or(opts.IdentityHeader, "X-Forwarded-User"),
+		context:      opts.ContextPath,
+		keep:         cmp.Or(max(opts.Keep, 0), 1000),
+		export:       opts.Export,
+		maxMembers:   cmp.Or(max(opts.MaxMembers, 0), 50),
+		maxSearch:    cmp.Or(max(opts.MaxSearch, 0), 1000),
+		searchWindow: opts.SearchWindow,
+		mux:          http.NewServeMux(),
+		people:       newPeople(),
+		failures:     make(map[string]int),
+		issues:       newIssues(),
 	}
 	for _, u := range opts.Users {
-		if u.Key == "" {
-			u.Key = fold(u.Name)
-		}
-		if u.DisplayName == "" {
-			u.DisplayName = u.Name
-		}
-		u.Groups = slices.Clone(u.Groups)
-		u.PATs = slices.Clone(u.PATs)
-		s.users[fold(u.Name)] = &u
+		s.Put(u)
 	}
 	s.routes()
 	return s
@@ -145,6 +146,11 @@ func (s *Server) handle(pattern string, answer func(*call)) {
 
 func (s *Server) routes() {
 	s.handle("GET /rest/api/2/myself", s.signedIn(s.myself))
+	s.handle("GET /rest/api/2/mypermissions", s.signedIn(s.myPermissions))
+	s.handle("GET /rest/api/2/user", s.signedIn(s.getUser))
+	s.handle("GET /rest/api/2/user/search", s.signedIn(s.findUsers))
+	s.handle("GET /rest/api/2/user/list", s.signedIn(s.listUsers))
+	s.handle("GET /rest/api/2/group/member", s.administrator(s.groupMembers))
 	s.handle("GET /rest/api/2/serverInfo", s.serverInfo)
 	s.handle("GET /rest/api/2/search", s.signedIn(s.search))
 	s.handle("POST /rest/api/2/search", s.signedIn(s.search))
@@ -187,7 +193,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	inside = canonical(inside)
-
+	c.r = r.WithContext(context.WithValue(r.Context(), callKey{}, c))
+	c.r.URL = &url.URL{Path: inside, RawQuery: r.URL.RawQuery}
 	s.authenticate(c, inside, fromPath)
 	s.record(c)
 	s.setHeaders(c)
@@ -195,9 +202,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.refuseBasic(c)
 		return
 	}
-	routed := r.WithContext(context.WithValue(r.Context(), callKey{}, c))
-	routed.URL = &url.URL{Path: inside, RawQuery: r.URL.RawQuery}
-	s.mux.ServeHTTP(w, routed)
+	s.mux.ServeHTTP(w, c.r)
 }
 
 // parseQuery reads the query as Tomcat does, for which only "&" parts it.

@@ -1,0 +1,245 @@
+package jiratest
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// User is someone who may be authenticated. Names are compared without case.
+// The zero User is inactive.
+type User struct {
+	Name        string   // login name, in the spelling that Jira answers
+	Key         string   // such as JIRAUSER10100; empty: see Put
+	Password    string   // empty: no password is good
+	DisplayName string   // empty: the name
+	Active      bool     // only active users are authenticated
+	Groups      []string // names of groups, compared without case
+	PATs        []string // native personal access tokens, sent as Bearer
+
+	id int // in the order of creation; what a cursor of /user/list says
+}
+
+// people are the users and groups, found without looking through all of them.
+// A *User in here is never changed, only replaced: whoever got one may go on
+// reading it.
+type people struct {
+	mu       sync.Mutex
+	byName   map[string]*User  // by folded name
+	byKey    map[string]*User  // by key
+	byPAT    map[string]*User  // by native token
+	groups   map[string]*group // by folded name; one without members stays
+	everyone roll
+	used     map[string]bool // keys that somebody has or had
+	lastID   int
+}
+
+// group is a group and its members.
+type group struct {
+	name    string
+	members map[string]*User // by key
+	roll    roll
+}
+
+// roll keeps users in the order in which they are answered. It is made when
+// somebody asks, and thrown away when a user changes; its slices are never
+// changed. The zero roll is one to be made.
+type roll struct {
+	made                        bool
+	all, active, inactive, byID []*User
+}
+
+// make makes the roll of these users if there is none.
+func (r *roll) make(users map[string]*User) {
+	if r.made {
+		return
+	}
+	for _, u := range users {
+		r.all = append(r.all, u)
+	}
+	r.byID = slices.Clone(r.all)
+	slices.SortFunc(r.byID, func(a, b *User) int { return cmp.Compare(a.id, b.id) })
+	slices.SortFunc(r.all, func(a, b *User) int { return strings.Compare(fold(a.Name), fold(b.Name)) })
+	for _, u := range r.all {
+		if u.Active {
+			r.active = append(r.active, u)
+		} else {
+			r.inactive = append(r.inactive, u)
+		}
+	}
+	r.made = true
+}
+
+// which returns the active users, the inactive ones, both or none, by name.
+func (r *roll) which(active, inactive bool) []*User {
+	switch {
+	case active && inactive:
+		return r.all
+	case active:
+		return r.active
+	case inactive:
+		return r.inactive
+	}
+	return nil
+}
+
+func newPeople() *people {
+	p := &people{
+		byName: make(map[string]*User),
+		byKey:  make(map[string]*User),
+		byPAT:  make(map[string]*User),
+		groups: make(map[string]*group),
+		used:   make(map[string]bool),
+	}
+	p.group(Administrators)
+	return p
+}
+
+// group returns the group with this name, which is made if there is none.
+// p.mu is held, or nobody else has p.
+func (p *people) group(name string) *group {
+	g := p.groups[fold(name)]
+	if g == nil {
+		g = &group{name: name, members: make(map[string]*User)}
+		p.groups[fold(name)] = g
+	}
+	return g
+}
+
+// add makes a user known, who is not. p.mu is held.
+func (p *people) add(u *User) {
+	p.byName[fold(u.Name)] = u
+	p.byKey[u.Key] = u
+	p.used[u.Key] = true
+	for _, pat := range u.PATs {
+		p.byPAT[pat] = u
+	}
+	for _, name := range u.Groups {
+		g := p.group(name)
+		g.members[u.Key] = u
+		g.roll = roll{}
+	}
+	p.everyone = roll{}
+}
+
+// remove makes a known user unknown. p.mu is held.
+func (p *people) remove(u *User) {
+	delete(p.byName, fold(u.Name))
+	delete(p.byKey, u.Key)
+	for _, pat := range u.PATs {
+		if p.byPAT[pat] == u {
+			delete(p.byPAT, pat)
+		}
+	}
+	for _, name := range u.Groups {
+		g := p.group(name)
+		delete(g.members, u.Key)
+		g.roll = roll{}
+	}
+	p.everyone = roll{}
+}
+
+// newKey returns a key that nobody ever had. p.mu is held.
+func (p *people) newKey(name string) string {
+	key := fold(name)
+	for n := 10000 + len(p.used); p.used[key]; n++ {
+		key = "JIRAUSER" + strconv.Itoa(n)
+	}
+	return key
+}
+
+// named returns the user with this name, or nil.
+func (p *people) named(name string) *User {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.byName[fold(name)]
+}
+
+// keyed returns the user with this key, or nil.
+func (p *people) keyed(key string) *User {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.byKey[key]
+}
+
+// owner returns the user with this native token, or nil.
+func (p *people) owner(pat string) *User {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.byPAT[pat]
+}
+
+// users returns users by name.
+func (p *people) users(active, inactive bool) []*User {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.everyone.make(p.byKey)
+	return p.everyone.which(active, inactive)
+}
+
+// after returns the users who were created after one with this id, the oldest
+// first.
+func (p *people) after(id int) []*User {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.everyone.make(p.byKey)
+	byID := p.everyone.byID
+	i, _ := slices.BinarySearchFunc(byID, id+1, func(u *User, id int) int { return cmp.Compare(u.id, id) })
+	return byID[i:]
+}
+
+// members returns the members of a group by name; false if there is no such
+// group.
+func (p *people) members(name string, inactive bool) ([]*User, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	g := p.groups[fold(name)]
+	if g == nil {
+		return nil, false
+	}
+	g.roll.make(g.members)
+	return g.roll.which(true, inactive), true
+}
+
+// change replaces the user that find finds by an edited copy.
+func (p *people) change(find func() (*User, error), edit func(*User)) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	u, err := find()
+	if err != nil {
+		return err
+	}
+	changed := *u
+	edit(&changed)
+	p.remove(u)
+	p.add(&changed)
+	return nil
+}
+
+// changeNamed is change of the user with a name.
+func (p *people) changeNamed(name string, edit func(*User)) error {
+	return p.change(func() (*User, error) {
+		u := p.byName[fold(name)]
+		if u == nil {
+			return nil, fmt.Errorf("jiratest: no user is named %q", name)
+		}
+		return u, nil
+	}, edit)
+}
+
+// distinct returns names without those that differ from an earlier one only by
+// case.
+func distinct(names []string) []string {
+	var kept []string
+	seen := make(map[string]bool)
+	for _, name := range names {
+		if !seen[fold(name)] {
+			seen[fold(name)] = true
+			kept = append(kept, name)
+		}
+	}
+	return kept
+}

@@ -1,0 +1,51 @@
+package jiratest
+
+import (
+	"net/http"
+	"strconv"
+)
+
+// Administrators is the group whose members administer Jira: they alone may
+// see members of groups and other users, also by a native token or a session.
+const Administrators = "jira-administrators"
+
+// administers reports whether u is an administrator.
+func administers(u *User) bool {
+	for _, name := range u.Groups {
+		if fold(name) == Administrators {
+			return true
+		}
+	}
+	return false
+}
+
+// administrator answers 403 to whoever is none.
+func (s *Server) administrator(answer func(*call)) func(*call) {
+	return s.signedIn(func(c *call) {
+		if !administers(c.user) {
+			refuse(c, http.StatusForbidden, "Only an administrator of Jira may do this.")
+			return
+		}
+		answer(c)
+	})
+}
+
+// myPermissions answers the permissions that tell administrators from others.
+func (s *Server) myPermissions(c *call) {
+	permissions := object{}
+	for i, p := range []struct{ key, name string }{
+		{"ADMINISTER", "Jira Administrators"},
+		{"SYSTEM_ADMIN", "Jira System Administrators"},
+		{"USER_PICKER", "Browse Users"},
+	} {
+		permissions[p.key] = object{
+			"id":             strconv.Itoa(i),
+			"key":            p.key,
+			"name":           p.name,
+			"type":           "GLOBAL",
+			"description":    p.name,
+			"havePermission": administers(c.user),
+		}
+	}
+	send(c, http.StatusOK, object{"permissions": permissions})
+}

@@ -1,0 +1,205 @@
+package jiratest
+
+import (
+	"math"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Omit leaves fields out of every user that is answered from now on, as older
+// versions of Jira do: "active", "key", "deleted" and so on, and "groups.items"
+// for a "groups" that has only a size. It replaces what it was told before.
+func (s *Server) Omit(fields ...string) {
+	fields = slices.Clone(fields)
+	s.omit.Store(&fields)
+}
+
+// email returns the address of a user.
+func email(u *User) string { return fold(u.Name) + "@example.com" }
+
+// trim takes out of a user what Omit said.
+func (s *Server) trim(user object) object {
+	if fields := s.omit.Load(); fields != nil {
+		for _, field := range *fields {
+			delete(user, field)
+			if groups, ok := user["groups"].(object); ok && field == "groups.items" {
+				delete(groups, "items")
+			}
+		}
+	}
+	return user
+}
+
+// userJSON returns a user as Jira shows them in a list.
+func (s *Server) userJSON(c *call, u *User) object {
+	return object{
+		"self":         s.self(c, "/rest/api/2/user?username="+url.QueryEscape(u.Name)),
+		"key":          u.Key,
+		"name":         u.Name,
+		"emailAddress": email(u),
+		"displayName":  u.DisplayName,
+		"active":       u.Active,
+		"deleted":      false,
+		"timeZone":     "UTC",
+		"locale":       "en_US",
+	}
+}
+
+// usersJSON returns a list of users.
+func (s *Server) usersJSON(c *call, users []*User) []object {
+	list := make([]object, len(users))
+	for i, u := range users {
+		list[i] = s.trim(s.userJSON(c, u))
+	}
+	return list
+}
+
+// showUser answers one user, with the names of the groups if they are wanted.
+func (s *Server) showUser(c *call, u *User) {
+	groups := []object{}
+	if strings.Contains(","+c.query.Get("expand")+",", ",groups,") {
+		for _, name := range u.Groups {
+			groups = append(groups, object{
+				"name": name,
+				"self": s.self(c, "/rest/api/2/group?groupname="+url.QueryEscape(name)),
+			})
+		}
+	}
+	user := s.userJSON(c, u)
+	user["lastLoginTime"] = "2024-06-03T17:13:59+0000"
+	user["groups"] = object{"size": len(u.Groups), "items": groups}
+	user["applicationRoles"] = object{"size": 1, "items": []object{}}
+	user["expand"] = "groups,applicationRoles"
+	send(c, http.StatusOK, s.trim(user))
+}
+
+func (s *Server) myself(c *call) { s.showUser(c, c.user) }
+
+// getUser answers the user with a name or a key.
+func (s *Server) getUser(c *call) {
+	name, key := c.query.Get("username"), c.query.Get("key")
+	if name == "" && key == "" {
+		refuse(c, http.StatusNotFound, "The username query parameter was not provided")
+		return
+	}
+	if name != "" && key != "" {
+		refuse(c, http.StatusBadRequest, "Either the username or the key may be given, not both")
+		return
+	}
+	var u *User
+	missing := "The user with the key '" + key + "' does not exist"
+	if name != "" {
+		u, missing = s.people.named(name), "The user named '"+name+"' does not exist"
+	} else {
+		u = s.people.keyed(key)
+	}
+	// Whoever may not browse users is not told who exists, either.
+	if !administers(c.user) && (u == nil || u.Key != c.user.Key) {
+		refuse(c, http.StatusForbidden, "You do not have the permission to browse users.")
+		return
+	}
+	if u == nil {
+		refuse(c, http.StatusNotFound, missing)
+		return
+	}
+	s.showUser(c, u)
+}
+
+// findUsers answers a page of the users who match: "." matches all, nothing
+// matches none. Whoever may not browse users finds nobody, and isn't told why
+// (JRASERVER-27212).
+func (s *Server) findUsers(c *call) {
+	if !c.query.Has("username") {
+		refuse(c, http.StatusBadRequest, "The username query parameter was not provided")
+		return
+	}
+	start, most, ok := pageOf(c, 50, s.maxSearch)
+	if !ok {
+		return
+	}
+	var found []*User
+	if administers(c.user) {
+		found = s.people.users(c.query.Get("includeActive") != "false", c.query.Get("includeInactive") == "true")
+		if query := fold(c.query.Get("username")); query != "." {
+			found = slices.DeleteFunc(slices.Clone(found), func(u *User) bool { return !matches(u, query) })
+		}
+	}
+	if s.searchWindow > 0 {
+		found = found[:min(len(found), s.searchWindow)]
+	}
+	send(c, http.StatusOK, s.usersJSON(c, cut(found, start, most)))
+}
+
+// matches reports whether the name, the display name or the address of u, or a
+// word in one of them, begins with a folded query.
+func matches(u *User, query string) bool {
+	if query == "" {
+		return false
+	}
+	for _, text := range []string{u.Name, u.DisplayName, email(u)} {
+		text = fold(text)
+		begins := true // a word begins here
+		for i, r := range text {
+			if begins && strings.HasPrefix(text[i:], query) {
+				return true
+			}
+			begins = !unicode.IsLetter(r) && !unicode.IsDigit(r) && r != utf8.RuneError
+		}
+	}
+	return false
+}
+
+// listUsers answers all users, inactive ones included, from a cursor on. No
+// cursor is wrong: one that was never answered is a position, too.
+func (s *Server) listUsers(c *call) {
+	// Cursors begin at 0; what is no number is one.
+	cursor, _ := strconv.Atoi(c.query.Get("cursor"))
+	_, most, ok := pageOf(c, 2000, math.MaxInt)
+	if !ok {
+		return
+	}
+	var left []*User
+	if administers(c.user) {
+		left = s.people.after(cursor)
+	}
+	page := cut(left, 0, most)
+	at := func(cursor int) string {
+		return s.self(c, "/rest/api/2/user/list?cursor="+strconv.Itoa(cursor)+"&maxResults="+strconv.Itoa(most))
+	}
+	body := object{
+		"self":       at(cursor),
+		"maxResults": most,
+		"isLast":     len(page) == len(left),
+		"values":     s.usersJSON(c, page),
+	}
+	if len(page) > 0 && len(page) < len(left) {
+		next := page[len(page)-1].id
+		body["nextCursor"], body["nextPage"] = strconv.Itoa(next), at(next)
+	}
+	send(c, http.StatusOK, body)
+}
+
+// pageOf reads startAt and maxResults, which is cut to the most that a page
+// may have, or answers 400.
+func pageOf(c *call, otherwise, limit int) (start, most int, ok bool) {
+	start, err := number(c, "startAt", 0, math.MaxInt)
+	if err == nil {
+		most, err = number(c, "maxResults", min(otherwise, limit), math.MaxInt)
+	}
+	if err != nil {
+		refuse(c, http.StatusBadRequest, err.Error())
+		return 0, 0, false
+	}
+	return start, min(most, limit), true
+}
+
+// cut returns a page of users.
+func cut(users []*User, start, most int) []*User {
+	users = users[min(start, len(users)):]
+	return users[:min(most, len(users))]
+}
