@@ -75,6 +75,21 @@ func active(u *User) *User {
 	return nil
 }
 
+// RefuseBasic says whether Basic and /rest/auth/1/session are refused, as Jira
+// 11 does unless it is told otherwise: with 403, without a challenge, and
+// without a look at anything else that came along. Sessions, native tokens and
+// the form go on.
+func (s *Server) RefuseBasic(refuse bool) { s.noBasic.Store(refuse) }
+
+// refusesBasic reports whether a request is refused for what RefuseBasic says.
+func (s *Server) refusesBasic(r *http.Request, path string) bool {
+	if !s.noBasic.Load() {
+		return false
+	}
+	scheme, _, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	return strings.EqualFold(scheme, "Basic") || path == "/rest/auth/1/session"
+}
+
 // bearer returns the owner of a native token. A bad one is no failure: Jira
 // goes on as if nobody had called.
 func (s *Server) bearer(r *http.Request) *User {

@@ -214,6 +214,7 @@ func TestChangesRace(t *testing.T) {
 					t.Error(err)
 				}
 				jira.Omit("key")
+				jira.RefuseBasic(i%2 == 0)
 			}
 		})
 		all.Go(func() {

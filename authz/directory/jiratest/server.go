@@ -23,8 +23,9 @@ type Options struct {
 	IdentityHeader string // the trusted header; empty: X-Forwarded-User
 	ContextPath    string // "" or such as "/jira"
 	Users          []User
-	Keep           int // how many requests are kept; 0: 1000
-	MaxMembers     int // how many members of a group a page has at most; 0: 50
+	Keep           int  // how many requests are kept; 0: 1000
+	NoBasic        bool // refuses Basic, as Jira 11 does; see RefuseBasic
+	MaxMembers     int  // how many members of a group a page has at most; 0: 50
 
 	// MaxSearch is how many users a search answers at most; 0: 1000, as before
 	// Jira 10. SearchWindow is how many of the users found a search reaches by
@@ -74,7 +75,7 @@ type Options struct {
 // find nobody for others.
 //
 // While it serves, users may change (Put, Rename, Deactivate and so on), and it
-// may answer as an older version (Omit).
+// may answer as an older version (Omit), or as Jira 11 (RefuseBasic).
 type Server struct {
 	header       string
 	context      string
@@ -86,6 +87,7 @@ type Server struct {
 	mux          *http.ServeMux
 	people       *people
 	omit         atomic.Pointer[[]string]
+	noBasic      atomic.Bool
 
 	mu       sync.Mutex // guards what follows
 	seen     []Seen
@@ -111,6 +113,7 @@ func New(opts Options) *Server {
 		failures:     make(map[string]int),
 		issues:       newIssues(),
 	}
+	s.noBasic.Store(opts.NoBasic)
 	for _, u := range opts.Users {
 		s.Put(u)
 	}
@@ -195,6 +198,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	inside = canonical(inside)
 	c.r = r.WithContext(context.WithValue(r.Context(), callKey{}, c))
 	c.r.URL = &url.URL{Path: inside, RawQuery: r.URL.RawQuery}
+	if s.refusesBasic(r, inside) {
+		s.record(c)
+		send(c, http.StatusForbidden, object{"message": "Basic Authentication has been disabled on this instance."})
+		return
+	}
 	s.authenticate(c, inside, fromPath)
 	s.record(c)
 	s.setHeaders(c)
