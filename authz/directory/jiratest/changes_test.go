@@ -215,6 +215,8 @@ func TestChangesRace(t *testing.T) {
 				}
 				jira.Omit("key")
 				jira.RefuseBasic(i%2 == 0)
+				jira.Fail("/rest/api/2/serverInfo", jiratest.Status(503)).Stop()
+				jira.Count("GET /rest/api/2/myself")
 			}
 		})
 		all.Go(func() {

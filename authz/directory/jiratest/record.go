@@ -44,11 +44,39 @@ func (s *Server) record(c *call) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.total++
 	if len(s.seen) == s.keep {
-		s.seen = slices.Delete(s.seen, 0, 1)
+		s.seen[0] = Seen{} // append copies the rest only now and then
+		s.seen = s.seen[1:]
 	}
 	s.seen = append(s.seen, seen)
+}
+
+// arrived counts a request.
+func (s *Server) arrived() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.total++
+}
+
+// count counts a request by its route.
+func (s *Server) count(r *http.Request) {
+	_, route := s.mux.Handler(r)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.counts[route]++
+}
+
+// Count returns how many requests came to one of the routes that Server lists
+// since Reset, such as "GET /rest/api/2/issue/{key}", failed ones included. It
+// panics if there is no such route: a test that counts nothing is no test.
+func (s *Server) Count(route string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n, ok := s.counts[route]
+	if !ok {
+		panic("jiratest: no route " + route)
+	}
+	return n
 }
 
 // Requests returns the requests received since the last Reset, the newest
@@ -69,7 +97,8 @@ func (s *Server) Last() (Seen, bool) {
 	return s.seen[len(s.seen)-1], true
 }
 
-// Total returns how many requests came since Reset, forgotten ones included.
+// Total returns how many requests came since Reset, forgotten ones and those
+// not answered yet included.
 func (s *Server) Total() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -94,10 +123,13 @@ func (s *Server) Created() int {
 }
 
 // Reset forgets the requests. Failed passwords, sessions and issues stay, as
-// they would in Jira.
+// they would in Jira, and so do users and faults.
 func (s *Server) Reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.seen = nil
 	s.total = 0
+	for route := range s.counts {
+		s.counts[route] = 0
+	}
 }

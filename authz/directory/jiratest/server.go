@@ -75,7 +75,8 @@ type Options struct {
 // find nobody for others.
 //
 // While it serves, users may change (Put, Rename, Deactivate and so on), and it
-// may answer as an older version (Omit), or as Jira 11 (RefuseBasic).
+// may answer as an older version (Omit), as Jira 11 (RefuseBasic), or fail
+// (Fail).
 type Server struct {
 	header       string
 	context      string
@@ -92,6 +93,8 @@ type Server struct {
 	mu       sync.Mutex // guards what follows
 	seen     []Seen
 	total    int
+	counts   map[string]int // requests by route
+	failing  []*Failure     // the oldest first
 	failures map[string]int
 	sessions sessions
 	issues   issues
@@ -110,6 +113,7 @@ func New(opts Options) *Server {
 		searchWindow: opts.SearchWindow,
 		mux:          http.NewServeMux(),
 		people:       newPeople(),
+		counts:       make(map[string]int),
 		failures:     make(map[string]int),
 		issues:       newIssues(),
 	}
@@ -140,6 +144,7 @@ type callKey struct{}
 
 // handle registers what answers a pattern of http.ServeMux.
 func (s *Server) handle(pattern string, answer func(*call)) {
+	s.counts[pattern] = 0
 	s.mux.HandleFunc(pattern, func(_ http.ResponseWriter, r *http.Request) {
 		c := r.Context().Value(callKey{}).(*call)
 		c.r = r
@@ -177,6 +182,7 @@ func (s *Server) routes() {
 
 // ServeHTTP answers one request and keeps it (see Requests).
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.arrived()
 	c := &call{w: w, r: r, query: parseQuery(r), how: Anonymous}
 	path, fromPath, err := dispatch(r.RequestURI)
 	if err != nil {
@@ -198,6 +204,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	inside = canonical(inside)
 	c.r = r.WithContext(context.WithValue(r.Context(), callKey{}, c))
 	c.r.URL = &url.URL{Path: inside, RawQuery: r.URL.RawQuery}
+	s.count(c.r)
+	if s.fail(c, inside) {
+		return
+	}
 	if s.refusesBasic(r, inside) {
 		s.record(c)
 		send(c, http.StatusForbidden, object{"message": "Basic Authentication has been disabled on this instance."})
