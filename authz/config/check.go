@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -11,27 +12,29 @@ import (
 // reporter takes one problem with the value of a key.
 type reporter func(key, format string, args ...any)
 
-// everyone stands for all active users in a list of groups or users.
-const everyone = "*"
-
 const (
 	maxNetworks  = 1000  // in one list
 	maxUsers     = 10000 // in one list
 	maxUserName  = 255   // characters; what Jira's own column for user names holds
 	maxPerUser   = 10000
+	maxOverlap   = 90 * day
+	leastKept    = day // of tokens that have ended
 	maxQueryName = 64
 )
 
-// check reports all that is wrong with a configuration beyond its types.
-func check(c *Config, report reporter) {
+// check reports all that is wrong with a configuration beyond its types. What
+// sound denies could not be read, and is reported already.
+func check(c *Config, report reporter, sound func(key string) bool) {
 	checkPublicURL(c, report)
 	checkListen(c.Listen, report)
-	checkDir(c.Store.Badger.Dir, report)
+	if fault := pathFault(c.Store.Badger.Dir, "a directory", "/var/lib/tokengate"); fault != "" {
+		report("store.badger.dir", "%s", fault)
+	}
 	checkUpstream(c.Upstream, report)
 	checkIdentity(c, report)
 	checkClientAddress(c.ClientAddress, report)
 	checkTokens(c.Tokens, c.Upstream.ContextPath, report)
-	checkAccess(c.Access, report)
+	checkAccess(c.Access, c.Directory == Directory{} && sound("directory"), report)
 	checkDirectory(c.Directory, report)
 	checkCount("network.allow", len(c.Network.Allow), maxNetworks, report)
 	checkCount("network.deny", len(c.Network.Deny), maxNetworks, report)
@@ -66,13 +69,17 @@ func checkListen(l Listen, report reporter) {
 	}
 }
 
-func checkDir(dir string, report reporter) {
+// pathFault says what is wrong with the path of a file or a directory on this
+// machine, or "".
+func pathFault(name, what, example string) string {
 	switch {
-	case !path.IsAbs(dir) || path.Clean(dir) != dir || dir == "/":
-		report("store.badger.dir", "%s: must be the absolute path of a directory, without dot or empty segments or a slash at the end, such as /var/lib/tokengate", quote(dir))
-	case strings.IndexFunc(dir, func(c rune) bool { return c < ' ' || c == 0x7f }) >= 0:
-		report("store.badger.dir", "%s: must have no control characters", quote(dir))
+	case !path.IsAbs(name) || path.Clean(name) != name || name == "/":
+		return fmt.Sprintf("%s: must be the absolute path of %s, without dot or empty segments or a slash at the end, such as %s",
+			quote(name), what, example)
+	case strings.IndexFunc(name, func(c rune) bool { return c < ' ' || c == 0x7f }) >= 0:
+		return quote(name) + ": must have no control characters"
 	}
+	return ""
 }
 
 func checkTokens(t Tokens, contextPath string, report reporter) {
@@ -80,6 +87,12 @@ func checkTokens(t Tokens, contextPath string, report reporter) {
 	checkPatterns("tokens.readOnlyPaths", t.ReadOnlyPaths, contextPath, report)
 	if t.MaxPerUser < 1 || t.MaxPerUser > maxPerUser {
 		report("tokens.maxPerUser", "%d: must be 1 to %d", t.MaxPerUser, maxPerUser)
+	}
+	if t.MaxOverlap > maxOverlap {
+		report("tokens.maxOverlap", "%s: must be 0s (none) to %s", spell(t.MaxOverlap), spell(maxOverlap))
+	}
+	if !t.KeepEnded.Unlimited && t.KeepEnded.Duration < leastKept {
+		report("tokens.keepEnded", "%s: must be at least %s, or unlimited", t.KeepEnded, spell(leastKept))
 	}
 	const key = "tokens.queryParameter"
 	name := t.QueryParameter
@@ -90,47 +103,6 @@ func checkTokens(t Tokens, contextPath string, report reporter) {
 		report(key, "%s: parameters that begin with os_ are Jira's own logins; choose another name", quote(name))
 	case lower == "_method":
 		report(key, "%s: this name overrides the method in some frameworks; choose another", quote(name))
-	}
-}
-
-func checkAccess(a Access, report reporter) {
-	checkGroups("access.use", a.Use, report)
-	for i, rule := range a.Create {
-		key := indexKey("access.create", i)
-		checkGroups(key+".groups", rule.Groups, report)
-		if !rule.MaxLifetime.Unlimited && rule.MaxLifetime.Duration <= 0 {
-			report(key+".maxLifetime", "must be given, such as 90d or unlimited")
-		}
-	}
-	for i, rule := range a.CreateForOthers {
-		key := indexKey("access.createForOthers", i)
-		checkGroups(key+".groups", rule.Groups, report)
-		checkGroups(key+".for", rule.For, report)
-	}
-	if len(a.Admin) > 0 {
-		report("access.admin", "must be [] without a directory, since nobody can be told to be an administrator; use the admin socket")
-	}
-}
-
-// checkGroups checks a list of groups. Without a directory nobody is known to
-// be in one, so a rule that names one would be a rule about nobody.
-func checkGroups(key string, groups []string, report reporter) {
-	if groups == nil {
-		report(key, `must be given: ["*"] (every active user) or [] (nobody)`)
-	}
-	for i, g := range groups {
-		switch {
-		case g != everyone:
-			report(indexKey(key, i), `%s: a group rule needs a directory, and directory is none; write ["*"] (every active user) or [] (nobody)`, quote(g))
-		case i > 0:
-			report(indexKey(key, i), `"*" stands alone in its list`)
-		}
-	}
-}
-
-func checkDirectory(directory string, report reporter) {
-	if directory != "none" {
-		report("directory", "%s is not supported yet; this version knows none", quote(directory))
 	}
 }
 

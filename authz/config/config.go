@@ -23,7 +23,7 @@ type Config struct {
 	ClientAddress ClientAddress `yaml:"clientAddress"`
 	Tokens        Tokens        `yaml:"tokens"`
 	Access        Access        `yaml:"access"`
-	Directory     string        `yaml:"directory"` // only "none" in this version
+	Directory     Directory     `yaml:"directory"`
 	Network       Network       `yaml:"network"`
 	Passwords     Passwords     `yaml:"passwords"`
 	Bearer        Bearer        `yaml:"bearer"`
@@ -80,24 +80,53 @@ type ClientAddress struct {
 
 // Tokens says where tokens are good, and how many a user may have.
 type Tokens struct {
-	Paths          []string `yaml:"paths"`          // path patterns, see policy.Paths
-	ReadOnlyPaths  []string `yaml:"readOnlyPaths"`  // paths beyond /rest/ that read-only tokens reach
-	MaxPerUser     int      `yaml:"maxPerUser"`     // live tokens of one owner, 1 to 10000
+	Paths         []string `yaml:"paths"`         // path patterns, see policy.Paths
+	ReadOnlyPaths []string `yaml:"readOnlyPaths"` // paths beyond /rest/ that read-only tokens reach
+	MaxPerUser    int      `yaml:"maxPerUser"`    // live tokens of one owner, 1 to 10000
+	// MaxOverlap bounds how long the secret before a rotation stays good: whole
+	// seconds, 0 (it ends at once) to 90 days.
+	MaxOverlap time.Duration `yaml:"maxOverlap"`
+	// KeepEnded is how long revoked and expired tokens are kept for the record;
+	// at least a day.
+	KeepEnded      Lifetime `yaml:"keepEnded"`
 	QueryParameter string   `yaml:"queryParameter"` // "" is off
 }
 
-// Access says who may do what. Without a directory the only group is "*".
+// Access says who may do what. A list of groups names groups of the directory,
+// compared without case, or is "*" alone: every active user.
 type Access struct {
 	Use             []string       `yaml:"use"`
 	Create          []CreateRule   `yaml:"create"`
 	CreateForOthers []ForOtherRule `yaml:"createForOthers"`
-	Admin           []string       `yaml:"admin"`
+	Admin           []string       `yaml:"admin"` // never "*"
 }
 
 // CreateRule says on what terms the members of some groups may create tokens.
 type CreateRule struct {
-	Groups      []string `yaml:"groups"`
-	MaxLifetime Lifetime `yaml:"maxLifetime"`
+	Groups      []string     `yaml:"groups"`
+	MaxLifetime Lifetime     `yaml:"maxLifetime"`
+	ReadOnly    bool         `yaml:"readOnly"` // every token is
+	Approval    bool         `yaml:"approval"` // a token waits for an administrator
+	Networks    NetworksRule `yaml:"networks"`
+	Rate        Rate         `yaml:"rate"` // the most that a token may have
+}
+
+// NetworksRule says whether a token must name the networks that it is good
+// from.
+type NetworksRule string
+
+// What a rule may say of networks.
+const (
+	NetworksOptional NetworksRule = "optional"
+	NetworksRequired NetworksRule = "required"
+)
+
+// Rate is how many requests a token may make. The zero Rate is unlimited; in
+// any other all three are above zero.
+type Rate struct {
+	Requests int           `yaml:"requests"` // per Per, 1 to 1000000
+	Per      time.Duration `yaml:"per"`      // whole seconds, at most a day
+	Burst    int           `yaml:"burst"`    // at once, 1 to Requests
 }
 
 // ForOtherRule says for whom the members of some groups may create tokens.
@@ -111,6 +140,21 @@ type ForOtherRule struct {
 type Lifetime struct {
 	Duration  time.Duration // whole seconds; 0 when Unlimited
 	Unlimited bool          // no end
+}
+
+// Directory says where users and groups are looked up. At most one of its
+// fields is set; the zero Directory is none: every user name is taken as it is,
+// and there are no groups.
+type Directory struct {
+	Jira JiraDirectory `yaml:"jira"` // the upstream itself
+	File string        `yaml:"file"` // the absolute path of a file that lists them
+}
+
+// JiraDirectory says how Jira is asked for users and groups.
+type JiraDirectory struct {
+	Credential string        `yaml:"credential"` // the absolute path of a file that holds it
+	Refresh    time.Duration `yaml:"refresh"`    // how often; 10 seconds to an hour
+	StaleAfter time.Duration `yaml:"staleAfter"` // no token is good on an older answer; two refreshes to a day
 }
 
 // Network is where tokens may be used from at all. Deny wins.

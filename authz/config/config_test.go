@@ -65,14 +65,13 @@ func TestDefault(t *testing.T) {
 		Store:         config.Store{Badger: config.Badger{Dir: "/var/lib/tokengate"}},
 		Upstream:      config.Upstream{Product: "jira", URL: "http://127.0.0.1:8080", Identity: config.Identity{Header: "X-Forwarded-User"}},
 		ClientAddress: config.ClientAddress{Metadata: "x-client-ip"},
-		Tokens:        config.Tokens{Paths: []string{"/rest/"}, ReadOnlyPaths: []string{}, MaxPerUser: 50},
+		Tokens:        config.Tokens{Paths: []string{"/rest/"}, ReadOnlyPaths: []string{}, MaxPerUser: 50, MaxOverlap: 7 * day, KeepEnded: config.Lifetime{Duration: 365 * day}},
 		Access: config.Access{
 			Use:             []string{"*"},
-			Create:          []config.CreateRule{{Groups: []string{"*"}, MaxLifetime: config.Lifetime{Duration: 365 * 24 * time.Hour}}},
+			Create:          []config.CreateRule{{Groups: []string{"*"}, MaxLifetime: config.Lifetime{Duration: 365 * day}, Networks: "optional"}},
 			CreateForOthers: []config.ForOtherRule{},
 			Admin:           []string{},
 		},
-		Directory: "none",
 		Network: config.Network{
 			Allow: []config.Prefix{{Prefix: netip.MustParsePrefix("0.0.0.0/0")}, {Prefix: netip.MustParsePrefix("::/0")}},
 			Deny:  []config.Prefix{},
@@ -137,9 +136,55 @@ func TestGiven(t *testing.T) {
 		}},
 		{"block style", "access:\n  create:\n    - groups:\n        - \"*\"\n      maxLifetime: 1d12h # comment\n    - groups: []\n      maxLifetime: unlimited\n", func(c *config.Config) {
 			c.Access.Create = []config.CreateRule{
-				{Groups: []string{"*"}, MaxLifetime: config.Lifetime{Duration: 36 * time.Hour}},
-				{Groups: []string{}, MaxLifetime: config.Lifetime{Unlimited: true}},
+				{Groups: []string{"*"}, MaxLifetime: config.Lifetime{Duration: 36 * time.Hour}, Networks: "optional"},
+				{Groups: []string{}, MaxLifetime: config.Lifetime{Unlimited: true}, Networks: "optional"},
 			}
+		}},
+		{"terms", "access:\n  create:\n    - {groups: [], maxLifetime: 1d, readOnly: true, approval: true, networks: required, rate: {requests: 600, per: 1m, burst: 100}}\n" +
+			"    - {groups: [], maxLifetime: 1d, readOnly: false, networks: optional, rate: {per: 1d, requests: 1000000}}\n    - {groups: [], maxLifetime: 1d, rate: unlimited}\n", func(c *config.Config) {
+			oneDay := config.Lifetime{Duration: day}
+			c.Access.Create = []config.CreateRule{
+				{
+					Groups: []string{}, MaxLifetime: oneDay, ReadOnly: true, Approval: true, Networks: config.NetworksRequired,
+					Rate: config.Rate{Requests: 600, Per: time.Minute, Burst: 100},
+				},
+				{
+					Groups: []string{}, MaxLifetime: oneDay, Networks: config.NetworksOptional,
+					Rate: config.Rate{Requests: 1_000_000, Per: day, Burst: 1_000_000},
+				},
+				{Groups: []string{}, MaxLifetime: oneDay, Networks: config.NetworksOptional},
+			}
+		}},
+		{"no directory", "directory: none\n", func(*config.Config) {}},
+		{"Jira as the directory", "directory: {jira: {credential: /etc/jira}}\n", func(c *config.Config) {
+			c.Directory.Jira = config.JiraDirectory{Credential: "/etc/jira", Refresh: time.Minute, StaleAfter: 15 * time.Minute}
+		}},
+		{"Jira's longest times", "directory: {jira: {credential: /etc/jira, refresh: 1h, staleAfter: 24h}}\n", func(c *config.Config) {
+			c.Directory.Jira = config.JiraDirectory{Credential: "/etc/jira", Refresh: time.Hour, StaleAfter: day}
+		}},
+		{"Jira's shortest times", "directory:\n  jira:\n    credential: /etc/jira\n    refresh: 10s\n    staleAfter: 20s\n", func(c *config.Config) {
+			c.Directory.Jira = config.JiraDirectory{Credential: "/etc/jira", Refresh: 10 * time.Second, StaleAfter: 20 * time.Second}
+		}},
+		{"a file as the directory", "directory: {file: /etc/users.yaml}\n", func(c *config.Config) { c.Directory.File = "/etc/users.yaml" }},
+		{"groups", "directory: {file: /u}\naccess: {use: [jira-users], create: [{groups: ['a b', Größe, \"" + strings.Repeat("ü", 255) + "\"], maxLifetime: 1d}], " +
+			"createForOthers: [{groups: [jira-users], for: ['*']}], admin: [Admins]}\n", func(c *config.Config) {
+			c.Directory.File = "/u"
+			c.Access = config.Access{
+				Use: []string{"jira-users"},
+				Create: []config.CreateRule{{
+					Groups: []string{"a b", "Größe", strings.Repeat("ü", 255)}, MaxLifetime: config.Lifetime{Duration: day}, Networks: "optional",
+				}},
+				CreateForOthers: []config.ForOtherRule{{Groups: []string{"jira-users"}, For: []string{"*"}}},
+				Admin:           []string{"Admins"},
+			}
+		}},
+		{"no overlap, and nothing pruned", "tokens: {maxOverlap: 0s, keepEnded: unlimited}\n", func(c *config.Config) {
+			c.Tokens.MaxOverlap = 0
+			c.Tokens.KeepEnded = config.Lifetime{Unlimited: true}
+		}},
+		{"the bounds of overlap and record", "tokens: {maxOverlap: 90d, keepEnded: 1d}\n", func(c *config.Config) {
+			c.Tokens.MaxOverlap = 90 * day
+			c.Tokens.KeepEnded = config.Lifetime{Duration: day}
 		}},
 		{"others", "access: {createForOthers: [{groups: ['*'], for: []}]}\n", func(c *config.Config) {
 			c.Access.CreateForOthers = []config.ForOtherRule{{Groups: []string{"*"}, For: []string{}}}
@@ -324,10 +369,12 @@ func TestSeams(t *testing.T) {
 }
 
 // leaves calls visit with each key of a configuration that holds a value, and
-// the value. Keys inside lists are visited once, below the list.
+// the value. Keys inside lists are visited once, below the list, and keys of
+// what may be one word instead (directory: none) below it.
 func leaves(v reflect.Value, key string, visit func(key string, v reflect.Value)) {
 	_, text := v.Addr().Interface().(encoding.TextUnmarshaler)
-	if v.Kind() != reflect.Struct || text {
+	_, word := v.Interface().(interface{ MarshalYAML() (any, error) })
+	if v.Kind() != reflect.Struct || text || word {
 		visit(key, v)
 		if v.Kind() == reflect.Slice && v.Type().Elem().Kind() == reflect.Struct {
 			leaves(reflect.New(v.Type().Elem()).Elem(), key, func(inner string, v reflect.Value) {
@@ -336,7 +383,9 @@ func leaves(v reflect.Value, key string, visit func(key string, v reflect.Value)
 				}
 			})
 		}
-		return
+		if !word {
+			return
+		}
 	}
 	for i := range v.NumField() {
 		name := v.Type().Field(i).Tag.Get("yaml")

@@ -5,9 +5,20 @@ import (
 	"reflect"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/goccy/go-yaml/ast"
 )
+
+// worded is a mapping for whose zero value one word stands in the file.
+type worded interface{ zeroWord() string }
+
+// completer is a mapping with defaults that hold wherever it stands: in the
+// entries of a list, or where it takes the place of a word. given says which
+// keys the file has.
+type completer interface {
+	complete(given func(key string) bool)
+}
 
 // decodeFile puts what the file says over the defaults in c.
 //
@@ -37,13 +48,24 @@ func (r *reader) decode(n ast.Node, v reflect.Value, key string) {
 		r.decodeText(n, u, key)
 		return
 	}
+	if d, ok := v.Addr().Interface().(*time.Duration); ok {
+		r.decodeText(n, (*duration)(d), key)
+		return
+	}
 	switch v.Kind() {
 	case reflect.Struct:
 		if m, ok := n.(*ast.MappingNode); ok {
 			r.decodeMapping(m, v, key)
 			return
 		}
-		r.fail(key, "is %s; it must be a mapping of the keys %s", kind(n), strings.Join(keysOf(v.Type()), ", "))
+		keys := strings.Join(keysOf(v.Type()), ", ")
+		if w, ok := v.Interface().(worded); !ok {
+			r.fail(key, "is %s; it must be a mapping of the keys %s", kind(n), keys)
+		} else if text, _ := textOf(n); text == w.zeroWord() {
+			v.SetZero()
+		} else {
+			r.fail(key, "is %s; it must be %s, or a mapping of the keys %s", kindOrText(n), w.zeroWord(), keys)
+		}
 	case reflect.Slice:
 		if s, ok := n.(*ast.SequenceNode); ok {
 			r.decodeList(s, v, key)
@@ -92,7 +114,7 @@ func (r *reader) decodeMapping(m *ast.MappingNode, v reflect.Value, key string) 
 	if v.Type() == reflect.TypeFor[ClientAddress]() {
 		v.SetZero() // one source replaces the other
 	}
-	known := keysOf(v.Type())
+	known, problems := keysOf(v.Type()), len(r.problems)
 	seen := map[string]int{} // line of each key
 	for _, pair := range m.Values {
 		name, at := nameOf(pair.Key), place(pair.Key.GetToken())
@@ -108,6 +130,15 @@ func (r *reader) decodeMapping(m *ast.MappingNode, v reflect.Value, key string) 
 			continue
 		}
 		r.decode(pair.Value, field, full)
+	}
+	if c, ok := v.Addr().Interface().(completer); ok {
+		c.complete(func(key string) bool { return seen[key] > 0 })
+	}
+	if w, ok := v.Interface().(worded); ok && v.IsZero() {
+		r.failed = append(r.failed, key)
+		if len(r.problems) == problems {
+			r.report(r.at[key], key, "says nothing; write %s, or set some of the keys %s", w.zeroWord(), strings.Join(known, ", "))
+		}
 	}
 }
 
@@ -152,6 +183,14 @@ func kind(n ast.Node) string {
 		return "a number"
 	}
 	return "something else"
+}
+
+// kindOrText says what a node is, a text by itself.
+func kindOrText(n ast.Node) string {
+	if text, ok := textOf(n); ok {
+		return quote(text)
+	}
+	return kind(n)
 }
 
 func textOf(n ast.Node) (string, bool) {

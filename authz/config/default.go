@@ -1,9 +1,6 @@
 package config
 
-import (
-	"net/netip"
-	"time"
-)
+import "net/netip"
 
 // Default returns the configuration of a file that says nothing. One key has
 // no default and must be given: publicURL. No list in it is nil.
@@ -26,16 +23,17 @@ func Default() Config {
 			Paths:         []string{"/rest/"},
 			ReadOnlyPaths: []string{},
 			MaxPerUser:    50,
+			MaxOverlap:    7 * day,
+			KeepEnded:     Lifetime{Duration: 365 * day},
 		},
 		Access: Access{
 			Use: []string{everyone},
 			Create: []CreateRule{
-				{Groups: []string{everyone}, MaxLifetime: Lifetime{Duration: 365 * 24 * time.Hour}},
+				{Groups: []string{everyone}, MaxLifetime: Lifetime{Duration: 365 * day}, Networks: NetworksOptional},
 			},
 			CreateForOthers: []ForOtherRule{},
 			Admin:           []string{},
 		},
-		Directory: "none",
 		Network: Network{
 			Allow: []Prefix{
 				{netip.PrefixFrom(netip.IPv4Unspecified(), 0)},

@@ -16,9 +16,9 @@ import (
 
 // documented is one key of full.yaml.
 type documented struct {
-	comment string // the comment lines right above it, and those of the keys around it
-	own     string // the comment lines right above it
-	example string // what follows "Example: "
+	comment  string   // the comment lines right above it, and those of the keys around it
+	own      string   // the comment lines right above it
+	examples []string // what follows each "Example: "
 }
 
 var keyLine = regexp.MustCompile(`^( *(?:- )?)([A-Za-z]+):`)
@@ -44,7 +44,7 @@ func readFull(t *testing.T) map[string]documented {
 		if text, ok := strings.CutPrefix(trimmed, "#"); ok {
 			doc.own += strings.TrimSpace(text) + "\n"
 			if example, ok := strings.CutPrefix(strings.TrimSpace(text), "Example: "); ok {
-				doc.example = example
+				doc.examples = append(doc.examples, example)
 			}
 			continue
 		}
@@ -76,10 +76,19 @@ func TestFullHasEveryKey(t *testing.T) {
 	leaves(reflect.ValueOf(&c).Elem(), "", func(key string, _ reflect.Value) {
 		known = append(known, key)
 		doc, ok := keys[key]
-		if outer, name := key[:max(0, strings.LastIndex(key, "."))], key[strings.LastIndex(key, ".")+1:]; slices.Contains(known, outer) {
-			// A key of a rule in a list: its list's example shows it.
-			if !strings.Contains(keys[outer].example, name+": ") {
-				t.Errorf("%s: the example of %s does not show it", key, outer)
+		for outer := parent(key); outer != ""; outer = parent(outer) {
+			if !slices.Contains(known, outer) {
+				continue
+			}
+			// A key of a rule in a list, or of what may be one word: the
+			// examples above show it.
+			_, name, _ := strings.Cut(key[len(parent(key)):], ".")
+			top := outer
+			for slices.Contains(known, parent(top)) {
+				top = parent(top)
+			}
+			if !strings.Contains(strings.Join(keys[top].examples, "\n"), name+": ") {
+				t.Errorf("%s: the examples of %s do not show it", key, top)
 			}
 			return
 		}
@@ -90,29 +99,35 @@ func TestFullHasEveryKey(t *testing.T) {
 		if !strings.Contains(doc.own, "\nDefault: ") && !strings.Contains(doc.own, "\nRequired: ") {
 			t.Errorf("%s: its comment has no line that begins with Default: or Required:", key)
 		}
-		text := doc.example
-		if text == "" {
+		if len(doc.examples) == 0 {
 			t.Errorf("%s: its comment has no line that begins with Example:", key)
-			return
 		}
 		parts := strings.Split(key, ".")
-		if !strings.HasPrefix(text, parts[len(parts)-1]+": ") {
-			t.Errorf("%s: its example is one of another key: %s", key, text)
-		}
-		for _, outer := range slices.Backward(parts[:len(parts)-1]) {
-			text = outer + ": {" + text + "}"
-		}
-		if key != "publicURL" {
-			text = publicURL + text
-		}
-		if _, err := config.Parse("example.yaml", []byte(text)); err != nil {
-			t.Errorf("%s: its example does not parse: %v", key, err)
+		for _, text := range doc.examples {
+			if !strings.HasPrefix(text, parts[len(parts)-1]+": ") {
+				t.Errorf("%s: its example is one of another key: %s", key, text)
+			}
+			for _, outer := range slices.Backward(parts[:len(parts)-1]) {
+				text = outer + ": {" + text + "}"
+			}
+			if key != "publicURL" {
+				text = publicURL + text
+			}
+			if parts[0] == "access" { // whose examples name groups
+				text += "\ndirectory: {file: /etc/tokengate/users.yaml}"
+			}
+			if _, err := config.Parse("example.yaml", []byte(text)); err != nil {
+				t.Errorf("%s: its example does not parse: %v", key, err)
+			}
 		}
 	})
 	if len(known) < 30 {
 		t.Errorf("the walk found %d keys only", len(known))
 	}
 }
+
+// parent returns the key around a key, or "".
+func parent(key string) string { return key[:max(0, strings.LastIndex(key, "."))] }
 
 // TestFixedKeys changes each key alone, and holds what FixedKeysChanged says
 // against what full.yaml tells operators.
@@ -132,11 +147,16 @@ func TestFixedKeys(t *testing.T) {
 		})
 		got := config.FixedKeysChanged(config.Default(), changed)
 		var want []string
-		if strings.Contains(keys[key].comment, "Restart.") {
-			want = []string{key}
-			if strings.HasPrefix(key, "clientAddress.") {
-				want = []string{"clientAddress"}
+		doc := keys[key]
+		for _, whole := range []string{"clientAddress", "directory"} { // fixed as one
+			if strings.HasPrefix(key+".", whole+".") {
+				doc, want = keys[whole], []string{whole}
 			}
+		}
+		if !strings.Contains(doc.comment, "Restart.") {
+			want = nil
+		} else if want == nil {
+			want = []string{key}
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("a change of %s, by full.yaml (-) and FixedKeysChanged (+):\n%s", key, diff)
@@ -145,7 +165,7 @@ func TestFixedKeys(t *testing.T) {
 	})
 	slices.Sort(fixed)
 	want := []string{
-		"clientAddress", "listen.admin", "listen.grpc", "listen.http", "listen.metrics", "store.badger.dir",
+		"clientAddress", "directory", "listen.admin", "listen.grpc", "listen.http", "listen.metrics", "store.badger.dir",
 		"tokens.queryParameter", "upstream.contextPath", "upstream.identity.header", "upstream.product", "upstream.url",
 	}
 	if diff := cmp.Diff(want, slices.Compact(fixed)); diff != "" {
@@ -166,13 +186,18 @@ func change(t *testing.T, v reflect.Value) {
 		v.SetString(v.String() + "x")
 	case reflect.Bool:
 		v.SetBool(!v.Bool())
-	case reflect.Int:
+	case reflect.Int, reflect.Int64:
 		v.SetInt(v.Int() + 1)
 	case reflect.Slice:
 		v.Set(reflect.Append(v, reflect.New(v.Type().Elem()).Elem()))
 	case reflect.Struct:
-		if a, ok := v.Addr().Interface().(*config.Address); ok {
-			a.Address += "x"
+		switch s := v.Addr().Interface().(type) {
+		case *config.Address:
+			s.Address += "x"
+		case *config.Directory:
+			s.File += "x"
+		case *config.Lifetime:
+			s.Duration++
 		} // the others stand in lists only, and are changed with them
 	default:
 		t.Errorf("no change known for %s", v.Type())

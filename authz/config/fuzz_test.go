@@ -30,6 +30,13 @@ func FuzzParse(f *testing.F) {
 			f.Add(string(data))
 		}
 	}
+	f.Add(publicURL + `directory: {jira: {credential: /c}}
+access:
+  use: [jira-users, "Größe: #1", '- "a"', "true", "~", "5"]
+  create: [{groups: [a b], maxLifetime: 1d, networks: required, rate: {requests: 6, per: 1m}}]
+  admin: ["*x"]
+`)
+	f.Add(publicURL + "directory: {file: /u}\ntokens: {maxOverlap: 0s, keepEnded: 1w1s}\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		c, err := config.Parse("fuzz.yaml", []byte(text))
 		if err != nil {

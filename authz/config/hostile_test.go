@@ -66,6 +66,8 @@ func TestLimits(t *testing.T) {
 		{"passwords.allowedUsers", "fred", 10000},
 		{"passwords.allowedPaths", "/x", 200},
 		{"passwords.allowedNetworks", "10.0.0.1", 1000},
+		{"access.create", "{groups: [], maxLifetime: 1d, readOnly: true, approval: true, networks: required, rate: {requests: 6, per: 1s, burst: 1}}", 100},
+		{"access.createForOthers", "{groups: [], for: []}", 100},
 	}
 	for _, test := range tests {
 		outer, name, _ := strings.Cut(test.key, ".")
@@ -80,7 +82,7 @@ func TestLimits(t *testing.T) {
 		}
 	}
 	for want, text := range map[string]string{
-		"the file has more than 1000 keys":       strings.Repeat("k: 1\n", 1001),
+		"the file has more than 2000 keys":       strings.Repeat("k: 1\n", 2001),
 		"the lists hold more than 20000 entries": "x: " + list(20002, "a"),
 	} {
 		_, err := config.Parse("test.yaml", []byte(text))

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -40,7 +41,7 @@ func Parse(name string, data []byte) (Config, error) {
 	if root := r.read(data); root != nil {
 		r.decodeFile(root, &c)
 		c.ClientAddress.Header = strings.ToLower(c.ClientAddress.Header)
-		check(&c, r.reportValue)
+		check(&c, r.reportValue, r.sound)
 	}
 	if len(r.problems) > 0 {
 		return Config{}, join(r.problems)
@@ -71,16 +72,20 @@ func (r *reader) report(at position, key, format string, args ...any) {
 // a part of it, has failed already: what is checked then is not what the file
 // says.
 func (r *reader) reportValue(key, format string, args ...any) {
-	for _, f := range r.failed {
-		if within(f, key) || within(key, f) {
-			return
-		}
+	if !r.sound(key) {
+		return
 	}
 	at, known := r.at[key]
 	for around := key; !known && around != ""; at, known = r.at[around] {
 		around = around[:max(0, strings.LastIndexAny(around, ".["))]
 	}
 	r.report(at, key, format, args...)
+}
+
+// sound reports whether the value of a key is what the file says, or the
+// default: neither it, nor a part of it, nor what it is a part of has failed.
+func (r *reader) sound(key string) bool {
+	return !slices.ContainsFunc(r.failed, func(f string) bool { return within(f, key) || within(key, f) })
 }
 
 // within reports whether key is outer or a key below it.

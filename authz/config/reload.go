@@ -18,6 +18,7 @@ var fixed = []struct {
 	{"upstream.identity.header", func(c *Config) any { return c.Upstream.Identity.Header }},
 	{"clientAddress", func(c *Config) any { return c.ClientAddress }},
 	{"tokens.queryParameter", func(c *Config) any { return c.Tokens.QueryParameter }},
+	{"directory", func(c *Config) any { return c.Directory }},
 }
 
 // FixedKeysChanged returns the keys that differ between two configurations and

@@ -15,11 +15,12 @@ import (
 )
 
 // Bounds on the shape of a file. The schema needs five levels, some dozens of
-// keys, and the entries that its lists may hold. The YAML parser takes time that
-// grows with the square of the depth and of the keys.
+// keys beside those of at most 200 rules, and the entries that its lists may
+// hold. The YAML parser takes time that grows with the square of the depth and
+// of the keys.
 const (
 	maxDepth   = 16
-	maxKeys    = 1000
+	maxKeys    = 2000
 	maxEntries = 20000
 )
 

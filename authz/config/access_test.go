@@ -1,0 +1,92 @@
+package config_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tokengate/tokengate/authz/config"
+)
+
+func TestGroups(t *testing.T) {
+	if groups := config.Default().Groups(); groups != nil {
+		t.Errorf("the defaults name the groups %q", groups)
+	}
+	c := parse(t, publicURL+`
+directory: {file: /etc/users.yaml}
+access:
+  use: [jira-users, Robots]
+  create:
+    - {groups: ["*"], maxLifetime: 1d}
+    - {groups: [developers, ROBOTS], maxLifetime: 1d}
+  createForOthers:
+    - {groups: [leads, JIRA-users], for: [robots, contractors]}
+    - {groups: [], for: ["*"]}
+  admin: [Leads, admins]
+`)
+	want := []string{"jira-users", "Robots", "developers", "leads", "contractors", "admins"}
+	if diff := cmp.Diff(want, c.Groups()); diff != "" {
+		t.Errorf("groups (-want +got):\n%s", diff)
+	}
+}
+
+func TestFoldGroup(t *testing.T) {
+	for _, test := range []struct {
+		a, b string
+		same bool
+	}{
+		{"jira-users", "JIRA-Users", true},
+		{"Größe", "gRÖSSE", false}, // as Jira, by characters
+		{"größe", "GRÖßE", true},
+		{"σας", "ΣΑΣ", true},  // two small letters for one capital
+		{"k", "\u212a", true}, // the Kelvin sign
+		{"a", "b", false},
+		{"a", "a ", false},
+		{"", "", true},
+	} {
+		if same := config.FoldGroup(test.a) == config.FoldGroup(test.b); same != test.same || same != strings.EqualFold(test.a, test.b) {
+			t.Errorf("%q and %q: the same is %v; want %v", test.a, test.b, same, test.same)
+		}
+	}
+}
+
+func FuzzFoldGroup(f *testing.F) {
+	f.Add("Größe", "gRÖẞE")
+	f.Add("σς", "Σσ")
+	f.Add("\xff", "\ufffd")
+	f.Fuzz(func(t *testing.T, a, b string) {
+		if same := config.FoldGroup(a) == config.FoldGroup(b); same != strings.EqualFold(a, b) {
+			t.Errorf("%q and %q: the same is %v, and strings.EqualFold disagrees", a, b, same)
+		}
+	})
+}
+
+// TestMostGroups gives a list as many groups as it may have, and one more.
+func TestMostGroups(t *testing.T) {
+	text := func(n int) string {
+		names := make([]string, n)
+		for i := range names {
+			names[i] = fmt.Sprintf("g%d", i)
+		}
+		return publicURL + "directory: {file: /u}\naccess: {admin: [" + strings.Join(names, ", ") + "]}\n"
+	}
+	parse(t, text(1000))
+	_, err := config.Parse("test.yaml", []byte(text(1001)))
+	if want := "test.yaml:3:17: access.admin: has 1001 entries; at most 1000 are allowed"; err == nil || err.Error() != want {
+		t.Errorf("error %v; want %s", err, want)
+	}
+}
+
+func TestDirectoryKind(t *testing.T) {
+	for want, d := range map[string]config.Directory{
+		"none": {},
+		"jira": {Jira: config.JiraDirectory{Credential: "/x"}},
+		"file": {File: "/x"},
+	} {
+		if got := d.Kind(); got != want {
+			t.Errorf("%+v is %s; want %s", d, got, want)
+		}
+	}
+}
