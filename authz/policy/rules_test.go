@@ -1,0 +1,100 @@
+package policy_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tokengate/tokengate/authz/config"
+	"github.com/tokengate/tokengate/authz/policy"
+)
+
+// ruleLines returns each rule as its key and its value in JSON.
+func ruleLines(t *testing.T, c config.Config) string {
+	t.Helper()
+	var b strings.Builder
+	for _, rule := range policy.NewAccess(c).Rules() {
+		value, err := json.Marshal(rule.Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.WriteString(rule.Key + " " + string(value) + "\n")
+	}
+	return b.String()
+}
+
+func TestRulesOfTheDefaults(t *testing.T) {
+	const want = `tokens.paths ["/rest/"]
+tokens.readOnlyPaths []
+tokens.maxPerUser 50
+tokens.maxOverlap "7d"
+tokens.keepEnded "365d"
+access.use ["*"]
+access.create[0] {"approval":false,"groups":["*"],"maxLifetime":"365d","networks":"optional","rate":"unlimited","readOnly":false}
+access.createForOthers []
+access.admin []
+directory "none"
+network.allow ["0.0.0.0/0","::/0"]
+network.deny []
+passwords.mode "allow"
+passwords.allowedUsers []
+passwords.allowedPaths ["/rest/usermanagement/*"]
+passwords.allowedNetworks []
+bearer.foreign "pass"
+`
+	if diff := cmp.Diff(want, ruleLines(t, config.Default())); diff != "" {
+		t.Errorf("rules (-want +got):\n%s", diff)
+	}
+}
+
+func TestRules(t *testing.T) {
+	c, err := config.Parse("test.yaml", []byte(`
+publicURL: https://jira.example.com
+tokens: {paths: [/rest/, /x], readOnlyPaths: [/x], maxPerUser: 5, maxOverlap: 0s, keepEnded: unlimited, queryParameter: key}
+access:
+  use: [Users]
+  create:
+    - {groups: [users], maxLifetime: 36h, rate: {requests: 600, per: 60s, burst: 100}}
+    - {groups: [robots], maxLifetime: unlimited, readOnly: true, approval: true, networks: required}
+  createForOthers:
+    - {groups: [leads], for: [robots]}
+    - {groups: [], for: ["*"]}
+  admin: [admins]
+directory: {jira: {credential: /etc/tokengate/jira-secret}}
+network: {allow: [10.0.0.0/8], deny: [10.1.2.3]}
+passwords: {mode: block, allowedUsers: [fred], allowedPaths: [], allowedNetworks: ["::1"]}
+bearer: {foreign: refuse}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = `tokens.paths ["/rest/","/x"]
+tokens.readOnlyPaths ["/x"]
+tokens.maxPerUser 5
+tokens.maxOverlap "0s"
+tokens.keepEnded "unlimited"
+access.use ["Users"]
+access.create[0] {"approval":false,"groups":["users"],"maxLifetime":"1d12h","networks":"optional","rate":{"burst":100,"per":"1m","requests":600},"readOnly":false}
+access.create[1] {"approval":true,"groups":["robots"],"maxLifetime":"unlimited","networks":"required","rate":"unlimited","readOnly":true}
+access.createForOthers[0] {"for":["robots"],"groups":["leads"]}
+access.createForOthers[1] {"for":["*"],"groups":[]}
+access.admin ["admins"]
+directory "jira"
+network.allow ["10.0.0.0/8"]
+network.deny ["10.1.2.3/32"]
+passwords.mode "block"
+passwords.allowedUsers ["fred"]
+passwords.allowedPaths []
+passwords.allowedNetworks ["::1/128"]
+bearer.foreign "refuse"
+`
+	if diff := cmp.Diff(want, ruleLines(t, c)); diff != "" {
+		t.Errorf("rules (-want +got):\n%s", diff)
+	}
+	c.Access.Create = nil
+	if got := ruleLines(t, c); !strings.Contains(got, "\naccess.create []\n") {
+		t.Errorf("nobody may create, and the rules do not say so:\n%s", got)
+	}
+}
