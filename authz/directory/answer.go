@@ -1,0 +1,102 @@
+package directory
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// Why a caller is not identified, beside the errors of user.go. The texts tell
+// people what to do.
+var (
+	// ErrNotLoggedIn says that Jira does not know who that is.
+	ErrNotLoggedIn = errors.New("you are not logged in: log in to Jira in the browser, " +
+		"or send your user name and password")
+
+	// ErrBasicRefused says that Jira takes no passwords on REST, as Jira 11
+	// does by default.
+	ErrBasicRefused = errors.New("passwords are switched off on this Jira's REST API: " +
+		"log in to Jira in the browser and use the API tokens page there")
+
+	// ErrCaptcha says that Jira wants a CAPTCHA after too many failed logins.
+	ErrCaptcha = errors.New("after failed logins Jira asks for a CAPTCHA first: " +
+		"log in to Jira in the browser and use the API tokens page there")
+)
+
+// myselfPath is where Jira says who is calling.
+const myselfPath = "/rest/api/2/myself"
+
+// What Jira says of a login that failed: of a wrong password, and of one that
+// it did not look at because it wants a CAPTCHA.
+const (
+	loginFailed = "AUTHENTICATED_FAILED"
+	loginDenied = "AUTHENTICATION_DENIED"
+)
+
+// loginReason returns one of these, or nothing.
+func loginReason(r reply) string {
+	if strings.HasPrefix(r.header.Get("X-Authentication-Denied-Reason"), "CAPTCHA_CHALLENGE") {
+		return loginDenied
+	}
+	reasons := strings.Join(r.header.Values("X-Seraph-LoginReason"), ",")
+	for _, reason := range []string{loginDenied, loginFailed} {
+		if strings.Contains(reasons, reason) {
+			return reason
+		}
+	}
+	return ""
+}
+
+// basicRefused reports whether Jira says that it takes no Basic credentials at
+// all (from 8.16 where it is set so, and from 11 by default). It looks at no
+// password then.
+func basicRefused(r reply) bool {
+	said := strings.ToLower(message(r))
+	return r.status == http.StatusForbidden && strings.Contains(said, "basic auth") && strings.Contains(said, "disabled")
+}
+
+// verdict is what an answer says of the password that it was asked with.
+type verdict int
+
+const (
+	unsure    verdict = iota // nobody knows whether Jira looked at it
+	looked                   // it was wrong, or not even looked at because too many were
+	notLooked                // Jira takes none
+	good
+)
+
+// caller reads who is calling from an answer to GET /rest/api/2/myself.
+func caller(r reply, asked time.Time) (User, verdict, error) {
+	switch reason := loginReason(r); {
+	case reason == loginDenied:
+		return User{}, looked, ErrCaptcha
+	case r.status == http.StatusUnauthorized, reason == loginFailed:
+		return User{}, looked, ErrNotLoggedIn
+	case basicRefused(r):
+		return User{}, notLooked, ErrBasicRefused
+	case r.status == http.StatusOK && strings.EqualFold(r.header.Get("X-AUSERNAME"), "anonymous"):
+		return User{}, looked, ErrNotLoggedIn
+	case r.status != http.StatusOK:
+		return User{}, unsure, r.unexpected(myselfPath)
+	}
+	b, err := decodeUser(r, myselfPath)
+	if err != nil {
+		return User{}, unsure, err
+	}
+	u := b.identified(asked)
+	if err := u.check(); err != nil {
+		return User{}, good, fmt.Errorf("%w (you are %q in Jira)", err, printed(u.Name))
+	}
+	return u, good, inactive(u)
+}
+
+// printed cuts a name to what an error has room for.
+func printed(name string) string {
+	const most = 64
+	if len(name) > most {
+		return name[:most] + "…"
+	}
+	return name
+}

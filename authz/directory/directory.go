@@ -1,0 +1,212 @@
+package directory
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/tokengate/tokengate/store"
+)
+
+// Source is where a Directory gets its snapshots from: None, *File or *Jira.
+type Source interface {
+	// refresh makes a new snapshot, aside from the last one.
+	refresh(context.Context, need) (*Snapshot, error)
+
+	// lookup asks for one user by name. Its errors are those of Lookup.
+	lookup(ctx context.Context, name string) (User, error)
+
+	// requests returns how many requests were sent so far.
+	requests() uint64
+}
+
+// need is what a source is given for a refresh.
+type need struct {
+	now    time.Time
+	owners []Owner
+	since  time.Time     // when the last good refresh began
+	last   *Snapshot     // in force; nil: none
+	every  time.Duration // until the next refresh
+	stale  time.Duration // how long an answer is good
+}
+
+// Options are what New needs. All fields are required.
+type Options struct {
+	Source     Source
+	Owners     func() []Owner // who owns tokens, now
+	Every      time.Duration  // between the beginnings of two refreshes
+	StaleAfter time.Duration  // how long an answer is good; above Every
+
+	// Publish is called after each refresh, whether it succeeded or not, with
+	// the snapshot that is in force: nil until one has succeeded. What it makes
+	// of it depends on the time (see Snapshot.Owner), so it has to look again
+	// at the same snapshot, too. Calls do not overlap.
+	Publish func(*Snapshot)
+
+	Now    func() time.Time
+	Random func() float64 // from 0 up to 1; spreads the refreshes of several servers
+}
+
+// Directory keeps the last good snapshot of its source. It is safe for
+// concurrent use.
+type Directory struct {
+	options Options
+
+	refreshing sync.Mutex // held during a refresh; guards since
+	since      time.Time
+
+	mu       sync.Mutex // guards what follows
+	snapshot *Snapshot
+	learned  []User // looked up since the refresh under way began
+	stats    Stats
+
+	lookups flights[string]
+}
+
+// Stats are what a Directory has to tell of itself.
+type Stats struct {
+	Refreshed    uint64        // refreshes that succeeded
+	Failed       uint64        // refreshes that failed
+	Requests     uint64        // sent to Jira with the service credential
+	LastDuration time.Duration // of the last refresh
+	LastError    string        // of the last refresh, fit for a log; empty if it succeeded
+}
+
+// New returns a Directory that knows nobody until it is refreshed.
+func New(o Options) *Directory { return &Directory{options: o} }
+
+// Snapshot returns the snapshot in force; nil if no refresh has succeeded yet.
+func (d *Directory) Snapshot() *Snapshot {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.snapshot
+}
+
+// GoodUntil returns the instant from which decisions may not rely on the
+// snapshot in force any more; zero if there is none.
+func (d *Directory) GoodUntil() time.Time { return d.Snapshot().GoodUntil() }
+
+// Age returns how old the snapshot in force is, and false if there is none.
+func (d *Directory) Age() (time.Duration, bool) {
+	s := d.Snapshot()
+	if s == nil {
+		return 0, false
+	}
+	return d.options.Now().Sub(s.Taken()), true
+}
+
+// Stats returns what happened so far.
+func (d *Directory) Stats() Stats {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	stats := d.stats
+	stats.Requests = d.options.Source.requests()
+	return stats
+}
+
+// Run refreshes at once and then again and again, until ctx ends.
+func (d *Directory) Run(ctx context.Context) {
+	for ctx.Err() == nil {
+		begun := d.options.Now()
+		_ = d.Refresh(ctx) // Stats tell of it, and the next one is on its way
+		// Never later than asked for, so that what a refresh finds out is known
+		// within that time.
+		every := time.Duration((0.8 + 0.2*d.options.Random()) * float64(d.options.Every))
+		_ = sleep(ctx, max(every-d.options.Now().Sub(begun), d.options.Every/10))
+	}
+}
+
+// Refresh asks the source, and puts a new snapshot in force if all went well.
+// Its errors hold no secret.
+func (d *Directory) Refresh(ctx context.Context) error {
+	d.refreshing.Lock()
+	defer d.refreshing.Unlock()
+	begun := d.options.Now()
+	n := need{
+		now:    begun,
+		owners: d.options.Owners(),
+		since:  d.since,
+		every:  d.options.Every,
+		stale:  d.options.StaleAfter,
+	}
+	d.mu.Lock()
+	n.last, d.learned = d.snapshot, nil
+	d.mu.Unlock()
+
+	// A snapshot that takes longer than it is good for is good for nothing.
+	ctx, cancel := context.WithTimeout(ctx, d.options.StaleAfter)
+	defer cancel()
+	next, err := d.options.Source.refresh(ctx, n)
+
+	d.mu.Lock()
+	d.stats.LastDuration = d.options.Now().Sub(begun)
+	if err != nil {
+		d.stats.Failed++
+		d.stats.LastError = strings.ToValidUTF8(err.Error(), "?")
+	} else {
+		d.since = begun
+		for _, u := range d.learned {
+			if known, ok := next.ByName(u.Name); !ok || known.Asked.Before(u.Asked) {
+				next = next.with(u)
+			}
+		}
+		d.snapshot = next
+		d.stats.Refreshed++
+		d.stats.LastError = ""
+	}
+	inForce := d.snapshot
+	d.mu.Unlock()
+	d.options.Publish(inForce)
+	if err != nil {
+		return fmt.Errorf("refresh the directory: %w", err)
+	}
+	return nil
+}
+
+// Lookup returns the user with this name, in any case: from the snapshot if
+// that is good and said so itself, else by asking. Its errors wrap
+// ErrUnknownUser, ErrInactive (with the User), ErrUnusableName or
+// ErrUnavailable.
+func (d *Directory) Lookup(ctx context.Context, name string) (User, error) {
+	if err := (User{Name: name}).check(); err != nil {
+		return User{}, err
+	}
+	s := d.Snapshot()
+	u, ok := s.ByName(name)
+	if ok && (s.anyone || d.options.Now().Before(s.goodUntil) && !u.Asked.Before(s.taken)) {
+		return u, inactive(u)
+	}
+	u, err := d.lookups.do(ctx, store.FoldOwner(name), lookupTime, func(ctx context.Context) (User, error) {
+		asked := d.options.Now()
+		u, err := d.options.Source.lookup(ctx, name)
+		if err == nil {
+			u.Asked = asked
+			d.learn(u)
+		}
+		return u, err
+	})
+	if err != nil {
+		return User{}, err
+	}
+	return u, inactive(u)
+}
+
+func inactive(u User) error {
+	if !u.Active {
+		return ErrInactive
+	}
+	return nil
+}
+
+// learn adds a user to the snapshot, so that tokens made for them are good
+// before the next refresh.
+func (d *Directory) learn(u User) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if s := d.snapshot; s != nil && s.byName != nil {
+		d.snapshot = s.with(u)
+	}
+	d.learned = append(d.learned, u)
+}

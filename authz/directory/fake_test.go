@@ -1,0 +1,292 @@
+package directory_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/tokengate/tokengate/authz/directory"
+)
+
+// direct hands requests to a handler without a network in between, so that
+// time can be that of a bubble of testing/synctest.
+type direct struct{ handler http.Handler }
+
+func (d direct) RoundTrip(r *http.Request) (*http.Response, error) {
+	in := r.Clone(r.Context())
+	in.RequestURI, in.Host, in.Body = r.URL.RequestURI(), r.URL.Host, http.NoBody
+	in.RemoteAddr = "127.0.0.1:1"
+	w := httptest.NewRecorder()
+	d.handler.ServeHTTP(w, in)
+	if err := r.Context().Err(); err != nil {
+		return nil, err
+	}
+	return w.Result(), nil
+}
+
+// client returns a client of a handler.
+func client(t *testing.T, handler http.Handler) *directory.Client {
+	t.Helper()
+	c, err := directory.NewClient("http://jira.test", direct{handler})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// account is a user of the fake.
+type account struct {
+	key, name string
+	active    bool
+}
+
+// fake is a Jira's part that a refresh asks, in Jira's shapes.
+type fake struct {
+	t          *testing.T
+	credential string // the Authorization header that is good
+
+	mu          sync.Mutex
+	users       []account
+	groups      map[string][]string // keys of members, in the order of their names
+	memberCap   int                 // of a page
+	searchLimit int                 // how many users a search finds at most; 0: all
+	list        bool                // whether there is /user/list
+	requests    []string            // path and query
+	fault       func(w http.ResponseWriter, r *http.Request) bool
+}
+
+func (f *fake) set(change func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change()
+}
+
+// taken returns the requests since it was last called.
+func (f *fake) taken() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	requests := f.requests
+	f.requests = nil
+	return requests
+}
+
+func send(w http.ResponseWriter, status int, body any) {
+	w.Header().Set("Content-Type", "application/json;charset=UTF-8")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(body)
+}
+
+type object = map[string]any
+
+func (a account) bean() object {
+	return object{"key": a.key, "name": a.name, "displayName": strings.ToUpper(a.name), "active": a.active, "deleted": false, "avatarUrls": object{"48x48": "http://jira.test/a"}}
+}
+
+func (f *fake) find(match func(account) bool) (account, bool) {
+	i := slices.IndexFunc(f.users, match)
+	if i < 0 {
+		return account{}, false
+	}
+	return f.users[i], true
+}
+
+func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.requests = append(f.requests, r.RequestURI)
+	if len(r.Cookies()) > 0 {
+		f.t.Errorf("%s has cookies", r.RequestURI)
+	}
+	if f.fault != nil && f.fault(w, r) {
+		return
+	}
+	if r.Header.Get("Authorization") != f.credential {
+		w.Header().Set("X-Seraph-LoginReason", "AUTHENTICATED_FAILED")
+		w.Header().Set("Content-Type", "text/html")
+		w.WriteHeader(401)
+		fmt.Fprint(w, "<html>Basic Authentication Failure - Reason : AUTHENTICATED_FAILED")
+		return
+	}
+	q := r.URL.Query()
+	start, _ := strconv.Atoi(q.Get("startAt"))
+	size, _ := strconv.Atoi(q.Get("maxResults"))
+	switch r.URL.Path {
+	case "/rest/api/2/myself":
+		send(w, 200, account{"JIRAUSER1", "service", true}.bean())
+	case "/rest/api/2/user":
+		a, ok := f.find(func(a account) bool {
+			return a.key == q.Get("key") || strings.EqualFold(a.name, q.Get("username"))
+		})
+		if !ok {
+			send(w, 404, object{"errorMessages": []string{"The user does not exist"}, "errors": object{}})
+			return
+		}
+		bean := a.bean()
+		names := []object{}
+		for group, keys := range f.groups {
+			if slices.Contains(keys, a.key) {
+				names = append(names, object{"name": group})
+			}
+		}
+		bean["groups"] = object{"size": len(names), "items": names}
+		send(w, 200, bean)
+	case "/rest/api/2/user/list":
+		if !f.list {
+			send(w, 404, object{"message": "null for uri", "status-code": 404})
+			return
+		}
+		start, _ := strconv.Atoi(q.Get("cursor"))
+		end := min(start+size, len(f.users))
+		page := object{"isLast": end == len(f.users), "maxResults": size, "values": beans(f.users[start:end])}
+		if end < len(f.users) {
+			page["nextCursor"] = strconv.Itoa(end)
+		}
+		send(w, 200, page)
+	case "/rest/api/2/user/search":
+		found := f.users
+		if f.searchLimit > 0 {
+			found = found[:min(f.searchLimit, len(found))]
+		}
+		found = found[min(start, len(found)):]
+		send(w, 200, beans(found[:min(size, len(found))]))
+	case "/rest/api/2/group/member":
+		for group, keys := range f.groups {
+			if strings.EqualFold(group, q.Get("groupname")) {
+				f.members(w, keys, start, min(size, f.memberCap))
+				return
+			}
+		}
+		send(w, 404, object{"errorMessages": []string{"The group does not exist."}, "errors": object{}})
+	default:
+		f.t.Errorf("asked for %s", r.RequestURI)
+	}
+}
+
+func (f *fake) members(w http.ResponseWriter, keys []string, start, size int) {
+	byKey := make(map[string]account, len(f.users))
+	for _, a := range f.users {
+		byKey[a.key] = a
+	}
+	var members []account
+	for _, key := range keys {
+		if a, ok := byKey[key]; ok {
+			members = append(members, a)
+		}
+	}
+	end := min(start+size, len(members))
+	page := object{"maxResults": size, "startAt": start, "total": len(members), "isLast": end == len(members), "values": beans(members[min(start, end):end])}
+	if end < len(members) {
+		page["nextPage"] = "http://jira.test/next"
+	}
+	send(w, 200, page)
+}
+
+func beans(accounts []account) []object {
+	out := make([]object, 0, len(accounts))
+	for _, a := range accounts {
+		out = append(out, a.bean())
+	}
+	return out
+}
+
+// The service credential of the tests.
+const (
+	nativeToken = "MDEyMzQ1Njc4OTAxOnNlcnZpY2VzZWNyZXQxMjM0NTY="
+	bearer      = "Bearer " + nativeToken
+)
+
+// rig is a Directory before a fake.
+type rig struct {
+	*directory.Directory
+	jira      *fake
+	file      string // of the credential
+	owners    []directory.Owner
+	groups    []string
+	published []*directory.Snapshot
+}
+
+const (
+	every      = time.Minute
+	staleAfter = 15 * time.Minute
+)
+
+// newRig returns a Directory that is not refreshed yet.
+func newRig(t *testing.T, users ...account) *rig {
+	t.Helper()
+	r := &rig{
+		jira: &fake{t: t, credential: bearer, users: users, groups: map[string][]string{}, memberCap: 50},
+		file: filepath.Join(t.TempDir(), "credential"),
+	}
+	write(t, r.file, nativeToken+"\n")
+	r.Directory = directory.New(directory.Options{
+		Source: directory.NewJira(directory.JiraOptions{
+			Client:     client(t, r.jira),
+			Credential: r.file,
+			Groups:     func() []string { return r.groups },
+			Now:        time.Now,
+		}),
+		Owners:     func() []directory.Owner { return r.owners },
+		Every:      every,
+		StaleAfter: staleAfter,
+		Publish:    func(s *directory.Snapshot) { r.published = append(r.published, s) },
+		Now:        time.Now,
+		Random:     func() float64 { return 0.5 },
+	})
+	return r
+}
+
+func write(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// refresh refreshes, and fails the test if that fails.
+func (r *rig) refresh(t *testing.T) {
+	t.Helper()
+	if err := r.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// owner returns what is known of an owner now.
+func (r *rig) owner(name, key string) (directory.User, error) {
+	return r.Snapshot().Owner(name, key, time.Now())
+}
+
+// people returns n active accounts.
+func people(n int) []account {
+	accounts := make([]account, n)
+	for i := range accounts {
+		accounts[i] = account{fmt.Sprintf("JIRAUSER%d", 10000+i), fmt.Sprintf("user%05d", i), true}
+	}
+	return accounts
+}
+
+// keys returns the keys of accounts.
+func keys(accounts []account) []string {
+	out := make([]string, 0, len(accounts))
+	for _, a := range accounts {
+		out = append(out, a.key)
+	}
+	return out
+}
+
+// ownersOf returns accounts as owners of tokens.
+func ownersOf(accounts []account) []directory.Owner {
+	out := make([]directory.Owner, 0, len(accounts))
+	for _, a := range accounts {
+		out = append(out, directory.Owner{Name: a.name, Key: a.key})
+	}
+	return out
+}

@@ -1,0 +1,159 @@
+package directory
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+
+	"github.com/tokengate/tokengate/store"
+)
+
+// maxFile bounds the file of a File, in bytes.
+const maxFile = 16 << 20
+
+// File is the source that reads a YAML file, again at each refresh:
+//
+//	users:
+//	  - name: fred              # required; see store.ValidOwnerName
+//	    key: JIRAUSER10100      # if it is known
+//	    displayName: Fred F.
+//	    active: true            # the default
+//	    groups: [jira-users]
+//
+// It lists everybody: whoever is not in it does not exist. An unknown key, a
+// value of the wrong type, and a name or key that stands there twice are
+// errors, and the last good content stays in force until it is too old.
+type File struct{ path string }
+
+// NewFile returns the source that reads the file at path.
+func NewFile(path string) *File { return &File{path: path} }
+
+func (f *File) requests() uint64 { return 0 }
+
+func (f *File) refresh(_ context.Context, n need) (*Snapshot, error) {
+	users, err := f.read()
+	if err != nil {
+		return nil, err
+	}
+	for i := range users {
+		users[i].Asked = n.now
+	}
+	s := newSnapshot(n.now, n.stale, users, nil)
+	s.complete = true
+	return s, nil
+}
+
+func (f *File) lookup(_ context.Context, name string) (User, error) {
+	users, err := f.read()
+	if err != nil {
+		return User{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	i := slices.IndexFunc(users, func(u User) bool { return store.FoldOwner(u.Name) == store.FoldOwner(name) })
+	if i < 0 {
+		return User{}, ErrUnknownUser
+	}
+	return users[i], nil
+}
+
+func (f *File) read() ([]User, error) {
+	file, err := os.Open(f.path)
+	if err != nil {
+		return nil, fmt.Errorf("open the directory's file: %w", err)
+	}
+	defer file.Close()
+	content, err := io.ReadAll(io.LimitReader(file, maxFile+1))
+	if err != nil {
+		return nil, fmt.Errorf("read the directory's file: %w", err)
+	}
+	if len(content) > maxFile {
+		return nil, fmt.Errorf("%s: the file is longer than %d bytes", f.path, maxFile)
+	}
+	users, err := parseUsers(content)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", f.path, err)
+	}
+	return users, nil
+}
+
+func parseUsers(content []byte) ([]User, error) {
+	// Users are mappings here and not structs: the library would make text of
+	// numbers, and of a value that is left out the default.
+	var file struct {
+		Users *[]map[string]any `yaml:"users"`
+	}
+	decoder := yaml.NewDecoder(bytes.NewReader(content), yaml.Strict())
+	if err := decoder.Decode(&file); errors.Is(err, io.EOF) || err == nil && file.Users == nil {
+		return nil, errors.New("there is no list of users; write users: [] if there is nobody")
+	} else if err != nil {
+		return nil, errors.New(strings.TrimSpace(yaml.FormatError(err, false, false)))
+	}
+	if err := decoder.Decode(new(any)); !errors.Is(err, io.EOF) {
+		return nil, errors.New("the file has more than one document")
+	}
+	users := make([]User, 0, len(*file.Users))
+	seen := make(map[string]int)
+	for i, fields := range *file.Users {
+		u, err := parseUser(fields)
+		if err != nil {
+			return nil, fmt.Errorf("users[%d]: %w", i, err)
+		}
+		for _, id := range []string{identity(u.Name, ""), u.identity()} {
+			if first, twice := seen[id]; twice && first != i {
+				return nil, fmt.Errorf("users[%d]: %q has the name or the key of users[%d]", i, u.Name, first)
+			}
+			seen[id] = i
+		}
+		users = append(users, u)
+	}
+	return users, nil
+}
+
+func parseUser(fields map[string]any) (User, error) {
+	u := User{Active: true, Groups: Groups{Known: true}}
+	for key, value := range fields {
+		ok := true
+		switch key {
+		case "name":
+			u.Name, ok = value.(string)
+		case "key":
+			u.Key, ok = value.(string)
+		case "displayName":
+			u.DisplayName, ok = value.(string)
+			ok = ok && displayName(u.DisplayName) == u.DisplayName
+		case "active":
+			u.Active, ok = value.(bool)
+		case "groups":
+			u.Groups.Names, ok = texts(value)
+		default:
+			return User{}, fmt.Errorf("unknown key %q; the keys here are name, key, displayName, active, groups", key)
+		}
+		if !ok {
+			return User{}, fmt.Errorf("%s has a value of the wrong kind: name, key and displayName are text, active is true or false, groups is a list of text", key)
+		}
+	}
+	return u, u.check()
+}
+
+// texts returns the elements of a list of text.
+func texts(value any) ([]string, bool) {
+	list, ok := value.([]any)
+	if !ok {
+		return nil, false
+	}
+	out := make([]string, 0, len(list))
+	for _, element := range list {
+		text, ok := element.(string)
+		if !ok || text == "" {
+			return nil, false
+		}
+		out = append(out, text)
+	}
+	return out, true
+}

@@ -1,0 +1,155 @@
+package directory_test
+
+import (
+	"errors"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tokengate/tokengate/authz/directory"
+)
+
+// fromFile returns a Directory that reads a file with this content.
+func fromFile(t *testing.T, content string, now *time.Time) (*directory.Directory, string) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "users.yaml")
+	write(t, path, content)
+	return directory.New(directory.Options{
+		Source:  directory.NewFile(path),
+		Owners:  func() []directory.Owner { return nil },
+		Publish: func(*directory.Snapshot) {},
+		Every:   every, StaleAfter: staleAfter,
+		Now: func() time.Time { return *now },
+	}), path
+}
+
+const goodFile = `
+users:
+  - name: Fred
+    key: K1
+    displayName: Fred F.
+    groups: [jira-users, Admins]
+  - {name: wilma, active: false}
+  - name: barney
+`
+
+func TestFile(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	d, _ := fromFile(t, goodFile, &now)
+	if err := d.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s := d.Snapshot()
+	u, err := s.Owner("fred", "K1", now)
+	want := directory.User{Key: "K1", Name: "Fred", DisplayName: "Fred F.", Active: true, Asked: now,
+		Groups: directory.Groups{Known: true, Names: []string{"jira-users", "Admins"}}}
+	if diff := cmp.Diff(want, u); diff != "" || err != nil {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	if is, known := s.Member(u, "admins"); !is || !known {
+		t.Error("Fred is no admin")
+	}
+	for _, tt := range []struct {
+		name, key string
+		want      error
+	}{
+		{"FRED", "", nil},
+		{"fred", "K2", directory.ErrUnknownUser}, // another's name by now
+		{"renamed", "K1", nil},
+		{"wilma", "", directory.ErrInactive},
+		{"barney", "K9", nil}, // the file does not know keys
+		{"betty", "", directory.ErrUnknownUser},
+	} {
+		if _, err := s.Owner(tt.name, tt.key, now); !errors.Is(err, tt.want) {
+			t.Errorf("%s %s: %v, want %v", tt.name, tt.key, err, tt.want)
+		}
+	}
+	if u, err := d.Lookup(t.Context(), "betty"); !errors.Is(err, directory.ErrUnknownUser) {
+		t.Errorf("lookup %+v, %v", u, err)
+	}
+	if u, err := d.Lookup(t.Context(), "wilma"); !errors.Is(err, directory.ErrInactive) || u.Name != "wilma" {
+		t.Errorf("lookup %+v, %v", u, err)
+	}
+}
+
+func TestBadFileKeepsTheLastGoodOne(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	d, path := fromFile(t, goodFile, &now)
+	if err := d.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	// An unchanged file is a good look at it.
+	now = now.Add(every)
+	if err := d.Refresh(t.Context()); err != nil || !d.Snapshot().Taken().Equal(now) {
+		t.Errorf("%v, taken %s; want %s", err, d.Snapshot().Taken(), now)
+	}
+	taken := now
+	write(t, path, "users: [{name: fred, activ: true}]")
+	now = now.Add(staleAfter - time.Second)
+	if err := d.Refresh(t.Context()); err == nil || !d.Snapshot().Taken().Equal(taken) {
+		t.Errorf("%v, taken %s; want an error and %s", err, d.Snapshot().Taken(), taken)
+	}
+	if _, err := d.Snapshot().Owner("fred", "K1", now); err != nil {
+		t.Errorf("before its end: %v", err)
+	}
+	now = now.Add(time.Second)
+	if _, err := d.Snapshot().Owner("fred", "K1", now); !errors.Is(err, directory.ErrUnavailable) {
+		t.Errorf("at its end: %v, want ErrUnavailable", err)
+	}
+	if _, err := d.Lookup(t.Context(), "fred"); !errors.Is(err, directory.ErrUnavailable) {
+		t.Errorf("lookup: %v, want ErrUnavailable", err)
+	}
+	write(t, path, "users: [{name: fred, active: false}]")
+	if err := d.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Snapshot().Owner("fred", "K1", now); !errors.Is(err, directory.ErrInactive) {
+		t.Errorf("after it is good again: %v, want ErrInactive", err)
+	}
+}
+
+func TestBadFiles(t *testing.T) {
+	for content, part := range map[string]string{
+		"":                                              "no list of users",
+		"# nothing":                                     "no list of users",
+		"users:":                                        "no list of users",
+		"people: []":                                    "people",
+		"users: []\nmore: 1":                            "more",
+		"users: fred":                                   "",
+		"users: [fred]":                                 "",
+		"users: [{}]":                                   "users[0]: the user's name",
+		"users: [{name: }]":                             "name has a value of the wrong kind",
+		"users: [{name: 123}]":                          "name has a value of the wrong kind",
+		"users: [{name: fred, active: }]":               "active has a value of the wrong kind",
+		"users: [{name: fred, active: yes}]":            "active has a value of the wrong kind",
+		"users: [{name: fred, active: 'true'}]":         "active has a value of the wrong kind",
+		"users: [{name: fred, groups: g}]":              "groups has a value of the wrong kind",
+		"users: [{name: fred, groups: [1]}]":            "groups has a value of the wrong kind",
+		"users: [{name: fred, groups: ['']}]":           "groups has a value of the wrong kind",
+		"users: [{name: fred, Active: true}]":           `unknown key "Active"`,
+		"users: [{name: 'a,b'}]":                        "comma",
+		"users: [{name: fred, name: wilma}]":            "name",
+		"users: [{name: a}, {name: b}, {name: A}]":      `users[2]: "A" has the name or the key of users[0]`,
+		"users: [{name: a, key: K}, {name: b, key: K}]": "users[1]",
+		"users: []\n---\nusers: [{name: fred}]":         "more than one document",
+		"users: [{name: fred":                           "",
+	} {
+		now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+		d, path := fromFile(t, content, &now)
+		err := d.Refresh(t.Context())
+		if err == nil || !strings.Contains(err.Error(), part) || !strings.Contains(err.Error(), path) {
+			t.Errorf("%q: %v, want %q and the path in it", content, err, part)
+		}
+		if d.Snapshot() != nil {
+			t.Errorf("%q: there is a snapshot", content)
+		}
+	}
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	d, _ := fromFile(t, "users: []", &now)
+	if err := d.Refresh(t.Context()); err != nil || d.Snapshot().Len() != 0 {
+		t.Errorf("nobody: %v", err)
+	}
+}

@@ -1,0 +1,186 @@
+package directory_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/tokengate/tokengate/authz/directory"
+)
+
+func TestLookup(t *testing.T) {
+	in(t, func(t *testing.T) {
+		r := newRig(t, account{"K1", "fred", true}, account{"K2", "wilma", true}, account{"K3", "barney", false})
+		r.owners = []directory.Owner{{Name: "fred", Key: "K1"}}
+		r.jira.groups["All"] = []string{"K2"}
+		if _, err := r.Lookup(t.Context(), "wilma"); err != nil {
+			t.Errorf("without a snapshot: %v", err)
+		}
+		r.refresh(t)
+		r.jira.taken()
+
+		if u, err := r.Lookup(t.Context(), "FRED"); err != nil || u.Name != "fred" {
+			t.Errorf("%+v, %v", u, err)
+		}
+		if n := len(r.jira.taken()); n != 0 {
+			t.Errorf("%d requests for one whom the snapshot knows", n)
+		}
+		// All wait for one answer.
+		var all sync.WaitGroup
+		for range 50 {
+			all.Go(func() {
+				if u, err := r.Lookup(t.Context(), "wilma"); err != nil || u.Key != "K2" || !u.Groups.Has("all") {
+					t.Errorf("%+v, %v", u, err)
+				}
+			})
+		}
+		all.Wait()
+		if n := len(r.jira.taken()); n != 1 {
+			t.Errorf("%d requests, want 1", n)
+		}
+		// The tokens made for her are good at once, and stay so if the next
+		// refresh can't ask for her.
+		if _, err := r.owner("wilma", "K2"); err != nil {
+			t.Errorf("just looked up: %v", err)
+		}
+		r.owners = append(r.owners, directory.Owner{Name: "wilma", Key: "K2"})
+		r.jira.set(func() { r.jira.fault = brokenUser("K2", "wilma") })
+		r.refresh(t)
+		if _, err := r.owner("wilma", "K2"); err != nil {
+			t.Errorf("looked up before the refresh: %v", err)
+		}
+		for name, want := range map[string]error{
+			"barney": directory.ErrInactive,
+			"betty":  directory.ErrUnknownUser,
+			"wilma":  directory.ErrUnavailable, // the answer is not this snapshot's
+			"a:b":    directory.ErrUnusableName,
+		} {
+			if _, err := r.Lookup(t.Context(), name); !errors.Is(err, want) {
+				t.Errorf("%s: %v, want %v", name, err, want)
+			}
+		}
+		r.jira.set(func() {
+			r.jira.fault = func(_ http.ResponseWriter, req *http.Request) bool { <-req.Context().Done(); return true }
+		})
+		begun := time.Now()
+		if _, err := r.Lookup(t.Context(), "dino"); !errors.Is(err, directory.ErrUnavailable) || time.Since(begun) > 6*time.Second {
+			t.Errorf("silence: %v after %s", err, time.Since(begun))
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		begun = time.Now()
+		if _, err := r.Lookup(ctx, "dino"); !errors.Is(err, directory.ErrUnavailable) || time.Since(begun) > time.Second {
+			t.Errorf("impatience: %v after %s", err, time.Since(begun))
+		}
+		time.Sleep(time.Minute)
+	})
+}
+
+// Somebody is looked up while a refresh that does not know of them is under
+// way.
+func TestLookupDuringRefresh(t *testing.T) {
+	in(t, func(t *testing.T) {
+		r := newRig(t, account{"K1", "fred", true}, account{"K2", "wilma", true})
+		r.refresh(t)
+		r.owners = []directory.Owner{{Name: "fred", Key: "K1"}}
+		r.jira.set(func() {
+			r.jira.fault = func(_ http.ResponseWriter, req *http.Request) bool {
+				if strings.Contains(req.URL.RawQuery, "K1") {
+					r.jira.mu.Unlock()
+					time.Sleep(3 * time.Second)
+					r.jira.mu.Lock()
+				}
+				return false
+			}
+		})
+		done := make(chan error)
+		go func() { done <- r.Refresh(t.Context()) }()
+		synctest.Wait()
+		if _, err := r.Lookup(t.Context(), "wilma"); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.owner("wilma", "K2"); err != nil {
+			t.Errorf("after the refresh: %v", err)
+		}
+	})
+}
+
+func TestServiceCredential(t *testing.T) {
+	in(t, func(t *testing.T) {
+		r := newRig(t, account{"K1", "fred", true})
+		r.owners = []directory.Owner{{Name: "fred", Key: "K1"}}
+		r.refresh(t)
+		// It is rotated to a password.
+		r.jira.set(func() { r.jira.credential = "Basic c2VydmljZTpwOnc=" })
+		write(t, r.file, "service:p:w\r\n")
+		r.refresh(t)
+		r.jira.taken()
+
+		// A wrong password goes out two times an hour.
+		write(t, r.file, "service:wrong-secret")
+		begun := time.Now()
+		for range 50 {
+			err := r.Refresh(t.Context())
+			if !errors.Is(err, directory.ErrUnavailable) {
+				t.Fatalf("wrong password: %v", err)
+			}
+			_, lookup := r.Lookup(t.Context(), "wilma")
+			for _, text := range []string{err.Error(), lookup.Error(), r.Stats().LastError} {
+				if strings.Contains(text, "wrong-secret") || strings.Contains(text, "c2VydmljZT") {
+					t.Errorf("the secret stands in %q", text)
+				}
+			}
+			time.Sleep(every)
+		}
+		if n := len(r.jira.taken()); n != 2 {
+			t.Errorf("a wrong password went out %d times in %s, want 2", n, time.Since(begun))
+		}
+		// Another one is tried at once.
+		write(t, r.file, "service:p:w")
+		r.refresh(t)
+	})
+}
+
+func TestBadCredentialFiles(t *testing.T) {
+	for name, content := range map[string]string{
+		"empty":     "",
+		"line ends": "\n\n",
+		"two lines": "service:s3cret\nmore-s3cret",
+		"no user":   ":s3cret",
+		"spaces":    "my s3cret",
+		"too long":  strings.Repeat("s3cret", 1000),
+	} {
+		in(t, func(t *testing.T) {
+			r := newRig(t)
+			write(t, r.file, content)
+			err := r.Refresh(t.Context())
+			if err == nil || strings.Contains(err.Error(), "s3cret") || !strings.Contains(err.Error(), r.file) {
+				t.Errorf("%s: %v", name, err)
+			}
+			if n := len(r.jira.taken()); n != 0 {
+				t.Errorf("%s: %d requests", name, n)
+			}
+		})
+	}
+	in(t, func(t *testing.T) {
+		r := newRig(t)
+		d := directory.New(directory.Options{
+			Source: directory.NewJira(directory.JiraOptions{Client: client(t, r.jira), Credential: filepath.Join(t.TempDir(), "none"),
+				Groups: func() []string { return nil }, Now: time.Now}),
+			Owners: func() []directory.Owner { return nil }, Publish: func(*directory.Snapshot) {},
+			Every: every, StaleAfter: staleAfter, Now: time.Now,
+		})
+		if err := d.Refresh(t.Context()); !errors.Is(err, directory.ErrUnavailable) {
+			t.Errorf("no file: %v", err)
+		}
+	})
+}

@@ -1,0 +1,213 @@
+package directory
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/tokengate/tokengate/store"
+)
+
+// Snapshot is what a source said at one time. It does not change, and is safe
+// for concurrent use. A nil Snapshot and the zero Snapshot know nobody and are
+// good at no time.
+type Snapshot struct {
+	taken     time.Time
+	goodUntil time.Time
+	stale     time.Duration // how long an answer is good
+
+	anyone   bool // whoever is asked for exists; all that follows is empty
+	complete bool // who is not in it does not exist
+
+	byKey   map[string]User
+	byName  map[string]User      // by folded name
+	gone    map[string]time.Time // identities that do not exist, and when that was said
+	groups  map[string]bool      // folded names of the groups that were asked for; nil: all
+	missing []string             // those of them that do not exist
+}
+
+// forever is the end of what needs no refresh.
+var forever = time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
+
+// Taken returns when the snapshot was begun to be taken; zero for a nil
+// Snapshot.
+func (s *Snapshot) Taken() time.Time {
+	if s == nil {
+		return time.Time{}
+	}
+	return s.taken
+}
+
+// GoodUntil returns the instant from which decisions may not rely on the
+// snapshot any more; zero for a nil Snapshot.
+func (s *Snapshot) GoodUntil() time.Time {
+	if s == nil {
+		return time.Time{}
+	}
+	return s.goodUntil
+}
+
+// Len returns how many users are known.
+func (s *Snapshot) Len() int {
+	if s == nil {
+		return 0
+	}
+	return len(s.byName)
+}
+
+// MissingGroups returns the groups that the configuration names and Jira does
+// not have.
+func (s *Snapshot) MissingGroups() []string {
+	if s == nil {
+		return nil
+	}
+	return slices.Clone(s.missing)
+}
+
+// ByName returns the user who has this name, in any case. The answer may be
+// older than the snapshot; see User.Asked.
+func (s *Snapshot) ByName(name string) (User, bool) {
+	if s == nil {
+		return User{}, false
+	}
+	if s.anyone {
+		u := asAsked(name)
+		return u, u.check() == nil
+	}
+	u, ok := s.byName[store.FoldOwner(name)]
+	return u, ok
+}
+
+// asAsked returns the user that None knows by this name.
+func asAsked(name string) User {
+	return User{Name: name, Active: true, Groups: Groups{Known: true}}
+}
+
+// ByKey returns the user who has this key, whatever their name is by now.
+func (s *Snapshot) ByKey(key string) (User, bool) {
+	if s == nil || key == "" {
+		return User{}, false
+	}
+	u, ok := s.byKey[key]
+	return u, ok
+}
+
+// Member reports whether a user of the snapshot is in a group. known is false
+// where the answer is not known, because the group was not asked for when the
+// snapshot was taken or because the user's groups are unknown: then is is
+// false and means nothing.
+func (s *Snapshot) Member(u User, group string) (is, known bool) {
+	if s == nil || !u.Groups.Known || s.groups != nil && !s.groups[foldGroup(group)] {
+		return false, false
+	}
+	return u.Groups.Has(group), true
+}
+
+// Owner returns who the owner of a token is at now, and an error unless it is
+// somebody whose tokens are good:
+//
+//   - ErrUnknownUser: there is no such user, or the name is another's by now.
+//   - ErrInactive: the user is deactivated.
+//   - ErrUnavailable: nothing is known, or only what is too old.
+//
+// Where both keys are known it is the key that counts, so the User may have
+// another name than the owner. A name alone never leads to somebody whose key
+// is another.
+func (s *Snapshot) Owner(name, key string, now time.Time) (User, error) {
+	if s == nil || !now.Before(s.goodUntil) {
+		return User{}, fmt.Errorf("%w (what is known of all users is too old)", ErrUnavailable)
+	}
+	if s.anyone {
+		u := asAsked(name)
+		return u, u.check()
+	}
+	u, ok := s.ByKey(key)
+	if !ok {
+		u, ok = s.ByName(name)
+		ok = ok && (key == "" || u.Key == "")
+	}
+	_, gone := s.gone[identity(name, key)]
+	switch {
+	case !ok && (s.complete || gone):
+		return User{}, ErrUnknownUser
+	case !ok || !now.Before(u.Asked.Add(s.stale)):
+		return User{}, fmt.Errorf("%w (what is known of this user is too old)", ErrUnavailable)
+	case !u.Active:
+		return u, ErrInactive
+	}
+	return u, nil
+}
+
+// with returns a copy that knows of one more user.
+func (s *Snapshot) with(u User) *Snapshot {
+	next := *s
+	next.byKey, next.byName, next.gone = maps.Clone(s.byKey), maps.Clone(s.byName), maps.Clone(s.gone)
+	next.learn(u)
+	return &next
+}
+
+// learn adds a user, whose answer is newer than all that is known. Who had
+// their name or was them is forgotten.
+func (s *Snapshot) learn(u User) {
+	if old, ok := s.byKey[u.Key]; ok && u.Key != "" {
+		delete(s.byName, store.FoldOwner(old.Name))
+	}
+	if old, ok := s.byName[store.FoldOwner(u.Name)]; ok {
+		delete(s.byKey, old.Key)
+	}
+	if u.Key != "" {
+		s.byKey[u.Key] = u
+	}
+	s.byName[store.FoldOwner(u.Name)] = u
+	delete(s.gone, u.identity())
+	delete(s.gone, identity(u.Name, ""))
+}
+
+// newSnapshot makes a snapshot of answers. Where two users have one name, the
+// older answer is wrong by now, and its user is unknown until they are asked
+// for again: acting by that name they would act as the other. Both are unknown
+// if neither is older.
+func newSnapshot(taken time.Time, stale time.Duration, users []User, gone map[string]time.Time) *Snapshot {
+	s := &Snapshot{
+		taken:     taken,
+		goodUntil: taken.Add(stale),
+		stale:     stale,
+		byKey:     make(map[string]User, len(users)),
+		byName:    make(map[string]User, len(users)),
+		gone:      maps.Clone(gone),
+	}
+	slices.SortStableFunc(users, func(a, b User) int {
+		return cmp.Or(a.Asked.Compare(b.Asked), cmp.Compare(a.identity(), b.identity()))
+	})
+	for _, u := range users {
+		old, ok := s.byName[store.FoldOwner(u.Name)]
+		s.learn(u)
+		if ok && old.Asked.Equal(u.Asked) && old.identity() != u.identity() {
+			s.drop(u)
+		}
+	}
+	return s
+}
+
+func (s *Snapshot) drop(u User) {
+	delete(s.byKey, u.Key)
+	delete(s.byName, store.FoldOwner(u.Name))
+}
+
+// users returns all users, in no order.
+func (s *Snapshot) users() []User {
+	if s == nil {
+		return nil
+	}
+	return slices.Collect(maps.Values(s.byName))
+}
+
+// goneUsers returns the identities that do not exist, and when that was said.
+func (s *Snapshot) goneUsers() map[string]time.Time {
+	if s == nil {
+		return nil
+	}
+	return s.gone
+}
