@@ -65,6 +65,31 @@ import (
 //	  string after  = 3;
 //	}
 //
+//	message DayTotals {
+//	  uint32 day            = 1;  // days since 1970-01-01
+//	  repeated Total counts = 2;  // ordered by word
+//	}
+//
+//	message Total {
+//	  string word  = 1;
+//	  uint64 count = 2;
+//	}
+//
+//	message PasswordUses {
+//	  string user               = 1;
+//	  repeated PasswordUse uses = 2;
+//	}
+//
+//	message PasswordUse {
+//	  string client        = 1;
+//	  bytes address        = 2;  // 4 or 16 bytes
+//	  optional int64 first = 3;
+//	  optional int64 last  = 4;
+//	  uint64 passed        = 5;
+//	  uint64 would_block   = 6;
+//	  uint64 blocked       = 7;
+//	}
+//
 // Fields stand in the order of their numbers, each at most once unless it is
 // repeated; a record in which they do not is refused. So a record ends with
 // what has the highest number, and the state, which every token has, says that

@@ -152,7 +152,8 @@ type Page struct {
 	Next   uint64  // pass as after to get the page behind; 0: this was the last
 }
 
-// Store keeps tokens, their usage and the audit log. All methods are safe for
+// Store keeps tokens, their usage, the audit log, and two records of requests for
+// administrators: totals, and the use of passwords. All methods are safe for
 // concurrent use. A write that returned nil is on disk. A context that ends
 // before the write leaves nothing behind.
 //
@@ -211,6 +212,28 @@ type Store interface {
 	// AuditLog returns at most limit records with a Sequence below before,
 	// newest first; before 0 begins at the newest.
 	AuditLog(ctx context.Context, before uint64, limit int) ([]Audit, error)
+
+	// AddTotals adds counts to what is stored of a day. Of the days it has, the
+	// store keeps the latest KeepDays. A call is applied whole or not at all.
+	AddTotals(ctx context.Context, day Day, counts map[string]uint64) error
+
+	// Totals returns the totals of each day that has some, from the given one
+	// on, in their order.
+	Totals(ctx context.Context, from Day) ([]DayTotals, error)
+
+	// AddPasswordUses adds uses to what is stored, each to the one with the
+	// same User, Client and Address: the counts are added, First moves back and
+	// Last forward, never the other way. What goes beyond MaxPasswordClients of
+	// a user is added to that user's without Client and Address. Users beyond
+	// MaxPasswordUsers are left out; left is the number of their requests, also
+	// beside an error.
+	AddPasswordUses(ctx context.Context, uses []PasswordUse) (left uint64, err error)
+
+	// PasswordUses returns all uses, those of a user one behind another.
+	PasswordUses(ctx context.Context) ([]PasswordUse, error)
+
+	// PrunePasswordUses removes the uses whose Last is before the given instant.
+	PrunePasswordUses(ctx context.Context, before time.Time) error
 
 	// Health writes, reads and removes a record of its own.
 	Health(ctx context.Context) error

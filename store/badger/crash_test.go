@@ -35,6 +35,8 @@ func TestMain(m *testing.M) {
 		err = hold(os.Getenv(childDir))
 	case "work":
 		err = work(os.Getenv(childDir), os.Getenv(childRound))
+	case "count":
+		err = count(os.Getenv(childDir))
 	}
 	fmt.Println("ended:", err)
 	os.Exit(1)

@@ -17,8 +17,11 @@
 //	o/<owner> 0x00 <number>     the id of the owner's token with this number
 //	u/<id>                      the token's usage
 //	a/<sequence>                an audit record
+//	d/<day>                     the totals of a day
+//	p/<user>                    a user's uses of passwords
 //	m/schema                    the version of this layout, in decimal
 //	m/number                    the highest number ever given out
+//	m/passwords                 how many keys begin with p/
 //	m/health                    what Health writes, reads and removes
 //
 // The owner is the owner's name in lower case; it is printable ASCII, so 0x00

@@ -8,22 +8,28 @@ import (
 )
 
 var (
-	tokenPrefix  = []byte("t/")
-	numberPrefix = []byte("n/")
-	ownerPrefix  = []byte("o/")
-	usagePrefix  = []byte("u/")
-	auditPrefix  = []byte("a/")
+	tokenPrefix    = []byte("t/")
+	numberPrefix   = []byte("n/")
+	ownerPrefix    = []byte("o/")
+	usagePrefix    = []byte("u/")
+	auditPrefix    = []byte("a/")
+	dayPrefix      = []byte("d/")
+	passwordPrefix = []byte("p/")
 
-	schemaKey     = []byte("m/schema")
-	lastNumberKey = []byte("m/number")
-	healthKey     = []byte("m/health")
+	schemaKey        = []byte("m/schema")
+	lastNumberKey    = []byte("m/number")
+	passwordUsersKey = []byte("m/passwords")
+	healthKey        = []byte("m/health")
 )
 
 func tokenKey(id string) []byte { return key(tokenPrefix, id) }
 func usageKey(id string) []byte { return key(usagePrefix, id) }
 
+func passwordKey(user string) []byte { return key(passwordPrefix, user) }
+
 func numberKey(n uint64) []byte { return numbered(numberPrefix, n) }
 func auditKey(s uint64) []byte  { return numbered(auditPrefix, s) }
+func dayKey(d store.Day) []byte { return numbered(dayPrefix, uint64(d)) }
 
 // ownerKey is the key by which Creates for one owner find out about each
 // other.

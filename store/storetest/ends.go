@@ -47,6 +47,24 @@ var calls = map[string]func(context.Context, store.Store) error{
 		_, err := s.AuditLog(ctx, 0, 10)
 		return err
 	},
+	"add totals": func(ctx context.Context, s store.Store) error {
+		return s.AddTotals(ctx, store.DayOf(Epoch), map[string]uint64{"allowed": 1})
+	},
+	"totals": func(ctx context.Context, s store.Store) error {
+		_, err := s.Totals(ctx, 0)
+		return err
+	},
+	"add uses of passwords": func(ctx context.Context, s store.Store) error {
+		_, err := s.AddPasswordUses(ctx, []store.PasswordUse{passwordUse("fred", "curl", 0)})
+		return err
+	},
+	"uses of passwords": func(ctx context.Context, s store.Store) error {
+		_, err := s.PasswordUses(ctx)
+		return err
+	},
+	"prune uses of passwords": func(ctx context.Context, s store.Store) error {
+		return s.PrunePasswordUses(ctx, Epoch)
+	},
 	"health": func(ctx context.Context, s store.Store) error { return s.Health(ctx) },
 }
 
@@ -61,6 +79,8 @@ func testContextEnded(t *testing.T, s Suite) {
 		})
 	}
 	same(t, "usage", f.usage(token.ID), map[string]store.Usage{})
+	same(t, "totals", f.totals(0), []store.DayTotals(nil))
+	same(t, "uses of passwords", f.passwords(), map[string]store.PasswordUse{})
 
 	// The context ends after the closure has agreed and before the commit.
 	inside := map[string]func(context.Context, func()) error{
