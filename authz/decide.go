@@ -61,6 +61,14 @@ type Decision struct {
 	// request; known where it is RateLimited.
 	Wait time.Duration
 
+	// ClaimedUser is the user name that came with a password, where the Reason
+	// is Password or PasswordBlocked: Basic's, or os_username in the query; ""
+	// where there is none. Nobody has proved it, and it may be anything, even a
+	// password that somebody typed into the wrong field. So it never goes into a
+	// log, a metric or an answer. It may lie in the Request's Memory: what outlives the
+	// request keeps a copy.
+	ClaimedUser string
+
 	limiter *store.Limiter // of an admitted token
 }
 

@@ -159,6 +159,7 @@ func (e *evaluation) judgePassword() bool {
 	if sent == tokenCredential || sent == foreignCredential && !e.logsIn() {
 		return false
 	}
+	e.decision.ClaimedUser = e.claimedUser()
 	if !e.isExempt() {
 		switch e.view.Policy.Passwords.Mode {
 		case config.PasswordsAllow:
@@ -174,16 +175,24 @@ func (e *evaluation) judgePassword() bool {
 	return e.pass(Password)
 }
 
+// claimedUser returns the user name that comes with a password; "" where there
+// is none, or several, or where it stands in the body of a login.
+func (e *evaluation) claimedUser() string {
+	switch {
+	case e.logsIn():
+		return ""
+	case e.query.users == 1:
+		return e.query.user
+	}
+	return e.credential.user
+}
+
 // isExempt reports whether a password is good here even where passwords are
 // blocked. A path that is ambiguous or rewritten by Jira matches no exemption,
 // and neither does a login whose user stands in a body we do not see.
 func (e *evaluation) isExempt() bool {
 	exempt := &e.view.Policy.Passwords
-	user := e.credential.user
-	if e.query.users == 1 {
-		user = e.query.user
-	}
-	if !e.logsIn() && exempt.AllowedUsers.Contain(user) {
+	if exempt.AllowedUsers.Contain(e.decision.ClaimedUser) {
 		return true
 	}
 	t := parseTarget(e.memory(), e.path, e.view.Policy.ContextPath)
