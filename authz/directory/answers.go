@@ -1,0 +1,89 @@
+package directory
+
+import (
+	"container/list"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"sync"
+	"time"
+)
+
+// maxAnswers bounds the answers that are kept.
+const maxAnswers = 10_000
+
+// credentialHash stands for a credential: its HMAC-SHA256 under a key that is
+// made at the start and never leaves the process. From it nobody can try
+// passwords.
+type credentialHash [sha256.Size]byte
+
+// hasher makes credentialHashes.
+type hasher struct{ key [32]byte }
+
+func newHasher() hasher {
+	var h hasher
+	_, _ = rand.Read(h.key[:]) // it never fails
+	return h
+}
+
+// sum returns the hash of a credential of a kind.
+func (h hasher) sum(kind credentialKind, credential string) (sum credentialHash) {
+	mac := hmac.New(sha256.New, h.key[:])
+	mac.Write([]byte{byte(kind)})
+	mac.Write([]byte(credential))
+	mac.Sum(sum[:0])
+	return sum
+}
+
+// answers keeps what was said of credentials for a short time, and of too many
+// those that were used last. The zero answers are ready.
+type answers struct {
+	mu    sync.Mutex
+	byKey map[credentialHash]*list.Element
+	order list.List // of keptAnswer; the one used last is in front
+}
+
+type keptAnswer struct {
+	key   credentialHash
+	user  User
+	err   error
+	until time.Time
+}
+
+// get returns an answer that is still good.
+func (a *answers) get(key credentialHash, now time.Time) (keptAnswer, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	e, ok := a.byKey[key]
+	if !ok {
+		return keptAnswer{}, false
+	}
+	kept := e.Value.(keptAnswer)
+	if !now.Before(kept.until) {
+		a.remove(e)
+		return keptAnswer{}, false
+	}
+	a.order.MoveToFront(e)
+	return kept, true
+}
+
+// put keeps an answer.
+func (a *answers) put(kept keptAnswer) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.byKey == nil {
+		a.byKey = make(map[credentialHash]*list.Element)
+	}
+	if e, ok := a.byKey[kept.key]; ok {
+		a.remove(e)
+	}
+	a.byKey[kept.key] = a.order.PushFront(kept)
+	for len(a.byKey) > maxAnswers {
+		a.remove(a.order.Back())
+	}
+}
+
+func (a *answers) remove(e *list.Element) {
+	a.order.Remove(e)
+	delete(a.byKey, e.Value.(keptAnswer).key)
+}

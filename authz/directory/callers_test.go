@@ -1,0 +1,508 @@
+package directory_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tokengate/tokengate/authz/directory"
+	"github.com/tokengate/tokengate/authz/directory/jiratest"
+)
+
+// startJira returns a Jira and who asks it about callers.
+func startJira(t *testing.T) (*jiratest.Server, *directory.Callers) {
+	t.Helper()
+	jira := jiratest.New(jiratest.Options{Users: []jiratest.User{
+		{Name: "Fred", Key: "K1", Password: "p:w", DisplayName: "Fred F.", Active: true, Groups: []string{"jira-users", "dev"}},
+		{Name: "wilma", Key: "K2", Password: "secret", Active: true},
+		{Name: "ünal", Key: "K3", Password: "secret", Active: true},
+	}})
+	return jira, directory.NewCallers(client(t, jira), time.Now)
+}
+
+func password(name, password string) directory.Credential {
+	return directory.Credential{Authorization: "Basic " + base64.StdEncoding.EncodeToString([]byte(name+":"+password))}
+}
+
+// session logs in to Jira as a browser does, and returns the cookie.
+func session(t *testing.T, jira http.Handler, name, password string) directory.Credential {
+	t.Helper()
+	body := fmt.Sprintf(`{"username":%q,"password":%q}`, name, password)
+	w := httptest.NewRecorder()
+	jira.ServeHTTP(w, httptest.NewRequest("POST", "/rest/auth/1/session", strings.NewReader(body)))
+	for _, c := range w.Result().Cookies() {
+		if c.Name == "JSESSIONID" {
+			return directory.Credential{Cookie: "lb=node1; JSESSIONID=" + c.Value}
+		}
+	}
+	t.Fatalf("login failed: %d", w.Code)
+	return directory.Credential{}
+}
+
+func TestIdentify(t *testing.T) {
+	in(t, func(t *testing.T) {
+		jira, callers := startJira(t)
+		fred := session(t, jira, "fred", "p:w")
+		jira.Reset()
+		want := directory.User{Key: "K1", Name: "Fred", DisplayName: "Fred F.", Active: true, Asked: time.Now(),
+			Groups: directory.Groups{Known: true, Names: []string{"jira-users", "dev"}}}
+		both := func(a, b directory.Credential) directory.Credential {
+			return directory.Credential{Cookie: a.Cookie, Authorization: b.Authorization}
+		}
+		dead := directory.Credential{Cookie: "JSESSIONID=dead"}
+		for _, tt := range []struct {
+			name       string
+			credential directory.Credential
+			err        error
+			requests   int
+		}{
+			{"nothing", directory.Credential{}, directory.ErrNotLoggedIn, 0},
+			{"cookie", fred, nil, 1},
+			{"cookie again", fred, nil, 0},
+			{"password", password("fred", "p:w"), nil, 1},
+			{"password again", password("fred", "p:w"), nil, 0},
+			{"name in another case", password("FRED", "p:w"), nil, 1},
+			{"cookie and password of one user", both(fred, password("fred", "p:w")), nil, 0},
+			{"cookie, and the name of another user", both(fred, password("wilma", "secret")), directory.ErrNotLoggedIn, 0},
+			{"dead cookie", dead, directory.ErrNotLoggedIn, 1},
+			{"dead cookie again", dead, directory.ErrNotLoggedIn, 0},
+			{"dead cookie and password", both(dead, password("fred", "p:w")), nil, 0},
+			{"wrong password", password("wilma", "x"), directory.ErrNotLoggedIn, 1},
+			{"wrong password again", password("wilma", "x"), directory.ErrNotLoggedIn, 0},
+			{"native token", directory.Credential{Authorization: "Bearer x"}, directory.ErrNotLoggedIn, 0},
+			{"no base64", directory.Credential{Authorization: "Basic ?"}, directory.ErrNotLoggedIn, 0},
+			{"no colon", directory.Credential{Authorization: "Basic " + base64.StdEncoding.EncodeToString([]byte("fred"))}, directory.ErrNotLoggedIn, 0},
+			{"our token as password", password("fred", "tgate_x"), directory.ErrNotLoggedIn, 0},
+			{"our token as name", password("tgadm_x", ""), directory.ErrNotLoggedIn, 0},
+			{"name that owns nothing", password("ünal", "secret"), directory.ErrUnusableName, 0},
+			{"no name", password("", "p:w"), directory.ErrUnusableName, 0},
+			{"cookie with a line end", directory.Credential{Cookie: "a=b\r\nX-Forwarded-User: fred"}, directory.ErrNotLoggedIn, 0},
+			{"cookie too long", directory.Credential{Cookie: "a=" + strings.Repeat("b", 17<<10)}, directory.ErrNotLoggedIn, 0},
+			{"password too long", password("fred", strings.Repeat("b", 5<<10)), directory.ErrNotLoggedIn, 0},
+		} {
+			before := jira.Total()
+			got, err := callers.Identify(t.Context(), tt.credential)
+			if !errors.Is(err, tt.err) || jira.Total()-before != tt.requests {
+				t.Errorf("%s: %v after %d requests, want %v after %d", tt.name, err, jira.Total()-before, tt.err, tt.requests)
+			}
+			if tt.err == nil {
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("%s (-want +got):\n%s", tt.name, diff)
+				}
+			} else if diff := cmp.Diff(directory.User{}, got); diff != "" {
+				t.Errorf("%s: a user beside an error:\n%s", tt.name, diff)
+			}
+		}
+	})
+}
+
+// Only what is needed goes to Jira.
+func TestWhatIsHandedOn(t *testing.T) {
+	in(t, func(t *testing.T) {
+		jira, callers := startJira(t)
+		fred := session(t, jira, "fred", "p:w")
+		jira.Reset()
+		for _, c := range []directory.Credential{fred, password("fred", "p:w")} {
+			if _, err := callers.Identify(t.Context(), c); err != nil {
+				t.Fatal(err)
+			}
+			seen, _ := jira.Last()
+			want := http.Header{"Accept": {"application/json"}, "User-Agent": {"tokengate"}}
+			if c.Cookie != "" {
+				want.Set("Cookie", c.Cookie)
+			} else {
+				want.Set("Authorization", c.Authorization)
+			}
+			if diff := cmp.Diff(want, seen.Header); diff != "" || seen.RequestURI != "/rest/api/2/myself?expand=groups" {
+				t.Errorf("%s (-want +got):\n%s", seen.RequestURI, diff)
+			}
+		}
+	})
+}
+
+func TestAnswersEndAfterHalfAMinute(t *testing.T) {
+	in(t, func(t *testing.T) {
+		jira, callers := startJira(t)
+		fred, wilma := session(t, jira, "fred", "p:w"), session(t, jira, "wilma", "secret")
+		for _, c := range []directory.Credential{fred, wilma} {
+			if _, err := callers.Identify(t.Context(), c); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := jira.Deactivate("fred"); err != nil {
+			t.Fatal(err)
+		}
+		logout := httptest.NewRequest("DELETE", "/rest/auth/1/session", nil)
+		logout.Header.Set("Cookie", wilma.Cookie)
+		jira.ServeHTTP(httptest.NewRecorder(), logout)
+
+		time.Sleep(30*time.Second - time.Nanosecond)
+		if _, err := callers.Identify(t.Context(), fred); err != nil {
+			t.Errorf("just before: %v", err)
+		}
+		time.Sleep(time.Nanosecond)
+		for _, c := range []directory.Credential{fred, wilma} {
+			if u, err := callers.Identify(t.Context(), c); !errors.Is(err, directory.ErrNotLoggedIn) {
+				t.Errorf("%+v, %v; want ErrNotLoggedIn", u, err)
+			}
+		}
+	})
+}
+
+// An answer counts from when Jira was asked, however long it took.
+func TestSlowAnswerEndsInTime(t *testing.T) {
+	in(t, func(t *testing.T) {
+		jira, callers := startJira(t)
+		fred := session(t, jira, "fred", "p:w")
+		jira.Reset()
+		defer jira.Fail("", jiratest.Slow(5*time.Second)).Stop()
+		if _, err := callers.Identify(t.Context(), fred); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(25 * time.Second)
+		if _, err := callers.Identify(t.Context(), fred); err != nil || jira.Total() != 2 {
+			t.Errorf("%v, %d requests; want another one", err, jira.Total())
+		}
+	})
+}
+
+func TestConcurrentIdentify(t *testing.T) {
+	in(t, func(t *testing.T) {
+		jira, callers := startJira(t)
+		fred := session(t, jira, "fred", "p:w")
+		jira.Reset()
+		slow := jira.Fail("", jiratest.Slow(time.Second))
+		defer slow.Stop()
+		ctx, cancel := context.WithCancel(t.Context())
+		var all sync.WaitGroup
+		all.Go(func() { // the first one goes
+			if _, err := callers.Identify(ctx, fred); !errors.Is(err, directory.ErrUnavailable) {
+				t.Errorf("the one who went: %v", err)
+			}
+		})
+		synctest.Wait()
+		for range 100 {
+			all.Go(func() {
+				u, err := callers.Identify(t.Context(), fred)
+				if err != nil || u.Name != "Fred" {
+					t.Errorf("%+v, %v", u, err)
+					return
+				}
+				u.Groups.Names[0] = "mine" // what one does is nothing to the others
+			})
+		}
+		synctest.Wait()
+		cancel()
+		all.Wait()
+		if n := jira.Total(); n != 1 {
+			t.Errorf("%d requests, want 1", n)
+		}
+		if u, err := callers.Identify(t.Context(), fred); err != nil || u.Groups.Names[0] != "jira-users" {
+			t.Errorf("%+v, %v", u, err)
+		}
+		if got := callers.Stats(); got.Asked != 1 || got.Kept != 1 {
+			t.Errorf("stats %+v", got)
+		}
+	})
+}
+
+func TestNobodyIsLockedOut(t *testing.T) {
+	in(t, func(t *testing.T) {
+		jira, callers := startJira(t)
+		var all sync.WaitGroup
+		for i := range 50 {
+			all.Go(func() {
+				name := "fred"
+				if i%2 == 0 {
+					name = "FRED"
+				}
+				_, err := callers.Identify(t.Context(), password(name, fmt.Sprint("wrong", i)))
+				if !errors.Is(err, directory.ErrNotLoggedIn) && !errors.Is(err, directory.ErrTooManyFailures) {
+					t.Errorf("%v", err)
+				}
+			})
+		}
+		all.Wait()
+		if n := jira.Failures("fred"); n != 2 {
+			t.Errorf("Jira counts %d failures, want 2", n)
+		}
+		_, err := callers.Identify(t.Context(), password("fred", "p:w"))
+		if !errors.Is(err, directory.ErrTooManyFailures) || !strings.Contains(err.Error(), "log in to Jira in the browser") {
+			t.Errorf("the right password now: %v", err)
+		}
+		if got := callers.Stats().Blocked; got != 49 {
+			t.Errorf("%d blocked, want 49", got)
+		}
+		// Others are nothing to it, nor is a session of the same user.
+		if _, err := callers.Identify(t.Context(), password("wilma", "secret")); err != nil {
+			t.Errorf("wilma: %v", err)
+		}
+		if _, err := callers.Identify(t.Context(), session(t, jira, "fred", "p:w")); err != nil {
+			t.Errorf("session: %v", err)
+		}
+		time.Sleep(time.Hour)
+		if _, err := callers.Identify(t.Context(), password("fred", "p:w")); err != nil {
+			t.Errorf("an hour later: %v", err)
+		}
+	})
+}
+
+// A good login makes Jira forget the failures, and us.
+func TestSuccessForgetsFailures(t *testing.T) {
+	in(t, func(t *testing.T) {
+		jira, callers := startJira(t)
+		for i := range 20 {
+			if _, err := callers.Identify(t.Context(), password("fred", fmt.Sprint("wrong", i))); !errors.Is(err, directory.ErrNotLoggedIn) {
+				t.Fatalf("wrong password %d: %v", i, err)
+			}
+			time.Sleep(time.Minute)
+			if _, err := callers.Identify(t.Context(), password("fred", "p:w")); err != nil {
+				t.Fatalf("right password %d: %v", i, err)
+			}
+			if n := jira.Failures("fred"); n != 0 {
+				t.Fatalf("%d failures", n)
+			}
+		}
+	})
+}
+
+// The right password's answer comes first, that of a wrong one which Jira
+// counted before or after it is still under way.
+func TestSuccessLeavesAttemptsUnderWayCounted(t *testing.T) {
+	in(t, func(t *testing.T) {
+		wrong := 0
+		callers := directory.NewCallers(client(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, pw, _ := r.BasicAuth()
+			if pw == "right" {
+				send(w, 200, account{"K1", "fred", true}.bean())
+				return
+			}
+			wrong++
+			time.Sleep(time.Second)
+			w.WriteHeader(401)
+		})), time.Now)
+		identify := func(pw string) error {
+			_, err := callers.Identify(t.Context(), password("fred", pw))
+			return err
+		}
+		var all sync.WaitGroup
+		all.Go(func() { _ = identify("wrong1") })
+		synctest.Wait()
+		if err := identify("right"); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 10 {
+			all.Go(func() { _ = identify(fmt.Sprint("more", i)) })
+		}
+		all.Wait()
+		if wrong != 2 {
+			t.Errorf("%d wrong passwords went to Jira, want 2", wrong)
+		}
+	})
+}
+
+func TestPasswordsThatJiraDoesNotTake(t *testing.T) {
+	in(t, func(t *testing.T) {
+		jira, callers := startJira(t)
+		fred := session(t, jira, "fred", "p:w")
+		jira.RefuseBasic(true)
+		for i := range 10 {
+			_, err := callers.Identify(t.Context(), password("fred", fmt.Sprint(i)))
+			if !errors.Is(err, directory.ErrBasicRefused) || !strings.Contains(err.Error(), "log in to Jira in the browser and use the API tokens page") {
+				t.Errorf("%v", err)
+			}
+		}
+		both := fred
+		both.Authorization = password("fred", "p:w").Authorization
+		for _, c := range []directory.Credential{fred, both} {
+			if u, err := callers.Identify(t.Context(), c); err != nil || u.Name != "Fred" {
+				t.Errorf("with a session: %+v, %v", u, err)
+			}
+		}
+	})
+}
+
+func TestCaptcha(t *testing.T) {
+	in(t, func(t *testing.T) {
+		jira, callers := startJira(t)
+		for range 3 { // by another way than ours
+			r := httptest.NewRequest("GET", "/rest/api/2/myself", nil)
+			r.SetBasicAuth("fred", "x")
+			jira.ServeHTTP(httptest.NewRecorder(), r)
+		}
+		if _, err := callers.Identify(t.Context(), password("fred", "p:w")); !errors.Is(err, directory.ErrCaptcha) {
+			t.Errorf("%v, want ErrCaptcha", err)
+		}
+	})
+}
+
+func TestIdentifyWhenJiraIsNotThere(t *testing.T) {
+	for name, fault := range map[string]jiratest.Fault{
+		"error":      jiratest.Status(500),
+		"down":       jiratest.Status(503),
+		"forbidden":  jiratest.Status(403),
+		"not found":  jiratest.Status(404),
+		"redirect":   jiratest.Status(302),
+		"login page": jiratest.LoginPage(),
+		"nonsense":   jiratest.Nonsense(),
+		"silence":    jiratest.Hang(),
+	} {
+		t.Run(name, func(t *testing.T) {
+			in(t, func(t *testing.T) {
+				jira, callers := startJira(t)
+				fred := session(t, jira, "fred", "p:w")
+				jira.Reset()
+				failure := jira.Fail("", fault)
+				begun := time.Now()
+				for _, c := range []directory.Credential{fred, fred, password("fred", "p:w"), password("fred", "p:w")} {
+					if u, err := callers.Identify(t.Context(), c); !errors.Is(err, directory.ErrUnavailable) {
+						t.Errorf("%+v, %v; want ErrUnavailable", u, err)
+					}
+				}
+				if took := time.Since(begun); took > 21*time.Second {
+					t.Errorf("it took %s", took)
+				}
+				if n := jira.Total(); n != 2 {
+					t.Errorf("%d requests, want 2: failures are kept", n)
+				}
+				failure.Stop()
+				time.Sleep(2 * time.Second)
+				for _, c := range []directory.Credential{fred, password("fred", "p:w")} {
+					if _, err := callers.Identify(t.Context(), c); err != nil {
+						t.Errorf("after it: %v", err)
+					}
+				}
+			})
+		})
+	}
+}
+
+// Nobody knows whether Jira looked at a password when no answer came.
+func TestSilenceCountsAsFailure(t *testing.T) {
+	in(t, func(t *testing.T) {
+		jira, callers := startJira(t)
+		failure := jira.Fail("", jiratest.Status(502))
+		for i, want := range []error{directory.ErrUnavailable, directory.ErrUnavailable, directory.ErrTooManyFailures} {
+			if _, err := callers.Identify(t.Context(), password("fred", fmt.Sprint(i))); !errors.Is(err, want) {
+				t.Errorf("%d: %v, want %v", i, err, want)
+			}
+		}
+		failure.Stop()
+	})
+}
+
+func TestAnswersThatAreNobody(t *testing.T) {
+	for name, tt := range map[string]struct {
+		answer object
+		header string
+		want   error
+	}{
+		"inactive":      {object{"name": "fred", "key": "K1", "active": false}, "", directory.ErrInactive},
+		"deleted":       {object{"name": "fred", "key": "K1", "active": true, "deleted": true}, "", directory.ErrInactive},
+		"no name":       {object{"key": "K1", "active": true}, "", directory.ErrUnavailable},
+		"bad name":      {object{"name": "a,b", "active": true}, "", directory.ErrUnusableName},
+		"bad key":       {object{"name": "fred", "key": "a\nb", "active": true}, "", directory.ErrUnavailable},
+		"anonymous":     {object{}, "anonymous", directory.ErrNotLoggedIn},
+		"old Jira":      {object{"name": "fred", "key": "fred"}, "", nil},
+		"other version": {object{"name": "fred", "groups": object{"size": 3, "items": []string{}}}, "", nil},
+	} {
+		in(t, func(t *testing.T) {
+			callers := directory.NewCallers(client(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("X-AUSERNAME", tt.header)
+				send(w, 200, tt.answer)
+			})), time.Now)
+			u, err := callers.Identify(t.Context(), directory.Credential{Cookie: "a=b"})
+			if !errors.Is(err, tt.want) || u.Groups.Known {
+				t.Errorf("%s: %+v, %v; want %v and no groups known", name, u, err, tt.want)
+			}
+			if (err == nil) != u.Active {
+				t.Errorf("%s: active %v with %v", name, u.Active, err)
+			}
+		})
+	}
+	// The password was another's.
+	in(t, func(t *testing.T) {
+		callers := directory.NewCallers(client(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			send(w, 200, account{"K1", "fred", true}.bean())
+		})), time.Now)
+		if u, err := callers.Identify(t.Context(), password("fred@example.com", "x")); !errors.Is(err, directory.ErrNotLoggedIn) {
+			t.Errorf("by another name: %+v, %v", u, err)
+		}
+	})
+}
+
+func TestIdentificationsArePaced(t *testing.T) {
+	in(t, func(t *testing.T) {
+		atOnce, most := 0, 0
+		var mu sync.Mutex
+		callers := directory.NewCallers(client(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			mu.Lock()
+			atOnce++
+			most = max(most, atOnce)
+			mu.Unlock()
+			time.Sleep(500 * time.Millisecond)
+			mu.Lock()
+			atOnce--
+			mu.Unlock()
+			w.WriteHeader(401)
+		})), time.Now)
+		var all sync.WaitGroup
+		for i := range 1000 {
+			all.Go(func() {
+				_, err := callers.Identify(t.Context(), directory.Credential{Cookie: fmt.Sprint("a=", i)})
+				if !errors.Is(err, directory.ErrNotLoggedIn) && !errors.Is(err, directory.ErrUnavailable) {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		asked := callers.Stats().Asked
+		t.Logf("%d of 1000 at once were asked about, %d at the same time", asked, most)
+		if asked > 20+10*10 || most > 8 {
+			t.Errorf("%d questions within ten seconds, %d at the same time", asked, most)
+		}
+	})
+}
+
+func TestSecretsAreNotTold(t *testing.T) {
+	in(t, func(t *testing.T) {
+		jira, callers := startJira(t)
+		secret := "s3cr3t"
+		c := password("fred", secret)
+		c.Cookie = "JSESSIONID=" + secret
+		var texts []string
+		tell := func() {
+			_, err := callers.Identify(t.Context(), c)
+			texts = append(texts, err.Error())
+			time.Sleep(time.Minute)
+		}
+		tell()
+		for _, fault := range []jiratest.Fault{jiratest.Status(500), jiratest.Status(302), jiratest.LoginPage(), jiratest.Hang()} {
+			failure := jira.Fail("", fault)
+			tell()
+			failure.Stop()
+		}
+		var log bytes.Buffer
+		slog.New(slog.NewTextHandler(&log, nil)).Info("caller", "credential", c)
+		texts = append(texts, log.String(), fmt.Sprint(c), fmt.Sprintf("%+v %#v %s %q %x", c, c, c, c, c), fmt.Sprintf("%v", &c))
+		for _, text := range texts {
+			for _, part := range []string{secret, base64.StdEncoding.EncodeToString([]byte(secret))[:6], c.Authorization[6:], fmt.Sprintf("%x", secret)} {
+				if strings.Contains(text, part) {
+					t.Errorf("a secret stands in %q", text)
+				}
+			}
+		}
+	})
+}

@@ -1,0 +1,76 @@
+package directory_test
+
+import (
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tokengate/tokengate/authz/directory"
+)
+
+func TestNewClient(t *testing.T) {
+	for base, good := range map[string]bool{
+		"http://127.0.0.1:8080":         true,
+		"https://jira.example.com/jira": true,
+		"http://127.0.0.1:8080/":        true,
+		"":                              false,
+		"127.0.0.1:8080":                false,
+		"ftp://jira":                    false,
+		"http:///jira":                  false,
+		"http://user:s3cret@jira":       false,
+		"http://s3cret jira":            false,
+		"http://jira?a=s3cret":          false,
+		"http://jira#s3cret":            false,
+	} {
+		_, err := directory.NewClient(base, nil)
+		if (err == nil) != good || err != nil && strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("%q: %v, want good: %v", base, err, good)
+		}
+	}
+}
+
+// What a real connection adds: redirects, cookies and connections that fail.
+func TestOverTheNetwork(t *testing.T) {
+	var elsewhere, cookies int
+	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { elsewhere++ }))
+	defer other.Close()
+	mux := http.NewServeMux()
+	mux.HandleFunc("/jira/rest/api/2/myself", func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Cookie") != "a=1" && r.Header.Get("Cookie") != "a=2" {
+			cookies++
+		}
+		http.SetCookie(w, &http.Cookie{Name: "JSESSIONID", Value: "x"})
+		if r.Header.Get("Cookie") == "a=1" {
+			http.Redirect(w, r, other.URL, http.StatusFound)
+			return
+		}
+		send(w, 200, account{"K1", "fred", true}.bean())
+	})
+	jira := httptest.NewServer(mux)
+	c, err := directory.NewClient(jira.URL+"/jira/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	callers := directory.NewCallers(c, time.Now)
+	identify := func(cookie string) error {
+		_, err := callers.Identify(t.Context(), directory.Credential{Cookie: cookie})
+		return err
+	}
+	if err := identify("a=1"); !errors.Is(err, directory.ErrUnavailable) || elsewhere != 0 {
+		t.Errorf("redirect: %v, followed %d times", err, elsewhere)
+	}
+	if err := identify("a=2"); err != nil || cookies != 0 {
+		t.Errorf("%v, %d requests with cookies of others", err, cookies)
+	}
+	jira.Close()
+	// What was never sent is no failed login.
+	for range 5 {
+		_, err := callers.Identify(t.Context(), password("fred", strings.Repeat("x", 1+int(callers.Stats().Asked))))
+		if !errors.Is(err, directory.ErrUnavailable) {
+			t.Errorf("nobody listens: %v, want ErrUnavailable", err)
+		}
+	}
+}

@@ -1,0 +1,65 @@
+package directory
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/tokengate/tokengate/store"
+)
+
+// FuzzAnswers reads anything as each of Jira's answers: nothing panics, and no
+// user comes of it whose name can't be that of an owner.
+func FuzzAnswers(f *testing.F) {
+	user := `{"key":"K1","name":"fred","displayName":"F","active":true,"deleted":false,"groups":{"size":1,"items":[{"name":"g"}]}}`
+	for _, body := range []string{
+		"", "null", "{}", "[]", `""`, user, "[" + user + "]", "[null]", `{"name":null}`, `{"active":true}`, `[{"active":true}]`,
+		`{"isLast":true,"total":1,"values":[` + user + `]}`, `{"values":[{"key":"K1","active":true}]}`,
+		`{"isLast":false,"nextCursor":"1","values":[` + user + `]}`, `{"nextCursor":12,"values":[]}`, `{"nextCursor":{},"values":[null]}`,
+		`{"errorMessages":["no"]}`, `{"message":"Basic Authentication has been disabled on this instance."}`, `{"groups":{"size":-1}}`,
+	} {
+		f.Add(200, "application/json", "OK", []byte(body))
+		f.Add(404, "application/json;charset=UTF-8", "", []byte(body))
+	}
+	f.Add(403, "text/html", "AUTHENTICATION_DENIED", []byte("<html>"))
+	asked := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	f.Fuzz(func(t *testing.T, status int, kind, reason string, body []byte) {
+		r := reply{status: status, header: http.Header{"Content-Type": {kind}, "X-Seraph-Loginreason": {reason}}, body: body}
+		check := func(u User) {
+			if err := store.ValidOwnerName(u.Name); err != nil {
+				t.Errorf("user %+v: %v", u, err)
+			}
+		}
+		a := &assembly{taken: asked, users: map[string]User{}, names: map[string]User{}, member: map[string][]string{}, gone: map[string]time.Time{}}
+		if members, err := decodeMembers(r, ""); err == nil {
+			members.last(len(members.Values))
+			a.see(members.Values)
+		}
+		if list, err := decodeList(r, ""); err == nil {
+			list.cursor()
+			a.see(list.Values)
+		}
+		if found, err := decodeSearch(r, ""); err == nil {
+			a.see(found)
+		}
+		if b, err := decodeUser(r, ""); err == nil {
+			if u, ok := b.user(asked); ok {
+				check(u)
+			}
+		}
+		for _, u := range a.snapshot(need{stale: time.Hour}).users() {
+			check(u)
+		}
+		notFound(r)
+		message(r)
+		switch u, v, err := caller(r, asked); {
+		case err == nil:
+			check(u)
+			if v != good || !u.Active {
+				t.Errorf("caller %+v, verdict %d", u, v)
+			}
+		case v == good && status != http.StatusOK:
+			t.Errorf("a good password with status %d", status)
+		}
+	})
+}
