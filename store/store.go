@@ -203,6 +203,12 @@ type Store interface {
 	// LastAddress forward, never back. Ids that are gone are skipped.
 	AddUsage(ctx context.Context, usage map[string]Usage) error
 
+	// AllUsage calls visit with the usage of every token that was ever used,
+	// each once, in no particular order, as of one instant before the first
+	// call. It is made to go on beside requests and takes its time. When visit
+	// returns an error, AllUsage ends and returns it.
+	AllUsage(ctx context.Context, visit func(id string, u Usage) error) error
+
 	// Usage returns the usage of the given ids; ids never used are absent.
 	Usage(ctx context.Context, ids []string) (map[string]Usage, error)
 

@@ -283,6 +283,8 @@ func (nothing) Usage(context.Context, []string) (map[string]store.Usage, error) 
 
 func (nothing) All(context.Context, func(store.Token) error) error { return nil }
 
+func (nothing) AllUsage(context.Context, func(string, store.Usage) error) error { return nil }
+
 // TestUsageFlushOver wants the batches of many tokens to be spread over the
 // time, and the usage to be read between them.
 func TestUsageFlushOver(t *testing.T) {

@@ -39,11 +39,16 @@ func (s *Store) All(ctx context.Context, visit func(store.Token) error) error {
 		if err := context.Cause(ctx); err != nil {
 			return err
 		}
-		if err := s.releaseTables(); err != nil {
-			s.log.line(slog.LevelInfo, "the tables stay in memory: %v", []any{err})
-		}
+		s.release()
 		return nil
 	})
+}
+
+// release gives up the memory that reading everything took.
+func (s *Store) release() {
+	if err := s.releaseTables(); err != nil {
+		s.log.line(slog.LevelInfo, "the tables stay in memory: %v", []any{err})
+	}
 }
 
 // visitPart calls visit with the tokens of one part. The first part begins with
@@ -66,5 +71,25 @@ func visitPart(ctx context.Context, txn *badger.Txn, part int, visit func(store.
 			return false, err
 		}
 		return true, visit(t)
+	})
+}
+
+// AllUsage calls visit with the usage of every token, one after another, because
+// requests are being answered meanwhile: see store.Store.
+func (s *Store) AllUsage(ctx context.Context, visit func(id string, u store.Usage) error) error {
+	return s.view(ctx, func(txn *badger.Txn) error {
+		err := values(ctx, txn, usagePrefix, usagePrefix, func(key, value []byte) (bool, error) {
+			id := string(key[len(usagePrefix):])
+			u, err := store.DecodeUsage(id, value)
+			if err != nil {
+				return false, err
+			}
+			runtime.Gosched() // they come first
+			return true, visit(id, u)
+		})
+		if err == nil {
+			s.release()
+		}
+		return err
 	})
 }

@@ -40,6 +40,9 @@ var calls = map[string]func(context.Context, store.Store) error{
 		_, err := s.Usage(ctx, []string{"test00000001"})
 		return err
 	},
+	"all usage": func(ctx context.Context, s store.Store) error {
+		return s.AllUsage(ctx, func(string, store.Usage) error { return nil })
+	},
 	"append audit": func(ctx context.Context, s store.Store) error {
 		return s.AppendAudit(ctx, audit("token.show", "test00000001"))
 	},

@@ -1,6 +1,8 @@
 package storetest
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -173,6 +175,51 @@ func testUsageOfMany(t *testing.T, s Suite) {
 	}
 	f.addUsage(add)
 	same(t, "usage", f.usage(all...), want)
+}
+
+func testAllUsage(t *testing.T, s Suite) {
+	f := open(t, s)
+	f.create(NewToken(0, "fred"))
+	same(t, "usage of an unused token", f.allUsage(), map[string]store.Usage{})
+	want := make(map[string]store.Usage)
+	for n := range 62 {
+		token := NewToken(n, "wilma")
+		token.ID = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"[n:n+1] + token.ID[1:]
+		want[f.create(token).ID] = store.Usage{Count: uint64(n) + 1, Writes: 1, LastUsed: Epoch, LastAddress: netip.MustParseAddr("192.0.2.7")}
+	}
+	f.addUsage(want)
+	same(t, "all usage", f.allUsage(), want)
+
+	// What is added once the first is given is not seen.
+	seen := 0
+	err := f.AllUsage(t.Context(), func(id string, u store.Usage) error {
+		if seen++; seen == 1 {
+			f.addUsage(want)
+		}
+		if u.Count != want[id].Count {
+			t.Errorf("%s was used %d times, want %d", id, u.Count, want[id].Count)
+		}
+		return nil
+	})
+	if err != nil || seen != len(want) {
+		t.Errorf("usage of %d tokens, error %v", seen, err)
+	}
+
+	calls := 0
+	err = f.AllUsage(t.Context(), func(string, store.Usage) error {
+		calls++
+		return errNo
+	})
+	if !errors.Is(err, errNo) || calls != 1 {
+		t.Errorf("a visit that fails: %d calls, error %v", calls, err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	err = f.AllUsage(ctx, func(string, store.Usage) error {
+		cancel()
+		return nil
+	})
+	wantError(t, "all usage, whose context ends on the way", err, context.Canceled)
 }
 
 func testAuditLog(t *testing.T, s Suite) {

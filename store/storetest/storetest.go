@@ -54,6 +54,7 @@ func Run(t *testing.T, s Suite) {
 		{"numbers after a prune", testNumbersAfterPrune},
 		{"usage", testUsage},
 		{"usage of many", testUsageOfMany},
+		{"all usage", testAllUsage},
 		{"audit log", testAuditLog},
 		{"audit with writes", testAuditWithWrites},
 		{"totals", testTotals},
@@ -240,6 +241,23 @@ func (f *fixture) addUsage(usage map[string]store.Usage) {
 	if err := f.AddUsage(f.t.Context(), usage); err != nil {
 		f.t.Fatalf("add usage: %v", err)
 	}
+}
+
+// allUsage returns the usage of every token by its id.
+func (f *fixture) allUsage() map[string]store.Usage {
+	f.t.Helper()
+	all := make(map[string]store.Usage)
+	err := f.AllUsage(f.t.Context(), func(id string, u store.Usage) error {
+		if _, twice := all[id]; twice {
+			f.t.Errorf("AllUsage gave %s twice", id)
+		}
+		all[id] = u
+		return nil
+	})
+	if err != nil {
+		f.t.Fatalf("all usage: %v", err)
+	}
+	return all
 }
 
 // auditLog returns the whole log, newest first.
