@@ -1,0 +1,144 @@
+package store
+
+import (
+	"context"
+	"hash/maphash"
+	"sync"
+	"time"
+)
+
+// Listing keeps of every token, revoked ones included, what an administrator's
+// list is filtered and sorted by. All methods are safe for concurrent use.
+//
+// It is made for a million tokens, beside the index and apart from it: a
+// decision never looks here. A token's facts lie in columns without pointers. A
+// search looks at every row, one chunk of them at a time, so that a write waits
+// for one chunk at most. A token takes its name's length and some 70 bytes more,
+// each owner some 50.
+type Listing struct {
+	// searching holds one value while a search runs. One at a time leaves the
+	// other processors to requests. It is a channel because waiting for it ends
+	// with the context.
+	searching chan struct{}
+
+	mu     sync.RWMutex
+	chunks []*rowChunk
+	rows   uint32               // rows that were ever given out
+	free   []uint32             // those of them that are free again
+	ids    [1 << partBits]slots // lead to rows
+	owners listedOwners
+}
+
+// NewListing returns an empty listing.
+func NewListing() *Listing { return &Listing{searching: make(chan struct{}, 1)} }
+
+// Put makes the listing say what the tokens say, which are normalized and valid
+// (see Normalize and Validate). What is known of their use stays.
+func (l *Listing) Put(tokens ...Token) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := range tokens {
+		l.put(&tokens[i])
+	}
+}
+
+func (l *Listing) put(t *Token) {
+	hash := maphash.String(seed, t.ID)
+	row, there := l.find(hash, t.ID)
+	if !there {
+		row = l.newRow()
+	}
+	c, i := l.at(row)
+	switch {
+	case !there:
+		copy(c.id[i][:], t.ID)
+		l.part(hash).add(hash, row, l.hash)
+		c.setName(i, t.Name)
+	case string(c.nameOf(i)) != t.Name:
+		c.dropName(i)
+		c.setName(i, t.Name)
+	}
+	c.flags[i] = flagsOf(t)
+	c.number[i] = t.Number
+	c.owner[i] = l.owners.number(t.Owner)
+	c.created[i] = instantOf(t.Created)
+	c.expires[i] = instantOf(t.Expires)
+	c.tidy()
+}
+
+// Remove forgets a token and its use.
+func (l *Listing) Remove(id string) {
+	hash := maphash.String(seed, id)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	row, there := l.find(hash, id)
+	if !there {
+		return
+	}
+	l.part(hash).remove(hash, row, l.hash)
+	c, i := l.at(row)
+	c.dropName(i)
+	c.flags[i], c.uses[i], c.used[i] = 0, 0, instant{}
+	c.tidy()
+	l.free = append(l.free, row)
+}
+
+// AddUsage adds to what is known of the use of tokens. Those that are not there
+// are skipped.
+func (l *Listing) AddUsage(usage map[string]Usage) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for id, u := range usage {
+		row, there := l.find(maphash.String(seed, id), id)
+		if !there {
+			continue
+		}
+		c, i := l.at(row)
+		c.uses[i] += u.Count
+		if at := instantOf(u.LastUsed); at.value() > c.used[i].value() {
+			c.used[i] = at
+		}
+	}
+}
+
+// Counts returns how many tokens there are in each state, and how many of the
+// active ones have expired at now. The only error is the context's.
+func (l *Listing) Counts(ctx context.Context, now time.Time) (states map[State]int, expired int, err error) {
+	if err := l.begin(ctx); err != nil {
+		return nil, 0, err
+	}
+	defer l.end()
+	var count [stateFlags + 1]int
+	ended := endedBy(now)
+	err = l.each(false, func(c *rowChunk) {
+		for i, f := range &c.flags {
+			count[f.state()]++
+			if f.state() == Active && ended.holds(c.expires[i].value()) {
+				expired++
+			}
+		}
+	}, ctx.Err)
+	if err != nil {
+		return nil, 0, err
+	}
+	states = make(map[State]int)
+	for s := Pending; s.known(); s++ {
+		states[s] = count[s]
+	}
+	return states, expired, nil
+}
+
+// begin waits for other searches to end.
+func (l *Listing) begin(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	select {
+	case l.searching <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (l *Listing) end() { <-l.searching }

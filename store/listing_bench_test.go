@@ -1,0 +1,78 @@
+package store_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/storetest"
+)
+
+// BenchmarkFind asks for the first page of a million tokens of 50,000 owners.
+func BenchmarkFind(b *testing.B) {
+	const tokens = 1_000_000
+	x := store.NewListing()
+	for n := range tokens {
+		mixed := n * 7919 % tokens // no column has the rows' order
+		token := storetest.NewToken(n, fmt.Sprintf("user%05d", mixed%50_000))
+		token.Number = uint64(n) + 1
+		token.Name = fmt.Sprintf("Nightly report %06d", mixed)
+		token.ReadOnly = n%20 == 0
+		token.Created = storetest.Epoch.Add(time.Duration(n) * time.Second)
+		if n%3 > 0 {
+			token.Expires = storetest.Epoch.Add(time.Duration(mixed) * time.Minute)
+		}
+		if n%100 == 0 {
+			token.State = store.Pending
+		}
+		x.Put(token)
+		if n%2 == 0 {
+			x.AddUsage(map[string]store.Usage{token.ID: {Count: uint64(mixed), LastUsed: token.Created.Add(time.Hour)}})
+		}
+	}
+	middle := storetest.Epoch.Add(tokens / 2 * time.Second)
+	suspended := func(o store.Owner) bool { return o.Name[len(o.Name)-1] == '7' }
+	for _, c := range []struct {
+		name string
+		q    store.Query
+	}{
+		{"all", store.Query{}},
+		{"all, latest first", store.Query{Descending: true}},
+		{"by owner", store.Query{Sort: store.ByOwner}},
+		{"by name", store.Query{Sort: store.ByName}},
+		{"by name, from the end", store.Query{Sort: store.ByName, Descending: true}},
+		{"by expiry", store.Query{Sort: store.ByExpires}},
+		{"by last use, latest first", store.Query{Sort: store.ByLastUsed, Descending: true}},
+		{"by uses, most first", store.Query{Sort: store.ByUses, Descending: true}},
+		{"pending", store.Query{States: []store.State{store.Pending}}},
+		{"one owner", store.Query{Owner: "USER00042", Sort: store.ByName}},
+		{"part of an owner", store.Query{OwnerPart: "0042", Sort: store.ByName}},
+		{"owners suspended", store.Query{OwnerIs: suspended, Sort: store.ByLastUsed}},
+		{"part of a name", store.Query{Name: "0042", Sort: store.ByOwner}},
+		{"part of a name that all have", store.Query{Name: "REPORT", Sort: store.ByName}},
+		{"expiring", store.Query{ExpiresUntil: middle, Sort: store.ByExpires}},
+		{"unused since, total only", store.Query{UnusedSince: middle}},
+		{"id", store.Query{ID: storetest.NewToken(777_777, "").ID}},
+		{"everything at once", store.Query{
+			OwnerPart: "1", Name: "1", ReadOnly: new(false), Expired: new(false), Now: middle,
+			CreatedFrom: storetest.Epoch, UnusedSince: middle.AddDate(1, 0, 0), OwnerIs: suspended, Sort: store.ByName,
+		}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			c.q.Limit = 100
+			for b.Loop() {
+				find(b, x, c.q)
+			}
+			b.ReportMetric(float64(b.Elapsed().Microseconds())/1000/float64(b.N), "ms/op")
+		})
+	}
+	b.Run("owners", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := x.Owners(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}

@@ -1,0 +1,359 @@
+package store_test
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
+
+	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/storetest"
+)
+
+// listed is a token in the plain listing that the real one is held against.
+type listed struct {
+	store.Token
+	store.Usage
+}
+
+// plainListing is a listing as simple as can be.
+type plainListing map[string]*listed
+
+func (p plainListing) put(t store.Token) {
+	if p[t.ID] == nil {
+		p[t.ID] = &listed{}
+	}
+	p[t.ID].Token = t
+}
+
+func (p plainListing) addUsage(id string, u store.Usage) {
+	if l := p[id]; l != nil {
+		l.Usage = l.Usage.Add(u)
+	}
+}
+
+// selected returns what a query selects, in its order.
+func (p plainListing) selected(q store.Query) []*listed {
+	var all []*listed
+	for _, l := range p {
+		if selects(q, l) {
+			all = append(all, l)
+		}
+	}
+	slices.SortFunc(all, func(a, b *listed) int {
+		c := cmp.Or(compareBy(q.Sort, a, b), cmp.Compare(a.Number, b.Number))
+		if q.Descending {
+			return -c
+		}
+		return c
+	})
+	return all
+}
+
+func compareBy(column store.Column, a, b *listed) int {
+	switch column {
+	case store.ByOwner:
+		return strings.Compare(strings.ToLower(a.Owner.Name), strings.ToLower(b.Owner.Name))
+	case store.ByName:
+		return strings.Compare(strings.ToLower(a.Name), strings.ToLower(b.Name))
+	case store.ByExpires:
+		never := func(l *listed) time.Time {
+			if l.Expires.IsZero() {
+				return time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)
+			}
+			return l.Expires
+		}
+		return never(a).Compare(never(b))
+	case store.ByLastUsed:
+		return a.LastUsed.Compare(b.LastUsed)
+	case store.ByUses:
+		return cmp.Compare(a.Count, b.Count)
+	}
+	return 0
+}
+
+func selects(q store.Query, l *listed) bool {
+	within := func(at, from, until time.Time) bool {
+		if from.IsZero() && until.IsZero() {
+			return true
+		}
+		return !at.IsZero() && !at.Before(from) && (until.IsZero() || at.Before(until))
+	}
+	contains := func(text, part string) bool {
+		return strings.Contains(strings.ToLower(text), strings.ToLower(part))
+	}
+	since := l.LastUsed
+	if since.IsZero() {
+		since = l.Created
+	}
+	return (q.ID == "" || q.ID == l.ID) &&
+		(q.Owner == "" || strings.EqualFold(q.Owner, l.Owner.Name)) &&
+		contains(l.Owner.Name, q.OwnerPart) &&
+		contains(l.Name, q.Name) &&
+		(len(q.States) == 0 || slices.Contains(q.States, l.State)) &&
+		(q.ReadOnly == nil || *q.ReadOnly == l.ReadOnly) &&
+		(q.Expired == nil || *q.Expired == (!l.Expires.IsZero() && !q.Now.Before(l.Expires))) &&
+		within(l.Created, q.CreatedFrom, q.CreatedUntil) &&
+		within(l.Expires, q.ExpiresFrom, q.ExpiresUntil) &&
+		within(l.LastUsed, q.UsedFrom, q.UsedUntil) &&
+		(!q.NeverExpires || l.Expires.IsZero()) &&
+		(!q.NeverUsed || l.LastUsed.IsZero()) &&
+		(q.UnusedSince.IsZero() || since.Before(q.UnusedSince)) &&
+		(q.OwnerIs == nil || q.OwnerIs(l.Owner))
+}
+
+func idsOf(all []*listed) (ids []string) {
+	for _, l := range all {
+		ids = append(ids, l.ID)
+	}
+	return ids
+}
+
+// draw makes tokens, times and queries at random, of few different values, so
+// that many are equal.
+type draw struct{ *rand.Rand }
+
+func one[T any](d draw, of ...T) T { return of[d.IntN(len(of))] }
+
+// maybe returns the zero T four times of five.
+func maybe[T any](d draw, value func() T) (t T) {
+	if d.IntN(5) == 0 {
+		return value()
+	}
+	return t
+}
+
+func (d draw) time() time.Time {
+	return one(d,
+		time.Unix(0, 0).UTC(), // whose seconds are none
+		storetest.Epoch.Add(time.Duration(d.IntN(8))*time.Second),
+		storetest.Epoch.AddDate(100, 0, d.IntN(3)), // beyond what 32 bits hold
+		time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC),
+	)
+}
+
+func (d draw) bound() time.Time {
+	return one(d, d.time(), d.time().Add(time.Nanosecond), d.time().Add(-time.Millisecond),
+		time.Date(1815, 6, 18, 0, 0, 0, 0, time.UTC), time.Date(12_000, 1, 1, 0, 0, 0, 0, time.UTC))
+}
+
+func (d draw) owner() store.Owner {
+	return store.Owner{
+		Name: one(d, "fred", "Fred", "wilma", "barney rubble", "WILMA2", "b"),
+		Key:  one(d, "", "JIRAUSER10100", "b"),
+	}
+}
+
+func (d draw) name() string {
+	return one(d, "nightly report", "Nightly Report", "report", "r", "Été", "été", "ÉTÉ ", "kelvin", "\u212aelvin", "ключ 鍵", strings.Repeat("鍵", 100))
+}
+
+func (d draw) token(tokens int) store.Token {
+	n := d.IntN(tokens)
+	t := storetest.NewToken(n, "")
+	t.Number = uint64(n) * 1e12
+	t.Owner, t.Name = d.owner(), d.name()
+	t.Created = d.time()
+	t.Expires = one(d, time.Time{}, d.time())
+	t.ReadOnly = one(d, true, false)
+	t.State = one(d, store.Pending, store.Active, store.Active, store.Disabled, store.Revoked)
+	if t.State == store.Revoked {
+		t.Revoked = storetest.Epoch
+	}
+	return store.Normalize(t)
+}
+
+func (d draw) query(tokens int) store.Query {
+	return store.Query{
+		ID:        maybe(d, func() string { return one(d, storetest.NewToken(d.IntN(tokens), "").ID, "x") }),
+		Owner:     maybe(d, func() string { return one(d, "FRED", "wilma", "nobody") }),
+		OwnerPart: maybe(d, func() string { return one(d, "R", "re", "wilma", "x") }),
+		Name:      maybe(d, func() string { return one(d, "REPORT", "r", "É", "t", "K", "\u212a", "鍵", "none") }),
+		States:    maybe(d, func() []store.State { return []store.State{store.Active, one(d, store.Pending, store.Revoked)} }),
+		ReadOnly:  maybe(d, func() *bool { return new(one(d, true, false)) }),
+		Expired:   maybe(d, func() *bool { return new(one(d, true, false)) }),
+		Now:       d.bound(),
+
+		CreatedFrom: maybe(d, d.bound), CreatedUntil: maybe(d, d.bound),
+		ExpiresFrom: maybe(d, d.bound), ExpiresUntil: maybe(d, d.bound),
+		UsedFrom: maybe(d, d.bound), UsedUntil: maybe(d, d.bound),
+		NeverExpires: d.IntN(20) == 0,
+		NeverUsed:    d.IntN(20) == 0,
+		UnusedSince:  maybe(d, d.bound),
+		OwnerIs: maybe(d, func() func(store.Owner) bool {
+			return func(o store.Owner) bool { return o.Key != "" }
+		}),
+		Sort:       one(d, store.ByNumber, store.ByOwner, store.ByName, store.ByExpires, store.ByLastUsed, store.ByUses),
+		Descending: one(d, true, false),
+		Limit:      one(d, 0, 1, 3, 50, 10_000),
+	}
+}
+
+// TestListingAgainstPlain changes a listing at random, and holds the pages of
+// random queries against a plain one.
+func TestListingAgainstPlain(t *testing.T) {
+	d := draw{rand.New(rand.NewPCG(5, 6))}
+	x, plain := store.NewListing(), plainListing{}
+	const tokens = 5000
+	for round := range 10 {
+		for range tokens / 2 {
+			token := d.token(tokens)
+			switch d.IntN(6) {
+			case 0:
+				x.Remove(token.ID)
+				delete(plain, token.ID)
+			case 1, 2:
+				u := store.Usage{Count: uint64(d.IntN(3)), LastUsed: one(d, time.Time{}, d.time())}
+				x.AddUsage(map[string]store.Usage{token.ID: u})
+				plain.addUsage(token.ID, u)
+			default:
+				x.Put(token)
+				plain.put(token)
+			}
+		}
+		if round == 5 {
+			for id := range plain {
+				x.Remove(id)
+			}
+			clear(plain)
+		}
+		for range 30 {
+			wantPages(t, x, plain, d.query(tokens))
+		}
+		wantListed(t, x, plain)
+	}
+}
+
+// wantPages walks through all pages of a query.
+func wantPages(t *testing.T, x *store.Listing, plain plainListing, q store.Query) {
+	t.Helper()
+	want := idsOf(plain.selected(q))
+	var got []string
+	for page := 1; ; page++ {
+		f := find(t, x, q)
+		got = append(got, f.IDs...)
+		if f.Total != len(want) || len(f.IDs) > q.Limit {
+			t.Fatalf("page %d of %+v has %d ids and a total of %d, want %d", page, q, len(f.IDs), f.Total, len(want))
+		}
+		if f.Next == "" {
+			break
+		}
+		if len(f.IDs) != q.Limit {
+			t.Fatalf("page %d of %+v is not the last and has %d ids", page, q, len(f.IDs))
+		}
+		if page == 40 { // enough of the many small ones
+			want = want[:len(got)]
+			break
+		}
+		q.After = f.Next
+	}
+	if q.Limit > 0 && !slices.Equal(got, want) {
+		t.Fatalf("%+v (-want +found):\n%s", q, gocmp.Diff(want, got))
+	}
+}
+
+func find(t testing.TB, x interface {
+	Find(context.Context, store.Query) (store.Found, error)
+}, q store.Query) store.Found {
+	t.Helper()
+	f, err := x.Find(t.Context(), q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// wantListed wants counts and owners to be those of the plain listing.
+func wantListed(t *testing.T, x *store.Listing, plain plainListing) {
+	t.Helper()
+	wantStates := map[store.State]int{store.Pending: 0, store.Active: 0, store.Disabled: 0, store.Revoked: 0}
+	wantExpired := 0
+	wantOwners := map[store.Owner]store.Owned{}
+	now := storetest.Epoch.Add(4500 * time.Millisecond)
+	for _, l := range plain {
+		wantStates[l.State]++
+		if l.State == store.Active && !l.Expires.IsZero() && !now.Before(l.Expires) {
+			wantExpired++
+		}
+		if l.State != store.Revoked {
+			o := wantOwners[l.Owner]
+			o.Owner, o.Tokens = l.Owner, o.Tokens+1
+			if l.LastUsed.After(o.LastUsed) {
+				o.LastUsed = l.LastUsed
+			}
+			wantOwners[l.Owner] = o
+		}
+	}
+	states, expired, err := x.Counts(t.Context(), now)
+	if diff := gocmp.Diff(wantStates, states); diff != "" || expired != wantExpired || err != nil {
+		t.Fatalf("%d have expired, want %d; error %v; states (-want +got):\n%s", expired, wantExpired, err, diff)
+	}
+	all, err := x.Owners(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	owners := map[store.Owner]store.Owned{}
+	for _, o := range all {
+		if _, twice := owners[o.Owner]; twice {
+			t.Errorf("owner %v is there twice", o.Owner)
+		}
+		owners[o.Owner] = o
+	}
+	if diff := gocmp.Diff(wantOwners, owners); diff != "" {
+		t.Fatalf("owners (-want +got):\n%s", diff)
+	}
+}
+
+func TestListingErrors(t *testing.T) {
+	x := store.NewListing()
+	for n := range 3 {
+		x.Put(storetest.NewToken(n, "fred"))
+	}
+	for what, q := range map[string]store.Query{
+		"a limit below none":    {Limit: -1},
+		"a column that is none": {Sort: 99},
+		"a state that is none":  {States: []store.State{store.Active, 0}},
+		"expired, and no now":   {Expired: new(true)},
+	} {
+		if _, err := x.Find(t.Context(), q); !errors.Is(err, store.ErrInvalid) {
+			t.Errorf("%s: error %v", what, err)
+		}
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := x.Find(ended, store.Query{Limit: 1})
+	_, errOwners := x.Owners(ended)
+	_, _, errCounts := x.Counts(ended, storetest.Epoch)
+	for _, err := range []error{err, errOwners, errCounts} {
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("with an ended context: error %v", err)
+		}
+	}
+}
+
+// One search runs at a time, and who waits for it waits no longer than their
+// context lasts.
+func TestListingSearchesWait(t *testing.T) {
+	x := store.NewListing()
+	x.Put(storetest.NewToken(1, "fred"))
+	ctx, cancel := context.WithCancel(t.Context())
+	inside := false
+	find(t, x, store.Query{OwnerIs: func(store.Owner) bool {
+		inside = true
+		time.AfterFunc(0, cancel)
+		_, err := x.Owners(ctx)
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("a second search: error %v", err)
+		}
+		return true
+	}})
+	if !inside {
+		t.Error("nobody was asked about the owner")
+	}
+}
