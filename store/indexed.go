@@ -10,12 +10,14 @@ import (
 	"time"
 )
 
-// Indexed is a Store with an Index that says the same: when a write of its own
-// returns, the next lookup sees it. All writes to the store must go through
-// it.
+// Indexed is a Store with an Index and a Listing that say the same: when a write
+// of its own returns, the next lookup sees it. All writes to the store must go
+// through it.
 type Indexed struct {
-	durable // reads, usage and the audit log go straight to the store
+	durable // reads and the audit log go straight to the store
 	index   Index
+	listing *Listing // shares no line of a processor's cache with the index
+	use     reading  // of the tokens' use into the listing
 
 	// A write holds its token's lock from before the store is asked until the
 	// index has been told. Otherwise the slower of two updates could tell the
@@ -31,17 +33,23 @@ type durable = Store
 // outcome.
 const rereadTimeout = 5 * time.Second
 
-// NewIndexed reads every token of s into a fresh index. It fails if one of
-// them cannot be read: an index with holes would refuse good tokens.
+// NewIndexed reads every token of s into a fresh index and a fresh listing. It
+// fails if one of them cannot be read: an index with holes would refuse good
+// tokens. The listing reads their use after that, for as long as ctx lasts (see
+// Find).
 func NewIndexed(ctx context.Context, s Store) (*Indexed, error) {
-	x := &Indexed{durable: s}
+	x := &Indexed{durable: s, listing: NewListing()}
+	list := intake{listing: x.listing}
 	err := s.All(ctx, func(t Token) error {
 		x.index.Put(t)
+		list.put(t)
 		return nil
 	})
+	list.end()
 	if err != nil {
 		return nil, fmt.Errorf("read all tokens into the index: %w", err)
 	}
+	x.readUse(ctx)
 	return x, nil
 }
 
@@ -97,18 +105,23 @@ func (x *Indexed) settle(ctx context.Context, id string, t Token, err error, ref
 func (x *Indexed) put(t Token) {
 	t.Networks = slices.Clone(t.Networks)
 	x.index.Put(t)
+	x.listing.Put(t)
 }
 
 // reread makes the index say what the store says. A store that cannot tell
 // may hold a revocation, so the token is then taken out of the index: better
-// to refuse a good token than to let in a revoked one. The caller's context
-// may be the reason why the write failed, so it does not end this look.
+// to refuse a good token than to let in a revoked one. The listing, which lets
+// nobody in, goes on showing it. The caller's context may be the reason why the
+// write failed, so it does not end this look.
 func (x *Indexed) reread(ctx context.Context, id string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rereadTimeout)
 	defer cancel()
 	t, err := x.durable.Get(ctx, id)
 	if err != nil {
 		x.index.Remove(id)
+		if errors.Is(err, ErrNotFound) {
+			x.listing.Remove(id)
+		}
 		return
 	}
 	x.put(t)
