@@ -10,10 +10,20 @@ type Verdict struct {
 // Explain answers a request as Decide does, by the same rules, and tells what
 // each of them said.
 func Explain(r *Request, v View) (Decision, []Verdict) {
+	return explain(evaluation{request: r, view: v})
+}
+
+// ExplainFor tells what Explain would if the request came with the value of the
+// token with this id, sent as Bearer. The request has no Authorization.
+func ExplainFor(r *Request, id string, v View) (Decision, []Verdict) {
+	return explain(evaluation{request: r, view: v, assumed: id})
+}
+
+func explain(e evaluation) (Decision, []Verdict) {
+	r := e.request
 	// The Decision is the caller's to keep: its memory serves no other.
 	r.Memory = nil
 	defer func() { r.Memory = nil }()
-	e := evaluation{request: r, view: v}
 	verdicts := make([]Verdict, 0, ruleCount)
 	decided := false
 	for rule := range ruleCount {

@@ -15,17 +15,21 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// The line of a request costs its message, and nothing else does.
+// The line of a request costs its message, and nothing else does: neither the
+// use of a token nor that of a password.
 func TestLineAllocations(t *testing.T) {
 	var tokens store.Indexed
 	tokens.Index().Put(store.Token{ID: some.String(), Owner: store.Owner{Name: "fred"}, State: store.Active})
-	s := &Server{Log: zap.New(jsonCore(io.Discard)), Usage: store.NewUsageRecorder(&tokens)}
+	s := &Server{Log: zap.New(jsonCore(io.Discard)), Usage: store.NewUsageRecorder(&tokens), Records: NewRecorder(nil, nil, nil)}
+	s.Records.Known = func(name string) (string, bool) { return "fred", name == "fred" }
 	for _, c := range []struct {
 		decision authz.Decision
 		want     float64
 	}{
 		{authz.Decision{Outcome: authz.Admitted, Reason: authz.Allowed, User: "fred", TokenID: some}, 1},
 		{authz.Decision{Outcome: authz.Passed, Reason: authz.NoCredential}, 0},
+		{authz.Decision{Outcome: authz.Passed, Reason: authz.Password, ClaimedUser: "fred"}, 0},
+		{authz.Decision{Outcome: authz.Passed, Reason: authz.Password, ClaimedUser: "nobody"}, 0},
 		{authz.Decision{Reason: authz.ReadOnly, User: "fred", TokenID: some}, 1},
 		{authz.Decision{Reason: authz.UnknownToken, TokenID: some}, 0}, // beyond the budget
 	} {

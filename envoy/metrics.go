@@ -110,30 +110,37 @@ func (m *Metrics) Describe(to chan<- *prometheus.Desc) {
 	to <- m.observed
 }
 
+// sum adds up one of the counters.
+func (m *Metrics) sum(of func(*stripe) *atomic.Uint64) (total uint64) {
+	for i := range m.stripes {
+		total += of(&m.stripes[i]).Load()
+	}
+	return total
+}
+
+// decided returns how many requests were decided so.
+func (m *Metrics) decided(outcome authz.Outcome, reason authz.Reason) uint64 {
+	n, _ := kindOf(outcome, reason)
+	return m.sum(func(s *stripe) *atomic.Uint64 { return &s.decisions[n] })
+}
+
 // Collect implements prometheus.Collector.
 func (m *Metrics) Collect(to chan<- prometheus.Metric) {
-	sum := func(of func(*stripe) *atomic.Uint64) (total uint64) {
-		for i := range m.stripes {
-			total += of(&m.stripes[i]).Load()
-		}
-		return total
-	}
 	for _, reason := range authz.Reasons() {
 		for _, outcome := range reason.Outcomes() {
-			n, _ := kindOf(outcome, reason)
-			total := sum(func(s *stripe) *atomic.Uint64 { return &s.decisions[n] })
+			total := m.decided(outcome, reason)
 			to <- prometheus.MustNewConstMetric(m.decisions, prometheus.CounterValue, float64(total), outcome.String(), reason.String())
 		}
 	}
-	observed := sum(func(s *stripe) *atomic.Uint64 { return &s.observed })
+	observed := m.sum(func(s *stripe) *atomic.Uint64 { return &s.observed })
 	to <- prometheus.MustNewConstMetric(m.observed, prometheus.CounterValue, float64(observed))
 	buckets := make(map[float64]uint64, len(bounds))
 	below := uint64(0)
 	for i, bound := range bounds {
-		below += sum(func(s *stripe) *atomic.Uint64 { return &s.buckets[i] })
+		below += m.sum(func(s *stripe) *atomic.Uint64 { return &s.buckets[i] })
 		buckets[bound.Seconds()] = below
 	}
-	all := below + sum(func(s *stripe) *atomic.Uint64 { return &s.buckets[len(bounds)] })
-	nanos := sum(func(s *stripe) *atomic.Uint64 { return &s.nanos })
+	all := below + m.sum(func(s *stripe) *atomic.Uint64 { return &s.buckets[len(bounds)] })
+	nanos := m.sum(func(s *stripe) *atomic.Uint64 { return &s.nanos })
 	to <- prometheus.MustNewConstHistogram(m.seconds, all, time.Duration(nanos).Seconds(), buckets)
 }

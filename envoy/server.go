@@ -30,8 +30,8 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// Server answers Check. All fields but Lines are required, and all are set
-// before the first request; Policy may be swapped at any time.
+// Server answers Check. All fields but Lines and Records are required, and all
+// are set before the first request; Policy may be swapped at any time.
 type Server struct {
 	Policy        *atomic.Pointer[policy.Policy]
 	Index         *store.Index
@@ -41,6 +41,7 @@ type Server struct {
 	Log           *zap.Logger          // takes the server's own lines
 	Lines         Lines                // take those of requests
 	Metrics       *Metrics
+	Records       *Recorder // counts passwords by their user; nil: nobody does
 	Now           func() time.Time
 
 	budget budget // for lines of requests that proved no token

@@ -9,11 +9,14 @@ import (
 	"github.com/tokengate/tokengate/authz"
 )
 
-// tell writes the log line of a decision and counts the token's use. It comes
-// after the answer is known and cannot change it.
+// tell writes the log line of a decision and counts the use of the token or of
+// the password. It comes after the answer is known and cannot change it.
 func (s *Server) tell(r *authz.Request, d authz.Decision, now time.Time) {
 	if d.Outcome == authz.Admitted {
 		s.Usage.Record(d.TokenID.String(), d.Write, now, r.Client)
+	}
+	if s.Records != nil && (d.Reason == authz.Password || d.Reason == authz.PasswordBlocked) {
+		s.Records.password(r, d, now)
 	}
 	s.log(r, d, now)
 }

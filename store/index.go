@@ -2,6 +2,7 @@ package store
 
 import (
 	"hash/maphash"
+	"math"
 	"net/netip"
 	"sync/atomic"
 	"time"
@@ -104,7 +105,15 @@ func (x *Index) Put(t Token) {
 // on, nothing is known of any owner.
 func (x *Index) Judge(judge func(Owner) Standing, until time.Time) {
 	x.owners.judgeAll(judge)
-	x.judged.Store(until.UnixNano())
+	// Beyond these bounds UnixNano means nothing.
+	switch {
+	case until.Before(time.Unix(0, 0)):
+		x.judged.Store(0)
+	case until.After(Forever):
+		x.judged.Store(math.MaxInt64)
+	default:
+		x.judged.Store(until.UnixNano())
+	}
 }
 
 // Standing returns how an owner stands, as the judge sees it now.

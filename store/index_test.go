@@ -243,3 +243,32 @@ func BenchmarkLookup(b *testing.B) {
 		}
 	}
 }
+
+// Standings hold before an instant and not from then on, however far it is.
+func TestJudged(t *testing.T) {
+	good := func(store.Owner) store.Standing { return store.Good }
+	x := new(store.Index)
+	if x.Judged(storetest.Epoch) {
+		t.Error("standings hold that nobody gave")
+	}
+	for name, c := range map[string]struct {
+		until time.Time
+		at    time.Time
+		want  bool
+	}{
+		"before":      {storetest.Epoch, storetest.Epoch.Add(-1), true},
+		"then":        {storetest.Epoch, storetest.Epoch, false},
+		"no time":     {time.Time{}, storetest.Epoch, false},
+		"long ago":    {time.Date(-5000, 1, 1, 0, 0, 0, 0, time.UTC), storetest.Epoch, false},
+		"far off":     {time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC), storetest.Epoch, true},
+		"for ever":    {store.Forever, storetest.Epoch, true},
+		"beyond ever": {store.Forever.Add(time.Hour), storetest.Epoch, true},
+	} {
+		if x.Judge(good, c.until); x.Judged(c.at) != c.want {
+			t.Errorf("%s: they hold: %v", name, !c.want)
+		}
+	}
+	if x.Standing(store.Owner{Name: "whoever"}) != store.Good {
+		t.Error("the judge was not asked")
+	}
+}

@@ -75,7 +75,8 @@ func (x *Indexed) readUse(ctx context.Context) {
 	<-settled
 }
 
-// AddUsage adds to the use of tokens: see Store.
+// AddUsage adds to the use of tokens: see Store. What a store has added though it
+// returned an error, the listing does not know before the next start.
 func (x *Indexed) AddUsage(ctx context.Context, usage map[string]Usage) error {
 	if err := x.durable.AddUsage(ctx, usage); err != nil {
 		return err

@@ -1,7 +1,11 @@
 package store_test
 
 import (
+	"context"
 	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -75,4 +79,49 @@ func BenchmarkFind(b *testing.B) {
 			}
 		}
 	})
+}
+
+// BenchmarkLookupBesideFind looks tokens up, a hundred at a time, while a million
+// are searched without a pause, and while they are not.
+func BenchmarkLookupBesideFind(b *testing.B) {
+	const tokens = 1_000_000
+	var index store.Index
+	x := store.NewListing()
+	ids := make([]string, tokens)
+	for n := range tokens {
+		token := storetest.NewToken(n, fmt.Sprintf("user%05d", n%50_000))
+		ids[n] = token.ID
+		index.Put(token)
+		x.Put(token)
+	}
+	rand.Shuffle(tokens, func(i, j int) { ids[i], ids[j] = ids[j], ids[i] })
+	for _, searches := range []bool{false, true} {
+		b.Run(fmt.Sprintf("search=%v", searches), func(b *testing.B) {
+			ctx, cancel := context.WithCancel(b.Context())
+			var searching sync.WaitGroup
+			if searches {
+				searching.Go(func() {
+					for ctx.Err() == nil {
+						x.Find(ctx, store.Query{Name: "token 7", Sort: store.ByName, Limit: 100})
+					}
+				})
+			}
+			const round = 100
+			var took []time.Duration
+			for n := 0; b.Loop(); n++ {
+				began := time.Now()
+				for i := range round {
+					if _, ok := index.Lookup(ids[(n*round+i)%tokens]); !ok {
+						b.Fatal("a token is not found")
+					}
+				}
+				took = append(took, time.Since(began))
+			}
+			cancel()
+			searching.Wait()
+			slices.Sort(took)
+			b.ReportMetric(float64(took[len(took)/2].Nanoseconds())/round, "ns/lookup")
+			b.ReportMetric(float64(took[len(took)*999/1000].Nanoseconds())/round, "p99.9-ns/lookup")
+		})
+	}
 }

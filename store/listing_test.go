@@ -98,6 +98,7 @@ func selects(q store.Query, l *listed) bool {
 		contains(l.Name, q.Name) &&
 		(len(q.States) == 0 || slices.Contains(q.States, l.State)) &&
 		(q.ReadOnly == nil || *q.ReadOnly == l.ReadOnly) &&
+		(q.Kind == nil || *q.Kind == l.Kind) &&
 		(q.Expired == nil || *q.Expired == (!l.Expires.IsZero() && !q.Now.Before(l.Expires))) &&
 		within(l.Created, q.CreatedFrom, q.CreatedUntil) &&
 		within(l.Expires, q.ExpiresFrom, q.ExpiresUntil) &&
@@ -162,6 +163,9 @@ func (d draw) token(tokens int) store.Token {
 	t.Created = d.time()
 	t.Expires = one(d, time.Time{}, d.time())
 	t.ReadOnly = one(d, true, false)
+	if t.Kind = one(d, store.Ordinary, store.Ordinary, store.Management); t.Kind == store.Management {
+		t.Owner = store.Owner{}
+	}
 	t.State = one(d, store.Pending, store.Active, store.Active, store.Disabled, store.Revoked)
 	if t.State == store.Revoked {
 		t.Revoked = storetest.Epoch
@@ -177,6 +181,7 @@ func (d draw) query(tokens int) store.Query {
 		Name:      maybe(d, func() string { return one(d, "REPORT", "r", "É", "t", "K", "\u212a", "鍵", "none") }),
 		States:    maybe(d, func() []store.State { return []store.State{store.Active, one(d, store.Pending, store.Revoked)} }),
 		ReadOnly:  maybe(d, func() *bool { return new(one(d, true, false)) }),
+		Kind:      maybe(d, func() *store.Kind { return new(one(d, store.Ordinary, store.Management)) }),
 		Expired:   maybe(d, func() *bool { return new(one(d, true, false)) }),
 		Now:       d.bound(),
 
@@ -355,5 +360,18 @@ func TestListingSearchesWait(t *testing.T) {
 	}})
 	if !inside {
 		t.Error("nobody was asked about the owner")
+	}
+}
+
+// The token of an owner who came after the query began is none that it asked for.
+func TestListingNewOwner(t *testing.T) {
+	x := store.NewListing()
+	x.Put(storetest.NewToken(1, "fred"))
+	f := find(t, x, store.Query{Limit: 9, OwnerIs: func(store.Owner) bool {
+		x.Put(storetest.NewToken(2, "wilma"))
+		return true
+	}})
+	if f.Total != 1 || len(f.IDs) != 1 {
+		t.Errorf("found %+v", f)
 	}
 }

@@ -21,6 +21,7 @@ type Query struct {
 	Name      string  // a part of the token's name, compared without case
 	States    []State // one of these; none: any
 	ReadOnly  *bool   // nil: either
+	Kind      *Kind   // nil: either
 	Expired   *bool   // at Now, whatever the state is; nil: either
 	Now       time.Time
 
@@ -30,14 +31,14 @@ type Query struct {
 	NeverExpires, NeverUsed   bool
 	UnusedSince               time.Time // last used before this, or created before it and never used
 
-	// OwnerIs is asked once for each distinct owner. It must not call the
-	// listing. Nil: any.
+	// OwnerIs is asked at most once about each distinct owner, for what only the
+	// caller knows of them. It must not search the listing. Nil: any.
 	OwnerIs func(Owner) bool
 
 	Sort       Column
 	Descending bool   // the same order from its other end
 	After      Cursor // where the page before ended; empty: the first page
-	Limit      int    // of tokens on the page; 0: none, but the total
+	Limit      int    // of tokens on the page, which the search keeps; 0: none, but the total
 }
 
 // Column is what tokens are sorted by. Those that are equal in it are in the
@@ -155,7 +156,8 @@ func (q *Query) flags() (good [math.MaxUint8 + 1]bool) {
 		f := flags(n)
 		good[n] = f != 0 &&
 			(len(q.States) == 0 || slices.Contains(q.States, f.state())) &&
-			(q.ReadOnly == nil || *q.ReadOnly == (f&readOnlyFlag != 0))
+			(q.ReadOnly == nil || *q.ReadOnly == (f&readOnlyFlag != 0)) &&
+			(q.Kind == nil || (*q.Kind == Management) == (f&managingFlag != 0))
 	}
 	return good
 }

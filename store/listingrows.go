@@ -66,12 +66,16 @@ type flags uint8
 const (
 	stateFlags   flags = 1<<3 - 1
 	readOnlyFlag flags = 1 << 3
+	managingFlag flags = 1 << 4 // the kind is Management
 )
 
 func flagsOf(t *Token) flags {
 	f := flags(t.State) & stateFlags
 	if t.ReadOnly {
 		f |= readOnlyFlag
+	}
+	if t.Kind == Management {
+		f |= managingFlag
 	}
 	return f
 }

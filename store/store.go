@@ -13,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"strings"
 	"time"
 )
 
@@ -68,6 +69,10 @@ func (o Owner) MayBecome(next Owner) bool {
 	}
 	return o.Key == next.Key
 }
+
+// FoldOwner returns the form in which two spellings of one owner name are
+// equal. Jira compares user names without case.
+func FoldOwner(name string) string { return strings.ToLower(name) }
 
 // Secret is what the store knows of a token's secret: a random salt and the
 // SHA-256 of salt and secret. The zero Secret matches nothing.
@@ -139,13 +144,6 @@ type Change struct {
 	After  string
 }
 
-// Filter selects tokens. The zero Filter selects all.
-type Filter struct {
-	Owner  string // owner name, compared without case; empty: any
-	Name   string // part of the token's name, compared without case; empty: any
-	States []State
-}
-
 // Page is one page of a listing.
 type Page struct {
 	Tokens []Token // ordered by Number
@@ -182,8 +180,10 @@ type Store interface {
 	// Revoked, and Revoked to the time, the store wipes Secret and Previous.
 	Update(ctx context.Context, id string, change func(t *Token) (Audit, error)) (Token, error)
 
-	// List returns tokens with a Number above after, at most limit.
-	List(ctx context.Context, f Filter, after uint64, limit int) (Page, error)
+	// List returns the tokens of an owner, whose name is compared without case,
+	// or of all if owner is empty: those with a Number above after, at most
+	// limit.
+	List(ctx context.Context, owner string, after uint64, limit int) (Page, error)
 
 	// All calls visit with every token, each once, in no particular order, as
 	// of one instant. It may call visit from several goroutines at once, and

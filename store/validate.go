@@ -179,6 +179,9 @@ func validTimes(t Token) error {
 	if t.Created.IsZero() {
 		return invalid("created has no time")
 	}
+	if !t.Expires.IsZero() && t.Expires.Unix() == 0 {
+		return invalid("expires is not between the years 1970 and %d", lastYear) // the index's 0 is never
+	}
 	for _, at := range []struct {
 		what string
 		time time.Time

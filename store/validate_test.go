@@ -94,7 +94,8 @@ func TestValidate(t *testing.T) {
 		{"expires in parts of a second", func(t *store.Token) { t.Expires = t.Created.Add(1) }, "expires is not in UTC and whole seconds"},
 		{"expires too late", func(t *store.Token) { t.Expires = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC) }, "expires is not between the years 1970 and 9999"},
 		{"expires too early", func(t *store.Token) { t.Expires = time.Unix(-1, 0).UTC() }, "expires is not between"},
-		{"expires at the beginning of time", func(t *store.Token) { t.Expires = time.Unix(0, 0).UTC() }, ""},
+		{"expires at the beginning of time", func(t *store.Token) { t.Expires = time.Unix(0, 0).UTC() }, "expires is not between"},
+		{"created at the beginning of time", func(t *store.Token) { t.Created = time.Unix(0, 0).UTC() }, ""},
 
 		{"networks", func(t *store.Token) {
 			t.Networks = prefixes("10.0.0.0/8", "0.0.0.0/0", "192.0.2.7/32", "2001:db8::/32", "::/0")

@@ -165,7 +165,7 @@ func TestFixedKeys(t *testing.T) {
 	})
 	slices.Sort(fixed)
 	want := []string{
-		"clientAddress", "directory", "listen.admin", "listen.grpc", "listen.http", "listen.metrics", "store.badger.dir",
+		"clientAddress", "directory", "listen.admin", "listen.grpc", "listen.http", "listen.metrics", "publicURL", "store.badger.dir",
 		"tokens.queryParameter", "upstream.contextPath", "upstream.identity.header", "upstream.product", "upstream.url",
 	}
 	if diff := cmp.Diff(want, slices.Compact(fixed)); diff != "" {
@@ -173,7 +173,7 @@ func TestFixedKeys(t *testing.T) {
 	}
 	all := withURL()
 	all.Store.Badger.Dir, all.Listen.GRPC.Address, all.Log.Level = "/b", "/a", "debug"
-	if diff := cmp.Diff([]string{"listen.grpc", "store.badger.dir"}, config.FixedKeysChanged(config.Default(), all)); diff != "" {
+	if diff := cmp.Diff([]string{"publicURL", "listen.grpc", "store.badger.dir"}, config.FixedKeysChanged(config.Default(), all)); diff != "" {
 		t.Errorf("two changes (-want +got):\n%s", diff)
 	}
 }

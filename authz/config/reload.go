@@ -2,11 +2,12 @@ package config
 
 // fixed are the keys that need a restart: what Envoy's configuration also
 // holds, so that a reload here alone would part the two, and what is opened
-// once at the start. publicURL is not among them: it only makes texts.
+// once at the start. publicURL goes with upstream.contextPath.
 var fixed = []struct {
 	key   string
 	value func(*Config) any // comparable
 }{
+	{"publicURL", func(c *Config) any { return c.PublicURL }},
 	{"listen.grpc", func(c *Config) any { return c.Listen.GRPC }},
 	{"listen.http", func(c *Config) any { return c.Listen.HTTP }},
 	{"listen.admin", func(c *Config) any { return c.Listen.Admin }},

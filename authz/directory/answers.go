@@ -9,8 +9,9 @@ import (
 	"time"
 )
 
-// maxAnswers bounds the answers that are kept.
-const maxAnswers = 10_000
+// maxAnswers bounds the answers that are kept. It is above what callersRate
+// lets through in answerLasts.
+const maxAnswers = 1000
 
 // credentialHash stands for a credential: its HMAC-SHA256 under a key that is
 // made at the start and never leaves the process. From it nobody can try
@@ -67,8 +68,8 @@ func (a *answers) get(key credentialHash, now time.Time) (keptAnswer, bool) {
 	return kept, true
 }
 
-// put keeps an answer.
-func (a *answers) put(kept keptAnswer) {
+// put keeps an answer, and forgets those that are not good any more.
+func (a *answers) put(kept keptAnswer, now time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.byKey == nil {
@@ -78,8 +79,11 @@ func (a *answers) put(kept keptAnswer) {
 		a.remove(e)
 	}
 	a.byKey[kept.key] = a.order.PushFront(kept)
-	for len(a.byKey) > maxAnswers {
-		a.remove(a.order.Back())
+	for e := a.order.Back(); len(a.byKey) > maxAnswers || !now.Before(e.Value.(keptAnswer).until); e = a.order.Back() {
+		a.remove(e)
+		if len(a.byKey) == 0 {
+			return
+		}
 	}
 }
 

@@ -28,6 +28,7 @@ type assembly struct {
 	gone    map[string]time.Time
 	groups  map[string]bool // folded
 	missing []string
+	silent  error // why the last owner who got no answer got none
 }
 
 // refresh asks Jira for all that a snapshot needs.
@@ -44,7 +45,6 @@ func (j *Jira) refresh(ctx context.Context, n need) (*Snapshot, error) {
 		gone:   make(map[string]time.Time),
 		groups: make(map[string]bool),
 	}
-	before := j.requests()
 	for _, group := range j.groups() {
 		if err := j.follow(ctx, s, a, group); err != nil {
 			return nil, err
@@ -65,10 +65,8 @@ func (j *Jira) refresh(ctx context.Context, n need) (*Snapshot, error) {
 	}
 	// What is left of the time until the next refresh goes to those who are not
 	// in any page, and some of it however long the pages took.
-	budget := int(n.every.Seconds() * requestsPerSecond)
-	budget = max(budget-int(j.requests()-before), budget/10, 1)
 	until := j.now().Add(max(a.taken.Add(n.every).Sub(j.now()), n.every/10))
-	if err := j.askForEach(ctx, s, a, j.order(a.open(n.owners), n.since), budget, until); err != nil {
+	if err := j.askForEach(ctx, s, a, j.order(a.open(n.owners), n.since), until); err != nil {
 		return nil, err
 	}
 	j.forget(n.owners)
@@ -151,14 +149,13 @@ func order(a, b bool) int {
 	return 1
 }
 
-// askForEach asks for owners one by one, with so many requests and until a
-// time. One who gets no answer keeps an earlier one; but if Jira does not answer at all, or not
-// to this credential, the refresh fails.
-func (j *Jira) askForEach(ctx context.Context, s service, a *assembly, owners []Owner, budget int, until time.Time) error {
-	end := j.requests() + uint64(budget)
+// askForEach asks for owners one by one until a time. One who gets no answer
+// keeps an earlier one; but if Jira does not answer at all, or not to this
+// credential, the refresh fails.
+func (j *Jira) askForEach(ctx context.Context, s service, a *assembly, owners []Owner, until time.Time) error {
 	inARow := 0
 	for _, o := range owners {
-		if j.requests() >= end || !j.now().Before(until) {
+		if !j.now().Before(until) {
 			return nil
 		}
 		err := j.askFor(ctx, s, a, o)
@@ -169,6 +166,7 @@ func (j *Jira) askForEach(ctx context.Context, s service, a *assembly, owners []
 		case ctx.Err() != nil, isCredential(err):
 			return err
 		}
+		a.silent = err
 		if inARow++; inARow == maxInARow {
 			if err := j.probe(ctx, s); err != nil {
 				return err
@@ -250,7 +248,7 @@ func (a *assembly) snapshot(n need) *Snapshot {
 		}
 	}
 	s := newSnapshot(a.taken, n.stale, users, a.gone)
-	s.groups, s.missing = a.groups, a.missing
+	s.groups, s.missing, s.silent = a.groups, a.missing, a.silent
 	return s
 }
 

@@ -111,7 +111,8 @@ func (c *Callers) Stats() CallerStats {
 
 // Identify returns who has a credential. Its errors wrap ErrNotLoggedIn,
 // ErrBasicRefused, ErrCaptcha, ErrTooManyFailures, ErrInactive,
-// ErrUnusableName or ErrUnavailable, and are fit to show to the caller.
+// ErrUnusableName or ErrUnavailable, and are fit to show to the caller; but of
+// ErrUnavailable only that itself, since what it wraps names addresses.
 //
 // Jira prefers a session to a password, and then says nothing of the password.
 // So if there are both the cookie goes alone, and its user must be the one
@@ -164,9 +165,9 @@ func (c *Callers) identify(ctx context.Context, kind credentialKind, text, name 
 		case errors.Is(err, ErrTooManyFailures):
 			c.blocked.Add(1)
 		case errors.Is(err, ErrUnavailable):
-			c.answers.put(keptAnswer{key: key, err: err, until: c.now().Add(silenceLasts)})
+			c.answers.put(keptAnswer{key: key, err: err, until: c.now().Add(silenceLasts)}, c.now())
 		default:
-			c.answers.put(keptAnswer{key: key, user: u, err: err, until: asked.Add(answerLasts)})
+			c.answers.put(keptAnswer{key: key, user: u, err: err, until: asked.Add(answerLasts)}, c.now())
 		}
 		return u, err
 	})

@@ -2,6 +2,7 @@ package directory
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -72,6 +73,8 @@ type Stats struct {
 	Requests     uint64        // sent to Jira with the service credential
 	LastDuration time.Duration // of the last refresh
 	LastError    string        // of the last refresh, fit for a log; empty if it succeeded
+	Unanswered   int           // owners of whom nothing good was known after the last good refresh
+	OwnerError   string        // why one owner got no answer in it; empty if all who were asked for got one
 }
 
 // New returns a Directory that knows nobody until it is refreshed.
@@ -155,6 +158,7 @@ func (d *Directory) Refresh(ctx context.Context) error {
 		d.snapshot = next
 		d.stats.Refreshed++
 		d.stats.LastError = ""
+		d.stats.Unanswered, d.stats.OwnerError = unanswered(next, n.owners, d.options.Now())
 	}
 	inForce := d.snapshot
 	d.mu.Unlock()
@@ -163,6 +167,20 @@ func (d *Directory) Refresh(ctx context.Context) error {
 		return fmt.Errorf("refresh the directory: %w", err)
 	}
 	return nil
+}
+
+// unanswered returns how many owners a snapshot can't tell about, and why the
+// source gave no answer about one.
+func unanswered(s *Snapshot, owners []Owner, now time.Time) (n int, why string) {
+	for _, o := range owners {
+		if _, err := s.Owner(o.Name, o.Key, now); errors.Is(err, ErrUnavailable) {
+			n++
+		}
+	}
+	if s.silent != nil {
+		why = strings.ToValidUTF8(s.silent.Error(), "?")
+	}
+	return n, why
 }
 
 // Lookup returns the user with this name, in any case: from the snapshot if

@@ -99,6 +99,9 @@ func TestBadFileKeepsTheLastGoodOne(t *testing.T) {
 	if _, err := d.Snapshot().Owner("fred", "K1", now); !errors.Is(err, directory.ErrUnavailable) {
 		t.Errorf("at its end: %v, want ErrUnavailable", err)
 	}
+	if _, err := d.Snapshot().Owner("betty", "", now); !errors.Is(err, directory.ErrUnavailable) {
+		t.Errorf("one who was not in it: %v, want ErrUnavailable", err)
+	}
 	if _, err := d.Lookup(t.Context(), "fred"); !errors.Is(err, directory.ErrUnavailable) {
 		t.Errorf("lookup: %v, want ErrUnavailable", err)
 	}

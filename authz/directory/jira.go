@@ -114,8 +114,12 @@ func (j *Jira) ask(ctx context.Context, s service, q question) (reply, error) {
 		return reply{}, err
 	}
 	reason := loginReason(r)
-	if r.status == http.StatusUnauthorized || reason == loginFailed || reason == loginDenied || basicRefused(r) {
+	refused := basicRefused(r) // no password was looked at
+	if r.status == http.StatusUnauthorized || reason == loginFailed || reason == loginDenied {
 		j.refuse(s)
+		refused = true
+	}
+	if refused {
 		return reply{}, fmt.Errorf("%w: %w: GET %s: status %d%s", ErrUnavailable, errCredential, q.path, r.status, because(reason))
 	}
 	return r, nil

@@ -82,6 +82,50 @@ func TestLookup(t *testing.T) {
 	})
 }
 
+// Many look-ups keep a refresh waiting for no longer than they wait.
+func TestManyLookups(t *testing.T) {
+	in(t, func(t *testing.T) {
+		r := newRig(t, people(300)...)
+		r.refresh(t)
+		var all sync.WaitGroup
+		for _, a := range r.jira.users {
+			all.Go(func() {
+				if _, err := r.Lookup(t.Context(), a.name); err != nil && !errors.Is(err, directory.ErrUnavailable) {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		if n := len(r.jira.taken()); n < 40 || n > 51 {
+			t.Errorf("%d requests within five seconds", n)
+		}
+		r.owners = ownersOf(r.jira.users[:1])
+		begun := time.Now()
+		r.refresh(t)
+		if took := time.Since(begun); took > time.Second {
+			t.Errorf("the next refresh waited %s", took)
+		}
+	})
+}
+
+func TestLookupOfARenamedUser(t *testing.T) {
+	in(t, func(t *testing.T) {
+		r := newRig(t, account{"K1", "fred", true})
+		r.owners = []directory.Owner{{Name: "fred", Key: "K1"}}
+		r.refresh(t)
+		r.jira.set(func() { r.jira.users[0].name = "frederick" })
+		if u, err := r.Lookup(t.Context(), "frederick"); err != nil || u.Key != "K1" {
+			t.Errorf("%+v, %v", u, err)
+		}
+		if u, ok := r.Snapshot().ByName("fred"); ok {
+			t.Errorf("the old name is still %+v", u)
+		}
+		if u, err := r.owner("fred", "K1"); err != nil || u.Name != "frederick" {
+			t.Errorf("owner %+v, %v", u, err)
+		}
+	})
+}
+
 // Somebody is looked up while a refresh that does not know of them is under
 // way.
 func TestLookupDuringRefresh(t *testing.T) {
@@ -148,6 +192,61 @@ func TestServiceCredential(t *testing.T) {
 		write(t, r.file, "service:p:w")
 		r.refresh(t)
 	})
+}
+
+// Nothing more is asked with a credential that was refused, wherever that was.
+func TestRefusedCredentialIsNotTriedOn(t *testing.T) {
+	unauthorized := func(w http.ResponseWriter) { send(w, 401, object{"message": "Client must be authenticated"}) }
+	failed := func(w http.ResponseWriter) {
+		w.Header().Set("X-Seraph-LoginReason", "AUTHENTICATED_FAILED")
+		send(w, 200, object{})
+	}
+	captcha := func(w http.ResponseWriter) {
+		w.Header().Set("X-Authentication-Denied-Reason", "CAPTCHA_CHALLENGE; login-url=http://jira.test/login.jsp")
+		w.WriteHeader(403)
+	}
+	disabled := func(w http.ResponseWriter) {
+		send(w, 403, object{"message": "Basic Authentication has been disabled on this instance."})
+	}
+	for name, tt := range map[string]struct {
+		path   string
+		answer func(http.ResponseWriter)
+		most   int // requests to the path in ten refreshes
+	}{
+		"group":              {"/rest/api/2/group/member", unauthorized, 2},
+		"list":               {"/rest/api/2/user/list", unauthorized, 2},
+		"search":             {"/rest/api/2/user/search", unauthorized, 2},
+		"user":               {"/rest/api/2/user", unauthorized, 2},
+		"said with 200":      {"/rest/api/2/user", failed, 2},
+		"captcha":            {"/rest/api/2/user", captcha, 2},
+		"passwords disabled": {"/rest/api/2/user", disabled, 10},
+	} {
+		in(t, func(t *testing.T) {
+			r := newRig(t, people(30)...)
+			write(t, r.file, "service:p:w")
+			r.jira.searchLimit, r.jira.credential = 1, "Basic c2VydmljZTpwOnc="
+			r.owners, r.groups, r.jira.groups["all"] = ownersOf(r.jira.users), []string{"all"}, []string{"JIRAUSER10000"}
+			r.jira.fault = func(w http.ResponseWriter, req *http.Request) bool {
+				if req.URL.Path == tt.path {
+					tt.answer(w)
+				}
+				return req.URL.Path == tt.path
+			}
+			for range 10 {
+				err := r.Refresh(t.Context())
+				if !errors.Is(err, directory.ErrUnavailable) || !strings.Contains(err.Error(), "refuses the service credential") {
+					t.Errorf("%s: %v", name, err)
+				}
+			}
+			requests := r.jira.taken()
+			if n := count(requests, tt.path+"?"); n != tt.most {
+				t.Errorf("%s: refused %d times, want %d", name, n, tt.most)
+			}
+			if last := requests[len(requests)-1]; !strings.HasPrefix(last, tt.path+"?") {
+				t.Errorf("%s: %s after it was refused", name, last)
+			}
+		})
+	}
 }
 
 func TestBadCredentialFiles(t *testing.T) {

@@ -26,6 +26,7 @@ type Snapshot struct {
 	gone    map[string]time.Time // identities that do not exist, and when that was said
 	groups  map[string]bool      // folded names of the groups that were asked for; nil: all
 	missing []string             // those of them that do not exist
+	silent  error                // why an owner got no answer of this snapshot; nil: none was refused one
 }
 
 // forever is the end of what needs no refresh.

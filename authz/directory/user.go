@@ -41,7 +41,8 @@ type User struct {
 }
 
 // Groups are the names of the groups that somebody is in. The zero Groups are
-// unknown, which is not the same as none.
+// unknown, which is not the same as none. Those that a Snapshot of Jira knows
+// are only the ones that were asked for; Snapshot.Member tells.
 type Groups struct {
 	Known bool
 	Names []string

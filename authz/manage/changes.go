@@ -41,6 +41,10 @@ func facts(t store.Token) map[string]string {
 		"expires":       expires,
 		"readOnly":      strconv.FormatBool(t.ReadOnly),
 		"networks":      spaced(t.Networks),
+		"rate":          rate(t.Rate),
+		"type":          kindNames[t.Kind],
+		"owner":         t.Owner.Name,
+		"ownerKey":      t.Owner.Key,
 		"state":         t.State.String(),
 		"previousUntil": instant(t.Previous.Until),
 	}
@@ -52,6 +56,17 @@ func instant(t time.Time) string {
 		return ""
 	}
 	return t.Format(time.RFC3339)
+}
+
+// kindNames are the kinds of token as people see them.
+var kindNames = map[store.Kind]string{store.Ordinary: "ordinary", store.Management: "management"}
+
+// rate returns a rate in words, or "" for none.
+func rate(r store.Rate) string {
+	if r == (store.Rate{}) {
+		return ""
+	}
+	return configured(r).String()
 }
 
 func spaced(networks []netip.Prefix) string {

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tokengate/tokengate/authz"
+	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/authz/manage"
 	"github.com/tokengate/tokengate/authz/token"
 	"github.com/tokengate/tokengate/store"
@@ -59,6 +60,8 @@ func TestCreate(t *testing.T) {
 			"readOnly": {After: "true"},
 			"networks": {After: "192.0.2.0/24 198.51.100.7/32 2001:db8::/32"},
 			"state":    {After: "active"},
+			"type":     {After: "ordinary"},
+			"owner":    {After: "Fred"},
 		},
 	}}
 	if diff := cmp.Diff(wantAudit, f.audit(t)); diff != "" {
@@ -78,6 +81,9 @@ func TestCreateRefused(t *testing.T) {
 		says  string // part of the message
 	}{
 		{"no owner", func(n *manage.NewToken) { n.Owner = "" }, manage.FieldOwner, "empty"},
+		{"a rate of nothing", func(n *manage.NewToken) { n.Rate = config.Rate{Per: time.Minute} }, manage.FieldRate, "1 to 1000000 requests"},
+		{"a rate per no time", func(n *manage.NewToken) { n.Rate = config.Rate{Requests: 1} }, manage.FieldRate, "1 to 86400 seconds"},
+		{"a rate with a large burst", func(n *manage.NewToken) { n.Rate = config.Rate{Requests: 1, Per: time.Minute, Burst: 2} }, manage.FieldRate, "burst"},
 		{"owner with a comma", func(n *manage.NewToken) { n.Owner = "a,b" }, manage.FieldOwner, "','"},
 		{"owner with a control character", func(n *manage.NewToken) { n.Owner = "a\nb" }, manage.FieldOwner, "U+000A"},
 		{"a value as owner", func(n *manage.NewToken) { n.Owner = value.Reveal() }, manage.FieldOwner, "secret"},

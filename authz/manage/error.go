@@ -18,6 +18,11 @@ const (
 	Revoked   Code = "revoked"   // the token has been revoked, which is final
 	Conflict  Code = "conflict"  // the owner has a token in force of the same name
 	Limit     Code = "limit"     // the owner has as many tokens as one may have
+	BadState  Code = "state"     // the token is in no state for this
+
+	// Unavailable: whether the caller may cannot be found out now. It is about
+	// the server and not the caller, and not recorded.
+	Unavailable Code = "unavailable"
 )
 
 // Error is a refusal: nothing was changed, and Message says why to a person.
@@ -46,12 +51,14 @@ func (e *Error) Is(target error) bool {
 
 // One error of each code, for errors.Is.
 var (
-	ErrInvalid   = &Error{Code: Invalid}
-	ErrForbidden = &Error{Code: Forbidden}
-	ErrNotFound  = &Error{Code: NotFound}
-	ErrRevoked   = &Error{Code: Revoked}
-	ErrConflict  = &Error{Code: Conflict}
-	ErrLimit     = &Error{Code: Limit}
+	ErrInvalid     = &Error{Code: Invalid}
+	ErrForbidden   = &Error{Code: Forbidden}
+	ErrNotFound    = &Error{Code: NotFound}
+	ErrRevoked     = &Error{Code: Revoked}
+	ErrConflict    = &Error{Code: Conflict}
+	ErrLimit       = &Error{Code: Limit}
+	ErrState       = &Error{Code: BadState}
+	ErrUnavailable = &Error{Code: Unavailable}
 )
 
 // Field is a part of a request.
@@ -64,10 +71,13 @@ const (
 	FieldName     Field = "name"
 	FieldPurpose  Field = "purpose"
 	FieldExpires  Field = "expires"
+	FieldReadOnly Field = "readOnly"
 	FieldNetworks Field = "networks"
+	FieldRate     Field = "rate"
 	FieldOverlap  Field = "overlap"
 	FieldState    Field = "state"
 	FieldLimit    Field = "limit"
+	FieldAfter    Field = "after"
 )
 
 func invalid(field Field, format string, args ...any) error {

@@ -3,16 +3,19 @@ package manage_test
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"net/netip"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/config"
+	"github.com/tokengate/tokengate/authz/directory"
 	"github.com/tokengate/tokengate/authz/manage"
 	"github.com/tokengate/tokengate/authz/policy"
 	"github.com/tokengate/tokengate/authz/token"
@@ -20,28 +23,41 @@ import (
 	"github.com/tokengate/tokengate/store/badger"
 )
 
-// root is an administrator, nobody is not.
-var (
-	root   = manage.Caller{Name: "uid:0", From: "admin socket", Administrator: true}
-	nobody = manage.Caller{Name: "fred", From: "REST"}
-)
+// root is an operator, an administrator without an account.
+var root = manage.Operator("uid:0")
 
 // start is where the clock of each test stands at first.
 var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 const maxPerUser = 3
 
-// fixture is a manager over a real store, with a clock that only the test moves.
+// fixture is a manager over a real store and a real directory, with a clock that
+// only the test moves.
 type fixture struct {
 	*manage.Manager
-	tokens *store.Indexed
+	tokens    *store.Indexed
+	directory *directory.Directory
+	settings  config.Config
 
 	mu  sync.Mutex
 	now time.Time
 }
 
+// newFixture returns a manager without a directory: whoever is named is there.
 func newFixture(t testing.TB) *fixture {
+	return newFixtureOf(t, "", directory.None{}, func(s store.Store) store.Store { return s })
+}
+
+// newFixtureOf returns a manager under a configuration, beside publicURL.
+func newFixtureOf(t testing.TB, yaml string, people directory.Source, wrap func(store.Store) store.Store) *fixture {
 	t.Helper()
+	settings, err := config.Parse("test.yaml", []byte("publicURL: https://jira.example.com\n"+yaml))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if yaml == "" {
+		settings.Tokens.MaxPerUser = maxPerUser
+	}
 	db, err := badger.Open(t.Context(), badger.Options{Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
@@ -51,20 +67,41 @@ func newFixture(t testing.TB) *fixture {
 			t.Error(err)
 		}
 	})
-	tokens, err := store.NewIndexed(t.Context(), db)
+	tokens, err := store.NewIndexed(t.Context(), wrap(db))
 	if err != nil {
 		t.Fatal(err)
 	}
-	tokens.Index().Judge(func(store.Owner) store.Standing { return store.Good }, store.Forever)
-	f := &fixture{tokens: tokens, now: start}
+	f := &fixture{tokens: tokens, settings: settings, now: start}
+	f.directory = directory.New(directory.Options{
+		Source: people, Owners: func() []directory.Owner { return nil },
+		Every: time.Minute, StaleAfter: staleAfter, Now: f.clock, Random: rand.Float64,
+		Publish: func(*directory.Snapshot) {},
+	})
 	f.Manager = &manage.Manager{
-		Store:      tokens,
-		Usage:      store.NewUsageRecorder(tokens),
-		MaxPerUser: func() int { return maxPerUser },
-		Now:        f.clock,
-		Random:     token.Random,
+		Tokens:    tokens,
+		Usage:     store.NewUsageRecorder(tokens),
+		Directory: f.directory,
+		Rules:     func() manage.Rules { return manage.NewRules(f.settings) },
+		Now:       f.clock,
+		Random:    token.Random,
 	}
+	f.refresh(t)
 	return f
+}
+
+const staleAfter = 15 * time.Minute
+
+// refresh asks the directory anew and puts into force what it says, as the
+// server does.
+func (f *fixture) refresh(t testing.TB) {
+	t.Helper()
+	if err := f.directory.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Follow(t.Context(), f.directory.Snapshot()); err != nil {
+		t.Fatal(err)
+	}
+	f.Judge(f.directory.Snapshot)
 }
 
 func (f *fixture) clock() time.Time {
@@ -138,27 +175,33 @@ func (f *fixture) count(t testing.TB) int {
 	return int(n.Load())
 }
 
-// disable switches a token off, which no operation does yet.
+// disable switches a token off.
 func (f *fixture) disable(t testing.TB, id string) {
 	t.Helper()
-	_, err := f.tokens.Update(t.Context(), id, func(k *store.Token) (store.Audit, error) {
-		k.State = store.Disabled
-		return store.Audit{Action: "test"}, nil
-	})
-	if err != nil {
+	if err := f.Disable(t.Context(), root, id); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// is fails the test unless err is a refusal of the given kind about the given
-// field.
-func is(t testing.TB, err error, kind *manage.Error, field manage.Field) {
+// is fails the test unless err is a refusal of the given kind, and, if one is
+// given, about that field.
+func is(t testing.TB, err error, kind *manage.Error, field ...manage.Field) *manage.Error {
 	t.Helper()
 	if !errors.Is(err, kind) {
 		t.Fatalf("got error %v, want one of code %q", err, kind.Code)
 	}
-	if refusal, _ := errors.AsType[*manage.Error](err); refusal.Field != field {
-		t.Errorf("the refusal %q is about the field %q, want %q", err, refusal.Field, field)
+	refusal, _ := errors.AsType[*manage.Error](err)
+	if len(field) > 0 && refusal.Field != field[0] {
+		t.Errorf("the refusal %q is about the field %q, want %q", err, refusal.Field, field[0])
+	}
+	return refusal
+}
+
+// equal fails the test unless got is want.
+func equal(t testing.TB, what string, got, want any) {
+	t.Helper()
+	if diff := cmp.Diff(want, got, compareAddresses); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", what, diff)
 	}
 }
 
@@ -170,3 +213,16 @@ var unlimited = manage.Expiry{In: config.Lifetime{Unlimited: true}}
 
 // compareAddresses lets cmp compare what has only unexported fields.
 var compareAddresses = cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})
+
+// client is where requests come from.
+var client = netip.MustParseAddr("192.0.2.7")
+
+// mustFind returns a user whom the snapshot in force knows.
+func mustFind(t testing.TB, c *company, name string) directory.User {
+	t.Helper()
+	u, ok := c.directory.Snapshot().ByName(name)
+	if !ok {
+		t.Fatalf("nobody is called %s", name)
+	}
+	return u
+}

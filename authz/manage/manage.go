@@ -1,35 +1,41 @@
-// Package manage creates, lists, rotates and revokes tokens on behalf of
-// people.
+// Package manage creates, lists, rotates, approves and revokes tokens on behalf
+// of people.
 //
 // Every operation of a Manager is given its Caller, and goes through one place
 // that checks whether the caller may do it and sees that the audit log gets its
 // record: a change and its record are written in one transaction, and a refused
 // attempt is recorded on its own. Reading is not recorded unless it is refused.
 //
+// Administrators may do everything, but not approve what they created or own,
+// and only people and operators among them may make management tokens. Other
+// people have their own tokens, on the terms of the rules in force; what is not
+// theirs looks to them as if it were not there.
+//
 // A token's value exists only in what Create and Rotate return. The store gets
 // a salt and a hash.
 package manage
 
 import (
+	"context"
 	"io"
 	"net/netip"
 	"sync"
 	"time"
 
 	"github.com/tokengate/tokengate/authz/config"
+	"github.com/tokengate/tokengate/authz/directory"
+	"github.com/tokengate/tokengate/authz/policy"
 	"github.com/tokengate/tokengate/authz/token"
 	"github.com/tokengate/tokengate/store"
 )
 
 const (
-	// DefaultLifetime is the lifetime of a token whose creator asks for none.
+	// DefaultLifetime is the lifetime of a token whose creator asks for none,
+	// where no rule has one.
 	DefaultLifetime = 365 * 24 * time.Hour
 
-	// MaxOverlap bounds how long a rotated secret stays good.
-	MaxOverlap = 7 * 24 * time.Hour
-
-	// DefaultPage and MaxPage are how many tokens a page holds if nothing is
-	// asked for, and at most.
+	// DefaultPage and MaxPage are how many tokens or records a page holds if
+	// nothing is asked for, and at most.
 	DefaultPage = 100
 	MaxPage     = 1000
 )
@@ -37,30 +43,47 @@ const (
 // Manager manages the tokens in a store. All fields are set before the first
 // call and required. Its methods are safe for concurrent use.
 type Manager struct {
-	Store      store.Store          // of which no other Manager makes changes
-	Usage      *store.UsageRecorder // of the same store
-	MaxPerUser func() int           // how many tokens in force one owner may have, now
-	Now        func() time.Time
-	Random     io.Reader // token.Random but in tests
+	Tokens    *store.Indexed       // of which no other Manager makes changes
+	Usage     *store.UsageRecorder // of the same store
+	Directory Directory
+	Rules     func() Rules // in force now
+	Now       func() time.Time
+	Random    io.Reader // token.Random but in tests
 
 	// admission is held from the look at the tokens that an owner has in force
-	// to the write that adds one.
+	// to the write that adds one, or gives one another name.
 	admission sync.Mutex
 }
 
-// Caller is who asks for an operation. Whoever makes one has verified it. The
-// zero Caller may do nothing.
-type Caller struct {
-	Name          string // as the audit log names them, such as "uid:0"
-	From          string // where they came in, such as "admin socket"
-	Administrator bool   // may do everything
+// Directory knows people: see directory.Directory.
+type Directory interface {
+	Lookup(ctx context.Context, name string) (directory.User, error)
+}
+
+// Rules are the part of the configuration that binds people.
+type Rules struct {
+	Access     *policy.Access
+	MaxPerUser int             // tokens in force that one owner may have
+	MaxOverlap time.Duration   // how long a rotated secret may stay good
+	KeepEnded  config.Lifetime // how long revoked and expired tokens are kept
+}
+
+// NewRules returns the rules of a checked configuration.
+func NewRules(c config.Config) Rules {
+	return Rules{
+		Access:     policy.NewAccess(c),
+		MaxPerUser: c.Tokens.MaxPerUser,
+		MaxOverlap: c.Tokens.MaxOverlap,
+		KeepEnded:  c.Tokens.KeepEnded,
+	}
 }
 
 // Token is what is told of a token: all but its secrets.
 type Token struct {
 	ID        string // public; 12 letters and digits
 	Number    uint64 // running number
-	Owner     string
+	Kind      store.Kind
+	Owner     string // empty if Kind is Management
 	Name      string
 	Purpose   string
 	Created   time.Time
@@ -68,6 +91,7 @@ type Token struct {
 	Expires   time.Time // zero: never
 	ReadOnly  bool
 	Networks  []netip.Prefix
+	Rate      store.Rate // zero: none
 	State     State
 	Revoked   time.Time // when it was revoked; zero unless it is
 	// PreviousUntil is when the secret before the last rotation ends; zero if
@@ -89,36 +113,55 @@ type Expiry struct {
 	In config.Lifetime // from now; may be unlimited
 }
 
-// State is a token's state as people see it: the store's states, and expired
-// where a token that is not revoked has reached its end.
+// State is a token's state as people see it: the store's states; expired where
+// a token that is not revoked has reached its end; and suspended where an active
+// one is refused because of its owner, and comes back when the owner does.
 type State string
 
 // The states.
 const (
-	StatePending  State = "pending"
-	StateActive   State = "active"
-	StateDisabled State = "disabled"
-	StateExpired  State = "expired"
-	StateRevoked  State = "revoked"
+	StatePending   State = "pending"
+	StateActive    State = "active"
+	StateSuspended State = "suspended"
+	StateDisabled  State = "disabled"
+	StateExpired   State = "expired"
+	StateRevoked   State = "revoked"
 )
 
-// stateOf returns a token's state at now.
-func stateOf(t store.Token, now time.Time) State {
-	if t.State != store.Revoked && expired(t, now) {
-		return StateExpired
-	}
-	return State(t.State.String())
-}
+// States are all of them.
+var States = []State{StatePending, StateActive, StateSuspended, StateDisabled, StateExpired, StateRevoked}
 
 func expired(t store.Token, now time.Time) bool {
 	return !t.Expires.IsZero() && !now.Before(t.Expires)
 }
 
+// stateOf returns a token's state.
+func (op *operation) stateOf(t store.Token) State {
+	switch {
+	case t.State != store.Revoked && expired(t, op.now):
+		return StateExpired
+	case t.State == store.Active && op.suspended(t.Owner):
+		return StateSuspended
+	}
+	return State(t.State.String())
+}
+
+// suspended reports whether an owner's tokens are refused. While nothing is
+// known of an owner, they are as they were. Management tokens have none.
+func (op *operation) suspended(o store.Owner) bool {
+	if o == (store.Owner{}) {
+		return false
+	}
+	s := op.manager.Tokens.Index().Standing(o)
+	return s != store.Good && s != store.Unknown
+}
+
 // tell returns what may be told of a token.
-func tell(t store.Token, u store.Usage, now time.Time) Token {
+func (op *operation) tell(t store.Token, u store.Usage) Token {
 	told := Token{
 		ID:        t.ID,
 		Number:    t.Number,
+		Kind:      t.Kind,
 		Owner:     t.Owner.Name,
 		Name:      t.Name,
 		Purpose:   t.Purpose,
@@ -127,12 +170,30 @@ func tell(t store.Token, u store.Usage, now time.Time) Token {
 		Expires:   t.Expires,
 		ReadOnly:  t.ReadOnly,
 		Networks:  t.Networks,
-		State:     stateOf(t, now),
+		Rate:      t.Rate,
+		State:     op.stateOf(t),
 		Revoked:   t.Revoked,
 		Usage:     u,
 	}
-	if now.Before(t.Previous.Until) {
+	if op.now.Before(t.Previous.Until) {
 		told.PreviousUntil = t.Previous.Until
 	}
 	return told
+}
+
+// tellAll returns what may be told of tokens, their use included.
+func (op *operation) tellAll(ctx context.Context, ts []store.Token) ([]Token, error) {
+	ids := make([]string, len(ts))
+	for i, t := range ts {
+		ids[i] = t.ID
+	}
+	usage, err := op.manager.Usage.Usage(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	told := make([]Token, len(ts))
+	for i, t := range ts {
+		told[i] = op.tell(t, usage[t.ID])
+	}
+	return told, nil
 }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
+	"github.com/tokengate/tokengate/authz/policy"
 	"github.com/tokengate/tokengate/store"
 )
 
@@ -13,15 +15,37 @@ import (
 type action struct {
 	name    string // as the audit log says it
 	changes bool   // it changes something, so that each refusal is recorded
+	by      who
 }
 
+// who may do something at all.
+type who uint8
+
+const (
+	administrators who = iota // the zero who
+	everyone                  // with an account; with their own tokens
+	people                    // with an account, and nobody else
+)
+
 var (
-	createAction  = action{"token.create", true}
-	rotateAction  = action{"token.rotate", true}
-	revokeAction  = action{"token.revoke", true}
-	getAction     = action{"token.get", false}
-	listAction    = action{"token.list", false}
-	explainAction = action{"request.explain", false}
+	createAction   = action{name: "token.create", changes: true, by: everyone}
+	changeAction   = action{name: "token.change", changes: true, by: everyone}
+	rotateAction   = action{name: "token.rotate", changes: true, by: everyone}
+	revokeAction   = action{name: "token.revoke", changes: true, by: everyone}
+	approveAction  = action{name: "token.approve", changes: true}
+	disableAction  = action{name: "token.disable", changes: true}
+	enableAction   = action{name: "token.enable", changes: true}
+	followAction   = action{name: "token.owner", changes: true}
+	pruneAction    = action{name: "token.prune", changes: true}
+	getAction      = action{name: "token.get", by: everyone}
+	ownAction      = action{name: "token.own", by: people}
+	listAction     = action{name: "token.list"}
+	auditAction    = action{name: "audit.list"}
+	rulesAction    = action{name: "rules.list"}
+	passwordAction = action{name: "passwords.list"}
+	totalsAction   = action{name: "totals.list"}
+	meAction       = action{name: "me", by: everyone}
+	explainAction  = action{name: "request.explain", by: everyone}
 )
 
 // subject is the token that an action is about, as far as it is known. It goes
@@ -31,13 +55,16 @@ type subject struct {
 }
 
 // operation is one attempt of a caller at an action. It is the only way to
-// change the store, and writes each change's audit record with it.
+// the store. It shows a caller no token that is not theirs, unless they are
+// an administrator, and writes each change's audit record with it.
 type operation struct {
-	manager *Manager
-	caller  Caller
-	action  action
-	subject subject
-	now     time.Time
+	manager       *Manager
+	caller        Caller
+	action        action
+	subject       subject
+	rules         Rules
+	administrator bool
+	now           time.Time
 }
 
 // recordTime bounds the writing of a refusal, which goes on when the caller
@@ -48,8 +75,9 @@ const recordTime = 5 * time.Second
 // whether the caller may, lets do make the attempt, and records a refusal. An
 // attempt whose refusal cannot be recorded fails.
 func (m *Manager) perform(ctx context.Context, c Caller, a action, do func(*operation) error) error {
-	op := &operation{manager: m, caller: c, action: a, now: m.Now().UTC()}
-	err := authorize(c)
+	op := &operation{manager: m, caller: c, action: a, rules: m.Rules(), now: m.Now().UTC()}
+	op.administrator = op.isAdministrator()
+	err := op.authorize()
 	if err == nil {
 		err = do(op)
 	}
@@ -59,29 +87,108 @@ func (m *Manager) perform(ctx context.Context, c Caller, a action, do func(*oper
 		return nil
 	case !isRefusal:
 		return fmt.Errorf("%s: %w", a.name, err)
-	case !a.changes && refusal.Code != Forbidden:
+	case !a.changes && refusal.Code != Forbidden, refusal.Code == Unavailable:
 		return refusal
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTime)
 	defer cancel()
-	if err := m.Store.AppendAudit(ctx, op.refusal(refusal)); err != nil {
+	if err := m.Tokens.AppendAudit(ctx, op.refusal(refusal)); err != nil {
 		return fmt.Errorf("record that %s was refused: %w", a.name, err)
 	}
 	return refusal
 }
 
-// authorize says whether the caller may do anything: only administrators may.
-func authorize(c Caller) error {
-	if c.Name == "" || !c.Administrator {
-		return refused(Forbidden, "Only administrators may manage API tokens here.")
+func (op *operation) isAdministrator() bool {
+	switch op.caller.kind {
+	case operator, itself:
+		return true
+	case automation:
+		return !expired(op.caller.token, op.now) && op.caller.token.State == store.Active
+	case person:
+		return op.rules.Access.IsAdmin(op.groups())
+	}
+	return false
+}
+
+// authorize says whether the caller may try the action at all.
+func (op *operation) authorize() error {
+	c := op.caller
+	switch {
+	case c.kind == nobody:
+		return refused(Forbidden, "Log in, to manage API tokens.")
+	case op.action.by == people && c.kind != person:
+		return refused(Forbidden, "Only somebody with an account has API tokens of their own.")
+	case c.kind == automation && c.token.ReadOnly && op.action.changes:
+		return refused(Forbidden, "This management token is read-only.")
+	case op.administrator, op.action.by != administrators && c.kind == person:
+		return nil
+	}
+	return refused(Forbidden, "Only administrators may do this (access.admin).")
+}
+
+// groups are the caller's, if the caller is a person.
+func (op *operation) groups() policy.Member { return groups(op.caller.user.Groups) }
+
+// mayTouch refuses a token that is not the caller's as if there were none.
+func (op *operation) mayTouch(t store.Token) error {
+	if op.administrator || op.caller.owns(t) {
+		return nil
+	}
+	return errUnknown()
+}
+
+// mayExtend refuses management tokens the making of others, and of themselves.
+func (op *operation) mayExtend(kind store.Kind) error {
+	if kind == store.Management && op.caller.kind == automation {
+		return refused(Forbidden, "A management token cannot create, rotate or extend management tokens. An administrator has to log in for that.")
 	}
 	return nil
+}
+
+// get reads a token of the caller's, or any for an administrator, by its id or
+// its running number.
+func (op *operation) get(ctx context.Context, id string) (store.Token, error) {
+	t, err := op.find(ctx, id)
+	if err != nil {
+		return store.Token{}, op.translate(err)
+	}
+	if err := op.mayTouch(t); err != nil {
+		return store.Token{}, err
+	}
+	op.subject = subject{t.ID, t.Owner.Name}
+	return t, nil
+}
+
+func (op *operation) find(ctx context.Context, id string) (store.Token, error) {
+	if number, ok := asNumber(id); ok {
+		page, err := op.manager.Tokens.List(ctx, "", number-1, 1)
+		if err != nil {
+			return store.Token{}, err
+		}
+		if len(page.Tokens) == 0 || page.Tokens[0].Number != number {
+			return store.Token{}, store.ErrNotFound
+		}
+		return page.Tokens[0], nil
+	}
+	if err := checkID(id); err != nil {
+		return store.Token{}, err
+	}
+	op.subject.id = id
+	return op.manager.Tokens.Get(ctx, id)
+}
+
+// asNumber reads a running number. None is as long as an id, which may have
+// nothing but digits, too.
+func asNumber(text string) (number uint64, ok bool) {
+	const least = 12
+	number, err := strconv.ParseUint(text, 10, 64)
+	return number, err == nil && number > 0 && len(text) < least && text[0] != '+'
 }
 
 // create adds a token, if admit has nothing against it beside the owner's
 // tokens.
 func (op *operation) create(ctx context.Context, t store.Token, admit func(owned []store.Token) error) (store.Token, error) {
-	created, err := op.manager.Store.Create(ctx, t, func(owned []store.Token) (store.Audit, error) {
+	created, err := op.manager.Tokens.Create(ctx, t, func(owned []store.Token) (store.Audit, error) {
 		if err := admit(owned); err != nil {
 			return store.Audit{}, err
 		}
@@ -90,10 +197,14 @@ func (op *operation) create(ctx context.Context, t store.Token, admit func(owned
 	return created, op.translate(err)
 }
 
-// update changes a token.
+// update changes a token. It looks first whether the caller may see it: of a
+// revoked one the store would say so to anybody.
 func (op *operation) update(ctx context.Context, id string, change func(*store.Token) error) (store.Token, error) {
-	updated, err := op.manager.Store.Update(ctx, id, func(t *store.Token) (store.Audit, error) {
-		op.subject.owner = t.Owner.Name
+	seen, err := op.get(ctx, id)
+	if err != nil {
+		return store.Token{}, err
+	}
+	updated, err := op.manager.Tokens.Update(ctx, seen.ID, func(t *store.Token) (store.Audit, error) {
 		before := *t
 		if err := change(t); err != nil {
 			return store.Audit{}, err
@@ -101,12 +212,6 @@ func (op *operation) update(ctx context.Context, id string, change func(*store.T
 		return op.done(before, *t), nil
 	})
 	return updated, op.translate(err)
-}
-
-// get reads a token.
-func (op *operation) get(ctx context.Context, id string) (store.Token, error) {
-	t, err := op.manager.Store.Get(ctx, id)
-	return t, op.translate(err)
 }
 
 // translate makes refusals of the store's errors that are ones.
@@ -144,9 +249,5 @@ func (op *operation) refusal(e *Error) store.Audit {
 }
 
 func (op *operation) record(outcome string) store.Audit {
-	actor := op.caller.Name
-	if actor == "" {
-		actor = "unknown"
-	}
-	return store.Audit{Time: op.now, Actor: actor, From: op.caller.From, Action: op.action.name, Outcome: outcome}
+	return store.Audit{Time: op.now, Actor: op.caller.actor(), From: op.caller.from, Action: op.action.name, Outcome: outcome}
 }

@@ -2,6 +2,7 @@ package manage_test
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 	"sync"
@@ -9,12 +10,11 @@ import (
 	"time"
 
 	"github.com/tokengate/tokengate/authz"
+	"github.com/tokengate/tokengate/authz/directory"
 	"github.com/tokengate/tokengate/authz/manage"
 	"github.com/tokengate/tokengate/authz/token"
+	"github.com/tokengate/tokengate/store"
 )
-
-// rounds is how often each race is run.
-const rounds = 60
 
 // together runs the functions at the same time and waits for all.
 func together(run ...func()) {
@@ -160,6 +160,105 @@ func TestRevokeAgainstRotate(t *testing.T) {
 		}
 		if reach := record.Secret.Hash != [32]byte{} || record.Previous.Secret.Hash != [32]byte{}; reach {
 			t.Fatal("a revoked token has a hash")
+		}
+	}
+}
+
+// A token that is approved or rotated while it is pruned is there whole or not at
+// all, and a pending one whose time is over does not come into force.
+func TestApproveAndRotateAgainstPrune(t *testing.T) {
+	c := newCompany(t)
+	c.settings.Tokens.MaxPerUser = 10 * rounds
+	var pending, over []manage.Issued
+	for i := range rounds {
+		name := strconv.Itoa(i)
+		k := c.creates(t, "ada", manage.NewToken{Owner: "rob", Name: "pending " + name, Expires: days(1)})
+		_, err := c.tokens.Update(t.Context(), k.Token.ID, func(t *store.Token) (store.Audit, error) {
+			t.State = store.Pending
+			return store.Audit{Action: "test"}, nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		pending = append(pending, k)
+		over = append(over, c.creates(t, "ada", manage.NewToken{Owner: "rover", Name: "over " + name, Expires: days(1)}))
+	}
+	c.pass(367 * day)
+	c.refresh(t)
+	for i := range rounds {
+		var approve, rotate, prune error
+		var issued manage.Issued
+		together(
+			func() { approve = c.Approve(t.Context(), root, pending[i].Token.ID) },
+			func() {
+				issued, rotate = c.Rotate(t.Context(), root, over[i].Token.ID, manage.Rotation{Expires: days(1)})
+			},
+			func() { _, prune = c.Prune(t.Context()) },
+		)
+		if prune != nil || !errors.Is(approve, manage.ErrState) && !errors.Is(approve, manage.ErrNotFound) {
+			t.Fatalf("prune: %v; approve: %v", prune, approve)
+		}
+		if got := c.reason(pending[i].Value); got != authz.UnknownToken && got != authz.Expired {
+			t.Fatalf("the pending token is decided as %v", got)
+		}
+		_, err := c.tokens.Get(t.Context(), over[i].Token.ID)
+		switch {
+		case rotate == nil && (err != nil || c.reason(issued.Value) != authz.Allowed):
+			t.Fatalf("rotated, and then %v, %v", err, c.reason(issued.Value))
+		case rotate != nil && (!errors.Is(rotate, manage.ErrNotFound) || !errors.Is(err, store.ErrNotFound)):
+			t.Fatalf("not rotated: %v, and then %v", rotate, err)
+		}
+		if issued.Token.ID != "" {
+			if err := c.Revoke(t.Context(), root, issued.Token.ID); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// Whatever people and administrators do to a token at once, a revoked one stays
+// revoked, and one that its owner follows is still the owner's.
+func TestAllAtOnce(t *testing.T) {
+	c := newCompany(t)
+	ada, me := c.as(t, "ada"), c.as(t, "alice")
+	for i := range rounds {
+		k := c.creates(t, "alice", manage.NewToken{Name: strconv.Itoa(i)})
+		id := k.Token.ID
+		moved := directory.User{Name: fmt.Sprintf("alice%d", i), Key: "KEY1", Active: true, Groups: directory.Groups{Known: true, Names: []string{"staff", "devs"}}}
+		var rotated manage.Issued
+		ignore := func(err error) {
+			if _, refusal := errors.AsType[*manage.Error](err); err != nil && !refusal {
+				t.Error(err)
+			}
+		}
+		var revoked error
+		together(
+			func() { ignore(c.Disable(t.Context(), ada, id)) },
+			func() { ignore(c.Enable(t.Context(), ada, id)) },
+			func() {
+				_, err := c.Change(t.Context(), me, id, manage.Change{Name: given("x" + strconv.Itoa(i))})
+				ignore(err)
+			},
+			func() {
+				_, err := c.Change(t.Context(), manage.Person(moved, ""), id, manage.Change{ReadOnly: given(true)})
+				ignore(err)
+			},
+			func() {
+				var err error
+				rotated, err = c.Rotate(t.Context(), me, id, manage.Rotation{})
+				ignore(err)
+			},
+			func() { revoked = c.Revoke(t.Context(), me, id) },
+		)
+		if revoked != nil {
+			t.Fatal(revoked)
+		}
+		c.decides(t, k.Value, authz.UnknownToken)
+		if rotated.Value != (token.Value{}) {
+			c.decides(t, rotated.Value, authz.UnknownToken)
+		}
+		if got, err := c.Get(t.Context(), me, id); err != nil || got.State != manage.StateRevoked {
+			t.Fatalf("it is %s, %v", got.State, err)
 		}
 	}
 }

@@ -102,7 +102,7 @@ func TestSecondRotationEndsTheFirstOverlap(t *testing.T) {
 func TestOverlapEndsWithTheOldLifetime(t *testing.T) {
 	f := newFixture(t)
 	first := f.create(t, manage.NewToken{Owner: "fred", Name: "ci", Expires: manage.Expiry{At: start.Add(time.Hour)}})
-	second := f.rotate(t, first.Token.ID, manage.Rotation{Overlap: manage.MaxOverlap, Expires: days(90)})
+	second := f.rotate(t, first.Token.ID, manage.Rotation{Overlap: 7 * 24 * time.Hour, Expires: days(90)})
 	if got, want := second.Token.PreviousUntil, start.Add(time.Hour); !got.Equal(want) {
 		t.Errorf("the old value is good until %v, want %v", got, want)
 	}
@@ -202,7 +202,7 @@ func TestRotateRefused(t *testing.T) {
 		{"a value", good.Value.Reveal(), manage.Rotation{}, manage.ErrInvalid, manage.FieldID},
 		{"revoked", gone.Token.ID, manage.Rotation{}, manage.ErrRevoked, ""},
 		{"revoked, with all", gone.Token.ID, manage.Rotation{Overlap: time.Hour, Expires: unlimited}, manage.ErrRevoked, ""},
-		{"overlap too long", good.Token.ID, manage.Rotation{Overlap: manage.MaxOverlap + time.Second}, manage.ErrInvalid, manage.FieldOverlap},
+		{"overlap too long", good.Token.ID, manage.Rotation{Overlap: 7*24*time.Hour + time.Second}, manage.ErrInvalid, manage.FieldOverlap},
 		{"negative overlap", good.Token.ID, manage.Rotation{Overlap: -time.Second}, manage.ErrInvalid, manage.FieldOverlap},
 		{"end in the past", good.Token.ID, manage.Rotation{Expires: manage.Expiry{At: start}}, manage.ErrInvalid, manage.FieldExpires},
 	} {

@@ -96,7 +96,7 @@ func (f *fixture) names(t testing.TB, q manage.Query) (pages [][]string) {
 			names = append(names, k.Name)
 		}
 		pages = append(pages, names)
-		if page.Next == 0 {
+		if page.Next == "" {
 			return pages
 		}
 		q.After = page.Next
@@ -127,19 +127,19 @@ func TestList(t *testing.T) {
 		want  [][]string
 	}{
 		{"all", manage.Query{}, [][]string{{"a active", "b expired", "c Revoked", "d expired", "e disabled", "f disabled and expired", "g active"}}},
-		{"owner", manage.Query{Owner: "FRED"}, [][]string{{"a active", "c Revoked", "d expired"}}},
-		{"name", manage.Query{Name: "REVOKED"}, [][]string{{"c Revoked"}}},
+		{"owner", manage.Query{Query: store.Query{Owner: "FRED"}}, [][]string{{"a active", "c Revoked", "d expired"}}},
+		{"name", manage.Query{Query: store.Query{Name: "REVOKED"}}, [][]string{{"c Revoked"}}},
 		{"active", manage.Query{State: manage.StateActive}, [][]string{{"a active", "g active"}}},
 		{"expired", manage.Query{State: manage.StateExpired}, [][]string{{"b expired", "d expired", "f disabled and expired"}}},
 		{"disabled", manage.Query{State: manage.StateDisabled}, [][]string{{"e disabled"}}},
 		{"revoked", manage.Query{State: manage.StateRevoked}, [][]string{{"c Revoked"}}},
 		{"pending", manage.Query{State: manage.StatePending}, [][]string{nil}},
-		{"all by two", manage.Query{Limit: 2}, [][]string{{"a active", "b expired"}, {"c Revoked", "d expired"}, {"e disabled", "f disabled and expired"}, {"g active"}}},
-		{"expired by one", manage.Query{State: manage.StateExpired, Limit: 1}, [][]string{{"b expired"}, {"d expired"}, {"f disabled and expired"}}},
-		{"active by one", manage.Query{State: manage.StateActive, Limit: 1}, [][]string{{"a active"}, {"g active"}}},
-		{"active by two", manage.Query{State: manage.StateActive, Limit: 2}, [][]string{{"a active", "g active"}}},
-		{"all of it", manage.Query{Owner: "fred", Name: "expired", State: manage.StateExpired}, [][]string{{"d expired"}}},
-		{"an owner without any", manage.Query{Owner: "dino"}, [][]string{nil}},
+		{"all by two", manage.Query{Query: store.Query{Limit: 2}}, [][]string{{"a active", "b expired"}, {"c Revoked", "d expired"}, {"e disabled", "f disabled and expired"}, {"g active"}}},
+		{"expired by one", manage.Query{State: manage.StateExpired, Query: store.Query{Limit: 1}}, [][]string{{"b expired"}, {"d expired"}, {"f disabled and expired"}}},
+		{"active by one", manage.Query{State: manage.StateActive, Query: store.Query{Limit: 1}}, [][]string{{"a active"}, {"g active"}}},
+		{"active by two", manage.Query{State: manage.StateActive, Query: store.Query{Limit: 2}}, [][]string{{"a active", "g active"}}},
+		{"all of it", manage.Query{Query: store.Query{Owner: "fred", Name: "expired"}, State: manage.StateExpired}, [][]string{{"d expired"}}},
+		{"an owner without any", manage.Query{Query: store.Query{Owner: "dino"}}, [][]string{nil}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if diff := cmp.Diff(c.want, f.names(t, c.query)); diff != "" {
@@ -154,8 +154,9 @@ func TestList(t *testing.T) {
 		field manage.Field
 	}{
 		{"unknown state", manage.Query{State: "asleep"}, manage.FieldState},
-		{"negative page", manage.Query{Limit: -1}, manage.FieldLimit},
-		{"page too large", manage.Query{Limit: manage.MaxPage + 1}, manage.FieldLimit},
+		{"negative page", manage.Query{Query: store.Query{Limit: -1}}, manage.FieldLimit},
+		{"a cursor that is none", manage.Query{Query: store.Query{After: "x"}}, manage.FieldAfter},
+		{"page too large", manage.Query{Query: store.Query{Limit: manage.MaxPage + 1}}, manage.FieldLimit},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := f.List(t.Context(), root, c.query)
@@ -197,7 +198,7 @@ func TestExplain(t *testing.T) {
 		Authorization: "Bearer " + issued.Value.Reveal(),
 	}
 	view := authz.View{Policy: policy.New(config.Default()), Index: f.tokens.Index(), Now: start}
-	decision, verdicts, err := f.Explain(t.Context(), root, &request, view)
+	decision, verdicts, err := f.Explain(t.Context(), root, &request, "", view)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -128,22 +128,22 @@ func (e Expiry) expiry(now time.Time) (at time.Time, asked bool, err error) {
 // lastYear is the last one that RFC 3339 can write.
 const lastYear = 9999
 
-// admit refuses one more token in force for an owner who has the given others:
-// one too many, or one of a name that another has.
-func (op *operation) admit(owned []store.Token, name string) error {
-	inForce := 0
-	for _, t := range owned {
-		if t.State == store.Revoked || expired(t, op.now) {
-			continue
-		}
-		if strings.EqualFold(t.Name, name) {
-			return &Error{Code: Conflict, Field: FieldName,
-				Message: "The owner has a token of this name already, " + t.ID + ". Choose another name, or rotate or revoke that one."}
-		}
-		inForce++
+// checkRate returns a rate as the store has it. One without a burst may spend
+// all its requests at once.
+func checkRate(r config.Rate) (store.Rate, error) {
+	if r == (config.Rate{}) {
+		return store.Rate{}, nil
 	}
-	if most := op.manager.MaxPerUser(); inForce >= most {
-		return refused(Limit, "The owner has %d tokens in force; %d are allowed (tokens.maxPerUser). Revoke one first.", inForce, most)
+	if r.Burst == 0 {
+		r.Burst = r.Requests
 	}
-	return nil
+	switch {
+	case r.Requests < 1 || r.Requests > store.MaxRateRequests:
+		return store.Rate{}, invalid(FieldRate, "A rate has 1 to %d requests.", store.MaxRateRequests)
+	case r.Per < time.Second || r.Per > store.MaxRatePer || r.Per%time.Second != 0:
+		return store.Rate{}, invalid(FieldRate, "The requests of a rate are those per 1 to %d seconds.", int(store.MaxRatePer.Seconds()))
+	case r.Burst < 1 || r.Burst > r.Requests:
+		return store.Rate{}, invalid(FieldRate, "A rate's burst is 1 to its number of requests, %d.", r.Requests)
+	}
+	return stored(r), nil
 }

@@ -88,6 +88,12 @@ func (a *Access) Terms(m Member) (Terms, bool) {
 	return Terms{}, false
 }
 
+// CreatesForOthers reports whether a rule lets the caller create tokens for
+// anybody else.
+func (a *Access) CreatesForOthers(caller Member) bool {
+	return slices.ContainsFunc(a.forOthers, func(rule forOtherRule) bool { return rule.groups.hold(caller) })
+}
+
 // MayCreateFor reports whether a rule lets the caller create tokens for the
 // owner, who is somebody else. None lets anybody do so for an administrator.
 // What administrators may do is no matter of rules, and not asked here.

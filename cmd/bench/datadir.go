@@ -194,7 +194,7 @@ func verify(ctx context.Context, dir string, size int) error {
 			break
 		}
 		var page store.Page
-		page, err = s.List(ctx, store.Filter{Owner: ownerOf(i)}, 0, size)
+		page, err = s.List(ctx, ownerOf(i), 0, size)
 		if err == nil && !slices.ContainsFunc(page.Tokens, func(t store.Token) bool { return t.Number == uint64(i)+1 }) {
 			err = fmt.Errorf("token %d is not among its owner's", i)
 		}

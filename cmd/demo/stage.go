@@ -50,7 +50,21 @@ store:
   badger: {dir: %[1]s/data}
 upstream:
   url: http://%[2]s
+directory: {jira: {credential: %[1]s/credential}}
+access:
+  use: [developers, contractors]
+  create:
+    - {groups: [developers], maxLifetime: 90d}
+    - {groups: [contractors], maxLifetime: 30d, readOnly: true, approval: true}
+  admin: [token-administrators]
 `
+
+// The passwords of the people in the demo's Jira, and the native token by which
+// tokengate asks it who is in which group.
+const (
+	fred, wilma, betty = "yabba-dabba", "pebbles", "bamm-bamm"
+	service            = "ZGVtbyBzZXJ2aWNlIGNyZWRlbnRpYWwgZm9yIGppcmE="
+)
 
 func setUp(ctx context.Context, out io.Writer) (_ *stage, err error) {
 	s := &stage{out: out, log: newLogLines()}
@@ -67,6 +81,9 @@ func setUp(ctx context.Context, out io.Writer) (_ *stage, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("start the Jira-shaped server: %w", err)
 	}
+	if err := os.WriteFile(filepath.Join(s.dir, "credential"), []byte(service), 0o600); err != nil {
+		return nil, err
+	}
 	config := filepath.Join(s.dir, "tokengate.yaml")
 	if err := os.WriteFile(config, fmt.Appendf(nil, settings, s.dir, jira), 0o600); err != nil {
 		return nil, err
@@ -82,7 +99,10 @@ func setUp(ctx context.Context, out io.Writer) (_ *stage, err error) {
 
 func (s *stage) startJira() (address string, err error) {
 	s.jira = jiratest.New(jiratest.Options{Users: []jiratest.User{
-		{Name: "fred", Password: "yabba-dabba", DisplayName: "Fred F.", Active: true},
+		{Name: "fred", Password: fred, DisplayName: "Fred F.", Active: true, Groups: []string{"developers"}},
+		{Name: "wilma", Password: wilma, Active: true, Groups: []string{"contractors"}},
+		{Name: "betty", Password: betty, Active: true, Groups: []string{"token-administrators"}},
+		{Name: "tokengate", Active: true, Groups: []string{jiratest.Administrators}, PATs: []string{service}},
 	}})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

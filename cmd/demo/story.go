@@ -70,6 +70,11 @@ func tell(ctx context.Context, s *stage) error {
 	failures += s.play(ctx, value, []chapter{
 		{title: "and then no more", path: myself, status: 401, logged: "request refused: expired"},
 	})
+	wrong, err := s.tellPeople(ctx)
+	if err != nil {
+		return err
+	}
+	failures += wrong
 	if n := s.jira.Failures("fred"); n != 0 {
 		failures++
 		s.say("\nJira counted %d failed logins for fred, not 0\n", n)
@@ -240,10 +245,11 @@ func (s *stage) invite() {
 Everything stays up until Ctrl-C. In another terminal:
 
     $ export TOKENGATE_ADMIN_SOCKET=%s
-    $ TOKEN=$(%s token create --user fred --name "my own")
-    $ curl -s -u "fred:$TOKEN" %s/rest/api/2/myself
+    $ TOKEN=$(%s token create --user wilma --name "my own")
+    $ curl -s -u "wilma:$TOKEN" %s/rest/api/2/myself
+    $ curl -s -u betty:%s %[3]s%s
     $ %[2]s token list
-`, s.socket, program, s.url)
+`, s.socket, program, s.url, betty, api+"tokens")
 }
 
 func (s *stage) say(format string, args ...any) { fmt.Fprintf(s.out, format, args...) }

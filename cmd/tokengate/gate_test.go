@@ -264,10 +264,10 @@ func TestContextPath(t *testing.T) {
 			t.Errorf("%s: %d, want %d", path, got.status, want)
 		}
 	}
-	if got := r.send(request{path: "/jira/plugins/servlet/api-tokens"}); got.status != 503 {
-		t.Errorf("the management page: %d", got.status)
-	} else {
-		checkDenial(t, got)
+	for path, want := range map[string]int{"/jira/plugins/servlet/api-tokens": 404, "/jira/rest/api-tokens/latest/me": 401} {
+		if got := r.send(request{path: path}); got.status != want || got.header.Get("Content-Type") != "application/json;charset=UTF-8" {
+			t.Errorf("%s: %d %s", path, got.status, got.body)
+		}
 	}
 }
 

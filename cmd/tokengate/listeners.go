@@ -32,7 +32,8 @@ func (s *server) serveCheck(address config.Address) error {
 			Refused:  newLogCore(&s.sink.refused, s.level),
 			Unproved: newLogCore(&s.sink.unproved, s.level),
 		},
-		Metrics: envoy.NewMetrics(s.registry),
+		Metrics: s.metrics,
+		Records: s.records,
 		Now:     time.Now,
 	}
 	check, health, err := answers.GRPC()
@@ -90,6 +91,20 @@ func repeat(every time.Duration, do func()) func(context.Context) error {
 		<-stopped
 		do()
 		return nil
+	}
+}
+
+// every does something every now and then, until ctx ends.
+func every(ctx context.Context, interval time.Duration, do func(context.Context)) {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			do(ctx)
+		}
 	}
 }
 

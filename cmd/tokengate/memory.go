@@ -20,8 +20,7 @@ type collector struct {
 
 // headroom is what may be allocated, in bytes, until the garbage collector runs
 // again. By itself it runs when the heap has doubled: with few tokens, whose
-// heap is of some megabytes, that is dozens of times a second under load. With
-// many it is seldom enough.
+// heap is of some megabytes, that is dozens of times a second under load.
 const headroom = 16 << 20
 
 // newCollector takes 90 % of the container's memory for a soft limit: near it,
@@ -40,7 +39,7 @@ func newCollector(ctx context.Context, log *zap.Logger) *collector {
 }
 
 // fit makes the garbage collector wait until headroom is used up, or the heap
-// has doubled. It is to be called every now and then: what is live changes.
+// has grown by some 60 %: with a million tokens twice the heap would be too much. It is to be called every now and then: what is live changes.
 func (c *collector) fit() {
 	if c.percent == 0 {
 		return
@@ -58,6 +57,6 @@ func (c *collector) fit() {
 // live in it, which are 0 before the first collection.
 func percentFor(live uint64) int {
 	// The runtime lets the heap have 4 MiB in any case, times this figure.
-	const least, most = 100, 100 * headroom / (4 << 20)
+	const least, most = 60, 100 * headroom / (4 << 20)
 	return int(min(max(100*headroom/max(live, 1), least), most))
 }

@@ -10,7 +10,7 @@ func TestPercentFor(t *testing.T) {
 		live uint64
 		want int
 	}{
-		{0, 400}, {1 << 20, 400}, {4 << 20, 400}, {8 << 20, 200}, {16 << 20, 100}, {32 << 20, 100}, {200 << 20, 100}, {1 << 40, 100},
+		{0, 400}, {1 << 20, 400}, {4 << 20, 400}, {8 << 20, 200}, {16 << 20, 100}, {32 << 20, 60}, {200 << 20, 60}, {1 << 40, 60},
 	} {
 		if got := percentFor(c.live); got != c.want {
 			t.Errorf("with %d bytes alive the heap grows by %d %%, want %d", c.live, got, c.want)

@@ -19,7 +19,8 @@ import (
 //	/healthz  200 as long as the process runs
 //	/readyz   200 if Check can be answered. A store that fails does not turn
 //	          it off: browsers would lose Jira with the tokens
-//	/readyz?for=tokens  200 if, besides, the store can be written
+//	/readyz?for=tokens  200 if, besides, the store can be written and what is
+//	          known of users is fresh
 //	/metrics  Prometheus
 func (s *server) probes() http.Handler {
 	mux := http.NewServeMux()
@@ -34,6 +35,10 @@ func (s *server) probes() http.Handler {
 		if r.URL.Query().Get("for") == "tokens" {
 			if err := s.health.check(); err != nil {
 				http.Error(w, "not ready for tokens: the store does not work: "+err.Error(), http.StatusServiceUnavailable)
+				return
+			}
+			if !s.tokens.Index().Judged(time.Now()) {
+				http.Error(w, "not ready for tokens: what is known of users is too old", http.StatusServiceUnavailable)
 				return
 			}
 		}

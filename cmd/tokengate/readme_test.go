@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"flag"
-	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
@@ -139,12 +138,14 @@ func TestReadmeCommands(t *testing.T) {
 	r := newRig(t, options{settings: func(yaml string) string { return yaml }})
 	readme := read(t, "../../README.md")
 	dir := t.TempDir()
-	settings := fences(readme, "yaml file=tokengate.yaml")
-	if len(settings) != 1 {
-		t.Fatalf("%d blocks of tokengate.yaml", len(settings))
-	}
-	if err := os.WriteFile(filepath.Join(dir, "tokengate.yaml"), []byte(settings[0]), 0o600); err != nil {
-		t.Fatal(err)
+	for _, file := range []string{"tokengate.yaml", "people.yaml"} {
+		blocks := fences(readme, "yaml file="+file)
+		if len(blocks) != 1 {
+			t.Fatalf("%d blocks of %s", len(blocks), file)
+		}
+		if err := os.WriteFile(filepath.Join(dir, file), []byte(blocks[0]), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	program, err := os.Executable()
 	if err != nil {
@@ -178,6 +179,8 @@ func TestReadmeCommands(t *testing.T) {
 			var got string
 			if strings.HasPrefix(line, "curl ") {
 				got = r.curl(line, dir)
+				// A creation shows the value, and nothing else does.
+				got = regexp.MustCompile(`^(\{"passwordValue":"tgate_)\w{61}`).ReplaceAllString(got, "$1")
 			} else {
 				got = shell(line)
 				remember(t, token())
@@ -211,16 +214,20 @@ func (r *rig) curl(line, dir string) string {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	line = strings.ReplaceAll(line, "$TOKEN", strings.TrimSpace(string(value)))
-	m := regexp.MustCompile(`^curl -s (?:-u "([^:]+):([^"]+)"|-H "([^:]+): ([^"]+)") \$JIRA(\S+)$`).FindStringSubmatch(line)
+	line = strings.NewReplacer("$TOKEN", strings.TrimSpace(string(value)), "$PASSWORD", "yabba").Replace(line)
+	m := regexp.MustCompile(`^curl -s(?: -u "([^:]+):([^"]+)")?(?: -H "([^:]+): ([^"]+)")?(?: -d '([^']+)')? \$JIRA(\S+)$`).FindStringSubmatch(line)
 	if m == nil {
 		r.t.Fatalf("a curl line of another form")
 	}
-	q := request{path: m[5], header: http.Header{}}
+	q := request{path: m[6], header: http.Header{}}
 	if m[1] != "" {
 		q.auth = basic(m[1], m[2])
-	} else {
+	}
+	if m[3] != "" {
 		q.header.Set(m[3], m[4])
 	}
-	return fmt.Sprint(r.send(q).body)
+	if m[5] != "" {
+		q.method, q.body = http.MethodPost, strings.NewReader(m[5])
+	}
+	return r.send(q).body
 }

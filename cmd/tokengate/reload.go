@@ -126,5 +126,6 @@ func (r *reloader) try(found content) error {
 		return fmt.Errorf("%s: a change of %s needs a restart", r.server.file, strings.Join(fixed, ", "))
 	}
 	r.server.apply(settings)
+	r.server.refreshDirectory() // which may have to follow other groups now
 	return nil
 }

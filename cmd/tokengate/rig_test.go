@@ -27,13 +27,14 @@ const waitTime = 20 * time.Second
 // Jira-shaped server, tokengate and Envoy. Envoy trusts one load balancer in
 // front, which the tests play by X-Forwarded-For.
 type rig struct {
-	t      *testing.T
-	dir    string
-	config string // tokengate's configuration file
-	jira   *jiratest.Server
-	jiraAt string // host:port
-	gate   *process
-	envoy  *envoytest.Envoy
+	t       *testing.T
+	dir     string
+	config  string // tokengate's configuration file
+	jira    *jiratest.Server
+	jiraAt  string // host:port
+	context string
+	gate    *process
+	envoy   *envoytest.Envoy
 
 	inAccessLog []token.Value // what a test wrote where Envoy's access log repeats it
 }
@@ -45,15 +46,19 @@ type options struct {
 	envoy     func(yaml string) string // changes Envoy's configuration
 	context   string                   // Jira's context path
 	noGate    bool                     // tokengate is not started
+	users     func(*jiratest.Server)   // adds people to Jira
 }
 
 func newRig(t *testing.T, o options) *rig {
 	t.Helper()
-	r := &rig{t: t, dir: envoytest.Dir(t)}
+	r := &rig{t: t, dir: envoytest.Dir(t), context: o.context}
 	r.jira = jiratest.New(jiratest.Options{ContextPath: o.context, Users: []jiratest.User{
 		{Name: "Fred", Password: "yabba", Active: true, PATs: []string{"MDEyMzQ1Njc4OTo"}},
 		{Name: "admin", Password: "secret", Active: true},
 	}})
+	if o.users != nil {
+		o.users(r.jira)
+	}
 	upstream := httptest.NewServer(r.jira)
 	t.Cleanup(upstream.Close)
 	r.jiraAt = strings.TrimPrefix(upstream.URL, "http://")

@@ -26,7 +26,8 @@ func newServeCommand() *cobra.Command {
 		Use:   "serve --config FILE",
 		Short: "Answer Envoy, until SIGINT or SIGTERM",
 		Long: "Answer Envoy, until SIGINT or SIGTERM. A changed configuration file, or SIGHUP,\n" +
-			"reloads it without losing a request; a bad one is refused and the old one stays.",
+			"reloads it without losing a request; a bad one is refused and the old one stays.\n" +
+			"SIGHUP also asks the directory of users at once.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if file == "" {
@@ -64,7 +65,9 @@ func serve(ctx context.Context, file string, logTo io.Writer) (err error) {
 	}
 	s.log.Info("tokengate is ready", zap.String("version", version), zap.Stringer("grpc", settings.Listen.GRPC))
 	garbage.fit()
-	go s.flushUsage(ctx)
+	go every(ctx, flushEvery, s.flushUsage)
+	go every(ctx, recordEvery, s.flushRecords)
+	go every(ctx, pruneEvery, s.prune)
 	reloads := newReloader(s, loaded.fingerprint())
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
@@ -80,6 +83,7 @@ func serve(ctx context.Context, file string, logTo io.Writer) (err error) {
 			return err
 		case <-hup:
 			reloads.reload(readContent(file))
+			s.refreshDirectory()
 		case <-watch.C:
 			reloads.look()
 			garbage.fit()
@@ -87,19 +91,10 @@ func serve(ctx context.Context, file string, logTo io.Writer) (err error) {
 	}
 }
 
-// flushUsage writes the use of tokens every now and then, until ctx ends. A
-// disk that hangs holds up nothing but this.
+// flushUsage writes the use of tokens. A disk that hangs holds up nothing but
+// this.
 func (s *server) flushUsage(ctx context.Context) {
-	every := time.NewTicker(flushEvery)
-	defer every.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-every.C:
-		}
-		if err := s.usage.FlushOver(ctx, flushOver); err != nil && ctx.Err() == nil {
-			s.log.Error("cannot write the use of tokens; it is kept in memory and tried again", zap.Error(err))
-		}
+	if err := s.usage.FlushOver(ctx, flushOver); err != nil && ctx.Err() == nil {
+		s.log.Error("cannot write the use of tokens; it is kept in memory and tried again", zap.Error(err))
 	}
 }

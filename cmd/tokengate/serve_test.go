@@ -223,7 +223,7 @@ func TestSecondServer(t *testing.T) {
 	if got := r.send(request{auth: bearer(value)}); got.status != 200 {
 		t.Errorf("listen.grpc: %d", got.status)
 	}
-	if got := r.send(request{path: "/rest/api-tokens/latest/"}); got.status != 503 || got.header.Get("Content-Type") != "application/json;charset=UTF-8" {
+	if got := r.send(request{path: "/rest/api-tokens/latest/"}); got.status != 401 || got.header.Get("Content-Type") != "application/json;charset=UTF-8" {
 		t.Errorf("listen.http: %d %s", got.status, got.body)
 	}
 	if out, _ := r.run("token", "list"); !strings.Contains(out, value.ID().String()) {

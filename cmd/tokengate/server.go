@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -19,6 +18,7 @@ import (
 	"github.com/tokengate/tokengate/authz/manage"
 	"github.com/tokengate/tokengate/authz/manage/web"
 	"github.com/tokengate/tokengate/authz/policy"
+	"github.com/tokengate/tokengate/envoy"
 	"github.com/tokengate/tokengate/store"
 	"github.com/tokengate/tokengate/store/badger"
 )
@@ -33,13 +33,19 @@ type server struct {
 	registry *prometheus.Registry
 
 	policy atomic.Pointer[policy.Policy]
-	limits atomic.Pointer[config.Tokens]
-	mayUse atomic.Bool // access.use
+	rules  atomic.Pointer[manage.Rules]
+	groups atomic.Pointer[[]string] // that the rules name
 
 	db     *badger.Store
 	tokens *store.Indexed
 	usage  *store.UsageRecorder
 	health storeHealth
+
+	manager *manage.Manager
+	people  people
+
+	metrics *envoy.Metrics
+	records *envoy.Recorder
 
 	ready  atomic.Bool // Check can be answered, and a shutdown has not begun
 	failed chan error  // a listener that stopped by itself
@@ -81,22 +87,13 @@ func logLevel(c config.Config) zapcore.Level {
 // apply puts into force what a reload may change.
 func (s *server) apply(c config.Config) {
 	s.policy.Store(policy.New(c))
-	s.limits.Store(&c.Tokens)
-	s.mayUse.Store(slices.Contains(c.Access.Use, "*"))
-	s.judge()
+	rules, groups := manage.NewRules(c), c.Groups()
+	s.rules.Store(&rules)
+	s.groups.Store(&groups)
+	if s.manager != nil {
+		s.manager.Judge(s.people.directory.Snapshot)
+	}
 	s.level.SetLevel(logLevel(c))
-}
-
-// judge tells the index how the owners of tokens stand.
-func (s *server) judge() {
-	if s.tokens == nil {
-		return // openStore will
-	}
-	standing := store.NotPermitted
-	if s.mayUse.Load() {
-		standing = store.Good
-	}
-	s.tokens.Index().Judge(func(store.Owner) store.Standing { return standing }, store.Forever)
 }
 
 // start brings everything up. The store comes first: where it is in use by
@@ -107,18 +104,28 @@ func (s *server) start(ctx context.Context) error {
 	if err := s.openStore(ctx); err != nil {
 		return err
 	}
+	s.openRecords()
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), s.gauges())
 	if err := s.serveHTTP("metrics", listen.Metrics, groupSocket, s.probes()); err != nil {
 		return err
 	}
-	manager := &manage.Manager{
-		Store: s.tokens, Usage: s.usage, Random: rand.Reader, Now: time.Now,
-		MaxPerUser: func() int { return s.limits.Load().MaxPerUser },
-	}
-	if err := s.serveHTTP("admin", listen.Admin, ownerSocket, web.Admin(manager, s.view, s.log)); err != nil {
+	if err := s.openDirectory(); err != nil {
 		return err
 	}
-	if err := s.serveHTTP("http", listen.HTTP, groupSocket, web.Unavailable()); err != nil {
+	s.manager = &manage.Manager{
+		Tokens: s.tokens, Usage: s.usage, Directory: s,
+		Rules: func() manage.Rules { return *s.rules.Load() },
+		Now:   time.Now, Random: rand.Reader,
+	}
+	s.followDirectory(ctx)
+	if err := s.serveHTTP("admin", listen.Admin, ownerSocket, web.Admin(s.manager, s.view, s.log)); err != nil {
+		return err
+	}
+	public := web.New(web.Options{
+		Manager: s.manager, View: s.view, Identify: s.identify, Usage: s.usage,
+		PublicURL: s.settings.PublicURL, ContextPath: s.settings.Upstream.ContextPath, Log: s.log, Now: time.Now,
+	})
+	if err := s.serveHTTP("http", listen.HTTP, groupSocket, public); err != nil {
 		return err
 	}
 	return s.serveCheck(listen.GRPC)
@@ -145,7 +152,6 @@ func (s *server) openStore(ctx context.Context) error {
 	}
 	s.db, s.tokens, s.usage = db, tokens, store.NewUsageRecorder(tokens)
 	s.health.store = tokens
-	s.judge()
 	s.atStop("write the last usage", s.usage.Flush)
 	return nil
 }

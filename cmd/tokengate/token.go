@@ -173,7 +173,7 @@ func newListCommand() *cobra.Command {
 					return nil, false, err
 				}
 				if page.Next != nil {
-					query.Set("after", strconv.FormatUint(*page.Next, 10))
+					query.Set("after", *page.Next)
 				}
 				return page.Values, page.Next != nil, nil
 			})

@@ -23,7 +23,7 @@ var calls = map[string]func(context.Context, store.Store) error{
 		return err
 	},
 	"list": func(ctx context.Context, s store.Store) error {
-		_, err := s.List(ctx, store.Filter{}, 0, 10)
+		_, err := s.List(ctx, "", 0, 10)
 		return err
 	},
 	"all": func(ctx context.Context, s store.Store) error {

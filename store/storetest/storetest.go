@@ -62,6 +62,7 @@ func Run(t *testing.T, s Suite) {
 		{"uses of passwords", testPasswordUses},
 		{"uses of passwords by many clients", testPasswordClients},
 		{"uses of passwords by many users", testPasswordUsers},
+		{"large uses of passwords", testPasswordBatch},
 		{"prune uses of passwords", testPrunePasswordUses},
 		{"context ended", testContextEnded},
 		{"health", testHealth},
@@ -218,11 +219,11 @@ func (f *fixture) prune(before time.Time) []string {
 	return ids
 }
 
-func (f *fixture) list(filter store.Filter, after uint64, limit int) store.Page {
+func (f *fixture) list(owner string, after uint64, limit int) store.Page {
 	f.t.Helper()
-	page, err := f.List(f.t.Context(), filter, after, limit)
+	page, err := f.List(f.t.Context(), owner, after, limit)
 	if err != nil {
-		f.t.Fatalf("list %+v: %v", filter, err)
+		f.t.Fatalf("list %+v: %v", owner, err)
 	}
 	return page
 }

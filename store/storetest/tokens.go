@@ -186,7 +186,7 @@ func testUpdateRefused(t *testing.T, s Suite) {
 // A user whom Jira renames keeps the tokens, under the new name.
 func testUpdateOwner(t *testing.T, s Suite) {
 	f := open(t, s)
-	listed := func(owner string) []string { return ids(f.list(store.Filter{Owner: owner}, 0, 10).Tokens) }
+	listed := func(owner string) []string { return ids(f.list(owner, 0, 10).Tokens) }
 	id := f.create(NewToken(1, "fred")).ID
 	other := f.create(NewToken(2, "fred")).ID
 	f.update(id, func(token *store.Token) { token.Owner = store.Owner{Name: "Fred", Key: "JIRAUSER1"} })
@@ -262,27 +262,20 @@ func testList(t *testing.T, s Suite) {
 	f.update("test00000004", func(t *store.Token) { t.State = store.Disabled })
 
 	tests := []struct {
-		name   string
-		filter store.Filter
-		want   string // the last digits of the ids
+		name  string
+		owner string
+		want  string // the last digits of the ids
 	}{
-		{"all", store.Filter{}, "01234"},
-		{"owner in any case", store.Filter{Owner: "Fred"}, "02"},
-		{"owner that does not exist", store.Filter{Owner: "fre"}, ""},
-		{"owner with strange characters", store.Filter{Owner: "fred\x00"}, ""},
-		{"name in any case", store.Filter{Name: "build"}, "02"},
-		{"name beyond ASCII", store.Filter{Name: "ÜBER"}, "3"},
-		{"state", store.Filter{States: []store.State{store.Revoked}}, "2"},
-		{"states", store.Filter{States: []store.State{store.Revoked, store.Disabled}}, "24"},
-		{"no such state", store.Filter{States: []store.State{store.Pending}}, ""},
-		{"owner and state", store.Filter{Owner: "fred", States: []store.State{store.Active}}, "0"},
-		{"owner and name", store.Filter{Owner: "wilma", Name: "back"}, "1"},
+		{"all", "", "01234"},
+		{"owner in any case", "Fred", "02"},
+		{"owner that does not exist", "fre", ""},
+		{"owner with strange characters", "fred\x00", ""},
 	}
 	for _, test := range tests {
 		for _, limit := range []int{1, 2, 100} {
 			var got []store.Token
 			for after, pages := uint64(0), 0; ; pages++ {
-				page := f.list(test.filter, after, limit)
+				page := f.list(test.owner, after, limit)
 				if len(page.Tokens) > limit || pages > 10 {
 					t.Fatalf("%s: page %d has %d tokens of %d", test.name, pages, len(page.Tokens), limit)
 				}
@@ -311,31 +304,31 @@ func testListPages(t *testing.T, s Suite) {
 	for n := range 7 {
 		want = append(want, f.create(NewToken(n, "fred")).ID)
 	}
-	first := f.list(store.Filter{}, 0, 3)
+	first := f.list("", 0, 3)
 	same(t, "first page", ids(first.Tokens), want[:3])
 
 	// What comes and goes between two pages moves nothing.
 	f.create(NewToken(7, "fred"))
 	f.update(want[2], func(t *store.Token) { t.Expires = Epoch.Add(-time.Hour) })
 	f.prune(Epoch)
-	second := f.list(store.Filter{}, first.Next, 3)
+	second := f.list("", first.Next, 3)
 	same(t, "second page", ids(second.Tokens), want[3:6])
-	last := f.list(store.Filter{}, second.Next, 3)
+	last := f.list("", second.Next, 3)
 	same(t, "last page", ids(last.Tokens), []string{want[6], "test00000007"})
 	if last.Next != 0 {
 		t.Errorf("the last page has a next one, %d", last.Next)
 	}
-	exact := f.list(store.Filter{}, 0, 7)
+	exact := f.list("", 0, 7)
 	if len(exact.Tokens) != 7 || exact.Next != 0 {
 		t.Errorf("a page that fits has %d tokens and next %d", len(exact.Tokens), exact.Next)
 	}
 	for _, after := range []uint64{last.Tokens[1].Number, 1 << 40, 1<<64 - 1} {
-		if page := f.list(store.Filter{}, after, 3); len(page.Tokens) != 0 || page.Next != 0 {
+		if page := f.list("", after, 3); len(page.Tokens) != 0 || page.Next != 0 {
 			t.Errorf("behind %d there are %v", after, ids(page.Tokens))
 		}
 	}
 	for _, limit := range []int{0, -1} {
-		if _, err := f.List(t.Context(), store.Filter{}, 0, limit); err == nil {
+		if _, err := f.List(t.Context(), "", 0, limit); err == nil {
 			t.Errorf("a page of %d tokens is no error", limit)
 		}
 	}

@@ -164,12 +164,12 @@ func testPasswordUses(t *testing.T, s Suite) {
 	// More of the first: later, earlier, in parts of a second, and as IPv6 in
 	// two calls and in one.
 	later, earlier := passwordUse("fred", "curl/8", 30), passwordUse("fred", "curl/8", 5)
-	later.Blocked = 4
+	later.WouldBlock, later.Blocked = 2, 4
 	earlier.Address = netip.MustParseAddr("::ffff:192.0.2.7")
 	earlier.Last = Epoch.Add(6*time.Second + 5e8).In(time.FixedZone("east", 3600))
 	f.addPasswords(later)
 	f.addPasswords(earlier, passwordUse("fred", "curl/8", 20))
-	a.First, a.Last, a.Passed, a.Blocked = earlier.First, later.Last, 4, 4
+	a.First, a.Last, a.Passed, a.WouldBlock, a.Blocked = earlier.First, later.Last, 4, 3, 4
 	maps.Copy(want, byClient(t, a))
 	same(t, "uses with more on top", f.passwords(), want)
 	f.addPasswords()
@@ -232,6 +232,24 @@ func testPasswordUsers(t *testing.T, s Suite) {
 	two := passwordUse("user 7", "wget", 3600)
 	two.Passed = 2
 	same(t, "uses after a prune", f.passwords(), byClient(t, two, another))
+}
+
+// testPasswordBatch adds the largest uses that one transaction takes.
+func testPasswordBatch(t *testing.T, s Suite) {
+	f := open(t, s)
+	var uses []store.PasswordUse
+	for user := range store.MaxPasswordBatch {
+		for client := range store.MaxPasswordClients + 1 {
+			u := passwordUse(fmt.Sprintf("%0255d", user), fmt.Sprintf("%0120d", client), 0)
+			u.Address = netip.MustParseAddr("2001:db8::7")
+			u.Passed, u.WouldBlock, u.Blocked = 1<<62, 1<<62, 1<<62
+			uses = append(uses, u)
+		}
+	}
+	f.addPasswords(uses...)
+	if n := len(f.passwords()); n != len(uses) {
+		t.Errorf("%d uses are there, want %d", n, len(uses))
+	}
 }
 
 func (f *fixture) prunePasswords(before time.Time) {

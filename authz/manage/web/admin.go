@@ -1,7 +1,6 @@
 package web
 
 import (
-	"context"
 	"net/http"
 
 	"go.uber.org/zap"
@@ -13,9 +12,6 @@ import (
 // Bases are the paths that the API lies below: two names for one thing.
 var Bases = []string{"/rest/api-tokens/latest", "/rest/api-tokens/1.0"}
 
-// from is how the audit log says that somebody came in over the admin socket.
-const from = "admin socket"
-
 // Admin returns the API for the admin socket: a unix socket whose file
 // permissions say who may open it, and whoever may is an administrator. The
 // server needs ConnContext as its ConnContext; a request whose connection
@@ -23,16 +19,21 @@ const from = "admin socket"
 // made now consults.
 func Admin(m *manage.Manager, view func() authz.View, log *zap.Logger) http.Handler {
 	return &api{
+		bases:     Bases,
 		endpoints: endpoints(m, view),
-		caller:    socketCaller,
+		identify:  socketVisitor,
 		log:       log,
 	}
 }
 
-// socketCaller is the user at the other end of a unix socket.
-func socketCaller(ctx context.Context) manage.Caller {
-	name, ok := peerName(ctx)
-	return manage.Caller{Name: name, From: from, Administrator: ok}
+// socketVisitor is the user at the other end of a unix socket. Of one who is
+// not known the manager refuses everything, and records it.
+func socketVisitor(r *http.Request) (visitor, error) {
+	name, ok := peerName(r.Context())
+	if !ok {
+		return visitor{}, nil
+	}
+	return visitor{caller: manage.Operator(name)}, nil
 }
 
 // Unavailable returns a handler that refuses every request with 503.

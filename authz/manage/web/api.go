@@ -1,13 +1,11 @@
 package web
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
-	"slices"
-	"strings"
 
 	"go.uber.org/zap"
 
@@ -18,63 +16,82 @@ import (
 
 // api serves endpoints to callers.
 type api struct {
+	bases     []string
 	endpoints []endpoint
-	caller    func(context.Context) manage.Caller
+	identify  func(*http.Request) (visitor, error)
+	limits    *limits                        // of each caller; nil: none
+	address   func(*http.Request) netip.Addr // of the client; nil: it has none
 	log       *zap.Logger
 }
 
-// reply is a whole answer. Nothing is written before it is complete, so that a
-// failure on the way can still be told.
-type reply struct {
-	status int
-	body   []byte
-	allow  string // the Allow header of a 405
-	token  string // the id of the token that it is about, for the log
-}
-
-func (a reply) write(w http.ResponseWriter) {
-	h := w.Header()
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
-	if a.allow != "" {
-		h.Set("Allow", a.allow)
-	}
-	if len(a.body) > 0 {
-		h.Set("Content-Type", authz.DenialType)
-	}
-	w.WriteHeader(a.status)
-	w.Write(a.body)
+// visitor is who has made a request.
+type visitor struct {
+	caller    manage.Caller
+	parameter string // of the query, which carried the credential; empty: none did
+	count     func() // counts a use of the credential; nil: nothing does
 }
 
 // ServeHTTP implements http.Handler.
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-	caller := a.caller(r.Context())
-	answer, err := a.answer(r, caller)
-	if err != nil {
-		answer = denial(err)
-	}
-	fields := []zap.Field{
-		zap.String("method", short(r.Method)), zap.String("path", short(r.URL.Path)),
-		zap.String("caller", caller.Name), zap.Int("status", answer.status),
-	}
-	if answer.token != "" {
-		fields = append(fields, zap.String("token", answer.token))
-	}
+	var caller manage.Caller
+	answer, err := a.guarded(func() (answer reply, err error) {
+		answer, caller, err = a.answer(r)
+		return answer, err
+	})
+	cut := false
 	switch {
-	case answer.status >= http.StatusInternalServerError:
-		a.log.Error("management request failed", append(fields, zap.Error(err))...)
 	case err != nil:
-		a.log.Info("management request refused", append(fields, zap.String("refusal", short(err.Error())))...)
+		answer = denial(err)
+		answer.write(w)
+	case answer.stream != nil:
+		answer, cut, err = a.stream(w, answer)
 	default:
-		a.log.Info("management request", fields...)
+		answer.write(w)
 	}
-	answer.write(w)
+	a.note(r, caller, answer, err)
+	if cut {
+		// The one way to tell the client that what it got is not all.
+		panic(http.ErrAbortHandler)
+	}
 }
 
-// answer finds the endpoint and asks it. A panic becomes an error: it must not
-// end the process, which answers Envoy, too.
-func (a *api) answer(r *http.Request, c manage.Caller) (answer reply, err error) {
+// answer finds the endpoint and who is calling, and asks the one for the other.
+// Nothing is done before the caller is known.
+func (a *api) answer(r *http.Request) (reply, manage.Caller, error) {
+	e, id, err := a.route(r)
+	if err != nil {
+		return reply{}, manage.Caller{}, err
+	}
+	v, err := a.identify(r)
+	if err != nil {
+		return reply{}, manage.Caller{}, err
+	}
+	if err := a.limits.take(v.caller, requests); err != nil {
+		return reply{}, v.caller, err
+	}
+	if e.costly {
+		if err := a.limits.take(v.caller, costly); err != nil {
+			return reply{}, v.caller, err
+		}
+	}
+	if v.count != nil {
+		v.count()
+	}
+	asked, err := readQuery(r.URL.RawQuery, e.parameters, v.parameter)
+	if err != nil {
+		return reply{}, v.caller, err
+	}
+	answer, err := e.serve(r, incoming{v.caller, id, asked})
+	if err == nil && answer.stream != nil {
+		err = a.limits.take(v.caller, costly)
+	}
+	return answer, v.caller, err
+}
+
+// guarded makes an error of a panic: it must not end the process, which answers
+// Envoy, too.
+func (a *api) guarded(do func() (reply, error)) (answer reply, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			// The panic's own text might repeat what a client sent.
@@ -83,66 +100,46 @@ func (a *api) answer(r *http.Request, c manage.Caller) (answer reply, err error)
 			answer, err = reply{}, errPanic
 		}
 	}()
-	e, err := a.route(r)
-	if err != nil {
-		return reply{}, err
-	}
-	return e.serve(r, c)
+	return do()
 }
 
 var errPanic = errors.New("panic")
 
-// route finds the endpoint of a request and notes the id in its path.
-func (a *api) route(r *http.Request) (endpoint, error) {
-	var methods []string
-	if below, ok := belowBase(r.URL.Path); ok {
-		for _, e := range a.endpoints {
-			id, ok := match(e.path, below)
-			if !ok {
-				continue
-			}
-			if e.method == r.Method {
-				r.SetPathValue("id", id)
-				return e, nil
-			}
-			if !slices.Contains(methods, e.method) {
-				methods = append(methods, e.method)
-			}
+// note writes the request's line into the log.
+func (a *api) note(r *http.Request, c manage.Caller, answer reply, err error) {
+	path := authz.Request{Path: r.RequestURI}
+	fields := []zap.Field{
+		zap.String("method", short(r.Method)), zap.String("path", short(path.PathForLog())),
+		zap.String("caller", c.Name()), zap.Int("status", answer.status),
+	}
+	if a.address != nil {
+		fields = append(fields, zap.Stringer("client", a.address(r)))
+	}
+	if answer.token != "" {
+		fields = append(fields, zap.String("token", answer.token))
+	}
+	_, early := errors.AsType[*httpError](err)
+	_, late := errors.AsType[*manage.Error](err)
+	switch {
+	case err == nil:
+		a.log.Info("management request", fields...)
+	case r.Context().Err() != nil:
+		a.log.Info("management request whose client has gone", append(fields, zap.Error(redacted{err}))...)
+	case !early && !late:
+		a.log.Error("management request failed", append(fields, zap.Error(redacted{err}))...)
+	default:
+		level := zap.InfoLevel
+		if c.Name() == "" && a.limits.take(c, requests) != nil {
+			level = zap.DebugLevel // anybody can have as many of these as they like
 		}
+		a.log.Log(level, "management request refused", append(fields, zap.String("refusal", short(err.Error())))...)
 	}
-	if methods == nil {
-		return endpoint{}, errNoPath
-	}
-	return endpoint{}, methodError(methods)
 }
 
-// belowBase returns the path below the API's base.
-func belowBase(path string) (below string, ok bool) {
-	for _, base := range Bases {
-		if below, ok := strings.CutPrefix(path, base); ok && (below == "" || below[0] == '/') {
-			return strings.TrimPrefix(below, "/"), true
-		}
-	}
-	return "", false
-}
+// redacted is an error whose text may stand in a log.
+type redacted struct{ error }
 
-// match holds a path against an endpoint's and returns what stands for {id}.
-func match(pattern, path string) (id string, ok bool) {
-	wanted, found := strings.Split(pattern, "/"), strings.Split(path, "/")
-	if len(wanted) != len(found) {
-		return "", false
-	}
-	for i, segment := range wanted {
-		switch {
-		case segment == found[i]:
-		case segment == "{id}" && found[i] != "":
-			id = found[i]
-		default:
-			return "", false
-		}
-	}
-	return id, true
-}
+func (e redacted) Error() string { return token.Redact(e.error.Error()) }
 
 // short returns what a client wrote in a form that a log may hold.
 func short(text string) string {

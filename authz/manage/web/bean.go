@@ -3,7 +3,9 @@ package web
 import (
 	"time"
 
+	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/authz/manage"
+	"github.com/tokengate/tokengate/store"
 )
 
 // Token is a token in answers. Times are milliseconds since 1970 in UTC, as
@@ -11,8 +13,9 @@ import (
 type Token struct {
 	ID            string   `json:"id"`
 	Number        uint64   `json:"number"`
+	Type          string   `json:"type"` // ordinary or management
 	Label         string   `json:"label"`
-	User          string   `json:"user"`
+	User          string   `json:"user"` // empty: nobody, of a management token
 	Purpose       string   `json:"purpose"`
 	CreatedAt     int64    `json:"createdAt"`
 	CreatedBy     string   `json:"createdBy"`
@@ -23,7 +26,8 @@ type Token struct {
 	WriteCount    uint64   `json:"writeCount"`   // those of them that may have written
 	ReadOnly      bool     `json:"readOnly"`
 	Networks      []string `json:"networks"`      // none: any
-	State         string   `json:"state"`         // pending, active, disabled, expired or revoked
+	Rate          *Rate    `json:"rate"`          // null: none
+	State         string   `json:"state"`         // one of manage.States
 	RevokedAt     *int64   `json:"revokedAt"`     // null: it is not revoked
 	PreviousUntil *int64   `json:"previousUntil"` // how long the secret before the last rotation is good; null: not any more
 }
@@ -38,16 +42,18 @@ type IssuedToken struct {
 	Token
 }
 
-// TokenPage answers GET /tokens.
-type TokenPage struct {
-	Values []Token `json:"values"`
-	Next   *uint64 `json:"next"` // the after of the next page; null: this was the last
+// Rate is how many requests a token may make.
+type Rate struct {
+	Requests   int `json:"requests"`
+	PerSeconds int `json:"perSeconds"`
+	Burst      int `json:"burst,omitempty"` // how many of them at once; asked for without one: all
 }
 
 func bean(t manage.Token) Token {
 	b := Token{
 		ID:            t.ID,
 		Number:        t.Number,
+		Type:          typeNames[t.Kind],
 		Label:         t.Name,
 		User:          t.Owner,
 		Purpose:       t.Purpose,
@@ -59,6 +65,7 @@ func bean(t manage.Token) Token {
 		WriteCount:    t.Usage.Writes,
 		ReadOnly:      t.ReadOnly,
 		Networks:      make([]string, len(t.Networks)),
+		Rate:          rateBean(t.Rate),
 		State:         string(t.State),
 		RevokedAt:     millis(t.Revoked),
 		PreviousUntil: millis(t.PreviousUntil),
@@ -71,6 +78,31 @@ func bean(t manage.Token) Token {
 		b.Networks[i] = n.String()
 	}
 	return b
+}
+
+// types are the kinds of token by their names, and typeNames the other way round.
+var (
+	types     = map[string]store.Kind{"ordinary": store.Ordinary, "management": store.Management}
+	typeNames = map[store.Kind]string{store.Ordinary: "ordinary", store.Management: "management"}
+)
+
+// rateBean returns a rate; nil for none.
+func rateBean(r store.Rate) *Rate {
+	if r == (store.Rate{}) {
+		return nil
+	}
+	return &Rate{Requests: int(r.Requests), PerSeconds: int(r.Per / time.Second), Burst: int(r.Burst)}
+}
+
+// read returns the rate that is asked for; none for nil.
+func (r *Rate) read() (config.Rate, error) {
+	if r == nil {
+		return config.Rate{}, nil
+	}
+	if most := int(store.MaxRatePer / time.Second); r.PerSeconds < 1 || r.PerSeconds > most {
+		return config.Rate{}, badField("rate", "A rate's perSeconds must be 1 to %d.", most)
+	}
+	return config.Rate{Requests: r.Requests, Per: time.Duration(r.PerSeconds) * time.Second, Burst: r.Burst}, nil
 }
 
 func issuedBean(i manage.Issued) IssuedToken {

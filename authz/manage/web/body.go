@@ -1,13 +1,14 @@
 package web
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"mime"
 	"net/http"
 	"reflect"
+	"slices"
 	"strings"
 )
 
@@ -18,8 +19,7 @@ const maxBody = 64 << 10
 // decode reads a JSON body strictly: one object, of known fields only. An empty
 // body stands for an empty object.
 func decode(r *http.Request, into any) error {
-	media, parameters, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if charset := parameters["charset"]; err != nil || media != "application/json" || charset != "" && !strings.EqualFold(charset, "utf-8") {
+	if !isJSON(r) {
 		return &httpError{status: http.StatusUnsupportedMediaType, text: "Send JSON, with the header Content-Type: application/json."}
 	}
 	data, err := io.ReadAll(r.Body)
@@ -33,7 +33,11 @@ func decode(r *http.Request, into any) error {
 	if len(data) == 0 {
 		return nil
 	}
-	decoder := json.NewDecoder(strings.NewReader(string(data)))
+	// Nulls are looked for first: the decoder takes them for nothing.
+	if err := checkKeys(data, into); err != nil {
+		return err
+	}
+	decoder := json.NewDecoder(bytes.NewReader(data))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(into); err != nil {
 		return unreadable(err)
@@ -42,6 +46,55 @@ func decode(r *http.Request, into any) error {
 		return &httpError{status: http.StatusBadRequest, text: "The body holds more than one JSON value. Send one object."}
 	}
 	return nil
+}
+
+// nullable is a request of which fields may be null.
+type nullable interface{ nullable() []string }
+
+// checkKeys refuses an object that has a key twice: of two values that a client
+// sends, others might have looked at the one that is not taken. The decoder takes
+// keys without case, so they are compared in that way. It refuses null, too, in a
+// nullable request where it says nothing. What is no JSON is left to the decoder.
+func checkKeys(data []byte, into any) error {
+	may, strict := into.(nullable)
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	type level struct {
+		keys  map[string]bool // of an object; nil: of an array
+		value bool            // a key has come, its value is next
+		key   string
+	}
+	var levels []level
+	for {
+		t, err := decoder.Token()
+		if err != nil {
+			return nil
+		}
+		top := &level{}
+		if len(levels) > 0 {
+			top = &levels[len(levels)-1]
+		}
+		switch key, isText := t.(string); {
+		case t == json.Delim('}'), t == json.Delim(']'):
+			levels = levels[:len(levels)-1]
+			continue
+		case top.keys != nil && !top.value && isText:
+			folded := strings.ToLower(strings.ToUpper(key))
+			if top.keys[folded] {
+				return badField(short(key), "The field %q is given more than once.", short(key))
+			}
+			top.keys[folded], top.value, top.key = true, true, key
+			continue
+		}
+		top.value = false
+		switch {
+		case t == nil && strict && len(levels) == 1 && !slices.Contains(may.nullable(), top.key):
+			return badField(short(top.key), "The field %q cannot be null. Leave it out to keep it as it is.", short(top.key))
+		case t == json.Delim('{'):
+			levels = append(levels, level{keys: map[string]bool{}})
+		case t == json.Delim('['):
+			levels = append(levels, level{})
+		}
+	}
 }
 
 // unreadable says what is wrong with a body without repeating its values: one of

@@ -2,8 +2,6 @@ package web
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"net/http"
 	"reflect"
 
@@ -13,19 +11,27 @@ import (
 // endpoint is one method on one path. Its types are kept so that tests can walk
 // through everything that the API can say.
 type endpoint struct {
-	method   string
-	path     string // below a base; {id} stands for one segment
-	request  reflect.Type
-	response reflect.Type
-	serve    func(*http.Request, manage.Caller) (reply, error)
+	method     string
+	path       string   // below a base; {id} stands for one segment
+	parameters []string // that the query may have
+	costly     bool     // it makes the store write a secret, or read very much
+	request    reflect.Type
+	response   reflect.Type
+	serve      func(*http.Request, incoming) (reply, error)
+}
+
+// incoming is a request when it is known whose it is.
+type incoming struct {
+	caller manage.Caller
+	id     string // what stands for {id}
+	query  query
 }
 
 // call is a request on its way to the manager.
 type call[Request any] struct {
-	ctx    context.Context
-	caller manage.Caller
-	http   *http.Request
-	body   Request
+	incoming
+	ctx  context.Context
+	body Request
 }
 
 // none is the type of a body that is not there.
@@ -35,30 +41,42 @@ type none struct{}
 // what it returns. With none as Request the body is not read, with none as
 // Response the answer is 204 without a body.
 func on[Request, Response any](method, path string, do func(call[Request]) (Response, error)) endpoint {
+	return answering[Request, Response](method, path, func(c call[Request]) (reply, error) {
+		answer, err := do(c)
+		if err != nil {
+			return reply{}, err
+		}
+		if reflect.TypeFor[Response]() == reflect.TypeFor[none]() {
+			return reply{status: http.StatusNoContent}, nil
+		}
+		return encode(answer)
+	})
+}
+
+// answering makes an endpoint of a function that makes the answer itself, of what
+// a Response holds.
+func answering[Request, Response any](method, path string, do func(call[Request]) (reply, error)) endpoint {
 	e := endpoint{method: method, path: path, request: reflect.TypeFor[Request](), response: reflect.TypeFor[Response]()}
-	e.serve = func(r *http.Request, c manage.Caller) (reply, error) {
-		asked := call[Request]{ctx: r.Context(), caller: c, http: r}
+	e.serve = func(r *http.Request, in incoming) (reply, error) {
+		asked := call[Request]{incoming: in, ctx: r.Context()}
 		if e.request != reflect.TypeFor[none]() {
 			if err := decode(r, &asked.body); err != nil {
 				return reply{}, err
 			}
 		}
-		answer, err := do(asked)
-		if err != nil {
-			return reply{}, err
-		}
-		if e.response == reflect.TypeFor[none]() {
-			return reply{status: http.StatusNoContent}, nil
-		}
-		body, err := json.Marshal(answer)
-		if err != nil {
-			return reply{}, fmt.Errorf("encode the answer: %w", err)
-		}
-		done := reply{status: http.StatusOK, body: append(body, '\n')}
-		if about, ok := any(answer).(interface{ about() string }); ok {
-			done.token = about.about()
-		}
-		return done, nil
+		return do(asked)
 	}
+	return e
+}
+
+// asks names the parameters of the query.
+func (e endpoint) asks(parameters ...string) endpoint {
+	e.parameters = parameters
+	return e
+}
+
+// isCostly bounds how often a caller may ask.
+func (e endpoint) isCostly() endpoint {
+	e.costly = true
 	return e
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/manage"
@@ -12,12 +13,14 @@ import (
 
 // statuses are the answers to the manager's refusals.
 var statuses = map[manage.Code]int{
-	manage.Invalid:   http.StatusBadRequest,
-	manage.Forbidden: http.StatusForbidden,
-	manage.NotFound:  http.StatusNotFound,
-	manage.Revoked:   http.StatusConflict,
-	manage.Conflict:  http.StatusConflict,
-	manage.Limit:     http.StatusConflict,
+	manage.Invalid:     http.StatusBadRequest,
+	manage.Forbidden:   http.StatusForbidden,
+	manage.NotFound:    http.StatusNotFound,
+	manage.Revoked:     http.StatusConflict,
+	manage.Conflict:    http.StatusConflict,
+	manage.Limit:       http.StatusConflict,
+	manage.BadState:    http.StatusConflict,
+	manage.Unavailable: http.StatusServiceUnavailable,
 }
 
 // fields are the names in the API's JSON of what a refusal is about, where they
@@ -31,13 +34,20 @@ var fields = map[manage.Field]string{
 // httpError is a request that did not get as far as the manager.
 type httpError struct {
 	status int
-	text   string // whole sentences
-	field  string // the field it is about, if one is
-	allow  string // the Allow header of a 405
+	text   string        // whole sentences
+	field  string        // the field it is about, if one is
+	allow  string        // the Allow header of a 405
+	retry  time.Duration // until it makes sense to ask again; 0: not said
+	cause  error         // for the log alone; nil: none
 }
 
 // Error implements error.
-func (e *httpError) Error() string { return e.text }
+func (e *httpError) Error() string {
+	if e.cause != nil {
+		return e.cause.Error()
+	}
+	return e.text
+}
 
 var errNoPath = &httpError{status: http.StatusNotFound, text: "There is nothing at this path. The API lies below " + Bases[0] + "/."}
 
@@ -59,14 +69,18 @@ func badField(field, format string, args ...any) error {
 // inside: it is for the log.
 func denial(err error) reply {
 	if e, ok := errors.AsType[*httpError](err); ok {
-		return reply{status: e.status, body: denialBody(e.field, e.text), allow: e.allow}
+		return reply{status: e.status, body: denialBody(e.field, e.text), allow: e.allow, retry: e.retry}
 	}
 	if e, ok := errors.AsType[*manage.Error](err); ok && statuses[e.Code] != 0 {
 		field, named := fields[e.Field]
 		if !named {
 			field = string(e.Field)
 		}
-		return reply{status: statuses[e.Code], body: denialBody(field, e.Error())}
+		text := e.Error()
+		if e.Code == manage.Unavailable {
+			text = unavailable // what the manager says of it may name addresses of ours, and is for the log
+		}
+		return reply{status: statuses[e.Code], body: denialBody(field, text)}
 	}
 	if errors.Is(err, errPanic) {
 		return reply{status: http.StatusInternalServerError, body: authz.Denial("The server met a fault of its own. Its log says more.")}
@@ -76,6 +90,9 @@ func denial(err error) reply {
 		body:   authz.Denial("The server could not do this; its log says why. Whether anything was changed is not sure: look before you try again."),
 	}
 }
+
+// unavailable is what is told when Jira does not say what has to be known.
+const unavailable = "Jira gives no answer that can be relied on, so nothing was done. Try again later, or tell an administrator."
 
 func denialBody(field, text string) []byte {
 	if field == "" {

@@ -11,11 +11,12 @@ import (
 
 // ExplainRequest describes a request that a client might make.
 type ExplainRequest struct {
-	Token   string            `json:"token"`             // the credential that is sent; empty: none
+	Token   string            `json:"token,omitempty"`   // the credential that is sent; empty: none
+	TokenID string            `json:"tokenId,omitempty"` // in its place: a token that is taken for sent, as Bearer
 	User    string            `json:"user,omitempty"`    // sent with the token as Basic; empty: as Bearer
-	Method  string            `json:"method"`            // empty: GET
+	Method  string            `json:"method,omitempty"`  // empty: GET
 	Path    string            `json:"path"`              // with the query, as it is sent; required
-	IP      string            `json:"ip"`                // the client's address; empty: not known
+	IP      string            `json:"ip,omitempty"`      // the client's address; empty: not known
 	Headers map[string]string `json:"headers,omitempty"` // others of authz.Headers, in any case
 }
 
@@ -42,7 +43,7 @@ func explain(c call[ExplainRequest], m *manage.Manager, view func() authz.View) 
 	if err != nil {
 		return Explanation{}, err
 	}
-	d, verdicts, err := m.Explain(c.ctx, c.caller, &request, view())
+	d, verdicts, err := m.Explain(c.ctx, c.caller, &request, c.body.TokenID, view())
 	if err != nil {
 		return Explanation{}, err
 	}
@@ -74,6 +75,9 @@ func (e ExplainRequest) request() (authz.Request, error) {
 	}
 	if e.Path == "" {
 		return r, badField("path", "Say which path the request is for.")
+	}
+	if e.TokenID != "" && (e.Token != "" || e.User != "") {
+		return r, badField("tokenId", "Give a tokenId, or a credential in token and user, but not both.")
 	}
 	if e.IP != "" {
 		address, err := netip.ParseAddr(e.IP)

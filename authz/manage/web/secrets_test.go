@@ -16,7 +16,7 @@ import (
 // findSecrets searches everything that came back or was logged during a test.
 // Values may stand in the answers that issued them, and nothing else may hold
 // any, and salts and hashes may stand nowhere.
-func (f *fixture) findSecrets(t *testing.T) {
+func (f *fixture) findSecrets(t testing.TB) {
 	t.Helper()
 	var texts []string
 	for _, body := range f.answers {

@@ -2,21 +2,23 @@ package web
 
 import (
 	"net/http"
-	"net/url"
-	"strconv"
 
 	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/manage"
+	"github.com/tokengate/tokengate/store"
 )
 
-// CreateRequest asks for a token. Label and user are required.
+// CreateRequest asks for a token. Only the label is required, and of
+// administrators without an account the user.
 type CreateRequest struct {
 	Label   string `json:"label"`
-	User    string `json:"user"` // whom the token acts as
+	User    string `json:"user,omitempty"` // whom the token acts as; empty: the caller
+	Type    string `json:"type,omitempty"` // ordinary or management; empty: ordinary
 	Purpose string `json:"purpose,omitempty"`
 	Expiry
 	ReadOnly bool     `json:"readOnly,omitempty"`
 	Networks []string `json:"networks,omitempty"` // networks or addresses; none: any
+	Rate     *Rate    `json:"rate,omitempty"`     // nil: the rule's, or none
 }
 
 // RotateRequest asks for a new secret. An expiry that is not asked for stays.
@@ -25,97 +27,85 @@ type RotateRequest struct {
 	Expiry
 }
 
-// endpoints are all there is. A fixed segment comes before {id}, which it would
-// match as well.
+// endpoints are all there is.
 func endpoints(m *manage.Manager, view func() authz.View) []endpoint {
 	return []endpoint{
-		on(http.MethodPost, "", func(c call[CreateRequest]) (IssuedToken, error) {
-			expires, err := c.body.Expiry.read()
-			if err != nil {
-				return IssuedToken{}, err
-			}
-			issued, err := m.Create(c.ctx, c.caller, manage.NewToken{
-				Owner:    c.body.User,
-				Name:     c.body.Label,
-				Purpose:  c.body.Purpose,
-				Expires:  expires,
-				ReadOnly: c.body.ReadOnly,
-				Networks: c.body.Networks,
-			})
-			return issuedBean(issued), err
-		}),
-		on(http.MethodPost, "explain", func(c call[ExplainRequest]) (Explanation, error) {
-			return explain(c, m, view)
-		}),
-		on(http.MethodGet, "tokens", func(c call[none]) (TokenPage, error) {
-			query, err := listQuery(c.http.URL.RawQuery)
-			if err != nil {
-				return TokenPage{}, err
-			}
-			page, err := m.List(c.ctx, c.caller, query)
-			answer := TokenPage{Values: make([]Token, len(page.Tokens))}
-			for i, t := range page.Tokens {
-				answer.Values[i] = bean(t)
-			}
-			if page.Next != 0 {
-				answer.Next = &page.Next
-			}
-			return answer, err
-		}),
+		listOwn(m),
+		on(http.MethodPost, "", func(c call[CreateRequest]) (IssuedToken, error) { return create(c, m) }).isCostly(),
+		listAll(m),
+		on(http.MethodDelete, "all", func(c call[none]) (none, error) {
+			return none{}, m.RevokeAll(c.ctx, c.caller, c.query["user"])
+		}).asks("user"),
+		listTokens(m),
+		listAudit(m),
+		on(http.MethodGet, "me", func(c call[none]) (Me, error) { return me(c, m) }),
+		on(http.MethodGet, "rules", func(c call[none]) (Rules, error) { return rules(c, m) }),
+		listPasswords(m),
+		on(http.MethodGet, "totals", func(c call[none]) (Totals, error) { return totals(c, m) }),
+		on(http.MethodPost, "explain", func(c call[ExplainRequest]) (Explanation, error) { return explain(c, m, view) }),
+		describeAPI(),
 		on(http.MethodGet, "{id}", func(c call[none]) (Token, error) {
-			found, err := m.Get(c.ctx, c.caller, c.http.PathValue("id"))
+			found, err := m.Get(c.ctx, c.caller, c.id)
 			return bean(found), err
 		}),
-		on(http.MethodPost, "{id}/rotate", func(c call[RotateRequest]) (IssuedToken, error) {
-			expires, err := c.body.Expiry.read()
-			if err != nil {
-				return IssuedToken{}, err
-			}
-			overlap, err := readOverlap(c.body.Overlap)
-			if err != nil {
-				return IssuedToken{}, err
-			}
-			issued, err := m.Rotate(c.ctx, c.caller, c.http.PathValue("id"), manage.Rotation{Overlap: overlap, Expires: expires})
-			return issuedBean(issued), err
-		}),
+		on(http.MethodPatch, "{id}", func(c call[ChangeRequest]) (Token, error) { return change(c, m) }),
 		on(http.MethodDelete, "{id}", func(c call[none]) (none, error) {
-			return none{}, m.Revoke(c.ctx, c.caller, c.http.PathValue("id"))
+			return none{}, m.Revoke(c.ctx, c.caller, c.id)
+		}),
+		on(http.MethodPost, "{id}/rotate", func(c call[RotateRequest]) (IssuedToken, error) { return rotate(c, m) }).isCostly(),
+		on(http.MethodPost, "{id}/approve", func(c call[none]) (none, error) {
+			return none{}, m.Approve(c.ctx, c.caller, c.id)
+		}),
+		on(http.MethodPost, "{id}/disable", func(c call[none]) (none, error) {
+			return none{}, m.Disable(c.ctx, c.caller, c.id)
+		}),
+		on(http.MethodPost, "{id}/enable", func(c call[none]) (none, error) {
+			return none{}, m.Enable(c.ctx, c.caller, c.id)
 		}),
 	}
 }
 
-// listQuery reads the query of GET /tokens. A parameter that is not known is
-// refused: a filter with a typing error must not list everything.
-func listQuery(raw string) (q manage.Query, err error) {
-	values, err := url.ParseQuery(raw)
+func create(c call[CreateRequest], m *manage.Manager) (IssuedToken, error) {
+	expires, err := c.body.Expiry.read()
 	if err != nil {
-		return q, badField("", "The query cannot be read: percent-encode it.")
+		return IssuedToken{}, err
 	}
-	for name, given := range values {
-		if len(given) > 1 {
-			return q, badField(short(name), "The parameter %q is given more than once.", short(name))
-		}
-		value := given[0]
-		switch name {
-		case "user":
-			q.Owner = value
-		case "name":
-			q.Name = value
-		case "state":
-			q.State = manage.State(value)
-		case "after":
-			q.After, err = strconv.ParseUint(value, 10, 64)
-		case "limit":
-			q.Limit, err = strconv.Atoi(value)
-			if err == nil && q.Limit < 1 {
-				err = strconv.ErrRange // 0 would be the default
-			}
-		default:
-			return q, badField(short(name), "There is no parameter %q here.", short(name))
-		}
-		if err != nil {
-			return q, badField(name, "The parameter %q must be a positive whole number.", name)
-		}
+	rate, err := c.body.Rate.read()
+	if err != nil {
+		return IssuedToken{}, err
 	}
-	return q, nil
+	kind, ok := types[c.body.Type]
+	if !ok && c.body.Type != "" {
+		return IssuedToken{}, badField("type", "The type is one of %s.", words(types))
+	}
+	issued, err := m.Create(c.ctx, c.caller, manage.NewToken{
+		Management: kind == store.Management,
+		Owner:      c.body.User,
+		Name:       c.body.Label,
+		Purpose:    c.body.Purpose,
+		Expires:    expires,
+		ReadOnly:   c.body.ReadOnly,
+		Networks:   c.body.Networks,
+		Rate:       rate,
+	})
+	if err != nil {
+		return IssuedToken{}, err
+	}
+	return issuedBean(issued), nil
+}
+
+func rotate(c call[RotateRequest], m *manage.Manager) (IssuedToken, error) {
+	expires, err := c.body.Expiry.read()
+	if err != nil {
+		return IssuedToken{}, err
+	}
+	overlap, err := readOverlap(c.body.Overlap)
+	if err != nil {
+		return IssuedToken{}, err
+	}
+	issued, err := m.Rotate(c.ctx, c.caller, c.id, manage.Rotation{Overlap: overlap, Expires: expires})
+	if err != nil {
+		return IssuedToken{}, err
+	}
+	return issuedBean(issued), nil
 }

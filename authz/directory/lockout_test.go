@@ -1,0 +1,164 @@
+package directory_test
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/tokengate/tokengate/authz/directory"
+	"github.com/tokengate/tokengate/authz/directory/jiratest"
+)
+
+func TestNobodyIsLockedOut(t *testing.T) {
+	in(t, func(t *testing.T) {
+		jira, callers := startJira(t)
+		var all sync.WaitGroup
+		for i := range 50 {
+			all.Go(func() {
+				name := "fred"
+				if i%2 == 0 {
+					name = "FRED"
+				}
+				_, err := callers.Identify(t.Context(), password(name, fmt.Sprint("wrong", i)))
+				if !errors.Is(err, directory.ErrNotLoggedIn) && !errors.Is(err, directory.ErrTooManyFailures) {
+					t.Errorf("%v", err)
+				}
+			})
+		}
+		all.Wait()
+		if n := jira.Failures("fred"); n != 2 {
+			t.Errorf("Jira counts %d failures, want 2", n)
+		}
+		_, err := callers.Identify(t.Context(), password("fred", "p:w"))
+		if !errors.Is(err, directory.ErrTooManyFailures) || !strings.Contains(err.Error(), "log in to Jira in the browser") {
+			t.Errorf("the right password now: %v", err)
+		}
+		if got := callers.Stats().Blocked; got != 49 {
+			t.Errorf("%d blocked, want 49", got)
+		}
+		// Others are nothing to it, nor is a session of the same user.
+		if _, err := callers.Identify(t.Context(), password("wilma", "secret")); err != nil {
+			t.Errorf("wilma: %v", err)
+		}
+		if _, err := callers.Identify(t.Context(), session(t, jira, "fred", "p:w")); err != nil {
+			t.Errorf("session: %v", err)
+		}
+		time.Sleep(time.Hour - time.Second)
+		if _, err := callers.Identify(t.Context(), password("fred", "p:w")); !errors.Is(err, directory.ErrTooManyFailures) {
+			t.Errorf("just before an hour is over: %v", err)
+		}
+		time.Sleep(time.Second)
+		if _, err := callers.Identify(t.Context(), password("fred", "p:w")); err != nil {
+			t.Errorf("an hour later: %v", err)
+		}
+	})
+}
+
+// A good login makes Jira forget the failures, and us.
+func TestSuccessForgetsFailures(t *testing.T) {
+	in(t, func(t *testing.T) {
+		jira, callers := startJira(t)
+		for i := range 20 {
+			if _, err := callers.Identify(t.Context(), password("fred", fmt.Sprint("wrong", i))); !errors.Is(err, directory.ErrNotLoggedIn) {
+				t.Fatalf("wrong password %d: %v", i, err)
+			}
+			time.Sleep(time.Minute)
+			if _, err := callers.Identify(t.Context(), password("fred", "p:w")); err != nil {
+				t.Fatalf("right password %d: %v", i, err)
+			}
+			if n := jira.Failures("fred"); n != 0 {
+				t.Fatalf("%d failures", n)
+			}
+		}
+	})
+}
+
+// The right password's answer comes first, that of a wrong one which Jira
+// counted before or after it is still under way.
+func TestSuccessLeavesAttemptsUnderWayCounted(t *testing.T) {
+	in(t, func(t *testing.T) {
+		wrong := 0
+		callers := directory.NewCallers(client(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, pw, _ := r.BasicAuth()
+			if pw == "right" {
+				send(w, 200, account{"K1", "fred", true}.bean())
+				return
+			}
+			wrong++
+			time.Sleep(time.Second)
+			w.WriteHeader(401)
+		})), time.Now)
+		identify := func(pw string) error {
+			_, err := callers.Identify(t.Context(), password("fred", pw))
+			return err
+		}
+		var all sync.WaitGroup
+		all.Go(func() { _ = identify("wrong1") })
+		synctest.Wait()
+		if err := identify("right"); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 10 {
+			all.Go(func() { _ = identify(fmt.Sprint("more", i)) })
+		}
+		all.Wait()
+		if wrong != 2 {
+			t.Errorf("%d wrong passwords went to Jira, want 2", wrong)
+		}
+	})
+}
+
+func TestPasswordsThatJiraDoesNotTake(t *testing.T) {
+	in(t, func(t *testing.T) {
+		jira, callers := startJira(t)
+		fred := session(t, jira, "fred", "p:w")
+		jira.RefuseBasic(true)
+		for i := range 10 {
+			_, err := callers.Identify(t.Context(), password("fred", fmt.Sprint(i)))
+			if !errors.Is(err, directory.ErrBasicRefused) || !strings.Contains(err.Error(), "log in to Jira in the browser and use the API tokens page") {
+				t.Errorf("%v", err)
+			}
+		}
+		both := fred
+		both.Authorization = password("fred", "p:w").Authorization
+		for _, c := range []directory.Credential{fred, both} {
+			if u, err := callers.Identify(t.Context(), c); err != nil || u.Name != "Fred" {
+				t.Errorf("with a session: %+v, %v", u, err)
+			}
+		}
+	})
+}
+
+func TestCaptcha(t *testing.T) {
+	in(t, func(t *testing.T) {
+		jira, callers := startJira(t)
+		for range 3 { // by another way than ours
+			r := httptest.NewRequest("GET", "/rest/api/2/myself", nil)
+			r.SetBasicAuth("fred", "x")
+			jira.ServeHTTP(httptest.NewRecorder(), r)
+		}
+		if _, err := callers.Identify(t.Context(), password("fred", "p:w")); !errors.Is(err, directory.ErrCaptcha) {
+			t.Errorf("%v, want ErrCaptcha", err)
+		}
+	})
+}
+
+// Nobody knows whether Jira looked at a password when no answer came.
+func TestSilenceCountsAsFailure(t *testing.T) {
+	in(t, func(t *testing.T) {
+		jira, callers := startJira(t)
+		failure := jira.Fail("", jiratest.Status(502))
+		for i, want := range []error{directory.ErrUnavailable, directory.ErrUnavailable, directory.ErrTooManyFailures} {
+			if _, err := callers.Identify(t.Context(), password("fred", fmt.Sprint(i))); !errors.Is(err, want) {
+				t.Errorf("%d: %v, want %v", i, err, want)
+			}
+		}
+		failure.Stop()
+	})
+}

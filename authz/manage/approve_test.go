@@ -1,0 +1,158 @@
+package manage_test
+
+import (
+	"testing"
+
+	"github.com/tokengate/tokengate/authz"
+	"github.com/tokengate/tokengate/authz/manage"
+	"github.com/tokengate/tokengate/authz/token"
+)
+
+var office = []string{"192.0.2.0/24"}
+
+// management makes a management token in somebody's name, and returns whoever
+// comes by it.
+func (c *company) management(t testing.TB, name string, n manage.NewToken) (manage.Issued, manage.Caller) {
+	t.Helper()
+	n.Management, n.Networks, n.Expires = true, office, days(30)
+	if n.Name == "" {
+		n.Name = "bot"
+	}
+	issued, err := c.Create(t.Context(), c.as(t, name), n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	record, err := c.tokens.Get(t.Context(), issued.Token.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return issued, manage.Automation(record, "192.0.2.9")
+}
+
+// A pending token works once an administrator has approved it, who neither made
+// nor owns it, not by a management token either.
+func TestApprove(t *testing.T) {
+	c := newCompany(t)
+	k := c.creates(t, "vic", manage.NewToken{Networks: office})
+	c.decides(t, k.Value, authz.Pending)
+	is(t, c.Approve(t.Context(), c.as(t, "vic"), k.Token.ID), manage.ErrForbidden)
+	is(t, c.Approve(t.Context(), c.as(t, "lea"), k.Token.ID), manage.ErrForbidden)
+
+	// Vic becomes an administrator: still not his own.
+	c.now(t, "groups: [staff, vendors]", "groups: [staff, vendors, admins]")
+	is(t, c.Approve(t.Context(), c.as(t, "vic"), k.Token.ID), manage.ErrForbidden)
+	_, bot := c.management(t, "vic", manage.NewToken{})
+	is(t, c.Approve(t.Context(), bot, k.Token.ID), manage.ErrForbidden)
+	_, err := c.Rotate(t.Context(), c.as(t, "vic"), k.Token.ID, manage.Rotation{})
+	is(t, err, manage.ErrState)
+	is(t, c.Enable(t.Context(), c.as(t, "vic"), k.Token.ID), manage.ErrState)
+	is(t, c.Disable(t.Context(), c.as(t, "vic"), k.Token.ID), manage.ErrState)
+	c.decides(t, k.Value, authz.Pending)
+
+	if err := c.Approve(t.Context(), c.as(t, "ada"), k.Token.ID); err != nil {
+		t.Fatal(err)
+	}
+	c.decides(t, k.Value, authz.Allowed)
+	if audit := c.lastAudit(t); audit.Actor != "ada" || audit.Changes["state"].After != "active" || audit.Owner != "vic" {
+		t.Errorf("audit record %+v", audit)
+	}
+	is(t, c.Approve(t.Context(), c.as(t, "ada"), k.Token.ID), manage.ErrState)
+}
+
+// Who made it for somebody else does not approve it, nor does its owner, and
+// nobody once it is over.
+func TestApproveForOthers(t *testing.T) {
+	c := newCompany(t)
+	k := c.creates(t, "vic", manage.NewToken{Owner: "rob", Networks: office})
+	over := c.creates(t, "vic", manage.NewToken{Owner: "rob", Name: "short", Networks: office, Expires: days(1)})
+	c.now(t, "groups: [staff, vendors]", "groups: [staff, vendors, admins]")
+	is(t, c.Approve(t.Context(), c.as(t, "vic"), k.Token.ID), manage.ErrForbidden)
+	c.now(t, "{name: rob, key: KEY5, groups: [staff, robots]}", "{name: rob, key: KEY5, groups: [staff, robots, admins]}")
+	is(t, c.Approve(t.Context(), c.as(t, "rob"), k.Token.ID), manage.ErrForbidden)
+	_, bot := c.management(t, "rob", manage.NewToken{})
+	is(t, c.Approve(t.Context(), bot, k.Token.ID), manage.ErrForbidden)
+	_, err := c.Rotate(t.Context(), c.as(t, "rob"), k.Token.ID, manage.Rotation{})
+	is(t, err, manage.ErrState)
+	c.pass(day)
+	c.refresh(t)
+	is(t, c.Approve(t.Context(), c.as(t, "ada"), over.Token.ID), manage.ErrState)
+	if err := c.Approve(t.Context(), root, k.Token.ID); err != nil {
+		t.Fatal(err)
+	}
+	c.decides(t, k.Value, authz.Allowed)
+}
+
+// A management token is an administrator, but makes no others and is bounded.
+func TestManagementTokens(t *testing.T) {
+	c := newCompany(t)
+	issued, bot := c.management(t, "ada", manage.NewToken{})
+	if issued.Value.Kind() != token.Management || issued.Token.Owner != "" {
+		t.Errorf("kind %v, owner %q", issued.Value.Kind(), issued.Token.Owner)
+	}
+	robot, err := c.Create(t.Context(), bot, manage.NewToken{Owner: "rob", Name: "ci"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.decides(t, robot.Value, authz.Allowed)
+	if audit := c.lastAudit(t); audit.Actor != "token:"+issued.Token.ID+" bot" || audit.From != "192.0.2.9" {
+		t.Errorf("audit record %+v", audit)
+	}
+	if robot.Token.CreatedBy != "token:"+issued.Token.ID {
+		t.Errorf("created by %q", robot.Token.CreatedBy)
+	}
+	id := issued.Token.ID
+	_, err = c.Create(t.Context(), bot, manage.NewToken{Management: true, Name: "more", Networks: office, Expires: days(1)})
+	is(t, err, manage.ErrForbidden)
+	_, err = c.Create(t.Context(), bot, manage.NewToken{Name: "own"})
+	is(t, err, manage.ErrInvalid, manage.FieldOwner)
+	_, err = c.Rotate(t.Context(), bot, id, manage.Rotation{})
+	is(t, err, manage.ErrForbidden)
+	_, err = c.Change(t.Context(), bot, id, manage.Change{Expires: days(31)})
+	is(t, err, manage.ErrForbidden)
+	_, err = c.Change(t.Context(), bot, id, manage.Change{Networks: &[]string{"0.0.0.0/0"}})
+	is(t, err, manage.ErrForbidden)
+	if _, err := c.Change(t.Context(), bot, id, manage.Change{Expires: days(1)}); err != nil {
+		t.Errorf("a shorter life: %v", err)
+	}
+	_, err = c.Own(t.Context(), bot)
+	is(t, err, manage.ErrForbidden)
+
+	// By those who may, and only with bounds.
+	ada := c.as(t, "ada")
+	for name, n := range map[string]manage.NewToken{
+		"without end":      {Networks: office},
+		"for ever":         {Networks: office, Expires: unlimited},
+		"without networks": {Expires: days(1)},
+		"for somebody":     {Networks: office, Expires: days(1), Owner: "rob"},
+	} {
+		n.Management, n.Name = true, name
+		_, err := c.Create(t.Context(), ada, n)
+		is(t, err, manage.ErrInvalid)
+	}
+	_, err = c.Change(t.Context(), ada, id, manage.Change{Expires: unlimited})
+	is(t, err, manage.ErrInvalid, manage.FieldExpires)
+	_, err = c.Change(t.Context(), ada, id, manage.Change{Networks: &[]string{}})
+	is(t, err, manage.ErrInvalid, manage.FieldNetworks)
+	_, err = c.Rotate(t.Context(), ada, id, manage.Rotation{Expires: unlimited})
+	is(t, err, manage.ErrInvalid, manage.FieldExpires)
+	if _, err := c.Rotate(t.Context(), ada, id, manage.Rotation{Expires: days(400)}); err != nil {
+		t.Errorf("rotate: %v", err)
+	}
+	_, err = c.Create(t.Context(), ada, manage.NewToken{Management: true, Name: "BOT", Networks: office, Expires: days(1)})
+	is(t, err, manage.ErrConflict)
+	if err := c.Disable(t.Context(), bot, id); err != nil {
+		t.Errorf("it switches itself off: %v", err)
+	}
+	is(t, c.Enable(t.Context(), bot, id), manage.ErrForbidden)
+
+	// One that is over, off or only reads does nothing that it must not.
+	_, reader := c.management(t, "ada", manage.NewToken{Name: "reader", ReadOnly: true})
+	if _, err := c.List(t.Context(), reader, manage.Query{}); err != nil {
+		t.Errorf("a reader reads: %v", err)
+	}
+	is(t, c.Disable(t.Context(), reader, robot.Token.ID), manage.ErrForbidden)
+	c.pass(40 * day)
+	c.refresh(t)
+	_, err = c.List(t.Context(), reader, manage.Query{})
+	is(t, err, manage.ErrForbidden)
+}

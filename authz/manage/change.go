@@ -1,0 +1,137 @@
+package manage
+
+import (
+	"context"
+	"strings"
+
+	"github.com/tokengate/tokengate/authz/config"
+	"github.com/tokengate/tokengate/store"
+)
+
+// Change is what a caller wants to be otherwise about a token. Nil leaves a
+// field as it is.
+type Change struct {
+	Name     *string
+	Purpose  *string
+	Expires  Expiry // zero: as it is
+	ReadOnly *bool
+	Networks *[]string    // the whole list
+	Rate     *config.Rate // zero: none
+}
+
+// Change changes a token that is neither revoked nor expired. Its owner may
+// always make it narrower, and wider again as far as a new token of theirs could
+// be, unless such a token would need approval. Change fails with ErrNotFound,
+// ErrRevoked, ErrInvalid, ErrConflict, ErrState or ErrForbidden.
+func (m *Manager) Change(ctx context.Context, c Caller, id string, change Change) (changed Token, err error) {
+	err = m.perform(ctx, c, changeAction, func(op *operation) error {
+		before, err := op.get(ctx, id)
+		if err != nil {
+			return err
+		}
+		usage, err := m.Usage.Usage(ctx, []string{before.ID})
+		if err != nil {
+			return err
+		}
+		m.admission.Lock()
+		defer m.admission.Unlock()
+		owned, err := op.owned(ctx, before)
+		if err != nil {
+			return err
+		}
+		t, err := op.update(ctx, before.ID, func(t *store.Token) error {
+			return op.change(t, change, owned)
+		})
+		changed = op.tell(t, usage[before.ID])
+		return err
+	})
+	return changed, err
+}
+
+// change edits a record.
+func (op *operation) change(t *store.Token, change Change, owned []store.Token) (err error) {
+	before := *t
+	if expired(before, op.now) {
+		return refused(BadState, "This token expired at %s. Rotate it, to give it a new secret and a new end.", instant(before.Expires))
+	}
+	if change.Name != nil {
+		if t.Name, err = checkName(*change.Name); err != nil {
+			return err
+		}
+		if err := uniqueName(op.inForce(owned, *t), t.Name); err != nil {
+			return err
+		}
+	}
+	if change.Purpose != nil {
+		if t.Purpose, err = checkPurpose(*change.Purpose); err != nil {
+			return err
+		}
+	}
+	if change.ReadOnly != nil {
+		t.ReadOnly = *change.ReadOnly
+	}
+	if change.Networks != nil {
+		if t.Networks, err = parseNetworks(*change.Networks); err != nil {
+			return err
+		}
+	}
+	if change.Rate != nil {
+		if t.Rate, err = checkRate(*change.Rate); err != nil {
+			return err
+		}
+	}
+	at, asked, err := change.Expires.expiry(op.now)
+	if err != nil {
+		return err
+	}
+	if asked {
+		t.Expires = at
+		// The secret so far ends no later than the token.
+		if !at.IsZero() && at.Before(t.Previous.Until) {
+			t.Previous.Until = at
+		}
+	}
+	return op.mayWiden(before, *t)
+}
+
+// mayWiden refuses a change that makes a token wider than it may be.
+func (op *operation) mayWiden(before, after store.Token) error {
+	if !widens(before, after) {
+		return nil
+	}
+	if after.Kind == store.Management {
+		return op.mayWidenManagement(after)
+	}
+	ts, err := op.termsOf()
+	if err != nil || ts == nil {
+		return err
+	}
+	if ts.Approval {
+		return refused(Forbidden, "A wider token needs an administrator's approval (%s.approval). Create another one for that.", ts.Key)
+	}
+	// A change gives no new lifetime, which only a new secret does.
+	if endsLater(before, after) {
+		if err := checkEnd(after.Expires, before.Created, ts); err != nil {
+			return err
+		}
+	}
+	return checkBounds(after, ts)
+}
+
+func (op *operation) mayWidenManagement(after store.Token) error {
+	if err := op.mayExtend(after.Kind); err != nil {
+		return err
+	}
+	return boundManagement(after)
+}
+
+// uniqueName refuses a name that one of the tokens has.
+func uniqueName(others []store.Token, name string) error {
+	for _, t := range others {
+		if strings.EqualFold(t.Name, name) {
+			return &Error{Code: Conflict, Field: FieldName,
+				Message: "The owner has a token of this name already, " + t.ID + ". Choose another name, or rotate or revoke that one."}
+		}
+	}
+	return nil
+}

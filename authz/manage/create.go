@@ -1,0 +1,199 @@
+package manage
+
+import (
+	"context"
+	"errors"
+	"math"
+
+	"github.com/tokengate/tokengate/authz/config"
+	"github.com/tokengate/tokengate/authz/directory"
+	"github.com/tokengate/tokengate/authz/token"
+	"github.com/tokengate/tokengate/store"
+)
+
+// NewToken is what a caller asks of a token to be created. What a rule demands
+// and it does not ask for, it gets: the rule's longest lifetime, its rate, and
+// that it reads only.
+type NewToken struct {
+	Management bool
+	Owner      string // a user's name; empty: the caller
+	Name       string // 1 to 100 printable characters, unlike those of the owner's other tokens in force
+	Purpose    string // free text of at most 1000 characters
+	Expires    Expiry // zero: as late as the caller's rule allows, or after DefaultLifetime
+	ReadOnly   bool
+	Networks   []string    // networks or single addresses, at most store.MaxNetworks; none: any
+	Rate       config.Rate // zero: the rule's, or none
+}
+
+// Create adds a token and returns its value, which cannot be had again. A token
+// that a rule wants approved is pending. Create fails with ErrInvalid,
+// ErrConflict, ErrLimit, ErrForbidden or ErrUnavailable.
+func (m *Manager) Create(ctx context.Context, c Caller, n NewToken) (issued Issued, err error) {
+	err = m.perform(ctx, c, createAction, func(op *operation) error {
+		t, err := op.draft(ctx, n)
+		if err != nil {
+			return err
+		}
+		value, err := token.Mint(valueKinds[t.Kind], m.Random)
+		if err != nil {
+			return err
+		}
+		t.ID = value.ID().String()
+		if t.Secret, err = m.secret(value); err != nil {
+			return err
+		}
+		m.admission.Lock()
+		defer m.admission.Unlock()
+		created, err := op.create(ctx, t, func(owned []store.Token) error {
+			return op.admit(owned, t)
+		})
+		if err != nil {
+			return err
+		}
+		issued = Issued{Token: op.tell(created, store.Usage{}), Value: value}
+		return nil
+	})
+	return issued, err
+}
+
+// valueKinds are the kinds of value of the kinds of token.
+var valueKinds = map[store.Kind]token.Kind{store.Ordinary: token.Ordinary, store.Management: token.Management}
+
+// draft checks what was asked and returns the record, but for id and secret.
+func (op *operation) draft(ctx context.Context, n NewToken) (t store.Token, err error) {
+	t = store.Token{
+		Created:      op.now,
+		CreatedBy:    op.caller.name,
+		CreatedByKey: op.caller.user.Key,
+		ReadOnly:     n.ReadOnly,
+		State:        store.Active,
+	}
+	var ts terms
+	if n.Management {
+		t.Kind, err = store.Management, op.mayManagement(n)
+	} else {
+		var owner directory.User
+		owner, ts, err = op.ownerOf(ctx, n.Owner)
+		t.Owner = store.Owner{Name: owner.Name, Key: owner.Key}
+	}
+	if err != nil {
+		return t, err
+	}
+	if t.Name, err = checkName(n.Name); err != nil {
+		return t, err
+	}
+	if t.Purpose, err = checkPurpose(n.Purpose); err != nil {
+		return t, err
+	}
+	if t.Networks, err = parseNetworks(n.Networks); err != nil {
+		return t, err
+	}
+	if t.Rate, err = checkRate(n.Rate); err != nil {
+		return t, err
+	}
+	at, asked, err := n.Expires.expiry(op.now)
+	if err != nil {
+		return t, err
+	}
+	t.Expires = at
+	if t.Kind == store.Management {
+		return t, boundManagement(t)
+	}
+	return t, op.bind(&t, asked, ts)
+}
+
+// mayManagement refuses a management token to whoever may not create one.
+func (op *operation) mayManagement(n NewToken) error {
+	if !op.administrator {
+		return refused(Forbidden, "Only administrators may create management tokens (access.admin).")
+	}
+	if err := op.mayExtend(store.Management); err != nil {
+		return err
+	}
+	if n.Owner != "" {
+		return invalid(FieldOwner, "A management token acts as nobody. Leave the user out.")
+	}
+	return nil
+}
+
+// boundManagement refuses a management token without bounds.
+func boundManagement(t store.Token) error {
+	switch {
+	case t.Expires.IsZero():
+		return invalid(FieldExpires, "A management token must expire. Say after what time, such as 90d.")
+	case len(t.Networks) == 0:
+		return invalid(FieldNetworks, "A management token needs the networks that it is used from, such as 10.1.2.0/24.")
+	}
+	return nil
+}
+
+// secret returns what the store keeps of a value.
+func (m *Manager) secret(v token.Value) (store.Secret, error) {
+	salt, err := token.Salt(m.Random)
+	if err != nil {
+		return store.Secret{}, err
+	}
+	return store.Secret{Salt: salt, Hash: v.Hash(salt)}, nil
+}
+
+// admit refuses one more token in force for an owner who has the given others:
+// one too many, or one of a name that another has.
+func (op *operation) admit(owned []store.Token, t store.Token) error {
+	others := op.inForce(owned, t)
+	if err := uniqueName(others, t.Name); err != nil {
+		return err
+	}
+	if most := op.rules.MaxPerUser; len(others) >= most {
+		return refused(Limit, "The owner has %d tokens in force; %d are allowed (tokens.maxPerUser). Revoke one first.", len(others), most)
+	}
+	return nil
+}
+
+// inForce returns the tokens of t's owner that are neither revoked nor expired,
+// but for t. A name may have had another user before.
+func (op *operation) inForce(owned []store.Token, t store.Token) (others []store.Token) {
+	for _, other := range owned {
+		same := other.Owner.Key == t.Owner.Key || other.Owner.Key == "" || t.Owner.Key == ""
+		if other.ID != t.ID && same && other.State != store.Revoked && !expired(other, op.now) {
+			others = append(others, other)
+		}
+	}
+	return others
+}
+
+// owned reads the tokens of a token's owner. The caller holds admission, so what
+// it finds stays true until the write.
+func (op *operation) owned(ctx context.Context, t store.Token) (owned []store.Token, err error) {
+	if t.Kind == store.Management {
+		found, err := op.manager.Tokens.Find(ctx, store.Query{Kind: &t.Kind, Limit: math.MaxInt32})
+		if err != nil {
+			return nil, err
+		}
+		return op.read(ctx, found.IDs)
+	}
+	for after := uint64(0); ; {
+		page, err := op.manager.Tokens.List(ctx, t.Owner.Name, after, MaxPage)
+		if err != nil {
+			return nil, err
+		}
+		owned = append(owned, page.Tokens...)
+		if after = page.Next; after == 0 {
+			return owned, nil
+		}
+	}
+}
+
+// read reads tokens; those that are gone are left out.
+func (op *operation) read(ctx context.Context, ids []string) (found []store.Token, err error) {
+	for _, id := range ids {
+		t, err := op.manager.Tokens.Get(ctx, id)
+		switch {
+		case errors.Is(err, store.ErrNotFound):
+		case err != nil:
+			return nil, err
+		default:
+			found = append(found, t)
+		}
+	}
+	return found, nil
+}

@@ -1,0 +1,181 @@
+package manage
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/tokengate/tokengate/store"
+)
+
+// Get returns one token, revoked ones included. It fails with ErrNotFound,
+// ErrInvalid or ErrForbidden.
+func (m *Manager) Get(ctx context.Context, c Caller, id string) (found Token, err error) {
+	err = m.perform(ctx, c, getAction, func(op *operation) error {
+		t, err := op.get(ctx, id)
+		if err != nil {
+			return err
+		}
+		told, err := op.tellAll(ctx, []store.Token{t})
+		if err != nil {
+			return err
+		}
+		found = told[0]
+		return nil
+	})
+	return found, err
+}
+
+// Own returns all tokens of a person, revoked ones included, by number. It fails
+// with ErrForbidden.
+func (m *Manager) Own(ctx context.Context, c Caller) (found []Token, err error) {
+	err = m.perform(ctx, c, ownAction, func(op *operation) error {
+		owned, err := op.owned(ctx, store.Token{Owner: store.Owner{Name: op.caller.user.Name}})
+		if err != nil {
+			return err
+		}
+		owned = slices.DeleteFunc(owned, func(t store.Token) bool { return !op.caller.owns(t) })
+		found, err = op.tellAll(ctx, owned)
+		return err
+	})
+	return found, err
+}
+
+// Query selects and orders tokens for a listing: see store.Query. Its States,
+// Expired, Now and OwnerIs are set by the Manager, from State.
+type Query struct {
+	store.Query       // with a Limit of at most MaxPage; 0: DefaultPage
+	State       State // empty: any
+}
+
+// Page is one page of a listing.
+type Page struct {
+	Tokens []Token
+	Total  int          // tokens on all pages
+	Next   store.Cursor // the After of the next page; empty: this was the last
+}
+
+// List returns a page of all tokens. A token that goes while the page is read is
+// not on it. It fails with ErrInvalid or ErrForbidden.
+func (m *Manager) List(ctx context.Context, c Caller, q Query) (found Page, err error) {
+	err = m.perform(ctx, c, listAction, func(op *operation) error {
+		query, err := op.query(q)
+		if err != nil {
+			return err
+		}
+		if query.Limit, err = pageLimit(q.Limit); err != nil {
+			return err
+		}
+		page, err := m.Tokens.Find(ctx, query)
+		if errors.Is(err, store.ErrInvalid) {
+			return invalid(FieldAfter, "%s", sentence(err))
+		}
+		if err != nil {
+			return err
+		}
+		tokens, err := op.read(ctx, page.IDs)
+		if err != nil {
+			return err
+		}
+		found = Page{Total: page.Total, Next: page.Next}
+		found.Tokens, err = op.tellAll(ctx, tokens)
+		return err
+	})
+	return found, err
+}
+
+// Count returns how many tokens a query selects. It fails with ErrInvalid or
+// ErrForbidden.
+func (m *Manager) Count(ctx context.Context, c Caller, q Query) (total int, err error) {
+	err = m.perform(ctx, c, listAction, func(op *operation) error {
+		query, err := op.query(q)
+		if err != nil {
+			return err
+		}
+		query.Limit = 0
+		found, err := m.Tokens.Find(ctx, query)
+		total = found.Total
+		return err
+	})
+	return total, err
+}
+
+// pageLimit returns how many are on a page.
+func pageLimit(asked int) (int, error) {
+	if asked < 0 || asked > MaxPage {
+		return 0, invalid(FieldLimit, "A page holds 1 to %d.", MaxPage)
+	}
+	return cmp.Or(asked, DefaultPage), nil
+}
+
+// query returns what the store is asked: its states know nothing of time, nor
+// of people.
+func (op *operation) query(q Query) (store.Query, error) {
+	asked := q.Query
+	asked.Now = op.now
+	over := q.State == StateExpired
+	switch q.State {
+	case "":
+		return asked, nil
+	case StateRevoked:
+		asked.States = []store.State{store.Revoked}
+		return asked, nil
+	case StateExpired:
+		asked.States = []store.State{store.Pending, store.Active, store.Disabled}
+	case StatePending:
+		asked.States = []store.State{store.Pending}
+	case StateDisabled:
+		asked.States = []store.State{store.Disabled}
+	case StateActive, StateSuspended:
+		asked.States = []store.State{store.Active}
+		wanted := q.State == StateSuspended
+		asked.OwnerIs = func(o store.Owner) bool { return op.suspended(o) == wanted }
+	default:
+		return asked, invalid(FieldState, "There is no such state. A token is %s, %s, %s, %s, %s or %s.",
+			StatePending, StateActive, StateSuspended, StateDisabled, StateExpired, StateRevoked)
+	}
+	asked.Expired = &over
+	return asked, nil
+}
+
+// All calls visit with every owner of tokens that are not revoked, ordered by
+// name, and these tokens, ordered by number. It fails with ErrForbidden, and
+// with the error of visit.
+func (m *Manager) All(ctx context.Context, c Caller, visit func(owner string, tokens []Token) error) error {
+	return m.perform(ctx, c, listAction, func(op *operation) error {
+		owners, err := m.Tokens.Owners(ctx)
+		if err != nil {
+			return err
+		}
+		names := make([]string, 0, len(owners))
+		for _, o := range owners {
+			if o.Owner.Name != "" { // nobody: management tokens
+				names = append(names, store.FoldOwner(o.Owner.Name))
+			}
+		}
+		slices.Sort(names)
+		for _, name := range slices.Compact(names) {
+			if err := op.visitOwner(ctx, name, visit); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (op *operation) visitOwner(ctx context.Context, name string, visit func(owner string, tokens []Token) error) error {
+	live, err := op.owned(ctx, store.Token{Owner: store.Owner{Name: name}})
+	if err != nil {
+		return err
+	}
+	live = slices.DeleteFunc(live, func(t store.Token) bool { return t.State == store.Revoked })
+	if len(live) == 0 {
+		return nil
+	}
+	told, err := op.tellAll(ctx, live)
+	if err != nil {
+		return err
+	}
+	return visit(live[0].Owner.Name, told)
+}

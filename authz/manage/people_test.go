@@ -1,0 +1,258 @@
+package manage_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tokengate/tokengate/authz"
+	"github.com/tokengate/tokengate/authz/config"
+	"github.com/tokengate/tokengate/authz/directory"
+	"github.com/tokengate/tokengate/authz/manage"
+	"github.com/tokengate/tokengate/store"
+)
+
+const organisation = `
+directory: {file: "FILE"}
+access:
+  use: [staff]
+  create:
+    - {groups: [devs], maxLifetime: 90d}
+    - {groups: [readers], maxLifetime: 365d, readOnly: true}
+    - {groups: [vendors], maxLifetime: 30d, approval: true, networks: required, rate: {requests: 60, per: 1m, burst: 10}}
+    - {groups: [leads], maxLifetime: unlimited}
+  createForOthers: [{groups: [leads, vendors], for: [robots]}]
+  admin: [admins]
+tokens: {maxPerUser: 5, maxOverlap: 2d}
+`
+
+const everybody = `
+users:
+  - {name: alice, key: KEY1, groups: [staff, devs]}
+  - {name: rita, key: KEY2, groups: [staff, readers]}
+  - {name: vic, key: KEY3, groups: [staff, vendors]}
+  - {name: lea, key: KEY4, groups: [staff, leads]}
+  - {name: rob, key: KEY5, groups: [staff, robots]}
+  - {name: rover, key: KEY6, groups: [staff, robots, readers]}
+  - {name: ada, key: KEY7, groups: [staff, admins]}
+  - {name: adam, key: KEY8, groups: [staff, admins]}
+  - {name: rex, key: KEY9, groups: [staff, robots, admins]}
+  - {name: otto, key: KEY10, groups: [devs]}
+  - {name: nell, key: KEY11, groups: [staff]}
+  - {name: gus, key: KEY12, groups: [staff, devs], active: false}
+`
+
+// company is a fixture with people and rules.
+type company struct {
+	*fixture
+	file string
+}
+
+func newCompany(t testing.TB) *company {
+	t.Helper()
+	c := &company{file: filepath.Join(t.TempDir(), "users.yaml")}
+	c.write(t, everybody)
+	c.fixture = newFixtureOf(t, strings.ReplaceAll(organisation, "FILE", c.file), directory.NewFile(c.file), func(s store.Store) store.Store { return s })
+	return c
+}
+
+// write replaces everybody.
+func (c *company) write(t testing.TB, people string) {
+	t.Helper()
+	if err := os.WriteFile(c.file, []byte(people), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// now makes the directory know what is otherwise about everybody.
+func (c *company) now(t testing.TB, old, new string) {
+	t.Helper()
+	if !strings.Contains(everybody, old) {
+		t.Fatalf("nobody is %q", old)
+	}
+	c.write(t, strings.ReplaceAll(everybody, old, new))
+	c.refresh(t)
+}
+
+// as returns somebody who has logged in.
+func (c *company) as(t testing.TB, name string) manage.Caller {
+	t.Helper()
+	u, err := c.directory.Lookup(t.Context(), name)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return manage.Person(u, "192.0.2.7")
+}
+
+// creates makes a token that must not be refused.
+func (c *company) creates(t testing.TB, name string, n manage.NewToken) manage.Issued {
+	t.Helper()
+	if n.Name == "" {
+		n.Name = "ci"
+	}
+	issued, err := c.Create(t.Context(), c.as(t, name), n)
+	if err != nil {
+		t.Fatalf("%s creates %+v: %v", name, n, err)
+	}
+	return issued
+}
+
+const day = 24 * time.Hour
+
+var rate = config.Rate{Requests: 30, Per: time.Minute, Burst: 5}
+
+// What people may create, and what becomes of it.
+func TestTerms(t *testing.T) {
+	office := []string{"10.1.0.0/16"}
+	for name, test := range map[string]struct {
+		who  string
+		ask  manage.NewToken
+		code *manage.Error // nil: done
+		says string
+
+		owner    string
+		life     time.Duration // 0: without end
+		readOnly bool
+		state    manage.State
+		rate     store.Rate
+	}{
+		"as long as the rule":   {who: "alice", owner: "alice", life: 90 * day, state: manage.StateActive},
+		"by name":               {who: "alice", ask: manage.NewToken{Owner: "ALICE"}, owner: "alice", life: 90 * day, state: manage.StateActive},
+		"90 days":               {who: "alice", ask: manage.NewToken{Expires: days(90)}, owner: "alice", life: 90 * day, state: manage.StateActive},
+		"91 days":               {who: "alice", ask: manage.NewToken{Expires: days(91)}, code: manage.ErrInvalid, says: "90d"},
+		"for ever":              {who: "alice", ask: manage.NewToken{Expires: unlimited}, code: manage.ErrInvalid, says: "access.create[0].maxLifetime"},
+		"narrower":              {who: "alice", ask: manage.NewToken{Expires: days(1), ReadOnly: true, Networks: office, Rate: rate}, owner: "alice", life: day, readOnly: true, state: manage.StateActive, rate: store.Rate{Requests: 30, Per: time.Minute, Burst: 5}},
+		"read-only by rule":     {who: "rita", owner: "rita", life: 365 * day, readOnly: true, state: manage.StateActive},
+		"without end":           {who: "lea", owner: "lea", state: manage.StateActive},
+		"with approval":         {who: "vic", ask: manage.NewToken{Networks: office}, owner: "vic", life: 30 * day, state: manage.StatePending, rate: store.Rate{Requests: 60, Per: time.Minute, Burst: 10}},
+		"a lower rate":          {who: "vic", ask: manage.NewToken{Networks: office, Rate: rate}, owner: "vic", life: 30 * day, state: manage.StatePending, rate: store.Rate{Requests: 30, Per: time.Minute, Burst: 5}},
+		"a higher rate":         {who: "vic", ask: manage.NewToken{Networks: office, Rate: config.Rate{Requests: 61, Per: time.Minute, Burst: 1}}, code: manage.ErrInvalid, says: "60 per 1m"},
+		"a larger burst":        {who: "vic", ask: manage.NewToken{Networks: office, Rate: config.Rate{Requests: 60, Per: time.Minute, Burst: 11}}, code: manage.ErrInvalid, says: "access.create[2].rate"},
+		"without networks":      {who: "vic", code: manage.ErrInvalid, says: "networks"},
+		"no rule":               {who: "nell", code: manage.ErrForbidden, says: "access.create"},
+		"may not use":           {who: "otto", code: manage.ErrForbidden, says: "access.use"},
+		"for another":           {who: "alice", ask: manage.NewToken{Owner: "rob"}, code: manage.ErrForbidden, says: "access.createForOthers"},
+		"for nobody":            {who: "alice", ask: manage.NewToken{Owner: "who"}, code: manage.ErrForbidden, says: "access.createForOthers"},
+		"for a robot":           {who: "lea", ask: manage.NewToken{Owner: "rob"}, owner: "rob", state: manage.StateActive},
+		"for a bound robot":     {who: "lea", ask: manage.NewToken{Owner: "Rover"}, owner: "rover", life: 365 * day, readOnly: true, state: manage.StateActive},
+		"for no robot":          {who: "lea", ask: manage.NewToken{Owner: "alice"}, code: manage.ErrForbidden, says: "No rule lets you"},
+		"for an administrator":  {who: "lea", ask: manage.NewToken{Owner: "rex"}, code: manage.ErrForbidden, says: "No rule lets you"},
+		"for somebody unknown":  {who: "lea", ask: manage.NewToken{Owner: "who"}, code: manage.ErrInvalid, says: "no such user"},
+		"for somebody inactive": {who: "ada", ask: manage.NewToken{Owner: "gus"}, code: manage.ErrInvalid, says: "deactivated"},
+		"for others, bound":     {who: "vic", ask: manage.NewToken{Owner: "rover", Networks: office}, owner: "rover", life: 30 * day, readOnly: true, state: manage.StatePending, rate: store.Rate{Requests: 60, Per: time.Minute, Burst: 10}},
+		"administrator for all": {who: "ada", ask: manage.NewToken{Owner: "alice", Expires: unlimited}, owner: "alice", state: manage.StateActive},
+		"administrators, too":   {who: "ada", ask: manage.NewToken{Owner: "rex"}, owner: "rex", life: 365 * day, state: manage.StateActive},
+		"for who may not use":   {who: "ada", ask: manage.NewToken{Owner: "otto"}, code: manage.ErrForbidden, says: "access.use"},
+		"management":            {who: "alice", ask: manage.NewToken{Management: true, Expires: days(1), Networks: office}, code: manage.ErrForbidden, says: "access.admin"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCompany(t)
+			test.ask.Name = "ci"
+			issued, err := c.Create(t.Context(), c.as(t, test.who), test.ask)
+			audit := c.lastAudit(t)
+			if audit.Actor != test.who || audit.From != "192.0.2.7" || audit.Action != "token.create" {
+				t.Errorf("audit record %+v", audit)
+			}
+			if test.code != nil {
+				refusal := is(t, err, test.code)
+				if !strings.Contains(refusal.Message, test.says) {
+					t.Errorf("the message is %q; it does not say %q", refusal.Message, test.says)
+				}
+				if n := c.count(t); n != 0 || audit.Outcome != "refused" {
+					t.Errorf("%d tokens, audit record %+v", n, audit)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			k := issued.Token
+			want := manage.Token{
+				ID: k.ID, Number: 1, Owner: test.owner, Name: "ci", Created: start, CreatedBy: test.who,
+				ReadOnly: test.readOnly, Networks: k.Networks, State: test.state, Rate: test.rate,
+			}
+			if test.life > 0 {
+				want.Expires = start.Add(test.life)
+			}
+			equal(t, "token", k, want)
+			if reason := map[manage.State]authz.Reason{manage.StateActive: authz.Allowed, manage.StatePending: authz.Pending}[test.state]; len(k.Networks) == 0 {
+				c.decides(t, issued.Value, reason)
+			}
+			record, err := c.tokens.Get(t.Context(), k.ID)
+			if err != nil || record.Owner.Key == "" || record.CreatedByKey == "" {
+				t.Errorf("the record has the keys %q and %q, %v", record.Owner.Key, record.CreatedByKey, err)
+			}
+		})
+	}
+}
+
+// Other people's tokens, revoked ones and unknown ids look the same.
+func TestOthersTokensLookUnknown(t *testing.T) {
+	c := newCompany(t)
+	live := c.creates(t, "alice", manage.NewToken{}).Token
+	gone := c.creates(t, "alice", manage.NewToken{Name: "gone"}).Token
+	if err := c.Revoke(t.Context(), c.as(t, "alice"), gone.ID); err != nil {
+		t.Fatal(err)
+	}
+	rita := c.as(t, "rita")
+	for _, id := range []string{live.ID, gone.ID, "000000000000", "1", "2", "99", "x"} {
+		_, get := c.Get(t.Context(), rita, id)
+		_, change := c.Change(t.Context(), rita, id, manage.Change{})
+		_, rotate := c.Rotate(t.Context(), rita, id, manage.Rotation{})
+		_, _, explain := c.Explain(t.Context(), rita, &authz.Request{}, id, authz.View{})
+		for what, err := range map[string]error{"get": get, "change": change, "rotate": rotate, "explain": explain, "revoke": c.Revoke(t.Context(), rita, id)} {
+			if refusal := is(t, err, manage.ErrNotFound); refusal.Message != "There is no token with this id." || refusal.Field != "" {
+				t.Errorf("%s %s: %+v", what, id, refusal)
+			}
+		}
+		for what, err := range map[string]error{
+			"approve": c.Approve(t.Context(), rita, id), "disable": c.Disable(t.Context(), rita, id), "enable": c.Enable(t.Context(), rita, id),
+		} {
+			if refusal := is(t, err, manage.ErrForbidden); refusal.Message != "Only administrators may do this (access.admin)." {
+				t.Errorf("%s %s: %+v", what, id, refusal)
+			}
+		}
+	}
+	if owned, err := c.Own(t.Context(), rita); err != nil || len(owned) != 0 {
+		t.Errorf("rita has %v, %v", owned, err)
+	}
+	if err := c.RevokeAll(t.Context(), rita, ""); err != nil {
+		t.Errorf("rita revokes her tokens: %v", err)
+	}
+	is(t, c.RevokeAll(t.Context(), rita, "alice"), manage.ErrForbidden)
+	if k, err := c.Get(t.Context(), c.as(t, "alice"), "1"); err != nil || k.ID != live.ID || k.State != manage.StateActive {
+		t.Errorf("alice's token is %+v, %v", k, err)
+	}
+}
+
+// An administrator sees and manages everybody's tokens, and somebody who is none
+// any more does not.
+func TestAdministrator(t *testing.T) {
+	c := newCompany(t)
+	k := c.creates(t, "alice", manage.NewToken{})
+	ada := c.as(t, "ada")
+	page, err := c.List(t.Context(), ada, manage.Query{})
+	if err != nil || page.Total != 1 || page.Tokens[0].ID != k.Token.ID {
+		t.Errorf("the list is %+v, %v", page, err)
+	}
+	for _, who := range []string{"alice", "lea", "rob"} {
+		_, err := c.List(t.Context(), c.as(t, who), manage.Query{})
+		is(t, err, manage.ErrForbidden)
+	}
+	if err := c.Disable(t.Context(), ada, k.Token.ID); err != nil {
+		t.Fatal(err)
+	}
+	c.decides(t, k.Value, authz.Disabled)
+	c.now(t, "{name: ada, key: KEY7, groups: [staff, admins]}", "{name: ada, key: KEY7, groups: [staff]}")
+	is(t, c.Enable(t.Context(), c.as(t, "ada"), k.Token.ID), manage.ErrForbidden)
+	if err := c.Enable(t.Context(), c.as(t, "adam"), k.Token.ID); err != nil {
+		t.Fatal(err)
+	}
+	c.decides(t, k.Value, authz.Allowed)
+	if err := c.RevokeAll(t.Context(), c.as(t, "adam"), "Alice"); err != nil {
+		t.Fatal(err)
+	}
+	c.decides(t, k.Value, authz.UnknownToken)
+}

@@ -1,0 +1,114 @@
+package manage
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/tokengate/tokengate/authz/policy"
+	"github.com/tokengate/tokengate/store"
+)
+
+// AuditQuery selects records of the audit log. The zero AuditQuery selects all.
+type AuditQuery struct {
+	Actor       string // part of it, compared without case; empty: any
+	Action      string // the whole, such as "token.create"; empty: any
+	TokenID     string // empty: any
+	Owner       string // compared without case; empty: any
+	Outcome     string // "done" or "refused"; empty: both
+	From, Until time.Time
+	Before      uint64 // the Next of the page before; 0: from the newest
+	Limit       int    // at most MaxPage; 0: DefaultPage
+}
+
+// AuditPage is a page of the audit log, newest first.
+type AuditPage struct {
+	Records []store.Audit
+	// Next is the Before of the next page; 0: this was the last. A page may hold
+	// fewer records than asked for and still have a next one: looking for few
+	// among very many takes several.
+	Next uint64
+}
+
+// maxLook is how many records one page of the audit log looks at.
+const maxLook = 20_000
+
+// AuditLog returns a page of the audit log. It fails with ErrInvalid or
+// ErrForbidden.
+func (m *Manager) AuditLog(ctx context.Context, c Caller, q AuditQuery) (found AuditPage, err error) {
+	err = m.perform(ctx, c, auditAction, func(op *operation) error {
+		limit, err := pageLimit(q.Limit)
+		if err != nil {
+			return err
+		}
+		before := q.Before
+		for looked := 0; looked < maxLook; looked += MaxPage {
+			records, err := m.Tokens.AuditLog(ctx, before, MaxPage)
+			if err != nil {
+				return err
+			}
+			for _, r := range records {
+				if !q.From.IsZero() && r.Time.Before(q.From) {
+					return nil // older ones follow
+				}
+				if !q.selects(r) {
+					continue
+				}
+				found.Records = append(found.Records, r)
+				if len(found.Records) == limit {
+					found.Next = r.Sequence
+					return nil
+				}
+			}
+			if len(records) < MaxPage {
+				return nil
+			}
+			before = records[len(records)-1].Sequence
+		}
+		found.Next = before
+		return nil
+	})
+	return found, err
+}
+
+func (q *AuditQuery) selects(r store.Audit) bool {
+	return (q.Until.IsZero() || r.Time.Before(q.Until)) &&
+		(q.Action == "" || q.Action == r.Action) &&
+		(q.TokenID == "" || q.TokenID == r.TokenID) &&
+		(q.Outcome == "" || q.Outcome == r.Outcome) &&
+		(q.Owner == "" || store.FoldOwner(q.Owner) == store.FoldOwner(r.Owner)) &&
+		(q.Actor == "" || strings.Contains(strings.ToLower(r.Actor), strings.ToLower(q.Actor)))
+}
+
+// RulesInForce returns the rules as the configuration has them. It fails with
+// ErrForbidden.
+func (m *Manager) RulesInForce(ctx context.Context, c Caller) (found []policy.Rule, err error) {
+	err = m.perform(ctx, c, rulesAction, func(op *operation) error {
+		found = op.rules.Access.Rules()
+		return nil
+	})
+	return found, err
+}
+
+// Passwords returns who still uses passwords on REST: only users whom the
+// directory knows. It fails with ErrForbidden.
+func (m *Manager) Passwords(ctx context.Context, c Caller) (found []store.PasswordUse, err error) {
+	err = m.perform(ctx, c, passwordAction, func(op *operation) error {
+		found, err = m.Tokens.PasswordUses(ctx)
+		return err
+	})
+	return found, err
+}
+
+// TotalDays is of how many days there are totals, today's included.
+const TotalDays = 30
+
+// Totals returns how many requests were decided on each day, by reason; days
+// without any are left out. It fails with ErrForbidden.
+func (m *Manager) Totals(ctx context.Context, c Caller) (found []store.DayTotals, err error) {
+	err = m.perform(ctx, c, totalsAction, func(op *operation) error {
+		found, err = m.Tokens.Totals(ctx, store.DayOf(op.now)-TotalDays+1)
+		return err
+	})
+	return found, err
+}

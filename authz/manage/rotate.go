@@ -1,0 +1,143 @@
+package manage
+
+import (
+	"context"
+	"time"
+
+	"github.com/tokengate/tokengate/authz/config"
+	"github.com/tokengate/tokengate/authz/token"
+	"github.com/tokengate/tokengate/store"
+)
+
+// Rotation is what a caller asks of a rotation.
+type Rotation struct {
+	// Overlap is how long the secret so far stays good beside the new one, at
+	// most as the configuration says, and never longer than it was good before.
+	Overlap time.Duration
+	// Expires is the token's new end, as late as a new token of the caller's
+	// could have. Zero leaves it as it is, which an expired token cannot have.
+	Expires Expiry
+}
+
+// Rotate gives a token a new secret and returns its value, which cannot be had
+// again. The secret so far ends at once, or with the overlap; one that a
+// rotation before had left good ends at once. A disabled token stays so. An
+// expired one comes into force again, if its owner may have one more, but only
+// with the new secret. A pending one is not rotated: its value is its creator's.
+// Rotate fails with ErrNotFound, ErrRevoked, ErrInvalid, ErrConflict, ErrLimit,
+// ErrState or ErrForbidden.
+func (m *Manager) Rotate(ctx context.Context, c Caller, id string, r Rotation) (issued Issued, err error) {
+	err = m.perform(ctx, c, rotateAction, func(op *operation) error {
+		before, err := op.get(ctx, id)
+		if err != nil {
+			return err
+		}
+		if err := op.mayExtend(before.Kind); err != nil {
+			return err
+		}
+		if r.Overlap < 0 || r.Overlap > op.rules.MaxOverlap {
+			return invalid(FieldOverlap, "The overlap can be from nothing to %s (tokens.maxOverlap).", config.Lifetime{Duration: op.rules.MaxOverlap})
+		}
+		named, err := token.ParseID(before.ID)
+		if err != nil {
+			return err
+		}
+		value, err := token.Remint(valueKinds[before.Kind], named, m.Random)
+		if err != nil {
+			return err
+		}
+		secret, err := m.secret(value)
+		if err != nil {
+			return err
+		}
+		// Read before the change: a failure behind it would lose the value.
+		usage, err := m.Usage.Usage(ctx, []string{before.ID})
+		if err != nil {
+			return err
+		}
+		m.admission.Lock()
+		defer m.admission.Unlock()
+		if err := op.readmit(ctx, before.ID); err != nil {
+			return err
+		}
+		rotated, err := op.update(ctx, before.ID, func(t *store.Token) error {
+			return op.rotate(t, secret, r)
+		})
+		if err != nil {
+			return err
+		}
+		issued = Issued{Token: op.tell(rotated, usage[before.ID]), Value: value}
+		return nil
+	})
+	return issued, err
+}
+
+// readmit asks whether a token that has expired may come into force again
+// beside the owner's others. The caller holds admission.
+func (op *operation) readmit(ctx context.Context, id string) error {
+	t, err := op.get(ctx, id)
+	if err != nil || t.State == store.Revoked || !expired(t, op.now) {
+		return err
+	}
+	owned, err := op.owned(ctx, t)
+	if err != nil {
+		return err
+	}
+	return op.admit(owned, t)
+}
+
+// rotate puts a new secret into a record.
+func (op *operation) rotate(t *store.Token, secret store.Secret, r Rotation) error {
+	if t.State == store.Pending {
+		return refused(BadState, "This token waits for approval, and its value belongs to whoever created it. Approve or revoke it first.")
+	}
+	at, asked, err := r.Expires.expiry(op.now)
+	if err != nil {
+		return err
+	}
+	over := expired(*t, op.now)
+	switch {
+	case over && !asked:
+		return invalid(FieldExpires, "This token expired at %s. Say how long it is to live from now on.", instant(t.Expires))
+	case over && r.Overlap > 0:
+		return invalid(FieldOverlap, "This token expired at %s, and its old secret with it. Rotate it without an overlap.", instant(t.Expires))
+	}
+	if asked {
+		if err := op.mayLive(*t, at); err != nil {
+			return err
+		}
+	}
+	until := op.now.Add(r.Overlap).Truncate(time.Second)
+	for _, end := range []time.Time{t.Expires, at} {
+		if !end.IsZero() && end.Before(until) {
+			until = end
+		}
+	}
+	t.Previous = store.Previous{}
+	if until.After(op.now) {
+		t.Previous = store.Previous{Secret: t.Secret, Until: until}
+	}
+	t.Secret = secret
+	if asked {
+		t.Expires = at
+	}
+	return nil
+}
+
+// mayLive refuses a rotated token an end that is later than both its own and
+// that of a new token.
+func (op *operation) mayLive(t store.Token, at time.Time) error {
+	later := t
+	later.Expires = at
+	if t.Kind == store.Management {
+		return boundManagement(later)
+	}
+	if !endsLater(t, later) {
+		return nil
+	}
+	ts, err := op.termsOf()
+	if err != nil || ts == nil {
+		return err
+	}
+	return checkEnd(at, op.now, ts)
+}

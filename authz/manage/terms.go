@@ -1,0 +1,167 @@
+package manage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/tokengate/tokengate/authz/config"
+	"github.com/tokengate/tokengate/authz/directory"
+	"github.com/tokengate/tokengate/authz/policy"
+	"github.com/tokengate/tokengate/store"
+)
+
+// terms are what a token must keep to; nil: to nothing.
+type terms = *policy.Terms
+
+// ownerOf finds out for whom a caller may create a token, and on what terms.
+// What the caller may not do at all is refused before anybody is looked up, so
+// that nobody learns in this way who exists.
+func (op *operation) ownerOf(ctx context.Context, name string) (directory.User, terms, error) {
+	access, me := op.rules.Access, op.caller.user
+	self := op.caller.kind == person && (name == "" || store.FoldOwner(name) == store.FoldOwner(me.Name))
+	if self {
+		op.subject.owner = me.Name
+		if !access.MayUse(op.groups()) {
+			return me, nil, refused(Forbidden, "You are not permitted to use API tokens (access.use). Ask an administrator.")
+		}
+		ts, err := op.termsOf()
+		return me, ts, err
+	}
+	if err := checkOwner(name); err != nil {
+		return me, nil, err
+	}
+	op.subject.owner = name
+	if !op.administrator && !access.CreatesForOthers(op.groups()) {
+		return me, nil, refused(Forbidden, "You may create API tokens for yourself only (access.createForOthers).")
+	}
+	owner, err := op.manager.Directory.Lookup(ctx, name)
+	switch {
+	case errors.Is(err, directory.ErrUnavailable):
+		return owner, nil, unavailable(err)
+	case err != nil && ctx.Err() != nil:
+		return owner, nil, err
+	case err != nil:
+		return owner, nil, invalid(FieldOwner, "%s", sentence(err))
+	}
+	if !access.MayUse(groups(owner.Groups)) {
+		return owner, nil, refused(Forbidden, "%s is not permitted to use API tokens (access.use).", owner.Name)
+	}
+	if op.administrator {
+		return owner, nil, nil
+	}
+	if !access.MayCreateFor(op.groups(), ownerGroups(owner)) {
+		return owner, nil, refused(Forbidden, "No rule lets you create API tokens for %s (access.createForOthers).", owner.Name)
+	}
+	ts, err := op.termsOf()
+	if err != nil {
+		return owner, nil, err
+	}
+	if theirs, ok := access.Terms(groups(owner.Groups)); ok {
+		both := ts.Narrower(theirs)
+		ts = &both
+	}
+	return owner, ts, nil
+}
+
+// termsOf returns the terms on which the caller may create tokens.
+func (op *operation) termsOf() (terms, error) {
+	if op.administrator {
+		return nil, nil
+	}
+	ts, ok := op.rules.Access.Terms(op.groups())
+	if !ok {
+		return nil, refused(Forbidden, "You are not permitted to create API tokens (access.create). Ask an administrator.")
+	}
+	return &ts, nil
+}
+
+// bind makes a drafted token keep to terms. asked says whether its end was asked
+// for.
+func (op *operation) bind(t *store.Token, asked bool, ts terms) error {
+	if ts == nil {
+		if !asked {
+			t.Expires = op.now.Add(DefaultLifetime)
+		}
+		return nil
+	}
+	if !asked && !ts.MaxLifetime.Unlimited {
+		t.Expires = op.now.Add(ts.MaxLifetime.Duration)
+	}
+	if err := checkEnd(t.Expires, op.now, ts); err != nil {
+		return err
+	}
+	t.ReadOnly = t.ReadOnly || ts.ReadOnly
+	if t.Rate == (store.Rate{}) {
+		t.Rate = stored(ts.Rate)
+	}
+	if ts.Approval {
+		t.State = store.Pending
+	}
+	return checkBounds(*t, ts)
+}
+
+// checkEnd refuses a token that would live longer than terms allow one that
+// begins at the given time.
+func checkEnd(end, from time.Time, ts terms) error {
+	if ts.MaxLifetime.Unlimited {
+		return nil
+	}
+	latest := from.Add(ts.MaxLifetime.Duration)
+	if end.IsZero() || end.After(latest) {
+		return invalid(FieldExpires, "A token of yours may live for %s at most, here until %s (%s.maxLifetime).", ts.MaxLifetime, instant(latest.Truncate(time.Second)), ts.Key)
+	}
+	return nil
+}
+
+// checkBounds refuses a token that is wider than terms in anything but its end.
+func checkBounds(t store.Token, ts terms) error {
+	switch {
+	case ts.ReadOnly && !t.ReadOnly:
+		return invalid(FieldReadOnly, "A token of yours must be read-only (%s.readOnly).", ts.Key)
+	case ts.NetworksRequired && len(t.Networks) == 0:
+		return invalid(FieldNetworks, "A token of yours needs the networks that it is used from, such as 10.1.2.0/24 (%s.networks).", ts.Key)
+	case !configured(t.Rate).Within(ts.Rate):
+		return invalid(FieldRate, "A token of yours may make %s at most (%s.rate).", ts.Rate, ts.Key)
+	}
+	return nil
+}
+
+// widens reports whether a token has become wider in anything.
+func widens(before, after store.Token) bool {
+	return endsLater(before, after) || before.ReadOnly && !after.ReadOnly ||
+		!netsWithin(after.Networks, before.Networks) || !configured(after.Rate).Within(configured(before.Rate))
+}
+
+func endsLater(before, after store.Token) bool {
+	return !before.Expires.IsZero() && (after.Expires.IsZero() || after.Expires.After(before.Expires))
+}
+
+// netsWithin reports whether each of the networks lies in one of the others;
+// none are any.
+func netsWithin(networks, others []netip.Prefix) bool {
+	if len(others) == 0 {
+		return true
+	}
+	inside := func(n netip.Prefix) bool {
+		return slices.ContainsFunc(others, func(o netip.Prefix) bool { return o.Bits() <= n.Bits() && o.Contains(n.Addr()) })
+	}
+	return len(networks) > 0 && !slices.ContainsFunc(networks, func(n netip.Prefix) bool { return !inside(n) })
+}
+
+// stored and configured are one rate, as the store and the configuration have it.
+func stored(r config.Rate) store.Rate {
+	return store.Rate{Requests: uint32(r.Requests), Per: r.Per, Burst: uint32(r.Burst)}
+}
+
+func configured(r store.Rate) config.Rate {
+	return config.Rate{Requests: int(r.Requests), Per: r.Per, Burst: int(r.Burst)}
+}
+
+// unavailable is the refusal of what cannot be decided now.
+func unavailable(err error) error {
+	return refused(Unavailable, "%s", sentence(fmt.Errorf("nothing was changed: %w", err)))
+}

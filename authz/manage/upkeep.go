@@ -1,0 +1,102 @@
+package manage
+
+import (
+	"context"
+	"errors"
+
+	"github.com/tokengate/tokengate/authz/directory"
+	"github.com/tokengate/tokengate/store"
+)
+
+// upkeep is the caller of what tokengate does by itself.
+var upkeep = Caller{name: "tokengate", from: "upkeep", kind: itself}
+
+// Prune removes the tokens that were revoked or expired longer ago than the
+// configuration keeps them, and returns how many. It is to be called now and
+// then.
+func (m *Manager) Prune(ctx context.Context) (removed int, err error) {
+	err = m.perform(ctx, upkeep, pruneAction, func(op *operation) error {
+		if op.rules.KeepEnded.Unlimited {
+			return nil
+		}
+		ids, err := m.Tokens.Prune(ctx, op.now.Add(-op.rules.KeepEnded.Duration), func(t store.Token) store.Audit {
+			a := op.record("done")
+			a.TokenID, a.Owner = t.ID, t.Owner.Name
+			a.Changes = map[string]store.Change{"name": {Before: t.Name}, "state": {Before: string(op.stateOf(t))}}
+			return a
+		})
+		removed = len(ids)
+		return err
+	})
+	return removed, err
+}
+
+// Judge tells the index how the owners of tokens stand by what the directory
+// knows and the rules in force say. It is to be called after each refresh and
+// each change of the rules; who comes to own a token later is judged by what
+// snapshot returns then.
+func (m *Manager) Judge(snapshot func() *directory.Snapshot) {
+	access := m.Rules().Access
+	m.Tokens.Index().Judge(func(o store.Owner) store.Standing {
+		user, err := snapshot().Owner(o.Name, o.Key, m.Now())
+		switch {
+		case errors.Is(err, directory.ErrUnavailable):
+			return store.Unknown
+		case err != nil:
+			return store.Inactive
+		case store.FoldOwner(user.Name) != store.FoldOwner(o.Name):
+			return store.Unknown // renamed: Follow writes the tokens anew
+		case !access.MayUse(groups(user.Groups)):
+			return store.NotPermitted
+		}
+		return store.Good
+	}, snapshot().GoodUntil())
+}
+
+// Follow writes down what a snapshot of the directory says of the tokens'
+// owners: the keys of those who had none yet, and the new names of those whom
+// Jira has renamed. A token that cannot be written now is written the next time,
+// and does not keep others from it. Follow is to be called after each refresh.
+func (m *Manager) Follow(ctx context.Context, s *directory.Snapshot) error {
+	return m.perform(ctx, upkeep, followAction, func(op *operation) error {
+		owners, err := m.Tokens.Owners(ctx)
+		if err != nil {
+			return err
+		}
+		var failed error
+		for _, o := range owners {
+			user, err := s.Owner(o.Owner.Name, o.Owner.Key, op.now)
+			next := store.Owner{Name: user.Name, Key: user.Key}
+			known := err == nil || errors.Is(err, directory.ErrInactive)
+			if !known || next.Key == "" || next == o.Owner || !o.Owner.MayBecome(next) {
+				continue
+			}
+			failed = errors.Join(failed, op.moveTokens(ctx, o.Owner, next))
+		}
+		return failed
+	})
+}
+
+// moveTokens writes an owner anew in all their tokens that are not revoked.
+func (op *operation) moveTokens(ctx context.Context, from, to store.Owner) error {
+	owned, err := op.owned(ctx, store.Token{Owner: from})
+	if err != nil {
+		return err
+	}
+	var failed error
+	for _, t := range owned {
+		if t.Owner != from || t.State == store.Revoked {
+			continue
+		}
+		_, err := op.update(ctx, t.ID, func(t *store.Token) error {
+			if t.Owner == from {
+				t.Owner = to
+			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, ErrRevoked) && !errors.Is(err, ErrNotFound) {
+			failed = errors.Join(failed, err)
+		}
+	}
+	return failed
+}

@@ -1,0 +1,30 @@
+package web
+
+import (
+	"fmt"
+	"net/http"
+
+	"github.com/tokengate/tokengate/authz/manage"
+)
+
+// OpenAPI returns the description of the API, as it is served.
+func OpenAPI() []byte {
+	body, err := openAPIJSON()
+	if err != nil {
+		panic(err)
+	}
+	return body
+}
+
+// Cell is what stands in a cell of CSV.
+var Cell = cell
+
+// Remembered returns of how many callers an API remembers the requests.
+func Remembered(h http.Handler) int { return len(h.(*api).limits.callers) }
+
+// Remember makes requests of many callers.
+func Remember(h http.Handler, callers int) {
+	for n := range callers {
+		_ = h.(*api).limits.take(manage.Operator(fmt.Sprint("caller ", n, " of ", callers)), requests)
+	}
+}

@@ -1,0 +1,187 @@
+package web_test
+
+import (
+	"encoding/csv"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tokengate/tokengate/authz/manage/web"
+)
+
+// numbers lists the running numbers of a page's tokens.
+func numbers(values []web.Token) string {
+	var found []string
+	for _, v := range values {
+		found = append(found, strconv.FormatUint(v.Number, 10))
+	}
+	return strings.Join(found, " ")
+}
+
+// many makes tokens of all sorts.
+func many(t *testing.T) *fixture {
+	t.Helper()
+	f := newFixture(t)
+	var issued web.IssuedToken
+	for _, ask := range []string{
+		`{"user":"fred","label":"build","expiresIn":"10d"}`,
+		`{"user":"fred","label":"50% off+","expiresIn":"unlimited","readOnly":true}`,
+		`{"user":"wilma","label":"=cmd()","purpose":"@x","expiresIn":"40d","networks":["192.0.2.0/24"],"rate":{"requests":60,"perSeconds":60,"burst":5}}`,
+		`{"user":"fred & sons","label":"+1","expiresIn":"1d"}`,
+		`{"type":"management","label":"robots","expiresIn":"30d","networks":["10.0.0.0/8"]}`,
+	} {
+		f.into(t, "POST", base+"/", ask, &issued)
+		f.pass(time.Hour)
+	}
+	f.manager.Usage.Record(f.get(t, "1").ID, true, f.clock(), netip.MustParseAddr("192.0.2.9"))
+	if err := f.manager.Usage.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	f.pass(30 * time.Hour) // 4 has expired
+	f.send(t, "POST", base+"/2/disable", nil)
+	f.send(t, "DELETE", base+"/3", nil)
+	return f
+}
+
+func (f *fixture) get(t *testing.T, id string) (found web.Token) {
+	t.Helper()
+	f.into(t, "GET", base+"/"+id, nil, &found)
+	return found
+}
+
+func TestFilters(t *testing.T) {
+	f := many(t)
+	for _, c := range []struct{ query, want string }{
+		{"", "1 2 3 4 5"},
+		{"user=FRED", "1 2"},
+		{"user=fred+%26+sons", "4"},
+		{"userPart=RED", "1 2 4"},
+		{"user=&name=", "1 2 3 4 5"},
+		{"name=OFF%2B", "2"},
+		{"name=50%25", "2"},
+		{"id=" + f.get(t, "3").ID, "3"},
+		{"id=000000000000", ""},
+		{"state=active", "1 5"},
+		{"state=disabled", "2"},
+		{"state=revoked", "3"},
+		{"state=expired", "4"},
+		{"state=suspended", ""},
+		{"type=management", "5"},
+		{"type=ordinary&state=active", "1"},
+		{"scope=read", "2"},
+		{"scope=write", "1 3 4 5"},
+		{"createdUntil=2026-03-01", "1 2 3 4 5"}, // that day is in it
+		{"createdUntil=2026-02-28", ""},
+		{"createdFrom=2026-03-01T13:00:00Z", "2 3 4 5"},
+		{"createdFrom=2026-03-01T14:00:00%2B01:00&createdUntil=2026-03-01T14:00:00Z", "2"},
+		{"usedFrom=2026-03-01", "1"},
+		{"usedUntil=2026-02-28", ""},
+		{"expiresFrom=2026-03-20", "3 5"},
+		{"expiresUntil=2026-03-11", "1 4"},
+		{"neverExpires=true", "2"},
+		{"neverUsed=true", "2 3 4 5"},
+		{"unusedSince=1d", "1 2 3 4 5"},
+		{"unusedSince=31h", "2 3 4"},
+		{"unusedSince=2026-03-01", ""},
+		{"expiringWithin=10d", "1"}, // 4 has
+		{"expiringWithin=90d", "1 3 5"},
+		{"sort=name", "4 2 3 1 5"},
+		{"sort=user&order=desc", "3 4 2 1 5"},
+		{"sort=expires", "4 1 5 3 2"},
+		{"sort=uses&order=desc", "1 5 4 3 2"},
+		{"sort=created&order=desc", "5 4 3 2 1"},
+	} {
+		var page web.TokenPage
+		f.into(t, "GET", base+"/tokens?"+c.query, nil, &page)
+		if got := numbers(page.Values); got != c.want || page.Next != nil || page.Total != len(page.Values) {
+			t.Errorf("%q lists %q of %d, next %v; want %q", c.query, got, page.Total, page.Next, c.want)
+		}
+
+		// The same by pages, and as CSV.
+		var paged []web.Token
+		for after := ""; ; {
+			var page web.TokenPage
+			f.into(t, "GET", base+"/tokens?limit=2&after="+url.QueryEscape(after)+"&"+c.query, nil, &page)
+			if paged = append(paged, page.Values...); page.Next == nil {
+				break
+			}
+			after = *page.Next
+		}
+		if got := numbers(paged); got != c.want {
+			t.Errorf("%q by pages: %q, want %q", c.query, got, c.want)
+		}
+		rows, err := csv.NewReader(strings.NewReader(f.send(t, "GET", base+"/tokens?format=csv&"+c.query, nil).body)).ReadAll()
+		var column []string
+		for _, row := range rows[min(1, len(rows)):] {
+			column = append(column, row[1])
+		}
+		if got := strings.Join(column, " "); got != c.want || err != nil {
+			t.Errorf("%q as CSV: %q, %v; want %q", c.query, got, err, c.want)
+		}
+	}
+	if got := f.send(t, "GET", base+"/tokens?state=pending", nil).body; got != `{"values":[],"total":0,"next":null}`+"\n" {
+		t.Errorf("an empty page is %s", got)
+	}
+}
+
+// A spreadsheet runs nothing of what people have named their tokens.
+func TestCSV(t *testing.T) {
+	f := many(t)
+	got := f.send(t, "GET", base+"/tokens?format=csv&user=wilma", nil)
+	id := f.get(t, "3").ID
+	want := "id,number,type,label,user,purpose,state,createdAt,createdBy,expiresAt,readOnly,networks,rate,lastAccessed,lastAddress,usageCount,writeCount,revokedAt,previousUntil\n" +
+		id + `,3,ordinary,'=cmd(),wilma,'@x,revoked,2026-03-01T14:00:00Z,` + me + `,2026-04-10T14:00:00Z,false,192.0.2.0/24,"60 per 60s, 5 at once",,,0,0,2026-03-02T23:00:00Z,` + "\n"
+	if diff := cmp.Diff(want, got.body); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if kind, file := got.header.Get("Content-Type"), got.header.Get("Content-Disposition"); kind != "text/csv;charset=UTF-8;header=present" || file != `attachment; filename="tokens.csv"` {
+		t.Errorf("Content-Type %q, Content-Disposition %q", kind, file)
+	}
+	log := f.send(t, "GET", base+"/audit?format=csv&action=token.create&tokenId="+id, nil)
+	rows, err := csv.NewReader(strings.NewReader(log.body)).ReadAll()
+	if err != nil || len(rows) != 2 || rows[1][4] != "token.create" || !strings.Contains(rows[1][9], `name: "" → "=cmd()"`) {
+		t.Errorf("%v, %q", err, rows)
+	}
+}
+
+func TestCells(t *testing.T) {
+	for text, want := range map[string]string{
+		"": "", "x": "x", "x=": "x=", "=1": "'=1", "+1": "'+1", "-1": "'-1", "@x": "'@x", "\tx": "'\tx", "\rx": "'\rx", "'x": "'x", "ä": "ä",
+	} {
+		if got := web.Cell(text); got != want {
+			t.Errorf("%q becomes %q, want %q", text, got, want)
+		}
+	}
+}
+
+// Everything that is listed page by page comes once.
+func TestLongListings(t *testing.T) {
+	f := newFixture(t)
+	const many = 1203
+	fill(t, f, many, func(n int) string { return fmt.Sprint("user", n) })
+	rows, err := csv.NewReader(strings.NewReader(f.send(t, "GET", base+"/tokens?format=csv", nil).body)).ReadAll()
+	if err != nil || len(rows) != many+1 {
+		t.Fatalf("%d rows, %v", len(rows), err)
+	}
+	seen := map[string]bool{}
+	for _, row := range rows {
+		seen[row[0]] = true
+	}
+	if len(seen) != many+1 {
+		t.Errorf("%d different rows", len(seen))
+	}
+	rows, err = csv.NewReader(strings.NewReader(f.send(t, "GET", base+"/audit?format=csv", nil).body)).ReadAll()
+	if err != nil || len(rows) != many+1 {
+		t.Fatalf("%d rows of the log, %v", len(rows), err)
+	}
+	if !slices.IsSortedFunc(rows[1:], func(a, b []string) int { return len(b[0]) - len(a[0]) }) {
+		t.Error("the log is not the newest first")
+	}
+}

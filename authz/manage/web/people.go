@@ -1,0 +1,205 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/tokengate/tokengate/authz"
+	"github.com/tokengate/tokengate/authz/directory"
+	"github.com/tokengate/tokengate/authz/manage"
+	"github.com/tokengate/tokengate/store"
+)
+
+// Options are what New needs. All fields are required, but that PublicURL and
+// ContextPath may be empty.
+type Options struct {
+	Manager *manage.Manager
+	View    func() authz.View // what a decision made now consults
+
+	// Identify finds out whose a cookie or password is: see
+	// directory.Callers.Identify.
+	Identify func(context.Context, directory.Credential) (directory.User, error)
+
+	Usage       *store.UsageRecorder // of management tokens
+	PublicURL   string               // where browsers reach Jira; empty: pages may not make changes
+	ContextPath string               // Jira's, such as /jira; the API lies below it
+	Log         *zap.Logger
+	Now         func() time.Time
+}
+
+// New returns the API for people and automation. It stands behind Envoy, and
+// still believes nothing but what it has found out itself: it takes a management
+// token, by the rules of the gate, or hands the request's own cookie or password
+// to Identify. Of the headers that say who somebody is it reads none.
+func New(o Options) http.Handler {
+	p := &people{Options: o, origin: origin(o.PublicURL)}
+	bases := make([]string, len(Bases))
+	for i, base := range Bases {
+		bases[i] = o.ContextPath + base
+	}
+	return &api{
+		bases:     bases,
+		endpoints: endpoints(o.Manager, o.View),
+		identify:  p.identify,
+		limits:    &limits{now: o.Now},
+		address:   clientAddress,
+		log:       o.Log,
+	}
+}
+
+// people finds out who has sent a request.
+type people struct {
+	Options
+	origin string // of PublicURL
+}
+
+// identify decides as the gate does, so that each kind of token is refused at the
+// other's door even where the gate was not asked.
+func (p *people) identify(r *http.Request) (visitor, error) {
+	asked := asRequest(r)
+	view := p.View()
+	d := authz.Decide(&asked, view)
+	switch {
+	case d.Outcome == authz.Passed && d.Reason == authz.ManagementPath:
+		return p.automation(r, &asked, d, view)
+	case d.Reason == authz.ForeignBearer:
+		return visitor{}, errForeign
+	case d.Outcome == authz.Passed && (d.Reason == authz.NoCredential || d.Reason == authz.Password):
+		return p.person(r, asked.Client)
+	case d.Outcome == authz.Refused:
+		return visitor{}, refusedBy(d.Reason, 0)
+	}
+	return visitor{}, refusedBy(authz.WrongTokenType, 0)
+}
+
+var errForeign = &httpError{
+	status: http.StatusUnauthorized,
+	text:   "This Bearer credential is not accepted here. Log in to Jira in the browser, or send your user name and password, or a management token (tgadm_…).",
+}
+
+// automation is who sent a management token. The store is asked, too: what is
+// done by such a token may be much, so it is not done on what the index says
+// alone.
+func (p *people) automation(r *http.Request, asked *authz.Request, d authz.Decision, view authz.View) (visitor, error) {
+	t, err := p.Manager.Tokens.Get(r.Context(), d.TokenID.String())
+	switch {
+	case errors.Is(err, store.ErrNotFound), err == nil && t.State == store.Revoked:
+		return visitor{}, refusedBy(authz.UnknownToken, 0)
+	case err != nil:
+		return visitor{}, err
+	case t.Kind != store.Management:
+		return visitor{}, refusedBy(authz.WrongTokenType, 0)
+	case t.State != store.Active:
+		return visitor{}, refusedBy(authz.Disabled, 0)
+	case !t.Expires.IsZero() && !view.Now.Before(t.Expires):
+		return visitor{}, refusedBy(authz.Expired, 0)
+	}
+	if entry, ok := view.Index.Lookup(t.ID); ok {
+		if wait := entry.Limiter.Take(view.Now); wait > 0 {
+			return visitor{}, refusedBy(authz.RateLimited, wait)
+		}
+	}
+	return visitor{
+		caller:    manage.Automation(t, asked.Client.String()),
+		parameter: view.Policy.QueryParameter,
+		count:     func() { p.Usage.Record(t.ID, isUnsafe(r), view.Now, asked.Client) },
+	}, nil
+}
+
+// person is who sent a cookie or a password, or both.
+func (p *people) person(r *http.Request, client netip.Addr) (visitor, error) {
+	if err := p.fromHere(r); err != nil {
+		return visitor{}, err
+	}
+	credential := directory.Credential{Cookie: strings.Join(r.Header.Values("Cookie"), "; ")}
+	authorization := strings.Join(r.Header.Values("Authorization"), ",")
+	if scheme, _, _ := strings.Cut(authorization, " "); strings.EqualFold(scheme, "Basic") {
+		credential.Authorization = authorization
+	}
+	user, err := p.Identify(r.Context(), credential)
+	if err != nil {
+		return visitor{}, unidentified(err)
+	}
+	from := "unknown address"
+	if client.IsValid() {
+		from = client.String()
+	}
+	return visitor{caller: manage.Person(user, from)}, nil
+}
+
+// unidentified is the refusal of somebody of whom it cannot be told who it is. No
+// answer asks the browser to show its own dialog for passwords.
+func unidentified(err error) error {
+	refusal := &httpError{status: http.StatusServiceUnavailable, cause: err}
+	for _, known := range []struct {
+		err    error
+		status int
+	}{
+		{directory.ErrNotLoggedIn, http.StatusUnauthorized},
+		{directory.ErrInactive, http.StatusForbidden},
+		{directory.ErrBasicRefused, http.StatusForbidden},
+		{directory.ErrCaptcha, http.StatusForbidden},
+		{directory.ErrUnusableName, http.StatusForbidden},
+		{directory.ErrTooManyFailures, http.StatusTooManyRequests},
+		{directory.ErrUnavailable, http.StatusServiceUnavailable},
+	} {
+		if errors.Is(err, known.err) {
+			refusal.status, refusal.text = known.status, sentence(err.Error())
+			break
+		}
+	}
+	switch refusal.status {
+	case http.StatusTooManyRequests:
+		refusal.retry = failuresLast
+	case http.StatusServiceUnavailable:
+		refusal.text = unavailable
+	}
+	return refusal
+}
+
+// failuresLast is how long wrong passwords for a name count at most: see
+// directory.ErrTooManyFailures.
+const failuresLast = time.Hour
+
+// sentence makes a whole sentence of an error's text.
+func sentence(text string) string { return strings.ToUpper(text[:1]) + text[1:] + "." }
+
+// refusedBy is a refusal as the gate gives it, but for the header that would make
+// a browser ask for a password.
+func refusedBy(reason authz.Reason, wait time.Duration) error {
+	return &httpError{status: reason.Status(), text: reason.Text(), retry: wait}
+}
+
+// ClientIPHeader carries the client's address, as Envoy trusts it: Envoy strips
+// it from what clients send, and adds its own.
+const ClientIPHeader = "X-Tokengate-Client-Ip"
+
+// clientAddress returns the client's address; the invalid one where it is not
+// known for sure.
+func clientAddress(r *http.Request) netip.Addr {
+	values := r.Header.Values(ClientIPHeader)
+	if len(values) != 1 {
+		return netip.Addr{}
+	}
+	address, err := netip.ParseAddr(values[0])
+	if err != nil {
+		return netip.Addr{}
+	}
+	return address.Unmap().WithZone("")
+}
+
+// asRequest returns a request as the gate sees it: repeated headers are joined as
+// Envoy joins them.
+func asRequest(r *http.Request) authz.Request {
+	asked := authz.Request{Method: r.Method, Path: r.RequestURI, Protocol: r.Proto, Client: clientAddress(r)}
+	for _, name := range authz.Headers {
+		*asked.Header(name) = strings.Join(r.Header.Values(name), ",")
+	}
+	return asked
+}

@@ -1,0 +1,366 @@
+package web_test
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/tokengate/tokengate/authz"
+	"github.com/tokengate/tokengate/authz/directory"
+	"github.com/tokengate/tokengate/authz/directory/jiratest"
+	"github.com/tokengate/tokengate/authz/manage/web"
+	"github.com/tokengate/tokengate/envoy"
+	"github.com/tokengate/tokengate/store"
+)
+
+// session logs in to Jira as a browser does, and returns a sender with the
+// cookie.
+func (f *fixture) session(t *testing.T, name string) sender {
+	t.Helper()
+	body := fmt.Sprintf(`{"username":%q,"password":%q}`, name, "pw-"+strings.ToLower(name))
+	w := httptest.NewRecorder()
+	f.jira.ServeHTTP(w, httptest.NewRequest("POST", f.options.ContextPath+"/rest/auth/1/session", strings.NewReader(body)))
+	for _, c := range w.Result().Cookies() {
+		if c.Name == "JSESSIONID" {
+			return f.as("").with("Cookie", "lb=node1").with("Cookie", "JSESSIONID="+c.Value)
+		}
+	}
+	t.Fatalf("login failed: %d", w.Code)
+	return sender{}
+}
+
+// management creates a management token.
+func (f *fixture) management(t *testing.T, label, more string) web.IssuedToken {
+	t.Helper()
+	var issued web.IssuedToken
+	f.into(t, "POST", base+"/", `{"type":"management","label":"`+label+`","expiresIn":"30d","networks":["192.0.2.0/24"]`+more+`}`, &issued)
+	return issued
+}
+
+func TestHeaderName(t *testing.T) {
+	if !strings.EqualFold(web.ClientIPHeader, envoy.ClientIPHeader) {
+		t.Errorf("Envoy sends %s, and %s is read", envoy.ClientIPHeader, web.ClientIPHeader)
+	}
+}
+
+// Who somebody is follows from what they prove, and from nothing else.
+func TestWhoIsCalling(t *testing.T) {
+	f := newFixture(t)
+	ordinary := f.create(t, "fred", "ordinary").PasswordValue
+	admin := f.management(t, "robots", "").PasswordValue
+	fred, barney := f.session(t, "fred"), f.session(t, "barney")
+	basic := func(name, password string) string {
+		return "Basic " + base64.StdEncoding.EncodeToString([]byte(name+":"+password))
+	}
+	native := base64.StdEncoding.EncodeToString(slices.Repeat([]byte{'x'}, 33))
+	for _, c := range []struct {
+		name   string
+		s      sender
+		status int
+		says   string // the caller's name, or a part of the refusal
+	}{
+		{"nothing", f.as(""), 401, "log in to Jira"},
+		{"cookie", fred, 200, "Fred"},
+		{"password", f.person("fred"), 200, "Fred"},
+		{"password, name in another case", f.as(basic("FRED", "pw-fred")), 200, "Fred"},
+		{"cookie and another scheme", fred.with("Authorization", "Negotiate YII"), 200, "Fred"},
+		{"another scheme", f.as("Negotiate YII"), 401, "log in to Jira"},
+		{"wrong password", f.as(basic("wilma", "x")), 401, "log in to Jira"},
+		{"dead cookie", f.as("").with("Cookie", "JSESSIONID=dead"), 401, "log in to Jira"},
+		{"two users", fred.with("Authorization", basic("barney", "pw-barney")), 401, "two users'"},
+		{"management token", f.as("Bearer " + admin), 200, "token:"},
+		{"management token beside a cookie", fred.with("Authorization", "Bearer "+admin), 200, "token:"},
+		{"management token as Basic", f.as(basic("barney", admin)), 401, authz.WrongUser.Text()},
+		{"ordinary token", f.as("Bearer " + ordinary), 403, authz.WrongTokenType.Text()},
+		{"ordinary token as Basic", f.as(basic("fred", ordinary)), 403, authz.WrongTokenType.Text()},
+		{"ordinary token beside an administrator's cookie", barney.with("Authorization", "Bearer "+ordinary), 403, authz.WrongTokenType.Text()},
+		{"unknown token", f.as("Bearer tgadm_" + strings.Repeat("0", 61)), 401, authz.MalformedToken.Text()},
+		{"native token", f.as("Bearer " + native), 401, "tgadm_"},
+		{"native token beside a cookie", fred.with("Authorization", "Bearer "+native), 401, "tgadm_"},
+		{"two credentials", f.as("Bearer "+admin).with("Authorization", basic("fred", "pw-fred")), 401, authz.MalformedCredential.Text()},
+		{"no base64", f.as("Basic ?"), 401, authz.MalformedCredential.Text()},
+		{"identity headers", identities(f.as(""), "barney"), 401, "log in to Jira"},
+		{"identity headers beside a cookie", identities(fred, "barney"), 200, "Fred"},
+		{"identity headers beside a password", identities(f.person("fred"), "barney"), 200, "Fred"},
+		{"management token from elsewhere", f.from("198.51.100.7", "Bearer "+admin), 403, authz.NetworkNotAllowed.Text()},
+		{"management token from nowhere", f.from("", "Bearer "+admin), 503, authz.NoClientAddress.Text()},
+		{"management token from two places", f.as("Bearer "+admin).with(web.ClientIPHeader, "192.0.2.8"), 503, authz.NoClientAddress.Text()},
+		{"management token from nonsense", f.from("here", "Bearer "+admin), 503, authz.NoClientAddress.Text()},
+		{"management token by a forwarded address", f.from("198.51.100.7", "Bearer "+admin).with("X-Forwarded-For", "192.0.2.7"), 403, authz.NetworkNotAllowed.Text()},
+	} {
+		got := c.s.send(t, "GET", base+"/me", nil)
+		if challenge := got.header.Get("WWW-Authenticate"); challenge != "" {
+			t.Errorf("%s: a browser asks for a password because of %q", c.name, challenge)
+		}
+		if got.status != 200 {
+			if text := denied(t, got, c.status, ""); !strings.Contains(text, c.says) {
+				t.Errorf("%s: %q does not say %q", c.name, text, c.says)
+			}
+			continue
+		}
+		var me web.Me
+		read(t, c.name, got, &me)
+		if c.status != 200 || !strings.HasPrefix(me.Name, c.says) || me.From != "192.0.2.7" {
+			t.Errorf("%s: %+v, want %d %s", c.name, me, c.status, c.says)
+		}
+	}
+	// No token was handed to Jira, and no identity.
+	for _, seen := range f.jira.Requests() {
+		if text := fmt.Sprint(seen); strings.Contains(text, "tgadm_") || strings.Contains(text, "tgate_") || strings.Contains(text, native) ||
+			seen.Header.Get("X-Forwarded-User") != "" {
+			t.Errorf("Jira got %v", seen.Header)
+		}
+	}
+}
+
+// identities claims to be somebody in each way that Jira's authenticators know.
+func identities(s sender, name string) sender {
+	for _, header := range []string{"X-Forwarded-User", "Remote-User", "REMOTE_USER", "X-Remote-User", "X-AUSERNAME", "X-Forwarded-Email", "Forwarded", "X-Tokengate-User"} {
+		s = s.with(header, name)
+	}
+	return s
+}
+
+// from returns a sender at another address; "" is none.
+func (f *fixture) from(address, authorization string) sender {
+	s := f.as(authorization)
+	s.header.Del(web.ClientIPHeader)
+	if address != "" {
+		s.header.Set(web.ClientIPHeader, address)
+	}
+	return s
+}
+
+// A management token does what an administrator may, and its use is counted; it
+// ends when it ends.
+func TestAutomation(t *testing.T) {
+	f := newFixture(t)
+	issued := f.management(t, "robots", `,"rate":{"requests":100,"perSeconds":100,"burst":5}`)
+	reader := f.management(t, "reader", `,"readOnly":true`)
+	robots := f.as("Bearer " + issued.PasswordValue)
+	var made web.IssuedToken
+	robots.into(t, "POST", base+"/", `{"user":"fred","label":"by a robot"}`, &made)
+	if made.User != "Fred" || made.CreatedBy != "token:"+issued.ID {
+		t.Errorf("created %+v", made)
+	}
+	denied(t, robots.send(t, "POST", base+"/", `{"type":"management","label":"x","expiresIn":"1d","networks":["192.0.2.0/24"]}`), 403, "")
+	denied(t, robots.send(t, "POST", base+"/"+issued.ID+"/rotate", `{}`), 403, "")
+	denied(t, f.as("Bearer "+reader.PasswordValue).send(t, "DELETE", base+"/"+made.ID, nil), 403, "")
+	if got := f.get(t, issued.ID); got.UsageCount != 3 || got.WriteCount != 3 || *got.LastAddress != "192.0.2.7" {
+		t.Errorf("its use is %+v", got)
+	}
+	// Its own rate binds it here, where the gate passes it on.
+	robots.send(t, "GET", base+"/me", nil)
+	robots.send(t, "GET", base+"/me", nil)
+	got := robots.send(t, "GET", base+"/me", nil)
+	if denied(t, got, 429, ""); got.header.Get("Retry-After") != "1" {
+		t.Errorf("Retry-After is %q", got.header.Get("Retry-After"))
+	}
+	if got := f.get(t, issued.ID); got.UsageCount != 5 {
+		t.Errorf("what was refused is counted: %d", got.UsageCount)
+	}
+
+	f.pass(time.Hour)
+	f.send(t, "POST", base+"/"+issued.ID+"/disable", nil)
+	if text := denied(t, robots.send(t, "GET", base+"/me", nil), 401, ""); text != authz.Disabled.Text() {
+		t.Errorf("disabled: %s", text)
+	}
+	f.send(t, "POST", base+"/"+issued.ID+"/enable", nil)
+	f.pass(30 * 24 * time.Hour)
+	if text := denied(t, robots.send(t, "GET", base+"/me", nil), 401, ""); text != authz.Expired.Text() {
+		t.Errorf("expired: %s", text)
+	}
+	f.send(t, "DELETE", base+"/"+issued.ID, nil)
+	if text := denied(t, robots.send(t, "GET", base+"/me", nil), 401, ""); text != authz.UnknownToken.Text() {
+		t.Errorf("revoked: %s", text)
+	}
+}
+
+// What the store says counts, even where the index says something else.
+func TestAutomationAsksTheStore(t *testing.T) {
+	f := newFixture(t)
+	issued := f.management(t, "robots", "")
+	robots := f.as("Bearer " + issued.PasswordValue)
+	before, err := f.tokens.Get(t.Context(), issued.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		change func(*store.Token)
+		reason authz.Reason
+	}{
+		{func(t *store.Token) { t.State = store.Disabled }, authz.Disabled},
+		{func(t *store.Token) { t.Expires = start }, authz.Expired},
+		{func(t *store.Token) { t.State, t.Revoked = store.Revoked, start }, authz.UnknownToken},
+	} {
+		_, err := f.faults.Update(t.Context(), issued.ID, func(k *store.Token) (store.Audit, error) {
+			k.State, k.Expires = before.State, before.Expires
+			c.change(k)
+			return store.Audit{Action: "test"}, nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text := denied(t, robots.send(t, "GET", base+"/me", nil), c.reason.Status(), ""); text != c.reason.Text() {
+			t.Errorf("%v: %s", c.reason, text)
+		}
+	}
+	f.faults.fail(func(context.Context, string) error { return context.DeadlineExceeded })
+	denied(t, robots.send(t, "GET", base+"/me", nil), 503, "")
+	f.faults.fail(nil)
+}
+
+// A token in the query is as good as one in a header, where that is switched on.
+func TestTokenInTheQuery(t *testing.T) {
+	f := newFixture(t)
+	value := f.management(t, "robots", "").PasswordValue
+	denied(t, f.as("").send(t, "GET", base+"/me?access_token="+value, nil), 401, "")
+	g := configured(t, strings.Replace(settings, "maxPerUser: 3", "queryParameter: access_token", 1))
+	value = g.management(t, "robots", "").PasswordValue
+	if got := g.as("").send(t, "GET", base+"/tokens?access_token="+value+"&state=active", nil); got.status != 200 {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+}
+
+// Below a context path there is the API, and nowhere else.
+func TestContextPath(t *testing.T) {
+	f := configured(t, strings.Replace(settings, "publicURL: https://jira.example.com", "publicURL: https://jira.example.com/jira\nupstream: {contextPath: /jira}", 1))
+	value := f.management(t, "robots", "").PasswordValue
+	for _, s := range []sender{f.person("fred"), f.session(t, "fred"), f.as("Bearer " + value)} {
+		if got := s.send(t, "GET", "/jira"+base+"/me", nil); got.status != 200 {
+			t.Errorf("%d %s", got.status, got.body)
+		}
+		denied(t, s.send(t, "GET", base+"/me", nil), 404, "")
+	}
+}
+
+// Each way in which it may not be found out who somebody is has its own answer.
+func TestNotIdentified(t *testing.T) {
+	f := newFixture(t)
+	for _, c := range []struct {
+		err    error
+		status int
+		retry  string
+	}{
+		{directory.ErrNotLoggedIn, 401, ""},
+		{directory.ErrBasicRefused, 403, ""},
+		{directory.ErrCaptcha, 403, ""},
+		{directory.ErrInactive, 403, ""},
+		{directory.ErrUnusableName, 403, ""},
+		{directory.ErrTooManyFailures, 429, "3600"},
+		{directory.ErrUnavailable, 503, ""},
+		{context.DeadlineExceeded, 503, ""},
+	} {
+		o := f.options
+		o.Identify = func(context.Context, directory.Credential) (directory.User, error) {
+			return directory.User{Name: "barney", Active: true}, fmt.Errorf("%w: sector 17", c.err)
+		}
+		f.http = serve(t, web.New(o), nil)
+		got := f.person("barney").send(t, "POST", base+"/", `{"label":"x"}`)
+		text := denied(t, got, c.status, "")
+		if retry := got.header.Get("Retry-After"); retry != c.retry {
+			t.Errorf("%v: Retry-After %q", c.err, retry)
+		}
+		if c.status == 503 && strings.Contains(text, "sector") {
+			t.Errorf("%v: the text tells too much: %s", c.err, text)
+		}
+	}
+	if n := f.logs.FilterLevelExact(zapcore.InfoLevel).FilterMessageSnippet("refused").Len(); n != 8 {
+		t.Errorf("%d log lines", n)
+	}
+	// Somebody inactive is nobody, whoever says so.
+	o := f.options
+	o.Identify = func(context.Context, directory.Credential) (directory.User, error) {
+		return directory.User{Name: "barney"}, nil
+	}
+	f.http = serve(t, web.New(o), nil)
+	denied(t, f.person("barney").send(t, "GET", base+"/tokens", nil), 403, "")
+	if n := f.count(t); n != 0 {
+		t.Errorf("there are %d tokens", n)
+	}
+}
+
+// count returns how many tokens there are.
+func (f *fixture) count(t *testing.T) int {
+	t.Helper()
+	page, err := f.tokens.List(t.Context(), "", 0, 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(page.Tokens)
+}
+
+// While Jira is down, slow, or answers what is no answer, nothing is done.
+func TestJiraFails(t *testing.T) {
+	f := newFixture(t)
+	fred := f.session(t, "fred")
+	for name, fault := range map[string]jiratest.Fault{
+		"503":       jiratest.Status(http.StatusServiceUnavailable),
+		"500":       jiratest.Status(http.StatusInternalServerError),
+		"HTML":      jiratest.LoginPage(),
+		"nonsense":  jiratest.Nonsense(),
+		"truncated": jiratest.Truncated(),
+	} {
+		failure := f.jira.Fail("", fault)
+		text := denied(t, fred.send(t, "POST", base+"/", `{"label":"x"}`), 503, "")
+		if !strings.Contains(text, "nothing was done") {
+			t.Errorf("%s: %s", name, text)
+		}
+		// By the admin socket the caller is known, and the owner is not.
+		text = denied(t, f.send(t, "POST", base+"/", `{"user":"fred","label":"x"}`), 503, "")
+		if !strings.Contains(text, "nothing was done") || strings.Contains(text, "/rest/") {
+			t.Errorf("%s, on the admin socket: %s", name, text)
+		}
+		failure.Stop()
+		f.pass(time.Minute)
+	}
+	if n := f.count(t); n != 0 {
+		t.Fatalf("there are %d tokens", n)
+	}
+	if !strings.Contains(fmt.Sprint(f.logs.FilterField(zap.String("caller", me)).All()), "/rest/api/2/user") {
+		t.Error("the log does not say what Jira was asked")
+	}
+	f.pass(time.Hour)
+	var issued web.IssuedToken
+	fred.into(t, "POST", base+"/", `{"label":"x"}`, &issued)
+
+	// A client that does not wait for a slow Jira has changed nothing.
+	slow := f.jira.Fail("", jiratest.Hang())
+	defer slow.Stop()
+	ctx, cancel := context.WithCancel(t.Context())
+	gone := make(chan error)
+	go func() {
+		_, err := f.http.Do(newRequest(t, "POST", base+"/", `{"label":"y"}`, f.person("wilma").header).WithContext(ctx))
+		gone <- err
+	}()
+	<-slow.Hit()
+	cancel()
+	if err := <-gone; err == nil {
+		t.Error("it was answered")
+	}
+	if n := f.count(t); n != 1 {
+		t.Errorf("there are %d tokens", n)
+	}
+}
+
+// Where Jira takes no passwords the text says what to do.
+func TestJiraRefusesBasic(t *testing.T) {
+	f := newFixture(t)
+	session := f.session(t, "fred")
+	f.jira.RefuseBasic(true)
+	if text := denied(t, f.person("fred").send(t, "GET", base+"/", nil), 403, ""); !strings.Contains(text, "API tokens page") {
+		t.Error(text)
+	}
+	if got := session.send(t, "GET", base+"/", nil); got.status != 200 {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+}

@@ -1,0 +1,237 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"github.com/tokengate/tokengate/authz/config"
+	"github.com/tokengate/tokengate/authz/directory"
+	"github.com/tokengate/tokengate/store"
+)
+
+// How often a file of users is looked at, and for how long one that cannot be
+// read leaves the tokens good.
+const (
+	fileRefresh    = time.Minute
+	fileStaleAfter = 15 * time.Minute
+)
+
+// people is what the server knows of people, and by whom.
+type people struct {
+	kind      string        // of the directory
+	now       chan struct{} // asks for a refresh at once; holds one
+	directory *directory.Directory
+	callers   *directory.Callers
+	failing   bool     // the last refresh failed, and the log says so
+	missing   []string // groups that the log says are not there
+}
+
+// openDirectory makes the directory that the configuration names. It knows
+// nobody until it is refreshed.
+func (s *server) openDirectory() error {
+	upstream, c := s.settings.Upstream, s.settings.Directory
+	client, err := directory.NewClient(upstream.URL+upstream.ContextPath, nil)
+	if err != nil {
+		return fmt.Errorf("upstream.url: %w", err)
+	}
+	options := directory.Options{
+		Source: directory.None{}, Every: fileRefresh, StaleAfter: fileStaleAfter,
+		Owners: s.owners, Publish: s.publish, Now: time.Now, Random: rand.Float64,
+	}
+	switch {
+	case c.File != "":
+		options.Source = directory.NewFile(c.File)
+	case c.Jira != config.JiraDirectory{}:
+		options.Every, options.StaleAfter = c.Jira.Refresh, c.Jira.StaleAfter
+		options.Source = directory.NewJira(directory.JiraOptions{
+			Client: client, Credential: c.Jira.Credential, Now: time.Now,
+			Groups: func() []string { return *s.groups.Load() },
+		})
+	}
+	s.people = people{kind: c.Kind(), now: make(chan struct{}, 1), directory: directory.New(options), callers: directory.NewCallers(client, time.Now)}
+	s.registry.MustRegister(&directoryMetrics{s})
+	return nil
+}
+
+// followDirectory keeps what is known of people fresh until the server stops.
+// Requests without a token do not wait for the first answer.
+func (s *server) followDirectory(ctx context.Context) {
+	if s.people.kind == "none" {
+		_ = s.people.directory.Refresh(ctx) // there is nobody to ask
+		return
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	running.Go(func() { s.people.directory.Run(ctx) })
+	running.Go(func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-s.people.now:
+				_ = s.people.directory.Refresh(ctx) // publish tells of it
+			}
+		}
+	})
+	s.atStop("stop asking for users", func(context.Context) error {
+		cancel()
+		running.Wait()
+		return nil
+	})
+}
+
+// refreshDirectory asks the directory at once, rather than when it is due.
+func (s *server) refreshDirectory() {
+	select {
+	case s.people.now <- struct{}{}:
+	default: // it is asked for already
+	}
+}
+
+// owners are those whom the directory has to know.
+func (s *server) owners() []directory.Owner {
+	owned, err := s.tokens.Owners(context.Background())
+	if err != nil {
+		return nil // the only error is the context's
+	}
+	owners := make([]directory.Owner, 0, len(owned))
+	for _, o := range owned {
+		if o.Owner != (store.Owner{}) {
+			owners = append(owners, directory.Owner{Name: o.Owner.Name, Key: o.Owner.Key, LastUsed: o.LastUsed})
+		}
+	}
+	return owners
+}
+
+// publish puts into force what the directory knows.
+func (s *server) publish(known *directory.Snapshot) {
+	switch stats := s.people.directory.Stats(); {
+	case stats.LastError != "":
+		s.people.failing = true
+		s.log.Error("the directory could not be refreshed; what is known of users stays in force until it is too old",
+			zap.String("error", stats.LastError), zap.Time("good_until", known.GoodUntil()))
+	case s.people.failing:
+		s.people.failing = false
+		s.log.Info("the directory answers again")
+	}
+	if missing := known.MissingGroups(); !slices.Equal(missing, s.people.missing) {
+		s.people.missing = missing
+		s.log.Warn("groups that the configuration names are not in the directory: nobody is in them", zap.Strings("groups", missing))
+	}
+	// Judged first: who has left waits for no write.
+	s.manager.Judge(s.people.directory.Snapshot)
+	if err := s.manager.Follow(context.Background(), known); err != nil {
+		s.log.Error("renamed users' tokens could not be written; it is tried again", zap.Error(err))
+	}
+}
+
+// identify finds out who has a credential, and in which groups they are: as the
+// directory says. Of groups within groups Jira may tell the directory and not
+// the caller.
+func (s *server) identify(ctx context.Context, c directory.Credential) (directory.User, error) {
+	u, err := s.people.callers.Identify(ctx, c)
+	if err != nil || s.people.kind == "none" {
+		return u, err
+	}
+	known, err := s.Lookup(ctx, u.Name)
+	switch {
+	case errors.Is(err, directory.ErrUnknownUser), err == nil && known.Key != "" && u.Key != "" && known.Key != u.Key:
+		return directory.User{}, fmt.Errorf("%w (for tokengate's directory of users)", directory.ErrInactive)
+	case err != nil:
+		return directory.User{}, err
+	}
+	u.Groups = known.Groups
+	return u, nil
+}
+
+// Lookup returns the user with this name: see directory.Directory. The groups of
+// one are not known as long as the directory does not follow every group that
+// the rules name: after a reload an administrator could pass for somebody else.
+func (s *server) Lookup(ctx context.Context, name string) (directory.User, error) {
+	u, err := s.people.directory.Lookup(ctx, name)
+	known := s.people.directory.Snapshot()
+	for _, group := range *s.groups.Load() {
+		if _, followed := known.Member(u, group); !followed {
+			u.Groups = directory.Groups{}
+		}
+	}
+	return u, err
+}
+
+// knows tells whether a name is somebody's, and how it is spelled.
+func (s *server) knows(name string) (spelled string, ok bool) {
+	if s.people.kind == "none" {
+		return "", false
+	}
+	u, ok := s.people.directory.Snapshot().ByName(name)
+	return u.Name, ok
+}
+
+// pruneEvery is how often ended tokens are looked for that are old enough to go.
+const pruneEvery = 6 * time.Hour
+
+// prune removes old tokens.
+func (s *server) prune(ctx context.Context) {
+	removed, err := s.manager.Prune(ctx)
+	switch {
+	case err != nil && ctx.Err() == nil:
+		s.log.Error("cannot remove the tokens that ended long ago; it is tried again", zap.Error(err))
+	case removed > 0:
+		s.log.Info("removed the tokens that ended long ago (tokens.keepEnded)", zap.Int("tokens", removed))
+	}
+}
+
+// directoryMetrics are looked up when they are asked for.
+type directoryMetrics struct{ server *server }
+
+var (
+	directoryAge = prometheus.NewDesc("tokengate_directory_age_seconds",
+		"Age of what is known of users; not there before the first good answer, and 0 without a directory.", nil, nil)
+	directoryFresh = prometheus.NewDesc("tokengate_directory_fresh",
+		"1 if what is known of users is fresh enough for tokens, 0 if every token is refused because of it.", nil, nil)
+	directoryRefreshes = prometheus.NewDesc("tokengate_directory_refreshes_total", "Refreshes of the directory by result.", []string{"result"}, nil)
+	directoryRequests  = prometheus.NewDesc("tokengate_directory_requests_total", "Requests to Jira with the service credential.", nil, nil)
+	callerQuestions    = prometheus.NewDesc("tokengate_caller_checks_total",
+		"Who is calling: asked of Jira, answered from what is kept, or refused after too many wrong passwords.", []string{"answer"}, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (m *directoryMetrics) Describe(to chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{directoryAge, directoryFresh, directoryRefreshes, directoryRequests, callerQuestions} {
+		to <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (m *directoryMetrics) Collect(to chan<- prometheus.Metric) {
+	p := &m.server.people
+	if age, known := p.directory.Age(); known {
+		if p.kind == "none" {
+			age = 0 // which it is always as good as
+		}
+		to <- prometheus.MustNewConstMetric(directoryAge, prometheus.GaugeValue, age.Seconds())
+	}
+	fresh := 0.0
+	if m.server.tokens.Index().Judged(time.Now()) {
+		fresh = 1
+	}
+	to <- prometheus.MustNewConstMetric(directoryFresh, prometheus.GaugeValue, fresh)
+	counter := func(d *prometheus.Desc, n uint64, labels ...string) {
+		to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), labels...)
+	}
+	stats, callers := p.directory.Stats(), p.callers.Stats()
+	counter(directoryRefreshes, stats.Refreshed, "good")
+	counter(directoryRefreshes, stats.Failed, "failed")
+	counter(directoryRequests, stats.Requests)
+	counter(callerQuestions, callers.Asked, "asked")
+	counter(callerQuestions, callers.Kept, "kept")
+	counter(callerQuestions, callers.Blocked, "blocked")
+}

@@ -1,0 +1,187 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/tokengate/tokengate/envoy"
+	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/badger"
+)
+
+// startServer starts the rig's gate in this process, with a directory that knows
+// Fred, and returns what stops it in order. The log is whole once it has.
+func (r *rig) startServer(log *bytes.Buffer) (stop func()) {
+	r.t.Helper()
+	settings, err := readContent(r.config).parse()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	settings.Directory.File = r.dir + "/users.yaml"
+	if err := os.WriteFile(settings.Directory.File, []byte("users: [{name: Fred}]"), 0o600); err != nil {
+		r.t.Fatal(err)
+	}
+	s := newServer(r.config, settings, newLogSink(log, logBuffer))
+	if err := s.start(context.Background()); err != nil {
+		r.t.Fatal(err, s.stop())
+	}
+	return func() {
+		r.t.Helper()
+		if err := s.stop(); err != nil {
+			r.t.Error(err)
+		}
+	}
+}
+
+// records returns what a server that has stopped has left for administrators.
+func (r *rig) records() (totals map[string]uint64, uses []store.PasswordUse) {
+	r.t.Helper()
+	db, err := badger.Open(r.t.Context(), badger.Options{Dir: r.dir + "/data"})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer db.Close()
+	days, err := db.Totals(r.t.Context(), store.DayOf(time.Now())-30)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	totals = make(map[string]uint64)
+	for _, d := range days { // two at midnight
+		for word, n := range d.Counts {
+			totals[word] += n
+		}
+	}
+	if uses, err = db.PasswordUses(r.t.Context()); err != nil {
+		r.t.Fatal(err)
+	}
+	return totals, uses
+}
+
+// What an administrator wants to know before passwords are blocked, through a
+// real Envoy: who sends them, by which client and from where. What people type
+// into name fields may be a password, so of names that nobody knows there is a
+// number, and they stand nowhere.
+func TestPasswordsAreRecorded(t *testing.T) {
+	const typed = "hunter2-in-the-wrong-field"
+	r := newRig(t, options{noGate: true})
+	agent := func(q request, name string) request {
+		q.header = http.Header{"User-Agent": {name}}
+		return q
+	}
+	const login, content = "/rest/auth/1/session", `{"username":"fred","password":"yabba"}`
+	var log bytes.Buffer
+	began := time.Now().Truncate(time.Second)
+	for _, life := range []struct {
+		mode    string
+		status  int // of a password
+		unknown int // of one that Jira refuses
+	}{{"observe", 200, 401}, {"block", 403, 403}} {
+		settings := withoutKey(t, read(t, r.config), "passwords")
+		r.write(settings + "\npasswords: {mode: " + life.mode + ", allowedNetworks: [10.7.0.0/16]}\n")
+		stop := r.startServer(&log)
+		value := r.mint(life.mode)
+		for _, c := range []struct {
+			q      request
+			status int
+		}{
+			{agent(request{auth: bearer(value)}, "curl/8"), 200},
+			{agent(request{auth: basic("fred", value.Reveal())}, "curl/8"), 200},
+			{agent(request{auth: bearer(value), path: "/secure/x"}, "curl/8"), 403},
+			{agent(request{auth: basic("fred", "yabba")}, "curl/8"), life.status},
+			{agent(request{auth: basic("FRED", "yabba")}, "curl/8"), life.status},
+			{agent(request{path: "/rest/api/2/myself?os_username=fred&os_password=yabba"}, "curl/8"), life.status},
+			{agent(request{auth: basic("Fred", "yabba"), from: "10.7.0.1"}, "Java\t"+value.Reveal()), 200}, // exempt
+			{agent(request{auth: basic(typed, "")}, "curl/8"), life.unknown},
+			{agent(request{path: "/rest/api/2/myself?os_username=" + typed}, "curl/8"), life.unknown},
+			{agent(request{method: "POST", path: login, body: strings.NewReader(content)}, "curl/8"), life.status},
+		} {
+			if got := r.send(c.q); got.status != c.status {
+				t.Errorf("%s: status %d, want %d: %s", life.mode, got.status, c.status, got.body)
+			}
+		}
+		stop()
+	}
+
+	totals, uses := r.records()
+	if diff := cmp.Diff(map[string]uint64{
+		"allowed": 4, "path_not_allowed": 2, "password": 7 + 1, "password_blocked": 6, envoy.PasswordUnknownUser: 6,
+	}, totals); diff != "" {
+		t.Errorf("totals (-want +got):\n%s", diff)
+	}
+	for i := range uses {
+		u := &uses[i]
+		if u.First.Before(began) || u.Last.Before(u.First) || u.Last.After(time.Now()) {
+			t.Errorf("used from %s to %s", u.First, u.Last)
+		}
+		u.First, u.Last = time.Time{}, time.Time{}
+		if strings.HasPrefix(u.Client, "Java?tgate_") && strings.HasSuffix(u.Client, "…") {
+			u.Client = "Java" // without the secret
+		}
+	}
+	if diff := cmp.Diff([]store.PasswordUse{
+		{User: "Fred", Client: "curl/8", Address: netip.MustParseAddr("10.1.2.3"), Passed: 3, WouldBlock: 3, Blocked: 3},
+		{User: "Fred", Client: "Java", Address: netip.MustParseAddr("10.7.0.1"), Passed: 1},
+		{User: "Fred", Client: "Java", Address: netip.MustParseAddr("10.7.0.1"), Passed: 1}, // another token's id
+	}, uses, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+		t.Errorf("uses of passwords (-want +got):\n%s", diff)
+	}
+
+	texts := map[string]string{"the log": log.String(), "the records": fmt.Sprint(totals, uses)}
+	err := filepath.WalkDir(r.dir+"/data", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		texts[d.Name()] = string(data)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := false
+	for where, text := range texts {
+		for _, secret := range []string{"yabba", typed} {
+			if strings.Contains(text, secret) {
+				t.Errorf("%s holds %q", where, secret)
+			}
+		}
+		if found := findSecret(t, text); found != "" {
+			t.Errorf("%s holds %s", where, found)
+		}
+		client = client || where != "the records" && strings.Contains(text, "curl/8")
+	}
+	if !client {
+		t.Error("the files do not hold what was written: this test looks in the wrong place")
+	}
+}
+
+// A server's totals outlive it, and more is added to them.
+func TestTotalsAreKept(t *testing.T) {
+	r := newRig(t, options{})
+	value := r.mint("totals")
+	for range 2 {
+		r.send(request{auth: bearer(value)})
+		r.send(request{auth: basic("fred", "yabba")})
+		if err := r.gate.stop(); err != nil {
+			t.Error(err)
+		}
+		r.startGate()
+	}
+	r.gate.stop()
+	totals, uses := r.records()
+	if diff := cmp.Diff(map[string]uint64{"allowed": 2, "password": 2, envoy.PasswordUnknownUser: 2}, totals); diff != "" || len(uses) != 0 {
+		t.Errorf("uses of passwords %v, totals (-want +got):\n%s", uses, diff)
+	}
+}
