@@ -21,6 +21,10 @@ type Source interface {
 
 	// requests returns how many requests were sent so far.
 	requests() uint64
+
+	// origin tells saved snapshots from those of another Jira. It is empty where
+	// they need not be saved.
+	origin() string
 }
 
 // need is what a source is given for a refresh.
@@ -40,8 +44,9 @@ type Options struct {
 	Every      time.Duration  // between the beginnings of two refreshes
 	StaleAfter time.Duration  // how long an answer is good; above Every
 
-	// Publish is called after each refresh, whether it succeeded or not, with
-	// the snapshot that is in force: nil until one has succeeded. What it makes
+	// Publish is called after each refresh, whether it succeeded or not, and
+	// after a Restore that succeeded, with the snapshot that is in force: nil
+	// until one has succeeded. What it makes
 	// of it depends on the time (see Snapshot.Owner), so it has to look again
 	// at the same snapshot, too. Calls do not overlap.
 	Publish func(*Snapshot)
@@ -57,6 +62,9 @@ type Directory struct {
 
 	refreshing sync.Mutex // held during a refresh; guards since
 	since      time.Time
+
+	saving sync.Mutex // held during a Save; guards saved
+	saved  *Snapshot  // in the file; nil: it is not known what is
 
 	mu       sync.Mutex // guards what follows
 	snapshot *Snapshot
@@ -77,10 +85,11 @@ type Stats struct {
 	OwnerError   string        // why one owner got no answer in it; empty if all who were asked for got one
 }
 
-// New returns a Directory that knows nobody until it is refreshed.
+// New returns a Directory that knows nobody until it is restored or refreshed.
 func New(o Options) *Directory { return &Directory{options: o} }
 
-// Snapshot returns the snapshot in force; nil if no refresh has succeeded yet.
+// Snapshot returns the snapshot in force; nil if none was restored and no
+// refresh has succeeded yet.
 func (d *Directory) Snapshot() *Snapshot {
 	d.mu.Lock()
 	defer d.mu.Unlock()

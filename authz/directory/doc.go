@@ -11,6 +11,9 @@
 //   - File: a YAML file that lists everybody.
 //   - Jira: Jira's REST API, asked with a service credential.
 //
+// What Jira said is saved in a file and restored after a restart, with its age
+// (see Directory.Save), so that tokens need not wait for the first refresh.
+//
 // Callers finds out who sent a request, whatever the source is, by handing the
 // request's own cookie or password to Jira. It takes care that nobody can lock
 // a user out of Jira by way of it.

@@ -227,6 +227,15 @@ func newRig(t *testing.T, users ...account) *rig {
 		file: filepath.Join(t.TempDir(), "credential"),
 	}
 	write(t, r.file, nativeToken+"\n")
+	r.restart(t)
+	return r
+}
+
+// restart gives the rig a Directory that knows nobody. Whatever snapshot is
+// published is the same one after it was saved and restored.
+func (r *rig) restart(t *testing.T) {
+	t.Helper()
+	r.published = nil
 	r.Directory = directory.New(directory.Options{
 		Source: directory.NewJira(directory.JiraOptions{
 			Client:     client(t, r.jira),
@@ -237,11 +246,15 @@ func newRig(t *testing.T, users ...account) *rig {
 		Owners:     func() []directory.Owner { return r.owners },
 		Every:      every,
 		StaleAfter: staleAfter,
-		Publish:    func(s *directory.Snapshot) { r.published = append(r.published, s) },
-		Now:        time.Now,
-		Random:     func() float64 { return 0.5 },
+		Publish: func(s *directory.Snapshot) {
+			r.published = append(r.published, s)
+			if err := directory.RoundTrip(s, time.Now()); err != nil {
+				t.Errorf("saved and restored: %v", err)
+			}
+		},
+		Now:    time.Now,
+		Random: func() float64 { return 0.5 },
 	})
-	return r
 }
 
 func write(t *testing.T, path, content string) {

@@ -37,6 +37,9 @@ func NewFile(path string) *File { return &File{path: path} }
 
 func (f *File) requests() uint64 { return 0 }
 
+// origin is empty, because the file itself is there after a restart.
+func (f *File) origin() string { return "" }
+
 func (f *File) refresh(_ context.Context, n need) (*Snapshot, error) {
 	users, err := f.read()
 	if err != nil {

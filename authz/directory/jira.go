@@ -75,6 +75,9 @@ func NewJira(o JiraOptions) *Jira {
 // requests returns how many requests were sent with the service credential.
 func (j *Jira) requests() uint64 { return j.sent.Load() }
 
+// origin returns where this Jira is.
+func (j *Jira) origin() string { return "jira " + j.client.base }
+
 // service reads the credential, and returns an error if Jira has refused it.
 func (j *Jira) service() (service, error) {
 	s, err := readService(j.file)

@@ -16,3 +16,5 @@ func (None) lookup(_ context.Context, name string) (User, error) {
 }
 
 func (None) requests() uint64 { return 0 }
+
+func (None) origin() string { return "" }

@@ -1,0 +1,264 @@
+package directory_test
+
+import (
+	"errors"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tokengate/tokengate/authz/directory"
+)
+
+// A restart while Jira is away: what was known stays good for as long as it
+// would have been, and no longer.
+func TestRestart(t *testing.T) {
+	in(t, func(t *testing.T) {
+		r := newRig(t, account{"K1", "fred", true}, account{"K2", "wilma", false}, account{"K3", "barney", true})
+		r.owners = []directory.Owner{{Name: "fred", Key: "K1"}, {Name: "wilma"}, {Name: "betty", Key: "K9"}, {Name: "barney"}}
+		r.groups, r.jira.groups["Staff"] = []string{"staff", "none"}, []string{"K1", "K2"}
+		path := filepath.Join(t.TempDir(), "directory")
+		r.refresh(t)
+		if err := r.Save(path, 0); err != nil {
+			t.Fatal(err)
+		}
+		if info, err := os.Stat(path); err != nil || info.Mode() != 0o600 {
+			t.Errorf("the file: %v, %v", info.Mode(), err)
+		}
+		if content, err := os.ReadFile(path); err != nil || strings.Contains(string(content), nativeToken) {
+			t.Errorf("the credential is in the file, or %v", err)
+		}
+		before := r.Snapshot()
+		r.jira.set(func() {
+			r.jira.fault = func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(503); return true }
+		})
+		time.Sleep(5 * time.Minute)
+
+		r.restart(t)
+		if err := r.Restore(path); err != nil {
+			t.Fatal(err)
+		}
+		if len(r.published) != 1 || r.published[0] != r.Snapshot() {
+			t.Errorf("%d snapshots are published", len(r.published))
+		}
+		if age, ok := r.Age(); !ok || age != time.Since(before.Taken()) || age < 5*time.Minute {
+			t.Errorf("age %s", age)
+		}
+		if !r.GoodUntil().Equal(before.GoodUntil()) {
+			t.Errorf("good until %s, want %s", r.GoodUntil(), before.GoodUntil())
+		}
+		for _, o := range append(r.owners, directory.Owner{Name: "dino"}, directory.Owner{Name: "fred", Key: "K2"}, directory.Owner{Name: "x", Key: "K1"}) {
+			for _, now := range []time.Time{time.Now(), before.GoodUntil().Add(-1), before.GoodUntil()} {
+				want, wantErr := before.Owner(o.Name, o.Key, now)
+				u, err := r.Snapshot().Owner(o.Name, o.Key, now)
+				if u.Name != want.Name || u.Key != want.Key || (err == nil) != (wantErr == nil) || err != nil && err.Error() != wantErr.Error() {
+					t.Errorf("%s at %s: %+v, %v; want %+v, %v", o.Name, now, u, err, want, wantErr)
+				}
+			}
+		}
+		fred, _ := r.Snapshot().ByName("FRED")
+		for group, want := range map[string][2]bool{"STAFF": {true, true}, "none": {false, true}, "others": {}} {
+			if is, known := r.Snapshot().Member(fred, group); [2]bool{is, known} != want {
+				t.Errorf("fred in %s: %v, known %v", group, is, known)
+			}
+		}
+		if missing := r.Snapshot().MissingGroups(); len(missing) != 1 || missing[0] != "none" {
+			t.Errorf("missing %v", missing)
+		}
+
+		for time.Now().Before(before.GoodUntil()) {
+			if _, err := r.owner("fred", "K1"); err != nil {
+				t.Fatalf("%s: %v", time.Now(), err)
+			}
+			if err := r.Refresh(t.Context()); err == nil {
+				t.Fatal("a refresh in the outage")
+			}
+			time.Sleep(every)
+		}
+		if _, err := r.owner("fred", "K1"); !errors.Is(err, directory.ErrUnavailable) {
+			t.Errorf("too old: %v, want ErrUnavailable", err)
+		}
+		r.restart(t)
+		if err := r.Restore(path); err == nil || r.Snapshot() != nil || len(r.published) != 0 {
+			t.Errorf("too old, and restored: %v", err)
+		}
+	})
+}
+
+// What a restored snapshot knows of somebody who can't be asked about goes on
+// to the next one, with its age.
+func TestRefreshAfterRestore(t *testing.T) {
+	in(t, func(t *testing.T) {
+		r := newRig(t, account{"K1", "fred", true}, account{"K2", "wilma", true})
+		r.owners = ownersOf(r.jira.users)
+		path := filepath.Join(t.TempDir(), "directory")
+		r.refresh(t)
+		if err := r.Save(path, 0); err != nil {
+			t.Fatal(err)
+		}
+		wilma, _ := r.Snapshot().ByName("wilma")
+		asked := wilma.Asked
+		time.Sleep(5 * time.Minute)
+		r.restart(t)
+		if err := r.Restore(path); err != nil {
+			t.Fatal(err)
+		}
+		r.jira.set(func() { r.jira.fault = brokenUser("K2", "wilma"); r.jira.users[0].active = false })
+		r.refresh(t)
+		if _, err := r.owner("fred", "K1"); !errors.Is(err, directory.ErrInactive) {
+			t.Errorf("fred, who was asked for: %v", err)
+		}
+		if u, err := r.owner("wilma", "K2"); err != nil || !u.Asked.Equal(asked) {
+			t.Errorf("wilma: %+v, %v", u, err)
+		}
+		if _, err := r.Snapshot().Owner("wilma", "K2", asked.Add(staleAfter)); !errors.Is(err, directory.ErrUnavailable) {
+			t.Errorf("wilma, when that is too old: %v", err)
+		}
+	})
+}
+
+func TestNothingIsRestored(t *testing.T) {
+	in(t, func(t *testing.T) {
+		r := newRig(t, account{"K1", "fred", true})
+		r.owners = ownersOf(r.jira.users)
+		dir := t.TempDir()
+		path := filepath.Join(dir, "directory")
+		nothing := func(what, path string) error {
+			t.Helper()
+			r.restart(t)
+			err := r.Restore(path)
+			if err == nil || r.Snapshot() != nil || len(r.published) != 0 {
+				t.Errorf("%s: restored, %v", what, err)
+			}
+			return err
+		}
+		if err := nothing("no file", path); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("no file: %v", err)
+		}
+		nothing("a folder", dir)
+		if err := r.Save(path, 0); err != nil {
+			t.Fatal(err)
+		}
+		if err := nothing("nothing was known", path); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("nothing was known: %v", err)
+		}
+		r.refresh(t)
+		if err := r.Save(path, 0); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Restore(path); err == nil || len(r.published) != 1 {
+			t.Errorf("in the place of a refresh: %v", err)
+		}
+		content, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		half := filepath.Join(dir, "half")
+		write(t, half, string(content[:len(content)/2]))
+		nothing("half a file", half)
+	})
+}
+
+func TestSourcesThatAreNotSaved(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir+"/users.yaml", "users: [{name: fred}]")
+	write(t, dir+"/saved", "")
+	for name, source := range map[string]directory.Source{"none": directory.None{}, "file": directory.NewFile(dir + "/users.yaml")} {
+		d := directory.New(directory.Options{
+			Source: source, Owners: func() []directory.Owner { return nil }, Publish: func(*directory.Snapshot) {},
+			Every: every, StaleAfter: staleAfter, Now: time.Now,
+		})
+		if err := d.Restore(dir + "/saved"); err == nil || !strings.Contains(err.Error(), "only what Jira says") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := d.Refresh(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.Save(dir+"/new", 0); err == nil {
+			t.Errorf("%s is saved", name)
+		}
+	}
+}
+
+func TestSaveNowAndThen(t *testing.T) {
+	in(t, func(t *testing.T) {
+		r := newRig(t, people(3)...)
+		r.owners = ownersOf(r.jira.users)
+		dir := t.TempDir()
+		path := filepath.Join(dir, "directory")
+		saves := func(what string, within time.Duration, want bool) {
+			t.Helper()
+			if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				t.Fatal(err)
+			}
+			if err := r.Save(path, within); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := os.Stat(path); (err == nil) != want {
+				t.Errorf("%s: saved %v, want %v", what, err == nil, want)
+			}
+		}
+		const often = 5 * every
+		write(t, path+".new", "what a crash has left")
+		saves("before the first refresh", 0, false)
+		r.refresh(t)
+		saves("the first", often, true)
+		saves("the first again", 0, false)
+		for range 4 {
+			time.Sleep(every)
+			r.refresh(t)
+			saves("too soon", often, false)
+		}
+		time.Sleep(every)
+		r.refresh(t)
+		saves("five minutes later", often, true)
+		time.Sleep(every)
+		r.refresh(t)
+		saves("at the end", 0, true)
+
+		r.jira.set(func() { r.jira.users[1].active = false })
+		r.refresh(t)
+		saves("somebody less", often, true)
+		r.jira.set(func() { r.jira.users[1].active = true })
+		r.refresh(t)
+		saves("somebody more", often, false)
+		if _, err := r.Lookup(t.Context(), "user00001"); err != nil {
+			t.Fatal(err)
+		}
+
+		// A restored snapshot is in the file already.
+		saves("for the restart", 0, true)
+		r.restart(t)
+		if err := r.Restore(path); err != nil {
+			t.Fatal(err)
+		}
+		saves("restored", 0, false)
+
+		// Where nothing can be written, the file that is there stays.
+		r.refresh(t)
+		saves("before the disk fails", 0, true)
+		before, _ := os.ReadFile(path)
+		if err := os.MkdirAll(path+".new/x", 0o700); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(every)
+		r.refresh(t)
+		if err := r.Save(path, 0); err == nil {
+			t.Error("saved where it can't be")
+		}
+		if after, err := os.ReadFile(path); err != nil || string(after) != string(before) {
+			t.Errorf("the file has changed, or %v", err)
+		}
+		if err := os.RemoveAll(path + ".new"); err != nil {
+			t.Fatal(err)
+		}
+		saves("tried again", often, false)
+		saves("tried again at the end", 0, true)
+		if files, err := os.ReadDir(dir); err != nil || len(files) != 1 {
+			t.Errorf("files %v, %v", files, err)
+		}
+	})
+}

@@ -1,0 +1,288 @@
+package directory
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tokengate/tokengate/store"
+)
+
+const (
+	testOrigin = "jira http://jira.test"
+	testStale  = 15 * time.Minute
+)
+
+// RoundTrip reports how a snapshot that is good at now differs once it was
+// saved and restored.
+func RoundTrip(s *Snapshot, now time.Time) error {
+	if s == nil || !now.Before(s.goodUntil) {
+		return nil
+	}
+	content, err := s.encode(testOrigin)
+	if err != nil {
+		return err
+	}
+	got, err := decodeSaved(bytes.NewReader(content), testOrigin, now, s.stale)
+	if err != nil {
+		return err
+	}
+	return differs(s, got)
+}
+
+// differs reports in what two snapshots differ, beside the error that is for
+// the statistics of a refresh.
+func differs(a, b *Snapshot) error {
+	switch {
+	case !a.taken.Equal(b.taken) || !a.goodUntil.Equal(b.goodUntil) || a.stale != b.stale:
+		return fmt.Errorf("taken %s, good until %s; restored: taken %s, good until %s", a.taken, a.goodUntil, b.taken, b.goodUntil)
+	case a.anyone != b.anyone || a.complete != b.complete:
+		return errors.New("who is known at all")
+	case !maps.EqualFunc(a.byName, b.byName, sameUser) || !maps.EqualFunc(a.byKey, b.byKey, sameUser):
+		return fmt.Errorf("users %v, restored %v", a.byName, b.byName)
+	case !maps.EqualFunc(a.gone, b.gone, time.Time.Equal):
+		return fmt.Errorf("gone %v, restored %v", a.gone, b.gone)
+	case (a.groups == nil) != (b.groups == nil) || !maps.Equal(a.groups, b.groups) || !slices.Equal(a.missing, b.missing):
+		return fmt.Errorf("groups %v without %v, restored %v without %v", a.groups, a.missing, b.groups, b.missing)
+	}
+	return nil
+}
+
+func sameUser(a, b User) bool {
+	return a.Key == b.Key && a.Name == b.Name && a.DisplayName == b.DisplayName && a.Active == b.Active &&
+		a.Asked.Equal(b.Asked) && a.Groups.Known == b.Groups.Known && slices.Equal(a.Groups.Names, b.Groups.Names)
+}
+
+var savedAt = time.Date(2026, 1, 2, 3, 4, 5, 678, time.UTC)
+
+// everything is a snapshot that has all there can be in one.
+func everything() *Snapshot {
+	s := newSnapshot(savedAt, testStale, []User{
+		{Key: "K1", Name: "fred", DisplayName: "Fred <F> ü", Active: true, Groups: Groups{Known: true, Names: []string{"Staff", "böse & gut"}}, Asked: savedAt},
+		{Key: "K2", Name: "wilma", Groups: Groups{Known: true}, Asked: savedAt.Add(-time.Minute)},
+		{Name: "Barney", Active: true, Asked: savedAt.Add(time.Second)},
+	}, map[string]time.Time{"key:K3": savedAt, "name:dino": savedAt.Add(-time.Hour)})
+	s.groups, s.missing = map[string]bool{"staff": true, "none": true}, []string{"None"}
+	return s
+}
+
+func TestSavedSnapshotIsTheSame(t *testing.T) {
+	followingNone := newSnapshot(savedAt, testStale, nil, nil)
+	followingNone.groups = map[string]bool{}
+	for name, s := range map[string]*Snapshot{
+		"everything":    everything(),
+		"one more":      everything().with(User{Key: "K1", Name: "Frederick", Active: true, Asked: savedAt.Add(time.Second)}),
+		"nobody at all": followingNone,
+	} {
+		if err := RoundTrip(s, savedAt.Add(time.Minute)); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// sealed returns JSON as if tokengate had saved it.
+func sealed(body string) string { return savedAs + savedVersion + checksum([]byte(body)) + "\n" + body }
+
+func TestSavedSnapshotThatIsRefused(t *testing.T) {
+	whole, err := everything().encode(testOrigin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, body, _ := strings.Cut(string(whole), "\n")
+	swap := func(old, next string) string {
+		changed := strings.Replace(body, old, next, 1)
+		if changed == body {
+			t.Fatalf("%s is not in %s", old, body)
+		}
+		return sealed(changed)
+	}
+	now := savedAt.Add(time.Minute)
+	for name, tt := range map[string]struct {
+		content string
+		now     time.Time
+		want    string // in the error; empty: none
+	}{
+		"good":                {string(whole), now, ""},
+		"good at the last":    {string(whole), savedAt.Add(testStale - 1), ""},
+		"too old":             {string(whole), savedAt.Add(testStale), "too old"},
+		"good at the first":   {string(whole), savedAt.Add(time.Second), ""},
+		"clock put back":      {string(whole), savedAt.Add(time.Second - 1), "yet to come"},
+		"clock far back":      {string(whole), savedAt.AddDate(-1, 0, 0), "yet to come"},
+		"gone in the future":  {swap(`"key:K3":"2026`, `"key:K3":"2027`), now, "yet to come"},
+		"another Jira":        {swap("http://jira.test", "http://other.test"), now, "http://other.test"},
+		"another kind":        {swap(`"jira http`, `"file http`), now, "file http"},
+		"empty":               {"", now, "not what tokengate has saved"},
+		"something else":      {body, now, "not what tokengate has saved"},
+		"another version":     {strings.Replace(string(whole), savedAs+"1", savedAs+"2", 1), now, "another version"},
+		"no JSON":             {sealed("users: []"), now, "invalid character"},
+		"no snapshot":         {sealed("null"), now, "upstream"},
+		"unknown field":       {swap(`"users"`, `"admin":true,"users"`), now, "admin"},
+		"more":                {sealed(body + "{}"), now, "follows"},
+		"one name":            {swap(`"name":"wilma"`, `"name":"FRED"`), now, "one name or one key"},
+		"one key":             {swap(`"K2"`, `"K1"`), now, "one name or one key"},
+		"no name":             {swap(`"name":"wilma"`, `"name":""`), now, "users["},
+		"unusable name":       {swap(`"name":"wilma"`, `"name":"wil,ma"`), now, "users["},
+		"unusable key":        {swap(`"K2"`, `"K\n"`), now, "users["},
+		"unusable to display": {swap(`"Fred`, `"Fr\ned`), now, "users["},
+		"too long":            {sealed(strings.Repeat(" ", maxSaved)), now, "longer than"},
+	} {
+		s, err := decodeSaved(strings.NewReader(tt.content), testOrigin, tt.now, testStale)
+		switch {
+		case tt.want == "":
+			if err != nil || s.Len() != 3 {
+				t.Errorf("%s: %d users, %v", name, s.Len(), err)
+			}
+		case err == nil || !strings.Contains(err.Error(), tt.want) || s != nil:
+			t.Errorf("%s: %d users, %v; want an error that says %q", name, s.Len(), err, tt.want)
+		}
+	}
+	for i := range whole {
+		if s, err := decodeSaved(bytes.NewReader(whole[:i]), testOrigin, now, testStale); err == nil || s != nil {
+			t.Errorf("the first %d bytes are good", i)
+		}
+		changed := bytes.Clone(whole)
+		changed[i] ^= 0x20
+		if s, err := decodeSaved(bytes.NewReader(changed), testOrigin, now, testStale); err == nil || s != nil {
+			t.Errorf("good with byte %d changed", i)
+		}
+	}
+	// What the configuration says now is what holds.
+	if s, err := decodeSaved(bytes.NewReader(whole), testOrigin, now, 2*time.Minute); err != nil || !s.GoodUntil().Equal(savedAt.Add(2*time.Minute)) {
+		t.Errorf("good until %s, %v", s.GoodUntil(), err)
+	}
+}
+
+func TestTooLongToBeSaved(t *testing.T) {
+	s := newSnapshot(savedAt, testStale, []User{{Name: "fred", Groups: Groups{Known: true, Names: []string{strings.Repeat("g", maxSaved)}}, Asked: savedAt}}, nil)
+	if content, err := s.encode(testOrigin); err == nil {
+		t.Errorf("%d bytes are saved, which nobody reads", len(content))
+	}
+}
+
+func TestWhatASnapshotTakesFromOneBefore(t *testing.T) {
+	staff := Groups{Known: true, Names: []string{"staff", "admins"}}
+	fred, gone := User{Key: "K1", Name: "fred", Active: true, Groups: staff}, User{Key: "K2", Name: "wilma", Groups: staff}
+	change := func(change func(*User)) []User {
+		u := fred
+		change(&u)
+		return []User{u}
+	}
+	for name, tt := range map[string]struct {
+		now  []User
+		want bool
+	}{
+		"nothing":         {[]User{fred}, false},
+		"another order":   {change(func(u *User) { u.Groups.Names = []string{"Admins", "x", "STAFF"} }), false},
+		"somebody more":   {[]User{fred, {Key: "K3", Name: "dino", Active: true}}, false},
+		"another display": {change(func(u *User) { u.DisplayName = "F" }), false},
+		"the user":        {nil, true},
+		"use":             {change(func(u *User) { u.Active = false }), true},
+		"a group":         {change(func(u *User) { u.Groups.Names = []string{"staff"} }), true},
+		"all groups":      {change(func(u *User) { u.Groups = Groups{} }), true},
+		"the name":        {change(func(u *User) { u.Name = "frederick" }), true},
+		"the name's user": {change(func(u *User) { u.Key = "K9" }), true},
+	} {
+		before, after := newSnapshot(savedAt, testStale, []User{fred, gone}, nil), newSnapshot(savedAt, testStale, tt.now, nil)
+		if got := after.takesFrom(before); got != tt.want {
+			t.Errorf("%s: %v, want %v", name, got, tt.want)
+		}
+	}
+}
+
+// Whatever stands in the file, reading it ends in an error or in a snapshot of
+// users with good names, which is the same when it is saved again.
+func FuzzDecodeSaved(f *testing.F) {
+	whole, err := everything().encode(testOrigin)
+	if err != nil {
+		f.Fatal(err)
+	}
+	_, body, _ := bytes.Cut(whole, []byte("\n"))
+	f.Add(whole)
+	f.Add(body)
+	f.Add([]byte(`{"origin":"jira http://jira.test","taken":"2026-01-02T03:04:05Z","groups":null,"users":[{"name":"a"},{"name":"A"}]}`))
+	f.Add([]byte(`{"origin":"jira http://jira.test","taken":"2026-01-02T03:04:05Z","users":[{"name":"a,b"},{"name":"","key":"\u0000"}],"gone":{"":"0001-01-01T00:00:00Z"}}`))
+	now := savedAt.Add(time.Minute)
+	f.Fuzz(func(t *testing.T, content []byte) {
+		for _, content := range []string{string(content), sealed(string(content))} {
+			s, err := decodeSaved(strings.NewReader(content), testOrigin, now, testStale)
+			if err != nil {
+				if s != nil {
+					t.Errorf("users with an error: %v", s.byName)
+				}
+				continue
+			}
+			if s.anyone || s.complete || s.goodUntil.After(now.Add(testStale)) || !now.Before(s.goodUntil) {
+				t.Errorf("good until %s", s.goodUntil)
+			}
+			for name, u := range s.byName {
+				if store.ValidOwnerName(u.Name) != nil || name != store.FoldOwner(u.Name) || u.Asked.After(now) {
+					t.Errorf("%q: %+v", name, u)
+				}
+				if known, ok := s.ByKey(u.Key); u.Key != "" && (!ok || !sameUser(known, u)) {
+					t.Errorf("by key: %+v, by name: %+v", known, u)
+				}
+			}
+			for key, u := range s.byKey {
+				if known := s.byName[store.FoldOwner(u.Name)]; key == "" || !sameUser(known, u) {
+					t.Errorf("by key %q: %+v, by name: %+v", key, u, known)
+				}
+			}
+			if err := RoundTrip(s, now); err != nil {
+				t.Errorf("saved again: %v", err)
+			}
+		}
+	})
+}
+
+// BenchmarkSaved saves and reads 50,000 users, half of whom were asked for one
+// by one.
+func BenchmarkSaved(b *testing.B) {
+	users := make([]User, 50_000)
+	for i := range users {
+		users[i] = User{
+			Key: fmt.Sprintf("JIRAUSER%d", 10_000+i), Name: fmt.Sprintf("first.last%d", i), DisplayName: fmt.Sprintf("First Middle-Last %d", i), Active: true,
+			Groups: Groups{Known: true, Names: []string{"jira-software-users", "jira-token-users"}},
+			Asked:  savedAt.Add(time.Duration(i%2) * time.Minute),
+		}
+	}
+	s := newSnapshot(savedAt, testStale, users, nil)
+	content, err := s.encode(testOrigin)
+	if err != nil {
+		b.Fatal(err)
+	}
+	now := savedAt.Add(2 * time.Minute)
+	b.Run("encode", func(b *testing.B) {
+		for b.Loop() {
+			_, _ = s.encode(testOrigin)
+		}
+		b.ReportMetric(float64(len(content)), "B/file")
+	})
+	b.Run("write", func(b *testing.B) {
+		path := b.TempDir() + "/file"
+		for b.Loop() {
+			if err := replaceFile(path, content); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("read", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := decodeSaved(bytes.NewReader(content), testOrigin, now, testStale); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("compare", func(b *testing.B) {
+		other := newSnapshot(savedAt, testStale, slices.Clone(users), nil)
+		for b.Loop() {
+			if other.takesFrom(s) {
+				b.Fatal("nothing was taken")
+			}
+		}
+	})
+}
