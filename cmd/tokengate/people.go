@@ -28,6 +28,7 @@ const (
 type people struct {
 	kind      string        // of the directory
 	now       chan struct{} // asks for a refresh at once; holds one
+	published chan struct{} // something new may be known; holds one
 	directory *directory.Directory
 	callers   *directory.Callers
 	failing   bool     // the last refresh failed, and the log says so
@@ -35,7 +36,7 @@ type people struct {
 }
 
 // openDirectory makes the directory that the configuration names. It knows
-// nobody until it is refreshed.
+// nobody until it is restored or refreshed.
 func (s *server) openDirectory() error {
 	upstream, c := s.settings.Upstream, s.settings.Directory
 	client, err := directory.NewClient(upstream.URL+upstream.ContextPath, nil)
@@ -56,7 +57,10 @@ func (s *server) openDirectory() error {
 			Groups: func() []string { return *s.groups.Load() },
 		})
 	}
-	s.people = people{kind: c.Kind(), now: make(chan struct{}, 1), directory: directory.New(options), callers: directory.NewCallers(client, time.Now)}
+	s.people = people{
+		kind: c.Kind(), now: make(chan struct{}, 1), published: make(chan struct{}, 1),
+		directory: directory.New(options), callers: directory.NewCallers(client, time.Now),
+	}
 	s.registry.MustRegister(&directoryMetrics{s})
 	return nil
 }
@@ -67,6 +71,9 @@ func (s *server) followDirectory(ctx context.Context) {
 	if s.people.kind == "none" {
 		_ = s.people.directory.Refresh(ctx) // there is nobody to ask
 		return
+	}
+	if s.people.kind == "jira" {
+		s.keepDirectory(ctx)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
@@ -113,7 +120,8 @@ func (s *server) owners() []directory.Owner {
 
 // publish puts into force what the directory knows.
 func (s *server) publish(known *directory.Snapshot) {
-	switch stats := s.people.directory.Stats(); {
+	stats := s.people.directory.Stats()
+	switch {
 	case stats.LastError != "":
 		s.people.failing = true
 		s.log.Error("the directory could not be refreshed; what is known of users stays in force until it is too old",
@@ -128,6 +136,13 @@ func (s *server) publish(known *directory.Snapshot) {
 	}
 	// Judged first: who has left waits for no write.
 	s.manager.Judge(s.people.directory.Snapshot)
+	select {
+	case s.people.published <- struct{}{}:
+	default: // nobody has looked yet
+	}
+	if stats.Refreshed == 0 {
+		return // what was restored may be older than the names in the tokens
+	}
 	if err := s.manager.Follow(context.Background(), known); err != nil {
 		s.log.Error("renamed users' tokens could not be written; it is tried again", zap.Error(err))
 	}

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"path/filepath"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// directoryFile is a file beside the database's own, which holds what Jira last
+// said of users.
+const directoryFile = "tokengate.directory"
+
+// saveEvery is how old that file gets, at the most, while the directory
+// answers. Nobody's loss of rights waits that long: see directory.Directory.
+const saveEvery = 5 * time.Minute
+
+// keepDirectory puts into force what was known of users before a restart, so
+// that tokens do not wait for Jira, and saves what is known from now on.
+func (s *server) keepDirectory(ctx context.Context) {
+	err := s.people.directory.Restore(s.directoryFile())
+	switch {
+	case err == nil:
+		s.log.Info("what was known of users before the restart is in force until the directory answers",
+			zap.Time("good_until", s.people.directory.GoodUntil()))
+	case !errors.Is(err, fs.ErrNotExist):
+		s.log.Warn("tokens wait until the directory answers", zap.Error(err))
+	}
+	go s.saveDirectory(ctx)
+	s.atStop("save what is known of users", func(context.Context) error { return s.saveUsers(0) })
+}
+
+// saveDirectory saves what is known of users after each refresh, if that is
+// due, until ctx ends. A disk that hangs holds up nothing but this.
+func (s *server) saveDirectory(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.people.published:
+		}
+		if err := s.saveUsers(saveEvery); err != nil && ctx.Err() == nil {
+			s.log.Error("cannot save what is known of users for the next start; it is tried again", zap.Error(err))
+		}
+	}
+}
+
+// saveUsers saves what is known of users unless what is saved is good enough.
+// What is left of a disk that is almost full belongs to the database.
+func (s *server) saveUsers(every time.Duration) error {
+	if err := s.health.check(); err != nil {
+		return err
+	}
+	return s.people.directory.Save(s.directoryFile(), every)
+}
+
+func (s *server) directoryFile() string {
+	return filepath.Join(s.settings.Store.Badger.Dir, directoryFile)
+}

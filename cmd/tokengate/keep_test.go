@@ -1,0 +1,93 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// Native tokens of the service user: the one that Jira knows, and none.
+const (
+	serviceCredential = "c2VydmljZXNlcnZpY2VzZXJ2aWNlc2VydmljZQ=="
+	wrongCredential   = "bm9ib2R5bm9ib2R5bm9ib2R5bm9ib2R5bm9ib2R5"
+)
+
+func write(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// refused waits until a refresh of the directory has failed since tokengate was
+// started.
+func (c *company) refused() {
+	c.t.Helper()
+	c.until("the directory's refusal", func() bool { return strings.Contains(c.gate.log.String(), "could not be refreshed") })
+}
+
+// Jira does not answer tokengate's own user, and tokengate restarts:
+// tokens work as they did, by what was known before.
+func TestRestartWhileTheDirectoryIsAway(t *testing.T) {
+	c := newCompany(t, options{})
+	saved, credential := filepath.Join(c.dir, "data", directoryFile), filepath.Join(c.dir, "credential")
+	content := func() string {
+		found, _ := os.ReadFile(saved)
+		return string(found)
+	}
+	c.until("what is known is saved", func() bool { return content() != "" })
+	k, other := c.create("alice", `{"label":"x"}`), c.create("rita", `{"label":"x"}`)
+	c.myself(k, 200)
+
+	// What somebody has lost is not given back by a crash.
+	before := content()
+	if err := c.jira.Deactivate("rita"); err != nil {
+		t.Fatal(err)
+	}
+	c.refresh()
+	c.myself(other, 401)
+	c.until("what somebody has lost is saved", func() bool { return content() != before })
+	write(t, credential, wrongCredential)
+	for what, end := range map[string]syscall.Signal{"killed": syscall.SIGKILL, "stopped": syscall.SIGTERM} {
+		c.gate.signal(end)
+		<-c.gate.done
+		c.startGate()
+		c.refused()
+		if user := c.myself(k, 200); user != "alice" {
+			t.Errorf("%s: alice's token is %q to Jira", what, user)
+		}
+		c.myself(other, 401)
+	}
+
+	// An older file does not give somebody an old name again, which may be
+	// another's by now.
+	before = content()
+	write(t, credential, serviceCredential)
+	if err := c.jira.Rename("alice", "alicia"); err != nil {
+		t.Fatal(err)
+	}
+	c.refresh()
+	if user := c.myself(k, 200); user != "alicia" {
+		t.Errorf("renamed, and the token is %q to Jira", user)
+	}
+	write(t, credential, wrongCredential)
+	if err := c.gate.stop(); err != nil {
+		t.Fatal(err)
+	}
+	write(t, saved, before)
+	c.startGate()
+	c.refused()
+	c.myself(k, 503)
+
+	// A file that is not whole is no reason not to start.
+	if err := c.gate.stop(); err != nil {
+		t.Fatal(err)
+	}
+	write(t, saved, content()[:500])
+	c.gate = start(t, "serve", "--config", c.config)
+	c.gate.waitFor("not whole")
+	c.gate.waitFor(`"tokengate is ready"`)
+	c.myself(k, 503)
+}
