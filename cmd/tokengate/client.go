@@ -33,7 +33,8 @@ const (
 	socketFlag     = "admin-socket"
 	socketVariable = "TOKENGATE_ADMIN_SOCKET"
 
-	// callTime bounds one call to the server.
+	// callTime bounds one call to the server, and of a long answer the wait for
+	// its beginning.
 	callTime = time.Minute
 	// maxAnswer bounds what is read of an answer, in bytes. A page of the
 	// longest tokens is shorter.
@@ -69,8 +70,8 @@ func newClient(cmd *cobra.Command) (*client, error) {
 	return &client{
 		socket: socket,
 		http: &http.Client{
-			Timeout: callTime,
 			Transport: &http.Transport{
+				ResponseHeaderTimeout: callTime,
 				DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 					return new(net.Dialer).DialContext(ctx, "unix", socket)
 				},
@@ -82,6 +83,29 @@ func newClient(cmd *cobra.Command) (*client, error) {
 // call sends a request to a path below the API's base, and reads the answer
 // into answer, unless that is nil.
 func (c *client) call(ctx context.Context, method, path string, query url.Values, body, answer any) error {
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	content, err := c.send(ctx, method, path, query, body)
+	if err != nil {
+		return err
+	}
+	defer content.Close()
+	if answer == nil {
+		return nil
+	}
+	data, err := io.ReadAll(io.LimitReader(content, maxAnswer))
+	if err != nil {
+		return fmt.Errorf("read the server's answer: %w", err)
+	}
+	if err := json.Unmarshal(data, answer); err != nil {
+		return fmt.Errorf("read the server's answer: %w", err)
+	}
+	return nil
+}
+
+// send sends a request and returns the body of an answer that is no refusal. The
+// caller closes it.
+func (c *client) send(ctx context.Context, method, path string, query url.Values, body any) (io.ReadCloser, error) {
 	target := "http://tokengate" + web.Bases[0] + "/" + path
 	if len(query) > 0 {
 		target += "?" + query.Encode()
@@ -90,36 +114,30 @@ func (c *client) call(ctx context.Context, method, path string, query url.Values
 	if body != nil {
 		data, err := json.Marshal(body)
 		if err != nil {
-			return fmt.Errorf("encode the request: %w", err)
+			return nil, fmt.Errorf("encode the request: %w", err)
 		}
 		content = bytes.NewReader(data)
 	}
 	request, err := http.NewRequestWithContext(ctx, method, target, content)
 	if err != nil {
-		return fmt.Errorf("make the request: %w", err)
+		return nil, fmt.Errorf("make the request: %w", err)
 	}
 	if body != nil {
 		request.Header.Set("Content-Type", "application/json")
 	}
 	response, err := c.http.Do(request)
 	if err != nil {
-		return c.explain(err)
+		return nil, c.explain(err)
+	}
+	if response.StatusCode/100 == 2 {
+		return response.Body, nil
 	}
 	defer response.Body.Close()
 	data, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
 	if err != nil {
-		return fmt.Errorf("read the server's answer: %w", err)
+		return nil, fmt.Errorf("read the server's answer: %w", err)
 	}
-	if response.StatusCode/100 != 2 {
-		return refusal(response.StatusCode, data)
-	}
-	if answer == nil {
-		return nil
-	}
-	if err := json.Unmarshal(data, answer); err != nil {
-		return fmt.Errorf("read the server's answer: %w", err)
-	}
-	return nil
+	return nil, refusal(response.StatusCode, data)
 }
 
 // explain says what to do about a server that cannot be reached.
@@ -140,13 +158,16 @@ func (c *client) explain(err error) error {
 	return fmt.Errorf("ask the server over %s: %w", c.socket, err)
 }
 
+// refusedError is the server's answer that it did not do something.
+type refusedError struct{ error }
+
 // refusal is the error that the server's answer tells.
 func refusal(status int, body []byte) error {
 	var told struct {
 		Message string `json:"message"`
 	}
 	if err := json.Unmarshal(body, &told); err != nil || told.Message == "" {
-		return fmt.Errorf("the server answered %d %s", status, http.StatusText(status))
+		return refusedError{fmt.Errorf("the server answered %d %s", status, http.StatusText(status))}
 	}
-	return errors.New(printable(told.Message))
+	return refusedError{errors.New(printable(told.Message))}
 }

@@ -41,8 +41,8 @@ func fakeServer(t *testing.T, h http.HandlerFunc) (socket string) {
 // A listing goes through all pages.
 func TestListPages(t *testing.T) {
 	pages := map[string]string{
-		"":  `{"values":[{"id":"a","label":"one"},{"id":"b","label":"two"}],"next":7}`,
-		"7": `{"values":[],"next":9}`,
+		"":  `{"values":[{"id":"a","label":"one"},{"id":"b","label":"two"}],"next":"7"}`,
+		"7": `{"values":[],"next":"9"}`,
 		"9": `{"values":[{"id":"c","label":"three"}],"next":null}`,
 	}
 	socket := fakeServer(t, func(w http.ResponseWriter, r *http.Request) {
@@ -117,6 +117,7 @@ func TestTerminalIsSafe(t *testing.T) {
 		{[]string{"token", "list"}, web.TokenPage{Values: []web.Token{evilToken}}},
 		{[]string{"token", "list", "--output", "json"}, web.TokenPage{Values: []web.Token{evilToken}}},
 		{[]string{"token", "show", "000000000000"}, evilToken},
+		{[]string{"token", "change", "000000000000", "--read-only"}, evilToken},
 		{[]string{"token", "create", "--user", "x", "--name", "x"}, web.IssuedToken{PasswordValue: "value", Token: evilToken}},
 		{[]string{"token", "rotate", "000000000000"}, web.IssuedToken{PasswordValue: "value", Token: evilToken}},
 		{[]string{"explain", "--path", "/", "--ip", "::1"}, web.Explanation{
@@ -125,7 +126,7 @@ func TestTerminalIsSafe(t *testing.T) {
 	} {
 		answer = c.answer
 		out, errs, code := command(t, socket, "x", c.args...)
-		if code == exitUsage || out == "" {
+		if code == exitUsage || out+errs == "" {
 			t.Fatalf("%v: exit %d, %s", c.args, code, errs)
 		}
 		if strings.ContainsAny(out+errs, "\x1b\r") || !json.Valid([]byte(out)) && strings.Contains(out+errs, "\u202e") {

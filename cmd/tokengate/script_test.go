@@ -3,11 +3,14 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/csv"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -56,7 +59,9 @@ tokens: {maxPerUser: 4}
 			"tokengate": scriptCommand(t, true),
 			"process":   scriptCommand(t, false),
 			"id":        scriptID,
+			"number":    scriptNumber,
 			"networks":  scriptNetworks(t),
+			"parse":     scriptParse,
 		},
 	})
 }
@@ -126,6 +131,44 @@ func scriptID(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("standard output is no token's value alone: %v", err)
 	}
 	ts.Setenv(args[0], value.ID().String())
+}
+
+// scriptNumber runs
+//
+//	number NAME
+//
+// and sets the environment variable NAME to the running number that token show
+// has told in the file out, in text or in JSON.
+func scriptNumber(ts *testscript.TestScript, neg bool, args []string) {
+	m := regexp.MustCompile(`(?m)^(?:number: +| *"number": )(\d+),?$`).FindStringSubmatch(ts.ReadFile("out"))
+	if neg || len(args) != 1 || m == nil {
+		ts.Fatalf("usage: number NAME, with a number in the file out")
+	}
+	ts.Setenv(args[0], m[1])
+}
+
+// scriptParse runs
+//
+//	parse json FILE
+//	parse csv FILE COUNT
+//
+// and fails unless the file is one JSON value, or a header of CSV and so many
+// records as long as it.
+func scriptParse(ts *testscript.TestScript, neg bool, args []string) {
+	switch {
+	case !neg && len(args) == 2 && args[0] == "json":
+		if !json.Valid([]byte(ts.ReadFile(args[1]))) {
+			ts.Fatalf("%s is no JSON", args[1])
+		}
+	case !neg && len(args) == 3 && args[0] == "csv":
+		records, err := csv.NewReader(strings.NewReader(ts.ReadFile(args[1]))).ReadAll()
+		ts.Check(err)
+		if got := strconv.Itoa(len(records) - 1); got != args[2] {
+			ts.Fatalf("%s records behind the header, want %s", got, args[2])
+		}
+	default:
+		ts.Fatalf("usage: parse json FILE | parse csv FILE COUNT")
+	}
 }
 
 // scriptNetworks runs

@@ -1,363 +1,161 @@
 package main
 
 import (
-	"encoding/json"
+	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/authz/manage"
-	"github.com/tokengate/tokengate/authz/manage/web"
 	"github.com/tokengate/tokengate/authz/token"
 )
 
 func newTokenCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "token",
-		Short: "Create, list, show, rotate and revoke tokens",
-		Long: "Create, list, show, rotate and revoke tokens, in the running server over its\n" +
-			"admin socket. Whoever may open the socket is an administrator.",
+		Short: "Create, list, show, change, rotate, approve and revoke tokens",
+		Long: "Work with tokens, in the running server over its admin socket. Whoever may open\n" +
+			"the socket is an administrator.\n\n" +
+			"An ID is the token's id, which is the 12 characters behind the first underscore\n" +
+			"of its value, or its running number, which token show tells.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	addSocketFlag(cmd)
-	cmd.AddCommand(newCreateCommand(), newListCommand(), newShowCommand(), newRotateCommand(), newRevokeCommand())
+	cmd.AddCommand(newCreateCommand(), newListCommand(), newShowCommand(), newChangeCommand(), newRotateCommand(), newRevokeCommand(),
+		newStateCommand("approve", "Approved", "Let pending tokens come into force"),
+		newStateCommand("disable", "Disabled", "Switch tokens off until they are enabled"),
+		newStateCommand("enable", "Enabled", "Switch disabled tokens on again"))
 	return cmd
 }
 
-func newCreateCommand() *cobra.Command {
-	var asked web.CreateRequest
-	var expires, format string
-	cmd := &cobra.Command{
-		Use:   "create --user NAME --name LABEL",
-		Short: "Create a token and print its value",
-		Long: "Create a token. Its value alone goes to standard output, all else to standard\n" +
-			"error. The value is shown this once: only a salted hash of it is kept.",
-		Example: "  tokengate token create --user fred --name 'build server' --expires 90d --ip 10.1.0.0/16 > token.txt",
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if asked.User == "" || asked.Label == "" {
-				return usagef("token create needs --user and --name")
-			}
-			for _, network := range asked.Networks {
-				if _, err := config.ParsePrefix(network); err != nil {
-					return usagef("--ip: %w", err)
-				}
-			}
-			var err error
-			if asked.Expiry, err = expiryFlag(expires); err != nil {
-				return err
-			}
-			return issue(cmd, format, "", asked, func(t web.Token) string {
-				return fmt.Sprintf("Created token %s for %s; it %s.", cell(t.ID), cell(t.User), lifetime(t))
-			})
+// newStateCommand makes a command for an endpoint of its name below a token.
+func newStateCommand(name, done, short string) *cobra.Command {
+	return &cobra.Command{
+		Use:               name + " ID...",
+		Short:             short,
+		Long:              short + ". Each is tried; the exit code is 1 if one was refused.",
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(cmd *cobra.Command, ids []string) error {
+			return eachToken(cmd, ids, done, http.MethodPost, "/"+name)
 		},
 	}
-	flags := cmd.Flags()
-	flags.StringVar(&asked.User, "user", "", "user `NAME` that the token acts as, as Jira spells it")
-	flags.StringVar(&asked.Label, "name", "", "`LABEL` of the token, unlike those of the user's other tokens")
-	flags.StringVar(&asked.Purpose, "purpose", "", "free `TEXT`")
-	flags.BoolVar(&asked.ReadOnly, "read-only", false, "make it good for reading requests only")
-	flags.StringArrayVar(&asked.Networks, "ip", nil, "`NETWORK` or address it is good from, such as 10.1.0.0/16; may be repeated (default any)")
-	flags.StringVar(&expires, "expires", "", "`LIFETIME` such as 90d, 1d12h or unlimited (default 365d)")
-	addOutputFlag(cmd, &format)
-	return cmd
 }
 
-func newRotateCommand() *cobra.Command {
-	var asked web.RotateRequest
-	var expires, format string
+func newRevokeCommand() *cobra.Command {
+	var user string
+	var all bool
 	cmd := &cobra.Command{
-		Use:   "rotate ID",
-		Short: "Give a token a new secret and print its value",
-		Long: "Give a token a new secret. Its new value alone goes to standard output, all else\n" +
-			"to standard error. The old value ends at once, or after the overlap; one that an\n" +
-			"earlier rotation left good ends at once. An expired token needs --expires.",
-		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkID(args[0]); err != nil {
-				return err
+		Use:   "revoke ID... | revoke --all --user NAME",
+		Short: "End tokens for ever",
+		Long: "End tokens for ever. Nothing is asked. Each is tried; the exit code is 1 if one\n" +
+			"was refused. With --all it is every token of a user, whatever its state.",
+		Example:           "  tokengate token revoke 4fVq0c1sXbYk 17\n  tokengate token revoke --all --user fred",
+		Args:              cobra.ArbitraryArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(cmd *cobra.Command, ids []string) error {
+			switch {
+			case all != (user != ""), all == (len(ids) > 0):
+				return usagef("token revoke needs the ids of tokens, or both --all and --user")
+			case all:
+				return revokeAll(cmd, user)
 			}
-			if asked.Overlap != "" {
-				if overlap, err := config.ParseLifetime(asked.Overlap); err != nil {
-					return usagef("--overlap: %w", err)
-				} else if overlap.Unlimited {
-					return usagef("--overlap: an overlap has an end; write a time such as 1h")
-				}
-			}
-			var err error
-			if asked.Expiry, err = expiryFlag(expires); err != nil {
-				return err
-			}
-			return issue(cmd, format, args[0]+"/rotate", asked, func(t web.Token) string {
-				old := "its old value is no longer good"
-				if t.PreviousUntil != nil {
-					old = "its old value is good until " + instant(t.PreviousUntil, "")
-				}
-				return fmt.Sprintf("Rotated token %s of %s; %s, and it %s.", cell(t.ID), cell(t.User), old, lifetime(t))
-			})
+			return eachToken(cmd, ids, "Revoked", http.MethodDelete, "")
 		},
 	}
-	flags := cmd.Flags()
-	flags.StringVar(&asked.Overlap, "overlap", "", "`TIME` for which the old value stays good, such as 1h, at most 7d (default none)")
-	flags.StringVar(&expires, "expires", "", "new `LIFETIME` from now on, such as 90d or unlimited (default as it was)")
-	addOutputFlag(cmd, &format)
+	cmd.Flags().BoolVar(&all, "all", false, "every token of the user that --user names")
+	cmd.Flags().StringVar(&user, "user", "", "user `NAME`, with --all")
 	return cmd
 }
 
-// issue asks for a value and prints it.
-func issue(cmd *cobra.Command, format string, path string, asked any, told func(web.Token) string) error {
-	asJSON, err := isJSON(format)
+// revokeAll revokes a user's tokens. The answer does not tell how many there
+// were, and a user whose name was mistyped has none.
+func revokeAll(cmd *cobra.Command, user string) error {
+	c, err := newClient(cmd)
 	if err != nil {
 		return err
+	}
+	count := func(state string) (int, error) {
+		query := url.Values{"user": {user}, "limit": {"1"}}
+		if state != "" {
+			query.Set("state", state)
+		}
+		var page struct{ Total int }
+		err := c.call(cmd.Context(), http.MethodGet, "tokens", query, nil, &page)
+		return page.Total, err
+	}
+	total, err := count("")
+	if err != nil {
+		return err
+	}
+	revoked, err := count(string(manage.StateRevoked))
+	if err != nil {
+		return err
+	}
+	if err := c.call(cmd.Context(), http.MethodDelete, "all", url.Values{"user": {user}}, nil, nil); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(cmd.ErrOrStderr(), "Revoked all tokens of %s: %d.\n", cell(user), total-revoked)
+	return err
+}
+
+// eachToken asks for the same with each of the tokens. It goes on after a
+// refusal.
+func eachToken(cmd *cobra.Command, ids []string, done, method, below string) error {
+	for _, id := range ids {
+		if err := checkID(id); err != nil {
+			return err
+		}
 	}
 	c, err := newClient(cmd)
 	if err != nil {
 		return err
 	}
-	var issued web.IssuedToken
-	if err := c.call(cmd.Context(), http.MethodPost, path, nil, asked, &issued); err != nil {
-		return err
-	}
-	if asJSON {
-		return printJSON(cmd.OutOrStdout(), issued)
-	}
-	if _, err := fmt.Fprintln(cmd.OutOrStdout(), issued.PasswordValue); err != nil {
-		return fmt.Errorf("print the value of token %s, which is lost now; revoke it: %w", cell(issued.ID), err)
-	}
-	_, err = fmt.Fprintln(cmd.ErrOrStderr(), told(issued.Token))
-	return err
-}
-
-func lifetime(t web.Token) string {
-	if t.ExpiresAt == nil {
-		return "does not expire"
-	}
-	return "expires at " + instant(t.ExpiresAt, "")
-}
-
-func newListCommand() *cobra.Command {
-	var user, name, state, format string
-	cmd := &cobra.Command{
-		Use:   "list",
-		Short: "List tokens",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			asJSON, err := isJSON(format)
-			if err != nil {
-				return err
-			}
-			c, err := newClient(cmd)
-			if err != nil {
-				return err
-			}
-			query := url.Values{"limit": {strconv.Itoa(manage.MaxPage)}}
-			for parameter, value := range map[string]string{"user": user, "name": name, "state": state} {
-				if value != "" {
-					query.Set(parameter, value)
-				}
-			}
-			list := printTable
-			if asJSON {
-				list = printArray
-			}
-			return list(cmd.OutOrStdout(), func() ([]web.Token, bool, error) {
-				var page web.TokenPage
-				if err := c.call(cmd.Context(), http.MethodGet, "tokens", query, nil, &page); err != nil {
-					return nil, false, err
-				}
-				if page.Next != nil {
-					query.Set("after", *page.Next)
-				}
-				return page.Values, page.Next != nil, nil
-			})
-		},
-	}
-	flags := cmd.Flags()
-	flags.StringVar(&user, "user", "", "only tokens of the user `NAME`")
-	flags.StringVar(&name, "name", "", "only tokens with this `TEXT` in their names")
-	flags.StringVar(&state, "state", "", "only tokens in this `STATE`: pending, active, disabled, expired or revoked")
-	addOutputFlag(cmd, &format)
-	return cmd
-}
-
-// printTable prints the pages that next returns until it says there are no more.
-func printTable(out io.Writer, next func() (page []web.Token, more bool, err error)) error {
-	t := table{{"ID", "USER", "NAME", "STATE", "EXPIRES", "LAST USED", "USES"}}
-	for more := true; more; {
-		page, another, err := next()
-		if err != nil {
+	failed := 0
+	for _, id := range ids {
+		err := c.call(cmd.Context(), method, id+below, nil, nil, nil)
+		_, refused := errors.AsType[refusedError](err)
+		switch {
+		case err == nil:
+			fmt.Fprintf(cmd.ErrOrStderr(), "%s token %s.\n", done, id)
+		case len(ids) == 1:
 			return err
+		case refused:
+			failed++
+			complain(cmd.ErrOrStderr(), fmt.Errorf("token %s: %w", id, err))
+		default: // the others would fare the same
+			return fmt.Errorf("token %s, and those behind it: %w", id, err)
 		}
-		for _, k := range page {
-			t = append(t, []string{cell(k.ID), cell(k.User), cell(k.Label), cell(k.State), instant(k.ExpiresAt, "never"),
-				instant(k.LastAccessed, "never"), strconv.FormatUint(k.UsageCount, 10)})
-		}
-		if err := t.print(out); err != nil {
-			return err
-		}
-		t, more = nil, another
+	}
+	if failed > 0 {
+		return fmt.Errorf("refused for %d of %d tokens", failed, len(ids))
 	}
 	return nil
 }
 
-// printArray prints the pages as one JSON array, one token on a line.
-func printArray(out io.Writer, next func() (page []web.Token, more bool, err error)) error {
-	separator := "[\n"
-	for more := true; more; {
-		page, another, err := next()
-		if err != nil {
-			return err
-		}
-		var b strings.Builder
-		for _, t := range page {
-			line, err := json.Marshal(t)
-			if err != nil {
-				return fmt.Errorf("print: %w", err)
-			}
-			b.WriteString(separator)
-			b.Write(line)
-			separator = ",\n"
-		}
-		if more = another; !more {
-			b.WriteString(map[bool]string{true: "[]\n", false: "\n]\n"}[separator == "[\n"])
-		}
-		if _, err := io.WriteString(out, b.String()); err != nil {
-			return fmt.Errorf("print: %w", err)
-		}
-	}
-	return nil
-}
+var errValue = errors.New("this is a token's value, not its id: the id is the 12 characters behind the first underscore. " +
+	"The value may now stand in your shell's history: rotate the token")
 
-func newShowCommand() *cobra.Command {
-	var format string
-	cmd := &cobra.Command{
-		Use:   "show ID",
-		Short: "Show all that is known of a token",
-		Args:  cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkID(args[0]); err != nil {
-				return err
-			}
-			asJSON, err := isJSON(format)
-			if err != nil {
-				return err
-			}
-			c, err := newClient(cmd)
-			if err != nil {
-				return err
-			}
-			var t web.Token
-			if err := c.call(cmd.Context(), http.MethodGet, args[0], nil, nil, &t); err != nil {
-				return err
-			}
-			if asJSON {
-				return printJSON(cmd.OutOrStdout(), t)
-			}
-			return describe(t).print(cmd.OutOrStdout())
-		},
-	}
-	addOutputFlag(cmd, &format)
-	return cmd
-}
-
-func describe(t web.Token) table {
-	networks := strings.Join(t.Networks, " ")
-	if networks == "" {
-		networks = "any"
-	}
-	address := ""
-	if t.LastAddress != nil {
-		address = *t.LastAddress
-	}
-	created := t.CreatedAt
-	return table{
-		{"id:", cell(t.ID)},
-		{"number:", strconv.FormatUint(t.Number, 10)},
-		{"user:", cell(t.User)},
-		{"name:", cell(t.Label)},
-		{"purpose:", cell(t.Purpose)},
-		{"state:", cell(t.State)},
-		{"created:", instant(&created, "")},
-		{"created by:", cell(t.CreatedBy)},
-		{"expires:", instant(t.ExpiresAt, "never")},
-		{"revoked:", instant(t.RevokedAt, "-")},
-		{"old value good until:", instant(t.PreviousUntil, "-")},
-		{"read-only:", strconv.FormatBool(t.ReadOnly)},
-		{"networks:", printable(networks)},
-		{"uses:", strconv.FormatUint(t.UsageCount, 10)},
-		{"writing uses:", strconv.FormatUint(t.WriteCount, 10)},
-		{"last used:", instant(t.LastAccessed, "never")},
-		{"last used from:", cell(address)},
-	}
-}
-
-func newRevokeCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "revoke ID",
-		Short: "End a token for ever",
-		Args:  cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkID(args[0]); err != nil {
-				return err
-			}
-			c, err := newClient(cmd)
-			if err != nil {
-				return err
-			}
-			if err := c.call(cmd.Context(), http.MethodDelete, args[0], nil, nil, nil); err != nil {
-				return err
-			}
-			_, err = fmt.Fprintf(cmd.ErrOrStderr(), "Revoked token %s.\n", cell(args[0]))
-			return err
-		},
-	}
-}
-
-// checkID refuses what is no id. A value where an id belongs is not repeated.
+// checkID refuses what is no id and no running number. A value where an id
+// belongs is not repeated.
 func checkID(id string) error {
+	if n, err := strconv.ParseUint(id, 10, 64); err == nil && n > 0 && len(id) < len("000000000000") {
+		return nil
+	}
+	return checkWholeID(id)
+}
+
+// checkWholeID refuses what is no id.
+func checkWholeID(id string) error {
 	switch {
 	case token.IsCredential(id), token.Contains(id):
-		return usagef("this is a token's value, not its id: the id is the 12 characters behind the first underscore. " +
-			"The value may now stand in your shell's history: rotate the token")
+		return usageError{errValue}
 	case !token.ValidID(id):
 		return usagef("%s is no token's id; an id is 12 letters and digits", strconv.Quote(id))
-	}
-	return nil
-}
-
-// expiryFlag reads --expires.
-func expiryFlag(text string) (web.Expiry, error) {
-	if text != "" {
-		if _, err := config.ParseLifetime(text); err != nil {
-			return web.Expiry{}, usagef("--expires: %w", err)
-		}
-	}
-	return web.Expiry{ExpiresIn: text}, nil
-}
-
-func addOutputFlag(cmd *cobra.Command, format *string) {
-	cmd.Flags().StringVar(format, "output", "text", "`FORMAT` of the output: text for people, json for machines")
-}
-
-func isJSON(format string) (bool, error) {
-	if format != "text" && format != "json" {
-		return false, usagef("--output is text or json")
-	}
-	return format == "json", nil
-}
-
-func printJSON(out io.Writer, v any) error {
-	encoder := json.NewEncoder(out)
-	encoder.SetIndent("", "  ")
-	if err := encoder.Encode(v); err != nil {
-		return fmt.Errorf("print: %w", err)
 	}
 	return nil
 }

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"context"
+	"encoding/csv"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tokengate/tokengate/authz/manage"
+)
+
+// listing is a command that prints as many values as there are, which the API
+// has in pages.
+type listing[T any] struct {
+	path   string
+	header []string
+	row    func(T) []string // its cells
+
+	query  url.Values
+	limit  *int
+	format string
+}
+
+// newListing makes a command a listing. Its filters are the caller's to add.
+func newListing[T any](cmd *cobra.Command, path string, header []string, row func(T) []string) filters {
+	l := listing[T]{path: path, header: header, row: row, query: url.Values{}}
+	cmd.Args = cobra.NoArgs
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := newClient(cmd)
+		if err != nil {
+			return err
+		}
+		switch l.format {
+		case "csv":
+			return l.printCSV(cmd.Context(), c, cmd.OutOrStdout())
+		case "json":
+			return printArray(cmd.OutOrStdout(), l.pages(cmd.Context(), c))
+		}
+		return l.printTable(cmd.OutOrStdout(), l.pages(cmd.Context(), c))
+	}
+	l.limit = limitFlag(cmd)
+	outputFlag(cmd, &l.format, "json", "csv")
+	return filters{cmd, l.query}
+}
+
+// pages asks for page after page, up to the limit. An error is the last.
+func (l *listing[T]) pages(ctx context.Context, c *client) iter.Seq2[[]T, error] {
+	return func(yield func([]T, error) bool) {
+		for left := *l.limit; ; {
+			size := manage.MaxPage
+			if *l.limit > 0 {
+				size = min(size, left)
+			}
+			l.query.Set("limit", strconv.Itoa(size))
+			var page struct {
+				Values []T     `json:"values"`
+				Next   *string `json:"next"`
+			}
+			err := c.call(ctx, http.MethodGet, l.path, l.query, nil, &page)
+			if !yield(page.Values, err) || err != nil || page.Next == nil {
+				return
+			}
+			if left -= len(page.Values); *l.limit > 0 && left <= 0 {
+				return
+			}
+			l.query.Set("after", *page.Next)
+		}
+	}
+}
+
+// printTable prints pages as they come. Each has columns of its own width.
+func (l *listing[T]) printTable(out io.Writer, pages iter.Seq2[[]T, error]) error {
+	t := table{l.header}
+	for page, err := range pages {
+		if err != nil {
+			return err
+		}
+		for _, value := range page {
+			t = append(t, l.row(value))
+		}
+		if err := t.print(out); err != nil {
+			return err
+		}
+		t = nil
+	}
+	return nil
+}
+
+// printArray prints pages as one JSON array, one value on a line.
+func printArray[T any](out io.Writer, pages iter.Seq2[[]T, error]) error {
+	separator := "[\n"
+	for page, err := range pages {
+		if err != nil {
+			return err
+		}
+		var b strings.Builder
+		for _, value := range page {
+			line, err := json.Marshal(value)
+			if err != nil {
+				return fmt.Errorf("print: %w", err)
+			}
+			b.WriteString(separator)
+			b.Write(line)
+			separator = ",\n"
+		}
+		if _, err := io.WriteString(out, b.String()); err != nil {
+			return fmt.Errorf("print: %w", err)
+		}
+	}
+	end := "\n]\n"
+	if separator == "[\n" {
+		end = "[]\n"
+	}
+	if _, err := io.WriteString(out, end); err != nil {
+		return fmt.Errorf("print: %w", err)
+	}
+	return nil
+}
+
+// printCSV prints the API's own CSV, record by record, up to the limit.
+func (l *listing[T]) printCSV(ctx context.Context, c *client, out io.Writer) error {
+	l.query.Set("format", "csv")
+	body, err := c.send(ctx, http.MethodGet, l.path, l.query, nil)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	r, w := csv.NewReader(body), csv.NewWriter(out)
+	r.ReuseRecord = true
+	for n := 0; *l.limit == 0 || n <= *l.limit; n++ { // the first is the header
+		record, err := r.Read()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			w.Flush()
+			return fmt.Errorf("read the server's answer: %w", err)
+		}
+		if err := w.Write(record); err != nil {
+			return fmt.Errorf("print: %w", err)
+		}
+	}
+	return flushCSV(w)
+}
+
+func flushCSV(w *csv.Writer) error {
+	w.Flush()
+	if err := w.Error(); err != nil {
+		return fmt.Errorf("print: %w", err)
+	}
+	return nil
+}
+
+func printJSON(out io.Writer, v any) error {
+	encoder := json.NewEncoder(out)
+	encoder.SetIndent("", "  ")
+	if err := encoder.Encode(v); err != nil {
+		return fmt.Errorf("print: %w", err)
+	}
+	return nil
+}

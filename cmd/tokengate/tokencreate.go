@@ -1,0 +1,120 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tokengate/tokengate/authz/manage/web"
+)
+
+func newCreateCommand() *cobra.Command {
+	var asked web.CreateRequest
+	var management bool
+	var format string
+	cmd := &cobra.Command{
+		Use:   "create {--user NAME | --management} --name LABEL",
+		Short: "Create a token and print its value",
+		Long: "Create a token. Its value alone goes to standard output, all else to standard\n" +
+			"error. The value is shown this once: only a salted hash of it is kept.\n\n" +
+			"A management token (tgadm_...) opens the management API as an administrator, and\n" +
+			"never Jira. It has no user, and needs an end and networks.",
+		Example: "  tokengate token create --user fred --name 'build server' --expires 90d --ip 10.1.0.0/16 > token.txt\n" +
+			"  tokengate token create --management --name terraform --expires 30d --ip 10.1.2.3 > token.txt",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			switch {
+			case !management && (asked.User == "" || asked.Label == ""):
+				return usagef("token create needs --user and --name")
+			case management && asked.User != "":
+				return usagef("a management token acts as nobody: leave --user out")
+			case management && (asked.Label == "" || asked.Expiry == web.Expiry{} || asked.ExpiresIn == "unlimited" || asked.Networks == nil):
+				return usagef("token create --management needs --name, --expires with an end, and --ip")
+			case management:
+				asked.Type = "management"
+			}
+			return issue(cmd, format, "", asked, func(t web.Token) string {
+				whose := "for " + cell(t.User)
+				if management {
+					whose = "for management"
+				}
+				return fmt.Sprintf("Created token %s %s; it %s.", cell(t.ID), whose, lifetime(t))
+			})
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&asked.User, "user", "", "user `NAME` that the token acts as, as Jira spells it")
+	flags.BoolVar(&management, "management", false, "make it a management token")
+	flags.StringVar(&asked.Label, "name", "", "`LABEL` of the token, unlike those of the user's other tokens")
+	flags.StringVar(&asked.Purpose, "purpose", "", "free `TEXT`")
+	flags.BoolVar(&asked.ReadOnly, "read-only", false, "make it good for reading requests only")
+	textFlag(cmd, "ip", "`NETWORK` or address it is good from, such as 10.1.0.0/16; may be repeated (default any)", nil, addNetwork(&asked.Networks))
+	expiryFlag(cmd, "`LIFETIME` such as 90d, 1d12h or unlimited, or time such as 2030-01-31T12:00:00Z (default 365d)", &asked.Expiry)
+	textFlag(cmd, "rate", "`RATE` of requests, such as 600/1m, or 600/1m/100 for at most 100 of them at once (default none)", nil, func(text string) (err error) {
+		asked.Rate, err = parseRate(text)
+		return err
+	})
+	outputFlag(cmd, &format, "json")
+	return cmd
+}
+
+func newRotateCommand() *cobra.Command {
+	var asked web.RotateRequest
+	var format string
+	cmd := &cobra.Command{
+		Use:   "rotate ID",
+		Short: "Give a token a new secret and print its value",
+		Long: "Give a token a new secret. Its new value alone goes to standard output, all else\n" +
+			"to standard error. The old value ends at once, or after the overlap; one that an\n" +
+			"earlier rotation left good ends at once. An expired token needs --expires.",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkID(args[0]); err != nil {
+				return err
+			}
+			return issue(cmd, format, args[0]+"/rotate", asked, func(t web.Token) string {
+				old := "its old value is no longer good"
+				if t.PreviousUntil != nil {
+					old = "its old value is good until " + instant(t.PreviousUntil, "")
+				}
+				return fmt.Sprintf("Rotated token %s of %s; %s, and it %s.", cell(t.ID), cell(t.User), old, lifetime(t))
+			})
+		},
+	}
+	textFlag(cmd, "overlap", "`TIME` for which the old value stays good, such as 1h, at most tokens.maxOverlap (default none)", nil, func(text string) error {
+		asked.Overlap = text
+		return checkPeriod(text)
+	})
+	expiryFlag(cmd, "new `LIFETIME` from now on, such as 90d or unlimited, or a time (default as it was)", &asked.Expiry)
+	outputFlag(cmd, &format, "json")
+	return cmd
+}
+
+// issue asks for a value and prints it.
+func issue(cmd *cobra.Command, format, path string, asked any, told func(web.Token) string) error {
+	c, err := newClient(cmd)
+	if err != nil {
+		return err
+	}
+	var issued web.IssuedToken
+	if err := c.call(cmd.Context(), http.MethodPost, path, nil, asked, &issued); err != nil {
+		return err
+	}
+	if format == "json" {
+		return printJSON(cmd.OutOrStdout(), issued)
+	}
+	if _, err := fmt.Fprintln(cmd.OutOrStdout(), issued.PasswordValue); err != nil {
+		return fmt.Errorf("print the value of token %s, which is lost now; revoke it: %w", cell(issued.ID), err)
+	}
+	_, err = fmt.Fprintln(cmd.ErrOrStderr(), told(issued.Token))
+	return err
+}
+
+func lifetime(t web.Token) string {
+	if t.ExpiresAt == nil {
+		return "does not expire"
+	}
+	return "expires at " + instant(t.ExpiresAt, "")
+}
