@@ -18,32 +18,50 @@ var errRefused = errors.New("the request would be refused")
 
 func newExplainCommand() *cobra.Command {
 	var asked web.ExplainRequest
+	var format string
 	cmd := &cobra.Command{
-		Use:   "explain --path PATH --ip ADDRESS [--method METHOD] [--user NAME]",
+		Use:   "explain --path PATH --ip ADDRESS [--method METHOD] [--user NAME | --id ID]",
 		Short: "Say how a request with a token would be decided, and why",
 		Long: "Say how a request with a token would be decided, rule by rule. The token's value\n" +
-			"is read from standard input, so that no list of processes shows it. Nothing\n" +
-			"comes of the request, and the token's use is not counted.\n\n" +
+			"is read from standard input, so that no list of processes shows it; with --id it\n" +
+			"is not needed, and nothing is read. Nothing comes of the request, and the token's\n" +
+			"use is not counted.\n\n" +
 			"The exit code is 0 if the request would be allowed or passed on, and 1 if it\n" +
 			"would be refused.",
-		Example: "  tokengate explain --path /rest/api/2/myself --ip 10.1.2.3 < token.txt",
-		Args:    cobra.NoArgs,
+		Example: "  tokengate explain --path /rest/api/2/myself --ip 10.1.2.3 < token.txt\n" +
+			"  tokengate explain --path /rest/api/2/issue --method POST --ip 10.1.2.3 --id 4fVq0c1sXbYk",
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if asked.Path == "" || asked.IP == "" {
 				return usagef("explain needs --path and --ip")
+			}
+			if asked.TokenID != "" && asked.User != "" {
+				return usagef("explain --id takes the token for sent as Bearer: leave --user out")
 			}
 			c, err := newClient(cmd)
 			if err != nil {
 				return err
 			}
-			if asked.Token, err = readToken(cmd.InOrStdin(), cmd.ErrOrStderr()); err != nil {
-				return err
+			if asked.TokenID == "" {
+				if asked.Token, err = readToken(cmd.InOrStdin(), cmd.ErrOrStderr()); err != nil {
+					return err
+				}
 			}
 			var answer web.Explanation
 			if err := c.call(cmd.Context(), http.MethodPost, "explain", nil, asked, &answer); err != nil {
 				return err
 			}
-			return printExplanation(cmd.OutOrStdout(), answer)
+			show := printExplanation
+			if format == "json" {
+				show = func(out io.Writer, e web.Explanation) error { return printJSON(out, e) }
+			}
+			if err := show(cmd.OutOrStdout(), answer); err != nil {
+				return err
+			}
+			if answer.Outcome != "allowed" && answer.Outcome != "passed" {
+				return errRefused
+			}
+			return nil
 		},
 	}
 	flags := cmd.Flags()
@@ -51,6 +69,22 @@ func newExplainCommand() *cobra.Command {
 	flags.StringVar(&asked.Path, "path", "", "`PATH` of the request as it is sent, with its query")
 	flags.StringVar(&asked.IP, "ip", "", "the client's `ADDRESS`")
 	flags.StringVar(&asked.User, "user", "", "send the token as Basic with this user `NAME`, not as Bearer")
+	textFlag(cmd, "header", "`HEADER` of the request that a rule reads, such as 'X-Method-Override: PUT'; may be repeated", nil, func(text string) error {
+		name, value, ok := strings.Cut(text, ":")
+		if !ok {
+			return errors.New("it must be a name, a colon and a value")
+		}
+		if asked.Headers == nil {
+			asked.Headers = make(map[string]string)
+		}
+		asked.Headers[name] = strings.TrimSpace(value)
+		return nil
+	})
+	textFlag(cmd, "id", "a token's `ID` in place of its value", nil, func(text string) error {
+		asked.TokenID = text
+		return checkID(text)
+	})
+	outputFlag(cmd, &format, "json")
 	addSocketFlag(cmd)
 	return cmd
 }
@@ -79,8 +113,7 @@ func readToken(in io.Reader, hint io.Writer) (string, error) {
 	return value, nil
 }
 
-// printExplanation prints the verdicts and the decision. It returns errRefused
-// for a refusal.
+// printExplanation prints the verdicts and the decision.
 func printExplanation(out io.Writer, e web.Explanation) error {
 	t := table{{"RULE", "RESULT", "REASON"}}
 	for _, r := range e.Rules {
@@ -96,11 +129,5 @@ func printExplanation(out io.Writer, e web.Explanation) error {
 	if e.TokenID != "" {
 		decision = append(decision, []string{"token:", cell(e.TokenID)})
 	}
-	if err := errors.Join(t.print(out), newLine(out), decision.print(out)); err != nil {
-		return err
-	}
-	if e.Outcome != "allowed" && e.Outcome != "passed" {
-		return errRefused
-	}
-	return nil
+	return errors.Join(t.print(out), newLine(out), decision.print(out))
 }
