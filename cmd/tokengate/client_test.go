@@ -118,6 +118,12 @@ func TestTerminalIsSafe(t *testing.T) {
 		{[]string{"token", "list", "--output", "json"}, web.TokenPage{Values: []web.Token{evilToken}}},
 		{[]string{"token", "show", "000000000000"}, evilToken},
 		{[]string{"token", "change", "000000000000", "--read-only"}, evilToken},
+		{[]string{"audit"}, web.AuditPage{Values: []web.AuditRecord{{Actor: evil, From: evil, Action: evil, TokenID: evil, User: evil,
+			Outcome: evil, Reason: evil, Changes: map[string]web.Change{evil: {Before: evil, After: evil}}}}}},
+		{[]string{"passwords"}, web.PasswordUsers{Users: []web.PasswordUser{{User: evil, Uses: []web.PasswordUse{{Client: evil, Address: &evil}}}}}},
+		{[]string{"totals"}, web.Totals{Days: []web.DayTotals{{Date: evil, Refused: map[string]uint64{evil: 1}}}}},
+		{[]string{"rules"}, web.Rules{Rules: []web.Rule{{Key: evil, Setting: web.Setting{Text: &evil}}, {Key: "x", Setting: web.Setting{List: []string{evil}}}}}},
+		{[]string{"whoami"}, web.Me{Name: evil, From: evil, MaxOverlap: evil}},
 		{[]string{"token", "create", "--user", "x", "--name", "x"}, web.IssuedToken{PasswordValue: "value", Token: evilToken}},
 		{[]string{"token", "rotate", "000000000000"}, web.IssuedToken{PasswordValue: "value", Token: evilToken}},
 		{[]string{"explain", "--path", "/", "--ip", "::1"}, web.Explanation{

@@ -79,7 +79,9 @@ func newRootCommand() *cobra.Command {
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(newServeCommand(), newTokenCommand(), newExplainCommand(), newConfigCommand(), newEnvoyCommand(), newVersionCommand())
+	root.AddCommand(newServeCommand(), newTokenCommand(), newExplainCommand(),
+		newAuditCommand(), newPasswordsCommand(), newTotalsCommand(), newRulesCommand(), newWhoamiCommand(),
+		newConfigCommand(), newEnvoyCommand(), newVersionCommand())
 	requireExactArguments(root)
 	return root
 }

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -158,6 +159,74 @@ func flushCSV(w *csv.Writer) error {
 		return fmt.Errorf("print: %w", err)
 	}
 	return nil
+}
+
+// newReport makes a command that prints the whole of a short answer: what stands
+// at the path of its name. The header is as in CSV, such as lastSeen; cells are
+// raw.
+func newReport[T any](cmd *cobra.Command, header []string, rows func(T) [][]string) *cobra.Command {
+	var format string
+	outputFlag(cmd, &format, "json", "csv")
+	addSocketFlag(cmd)
+	cmd.Args = cobra.NoArgs
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := newClient(cmd)
+		if err != nil {
+			return err
+		}
+		var answer T
+		if err := c.call(cmd.Context(), http.MethodGet, cmd.Name(), nil, nil, &answer); err != nil {
+			return err
+		}
+		switch format {
+		case "json":
+			return printJSON(cmd.OutOrStdout(), answer)
+		case "csv":
+			w := csv.NewWriter(cmd.OutOrStdout())
+			for _, row := range append([][]string{header}, rows(answer)...) {
+				for i, text := range row {
+					row[i] = spreadsheetCell(text)
+				}
+				if err := w.Write(row); err != nil {
+					return fmt.Errorf("print: %w", err)
+				}
+			}
+			return flushCSV(w)
+		}
+		t := table{nil}
+		for _, name := range header {
+			t[0] = append(t[0], heading(name))
+		}
+		for _, row := range rows(answer) {
+			for i, text := range row {
+				row[i] = cell(text)
+			}
+			t = append(t, row)
+		}
+		return t.print(cmd.OutOrStdout())
+	}
+	return cmd
+}
+
+// spreadsheetCell returns a text that a spreadsheet does not run, as the API's
+// CSV has it.
+func spreadsheetCell(text string) string {
+	if text != "" && strings.ContainsRune("=+-@\t\r", rune(text[0])) {
+		return "'" + text
+	}
+	return text
+}
+
+// heading makes LAST SEEN of lastSeen.
+func heading(name string) string {
+	var b strings.Builder
+	for _, r := range name {
+		if unicode.IsUpper(r) {
+			b.WriteByte(' ')
+		}
+		b.WriteRune(unicode.ToUpper(r))
+	}
+	return b.String()
 }
 
 func printJSON(out io.Writer, v any) error {

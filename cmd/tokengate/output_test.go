@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/csv"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -73,6 +74,81 @@ func TestCSVIsCut(t *testing.T) {
 	out, errs, code := command(t, socket, "", "token", "list", "--output", "csv")
 	if code != 1 || out != "id,label\na,one\n" || !strings.Contains(errs, "read the server's answer") {
 		t.Errorf("exit %d, output %q, error %q", code, out, errs)
+	}
+}
+
+// Who uses passwords, and what was refused, shows as a table and as CSV, whose
+// cells no spreadsheet runs.
+func TestReports(t *testing.T) {
+	address := "192.0.2.7"
+	passwords := web.PasswordUsers{Users: []web.PasswordUser{{User: "fred", Requests: 6, Uses: []web.PasswordUse{
+		{Client: "=cmd|'/c x'", Address: &address, FirstSeen: 0, LastSeen: 1000, Passed: 3, WouldBlock: 2, Blocked: 1},
+		{FirstSeen: 0, LastSeen: 0, Blocked: 2},
+	}}}}
+	totals := web.Totals{Days: []web.DayTotals{{
+		Date: "2030-01-31", Allowed: 10, Passwords: 2, Unknown: 1, Refused: map[string]uint64{"wrong_secret": 3, "expired": 4},
+	}}}
+	for _, c := range []struct {
+		name   string
+		answer any
+		table  []string // of its last rows, the fields
+		csv    [][]string
+	}{
+		{"passwords", passwords,
+			[]string{"fred 192.0.2.7 1970-01-01T00:00:00Z 1970-01-01T00:00:01Z 3 2 1 =cmd|'/c x'", "fred - 1970-01-01T00:00:00Z 1970-01-01T00:00:00Z 0 0 2 -"},
+			[][]string{
+				{"user", "address", "firstSeen", "lastSeen", "passed", "wouldBlock", "blocked", "client"},
+				{"fred", "192.0.2.7", "1970-01-01T00:00:00Z", "1970-01-01T00:00:01Z", "3", "2", "1", "'=cmd|'/c x'"},
+				{"fred", "", "1970-01-01T00:00:00Z", "1970-01-01T00:00:00Z", "0", "0", "2", ""},
+			}},
+		{"totals", totals,
+			[]string{"2030-01-31 10 2 1 7 expired 4, wrong_secret 3"},
+			[][]string{
+				{"date", "allowed", "passwords", "unknownPasswords", "refused", "reasons"},
+				{"2030-01-31", "10", "2", "1", "7", "expired 4, wrong_secret 3"},
+			}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			socket := fakeServer(t, func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path != web.Bases[0]+"/"+c.name {
+					t.Errorf("asked for %s", r.URL)
+				}
+				json.NewEncoder(w).Encode(c.answer)
+			})
+			out, errs, code := command(t, socket, "", c.name)
+			if code != 0 {
+				t.Fatalf("exit %d: %s", code, errs)
+			}
+			var rows []string
+			for line := range strings.Lines(out) {
+				rows = append(rows, strings.Join(strings.Fields(line), " "))
+			}
+			if diff := cmp.Diff(c.table, rows[1:]); diff != "" {
+				t.Errorf("table (-want +got):\n%s", diff)
+			}
+			out, _, _ = command(t, socket, "", c.name, "--output", "csv")
+			records, err := csv.NewReader(strings.NewReader(out)).ReadAll()
+			if diff := cmp.Diff(c.csv, records); diff != "" || err != nil {
+				t.Errorf("%v; CSV (-want +got):\n%s", err, diff)
+			}
+			out, _, _ = command(t, socket, "", c.name, "--output", "json")
+			want, _ := json.MarshalIndent(c.answer, "", "  ")
+			if diff := cmp.Diff(string(want)+"\n", out); diff != "" {
+				t.Errorf("JSON (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// A setting is shown as it came.
+func TestRules(t *testing.T) {
+	socket := fakeServer(t, func(w http.ResponseWriter, _ *http.Request) {
+		io.WriteString(w, `{"rules":[{"key":"a","value":"365d"},{"key":"b","value":1000000},{"key":"c","value":false},{"key":"d","value":["x","y"]},{"key":"e","value":[]}]}`)
+	})
+	out, errs, code := command(t, socket, "", "rules")
+	want := "KEY  VALUE\na    365d\nb    1000000\nc    false\nd    [\"x\",\"y\"]\ne    []\n"
+	if code != 0 || out != want {
+		t.Errorf("exit %d: %s; printed\n%s\nwant\n%s", code, errs, out, want)
 	}
 }
 

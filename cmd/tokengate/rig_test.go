@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -144,7 +145,7 @@ func (r *rig) run(args ...string) (stdout, stderr string) {
 func command(t *testing.T, adminSocket, stdin string, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	if adminSocket != "" && (args[0] == "token" || args[0] == "explain") {
+	if adminSocket != "" && slices.Contains([]string{"token", "explain", "audit", "passwords", "totals", "rules", "whoami"}, args[0]) {
 		args = append(args, "--admin-socket", adminSocket)
 	}
 	code = run(context.Background(), args, strings.NewReader(stdin), &out, &errs)

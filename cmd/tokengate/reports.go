@@ -1,0 +1,87 @@
+package main
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tokengate/tokengate/authz/manage/web"
+)
+
+func newPasswordsCommand() *cobra.Command {
+	return newReport(&cobra.Command{
+		Use:   "passwords",
+		Short: "Show who still uses passwords on REST",
+		Long: "Show who still uses passwords on REST, whoever did so last coming first: whom\n" +
+			"passwords.mode block would hit. Only users whom the directory knows are shown;\n" +
+			"tokengate totals counts the rest.",
+	}, []string{"user", "address", "firstSeen", "lastSeen", "passed", "wouldBlock", "blocked", "client"},
+		func(answer web.PasswordUsers) (rows [][]string) {
+			for _, u := range answer.Users {
+				for _, use := range u.Uses {
+					address := ""
+					if use.Address != nil {
+						address = *use.Address
+					}
+					rows = append(rows, []string{u.User, address, instant(&use.FirstSeen, ""), instant(&use.LastSeen, ""),
+						count(use.Passed), count(use.WouldBlock), count(use.Blocked), use.Client})
+				}
+			}
+			return rows
+		})
+}
+
+func newTotalsCommand() *cobra.Command {
+	return newReport(&cobra.Command{
+		Use:   "totals",
+		Short: "Show how many requests were allowed and refused on each day",
+		Long: "Show the requests of each of the last 30 days of UTC, but for days without any:\n" +
+			"those that a token was allowed, those with a password that went through, those\n" +
+			"with a password of nobody whom tokengate passwords shows, and those refused, by\n" +
+			"reason.",
+	}, []string{"date", "allowed", "passwords", "unknownPasswords", "refused", "reasons"},
+		func(answer web.Totals) (rows [][]string) {
+			for _, day := range answer.Days {
+				var sum uint64
+				var reasons []string
+				for _, reason := range slices.Sorted(maps.Keys(day.Refused)) {
+					sum += day.Refused[reason]
+					reasons = append(reasons, reason+" "+count(day.Refused[reason]))
+				}
+				rows = append(rows, []string{day.Date, count(day.Allowed), count(day.Passwords), count(day.Unknown), count(sum), strings.Join(reasons, ", ")})
+			}
+			return rows
+		})
+}
+
+// ruleSettings are web.Rules whose values stay as they are.
+type ruleSettings struct {
+	Rules []struct {
+		Key   string          `json:"key"`
+		Value json.RawMessage `json:"value"`
+	} `json:"rules"`
+}
+
+func newRulesCommand() *cobra.Command {
+	return newReport(&cobra.Command{
+		Use:   "rules",
+		Short: "Show the rules in force",
+		Long:  "Show the rules in force, each with its key in the configuration.",
+	}, []string{"key", "value"},
+		func(answer ruleSettings) (rows [][]string) {
+			for _, r := range answer.Rules {
+				var text string
+				if json.Unmarshal(r.Value, &text) != nil {
+					text = string(r.Value)
+				}
+				rows = append(rows, []string{r.Key, text})
+			}
+			return rows
+		})
+}
+
+func count(n uint64) string { return strconv.FormatUint(n, 10) }
