@@ -81,7 +81,7 @@ func newRootCommand() *cobra.Command {
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(newServeCommand(), newTokenCommand(), newExplainCommand(),
 		newAuditCommand(), newPasswordsCommand(), newTotalsCommand(), newRulesCommand(), newWhoamiCommand(),
-		newConfigCommand(), newEnvoyCommand(), newVersionCommand())
+		newConfigCommand(), newEnvoyCommand(), newCompletionCommand(), newVersionCommand())
 	requireExactArguments(root)
 	return root
 }
