@@ -209,7 +209,7 @@ type directoryMetrics struct{ server *server }
 
 var (
 	directoryAge = prometheus.NewDesc("tokengate_directory_age_seconds",
-		"Age of what is known of users; not there before the first good answer, and 0 without a directory.", nil, nil)
+		"Age of what is known of users; not there while nothing is known, and 0 without a directory.", nil, nil)
 	directoryFresh = prometheus.NewDesc("tokengate_directory_fresh",
 		"1 if what is known of users is fresh enough for tokens, 0 if every token is refused because of it.", nil, nil)
 	directoryRefreshes = prometheus.NewDesc("tokengate_directory_refreshes_total", "Refreshes of the directory by result.", []string{"result"}, nil)
