@@ -78,10 +78,25 @@ func reads(i int) bool {
 
 var (
 	made     = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	ended    = time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC)
+	ended    = time.Date(2026, 5, 2, 0, 0, 0, 0, time.UTC)
 	endless  = time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)
 	networks = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("127.0.0.0/8")}
 )
+
+// createdEvery is how many tokens have instants of creation of their own: what
+// is made beyond the fleet has one of those, too.
+const createdEvery = 1_000_000
+
+// expiryOf returns when token i expires, if it is not of the kind that has: one
+// of ten never does, and the others in no order within two years that nobody
+// who runs this will see.
+func expiryOf(i int) time.Time {
+	if i%10 == 3 {
+		return time.Time{}
+	}
+	const other = 7919 // prime, and so all of them differ
+	return endless.Add(-time.Duration(i%createdEvery*other%createdEvery) * time.Minute)
+}
 
 // randomOf returns the randomness that token i is made from.
 func randomOf(i int, purpose string) *rand.ChaCha8 {
@@ -140,9 +155,9 @@ func recordOf(i int, k kind) (store.Token, error) {
 		Owner:     store.Owner{Name: ownerOf(i)},
 		Name:      fmt.Sprintf("nightly report %d", i),
 		Purpose:   "reads the backlog for the status page",
-		Created:   made,
+		Created:   made.Add(time.Duration(i%createdEvery) * 10 * time.Second),
 		CreatedBy: "uid:0",
-		Expires:   endless,
+		Expires:   expiryOf(i),
 		State:     store.Active,
 		Secret:    secret,
 	}

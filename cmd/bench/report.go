@@ -21,7 +21,7 @@ type report struct {
 
 // section is one table.
 type section struct {
-	Row     string     `json:"row"` // a, b, c or d
+	Row     string     `json:"row"` // a, b, c, d or e
 	Title   string     `json:"title"`
 	Notes   []string   `json:"notes"`
 	Columns []string   `json:"columns"`

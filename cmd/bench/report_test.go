@@ -116,7 +116,7 @@ func TestGCSettings(t *testing.T) {
 }
 
 func TestArguments(t *testing.T) {
-	for _, args := range [][]string{{"-rows", "e"}, {"-rows", ""}, {"-rows", "a,,b"}} {
+	for _, args := range [][]string{{"-rows", "f"}, {"-rows", ""}, {"-rows", "a,,b"}} {
 		if err := run(t.Context(), args, io.Discard); err == nil {
 			t.Errorf("%v is accepted", args)
 		}

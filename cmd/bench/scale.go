@@ -24,8 +24,10 @@ type scale struct {
 	settle         time.Duration
 	writeRounds    int
 	writesPerRound int
-	tailRounds     int
+	tailRounds     int // row e, too
 	tailSlice      time.Duration
+
+	listRounds int // row e
 }
 
 var fullScale = scale{
@@ -36,6 +38,7 @@ var fullScale = scale{
 	edgeRounds: 10, edgeSlice: time.Second, paceSlice: 2 * time.Second,
 	starts: 5, settle: 3 * time.Second, writeRounds: 12, writesPerRound: 250,
 	tailRounds: 8, tailSlice: time.Second,
+	listRounds: 9,
 }
 
 var quickScale = scale{
@@ -46,4 +49,5 @@ var quickScale = scale{
 	edgeRounds: 3, edgeSlice: 400 * time.Millisecond, paceSlice: 600 * time.Millisecond,
 	starts: 3, settle: 500 * time.Millisecond, writeRounds: 3, writesPerRound: 40,
 	tailRounds: 3, tailSlice: 300 * time.Millisecond,
+	listRounds: 3,
 }

@@ -23,10 +23,10 @@ import (
 // writesPerSecond is how much is written while lookups are timed.
 const writesPerSecond = 500
 
-// tailSlice is what decisions took in one slice, and what was written meanwhile.
+// tailSlice is what decisions took in one slice, and what was done beside them.
 type tailSlice struct {
 	p50, p99, p999 float64 // ns
-	writes         float64 // per second
+	others         float64 // per second: writes or listings
 }
 
 // measureTail times decisions one by one, in this process, with nothing else
@@ -44,6 +44,15 @@ func measureTail(ctx context.Context, sizes scale, r *report, s *section) (err e
 	if err != nil {
 		return err
 	}
+	s.besides("writes", results)
+	writes := s.cell("writes", "per second", spreadOf(each(results[1], func(t tailSlice) float64 { return t.others })))
+	s.Notes = append(s.Notes, fmt.Sprintf("Beside the decisions %s writes per second were made, of %d wanted: creates and revokes in turn, each durable. Decisions run one behind another, tokens at random; reading the clock is in their time.", writes, writesPerSecond))
+	return nil
+}
+
+// besides writes into the table what decisions took alone, and beside something
+// else. It returns how much longer the median took beside it, and p99.9 there.
+func (s *section) besides(what string, results [][]tailSlice) (longer, p999 spread) {
 	for _, q := range []struct {
 		name   string
 		figure func(tailSlice) float64
@@ -52,17 +61,20 @@ func measureTail(ctx context.Context, sizes scale, r *report, s *section) (err e
 		{"p99", func(t tailSlice) float64 { return t.p99 }},
 		{"p99.9", func(t tailSlice) float64 { return t.p999 }},
 	} {
-		name := "Decide beside writes, " + q.name
+		name := "Decide beside " + what + ", " + q.name
 		quiet, busy := each(results[0], q.figure), each(results[1], q.figure)
+		ratio := spreadOf(ratios(busy, quiet))
 		s.Lines = append(s.Lines, []string{
 			name + " ns",
 			s.cell(name, "ns", spreadOf(busy)),
-			fmt.Sprintf("without writes %s, ratio %s", s.cell(name+", without them", "ns", spreadOf(quiet)), s.cell(name+" ÷ without", "", spreadOf(ratios(busy, quiet)))),
+			fmt.Sprintf("without %s %s, ratio %s", what, s.cell(name+", without them", "ns", spreadOf(quiet)), s.cell(name+" ÷ without", "", ratio)),
 		})
+		if q.name == "p50" {
+			longer = ratio
+		}
+		p999 = spreadOf(busy) // the last one
 	}
-	writes := s.cell("writes", "per second", spreadOf(each(results[1], func(t tailSlice) float64 { return t.writes })))
-	s.Notes = append(s.Notes, fmt.Sprintf("Beside the decisions %s writes per second were made, of %d wanted: creates and revokes in turn, each durable. Decisions run one behind another, tokens at random; reading the clock is in their time.", writes, writesPerSecond))
-	return nil
+	return longer, p999
 }
 
 // tail is a store that this process has opened itself.
@@ -171,7 +183,7 @@ func (t *tail) decideBesideWrites(ctx context.Context, length time.Duration) (ta
 	})
 	before, began := t.written.Load(), time.Now()
 	slice, err := t.decide(length)
-	slice.writes = float64(t.written.Load()-before) / time.Since(began).Seconds()
+	slice.others = float64(t.written.Load()-before) / time.Since(began).Seconds()
 	cancel()
 	writers.Wait()
 	close(failed)
