@@ -93,7 +93,9 @@ func measureRefreshes(ctx context.Context, r *report) error {
 			longest = count(took)
 		}
 	}
-	s.Notes = append(s.Notes, fmt.Sprintf("The time is that of a clock that goes on by %v with each request, as fast as the directory asks: Jira itself takes longer if it needs longer for an answer. After each refresh all owners were known.", answerTime))
+	s.Notes = append(s.Notes,
+		fmt.Sprintf("The time is by a clock that goes on by %v with each request, which is as often as the directory asks; it takes longer where Jira needs longer for an answer. After each refresh all owners were known.", answerTime),
+		"A Jira without /user/list whose /user/search ends after 1,000 users, or 100, is not here: without a group to follow, the directory asks for the owners beyond them one by one, as many as fit into a refresh, those who used their tokens first.")
 	r.atMost("refresh of the directory at "+number(jiraOwners)+" owners, the longest", refreshEvery.Seconds(), "s", longest)
 	r.Sections = append(r.Sections, s)
 	return nil
