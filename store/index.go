@@ -116,7 +116,7 @@ func (x *Index) Judge(judge func(Owner) Standing, until time.Time) {
 	}
 }
 
-// Standing returns how an owner stands, as the judge sees it now.
+// Standing returns how an owner stands, as the judge said last.
 func (x *Index) Standing(o Owner) Standing { return x.owners.stands(o) }
 
 // Judged reports whether the standings of owners hold at now.

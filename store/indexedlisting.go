@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// intake puts many tokens into a listing, so many at a time that those who bring
+// intake puts many tokens into an empty listing, each once, so many at a time that those who bring
 // them seldom wait for each other: the listing has one lock only.
 type intake struct {
 	listing *Listing
@@ -30,14 +30,14 @@ func (in *intake) put(t Token) {
 	in.waiting, in.spare = in.spare, nil
 	in.mu.Unlock()
 
-	in.listing.Put(full...)
+	in.listing.add(full)
 	in.mu.Lock()
 	in.spare = full[:0]
 	in.mu.Unlock()
 }
 
 // end puts what is still waiting into the listing.
-func (in *intake) end() { in.listing.Put(in.waiting...) }
+func (in *intake) end() { in.listing.add(in.waiting) }
 
 // reading is how far a reading has come.
 type reading struct {

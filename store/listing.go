@@ -38,13 +38,23 @@ func (l *Listing) Put(tokens ...Token) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i := range tokens {
-		l.put(&tokens[i])
+		hash := maphash.String(seed, tokens[i].ID)
+		row, there := l.find(hash, tokens[i].ID)
+		l.put(&tokens[i], hash, row, there)
 	}
 }
 
-func (l *Listing) put(t *Token) {
-	hash := maphash.String(seed, t.ID)
-	row, there := l.find(hash, t.ID)
+// add is Put of tokens that are not there: it does not look for them.
+func (l *Listing) add(tokens []Token) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := range tokens {
+		l.put(&tokens[i], maphash.String(seed, tokens[i].ID), 0, false)
+	}
+}
+
+// put fills a token's row, which is a new one unless it is there.
+func (l *Listing) put(t *Token, hash uint64, row uint32, there bool) {
 	if !there {
 		row = l.newRow()
 	}

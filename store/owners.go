@@ -115,10 +115,14 @@ func (o *owners) stand(number uint32, length int, s Standing) {
 	atomic.StoreUint32(head, uint32(s)<<lengthBits|uint32(length))
 }
 
-// stands returns how an owner stands who may have no tokens.
+// stands returns how an owner stands, also one who has no tokens.
 func (o *owners) stands(owner Owner) Standing {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if n, known := o.numbers[owner]; known {
+		_, s := o.look(n)
+		return s
+	}
 	return o.standing(owner)
 }
 

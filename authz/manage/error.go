@@ -31,16 +31,24 @@ const (
 type Error struct {
 	Code    Code
 	Field   Field  // the part of the request that Message is about, if one is
-	Message string // whole sentences; holds no secret
+	Message string // whole sentences, for the caller; holds no secret
+	Cause   error  // for a log: it may tell of the inside; nil: none
 }
 
-// Error returns the message.
+// Error returns the message and the cause, for a log.
 func (e *Error) Error() string {
-	if e.Message == "" {
-		return string(e.Code)
+	text := e.Message
+	if text == "" {
+		text = string(e.Code)
 	}
-	return e.Message
+	if e.Cause != nil {
+		text += " (" + e.Cause.Error() + ")"
+	}
+	return text
 }
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Cause }
 
 // Is reports whether target is an Error of the same code, so that errors.Is
 // tells refusals apart by the variables below.

@@ -3,7 +3,6 @@ package manage
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -163,5 +162,6 @@ func configured(r store.Rate) config.Rate {
 
 // unavailable is the refusal of what cannot be decided now.
 func unavailable(err error) error {
-	return refused(Unavailable, "%s", sentence(fmt.Errorf("nothing was changed: %w", err)))
+	return &Error{Code: Unavailable, Cause: err,
+		Message: "Jira gives no answer that can be relied on, so nothing was done. Try again later, or tell an administrator."}
 }

@@ -35,13 +35,3 @@ func socketVisitor(r *http.Request) (visitor, error) {
 	}
 	return visitor{caller: manage.Operator(name)}, nil
 }
-
-// Unavailable returns a handler that refuses every request with 503.
-func Unavailable() http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		reply{
-			status: http.StatusServiceUnavailable,
-			body:   authz.Denial("API tokens cannot be managed over this address. Ask an administrator, who manages them with the tokengate command."),
-		}.write(w)
-	})
-}

@@ -76,11 +76,7 @@ func denial(err error) reply {
 		if !named {
 			field = string(e.Field)
 		}
-		text := e.Error()
-		if e.Code == manage.Unavailable {
-			text = unavailable // what the manager says of it may name addresses of ours, and is for the log
-		}
-		return reply{status: statuses[e.Code], body: denialBody(field, text)}
+		return reply{status: statuses[e.Code], body: denialBody(field, e.Message)}
 	}
 	if errors.Is(err, errPanic) {
 		return reply{status: http.StatusInternalServerError, body: authz.Denial("The server met a fault of its own. Its log says more.")}

@@ -241,14 +241,6 @@ func TestConnContextOverTCP(t *testing.T) {
 	}
 }
 
-func TestUnavailable(t *testing.T) {
-	f := newFixture(t)
-	f.client = serve(t, web.Unavailable(), web.ConnContext)
-	for _, method := range []string{"GET", "POST", "DELETE", "OPTIONS"} {
-		denied(t, f.send(t, method, base+"/", nil), 503, "")
-	}
-}
-
 // Each request leaves a line that says who did what to which token.
 func TestLog(t *testing.T) {
 	f := newFixture(t)
