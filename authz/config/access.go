@@ -34,6 +34,9 @@ func checkAccess(a Access, noDirectory bool, report reporter) {
 		key := indexKey("access.createForOthers", i)
 		checkGroups(key+".groups", rule.Groups, noDirectory, report)
 		checkGroups(key+".for", rule.For, noDirectory, report)
+		if len(rule.Groups) > 0 && len(rule.For) > 0 && len(a.Admin) == 0 {
+			report(key, "would reach Jira's administrators, too: name their groups in access.admin, whose members no rule reaches")
+		}
 	}
 	switch {
 	case noDirectory && len(a.Admin) > 0:

@@ -100,6 +100,12 @@ func (d *Directory) Snapshot() *Snapshot {
 // snapshot in force any more; zero if there is none.
 func (d *Directory) GoodUntil() time.Time { return d.Snapshot().GoodUntil() }
 
+// Owner returns who the owner of a token is by what is known now, without asking:
+// see Snapshot.Owner.
+func (d *Directory) Owner(name, key string) (User, error) {
+	return d.Snapshot().Owner(name, key, d.options.Now())
+}
+
 // Age returns how old the snapshot in force is, and false if there is none.
 func (d *Directory) Age() (time.Duration, bool) {
 	s := d.Snapshot()

@@ -1,6 +1,7 @@
 package manage_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/tokengate/tokengate/authz"
@@ -76,10 +77,82 @@ func TestApproveForOthers(t *testing.T) {
 	c.pass(day)
 	c.refresh(t)
 	is(t, c.Approve(t.Context(), c.as(t, "ada"), over.Token.ID), manage.ErrState)
+	is(t, c.Approve(t.Context(), root, k.Token.ID), manage.ErrState) // rob is an administrator now, vic is none
+	c.now(t, alice, alice)
 	if err := c.Approve(t.Context(), root, k.Token.ID); err != nil {
 		t.Fatal(err)
 	}
 	c.decides(t, k.Value, authz.Allowed)
+}
+
+// What somebody has made for another does not become an administrator's with the
+// other, and comes back only if its maker is one, too.
+func TestGuard(t *testing.T) {
+	c := newCompany(t)
+	const rob, admin = "{name: rob, key: KEY5, groups: [staff, robots]}", "{name: rob, key: KEY5, groups: [staff, robots, admins]}"
+	leas := c.creates(t, "lea", manage.NewToken{Owner: "rob", Name: "lea's"})
+	adas := c.creates(t, "ada", manage.NewToken{Owner: "rob", Name: "ada's"})
+	roots, err := c.Create(t.Context(), root, manage.NewToken{Owner: "rob", Name: "root's"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.now(t, rob, admin)
+	c.decides(t, leas.Value, authz.Disabled)
+	if audit := c.lastAudit(t); audit.Actor != "tokengate:upkeep" || audit.Action != "token.disable" || audit.TokenID != leas.Token.ID {
+		t.Errorf("audit record %+v", audit)
+	}
+	own := c.creates(t, "rob", manage.NewToken{Name: "own"})
+	c.refresh(t)
+	for _, k := range []manage.Issued{adas, roots, own} {
+		c.decides(t, k.Value, authz.Allowed)
+	}
+	is(t, c.Enable(t.Context(), c.as(t, "ada"), leas.Token.ID), manage.ErrState)
+	c.now(t, rob, rob)
+	c.decides(t, leas.Value, authz.Disabled)
+	if err := c.Enable(t.Context(), c.as(t, "ada"), leas.Token.ID); err != nil {
+		t.Error(err)
+	}
+}
+
+// A management token is no administrator's any more once whoever made it is none,
+// and one that the operator made is nobody's.
+func TestManagementTokenOfWhoLeft(t *testing.T) {
+	c := newCompany(t)
+	const ada = "{name: ada, key: KEY7, groups: [staff, admins]}"
+	issued, bot := c.management(t, "ada", manage.NewToken{})
+	k, err := c.Create(t.Context(), root, manage.NewToken{Management: true, Name: "root's", Networks: office, Expires: days(300)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	record, err := c.tokens.Get(t.Context(), k.Token.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	operators := manage.Automation(record, "")
+	for name, now := range map[string]string{
+		"no administrator any more": "{name: ada, key: KEY7, groups: [staff]}",
+		"deactivated":               "{name: ada, key: KEY7, groups: [staff, admins], active: false}",
+		"gone, the name reused":     "{name: ada, key: KEY17, groups: [staff, admins]}",
+	} {
+		c.now(t, ada, now)
+		_, err := c.List(t.Context(), bot, manage.Query{})
+		if refusal := is(t, err, manage.ErrForbidden); !strings.Contains(refusal.Message, "whoever created it") {
+			t.Errorf("%s: %s", name, refusal.Message)
+		}
+		if got, err := c.Get(t.Context(), root, issued.Token.ID); err != nil || got.State != manage.StateSuspended {
+			t.Errorf("%s: it is %s, %v", name, got.State, err)
+		}
+		if _, err := c.List(t.Context(), operators, manage.Query{}); err != nil {
+			t.Errorf("%s: the operator's: %v", name, err)
+		}
+	}
+	c.now(t, ada, "{name: adalina, key: KEY7, groups: [staff, admins]}")
+	if _, err := c.List(t.Context(), bot, manage.Query{}); err != nil {
+		t.Errorf("renamed: %v", err)
+	}
+	c.pass(staleAfter)
+	_, err = c.List(t.Context(), bot, manage.Query{})
+	is(t, err, manage.ErrForbidden)
 }
 
 // A management token is an administrator, but makes no others and is bounded.
@@ -123,6 +196,8 @@ func TestManagementTokens(t *testing.T) {
 		"without end":      {Networks: office},
 		"for ever":         {Networks: office, Expires: unlimited},
 		"without networks": {Expires: days(1)},
+		"for too long":     {Networks: office, Expires: days(367)},
+		"from everywhere":  {Networks: []string{"::/0"}, Expires: days(1)},
 		"for somebody":     {Networks: office, Expires: days(1), Owner: "rob"},
 	} {
 		n.Management, n.Name = true, name
@@ -135,7 +210,7 @@ func TestManagementTokens(t *testing.T) {
 	is(t, err, manage.ErrInvalid, manage.FieldNetworks)
 	_, err = c.Rotate(t.Context(), ada, id, manage.Rotation{Expires: unlimited})
 	is(t, err, manage.ErrInvalid, manage.FieldExpires)
-	if _, err := c.Rotate(t.Context(), ada, id, manage.Rotation{Expires: days(400)}); err != nil {
+	if _, err := c.Rotate(t.Context(), ada, id, manage.Rotation{Expires: days(366)}); err != nil {
 		t.Errorf("rotate: %v", err)
 	}
 	_, err = c.Create(t.Context(), ada, manage.NewToken{Management: true, Name: "BOT", Networks: office, Expires: days(1)})

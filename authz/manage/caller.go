@@ -1,6 +1,8 @@
 package manage
 
 import (
+	"strings"
+
 	"github.com/tokengate/tokengate/authz/directory"
 	"github.com/tokengate/tokengate/authz/policy"
 	"github.com/tokengate/tokengate/store"
@@ -35,7 +37,7 @@ func Operator(name string) Caller {
 
 // Person returns the caller who has logged in as the user, at an address.
 func Person(u directory.User, address string) Caller {
-	if !u.Active {
+	if !u.Active || u.Name == "" {
 		return Caller{}
 	}
 	return Caller{name: u.Name, from: address, kind: person, user: u}
@@ -86,7 +88,30 @@ func (c Caller) made(t store.Token) bool {
 	if c.kind == automation && t.CreatedBy != name {
 		name, key = c.token.CreatedBy, c.token.CreatedByKey
 	}
-	return t.CreatedBy == name || key != "" && t.CreatedByKey == key
+	return store.FoldOwner(t.CreatedBy) == store.FoldOwner(name) || key != "" && t.CreatedByKey == key
+}
+
+// isPerson reports whether a record's name for who did something is a user's.
+func isPerson(name string) bool { return !strings.Contains(name, ":") }
+
+// isAdmin reports whether somebody is known to be an active administrator.
+func (op *operation) isAdmin(name, key string) bool {
+	u, err := op.manager.Directory.Owner(name, key)
+	return err == nil && op.rules.Access.IsAdmin(groups(u.Groups))
+}
+
+// hasMaker reports whether whoever created a management token could create it
+// now: what it may do is theirs.
+func (op *operation) hasMaker(t store.Token) bool {
+	return !isPerson(t.CreatedBy) || op.isAdmin(t.CreatedBy, t.CreatedByKey)
+}
+
+// reachesAdministrator reports whether a token that somebody made for somebody
+// else acts as an administrator by now, though its maker is none.
+func (op *operation) reachesAdministrator(t store.Token) bool {
+	return t.Kind == store.Ordinary && isPerson(t.CreatedBy) &&
+		!isOwner(t.Owner, directory.User{Name: t.CreatedBy, Key: t.CreatedByKey}) &&
+		op.isAdmin(t.Owner.Name, t.Owner.Key) && !op.isAdmin(t.CreatedBy, t.CreatedByKey)
 }
 
 // standsFor reports whether the caller is the user, or comes by a management

@@ -3,6 +3,7 @@ package manage
 import (
 	"context"
 	"strings"
+	"time"
 
 	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/store"
@@ -33,8 +34,7 @@ func (m *Manager) Change(ctx context.Context, c Caller, id string, change Change
 		if err != nil {
 			return err
 		}
-		m.admission.Lock()
-		defer m.admission.Unlock()
+		defer m.admission(before)()
 		owned, err := op.owned(ctx, before)
 		if err != nil {
 			return err
@@ -51,6 +51,9 @@ func (m *Manager) Change(ctx context.Context, c Caller, id string, change Change
 // change edits a record.
 func (op *operation) change(t *store.Token, change Change, owned []store.Token) (err error) {
 	before := *t
+	if before.State == store.Pending && !op.administrator && (change.Name != nil || change.Purpose != nil) {
+		return refused(BadState, "This token waits for approval, by the name and purpose that it has. Create another, or wait.")
+	}
 	if expired(before, op.now) {
 		return refused(BadState, "This token expired at %s. Rotate it, to give it a new secret and a new end.", instant(before.Expires))
 	}
@@ -102,27 +105,37 @@ func (op *operation) mayWiden(before, after store.Token) error {
 	if after.Kind == store.Management {
 		return op.mayWidenManagement(after)
 	}
+	if !endsLater(before, after) {
+		return op.mayRenew(after, time.Time{})
+	}
+	// A change gives no new lifetime, which only a new secret does.
+	return op.mayRenew(after, before.Created)
+}
+
+// mayRenew refuses a token of the caller's that is wider than a new one could
+// be, or for which that would need approval. Its lifetime counts from the given
+// time, if that is not zero.
+func (op *operation) mayRenew(t store.Token, from time.Time) error {
 	ts, err := op.termsOf()
 	if err != nil || ts == nil {
 		return err
 	}
 	if ts.Approval {
-		return refused(Forbidden, "A wider token needs an administrator's approval (%s.approval). Create another one for that.", ts.Key)
+		return refused(Forbidden, "A wider or longer-lived token needs an administrator's approval (%s.approval). Create another one for that.", ts.Key)
 	}
-	// A change gives no new lifetime, which only a new secret does.
-	if endsLater(before, after) {
-		if err := checkEnd(after.Expires, before.Created, ts); err != nil {
+	if !from.IsZero() {
+		if err := checkEnd(t.Expires, from, ts); err != nil {
 			return err
 		}
 	}
-	return checkBounds(after, ts)
+	return checkBounds(t, ts)
 }
 
 func (op *operation) mayWidenManagement(after store.Token) error {
 	if err := op.mayExtend(after.Kind); err != nil {
 		return err
 	}
-	return boundManagement(after)
+	return boundManagement(after, op.now)
 }
 
 // uniqueName refuses a name that one of the tokens has.

@@ -53,7 +53,8 @@ func TestChange(t *testing.T) {
 		"pending, more of them":   {who: "vic", begin: manage.NewToken{Networks: floor}, change: manage.Change{Networks: &office}, code: manage.ErrForbidden, says: "approval"},
 		"pending, faster":         {who: "vic", begin: manage.NewToken{Networks: office, Rate: lower}, change: manage.Change{Rate: &low}, code: manage.ErrForbidden, says: "approval"},
 		"pending, longer":         {who: "vic", begin: manage.NewToken{Networks: office, Expires: days(1)}, change: manage.Change{Expires: days(2)}, code: manage.ErrForbidden, says: "approval"},
-		"pending, renamed":        {who: "vic", begin: manage.NewToken{Networks: office}, change: manage.Change{Name: given("deploy")}},
+		"pending, renamed":        {who: "vic", begin: manage.NewToken{Networks: office}, change: manage.Change{Name: given("deploy")}, code: manage.ErrState, says: "by the name"},
+		"pending, other purpose":  {who: "vic", begin: manage.NewToken{Networks: office}, change: manage.Change{Purpose: given("x")}, code: manage.ErrState, says: "by the name"},
 	} {
 		t.Run(strings.ReplaceAll(name, ",", ""), func(t *testing.T) {
 			c := newCompany(t)
@@ -177,4 +178,59 @@ func TestRotateWithinTheRule(t *testing.T) {
 			t.Errorf("%s: %q does not say %q", name, refusal.Message, test.says)
 		}
 	}
+}
+
+// A rotation gives no longer life to a token that its owner could not create as
+// it is, nor without approval.
+func TestRotationKeepsToTheRules(t *testing.T) {
+	vendor := "{name: alice, key: KEY1, groups: [staff, vendors]}"
+	reader := "{name: alice, key: KEY1, groups: [staff, readers]}"
+	for name, test := range map[string]struct {
+		now  string
+		wait time.Duration
+		ask  manage.Rotation
+		code *manage.Error
+	}{
+		"longer, approval by now":  {vendor, 0, manage.Rotation{Expires: days(20)}, manage.ErrForbidden},
+		"revived, approval by now": {vendor, 100 * day, manage.Rotation{Expires: days(20)}, manage.ErrForbidden},
+		"longer, read-only by now": {reader, 0, manage.Rotation{Expires: days(20)}, manage.ErrInvalid},
+		"revived, without a rule":  {"{name: alice, key: KEY1, groups: [staff]}", 100 * day, manage.Rotation{Expires: days(1)}, manage.ErrForbidden},
+		"as long as it was":        {vendor, 0, manage.Rotation{}, nil},
+		"shorter":                  {reader, 0, manage.Rotation{Expires: days(1)}, nil},
+	} {
+		c := newCompany(t)
+		k := c.creates(t, "alice", manage.NewToken{Expires: days(10)})
+		c.pass(test.wait)
+		c.now(t, alice, test.now)
+		issued, err := c.Rotate(t.Context(), c.as(t, "alice"), k.Token.ID, test.ask)
+		if test.code != nil {
+			is(t, err, test.code)
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		c.decides(t, issued.Value, authz.Allowed)
+	}
+
+	// One that was approved is not renewed without approval.
+	c := newCompany(t)
+	k := c.creates(t, "vic", manage.NewToken{Networks: office, Expires: days(10)})
+	if err := c.Approve(t.Context(), root, k.Token.ID); err != nil {
+		t.Fatal(err)
+	}
+	_, err := c.Rotate(t.Context(), c.as(t, "vic"), k.Token.ID, manage.Rotation{Expires: days(30)})
+	is(t, err, manage.ErrForbidden)
+	if _, err := c.Rotate(t.Context(), c.as(t, "vic"), k.Token.ID, manage.Rotation{}); err != nil {
+		t.Error(err)
+	}
+}
+
+// The secret of a token that was switched off does not outlive its rotation.
+func TestRotateDisabledWithoutOverlap(t *testing.T) {
+	c := newCompany(t)
+	k := c.creates(t, "alice", manage.NewToken{})
+	c.disable(t, k.Token.ID)
+	_, err := c.Rotate(t.Context(), c.as(t, "alice"), k.Token.ID, manage.Rotation{Overlap: time.Hour})
+	is(t, err, manage.ErrInvalid, manage.FieldOverlap)
 }

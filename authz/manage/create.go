@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"time"
 
 	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/authz/directory"
@@ -42,8 +43,7 @@ func (m *Manager) Create(ctx context.Context, c Caller, n NewToken) (issued Issu
 		if t.Secret, err = m.secret(value); err != nil {
 			return err
 		}
-		m.admission.Lock()
-		defer m.admission.Unlock()
+		defer m.admission(t)()
 		created, err := op.create(ctx, t, func(owned []store.Token) error {
 			return op.admit(owned, t)
 		})
@@ -97,7 +97,7 @@ func (op *operation) draft(ctx context.Context, n NewToken) (t store.Token, err 
 	}
 	t.Expires = at
 	if t.Kind == store.Management {
-		return t, boundManagement(t)
+		return t, boundManagement(t, op.now)
 	}
 	return t, op.bind(&t, asked, ts)
 }
@@ -117,15 +117,22 @@ func (op *operation) mayManagement(n NewToken) error {
 }
 
 // boundManagement refuses a management token without bounds.
-func boundManagement(t store.Token) error {
+func boundManagement(t store.Token, now time.Time) error {
 	switch {
 	case t.Expires.IsZero():
 		return invalid(FieldExpires, "A management token must expire. Say after what time, such as 90d.")
+	case t.Expires.After(now.Add(maxManagement)):
+		return invalid(FieldExpires, "A management token lives for a year at most.")
 	case len(t.Networks) == 0:
 		return invalid(FieldNetworks, "A management token needs the networks that it is used from, such as 10.1.2.0/24.")
+	case anywhere(t.Networks):
+		return invalid(FieldNetworks, "A management token needs networks that are smaller than %s.", widest)
 	}
 	return nil
 }
+
+// maxManagement is the longest lifetime of a management token: a leap year.
+const maxManagement = 366 * 24 * time.Hour
 
 // secret returns what the store keeps of a value.
 func (m *Manager) secret(v token.Value) (store.Secret, error) {

@@ -102,6 +102,9 @@ func (f *fixture) refresh(t testing.TB) {
 		t.Fatal(err)
 	}
 	f.Judge(f.directory.Snapshot)
+	if err := f.Guard(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (f *fixture) clock() time.Time {

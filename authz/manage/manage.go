@@ -17,6 +17,7 @@ package manage
 
 import (
 	"context"
+	"hash/maphash"
 	"io"
 	"net/netip"
 	"sync"
@@ -50,14 +51,25 @@ type Manager struct {
 	Now       func() time.Time
 	Random    io.Reader // token.Random but in tests
 
-	// admission is held from the look at the tokens that an owner has in force
-	// to the write that adds one, or gives one another name.
-	admission sync.Mutex
+	// The admission of an owner is held from the look at the tokens that the
+	// owner has in force to the write that adds one, or gives one another name.
+	// Owners share locks; that costs a wait, never more.
+	admissions [64]sync.Mutex
 }
+
+// admission takes the lock of a token's owner; the caller calls the result.
+func (m *Manager) admission(t store.Token) (unlock func()) {
+	mu := &m.admissions[maphash.String(seed, store.FoldOwner(t.Owner.Name))%uint64(len(m.admissions))]
+	mu.Lock()
+	return mu.Unlock
+}
+
+var seed = maphash.MakeSeed()
 
 // Directory knows people: see directory.Directory.
 type Directory interface {
 	Lookup(ctx context.Context, name string) (directory.User, error)
+	Owner(name, key string) (directory.User, error)
 }
 
 // Rules are the part of the configuration that binds people.
@@ -115,7 +127,8 @@ type Expiry struct {
 
 // State is a token's state as people see it: the store's states; expired where
 // a token that is not revoked has reached its end; and suspended where an active
-// one is refused because of its owner, and comes back when the owner does.
+// one is refused because of its owner, or a management token because of who made
+// it, and comes back when they do.
 type State string
 
 // The states.
@@ -140,7 +153,7 @@ func (op *operation) stateOf(t store.Token) State {
 	switch {
 	case t.State != store.Revoked && expired(t, op.now):
 		return StateExpired
-	case t.State == store.Active && op.suspended(t.Owner):
+	case t.State == store.Active && (t.Kind == store.Management && !op.hasMaker(t) || op.suspended(t.Owner)):
 		return StateSuspended
 	}
 	return State(t.State.String())

@@ -103,7 +103,8 @@ func (op *operation) isAdministrator() bool {
 	case operator, itself:
 		return true
 	case automation:
-		return !expired(op.caller.token, op.now) && op.caller.token.State == store.Active
+		t := op.caller.token
+		return !expired(t, op.now) && t.State == store.Active && op.hasMaker(t)
 	case person:
 		return op.rules.Access.IsAdmin(op.groups())
 	}
@@ -122,6 +123,8 @@ func (op *operation) authorize() error {
 		return refused(Forbidden, "This management token is read-only.")
 	case op.administrator, op.action.by != administrators && c.kind == person:
 		return nil
+	case c.kind == automation:
+		return refused(Forbidden, "This management token is over, or whoever created it is no administrator any more. An administrator has to create another.")
 	}
 	return refused(Forbidden, "Only administrators may do this (access.admin).")
 }

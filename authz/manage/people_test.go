@@ -130,6 +130,8 @@ func TestTerms(t *testing.T) {
 		"a lower rate":          {who: "vic", ask: manage.NewToken{Networks: office, Rate: rate}, owner: "vic", life: 30 * day, state: manage.StatePending, rate: store.Rate{Requests: 30, Per: time.Minute, Burst: 5}},
 		"a higher rate":         {who: "vic", ask: manage.NewToken{Networks: office, Rate: config.Rate{Requests: 61, Per: time.Minute, Burst: 1}}, code: manage.ErrInvalid, says: "60 per 1m"},
 		"a larger burst":        {who: "vic", ask: manage.NewToken{Networks: office, Rate: config.Rate{Requests: 60, Per: time.Minute, Burst: 11}}, code: manage.ErrInvalid, says: "access.create[2].rate"},
+		"from everywhere":       {who: "vic", ask: manage.NewToken{Networks: []string{"0.0.0.0/1", "128.0.0.0/1"}}, code: manage.ErrInvalid, says: "smaller than a /8"},
+		"from all of IPv6":      {who: "vic", ask: manage.NewToken{Networks: []string{"2000::/3"}}, code: manage.ErrInvalid, says: "smaller than a /8"},
 		"without networks":      {who: "vic", code: manage.ErrInvalid, says: "networks"},
 		"no rule":               {who: "nell", code: manage.ErrForbidden, says: "access.create"},
 		"may not use":           {who: "otto", code: manage.ErrForbidden, says: "access.use"},

@@ -67,16 +67,17 @@ func operations(t *testing.T, f *fixture, id string, c manage.Caller) map[string
 }
 
 // upkeep are the methods that are no caller's.
-var upkeep = []string{"Follow", "Judge", "Prune"}
+var upkeep = []string{"Follow", "Guard", "Judge", "Prune"}
 
 // Whoever is nobody is refused by every operation, and each refusal is in the
 // audit log.
 func TestNobody(t *testing.T) {
 	for name, c := range map[string]manage.Caller{
-		"the zero caller":      {},
-		"somebody deactivated": manage.Person(directory.User{Name: "fred", Groups: directory.Groups{Known: true}}, "192.0.2.7"),
-		"an ordinary token":    manage.Automation(store.Token{ID: "0123456789ab", State: store.Active}, "192.0.2.7"),
-		"no token":             manage.Automation(store.Token{Kind: store.Management}, "192.0.2.7"),
+		"the zero caller":         {},
+		"somebody deactivated":    manage.Person(directory.User{Name: "fred", Groups: directory.Groups{Known: true}}, "192.0.2.7"),
+		"an ordinary token":       manage.Automation(store.Token{ID: "0123456789ab", State: store.Active}, "192.0.2.7"),
+		"somebody without a name": manage.Person(directory.User{Active: true}, "192.0.2.7"),
+		"no token":                manage.Automation(store.Token{Kind: store.Management}, "192.0.2.7"),
 	} {
 		f := newFixture(t)
 		issued := f.create(t, manage.NewToken{Owner: "fred", Name: "ci"})

@@ -55,8 +55,7 @@ func (m *Manager) Rotate(ctx context.Context, c Caller, id string, r Rotation) (
 		if err != nil {
 			return err
 		}
-		m.admission.Lock()
-		defer m.admission.Unlock()
+		defer m.admission(before)()
 		if err := op.readmit(ctx, before.ID); err != nil {
 			return err
 		}
@@ -99,6 +98,8 @@ func (op *operation) rotate(t *store.Token, secret store.Secret, r Rotation) err
 	switch {
 	case over && !asked:
 		return invalid(FieldExpires, "This token expired at %s. Say how long it is to live from now on.", instant(t.Expires))
+	case r.Overlap > 0 && t.State != store.Active:
+		return invalid(FieldOverlap, "This token is %s. Rotate it without an overlap: its old secret may be why.", t.State)
 	case over && r.Overlap > 0:
 		return invalid(FieldOverlap, "This token expired at %s, and its old secret with it. Rotate it without an overlap.", instant(t.Expires))
 	}
@@ -124,20 +125,17 @@ func (op *operation) rotate(t *store.Token, secret store.Secret, r Rotation) err
 	return nil
 }
 
-// mayLive refuses a rotated token an end that is later than both its own and
-// that of a new token.
+// mayLive refuses a rotated token a longer life than a new token of the caller's
+// could have, or one that such a token could not be given as it is: as wide, or
+// without approval.
 func (op *operation) mayLive(t store.Token, at time.Time) error {
 	later := t
 	later.Expires = at
 	if t.Kind == store.Management {
-		return boundManagement(later)
+		return boundManagement(later, op.now)
 	}
 	if !endsLater(t, later) {
 		return nil
 	}
-	ts, err := op.termsOf()
-	if err != nil || ts == nil {
-		return err
-	}
-	return checkEnd(at, op.now, ts)
+	return op.mayRenew(later, op.now)
 }

@@ -68,6 +68,8 @@ func (m *Manager) Approve(ctx context.Context, c Caller, id string) error {
 				return refused(Forbidden, "Somebody else has to approve this token: you created it, or it is yours.")
 			case expired(*t, op.now):
 				return refused(BadState, "This token expired at %s, before it was approved. Its owner has to create another.", instant(t.Expires))
+			case op.reachesAdministrator(*t):
+				return errReachesAdministrator()
 			case t.State != store.Pending:
 				return refused(BadState, "This token is %s; only a pending one is approved.", t.State)
 			}
@@ -76,6 +78,10 @@ func (m *Manager) Approve(ctx context.Context, c Caller, id string) error {
 		})
 		return err
 	})
+}
+
+func errReachesAdministrator() error {
+	return refused(BadState, "This token's owner is an administrator by now, and whoever created it for them is none. Create another.")
 }
 
 // Disable switches an active token off. It fails with ErrNotFound, ErrRevoked,
@@ -99,9 +105,12 @@ func (op *operation) switchTo(ctx context.Context, id string, from, to store.Sta
 		if t.State != from {
 			return refused(BadState, "This token is %s; only one that is %s can be made %s.", t.State, from, to)
 		}
-		if to == store.Active && t.Kind == store.Management {
+		if to == store.Active {
 			if err := op.mayExtend(t.Kind); err != nil {
 				return err
+			}
+			if op.reachesAdministrator(*t) {
+				return errReachesAdministrator()
 			}
 		}
 		t.State = to

@@ -123,6 +123,8 @@ func checkBounds(t store.Token, ts terms) error {
 		return invalid(FieldReadOnly, "A token of yours must be read-only (%s.readOnly).", ts.Key)
 	case ts.NetworksRequired && len(t.Networks) == 0:
 		return invalid(FieldNetworks, "A token of yours needs the networks that it is used from, such as 10.1.2.0/24 (%s.networks).", ts.Key)
+	case ts.NetworksRequired && anywhere(t.Networks):
+		return invalid(FieldNetworks, "A token of yours needs networks that are smaller than %s (%s.networks).", widest, ts.Key)
 	case !configured(t.Rate).Within(ts.Rate):
 		return invalid(FieldRate, "A token of yours may make %s at most (%s.rate).", ts.Rate, ts.Key)
 	}
@@ -149,6 +151,20 @@ func netsWithin(networks, others []netip.Prefix) bool {
 		return slices.ContainsFunc(others, func(o netip.Prefix) bool { return o.Bits() <= n.Bits() && o.Contains(n.Addr()) })
 	}
 	return len(networks) > 0 && !slices.ContainsFunc(networks, func(n netip.Prefix) bool { return !inside(n) })
+}
+
+// Networks that are larger than these are no networks that a token is used from,
+// but half the world.
+const (
+	leastBits4 = 8
+	leastBits6 = 16
+	widest     = "a /8, or a /16 of IPv6"
+)
+
+func anywhere(networks []netip.Prefix) bool {
+	return slices.ContainsFunc(networks, func(n netip.Prefix) bool {
+		return n.Addr().Is4() && n.Bits() < leastBits4 || n.Addr().Is6() && n.Bits() < leastBits6
+	})
 }
 
 // stored and configured are one rate, as the store and the configuration have it.

@@ -9,7 +9,7 @@ import (
 )
 
 // upkeep is the caller of what tokengate does by itself.
-var upkeep = Caller{name: "tokengate", from: "upkeep", kind: itself}
+var upkeep = Caller{name: "tokengate:upkeep", from: "tokengate", kind: itself}
 
 // Prune removes the tokens that were revoked or expired longer ago than the
 // configuration keeps them, and returns how many. It is to be called now and
@@ -77,6 +77,47 @@ func (m *Manager) Follow(ctx context.Context, s *directory.Snapshot) error {
 	})
 }
 
+// Guard disables the tokens of administrators that somebody else, who is none,
+// has made for them before they became ones: their maker knows the value. It is
+// to be called after each refresh.
+func (m *Manager) Guard(ctx context.Context) error {
+	return m.perform(ctx, upkeep, disableAction, func(op *operation) error {
+		owners, err := m.Tokens.Owners(ctx)
+		if err != nil {
+			return err
+		}
+		var failed error
+		for _, o := range owners {
+			if op.isAdmin(o.Owner.Name, o.Owner.Key) {
+				failed = errors.Join(failed, op.guard(ctx, o.Owner))
+			}
+		}
+		return failed
+	})
+}
+
+func (op *operation) guard(ctx context.Context, o store.Owner) error {
+	owned, err := op.owned(ctx, store.Token{Owner: o})
+	if err != nil {
+		return err
+	}
+	var failed error
+	for _, t := range owned {
+		if t.State != store.Active || !op.reachesAdministrator(t) {
+			continue
+		}
+		if err := op.switchTo(ctx, t.ID, store.Active, store.Disabled); err != nil && !isRefusal(err) {
+			failed = errors.Join(failed, err)
+		}
+	}
+	return failed
+}
+
+func isRefusal(err error) bool {
+	_, ok := errors.AsType[*Error](err)
+	return ok
+}
+
 // moveTokens writes an owner anew in all their tokens that are not revoked.
 func (op *operation) moveTokens(ctx context.Context, from, to store.Owner) error {
 	owned, err := op.owned(ctx, store.Token{Owner: from})
@@ -94,7 +135,7 @@ func (op *operation) moveTokens(ctx context.Context, from, to store.Owner) error
 			}
 			return nil
 		})
-		if err != nil && !errors.Is(err, ErrRevoked) && !errors.Is(err, ErrNotFound) {
+		if err != nil && !isRefusal(err) {
 			failed = errors.Join(failed, err)
 		}
 	}

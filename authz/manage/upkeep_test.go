@@ -84,7 +84,7 @@ func TestFollow(t *testing.T) {
 		t.Errorf("Jira is told %q", entry.Owner)
 	}
 	audit := c.lastAudit(t)
-	if audit.Actor != "tokengate" || audit.Action != "token.owner" || audit.Changes["owner"] != (store.Change{Before: "alice", After: "alicia"}) {
+	if audit.Actor != "tokengate:upkeep" || audit.Action != "token.owner" || audit.Changes["owner"] != (store.Change{Before: "alice", After: "alicia"}) {
 		t.Errorf("audit record %+v", audit)
 	}
 	if owned, err := c.Own(t.Context(), c.as(t, "alicia")); err != nil || len(owned) != 1 {
@@ -174,7 +174,7 @@ func TestPrune(t *testing.T) {
 		for _, id := range step.gone {
 			_, err := c.Get(t.Context(), root, id)
 			is(t, err, manage.ErrNotFound)
-			if audit := c.lastAudit(t); audit.Actor != "tokengate" || audit.Action != "token.prune" || audit.TokenID != id || audit.Owner != "alice" {
+			if audit := c.lastAudit(t); audit.Actor != "tokengate:upkeep" || audit.Action != "token.prune" || audit.TokenID != id || audit.Owner != "alice" {
 				t.Errorf("audit record %+v", audit)
 			}
 		}

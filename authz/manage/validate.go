@@ -42,10 +42,16 @@ func checkOwner(name string) error {
 // checkName returns a token's name without spaces at its ends.
 func checkName(name string) (string, error) {
 	name = strings.TrimSpace(name)
-	if name == "" {
+	if strings.TrimFunc(name, isBlank) == "" {
 		return "", invalid(FieldName, "A token needs a name of 1 to %d characters.", maxName)
 	}
 	return name, checkText(FieldName, name, maxName, "")
+}
+
+// isBlank reports whether a character shows as nothing, though Unicode calls it
+// graphic: the fillers of Hangul and the Braille pattern without dots.
+func isBlank(r rune) bool {
+	return unicode.IsSpace(r) || slices.Contains([]rune{0x115f, 0x1160, 0x2800, 0x3164, 0xffa0}, r)
 }
 
 // checkPurpose returns a token's purpose, its lines ended as the store ends

@@ -143,6 +143,9 @@ func (s *server) publish(known *directory.Snapshot) {
 	if stats.Refreshed == 0 {
 		return // what was restored may be older than the names in the tokens
 	}
+	if err := s.manager.Guard(context.Background()); err != nil {
+		s.log.Error("administrators' tokens could not be guarded; it is tried again", zap.Error(err))
+	}
 	if err := s.manager.Follow(context.Background(), known); err != nil {
 		s.log.Error("renamed users' tokens could not be written; it is tried again", zap.Error(err))
 	}
@@ -171,14 +174,20 @@ func (s *server) identify(ctx context.Context, c directory.Credential) (director
 // one are not known as long as the directory does not follow every group that
 // the rules name: after a reload an administrator could pass for somebody else.
 func (s *server) Lookup(ctx context.Context, name string) (directory.User, error) {
-	u, err := s.people.directory.Lookup(ctx, name)
 	known := s.people.directory.Snapshot()
+	u, err := s.people.directory.Lookup(ctx, name)
 	for _, group := range *s.groups.Load() {
 		if _, followed := known.Member(u, group); !followed {
 			u.Groups = directory.Groups{}
 		}
 	}
 	return u, err
+}
+
+// Owner returns who the owner of a token is by what is known now: see
+// directory.Directory.
+func (s *server) Owner(name, key string) (directory.User, error) {
+	return s.people.directory.Owner(name, key)
 }
 
 // knows tells whether a name is somebody's, and how it is spelled.

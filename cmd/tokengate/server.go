@@ -88,8 +88,8 @@ func logLevel(c config.Config) zapcore.Level {
 func (s *server) apply(c config.Config) {
 	s.policy.Store(policy.New(c))
 	rules, groups := manage.NewRules(c), c.Groups()
+	s.groups.Store(&groups) // first: who is in them is not known yet
 	s.rules.Store(&rules)
-	s.groups.Store(&groups)
 	if s.manager != nil {
 		s.manager.Judge(s.people.directory.Snapshot)
 	}
