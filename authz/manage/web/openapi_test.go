@@ -55,6 +55,27 @@ func union(a, b object) object {
 	return all
 }
 
+// A text with a comma that is not in quotes ends at it, in YAML between braces,
+// and the rest becomes a key without a value.
+func TestDescriptionIsWhole(t *testing.T) {
+	var look func(at string, v any)
+	look = func(at string, v any) {
+		switch v := v.(type) {
+		case nil:
+			t.Errorf("%s has no value", at)
+		case object:
+			for key, value := range v {
+				look(at+"/"+key, value)
+			}
+		case []any:
+			for _, value := range v {
+				look(at, value)
+			}
+		}
+	}
+	look("", openAPIDocument(t))
+}
+
 // The description has the endpoints that there are, with the parameters that they
 // take and the fields of their requests and answers, and no others.
 func TestDescription(t *testing.T) {
