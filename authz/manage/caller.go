@@ -1,6 +1,7 @@
 package manage
 
 import (
+	"errors"
 	"strings"
 
 	"github.com/tokengate/tokengate/authz/directory"
@@ -132,6 +133,18 @@ type groups directory.Groups
 
 // In implements policy.Member.
 func (g groups) In(group string) bool { return directory.Groups(g).Has(group) }
+
+// errGroups says that what somebody may do cannot be told now.
+var errGroups = errors.New("the groups of a user are not known yet")
+
+// unsure makes of a refusal that it cannot be told now, where it is for the
+// caller's groups, which are not known.
+func (op *operation) unsure(err error) error {
+	if op.caller.kind == person && !op.caller.user.Groups.Known {
+		return unavailable(errGroups)
+	}
+	return err
+}
 
 // ownerGroups is nil where the groups are not known: then nobody may create
 // tokens for the owner, who might be an administrator.

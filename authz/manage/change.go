@@ -25,7 +25,7 @@ type Change struct {
 // be, unless such a token would need approval. Change fails with ErrNotFound,
 // ErrRevoked, ErrInvalid, ErrConflict, ErrState or ErrForbidden.
 func (m *Manager) Change(ctx context.Context, c Caller, id string, change Change) (changed Token, err error) {
-	err = m.perform(ctx, c, changeAction, func(op *operation) error {
+	err = m.performOn(ctx, c, changeAction, id, func(op *operation) error {
 		before, err := op.get(ctx, id)
 		if err != nil {
 			return err

@@ -126,7 +126,7 @@ func boundManagement(t store.Token, now time.Time) error {
 	case len(t.Networks) == 0:
 		return invalid(FieldNetworks, "A management token needs the networks that it is used from, such as 10.1.2.0/24.")
 	case anywhere(t.Networks):
-		return invalid(FieldNetworks, "A management token needs networks that are smaller than %s.", widest)
+		return invalid(FieldNetworks, "A management token needs networks that are no larger than %s.", widest)
 	}
 	return nil
 }

@@ -80,7 +80,7 @@ func TestCreateRefused(t *testing.T) {
 		field manage.Field
 		says  string // part of the message
 	}{
-		{"no owner", func(n *manage.NewToken) { n.Owner = "" }, manage.FieldOwner, "empty"},
+		{"no owner", func(n *manage.NewToken) { n.Owner = "" }, manage.FieldOwner, "which user"},
 		{"a rate of nothing", func(n *manage.NewToken) { n.Rate = config.Rate{Per: time.Minute} }, manage.FieldRate, "1 to 1000000 requests"},
 		{"a rate per no time", func(n *manage.NewToken) { n.Rate = config.Rate{Requests: 1} }, manage.FieldRate, "1 to 86400 seconds"},
 		{"a rate with a large burst", func(n *manage.NewToken) { n.Rate = config.Rate{Requests: 1, Per: time.Minute, Burst: 2} }, manage.FieldRate, "burst"},

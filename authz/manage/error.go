@@ -86,6 +86,7 @@ const (
 	FieldState    Field = "state"
 	FieldLimit    Field = "limit"
 	FieldAfter    Field = "after"
+	FieldAction   Field = "action"
 )
 
 func invalid(field Field, format string, args ...any) error {

@@ -12,7 +12,7 @@ import (
 // administrator may ask about their own tokens only. Explain fails with
 // ErrForbidden or ErrNotFound.
 func (m *Manager) Explain(ctx context.Context, c Caller, r *authz.Request, id string, v authz.View) (d authz.Decision, verdicts []authz.Verdict, err error) {
-	err = m.perform(ctx, c, explainAction, func(op *operation) error {
+	err = m.performOn(ctx, c, explainAction, id, func(op *operation) error {
 		if id != "" {
 			t, err := op.get(ctx, id)
 			if err != nil {

@@ -12,7 +12,7 @@ import (
 // Get returns one token, revoked ones included. It fails with ErrNotFound,
 // ErrInvalid or ErrForbidden.
 func (m *Manager) Get(ctx context.Context, c Caller, id string) (found Token, err error) {
-	err = m.perform(ctx, c, getAction, func(op *operation) error {
+	err = m.performOn(ctx, c, getAction, id, func(op *operation) error {
 		t, err := op.get(ctx, id)
 		if err != nil {
 			return err

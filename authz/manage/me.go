@@ -39,6 +39,9 @@ func (m *Manager) Me(ctx context.Context, c Caller) (me Me, err error) {
 		if c.kind != person {
 			return nil
 		}
+		if !c.user.Groups.Known {
+			return unavailable(errGroups)
+		}
 		access := op.rules.Access
 		me.DisplayName = c.user.DisplayName
 		me.MayUse = access.MayUse(op.groups())

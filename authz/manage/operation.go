@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/tokengate/tokengate/authz/policy"
+	"github.com/tokengate/tokengate/authz/token"
 	"github.com/tokengate/tokengate/store"
 )
 
@@ -28,25 +30,41 @@ const (
 )
 
 var (
-	createAction   = action{name: "token.create", changes: true, by: everyone}
-	changeAction   = action{name: "token.change", changes: true, by: everyone}
-	rotateAction   = action{name: "token.rotate", changes: true, by: everyone}
-	revokeAction   = action{name: "token.revoke", changes: true, by: everyone}
-	approveAction  = action{name: "token.approve", changes: true}
-	disableAction  = action{name: "token.disable", changes: true}
-	enableAction   = action{name: "token.enable", changes: true}
-	followAction   = action{name: "token.owner", changes: true}
-	pruneAction    = action{name: "token.prune", changes: true}
-	getAction      = action{name: "token.get", by: everyone}
-	ownAction      = action{name: "token.own", by: people}
-	listAction     = action{name: "token.list"}
-	auditAction    = action{name: "audit.list"}
-	rulesAction    = action{name: "rules.list"}
-	passwordAction = action{name: "passwords.list"}
-	totalsAction   = action{name: "totals.list"}
-	meAction       = action{name: "me", by: everyone}
-	explainAction  = action{name: "request.explain", by: everyone}
+	createAction   = changing("token.create", everyone)
+	changeAction   = changing("token.change", everyone)
+	rotateAction   = changing("token.rotate", everyone)
+	revokeAction   = changing("token.revoke", everyone)
+	approveAction  = changing("token.approve", administrators)
+	disableAction  = changing("token.disable", administrators)
+	enableAction   = changing("token.enable", administrators)
+	followAction   = changing("token.owner", administrators)
+	pruneAction    = changing("token.prune", administrators)
+	getAction      = reading("token.get", everyone)
+	ownAction      = reading("token.own", people)
+	listAction     = reading("token.list", administrators)
+	auditAction    = reading("audit.list", administrators)
+	rulesAction    = reading("rules.list", administrators)
+	passwordAction = reading("passwords.list", administrators)
+	totalsAction   = reading("totals.list", administrators)
+	meAction       = reading("me", everyone)
+	explainAction  = reading("request.explain", everyone)
 )
+
+// actions are all of them.
+var actions []string
+
+func changing(name string, by who) action {
+	actions = append(actions, name)
+	return action{name, true, by}
+}
+
+func reading(name string, by who) action {
+	actions = append(actions, name)
+	return action{name, false, by}
+}
+
+// Actions returns the words for actions in the audit log.
+func Actions() []string { return slices.Sorted(slices.Values(actions)) }
 
 // subject is the token that an action is about, as far as it is known. It goes
 // into the audit log, so it holds nothing that has not been checked.
@@ -75,7 +93,16 @@ const recordTime = 5 * time.Second
 // whether the caller may, lets do make the attempt, and records a refusal. An
 // attempt whose refusal cannot be recorded fails.
 func (m *Manager) perform(ctx context.Context, c Caller, a action, do func(*operation) error) error {
+	return m.performOn(ctx, c, a, "", do)
+}
+
+// performOn is perform for an action on the token with an id, which its record
+// names, whatever comes of it.
+func (m *Manager) performOn(ctx context.Context, c Caller, a action, id string, do func(*operation) error) error {
 	op := &operation{manager: m, caller: c, action: a, rules: m.Rules(), now: m.Now().UTC()}
+	if token.ValidID(id) {
+		op.subject.id = id
+	}
 	op.administrator = op.isAdministrator()
 	err := op.authorize()
 	if err == nil {
@@ -87,6 +114,8 @@ func (m *Manager) perform(ctx context.Context, c Caller, a action, do func(*oper
 		return nil
 	case !isRefusal:
 		return fmt.Errorf("%s: %w", a.name, err)
+	case refusal.Code == Unavailable && c.kind == operator:
+		return &Error{Code: Unavailable, Message: refusal.Error()} // who may know the cause
 	case !a.changes && refusal.Code != Forbidden, refusal.Code == Unavailable:
 		return refusal
 	}
@@ -126,7 +155,7 @@ func (op *operation) authorize() error {
 	case c.kind == automation:
 		return refused(Forbidden, "This management token is over, or whoever created it is no administrator any more. An administrator has to create another.")
 	}
-	return refused(Forbidden, "Only administrators may do this (access.admin).")
+	return op.unsure(refused(Forbidden, "Only administrators may do this (access.admin)."))
 }
 
 // groups are the caller's, if the caller is a person.
@@ -152,11 +181,14 @@ func (op *operation) mayExtend(kind store.Kind) error {
 // its running number.
 func (op *operation) get(ctx context.Context, id string) (store.Token, error) {
 	t, err := op.find(ctx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return store.Token{}, op.unsure(errUnknown())
+	}
 	if err != nil {
 		return store.Token{}, op.translate(err)
 	}
 	if err := op.mayTouch(t); err != nil {
-		return store.Token{}, err
+		return store.Token{}, op.unsure(err)
 	}
 	op.subject = subject{t.ID, t.Owner.Name}
 	return t, nil
@@ -176,7 +208,6 @@ func (op *operation) find(ctx context.Context, id string) (store.Token, error) {
 	if err := checkID(id); err != nil {
 		return store.Token{}, err
 	}
-	op.subject.id = id
 	return op.manager.Tokens.Get(ctx, id)
 }
 

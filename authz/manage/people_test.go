@@ -1,6 +1,7 @@
 package manage_test
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -130,8 +131,8 @@ func TestTerms(t *testing.T) {
 		"a lower rate":          {who: "vic", ask: manage.NewToken{Networks: office, Rate: rate}, owner: "vic", life: 30 * day, state: manage.StatePending, rate: store.Rate{Requests: 30, Per: time.Minute, Burst: 5}},
 		"a higher rate":         {who: "vic", ask: manage.NewToken{Networks: office, Rate: config.Rate{Requests: 61, Per: time.Minute, Burst: 1}}, code: manage.ErrInvalid, says: "60 per 1m"},
 		"a larger burst":        {who: "vic", ask: manage.NewToken{Networks: office, Rate: config.Rate{Requests: 60, Per: time.Minute, Burst: 11}}, code: manage.ErrInvalid, says: "access.create[2].rate"},
-		"from everywhere":       {who: "vic", ask: manage.NewToken{Networks: []string{"0.0.0.0/1", "128.0.0.0/1"}}, code: manage.ErrInvalid, says: "smaller than a /8"},
-		"from all of IPv6":      {who: "vic", ask: manage.NewToken{Networks: []string{"2000::/3"}}, code: manage.ErrInvalid, says: "smaller than a /8"},
+		"from everywhere":       {who: "vic", ask: manage.NewToken{Networks: []string{"0.0.0.0/1", "128.0.0.0/1"}}, code: manage.ErrInvalid, says: "no larger than a /8"},
+		"from all of IPv6":      {who: "vic", ask: manage.NewToken{Networks: []string{"2000::/3"}}, code: manage.ErrInvalid, says: "no larger than a /8"},
 		"without networks":      {who: "vic", code: manage.ErrInvalid, says: "networks"},
 		"no rule":               {who: "nell", code: manage.ErrForbidden, says: "access.create"},
 		"may not use":           {who: "otto", code: manage.ErrForbidden, says: "access.use"},
@@ -257,4 +258,68 @@ func TestAdministrator(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.decides(t, k.Value, authz.UnknownToken)
+}
+
+// As long as nobody can say in which groups somebody is, what depends on that is
+// unavailable rather than forbidden, alike for every id; what does not goes on.
+func TestGroupsUnknown(t *testing.T) {
+	c := newCompany(t)
+	own := c.creates(t, "ada", manage.NewToken{}).Token.ID
+	others := c.creates(t, "alice", manage.NewToken{}).Token.ID
+	ada := manage.Person(directory.User{Name: "ada", Key: "KEY7", Active: true}, "192.0.2.7")
+	before := len(c.audit(t))
+	_, create := c.Create(t.Context(), ada, manage.NewToken{Name: "x"})
+	_, forOthers := c.Create(t.Context(), ada, manage.NewToken{Name: "x", Owner: "rob"})
+	_, list := c.List(t.Context(), ada, manage.Query{})
+	_, me := c.Me(t.Context(), ada)
+	_, get := c.Get(t.Context(), ada, others)
+	_, unknown := c.Get(t.Context(), ada, "000000000000")
+	_, longer := c.Rotate(t.Context(), ada, own, manage.Rotation{Expires: days(9999)})
+	for what, err := range map[string]error{
+		"create": create, "create for another": forOthers, "list": list, "me": me, "another's": get, "unknown": unknown,
+		"approve": c.Approve(t.Context(), ada, others), "longer": longer,
+	} {
+		if refusal := is(t, err, manage.ErrUnavailable); refusal.Message != is(t, create, manage.ErrUnavailable).Message {
+			t.Errorf("%s: %s", what, refusal.Message)
+		}
+	}
+	if n := len(c.audit(t)) - before; n != 0 {
+		t.Errorf("%d records of what nobody decided", n)
+	}
+	if _, err := c.Get(t.Context(), ada, own); err != nil {
+		t.Error(err)
+	}
+	if err := c.Revoke(t.Context(), ada, own); err != nil {
+		t.Error(err)
+	}
+	// Whoever needs no rule creates for somebody whose groups are not known.
+	c.Directory = unsure{c.Directory}
+	if _, err := c.Create(t.Context(), root, manage.NewToken{Name: "y", Owner: "rob"}); err != nil {
+		t.Error(err)
+	}
+	_, err := c.Create(t.Context(), c.as(t, "lea"), manage.NewToken{Name: "z", Owner: "rob"})
+	is(t, err, manage.ErrUnavailable)
+}
+
+// unsure is a directory that does not know who is in which group.
+type unsure struct{ manage.Directory }
+
+func (u unsure) Lookup(ctx context.Context, name string) (directory.User, error) {
+	found, err := u.Directory.Lookup(ctx, name)
+	found.Groups = directory.Groups{}
+	return found, err
+}
+
+// The record of a refused attempt names the token that it was aimed at.
+func TestRefusalsNameTheToken(t *testing.T) {
+	c := newCompany(t)
+	id := c.creates(t, "alice", manage.NewToken{}).Token.ID
+	is(t, c.Disable(t.Context(), c.as(t, "rita"), id), manage.ErrForbidden)
+	if audit := c.lastAudit(t); audit.TokenID != id || audit.Owner != "" || audit.Outcome != "refused" {
+		t.Errorf("audit record %+v", audit)
+	}
+	_, err := c.AuditLog(t.Context(), root, manage.AuditQuery{Action: "token.revok"})
+	if refusal := is(t, err, manage.ErrInvalid, manage.FieldAction); !strings.Contains(refusal.Message, "token.revoke, ") {
+		t.Errorf("the message is %q", refusal.Message)
+	}
 }

@@ -2,6 +2,7 @@ package manage
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,6 +41,9 @@ func (m *Manager) AuditLog(ctx context.Context, c Caller, q AuditQuery) (found A
 		limit, err := pageLimit(q.Limit)
 		if err != nil {
 			return err
+		}
+		if q.Action != "" && !slices.Contains(Actions(), q.Action) {
+			return invalid(FieldAction, "There is no such action. There are %s.", strings.Join(Actions(), ", "))
 		}
 		before := q.Before
 		for looked := 0; looked < maxLook; looked += MaxPage {

@@ -27,7 +27,7 @@ type Rotation struct {
 // Rotate fails with ErrNotFound, ErrRevoked, ErrInvalid, ErrConflict, ErrLimit,
 // ErrState or ErrForbidden.
 func (m *Manager) Rotate(ctx context.Context, c Caller, id string, r Rotation) (issued Issued, err error) {
-	err = m.perform(ctx, c, rotateAction, func(op *operation) error {
+	err = m.performOn(ctx, c, rotateAction, id, func(op *operation) error {
 		before, err := op.get(ctx, id)
 		if err != nil {
 			return err

@@ -10,7 +10,7 @@ import (
 // Revoke ends a token for ever. It fails with ErrNotFound, with ErrRevoked if
 // it was revoked before, with ErrInvalid or ErrForbidden.
 func (m *Manager) Revoke(ctx context.Context, c Caller, id string) error {
-	return m.perform(ctx, c, revokeAction, func(op *operation) error {
+	return m.performOn(ctx, c, revokeAction, id, func(op *operation) error {
 		_, err := op.update(ctx, id, op.revoke)
 		return err
 	})
@@ -61,7 +61,7 @@ func (m *Manager) RevokeAll(ctx context.Context, c Caller, owner string) error {
 // created or own, not by a management token of theirs either. It fails with
 // ErrNotFound, ErrRevoked, ErrState or ErrForbidden.
 func (m *Manager) Approve(ctx context.Context, c Caller, id string) error {
-	return m.perform(ctx, c, approveAction, func(op *operation) error {
+	return m.performOn(ctx, c, approveAction, id, func(op *operation) error {
 		_, err := op.update(ctx, id, func(t *store.Token) error {
 			switch {
 			case op.caller.made(*t), op.caller.standsFor(t.Owner):
@@ -87,7 +87,7 @@ func errReachesAdministrator() error {
 // Disable switches an active token off. It fails with ErrNotFound, ErrRevoked,
 // ErrState or ErrForbidden.
 func (m *Manager) Disable(ctx context.Context, c Caller, id string) error {
-	return m.perform(ctx, c, disableAction, func(op *operation) error {
+	return m.performOn(ctx, c, disableAction, id, func(op *operation) error {
 		return op.switchTo(ctx, id, store.Active, store.Disabled)
 	})
 }
@@ -95,7 +95,7 @@ func (m *Manager) Disable(ctx context.Context, c Caller, id string) error {
 // Enable switches a disabled token on again. It fails with ErrNotFound,
 // ErrRevoked, ErrState or ErrForbidden.
 func (m *Manager) Enable(ctx context.Context, c Caller, id string) error {
-	return m.perform(ctx, c, enableAction, func(op *operation) error {
+	return m.performOn(ctx, c, enableAction, id, func(op *operation) error {
 		return op.switchTo(ctx, id, store.Disabled, store.Active)
 	})
 }

@@ -25,17 +25,20 @@ func (op *operation) ownerOf(ctx context.Context, name string) (directory.User, 
 	if self {
 		op.subject.owner = me.Name
 		if !access.MayUse(op.groups()) {
-			return me, nil, refused(Forbidden, "You are not permitted to use API tokens (access.use). Ask an administrator.")
+			return me, nil, op.unsure(refused(Forbidden, "You are not permitted to use API tokens (access.use). Ask an administrator."))
 		}
 		ts, err := op.termsOf()
 		return me, ts, err
+	}
+	if name == "" {
+		return me, nil, invalid(FieldOwner, "Say which user the token is to act as.")
 	}
 	if err := checkOwner(name); err != nil {
 		return me, nil, err
 	}
 	op.subject.owner = name
 	if !op.administrator && !access.CreatesForOthers(op.groups()) {
-		return me, nil, refused(Forbidden, "You may create API tokens for yourself only (access.createForOthers).")
+		return me, nil, op.unsure(refused(Forbidden, "You may create API tokens for yourself only (access.createForOthers)."))
 	}
 	owner, err := op.manager.Directory.Lookup(ctx, name)
 	switch {
@@ -46,7 +49,11 @@ func (op *operation) ownerOf(ctx context.Context, name string) (directory.User, 
 	case err != nil:
 		return owner, nil, invalid(FieldOwner, "%s", sentence(err))
 	}
-	if !access.MayUse(groups(owner.Groups)) {
+	known := owner.Groups.Known
+	if !known && !op.administrator {
+		return owner, nil, unavailable(errGroups)
+	}
+	if known && !access.MayUse(groups(owner.Groups)) {
 		return owner, nil, refused(Forbidden, "%s is not permitted to use API tokens (access.use).", owner.Name)
 	}
 	if op.administrator {
@@ -73,7 +80,7 @@ func (op *operation) termsOf() (terms, error) {
 	}
 	ts, ok := op.rules.Access.Terms(op.groups())
 	if !ok {
-		return nil, refused(Forbidden, "You are not permitted to create API tokens (access.create). Ask an administrator.")
+		return nil, op.unsure(refused(Forbidden, "You are not permitted to create API tokens (access.create). Ask an administrator."))
 	}
 	return &ts, nil
 }
@@ -124,7 +131,7 @@ func checkBounds(t store.Token, ts terms) error {
 	case ts.NetworksRequired && len(t.Networks) == 0:
 		return invalid(FieldNetworks, "A token of yours needs the networks that it is used from, such as 10.1.2.0/24 (%s.networks).", ts.Key)
 	case ts.NetworksRequired && anywhere(t.Networks):
-		return invalid(FieldNetworks, "A token of yours needs networks that are smaller than %s (%s.networks).", widest, ts.Key)
+		return invalid(FieldNetworks, "A token of yours needs networks that are no larger than %s (%s.networks).", widest, ts.Key)
 	case !configured(t.Rate).Within(ts.Rate):
 		return invalid(FieldRate, "A token of yours may make %s at most (%s.rate).", ts.Rate, ts.Key)
 	}
@@ -179,5 +186,5 @@ func configured(r store.Rate) config.Rate {
 // unavailable is the refusal of what cannot be decided now.
 func unavailable(err error) error {
 	return &Error{Code: Unavailable, Cause: err,
-		Message: "Jira gives no answer that can be relied on, so nothing was done. Try again later, or tell an administrator."}
+		Message: "Whether this is allowed cannot be told now, since Jira, or the list of users, gives no answer that can be relied on. Nothing was done. Try again later, or tell an administrator."}
 }

@@ -121,8 +121,40 @@ func (s *stage) startGate(ctx context.Context, config string) error {
 	if err := s.gate.Start(); err != nil {
 		return fmt.Errorf("%w; make build makes it", err)
 	}
-	_, err := s.log.wait(ctx, func(line string) bool { return strings.Contains(line, "tokengate is ready") })
-	return err
+	if _, err := s.log.wait(ctx, func(line string) bool { return strings.Contains(line, "tokengate is ready") }); err != nil {
+		return err
+	}
+	return s.untilTokens(ctx)
+}
+
+// untilTokens waits until tokens are good, too: until Jira has said who is in
+// which group.
+func (s *stage) untilTokens(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTime)
+	defer cancel()
+	socket := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(s.dir, "metrics.sock"))
+	}}}
+	defer socket.CloseIdleConnections()
+	for {
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://tokengate/readyz?for=tokens", nil)
+		if err != nil {
+			return err
+		}
+		response, err := socket.Do(r)
+		if err != nil {
+			return fmt.Errorf("ask tokengate whether it is ready for tokens: %w", err)
+		}
+		response.Body.Close()
+		if response.StatusCode == http.StatusOK {
+			return nil
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			return errors.New("the directory does not answer")
+		}
+	}
 }
 
 func (s *stage) startEnvoy(ctx context.Context, config string) error {

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -31,6 +32,8 @@ type people struct {
 	published chan struct{} // something new may be known; holds one
 	directory *directory.Directory
 	callers   *directory.Callers
+	refreshed atomic.Uint64 // refreshes that are in force
+	failed    atomic.Uint64
 	failing   bool     // the last refresh failed, and the log says so
 	missing   []string // groups that the log says are not there
 }
@@ -57,7 +60,7 @@ func (s *server) openDirectory() error {
 			Groups: func() []string { return *s.groups.Load() },
 		})
 	}
-	s.people = people{
+	s.people = &people{
 		kind: c.Kind(), now: make(chan struct{}, 1), published: make(chan struct{}, 1),
 		directory: directory.New(options), callers: directory.NewCallers(client, time.Now),
 	}
@@ -121,7 +124,15 @@ func (s *server) owners() []directory.Owner {
 // publish puts into force what the directory knows.
 func (s *server) publish(known *directory.Snapshot) {
 	stats := s.people.directory.Stats()
+	result := &s.people.refreshed
+	if stats.LastError != "" {
+		result = &s.people.failed
+	}
+	defer result.Add(1) // once it is in force
 	switch {
+	case stats.LastError != "" && known == nil:
+		s.people.failing = true
+		s.log.Error("the directory could not be asked yet; until it answers every token is refused", zap.String("error", stats.LastError))
 	case stats.LastError != "":
 		s.people.failing = true
 		s.log.Error("the directory could not be refreshed; what is known of users stays in force until it is too old",
@@ -132,7 +143,11 @@ func (s *server) publish(known *directory.Snapshot) {
 	}
 	if missing := known.MissingGroups(); !slices.Equal(missing, s.people.missing) {
 		s.people.missing = missing
-		s.log.Warn("groups that the configuration names are not in the directory: nobody is in them", zap.Strings("groups", missing))
+		if len(missing) > 0 {
+			s.log.Warn("groups that the configuration names are not in the directory: nobody is in them", zap.Strings("groups", missing))
+		} else {
+			s.log.Info("all groups that the configuration names are in the directory")
+		}
 	}
 	// Judged first: who has left waits for no write.
 	s.manager.Judge(s.people.directory.Snapshot)
@@ -162,7 +177,7 @@ func (s *server) identify(ctx context.Context, c directory.Credential) (director
 	known, err := s.Lookup(ctx, u.Name)
 	switch {
 	case errors.Is(err, directory.ErrUnknownUser), err == nil && known.Key != "" && u.Key != "" && known.Key != u.Key:
-		return directory.User{}, fmt.Errorf("%w (for tokengate's directory of users)", directory.ErrInactive)
+		return directory.User{}, fmt.Errorf("%w, or not among those whom tokengate knows", directory.ErrInactive)
 	case err != nil:
 		return directory.User{}, err
 	}
@@ -221,6 +236,8 @@ var (
 		"Age of what is known of users; not there while nothing is known, and 0 without a directory.", nil, nil)
 	directoryFresh = prometheus.NewDesc("tokengate_directory_fresh",
 		"1 if what is known of users is fresh enough for tokens, 0 if every token is refused because of it.", nil, nil)
+	missingGroups = prometheus.NewDesc("tokengate_directory_missing_groups",
+		"Groups that the configuration names and the directory does not have.", nil, nil)
 	directoryRefreshes = prometheus.NewDesc("tokengate_directory_refreshes_total", "Refreshes of the directory by result.", []string{"result"}, nil)
 	directoryRequests  = prometheus.NewDesc("tokengate_directory_requests_total", "Requests to Jira with the service credential.", nil, nil)
 	callerQuestions    = prometheus.NewDesc("tokengate_caller_checks_total",
@@ -229,14 +246,14 @@ var (
 
 // Describe implements prometheus.Collector.
 func (m *directoryMetrics) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{directoryAge, directoryFresh, directoryRefreshes, directoryRequests, callerQuestions} {
+	for _, d := range []*prometheus.Desc{directoryAge, directoryFresh, missingGroups, directoryRefreshes, directoryRequests, callerQuestions} {
 		to <- d
 	}
 }
 
 // Collect implements prometheus.Collector.
 func (m *directoryMetrics) Collect(to chan<- prometheus.Metric) {
-	p := &m.server.people
+	p := m.server.people
 	if age, known := p.directory.Age(); known {
 		if p.kind == "none" {
 			age = 0 // which it is always as good as
@@ -248,12 +265,13 @@ func (m *directoryMetrics) Collect(to chan<- prometheus.Metric) {
 		fresh = 1
 	}
 	to <- prometheus.MustNewConstMetric(directoryFresh, prometheus.GaugeValue, fresh)
+	to <- prometheus.MustNewConstMetric(missingGroups, prometheus.GaugeValue, float64(len(p.directory.Snapshot().MissingGroups())))
 	counter := func(d *prometheus.Desc, n uint64, labels ...string) {
 		to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), labels...)
 	}
 	stats, callers := p.directory.Stats(), p.callers.Stats()
-	counter(directoryRefreshes, stats.Refreshed, "good")
-	counter(directoryRefreshes, stats.Failed, "failed")
+	counter(directoryRefreshes, p.refreshed.Load(), "good")
+	counter(directoryRefreshes, p.failed.Load(), "failed")
 	counter(directoryRequests, stats.Requests)
 	counter(callerQuestions, callers.Asked, "asked")
 	counter(callerQuestions, callers.Kept, "kept")

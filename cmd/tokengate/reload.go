@@ -102,19 +102,21 @@ func (r *reloader) look() {
 	r.seen = now
 }
 
-// reload puts what the file held into force, or refuses it whole and says why.
-func (r *reloader) reload(found content) {
+// reload puts what the file held into force, and asks the directory, or refuses
+// it whole and says why. It reports which.
+func (r *reloader) reload(found content) (applied bool) {
 	r.settled = found.fingerprint()
 	err := r.try(found)
 	if err != nil {
 		r.result.WithLabelValues("refused").Inc()
 		r.good.Set(0)
 		r.server.log.Error("the configuration file was refused; the one before stays in force", zap.Error(err))
-		return
+		return false
 	}
 	r.result.WithLabelValues("applied").Inc()
 	r.good.Set(1)
 	r.server.log.Info("the configuration file was reloaded")
+	return true
 }
 
 func (r *reloader) try(found content) error {

@@ -82,8 +82,9 @@ func serve(ctx context.Context, file string, logTo io.Writer) (err error) {
 		case err := <-s.failed:
 			return err
 		case <-hup:
-			reloads.reload(readContent(file))
-			s.refreshDirectory()
+			if !reloads.reload(readContent(file)) {
+				s.refreshDirectory()
+			}
 		case <-watch.C:
 			reloads.look()
 			garbage.fit()

@@ -42,7 +42,7 @@ type server struct {
 	health storeHealth
 
 	manager *manage.Manager
-	people  people
+	people  *people
 
 	metrics *envoy.Metrics
 	records *envoy.Recorder
