@@ -35,6 +35,8 @@ import (
 //	  uint64 rate_per         = 18;  // seconds
 //	  uint64 rate_burst       = 19;
 //	  string created_by_key   = 20;
+//	  string issued_by        = 21;
+//	  string issued_by_key    = 22;
 //	  State state             = 31;  // as the constants count: 1 pending, 2 active, 3 disabled, 4 revoked
 //	}
 //
@@ -99,7 +101,7 @@ import (
 // back to a store that a newer one has written; an update then drops it. That
 // is safe only for what does not narrow what a token may do. So of a token the
 // numbers from firstOptional on are for such fields, and one below it that is
-// not known refuses the token. The numbers 21 to 30 are free for what narrows.
+// not known refuses the token. The numbers 23 to 30 are free for what narrows.
 // Where refusing each such token alone is not enough, the store's schema
 // version has to rise, and older versions refuse to open the store at all.
 const (
@@ -123,6 +125,8 @@ const (
 	tokenRatePer
 	tokenRateBurst
 	tokenCreatedByKey
+	tokenIssuedBy
+	tokenIssuedByKey
 
 	tokenState    protowire.Number = 31
 	firstOptional protowire.Number = 32
@@ -162,6 +166,8 @@ func EncodeToken(t Token) ([]byte, error) {
 	r.uint(tokenRatePer, uint64(t.Rate.Per/time.Second))
 	r.uint(tokenRateBurst, uint64(t.Rate.Burst))
 	r.text(tokenCreatedByKey, t.CreatedByKey)
+	r.text(tokenIssuedBy, t.IssuedBy)
+	r.text(tokenIssuedByKey, t.IssuedByKey)
 	r.uint(tokenState, uint64(t.State))
 	return r, nil
 }
@@ -228,6 +234,10 @@ func decodeToken(data []byte) (t Token, err error) {
 			t.Rate.Burst = uint32(f.atMost(MaxRateRequests))
 		case tokenCreatedByKey:
 			t.CreatedByKey = f.text()
+		case tokenIssuedBy:
+			t.IssuedBy = f.text()
+		case tokenIssuedByKey:
+			t.IssuedByKey = f.text()
 		case tokenState:
 			t.State = State(f.atMost(uint64(Revoked)))
 		default:

@@ -256,13 +256,14 @@ func TestJudged(t *testing.T) {
 		at    time.Time
 		want  bool
 	}{
-		"before":      {storetest.Epoch, storetest.Epoch.Add(-1), true},
-		"then":        {storetest.Epoch, storetest.Epoch, false},
-		"no time":     {time.Time{}, storetest.Epoch, false},
-		"long ago":    {time.Date(-5000, 1, 1, 0, 0, 0, 0, time.UTC), storetest.Epoch, false},
-		"far off":     {time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC), storetest.Epoch, true},
-		"for ever":    {store.Forever, storetest.Epoch, true},
-		"beyond ever": {store.Forever.Add(time.Hour), storetest.Epoch, true},
+		"before":                        {storetest.Epoch, storetest.Epoch.Add(-1), true},
+		"then":                          {storetest.Epoch, storetest.Epoch, false},
+		"no time":                       {time.Time{}, storetest.Epoch, false},
+		"long ago":                      {time.Date(-5000, 1, 1, 0, 0, 0, 0, time.UTC), storetest.Epoch, false},
+		"beyond what nanoseconds count": {time.Date(1600, 1, 1, 0, 0, 0, 0, time.UTC), storetest.Epoch, false},
+		"far off":                       {time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC), storetest.Epoch, true},
+		"for ever":                      {store.Forever, storetest.Epoch, true},
+		"beyond ever":                   {store.Forever.Add(time.Hour), storetest.Epoch, true},
 	} {
 		if x.Judge(good, c.until); x.Judged(c.at) != c.want {
 			t.Errorf("%s: they hold: %v", name, !c.want)

@@ -86,7 +86,9 @@ func (l *Limiter) Take(now time.Time) (wait time.Duration) {
 // comes now.
 func (l *Limiter) after(next int64, now time.Time) (wait time.Duration, after int64) {
 	at := now.UnixNano()
-	after = max(next, at) + int64(l.rate.interval())
 	burst := int64(l.rate.interval()) * int64(l.rate.Burst)
+	// What was spent is at most the burst, also if the rate was lower then, or
+	// the clock ahead.
+	after = min(max(next, at), at+burst) + int64(l.rate.interval())
 	return max(0, time.Duration(after-at-burst)), after
 }

@@ -183,6 +183,11 @@ func TestOwners(t *testing.T) {
 	if chunks := len(*o.chunks.Load()); chunks < 2 {
 		t.Errorf("%d chunks", chunks)
 	}
+	for _, chunk := range *o.chunks.Load() {
+		if len(chunk) != 1<<wordBits {
+			t.Fatalf("a chunk has %d words", len(chunk))
+		}
+	}
 
 	o = owners{}
 	for n := range 252 { // of 65 words each: 4 are left
@@ -243,7 +248,9 @@ func TestStandings(t *testing.T) {
 	numbers[wilma] = o.number(wilma)
 	check(map[Owner]Standing{fred: Good, renamed: NotPermitted, wilma: Good})
 	o.judgeAll(func(o Owner) Standing { return Inactive })
-	check(map[Owner]Standing{fred: Inactive, renamed: Inactive, wilma: Inactive})
+	barney := Owner{Name: "barney"}
+	numbers[barney] = o.number(barney)
+	check(map[Owner]Standing{fred: Inactive, renamed: Inactive, wilma: Inactive, barney: Inactive})
 }
 
 // Standings are judged while they are looked at.

@@ -101,6 +101,8 @@ type Token struct {
 	Created      time.Time
 	CreatedBy    string         // who created it, as the audit log names them
 	CreatedByKey string         // the user key of whoever created it; empty where there is none
+	IssuedBy     string         // who was told the value, as the audit log names them
+	IssuedByKey  string         // their user key; empty where there is none
 	Expires      time.Time      // refused from this instant on; zero: never
 	ReadOnly     bool           // good for reading requests only
 	Networks     []netip.Prefix // client networks it is good from, at most MaxNetworks; none: any

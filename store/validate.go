@@ -61,8 +61,10 @@ func Validate(t Token) error {
 	if err := validText("created by", t.CreatedBy, len(t.CreatedBy), 1, maxCreatedBy, false); err != nil {
 		return err
 	}
-	if err := validText("key of created by", t.CreatedByKey, len(t.CreatedByKey), 0, maxOwnerKey, false); err != nil {
-		return err
+	for what, text := range map[string]string{"key of created by": t.CreatedByKey, "issued by": t.IssuedBy, "key of issued by": t.IssuedByKey} {
+		if err := validText(what, text, len(text), 0, maxCreatedBy, false); err != nil {
+			return err
+		}
 	}
 	if err := t.Rate.valid(); err != nil {
 		return err

@@ -150,9 +150,13 @@ func TestManagementTokenOfWhoLeft(t *testing.T) {
 	if _, err := c.List(t.Context(), bot, manage.Query{}); err != nil {
 		t.Errorf("renamed: %v", err)
 	}
+	before := len(c.audit(t))
 	c.pass(staleAfter)
 	_, err = c.List(t.Context(), bot, manage.Query{})
-	is(t, err, manage.ErrForbidden)
+	is(t, err, manage.ErrUnavailable)
+	if n := len(c.audit(t)) - before; n != 0 {
+		t.Errorf("%d records of what nobody decided", n)
+	}
 }
 
 // A management token is an administrator, but makes no others and is bounded.

@@ -1,11 +1,12 @@
 package manage
 
 import (
+	"cmp"
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/tokengate/tokengate/authz/directory"
-	"github.com/tokengate/tokengate/authz/policy"
 	"github.com/tokengate/tokengate/store"
 )
 
@@ -95,24 +96,58 @@ func (c Caller) made(t store.Token) bool {
 // isPerson reports whether a record's name for who did something is a user's.
 func isPerson(name string) bool { return !strings.Contains(name, ":") }
 
-// isAdmin reports whether somebody is known to be an active administrator.
-func (op *operation) isAdmin(name, key string) bool {
+// isAdmin reports whether somebody is an active administrator. Where that cannot
+// be told the error wraps directory.ErrUnavailable.
+func (op *operation) isAdmin(name, key string) (bool, error) {
 	u, err := op.manager.Directory.Owner(name, key)
-	return err == nil && op.rules.Access.IsAdmin(groups(u.Groups))
+	switch {
+	case errors.Is(err, directory.ErrUnavailable):
+		return false, err
+	case err != nil:
+		return false, nil
+	case !u.Groups.Known:
+		return false, fmt.Errorf("%w: %w", directory.ErrUnavailable, errGroups)
+	}
+	return op.rules.Access.IsAdmin(groups(u.Groups)), nil
 }
 
 // hasMaker reports whether whoever created a management token could create it
 // now: what it may do is theirs.
-func (op *operation) hasMaker(t store.Token) bool {
-	return !isPerson(t.CreatedBy) || op.isAdmin(t.CreatedBy, t.CreatedByKey)
+func (op *operation) hasMaker(t store.Token) (bool, error) {
+	if !isPerson(t.CreatedBy) {
+		return true, nil
+	}
+	return op.isAdmin(t.CreatedBy, t.CreatedByKey)
 }
 
-// reachesAdministrator reports whether a token that somebody made for somebody
-// else acts as an administrator by now, though its maker is none.
-func (op *operation) reachesAdministrator(t store.Token) bool {
-	return t.Kind == store.Ordinary && isPerson(t.CreatedBy) &&
-		!isOwner(t.Owner, directory.User{Name: t.CreatedBy, Key: t.CreatedByKey}) &&
-		op.isAdmin(t.Owner.Name, t.Owner.Key) && !op.isAdmin(t.CreatedBy, t.CreatedByKey)
+// reachesAdministrator reports whether a token acts as an administrator, and
+// somebody else, who is none, was told its value.
+func (op *operation) reachesAdministrator(t store.Token) (bool, error) {
+	knows := directory.User{Name: cmp.Or(t.IssuedBy, t.CreatedBy), Key: t.IssuedByKey}
+	if t.IssuedBy == "" {
+		knows.Key = t.CreatedByKey
+	}
+	if t.Kind != store.Ordinary || !isPerson(knows.Name) || isOwner(t.Owner, knows) {
+		return false, nil
+	}
+	owner, err := op.isAdmin(t.Owner.Name, t.Owner.Key)
+	if err != nil || !owner {
+		return false, err
+	}
+	other, err := op.isAdmin(knows.Name, knows.Key)
+	return err == nil && !other, err
+}
+
+// mayReach refuses to bring a token into force that reachesAdministrator.
+func (op *operation) mayReach(t store.Token) error {
+	reaches, err := op.reachesAdministrator(t)
+	switch {
+	case err != nil:
+		return unavailable(err)
+	case reaches:
+		return refused(BadState, "This token's owner is an administrator by now, and whoever was told its value is none. Create another, or let the owner rotate it.")
+	}
+	return nil
 }
 
 // standsFor reports whether the caller is the user, or comes by a management
@@ -144,13 +179,4 @@ func (op *operation) unsure(err error) error {
 		return unavailable(errGroups)
 	}
 	return err
-}
-
-// ownerGroups is nil where the groups are not known: then nobody may create
-// tokens for the owner, who might be an administrator.
-func ownerGroups(u directory.User) policy.Member {
-	if !u.Groups.Known {
-		return nil
-	}
-	return groups(u.Groups)
 }

@@ -35,6 +35,9 @@ func (m *Manager) Change(ctx context.Context, c Caller, id string, change Change
 			return err
 		}
 		defer m.admission(before)()
+		if before, err = op.get(ctx, before.ID); err != nil { // under its name by now
+			return err
+		}
 		owned, err := op.owned(ctx, before)
 		if err != nil {
 			return err
@@ -42,8 +45,11 @@ func (m *Manager) Change(ctx context.Context, c Caller, id string, change Change
 		t, err := op.update(ctx, before.ID, func(t *store.Token) error {
 			return op.change(t, change, owned)
 		})
+		if err != nil {
+			return err
+		}
 		changed = op.tell(t, usage[before.ID])
-		return err
+		return nil
 	})
 	return changed, err
 }
@@ -79,7 +85,7 @@ func (op *operation) change(t *store.Token, change Change, owned []store.Token) 
 		}
 	}
 	if change.Rate != nil {
-		if t.Rate, err = checkRate(*change.Rate); err != nil {
+		if t.Rate, err = checkRate(withBurst(*change.Rate, configured(before.Rate))); err != nil {
 			return err
 		}
 	}

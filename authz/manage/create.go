@@ -65,6 +65,8 @@ func (op *operation) draft(ctx context.Context, n NewToken) (t store.Token, err 
 		Created:      op.now,
 		CreatedBy:    op.caller.name,
 		CreatedByKey: op.caller.user.Key,
+		IssuedBy:     op.caller.name,
+		IssuedByKey:  op.caller.user.Key,
 		ReadOnly:     n.ReadOnly,
 		State:        store.Active,
 	}
@@ -87,6 +89,9 @@ func (op *operation) draft(ctx context.Context, n NewToken) (t store.Token, err 
 	}
 	if t.Networks, err = parseNetworks(n.Networks); err != nil {
 		return t, err
+	}
+	if ts != nil {
+		n.Rate = withBurst(n.Rate, ts.Rate)
 	}
 	if t.Rate, err = checkRate(n.Rate); err != nil {
 		return t, err

@@ -2,6 +2,7 @@ package manage
 
 import (
 	"context"
+	"errors"
 
 	"github.com/tokengate/tokengate/authz"
 )
@@ -26,7 +27,12 @@ func (m *Manager) Explain(ctx context.Context, c Caller, r *authz.Request, id st
 			return nil
 		}
 		// What is not the caller's own looks as if it were not there.
-		if _, err := op.get(ctx, d.TokenID.String()); err != nil || !d.Reason.Proved() {
+		_, err := op.get(ctx, d.TokenID.String())
+		if err != nil && !isRefusal(err) || errors.Is(err, ErrUnavailable) {
+			d, verdicts = authz.Decision{}, nil
+			return err
+		}
+		if err != nil || !d.Reason.Proved() {
 			d, verdicts = authz.Decision{}, nil
 			return refused(Forbidden, "You may try requests with your own API tokens only.")
 		}

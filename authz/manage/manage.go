@@ -16,6 +16,7 @@
 package manage
 
 import (
+	"cmp"
 	"context"
 	"hash/maphash"
 	"io"
@@ -55,11 +56,14 @@ type Manager struct {
 	// owner has in force to the write that adds one, or gives one another name.
 	// Owners share locks; that costs a wait, never more.
 	admissions [64]sync.Mutex
+
+	judging sync.Mutex // held while the owners are judged, so that the last word is the newest
 }
 
 // admission takes the lock of a token's owner; the caller calls the result.
 func (m *Manager) admission(t store.Token) (unlock func()) {
-	mu := &m.admissions[maphash.String(seed, store.FoldOwner(t.Owner.Name))%uint64(len(m.admissions))]
+	who := cmp.Or(t.Owner.Key, store.FoldOwner(t.Owner.Name)) // a key outlives a rename
+	mu := &m.admissions[maphash.String(seed, who)%uint64(len(m.admissions))]
 	mu.Lock()
 	return mu.Unlock
 }
@@ -153,7 +157,11 @@ func (op *operation) stateOf(t store.Token) State {
 	switch {
 	case t.State != store.Revoked && expired(t, op.now):
 		return StateExpired
-	case t.State == store.Active && (t.Kind == store.Management && !op.hasMaker(t) || op.suspended(t.Owner)):
+	case t.State == store.Active && t.Kind == store.Management:
+		if has, err := op.hasMaker(t); err == nil && !has {
+			return StateSuspended
+		}
+	case t.State == store.Active && op.suspended(t.Owner):
 		return StateSuspended
 	}
 	return State(t.State.String())

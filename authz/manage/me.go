@@ -31,8 +31,8 @@ func (m *Manager) Me(ctx context.Context, c Caller) (me Me, err error) {
 			Name:          c.name,
 			From:          c.from,
 			Administrator: op.administrator,
-			ForOthers:     op.administrator,
-			MayCreate:     op.administrator,
+			ForOthers:     op.administrator && !c.token.ReadOnly,
+			MayCreate:     op.administrator && !c.token.ReadOnly,
 			MaxPerUser:    op.rules.MaxPerUser,
 			MaxOverlap:    op.rules.MaxOverlap,
 		}

@@ -103,7 +103,6 @@ func (m *Manager) performOn(ctx context.Context, c Caller, a action, id string, 
 	if token.ValidID(id) {
 		op.subject.id = id
 	}
-	op.administrator = op.isAdministrator()
 	err := op.authorize()
 	if err == nil {
 		err = do(op)
@@ -127,22 +126,32 @@ func (m *Manager) performOn(ctx context.Context, c Caller, a action, id string, 
 	return refusal
 }
 
-func (op *operation) isAdministrator() bool {
+func (op *operation) isAdministrator() (bool, error) {
 	switch op.caller.kind {
 	case operator, itself:
-		return true
+		return true, nil
 	case automation:
 		t := op.caller.token
-		return !expired(t, op.now) && t.State == store.Active && op.hasMaker(t)
+		if expired(t, op.now) || t.State != store.Active {
+			return false, nil
+		}
+		has, err := op.hasMaker(t)
+		if err != nil {
+			return false, unavailable(err)
+		}
+		return has, nil
 	case person:
-		return op.rules.Access.IsAdmin(op.groups())
+		return op.rules.Access.IsAdmin(op.groups()), nil
 	}
-	return false
+	return false, nil
 }
 
 // authorize says whether the caller may try the action at all.
-func (op *operation) authorize() error {
+func (op *operation) authorize() (err error) {
 	c := op.caller
+	if op.administrator, err = op.isAdministrator(); err != nil {
+		return err
+	}
 	switch {
 	case c.kind == nobody:
 		return refused(Forbidden, "Log in, to manage API tokens.")
@@ -216,7 +225,7 @@ func (op *operation) find(ctx context.Context, id string) (store.Token, error) {
 func asNumber(text string) (number uint64, ok bool) {
 	const least = 12
 	number, err := strconv.ParseUint(text, 10, 64)
-	return number, err == nil && number > 0 && len(text) < least && text[0] != '+'
+	return number, err == nil && number > 0 && len(text) < least
 }
 
 // create adds a token, if admit has nothing against it beside the owner's

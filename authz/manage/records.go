@@ -34,6 +34,10 @@ type AuditPage struct {
 // maxLook is how many records one page of the audit log looks at.
 const maxLook = 20_000
 
+// outOfOrder is by how much, at the most, a record's time is before that of one
+// that was written before it: a record has the time at which its operation began.
+const outOfOrder = time.Hour
+
 // AuditLog returns a page of the audit log. It fails with ErrInvalid or
 // ErrForbidden.
 func (m *Manager) AuditLog(ctx context.Context, c Caller, q AuditQuery) (found AuditPage, err error) {
@@ -52,7 +56,7 @@ func (m *Manager) AuditLog(ctx context.Context, c Caller, q AuditQuery) (found A
 				return err
 			}
 			for _, r := range records {
-				if !q.From.IsZero() && r.Time.Before(q.From) {
+				if !q.From.IsZero() && r.Time.Before(q.From.Add(-outOfOrder)) {
 					return nil // older ones follow
 				}
 				if !q.selects(r) {
@@ -76,7 +80,8 @@ func (m *Manager) AuditLog(ctx context.Context, c Caller, q AuditQuery) (found A
 }
 
 func (q *AuditQuery) selects(r store.Audit) bool {
-	return (q.Until.IsZero() || r.Time.Before(q.Until)) &&
+	return (q.From.IsZero() || !r.Time.Before(q.From)) &&
+		(q.Until.IsZero() || r.Time.Before(q.Until)) &&
 		(q.Action == "" || q.Action == r.Action) &&
 		(q.TokenID == "" || q.TokenID == r.TokenID) &&
 		(q.Outcome == "" || q.Outcome == r.Outcome) &&

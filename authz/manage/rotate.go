@@ -119,6 +119,7 @@ func (op *operation) rotate(t *store.Token, secret store.Secret, r Rotation) err
 		t.Previous = store.Previous{Secret: t.Secret, Until: until}
 	}
 	t.Secret = secret
+	t.IssuedBy, t.IssuedByKey = op.caller.name, op.caller.user.Key
 	if asked {
 		t.Expires = at
 	}

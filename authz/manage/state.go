@@ -68,20 +68,14 @@ func (m *Manager) Approve(ctx context.Context, c Caller, id string) error {
 				return refused(Forbidden, "Somebody else has to approve this token: you created it, or it is yours.")
 			case expired(*t, op.now):
 				return refused(BadState, "This token expired at %s, before it was approved. Its owner has to create another.", instant(t.Expires))
-			case op.reachesAdministrator(*t):
-				return errReachesAdministrator()
 			case t.State != store.Pending:
 				return refused(BadState, "This token is %s; only a pending one is approved.", t.State)
 			}
 			t.State = store.Active
-			return nil
+			return op.mayReach(*t)
 		})
 		return err
 	})
-}
-
-func errReachesAdministrator() error {
-	return refused(BadState, "This token's owner is an administrator by now, and whoever created it for them is none. Create another.")
 }
 
 // Disable switches an active token off. It fails with ErrNotFound, ErrRevoked,
@@ -109,8 +103,8 @@ func (op *operation) switchTo(ctx context.Context, id string, from, to store.Sta
 			if err := op.mayExtend(t.Kind); err != nil {
 				return err
 			}
-			if op.reachesAdministrator(*t) {
-				return errReachesAdministrator()
+			if err := op.mayReach(*t); err != nil {
+				return err
 			}
 		}
 		t.State = to

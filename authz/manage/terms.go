@@ -59,7 +59,7 @@ func (op *operation) ownerOf(ctx context.Context, name string) (directory.User, 
 	if op.administrator {
 		return owner, nil, nil
 	}
-	if !access.MayCreateFor(op.groups(), ownerGroups(owner)) {
+	if !access.MayCreateFor(op.groups(), groups(owner.Groups)) {
 		return owner, nil, refused(Forbidden, "No rule lets you create API tokens for %s (access.createForOthers).", owner.Name)
 	}
 	ts, err := op.termsOf()

@@ -1,8 +1,11 @@
 package manage
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"slices"
+	"time"
 
 	"github.com/tokengate/tokengate/authz/directory"
 	"github.com/tokengate/tokengate/store"
@@ -36,7 +39,8 @@ func (m *Manager) Prune(ctx context.Context) (removed int, err error) {
 // each change of the rules; who comes to own a token later is judged by what
 // snapshot returns then.
 func (m *Manager) Judge(snapshot func() *directory.Snapshot) {
-	access := m.Rules().Access
+	m.judging.Lock()
+	defer m.judging.Unlock()
 	m.Tokens.Index().Judge(func(o store.Owner) store.Standing {
 		user, err := snapshot().Owner(o.Name, o.Key, m.Now())
 		switch {
@@ -46,7 +50,7 @@ func (m *Manager) Judge(snapshot func() *directory.Snapshot) {
 			return store.Inactive
 		case store.FoldOwner(user.Name) != store.FoldOwner(o.Name):
 			return store.Unknown // renamed: Follow writes the tokens anew
-		case !access.MayUse(groups(user.Groups)):
+		case !m.Rules().Access.MayUse(groups(user.Groups)):
 			return store.NotPermitted
 		}
 		return store.Good
@@ -64,7 +68,14 @@ func (m *Manager) Follow(ctx context.Context, s *directory.Snapshot) error {
 			return err
 		}
 		var failed error
+		// Renamed users' tokens wait for it.
+		slices.SortFunc(owners, func(a, b store.Owned) int {
+			return cmp.Compare(rank(s, a.Owner, op.now), rank(s, b.Owner, op.now))
+		})
 		for _, o := range owners {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
 			user, err := s.Owner(o.Owner.Name, o.Owner.Key, op.now)
 			next := store.Owner{Name: user.Name, Key: user.Key}
 			known := err == nil || errors.Is(err, directory.ErrInactive)
@@ -77,9 +88,9 @@ func (m *Manager) Follow(ctx context.Context, s *directory.Snapshot) error {
 	})
 }
 
-// Guard disables the tokens of administrators that somebody else, who is none,
-// has made for them before they became ones: their maker knows the value. It is
-// to be called after each refresh.
+// Guard disables the tokens of administrators of which somebody else, who is
+// none, was told the value: made before the one became an administrator, or the
+// other ceased to be one. It is to be called after each refresh.
 func (m *Manager) Guard(ctx context.Context) error {
 	return m.perform(ctx, upkeep, disableAction, func(op *operation) error {
 		owners, err := m.Tokens.Owners(ctx)
@@ -88,7 +99,10 @@ func (m *Manager) Guard(ctx context.Context) error {
 		}
 		var failed error
 		for _, o := range owners {
-			if op.isAdmin(o.Owner.Name, o.Owner.Key) {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if is, err := op.isAdmin(o.Owner.Name, o.Owner.Key); err == nil && is {
 				failed = errors.Join(failed, op.guard(ctx, o.Owner))
 			}
 		}
@@ -103,8 +117,9 @@ func (op *operation) guard(ctx context.Context, o store.Owner) error {
 	}
 	var failed error
 	for _, t := range owned {
-		if t.State != store.Active || !op.reachesAdministrator(t) {
-			continue
+		reaches, err := op.reachesAdministrator(t)
+		if t.State != store.Active || err != nil || !reaches {
+			continue // what cannot be told now will be
 		}
 		if err := op.switchTo(ctx, t.ID, store.Active, store.Disabled); err != nil && !isRefusal(err) {
 			failed = errors.Join(failed, err)
@@ -116,6 +131,14 @@ func (op *operation) guard(ctx context.Context, o store.Owner) error {
 func isRefusal(err error) bool {
 	_, ok := errors.AsType[*Error](err)
 	return ok
+}
+
+// rank puts those first whom Jira has renamed.
+func rank(s *directory.Snapshot, o store.Owner, now time.Time) int {
+	if u, _ := s.Owner(o.Name, o.Key, now); u.Name != "" && store.FoldOwner(u.Name) != store.FoldOwner(o.Name) {
+		return 0
+	}
+	return 1
 }
 
 // moveTokens writes an owner anew in all their tokens that are not revoked.

@@ -134,6 +134,15 @@ func (e Expiry) expiry(now time.Time) (at time.Time, asked bool, err error) {
 // lastYear is the last one that RFC 3339 can write.
 const lastYear = 9999
 
+// withBurst returns a rate with the burst that it does not have: the most that a
+// limit allows.
+func withBurst(r, limit config.Rate) config.Rate {
+	if r.Burst == 0 && limit.Burst > 0 {
+		r.Burst = min(r.Requests, limit.Burst)
+	}
+	return r
+}
+
 // checkRate returns a rate as the store has it. One without a burst may spend
 // all its requests at once.
 func checkRate(r config.Rate) (store.Rate, error) {
