@@ -160,11 +160,12 @@ type Page struct {
 // Every implementation passes storetest.Run.
 type Store interface {
 	// Create adds a token and one audit record in one transaction, and
-	// returns the token with its Number. admit is given the live tokens (not
-	// revoked) of the same owner and says whether one more may come, by a nil
-	// error; no other Create or Update for that owner comes between its look
-	// and the write. It may be called more than once and must not call the
-	// store. Its error is returned as it is, and nothing is written.
+	// returns the token with its Number. admit is given those tokens of the
+	// same owner that Live returns and that have not expired at t.Created, and
+	// says whether one more may come, by a nil error; no other Create or Update
+	// that would change them comes between its look and the write. It may be
+	// called more than once and must not call the store. Its error is returned
+	// as it is, and nothing is written.
 	Create(ctx context.Context, t Token, admit func(owned []Token) (Audit, error)) (Token, error)
 
 	// Get returns one token, revoked ones included, or ErrNotFound.
@@ -186,6 +187,17 @@ type Store interface {
 	// or of all if owner is empty: those with a Number above after, at most
 	// limit.
 	List(ctx context.Context, owner string, after uint64, limit int) (Page, error)
+
+	// Live returns the tokens of an owner, whose name is compared without case,
+	// that are not revoked, by Number; the management tokens if owner is empty.
+	// However many of the owner's tokens have ended, it takes no longer.
+	//
+	// Expired ones may be among them. A store may leave one out as soon as a later
+	// Create for the owner has a Created that is not before its Expires; an
+	// update that sets a later Expires or none brings it back. So Live is for
+	// limits: should the clock behind a Created have been ahead, a token in force
+	// is missing. Whoever must meet each token uses List.
+	Live(ctx context.Context, owner string) ([]Token, error)
 
 	// All calls visit with every token, each once, in no particular order, as
 	// of one instant. It may call visit from several goroutines at once, and

@@ -133,7 +133,6 @@ func fill(ctx context.Context, dir string, size int) error {
 	batch := db.NewWriteBatch()
 	defer batch.Cancel()
 	err = errors.Join(
-		putOwners(batch, size),
 		putTokens(ctx, batch, size),
 		batch.Set([]byte("m/number"), binary.BigEndian.AppendUint64(nil, uint64(size))),
 		batch.Flush(),
@@ -145,16 +144,10 @@ func fill(ctx context.Context, dir string, size int) error {
 	return errors.Join(err, db.Close())
 }
 
-func putOwners(batch *badgerdb.WriteBatch, size int) error {
-	for i := range min(size, owners) {
-		if err := batch.Set([]byte("o/"+store.FoldOwner(ownerOf(i))), []byte{1}); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 func putTokens(ctx context.Context, batch *badgerdb.WriteBatch, size int) error {
+	// All are among their owners' live ones: none is revoked, and the last one
+	// comes before the first one expires.
+	live := make(map[string][]byte)
 	for i := range size {
 		t, err := recordOf(i, kindOf(i))
 		if err != nil {
@@ -164,14 +157,23 @@ func putTokens(ctx context.Context, batch *badgerdb.WriteBatch, size int) error 
 		if err != nil {
 			return err
 		}
-		owned := []byte("o/" + store.FoldOwner(t.Owner.Name) + "\x00")
+		owner := "o/" + store.FoldOwner(t.Owner.Name)
+		if live[owner] == nil {
+			live[owner] = []byte{2}
+		}
+		live[owner] = append(live[owner], t.ID...)
 		err = errors.Join(
 			batch.Set([]byte("t/"+t.ID), record),
 			batch.Set(binary.BigEndian.AppendUint64([]byte("n/"), t.Number), []byte(t.ID)),
-			batch.Set(binary.BigEndian.AppendUint64(owned, t.Number), []byte(t.ID)),
+			batch.Set(binary.BigEndian.AppendUint64([]byte(owner+"\x00"), t.Number), []byte(t.ID)),
 			ctx.Err(),
 		)
 		if err != nil {
+			return err
+		}
+	}
+	for owner, ids := range live {
+		if err := batch.Set([]byte(owner), ids); err != nil {
 			return err
 		}
 	}
@@ -195,7 +197,13 @@ func verify(ctx context.Context, dir string, size int) error {
 		}
 		var page store.Page
 		page, err = s.List(ctx, ownerOf(i), 0, size)
-		if err == nil && !slices.ContainsFunc(page.Tokens, func(t store.Token) bool { return t.Number == uint64(i)+1 }) {
+		if err != nil {
+			break
+		}
+		var live []store.Token
+		live, err = s.Live(ctx, ownerOf(i))
+		this := func(t store.Token) bool { return t.Number == uint64(i)+1 }
+		if err == nil && !(slices.ContainsFunc(page.Tokens, this) && slices.ContainsFunc(live, this)) {
 			err = fmt.Errorf("token %d is not among its owner's", i)
 		}
 	}

@@ -94,6 +94,9 @@ func TestCredentials(t *testing.T) {
 
 // What fill writes must be what the store's own package would have written.
 func TestFilledStore(t *testing.T) {
+	if last, err := recordOf(createdEvery-1, plain); err != nil || !last.Created.Before(ended) {
+		t.Errorf("the last token is made at %v, when the store lists as ended what expired at %v (error %v)", last.Created, ended, err)
+	}
 	const size = 1050
 	dir := t.TempDir()
 	if _, err := emptyStore(t.Context(), dir); err != nil {

@@ -13,7 +13,7 @@
 //
 //	t/<id>                      the token's record
 //	n/<number>                  the id of the token with this number
-//	o/<owner>                   written by every Create for this owner, see below
+//	o/<owner>                   the ids of the owner's live tokens, see below
 //	o/<owner> 0x00 <number>     the id of the owner's token with this number
 //	u/<id>                      the token's usage
 //	a/<sequence>                an audit record
@@ -30,8 +30,18 @@
 // Badger finds a conflict only on keys that exist or are asked for by name: a
 // token that another Create is adding for the same owner is on neither list.
 // So every Create reads and writes the key o/<owner>, and of two at once one
-// is run again. An Update needs no such key: Create reads the records of all
-// the owner's tokens.
+// is run again.
+//
+// Ended tokens are kept for long, and an owner may have very many. So that
+// Create does not read them, that key has the ids of those that may be live.
+// Create reads their records and leaves out which are gone, under another
+// owner's name, revoked or expired; so no other write has to take one out. An
+// Update that extends a token, or moves it to another name, adds its id if it is
+// missing. Other Updates and Prune need no such key: what they change for a
+// Create is in records that it reads.
+//
+// The key's value is 2 and the ids, or 1 if they are not known: then the
+// owner's tokens are all read. An earlier version wrote nothing but 1.
 //
 // Revoking a token wipes its salt and hash from the record. The files hold the
 // older version of the record until Badger compacts them.

@@ -17,6 +17,7 @@ const (
 	Reserve       = reserve
 	ReserveToOpen = reserveToOpen
 	MaxValue      = maxValue
+	MaxLive       = maxLive
 )
 
 // ProbeFile returns the file by which a hanging disk is met.

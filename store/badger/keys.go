@@ -32,7 +32,7 @@ func auditKey(s uint64) []byte  { return numbered(auditPrefix, s) }
 func dayKey(d store.Day) []byte { return numbered(dayPrefix, uint64(d)) }
 
 // ownerKey is the key by which Creates for one owner find out about each
-// other.
+// other. Its value is a liveList.
 func ownerKey(owner string) []byte { return key(ownerPrefix, store.FoldOwner(owner)) }
 
 // ownedPrefix begins the keys of the owner's tokens.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -36,49 +37,23 @@ func (s *Store) Create(ctx context.Context, t store.Token, admit func(owned []st
 		if there != nil {
 			return fmt.Errorf("%w: %q", store.ErrExists, t.ID)
 		}
-		owned, err := owned(ctx, tx.Txn, t.Owner.Name)
+		owned, err := live(ctx, tx.Txn, t.Owner.Name)
 		if err != nil {
 			return err
 		}
+		owned = slices.DeleteFunc(owned, func(o store.Token) bool { return expired(o, t.Created) })
+		list := listOf(owned).with(t.ID)
 		audit, err := admit(owned)
 		if err != nil {
 			return err
 		}
 		tx.created, tx.audits = &t, []store.Audit{audit}
-		return tx.Set(ownerKey(t.Owner.Name), []byte{1})
+		return tx.set(ownerKey(t.Owner.Name), list.encode())
 	})
 	if err != nil {
 		return store.Token{}, err
 	}
 	return t, nil
-}
-
-// owned returns the owner's live tokens. It reads the owner's key so that a
-// token that is being added now is a conflict.
-func owned(ctx context.Context, txn *badger.Txn, owner string) ([]store.Token, error) {
-	if _, err := get(txn, ownerKey(owner)); err != nil {
-		return nil, err
-	}
-	var ids []string
-	prefix := ownedPrefix(owner)
-	err := values(ctx, txn, prefix, prefix, func(_, id []byte) (bool, error) {
-		ids = append(ids, string(id))
-		return true, nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	var live []store.Token
-	for _, id := range ids {
-		t, err := token(txn, id)
-		if err != nil {
-			return nil, fmt.Errorf("read tokens of owner: %w", err)
-		}
-		if t.State != store.Revoked {
-			live = append(live, t)
-		}
-	}
-	return live, nil
 }
 
 // Get returns one token: see store.Store.
@@ -114,7 +89,7 @@ func (s *Store) Update(ctx context.Context, id string, change func(*store.Token)
 			return fmt.Errorf("%w: a token cannot go to another owner", store.ErrInvalid)
 		}
 		after = store.Normalize(after)
-		if err := tx.moveOwned(before, after); err != nil {
+		if err := tx.relist(before, after); err != nil {
 			return err
 		}
 		tx.audits = []store.Audit{audit}

@@ -1,7 +1,6 @@
 package badger
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -114,16 +113,6 @@ func (t *tx) add(n store.Token) error {
 		t.Set(ownedKey(n.Owner.Name, n.Number), []byte(n.ID)),
 		t.Set(lastNumberKey, numbered(nil, n.Number)),
 	)
-}
-
-// moveOwned lists a token under its owner's new name. It writes the key by which
-// Creates for that name find out.
-func (t *tx) moveOwned(before, after store.Token) error {
-	from, to := ownedKey(before.Owner.Name, before.Number), ownedKey(after.Owner.Name, after.Number)
-	if bytes.Equal(from, to) {
-		return nil
-	}
-	return errors.Join(t.Delete(from), t.Set(to, []byte(after.ID)), t.Set(ownerKey(after.Owner.Name), []byte{1}))
 }
 
 // remove deletes everything that belongs to a token.

@@ -26,6 +26,10 @@ var calls = map[string]func(context.Context, store.Store) error{
 		_, err := s.List(ctx, "", 0, 10)
 		return err
 	},
+	"live": func(ctx context.Context, s store.Store) error {
+		_, err := s.Live(ctx, "fred")
+		return err
+	},
 	"all": func(ctx context.Context, s store.Store) error {
 		return s.All(ctx, func(store.Token) error { return nil })
 	},

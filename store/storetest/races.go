@@ -227,6 +227,8 @@ var nested = []test{
 	{"prune meets update", testPruneMeetsUpdate},
 	{"create meets create", testCreateMeetsCreate},
 	{"create meets update", testCreateMeetsUpdate},
+	{"create meets extension", testCreateMeetsExtension},
+	{"create that finds expired ones is met", testCreateMeetsExpired},
 }
 
 func testUpdateMeetsUpdate(t *testing.T, s Suite) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -48,6 +49,11 @@ func Run(t *testing.T, s Suite) {
 		{"revoke", testRevoke},
 		{"list", testList},
 		{"list pages", testListPages},
+		{"live", testLive},
+		{"live and expired", testLiveExpired},
+		{"live under another name", testLiveRenamed},
+		{"live and pruned", testLivePruned},
+		{"live among many ended", testLiveAmongMany},
 		{"all", testAll},
 		{"prune", testPrune},
 		{"prune many", testPruneMany},
@@ -76,6 +82,7 @@ func Run(t *testing.T, s Suite) {
 		{"parallel uses of passwords", testParallelPasswordUses},
 		{"update races revoke", testUpdateRacesRevoke},
 		{"update races prune", testUpdateRacesPrune},
+		{"create races updates of one owner", testCreateRacesUpdates},
 	}
 	if s.Nested {
 		tests = append(tests, nested...)
@@ -227,6 +234,26 @@ func (f *fixture) list(owner string, after uint64, limit int) store.Page {
 		f.t.Fatalf("list %+v: %v", owner, err)
 	}
 	return page
+}
+
+// live returns the ids of what Live gives of an owner, but for what has expired
+// at an instant, which may be among it.
+func (f *fixture) live(owner string, at time.Time) []string {
+	f.t.Helper()
+	tokens, err := f.Live(f.t.Context(), owner)
+	if err != nil {
+		f.t.Fatalf("live tokens of %q: %v", owner, err)
+	}
+	for _, token := range tokens {
+		same(f.t, "live token", token, f.get(token.ID))
+	}
+	return ids(unexpired(tokens, at))
+}
+
+func unexpired(tokens []store.Token, at time.Time) []store.Token {
+	return slices.DeleteFunc(tokens, func(t store.Token) bool {
+		return !t.Expires.IsZero() && !at.Before(t.Expires)
+	})
 }
 
 func (f *fixture) usage(ids ...string) map[string]store.Usage {
