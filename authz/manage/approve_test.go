@@ -7,6 +7,7 @@ import (
 	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/manage"
 	"github.com/tokengate/tokengate/authz/token"
+	"github.com/tokengate/tokengate/store"
 )
 
 var office = []string{"192.0.2.0/24"}
@@ -29,6 +30,9 @@ func (c *company) management(t testing.TB, name string, n manage.NewToken) (mana
 	}
 	return issued, manage.Automation(record, "192.0.2.9")
 }
+
+// issuedID returns the id of the management token by which a caller comes.
+func issuedID(c manage.Caller) string { return strings.TrimPrefix(c.Name(), "token:") }
 
 // A pending token works once an administrator has approved it, who neither made
 // nor owns it, not by a management token either.
@@ -74,6 +78,14 @@ func TestApproveForOthers(t *testing.T) {
 	is(t, c.Approve(t.Context(), bot, k.Token.ID), manage.ErrForbidden)
 	_, err := c.Rotate(t.Context(), c.as(t, "rob"), k.Token.ID, manage.Rotation{})
 	is(t, err, manage.ErrState)
+
+	// Not by a management token of who made it, nor under another name.
+	c.now(t, "groups: [staff, vendors]", "groups: [staff, vendors, admins]")
+	_, bot = c.management(t, "vic", manage.NewToken{Name: "vic's"})
+	is(t, c.Approve(t.Context(), bot, k.Token.ID), manage.ErrForbidden)
+	c.now(t, "{name: vic, key: KEY3, groups: [staff, vendors]}", "{name: victor, key: KEY3, groups: [staff, vendors, admins]}")
+	is(t, c.Approve(t.Context(), c.as(t, "victor"), k.Token.ID), manage.ErrForbidden)
+	c.now(t, "{name: rob, key: KEY5, groups: [staff, robots]}", "{name: rob, key: KEY5, groups: [staff, robots, admins]}")
 	c.pass(day)
 	c.refresh(t)
 	is(t, c.Approve(t.Context(), c.as(t, "ada"), over.Token.ID), manage.ErrState)
@@ -107,11 +119,51 @@ func TestGuard(t *testing.T) {
 		c.decides(t, k.Value, authz.Allowed)
 	}
 	is(t, c.Enable(t.Context(), c.as(t, "ada"), leas.Token.ID), manage.ErrState)
-	c.now(t, rob, rob)
-	c.decides(t, leas.Value, authz.Disabled)
+
+	// What nobody else knows any more is the owner's.
+	if _, err := c.Rotate(t.Context(), c.as(t, "rob"), leas.Token.ID, manage.Rotation{}); err != nil {
+		t.Fatal(err)
+	}
 	if err := c.Enable(t.Context(), c.as(t, "ada"), leas.Token.ID); err != nil {
 		t.Error(err)
 	}
+	c.refresh(t)
+	if got, err := c.Get(t.Context(), root, leas.Token.ID); err != nil || got.State != manage.StateActive {
+		t.Errorf("rotated by its owner it is %s, %v", got.State, err)
+	}
+	if _, err := c.Rotate(t.Context(), root, leas.Token.ID, manage.Rotation{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Disable(t.Context(), root, leas.Token.ID); err != nil {
+		t.Fatal(err)
+	}
+
+	// A silence of the directory disables nothing, and lets nothing on.
+	c.pass(staleAfter)
+	if err := c.Guard(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if got, err := c.Get(t.Context(), root, adas.Token.ID); err != nil || got.State != manage.StateActive {
+		t.Errorf("while nothing is known ada's is %s, %v", got.State, err)
+	}
+	is(t, c.Enable(t.Context(), root, c.issuedBy(t, "lea", leas.Token.ID)), manage.ErrUnavailable)
+	c.now(t, rob, rob)
+	if err := c.Enable(t.Context(), c.as(t, "ada"), leas.Token.ID); err != nil {
+		t.Error(err)
+	}
+}
+
+// issuedBy makes somebody the one who was told a token's value.
+func (c *company) issuedBy(t testing.TB, name, id string) string {
+	t.Helper()
+	_, err := c.tokens.Update(t.Context(), id, func(k *store.Token) (store.Audit, error) {
+		k.IssuedBy, k.IssuedByKey = name, mustFind(t, c, name).Key
+		return store.Audit{Action: "test"}, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
 }
 
 // A management token is no administrator's any more once whoever made it is none,
@@ -230,6 +282,15 @@ func TestManagementTokens(t *testing.T) {
 		t.Errorf("a reader reads: %v", err)
 	}
 	is(t, c.Disable(t.Context(), reader, robot.Token.ID), manage.ErrForbidden)
+	if err := c.Disable(t.Context(), ada, issuedID(reader)); err != nil {
+		t.Fatal(err)
+	}
+	record, err := c.tokens.Get(t.Context(), issuedID(reader))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.List(t.Context(), manage.Automation(record, ""), manage.Query{})
+	is(t, err, manage.ErrForbidden)
 	c.pass(40 * day)
 	c.refresh(t)
 	_, err = c.List(t.Context(), reader, manage.Query{})

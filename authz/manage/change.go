@@ -38,7 +38,7 @@ func (m *Manager) Change(ctx context.Context, c Caller, id string, change Change
 		if before, err = op.get(ctx, before.ID); err != nil { // under its name by now
 			return err
 		}
-		owned, err := op.owned(ctx, before)
+		owned, err := op.live(ctx, before)
 		if err != nil {
 			return err
 		}

@@ -51,6 +51,7 @@ func TestChange(t *testing.T) {
 		"pending, narrower":       {who: "vic", begin: manage.NewToken{Networks: office, Rate: low}, change: manage.Change{Networks: &floor, Rate: &lower, ReadOnly: given(true), Expires: days(2)}},
 		"pending, other networks": {who: "vic", begin: manage.NewToken{Networks: office}, change: manage.Change{Networks: &home}, code: manage.ErrForbidden, says: "approval"},
 		"pending, more of them":   {who: "vic", begin: manage.NewToken{Networks: floor}, change: manage.Change{Networks: &office}, code: manage.ErrForbidden, says: "approval"},
+		"pending, a larger one":   {who: "vic", begin: manage.NewToken{Networks: []string{"10.1.0.0/24"}}, change: manage.Change{Networks: &office}, code: manage.ErrForbidden, says: "approval"},
 		"pending, faster":         {who: "vic", begin: manage.NewToken{Networks: office, Rate: lower}, change: manage.Change{Rate: &low}, code: manage.ErrForbidden, says: "approval"},
 		"pending, longer":         {who: "vic", begin: manage.NewToken{Networks: office, Expires: days(1)}, change: manage.Change{Expires: days(2)}, code: manage.ErrForbidden, says: "approval"},
 		"pending, renamed":        {who: "vic", begin: manage.NewToken{Networks: office}, change: manage.Change{Name: given("deploy")}, code: manage.ErrState, says: "by the name"},
@@ -233,4 +234,30 @@ func TestRotateDisabledWithoutOverlap(t *testing.T) {
 	c.disable(t, k.Token.ID)
 	_, err := c.Rotate(t.Context(), c.as(t, "alice"), k.Token.ID, manage.Rotation{Overlap: time.Hour})
 	is(t, err, manage.ErrInvalid, manage.FieldOverlap)
+}
+
+// The old secret ends with a lifetime that the rotation shortens.
+func TestOverlapEndsWithTheNewLifetime(t *testing.T) {
+	c := newCompany(t)
+	k := c.creates(t, "alice", manage.NewToken{})
+	issued, err := c.Rotate(t.Context(), c.as(t, "alice"), k.Token.ID, manage.Rotation{Overlap: 2 * day, Expires: days(1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if end := start.Add(day); !issued.Token.PreviousUntil.Equal(end) {
+		t.Errorf("the old secret ends at %v, want %v", issued.Token.PreviousUntil, end)
+	}
+}
+
+// A rate without a burst gets the rule's.
+func TestRateWithoutBurst(t *testing.T) {
+	c := newCompany(t)
+	k := c.creates(t, "vic", manage.NewToken{Networks: office, Rate: config.Rate{Requests: 30, Per: time.Minute}})
+	if want := (store.Rate{Requests: 30, Per: time.Minute, Burst: 10}); k.Token.Rate != want {
+		t.Errorf("the rate is %v, want %v", k.Token.Rate, want)
+	}
+	changed, err := c.Change(t.Context(), c.as(t, "vic"), k.Token.ID, manage.Change{Rate: &config.Rate{Requests: 5, Per: time.Minute}})
+	if want := (store.Rate{Requests: 5, Per: time.Minute, Burst: 5}); err != nil || changed.Rate != want {
+		t.Errorf("the rate is %v, want %v, %v", changed.Rate, want, err)
+	}
 }

@@ -3,7 +3,6 @@ package manage
 import (
 	"context"
 	"errors"
-	"math"
 	"time"
 
 	"github.com/tokengate/tokengate/authz/config"
@@ -173,18 +172,17 @@ func (op *operation) inForce(owned []store.Token, t store.Token) (others []store
 	return others
 }
 
-// owned reads the tokens of a token's owner. The caller holds admission, so what
-// it finds stays true until the write.
-func (op *operation) owned(ctx context.Context, t store.Token) (owned []store.Token, err error) {
-	if t.Kind == store.Management {
-		found, err := op.manager.Tokens.Find(ctx, store.Query{Kind: &t.Kind, Limit: math.MaxInt32})
-		if err != nil {
-			return nil, err
-		}
-		return op.read(ctx, found.IDs)
-	}
+// live reads those tokens of a token's owner that may be in force, by the limit
+// and names of which others are admitted. The caller holds the owner's admission,
+// so what it finds stays true until the write.
+func (op *operation) live(ctx context.Context, t store.Token) ([]store.Token, error) {
+	return op.manager.Tokens.Live(ctx, t.Owner.Name)
+}
+
+// owned reads all tokens of an owner, those included that have ended.
+func (op *operation) owned(ctx context.Context, owner string) (owned []store.Token, err error) {
 	for after := uint64(0); ; {
-		page, err := op.manager.Tokens.List(ctx, t.Owner.Name, after, MaxPage)
+		page, err := op.manager.Tokens.List(ctx, owner, after, MaxPage)
 		if err != nil {
 			return nil, err
 		}

@@ -38,6 +38,7 @@ type fixture struct {
 	tokens    *store.Indexed
 	directory *directory.Directory
 	settings  config.Config
+	between   func() // is called when owners are judged, and tokens not written yet
 
 	mu  sync.Mutex
 	now time.Time
@@ -98,11 +99,14 @@ func (f *fixture) refresh(t testing.TB) {
 	if err := f.directory.Refresh(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.Follow(t.Context(), f.directory.Snapshot()); err != nil {
+	f.Judge(f.directory.Snapshot)
+	if f.between != nil {
+		f.between()
+	}
+	if err := f.Guard(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	f.Judge(f.directory.Snapshot)
-	if err := f.Guard(t.Context()); err != nil {
+	if err := f.Follow(t.Context(), f.directory.Snapshot()); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -31,7 +31,7 @@ func (m *Manager) Get(ctx context.Context, c Caller, id string) (found Token, er
 // with ErrForbidden.
 func (m *Manager) Own(ctx context.Context, c Caller) (found []Token, err error) {
 	err = m.perform(ctx, c, ownAction, func(op *operation) error {
-		owned, err := op.owned(ctx, store.Token{Owner: store.Owner{Name: op.caller.user.Name}})
+		owned, err := op.owned(ctx, op.caller.user.Name)
 		if err != nil {
 			return err
 		}
@@ -165,7 +165,7 @@ func (m *Manager) All(ctx context.Context, c Caller, visit func(owner string, to
 }
 
 func (op *operation) visitOwner(ctx context.Context, name string, visit func(owner string, tokens []Token) error) error {
-	live, err := op.owned(ctx, store.Token{Owner: store.Owner{Name: name}})
+	live, err := op.owned(ctx, name)
 	if err != nil {
 		return err
 	}

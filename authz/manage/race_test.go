@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tokengate/tokengate/authz"
+	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/authz/directory"
 	"github.com/tokengate/tokengate/authz/manage"
 	"github.com/tokengate/tokengate/authz/token"
@@ -165,59 +166,76 @@ func TestRevokeAgainstRotate(t *testing.T) {
 }
 
 // A token that is approved or rotated while it is pruned is there whole or not at
-// all, and a pending one whose time is over does not come into force.
+// all: what comes into force stays, and what is gone does not come into force.
 func TestApproveAndRotateAgainstPrune(t *testing.T) {
 	c := newCompany(t)
 	c.settings.Tokens.MaxPerUser = 10 * rounds
-	var pending, over []manage.Issued
 	for i := range rounds {
-		name := strconv.Itoa(i)
-		k := c.creates(t, "ada", manage.NewToken{Owner: "rob", Name: "pending " + name, Expires: days(1)})
-		_, err := c.tokens.Update(t.Context(), k.Token.ID, func(t *store.Token) (store.Audit, error) {
-			t.State = store.Pending
-			return store.Audit{Action: "test"}, nil
-		})
-		if err != nil {
-			t.Fatal(err)
+		pending := c.creates(t, "vic", manage.NewToken{Name: "pending " + strconv.Itoa(i), Networks: office, Expires: days(29)})
+		over := c.creates(t, "ada", manage.NewToken{Owner: "rover", Name: "over " + strconv.Itoa(i), Expires: days(1)})
+		live := i%2 == 0 // the pending token can be approved, and nothing but the other is pruned
+		if c.pass(28 * day); !live {
+			c.pass(400 * day)
 		}
-		pending = append(pending, k)
-		over = append(over, c.creates(t, "ada", manage.NewToken{Owner: "rover", Name: "over " + name, Expires: days(1)}))
-	}
-	c.pass(367 * day)
-	c.refresh(t)
-	for i := range rounds {
-		var approve, rotate, prune error
+		if live {
+			c.settings.Tokens.KeepEnded = config.Lifetime{Duration: day}
+		}
+		c.refresh(t)
+		var approve, rotate, prune, follow error
 		var issued manage.Issued
 		together(
-			func() { approve = c.Approve(t.Context(), root, pending[i].Token.ID) },
+			func() { approve = c.Approve(t.Context(), root, pending.Token.ID) },
 			func() {
-				issued, rotate = c.Rotate(t.Context(), root, over[i].Token.ID, manage.Rotation{Expires: days(1)})
+				issued, rotate = c.Rotate(t.Context(), root, over.Token.ID, manage.Rotation{Expires: days(1)})
 			},
 			func() { _, prune = c.Prune(t.Context()) },
+			func() { follow = c.Follow(t.Context(), c.directory.Snapshot()) },
 		)
-		if prune != nil || !errors.Is(approve, manage.ErrState) && !errors.Is(approve, manage.ErrNotFound) {
-			t.Fatalf("prune: %v; approve: %v", prune, approve)
+		if err := errors.Join(prune, follow); err != nil {
+			t.Fatal(err)
 		}
-		if got := c.reason(pending[i].Value); got != authz.UnknownToken && got != authz.Expired {
-			t.Fatalf("the pending token is decided as %v", got)
+		switch {
+		case live && (approve != nil || c.reason(pending.Value) != authz.Allowed):
+			t.Fatalf("approve: %v; it is decided as %v", approve, c.reason(pending.Value))
+		case !live && !errors.Is(approve, manage.ErrState) && !errors.Is(approve, manage.ErrNotFound):
+			t.Fatalf("approve what is over: %v", approve)
+		case !live && c.reason(pending.Value) != authz.UnknownToken && c.reason(pending.Value) != authz.Expired:
+			t.Fatalf("what is over is decided as %v", c.reason(pending.Value))
 		}
-		_, err := c.tokens.Get(t.Context(), over[i].Token.ID)
+		_, err := c.tokens.Get(t.Context(), over.Token.ID)
 		switch {
 		case rotate == nil && (err != nil || c.reason(issued.Value) != authz.Allowed):
 			t.Fatalf("rotated, and then %v, %v", err, c.reason(issued.Value))
 		case rotate != nil && (!errors.Is(rotate, manage.ErrNotFound) || !errors.Is(err, store.ErrNotFound)):
 			t.Fatalf("not rotated: %v, and then %v", rotate, err)
 		}
-		if issued.Token.ID != "" {
-			if err := c.Revoke(t.Context(), root, issued.Token.ID); err != nil {
-				t.Fatal(err)
+	}
+}
+
+// Two tokens do not come to one name, and no more come into force than may.
+func TestRenamesInParallel(t *testing.T) {
+	c := newCompany(t)
+	for i := range rounds {
+		var ids [2]string
+		for n := range ids {
+			ids[n] = c.creates(t, "alice", manage.NewToken{Name: fmt.Sprint(i, n)}).Token.ID
+		}
+		errs := make([]error, 2)
+		rename := func(n int) func() {
+			return func() {
+				_, errs[n] = c.Change(t.Context(), c.as(t, "alice"), ids[n], manage.Change{Name: given("one")})
 			}
+		}
+		together(rename(0), rename(1))
+		tally(t, errs, 1, manage.ErrConflict)
+		if err := c.RevokeAll(t.Context(), c.as(t, "alice"), ""); err != nil {
+			t.Fatal(err)
 		}
 	}
 }
 
-// Whatever people and administrators do to a token at once, a revoked one stays
-// revoked, and one that its owner follows is still the owner's.
+// Whatever people, administrators and upkeep do to a token at once, a revoked one
+// stays revoked.
 func TestAllAtOnce(t *testing.T) {
 	c := newCompany(t)
 	ada, me := c.as(t, "ada"), c.as(t, "alice")
@@ -249,6 +267,8 @@ func TestAllAtOnce(t *testing.T) {
 				ignore(err)
 			},
 			func() { revoked = c.Revoke(t.Context(), me, id) },
+			func() { ignore(c.Follow(t.Context(), c.directory.Snapshot())) },
+			func() { ignore(c.Guard(t.Context())) },
 		)
 		if revoked != nil {
 			t.Fatal(revoked)

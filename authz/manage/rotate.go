@@ -78,7 +78,7 @@ func (op *operation) readmit(ctx context.Context, id string) error {
 	if err != nil || t.State == store.Revoked || !expired(t, op.now) {
 		return err
 	}
-	owned, err := op.owned(ctx, t)
+	owned, err := op.live(ctx, t)
 	if err != nil {
 		return err
 	}

@@ -40,7 +40,7 @@ func (m *Manager) RevokeAll(ctx context.Context, c Caller, owner string) error {
 			return err
 		}
 		op.subject.owner = owner
-		tokens, err := op.owned(ctx, store.Token{Owner: store.Owner{Name: owner}})
+		tokens, err := op.owned(ctx, owner)
 		if err != nil {
 			return err
 		}

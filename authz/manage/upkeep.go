@@ -111,7 +111,7 @@ func (m *Manager) Guard(ctx context.Context) error {
 }
 
 func (op *operation) guard(ctx context.Context, o store.Owner) error {
-	owned, err := op.owned(ctx, store.Token{Owner: o})
+	owned, err := op.owned(ctx, o.Name)
 	if err != nil {
 		return err
 	}
@@ -143,7 +143,7 @@ func rank(s *directory.Snapshot, o store.Owner, now time.Time) int {
 
 // moveTokens writes an owner anew in all their tokens that are not revoked.
 func (op *operation) moveTokens(ctx context.Context, from, to store.Owner) error {
-	owned, err := op.owned(ctx, store.Token{Owner: from})
+	owned, err := op.owned(ctx, from.Name)
 	if err != nil {
 		return err
 	}

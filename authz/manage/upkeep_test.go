@@ -1,8 +1,10 @@
 package manage_test
 
 import (
+	"errors"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -58,6 +60,9 @@ func TestLeaving(t *testing.T) {
 			}
 			_, err := c.Get(t.Context(), c.as(t, "alice"), k.Token.ID)
 			is(t, err, manage.ErrNotFound)
+			if err := c.RevokeAll(t.Context(), c.as(t, "alice"), ""); err != nil {
+				t.Error(err)
+			}
 			c.creates(t, "alice", manage.NewToken{}) // of the same name: it is another's
 		}
 		c.now(t, alice, alice)
@@ -73,7 +78,9 @@ func TestFollow(t *testing.T) {
 	c := newCompany(t)
 	k := c.creates(t, "alice", manage.NewToken{})
 	old := c.as(t, "alice")
+	c.between = func() { c.decides(t, k.Value, authz.DirectoryStale) } // the old name may be another's
 	c.now(t, alice, "{name: alicia, key: KEY1, groups: [staff, devs]}")
+	c.between = nil
 	got, err := c.Get(t.Context(), root, k.Token.ID)
 	if err != nil || got.Owner != "alicia" {
 		t.Fatalf("the owner is %q, %v", got.Owner, err)
@@ -98,6 +105,16 @@ func TestFollow(t *testing.T) {
 	c.refresh(t)
 	if n := len(c.audit(t)) - before; n != 0 {
 		t.Errorf("another refresh left %d records", n)
+	}
+	// Also of somebody who is deactivated, and never to somebody with another key.
+	c.now(t, alice, "{name: alison, key: KEY1, groups: [staff, devs], active: false}")
+	if got, err := c.Get(t.Context(), root, k.Token.ID); err != nil || got.Owner != "alison" {
+		t.Errorf("the owner is %q, %v", got.Owner, err)
+	}
+	c.now(t, alice, "{name: alison, key: KEY99, groups: [staff, devs]}")
+	record, err := c.tokens.Get(t.Context(), k.Token.ID)
+	if err != nil || record.Owner != (store.Owner{Name: "alison", Key: "KEY1"}) {
+		t.Errorf("the owner is %v, %v", record.Owner, err)
 	}
 }
 
@@ -171,9 +188,13 @@ func TestPrune(t *testing.T) {
 		if err != nil || removed != len(step.gone) {
 			t.Errorf("%d were removed, %v; want %v", removed, err, step.gone)
 		}
-		for _, id := range step.gone {
+		for n, id := range step.gone {
 			_, err := c.Get(t.Context(), root, id)
 			is(t, err, manage.ErrNotFound)
+			_, err = c.Get(t.Context(), root, strconv.Itoa(n+1)) // the number does not lead to another
+			if _, found := errors.AsType[*manage.Error](err); !found && id == revoked {
+				t.Errorf("number %d: %v", n+1, err)
+			}
 			if audit := c.lastAudit(t); audit.Actor != "tokengate:upkeep" || audit.Action != "token.prune" || audit.TokenID != id || audit.Owner != "alice" {
 				t.Errorf("audit record %+v", audit)
 			}
