@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tokengate/tokengate/authz/manage"
+	"github.com/tokengate/tokengate/authz/manage/web"
 )
 
 // listing is a command that prints as many values as there are, which the API
@@ -185,7 +186,7 @@ func newReport[T any](cmd *cobra.Command, header []string, rows func(T) [][]stri
 			w := csv.NewWriter(cmd.OutOrStdout())
 			for _, row := range append([][]string{header}, rows(answer)...) {
 				for i, text := range row {
-					row[i] = spreadsheetCell(text)
+					row[i] = web.Cell(text)
 				}
 				if err := w.Write(row); err != nil {
 					return fmt.Errorf("print: %w", err)
@@ -206,15 +207,6 @@ func newReport[T any](cmd *cobra.Command, header []string, rows func(T) [][]stri
 		return t.print(cmd.OutOrStdout())
 	}
 	return cmd
-}
-
-// spreadsheetCell returns a text that a spreadsheet does not run, as the API's
-// CSV has it.
-func spreadsheetCell(text string) string {
-	if text != "" && strings.ContainsRune("=+-@\t\r", rune(text[0])) {
-		return "'" + text
-	}
-	return text
 }
 
 // heading makes LAST SEEN of lastSeen.

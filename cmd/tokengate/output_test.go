@@ -83,7 +83,7 @@ func TestReports(t *testing.T) {
 	address := "192.0.2.7"
 	passwords := web.PasswordUsers{Users: []web.PasswordUser{{User: "fred", Requests: 6, Uses: []web.PasswordUse{
 		{Client: "=cmd|'/c x'", Address: &address, FirstSeen: 0, LastSeen: 1000, Passed: 3, WouldBlock: 2, Blocked: 1},
-		{FirstSeen: 0, LastSeen: 0, Blocked: 2},
+		{Client: "a;=cmd()", FirstSeen: 0, LastSeen: 0, Blocked: 2},
 	}}}}
 	totals := web.Totals{Days: []web.DayTotals{{
 		Date: "2030-01-31", Allowed: 10, Passwords: 2, Unknown: 1, Refused: map[string]uint64{"wrong_secret": 3, "expired": 4},
@@ -95,11 +95,11 @@ func TestReports(t *testing.T) {
 		csv    [][]string
 	}{
 		{"passwords", passwords,
-			[]string{"fred 192.0.2.7 1970-01-01T00:00:00Z 1970-01-01T00:00:01Z 3 2 1 =cmd|'/c x'", "fred - 1970-01-01T00:00:00Z 1970-01-01T00:00:00Z 0 0 2 -"},
+			[]string{"fred 192.0.2.7 1970-01-01T00:00:00Z 1970-01-01T00:00:01Z 3 2 1 =cmd|'/c x'", "fred - 1970-01-01T00:00:00Z 1970-01-01T00:00:00Z 0 0 2 a;=cmd()"},
 			[][]string{
 				{"user", "address", "firstSeen", "lastSeen", "passed", "wouldBlock", "blocked", "client"},
 				{"fred", "192.0.2.7", "1970-01-01T00:00:00Z", "1970-01-01T00:00:01Z", "3", "2", "1", "'=cmd|'/c x'"},
-				{"fred", "", "1970-01-01T00:00:00Z", "1970-01-01T00:00:00Z", "0", "0", "2", ""},
+				{"fred", "", "1970-01-01T00:00:00Z", "1970-01-01T00:00:00Z", "0", "0", "2", "a;'=cmd()"},
 			}},
 		{"totals", totals,
 			[]string{"2030-01-31 10 2 1 7 expired 4, wrong_secret 3"},

@@ -33,7 +33,7 @@ func table(file string, header []string, next func() (rows [][]string, more bool
 			write := func(row []string) error {
 				cells := make([]string, len(row))
 				for i, text := range row {
-					cells[i] = cell(text)
+					cells[i] = Cell(text)
 				}
 				return out.Write(cells)
 			}
@@ -58,14 +58,37 @@ func table(file string, header []string, next func() (rows [][]string, more bool
 	}
 }
 
-// cell returns a text that a spreadsheet does not run. Behind an apostrophe it
-// takes everything for text.
+// Cell returns a text for a cell of CSV in which no spreadsheet sees a formula. It
+// puts an apostrophe, behind which they take everything for text, before what may
+// begin one. Some split a file at semicolons or tabs and not at commas, and some
+// mind no quotes around a line's end, so what stands behind one of these may come
+// to begin a cell, too. Quotes and spaces there are looked through, because
+// spreadsheets may take them away. What Cell returns it leaves as it is.
 // Source: OWASP, CSV Injection.
-func cell(text string) string {
-	if text != "" && strings.ContainsRune("=+-@\t\r", rune(text[0])) {
-		return "'" + text
+func Cell(text string) string {
+	var b strings.Builder
+	begins, written := true, 0
+	for i, r := range text {
+		if begins && strings.ContainsRune(formula, first(text[i:])) {
+			b.WriteString(text[written:i] + "'")
+			written = i
+		}
+		begins = strings.ContainsRune(";\t\r\n", r)
 	}
-	return text
+	return b.String() + text[written:]
+}
+
+// formula are the characters that may begin one, in full width as well.
+const formula = "=+-@\t\r＝＋－＠"
+
+// first returns what a text begins with behind quotes and spaces; 0 for nothing.
+func first(text string) rune {
+	for _, r := range text {
+		if r != '"' && r != ' ' {
+			return r
+		}
+	}
+	return 0
 }
 
 // stamp returns a time for a cell; "" for none.

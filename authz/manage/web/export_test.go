@@ -16,9 +16,6 @@ func OpenAPI() []byte {
 	return body
 }
 
-// Cell is what stands in a cell of CSV.
-var Cell = cell
-
 // Remembered returns of how many callers an API remembers the requests.
 func Remembered(h http.Handler) int { return len(h.(*api).limits.callers) }
 

@@ -154,9 +154,17 @@ func TestCSV(t *testing.T) {
 func TestCells(t *testing.T) {
 	for text, want := range map[string]string{
 		"": "", "x": "x", "x=": "x=", "=1": "'=1", "+1": "'+1", "-1": "'-1", "@x": "'@x", "\tx": "'\tx", "\rx": "'\rx", "'x": "'x", "ä": "ä",
+		"＝1": "'＝1", "＋1": "'＋1", "－1": "'－1", "＠x": "'＠x", "ä=": "ä=", "a, b; c": "a, b; c", "\xff=": "\xff=",
+		"a;=1;b": "a;'=1;b", "a\n=1": "a\n'=1", "a\t@1": "a\t'@1", "a\r-1": "a\r'-1", "a\r\n+1": "a\r\n'+1", "a;＝1": "a;'＝1",
+		"a;\t=1": "a;'\t'=1", "\t=1": "'\t'=1", ";;=1": ";;'=1", ";": ";", "a\n": "a\n",
+		// Behind quotes and spaces, which importers take away.
+		`a;"=1;b`: `a;'"=1;b`, `"=1`: `'"=1`, "a; =1": "a;' =1", `a;"" "=1`: `a;'"" "=1`, `a; "b"; c`: `a; "b"; c`, `a;" `: `a;" `,
 	} {
 		if got := web.Cell(text); got != want {
 			t.Errorf("%q becomes %q, want %q", text, got, want)
+		}
+		if got := web.Cell(want); got != want {
+			t.Errorf("%q becomes %q when it is looked at again", want, got)
 		}
 	}
 }
