@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/manage"
@@ -20,6 +21,7 @@ type api struct {
 	endpoints []endpoint
 	identify  func(*http.Request) (visitor, error)
 	limits    *limits                        // of each caller; nil: none
+	strangers *strangers                     // nil: there are none
 	address   func(*http.Request) netip.Addr // of the client; nil: it has none
 	log       *zap.Logger
 }
@@ -67,13 +69,16 @@ func (a *api) answer(r *http.Request) (reply, manage.Caller, error) {
 	if err != nil {
 		return reply{}, manage.Caller{}, err
 	}
-	if err := a.limits.take(v.caller, requests); err != nil {
-		return reply{}, v.caller, err
+	who, refused := v.caller.Name(), refusedReads
+	if isUnsafe(r) {
+		refused = refusedChanges
 	}
-	if e.costly {
-		if err := a.limits.take(v.caller, costly); err != nil {
-			return reply{}, v.caller, err
-		}
+	wait := max(a.limits.take(who, requests), a.limits.left(who, refused))
+	if wait == 0 && e.costly {
+		wait = a.limits.take(who, costly)
+	}
+	if wait > 0 {
+		return reply{}, v.caller, tooMany(wait, tooManyRequests)
 	}
 	if v.count != nil {
 		v.count()
@@ -83,10 +88,23 @@ func (a *api) answer(r *http.Request) (reply, manage.Caller, error) {
 		return reply{}, v.caller, err
 	}
 	answer, err := e.serve(r, incoming{v.caller, id, asked})
-	if err == nil && answer.stream != nil {
-		err = a.limits.take(v.caller, costly)
+	switch {
+	case err == nil && answer.stream != nil:
+		if wait := a.limits.take(who, costly); wait > 0 {
+			err = tooMany(wait, tooManyRequests)
+		}
+	case isRecorded(r, err):
+		a.limits.charge(who, refused)
 	}
 	return answer, v.caller, err
+}
+
+// isRecorded reports whether the audit log has a record of a refusal: of a change,
+// whatever the reason, but for what could not be found out; of reading, that the
+// caller may not.
+func isRecorded(r *http.Request, err error) bool {
+	refusal, ok := errors.AsType[*manage.Error](err)
+	return ok && refusal.Code != manage.Unavailable && (isUnsafe(r) || refusal.Code == manage.Forbidden)
 }
 
 // guarded makes an error of a panic: it must not end the process, which answers
@@ -124,16 +142,33 @@ func (a *api) note(r *http.Request, c manage.Caller, answer reply, err error) {
 	case err == nil:
 		a.log.Info("management request", fields...)
 	case r.Context().Err() != nil:
-		a.log.Info("management request whose client has gone", append(fields, zap.Error(redacted{err}))...)
+		a.log.Log(a.level(r, c), "management request whose client has gone", append(fields, zap.Error(redacted{err}))...)
 	case !early && !late:
 		a.log.Error("management request failed", append(fields, zap.Error(redacted{err}))...)
 	default:
 		level := zap.InfoLevel
-		if c.Name() == "" && a.limits.take(c, requests) != nil {
-			level = zap.DebugLevel // anybody can have as many of these as they like
+		if c.Name() == "" || answer.status == http.StatusTooManyRequests {
+			level = a.level(r, c)
 		}
 		a.log.Log(level, "management request refused", append(fields, zap.String("refusal", short(err.Error())))...)
 	}
+}
+
+// level is that of a line of which anybody can have as many as they like: some are
+// shown of each caller, and of those without a name some of each network and of
+// all together.
+func (a *api) level(r *http.Request, c manage.Caller) zapcore.Level {
+	budget := lines
+	if c.Name() == "" {
+		if a.strangers != nil && a.strangers.limits.take(network(a.address(r)), lines) > 0 {
+			return zap.DebugLevel
+		}
+		budget = requests
+	}
+	if a.limits.take(c.Name(), budget) > 0 {
+		return zap.DebugLevel
+	}
+	return zap.InfoLevel
 }
 
 // redacted is an error whose text may stand in a log.

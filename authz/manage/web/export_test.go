@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"net/http"
 
-	"github.com/tokengate/tokengate/authz/manage"
+	"github.com/tokengate/tokengate/authz/directory"
 )
 
 // OpenAPI returns the description of the API, as it is served.
@@ -17,11 +17,24 @@ func OpenAPI() []byte {
 }
 
 // Remembered returns of how many callers an API remembers the requests.
-func Remembered(h http.Handler) int { return len(h.(*api).limits.callers) }
+func Remembered(h http.Handler) int { return len(h.(*api).limits.known) }
 
 // Remember makes requests of many callers.
 func Remember(h http.Handler, callers int) {
 	for n := range callers {
-		_ = h.(*api).limits.take(manage.Operator(fmt.Sprint("caller ", n, " of ", callers)), requests)
+		h.(*api).limits.take(fmt.Sprint("caller ", n, " of ", callers), requests)
+	}
+}
+
+// RememberedCredentials returns of how many credentials an API remembers that they
+// were good.
+func RememberedCredentials(h http.Handler) int { return len(h.(*api).strangers.good.until) }
+
+// RememberCredentials makes many users be identified.
+func RememberCredentials(h http.Handler, users int) {
+	good := h.(*api).strangers.good
+	for n := range users {
+		name := fmt.Sprint("user ", n, " of ", users)
+		good.put(name, good.hash(directory.Credential{Cookie: name}), h.(*api).limits.now())
 	}
 }

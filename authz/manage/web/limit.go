@@ -1,89 +1,133 @@
 package web
 
 import (
+	"maps"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
-
-	"github.com/tokengate/tokengate/authz/manage"
 )
 
-// budget is a kind of request of which a caller may make so many.
+// budget is a kind of thing of which somebody may do so many.
 type budget int
 
 const (
-	requests budget = iota // of any kind
-	costly                 // that make the store write a secret, or read very much
+	requests       budget = iota // of a caller, of any kind
+	costly                       // that make the store write a secret, or read very much
+	refusedChanges               // each of which leaves a record in the audit log
+	refusedReads                 // likewise; apart, so that they keep nobody from changes
+	failures                     // of an address to say who somebody is
+	lines                        // of the log that somebody can have by asking too much
 	budgets
 )
 
-// paces are how often a caller may: a request is earned every so often, and so
-// many may be saved.
+// paces are how often somebody may: one is earned every so often, and so many may
+// be saved.
 var paces = [budgets]struct {
 	every time.Duration
 	burst int
 }{
-	requests: {time.Second / 10, 50},
-	costly:   {time.Second, 20},
+	requests:       {time.Second / 10, 50},
+	costly:         {time.Second, 20},
+	refusedChanges: {time.Second, 20},
+	refusedReads:   {time.Second, 20},
+	failures:       {time.Second, 20},
+	lines:          {time.Second, 20},
 }
 
-// maxCallers bounds the callers that are remembered.
-const maxCallers = 10_000
+// maxLimited bounds those who are remembered.
+const maxLimited = 10_000
 
-// limits hold each caller to what one may ask in a time, by the generic cell
-// rate algorithm, as store.Limiter does. The nil limits hold nobody.
+// limits hold callers, or addresses, to what each may do in a time, by the generic
+// cell rate algorithm, as store.Limiter does. The nil limits hold nobody.
 type limits struct {
 	now func() time.Time
 
-	mu      sync.Mutex
-	callers map[string][budgets]time.Time // when the next one would come if they came evenly
+	mu    sync.Mutex
+	known map[string]*[budgets]time.Time // when the next one would come if they came evenly
 }
 
-// take counts a request, or refuses it.
-func (l *limits) take(c manage.Caller, b budget) error {
+// take counts one, or returns how long to wait for it.
+func (l *limits) take(who string, b budget) (wait time.Duration) {
 	if l == nil {
-		return nil
+		return 0
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	now := l.now()
-	next, known := l.callers[c.Name()]
-	if !known && len(l.callers) >= maxCallers {
-		l.sweep(now)
+	if wait := l.wait(who, b); wait > 0 {
+		return wait
 	}
-	after := next[b]
-	if after.Before(now) {
-		after = now
-	}
-	after = after.Add(paces[b].every)
-	if wait := after.Sub(now) - paces[b].every*time.Duration(paces[b].burst); wait > 0 {
-		return &httpError{
-			status: http.StatusTooManyRequests,
-			text:   "You have made too many requests in a short time. Wait as long as the Retry-After header says.",
-			retry:  wait,
-		}
-	}
-	next[b] = after
-	if l.callers == nil {
-		l.callers = make(map[string][budgets]time.Time)
-	}
-	l.callers[c.Name()] = next
-	return nil
+	l.count(who, b)
+	return 0
 }
 
-// sweep forgets callers who have saved all that one may. Where there are none, it
+// left returns how long to wait until there is one to take.
+func (l *limits) left(who string, b budget) (wait time.Duration) {
+	if l == nil {
+		return 0
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.wait(who, b)
+}
+
+// charge counts one that has been, even if there was none to take: of those that
+// come at once it is not known before which of them will cost.
+func (l *limits) charge(who string, b budget) {
+	if l == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.count(who, b)
+}
+
+func (l *limits) wait(who string, b budget) time.Duration {
+	next, ok := l.known[who]
+	if !ok {
+		return 0
+	}
+	ahead := max(next[b].Sub(l.now()), 0)
+	return max(ahead-paces[b].every*time.Duration(paces[b].burst-1), 0)
+}
+
+func (l *limits) count(who string, b budget) {
+	now := l.now()
+	next, ok := l.known[who]
+	if !ok {
+		if len(l.known) >= maxLimited {
+			l.sweep(now)
+		}
+		if l.known == nil {
+			l.known = make(map[string]*[budgets]time.Time)
+		}
+		next = new([budgets]time.Time)
+		l.known[who] = next
+	}
+	if next[b].Before(now) {
+		next[b] = now
+	}
+	next[b] = next[b].Add(paces[b].every)
+}
+
+// tooMany is the refusal of who has to wait.
+func tooMany(wait time.Duration, text string) error {
+	return &httpError{status: http.StatusTooManyRequests, text: text, retry: wait}
+}
+
+const tooManyRequests = "You have made too many requests in a short time. Wait as long as the Retry-After header says."
+
+// sweep forgets those who have saved all that one may. Where there are none, it
 // forgets some other one: who is forgotten begins anew, which costs less than to
 // refuse somebody who has asked for nothing yet.
 func (l *limits) sweep(now time.Time) {
-	for name, next := range l.callers {
-		if !next[requests].After(now) && !next[costly].After(now) {
-			delete(l.callers, name)
-		}
-	}
-	for name := range l.callers {
-		if len(l.callers) < maxCallers {
+	maps.DeleteFunc(l.known, func(_ string, next *[budgets]time.Time) bool {
+		return !slices.ContainsFunc(next[:], now.Before)
+	})
+	for who := range l.known {
+		if len(l.known) < maxLimited {
 			return
 		}
-		delete(l.callers, name)
+		delete(l.known, who)
 	}
 }

@@ -3,10 +3,13 @@ package web_test
 import (
 	"context"
 	"fmt"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"go.uber.org/zap/zapcore"
 
 	"github.com/tokengate/tokengate/authz/directory"
 	"github.com/tokengate/tokengate/authz/manage/web"
@@ -69,20 +72,149 @@ func TestRequestsOfACaller(t *testing.T) {
 	}
 }
 
-// Of those who have no name yet the log shows some.
-func TestLogOfStrangers(t *testing.T) {
+// What is refused leaves a record in the audit log, and only so many.
+func TestRefusedRequests(t *testing.T) {
 	f := newFixture(t)
-	for range 300 {
-		f.as("Bearer tgadm_"+strings.Repeat("0", 61)).send(t, "GET", base+"/me", nil)
+	fred, wilma := f.person("fred"), f.person("wilma")
+	theirs := f.create(t, "wilma", "theirs")
+	own := f.create(t, "fred", "mine")
+	attempts := []struct {
+		method, path, body string
+		status             int
+	}{
+		{"DELETE", "/" + theirs.ID, "", 404},
+		{"PATCH", "/" + own.ID, `{"label":""}`, 400},
+		{"DELETE", "/all?user=wilma", "", 403},
+		{"POST", "/", `{"label":"mine"}`, 409},
 	}
-	shown := 0
-	for _, line := range f.logs.FilterMessage("management request refused").All() {
-		if line.Level >= 0 {
-			shown++
+	records := func() int {
+		var page web.AuditPage
+		f.into(t, "GET", base+"/audit?outcome=refused&limit=1000", nil, &page)
+		return len(page.Values)
+	}
+	for n := range 20 {
+		c := attempts[n%len(attempts)]
+		if got := fred.send(t, c.method, base+c.path, c.body); got.status != c.status {
+			t.Fatalf("%s %s: %d %s, want %d", c.method, c.path, got.status, got.body, c.status)
 		}
 	}
-	if shown != 50 {
+	// Whatever the next one is.
+	for _, c := range append(attempts, attempts[0]) {
+		c.path = strings.Replace(c.path, theirs.ID, own.ID, 1)
+		if got := fred.send(t, c.method, base+c.path, c.body); denied(t, got, 429, "") == "" || got.header.Get("Retry-After") != "1" {
+			t.Errorf("%s %s: Retry-After is %q", c.method, c.path, got.header.Get("Retry-After"))
+		}
+	}
+	if n := records(); n != 20 {
+		t.Errorf("%d records of what was refused", n)
+	}
+	if got := fred.send(t, "GET", base+"/", nil); got.status != 200 {
+		t.Errorf("reading: %d", got.status)
+	}
+	if got := wilma.send(t, "PATCH", base+"/"+theirs.ID, `{"purpose":"x"}`); got.status != 200 {
+		t.Errorf("somebody else: %d", got.status)
+	}
+	f.pass(time.Second)
+	denied(t, fred.send(t, "DELETE", base+"/"+theirs.ID, nil), 404, "")
+	denied(t, fred.send(t, "DELETE", base+"/"+theirs.ID, nil), 429, "")
+
+	// So with reading what only administrators may; what is not there leaves none.
+	f.pass(time.Minute)
+	for range 25 {
+		denied(t, wilma.send(t, "GET", base+"/000000000000", nil), 404, "")
+	}
+	f.pass(time.Minute)
+	for range 20 {
+		denied(t, wilma.send(t, "GET", base+"/rules", nil), 403, "")
+	}
+	denied(t, wilma.send(t, "GET", base+"/rules", nil), 429, "")
+	if n := records(); n != 41 {
+		t.Errorf("%d records of what was refused", n)
+	}
+
+	// Changes that are made cost nothing of it.
+	f.pass(time.Minute)
+	for range 30 {
+		if got := wilma.send(t, "PATCH", base+"/"+theirs.ID, `{"purpose":"x"}`); got.status != 200 {
+			t.Fatalf("%d %s", got.status, got.body)
+		}
+	}
+}
+
+// shown returns how many lines of a message the log shows.
+func (f *fixture) shown(message string) (n int) {
+	for _, line := range f.logs.FilterMessage(message).All() {
+		if line.Level >= zapcore.InfoLevel {
+			n++
+		}
+	}
+	return n
+}
+
+// Of those who have no name yet the log shows some, of each address and of all.
+func TestLogOfStrangers(t *testing.T) {
+	f := newFixture(t)
+	for n := range 300 {
+		f.from(fmt.Sprint("192.0.2.", n/30), "Bearer tgadm_"+strings.Repeat("0", 61)).send(t, "GET", base+"/me", nil)
+		if shown := f.shown("management request refused"); n == 29 && shown != 20 {
+			t.Errorf("%d lines of one address are shown", shown)
+		}
+	}
+	if shown := f.shown("management request refused"); shown != 50 {
 		t.Errorf("%d lines are shown", shown)
+	}
+	if n := f.logs.FilterMessage("management request refused").Len(); n != 300 {
+		t.Errorf("%d lines are there", n)
+	}
+}
+
+// Who asks too often fills no log with it; everything else of theirs is shown.
+func TestLogOfACaller(t *testing.T) {
+	f := newFixture(t)
+	fred := f.person("fred")
+	for range 150 {
+		fred.send(t, "GET", base+"/me", nil)
+	}
+	if shown := f.shown("management request"); shown != 50 {
+		t.Errorf("%d lines of what was answered", shown)
+	}
+	if shown := f.shown("management request refused"); shown != 20 {
+		t.Errorf("%d lines of what was too much", shown)
+	}
+	f.pass(5 * time.Second)
+	for range 30 {
+		denied(t, fred.send(t, "GET", base+"/000000000000", nil), 404, "")
+	}
+	if shown := f.shown("management request refused"); shown != 50 {
+		t.Errorf("%d lines of what was refused", shown)
+	}
+}
+
+// Nor do those who go before they are answered.
+func TestLogOfTheGone(t *testing.T) {
+	f := newFixture(t)
+	api := web.New(f.options)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	gone := func(s sender, times int) {
+		for range times {
+			request := newRequest(t, "GET", base+"/tokens", nil, s.header)
+			request.RequestURI = request.URL.RequestURI()
+			api.ServeHTTP(httptest.NewRecorder(), request.WithContext(ctx))
+		}
+	}
+	gone(f.from("192.0.2.1", ""), 30)
+	if shown := f.shown("management request whose client has gone"); shown != 20 {
+		t.Errorf("%d lines of one address are shown", shown)
+	}
+	o := f.options
+	o.Identify = func(context.Context, directory.Credential) (directory.User, error) {
+		return directory.User{Name: "fred", Active: true}, nil
+	}
+	api = web.New(o)
+	gone(f.person("fred"), 30)
+	if shown := f.shown("management request whose client has gone"); shown != 40 {
+		t.Errorf("%d lines of that and of one caller are shown", shown)
 	}
 }
 

@@ -38,7 +38,10 @@ type Options struct {
 // token, by the rules of the gate, or hands the request's own cookie or password
 // to Identify. Of the headers that say who somebody is it reads none.
 func New(o Options) http.Handler {
-	p := &people{Options: o, origin: origin(o.PublicURL)}
+	p := &people{
+		Options: o, origin: origin(o.PublicURL),
+		strangers: &strangers{now: o.Now, limits: &limits{now: o.Now}, good: newCredentials()},
+	}
 	bases := make([]string, len(Bases))
 	for i, base := range Bases {
 		bases[i] = o.ContextPath + base
@@ -48,6 +51,7 @@ func New(o Options) http.Handler {
 		endpoints: endpoints(o.Manager, o.View),
 		identify:  p.identify,
 		limits:    &limits{now: o.Now},
+		strangers: p.strangers,
 		address:   clientAddress,
 		log:       o.Log,
 	}
@@ -56,7 +60,8 @@ func New(o Options) http.Handler {
 // people finds out who has sent a request.
 type people struct {
 	Options
-	origin string // of PublicURL
+	origin    string // of PublicURL
+	strangers *strangers
 }
 
 // identify decides as the gate does, so that each kind of token is refused at the
@@ -122,7 +127,10 @@ func (p *people) person(r *http.Request, client netip.Addr) (visitor, error) {
 	if scheme, _, _ := strings.Cut(authorization, " "); strings.EqualFold(scheme, "Basic") {
 		credential.Authorization = authorization
 	}
-	user, err := p.Identify(r.Context(), credential)
+	user, err := p.strangers.identify(r.Context(), client, credential, p.Identify)
+	if _, refused := errors.AsType[*httpError](err); refused {
+		return visitor{}, err
+	}
 	if err != nil {
 		return visitor{}, unidentified(err)
 	}
