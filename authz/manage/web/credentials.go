@@ -85,7 +85,7 @@ func (c *credentials) drop(hash credentialHash) {
 }
 
 // sweep forgets users whose credentials were good too long ago. Where there are
-// none, it forgets some other one.
+// none, it forgets some others.
 func (c *credentials) sweep(now time.Time) {
 	forget := func(user string) {
 		for _, hash := range c.of[user] {
@@ -99,7 +99,7 @@ func (c *credentials) sweep(now time.Time) {
 		}
 	}
 	for user := range c.of {
-		if len(c.of) < maxLimited {
+		if len(c.of) <= sweepTo {
 			return
 		}
 		forget(user)

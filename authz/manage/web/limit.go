@@ -35,8 +35,12 @@ var paces = [budgets]struct {
 	lines:          {time.Second, 20},
 }
 
-// maxLimited bounds those who are remembered.
-const maxLimited = 10_000
+// maxLimited bounds those who are remembered. Where it is reached, a tenth is
+// forgotten at once, so that it is seldom looked for.
+const (
+	maxLimited = 10_000
+	sweepTo    = maxLimited - maxLimited/10
+)
 
 // limits hold callers, or addresses, to what each may do in a time, by the generic
 // cell rate algorithm, as store.Limiter does. The nil limits hold nobody.
@@ -118,14 +122,14 @@ func tooMany(wait time.Duration, text string) error {
 const tooManyRequests = "You have made too many requests in a short time. Wait as long as the Retry-After header says."
 
 // sweep forgets those who have saved all that one may. Where there are none, it
-// forgets some other one: who is forgotten begins anew, which costs less than to
+// forgets some others: who is forgotten begins anew, which costs less than to
 // refuse somebody who has asked for nothing yet.
 func (l *limits) sweep(now time.Time) {
 	maps.DeleteFunc(l.known, func(_ string, next *[budgets]time.Time) bool {
 		return !slices.ContainsFunc(next[:], now.Before)
 	})
 	for who := range l.known {
-		if len(l.known) < maxLimited {
+		if len(l.known) <= sweepTo {
 			return
 		}
 		delete(l.known, who)

@@ -236,7 +236,7 @@ func TestManyCallers(t *testing.T) {
 		t.Errorf("%d callers are remembered", n)
 	}
 	web.Remember(api, 20_000)
-	if n := web.Remembered(api); n != 10_000 {
+	if n := web.Remembered(api); n <= 9_000 || n > 10_000 {
 		t.Errorf("of very many %d callers are remembered", n)
 	}
 	f.pass(time.Minute)
