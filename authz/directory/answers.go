@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// maxAnswers bounds the answers that are kept. It is above what callersRate
-// lets through in answerLasts.
+// maxAnswers bounds the answers that are kept. It is above what both lanes let
+// through in answerLasts.
 const maxAnswers = 1000
 
 // credentialHash stands for a credential: its HMAC-SHA256 under a key that is
@@ -36,9 +36,11 @@ func (h hasher) sum(kind credentialKind, credential string) (sum credentialHash)
 	return sum
 }
 
-// answers keeps what was said of credentials for a short time, and of too many
-// those that were used last. The zero answers are ready.
+// answers keeps what was said of credentials for a time, and of too many those
+// that were used last.
 type answers struct {
+	most int
+
 	mu    sync.Mutex
 	byKey map[credentialHash]*list.Element
 	order list.List // of keptAnswer; the one used last is in front
@@ -79,11 +81,20 @@ func (a *answers) put(kept keptAnswer, now time.Time) {
 		a.remove(e)
 	}
 	a.byKey[kept.key] = a.order.PushFront(kept)
-	for e := a.order.Back(); len(a.byKey) > maxAnswers || !now.Before(e.Value.(keptAnswer).until); e = a.order.Back() {
+	for e := a.order.Back(); len(a.byKey) > a.most || !now.Before(e.Value.(keptAnswer).until); e = a.order.Back() {
 		a.remove(e)
 		if len(a.byKey) == 0 {
 			return
 		}
+	}
+}
+
+// forget drops the answer about a credential.
+func (a *answers) forget(key credentialHash) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if e, ok := a.byKey[key]; ok {
+		a.remove(e)
 	}
 }
 

@@ -24,7 +24,7 @@ type assembly struct {
 	taken   time.Time
 	users   map[string]User     // by identity
 	names   map[string]User     // by identity of the name alone
-	member  map[string][]string // groups by identity of the member
+	member  map[string][]string // groups by identity of the member, which is the name where a page has no key
 	gone    map[string]time.Time
 	groups  map[string]bool // folded
 	missing []string
@@ -70,6 +70,7 @@ func (j *Jira) refresh(ctx context.Context, n need) (*Snapshot, error) {
 		return nil, err
 	}
 	j.forget(n.owners)
+	j.wentWell(s)
 	return a.snapshot(n), nil
 }
 
@@ -109,10 +110,33 @@ func (a *assembly) see(page []bean) {
 	}
 }
 
+// add adds a user. An answer without a key is that of the user by name, of whom
+// another may tell more.
 func (a *assembly) add(u User) {
+	named := identity(u.Name, "")
+	if u.Key != "" {
+		delete(a.users, named)
+	} else if a.names[named].Key != "" {
+		return
+	}
 	a.users[u.identity()] = u
-	a.names[identity(u.Name, "")] = u
+	a.names[named] = u
 	delete(a.gone, u.identity())
+}
+
+// groupsOf returns the groups that a user is in, as the pages say.
+func (a *assembly) groupsOf(u User) []string {
+	groups := a.member[identity(u.Name, "")]
+	if u.Key == "" {
+		return groups
+	}
+	groups = slices.Clip(groups)
+	for _, group := range a.member[u.identity()] {
+		if !slices.Contains(groups, group) {
+			groups = append(groups, group)
+		}
+	}
+	return groups
 }
 
 // open returns the owners of whom nothing was said.
@@ -183,7 +207,7 @@ func (j *Jira) askFor(ctx context.Context, s service, a *assembly, o Owner) erro
 	asked := j.now()
 	j.tried[id] = asked
 	if o.Key != "" {
-		u, err := j.user(ctx, s, userTime, "key", o.Key)
+		u, err := j.user(ctx, s, "key", o.Key)
 		if errors.Is(err, ErrUnusableName) {
 			a.gone[id] = asked // an earlier answer has a name that is no longer theirs
 		}
@@ -191,7 +215,7 @@ func (j *Jira) askFor(ctx context.Context, s service, a *assembly, o Owner) erro
 			return a.found(u, err)
 		}
 	}
-	u, err := j.user(ctx, s, userTime, "username", o.Name)
+	u, err := j.user(ctx, s, "username", o.Name)
 	switch {
 	case errors.Is(err, ErrUnknownUser):
 		a.gone[identity(o.Name, "")] = asked
@@ -232,7 +256,11 @@ func (a *assembly) snapshot(n need) *Snapshot {
 	for _, u := range a.users {
 		users = append(users, u)
 	}
-	for _, u := range n.last.users() {
+	last := n.last.flat()
+	if last == nil {
+		last = new(Snapshot)
+	}
+	for _, u := range last.byName {
 		_, seen := a.users[u.identity()]
 		if seen || a.isGone(u) || !a.taken.Before(u.Asked.Add(n.stale)) {
 			continue
@@ -240,15 +268,20 @@ func (a *assembly) snapshot(n need) *Snapshot {
 		users = append(users, u)
 	}
 	for i, u := range users {
-		users[i].Groups = Groups{Known: true, Names: a.member[u.identity()]}
+		users[i].Groups = Groups{Known: true, Names: a.groupsOf(u)}
 	}
-	for id, asked := range n.last.goneUsers() {
+	for id, asked := range last.gone {
 		if _, again := a.gone[id]; !again && a.taken.Before(asked.Add(n.stale)) {
 			a.gone[id] = asked
 		}
 	}
 	s := newSnapshot(a.taken, n.stale, users, a.gone)
 	s.groups, s.missing, s.silent = a.groups, a.missing, a.silent
+	for _, u := range s.byName {
+		delete(a.member, identity(u.Name, ""))
+		delete(a.member, u.identity())
+	}
+	s.others = a.member
 	return s
 }
 

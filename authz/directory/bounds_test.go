@@ -13,7 +13,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	clock := func() time.Time { return now }
 
-	var kept answers
+	kept := answers{most: maxAnswers}
 	h := newHasher()
 	first := h.sum(byCookie, "0")
 	for i := range maxAnswers + 10 {
@@ -37,20 +37,24 @@ func TestMemoryIsBounded(t *testing.T) {
 
 	l := lockout{now: clock}
 	for i := range maxFailing {
-		if err := l.begin("user" + strconv.Itoa(i)); err != nil {
+		if err := l.begin("user"+strconv.Itoa(i), false); err != nil {
 			t.Fatal(err)
 		}
 		l.failed("user" + strconv.Itoa(i))
 	}
-	if err := l.begin("one more"); !errors.Is(err, ErrTooManyFailures) {
+	if err := l.begin("one more", false); !errors.Is(err, ErrTooManyFailures) {
 		t.Errorf("one name too many: %v", err)
 	}
-	if err := l.begin("user0"); err != nil {
+	if err := l.begin("proven", true); err != nil {
+		t.Errorf("one whose password was right lately: %v", err)
+	}
+	l.succeeded("proven")
+	if err := l.begin("user0", false); err != nil {
 		t.Errorf("one that is counted: %v", err)
 	}
 	now = now.Add(failuresLast)
-	if err := l.begin("one more"); err != nil || len(l.names) > 2 {
-		t.Errorf("an hour later: %v, %d names", err, len(l.names))
+	if err := l.begin("one more", false); err != nil || len(l.names) > 2 {
+		t.Errorf("a week later: %v, %d names", err, len(l.names))
 	}
 
 	var f flights[int]

@@ -29,12 +29,6 @@ const (
 	// identifyTime bounds one identification.
 	identifyTime = 10 * time.Second
 
-	// Identifications go to Jira no more than callersRate times a second, with
-	// a burst, and no more than callersAtOnce at once.
-	callersRate   = 10
-	callersBurst  = 20
-	callersAtOnce = 8
-
 	maxCookie = 16 << 10
 	maxBasic  = 4 << 10
 )
@@ -67,20 +61,31 @@ const (
 //
 // Answers are kept for 30 seconds from when Jira was asked, failures too.
 // Those who send the same credential at the same time share one question.
-// Jira counts failed logins and asks for a CAPTCHA after three, so no more
-// than two wrong passwords for one user name are handed on within an hour,
-// unless a right one comes between; an attempt of which nobody knows what came
-// counts as one of them. Nothing but the credential is handed on, and no
-// cookie that Jira sets is handed back.
+// Credentials that were good lately go to Jira by a lane of their own, so that
+// those who make some up keep out nobody who has logged in; who comes with an
+// unknown one while too many others do is refused with ErrBusy within two
+// seconds. Nothing but the credential is handed on, and no cookie that Jira sets
+// is handed back.
+//
+// Jira counts failed logins of a user until a good one, and asks for a CAPTCHA
+// after three. So once two wrong passwords for a user name were handed on no
+// more is, until somebody of that name comes with a session that was not known
+// before the last of them, or seven days are over; a right password in between
+// begins the count anew. An attempt of which nobody knows what came counts as a
+// wrong one. With that nobody can lock a user out of Jira by way of one process
+// within seven days. It is not promised beyond them, nor over restarts and
+// several processes, each of which counts for itself, nor where wrong passwords
+// come to Jira by other ways, too. And a session may be older than it looks: one
+// that was not used here for eight hours, or has other cookies beside it now.
 type Callers struct {
 	client  *Client
 	now     func() time.Time
 	hasher  hasher
-	pace    pace
 	lockout lockout
-	slots   chan struct{}
-	flights flights[credentialHash]
+	unknown *lane
+	known   *lane
 	answers answers
+	proven  answers // of credentials that were good lately
 
 	asked, kept, blocked atomic.Uint64
 }
@@ -98,9 +103,11 @@ func NewCallers(client *Client, now func() time.Time) *Callers {
 		client:  client,
 		now:     now,
 		hasher:  newHasher(),
-		pace:    pace{now: now, every: time.Second / callersRate, burst: callersBurst},
 		lockout: lockout{now: now},
-		slots:   make(chan struct{}, callersAtOnce),
+		unknown: newLane(now, unknownRate, unknownBurst, unknownWait),
+		known:   newLane(now, provenRate, provenBurst, provenWait),
+		answers: answers{most: maxAnswers},
+		proven:  answers{most: maxProven},
 	}
 }
 
@@ -111,8 +118,9 @@ func (c *Callers) Stats() CallerStats {
 
 // Identify returns who has a credential. Its errors wrap ErrNotLoggedIn,
 // ErrBasicRefused, ErrCaptcha, ErrTooManyFailures, ErrInactive,
-// ErrUnusableName or ErrUnavailable, and are fit to show to the caller; but of
-// ErrUnavailable only that itself, since what it wraps names addresses.
+// ErrUnusableName or ErrUnavailable (ErrBusy is one), and are fit to show to the
+// caller; but of ErrUnavailable only that itself, since what wraps it names
+// addresses.
 //
 // Jira prefers a session to a password, and then says nothing of the password.
 // So if there are both the cookie goes alone, and its user must be the one
@@ -149,7 +157,12 @@ func (c *Callers) identify(ctx context.Context, kind credentialKind, text, name 
 		c.kept.Add(1)
 		return copied(kept.user), kept.err
 	}
-	u, err := c.flights.do(ctx, key, identifyTime, func(ctx context.Context) (User, error) {
+	lane := c.unknown
+	_, proven := c.proven.get(key, c.now())
+	if proven {
+		lane = c.known
+	}
+	u, err := lane.flights.do(ctx, key, identifyTime, func(ctx context.Context) (User, error) {
 		// Who asked before may have left an answer since.
 		if kept, ok := c.answers.get(key, c.now()); ok {
 			return kept.user, kept.err
@@ -160,10 +173,14 @@ func (c *Callers) identify(ctx context.Context, kind credentialKind, text, name 
 		} else {
 			header = http.Header{"Authorization": {"Basic " + text}}
 		}
-		asked, u, err := c.ask(ctx, kind, header, name)
+		asked, u, err := c.ask(ctx, attempt{kind: kind, header: header, name: name, lane: lane, proven: proven})
+		c.learn(key, kind, proven, asked, u, err)
 		switch {
 		case errors.Is(err, ErrTooManyFailures):
 			c.blocked.Add(1)
+		case errors.Is(err, ErrBusy):
+			// Jira was not asked, and so many are refused that they would push
+			// out the answers.
 		case errors.Is(err, ErrUnavailable):
 			c.answers.put(keptAnswer{key: key, err: err, until: c.now().Add(silenceLasts)}, c.now())
 		default:
@@ -180,12 +197,35 @@ func copied(u User) User {
 	return u
 }
 
+// learn remembers which credentials are good. A session that was not known is
+// one that its user has logged in to.
+func (c *Callers) learn(key credentialHash, kind credentialKind, proven bool, asked time.Time, u User, err error) {
+	switch {
+	case err == nil:
+		c.proven.put(keptAnswer{key: key, until: asked.Add(provenLasts)}, c.now())
+		if kind == byCookie && !proven {
+			c.lockout.loggedIn(u.Name, asked)
+		}
+	case !errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrTooManyFailures):
+		c.proven.forget(key)
+	}
+}
+
+// attempt is a credential on its way to Jira.
+type attempt struct {
+	kind   credentialKind
+	header http.Header
+	name   string // whose password it is
+	lane   *lane
+	proven bool // it was good lately
+}
+
 // ask asks Jira, and sees to it that a wrong password is counted. asked is
 // when it did.
-func (c *Callers) ask(ctx context.Context, kind credentialKind, header http.Header, name string) (asked time.Time, u User, err error) {
-	outcome := func(verdict) {}
-	if kind == byBasic {
-		if err := c.lockout.begin(name); err != nil {
+func (c *Callers) ask(ctx context.Context, a attempt) (asked time.Time, u User, err error) {
+	outcome, name := func(verdict) {}, a.name
+	if a.kind == byBasic {
+		if err := c.lockout.begin(name, a.proven); err != nil {
 			return time.Time{}, User{}, err
 		}
 		outcome = func(v verdict) {
@@ -199,23 +239,17 @@ func (c *Callers) ask(ctx context.Context, kind credentialKind, header http.Head
 			}
 		}
 	}
-	select {
-	case c.slots <- struct{}{}:
-		defer func() { <-c.slots }()
-	case <-ctx.Done():
-		outcome(notLooked)
-		return time.Time{}, User{}, fmt.Errorf("%w: too many requests are waiting for Jira", ErrUnavailable)
-	}
-	if err := c.pace.wait(ctx); err != nil {
+	if err := a.lane.enter(ctx); err != nil {
 		outcome(notLooked)
 		return time.Time{}, User{}, err
 	}
+	defer a.lane.leave()
 	asked = c.now()
 	c.asked.Add(1)
 	r, err := c.client.ask(ctx, question{
 		path:   myselfPath,
 		query:  url.Values{"expand": {"groups"}},
-		header: header,
+		header: a.header,
 		most:   maxUserBody,
 		within: identifyTime,
 	})
@@ -228,7 +262,7 @@ func (c *Callers) ask(ctx context.Context, kind credentialKind, header http.Head
 		return asked, User{}, err
 	}
 	u, v, err := caller(r, asked)
-	if kind == byBasic && v == good && store.FoldOwner(u.Name) != store.FoldOwner(name) && !errors.Is(err, ErrUnusableName) {
+	if a.kind == byBasic && v == good && store.FoldOwner(u.Name) != store.FoldOwner(name) && !errors.Is(err, ErrUnusableName) {
 		u, v, err = User{}, unsure, fmt.Errorf("%w (Jira knows the user by another name than the one that was sent)", ErrNotLoggedIn)
 	}
 	outcome(v)

@@ -361,11 +361,65 @@ func TestIdentificationsArePaced(t *testing.T) {
 		all.Wait()
 		asked := callers.Stats().Asked
 		t.Logf("%d of 1000 at once were asked about, %d at the same time", asked, most)
-		if asked > 20+10*10 || most > 8 {
-			t.Errorf("%d questions within ten seconds, %d at the same time", asked, most)
+		if asked > 20+2*10 || most > 8 {
+			t.Errorf("%d questions within two seconds, %d at the same time", asked, most)
 		}
 	})
 }
+
+// Whoever makes up credentials keeps out nobody whose own was good lately, and
+// waits for nothing himself.
+func TestMadeUpCredentialsHoldUpNobody(t *testing.T) {
+	in(t, func(t *testing.T) {
+		jira, callers := startJira(t)
+		good := []directory.Credential{session(t, jira, "fred", "p:w"), password("wilma", "secret")}
+		identify := func(c directory.Credential) {
+			t.Helper()
+			begun := time.Now()
+			if _, err := callers.Identify(t.Context(), c); err != nil || time.Since(begun) > time.Second {
+				t.Errorf("%v after %s", err, time.Since(begun))
+			}
+		}
+		for _, c := range good {
+			identify(c)
+		}
+		slow := jira.Fail("", jiratest.Slow(100*time.Millisecond))
+		defer slow.Stop()
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		var all sync.WaitGroup
+		for client := range 100 {
+			all.Go(func() {
+				for i := 0; ctx.Err() == nil; i++ {
+					begun := time.Now()
+					_, err := callers.Identify(ctx, directory.Credential{Cookie: fmt.Sprint("a=", client, "-", i)})
+					if err == nil || errors.Is(err, directory.ErrBusy) && time.Since(begun) > 2*time.Second {
+						t.Errorf("%v after %s", err, time.Since(begun))
+					}
+					time.Sleep(200 * time.Millisecond)
+				}
+			})
+		}
+		for range 4 {
+			time.Sleep(answerLasts)
+			for _, c := range good {
+				identify(c)
+			}
+		}
+		cancel()
+		all.Wait()
+		time.Sleep(time.Minute)
+		if asked := callers.Stats().Asked; asked > 11*4*31 {
+			t.Errorf("%d questions in two minutes", asked)
+		}
+		if !errors.Is(directory.ErrBusy, directory.ErrUnavailable) {
+			t.Error("ErrBusy is not ErrUnavailable")
+		}
+	})
+}
+
+// answerLasts is a little longer than answers are kept.
+const answerLasts = 31 * time.Second
 
 func TestSecretsAreNotTold(t *testing.T) {
 	in(t, func(t *testing.T) {

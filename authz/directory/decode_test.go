@@ -47,7 +47,7 @@ func FuzzAnswers(f *testing.F) {
 				check(u)
 			}
 		}
-		for _, u := range a.snapshot(need{stale: time.Hour}).users() {
+		for _, u := range a.snapshot(need{stale: time.Hour}).byName {
 			check(u)
 		}
 		notFound(r)

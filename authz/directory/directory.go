@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tokengate/tokengate/store"
@@ -18,6 +20,10 @@ type Source interface {
 
 	// lookup asks for one user by name. Its errors are those of Lookup.
 	lookup(ctx context.Context, name string) (User, error)
+
+	// wholeGroups reports whether an answer of lookup names all groups that the
+	// user is in. Jira's leaves out those that a group of theirs is in.
+	wholeGroups() bool
 
 	// requests returns how many requests were sent so far.
 	requests() uint64
@@ -66,10 +72,11 @@ type Directory struct {
 	saving sync.Mutex // held during a Save; guards saved
 	saved  *Snapshot  // in the file; nil: it is not known what is
 
-	mu       sync.Mutex // guards what follows
-	snapshot *Snapshot
-	learned  []User // looked up since the refresh under way began
-	stats    Stats
+	snapshot atomic.Pointer[Snapshot] // stored while mu is held
+
+	mu      sync.Mutex // guards what follows
+	learned []User     // looked up since the refresh under way began
+	stats   Stats
 
 	lookups flights[string]
 }
@@ -89,12 +96,8 @@ type Stats struct {
 func New(o Options) *Directory { return &Directory{options: o} }
 
 // Snapshot returns the snapshot in force; nil if none was restored and no
-// refresh has succeeded yet.
-func (d *Directory) Snapshot() *Snapshot {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.snapshot
-}
+// refresh has succeeded yet. It waits for nothing.
+func (d *Directory) Snapshot() *Snapshot { return d.snapshot.Load() }
 
 // GoodUntil returns the instant from which decisions may not rely on the
 // snapshot in force any more; zero if there is none.
@@ -150,7 +153,7 @@ func (d *Directory) Refresh(ctx context.Context) error {
 		stale:  d.options.StaleAfter,
 	}
 	d.mu.Lock()
-	n.last, d.learned = d.snapshot, nil
+	n.last, d.learned = d.Snapshot(), nil
 	d.mu.Unlock()
 
 	// A snapshot that takes longer than it is good for is good for nothing.
@@ -163,24 +166,24 @@ func (d *Directory) Refresh(ctx context.Context) error {
 	if err != nil {
 		d.stats.Failed++
 		d.stats.LastError = strings.ToValidUTF8(err.Error(), "?")
-	} else {
-		d.since = begun
-		for _, u := range d.learned {
-			if known, ok := next.ByName(u.Name); !ok || known.Asked.Before(u.Asked) {
-				next = next.with(u)
-			}
-		}
-		d.snapshot = next
-		d.stats.Refreshed++
-		d.stats.LastError = ""
-		d.stats.Unanswered, d.stats.OwnerError = unanswered(next, n.owners, d.options.Now())
-	}
-	inForce := d.snapshot
-	d.mu.Unlock()
-	d.options.Publish(inForce)
-	if err != nil {
+		d.mu.Unlock()
+		d.options.Publish(d.Snapshot())
 		return fmt.Errorf("refresh the directory: %w", err)
 	}
+	for _, u := range d.learned {
+		next.merge(u)
+	}
+	d.snapshot.Store(next)
+	d.stats.Refreshed++
+	d.stats.LastError = ""
+	d.mu.Unlock()
+
+	d.since = begun
+	silent, why := unanswered(next, n.owners, d.options.Now())
+	d.mu.Lock()
+	d.stats.Unanswered, d.stats.OwnerError = silent, why
+	d.mu.Unlock()
+	d.options.Publish(d.Snapshot())
 	return nil
 }
 
@@ -199,7 +202,9 @@ func unanswered(s *Snapshot, owners []Owner, now time.Time) (n int, why string) 
 }
 
 // Lookup returns the user with this name, in any case: from the snapshot if
-// that is good and said so itself, else by asking. Its errors wrap
+// that is good and said so itself, else by asking. What Jira says of one user
+// alone adds to the groups that the snapshot has; without one that is good the
+// groups are unknown. Its errors wrap
 // ErrUnknownUser, ErrInactive (with the User), ErrUnusableName or
 // ErrUnavailable.
 func (d *Directory) Lookup(ctx context.Context, name string) (User, error) {
@@ -216,7 +221,7 @@ func (d *Directory) Lookup(ctx context.Context, name string) (User, error) {
 		u, err := d.options.Source.lookup(ctx, name)
 		if err == nil {
 			u.Asked = asked
-			d.learn(u)
+			u = d.learn(u)
 		}
 		return u, err
 	})
@@ -234,12 +239,25 @@ func inactive(u User) error {
 }
 
 // learn adds a user to the snapshot, so that tokens made for them are good
-// before the next refresh.
-func (d *Directory) learn(u User) {
+// before the next refresh, and returns the user as known then.
+func (d *Directory) learn(u User) User {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if s := d.snapshot; s != nil && s.byName != nil {
-		d.snapshot = s.with(u)
+	name := store.FoldOwner(u.Name)
+	d.learned = slices.DeleteFunc(d.learned, func(other User) bool { return store.FoldOwner(other.Name) == name })
+	if len(d.learned) < maxLearned {
+		d.learned = append(d.learned, u)
 	}
-	d.learned = append(d.learned, u)
+	s := d.Snapshot()
+	if !d.options.Source.wholeGroups() {
+		if s != nil && d.options.Now().Before(s.goodUntil) {
+			u.Groups = s.joined(u)
+		} else {
+			u.Groups = Groups{}
+		}
+	}
+	if s != nil && s.byName != nil {
+		d.snapshot.Store(s.with(u))
+	}
+	return u
 }

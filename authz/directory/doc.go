@@ -16,7 +16,7 @@
 //
 // Callers finds out who sent a request, whatever the source is, by handing the
 // request's own cookie or password to Jira. It takes care that nobody can lock
-// a user out of Jira by way of it.
+// a user out of Jira by way of it, as far as its own doc says.
 //
 // # What Jira is asked
 //
@@ -27,7 +27,8 @@
 // or the first 1000 of them (JRASERVER-65089), and the first 100 from Jira 10
 // on (JRASERVER-78660). Who is not among these is asked for one by one, at
 // GET /rest/api/2/user. All of it stays within 10 requests a second, one after
-// the other. 10,000 owners take
+// the other; of them look-ups of users while somebody waits (Directory.Lookup)
+// may take 2 a second. 10,000 owners take
 //
 //   - 205 requests, 20 seconds, if they are in a group,
 //   - 10 requests if they are in none and Jira has user/list,
@@ -35,6 +36,11 @@
 //   - 600 requests a minute otherwise, which reach everybody in 17 minutes: there
 //     an answer has to be good for longer than the default, or the owners have
 //     to be in a group that the configuration names.
+//
+// The pages of a group have those who are in it by a group within it, and
+// GET /rest/api/2/user leaves such groups out. So the pages say who is in a group
+// that the configuration names; what was said of one user alone adds to it until
+// the next refresh, and takes nothing away.
 //
 // Fields that are missing are unknown: groups that are not named are not "no
 // groups". The one field that is insisted on is active, except in the answer

@@ -22,18 +22,22 @@ const maxFile = 16 << 20
 //
 //	users:
 //	  - name: fred              # required; see store.ValidOwnerName
-//	    key: JIRAUSER10100      # if it is known
+//	    key: JIRAUSER10100      # required: the user's key in Jira
 //	    displayName: Fred F.
 //	    active: true            # the default
 //	    groups: [jira-users]
 //
-// It lists everybody: whoever is not in it does not exist. An unknown key, a
-// value of the wrong type, and a name or key that stands there twice are
-// errors, and the last good content stays in force until it is too old.
+// It lists everybody: whoever is not in it does not exist. Tokens belong to the
+// key, so that somebody who is given another's name gets none of their tokens.
+// A user without a key, an unknown field, a value of the wrong type, and a name
+// or key that stands there twice are errors, and the last good content stays in
+// force until it is too old.
 type File struct{ path string }
 
 // NewFile returns the source that reads the file at path.
 func NewFile(path string) *File { return &File{path: path} }
+
+func (f *File) wholeGroups() bool { return true }
 
 func (f *File) requests() uint64 { return 0 }
 
@@ -49,7 +53,7 @@ func (f *File) refresh(_ context.Context, n need) (*Snapshot, error) {
 		users[i].Asked = n.now
 	}
 	s := newSnapshot(n.now, n.stale, users, nil)
-	s.complete = true
+	s.complete, s.every = true, true
 	return s, nil
 }
 
@@ -141,7 +145,13 @@ func parseUser(fields map[string]any) (User, error) {
 			return User{}, fmt.Errorf("%s has a value of the wrong kind: name, key and displayName are text, active is true or false, groups is a list of text", key)
 		}
 	}
-	return u, u.check()
+	if err := u.check(); err != nil {
+		return User{}, err
+	}
+	if u.Key == "" {
+		return User{}, fmt.Errorf("%q has no key: write the user's key in Jira, so that nobody who is given this name later gets the tokens", u.Name)
+	}
+	return u, nil
 }
 
 // texts returns the elements of a list of text.

@@ -32,8 +32,8 @@ users:
     key: K1
     displayName: Fred F.
     groups: [jira-users, Admins]
-  - {name: wilma, active: false}
-  - name: barney
+  - {name: wilma, key: K3, active: false}
+  - {name: barney, key: K4}
 `
 
 func TestFile(t *testing.T) {
@@ -52,6 +52,9 @@ func TestFile(t *testing.T) {
 	if is, known := s.Member(u, "admins"); !is || !known {
 		t.Error("Fred is no admin")
 	}
+	if !s.Follows([]string{"admins", "others"}) {
+		t.Error("a file does not follow every group")
+	}
 	for _, tt := range []struct {
 		name, key string
 		want      error
@@ -60,7 +63,7 @@ func TestFile(t *testing.T) {
 		{"fred", "K2", directory.ErrUnknownUser}, // another's name by now
 		{"renamed", "K1", nil},
 		{"wilma", "", directory.ErrInactive},
-		{"barney", "K9", nil}, // the file does not know keys
+		{"barney", "K9", directory.ErrUnknownUser}, // the token is of who had the name before
 		{"betty", "", directory.ErrUnknownUser},
 	} {
 		if _, err := s.Owner(tt.name, tt.key, now); !errors.Is(err, tt.want) {
@@ -105,7 +108,7 @@ func TestBadFileKeepsTheLastGoodOne(t *testing.T) {
 	if _, err := d.Lookup(t.Context(), "fred"); !errors.Is(err, directory.ErrUnavailable) {
 		t.Errorf("lookup: %v, want ErrUnavailable", err)
 	}
-	write(t, path, "users: [{name: fred, active: false}]")
+	write(t, path, "users: [{name: fred, key: K1, active: false}]")
 	if err := d.Refresh(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -116,29 +119,32 @@ func TestBadFileKeepsTheLastGoodOne(t *testing.T) {
 
 func TestBadFiles(t *testing.T) {
 	for content, part := range map[string]string{
-		"":                                              "no list of users",
-		"# nothing":                                     "no list of users",
-		"users:":                                        "no list of users",
-		"people: []":                                    "people",
-		"users: []\nmore: 1":                            "more",
-		"users: fred":                                   "",
-		"users: [fred]":                                 "",
-		"users: [{}]":                                   "users[0]: the user's name",
-		"users: [{name: }]":                             "name has a value of the wrong kind",
-		"users: [{name: 123}]":                          "name has a value of the wrong kind",
-		"users: [{name: fred, active: }]":               "active has a value of the wrong kind",
-		"users: [{name: fred, active: yes}]":            "active has a value of the wrong kind",
-		"users: [{name: fred, active: 'true'}]":         "active has a value of the wrong kind",
-		"users: [{name: fred, groups: g}]":              "groups has a value of the wrong kind",
-		"users: [{name: fred, groups: [1]}]":            "groups has a value of the wrong kind",
-		"users: [{name: fred, groups: ['']}]":           "groups has a value of the wrong kind",
-		"users: [{name: fred, Active: true}]":           `unknown key "Active"`,
-		"users: [{name: 'a,b'}]":                        "comma",
-		"users: [{name: fred, name: wilma}]":            "name",
-		"users: [{name: a}, {name: b}, {name: A}]":      `users[2]: "A" has the name or the key of users[0]`,
-		"users: [{name: a, key: K}, {name: b, key: K}]": "users[1]",
-		"users: []\n---\nusers: [{name: fred}]":         "more than one document",
-		"users: [{name: fred":                           "",
+		"":                                         "no list of users",
+		"# nothing":                                "no list of users",
+		"users:":                                   "no list of users",
+		"people: []":                               "people",
+		"users: []\nmore: 1":                       "more",
+		"users: fred":                              "",
+		"users: [fred]":                            "",
+		"users: [{}]":                              "users[0]: the user's name",
+		"users: [{name: }]":                        "name has a value of the wrong kind",
+		"users: [{name: 123}]":                     "name has a value of the wrong kind",
+		"users: [{name: fred, active: }]":          "active has a value of the wrong kind",
+		"users: [{name: fred, active: yes}]":       "active has a value of the wrong kind",
+		"users: [{name: fred, active: 'true'}]":    "active has a value of the wrong kind",
+		"users: [{name: fred, groups: g}]":         "groups has a value of the wrong kind",
+		"users: [{name: fred, groups: [1]}]":       "groups has a value of the wrong kind",
+		"users: [{name: fred, groups: ['']}]":      "groups has a value of the wrong kind",
+		"users: [{name: fred, Active: true}]":      `unknown key "Active"`,
+		"users: [{name: 'a,b'}]":                   "comma",
+		"users: [{name: fred, name: wilma}]":       "name",
+		"users: [{name: a, key: K}, {name: fred}]": `users[1]: "fred" has no key`,
+		"users: [{name: fred, key: ''}]":           `users[0]: "fred" has no key`,
+		"users: [{name: a, key: 1}, {name: b}]":    "users[0]: key has a value of the wrong kind",
+		"users: [{name: a, key: K}, {name: b, key: L}, {name: A, key: M}]": `users[2]: "A" has the name or the key of users[0]`,
+		"users: [{name: a, key: K}, {name: b, key: K}]":                    "users[1]",
+		"users: []\n---\nusers: [{name: fred}]":                            "more than one document",
+		"users: [{name: fred":                                              "",
 	} {
 		now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 		d, path := fromFile(t, content, &now)

@@ -35,7 +35,7 @@ func (f *flights[K]) do(ctx context.Context, key K, within time.Duration, ask fu
 	if !ok {
 		if len(f.all) >= maxFlights {
 			f.mu.Unlock()
-			return User{}, fmt.Errorf("%w: too many requests are waiting for Jira", ErrUnavailable)
+			return User{}, ErrBusy
 		}
 		if f.all == nil {
 			f.all = make(map[K]*flight)

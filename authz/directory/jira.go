@@ -14,9 +14,15 @@ import (
 )
 
 const (
-	// requestsPerSecond bounds what Jira is asked with the service credential.
-	// They go one by one, evenly spaced.
+	// requestsPerSecond bounds what Jira is asked with the service credential,
+	// in all. A refresh asks one by one, evenly spaced.
 	requestsPerSecond = 10
+
+	// lookupsPerSecond bounds those of them that are look-ups of one user while
+	// somebody waits, with a burst. They do not wait for a refresh, which has
+	// what they leave.
+	lookupsPerSecond = 2
+	lookupsBurst     = 4
 
 	pageTime   = 30 * time.Second // for a page of users
 	userTime   = 10 * time.Second // for one user
@@ -42,8 +48,10 @@ type JiraOptions struct {
 // Jira's global permission to administer, without which it tells nobody the
 // members of a group.
 //
-// A wrong password of the service user is sent no more than two times an hour,
-// unless its file changes: else Jira would lock the user out.
+// A wrong password of the service user is sent no more than two times, until its
+// file has another: else Jira would lock the user out. A refresh that goes well
+// begins the count anew. It is not kept over a restart. Personal access tokens,
+// of which Jira does not count failures, are tried at each refresh.
 type Jira struct {
 	client *Client
 	file   string
@@ -52,12 +60,17 @@ type Jira struct {
 	pace   pace
 	sent   atomic.Uint64
 
+	// Look-ups go one by one, too, so that never more than two questions are
+	// under way.
+	lookups  pace
+	lookedUp chan struct{}
+
 	// tried is when each owner was last asked for, by identity. Refreshes do
 	// not overlap.
 	tried map[string]time.Time
 
-	mu      sync.Mutex
-	refused map[[32]byte]failing // by the credential's hash; one at most
+	mu  sync.Mutex
+	use serviceUse
 }
 
 // NewJira returns the source.
@@ -69,6 +82,9 @@ func NewJira(o JiraOptions) *Jira {
 		now:    o.Now,
 		pace:   pace{now: o.Now, every: time.Second / requestsPerSecond, burst: 1},
 		tried:  make(map[string]time.Time),
+
+		lookups:  pace{now: o.Now, every: time.Second / lookupsPerSecond, burst: lookupsBurst},
+		lookedUp: make(chan struct{}, 1),
 	}
 }
 
@@ -78,52 +94,31 @@ func (j *Jira) requests() uint64 { return j.sent.Load() }
 // origin returns where this Jira is.
 func (j *Jira) origin() string { return "jira " + j.client.base }
 
-// service reads the credential, and returns an error if Jira has refused it.
-func (j *Jira) service() (service, error) {
-	s, err := readService(j.file)
-	if err != nil {
-		return service{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
-	}
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	f := j.refused[s.hash]
-	if s.basic && f.count >= maxFailures && j.now().Sub(f.last) < failuresLast {
-		return service{}, fmt.Errorf("%w: %w, and it is not tried again before its file changes or an hour is over", ErrUnavailable, errCredential)
-	}
-	return s, nil
-}
-
-// refuse remembers that Jira refused a credential.
-func (j *Jira) refuse(s service) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	f := j.refused[s.hash]
-	if j.now().Sub(f.last) >= failuresLast {
-		f.count = 0
-	}
-	j.refused = map[[32]byte]failing{s.hash: {count: f.count + 1, last: j.now()}}
-}
-
 // ask sends a question with the service credential, at the pace that is
 // allowed. A refused credential is an error that wraps errCredential.
 func (j *Jira) ask(ctx context.Context, s service, q question) (reply, error) {
 	if err := j.pace.wait(ctx); err != nil {
 		return reply{}, err
 	}
+	return j.send(ctx, s, q)
+}
+
+// send is ask without a pace.
+func (j *Jira) send(ctx context.Context, s service, q question) (reply, error) {
+	if err := j.beginUse(s); err != nil {
+		return reply{}, err
+	}
 	j.sent.Add(1)
 	q.header = s.header
 	r, err := j.client.ask(ctx, q)
 	if err != nil {
+		j.endUse(s, unsure)
 		return reply{}, err
 	}
-	reason := loginReason(r)
-	refused := basicRefused(r) // no password was looked at
-	if r.status == http.StatusUnauthorized || reason == loginFailed || reason == loginDenied {
-		j.refuse(s)
-		refused = true
-	}
-	if refused {
-		return reply{}, fmt.Errorf("%w: %w: GET %s: status %d%s", ErrUnavailable, errCredential, q.path, r.status, because(reason))
+	v := serviceVerdict(r)
+	j.endUse(s, v)
+	if v == looked || v == notLooked {
+		return reply{}, fmt.Errorf("%w: %w: GET %s: status %d%s", ErrUnavailable, errCredential, q.path, r.status, because(loginReason(r)))
 	}
 	return r, nil
 }
@@ -135,17 +130,28 @@ func because(reason string) string {
 	return ", " + reason
 }
 
-// user asks for one user, by one parameter: key or username. It returns
-// ErrUnknownUser if there is none.
-func (j *Jira) user(ctx context.Context, s service, within time.Duration, parameter, value string) (User, error) {
-	const path = "/rest/api/2/user"
-	asked := j.now()
-	r, err := j.ask(ctx, s, question{
-		path:   path,
+const userPath = "/rest/api/2/user"
+
+// userQuestion asks for one user, by one parameter: key or username.
+func userQuestion(within time.Duration, parameter, value string) question {
+	return question{
+		path:   userPath,
 		query:  url.Values{parameter: {value}, "expand": {"groups"}},
 		most:   maxUserBody,
 		within: within,
-	})
+	}
+}
+
+// user asks for one user. It returns ErrUnknownUser if there is none.
+func (j *Jira) user(ctx context.Context, s service, parameter, value string) (User, error) {
+	asked := j.now()
+	r, err := j.ask(ctx, s, userQuestion(userTime, parameter, value))
+	return oneUser(r, err, asked, parameter, value)
+}
+
+// oneUser reads the answer to a userQuestion.
+func oneUser(r reply, err error, asked time.Time, parameter, value string) (User, error) {
+	const path = userPath
 	switch {
 	case err != nil:
 		return User{}, err
@@ -171,11 +177,29 @@ func (j *Jira) user(ctx context.Context, s service, within time.Duration, parame
 	return u, nil
 }
 
-// lookup asks for one user by name.
+// wholeGroups is false, because Jira's answer about one user leaves out the
+// groups that a group of theirs is in, which the pages of members have.
+func (j *Jira) wholeGroups() bool { return false }
+
+// lookup asks for one user by name. It leaves the pace of a refresh as it is,
+// but for the place of one request in it.
 func (j *Jira) lookup(ctx context.Context, name string) (User, error) {
 	s, err := j.service()
 	if err != nil {
 		return User{}, err
 	}
-	return j.user(ctx, s, lookupTime, "username", name)
+	if err := j.lookups.wait(ctx); err != nil {
+		return User{}, err
+	}
+	select {
+	case j.lookedUp <- struct{}{}:
+		defer func() { <-j.lookedUp }()
+	case <-ctx.Done():
+		return User{}, ErrBusy
+	}
+	j.pace.take()
+	const by = "username"
+	asked := j.now()
+	r, err := j.send(ctx, s, userQuestion(lookupTime, by, name))
+	return oneUser(r, err, asked, by, name)
 }

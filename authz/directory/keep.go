@@ -62,7 +62,7 @@ func (d *Directory) Restore(path string) error {
 	d.saved = s
 	d.saving.Unlock()
 	d.mu.Lock()
-	d.snapshot = s
+	d.snapshot.Store(s)
 	d.mu.Unlock()
 	d.options.Publish(s)
 	return nil

@@ -164,7 +164,7 @@ func TestNothingIsRestored(t *testing.T) {
 
 func TestSourcesThatAreNotSaved(t *testing.T) {
 	dir := t.TempDir()
-	write(t, dir+"/users.yaml", "users: [{name: fred}]")
+	write(t, dir+"/users.yaml", "users: [{name: fred, key: K1}]")
 	write(t, dir+"/saved", "")
 	for name, source := range map[string]directory.Source{"none": directory.None{}, "file": directory.NewFile(dir + "/users.yaml")} {
 		d := directory.New(directory.Options{

@@ -2,6 +2,7 @@ package directory
 
 import (
 	"errors"
+	"hash/maphash"
 	"sync"
 	"time"
 
@@ -11,7 +12,7 @@ import (
 // ErrTooManyFailures says that so many wrong passwords came for a name that no
 // other is handed to Jira for now.
 var ErrTooManyFailures = errors.New("too many wrong passwords came for this user name: " +
-	"log in to Jira in the browser and use the API tokens page there, or wait an hour")
+	"log in to Jira in the browser and use the API tokens page there, after which passwords are taken again")
 
 const (
 	// maxFailures is how many wrong passwords for one name go to Jira. It asks
@@ -20,51 +21,56 @@ const (
 
 	// failuresLast is how long they count. Jira's own count has no end but a
 	// good login.
-	failuresLast = time.Hour
+	failuresLast = 7 * 24 * time.Hour
 
-	// maxFailing bounds the names that are counted for. It is above what
-	// callersRate lets through in failuresLast, so that names that are made up
-	// can't fill it.
-	maxFailing = 50_000
+	// maxFailing bounds the names that are counted for. Who makes names up needs
+	// fourteen hours at unknownRate to fill it; then passwords of other names
+	// are taken no more, but for those that were good lately, until the oldest
+	// are forgotten. To forget them earlier would let Jira lock people out.
+	maxFailing = 500_000
 )
 
 // lockout counts the failures of user names, so that nobody can lock somebody
-// out of Jira by way of us. An attempt counts as a failure until it is known
-// to be none.
+// out of Jira by way of us; see Callers. An attempt counts as a failure until it
+// is known to be none.
 type lockout struct {
 	now func() time.Time
 
 	mu    sync.Mutex
-	names map[string]failing // by folded name
+	seed  maphash.Seed
+	names map[uint64]failing // by hash of the folded name; two with one share a count
 	swept time.Time
 }
 
 type failing struct {
-	count int       // failures, with the attempts whose outcome is not known yet
-	under int       // attempts under way
+	count int32     // failures, with the attempts whose outcome is not known yet
+	under int32     // attempts under way
 	last  time.Time // when the last attempt began
 }
 
+// hash returns what stands for a name. It is called with mu held.
+func (l *lockout) hash(name string) uint64 { return maphash.String(l.seed, store.FoldOwner(name)) }
+
 // begin counts an attempt, and returns ErrTooManyFailures if it may not be
 // made. Whoever began one says once what came of it: succeeded, failed or
-// unmade.
-func (l *lockout) begin(name string) error {
+// unmade. proven says that the password was right lately.
+func (l *lockout) begin(name string, proven bool) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.names == nil {
+		l.names, l.seed = make(map[uint64]failing), maphash.MakeSeed()
+	}
 	now := l.now()
 	l.sweep(now)
-	name = store.FoldOwner(name)
-	f, known := l.names[name]
+	id := l.hash(name)
+	f, known := l.names[id]
 	if now.Sub(f.last) >= failuresLast {
 		f.count = f.under
 	}
-	if f.count >= maxFailures || !known && len(l.names) >= maxFailing {
+	if f.count >= maxFailures || !known && !proven && len(l.names) >= maxFailing {
 		return ErrTooManyFailures
 	}
-	if l.names == nil {
-		l.names = make(map[string]failing)
-	}
-	l.names[name] = failing{count: f.count + 1, under: f.under + 1, last: now}
+	l.names[id] = failing{count: f.count + 1, under: f.under + 1, last: now}
 	return nil
 }
 
@@ -72,6 +78,24 @@ func (l *lockout) begin(name string) error {
 // may fail after this one, so they go on counting.
 func (l *lockout) succeeded(name string) {
 	l.end(name, func(f *failing) { f.count = f.under })
+}
+
+// loggedIn forgets the failures of a name whose user has logged in to a session
+// which Jira knew at a time. Attempts that began later, or are under way, go on
+// counting.
+func (l *lockout) loggedIn(name string, at time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.names == nil {
+		return
+	}
+	id := l.hash(name)
+	f, ok := l.names[id]
+	if !ok || !f.last.Before(at) {
+		return
+	}
+	f.count = f.under
+	l.set(id, f)
 }
 
 // failed leaves the attempt counted. It is for outcomes that nobody knows,
@@ -88,29 +112,33 @@ func (l *lockout) unmade(name string) {
 func (l *lockout) end(name string, change func(*failing)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	name = store.FoldOwner(name)
-	f, ok := l.names[name]
+	id := l.hash(name)
+	f, ok := l.names[id]
 	if !ok {
 		return
 	}
 	f.under--
 	change(&f)
-	if f.count <= 0 {
-		delete(l.names, name)
-		return
-	}
-	l.names[name] = f
+	l.set(id, f)
 }
 
-// sweep forgets what does not count any more, once a minute.
+func (l *lockout) set(id uint64, f failing) {
+	if f.count <= 0 {
+		delete(l.names, id)
+		return
+	}
+	l.names[id] = f
+}
+
+// sweep forgets what does not count any more, once an hour.
 func (l *lockout) sweep(now time.Time) {
-	if now.Sub(l.swept) < time.Minute {
+	if now.Sub(l.swept) < time.Hour {
 		return
 	}
 	l.swept = now
-	for name, f := range l.names {
+	for id, f := range l.names {
 		if f.under == 0 && now.Sub(f.last) >= failuresLast {
-			delete(l.names, name)
+			delete(l.names, id)
 		}
 	}
 }

@@ -46,16 +46,84 @@ func TestNobodyIsLockedOut(t *testing.T) {
 		if _, err := callers.Identify(t.Context(), password("wilma", "secret")); err != nil {
 			t.Errorf("wilma: %v", err)
 		}
-		if _, err := callers.Identify(t.Context(), session(t, jira, "fred", "p:w")); err != nil {
-			t.Errorf("session: %v", err)
-		}
-		time.Sleep(time.Hour - time.Second)
+		time.Sleep(7*24*time.Hour - time.Second)
 		if _, err := callers.Identify(t.Context(), password("fred", "p:w")); !errors.Is(err, directory.ErrTooManyFailures) {
-			t.Errorf("just before an hour is over: %v", err)
+			t.Errorf("just before seven days are over: %v", err)
 		}
 		time.Sleep(time.Second)
 		if _, err := callers.Identify(t.Context(), password("fred", "p:w")); err != nil {
-			t.Errorf("an hour later: %v", err)
+			t.Errorf("seven days later: %v", err)
+		}
+	})
+}
+
+// Jira's count has no end but a login: only one that came after the failures
+// gives a name two more.
+func TestLoginAfterFailures(t *testing.T) {
+	in(t, func(t *testing.T) {
+		jira, callers := startJira(t)
+		identify := func(what string, c directory.Credential, want error) {
+			t.Helper()
+			if _, err := callers.Identify(t.Context(), c); !errors.Is(err, want) {
+				t.Errorf("%s: %v, want %v", what, err, want)
+			}
+			time.Sleep(time.Hour)
+		}
+		before := session(t, jira, "fred", "p:w")
+		wilma := session(t, jira, "wilma", "secret")
+		identify("a session", before, nil)
+		for i := range 10 {
+			want := directory.ErrNotLoggedIn
+			if i >= 2 {
+				want = directory.ErrTooManyFailures
+			}
+			identify("a wrong password", password("fred", fmt.Sprint("wrong", i)), want)
+			identify("the session that was there before", before, nil)
+			identify("somebody else's session", wilma, nil)
+			identify("no session", directory.Credential{Cookie: fmt.Sprint("JSESSIONID=", i)}, directory.ErrNotLoggedIn)
+		}
+		if n := jira.Failures("fred"); n != 2 {
+			t.Errorf("Jira counts %d failures, want 2", n)
+		}
+		identify("a new session", session(t, jira, "fred", "p:w"), nil)
+		for i := range 3 {
+			want := directory.ErrNotLoggedIn
+			if i >= 2 {
+				want = directory.ErrTooManyFailures
+			}
+			identify("a wrong password after it", password("fred", fmt.Sprint("again", i)), want)
+		}
+		if n := jira.Failures("fred"); n != 2 {
+			t.Errorf("after a login Jira counts %d failures, want 2", n)
+		}
+	})
+}
+
+// Attempts that are under way while a session is seen may fail after its login.
+func TestLoginLeavesAttemptsUnderWayCounted(t *testing.T) {
+	in(t, func(t *testing.T) {
+		wrong := 0
+		callers := directory.NewCallers(client(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Cookie") != "" {
+				send(w, 200, account{"K1", "fred", true}.bean())
+				return
+			}
+			wrong++
+			time.Sleep(5 * time.Second)
+			w.WriteHeader(401)
+		})), time.Now)
+		var all sync.WaitGroup
+		for i := range 2 {
+			all.Go(func() { _, _ = callers.Identify(t.Context(), password("fred", fmt.Sprint(i))) })
+		}
+		synctest.Wait()
+		time.Sleep(time.Second)
+		if _, err := callers.Identify(t.Context(), directory.Credential{Cookie: "a=b"}); err != nil {
+			t.Fatal(err)
+		}
+		all.Wait()
+		if _, err := callers.Identify(t.Context(), password("fred", "3")); !errors.Is(err, directory.ErrTooManyFailures) || wrong != 2 {
+			t.Errorf("%v, %d wrong passwords; want ErrTooManyFailures and 2", err, wrong)
 		}
 	})
 }

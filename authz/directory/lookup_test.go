@@ -3,6 +3,7 @@ package directory_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -51,6 +52,7 @@ func TestLookup(t *testing.T) {
 		}
 		r.owners = append(r.owners, directory.Owner{Name: "wilma", Key: "K2"})
 		r.jira.set(func() { r.jira.fault = brokenUser("K2", "wilma") })
+		time.Sleep(time.Second)
 		r.refresh(t)
 		if _, err := r.owner("wilma", "K2"); err != nil {
 			t.Errorf("looked up before the refresh: %v", err)
@@ -82,8 +84,42 @@ func TestLookup(t *testing.T) {
 	})
 }
 
-// Many look-ups keep a refresh waiting for no longer than they wait.
+// Many look-ups leave a refresh the larger part of what Jira may be asked.
 func TestManyLookups(t *testing.T) {
+	in(t, func(t *testing.T) {
+		staff := people(5000) // 102 pages
+		r := newRig(t, staff...)
+		r.groups, r.jira.groups["staff"] = []string{"staff"}, keys(staff)
+		r.refresh(t)
+		r.jira.taken()
+		ctx, cancel := context.WithCancel(t.Context())
+		var all sync.WaitGroup
+		for i := range 60 {
+			all.Go(func() {
+				for ctx.Err() == nil {
+					_, _ = r.Lookup(ctx, fmt.Sprintf("nobody%05d", i))
+					time.Sleep(100 * time.Millisecond)
+				}
+			})
+		}
+		time.Sleep(10 * time.Second)
+		if n := len(r.jira.taken()); n < 20 || n > 25 {
+			t.Errorf("%d look-ups within ten seconds, want 2 a second", n)
+		}
+		begun := time.Now()
+		r.refresh(t)
+		took := time.Since(begun)
+		if n := len(r.jira.taken()); took > 14*time.Second || n > 11*int(took/time.Second+1) {
+			t.Errorf("the refresh took %s beside them, with %d requests in all", took, n)
+		}
+		cancel()
+		all.Wait()
+		time.Sleep(time.Minute)
+	})
+}
+
+// Who would wait for longer than a look-up may take is refused at once.
+func TestLookupsThatWouldWaitForLong(t *testing.T) {
 	in(t, func(t *testing.T) {
 		r := newRig(t, people(300)...)
 		r.refresh(t)
@@ -96,7 +132,7 @@ func TestManyLookups(t *testing.T) {
 			})
 		}
 		all.Wait()
-		if n := len(r.jira.taken()); n < 40 || n > 51 {
+		if n := len(r.jira.taken()); n < 10 || n > 15 {
 			t.Errorf("%d requests within five seconds", n)
 		}
 		r.owners = ownersOf(r.jira.users[:1])
@@ -169,10 +205,10 @@ func TestServiceCredential(t *testing.T) {
 		r.refresh(t)
 		r.jira.taken()
 
-		// A wrong password goes out two times an hour.
+		// A wrong password goes out two times, and then never.
 		write(t, r.file, "service:wrong-secret")
 		begun := time.Now()
-		for range 50 {
+		for range 200 {
 			err := r.Refresh(t.Context())
 			if !errors.Is(err, directory.ErrUnavailable) {
 				t.Fatalf("wrong password: %v", err)
@@ -191,6 +227,59 @@ func TestServiceCredential(t *testing.T) {
 		// Another one is tried at once.
 		write(t, r.file, "service:p:w")
 		r.refresh(t)
+	})
+}
+
+// One refusal now and then, with good answers in between, is not two.
+func TestRefusalsOfAGoodCredential(t *testing.T) {
+	in(t, func(t *testing.T) {
+		r := newRig(t, account{"K1", "fred", true})
+		write(t, r.file, "service:p:w")
+		r.jira.credential = "Basic c2VydmljZTpwOnc="
+		r.owners = ownersOf(r.jira.users)
+		for range 5 {
+			r.jira.set(func() {
+				r.jira.fault = func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(401); return true }
+			})
+			if err := r.Refresh(t.Context()); err == nil {
+				t.Error("a refusal is no error")
+			}
+			r.jira.set(func() { r.jira.fault = nil })
+			r.refresh(t)
+		}
+	})
+}
+
+// Look-ups and a refresh under way at once send a wrong password no more often.
+func TestRefusedCredentialBesideLookups(t *testing.T) {
+	in(t, func(t *testing.T) {
+		r := newRig(t, people(20)...)
+		write(t, r.file, "service:wrong")
+		r.owners = ownersOf(r.jira.users)
+		r.jira.fault = func(http.ResponseWriter, *http.Request) bool {
+			r.jira.mu.Unlock()
+			time.Sleep(3 * time.Second)
+			r.jira.mu.Lock()
+			return false
+		}
+		var all sync.WaitGroup
+		all.Go(func() {
+			for range 10 {
+				_ = r.Refresh(t.Context())
+				time.Sleep(time.Second)
+			}
+		})
+		for range 10 {
+			for _, a := range r.jira.users {
+				all.Go(func() { _, _ = r.Lookup(t.Context(), a.name) })
+			}
+			time.Sleep(time.Second)
+		}
+		all.Wait()
+		time.Sleep(time.Minute)
+		if n := len(r.jira.taken()); n != 2 {
+			t.Errorf("a wrong password went out %d times, want 2", n)
+		}
 	})
 }
 

@@ -18,18 +18,14 @@ type pace struct {
 	next time.Time // when the next request may go
 }
 
-// wait returns when a request may go, or an error that wraps ErrUnavailable if
-// that is not before the context ends.
+// wait returns when a request may go, or ErrBusy at once if that is not before
+// the context ends.
 func (p *pace) wait(ctx context.Context) error {
 	p.mu.Lock()
-	now := p.now()
-	if rested := now.Add(-time.Duration(p.burst-1) * p.every); p.next.Before(rested) {
-		p.next = rested
-	}
-	delay := p.next.Sub(now)
+	delay := p.delay()
 	if end, ok := ctx.Deadline(); ok && delay > time.Until(end) {
 		p.mu.Unlock()
-		return fmt.Errorf("%w: too many requests are waiting for Jira", ErrUnavailable)
+		return ErrBusy
 	}
 	p.next = p.next.Add(p.every)
 	p.mu.Unlock()
@@ -37,6 +33,24 @@ func (p *pace) wait(ctx context.Context) error {
 		return nil
 	}
 	return sleep(ctx, delay)
+}
+
+// take counts a request that did not wait.
+func (p *pace) take() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.delay()
+	p.next = p.next.Add(p.every)
+}
+
+// delay returns how long the next request has to wait. It is called with mu
+// held.
+func (p *pace) delay() time.Duration {
+	now := p.now()
+	if rested := now.Add(-time.Duration(p.burst-1) * p.every); p.next.Before(rested) {
+		p.next = rested
+	}
+	return p.next.Sub(now)
 }
 
 // sleep waits, or returns an error that wraps ErrUnavailable when the context

@@ -34,6 +34,7 @@ type saved struct {
 	Missing []string             `json:"missing,omitempty"`
 	Users   []savedUser          `json:"users"`
 	Gone    map[string]time.Time `json:"gone,omitempty"`
+	Others  map[string][]string  `json:"others,omitempty"` // see Snapshot
 }
 
 type savedUser struct {
@@ -47,6 +48,7 @@ type savedUser struct {
 
 // encode returns the snapshot as it is saved.
 func (s *Snapshot) encode(origin string) ([]byte, error) {
+	s = s.flat()
 	f := saved{
 		Origin:  origin,
 		Taken:   s.taken.UTC(),
@@ -54,6 +56,7 @@ func (s *Snapshot) encode(origin string) ([]byte, error) {
 		Missing: s.missing,
 		Users:   make([]savedUser, 0, len(s.byName)),
 		Gone:    make(map[string]time.Time, len(s.gone)),
+		Others:  s.others,
 	}
 	for group := range s.groups {
 		f.Groups = append(f.Groups, group)
@@ -159,7 +162,7 @@ func (f saved) snapshot(now time.Time, stale time.Duration) (*Snapshot, error) {
 	if s.Len() != len(users) {
 		return nil, errors.New("two users have one name or one key")
 	}
-	s.groups, s.missing = make(map[string]bool, len(f.Groups)), f.Missing
+	s.groups, s.missing, s.others = make(map[string]bool, len(f.Groups)), f.Missing, f.Others
 	for _, group := range f.Groups {
 		s.groups[group] = true
 	}
@@ -176,6 +179,7 @@ func latest(a, b time.Time) time.Time {
 // takesFrom reports whether somebody may do less by this snapshot than by an
 // older one.
 func (s *Snapshot) takesFrom(older *Snapshot) bool {
+	s, older = s.flat(), older.flat()
 	for name, was := range older.byName {
 		is := s.byName[name]
 		if was.Active && (!is.Active || is.Key != was.Key || slices.ContainsFunc(was.Groups.Names, func(group string) bool {

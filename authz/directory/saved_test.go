@@ -38,6 +38,7 @@ func RoundTrip(s *Snapshot, now time.Time) error {
 // differs reports in what two snapshots differ, beside the error that is for
 // the statistics of a refresh.
 func differs(a, b *Snapshot) error {
+	a, b = a.flat(), b.flat()
 	switch {
 	case !a.taken.Equal(b.taken) || !a.goodUntil.Equal(b.goodUntil) || a.stale != b.stale:
 		return fmt.Errorf("taken %s, good until %s; restored: taken %s, good until %s", a.taken, a.goodUntil, b.taken, b.goodUntil)
@@ -49,6 +50,8 @@ func differs(a, b *Snapshot) error {
 		return fmt.Errorf("gone %v, restored %v", a.gone, b.gone)
 	case (a.groups == nil) != (b.groups == nil) || !maps.Equal(a.groups, b.groups) || !slices.Equal(a.missing, b.missing):
 		return fmt.Errorf("groups %v without %v, restored %v without %v", a.groups, a.missing, b.groups, b.missing)
+	case !maps.EqualFunc(a.others, b.others, slices.Equal):
+		return fmt.Errorf("other members %v, restored %v", a.others, b.others)
 	}
 	return nil
 }
@@ -68,6 +71,7 @@ func everything() *Snapshot {
 		{Name: "Barney", Active: true, Asked: savedAt.Add(time.Second)},
 	}, map[string]time.Time{"key:K3": savedAt, "name:dino": savedAt.Add(-time.Hour)})
 	s.groups, s.missing = map[string]bool{"staff": true, "none": true}, []string{"None"}
+	s.others = map[string][]string{"key:K7": {"Staff"}}
 	return s
 }
 

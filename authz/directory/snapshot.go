@@ -24,9 +24,13 @@ type Snapshot struct {
 	byKey   map[string]User
 	byName  map[string]User      // by folded name
 	gone    map[string]time.Time // identities that do not exist, and when that was said
-	groups  map[string]bool      // folded names of the groups that were asked for; nil: all
+	every   bool                 // all groups of every user are known
+	groups  map[string]bool      // else: folded names of the groups that were asked for
 	missing []string             // those of them that do not exist
+	others  map[string][]string  // groups of members who are not among the users, by identity
 	silent  error                // why an owner got no answer of this snapshot; nil: none was refused one
+
+	over *overlay // what was learned since; nil: nothing
 }
 
 // forever is the end of what needs no refresh.
@@ -55,7 +59,19 @@ func (s *Snapshot) Len() int {
 	if s == nil {
 		return 0
 	}
-	return len(s.byName)
+	n := len(s.byName)
+	if s.over == nil {
+		return n
+	}
+	for name, u := range s.over.byName {
+		switch _, before := s.byName[name]; {
+		case before && u.Name == "":
+			n--
+		case !before && u.Name != "":
+			n++
+		}
+	}
+	return n
 }
 
 // MissingGroups returns the groups that the configuration names and Jira does
@@ -77,8 +93,7 @@ func (s *Snapshot) ByName(name string) (User, bool) {
 		u := asAsked(name)
 		return u, u.check() == nil
 	}
-	u, ok := s.byName[store.FoldOwner(name)]
-	return u, ok
+	return s.named(store.FoldOwner(name))
 }
 
 // asAsked returns the user that None knows by this name.
@@ -91,16 +106,29 @@ func (s *Snapshot) ByKey(key string) (User, bool) {
 	if s == nil || key == "" {
 		return User{}, false
 	}
-	u, ok := s.byKey[key]
-	return u, ok
+	return s.keyed(key)
+}
+
+// Follows reports whether every one of these groups was followed when the
+// snapshot was taken, so that it says who is in them. Where the source tells all
+// groups of everybody, as None and File do, that is always so. A nil Snapshot
+// and the zero Snapshot follow nothing.
+func (s *Snapshot) Follows(groups []string) bool {
+	switch {
+	case s == nil:
+		return false
+	case s.every:
+		return true
+	}
+	return s.groups != nil && !slices.ContainsFunc(groups, func(group string) bool { return !s.groups[foldGroup(group)] })
 }
 
 // Member reports whether a user of the snapshot is in a group. known is false
-// where the answer is not known, because the group was not asked for when the
-// snapshot was taken or because the user's groups are unknown: then is is
-// false and means nothing.
+// where the answer is not known, because the snapshot does not follow the
+// group or because the user's groups are unknown: then is is false and means
+// nothing.
 func (s *Snapshot) Member(u User, group string) (is, known bool) {
-	if s == nil || !u.Groups.Known || s.groups != nil && !s.groups[foldGroup(group)] {
+	if !u.Groups.Known || !s.Follows([]string{group}) {
 		return false, false
 	}
 	return u.Groups.Has(group), true
@@ -129,7 +157,7 @@ func (s *Snapshot) Owner(name, key string, now time.Time) (User, error) {
 		u, ok = s.ByName(name)
 		ok = ok && (key == "" || u.Key == "")
 	}
-	_, gone := s.gone[identity(name, key)]
+	_, gone := s.goneSince(identity(name, key))
 	switch {
 	case !ok && (s.complete || gone):
 		return User{}, ErrUnknownUser
@@ -139,31 +167,6 @@ func (s *Snapshot) Owner(name, key string, now time.Time) (User, error) {
 		return u, ErrInactive
 	}
 	return u, nil
-}
-
-// with returns a copy that knows of one more user.
-func (s *Snapshot) with(u User) *Snapshot {
-	next := *s
-	next.byKey, next.byName, next.gone = maps.Clone(s.byKey), maps.Clone(s.byName), maps.Clone(s.gone)
-	next.learn(u)
-	return &next
-}
-
-// learn adds a user, whose answer is newer than all that is known. Who had
-// their name or was them is forgotten.
-func (s *Snapshot) learn(u User) {
-	if old, ok := s.byKey[u.Key]; ok && u.Key != "" {
-		delete(s.byName, store.FoldOwner(old.Name))
-	}
-	if old, ok := s.byName[store.FoldOwner(u.Name)]; ok {
-		delete(s.byKey, old.Key)
-	}
-	if u.Key != "" {
-		s.byKey[u.Key] = u
-	}
-	s.byName[store.FoldOwner(u.Name)] = u
-	delete(s.gone, u.identity())
-	delete(s.gone, identity(u.Name, ""))
 }
 
 // newSnapshot makes a snapshot of answers. Where two users have one name, the
@@ -195,20 +198,4 @@ func newSnapshot(taken time.Time, stale time.Duration, users []User, gone map[st
 func (s *Snapshot) drop(u User) {
 	delete(s.byKey, u.Key)
 	delete(s.byName, store.FoldOwner(u.Name))
-}
-
-// users returns all users, in no order.
-func (s *Snapshot) users() []User {
-	if s == nil {
-		return nil
-	}
-	return slices.Collect(maps.Values(s.byName))
-}
-
-// goneUsers returns the identities that do not exist, and when that was said.
-func (s *Snapshot) goneUsers() map[string]time.Time {
-	if s == nil {
-		return nil
-	}
-	return s.gone
 }

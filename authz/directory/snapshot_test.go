@@ -23,8 +23,11 @@ func TestNoSnapshotKnowsNobody(t *testing.T) {
 			t.Errorf("%s: nobody's key is that of %+v", name, u)
 		}
 		everywhere := directory.User{Groups: directory.Groups{Known: true, Names: []string{"g"}}}
-		if is, _ := s.Member(everywhere, "g"); is && s == nil {
+		if is, known := s.Member(everywhere, "g"); is || known {
 			t.Errorf("%s has members", name)
+		}
+		if s.Follows(nil) || s.Follows([]string{"g"}) {
+			t.Errorf("%s follows groups", name)
 		}
 		if _, err := s.Owner("fred", "", time.Time{}); !errors.Is(err, directory.ErrUnavailable) {
 			t.Errorf("%s: owner: %v, want ErrUnavailable", name, err)
@@ -76,6 +79,9 @@ func TestNone(t *testing.T) {
 	}
 	if is, known := d.Snapshot().Member(u, "g"); is || !known {
 		t.Errorf("member %v, known %v; want in no group", is, known)
+	}
+	if !d.Snapshot().Follows([]string{"g"}) {
+		t.Error("there is a group that is not followed")
 	}
 	if _, err := d.Lookup(t.Context(), "a,b"); !errors.Is(err, directory.ErrUnusableName) {
 		t.Errorf("bad name: %v", err)

@@ -25,6 +25,10 @@ var (
 	// answered, in time or at all, or what came makes no sense.
 	ErrUnavailable = errors.New("the user directory gives no answer now, try again later")
 
+	// ErrBusy says that nobody was asked, because too many are waiting. It wraps
+	// ErrUnavailable.
+	ErrBusy = fmt.Errorf("%w: too many requests are waiting for Jira", ErrUnavailable)
+
 	// ErrUnusableName says that the user exists under a name that no owner of
 	// tokens can have. See store.ValidOwnerName.
 	ErrUnusableName = errors.New("the user's name can't be that of a token's owner")

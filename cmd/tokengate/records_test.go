@@ -30,7 +30,7 @@ func (r *rig) startServer(log *bytes.Buffer) (stop func()) {
 		r.t.Fatal(err)
 	}
 	settings.Directory.File = r.dir + "/users.yaml"
-	if err := os.WriteFile(settings.Directory.File, []byte("users: [{name: Fred}]"), 0o600); err != nil {
+	if err := os.WriteFile(settings.Directory.File, []byte("users: [{name: Fred, key: K1}]"), 0o600); err != nil {
 		r.t.Fatal(err)
 	}
 	s := newServer(r.config, settings, newLogSink(log, logBuffer))

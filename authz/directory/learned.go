@@ -1,0 +1,194 @@
+package directory
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/tokengate/tokengate/store"
+)
+
+// maxLearned bounds the users that are learned between two refreshes. Whoever
+// comes after them is not known before the next one. At the pace of lookups
+// they are enough for eight minutes.
+const maxLearned = 1000
+
+// overlay is what single answers said of users since a snapshot was taken. It
+// lies over the maps of the snapshot, so that to learn of one user costs
+// nothing of their size.
+type overlay struct {
+	byKey, byName map[string]User // the zero User: nobody has that key or name any more
+	back          map[string]bool // identities that are not gone after all
+}
+
+// with returns a copy that knows of one more user. What is large is shared.
+func (s *Snapshot) with(u User) *Snapshot {
+	next := *s
+	over := overlay{byKey: map[string]User{}, byName: map[string]User{}, back: map[string]bool{}}
+	if s.over != nil {
+		if _, again := s.over.byName[store.FoldOwner(u.Name)]; !again && len(s.over.byName) >= maxLearned {
+			return s
+		}
+		over = overlay{byKey: maps.Clone(s.over.byKey), byName: maps.Clone(s.over.byName), back: maps.Clone(s.over.back)}
+	}
+	next.over = &over
+	next.learn(u)
+	return &next
+}
+
+// flat returns the same snapshot without an overlay.
+func (s *Snapshot) flat() *Snapshot {
+	if s == nil || s.over == nil {
+		return s
+	}
+	next := *s
+	next.byKey, next.byName, next.gone = maps.Clone(s.byKey), maps.Clone(s.byName), maps.Clone(s.gone)
+	next.over = nil
+	for key, u := range s.over.byKey {
+		next.setKey(key, u)
+	}
+	for name, u := range s.over.byName {
+		next.setName(name, u)
+	}
+	for id := range s.over.back {
+		delete(next.gone, id)
+	}
+	return &next
+}
+
+// learn adds a user, whose answer is newer than all that is known. Who had
+// their name or was them is forgotten.
+func (s *Snapshot) learn(u User) {
+	name := store.FoldOwner(u.Name)
+	if old, ok := s.ByKey(u.Key); ok {
+		s.setName(store.FoldOwner(old.Name), User{})
+	}
+	if old, ok := s.named(name); ok {
+		s.setKey(old.Key, User{})
+	}
+	s.setKey(u.Key, u)
+	s.setName(name, u)
+	for _, id := range []string{u.identity(), identity(u.Name, "")} {
+		if s.over != nil {
+			s.over.back[id] = true
+		} else {
+			delete(s.gone, id)
+		}
+	}
+}
+
+// merge adds a user of whom a single answer told while the snapshot was being
+// taken, unless the snapshot has a later one. The groups of somebody are for the
+// pages to say; the answer's count for who is in none of them.
+func (s *Snapshot) merge(u User) {
+	if s.byName == nil {
+		return
+	}
+	for _, id := range []string{u.identity(), identity(u.Name, "")} {
+		if gone, ok := s.goneSince(id); ok && gone.After(u.Asked) {
+			return
+		}
+	}
+	byName, named := s.ByName(u.Name)
+	byKey, keyed := s.ByKey(u.Key)
+	if named && !byName.Asked.Before(u.Asked) || keyed && !byKey.Asked.Before(u.Asked) {
+		return
+	}
+	if said := s.groupsOf(u); !s.every && len(said.Names) > 0 {
+		u.Groups = said
+	}
+	s.learn(u)
+}
+
+// joined returns the groups of a user of whom a single answer has told: those
+// that the snapshot says, and those of the answer. Jira's answer about one user
+// leaves out the groups that a group of theirs is in.
+func (s *Snapshot) joined(u User) Groups {
+	groups := s.groupsOf(u)
+	groups.Known = groups.Known || u.Groups.Known
+	for _, name := range u.Groups.Names {
+		if !groups.Has(name) {
+			groups.Names = append(groups.Names, name)
+		}
+	}
+	return groups
+}
+
+// groupsOf returns what the snapshot says of a user's groups. They are unknown
+// where it says nothing.
+func (s *Snapshot) groupsOf(u User) Groups {
+	var said []Groups
+	if same, ok := s.ByKey(u.Key); ok {
+		said = append(said, same.Groups)
+	}
+	if same, ok := s.ByName(u.Name); ok && (same.Key == "" || u.Key == "") {
+		said = append(said, same.Groups)
+	}
+	for _, id := range []string{u.identity(), identity(u.Name, "")} {
+		if names, ok := s.others[id]; ok {
+			said = append(said, Groups{Known: true, Names: names})
+		}
+	}
+	var groups Groups
+	for _, some := range said {
+		groups.Known = groups.Known || some.Known
+		groups.Names = append(groups.Names, slices.DeleteFunc(slices.Clone(some.Names), groups.Has)...)
+	}
+	return groups
+}
+
+// named returns who has a folded name.
+func (s *Snapshot) named(folded string) (User, bool) {
+	if s.over != nil {
+		if u, ok := s.over.byName[folded]; ok {
+			return u, u.Name != ""
+		}
+	}
+	u, ok := s.byName[folded]
+	return u, ok
+}
+
+// keyed returns who has a key.
+func (s *Snapshot) keyed(key string) (User, bool) {
+	if s.over != nil {
+		if u, ok := s.over.byKey[key]; ok {
+			return u, u.Name != ""
+		}
+	}
+	u, ok := s.byKey[key]
+	return u, ok
+}
+
+// setName says whose a folded name is; the zero User: nobody's.
+func (s *Snapshot) setName(folded string, u User) {
+	switch {
+	case s.over != nil:
+		s.over.byName[folded] = u
+	case u.Name == "":
+		delete(s.byName, folded)
+	default:
+		s.byName[folded] = u
+	}
+}
+
+// setKey says whose a key is; the zero User: nobody's.
+func (s *Snapshot) setKey(key string, u User) {
+	switch {
+	case key == "":
+	case s.over != nil:
+		s.over.byKey[key] = u
+	case u.Name == "":
+		delete(s.byKey, key)
+	default:
+		s.byKey[key] = u
+	}
+}
+
+// goneSince returns when it was said that an identity does not exist.
+func (s *Snapshot) goneSince(id string) (time.Time, bool) {
+	if s.over != nil && s.over.back[id] {
+		return time.Time{}, false
+	}
+	at, ok := s.gone[id]
+	return at, ok
+}
