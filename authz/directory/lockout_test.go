@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -102,13 +103,13 @@ func TestLoginAfterFailures(t *testing.T) {
 // Attempts that are under way while a session is seen may fail after its login.
 func TestLoginLeavesAttemptsUnderWayCounted(t *testing.T) {
 	in(t, func(t *testing.T) {
-		wrong := 0
+		var wrong atomic.Int32
 		callers := directory.NewCallers(client(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.Header.Get("Cookie") != "" {
 				send(w, 200, account{"K1", "fred", true}.bean())
 				return
 			}
-			wrong++
+			wrong.Add(1)
 			time.Sleep(5 * time.Second)
 			w.WriteHeader(401)
 		})), time.Now)
@@ -122,8 +123,8 @@ func TestLoginLeavesAttemptsUnderWayCounted(t *testing.T) {
 			t.Fatal(err)
 		}
 		all.Wait()
-		if _, err := callers.Identify(t.Context(), password("fred", "3")); !errors.Is(err, directory.ErrTooManyFailures) || wrong != 2 {
-			t.Errorf("%v, %d wrong passwords; want ErrTooManyFailures and 2", err, wrong)
+		if _, err := callers.Identify(t.Context(), password("fred", "3")); !errors.Is(err, directory.ErrTooManyFailures) || wrong.Load() != 2 {
+			t.Errorf("%v, %d wrong passwords; want ErrTooManyFailures and 2", err, wrong.Load())
 		}
 	})
 }
