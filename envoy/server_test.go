@@ -60,7 +60,7 @@ func newGate(t *testing.T, from config.ClientAddress) *gate {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tokens.Index().Judge(func(store.Owner) store.Standing { return store.Good }, store.Forever)
+	tokens.Index().Judge(func(store.Owner, store.Standing) store.Standing { return store.Good }, store.Forever)
 	value, err := token.Mint(token.Ordinary, token.Random)
 	if err != nil {
 		t.Fatal(err)

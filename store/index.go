@@ -103,7 +103,7 @@ func (x *Index) Put(t Token) {
 // until the next call: judge must be fast and not call the Index. What it says
 // holds before the given instant. Until the first call, and from that instant
 // on, nothing is known of any owner.
-func (x *Index) Judge(judge func(Owner) Standing, until time.Time) {
+func (x *Index) Judge(judge Judge, until time.Time) {
 	x.owners.judgeAll(judge)
 	// Beyond these bounds UnixNano means nothing.
 	switch {

@@ -246,7 +246,7 @@ func BenchmarkLookup(b *testing.B) {
 
 // Standings hold before an instant and not from then on, however far it is.
 func TestJudged(t *testing.T) {
-	good := func(store.Owner) store.Standing { return store.Good }
+	good := func(store.Owner, store.Standing) store.Standing { return store.Good }
 	x := new(store.Index)
 	if x.Judged(storetest.Epoch) {
 		t.Error("standings hold that nobody gave")

@@ -34,8 +34,12 @@ type owners struct {
 	mu      sync.Mutex
 	numbers map[Owner]uint32
 	end     int // of what is used of the last chunk
-	judge   func(Owner) Standing
+	judge   Judge
 }
+
+// Judge says how an owner stands who stood as given before; Unknown if nobody
+// has asked yet.
+type Judge func(o Owner, before Standing) Standing
 
 // ownerChunk holds owners, each in words: a head, which is the length of the
 // name and, above lengthBits, the standing; and the name. A head changes by
@@ -106,7 +110,7 @@ func (o *owners) standing(owner Owner) Standing {
 	if o.judge == nil {
 		return Unknown
 	}
-	return o.judge(owner)
+	return o.judge(owner, Unknown)
 }
 
 // stand says how an owner stands.
@@ -127,11 +131,12 @@ func (o *owners) stands(owner Owner) Standing {
 }
 
 // judgeAll asks how every owner stands, and those who come later.
-func (o *owners) judgeAll(judge func(Owner) Standing) {
+func (o *owners) judgeAll(judge Judge) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.judge = judge
 	for owner, n := range o.numbers {
-		o.stand(n, len(owner.Name), judge(owner))
+		_, before := o.look(n)
+		o.stand(n, len(owner.Name), judge(owner, before))
 	}
 }

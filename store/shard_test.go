@@ -239,7 +239,7 @@ func TestStandings(t *testing.T) {
 		}
 	}
 	check(map[Owner]Standing{fred: Unknown, renamed: Unknown})
-	o.judgeAll(func(o Owner) Standing {
+	o.judgeAll(func(o Owner, _ Standing) Standing {
 		if o.Key == "" {
 			return Good
 		}
@@ -247,7 +247,7 @@ func TestStandings(t *testing.T) {
 	})
 	numbers[wilma] = o.number(wilma)
 	check(map[Owner]Standing{fred: Good, renamed: NotPermitted, wilma: Good})
-	o.judgeAll(func(o Owner) Standing { return Inactive })
+	o.judgeAll(func(o Owner, _ Standing) Standing { return Inactive })
 	barney := Owner{Name: "barney"}
 	numbers[barney] = o.number(barney)
 	check(map[Owner]Standing{fred: Inactive, renamed: Inactive, wilma: Inactive, barney: Inactive})
@@ -261,7 +261,7 @@ func TestStandingsRace(t *testing.T) {
 	for _, s := range []Standing{NotPermitted, Good} {
 		wg.Go(func() {
 			for range 1000 {
-				o.judgeAll(func(Owner) Standing { return s })
+				o.judgeAll(func(Owner, Standing) Standing { return s })
 				o.number(Owner{Name: strings.Repeat("x", int(s))})
 			}
 		})

@@ -79,6 +79,7 @@ type Directory interface {
 // Rules are the part of the configuration that binds people.
 type Rules struct {
 	Access     *policy.Access
+	Groups     []string        // that the rules name
 	MaxPerUser int             // tokens in force that one owner may have
 	MaxOverlap time.Duration   // how long a rotated secret may stay good
 	KeepEnded  config.Lifetime // how long revoked and expired tokens are kept
@@ -88,6 +89,7 @@ type Rules struct {
 func NewRules(c config.Config) Rules {
 	return Rules{
 		Access:     policy.NewAccess(c),
+		Groups:     c.Groups(),
 		MaxPerUser: c.Tokens.MaxPerUser,
 		MaxOverlap: c.Tokens.MaxOverlap,
 		KeepEnded:  c.Tokens.KeepEnded,

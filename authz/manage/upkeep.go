@@ -37,12 +37,13 @@ func (m *Manager) Prune(ctx context.Context) (removed int, err error) {
 // Judge tells the index how the owners of tokens stand by what the directory
 // knows and the rules in force say. It is to be called after each refresh and
 // each change of the rules; who comes to own a token later is judged by what
-// snapshot returns then.
+// snapshot and the rules are then.
 func (m *Manager) Judge(snapshot func() *directory.Snapshot) {
 	m.judging.Lock()
 	defer m.judging.Unlock()
-	m.Tokens.Index().Judge(func(o store.Owner) store.Standing {
-		user, err := snapshot().Owner(o.Name, o.Key, m.Now())
+	m.Tokens.Index().Judge(func(o store.Owner, before store.Standing) store.Standing {
+		known, rules := snapshot(), m.Rules()
+		user, err := known.Owner(o.Name, o.Key, m.Now())
 		switch {
 		case errors.Is(err, directory.ErrUnavailable):
 			return store.Unknown
@@ -50,10 +51,14 @@ func (m *Manager) Judge(snapshot func() *directory.Snapshot) {
 			return store.Inactive
 		case store.FoldOwner(user.Name) != store.FoldOwner(o.Name):
 			return store.Unknown // renamed: Follow writes the tokens anew
-		case !m.Rules().Access.MayUse(groups(user.Groups)):
-			return store.NotPermitted
+		case rules.Access.MayUse(groups(user.Groups)):
+			return store.Good
+		case !known.Follows(rules.Groups):
+			// The rules name a group that the directory has not been asked for
+			// yet. It will be soon; until then it is as it was.
+			return before
 		}
-		return store.Good
+		return store.NotPermitted
 	}, snapshot().GoodUntil())
 }
 

@@ -128,7 +128,7 @@ func managementValueOf(i int) (token.Value, error) {
 var keyOf = map[kind]string{gone: "GONE", banned: "BANNED"}
 
 // standing is how the owners of row a stand.
-func standing(o store.Owner) store.Standing {
+func standing(o store.Owner, _ store.Standing) store.Standing {
 	switch o.Key {
 	case keyOf[gone]:
 		return store.Inactive

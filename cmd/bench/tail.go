@@ -111,7 +111,7 @@ func newTail(ctx context.Context, size int) (_ *tail, err error) {
 	if t.tokens, err = store.NewIndexed(ctx, t.db); err != nil {
 		return nil, err
 	}
-	t.tokens.Index().Judge(func(store.Owner) store.Standing { return store.Good }, store.Forever)
+	t.tokens.Index().Judge(func(store.Owner, store.Standing) store.Standing { return store.Good }, store.Forever)
 	t.view = authz.View{Policy: policy.New(config.Default()), Index: t.tokens.Index(), Now: decideNow}
 	all, err := newCredentials(size)
 	if err != nil {

@@ -140,7 +140,7 @@ func TestFloodOfRefusals(t *testing.T) {
 // to ask.
 func checkInto(t *testing.T, sink *logSink, tokens *store.Indexed, now func() time.Time) (*envoy.Server, func(*authv3.CheckRequest) string) {
 	t.Helper()
-	tokens.Index().Judge(func(store.Owner) store.Standing { return store.Good }, store.Forever)
+	tokens.Index().Judge(func(store.Owner, store.Standing) store.Standing { return store.Good }, store.Forever)
 	server := &envoy.Server{
 		Policy: new(atomic.Pointer[policy.Policy]), Index: tokens.Index(), Usage: store.NewUsageRecorder(tokens),
 		ClientAddress: config.ClientAddress{Source: true}, Identity: "x-forwarded-user",

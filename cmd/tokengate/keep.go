@@ -19,8 +19,8 @@ const directoryFile = "tokengate.directory"
 const saveEvery = 5 * time.Minute
 
 // keepDirectory puts into force what was known of users before a restart, so
-// that tokens do not wait for Jira, and saves what is known from now on.
-func (s *server) keepDirectory(ctx context.Context) {
+// that tokens do not wait for Jira, and saves what is known at the end.
+func (s *server) keepDirectory() {
 	err := s.people.directory.Restore(s.directoryFile())
 	switch {
 	case err == nil:
@@ -29,23 +29,7 @@ func (s *server) keepDirectory(ctx context.Context) {
 	case !errors.Is(err, fs.ErrNotExist):
 		s.log.Warn("tokens wait until the directory answers", zap.Error(err))
 	}
-	go s.saveDirectory(ctx)
 	s.atStop("save what is known of users", func(context.Context) error { return s.saveUsers(0) })
-}
-
-// saveDirectory saves what is known of users after each refresh, if that is
-// due, until ctx ends. A disk that hangs holds up nothing but this.
-func (s *server) saveDirectory(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-s.people.published:
-		}
-		if err := s.saveUsers(saveEvery); err != nil && ctx.Err() == nil {
-			s.log.Error("cannot save what is known of users for the next start; it is tried again", zap.Error(err))
-		}
-	}
 }
 
 // saveUsers saves what is known of users unless what is saved is good enough.

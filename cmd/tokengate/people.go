@@ -27,15 +27,16 @@ const (
 
 // people is what the server knows of people, and by whom.
 type people struct {
-	kind      string        // of the directory
-	now       chan struct{} // asks for a refresh at once; holds one
-	published chan struct{} // something new may be known; holds one
-	directory *directory.Directory
-	callers   *directory.Callers
-	refreshed atomic.Uint64 // refreshes that are in force
-	failed    atomic.Uint64
-	failing   bool     // the last refresh failed, and the log says so
-	missing   []string // groups that the log says are not there
+	kind       string        // of the directory
+	now        chan struct{} // asks for a refresh at once; holds one
+	published  chan struct{} // something new may be known; holds one
+	directory  *directory.Directory
+	callers    *directory.Callers
+	refreshed  atomic.Uint64 // refreshes that are in force
+	failed     atomic.Uint64
+	failing    bool     // the last refresh failed, and the log says so
+	missing    []string // groups that the log says are not there
+	unanswered int      // owners of whom the log says that nothing is known
 }
 
 // openDirectory makes the directory that the configuration names. It knows
@@ -57,7 +58,7 @@ func (s *server) openDirectory() error {
 		options.Every, options.StaleAfter = c.Jira.Refresh, c.Jira.StaleAfter
 		options.Source = directory.NewJira(directory.JiraOptions{
 			Client: client, Credential: c.Jira.Credential, Now: time.Now,
-			Groups: func() []string { return *s.groups.Load() },
+			Groups: func() []string { return s.rules.Load().Groups },
 		})
 	}
 	s.people = &people{
@@ -76,11 +77,12 @@ func (s *server) followDirectory(ctx context.Context) {
 		return
 	}
 	if s.people.kind == "jira" {
-		s.keepDirectory(ctx)
+		s.keepDirectory()
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	running.Go(func() { s.people.directory.Run(ctx) })
+	running.Go(func() { s.tend(ctx) })
 	running.Go(func() {
 		for {
 			select {
@@ -149,20 +151,40 @@ func (s *server) publish(known *directory.Snapshot) {
 			s.log.Info("all groups that the configuration names are in the directory")
 		}
 	}
-	// Judged first: who has left waits for no write.
+	if n := stats.Unanswered; n != s.people.unanswered {
+		s.people.unanswered = n
+		s.log.Warn("owners of whom the directory says nothing: their tokens are refused", zap.Int("owners", n), zap.String("error", stats.OwnerError))
+	}
 	s.manager.Judge(s.people.directory.Snapshot)
 	select {
 	case s.people.published <- struct{}{}:
 	default: // nobody has looked yet
 	}
-	if stats.Refreshed == 0 {
-		return // what was restored may be older than the names in the tokens
-	}
-	if err := s.manager.Guard(context.Background()); err != nil {
-		s.log.Error("administrators' tokens could not be guarded; it is tried again", zap.Error(err))
-	}
-	if err := s.manager.Follow(context.Background(), known); err != nil {
-		s.log.Error("renamed users' tokens could not be written; it is tried again", zap.Error(err))
+}
+
+// tend does what takes writes once something new is known of users, until ctx
+// ends. No refresh waits for it.
+func (s *server) tend(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.people.published:
+		}
+		if s.people.directory.Stats().Refreshed > 0 { // what was restored may be older than the names in the tokens
+			if err := s.manager.Guard(ctx); err != nil && ctx.Err() == nil {
+				s.log.Error("administrators' tokens could not be guarded; it is tried again", zap.Error(err))
+			}
+			if err := s.manager.Follow(ctx, s.people.directory.Snapshot()); err != nil && ctx.Err() == nil {
+				s.log.Error("renamed users' tokens could not be written; it is tried again", zap.Error(err))
+			}
+		}
+		if s.people.kind != "jira" {
+			continue
+		}
+		if err := s.saveUsers(saveEvery); err != nil && ctx.Err() == nil {
+			s.log.Error("cannot save what is known of users for the next start; it is tried again", zap.Error(err))
+		}
 	}
 }
 
@@ -185,24 +207,29 @@ func (s *server) identify(ctx context.Context, c directory.Credential) (director
 	return u, nil
 }
 
-// Lookup returns the user with this name: see directory.Directory. The groups of
-// one are not known as long as the directory does not follow every group that
-// the rules name: after a reload an administrator could pass for somebody else.
+// Lookup returns the user with this name: see directory.Directory.
 func (s *server) Lookup(ctx context.Context, name string) (directory.User, error) {
 	known := s.people.directory.Snapshot()
 	u, err := s.people.directory.Lookup(ctx, name)
-	for _, group := range *s.groups.Load() {
-		if _, followed := known.Member(u, group); !followed {
-			u.Groups = directory.Groups{}
-		}
-	}
-	return u, err
+	return s.withGroups(u, known), err
 }
 
 // Owner returns who the owner of a token is by what is known now: see
 // directory.Directory.
 func (s *server) Owner(name, key string) (directory.User, error) {
-	return s.people.directory.Owner(name, key)
+	known := s.people.directory.Snapshot()
+	u, err := known.Owner(name, key, time.Now())
+	return s.withGroups(u, known), err
+}
+
+// withGroups returns a user whose groups are not known as long as the directory
+// does not follow every group that the rules name: after a reload an
+// administrator could pass for somebody else.
+func (s *server) withGroups(u directory.User, known *directory.Snapshot) directory.User {
+	if !known.Follows(s.rules.Load().Groups) {
+		u.Groups = directory.Groups{}
+	}
+	return u
 }
 
 // knows tells whether a name is somebody's, and how it is spelled.
@@ -238,6 +265,8 @@ var (
 		"1 if what is known of users is fresh enough for tokens, 0 if every token is refused because of it.", nil, nil)
 	missingGroups = prometheus.NewDesc("tokengate_directory_missing_groups",
 		"Groups that the configuration names and the directory does not have.", nil, nil)
+	unansweredOwners = prometheus.NewDesc("tokengate_directory_unanswered_owners",
+		"Owners of tokens of whom the directory says nothing, so that their tokens are refused.", nil, nil)
 	directoryRefreshes = prometheus.NewDesc("tokengate_directory_refreshes_total", "Refreshes of the directory by result.", []string{"result"}, nil)
 	directoryRequests  = prometheus.NewDesc("tokengate_directory_requests_total", "Requests to Jira with the service credential.", nil, nil)
 	callerQuestions    = prometheus.NewDesc("tokengate_caller_checks_total",
@@ -246,7 +275,7 @@ var (
 
 // Describe implements prometheus.Collector.
 func (m *directoryMetrics) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{directoryAge, directoryFresh, missingGroups, directoryRefreshes, directoryRequests, callerQuestions} {
+	for _, d := range []*prometheus.Desc{directoryAge, directoryFresh, missingGroups, unansweredOwners, directoryRefreshes, directoryRequests, callerQuestions} {
 		to <- d
 	}
 }
@@ -266,6 +295,7 @@ func (m *directoryMetrics) Collect(to chan<- prometheus.Metric) {
 	}
 	to <- prometheus.MustNewConstMetric(directoryFresh, prometheus.GaugeValue, fresh)
 	to <- prometheus.MustNewConstMetric(missingGroups, prometheus.GaugeValue, float64(len(p.directory.Snapshot().MissingGroups())))
+	to <- prometheus.MustNewConstMetric(unansweredOwners, prometheus.GaugeValue, float64(p.directory.Stats().Unanswered))
 	counter := func(d *prometheus.Desc, n uint64, labels ...string) {
 		to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), labels...)
 	}

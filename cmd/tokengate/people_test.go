@@ -134,7 +134,7 @@ func TestApprovalOverREST(t *testing.T) {
 	for _, r := range audit.Values {
 		got = append(got, r.Actor+" "+r.Action+" "+r.Outcome)
 	}
-	if want := "ada token.enable done, ada token.disable done, ada token.approve done, vic token.create done"; strings.Join(got, ", ") != want {
+	if want := "ada token.enable done, ada token.disable done, ada token.approve done, vic token.approve refused, vic token.create done"; strings.Join(got, ", ") != want {
 		t.Errorf("the audit log: %v", got)
 	}
 	if audit.Values[0].From != "10.1.2.3" {
@@ -170,6 +170,7 @@ func TestPeopleLeave(t *testing.T) {
 		t.Errorf("out of use: %d %s", got.status, got.body)
 	}
 	c.myself(tokens["rita"], 401)
+	c.until("vic's token follows", func() bool { return c.send(request{auth: bearer(tokens["vic"].value)}).status == 200 })
 	if user := c.myself(tokens["vic"], 200); user != "victor" {
 		t.Errorf("to Jira vic is %q", user)
 	}

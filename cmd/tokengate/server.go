@@ -34,7 +34,6 @@ type server struct {
 
 	policy atomic.Pointer[policy.Policy]
 	rules  atomic.Pointer[manage.Rules]
-	groups atomic.Pointer[[]string] // that the rules name
 
 	db     *badger.Store
 	tokens *store.Indexed
@@ -87,8 +86,7 @@ func logLevel(c config.Config) zapcore.Level {
 // apply puts into force what a reload may change.
 func (s *server) apply(c config.Config) {
 	s.policy.Store(policy.New(c))
-	rules, groups := manage.NewRules(c), c.Groups()
-	s.groups.Store(&groups) // first: who is in them is not known yet
+	rules := manage.NewRules(c)
 	s.rules.Store(&rules)
 	if s.manager != nil {
 		s.manager.Judge(s.people.directory.Snapshot)

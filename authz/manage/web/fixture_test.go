@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -90,7 +91,7 @@ func configured(t testing.TB, text string) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tokens.Index().Judge(func(store.Owner) store.Standing { return store.Good }, store.Forever)
+	tokens.Index().Judge(func(store.Owner, store.Standing) store.Standing { return store.Good }, store.Forever)
 	f := &fixture{tokens: tokens, faults: faults, now: start, jira: jiratest.New(jiratest.Options{ContextPath: c.Upstream.ContextPath}), policy: policy.New(c)}
 	for name, groups := range map[string][]string{
 		"Fred": {"jira-users"}, "wilma": {"jira-users"}, "fred & sons": {"jira-users"}, "user": {"jira-users"},
@@ -110,16 +111,22 @@ func configured(t testing.TB, text string) *fixture {
 	}
 	f.callers = directory.NewCallers(jira, f.clock)
 	rules := manage.NewRules(c)
+	people := directory.New(directory.Options{
+		Source: directory.NewJira(directory.JiraOptions{Client: jira, Credential: credential, Groups: c.Groups, Now: hurried()}),
+		Owners: func() []directory.Owner { return nil }, Publish: func(*directory.Snapshot) {},
+		Every: time.Minute, StaleAfter: 1000 * time.Hour, Now: f.clock, Random: rand.Float64,
+	})
+	if err := people.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	f.jira.Reset()
 	f.manager = &manage.Manager{
-		Tokens: tokens,
-		Usage:  store.NewUsageRecorder(tokens),
-		Directory: directory.New(directory.Options{
-			Source: directory.NewJira(directory.JiraOptions{Client: jira, Credential: credential, Groups: c.Groups, Now: hurried()}),
-			Now:    f.clock,
-		}),
-		Rules:  func() manage.Rules { return rules },
-		Now:    f.clock,
-		Random: token.Random,
+		Tokens:    tokens,
+		Usage:     store.NewUsageRecorder(tokens),
+		Directory: people,
+		Rules:     func() manage.Rules { return rules },
+		Now:       f.clock,
+		Random:    token.Random,
 	}
 	core, logs := observer.New(zapcore.DebugLevel)
 	f.logs, f.log = logs, zap.New(core)
@@ -339,7 +346,7 @@ func (f *fixture) create(t testing.TB, user, label string) web.IssuedToken {
 func denied(t testing.TB, got answer, status int, field string) string {
 	t.Helper()
 	if got.status != status {
-		t.Fatalf("got %d %s, want %d", got.status, got.body, status)
+		t.Fatalf("got %d %s, want %d", got.status, token.Redact(string(got.body)), status)
 	}
 	if kind := got.header.Get("Content-Type"); kind != "application/json;charset=UTF-8" {
 		t.Errorf("Content-Type %q", kind)

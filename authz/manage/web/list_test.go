@@ -63,7 +63,6 @@ func TestFilters(t *testing.T) {
 		{"user=FRED", "1 2"},
 		{"user=fred+%26+sons", "4"},
 		{"userPart=RED", "1 2 4"},
-		{"user=&name=", "1 2 3 4 5"},
 		{"name=OFF%2B", "2"},
 		{"name=50%25", "2"},
 		{"id=" + f.get(t, "3").ID, "3"},
@@ -108,11 +107,11 @@ func TestFilters(t *testing.T) {
 		var paged []web.Token
 		for after := ""; ; {
 			var page web.TokenPage
-			f.into(t, "GET", base+"/tokens?limit=2&after="+url.QueryEscape(after)+"&"+c.query, nil, &page)
+			f.into(t, "GET", base+"/tokens?limit=2"+after+"&"+c.query, nil, &page)
 			if paged = append(paged, page.Values...); page.Next == nil {
 				break
 			}
-			after = *page.Next
+			after = "&after=" + url.QueryEscape(*page.Next)
 		}
 		if got := numbers(paged); got != c.want {
 			t.Errorf("%q by pages: %q, want %q", c.query, got, c.want)

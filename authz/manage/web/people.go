@@ -154,7 +154,7 @@ func unidentified(err error) error {
 		{directory.ErrBasicRefused, http.StatusForbidden},
 		{directory.ErrCaptcha, http.StatusForbidden},
 		{directory.ErrUnusableName, http.StatusForbidden},
-		{directory.ErrTooManyFailures, http.StatusTooManyRequests},
+		{directory.ErrTooManyFailures, http.StatusForbidden}, // not 429: no waiting helps
 		{directory.ErrUnavailable, http.StatusServiceUnavailable},
 	} {
 		if errors.Is(err, known.err) {
@@ -162,18 +162,11 @@ func unidentified(err error) error {
 			break
 		}
 	}
-	switch refusal.status {
-	case http.StatusTooManyRequests:
-		refusal.retry = failuresLast
-	case http.StatusServiceUnavailable:
+	if refusal.status == http.StatusServiceUnavailable {
 		refusal.text = unavailable
 	}
 	return refusal
 }
-
-// failuresLast is how long wrong passwords for a name count at most: see
-// directory.ErrTooManyFailures.
-const failuresLast = time.Hour
 
 // sentence makes a whole sentence of an error's text.
 func sentence(text string) string { return strings.ToUpper(text[:1]) + text[1:] + "." }

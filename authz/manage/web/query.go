@@ -30,6 +30,8 @@ func readQuery(raw string, known []string, credential string) (query, error) {
 			return nil, badField(short(name), "There is no parameter %q here.", short(name))
 		case len(given) > 1:
 			return nil, badField(name, "The parameter %q is given more than once.", name)
+		case given[0] == "":
+			return nil, badField(name, "The parameter %q is empty. Leave it out, or give it a value.", name)
 		case token.Contains(given[0]), token.IsCredential(given[0]):
 			return nil, badField(name, "The parameter %q holds a token's value, which must stay secret. Ask for the id, which is the 12 characters behind its first underscore.", name)
 		}

@@ -24,9 +24,9 @@ func TestRefused(t *testing.T) {
 		field  string
 		says   string
 	}{
-		{"no user", "POST", "/", `{"label":"x"}`, 400, "user", "empty"},
+		{"no user", "POST", "/", `{"label":"x"}`, 400, "user", "which user"},
 		{"no label", "POST", "/", `{"user":"fred"}`, 400, "label", "1 to 100"},
-		{"no body", "POST", "/", ``, 400, "user", "empty"},
+		{"no body", "POST", "/", ``, 400, "user", "which user"},
 		{"bad network", "POST", "/", `{"user":"fred","label":"x","networks":["192.0.2.7/24"]}`, 400, "networks", "192.0.2.0/24"},
 		{"same label", "POST", "/", `{"user":"Fred","label":"CI"}`, 409, "label", id},
 		{"end in the past", "POST", "/", `{"user":"fred","label":"x","expiresAt":"2020-01-01T00:00:00Z"}`, 400, "expiresIn", "future"},
