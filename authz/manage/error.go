@@ -101,5 +101,8 @@ func refused(code Code, format string, args ...any) error {
 // words for what kind of error it is.
 func sentence(err error) string {
 	text := strings.TrimPrefix(err.Error(), store.ErrInvalid.Error()+": ")
-	return strings.ToUpper(text[:1]) + text[1:] + "."
+	if text == "" {
+		return ""
+	}
+	return strings.ToUpper(text[:1]) + text[1:] + "." // our own errors begin in ASCII
 }

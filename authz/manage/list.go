@@ -113,7 +113,7 @@ func pageLimit(asked int) (int, error) {
 // of people.
 func (op *operation) query(q Query) (store.Query, error) {
 	asked := q.Query
-	asked.Now = op.now
+	asked.Now, asked.States, asked.Expired, asked.OwnerIs = op.now, nil, nil, nil
 	over := q.State == StateExpired
 	switch q.State {
 	case "":

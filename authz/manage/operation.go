@@ -73,7 +73,7 @@ type subject struct {
 }
 
 // operation is one attempt of a caller at an action. It is the only way to
-// the store. It shows a caller no token that is not theirs, unless they are
+// change the store. It shows a caller no token that is not theirs, unless they are
 // an administrator, and writes each change's audit record with it.
 type operation struct {
 	manager       *Manager
