@@ -37,6 +37,8 @@ import (
 //	  string created_by_key   = 20;
 //	  string issued_by        = 21;
 //	  string issued_by_key    = 22;
+//	  string previous_issued_by     = 23;
+//	  string previous_issued_by_key = 24;
 //	  State state             = 31;  // as the constants count: 1 pending, 2 active, 3 disabled, 4 revoked
 //	}
 //
@@ -101,7 +103,7 @@ import (
 // back to a store that a newer one has written; an update then drops it. That
 // is safe only for what does not narrow what a token may do. So of a token the
 // numbers from firstOptional on are for such fields, and one below it that is
-// not known refuses the token. The numbers 23 to 30 are free for what narrows.
+// not known refuses the token. The numbers 25 to 30 are free for what narrows.
 // Where refusing each such token alone is not enough, the store's schema
 // version has to rise, and older versions refuse to open the store at all.
 const (
@@ -127,6 +129,8 @@ const (
 	tokenCreatedByKey
 	tokenIssuedBy
 	tokenIssuedByKey
+	tokenPreviousIssuedBy
+	tokenPreviousIssuedByKey
 
 	tokenState    protowire.Number = 31
 	firstOptional protowire.Number = 32
@@ -168,6 +172,8 @@ func EncodeToken(t Token) ([]byte, error) {
 	r.text(tokenCreatedByKey, t.CreatedByKey)
 	r.text(tokenIssuedBy, t.IssuedBy)
 	r.text(tokenIssuedByKey, t.IssuedByKey)
+	r.text(tokenPreviousIssuedBy, t.PreviousIssuedBy)
+	r.text(tokenPreviousIssuedByKey, t.PreviousIssuedByKey)
 	r.uint(tokenState, uint64(t.State))
 	return r, nil
 }
@@ -238,6 +244,10 @@ func decodeToken(data []byte) (t Token, err error) {
 			t.IssuedBy = f.text()
 		case tokenIssuedByKey:
 			t.IssuedByKey = f.text()
+		case tokenPreviousIssuedBy:
+			t.PreviousIssuedBy = f.text()
+		case tokenPreviousIssuedByKey:
+			t.PreviousIssuedByKey = f.text()
 		case tokenState:
 			t.State = State(f.atMost(uint64(Revoked)))
 		default:

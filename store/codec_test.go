@@ -30,6 +30,7 @@ func fullToken() store.Token {
 	t.Rate = store.Rate{Requests: 600, Per: time.Minute, Burst: 100}
 	t.CreatedByKey = "JIRAUSER2"
 	t.IssuedBy, t.IssuedByKey = "wilma", "JIRAUSER3"
+	t.PreviousIssuedBy, t.PreviousIssuedByKey = "barney", "JIRAUSER4"
 	t.Previous = store.Previous{Secret: t.Secret, Until: storetest.Epoch.Add(time.Hour)}
 	return t
 }
@@ -49,7 +50,7 @@ const (
 	readsOnly   = "\x50\x01"
 	theSecret   = "\x6a\x30" + secret
 	active      = "\xf8\x01\x02"
-	rated       = "\x88\x01\xd8\x04" + "\x90\x01\x3c" + "\x98\x01\x64" + "\xa2\x01\x09JIRAUSER2" + "\xaa\x01\x05wilma" + "\xb2\x01\x09JIRAUSER3"
+	rated       = "\x88\x01\xd8\x04" + "\x90\x01\x3c" + "\x98\x01\x64" + "\xa2\x01\x09JIRAUSER2" + "\xaa\x01\x05wilma" + "\xb2\x01\x09JIRAUSER3" + "\xba\x01\x06barney" + "\xc2\x01\x09JIRAUSER4"
 	previous    = "\x72\x30" + secret + "\x78\xd0\xf0\x90\xcd\x06"
 )
 
@@ -133,7 +134,7 @@ func TestDecodeToken(t *testing.T) {
 		want   string // part of the error; empty: none
 	}{
 		{"unknown fields that narrow nothing", small + "\x80\x02\x07" + "\x8a\x02\x03new" + "\x91\x02\x01\x02\x03\x04\x05\x06\x07\x08", ""},
-		{"an unknown field that may narrow", instead(small, active, "\xb8\x01\x01"+active), "field 23 is not known"},
+		{"an unknown field that may narrow", instead(small, active, "\xc8\x01\x01"+active), "field 25 is not known"},
 		{"a kind that is none", instead(small, active, "\x80\x01\x02"+active), "field 16 is 2"},
 		{"a rate that is too high", instead(small, active, "\x88\x01\xff\xff\xff\x7f"+active), "field 17 is"},
 		{"another", instead(small, active, "\xf2\x01\x01x"+active), "field 30 is not known"},

@@ -99,18 +99,24 @@ type Token struct {
 	Name         string // the label its owner gave it
 	Purpose      string // free text
 	Created      time.Time
-	CreatedBy    string         // who created it, as the audit log names them
-	CreatedByKey string         // the user key of whoever created it; empty where there is none
-	IssuedBy     string         // who was told the value, as the audit log names them
-	IssuedByKey  string         // their user key; empty where there is none
-	Expires      time.Time      // refused from this instant on; zero: never
-	ReadOnly     bool           // good for reading requests only
-	Networks     []netip.Prefix // client networks it is good from, at most MaxNetworks; none: any
-	Rate         Rate           // the zero Rate: as many requests as come
-	State        State
-	Revoked      time.Time // when it was revoked; zero unless State is Revoked
-	Secret       Secret    // zero once revoked
-	Previous     Previous  // the secret before the last rotation, while it is still good
+	CreatedBy    string // who created it, as the audit log names them
+	CreatedByKey string // the user key of whoever created it; empty where there is none
+	IssuedBy     string // who was told the value, as the audit log names them
+	IssuedByKey  string // their user key; empty where there is none
+
+	// PreviousIssuedBy and PreviousIssuedByKey are who was told the value of
+	// Previous.
+	PreviousIssuedBy    string
+	PreviousIssuedByKey string
+
+	Expires  time.Time      // refused from this instant on; zero: never
+	ReadOnly bool           // good for reading requests only
+	Networks []netip.Prefix // client networks it is good from, at most MaxNetworks; none: any
+	Rate     Rate           // the zero Rate: as many requests as come
+	State    State
+	Revoked  time.Time // when it was revoked; zero unless State is Revoked
+	Secret   Secret    // zero once revoked
+	Previous Previous  // the secret before the last rotation, while it is still good
 }
 
 // MaxNetworks bounds the networks of one token.

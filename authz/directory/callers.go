@@ -42,6 +42,28 @@ type Credential struct {
 	Authorization string
 }
 
+// Session returns what of the cookies says whose they are: the ids of Jira's
+// sessions, or all of them where there is none. Cookies beside them may change
+// from answer to answer, as those of load balancers do.
+func (c Credential) Session() string { return sessionOf(c.Cookie) }
+
+func sessionOf(header string) string {
+	cookies, err := http.ParseCookie(header)
+	if err != nil {
+		return header
+	}
+	var ids []string
+	for _, cookie := range cookies {
+		if cookie.Name == "JSESSIONID" {
+			ids = append(ids, cookie.Value)
+		}
+	}
+	if len(ids) == 0 {
+		return header
+	}
+	return "JSESSIONID=" + strings.Join(ids, ";")
+}
+
 // Format prints nothing of the credential.
 func (Credential) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("credential")) }
 
@@ -76,7 +98,7 @@ const (
 // within seven days. It is not promised beyond them, nor over restarts and
 // several processes, each of which counts for itself, nor where wrong passwords
 // come to Jira by other ways, too. And a session may be older than it looks: one
-// that was not used here for eight hours, or has other cookies beside it now.
+// that was not used here for eight hours.
 type Callers struct {
 	client  *Client
 	now     func() time.Time
@@ -157,8 +179,11 @@ func (c *Callers) identify(ctx context.Context, kind credentialKind, text, name 
 		c.kept.Add(1)
 		return copied(kept.user), kept.err
 	}
-	lane := c.unknown
-	_, proven := c.proven.get(key, c.now())
+	lane, whose := c.unknown, key
+	if kind == byCookie {
+		whose = c.hasher.sum(kind, sessionOf(text))
+	}
+	_, proven := c.proven.get(whose, c.now())
 	if proven {
 		lane = c.known
 	}
@@ -174,7 +199,7 @@ func (c *Callers) identify(ctx context.Context, kind credentialKind, text, name 
 			header = http.Header{"Authorization": {"Basic " + text}}
 		}
 		asked, u, err := c.ask(ctx, attempt{kind: kind, header: header, name: name, lane: lane, proven: proven})
-		c.learn(key, kind, proven, asked, u, err)
+		c.learn(whose, kind, proven, asked, u, err)
 		switch {
 		case errors.Is(err, ErrTooManyFailures):
 			c.blocked.Add(1)

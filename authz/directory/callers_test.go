@@ -451,3 +451,20 @@ func TestSecretsAreNotTold(t *testing.T) {
 		}
 	})
 }
+
+// Of cookies the session counts: what load balancers set beside it changes.
+func TestSession(t *testing.T) {
+	for header, want := range map[string]string{
+		"JSESSIONID=a":                         "JSESSIONID=a",
+		"AWSALB=1; JSESSIONID=a; x=y":          "JSESSIONID=a",
+		"AWSALB=2; JSESSIONID=a":               "JSESSIONID=a",
+		"JSESSIONID=a; JSESSIONID=b":           "JSESSIONID=a;b",
+		"seraph.rememberme.cookie=c; AWSALB=1": "seraph.rememberme.cookie=c; AWSALB=1",
+		"":                                     "",
+		"=; ;":                                 "=; ;",
+	} {
+		if got := (directory.Credential{Cookie: header}).Session(); got != want {
+			t.Errorf("%q: %q, want %q", header, got, want)
+		}
+	}
+}

@@ -67,7 +67,9 @@ func (l *lockout) begin(name string, proven bool) error {
 	if now.Sub(f.last) >= failuresLast {
 		f.count = f.under
 	}
-	if f.count >= maxFailures || !known && !proven && len(l.names) >= maxFailing {
+	// A password that was right lately is let past the count: it is one failure
+	// more at the most, since then it is forgotten.
+	if !proven && (f.count >= maxFailures || !known && len(l.names) >= maxFailing) {
 		return ErrTooManyFailures
 	}
 	l.names[id] = failing{count: f.count + 1, under: f.under + 1, last: now}

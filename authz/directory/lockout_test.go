@@ -231,3 +231,25 @@ func TestSilenceCountsAsFailure(t *testing.T) {
 		failure.Stop()
 	})
 }
+
+// A password that was right lately is taken whatever others try, and a cookie that
+// a load balancer changes is no login.
+func TestProvenPasswordsAreTaken(t *testing.T) {
+	in(t, func(t *testing.T) {
+		jira, callers := startJira(t)
+		right := password("fred", "p:w")
+		if _, err := callers.Identify(t.Context(), right); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 5 {
+			_, _ = callers.Identify(t.Context(), password("fred", fmt.Sprint("wrong", i)))
+		}
+		time.Sleep(time.Minute) // no answer is kept so long
+		if _, err := callers.Identify(t.Context(), right); err != nil {
+			t.Errorf("the right password: %v", err)
+		}
+		if n := jira.Failures("fred"); n != 0 {
+			t.Errorf("Jira counts %d failures, want none after a right one", n)
+		}
+	})
+}

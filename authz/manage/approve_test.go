@@ -296,3 +296,66 @@ func TestManagementTokens(t *testing.T) {
 	_, err = c.List(t.Context(), reader, manage.Query{})
 	is(t, err, manage.ErrForbidden)
 }
+
+// A management token is nobody's who was told its value and is no administrator
+// any more, whoever created it.
+func TestManagementTokenRotatedByWhoLeft(t *testing.T) {
+	c := newCompany(t)
+	const adam = "{name: adam, key: KEY8, groups: [staff, admins]}"
+	issued, _ := c.management(t, "ada", manage.NewToken{})
+	if _, err := c.Rotate(t.Context(), c.as(t, "adam"), issued.Token.ID, manage.Rotation{}); err != nil {
+		t.Fatal(err)
+	}
+	record, err := c.tokens.Get(t.Context(), issued.Token.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bot := manage.Automation(record, "")
+	if _, err := c.List(t.Context(), bot, manage.Query{}); err != nil {
+		t.Error(err)
+	}
+	c.now(t, adam, "{name: adam, key: KEY8, groups: [staff]}")
+	_, err = c.List(t.Context(), bot, manage.Query{})
+	is(t, err, manage.ErrForbidden)
+}
+
+// A value that somebody's management token was told is known to that somebody, and
+// an old one to whoever was told it, as long as it is good.
+func TestGuardLooksBehind(t *testing.T) {
+	c := newCompany(t)
+	const adam, rob = "{name: adam, key: KEY8, groups: [staff, admins]}", "{name: rob, key: KEY5, groups: [staff, robots]}"
+	_, bot := c.management(t, "adam", manage.NewToken{})
+	adas, err := c.Create(t.Context(), bot, manage.NewToken{Owner: "ada", Name: "by the bot"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	leas := c.creates(t, "lea", manage.NewToken{Owner: "rob", Name: "lea's"})
+	if _, err := c.Rotate(t.Context(), c.as(t, "rob"), leas.Token.ID, manage.Rotation{Overlap: day}); err != nil {
+		t.Fatal(err)
+	}
+	c.now(t, adam, "{name: adam, key: KEY8, groups: [staff]}")
+	c.decides(t, adas.Value, authz.Disabled)
+	c.now(t, rob, "{name: rob, key: KEY5, groups: [staff, admins]}")
+	c.decides(t, leas.Value, authz.Disabled)
+	c.pass(2 * day)
+	c.refresh(t)
+	if err := c.Enable(t.Context(), root, leas.Token.ID); err != nil {
+		t.Errorf("once the old secret is over: %v", err)
+	}
+}
+
+// Nobody approves what they created by a management token whose value they know.
+func TestApproveByAnothersManagementToken(t *testing.T) {
+	c := newCompany(t)
+	k := c.creates(t, "vic", manage.NewToken{Networks: office})
+	issued, _ := c.management(t, "ada", manage.NewToken{})
+	c.now(t, "groups: [staff, vendors]", "groups: [staff, vendors, admins]")
+	if _, err := c.Rotate(t.Context(), c.as(t, "vic"), issued.Token.ID, manage.Rotation{}); err != nil {
+		t.Fatal(err)
+	}
+	record, err := c.tokens.Get(t.Context(), issued.Token.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	is(t, c.Approve(t.Context(), manage.Automation(record, ""), k.Token.ID), manage.ErrForbidden)
+}

@@ -1,9 +1,9 @@
 package manage
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/tokengate/tokengate/authz/directory"
@@ -83,14 +83,43 @@ func isOwner(o store.Owner, u directory.User) bool {
 	return store.FoldOwner(o.Name) == store.FoldOwner(u.Name)
 }
 
-// made reports whether the caller created the token, or the management token by
-// which the caller comes was created by who created it.
-func (c Caller) made(t store.Token) bool {
-	name, key := c.name, c.user.Key
-	if c.kind == automation && t.CreatedBy != name {
-		name, key = c.token.CreatedBy, c.token.CreatedByKey
+// identity is somebody as records name them.
+type identity struct{ name, key string }
+
+func (i identity) is(o identity) bool {
+	return store.FoldOwner(i.name) == store.FoldOwner(o.name) || i.key != "" && i.key == o.key
+}
+
+// behind are those who may be behind the caller: the caller, and of a management
+// token whoever created it and whoever was told its value.
+func (c Caller) behind() []identity {
+	all := []identity{{c.name, c.user.Key}}
+	if c.kind == automation {
+		all = append(all, makers(c.token)...)
 	}
-	return store.FoldOwner(t.CreatedBy) == store.FoldOwner(name) || key != "" && t.CreatedByKey == key
+	return all
+}
+
+// makers are whoever created a token and, if that is kept, was told its value.
+func makers(t store.Token) []identity {
+	all := []identity{{t.CreatedBy, t.CreatedByKey}}
+	if t.IssuedBy != "" {
+		all = append(all, identity{t.IssuedBy, t.IssuedByKey})
+	}
+	return all
+}
+
+// issuer is who learns a value that the caller is told: of automation a person,
+// if one was told the management token's.
+func (c Caller) issuer() identity {
+	all := c.behind()
+	return all[len(all)-1]
+}
+
+// made reports whether the token was created by somebody who may be behind the
+// caller.
+func (c Caller) made(t store.Token) bool {
+	return slices.ContainsFunc(c.behind(), identity{t.CreatedBy, t.CreatedByKey}.is)
 }
 
 // isPerson reports whether a record's name for who did something is a user's.
@@ -111,31 +140,44 @@ func (op *operation) isAdmin(name, key string) (bool, error) {
 	return op.rules.Access.IsAdmin(groups(u.Groups)), nil
 }
 
-// hasMaker reports whether whoever created a management token could create it
-// now: what it may do is theirs.
+// hasMaker reports whether those who made a management token and know its value
+// could make it now: what it may do is theirs.
 func (op *operation) hasMaker(t store.Token) (bool, error) {
-	if !isPerson(t.CreatedBy) {
-		return true, nil
+	for _, who := range makers(t) {
+		if !isPerson(who.name) {
+			continue
+		}
+		if is, err := op.isAdmin(who.name, who.key); err != nil || !is {
+			return false, err
+		}
 	}
-	return op.isAdmin(t.CreatedBy, t.CreatedByKey)
+	return true, nil
 }
 
 // reachesAdministrator reports whether a token acts as an administrator, and
-// somebody else, who is none, was told its value.
+// somebody else, who is none, was told a value of it that is good.
 func (op *operation) reachesAdministrator(t store.Token) (bool, error) {
-	knows := directory.User{Name: cmp.Or(t.IssuedBy, t.CreatedBy), Key: t.IssuedByKey}
-	if t.IssuedBy == "" {
-		knows.Key = t.CreatedByKey
+	all := makers(t)
+	know := all[len(all)-1:]
+	if op.now.Before(t.Previous.Until) && t.PreviousIssuedBy != "" {
+		know = append(know, identity{t.PreviousIssuedBy, t.PreviousIssuedByKey})
 	}
-	if t.Kind != store.Ordinary || !isPerson(knows.Name) || isOwner(t.Owner, knows) {
+	know = slices.DeleteFunc(know, func(i identity) bool {
+		return !isPerson(i.name) || isOwner(t.Owner, directory.User{Name: i.name, Key: i.key})
+	})
+	if t.Kind != store.Ordinary || len(know) == 0 {
 		return false, nil
 	}
-	owner, err := op.isAdmin(t.Owner.Name, t.Owner.Key)
-	if err != nil || !owner {
+	if owner, err := op.isAdmin(t.Owner.Name, t.Owner.Key); err != nil || !owner {
 		return false, err
 	}
-	other, err := op.isAdmin(knows.Name, knows.Key)
-	return err == nil && !other, err
+	for _, who := range know {
+		// Where the owner is known to be an administrator, every one is known.
+		if is, _ := op.isAdmin(who.name, who.key); !is {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // mayReach refuses to bring a token into force that reachesAdministrator.
@@ -153,13 +195,9 @@ func (op *operation) mayReach(t store.Token) error {
 // standsFor reports whether the caller is the user, or comes by a management
 // token that the user has created.
 func (c Caller) standsFor(o store.Owner) bool {
-	switch c.kind {
-	case person:
-		return isOwner(o, c.user)
-	case automation:
-		return isOwner(o, directory.User{Name: c.token.CreatedBy, Key: c.token.CreatedByKey})
-	}
-	return false
+	return slices.ContainsFunc(c.behind(), func(i identity) bool {
+		return isPerson(i.name) && isOwner(o, directory.User{Name: i.name, Key: i.key})
+	})
 }
 
 // groups are the caller's or an owner's, for the rules. Those that are not

@@ -55,6 +55,12 @@ func (m *Manager) Create(ctx context.Context, c Caller, n NewToken) (issued Issu
 	return issued, err
 }
 
+// issue notes who is told a token's value.
+func (op *operation) issue(t *store.Token) {
+	who := op.caller.issuer()
+	t.IssuedBy, t.IssuedByKey = who.name, who.key
+}
+
 // valueKinds are the kinds of value of the kinds of token.
 var valueKinds = map[store.Kind]token.Kind{store.Ordinary: token.Ordinary, store.Management: token.Management}
 
@@ -64,11 +70,10 @@ func (op *operation) draft(ctx context.Context, n NewToken) (t store.Token, err 
 		Created:      op.now,
 		CreatedBy:    op.caller.name,
 		CreatedByKey: op.caller.user.Key,
-		IssuedBy:     op.caller.name,
-		IssuedByKey:  op.caller.user.Key,
 		ReadOnly:     n.ReadOnly,
 		State:        store.Active,
 	}
+	op.issue(&t)
 	var ts terms
 	if n.Management {
 		t.Kind, err = store.Management, op.mayManagement(n)

@@ -16,11 +16,11 @@
 package manage
 
 import (
-	"cmp"
 	"context"
 	"hash/maphash"
 	"io"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -62,10 +62,21 @@ type Manager struct {
 
 // admission takes the lock of a token's owner; the caller calls the result.
 func (m *Manager) admission(t store.Token) (unlock func()) {
-	who := cmp.Or(t.Owner.Key, store.FoldOwner(t.Owner.Name)) // a key outlives a rename
-	mu := &m.admissions[maphash.String(seed, who)%uint64(len(m.admissions))]
-	mu.Lock()
-	return mu.Unlock
+	// By name, as tokens are found, and by key, which outlives a rename.
+	locks := []uint64{maphash.String(seed, "name "+store.FoldOwner(t.Owner.Name)) % uint64(len(m.admissions))}
+	if t.Owner.Key != "" {
+		locks = append(locks, maphash.String(seed, "key "+t.Owner.Key)%uint64(len(m.admissions)))
+	}
+	slices.Sort(locks) // in one order, or two would wait for each other
+	locks = slices.Compact(locks)
+	for _, n := range locks {
+		m.admissions[n].Lock()
+	}
+	return func() {
+		for _, n := range locks {
+			m.admissions[n].Unlock()
+		}
+	}
 }
 
 var seed = maphash.MakeSeed()

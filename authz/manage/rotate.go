@@ -114,12 +114,15 @@ func (op *operation) rotate(t *store.Token, secret store.Secret, r Rotation) err
 			until = end
 		}
 	}
-	t.Previous = store.Previous{}
+	t.Previous, t.PreviousIssuedBy, t.PreviousIssuedByKey = store.Previous{}, "", ""
 	if until.After(op.now) {
+		all := makers(*t)
+		knows := all[len(all)-1]
 		t.Previous = store.Previous{Secret: t.Secret, Until: until}
+		t.PreviousIssuedBy, t.PreviousIssuedByKey = knows.name, knows.key
 	}
 	t.Secret = secret
-	t.IssuedBy, t.IssuedByKey = op.caller.name, op.caller.user.Key
+	op.issue(t)
 	if asked {
 		t.Expires = at
 	}

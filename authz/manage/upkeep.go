@@ -53,7 +53,7 @@ func (m *Manager) Judge(snapshot func() *directory.Snapshot) {
 			return store.Unknown // renamed: Follow writes the tokens anew
 		case rules.Access.MayUse(groups(user.Groups)):
 			return store.Good
-		case !known.Follows(rules.Groups):
+		case !known.Follows(rules.Access.UseGroups()):
 			// The rules name a group that the directory has not been asked for
 			// yet. It will be soon; until then it is as it was.
 			return before
@@ -116,12 +116,12 @@ func (m *Manager) Guard(ctx context.Context) error {
 }
 
 func (op *operation) guard(ctx context.Context, o store.Owner) error {
-	owned, err := op.owned(ctx, o.Name)
+	live, err := op.live(ctx, store.Token{Owner: o})
 	if err != nil {
 		return err
 	}
 	var failed error
-	for _, t := range owned {
+	for _, t := range live {
 		reaches, err := op.reachesAdministrator(t)
 		if t.State != store.Active || err != nil || !reaches {
 			continue // what cannot be told now will be

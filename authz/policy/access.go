@@ -73,6 +73,9 @@ func NewAccess(c config.Config) *Access {
 // MayUse reports whether the person's tokens are good.
 func (a *Access) MayUse(m Member) bool { return a.use.hold(m) }
 
+// UseGroups returns the groups whose members' tokens are good; "*" is none.
+func (a *Access) UseGroups() []string { return slices.Clone(a.use.names) }
+
 // IsAdmin reports whether the person may manage all tokens.
 func (a *Access) IsAdmin(m Member) bool { return a.admin.hold(m) }
 

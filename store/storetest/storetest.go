@@ -123,6 +123,7 @@ func fullToken(n int, owner string) store.Token {
 	t.Expires = Epoch.AddDate(0, 3, 0)
 	t.CreatedByKey = "JIRAUSER10101"
 	t.IssuedBy, t.IssuedByKey = "wilma", "JIRAUSER10102"
+	t.PreviousIssuedBy, t.PreviousIssuedByKey = "barney", "JIRAUSER10103"
 	t.ReadOnly = true
 	t.Rate = store.Rate{Requests: 600, Per: time.Minute, Burst: 100}
 	t.Networks = []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("2001:db8::/32")}

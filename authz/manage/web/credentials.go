@@ -44,8 +44,9 @@ func newCredentials() *credentials {
 // hash returns what stands for a credential.
 func (c *credentials) hash(credential directory.Credential) (sum credentialHash) {
 	mac := hmac.New(sha256.New, c.key[:])
-	mac.Write(binary.BigEndian.AppendUint64(nil, uint64(len(credential.Cookie))))
-	mac.Write([]byte(credential.Cookie))
+	session := credential.Session()
+	mac.Write(binary.BigEndian.AppendUint64(nil, uint64(len(session))))
+	mac.Write([]byte(session))
 	mac.Write([]byte(credential.Authorization))
 	mac.Sum(sum[:0])
 	return sum

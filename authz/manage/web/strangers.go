@@ -55,8 +55,8 @@ func (s *strangers) identify(
 	case ended:
 		s.good.drop(hash)
 		fallthrough
-	case !known:
-		s.limits.charge(from, failures)
+	case !known && !(errors.Is(err, directory.ErrUnavailable) && !errors.Is(err, directory.ErrBusy)):
+		s.limits.charge(from, failures) // but not for Jira's silence
 	}
 	return user, err
 }
