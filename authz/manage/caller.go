@@ -192,8 +192,8 @@ func (op *operation) mayReach(t store.Token) error {
 	return nil
 }
 
-// standsFor reports whether the caller is the user, or comes by a management
-// token that the user has created.
+// standsFor reports whether the caller is the owner, or comes by a management
+// token that the owner created or whose value the owner was told.
 func (c Caller) standsFor(o store.Owner) bool {
 	return slices.ContainsFunc(c.behind(), func(i identity) bool {
 		return isPerson(i.name) && isOwner(o, directory.User{Name: i.name, Key: i.key})

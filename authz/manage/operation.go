@@ -162,7 +162,7 @@ func (op *operation) authorize() (err error) {
 	case op.administrator, op.action.by != administrators && c.kind == person:
 		return nil
 	case c.kind == automation:
-		return refused(Forbidden, "This management token is over, or whoever created it is no administrator any more. An administrator has to create another.")
+		return refused(Forbidden, "This management token is over, or whoever created it or was told its value is no administrator any more. An administrator has to create another.")
 	}
 	return op.unsure(refused(Forbidden, "Only administrators may do this (access.admin)."))
 }

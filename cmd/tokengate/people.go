@@ -153,7 +153,11 @@ func (s *server) publish(known *directory.Snapshot) {
 	}
 	if n := stats.Unanswered; n != s.people.unanswered {
 		s.people.unanswered = n
-		s.log.Warn("owners of whom the directory says nothing: their tokens are refused", zap.Int("owners", n), zap.String("error", stats.OwnerError))
+		if n > 0 {
+			s.log.Warn("owners of whom the directory says nothing: their tokens are refused", zap.Int("owners", n), zap.String("error", stats.OwnerError))
+		} else {
+			s.log.Info("the directory answers for all owners of tokens")
+		}
 	}
 	s.manager.Judge(s.people.directory.Snapshot)
 	select {
