@@ -1,6 +1,7 @@
 package manage
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -99,15 +100,51 @@ func (m *Manager) RulesInForce(ctx context.Context, c Caller) (found []policy.Ru
 	return found, err
 }
 
-// Passwords returns who still uses passwords on REST: only users whom the
-// directory knows. It fails with ErrForbidden.
-func (m *Manager) Passwords(ctx context.Context, c Caller) (found []store.PasswordUse, err error) {
+// PasswordUser is a user who still uses passwords on REST.
+type PasswordUser struct {
+	User string
+	Uses []store.PasswordUse // by client and address, whichever came last being the first; at least one
+}
+
+// Requests returns how many requests there were.
+func (u PasswordUser) Requests() (n uint64) {
+	for _, use := range u.Uses {
+		n += use.Requests()
+	}
+	return n
+}
+
+// Last returns when the last request was.
+func (u PasswordUser) Last() time.Time { return u.Uses[0].Last }
+
+// Passwords returns who still uses passwords on REST, whoever came last being the
+// first: only users whom the directory knows. It fails with ErrForbidden.
+func (m *Manager) Passwords(ctx context.Context, c Caller) (found []PasswordUser, err error) {
 	err = m.perform(ctx, c, passwordAction, func(op *operation) error {
-		found, err = m.Tokens.PasswordUses(ctx)
+		uses, err := m.Tokens.PasswordUses(ctx)
+		found = byUser(uses)
 		return err
 	})
 	return found, err
 }
+
+// byUser divides uses, which come user by user, by their users.
+func byUser(uses []store.PasswordUse) (users []PasswordUser) {
+	for len(uses) > 0 {
+		n := slices.IndexFunc(uses, func(u store.PasswordUse) bool { return u.User != uses[0].User })
+		if n < 0 {
+			n = len(uses)
+		}
+		slices.SortFunc(uses[:n], func(a, b store.PasswordUse) int { return b.Last.Compare(a.Last) })
+		users, uses = append(users, PasswordUser{uses[0].User, uses[:n]}), uses[n:]
+	}
+	slices.SortFunc(users, func(a, b PasswordUser) int { return cmp.Or(b.Last().Compare(a.Last()), cmp.Compare(a.User, b.User)) })
+	return users
+}
+
+// UnknownPasswords is the word by which totals count passwords whose user is not on
+// record.
+const UnknownPasswords = "password_unknown_user"
 
 // TotalDays is of how many days there are totals, today's included.
 const TotalDays = 30

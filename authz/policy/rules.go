@@ -9,8 +9,8 @@ import (
 
 // Rule is one rule in force, for people to read.
 type Rule struct {
-	Key   string `json:"key"`   // of the configuration, such as access.create[0]
-	Value any    `json:"value"` // as the file has it: text, numbers, booleans, []string, []any and map[string]any; not to be changed
+	Key   string `json:"key"`   // of the configuration, such as access.create[0].maxLifetime
+	Value any    `json:"value"` // a string, an int, a bool or a []string that is not nil; not to be changed
 }
 
 // Rules returns the rules that bind people and their tokens, in the order of
@@ -28,26 +28,24 @@ func rules(c config.Config) []Rule {
 		{"access.use", texts(c.Access.Use)},
 	}
 	if len(c.Access.Create) == 0 {
-		rs = append(rs, Rule{"access.create", []any{}})
+		rs = append(rs, Rule{"access.create", []string{}})
 	}
 	for i, rule := range c.Access.Create {
-		rs = append(rs, Rule{indexKey("access.create", i), map[string]any{
-			"groups":      texts(rule.Groups),
-			"maxLifetime": rule.MaxLifetime.String(),
-			"readOnly":    rule.ReadOnly,
-			"approval":    rule.Approval,
-			"networks":    string(rule.Networks),
-			"rate":        rateValue(rule.Rate),
-		}})
+		key := indexKey("access.create", i)
+		rs = append(rs,
+			Rule{key + ".approval", rule.Approval},
+			Rule{key + ".groups", texts(rule.Groups)},
+			Rule{key + ".maxLifetime", rule.MaxLifetime.String()},
+			Rule{key + ".networks", string(rule.Networks)})
+		rs = append(rs, rateRules(key+".rate", rule.Rate)...)
+		rs = append(rs, Rule{key + ".readOnly", rule.ReadOnly})
 	}
 	if len(c.Access.CreateForOthers) == 0 {
-		rs = append(rs, Rule{"access.createForOthers", []any{}})
+		rs = append(rs, Rule{"access.createForOthers", []string{}})
 	}
 	for i, rule := range c.Access.CreateForOthers {
-		rs = append(rs, Rule{indexKey("access.createForOthers", i), map[string]any{
-			"groups": texts(rule.Groups),
-			"for":    texts(rule.For),
-		}})
+		key := indexKey("access.createForOthers", i)
+		rs = append(rs, Rule{key + ".for", texts(rule.For)}, Rule{key + ".groups", texts(rule.Groups)})
 	}
 	return append(rs, []Rule{
 		{"access.admin", texts(c.Access.Admin)},
@@ -62,14 +60,14 @@ func rules(c config.Config) []Rule {
 	}...)
 }
 
-func rateValue(r config.Rate) any {
+func rateRules(key string, r config.Rate) []Rule {
 	if r == (config.Rate{}) {
-		return r.String()
+		return []Rule{{key, r.String()}}
 	}
-	return map[string]any{
-		"requests": r.Requests,
-		"per":      config.Lifetime{Duration: r.Per}.String(),
-		"burst":    r.Burst,
+	return []Rule{
+		{key + ".burst", r.Burst},
+		{key + ".per", config.Lifetime{Duration: r.Per}.String()},
+		{key + ".requests", r.Requests},
 	}
 }
 

@@ -43,6 +43,18 @@ func Redact(text string) string {
 	return b.String()
 }
 
+// maxExcerpt is how much of a text an Excerpt has, in bytes.
+const maxExcerpt = 256
+
+// Excerpt returns what a client wrote in a form that a line for people may hold:
+// redacted, and not longer than 256 bytes and an ellipsis.
+func Excerpt(text string) string {
+	if len(text) > maxExcerpt {
+		text = text[:maxExcerpt] + "…"
+	}
+	return Redact(text)
+}
+
 // find returns where the first prefix begins, or -1.
 func find(text string) int {
 	for from := 0; ; {

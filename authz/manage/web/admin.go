@@ -7,6 +7,7 @@ import (
 
 	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/manage"
+	"github.com/tokengate/tokengate/authz/manage/web/query"
 )
 
 // Bases are the paths that the API lies below: two names for one thing.
@@ -18,9 +19,11 @@ var Bases = []string{"/rest/api-tokens/latest", "/rest/api-tokens/1.0"}
 // does not tell who is at its other end is refused. view is what a decision
 // made now consults.
 func Admin(m *manage.Manager, view func() authz.View, log *zap.Logger) http.Handler {
-	return &api{
+	return &door{
 		bases:     Bases,
 		endpoints: endpoints(m, view),
+		read:      query.Read,
+		refuse:    denial,
 		identify:  socketVisitor,
 		log:       log,
 	}

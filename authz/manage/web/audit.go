@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/tokengate/tokengate/authz/manage"
+	"github.com/tokengate/tokengate/authz/manage/web/query"
 	"github.com/tokengate/tokengate/authz/token"
 	"github.com/tokengate/tokengate/store"
 )
@@ -61,11 +62,11 @@ func auditBean(a store.Audit) AuditRecord {
 // listAudit answers with a page of the audit log, or with all of it as CSV.
 func listAudit(m *manage.Manager) endpoint {
 	return answering[none, AuditPage](http.MethodGet, "audit", func(c call[none]) (reply, error) {
-		wanted, err := auditQuery(c.query)
+		wanted, err := query.Audit(c.query)
 		if err != nil {
 			return reply{}, err
 		}
-		asCSV, err := c.query.asCSV()
+		asCSV, err := asCSV(c.query)
 		if err != nil {
 			return reply{}, err
 		}
@@ -84,29 +85,7 @@ func listAudit(m *manage.Manager) endpoint {
 			answer.Values[i] = auditBean(a)
 		}
 		return encode(answer)
-	}).asks("actor", "action", "tokenId", "user", "outcome", "from", "until", "after", "limit", "format")
-}
-
-func auditQuery(q query) (wanted manage.AuditQuery, err error) {
-	wanted.Actor, wanted.Action, wanted.TokenID, wanted.Owner = q["actor"], q["action"], q["tokenId"], q["user"]
-	if wanted.Outcome, err = choice(q, "outcome", map[string]string{"done": "done", "refused": "refused"}); err != nil {
-		return wanted, err
-	}
-	if wanted.From, err = q.time("from", false); err != nil {
-		return wanted, err
-	}
-	if wanted.Until, err = q.time("until", true); err != nil {
-		return wanted, err
-	}
-	if wanted.Limit, err = q.number("limit"); err != nil {
-		return wanted, err
-	}
-	if q["after"] != "" {
-		if wanted.Before, err = strconv.ParseUint(q["after"], 10, 64); err != nil || wanted.Before == 0 {
-			return wanted, badField("after", "The parameter \"after\" must be the next of the page before.")
-		}
-	}
-	return wanted, nil
+	}).asks(query.AuditFilters, query.AuditPages, formats)
 }
 
 // auditCSV answers with all records that are asked for, read page by page.

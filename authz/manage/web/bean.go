@@ -5,6 +5,7 @@ import (
 
 	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/authz/manage"
+	"github.com/tokengate/tokengate/authz/manage/web/query"
 	"github.com/tokengate/tokengate/store"
 )
 
@@ -53,7 +54,7 @@ func bean(t manage.Token) Token {
 	b := Token{
 		ID:            t.ID,
 		Number:        t.Number,
-		Type:          typeNames[t.Kind],
+		Type:          query.TypeNames[t.Kind],
 		Label:         t.Name,
 		User:          t.Owner,
 		Purpose:       t.Purpose,
@@ -79,12 +80,6 @@ func bean(t manage.Token) Token {
 	}
 	return b
 }
-
-// types are the kinds of token by their names, and typeNames the other way round.
-var (
-	types     = map[string]store.Kind{"ordinary": store.Ordinary, "management": store.Management}
-	typeNames = map[store.Kind]string{store.Ordinary: "ordinary", store.Management: "management"}
-)
 
 // rateBean returns a rate; nil for none.
 func rateBean(r store.Rate) *Rate {

@@ -10,6 +10,8 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+
+	"github.com/tokengate/tokengate/authz/token"
 )
 
 // maxBody bounds a request's body, in bytes: about ten times what the largest
@@ -80,7 +82,7 @@ func checkKeys(data []byte, into any) error {
 		case top.keys != nil && !top.value && isText:
 			folded := strings.ToLower(strings.ToUpper(key))
 			if top.keys[folded] {
-				return badField(short(key), "The field %q is given more than once.", short(key))
+				return badField(token.Excerpt(key), "The field %q is given more than once.", token.Excerpt(key))
 			}
 			top.keys[folded], top.value, top.key = true, true, key
 			continue
@@ -88,7 +90,7 @@ func checkKeys(data []byte, into any) error {
 		top.value = false
 		switch {
 		case t == nil && strict && len(levels) == 1 && !slices.Contains(may.nullable(), top.key):
-			return badField(short(top.key), "The field %q cannot be null. Leave it out to keep it as it is.", short(top.key))
+			return badField(token.Excerpt(top.key), "The field %q cannot be null. Leave it out to keep it as it is.", token.Excerpt(top.key))
 		case t == json.Delim('{'):
 			levels = append(levels, level{keys: map[string]bool{}})
 		case t == json.Delim('['):
@@ -101,7 +103,7 @@ func checkKeys(data []byte, into any) error {
 // them may be a token's.
 func unreadable(err error) error {
 	if field, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
-		field = short(strings.Trim(field, `"`))
+		field = token.Excerpt(strings.Trim(field, `"`))
 		return badField(field, "There is no field %q here.", field)
 	}
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
@@ -109,7 +111,7 @@ func unreadable(err error) error {
 		if wrong.Field == "" {
 			return badField("", "The body is a JSON %s. Send an object.", kind)
 		}
-		field := short(strings.TrimPrefix(wrong.Field, "Expiry.")) // embedded, without a name in JSON
+		field := token.Excerpt(strings.TrimPrefix(wrong.Field, "Expiry.")) // embedded, without a name in JSON
 		return badField(field, "The field %q holds a JSON %s where %s belongs.", field, kind, jsonKind(wrong.Type))
 	}
 	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {

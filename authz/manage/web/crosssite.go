@@ -30,7 +30,7 @@ func (p *people) fromHere(r *http.Request) error {
 		return errCrossSite
 	case len(origins) > 1, len(origins) == 1 && (p.origin == "" || origin(origins[0]) != p.origin):
 		return errCrossSite
-	case r.Method == http.MethodPost && !isJSON(r) && !strings.EqualFold(r.Header.Get("X-Atlassian-Token"), "no-check"):
+	case r.Method == http.MethodPost && !p.forms && !isJSON(r) && !strings.EqualFold(r.Header.Get("X-Atlassian-Token"), "no-check"):
 		return errLikeForm
 	}
 	return nil

@@ -4,21 +4,19 @@ import (
 	"encoding/csv"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
+
+	"github.com/tokengate/tokengate/authz/manage/web/query"
 )
 
-// asCSV reports whether the answer is to be CSV.
-func (q query) asCSV() (bool, error) {
-	return choice(q, "format", map[string]bool{"json": false, "csv": true})
-}
+// formats are the parameter that chooses between JSON and CSV.
+var formats = []string{"format"}
 
-// words lists the words that there are to choose from.
-func words[T any](from map[string]T) string {
-	return strings.Join(slices.Sorted(maps.Keys(from)), ", ")
+// asCSV reports whether the answer is to be CSV.
+func asCSV(q query.Values) (bool, error) {
+	return query.Choice(q, "format", map[string]bool{"json": false, "csv": true})
 }
 
 // table answers with rows of CSV (RFC 4180), all there are: next returns some

@@ -4,8 +4,10 @@ import (
 	"context"
 	"net/http"
 	"reflect"
+	"slices"
 
 	"github.com/tokengate/tokengate/authz/manage"
+	"github.com/tokengate/tokengate/authz/manage/web/query"
 )
 
 // endpoint is one method on one path. Its types are kept so that tests can walk
@@ -24,7 +26,7 @@ type endpoint struct {
 type incoming struct {
 	caller manage.Caller
 	id     string // what stands for {id}
-	query  query
+	query  query.Values
 }
 
 // call is a request on its way to the manager.
@@ -70,8 +72,8 @@ func answering[Request, Response any](method, path string, do func(call[Request]
 }
 
 // asks names the parameters of the query.
-func (e endpoint) asks(parameters ...string) endpoint {
-	e.parameters = parameters
+func (e endpoint) asks(parameters ...[]string) endpoint {
+	e.parameters = slices.Concat(parameters...)
 	return e
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/manage"
+	"github.com/tokengate/tokengate/authz/manage/web/query"
 )
 
 // statuses are the answers to the manager's refusals.
@@ -67,9 +68,12 @@ func badField(field, format string, args ...any) error {
 
 // denial is the answer to an error. The text of one that is no refusal stays
 // inside: it is for the log.
-func denial(err error) reply {
+func denial(_ *http.Request, _ manage.Caller, err error) reply {
 	if e, ok := errors.AsType[*httpError](err); ok {
 		return reply{status: e.status, body: denialBody(e.field, e.text), allow: e.allow, retry: e.retry}
+	}
+	if e, ok := errors.AsType[*query.Error](err); ok {
+		return reply{status: http.StatusBadRequest, body: denialBody(e.Parameter, e.Text)}
 	}
 	if e, ok := errors.AsType[*manage.Error](err); ok && statuses[e.Code] != 0 {
 		field, named := fields[e.Field]

@@ -6,6 +6,7 @@ import (
 
 	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/authz/manage"
+	"github.com/tokengate/tokengate/authz/token"
 )
 
 // Expiry says when a token is to expire, in one of three ways.
@@ -26,7 +27,7 @@ func (e Expiry) read() (asked manage.Expiry, err error) {
 	if e.ExpiresIn != "" {
 		ways++
 		if asked.In, err = config.ParseLifetime(e.ExpiresIn); err != nil {
-			return asked, badField("expiresIn", "expiresIn: %s.", short(err.Error()))
+			return asked, badField("expiresIn", "expiresIn: %s.", token.Excerpt(err.Error()))
 		}
 	}
 	if e.ExpiresInDays != nil {
@@ -57,7 +58,7 @@ func readOverlap(text string) (time.Duration, error) {
 	overlap, err := config.ParseLifetime(text)
 	switch {
 	case err != nil:
-		return 0, badField("overlap", "overlap: %s.", short(err.Error()))
+		return 0, badField("overlap", "overlap: %s.", token.Excerpt(err.Error()))
 	case overlap.Unlimited:
 		return 0, badField("overlap", "An overlap has an end. Give a time such as 1h.")
 	}

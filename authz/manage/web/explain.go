@@ -7,6 +7,7 @@ import (
 
 	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/manage"
+	"github.com/tokengate/tokengate/authz/token"
 )
 
 // ExplainRequest describes a request that a client might make.
@@ -91,10 +92,10 @@ func (e ExplainRequest) request() (authz.Request, error) {
 		place := r.Header(lower)
 		if place == nil || lower == "authorization" {
 			return r, badField("headers", "No rule reads the header %q. There are: %s; a credential goes into token and user.",
-				short(name), strings.Join(authz.Headers, ", "))
+				token.Excerpt(name), strings.Join(authz.Headers, ", "))
 		}
 		if *place != "" {
-			return r, badField("headers", "The header %q is given more than once.", short(name))
+			return r, badField("headers", "The header %q is given more than once.", token.Excerpt(name))
 		}
 		*place = value
 	}

@@ -17,24 +17,24 @@ func OpenAPI() []byte {
 }
 
 // Remembered returns of how many callers an API remembers the requests.
-func Remembered(h http.Handler) int { return len(h.(*api).limits.known) }
+func Remembered(h http.Handler) int { return len(h.(*front).api.limits.known) }
 
 // Remember makes requests of many callers.
 func Remember(h http.Handler, callers int) {
 	for n := range callers {
-		h.(*api).limits.take(fmt.Sprint("caller ", n, " of ", callers), requests)
+		h.(*front).api.limits.take(fmt.Sprint("caller ", n, " of ", callers), requests)
 	}
 }
 
 // RememberedCredentials returns of how many credentials an API remembers that they
 // were good.
-func RememberedCredentials(h http.Handler) int { return len(h.(*api).strangers.good.until) }
+func RememberedCredentials(h http.Handler) int { return len(h.(*front).api.strangers.good.until) }
 
 // RememberCredentials makes many users be identified.
 func RememberCredentials(h http.Handler, users int) {
-	good := h.(*api).strangers.good
+	good := h.(*front).api.strangers.good
 	for n := range users {
 		name := fmt.Sprint("user ", n, " of ", users)
-		good.put(name, good.hash(directory.Credential{Cookie: name}), h.(*api).limits.now())
+		good.put(name, good.hash(directory.Credential{Cookie: name}), h.(*front).api.limits.now())
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tokengate/tokengate/authz/manage"
+	"github.com/tokengate/tokengate/authz/manage/web/query"
 )
 
 // OwnerTokens are a user's tokens in the answer to GET /all, which is an array of
@@ -41,7 +42,7 @@ func local(t time.Time) *string {
 // deleted to whoever did it, and shown only if asked for.
 func listOwn(m *manage.Manager) endpoint {
 	return on(http.MethodGet, "", func(c call[none]) ([]Token, error) {
-		state, err := choice(c.query, "state", states)
+		state, err := query.Choice(c.query, "state", query.States)
 		if err != nil {
 			return nil, err
 		}
@@ -56,17 +57,8 @@ func listOwn(m *manage.Manager) endpoint {
 			}
 		}
 		return found, nil
-	}).asks("state")
+	}).asks([]string{"state"})
 }
-
-// states are the states by their names.
-var states = func() map[string]manage.State {
-	named := make(map[string]manage.State)
-	for _, s := range manage.States {
-		named[string(s)] = s
-	}
-	return named
-}()
 
 // listAll answers with everybody's tokens, one owner behind another as they come.
 func listAll(m *manage.Manager) endpoint {

@@ -13,6 +13,7 @@ import (
 	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/directory"
 	"github.com/tokengate/tokengate/authz/manage"
+	"github.com/tokengate/tokengate/authz/manage/web/query"
 	"github.com/tokengate/tokengate/store"
 )
 
@@ -27,16 +28,17 @@ type Options struct {
 	Identify func(context.Context, directory.Credential) (directory.User, error)
 
 	Usage       *store.UsageRecorder // of management tokens
-	PublicURL   string               // where browsers reach Jira; empty: pages may not make changes
-	ContextPath string               // Jira's, such as /jira; the API lies below it
+	PublicURL   string               // where browsers reach Jira, with its context path; empty: pages may not make changes
+	ContextPath string               // Jira's, such as /jira; the API and the page lie below it
 	Log         *zap.Logger
 	Now         func() time.Time
 }
 
-// New returns the API for people and automation. It stands behind Envoy, and
-// still believes nothing but what it has found out itself: it takes a management
-// token, by the rules of the gate, or hands the request's own cookie or password
-// to Identify. Of the headers that say who somebody is it reads none.
+// New returns the API for people and automation, and the page for people. It
+// stands behind Envoy, and still believes nothing but what it has found out
+// itself: it takes a management token, by the rules of the gate, or hands the
+// request's own cookie or password to Identify. Of the headers that say who
+// somebody is it reads none.
 func New(o Options) http.Handler {
 	p := &people{
 		Options: o, origin: origin(o.PublicURL),
@@ -46,15 +48,18 @@ func New(o Options) http.Handler {
 	for i, base := range Bases {
 		bases[i] = o.ContextPath + base
 	}
-	return &api{
+	api := &door{
 		bases:     bases,
 		endpoints: endpoints(o.Manager, o.View),
+		read:      query.Read,
+		refuse:    denial,
 		identify:  p.identify,
 		limits:    &limits{now: o.Now},
 		strangers: p.strangers,
 		address:   clientAddress,
 		log:       o.Log,
 	}
+	return &front{api: api, pages: newPages(p, api)}
 }
 
 // people finds out who has sent a request.
@@ -62,6 +67,7 @@ type people struct {
 	Options
 	origin    string // of PublicURL
 	strangers *strangers
+	forms     bool // what a form can send is taken, too: what it leads to has to see that it is one of ours
 }
 
 // identify decides as the gate does, so that each kind of token is refused at the

@@ -1,16 +1,13 @@
 package web
 
 import (
-	"cmp"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/authz/manage"
 	"github.com/tokengate/tokengate/authz/token"
-	"github.com/tokengate/tokengate/store"
 )
 
 // Me answers GET /me.
@@ -98,11 +95,10 @@ type PasswordUsers struct {
 // listPasswords answers with who uses passwords.
 func listPasswords(m *manage.Manager) endpoint {
 	return answering[none, PasswordUsers](http.MethodGet, "passwords", func(c call[none]) (reply, error) {
-		uses, err := m.Passwords(c.ctx, c.caller)
+		users, err := m.Passwords(c.ctx, c.caller)
 		if err != nil {
 			return reply{}, err
 		}
-		users := byUser(uses)
 		return array(`{"users":[`, "]}\n", func(next func(any) error) error {
 			for _, u := range users {
 				if err := next(passwordUser(u)); err != nil {
@@ -114,27 +110,9 @@ func listPasswords(m *manage.Manager) endpoint {
 	})
 }
 
-// byUser divides uses by their users, whoever came last being the first.
-func byUser(uses []store.PasswordUse) [][]store.PasswordUse {
-	var users [][]store.PasswordUse
-	for len(uses) > 0 {
-		n := slices.IndexFunc(uses, func(u store.PasswordUse) bool { return u.User != uses[0].User })
-		if n < 0 {
-			n = len(uses)
-		}
-		slices.SortFunc(uses[:n], func(a, b store.PasswordUse) int { return b.Last.Compare(a.Last) })
-		users, uses = append(users, uses[:n]), uses[n:]
-	}
-	slices.SortFunc(users, func(a, b []store.PasswordUse) int {
-		return cmp.Or(b[0].Last.Compare(a[0].Last), cmp.Compare(a[0].User, b[0].User))
-	})
-	return users
-}
-
-func passwordUser(uses []store.PasswordUse) PasswordUser {
-	u := PasswordUser{User: uses[0].User, LastSeen: uses[0].Last.UnixMilli(), Uses: make([]PasswordUse, len(uses))}
-	for i, use := range uses {
-		u.Requests += use.Requests()
+func passwordUser(known manage.PasswordUser) PasswordUser {
+	u := PasswordUser{User: known.User, Requests: known.Requests(), LastSeen: known.Last().UnixMilli(), Uses: make([]PasswordUse, len(known.Uses))}
+	for i, use := range known.Uses {
 		u.Uses[i] = PasswordUse{
 			Client:     token.Redact(use.Client),
 			FirstSeen:  use.First.UnixMilli(),
@@ -166,10 +144,6 @@ type DayTotals struct {
 	Refused   map[string]uint64 `json:"refused"`   // by reason
 }
 
-// unknownPasswords is the word by which totals count passwords whose user is not
-// on record.
-const unknownPasswords = "password_unknown_user"
-
 func totals(c call[none], m *manage.Manager) (Totals, error) {
 	days, err := m.Totals(c.ctx, c.caller)
 	if err != nil {
@@ -184,7 +158,7 @@ func totals(c call[none], m *manage.Manager) (Totals, error) {
 				t.Allowed = n
 			case authz.Password.String():
 				t.Passwords = n
-			case unknownPasswords:
+			case manage.UnknownPasswords:
 				t.Unknown = n
 			default:
 				t.Refused[word] = n

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tokengate/tokengate/authz"
+	"github.com/tokengate/tokengate/authz/manage"
 )
 
 // reply is an answer. Nothing is written before it is complete, so that a
@@ -23,6 +24,8 @@ type reply struct {
 	allow  string        // the Allow header of a 405
 	retry  time.Duration // until it makes sense to ask again; 0: not said
 	token  string        // the id of the token that it is about, for the log
+
+	headers map[string]string // others, or in place of what an answer has
 
 	// stream writes the body in place of body.
 	stream func(io.Writer) error
@@ -56,6 +59,9 @@ func (a reply) begin(w http.ResponseWriter) {
 	case len(a.body) > 0 || a.stream != nil:
 		h.Set("Content-Type", authz.DenialType)
 	}
+	for name, value := range a.headers {
+		h.Set(name, value)
+	}
 	w.WriteHeader(a.status)
 }
 
@@ -81,17 +87,17 @@ const writeTime = 30 * time.Second
 
 // stream writes an answer as it comes. cut says that it failed when a part of
 // it was on its way: then the connection has to be cut.
-func (a *api) stream(w http.ResponseWriter, answer reply) (written reply, cut bool, err error) {
+func (d *door) stream(w http.ResponseWriter, r *http.Request, c manage.Caller, answer reply) (written reply, cut bool, err error) {
 	out := &opening{w: w, head: answer}
 	buffer := bufio.NewWriterSize(out, streamBuffer)
-	_, err = a.guarded(func() (reply, error) {
+	_, err = d.guarded(func() (reply, error) {
 		if err := answer.stream(buffer); err != nil {
 			return reply{}, err
 		}
 		return reply{}, buffer.Flush()
 	})
 	if err != nil && !out.begun {
-		answer = denial(err)
+		answer = d.refuse(r, c, err)
 		answer.write(w)
 		return answer, false, err
 	}

@@ -12,12 +12,12 @@ const maxQuery = 4 << 10
 // route finds the endpoint of a request, and the id in its path. It looks at the
 // path as it was sent: what somebody may want to mean otherwise, by escapes or
 // semicolons, is no path here.
-func (a *api) route(r *http.Request) (e endpoint, id string, err error) {
+func (d *door) route(r *http.Request) (e endpoint, id string, err error) {
 	path, _, _ := strings.Cut(r.RequestURI, "?")
 	if strings.ContainsFunc(path, isUnusual) {
 		return endpoint{}, "", errNoPath
 	}
-	below, ok := a.belowBase(path)
+	below, ok := d.belowBase(path)
 	if !ok {
 		return endpoint{}, "", errNoPath
 	}
@@ -29,10 +29,10 @@ func (a *api) route(r *http.Request) (e endpoint, id string, err error) {
 		method = http.MethodGet
 	}
 	var methods []string
-	for _, e := range a.endpoints {
+	for _, e := range d.endpoints {
 		// A fixed path is no id.
 		found, ok := match(e.path, below)
-		if !ok || found != "" && slices.ContainsFunc(a.endpoints, func(o endpoint) bool { return o.path == below }) {
+		if !ok || found != "" && slices.ContainsFunc(d.endpoints, func(o endpoint) bool { return o.path == below }) {
 			continue
 		}
 		if e.method == method {
@@ -57,8 +57,8 @@ func isUnusual(c rune) bool {
 }
 
 // belowBase returns the path below the API's base.
-func (a *api) belowBase(path string) (below string, ok bool) {
-	for _, base := range a.bases {
+func (d *door) belowBase(path string) (below string, ok bool) {
+	for _, base := range d.bases {
 		if below, ok := strings.CutPrefix(path, base); ok && (below == "" || below[0] == '/') {
 			return strings.TrimPrefix(below, "/"), true
 		}

@@ -3,10 +3,9 @@ package web
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
-	"slices"
 
 	"github.com/tokengate/tokengate/authz/manage"
+	"github.com/tokengate/tokengate/authz/policy"
 )
 
 // Rules answers GET /rules.
@@ -60,25 +59,17 @@ func rules(c call[none], m *manage.Manager) (Rules, error) {
 	}
 	answer := Rules{Rules: []Rule{}}
 	for _, r := range found {
-		if answer.Rules, err = appendRules(answer.Rules, r.Key, r.Value); err != nil {
+		s, err := setting(r)
+		if err != nil {
 			return Rules{}, err
 		}
+		answer.Rules = append(answer.Rules, Rule{r.Key, s})
 	}
 	return answer, nil
 }
 
-// appendRules adds a rule, or each of the keys below it.
-func appendRules(rules []Rule, key string, value any) ([]Rule, error) {
-	var s Setting
-	switch v := value.(type) {
-	case map[string]any:
-		var err error
-		for _, name := range slices.Sorted(maps.Keys(v)) {
-			if rules, err = appendRules(rules, key+"."+name, v[name]); err != nil {
-				return nil, err
-			}
-		}
-		return rules, nil
+func setting(r policy.Rule) (s Setting, err error) {
+	switch v := r.Value.(type) {
 	case string:
 		s.Text = &v
 	case int:
@@ -87,12 +78,8 @@ func appendRules(rules []Rule, key string, value any) ([]Rule, error) {
 		s.Flag = &v
 	case []string:
 		s.List = v
-	case []any:
-		if len(v) > 0 {
-			return nil, fmt.Errorf("the rule %s holds a list of %T", key, v[0])
-		}
 	default:
-		return nil, fmt.Errorf("the rule %s holds a %T", key, value)
+		return s, fmt.Errorf("the rule %s holds a %T", r.Key, r.Value)
 	}
-	return append(rules, Rule{key, s}), nil
+	return s, nil
 }

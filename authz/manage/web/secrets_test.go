@@ -26,6 +26,9 @@ func (f *fixture) findSecrets(t testing.TB) {
 		if json.Unmarshal([]byte(body), &issued) == nil && issued.PasswordValue != "" {
 			body = strings.Replace(body, issued.PasswordValue, "", 1)
 		}
+		if m := shownValue.FindStringSubmatch(body); m != nil {
+			body = strings.Replace(body, m[1], "", 1)
+		}
 		texts = append(texts, body)
 	}
 	for _, entry := range f.logs.All() {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/manage"
+	"github.com/tokengate/tokengate/authz/manage/web/query"
 	"github.com/tokengate/tokengate/store"
 )
 
@@ -35,7 +36,7 @@ func endpoints(m *manage.Manager, view func() authz.View) []endpoint {
 		listAll(m),
 		on(http.MethodDelete, "all", func(c call[none]) (none, error) {
 			return none{}, m.RevokeAll(c.ctx, c.caller, c.query["user"])
-		}).asks("user"),
+		}).asks([]string{"user"}),
 		listTokens(m),
 		listAudit(m),
 		on(http.MethodGet, "me", func(c call[none]) (Me, error) { return me(c, m) }),
@@ -74,9 +75,9 @@ func create(c call[CreateRequest], m *manage.Manager) (IssuedToken, error) {
 	if err != nil {
 		return IssuedToken{}, err
 	}
-	kind, ok := types[c.body.Type]
+	kind, ok := query.Types[c.body.Type]
 	if !ok && c.body.Type != "" {
-		return IssuedToken{}, badField("type", "The type is one of %s.", words(types))
+		return IssuedToken{}, badField("type", "The type is one of %s.", query.Words(query.Types))
 	}
 	issued, err := m.Create(c.ctx, c.caller, manage.NewToken{
 		Management: kind == store.Management,

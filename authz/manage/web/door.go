@@ -12,13 +12,16 @@ import (
 
 	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/manage"
+	"github.com/tokengate/tokengate/authz/manage/web/query"
 	"github.com/tokengate/tokengate/authz/token"
 )
 
-// api serves endpoints to callers.
-type api struct {
+// door serves endpoints to callers: those of the API, or the pages.
+type door struct {
 	bases     []string
 	endpoints []endpoint
+	read      func(raw string, known []string, credential string) (query.Values, error)
+	refuse    func(*http.Request, manage.Caller, error) reply // what is answered to an error
 	identify  func(*http.Request) (visitor, error)
 	limits    *limits                        // of each caller; nil: none
 	strangers *strangers                     // nil: there are none
@@ -34,24 +37,26 @@ type visitor struct {
 }
 
 // ServeHTTP implements http.Handler.
-func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 	var caller manage.Caller
-	answer, err := a.guarded(func() (answer reply, err error) {
-		answer, caller, err = a.answer(r)
+	answer, err := d.guarded(func() (answer reply, err error) {
+		answer, caller, err = d.answer(r)
 		return answer, err
 	})
 	cut := false
 	switch {
 	case err != nil:
-		answer = denial(err)
+		if answer.status == 0 {
+			answer = d.refuse(r, caller, err)
+		}
 		answer.write(w)
 	case answer.stream != nil:
-		answer, cut, err = a.stream(w, answer)
+		answer, cut, err = d.stream(w, r, caller, answer)
 	default:
 		answer.write(w)
 	}
-	a.note(r, caller, answer, err)
+	d.note(r, caller, answer, err)
 	if cut {
 		// The one way to tell the client that what it got is not all.
 		panic(http.ErrAbortHandler)
@@ -60,12 +65,12 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // answer finds the endpoint and who is calling, and asks the one for the other.
 // Nothing is done before the caller is known.
-func (a *api) answer(r *http.Request) (reply, manage.Caller, error) {
-	e, id, err := a.route(r)
+func (d *door) answer(r *http.Request) (reply, manage.Caller, error) {
+	e, id, err := d.route(r)
 	if err != nil {
 		return reply{}, manage.Caller{}, err
 	}
-	v, err := a.identify(r)
+	v, err := d.identify(r)
 	if err != nil {
 		return reply{}, manage.Caller{}, err
 	}
@@ -73,9 +78,9 @@ func (a *api) answer(r *http.Request) (reply, manage.Caller, error) {
 	if isUnsafe(r) {
 		refused = refusedChanges
 	}
-	wait := max(a.limits.take(who, requests), a.limits.left(who, refused))
+	wait := max(d.limits.take(who, requests), d.limits.left(who, refused))
 	if wait == 0 && e.costly {
-		wait = a.limits.take(who, costly)
+		wait = d.limits.take(who, costly)
 	}
 	if wait > 0 {
 		return reply{}, v.caller, tooMany(wait, tooManyRequests)
@@ -83,18 +88,18 @@ func (a *api) answer(r *http.Request) (reply, manage.Caller, error) {
 	if v.count != nil {
 		v.count()
 	}
-	asked, err := readQuery(r.URL.RawQuery, e.parameters, v.parameter)
+	asked, err := d.read(r.URL.RawQuery, e.parameters, v.parameter)
 	if err != nil {
 		return reply{}, v.caller, err
 	}
 	answer, err := e.serve(r, incoming{v.caller, id, asked})
 	switch {
 	case err == nil && answer.stream != nil:
-		if wait := a.limits.take(who, costly); wait > 0 {
-			err = tooMany(wait, tooManyRequests)
+		if wait := d.limits.take(who, costly); wait > 0 {
+			answer, err = reply{}, tooMany(wait, tooManyRequests)
 		}
 	case isRecorded(r, err):
-		a.limits.charge(who, refused)
+		d.limits.charge(who, refused)
 	}
 	return answer, v.caller, err
 }
@@ -109,11 +114,11 @@ func isRecorded(r *http.Request, err error) bool {
 
 // guarded makes an error of a panic: it must not end the process, which answers
 // Envoy, too.
-func (a *api) guarded(do func() (reply, error)) (answer reply, err error) {
+func (d *door) guarded(do func() (reply, error)) (answer reply, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			// The panic's own text might repeat what a client sent.
-			a.log.Error("a management request made the server panic",
+			d.log.Error("a management request made the server panic",
 				zap.String("kind", fmt.Sprintf("%T", p)), zap.ByteString("stack", debug.Stack()))
 			answer, err = reply{}, errPanic
 		}
@@ -124,48 +129,49 @@ func (a *api) guarded(do func() (reply, error)) (answer reply, err error) {
 var errPanic = errors.New("panic")
 
 // note writes the request's line into the log.
-func (a *api) note(r *http.Request, c manage.Caller, answer reply, err error) {
+func (d *door) note(r *http.Request, c manage.Caller, answer reply, err error) {
 	path := authz.Request{Path: r.RequestURI}
 	fields := []zap.Field{
-		zap.String("method", short(r.Method)), zap.String("path", short(path.PathForLog())),
+		zap.String("method", token.Excerpt(r.Method)), zap.String("path", token.Excerpt(path.PathForLog())),
 		zap.String("caller", c.Name()), zap.Int("status", answer.status),
 	}
-	if a.address != nil {
-		fields = append(fields, zap.Stringer("client", a.address(r)))
+	if d.address != nil {
+		fields = append(fields, zap.Stringer("client", d.address(r)))
 	}
 	if answer.token != "" {
 		fields = append(fields, zap.String("token", answer.token))
 	}
 	_, early := errors.AsType[*httpError](err)
+	_, unread := errors.AsType[*query.Error](err)
 	_, late := errors.AsType[*manage.Error](err)
 	switch {
 	case err == nil:
-		a.log.Info("management request", fields...)
+		d.log.Info("management request", fields...)
 	case r.Context().Err() != nil:
-		a.log.Log(a.level(r, c), "management request whose client has gone", append(fields, zap.Error(redacted{err}))...)
-	case !early && !late:
-		a.log.Error("management request failed", append(fields, zap.Error(redacted{err}))...)
+		d.log.Log(d.level(r, c), "management request whose client has gone", append(fields, zap.Error(redacted{err}))...)
+	case !early && !unread && !late:
+		d.log.Error("management request failed", append(fields, zap.Error(redacted{err}))...)
 	default:
 		level := zap.InfoLevel
 		if c.Name() == "" || answer.status == http.StatusTooManyRequests {
-			level = a.level(r, c)
+			level = d.level(r, c)
 		}
-		a.log.Log(level, "management request refused", append(fields, zap.String("refusal", short(err.Error())))...)
+		d.log.Log(level, "management request refused", append(fields, zap.String("refusal", token.Excerpt(err.Error())))...)
 	}
 }
 
 // level is that of a line of which anybody can have as many as they like: some are
 // shown of each caller, and of those without a name some of each network and of
 // all together.
-func (a *api) level(r *http.Request, c manage.Caller) zapcore.Level {
+func (d *door) level(r *http.Request, c manage.Caller) zapcore.Level {
 	budget := lines
 	if c.Name() == "" {
-		if a.strangers != nil && a.strangers.limits.take(network(a.address(r)), lines) > 0 {
+		if d.strangers != nil && d.strangers.limits.take(network(d.address(r)), lines) > 0 {
 			return zap.DebugLevel
 		}
 		budget = requests
 	}
-	if a.limits.take(c.Name(), budget) > 0 {
+	if d.limits.take(c.Name(), budget) > 0 {
 		return zap.DebugLevel
 	}
 	return zap.InfoLevel
@@ -175,12 +181,3 @@ func (a *api) level(r *http.Request, c manage.Caller) zapcore.Level {
 type redacted struct{ error }
 
 func (e redacted) Error() string { return token.Redact(e.error.Error()) }
-
-// short returns what a client wrote in a form that a log may hold.
-func short(text string) string {
-	const most = 256
-	if len(text) > most {
-		text = text[:most] + "…"
-	}
-	return token.Redact(text)
-}

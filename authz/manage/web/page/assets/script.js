@@ -1,0 +1,192 @@
+"use strict";
+// What a page can do beyond what it does without this: copy, ask in a dialog,
+// filter without a reload. Everything here is also an address or a form.
+
+// Copying. The buttons are hidden where there is no script.
+function copied(button, text) {
+  const before = button.textContent;
+  button.textContent = text;
+  setTimeout(() => { button.textContent = before; }, 2000);
+}
+
+function copyBySelection(source) {
+  // Where the page has no TLS, a browser has no clipboard for scripts.
+  if (source.select) {
+    source.select();
+  } else {
+    getSelection().selectAllChildren(source);
+  }
+  return document.execCommand("copy");
+}
+
+async function copy(button) {
+  const source = document.getElementById(button.dataset.copy);
+  const text = "value" in source ? source.value : source.textContent;
+  let done = false;
+  if (navigator.clipboard) {
+    done = await navigator.clipboard.writeText(text).then(() => true, () => false);
+  }
+  done = done || copyBySelection(source);
+  copied(button, done ? button.dataset.copied : button.dataset.failed);
+}
+
+function equip(root) {
+  for (const button of root.querySelectorAll("[data-copy]")) {
+    button.hidden = false;
+    button.setAttribute("aria-live", "polite");
+    button.addEventListener("click", () => copy(button));
+  }
+  for (const choice of root.querySelectorAll("[data-reveals]")) {
+    const shown = document.getElementById(choice.dataset.reveals);
+    const reveal = () => { shown.hidden = choice.value !== choice.dataset.when; };
+    choice.addEventListener("change", reveal);
+    reveal();
+  }
+  for (const form of root.querySelectorAll("form[data-once]")) {
+    form.addEventListener("submit", (event) => {
+      if (form.dataset.sent) {
+        event.preventDefault(); // the second click of a double click
+        return;
+      }
+      form.dataset.sent = "true";
+      form.querySelector("button").setAttribute("aria-disabled", "true");
+    });
+  }
+  for (const link of root.querySelectorAll("a[data-dialog]")) {
+    link.addEventListener("click", (event) => ask(event, link));
+  }
+  for (const link of root.querySelectorAll("a[data-results-link]")) {
+    link.addEventListener("click", (event) => {
+      if (plain(event)) {
+        event.preventDefault();
+        show(link.href, true, link.id);
+      }
+    });
+  }
+}
+
+function plain(event) {
+  return event.button === 0 && !event.metaKey && !event.ctrlKey && !event.shiftKey && !event.altKey;
+}
+
+// A page of this site, or null where the answer is another: then the browser goes there.
+async function load(url, signal) {
+  const response = await fetch(url, { credentials: "same-origin", signal });
+  if (!response.ok || response.redirected) {
+    return null;
+  }
+  return new DOMParser().parseFromString(await response.text(), "text/html");
+}
+
+// Dialogs: the question of the page behind a link, on top of this one.
+async function ask(event, link) {
+  if (!plain(event)) {
+    return;
+  }
+  event.preventDefault();
+  const page = await load(link.href).catch(() => null);
+  const question = page && page.querySelector("[data-fragment]");
+  if (!question) {
+    location.assign(link.href);
+    return;
+  }
+  const dialog = document.createElement("dialog");
+  const title = question.querySelector("h1");
+  title.id = "dialog-title";
+  dialog.setAttribute("aria-labelledby", title.id);
+  dialog.append(document.adoptNode(question));
+  document.body.append(dialog);
+  dialog.addEventListener("close", () => { dialog.remove(); link.focus(); });
+  equip(dialog);
+  for (const close of dialog.querySelectorAll("[data-close]")) {
+    close.addEventListener("click", (closing) => { closing.preventDefault(); dialog.close(); });
+  }
+  dialog.showModal();
+  const cancel = dialog.querySelector("[data-close]");
+  (cancel || dialog).focus(); // what destroys is not one key away
+}
+
+// Filtering without a reload: the results of the page behind an address, in place of
+// those that stand here.
+let loading = null;
+
+async function show(url, keep, focus) {
+  const results = document.querySelector("[data-results]");
+  if (loading) {
+    loading.abort();
+  }
+  const mine = loading = new AbortController();
+  results.setAttribute("aria-busy", "true");
+  let page = null;
+  try {
+    page = await load(url, mine.signal);
+  } catch {
+    if (mine.signal.aborted) {
+      return;
+    }
+  }
+  const found = page && page.querySelector("[data-results]");
+  if (!found) {
+    location.assign(url);
+    return;
+  }
+  if (keep) {
+    history.pushState(null, "", url);
+  } else {
+    history.replaceState(null, "", url);
+  }
+  results.replaceChildren(...document.adoptNode(found).childNodes);
+  results.removeAttribute("aria-busy");
+  equip(results);
+  const again = focus && document.getElementById(focus);
+  if (again) {
+    again.focus();
+  }
+}
+
+function address(form) {
+  const fields = new URLSearchParams();
+  for (const [name, value] of new FormData(form)) {
+    if (value !== "") {
+      fields.append(name, value);
+    }
+  }
+  const query = fields.toString();
+  return form.action.split("?")[0] + (query ? "?" + query : "");
+}
+
+for (const form of document.querySelectorAll("form[data-filter]")) {
+  let pause = 0;
+  const filter = () => {
+    clearTimeout(pause);
+    if (form.reportValidity()) {
+      show(address(form), false);
+    }
+  };
+  form.addEventListener("submit", (event) => { event.preventDefault(); filter(); });
+  form.addEventListener("input", (event) => {
+    clearTimeout(pause);
+    // A date is not there before all of it is.
+    pause = setTimeout(filter, event.target.type === "search" || event.target.type === "text" ? 300 : 0);
+  });
+}
+
+addEventListener("popstate", () => { location.reload(); });
+
+// A page that a browser has kept is shown anew, and a value not at all.
+addEventListener("pageshow", (event) => {
+  if (event.persisted) {
+    location.reload();
+  }
+});
+addEventListener("pagehide", () => {
+  for (const secret of document.querySelectorAll("[data-secret]")) {
+    secret.value = "";
+  }
+});
+
+equip(document);
+const problem = document.getElementById("problem");
+if (problem) {
+  problem.focus();
+}

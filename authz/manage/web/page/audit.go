@@ -1,0 +1,104 @@
+package page
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+	"unicode/utf8"
+
+	"github.com/tokengate/tokengate/authz/manage"
+	"github.com/tokengate/tokengate/authz/manage/web/query"
+	"github.com/tokengate/tokengate/authz/token"
+	"github.com/tokengate/tokengate/store"
+)
+
+// auditPage is a page of the audit log.
+type auditPage struct {
+	Filters query.Values
+	Actions []string
+	Rows    []auditRow
+	Next    string
+	First   string
+	CSV     string
+	Action  string
+}
+
+// auditRow is a record of it.
+type auditRow struct {
+	Time            moment
+	Actor, From     string
+	Action, Outcome string
+	Refused         bool
+	Reason          string
+	TokenID, URL    string // URL is empty where no token came to be
+	Owner           string
+	Changes         []change
+}
+
+// change is a field before and after.
+type change struct {
+	Field, Before, After string
+	New                  bool // the token was not there before
+}
+
+// audit shows a page of the audit log, the newest first.
+func (s *Site) audit(r *Request) (Answer, error) {
+	f, err := s.frame(r, text("audit.title"), "audit")
+	if err != nil {
+		return Answer{}, err
+	}
+	wanted, err := query.Audit(r.Query)
+	if err != nil {
+		return Answer{}, err
+	}
+	wanted.Limit = pageSize
+	found, err := s.Manager.AuditLog(r.HTTP.Context(), r.Caller, wanted)
+	if err != nil {
+		return Answer{}, err
+	}
+	filters := maps.Clone(r.Query)
+	delete(filters, "after")
+	delete(filters, LoginDone)
+	p := auditPage{
+		Filters: filters, Actions: manage.Actions(), Action: s.url("audit"),
+		CSV: s.ContextPath + "/rest/api-tokens/latest/audit?" + with(filters, "format", "csv"),
+	}
+	for _, record := range found.Records {
+		p.Rows = append(p.Rows, s.auditRow(record))
+	}
+	if found.Next != 0 {
+		p.Next = s.url("audit?" + with(filters, "after", strconv.FormatUint(found.Next, 10)))
+	}
+	if r.Query["after"] != "" {
+		p.First = s.url("audit?" + with(filters))
+	}
+	return ok("audit", f, p)
+}
+
+func (s *Site) auditRow(a store.Audit) auditRow {
+	row := auditRow{
+		Time: when(a.Time, s.Now().UTC()), Actor: visible(a.Actor), From: visible(a.From), Action: a.Action, Outcome: text("outcome." + a.Outcome),
+		Refused: a.Outcome == "refused", Reason: a.Reason, TokenID: a.TokenID, Owner: visible(a.Owner),
+	}
+	if a.TokenID != "" {
+		row.URL = s.url("token/" + a.TokenID)
+	}
+	_, created := a.Changes["type"] // no token gets another one
+	for _, field := range slices.Sorted(maps.Keys(a.Changes)) {
+		c := a.Changes[field]
+		row.Changes = append(row.Changes, change{field, brief(c.Before), brief(c.After), created})
+	}
+	return row
+}
+
+// maxBrief is how much of a text a listing shows, in characters.
+const maxBrief = 120
+
+// brief returns the beginning of a text, visible and without a token's secret.
+func brief(text string) string {
+	text = visible(token.Redact(text))
+	if utf8.RuneCountInString(text) <= maxBrief {
+		return text
+	}
+	return string([]rune(text)[:maxBrief]) + "…"
+}

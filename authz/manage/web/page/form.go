@@ -1,0 +1,163 @@
+package page
+
+import (
+	"errors"
+	"fmt"
+	"mime"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+
+	"github.com/tokengate/tokengate/authz/manage"
+	"github.com/tokengate/tokengate/authz/token"
+)
+
+// form is a form with what somebody has entered, and what is wrong with it.
+type form struct {
+	Action string // the address it is sent to
+	Nonce  string
+	Values url.Values
+	Wrong  map[string]string // by field, as the manager calls it; whole sentences
+}
+
+// Get returns what was entered into a field.
+func (f *form) Get(name string) string { return f.Values.Get(name) }
+
+// Has reports whether a box is ticked.
+func (f *form) Has(name string) bool { return f.Values.Get(name) != "" }
+
+// form returns a form at an address below Path, with values to begin with.
+func (s *Site) form(r *Request, below string, values url.Values) *form {
+	return &form{
+		Action: s.url(below), Nonce: s.nonces.make(r.Caller, below),
+		Values: values, Wrong: make(map[string]string),
+	}
+}
+
+// sent reads a form that was sent. Where it returns an answer, that is all there is
+// to say: the form is none, or it was sent before.
+func (s *Site) sent(r *Request, below string) (*form, *Answer) {
+	kind, _, _ := mime.ParseMediaType(r.HTTP.Header.Get("Content-Type"))
+	if kind != "application/x-www-form-urlencoded" {
+		return nil, s.problem(http.StatusUnsupportedMediaType, "form.kind")
+	}
+	if err := r.HTTP.ParseForm(); err != nil {
+		if _, tooLong := errors.AsType[*http.MaxBytesError](err); tooLong {
+			return nil, s.problem(http.StatusRequestEntityTooLarge, "form.long")
+		}
+		return nil, s.problem(http.StatusBadRequest, "form.unreadable")
+	}
+	values := r.HTTP.PostForm
+	for name, given := range values {
+		if len(given) > 1 {
+			return nil, s.problem(http.StatusBadRequest, "form.unreadable")
+		}
+		values[name] = []string{strings.ReplaceAll(given[0], "\r\n", "\n")} // as browsers end lines
+	}
+	f := s.form(r, below, values)
+	return f, nil
+}
+
+// take reads a form that was sent and uses its nonce: what comes behind it comes once.
+// Where it returns an answer, that is all there is to say. It fails where the form
+// has to be shown anew.
+func (s *Site) take(r *Request, below string) (f *form, done *Answer, err error) {
+	if f, done = s.sent(r, below); done != nil {
+		return nil, done, nil
+	}
+	switch outcome, id := s.nonces.use(f.Get("nonce"), r.Caller, below); outcome {
+	case first:
+		return f, nil, nil
+	case again:
+		return nil, s.sentAgain(r, id), nil
+	}
+	return f, nil, &manage.Error{Code: manage.BadState, Message: text("form.old")}
+}
+
+func (s *Site) problem(status int, key string) *Answer {
+	a := s.Problem(Problem{Status: status, Text: text(key)})
+	return &a
+}
+
+// sentAgain says that a form was sent before, and what came of it.
+func (s *Site) sentAgain(r *Request, id string) *Answer {
+	f, err := s.frame(r, text("again.title"), "")
+	if err != nil {
+		return s.problem(http.StatusConflict, "again.text")
+	}
+	a, err := render("again", http.StatusConflict, f, struct{ Token, URL, Rotate string }{id, s.url("token/" + id), s.url("token/" + id + "/rotate")})
+	if err != nil {
+		return s.problem(http.StatusConflict, "again.text")
+	}
+	return &a
+}
+
+// redact takes the secrets of tokens out of what was entered, and makes visible what
+// is not: no form shows a value that somebody has put into it.
+func (f *form) redact() {
+	for _, given := range f.Values {
+		for i, text := range given {
+			given[i] = visible(token.Redact(text))
+		}
+	}
+}
+
+// refusedForm shows a form anew, with what it was refused for.
+func refusedForm(name string, fr *frame, f *form, page any, refusal error) (Answer, error) {
+	if !f.refused(fr, refusal) {
+		return Answer{}, refusal
+	}
+	f.redact()
+	a, err := render(name, 0, fr, page)
+	if err != nil {
+		return Answer{}, err
+	}
+	return a, refusal
+}
+
+// refused puts a refusal of the manager's where it belongs: to its field, or above
+// the form. It reports false of errors that are none.
+func (f *form) refused(fr *frame, err error) bool {
+	refusal, ok := errors.AsType[*manage.Error](err)
+	if !ok || refusal.Code == manage.NotFound || refusal.Code == manage.Unavailable {
+		return false
+	}
+	fr.Problem = refusal.Message
+	if refusal.Field != "" {
+		f.Wrong[string(refusal.Field)] = refusal.Message
+	}
+	return true
+}
+
+// wrong is a field of a form that cannot be read.
+func wrong(field manage.Field, key string, args ...any) error {
+	return &manage.Error{Code: manage.Invalid, Field: field, Message: text(key, args...)}
+}
+
+// networks reads the networks of a form, parted by white space or commas; the
+// caller's address among them, if that is asked for.
+func (f *form) networks(from string) []string {
+	networks := strings.FieldsFunc(f.Get("networks"), func(c rune) bool { return c == ',' || c == ';' || c <= ' ' })
+	if f.Has("here") && from != "" {
+		networks = append(networks, from)
+	}
+	return networks
+}
+
+// address is where a caller is, if they came by the network.
+func address(me *manage.Me) string {
+	if a, err := netip.ParseAddr(me.From); err == nil {
+		return a.String()
+	}
+	return ""
+}
+
+// joined writes networks one to a line, as the form takes them.
+func joined(networks []netip.Prefix) string {
+	var b strings.Builder
+	for _, n := range networks {
+		fmt.Fprintln(&b, n)
+	}
+	return strings.TrimSuffix(b.String(), "\n")
+}

@@ -1,0 +1,77 @@
+package page
+
+import (
+	"strconv"
+	"time"
+)
+
+// moment is an instant as a page shows it.
+type moment struct {
+	Text    string // how long it is from now, in words
+	Full    string // the date, in UTC
+	Machine string // RFC 3339
+}
+
+// when returns an instant that is not zero, seen from now.
+func when(at, now time.Time) moment {
+	at = at.UTC()
+	return moment{
+		Text:    relative(at.Sub(now)),
+		Full:    at.Format("2006-01-02 15:04 UTC"),
+		Machine: at.Format(time.RFC3339),
+	}
+}
+
+// relative says in words how far away something is.
+func relative(d time.Duration) string {
+	ago := d <= 0
+	if ago {
+		d = -d
+	}
+	if d < time.Minute {
+		if ago {
+			return text("time.now")
+		}
+		return text("time.soon")
+	}
+	key := "time.in"
+	if ago {
+		key = "time.ago"
+	}
+	return text(key, span(d))
+}
+
+// span is a length of time in its largest unit, rounded down: nothing that is still
+// to come seems further away than it is.
+func span(d time.Duration) string {
+	const day = 24 * time.Hour
+	for _, unit := range []struct {
+		word   string
+		length time.Duration
+		least  time.Duration
+	}{
+		{"time.years", 365 * day, 2 * 365 * day},
+		{"time.months", 365 * day / 12, 180 * day},
+		{"time.days", day, 2 * day},
+		{"time.hours", time.Hour, time.Hour},
+		{"time.minutes", time.Minute, 0},
+	} {
+		if d >= unit.least {
+			return count(unit.word, int(d/unit.length))
+		}
+	}
+	return ""
+}
+
+// number writes a number with its thousands apart.
+func number[N int | uint64](n N) string {
+	digits := strconv.FormatUint(uint64(max(n, 0)), 10)
+	var out []byte
+	for i := range len(digits) {
+		if i > 0 && (len(digits)-i)%3 == 0 {
+			out = append(out, ',')
+		}
+		out = append(out, digits[i])
+	}
+	return string(out)
+}

@@ -1,0 +1,81 @@
+package page
+
+import (
+	"net/url"
+
+	"github.com/tokengate/tokengate/authz/manage"
+)
+
+// rotatePage is the form that gives a token a new secret.
+type rotatePage struct {
+	Form      *form
+	Token     row
+	Overlaps  []lifetime // none: it may have none in its state
+	Lifetimes []lifetime
+	Today     string
+	LastDay   string
+}
+
+// rotation shows the form.
+func (s *Site) rotation(r *Request) (Answer, error) { return s.rotateForm(r, nil, nil) }
+
+func (s *Site) rotateForm(r *Request, entered *form, refusal error) (Answer, error) {
+	found, err := s.Manager.Get(r.HTTP.Context(), r.Caller, r.ID)
+	if err != nil {
+		return Answer{}, err
+	}
+	f, err := s.frame(r, text("rotate.title", visible(found.Name)), "")
+	if err != nil {
+		return Answer{}, err
+	}
+	now, most := s.Now().UTC(), mostOf(f.Me)
+	over := found.State == manage.StateExpired
+	p := rotatePage{Form: entered, Token: s.row(found, shownNetworks), Today: now.Format("2006-01-02"), LastDay: lastDay(most, now)}
+	if p.Form == nil {
+		p.Form = s.form(r, "token/"+r.ID+"/rotate", url.Values{})
+	}
+	var chosen string
+	p.Lifetimes, chosen = lifetimes(most, !over)
+	if !p.Form.Has("lifetime") {
+		p.Form.Values.Set("lifetime", chosen)
+	}
+	if found.State == manage.StateActive || found.State == manage.StateSuspended {
+		p.Overlaps = overlaps(f.Me.MaxOverlap)
+	}
+	if refusal == nil {
+		return ok("rotate", f, p)
+	}
+	return refusedForm("rotate", f, p.Form, p, refusal)
+}
+
+// rotate gives a token a new secret and shows its value.
+func (s *Site) rotate(r *Request) (Answer, error) {
+	form, done, err := s.take(r, "token/"+r.ID+"/rotate")
+	if done != nil {
+		return *done, nil
+	}
+	var issued manage.Issued
+	if err == nil {
+		issued, err = s.rotateFrom(r, form)
+	}
+	if err != nil {
+		return s.rotateForm(r, form, err)
+	}
+	s.nonces.came(form.Get("nonce"), issued.Token.ID)
+	return s.issued(r, issued, true)
+}
+
+func (s *Site) rotateFrom(r *Request, f *form) (issued manage.Issued, err error) {
+	me, err := s.Manager.Me(r.HTTP.Context(), r.Caller)
+	if err != nil {
+		return issued, err
+	}
+	var wanted manage.Rotation
+	if wanted.Overlap, err = f.overlap(); err != nil {
+		return issued, err
+	}
+	if wanted.Expires, err = f.expiry(mostOf(&me), s.Now().UTC()); err != nil {
+		return issued, err
+	}
+	return s.Manager.Rotate(r.HTTP.Context(), r.Caller, r.ID, wanted)
+}

@@ -1,0 +1,77 @@
+package page
+
+import (
+	"time"
+
+	"github.com/tokengate/tokengate/authz/manage"
+	"github.com/tokengate/tokengate/store"
+)
+
+// soon is how long before its end a token is marked.
+const soon = 14 * 24 * time.Hour
+
+// row is a token as pages show it.
+type row struct {
+	manage.Token
+	URL      string // of its page
+	OwnerURL string // of the owner's tokens
+	Word     string // the state
+	Why      string // what the state means
+	Created  moment
+	Expires  *moment // nil: never
+	Soon     bool    // it ends within soon
+	Used     *moment // nil: never
+	Revoked  *moment
+	Previous *moment // until when the old secret is good; nil: it is not
+	Address  string  // of the last use
+	Networks []string
+	More     int // networks beyond those
+	Kind     string
+	InForce  bool
+}
+
+// shownNetworks is how many networks a listing shows of a token.
+const shownNetworks = 2
+
+// row returns a token with at most so many networks.
+func (s *Site) row(t manage.Token, networks int) row {
+	now := s.Now().UTC()
+	r := row{
+		Token: t, URL: s.url("token/" + t.ID), OwnerURL: s.url("tokens?" + encode("user", t.Owner)),
+		Word: text("state." + string(t.State)), Why: text("state." + string(t.State) + ".why"),
+		Created: when(t.Created, now), Kind: text("kind.ordinary"),
+		InForce: t.State != manage.StateRevoked && t.State != manage.StateExpired,
+	}
+	r.Name, r.Owner, r.Purpose, r.CreatedBy = visible(t.Name), visible(t.Owner), visible(t.Purpose), visible(t.CreatedBy)
+	optional := func(at time.Time) *moment {
+		if at.IsZero() {
+			return nil
+		}
+		m := when(at, now)
+		return &m
+	}
+	r.Expires, r.Used, r.Revoked, r.Previous = optional(t.Expires), optional(t.Usage.LastUsed), optional(t.Revoked), optional(t.PreviousUntil)
+	r.Soon = r.InForce && r.Expires != nil && t.Expires.Sub(now) <= soon
+	if t.Kind == store.Management {
+		r.Kind = text("kind.management")
+	}
+	if a := t.Usage.LastAddress; a.IsValid() {
+		r.Address = a.String()
+	}
+	for i, n := range t.Networks {
+		if i == networks {
+			r.More = len(t.Networks) - i
+			break
+		}
+		r.Networks = append(r.Networks, n.String())
+	}
+	return r
+}
+
+func (s *Site) rows(tokens []manage.Token) []row {
+	rows := make([]row, len(tokens))
+	for i, t := range tokens {
+		rows[i] = s.row(t, shownNetworks)
+	}
+	return rows
+}

@@ -1,0 +1,105 @@
+package page
+
+import (
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/tokengate/tokengate/authz"
+	"github.com/tokengate/tokengate/authz/manage"
+	"github.com/tokengate/tokengate/authz/manage/web/query"
+)
+
+// Path is the address of the pages, below Jira's context path.
+const Path = "/plugins/servlet/api-tokens"
+
+// LoginDone is the parameter, with any value, that an address has after a detour
+// over Jira's login.
+const LoginDone = "login"
+
+// Options are what New needs. All are required, but that ContextPath may be empty.
+type Options struct {
+	Manager     *manage.Manager
+	View        func() authz.View // what a decision made now consults
+	PublicURL   string            // where browsers reach Jira, with its context path
+	ContextPath string            // Jira's, such as /jira
+	Now         func() time.Time
+}
+
+// Site are the pages. It is safe for concurrent use.
+type Site struct {
+	Options
+	nonces *nonces
+}
+
+// New returns the pages.
+func New(o Options) *Site { return &Site{Options: o, nonces: newNonces(o.Now)} }
+
+// Request is a request for a page when it is known whose it is.
+type Request struct {
+	HTTP   *http.Request // its body is bounded
+	Caller manage.Caller
+	ID     string // what stands for {id}
+	Query  query.Values
+}
+
+// Answer is a page, or leads to one. The zero Answer is none.
+type Answer struct {
+	Status  int // 0: that of the error that comes with it
+	Body    []byte
+	Headers map[string]string
+	Token   string // the id of the token that it is about, for the log
+}
+
+// Page answers one method on one path. Serve may return an Answer and an error: a
+// refusal that the page shows in its own place.
+type Page struct {
+	Method     string
+	Path       string   // below Path; {id} stands for one segment
+	Parameters []string // that its query may have
+	Costly     bool     // it makes the store write a secret, or read very much
+	Serve      func(*Request) (Answer, error)
+}
+
+// Pages returns all pages.
+func (s *Site) Pages() []Page {
+	const get, post = http.MethodGet, http.MethodPost
+	pages := []Page{
+		{get, "", []string{"show", "page", "done", "token"}, false, s.own},
+		{get, "new", []string{"user"}, false, s.newToken},
+		{post, "new", nil, true, s.create},
+		{get, "token/{id}", []string{"done", "token"}, false, s.token},
+		{get, "token/{id}/rotate", nil, false, s.rotation},
+		{post, "token/{id}/rotate", nil, true, s.rotate},
+		{get, "token/{id}/edit", nil, false, s.edit},
+		{post, "token/{id}/edit", nil, false, s.change},
+		{get, "revoke-all", []string{"user"}, false, s.confirmAll},
+		{post, "revoke-all", nil, false, s.revokeAll},
+		{get, "test", []string{"id"}, false, s.trial},
+		{post, "test", nil, false, s.try},
+		{get, "tokens", listParameters, false, s.tokens},
+		{get, "waiting", []string{"after", "done", "token"}, false, s.waiting},
+		{get, "insights", nil, true, s.insights},
+		{get, "audit", slices.Concat(query.AuditFilters, []string{"after"}), false, s.audit},
+		{get, "rules", nil, false, s.rules},
+	}
+	for _, d := range deeds {
+		pages = append(pages,
+			Page{get, "token/{id}/" + d.word, []string{"from", "list"}, false, func(r *Request) (Answer, error) { return s.confirm(r, d) }},
+			Page{post, "token/{id}/" + d.word, nil, false, func(r *Request) (Answer, error) { return s.do(r, d) }})
+	}
+	return pages
+}
+
+// url returns the address of what is below Path.
+func (s *Site) url(below string) string {
+	if below == "" || below[0] == '?' {
+		return s.ContextPath + Path + below
+	}
+	return s.ContextPath + Path + "/" + below
+}
+
+// seeOther leads from a form to a page, so that a reload of that sends nothing.
+func (s *Site) seeOther(below, token string) Answer {
+	return Answer{Status: http.StatusSeeOther, Headers: map[string]string{"Location": s.url(below)}, Token: token}
+}

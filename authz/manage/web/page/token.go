@@ -1,0 +1,74 @@
+package page
+
+import (
+	"github.com/tokengate/tokengate/authz/config"
+	"github.com/tokengate/tokengate/authz/manage"
+	"github.com/tokengate/tokengate/store"
+)
+
+// tokenPage is one token and what may be done with it.
+type tokenPage struct {
+	Token         row
+	Rate          string
+	Administrator bool
+	Mine          bool
+	Deeds         []doing
+	Rotate, Edit  string // the addresses of the forms; empty: it is in no state for it
+	Test, Audit   string
+	Back          string
+}
+
+// doing is a deed that is open for a token.
+type doing struct {
+	Word, Label, URL string
+}
+
+// token shows one token.
+func (s *Site) token(r *Request) (Answer, error) {
+	found, err := s.Manager.Get(r.HTTP.Context(), r.Caller, r.ID)
+	if err != nil {
+		return Answer{}, err
+	}
+	tab := ""
+	if found.Owner != r.Caller.Name() {
+		tab = "tokens"
+	}
+	f, err := s.frame(r, text("token.title", visible(found.Name)), tab)
+	if err != nil {
+		return Answer{}, err
+	}
+	below := "token/" + found.ID
+	p := tokenPage{
+		Token: s.row(found, len(found.Networks)), Rate: rate(found.Rate), Administrator: f.Me.Administrator,
+		Mine: tab == "", Back: s.url(""), Test: s.url("test?" + encode("id", found.ID)),
+	}
+	if f.Me.Administrator {
+		p.Audit = s.url("audit?" + encode("tokenId", found.ID))
+	}
+	if f.Me.Administrator && !p.Mine {
+		p.Back = s.url("tokens")
+	}
+	if found.State != manage.StateRevoked && found.State != manage.StatePending {
+		p.Rotate = s.url(below + "/rotate")
+	}
+	if p.Token.InForce {
+		p.Edit = s.url(below + "/edit")
+	}
+	for _, d := range deeds {
+		if d.word != "refuse" && d.open(found.State) && (!d.administrators || f.Me.Administrator) {
+			p.Deeds = append(p.Deeds, doing{d.word, text("deed." + d.word), s.url(below + "/" + d.word)})
+		}
+	}
+	f.notice(r)
+	a, err := ok("token", f, p)
+	a.Token = found.ID
+	return a, err
+}
+
+// rate returns a rate in words, or "" for none.
+func rate(r store.Rate) string {
+	if r == (store.Rate{}) {
+		return ""
+	}
+	return config.Rate{Requests: int(r.Requests), Per: r.Per, Burst: int(r.Burst)}.String()
+}

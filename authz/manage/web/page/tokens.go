@@ -1,0 +1,180 @@
+package page
+
+import (
+	"maps"
+	"net/url"
+	"slices"
+
+	"github.com/tokengate/tokengate/authz/manage"
+	"github.com/tokengate/tokengate/authz/manage/web/query"
+)
+
+// tokensPage is an administrator's list of all tokens.
+type tokensPage struct {
+	Filters query.Values
+	Rows    []listedRow
+	Columns []column
+	Total   int
+	More    bool // filters beyond the usual ones are set
+	States  []choice
+	Next    string // the address of the next page; empty: this is the last
+	First   string // the address of the first page; empty: this is it
+	CSV     string
+	Reset   string
+	Action  string
+
+	Owner     string // whose tokens these are; empty: everybody's
+	New       string // the form that creates one for the owner
+	RevokeAll string
+	Audit     string
+}
+
+// listedRow is a token of the list, with what is done most.
+type listedRow struct {
+	row
+	Deeds []doing
+}
+
+// listed returns the rows of a list, from which a deed leads back to the list as it
+// is.
+func (s *Site) listed(tokens []manage.Token, list string) []listedRow {
+	rows := make([]listedRow, len(tokens))
+	for i, t := range tokens {
+		rows[i].row = s.row(t, shownNetworks)
+		for _, d := range deeds {
+			if d.word != "refuse" && d.open(t.State) {
+				rows[i].Deeds = append(rows[i].Deeds, doing{d.word, text("deed." + d.word), rows[i].URL + "/" + d.word + "?" + encode("from", "tokens", "list", list)})
+			}
+		}
+	}
+	return rows
+}
+
+// column is a heading of the list by which it can be sorted.
+type column struct {
+	Word, Name, URL string
+	Order           string // ascending or descending, if it is sorted by it
+	Number          bool
+}
+
+// choice is one of some words in a form.
+type choice struct {
+	Value, Label string
+}
+
+// stateChoices are the states of tokens.
+var stateChoices = func() (all []choice) {
+	for _, s := range manage.States {
+		all = append(all, choice{string(s), text("state." + string(s))})
+	}
+	return all
+}()
+
+// listParameters are those of the list's address.
+var listParameters = slices.Concat(query.TokenFilters, []string{"sort", "order", "after", "done", "token"})
+
+// usual are the filters that are always shown.
+var usual = []string{"name", "userPart", "state", "scope", "user"}
+
+// tokens shows a page of all tokens.
+func (s *Site) tokens(r *Request) (Answer, error) {
+	title := text("tokens.title")
+	owner := r.Query["user"]
+	if owner != "" {
+		title = text("tokens.title.of", owner)
+	}
+	f, err := s.frame(r, title, "tokens")
+	if err != nil {
+		return Answer{}, err
+	}
+	wanted, err := query.Tokens(r.Query, s.Now().UTC())
+	if err != nil {
+		return Answer{}, err
+	}
+	if r.Query["sort"] == "" {
+		wanted.Descending = true // the newest first
+	}
+	wanted.Limit = pageSize
+	found, err := s.Manager.List(r.HTTP.Context(), r.Caller, wanted)
+	if err != nil {
+		return Answer{}, err
+	}
+	filters := maps.Clone(r.Query)
+	for _, name := range []string{"sort", "order", "after", "done", "token", LoginDone} {
+		delete(filters, name)
+	}
+	p := tokensPage{
+		Filters: filters, Total: found.Total, States: stateChoices,
+		Columns: s.columns(r.Query, filters), Action: s.url("tokens"), Reset: s.url("tokens"),
+		CSV: s.ContextPath + "/rest/api-tokens/latest/tokens?" + with(filters, "format", "csv"), Owner: owner,
+	}
+	for name := range filters {
+		p.More = p.More || !slices.Contains(usual, name)
+	}
+	sorted := maps.Clone(filters)
+	for _, name := range []string{"sort", "order"} {
+		if v := r.Query[name]; v != "" {
+			sorted[name] = v
+		}
+	}
+	if found.Next != "" {
+		p.Next = s.url("tokens?" + with(sorted, "after", string(found.Next)))
+	}
+	list := with(sorted)
+	if after := r.Query["after"]; after != "" {
+		p.First = s.url("tokens?" + list)
+		list = with(sorted, "after", after)
+	}
+	p.Rows = s.listed(found.Tokens, list)
+	if owner != "" {
+		p.New, p.RevokeAll = s.url("new?"+encode("user", owner)), s.url("revoke-all?"+encode("user", owner))
+		p.Audit = s.url("audit?" + encode("user", owner))
+	}
+	f.notice(r)
+	return ok("tokens", f, p)
+}
+
+// columns are the headings, each with the address that sorts by it, or the other
+// way round where the list is sorted by it.
+func (s *Site) columns(q, filters query.Values) (all []column) {
+	for _, word := range []string{"name", "user", "created", "expires", "used", "uses"} {
+		c := column{Word: word, Name: text("column." + word), Number: word == "uses"}
+		order := "asc"
+		switch {
+		case q["sort"] == word && q["order"] == "desc":
+			c.Order = "descending"
+		case q["sort"] == word:
+			c.Order, order = "ascending", "desc"
+		case q["sort"] == "" && word == "created":
+			c.Order = "descending" // as the list is without being asked
+		}
+		c.URL = s.url("tokens?" + with(filters, "sort", word, "order", order))
+		all = append(all, c)
+	}
+	return all
+}
+
+// with returns parameters for an address, with more of them by name and value.
+func with(q query.Values, pairs ...string) string {
+	values := url.Values{}
+	for name, value := range q {
+		values.Set(name, value)
+	}
+	for i := 0; i+1 < len(pairs); i += 2 {
+		values.Set(pairs[i], pairs[i+1])
+	}
+	return values.Encode()
+}
+
+// spanChoices are the lengths of time to choose from in a filter, and the one that
+// the address asks for.
+func spanChoices(asked string) (all []choice) {
+	known := []string{"7d", "14d", "30d", "90d", "365d"}
+	for _, word := range known {
+		all = append(all, choice{word, text("filter.within." + word)})
+	}
+	if asked != "" && !slices.Contains(known, asked) {
+		all = append(all, choice{asked, asked})
+	}
+	return all
+}

@@ -1,0 +1,104 @@
+package web_test
+
+import (
+	"html"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/tokengate/tokengate/authz/manage/web/page"
+)
+
+// The pages' own parts that tests look for.
+var (
+	shownValue  = regexp.MustCompile(`<input id="value" class="secret" value="(\w+)"`)
+	nonceField  = regexp.MustCompile(`name="nonce" value="([\w-]+)"`)
+	hiddenField = regexp.MustCompile(`<input type="hidden" name="(\w+)" value="([^"]*)">`)
+	heading     = regexp.MustCompile(`(?s)<h1>(.*?)</h1>`)
+)
+
+// rich are settings under which one may have many tokens, and contractors may use
+// those that they ask for.
+var rich = strings.NewReplacer("use: [jira-users]", "use: [jira-users, contractors]", "maxPerUser: 3", "maxPerUser: 60").Replace(settings)
+
+// browser is somebody at the pages, in a session of Jira's. It goes where an answer
+// leads it.
+type browser struct {
+	sender
+	t *testing.T
+}
+
+func (f *fixture) browser(t *testing.T, name string) browser {
+	t.Helper()
+	s := f.session(t, name)
+	f.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return browser{s, t}
+}
+
+// get opens a page.
+func (b browser) get(below string) answer {
+	b.t.Helper()
+	b.f.pass(1e9)
+	return b.send(b.t, "GET", b.f.options.ContextPath+page.Path+below, nil)
+}
+
+// open opens a page that must be there.
+func (b browser) open(below string) string {
+	b.t.Helper()
+	got := b.get(below)
+	if got.status != http.StatusOK {
+		b.t.Fatalf("%s: %d %s", below, got.status, got.body)
+	}
+	return got.body
+}
+
+// post sends a form's fields, whatever page they are from.
+func (b browser) post(below string, fields url.Values) answer {
+	b.t.Helper()
+	b.f.pass(1e9)
+	s := b.with("Content-Type", "application/x-www-form-urlencoded").with("Origin", "https://jira.example.com").with("Sec-Fetch-Site", "same-origin")
+	return s.send(b.t, "POST", b.f.options.ContextPath+page.Path+below, fields.Encode())
+}
+
+// fields are what the form of a page sends without anything entered.
+func fields(body string) url.Values {
+	values := url.Values{}
+	for _, m := range hiddenField.FindAllStringSubmatch(body, -1) {
+		values.Set(m[1], html.UnescapeString(m[2]))
+	}
+	return values
+}
+
+// fill opens the page of a form, fills it in and sends it. Fields are given by name
+// and value in turn.
+func (b browser) fill(below string, pairs ...string) answer {
+	b.t.Helper()
+	values := fields(b.open(below))
+	for i := 0; i < len(pairs); i += 2 {
+		values.Set(pairs[i], pairs[i+1])
+	}
+	path, _, _ := strings.Cut(below, "?")
+	return b.post(path, values)
+}
+
+// issue is fill for a form that ends in a value, which it returns.
+func (b browser) issue(below string, pairs ...string) (value, id string) {
+	b.t.Helper()
+	got := b.fill(below, pairs...)
+	m := shownValue.FindStringSubmatch(got.body)
+	if got.status != http.StatusOK || m == nil {
+		b.t.Fatalf("%s: %d %s", below, got.status, got.body)
+	}
+	return m[1], m[1][len("tgate_"):][:12]
+}
+
+// title is a page's heading.
+func title(body string) string {
+	m := heading.FindStringSubmatch(body)
+	if m == nil {
+		return ""
+	}
+	return strings.TrimSpace(html.UnescapeString(regexp.MustCompile(`<[^>]*>`).ReplaceAllString(m[1], "")))
+}

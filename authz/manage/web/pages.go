@@ -1,0 +1,134 @@
+package web
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/tokengate/tokengate/authz/directory"
+	"github.com/tokengate/tokengate/authz/manage"
+	"github.com/tokengate/tokengate/authz/manage/web/page"
+	"github.com/tokengate/tokengate/authz/manage/web/query"
+)
+
+// front divides what Envoy sends here between the API and the pages.
+type front struct{ api, pages *door }
+
+// ServeHTTP implements http.Handler.
+func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	path, _, _ := strings.Cut(r.RequestURI, "?")
+	below, isPage := f.pages.belowBase(path)
+	if !isPage {
+		f.api.ServeHTTP(w, r)
+		return
+	}
+	// Style and script are the same for everybody: nobody is asked who they are.
+	if body, kind, ok := page.Asset(below); ok && !isUnsafe(r) {
+		reply{status: http.StatusOK, body: body, kind: kind, headers: map[string]string{
+			"Cache-Control": "public, max-age=31536000, immutable", // the name changes with the content
+		}}.write(w)
+		return
+	}
+	f.pages.ServeHTTP(w, r)
+}
+
+// newPages returns the door to the pages. It counts what somebody asks together
+// with what they ask of the API.
+func newPages(p *people, api *door) *door {
+	site := page.New(page.Options{
+		Manager: p.Manager, View: p.View, PublicURL: p.PublicURL, ContextPath: p.ContextPath, Now: p.Now,
+	})
+	visitors := *p
+	visitors.forms = true
+	d := &door{
+		bases: []string{p.ContextPath + page.Path},
+		read: func(raw string, known []string, _ string) (query.Values, error) {
+			return query.ReadForm(raw, append([]string{loginDone}, known...))
+		},
+		identify:  visitors.identify,
+		limits:    api.limits,
+		strangers: api.strangers,
+		address:   api.address,
+		log:       api.log,
+	}
+	for _, shown := range site.Pages() {
+		d.endpoints = append(d.endpoints, pageEndpoint(shown))
+	}
+	d.refuse = func(r *http.Request, c manage.Caller, err error) reply {
+		return refusePage(site, p.ContextPath, r, c, err)
+	}
+	return d
+}
+
+// pageEndpoint makes an endpoint of a page.
+func pageEndpoint(p page.Page) endpoint {
+	return endpoint{
+		method: p.Method, path: p.Path, parameters: p.Parameters, costly: p.Costly,
+		serve: func(r *http.Request, in incoming) (reply, error) {
+			a, err := p.Serve(&page.Request{HTTP: r, Caller: in.caller, ID: in.id, Query: in.query})
+			answer := shownReply(a)
+			if err != nil && answer.status == 0 && answer.body != nil {
+				answer.status = denial(r, in.caller, err).status
+			}
+			return answer, err
+		},
+	}
+}
+
+// shownReply is a page as an answer. The zero page is none.
+func shownReply(a page.Answer) reply {
+	return reply{status: a.Status, body: a.Body, kind: page.ContentType, headers: a.Headers, token: a.Token}
+}
+
+// loginDone is the parameter that an address gets on its way through Jira's login:
+// who comes back with it, and still is nobody, is not sent there again.
+const loginDone = page.LoginDone
+
+// refusePage shows an error as a page, and leads who is not logged in to Jira's
+// login and back.
+func refusePage(site *page.Site, contextPath string, r *http.Request, c manage.Caller, err error) reply {
+	told := denial(r, c, err)
+	login := ""
+	if e, ok := errors.AsType[*httpError](err); ok && errors.Is(e.cause, directory.ErrNotLoggedIn) {
+		login = loginURL(contextPath, r)
+		if !isUnsafe(r) && r.URL.Query().Get(loginDone) == "" {
+			return reply{status: http.StatusSeeOther, headers: map[string]string{"Location": login}}
+		}
+	}
+	shown := shownReply(site.Problem(page.Problem{
+		Status: told.status, Text: problemText(err), Login: login, Fault: told.status >= http.StatusInternalServerError,
+	}))
+	shown.allow, shown.retry = told.allow, told.retry
+	return shown
+}
+
+// problemText is what is told of an error that is a refusal; "" of others.
+func problemText(err error) string {
+	if errors.Is(err, errNoPath) {
+		return ""
+	}
+	if e, ok := errors.AsType[*httpError](err); ok {
+		return e.text
+	}
+	if e, ok := errors.AsType[*query.Error](err); ok {
+		return e.Text
+	}
+	if e, ok := errors.AsType[*manage.Error](err); ok {
+		return e.Message
+	}
+	return ""
+}
+
+// loginURL is Jira's login, which leads back to the page that was asked for. Of a
+// form that was sent it is the page that it stands on.
+// Source: os_destination of Atlassian Seraph, a path below the context path.
+func loginURL(contextPath string, r *http.Request) string {
+	back := strings.TrimPrefix(r.URL.EscapedPath(), contextPath)
+	values := url.Values{}
+	if !isUnsafe(r) {
+		values = r.URL.Query()
+	}
+	values.Set(loginDone, "true")
+	return contextPath + "/login.jsp?os_destination=" + url.QueryEscape(back+"?"+values.Encode())
+}

@@ -1,0 +1,112 @@
+package query
+
+import (
+	"time"
+
+	"github.com/tokengate/tokengate/authz/manage"
+	"github.com/tokengate/tokengate/store"
+)
+
+// TokenFilters are the parameters that select tokens, and TokenPages those that
+// order them and take a page.
+var (
+	TokenFilters = []string{"user", "userPart", "name", "id", "state", "type", "scope",
+		"createdFrom", "createdUntil", "usedFrom", "usedUntil", "expiresFrom", "expiresUntil",
+		"neverExpires", "neverUsed", "unusedSince", "expiringWithin"}
+	TokenPages = []string{"sort", "order", "after", "limit"}
+)
+
+// Types are the kinds of token by their names, and TypeNames the other way round.
+var (
+	Types     = map[string]store.Kind{"ordinary": store.Ordinary, "management": store.Management}
+	TypeNames = map[store.Kind]string{store.Ordinary: "ordinary", store.Management: "management"}
+)
+
+// States are the states of tokens by their names.
+var States = func() map[string]manage.State {
+	named := make(map[string]manage.State)
+	for _, s := range manage.States {
+		named[string(s)] = s
+	}
+	return named
+}()
+
+// Columns are what tokens are sorted by.
+var Columns = map[string]store.Column{
+	"created": store.ByNumber,
+	"user":    store.ByOwner,
+	"name":    store.ByName,
+	"expires": store.ByExpires,
+	"used":    store.ByLastUsed,
+	"uses":    store.ByUses,
+}
+
+// Tokens reads the filters, the order and the page of a listing of tokens, as of
+// now. It fails with an Error.
+func Tokens(q Values, now time.Time) (wanted manage.Query, err error) {
+	wanted.Owner, wanted.OwnerPart = q["user"], q["userPart"]
+	wanted.Name, wanted.ID = q["name"], q["id"]
+	wanted.After = store.Cursor(q["after"])
+	if wanted.State, err = Choice(q, "state", States); err != nil {
+		return wanted, err
+	}
+	if kind, err := Choice(q, "type", Types); err != nil {
+		return wanted, err
+	} else if q["type"] != "" {
+		wanted.Kind = &kind
+	}
+	if readOnly, err := Choice(q, "scope", map[string]bool{"read": true, "write": false}); err != nil {
+		return wanted, err
+	} else if q["scope"] != "" {
+		wanted.ReadOnly = &readOnly
+	}
+	if wanted.Sort, err = Choice(q, "sort", Columns); err != nil {
+		return wanted, err
+	}
+	if wanted.Descending, err = Choice(q, "order", map[string]bool{"asc": false, "desc": true}); err != nil {
+		return wanted, err
+	}
+	if wanted.Limit, err = q.Number("limit"); err != nil {
+		return wanted, err
+	}
+	if wanted.NeverExpires, err = q.Flag("neverExpires"); err != nil {
+		return wanted, err
+	}
+	if wanted.NeverUsed, err = q.Flag("neverUsed"); err != nil {
+		return wanted, err
+	}
+	return wanted, times(q, now, &wanted)
+}
+
+// times reads the filters by time.
+func times(q Values, now time.Time, wanted *manage.Query) (err error) {
+	for _, span := range []struct {
+		name  string
+		whole bool
+		to    *time.Time
+	}{
+		{"createdFrom", false, &wanted.CreatedFrom}, {"createdUntil", true, &wanted.CreatedUntil},
+		{"usedFrom", false, &wanted.UsedFrom}, {"usedUntil", true, &wanted.UsedUntil},
+		{"expiresFrom", false, &wanted.ExpiresFrom}, {"expiresUntil", true, &wanted.ExpiresUntil},
+	} {
+		if *span.to, err = q.time(span.name, span.whole); err != nil {
+			return err
+		}
+	}
+	if ago, err := q.lifetime("unusedSince"); err == nil && ago > 0 {
+		wanted.UnusedSince = now.Add(-ago)
+	} else if wanted.UnusedSince, err = q.time("unusedSince", false); err != nil {
+		return bad("unusedSince", "The parameter \"unusedSince\" must be a time such as 90d, or a date such as 2030-01-31.")
+	}
+	within, err := q.lifetime("expiringWithin")
+	if err != nil {
+		return err
+	}
+	if within > 0 {
+		if q["expiresFrom"] != "" || q["expiresUntil"] != "" {
+			return bad("expiringWithin", "Give expiringWithin, or expiresFrom and expiresUntil, but not both.")
+		}
+		wanted.ExpiresFrom, wanted.ExpiresUntil = now, now.Add(within)
+	}
+	return nil
+}

@@ -1,0 +1,147 @@
+// Package query reads what the query of a URL asks for: filters, orders and pages
+// of the listings. The REST API and the page have the same parameters, and what is
+// read is what the manager is asked.
+package query
+
+import (
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tokengate/tokengate/authz/config"
+	"github.com/tokengate/tokengate/authz/token"
+)
+
+// Error is a query that cannot be read.
+type Error struct {
+	Parameter string // that it is about, shortened; empty: none
+	Text      string // whole sentences; holds no secret
+}
+
+// Error implements error.
+func (e *Error) Error() string { return e.Text }
+
+func bad(parameter, format string, args ...any) error {
+	return &Error{parameter, fmt.Sprintf(format, args...)}
+}
+
+// Values are what a query asks for, by parameter. None of them is empty.
+type Values map[string]string
+
+// Read reads a query that may have the known parameters, each once. Others are
+// refused: a filter with a typing error must not list everything. Of the
+// credential, which may have come in a parameter too, nothing is kept. It fails
+// with an Error.
+func Read(raw string, known []string, credential string) (Values, error) {
+	return read(raw, known, credential, false)
+}
+
+// ReadForm is Read for what a browser makes of a form: fields that are left empty
+// are as if they were not there.
+func ReadForm(raw string, known []string) (Values, error) { return read(raw, known, "", true) }
+
+func read(raw string, known []string, credential string, empties bool) (Values, error) {
+	values, err := url.ParseQuery(raw)
+	if err != nil {
+		return nil, bad("", "The query cannot be read: percent-encode it.")
+	}
+	q := make(Values, len(values))
+	for name, given := range values {
+		switch {
+		case credential != "" && name == credential:
+			continue
+		case !slices.Contains(known, name):
+			return nil, bad(token.Excerpt(name), "There is no parameter %q here.", token.Excerpt(name))
+		case len(given) > 1:
+			return nil, bad(name, "The parameter %q is given more than once.", name)
+		case given[0] == "" && empties:
+			continue
+		case given[0] == "":
+			return nil, bad(name, "The parameter %q is empty. Leave it out, or give it a value.", name)
+		case token.Contains(given[0]), token.IsCredential(given[0]):
+			return nil, bad(name, "The parameter %q holds a token's value, which must stay secret. Ask for the id, which is the 12 characters behind its first underscore.", name)
+		}
+		q[name] = given[0]
+	}
+	return q, nil
+}
+
+// Number reads a whole number of at least 1; 0: none is given. It fails with an
+// Error, as the other methods do.
+func (q Values) Number(name string) (int, error) {
+	if q[name] == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseUint(q[name], 10, 31)
+	if err != nil || n == 0 {
+		return 0, bad(name, "The parameter %q must be a positive whole number.", name)
+	}
+	return int(n), nil
+}
+
+// Flag reads a parameter that can only be switched on: what its contrary would
+// be is not clear to everybody.
+func (q Values) Flag(name string) (bool, error) {
+	switch q[name] {
+	case "":
+		return false, nil
+	case "true":
+		return true, nil
+	}
+	return false, bad(name, "The parameter %q can only be true. Leave it out otherwise.", name)
+}
+
+// time reads an instant, or a day of UTC. Of a day it is the beginning, or with
+// whole the end: a span until a day holds that day.
+func (q Values) time(name string, whole bool) (time.Time, error) {
+	text := q[name]
+	if text == "" {
+		return time.Time{}, nil
+	}
+	if at, err := time.Parse(time.RFC3339, text); err == nil && !at.IsZero() {
+		return at.UTC(), nil
+	}
+	at, err := time.Parse(time.DateOnly, text)
+	if err != nil || at.IsZero() {
+		return at, bad(name, "The parameter %q must be a date such as 2030-01-31, or a time in RFC 3339 such as 2030-01-31T12:00:00Z, its + percent-encoded.", name)
+	}
+	if whole {
+		at = at.AddDate(0, 0, 1)
+	}
+	return at, nil
+}
+
+// lifetime reads a time that has an end; 0: none is given.
+func (q Values) lifetime(name string) (time.Duration, error) {
+	text := q[name]
+	if text == "" {
+		return 0, nil
+	}
+	l, err := config.ParseLifetime(text)
+	if err != nil || l.Unlimited {
+		return 0, bad(name, "The parameter %q must be a time such as 90d or 12h.", name)
+	}
+	return l.Duration, nil
+}
+
+// Choice reads one of some words; the zero T if none is given.
+func Choice[T any](q Values, name string, from map[string]T) (found T, err error) {
+	text, given := q[name]
+	if !given || text == "" {
+		return found, nil
+	}
+	found, ok := from[text]
+	if !ok {
+		return found, bad(name, "The parameter %q is one of %s.", name, Words(from))
+	}
+	return found, nil
+}
+
+// Words lists the words that there are to choose from.
+func Words[T any](from map[string]T) string {
+	return strings.Join(slices.Sorted(maps.Keys(from)), ", ")
+}
