@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +17,7 @@ import (
 
 	"github.com/tokengate/tokengate/store"
 	"github.com/tokengate/tokengate/store/badger"
+	"github.com/tokengate/tokengate/store/badger/badgertest"
 )
 
 // dataRoot keeps data directories from run to run: to fill one with a million
@@ -117,67 +117,16 @@ func (b basis) name(size int) (string, error) {
 	return fmt.Sprintf("%d-%x", size, sum.Sum(nil)[:4]), nil
 }
 
-// fill writes the tokens into an empty store, past the store's own package,
-// which syncs each one: package store/badger's keys, store.EncodeToken's
-// records.
+// fill writes the tokens into an empty store. All are among their owners' live
+// ones: none is revoked, and the last one comes before the first one expires.
 func fill(ctx context.Context, dir string, size int) error {
-	db, err := badgerdb.Open(badgerdb.DefaultOptions(dir).WithLogger(nil).
-		WithSyncWrites(false).
-		WithNumVersionsToKeep(1).
-		WithValueLogFileSize(1 << 20).
-		WithCompression(0).
-		WithBlockCacheSize(0))
-	if err != nil {
-		return err
-	}
-	batch := db.NewWriteBatch()
-	defer batch.Cancel()
-	err = errors.Join(
-		putTokens(ctx, batch, size),
-		batch.Set([]byte("m/number"), binary.BigEndian.AppendUint64(nil, uint64(size))),
-		batch.Flush(),
-	)
-	if err == nil {
-		// What is read at the start lies in tables then, not in logs.
-		err = db.Flatten(2)
-	}
-	return errors.Join(err, db.Close())
-}
-
-func putTokens(ctx context.Context, batch *badgerdb.WriteBatch, size int) error {
-	// All are among their owners' live ones: none is revoked, and the last one
-	// comes before the first one expires.
-	live := make(map[string][]byte)
-	for i := range size {
-		t, err := recordOf(i, kindOf(i))
-		if err != nil {
-			return err
+	return badgertest.Fill(ctx, dir, func(yield func(store.Token, error) bool) {
+		for i := range size {
+			if !yield(recordOf(i, kindOf(i))) {
+				return
+			}
 		}
-		record, err := store.EncodeToken(t)
-		if err != nil {
-			return err
-		}
-		owner := "o/" + store.FoldOwner(t.Owner.Name)
-		if live[owner] == nil {
-			live[owner] = []byte{2}
-		}
-		live[owner] = append(live[owner], t.ID...)
-		err = errors.Join(
-			batch.Set([]byte("t/"+t.ID), record),
-			batch.Set(binary.BigEndian.AppendUint64([]byte("n/"), t.Number), []byte(t.ID)),
-			batch.Set(binary.BigEndian.AppendUint64([]byte(owner+"\x00"), t.Number), []byte(t.ID)),
-			ctx.Err(),
-		)
-		if err != nil {
-			return err
-		}
-	}
-	for owner, ids := range live {
-		if err := batch.Set([]byte(owner), ids); err != nil {
-			return err
-		}
-	}
-	return nil
+	})
 }
 
 // verify reads a filled directory as the server does.

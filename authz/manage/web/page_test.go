@@ -103,7 +103,7 @@ func sound(t *testing.T, what string, got answer) {
 	}
 	for name, want := range map[string]string{
 		"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin", "X-Frame-Options": "DENY",
-		"Cross-Origin-Resource-Policy": "same-origin", "Cross-Origin-Opener-Policy": "same-origin", "Content-Type": "text/html;charset=UTF-8",
+		"Cross-Origin-Resource-Policy": "same-origin", "Content-Type": "text/html;charset=UTF-8",
 	} {
 		if got.header.Get(name) != want {
 			t.Errorf("%s: %s is %q", what, name, got.header.Get(name))

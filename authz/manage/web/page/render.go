@@ -111,10 +111,9 @@ func headers(nonce string) map[string]string {
 	return map[string]string{
 		"Content-Security-Policy": "default-src 'none'; script-src 'nonce-" + nonce + "'; style-src 'nonce-" + nonce + "'; " +
 			"img-src 'self'; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
-		"X-Frame-Options":            "DENY",
-		"Referrer-Policy":            "same-origin",
-		"Cross-Origin-Opener-Policy": "same-origin",
-		"Permissions-Policy":         "clipboard-write=(self)",
+		"X-Frame-Options":    "DENY",
+		"Referrer-Policy":    "same-origin",
+		"Permissions-Policy": "clipboard-write=(self)",
 	}
 }
 

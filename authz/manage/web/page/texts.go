@@ -97,7 +97,7 @@ var texts = map[string]string{
 	"issued.overlap":    "The old value works until %s; replace it before.",
 	"issued.ended":      "The old value does not work any more.",
 	"issued.use":        "Use it",
-	"issued.use.help":   "The examples take the value from the variable TOKEN. Keep it out of programs and out of what others can read.",
+	"issued.use.help":   "The examples take the value from TOKEN in the environment, those for a browser from a variable token. Keep it out of programs, and out of what others can read.",
 	"issued.done":       "I have copied it",
 	"example.curl.user": "curl, in place of the password", "example.curl.bearer": "curl, as Bearer",
 

@@ -179,11 +179,11 @@ addEventListener("pageshow", (event) => {
     location.reload();
   }
 });
-addEventListener("pagehide", () => {
-  for (const secret of document.querySelectorAll("[data-secret]")) {
-    secret.value = "";
-  }
-});
+for (const secret of document.querySelectorAll("[data-secret]")) {
+  // Whoever comes back here, or loads this again, gets the token's page.
+  history.replaceState(null, "", secret.dataset.secret);
+  addEventListener("pagehide", () => { secret.value = ""; });
+}
 
 equip(document);
 const problem = document.getElementById("problem");

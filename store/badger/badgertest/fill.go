@@ -1,0 +1,82 @@
+// Package badgertest fills stores for tests and benchmarks.
+package badgertest
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"iter"
+
+	badgerdb "github.com/dgraph-io/badger/v4"
+
+	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/badger"
+)
+
+// Fill makes a store in dir that holds tokens, or writes them into an empty one that
+// nobody has open: past package store/badger, which syncs each one and keeps an audit
+// record of it. The tokens have ids of their own, the numbers from 1 on, and none is
+// revoked. Fill fails with the first error that comes in place of a token.
+func Fill(ctx context.Context, dir string, tokens iter.Seq2[store.Token, error]) error {
+	empty, err := badger.Open(ctx, badger.Options{Dir: dir})
+	if err != nil {
+		return fmt.Errorf("make the store to be filled: %w", err)
+	}
+	if err := empty.Close(); err != nil {
+		return fmt.Errorf("make the store to be filled: %w", err)
+	}
+	db, err := badgerdb.Open(badgerdb.DefaultOptions(dir).WithLogger(nil).
+		WithSyncWrites(false).
+		WithNumVersionsToKeep(1).
+		WithValueLogFileSize(1 << 20).
+		WithCompression(0).
+		WithBlockCacheSize(0))
+	if err != nil {
+		return fmt.Errorf("open the store to be filled: %w", err)
+	}
+	batch := db.NewWriteBatch()
+	defer batch.Cancel()
+	err = errors.Join(put(ctx, batch, tokens), batch.Flush())
+	if err == nil {
+		// What is read at the start lies in tables then, not in logs.
+		err = db.Flatten(2)
+	}
+	return errors.Join(err, db.Close())
+}
+
+// put writes what package store/badger would have written, under its keys.
+func put(ctx context.Context, batch *badgerdb.WriteBatch, tokens iter.Seq2[store.Token, error]) error {
+	live := make(map[string][]byte) // ids, by the owner's key
+	var last uint64
+	for t, err := range tokens {
+		if err != nil {
+			return err
+		}
+		record, err := store.EncodeToken(t)
+		if err != nil {
+			return err
+		}
+		owner := "o/" + store.FoldOwner(t.Owner.Name)
+		if live[owner] == nil {
+			live[owner] = []byte{2}
+		}
+		live[owner] = append(live[owner], t.ID...)
+		last = t.Number
+		err = errors.Join(
+			batch.Set([]byte("t/"+t.ID), record),
+			batch.Set(binary.BigEndian.AppendUint64([]byte("n/"), t.Number), []byte(t.ID)),
+			batch.Set(binary.BigEndian.AppendUint64([]byte(owner+"\x00"), t.Number), []byte(t.ID)),
+			ctx.Err(),
+		)
+		if err != nil {
+			return err
+		}
+	}
+	for owner, ids := range live {
+		if err := batch.Set([]byte(owner), ids); err != nil {
+			return err
+		}
+	}
+	return batch.Set([]byte("m/number"), binary.BigEndian.AppendUint64(nil, last))
+}
