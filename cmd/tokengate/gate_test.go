@@ -264,10 +264,12 @@ func TestContextPath(t *testing.T) {
 			t.Errorf("%s: %d, want %d", path, got.status, want)
 		}
 	}
-	for path, want := range map[string]int{"/jira/plugins/servlet/api-tokens": 404, "/jira/rest/api-tokens/latest/me": 401} {
-		if got := r.send(request{path: path}); got.status != want || got.header.Get("Content-Type") != "application/json;charset=UTF-8" {
-			t.Errorf("%s: %d %s", path, got.status, got.body)
-		}
+	if got := r.send(request{path: "/jira/rest/api-tokens/latest/me"}); got.status != 401 || got.header.Get("Content-Type") != "application/json;charset=UTF-8" {
+		t.Errorf("the API: %d %s", got.status, got.body)
+	}
+	got := r.send(request{path: "/jira/plugins/servlet/api-tokens"})
+	if location := got.header.Get("Location"); got.status != 303 || !strings.HasPrefix(location, "/jira/login.jsp?os_destination=%2Fplugins") {
+		t.Errorf("the page: %d to %s", got.status, location)
 	}
 }
 

@@ -32,6 +32,7 @@ access:
 type company struct {
 	*rig
 	sessions map[string]string
+	origin   string // of publicURL
 }
 
 func newCompany(t *testing.T, o options) *company {
@@ -58,7 +59,7 @@ func newCompany(t *testing.T, o options) *company {
 		}
 		jira.Put(jiratest.User{Name: "service", Active: true, Groups: []string{jiratest.Administrators}, PATs: []string{"c2VydmljZXNlcnZpY2VzZXJ2aWNlc2VydmljZQ=="}})
 	}
-	c := &company{newRig(t, o), map[string]string{}}
+	c := &company{newRig(t, o), map[string]string{}, "https://jira.example.com"}
 	c.until("the first answer of the directory", func() bool { return c.refreshes() > 0 })
 	return c
 }
@@ -116,7 +117,7 @@ func (c *company) by(name, method, path, body string) request {
 		"Cookie": {c.session(name)}, "Sec-Fetch-Site": {"same-origin"},
 	}}
 	if method != http.MethodGet {
-		q.header.Set("Origin", "https://jira.example.com")
+		q.header.Set("Origin", c.origin)
 	}
 	if body != "" || method == http.MethodPost {
 		q.header.Set("Content-Type", "application/json")

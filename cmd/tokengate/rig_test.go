@@ -48,6 +48,7 @@ type options struct {
 	context   string                   // Jira's context path
 	noGate    bool                     // tokengate is not started
 	users     func(*jiratest.Server)   // adds people to Jira
+	before    func(dir string)         // fills the store before tokengate opens it
 }
 
 func newRig(t *testing.T, o options) *rig {
@@ -77,6 +78,9 @@ func newRig(t *testing.T, o options) *rig {
 	}
 	if o.envoy != nil {
 		bootstrap = o.envoy(bootstrap)
+	}
+	if o.before != nil {
+		o.before(r.dir + "/data")
 	}
 	if !o.noGate {
 		r.startGate()

@@ -144,8 +144,8 @@ func (s *Server) logIn(c *call, path string) {
 		if kind != "application/x-www-form-urlencoded" {
 			return
 		}
-		form, _ := url.ParseQuery(string(body))
-		login.Username, login.Password = form.Get("os_username"), form.Get("os_password")
+		c.form, _ = url.ParseQuery(string(body))
+		login.Username, login.Password = c.form.Get("os_username"), c.form.Get("os_password")
 	} else if json.Unmarshal(body, &login) != nil {
 		return
 	}

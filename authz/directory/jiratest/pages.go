@@ -1,9 +1,11 @@
 package jiratest
 
 import (
+	"cmp"
 	"fmt"
 	"html"
 	"net/http"
+	"strings"
 )
 
 // page answers with an HTML page: a title, and a body that is HTML already.
@@ -56,20 +58,56 @@ func (s *Server) dashboard(c *call) {
 			html.EscapeString(c.user.DisplayName), html.EscapeString(c.user.Name), c.how))
 }
 
+// destination is where the client wants to be after a login; empty: anywhere. The
+// query comes first where both have a destination, as Tomcat reads them.
+func (c *call) destination() string {
+	return cmp.Or(c.query.Get("os_destination"), c.form.Get("os_destination"))
+}
+
+// local returns a path behind the context path as it may stand in a Location;
+// false if a browser would take it to another host.
+func local(destination string) (string, bool) {
+	if !strings.HasPrefix(destination, "/") || strings.HasPrefix(destination, "//") || strings.HasPrefix(destination, `/\`) {
+		return "", false
+	}
+	var b strings.Builder
+	for _, c := range []byte(destination) {
+		// Browsers leave tabs and line ends out, and then see two slashes.
+		if c <= ' ' || c > '~' || strings.IndexByte("\"<>\\^`{|}", c) >= 0 {
+			fmt.Fprintf(&b, "%%%02X", c)
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String(), true
+}
+
 func (s *Server) loginPage(c *call) { s.loginForm(c, "") }
 
 func (s *Server) loginForm(c *call, message string) {
+	var destination string
+	if to := c.destination(); to != "" {
+		destination = fmt.Sprintf("<input type=\"hidden\" name=\"os_destination\" value=\"%s\">\n", html.EscapeString(to))
+	}
 	page(c, http.StatusOK, "Log in", fmt.Sprintf(`<p>%s</p>
 <form method="post" action="%s/login.jsp">
-<input name="os_username"> <input name="os_password" type="password"> <button>Log In</button>
+%s<label for="login-form-username">Username</label>
+<input id="login-form-username" name="os_username" autocomplete="username">
+<label for="login-form-password">Password</label>
+<input id="login-form-password" name="os_password" type="password" autocomplete="current-password">
+<button id="login-form-submit">Log In</button>
 </form>
-`, html.EscapeString(message), html.EscapeString(s.context)))
+`, html.EscapeString(message), html.EscapeString(s.context), destination))
 }
 
 func (s *Server) formLogin(c *call) {
 	switch c.verdict {
 	case right:
-		s.redirect(c, "/secure/Dashboard.jspa")
+		to, ok := local(c.destination())
+		if !ok {
+			to = "/secure/Dashboard.jspa"
+		}
+		s.redirect(c, to)
 	case captcha:
 		s.loginForm(c, "Sorry, your userid is required to answer a CAPTCHA question correctly.")
 	default:

@@ -67,8 +67,8 @@ type Options struct {
 //	DELETE /rest/auth/1/session                 logs out
 //	GET    /rest/test/export?chunks=N&size=S    N chunks of S bytes (1, 1024), each flushed
 //	GET    /secure/Dashboard.jspa               a page that says who is seen
-//	GET    /login.jsp                           a form
-//	POST   /login.jsp                           logs in
+//	GET    /login.jsp                           a form, which keeps ?os_destination=
+//	POST   /login.jsp                           logs in, and leads to os_destination or the dashboard
 //
 // All else is 404 as Jira says it. Only members of Administrators are answered
 // group/member and other users (else 403); search and list answer anybody, but
@@ -133,7 +133,8 @@ type call struct {
 	w       http.ResponseWriter
 	r       *http.Request // its URL is what Tomcat would dispatch
 	query   url.Values
-	user    *User // nil: anonymous
+	form    url.Values // what a form login sent
+	user    *User      // nil: anonymous
 	how     How
 	tried   How     // how a password was tried; empty: none was
 	verdict verdict // of that password

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+
+	"github.com/tokengate/tokengate/authz/token"
+)
+
+// axe returns what stands in the page against WCAG 2.2 AA and good practice, one
+// line for each element: the rule, how bad it is, where it is, and its HTML.
+func (b *browser) axe() []string {
+	b.t.Helper()
+	if b.noScripts { // it needs timers
+		b.scripts(true)
+		defer b.scripts(false)
+	}
+	source := axeSource(b.t)
+	lines := drive(b, "run axe", func(ctx context.Context, t *chromedp.Target) ([]string, error) {
+		tree, err := cdp.Call(ctx, t, page.GetFrameTree, cdp.Empty{})
+		if err != nil {
+			return nil, err
+		}
+		// A world of its own has the page's elements, and neither its scripts
+		// nor its policy.
+		world, err := cdp.Call(ctx, t, page.CreateIsolatedWorld, page.CreateIsolatedWorldParams{FrameID: tree.FrameTree.Frame.ID, WorldName: "axe"})
+		if err != nil {
+			return nil, err
+		}
+		there := func(p *runtime.EvaluateParams) { p.ContextID = world.ExecutionContextID }
+		if _, err := chromedp.Evaluate[chromedp.Void](source, there)(ctx, t); err != nil {
+			return nil, err
+		}
+		return chromedp.Evaluate[[]string](`axe.run(document, {runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]})
+			.then(found => found.violations.flatMap(v => v.nodes.map(n => [v.id, n.impact, n.target.join(" "), n.html].join("  "))))`,
+			there, chromedp.EvalAwaitPromise)(ctx, t)
+	})
+	for i := range lines {
+		lines[i] = token.Redact(lines[i])
+	}
+	return lines
+}
+
+// axeSource is .tools/axe.js, which `make tools` fetches.
+func axeSource(t *testing.T) string {
+	t.Helper()
+	source, err := os.ReadFile(filepath.Join("..", "..", ".tools", "axe.js"))
+	if err != nil {
+		t.Fatalf("run `make tools`: %v", err)
+	}
+	return string(source)
+}

@@ -1,0 +1,282 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tokengate/tokengate/authz/manage/web/page"
+	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/badger"
+)
+
+var screenshots = flag.String("screenshots", "", "write pictures of the pages into this folder")
+
+// look is a page to be looked at.
+type look struct {
+	name, path string
+	do         func(*browser) // on it, before it is looked at
+}
+
+// newLooks is a company whose last month is on record.
+func newLooks(t *testing.T) *company {
+	t.Helper()
+	return newPageCompany(t, options{before: func(dir string) {
+		db, err := badger.Open(t.Context(), badger.Options{Dir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		today := store.DayOf(time.Now())
+		for ago := range 30 {
+			n := uint64(ago)
+			counts := map[string]uint64{
+				"allowed": 900 + 37*(n*n%31), "password_unknown_user": 3,
+				"expired": n * 5 % 23, "wrong_secret": n * 7 % 11, "read_only": n * 3 % 17, "network_not_allowed": n % 6, "rate_limited": n * 11 % 7, "disabled": n % 2,
+			}
+			if (today-store.Day(ago))%7 < 2 {
+				counts["allowed"] /= 3
+			}
+			if err := db.AddTotals(t.Context(), today-store.Day(ago), counts); err != nil {
+				t.Fatal(err)
+			}
+		}
+		before := func(hours int) time.Time { return time.Now().Add(-time.Duration(hours) * time.Hour) }
+		_, err = db.AddPasswordUses(t.Context(), []store.PasswordUse{
+			{User: "rita", Client: "python-requests/2.31", Address: netip.MustParseAddr("10.4.0.9"), First: before(900), Last: before(3), Passed: 4180},
+			{User: "rita", Client: "curl/8.5.0", Address: netip.MustParseAddr("10.4.0.9"), First: before(900), Last: before(50), Passed: 12},
+			{User: "rob", Client: "Jenkins <b>2.440</b>\u202e", Address: netip.MustParseAddr("10.7.1.20"), First: before(900), Last: before(30), Passed: 391},
+		})
+		if err := errors.Join(err, db.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}})
+}
+
+// looks fills a company with tokens and returns the pages that its people see: each
+// kind of page, and what forms and dialogs lead to.
+func looks(c *company) (owner, admin []look) {
+	c.t.Helper()
+	names := []string{"nightly report", "ci pipeline", "on-call rota <script>", "Grafana dashboards of the platform team", "דוח לילה"}
+	var ids []string
+	for i, name := range names {
+		k := c.create("alice", fmt.Sprintf(`{"label":%q,"readOnly":%v,"expiresInDays":%d,"purpose":"made by a test","networks":%s}`,
+			name, i%2 == 0, 10+20*i%80, []string{`[]`, `["10.1.0.0/16","192.0.2.7","2001:db8::/32"]`}[i%2]))
+		ids = append(ids, k.ID)
+		if i%2 == 1 {
+			c.myself(k, 200)
+		}
+	}
+	c.create("ada", `{"label":"deployment","user":"rob","expiresIn":"unlimited"}`)
+	c.create("ada", `{"label":"automation","type":"management","expiresIn":"30d","networks":["10.0.0.0/8"]}`)
+	pending := c.create("vic", `{"label":"vendor sync","networks":["10.0.0.0/8"],"purpose":"copies issues to our own tracker, every hour"}`)
+	c.create("vic", `{"label":"second","networks":["10.0.0.0/8"]}`)
+	c.do(c.by("ada", "POST", ids[1]+"/disable", ""), 204, nil)
+	c.do(c.by("alice", "DELETE", ids[2], ""), 204, nil)
+	dialog := func(b *browser) { b.click("a[data-dialog]") }
+	wrong := func(b *browser) {
+		b.fill("#name", "x")
+		b.fill("#networks", "10.1.2.3/8")
+		b.allowStatus(400)
+		b.submit("form.fields button.primary")
+		b.allowStatus()
+	}
+	issue := func(b *browser) {
+		name := "release notes"
+		if eval[bool](b, "matchMedia('(prefers-color-scheme: dark)').matches") {
+			name = "board sync"
+		}
+		b.fill("#name", fmt.Sprintf("%s %d", name, b.width))
+		b.submit("form.fields button.primary")
+		b.value()
+	}
+	return []look{
+			{"own", "", nil},
+			{"own-all", "?show=all", nil},
+			{"own-dialog", "", dialog},
+			{"create", "/new", nil},
+			{"create-date", "/new", func(b *browser) { b.fill("#lifetime", "date") }},
+			{"create-wrong", "/new", wrong},
+			{"issued", "/new", issue},
+			{"token", "/token/" + ids[3], nil},
+			{"rotate", "/token/" + ids[0] + "/rotate", nil},
+			{"edit", "/token/" + ids[3] + "/edit", nil},
+			{"revoke", "/token/" + ids[0] + "/revoke", nil},
+			{"revoke-all", "/revoke-all", nil},
+			{"try", "/test?id=" + ids[0], func(b *browser) {
+				b.fill("#method", "POST")
+				b.fill("#path", "/rest/api/2/issue")
+				b.submit("form.fields button.primary")
+			}},
+			{"forbidden", "/tokens", nil},
+		}, []look{
+			{"tokens", "/tokens", nil},
+			{"tokens-more", "/tokens?type=ordinary&sort=name", nil},
+			{"tokens-of", "/tokens?user=alice", nil},
+			{"tokens-none", "/tokens?name=nothing", nil},
+			{"waiting", "/waiting", nil},
+			{"approve", "/token/" + pending.ID + "/approve", nil},
+			{"insights", "/insights", nil},
+			{"audit", "/audit", nil},
+			{"rules", "/rules", nil},
+			{"nothing", "/nothing", nil},
+		}
+}
+
+// visit opens a page as somebody sees it.
+func (b *browser) visit(l look) {
+	b.t.Helper()
+	if l.name == "forbidden" || l.name == "nothing" {
+		b.allowStatus(403, 404)
+		defer b.allowStatus()
+	}
+	b.open(page.Path + l.path)
+	if l.do != nil {
+		l.do(b)
+	}
+}
+
+// Every page is sound for axe, in light and dark, and fits into 320 pixels. With
+// -screenshots it is pictured as well.
+func TestPageLooks(t *testing.T) {
+	c := newLooks(t)
+	owner, admin := looks(c)
+	for who, pages := range map[string][]look{"alice": owner, "ada": admin} {
+		b := c.person(who)
+		for _, l := range pages {
+			for _, dark := range []bool{false, true} {
+				b.emulate(1280, 800, dark)
+				b.visit(l)
+				scheme := map[bool]string{false: "light", true: "dark"}[dark]
+				for _, violation := range b.axe() {
+					t.Errorf("%s, %s: %s", l.name, scheme, violation)
+				}
+				b.picture(l.name+"-"+scheme, 1280)
+			}
+			b.emulate(320, 640, false)
+			b.visit(l)
+			for _, violation := range b.axe() {
+				t.Errorf("%s, narrow: %s", l.name, violation)
+			}
+			if wide := eval[int](b, "document.documentElement.scrollWidth"); wide > 320 {
+				t.Errorf("%s is %d pixels wide: %v", l.name, wide, eval[[]string](b, `[...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > 320 && !e.closest("pre")).slice(0, 5).map(e => e.outerHTML.slice(0, 120))`))
+			}
+			b.picture(l.name+"-narrow", 320)
+		}
+	}
+}
+
+func (b *browser) picture(name string, width int) {
+	b.t.Helper()
+	if *screenshots != "" {
+		b.screenshot(filepath.Join(*screenshots, name+".png"), width)
+	}
+}
+
+// Whatever a page has to be worked is reached by the Tab key, in the order in which
+// it stands, and shows that it is.
+func TestPageByTab(t *testing.T) {
+	c := newLooks(t)
+	owner, admin := looks(c)
+	for who, pages := range map[string][]look{"alice": owner, "ada": admin} {
+		b := c.person(who)
+		for _, l := range pages {
+			b.visit(l)
+			// The controls of an open dialog, or of the page; of the parts of a date
+			// the field stands for all.
+			all := eval[[]string](b, `(() => {
+				const inside = document.querySelector("dialog[open]") || document;
+				let n = 0;
+				return [...inside.querySelectorAll("a[href], button, input, select, textarea, summary, [tabindex='0']")]
+					.filter(e => e.type !== "hidden" && e.checkVisibility({visibilityProperty: true}))
+					.map(e => (e.dataset.n = n++, e.dataset.n));
+			})()`)
+			eval[bool](b, `(document.activeElement.blur(), getSelection().removeAllRanges(), true)`)
+			var reached []string
+			for range 3*len(all) + 10 {
+				b.press("Tab")
+				at := eval[string](b, `(e => e && e.dataset.n ? e.dataset.n + (e.type !== "date" && getComputedStyle(e).outlineStyle === "none" ? " without a mark" : "") : "")(document.activeElement)`)
+				if at == "" || len(reached) > 0 && reached[len(reached)-1] == at { // behind the last one, or another part of a date
+					continue
+				}
+				if slices.Contains(reached, at) {
+					break
+				}
+				reached = append(reached, at)
+			}
+			// Where the page has put the focus somewhere, it begins there.
+			if first := slices.Index(reached, "0"); first > 0 {
+				reached = slices.Concat(reached[first:], reached[:first])
+			}
+			if !slices.Equal(all, reached) {
+				t.Errorf("%s: of the controls %v these are reached: %v", l.name, all, reached)
+			}
+		}
+	}
+}
+
+// A token is created, narrowed and revoked with the keyboard alone.
+func TestPageByKeyboard(t *testing.T) {
+	c := newPageCompany(t, options{})
+	b := c.person("alice")
+	b.open(page.Path)
+	b.tabTo(`a[href$="/new"]`)
+	b.submitBy("Enter")
+	b.tabTo("#name")
+	b.press("k", "e", "y", "s")
+	b.tabTo("#lifetime")
+	b.press("ArrowUp") // from 90 days to 30
+	b.tabTo("[name=readOnly]")
+	b.press("Space")
+	b.tabTo("[name=here]")
+	b.press("Space")
+	b.tabTo("form.fields button.primary")
+	b.submitBy("Enter")
+	k := b.value()
+	c.myself(k, 200)
+	b.tabTo("main a.button.primary")
+	b.submitBy("Enter")
+	said := b.text("main")
+	for _, part := range []string{"keys", "Read-only", "10.1.2.3/32", "in 29 days"} {
+		if !strings.Contains(said, part) {
+			t.Errorf("the token's page does not say %q: %s", part, said)
+		}
+	}
+	revoke := `a[href$="/revoke"]`
+	b.tabTo(revoke)
+	b.press("Enter")
+	if !b.has("dialog") {
+		b.fatalf("there is no dialog")
+	}
+	b.press("Escape")
+	if b.has("dialog") || !eval[bool](b, "document.activeElement.matches("+quote(revoke)+")") {
+		t.Error("the dialog does not close, or the focus is lost")
+	}
+	b.press("Enter")
+	b.tabTo("dialog button.danger")
+	b.submitBy("Enter")
+	c.myself(k, 401)
+	// The first Tab of a page leads past the navigation.
+	b.open(page.Path)
+	b.press("Tab", "Enter")
+	if !eval[bool](b, `document.activeElement.id === "main"`) {
+		t.Error("the link to the content does not lead there")
+	}
+}
+
+// tabTo presses Tab until an element has the focus.
+func (b *browser) tabTo(selector string) {
+	b.t.Helper()
+	for range 100 {
+		if eval[bool](b, "document.activeElement.matches("+quote(selector)+")") {
+			return
+		}
+		b.press("Tab")
+	}
+	b.fatalf("Tab does not lead to %s", selector)
+}

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"regexp"
+
+	"github.com/tokengate/tokengate/authz/manage/web/page"
+)
+
+// person is somebody with a browser, logged in to Jira.
+func (c *company) person(name string, o ...browserOption) *browser {
+	c.t.Helper()
+	b := newBrowser(c.t, c, o...)
+	b.login(name)
+	return b
+}
+
+// value is the token's value that the page shows now, and nothing else has.
+func (b *browser) value() issued {
+	b.t.Helper()
+	text := at[string](b, "#value", "e.value")
+	remember(b.t, text)
+	k := issued{PasswordValue: text, value: mustParse(b.t, text)}
+	k.ID = k.value.ID().String()
+	return k
+}
+
+// noValue fails the test if a page holds what looks like a value.
+func (b *browser) noValue() {
+	b.t.Helper()
+	whole := eval[string](b, "document.documentElement.outerHTML + [...document.querySelectorAll('input, textarea')].map(e => e.value).join(' ')")
+	if found := findSecret(b.t, whole); found != "" {
+		b.t.Errorf("%s holds %s", b.location(), found)
+	}
+}
+
+// createByPage makes a token in the browser and returns it.
+func (b *browser) createByPage(name string, more func()) issued {
+	b.t.Helper()
+	b.open(page.Path)
+	b.submit(`a[href$="/new"]`)
+	b.fill("#name", name)
+	if more != nil {
+		more()
+	}
+	b.submit("form.fields button.primary")
+	if got := b.text("h1"); got != "Your token is ready" {
+		b.fatalf("the page says %q", got)
+	}
+	return b.value()
+}
+
+// cell returns the text of a cell of the row of a token's id, by the column's name.
+func (b *browser) cell(id, column string) string {
+	b.t.Helper()
+	text := at[string](b, "tbody tr:has(code)", `[...document.querySelectorAll("tbody tr")].filter(r => r.textContent.includes(`+quote(id)+`)).map(r => r.querySelector("td[data-label=" + JSON.stringify(`+quote(column)+`) + "]").innerText)[0] ?? ""`)
+	return regexp.MustCompile(`\s+`).ReplaceAllString(text, " ")
+}

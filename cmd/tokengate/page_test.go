@@ -1,0 +1,338 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tokengate/tokengate/authz/manage/web/page"
+	"github.com/tokengate/tokengate/authz/token"
+	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/badger/badgertest"
+)
+
+// A user creates a token in the browser, copies its value, uses it, and sees its
+// use; and no other page ever shows the value.
+func TestPageCreate(t *testing.T) {
+	c := newPageCompany(t, options{})
+	b := c.person("alice", asSecure)
+	k := b.createByPage("nightly report", func() {
+		b.fill("#networks", "10.1.0.0/16")
+		b.fill("#lifetime", "30d")
+	})
+	b.click(`button[data-copy="value"]`)
+	b.until("the button to say so", func() bool { return b.text(`button[data-copy="value"]`) == "Copied" })
+	if b.clipboard() != k.PasswordValue {
+		t.Fatal("the clipboard has something else than the value")
+	}
+	if user := c.myself(k, 200); user != "alice" {
+		t.Errorf("it is %q to Jira", user)
+	}
+	b.submit("main a.button.primary")
+	b.noValue()
+	b.open(page.Path)
+	b.noValue()
+	if uses, used := b.cell(k.ID, "Uses"), b.cell(k.ID, "Last used"); uses != "1" || !strings.Contains(used, "just now") || !strings.Contains(used, "10.1.2.3") {
+		t.Errorf("its use: %q, %q", uses, used)
+	}
+	if access := b.cell(k.ID, "Access"); access != "Read and write 10.1.0.0/16" {
+		t.Errorf("its access: %q", access)
+	}
+	// Going back shows the form anew, and no value.
+	for range 3 {
+		b.back()
+		b.noValue()
+	}
+	if got := b.text("h1"); got == "Your token is ready" {
+		t.Error("the value's page is shown again")
+	}
+}
+
+// Where the page has no TLS the browser has no clipboard for scripts, and copying
+// goes on to work.
+func TestPageCopyWithoutTLS(t *testing.T) {
+	c := newPageCompany(t, options{})
+	b := c.person("alice")
+	b.createByPage("x", nil)
+	if eval[bool](b, "navigator.clipboard !== undefined") {
+		t.Fatal("this browser has a clipboard")
+	}
+	b.click(`button[data-copy="value"]`)
+	b.until("the button to say so", func() bool { return b.text(`button[data-copy="value"]`) == "Copied" })
+	if !eval[bool](b, `getSelection().toString() === document.getElementById("value").value || document.activeElement.id === "value" && document.activeElement.selectionEnd === 67`) {
+		t.Error("the value is not what was selected to be copied")
+	}
+}
+
+// A rotation with an overlap leaves both values good; the next one only the new.
+func TestPageRotate(t *testing.T) {
+	c := newPageCompany(t, options{})
+	first := c.create("alice", `{"label":"ci"}`)
+	b := c.person("alice")
+	rotate := func(overlap string) issued {
+		b.open(page.Path)
+		b.submit(`a[href$="/rotate"]`)
+		b.fill("#overlap", overlap)
+		b.submit("form.fields button.primary")
+		return b.value()
+	}
+	second := rotate("1h")
+	if !strings.Contains(b.text("main"), "The old value works until") {
+		t.Error("nothing is said of the old value")
+	}
+	c.myself(first, 200)
+	c.myself(second, 200)
+	third := rotate("")
+	if !strings.Contains(b.text("main"), "The old value does not work any more") {
+		t.Error("nothing is said of the old value")
+	}
+	c.myself(first, 401)
+	c.myself(second, 401)
+	c.myself(third, 200)
+}
+
+// A token is revoked in a dialog that names it, and stops with the next request.
+func TestPageRevoke(t *testing.T) {
+	c := newPageCompany(t, options{})
+	k := c.create("alice", `{"label":"old <b>script</b>"}`)
+	b := c.person("alice")
+	b.open(page.Path)
+	b.click(`a[href*="/revoke?"]`)
+	if said := b.text("dialog"); !strings.Contains(said, "old <b>script</b>") || !strings.Contains(said, k.ID) {
+		t.Errorf("the question is %q", said)
+	}
+	b.click("dialog [data-close]")
+	if b.has("dialog") {
+		t.Error("the dialog does not close")
+	}
+	c.myself(k, 200)
+	b.click(`a[href*="/revoke?"]`)
+	b.submit("dialog button.danger")
+	if got := b.text(".notice"); got != "The token "+k.ID+" was revoked." {
+		t.Errorf("it says %q", got)
+	}
+	c.myself(k, 401)
+}
+
+// What needs approval waits, for somebody who sees that it does, and then works.
+func TestPageApprove(t *testing.T) {
+	c := newPageCompany(t, options{})
+	vic, ada := c.person("vic"), c.person("ada")
+	k := vic.createByPage("vendor sync", func() {
+		if !strings.Contains(vic.text("main"), "An administrator has to approve this token") {
+			t.Error("it is not said before that it needs approval")
+		}
+		vic.fill("#purpose", "copies issues every hour")
+		vic.fill("#networks", "10.0.0.0/8")
+	})
+	if !strings.Contains(vic.text("main"), "an administrator has to approve it first") {
+		t.Error("it is not said that it waits")
+	}
+	c.myself(k, 401)
+	ada.open(page.Path)
+	if got := ada.text("nav .count"); got != "1" {
+		t.Errorf("%q wait", got)
+	}
+	ada.submit(`nav a[href$="/waiting"]`)
+	if got := ada.text("tbody"); !strings.Contains(got, "copies issues every hour") {
+		t.Errorf("what waits is %q", got)
+	}
+	ada.click(`a[href*="/approve?"]`)
+	ada.submit("dialog button.primary")
+	if got := ada.text(".notice"); !strings.Contains(got, "was approved") {
+		t.Errorf("it says %q", got)
+	}
+	c.myself(k, 200)
+}
+
+// An administrator finds one token of a hundred thousand by a part of its name,
+// without a reload, and disables it.
+func TestPageFind(t *testing.T) {
+	const many = 100_000
+	c := newPageCompany(t, options{before: func(dir string) {
+		err := badgertest.Fill(t.Context(), dir, func(yield func(store.Token, error) bool) {
+			for i := range many {
+				k := store.Token{
+					ID: fmt.Sprintf("%012d", i), Number: uint64(i) + 1, Owner: store.Owner{Name: []string{"alice", "rita", "vic", "rob"}[i%4]}, Name: fmt.Sprintf("token %06d", i),
+					Created: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), CreatedBy: "test", State: store.Active,
+					Secret: store.Secret{Salt: [16]byte{1}, Hash: [32]byte{byte(i), byte(i >> 8), byte(i >> 16), 1}},
+				}
+				if i == 77_777 {
+					k.Name = "the Zürich backup"
+				}
+				if !yield(k, nil) {
+					return
+				}
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}})
+	b := c.person("ada")
+	b.open(page.Path + "/tokens")
+	if got := b.text(".found"); got != "100,000 tokens" {
+		t.Errorf("there are %q", got)
+	}
+	eval[bool](b, "window.still = true")
+	b.fill("#f-name", "ZÜRICH")
+	b.until("the one token", func() bool { return b.text(".found") == "1 token" })
+	if !eval[bool](b, "window.still === true") {
+		t.Error("the page was loaded anew")
+	}
+	if got := b.location(); got != page.Path+"/tokens?name=Z%C3%9CRICH" {
+		t.Errorf("its address is %s", got)
+	}
+	b.click(`a[href*="/disable?"]`)
+	b.submit("dialog button.primary")
+	if got := b.location(); !strings.HasPrefix(got, page.Path+"/tokens?") || !strings.Contains(got, "name=Z%C3%9CRICH") {
+		t.Errorf("it leads to %s", got)
+	}
+	if got := b.cell("000000077777", "State"); got != "Disabled" {
+		t.Errorf("the token is %q", got)
+	}
+}
+
+// Who may not create tokens is told why, and what to ask for.
+func TestPageWithoutPermission(t *testing.T) {
+	c := newPageCompany(t, options{})
+	b := c.person("nell", asSecure)
+	b.open(page.Path)
+	said := b.text("main")
+	for _, part := range []string{"not permitted to create", "access.create", "Please let me, nell, create API tokens"} {
+		if !strings.Contains(said, part) {
+			t.Errorf("it does not say %q: %s", part, said)
+		}
+	}
+	if b.has(`a[href$="/new"]`) {
+		t.Error("there is a way to the form")
+	}
+	b.click(`button[data-copy="ask"]`)
+	if got := b.clipboard(); !strings.HasPrefix(got, "Please let me, nell") {
+		t.Errorf("the clipboard has %q", got)
+	}
+	b.allowStatus(http.StatusForbidden)
+	b.open(page.Path + "/tokens")
+	if b.status() != 403 || !strings.Contains(b.text("main"), "access.admin") {
+		t.Errorf("%d %s", b.status(), b.text("main"))
+	}
+}
+
+// Without scripts a token is created and revoked as with them, and a reload mints
+// no second one.
+func TestPageWithoutScripts(t *testing.T) {
+	c := newPageCompany(t, options{})
+	b := newBrowser(t, c)
+	b.scripts(false)
+	b.login("alice")
+	k := b.createByPage("plain", nil)
+	if b.has("[data-copy]") {
+		t.Error("there is a button that does nothing")
+	}
+	c.myself(k, 200)
+	b.allowStatus(http.StatusConflict)
+	b.reload()
+	if got := b.text("h1"); got != "This form was sent before" {
+		t.Errorf("a reload says %q", got)
+	}
+	b.noValue()
+	b.allowStatus()
+	var own []any
+	c.do(c.by("alice", "GET", "", ""), 200, &own)
+	if len(own) != 1 {
+		t.Errorf("alice has %d tokens", len(own))
+	}
+	b.open(page.Path)
+	b.submit(`a[href*="/revoke?"]`)
+	if said := b.text("main"); !strings.Contains(said, "plain") || !strings.Contains(said, k.ID) {
+		t.Errorf("the question is %q", said)
+	}
+	b.submit("button.danger")
+	c.myself(k, 401)
+}
+
+// A double click on the button mints one token, and shows its value.
+func TestPageDoubleClick(t *testing.T) {
+	c := newPageCompany(t, options{})
+	b := c.person("alice")
+	b.open(page.Path + "/new")
+	b.fill("#name", "twice")
+	b.doubleSubmit("form.fields button.primary")
+	c.myself(b.value(), 200)
+	var own []any
+	c.do(c.by("alice", "GET", "", ""), 200, &own)
+	if len(own) != 1 {
+		t.Errorf("alice has %d tokens", len(own))
+	}
+}
+
+// Somebody whose session is over logs in and is back where they wanted to be, below
+// a context path, too.
+func TestPageLogin(t *testing.T) {
+	c := newPageCompany(t, options{context: "/jira"})
+	b := newBrowser(t, c)
+	b.open(page.Path + "/tokens?name=x&sort=name")
+	if !b.has("#login-form-username") {
+		b.fatalf("there is no login")
+	}
+	b.logInHere("ada")
+	if got := b.location(); !strings.HasPrefix(got, page.Path+"/tokens?") || !strings.Contains(got, "name=x") || !strings.Contains(got, "sort=name") {
+		t.Errorf("the login leads to %s", got)
+	}
+	for _, a := range eval[[]string](b, `[...document.querySelectorAll("[href], [src], [action]")].map(e => e.getAttribute("href") || e.getAttribute("src") || e.getAttribute("action"))`) {
+		if !strings.HasPrefix(a, "/jira/") && !strings.HasPrefix(a, "#") {
+			t.Errorf("the page leads out of the context path: %s", a)
+		}
+	}
+	// The session ends while the form is open.
+	b.open(page.Path + "/new")
+	b.fill("#name", "late")
+	eval[bool](b, `fetch("/jira/rest/auth/1/session", {method: "DELETE"}).then(r => r.ok)`)
+	c.until("tokengate to notice", func() bool {
+		return c.send(request{path: "/jira" + api + "me", header: http.Header{"Cookie": {b.cookies()}}}).status == 401
+	})
+	b.allowStatus(http.StatusUnauthorized)
+	b.submit("form.fields button.primary")
+	if b.status() != 401 || !strings.Contains(b.text("main"), "nothing was done") {
+		t.Errorf("%d %s", b.status(), b.text("main"))
+	}
+	b.allowStatus()
+	b.submit("main a.button.primary")
+	b.logInHere("ada")
+	if got := b.location(); !strings.HasPrefix(got, page.Path+"/new") {
+		t.Errorf("the login leads to %s", got)
+	}
+	k := b.createByPage("in time", nil)
+	if user := c.myself(k, 200); user != "ada" {
+		t.Errorf("it is %q to Jira", user)
+	}
+}
+
+// A page of another site that posts a form changes nothing.
+func TestPageOfAnotherSite(t *testing.T) {
+	c := newPageCompany(t, options{})
+	b := c.person("alice", asSecure)
+	b.open(page.Path + "/new")
+	nonce := at[string](b, "main form", `e.querySelector("[name=nonce]").value`)
+	post := func(header http.Header) answer {
+		header.Set("Cookie", b.cookies())
+		header.Set("Content-Type", "application/x-www-form-urlencoded")
+		return c.send(request{method: "POST", path: page.Path + "/new", header: header, body: strings.NewReader("name=stolen&nonce=" + nonce)})
+	}
+	for name, header := range map[string]http.Header{
+		"another origin": {"Origin": {"https://evil.example.net"}},
+		"a frame":        {"Origin": {"null"}},
+		"another site":   {"Sec-Fetch-Site": {"cross-site"}},
+	} {
+		if got := post(header); got.status != 403 {
+			t.Errorf("%s: %d %s", name, got.status, token.Redact(got.body))
+		}
+	}
+	var own []any
+	c.do(c.by("alice", "GET", "", ""), 200, &own)
+	if len(own) != 0 {
+		t.Errorf("alice has %d tokens", len(own))
+	}
+}
