@@ -50,6 +50,7 @@ func (s *stage) tellPeople(ctx context.Context) (failures int, err error) {
 	const myself = "/rest/api/2/myself"
 	_, freds := take(step{"fred makes himself a token", "fred", fred, "POST", api, `{"label":"my script"}`, 200, `"state":"active"`})
 	take(step{"It is fred to Jira", "fred", freds, "GET", myself, "", 200, `"name":"fred"`})
+	take(step{"In a browser he finds it, and can make others, on a page", "fred", fred, "GET", "/plugins/servlet/api-tokens", "", 200, "my script"})
 	take(step{"One that lives longer than his rule allows he does not get", "fred", fred, "POST", api, `{"label":"for ever","expiresInDays":91}`, 400, "90d"})
 	id, wilmas := take(step{"wilma makes one, which waits for approval", "wilma", wilma, "POST", api, `{"label":"report"}`, 200, `"state":"pending"`})
 	take(step{"and does not work yet", "wilma", wilmas, "GET", myself, "", 401, "approval"})

@@ -32,7 +32,8 @@ type stage struct {
 	out    io.Writer
 	dir    string // everything of the demo's own, removed at the end
 	socket string // tokengate's admin socket
-	url    string // Envoy
+	listen string // host and port of Envoy
+	url    string // the same as a URL
 	jira   *jiratest.Server
 	web    *http.Server
 	gate   *exec.Cmd
@@ -40,7 +41,7 @@ type stage struct {
 	log    *logLines
 }
 
-const settings = `publicURL: http://127.0.0.1
+const settings = `publicURL: http://%[3]s
 listen:
   grpc: unix://%[1]s/authz.sock
   http: unix://%[1]s/http.sock
@@ -84,8 +85,11 @@ func setUp(ctx context.Context, out io.Writer) (_ *stage, err error) {
 	if err := os.WriteFile(filepath.Join(s.dir, "credential"), []byte(service), 0o600); err != nil {
 		return nil, err
 	}
+	if s.listen, err = freeAddress(); err != nil {
+		return nil, fmt.Errorf("find a port for Envoy: %w", err)
+	}
 	config := filepath.Join(s.dir, "tokengate.yaml")
-	if err := os.WriteFile(config, fmt.Appendf(nil, settings, s.dir, jira), 0o600); err != nil {
+	if err := os.WriteFile(config, fmt.Appendf(nil, settings, s.dir, jira, s.listen), 0o600); err != nil {
 		return nil, err
 	}
 	if err := s.startGate(ctx, config); err != nil {
@@ -95,6 +99,16 @@ func setUp(ctx context.Context, out io.Writer) (_ *stage, err error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// freeAddress returns a host and port on loopback that nobody listens on. The page
+// takes forms at publicURL only, so Envoy's has to be known before it starts.
+func freeAddress() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
 }
 
 func (s *stage) startJira() (address string, err error) {
@@ -162,7 +176,7 @@ func (s *stage) startEnvoy(ctx context.Context, config string) error {
 	if err != nil {
 		return err
 	}
-	bootstrap, err := s.command(ctx, "envoy", "bootstrap", "--config", config, "--listen", "127.0.0.1:0",
+	bootstrap, err := s.command(ctx, "envoy", "bootstrap", "--config", config, "--listen", s.listen,
 		"--trusted-hops", "1", "--envoy-admin", filepath.Join(s.dir, "envoy.sock"))
 	if err != nil {
 		return err

@@ -249,7 +249,11 @@ Everything stays up until Ctrl-C. In another terminal:
     $ curl -s -u "wilma:$TOKEN" %s/rest/api/2/myself
     $ curl -s -u betty:%s %[3]s%s
     $ %[2]s token list
-`, s.socket, program, s.url, betty, api+"tokens")
+
+And in a browser, for wilma (password %[6]s) and betty, who administers (%[4]s):
+
+    %[3]s/plugins/servlet/api-tokens
+`, s.socket, program, s.url, betty, api+"tokens", wilma)
 }
 
 func (s *stage) say(format string, args ...any) { fmt.Fprintf(s.out, format, args...) }
@@ -267,6 +271,10 @@ func message(line string) string {
 
 // excerpt returns a body on one line, cut.
 func excerpt(body []byte) string {
+	if _, title, ok := strings.Cut(string(body), "<title>"); ok { // of a page
+		title, _, _ = strings.Cut(title, "</title>")
+		return "a page: " + title
+	}
 	text := strings.Join(strings.Fields(string(body)), " ")
 	if len(text) > 160 {
 		text = text[:160] + "…"

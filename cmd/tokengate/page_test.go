@@ -185,6 +185,22 @@ func TestPageFind(t *testing.T) {
 	if got := b.location(); got != page.Path+"/tokens?name=Z%C3%9CRICH" {
 		t.Errorf("its address is %s", got)
 	}
+	if got := eval[string](b, "document.activeElement.id"); got != "f-name" {
+		t.Errorf("the focus is on %q", got)
+	}
+	// The order goes with the filter, the filter with the order, and Back leads back.
+	b.click("#sort-expires")
+	b.until("the order", func() bool { return strings.Contains(b.location(), "sort=expires") })
+	if got := eval[string](b, "document.activeElement.id"); got != "sort-expires" {
+		t.Errorf("the focus is on %q", got)
+	}
+	b.fill("#f-name", "zürich")
+	b.until("the filter in that order", func() bool { return b.location() == page.Path+"/tokens?sort=expires&order=asc&name=z%C3%BCrich" })
+	if got := at[string](b, "th[aria-sort]", "e.getAttribute('aria-sort') + ' ' + e.innerText"); !strings.HasPrefix(got, "ascending Expires") {
+		t.Errorf("it is sorted %q", got)
+	}
+	b.back()
+	b.until("the list before", func() bool { return b.location() == page.Path+"/tokens?name=Z%C3%9CRICH" && b.text(".found") == "1 token" })
 	b.click(`a[href*="/disable?"]`)
 	b.submit("dialog button.primary")
 	if got := b.location(); !strings.HasPrefix(got, page.Path+"/tokens?") || !strings.Contains(got, "name=Z%C3%9CRICH") {

@@ -54,7 +54,7 @@ func examples(publicURL, owner string) []example {
 	return []example{
 		{text("example.curl.user"), shell.Replace(`curl -u 'OWNER':"$TOKEN" JIRA/rest/api/2/myself`)},
 		{text("example.curl.bearer"), shell.Replace(`curl -H "Authorization: Bearer $TOKEN" JIRA/rest/api/2/myself`)},
-		{"Python", quoted.Replace(`import os, requests
+		{text("example.python"), quoted.Replace(`import os, requests
 
 jira = requests.Session()
 jira.auth = ("OWNER", os.environ["TOKEN"])
@@ -62,24 +62,24 @@ me = jira.get("JIRA/rest/api/2/myself")
 me.raise_for_status()
 print(me.json()["name"])
 `)},
-		{"JavaScript: fetch", quoted.Replace(`const me = await fetch("JIRA/rest/api/2/myself", {
+		{text("example.fetch"), quoted.Replace(`const me = await fetch("JIRA/rest/api/2/myself", {
   headers: { Authorization: "Bearer " + token },
 });
 if (!me.ok) throw new Error((await me.json()).message);
 console.log((await me.json()).name);
 `)},
-		{"JavaScript: XMLHttpRequest", quoted.Replace(`const request = new XMLHttpRequest();
+		{text("example.xhr"), quoted.Replace(`const request = new XMLHttpRequest();
 request.open("GET", "JIRA/rest/api/2/myself");
 request.setRequestHeader("Authorization", "Bearer " + token);
 request.onload = () => console.log(JSON.parse(request.responseText).name);
 request.send();
 `)},
-		{"JavaScript: jQuery", quoted.Replace(`$.ajax({
+		{text("example.jquery"), quoted.Replace(`$.ajax({
   url: "JIRA/rest/api/2/myself",
   headers: { Authorization: "Bearer " + token },
 }).done((me) => console.log(me.name));
 `)},
-		{"Java", quoted.Replace(`import java.net.URI;
+		{text("example.java"), quoted.Replace(`import java.net.URI;
 import java.net.http.*;
 
 class Myself {

@@ -63,7 +63,7 @@ var texts = map[string]string{
 
 	"create.title":           "Create an API token",
 	"create.user":            "For whom",
-	"create.user.help":       "The user whom the token acts as. Empty: yourself.",
+	"create.user.help":       "The user whom the token acts as. Empty: yourself. Their rules bind it, too: it may need an administrator's approval.",
 	"create.name":            "Name",
 	"create.name.help":       "What it is for, such as “nightly report”. Unlike the names of your other tokens.",
 	"create.purpose":         "Purpose",
@@ -99,7 +99,7 @@ var texts = map[string]string{
 	"issued.use":        "Use it",
 	"issued.use.help":   "The examples take the value from TOKEN in the environment, those for a browser from a variable token. Keep it out of programs, and out of what others can read.",
 	"issued.done":       "I have copied it",
-	"example.curl.user": "curl, in place of the password", "example.curl.bearer": "curl, as Bearer",
+	"example.curl.user": "curl, in place of the password", "example.curl.bearer": "curl, as Bearer", "example.python": "Python", "example.fetch": "JavaScript: fetch", "example.xhr": "JavaScript: XMLHttpRequest", "example.jquery": "JavaScript: jQuery", "example.java": "Java",
 
 	"token.title": "Token %s", "token.facts": "What is known of it", "token.id": "Id", "token.owner": "User", "token.purpose": "Purpose", "token.kind": "Kind",
 	"token.scope": "Scope", "token.networks": "Networks", "token.rate": "Rate", "token.created.by": "by %s", "token.previous": "Old value works until",
@@ -167,7 +167,7 @@ var texts = map[string]string{
 	"passwords.table": "Who still uses passwords", "passwords.user": "User", "passwords.client": "Client", "passwords.address": "Address", "passwords.last": "Last seen", "passwords.passed": "Let through", "passwords.refused": "Refused", "passwords.exempt": "exempt", "passwords.none": "Nobody has used a password on REST in the last 90 days.",
 	"passwords.more": "and %s more clients", "passwords.more.one": "and 1 more client", "passwords.others": "%s more users are in the REST API's list.", "passwords.others.one": "1 more user is in the REST API's list.", "passwords.client.many": "several clients",
 
-	"audit.title": "Audit log", "audit.table": "Records", "audit.none": "No record matches.", "audit.time": "When", "audit.actor": "Who", "audit.action": "What", "audit.token": "Token", "audit.outcome": "Outcome", "audit.changes": "Changes", "audit.from": "from %s", "audit.of": "of %s",
+	"audit.title": "Audit log", "audit.table": "Records", "audit.found": "%s records on this page", "audit.found.one": "1 record on this page", "audit.none": "No record matches.", "audit.time": "When", "audit.actor": "Who", "audit.action": "What", "audit.token": "Token", "audit.outcome": "Outcome", "audit.changes": "Changes", "audit.from": "from %s", "audit.of": "of %s",
 	"audit.filter.actor": "Part of who", "audit.filter.user": "Token's user", "audit.filter.token": "Token's id", "audit.filter.from": "From", "audit.filter.until": "Until", "audit.csv": "Download as CSV", "audit.continue": "Look further back",
 	"outcome.done": "Done", "outcome.refused": "Refused", "change.empty": "nothing", "change.to": "to",
 

@@ -12,6 +12,8 @@ import (
 // tokensPage is an administrator's list of all tokens.
 type tokensPage struct {
 	Filters query.Values
+	Sort    string // as it is asked for, so that a filter keeps it
+	Order   string
 	Rows    []listedRow
 	Columns []column
 	Total   int
@@ -104,7 +106,7 @@ func (s *Site) tokens(r *Request) (Answer, error) {
 		delete(filters, name)
 	}
 	p := tokensPage{
-		Filters: filters, Total: found.Total, States: stateChoices,
+		Filters: filters, Sort: r.Query["sort"], Order: r.Query["order"], Total: found.Total, States: stateChoices,
 		Columns: s.columns(r.Query, filters), Action: s.url("tokens"), Reset: s.url("tokens"),
 		CSV: s.ContextPath + "/rest/api-tokens/latest/tokens?" + with(filters, "format", "csv"), Owner: owner,
 	}

@@ -136,6 +136,12 @@ async function show(url, keep, focus) {
     history.replaceState(null, "", url);
   }
   results.replaceChildren(...document.adoptNode(found).childNodes);
+  // The count stays where it is, so that a screen reader tells of it; a filter keeps
+  // the order.
+  document.querySelector("[data-found]").textContent = page.querySelector("[data-found]").textContent;
+  for (const kept of document.querySelectorAll("form[data-filter] input[type=hidden]")) {
+    kept.value = page.querySelector(`form[data-filter] [name=${kept.name}]`).value;
+  }
   results.removeAttribute("aria-busy");
   equip(results);
   const again = focus && document.getElementById(focus);
