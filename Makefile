@@ -35,7 +35,7 @@ SHELL := bash
 
 .PHONY: help
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 22
 
 .PHONY: tools
 tools: envoy scripts chromium ## what the tests run: .tools/envoy, scripts for the browser and a Chromium
@@ -141,9 +141,10 @@ demo: envoy build ## the whole story through a real Envoy; DEMO=once exits at it
 .PHONY: screenshots
 screenshots: tools ## a picture of each page, light, dark and narrow, in .build/screenshots
 	$(GO) test ./cmd/tokengate -run '^TestPageLooks$$' -count 1 -screenshots $(CURDIR)/.build/screenshots
+	@echo "the pictures are in .build/screenshots"
 
 .PHONY: screenshots-publish
-screenshots-publish: ## put three of them into the README
+screenshots-publish: screenshots ## put three of them into the README
 	mkdir -p testdata/page
 	cp .build/screenshots/own-light.png testdata/page/own.png
 	cp .build/screenshots/tokens-light.png testdata/page/tokens.png

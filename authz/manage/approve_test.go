@@ -243,7 +243,7 @@ func TestManagementTokens(t *testing.T) {
 	if _, err := c.Change(t.Context(), bot, id, manage.Change{Expires: days(1)}); err != nil {
 		t.Errorf("a shorter life: %v", err)
 	}
-	_, err = c.Own(t.Context(), bot)
+	_, err = c.own(t, bot)
 	is(t, err, manage.ErrForbidden)
 
 	// By those who may, and only with bounds.

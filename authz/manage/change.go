@@ -2,7 +2,6 @@ package manage
 
 import (
 	"context"
-	"strings"
 	"time"
 
 	"github.com/tokengate/tokengate/authz/config"
@@ -147,7 +146,7 @@ func (op *operation) mayWidenManagement(after store.Token) error {
 // uniqueName refuses a name that one of the tokens has.
 func uniqueName(others []store.Token, name string) error {
 	for _, t := range others {
-		if strings.EqualFold(t.Name, name) {
+		if sameName(t.Name, name) {
 			return &Error{Code: Conflict, Field: FieldName,
 				Message: "The owner has a token of this name already, " + t.ID + ". Choose another name, or rotate or revoke that one."}
 		}

@@ -184,16 +184,19 @@ func (op *operation) live(ctx context.Context, t store.Token) ([]store.Token, er
 	return op.manager.Tokens.Live(ctx, t.Owner.Name)
 }
 
-// owned reads all tokens of an owner, those included that have ended.
-func (op *operation) owned(ctx context.Context, owner string) (owned []store.Token, err error) {
+// eachOwned reads all tokens of an owner, those included that have ended, some at a
+// time.
+func (op *operation) eachOwned(ctx context.Context, owner string, do func([]store.Token) error) error {
 	for after := uint64(0); ; {
 		page, err := op.manager.Tokens.List(ctx, owner, after, MaxPage)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		owned = append(owned, page.Tokens...)
+		if err := do(page.Tokens); err != nil {
+			return err
+		}
 		if after = page.Next; after == 0 {
-			return owned, nil
+			return nil
 		}
 	}
 }

@@ -89,6 +89,7 @@ func TestCreateRefused(t *testing.T) {
 		{"a value as owner", func(n *manage.NewToken) { n.Owner = value.Reveal() }, manage.FieldOwner, "secret"},
 		{"no name", func(n *manage.NewToken) { n.Name = "" }, manage.FieldName, "1 to 100"},
 		{"a name that shows as nothing", func(n *manage.NewToken) { n.Name = "\u3164 \u2800" }, manage.FieldName, "1 to 100"},
+		{"a name of marks alone", func(n *manage.NewToken) { n.Name = "\ufe0f\u180b\u034f" }, manage.FieldName, "1 to 100"},
 		{"a name of spaces", func(n *manage.NewToken) { n.Name = " \t " }, manage.FieldName, "1 to 100"},
 		{"a long name", func(n *manage.NewToken) { n.Name = strings.Repeat("ü", 101) }, manage.FieldName, "101 characters"},
 		{"a name with an escape", func(n *manage.NewToken) { n.Name = "a\x1b[2Jb" }, manage.FieldName, "U+001B"},

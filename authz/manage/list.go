@@ -27,26 +27,28 @@ func (m *Manager) Get(ctx context.Context, c Caller, id string) (found Token, er
 	return found, err
 }
 
-// Own returns all tokens of a person, revoked ones included, by number. It fails
-// with ErrForbidden.
-func (m *Manager) Own(ctx context.Context, c Caller) (found []Token, err error) {
-	err = m.perform(ctx, c, ownAction, func(op *operation) error {
-		owned, err := op.owned(ctx, op.caller.user.Name)
-		if err != nil {
-			return err
-		}
-		owned = slices.DeleteFunc(owned, func(t store.Token) bool { return !op.caller.owns(t) })
-		found, err = op.tellAll(ctx, owned)
-		return err
+// Own calls visit with all tokens of a person, revoked ones included, by number,
+// some at a time: there is no limit to how many have ended. It fails with
+// ErrForbidden, and with the error of visit.
+func (m *Manager) Own(ctx context.Context, c Caller, visit func([]Token) error) error {
+	return m.perform(ctx, c, ownAction, func(op *operation) error {
+		return op.eachOwned(ctx, op.caller.user.Name, func(owned []store.Token) error {
+			owned = slices.DeleteFunc(owned, func(t store.Token) bool { return !op.caller.owns(t) })
+			told, err := op.tellAll(ctx, owned)
+			if err != nil {
+				return err
+			}
+			return visit(told)
+		})
 	})
-	return found, err
 }
 
 // Query selects and orders tokens for a listing: see store.Query. Its States,
-// Expired, Now and OwnerIs are set by the Manager, from State.
+// Expired, Now and OwnerIs are set by the Manager, from State and InForce.
 type Query struct {
 	store.Query       // with a Limit of at most MaxPage; 0: DefaultPage
 	State       State // empty: any
+	InForce     bool  // neither revoked nor expired; without a State
 }
 
 // Page is one page of a listing.
@@ -64,24 +66,48 @@ func (m *Manager) List(ctx context.Context, c Caller, q Query) (found Page, err 
 		if err != nil {
 			return err
 		}
-		if query.Limit, err = pageLimit(q.Limit); err != nil {
-			return err
-		}
-		page, err := m.Tokens.Find(ctx, query)
-		if errors.Is(err, store.ErrInvalid) {
-			return invalid(FieldAfter, "%s", sentence(err))
-		}
-		if err != nil {
-			return err
-		}
-		tokens, err := op.read(ctx, page.IDs)
-		if err != nil {
-			return err
-		}
-		found = Page{Total: page.Total, Next: page.Next}
-		found.Tokens, err = op.tellAll(ctx, tokens)
+		found, err = op.list(ctx, query)
 		return err
 	})
+	return found, err
+}
+
+// ListOwn returns a page of a person's own tokens, as List does of all.
+func (m *Manager) ListOwn(ctx context.Context, c Caller, q Query) (found Page, err error) {
+	err = m.perform(ctx, c, ownAction, func(op *operation) error {
+		query, err := op.query(q)
+		if err != nil {
+			return err
+		}
+		wanted, kind := query.OwnerIs, store.Ordinary
+		query.Owner, query.Kind = op.caller.user.Name, &kind
+		query.OwnerIs = func(o store.Owner) bool {
+			return isOwner(o, op.caller.user) && (wanted == nil || wanted(o))
+		}
+		found, err = op.list(ctx, query)
+		return err
+	})
+	return found, err
+}
+
+// list reads the page that a query selects.
+func (op *operation) list(ctx context.Context, query store.Query) (found Page, err error) {
+	if query.Limit, err = pageLimit(query.Limit); err != nil {
+		return found, err
+	}
+	page, err := op.manager.Tokens.Find(ctx, query)
+	if errors.Is(err, store.ErrInvalid) {
+		return found, invalid(FieldAfter, "%s", sentence(err))
+	}
+	if err != nil {
+		return found, err
+	}
+	tokens, err := op.read(ctx, page.IDs)
+	if err != nil {
+		return found, err
+	}
+	found = Page{Total: page.Total, Next: page.Next}
+	found.Tokens, err = op.tellAll(ctx, tokens)
 	return found, err
 }
 
@@ -117,6 +143,9 @@ func (op *operation) query(q Query) (store.Query, error) {
 	over := q.State == StateExpired
 	switch q.State {
 	case "":
+		if q.InForce {
+			asked.States, asked.Expired = []store.State{store.Pending, store.Active, store.Disabled}, &over
+		}
 		return asked, nil
 	case StateRevoked:
 		asked.States = []store.State{store.Revoked}
@@ -165,13 +194,13 @@ func (m *Manager) All(ctx context.Context, c Caller, visit func(owner string, to
 }
 
 func (op *operation) visitOwner(ctx context.Context, name string, visit func(owner string, tokens []Token) error) error {
-	live, err := op.owned(ctx, name)
-	if err != nil {
-		return err
-	}
-	live = slices.DeleteFunc(live, func(t store.Token) bool { return t.State == store.Revoked })
-	if len(live) == 0 {
+	var live []store.Token
+	err := op.eachOwned(ctx, name, func(owned []store.Token) error {
+		live = append(live, slices.DeleteFunc(owned, func(t store.Token) bool { return t.State == store.Revoked })...)
 		return nil
+	})
+	if err != nil || len(live) == 0 {
+		return err
 	}
 	told, err := op.tellAll(ctx, live)
 	if err != nil {

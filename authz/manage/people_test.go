@@ -218,7 +218,7 @@ func TestOthersTokensLookUnknown(t *testing.T) {
 			}
 		}
 	}
-	if owned, err := c.Own(t.Context(), rita); err != nil || len(owned) != 0 {
+	if owned, err := c.own(t, rita); err != nil || len(owned) != 0 {
 		t.Errorf("rita has %v, %v", owned, err)
 	}
 	if err := c.RevokeAll(t.Context(), rita, ""); err != nil {

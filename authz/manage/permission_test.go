@@ -115,6 +115,7 @@ func TestEveryChangeIsRecordedOnce(t *testing.T) {
 	want := map[string]*manage.Error{ // in the order of their names, on one token
 		"Approve": manage.ErrForbidden, // of the own making
 		"Own":     manage.ErrForbidden, // an operator has none
+		"ListOwn": manage.ErrForbidden, // likewise
 		"Rotate":  manage.ErrRevoked,   // called behind Revoke
 	}
 	for name, err := range operations(t, f, issued.Token.ID, root) {
@@ -128,7 +129,7 @@ func TestEveryChangeIsRecordedOnce(t *testing.T) {
 	}
 	records := map[string]int{
 		"token.create done": 1, "token.change done": 1, "token.disable done": 1, "token.enable done": 1, "token.revoke done": 1,
-		"token.approve refused": 1, "token.rotate refused": 1, "token.own refused": 1,
+		"token.approve refused": 1, "token.rotate refused": 1, "token.own refused": 2,
 	}
 	if diff := cmp.Diff(records, got); diff != "" {
 		t.Errorf("audit records (-want +got):\n%s", diff)

@@ -40,20 +40,18 @@ func (m *Manager) RevokeAll(ctx context.Context, c Caller, owner string) error {
 			return err
 		}
 		op.subject.owner = owner
-		tokens, err := op.owned(ctx, owner)
-		if err != nil {
-			return err
-		}
-		for _, t := range tokens {
-			if t.State == store.Revoked || mine && !op.caller.owns(t) {
-				continue
+		return op.eachOwned(ctx, owner, func(owned []store.Token) error {
+			for _, t := range owned {
+				if t.State == store.Revoked || mine && !op.caller.owns(t) {
+					continue
+				}
+				_, err := op.update(ctx, t.ID, op.revoke)
+				if err != nil && !errors.Is(err, ErrRevoked) && !errors.Is(err, ErrNotFound) {
+					return err
+				}
 			}
-			_, err := op.update(ctx, t.ID, op.revoke)
-			if err != nil && !errors.Is(err, ErrRevoked) && !errors.Is(err, ErrNotFound) {
-				return err
-			}
-		}
-		return nil
+			return nil
+		})
 	})
 }
 

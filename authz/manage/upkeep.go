@@ -148,24 +148,23 @@ func rank(s *directory.Snapshot, o store.Owner, now time.Time) int {
 
 // moveTokens writes an owner anew in all their tokens that are not revoked.
 func (op *operation) moveTokens(ctx context.Context, from, to store.Owner) error {
-	owned, err := op.owned(ctx, from.Name)
-	if err != nil {
-		return err
-	}
 	var failed error
-	for _, t := range owned {
-		if t.Owner != from || t.State == store.Revoked {
-			continue
-		}
-		_, err := op.update(ctx, t.ID, func(t *store.Token) error {
-			if t.Owner == from {
-				t.Owner = to
+	err := op.eachOwned(ctx, from.Name, func(owned []store.Token) error {
+		for _, t := range owned {
+			if t.Owner != from || t.State == store.Revoked {
+				continue
 			}
-			return nil
-		})
-		if err != nil && !isRefusal(err) {
-			failed = errors.Join(failed, err)
+			_, err := op.update(ctx, t.ID, func(t *store.Token) error {
+				if t.Owner == from {
+					t.Owner = to
+				}
+				return nil
+			})
+			if err != nil && !isRefusal(err) {
+				failed = errors.Join(failed, err)
+			}
 		}
-	}
-	return failed
+		return nil
+	})
+	return errors.Join(failed, err)
 }

@@ -17,10 +17,20 @@ import (
 
 const alice = "{name: alice, key: KEY1, groups: [staff, devs]}"
 
+// own returns somebody's own tokens.
+func (c *company) own(t testing.TB, who manage.Caller) (owned []manage.Token, err error) {
+	t.Helper()
+	err = c.Own(t.Context(), who, func(some []manage.Token) error {
+		owned = append(owned, some...)
+		return nil
+	})
+	return owned, err
+}
+
 // state returns the state in which somebody sees their only token.
 func (c *company) state(t testing.TB, who manage.Caller) manage.State {
 	t.Helper()
-	owned, err := c.Own(t.Context(), who)
+	owned, err := c.own(t, who)
 	if err != nil || len(owned) != 1 {
 		t.Fatalf("%d tokens, %v", len(owned), err)
 	}
@@ -55,7 +65,7 @@ func TestLeaving(t *testing.T) {
 			t.Errorf("%s: %d are listed as suspended, %v", name, page.Total, err)
 		}
 		if name == "name reused" {
-			if owned, err := c.Own(t.Context(), c.as(t, "alice")); err != nil || len(owned) != 0 {
+			if owned, err := c.own(t, c.as(t, "alice")); err != nil || len(owned) != 0 {
 				t.Errorf("the new alice has %v, %v", owned, err)
 			}
 			_, err := c.Get(t.Context(), c.as(t, "alice"), k.Token.ID)
@@ -94,7 +104,7 @@ func TestFollow(t *testing.T) {
 	if audit.Actor != "tokengate:upkeep" || audit.Action != "token.owner" || audit.Changes["owner"] != (store.Change{Before: "alice", After: "alicia"}) {
 		t.Errorf("audit record %+v", audit)
 	}
-	if owned, err := c.Own(t.Context(), c.as(t, "alicia")); err != nil || len(owned) != 1 {
+	if owned, err := c.own(t, c.as(t, "alicia")); err != nil || len(owned) != 1 {
 		t.Errorf("alicia has %v, %v", owned, err)
 	}
 	if _, err := c.Get(t.Context(), old, k.Token.ID); err != nil {

@@ -48,10 +48,26 @@ func checkName(name string) (string, error) {
 	return name, checkText(FieldName, name, maxName, "")
 }
 
-// isBlank reports whether a character shows as nothing, though Unicode calls it
-// graphic: the fillers of Hangul and the Braille pattern without dots.
-func isBlank(r rune) bool {
-	return unicode.IsSpace(r) || slices.Contains([]rune{0x115f, 0x1160, 0x2800, 0x3164, 0xffa0}, r)
+// isBlank reports whether a character shows as nothing, though Unicode may call it
+// graphic.
+func isBlank(r rune) bool { return unicode.IsSpace(r) || r == 0x2800 || isIgnorable(r) }
+
+// isIgnorable reports whether a character leaves no trace where a font knows nothing
+// better, as fillers and variation selectors do.
+// Source: Default_Ignorable_Code_Point of Unicode, DerivedCoreProperties.txt.
+func isIgnorable(r rune) bool {
+	return unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r) || unicode.Is(unicode.Variation_Selector, r)
+}
+
+// sameName reports whether two names look alike but for the case of their letters.
+func sameName(a, b string) bool {
+	shown := func(r rune) rune {
+		if isIgnorable(r) {
+			return -1
+		}
+		return r
+	}
+	return strings.EqualFold(strings.Map(shown, a), strings.Map(shown, b))
 }
 
 // checkPurpose returns a token's purpose, its lines ended as the store ends

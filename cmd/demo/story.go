@@ -247,7 +247,7 @@ Everything stays up until Ctrl-C. In another terminal:
     $ export TOKENGATE_ADMIN_SOCKET=%s
     $ TOKEN=$(%s token create --user wilma --name "my own")
     $ curl -s -u "wilma:$TOKEN" %s/rest/api/2/myself
-    $ curl -s -u betty:%s %[3]s%s
+    $ curl -s -u betty:%[4]s %[3]s%[5]s
     $ %[2]s token list
 
 And in a browser, for wilma (password %[6]s) and betty, who administers (%[4]s):

@@ -16,7 +16,7 @@ func TestPageExamples(t *testing.T) {
 	c := newPageCompany(t, options{})
 	b := c.person("alice")
 	k := b.createByPage("examples", nil)
-	titles := eval[[]string](b, `[...document.querySelectorAll("h3")].map(e => e.innerText)`)
+	titles := eval[[]string](b, `[...document.querySelectorAll("h3")].map(e => e.textContent)`)
 	programs := map[string]string{}
 	for i, code := range eval[[]string](b, `[...document.querySelectorAll("pre code")].map(e => e.textContent)`) {
 		programs[titles[i]] = code

@@ -60,7 +60,7 @@ func newLooks(t *testing.T) *company {
 
 // looks fills a company with tokens and returns the pages that its people see: each
 // kind of page, and what forms and dialogs lead to.
-func looks(c *company) (owner, admin []look) {
+func looks(c *company) map[string][]look {
 	c.t.Helper()
 	names := []string{"nightly report", "ci pipeline", "on-call rota <script>", "Grafana dashboards of the platform team", "דוח לילה"}
 	var ids []string
@@ -95,7 +95,18 @@ func looks(c *company) (owner, admin []look) {
 		b.submit("form.fields button.primary")
 		b.value()
 	}
-	return []look{
+	return map[string][]look{
+		"nell": {{"no-permission", "", nil}},
+		"vic": {
+			{"own-pending", "", nil},
+			{"create-pending", "/new", nil},
+			{"issued-pending", "/new", func(b *browser) {
+				b.fill("#networks", "10.0.0.0/8")
+				issue(b)
+			}},
+		},
+		"rita": {{"own-empty", "", nil}},
+		"alice": {
 			{"own", "", nil},
 			{"own-all", "?show=all", nil},
 			{"own-dialog", "", dialog},
@@ -114,7 +125,16 @@ func looks(c *company) (owner, admin []look) {
 				b.submit("form.fields button.primary")
 			}},
 			{"forbidden", "/tokens", nil},
-		}, []look{
+			{"rotated", "/token/" + ids[0] + "/rotate", func(b *browser) {
+				b.submit("form.fields button.primary")
+				b.value()
+			}},
+			{"changed", "/token/" + ids[0] + "/edit", func(b *browser) {
+				b.fill("#purpose", "changed at "+time.Now().String())
+				b.submit("form.fields button.primary")
+			}},
+		},
+		"ada": {
 			{"tokens", "/tokens", nil},
 			{"tokens-more", "/tokens?type=ordinary&sort=name", nil},
 			{"tokens-of", "/tokens?user=alice", nil},
@@ -125,7 +145,8 @@ func looks(c *company) (owner, admin []look) {
 			{"audit", "/audit", nil},
 			{"rules", "/rules", nil},
 			{"nothing", "/nothing", nil},
-		}
+		},
+	}
 }
 
 // visit opens a page as somebody sees it.
@@ -145,8 +166,7 @@ func (b *browser) visit(l look) {
 // -screenshots it is pictured as well.
 func TestPageLooks(t *testing.T) {
 	c := newLooks(t)
-	owner, admin := looks(c)
-	for who, pages := range map[string][]look{"alice": owner, "ada": admin} {
+	for who, pages := range looks(c) {
 		b := c.person(who)
 		for _, l := range pages {
 			for _, dark := range []bool{false, true} {
@@ -182,8 +202,7 @@ func (b *browser) picture(name string, width int) {
 // it stands, and shows that it is.
 func TestPageByTab(t *testing.T) {
 	c := newLooks(t)
-	owner, admin := looks(c)
-	for who, pages := range map[string][]look{"alice": owner, "ada": admin} {
+	for who, pages := range looks(c) {
 		b := c.person(who)
 		for _, l := range pages {
 			b.visit(l)
@@ -239,10 +258,10 @@ func TestPageByKeyboard(t *testing.T) {
 	b.submitBy("Enter")
 	k := b.value()
 	c.myself(k, 200)
-	b.tabTo("main a.button.primary")
+	b.tabTo("main p > a.button")
 	b.submitBy("Enter")
 	said := b.text("main")
-	for _, part := range []string{"keys", "Read-only", "10.1.2.3/32", "in 29 days"} {
+	for _, part := range []string{"keys", "Read-only", "10.1.2.3", "in 30 days"} {
 		if !strings.Contains(said, part) {
 			t.Errorf("the token's page does not say %q: %s", part, said)
 		}
@@ -261,11 +280,20 @@ func TestPageByKeyboard(t *testing.T) {
 	b.tabTo("dialog button.danger")
 	b.submitBy("Enter")
 	c.myself(k, 401)
-	// The first Tab of a page leads past the navigation.
-	b.open(page.Path)
-	b.press("Tab", "Enter")
-	if !eval[bool](b, `document.activeElement.id === "main"`) {
-		t.Error("the link to the content does not lead there")
+	// The first Tab of a page leads past the navigation, and to nothing else: neither
+	// what was entered nor a value is lost.
+	k = b.createByPage("skipped", func() {
+		eval[bool](b, "(document.activeElement.blur(), scrollTo(0, 0), window.still = true)")
+		b.tabTo("a.skip")
+		b.press("Enter")
+		if !eval[bool](b, `document.activeElement.id === "main" && window.still === true`) || at[string](b, "#name", "e.value") != "skipped" {
+			t.Error("the link to the content leads elsewhere")
+		}
+	})
+	b.tabTo("a.skip")
+	b.press("Enter")
+	if b.value().PasswordValue != k.PasswordValue {
+		t.Error("the value is lost")
 	}
 }
 

@@ -30,7 +30,7 @@ func TestPageCreate(t *testing.T) {
 	if user := c.myself(k, 200); user != "alice" {
 		t.Errorf("it is %q to Jira", user)
 	}
-	b.submit("main a.button.primary")
+	b.submit("main p > a.button")
 	b.noValue()
 	b.open(page.Path)
 	b.noValue()
@@ -45,7 +45,7 @@ func TestPageCreate(t *testing.T) {
 		b.back()
 		b.noValue()
 	}
-	if got := b.text("h1"); got == "Your token is ready" {
+	if b.has("#value") {
 		t.Error("the value's page is shown again")
 	}
 }
@@ -61,7 +61,7 @@ func TestPageCopyWithoutTLS(t *testing.T) {
 	}
 	b.click(`button[data-copy="value"]`)
 	b.until("the button to say so", func() bool { return b.text(`button[data-copy="value"]`) == "Copied" })
-	if !eval[bool](b, `getSelection().toString() === document.getElementById("value").value || document.activeElement.id === "value" && document.activeElement.selectionEnd === 67`) {
+	if !eval[bool](b, `document.activeElement.id === "value" && document.activeElement.selectionEnd === 67`) {
 		t.Error("the value is not what was selected to be copied")
 	}
 }
@@ -110,7 +110,7 @@ func TestPageRevoke(t *testing.T) {
 	c.myself(k, 200)
 	b.click(`a[href*="/revoke?"]`)
 	b.submit("dialog button.danger")
-	if got := b.text(".notice"); got != "The token "+k.ID+" was revoked." {
+	if got := b.text(".notice"); got != "“old <b>script</b>” was revoked." {
 		t.Errorf("it says %q", got)
 	}
 	c.myself(k, 401)
@@ -200,7 +200,9 @@ func TestPageFind(t *testing.T) {
 		t.Errorf("it is sorted %q", got)
 	}
 	b.back()
-	b.until("the list before", func() bool { return b.location() == page.Path+"/tokens?name=Z%C3%9CRICH" && b.text(".found") == "1 token" })
+	b.until("the list before", func() bool {
+		return b.location() == page.Path+"/tokens?name=Z%C3%9CRICH" && b.text(".found") == "1 token"
+	})
 	b.click(`a[href*="/disable?"]`)
 	b.submit("dialog button.primary")
 	if got := b.location(); !strings.HasPrefix(got, page.Path+"/tokens?") || !strings.Contains(got, "name=Z%C3%9CRICH") {
@@ -262,7 +264,7 @@ func TestPageWithoutScripts(t *testing.T) {
 	}
 	b.open(page.Path)
 	b.submit(`a[href*="/revoke?"]`)
-	if said := b.text("main"); !strings.Contains(said, "plain") || !strings.Contains(said, k.ID) {
+	if said := b.text("main"); !strings.Contains(said, "Revoke “plain”?") || !strings.Contains(said, k.ID) {
 		t.Errorf("the question is %q", said)
 	}
 	b.submit("button.danger")

@@ -86,6 +86,13 @@ func TestReadmeMetrics(t *testing.T) {
 func TestReadmeFiles(t *testing.T) {
 	text := read(t, "../../README.md")
 	for _, m := range regexp.MustCompile(`\]\(([^)]+)\)`).FindAllStringSubmatch(text, -1) {
+		if anchor, ok := strings.CutPrefix(m[1], "#"); ok {
+			heading := "(?im)^#+ " + strings.ReplaceAll(regexp.QuoteMeta(anchor), "-", " ") + "$"
+			if !regexp.MustCompile(heading).MatchString(text) {
+				t.Errorf("README links to %s, which is no heading", m[1])
+			}
+			continue
+		}
 		if _, err := os.Stat(filepath.Join("../..", m[1])); err != nil {
 			t.Errorf("README links to %s: %v", m[1], err)
 		}
@@ -215,11 +222,11 @@ func (r *rig) curl(line, dir string) string {
 		r.t.Fatal(err)
 	}
 	line = strings.NewReplacer("$TOKEN", strings.TrimSpace(string(value)), "$PASSWORD", "yabba").Replace(line)
-	m := regexp.MustCompile(`^curl -s(?: -u "([^:]+):([^"]+)")?(?: -H "([^:]+): ([^"]+)")?(?: -d '([^']+)')? \$JIRA(\S+)$`).FindStringSubmatch(line)
+	m := regexp.MustCompile(`^curl -s(?: -u "([^:]+):([^"]+)")?(?: -H "([^:]+): ([^"]+)")?(?: -d '([^']+)')? (?:"\$JIRA([^"]+)"|\$JIRA([^\s"&?]+))$`).FindStringSubmatch(line)
 	if m == nil {
 		r.t.Fatalf("a curl line of another form")
 	}
-	q := request{path: m[6], header: http.Header{}}
+	q := request{path: m[6] + m[7], header: http.Header{}}
 	if m[1] != "" {
 		q.auth = basic(m[1], m[2])
 	}

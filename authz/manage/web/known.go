@@ -41,22 +41,24 @@ func local(t time.Time) *string {
 // listOwn answers with the caller's own tokens; those that are revoked are
 // deleted to whoever did it, and shown only if asked for.
 func listOwn(m *manage.Manager) endpoint {
-	return on(http.MethodGet, "", func(c call[none]) ([]Token, error) {
+	return answering[none, []Token](http.MethodGet, "", func(c call[none]) (reply, error) {
 		state, err := query.Choice(c.query, "state", query.States)
 		if err != nil {
-			return nil, err
+			return reply{}, err
 		}
-		own, err := m.Own(c.ctx, c.caller)
-		if err != nil {
-			return nil, err
-		}
-		found := make([]Token, 0, len(own))
-		for _, t := range own {
-			if t.State == state || state == "" && t.State != manage.StateRevoked {
-				found = append(found, bean(t))
-			}
-		}
-		return found, nil
+		return array("[", "]\n", func(next func(any) error) error {
+			return m.Own(c.ctx, c.caller, func(own []manage.Token) error {
+				for _, t := range own {
+					if t.State != state && (state != "" || t.State == manage.StateRevoked) {
+						continue
+					}
+					if err := next(bean(t)); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		}), nil
 	}).asks([]string{"state"})
 }
 

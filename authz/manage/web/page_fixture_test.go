@@ -13,7 +13,7 @@ import (
 
 // The pages' own parts that tests look for.
 var (
-	shownValue  = regexp.MustCompile(`<input id="value" class="secret" value="(\w+)"`)
+	shownValue  = regexp.MustCompile(`<textarea id="value" class="secret"[^>]*>(\w+)</textarea>`)
 	nonceField  = regexp.MustCompile(`name="nonce" value="([\w-]+)"`)
 	hiddenField = regexp.MustCompile(`<input type="hidden" name="(\w+)" value="([^"]*)">`)
 	heading     = regexp.MustCompile(`(?s)<h1>(.*?)</h1>`)
@@ -92,6 +92,21 @@ func (b browser) issue(below string, pairs ...string) (value, id string) {
 		b.t.Fatalf("%s: %d %s", below, got.status, got.body)
 	}
 	return m[1], m[1][len("tgate_"):][:12]
+}
+
+// led is where an answer leads, below the pages, without the proof of what was done.
+func led(got answer) string {
+	to := regexp.MustCompile(`proof=[\w-]+&?`).ReplaceAllString(got.header.Get("Location"), "")
+	return strings.TrimSuffix(strings.TrimPrefix(to, page.Path), "&")
+}
+
+// follow opens the page that a form's answer leads to.
+func (b browser) follow(got answer) string {
+	b.t.Helper()
+	if got.status != http.StatusSeeOther {
+		b.t.Fatalf("%d %s", got.status, got.body)
+	}
+	return b.open(strings.TrimPrefix(got.header.Get("Location"), page.Path))
 }
 
 // title is a page's heading.

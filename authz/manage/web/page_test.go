@@ -30,25 +30,30 @@ func TestPages(t *testing.T) {
 		title      string
 		says       []string
 	}{
-		{"fred", "", 200, "My API tokens", []string{"ci", own, "Create token", "1 of 60 in force"}},
+		{"fred", "", 200, "My API tokens", []string{"ci", own, "Create token", "1 tokens in force (60 allowed)"}},
 		{"fred", "/", 200, "My API tokens", nil},
 		{"stranger", "", 200, "My API tokens", []string{"access.use", "Please let me, stranger, use"}},
 		{"stranger", "/new", 200, "Create an API token", []string{"access.use"}},
 		{"contractor", "/new", 200, "Create an API token", []string{"has to approve", "30 days at the most", "read-only", "60 per 1m"}},
-		{"fred", "/token/" + own, 200, "ci", []string{"This token works.", "Revoke"}},
+		{"fred", "/token/" + own, 200, "ci Active", []string{"This token works.", "Revoke"}},
 		{"fred", "/token/" + theirs, 404, "There is nothing here", []string{"no token with this id"}},
-		{"admin", "/token/" + theirs, 200, "hers", []string{"Disable", "tokenId=" + theirs}},
+		{"admin", "/token/" + theirs, 200, "hers Active", []string{"Disable", "tokenId=" + theirs}},
 		{"fred", "/token/" + own + "/rotate", 200, "Rotate ci", []string{"Works for 7 days more"}},
 		{"fred", "/token/" + own + "/edit", 200, "Edit ci", []string{`value="ci"`}},
-		{"fred", "/token/" + own + "/revoke", 200, "Revoke this token?", []string{"ci", own}},
+		{"fred", "/token/" + own + "/revoke", 200, "Revoke “ci”?", []string{own}},
 		{"fred", "/token/" + theirs + "/revoke", 404, "There is nothing here", nil},
 		{"fred", "/test", 200, "Try a request", []string{own}},
-		{"fred", "/revoke-all", 200, "Revoke all tokens", []string{"All of your tokens"}},
-		{"fred", "/tokens", 403, "You may not do this", []string{"access.admin"}},
-		{"fred", "/waiting", 403, "You may not do this", nil},
-		{"fred", "/insights", 403, "You may not do this", nil},
-		{"fred", "/audit", 403, "You may not do this", nil},
-		{"fred", "/rules", 403, "You may not do this", nil},
+		{"fred", "/revoke-all", 200, "Revoke 1 token?", []string{"All of your tokens"}},
+		{"fred", "/revoke-all?user=wilma", 403, "This is not for you", []string{"access.admin"}},
+		{"admin", "/revoke-all?user=wilma", 200, "Revoke 1 token?", []string{"All tokens of wilma"}},
+		{"admin", "/tokens?user=nobody", 200, "Tokens of nobody", []string{"no tokens of this user"}},
+		{"fred", "?after=garbage", 400, "This cannot be read", nil},
+		{"fred", "?page=99999999999999999999", 400, "This cannot be read", nil},
+		{"fred", "/tokens", 403, "This is not for you", []string{"access.admin"}},
+		{"fred", "/waiting", 403, "This is not for you", nil},
+		{"fred", "/insights", 403, "This is not for you", nil},
+		{"fred", "/audit", 403, "This is not for you", nil},
+		{"fred", "/rules", 403, "This is not for you", nil},
 		{"admin", "/tokens", 200, "All tokens", []string{"2 tokens", "hers", "format=csv"}},
 		{"admin", "/tokens?user=WILMA", 200, "Tokens of WILMA", []string{"1 token", "hers", "/new?user=WILMA", "/revoke-all?user=WILMA"}},
 		{"admin", "/tokens?name=HER&state=&scope=", 200, "All tokens", []string{"1 token", "hers"}},
@@ -56,7 +61,7 @@ func TestPages(t *testing.T) {
 		{"admin", "/tokens?nmae=x", 400, "This cannot be read", []string{"nmae"}},
 		{"admin", "/tokens?unusedSince=36d", 200, "All tokens", []string{`value="36d" selected`}},
 		{"admin", "/waiting", 200, "Waiting for approval", []string{"Nothing waits"}},
-		{"admin", "/insights", 200, "Insights", []string{"hit nobody", "passwords.mode is allow"}},
+		{"admin", "/insights", 200, "Insights", []string{"hit nobody", "Passwords on REST: allow"}},
 		{"admin", "/audit?action=token.create", 200, "Audit log", []string{"token.create", "uid:", own}},
 		{"admin", "/audit?user=wilma&actor=uid", 200, "Audit log", []string{theirs}},
 		{"admin", "/rules", 200, "Rules in force", []string{"access.create[1].rate.requests", "jira-administrators"}},
@@ -278,6 +283,91 @@ func TestNonce(t *testing.T) {
 	}
 }
 
+// What somebody has not seen they do not do: a form whose token has changed since it
+// was opened is not taken.
+func TestStaleForms(t *testing.T) {
+	f := configured(t, rich)
+	contractor, fred := f.browser(t, "contractor"), f.browser(t, "fred")
+	admin, barney := f.browser(t, "admin"), f.browser(t, "barney")
+	_, pending := contractor.issue("/new", "name", "narrow", "networks", "192.0.2.0/24", "readOnly", "true")
+	approval := fields(admin.open("/token/" + pending + "/approve"))
+	if got := barney.fill("/token/"+pending+"/edit", "name", "wide", "networks", "", "lifetime", "unlimited"); got.status != 303 {
+		t.Fatalf("%d %s", got.status, got.body)
+	}
+	got := admin.post("/token/"+pending+"/approve", approval)
+	if got.status != 409 || !strings.Contains(got.body, "what it is about has changed") || !strings.Contains(got.body, "wide") {
+		t.Errorf("the approval of something else: %d %s", got.status, got.body)
+	}
+	var made web.Token
+	if f.into(t, "GET", base+"/"+pending, nil, &made); made.State != "pending" {
+		t.Errorf("it is %s", made.State)
+	}
+	refusal := fields(admin.open("/token/" + pending + "/refuse"))
+	if got := barney.fill("/token/" + pending + "/approve"); got.status != 303 {
+		t.Fatalf("%d %s", got.status, got.body)
+	}
+	if got := admin.post("/token/"+pending+"/refuse", refusal); got.status != 409 || !strings.Contains(got.body, "This token is active by now") {
+		t.Errorf("what is approved is refused: %d %s", got.status, got.body)
+	}
+
+	_, id := fred.issue("/new", "name", "ci", "networks", "10.0.0.0/8")
+	stale := fields(fred.open("/token/" + id + "/edit"))
+	stale.Set("name", "ci")
+	stale.Set("purpose", "new")
+	stale.Set("networks", "10.0.0.0/8")
+	stale.Set("lifetime", "keep")
+	if got := admin.fill("/token/"+id+"/edit", "name", "ci", "networks", "10.1.2.3", "readOnly", "true", "lifetime", "keep"); got.status != 303 {
+		t.Fatalf("%d %s", got.status, got.body)
+	}
+	if got := fred.post("/token/"+id+"/edit", stale); got.status != 409 || !strings.Contains(got.body, ">10.1.2.3</textarea>") || !strings.Contains(got.body, "checked") {
+		t.Errorf("a form from before: %d %s", got.status, got.body)
+	}
+	if f.into(t, "GET", base+"/"+id, nil, &made); !made.ReadOnly || len(made.Networks) != 1 || made.Networks[0] != "10.1.2.3/32" || made.Purpose != "" {
+		t.Errorf("it is %+v", made)
+	}
+}
+
+// However often somebody creates and revokes, their page shows some at a time.
+func TestManyEndedTokens(t *testing.T) {
+	f := configured(t, rich)
+	fred := f.browser(t, "fred")
+	for i := range 2*50 + 1 {
+		id := f.create(t, "fred", fmt.Sprint("t", i)).ID
+		if got := f.send(t, "DELETE", base+"/"+id, nil); got.status != 204 {
+			t.Fatal(got.status)
+		}
+	}
+	f.create(t, "fred", "alive")
+	body := fred.open("")
+	if n := strings.Count(body, "<tr"); n != 2 || !strings.Contains(body, "Show 101 that ended") {
+		t.Errorf("%d rows: %s", n-1, body)
+	}
+	if n := strings.Count(fred.open("?show=all"), "<tr"); n != 51 {
+		t.Errorf("%d rows of all", n-1)
+	}
+}
+
+// No page repeats a value that somebody has put into a form or an address.
+func TestValuesAreNotRepeated(t *testing.T) {
+	f := configured(t, rich)
+	value := f.create(t, "wilma", "hers").PasswordValue
+	for name, b := range map[string]browser{"fred": f.browser(t, "fred"), "admin": f.browser(t, "admin")} {
+		id := f.create(t, "fred", "for "+name).ID
+		for _, below := range []string{"/new", "/token/" + id + "/edit", "/token/" + id + "/rotate", "/revoke-all", "/test", "/token/" + id + "/revoke"} {
+			for _, nonce := range []string{"x", nonceField.FindStringSubmatch(b.open(below))[1]} {
+				sent := url.Values{"nonce": {nonce}}
+				for _, field := range []string{"user", "name", "purpose", "lifetime", "until", "networks", "overlap", "from", "list", "id", "method", "path", "address"} {
+					sent.Set(field, value)
+				}
+				if got := b.post(below, sent); strings.Contains(got.body, value) || strings.Contains(got.header.Get("Location"), value) {
+					t.Errorf("%s at %s: the value is repeated: %d", name, below, got.status)
+				}
+				f.pass(time.Minute)
+			}
+		}
+	}
+}
+
 // What is wrong with a form is said at its field, with all that was entered; and no
 // value that somebody has put into it.
 func TestWrongForms(t *testing.T) {
@@ -350,12 +440,12 @@ func TestLifeByForms(t *testing.T) {
 	if body := fred.open("/token/" + id); !strings.Contains(body, "Old value works until") {
 		t.Error("nothing is said of the overlap")
 	}
-	got := fred.fill("/token/"+id+"/edit", "name", "ci two", "purpose", "line\r\nline", "lifetime", "keep", "networks", "192.0.2.0/24", "readOnly", "true")
-	if got.status != 303 || got.header.Get("Location") != page.Path+"/token/"+id+"?done=changed" {
-		t.Errorf("the change: %d %s", got.status, got.body)
+	if got := fred.fill("/token/"+id+"/edit", "name", "ci", "lifetime", "keep"); led(got) != "/token/"+id+"?done=unchanged" {
+		t.Errorf("no change: %d to %s", got.status, led(got))
 	}
-	body := fred.open("/token/" + id + "?done=changed")
-	for _, part := range []string{"ci two", "The token was changed.", "Read-only", "192.0.2.0/24", "line\nline"} {
+	got := fred.fill("/token/"+id+"/edit", "name", "ci two", "purpose", "line\r\nline", "lifetime", "keep", "networks", "192.0.2.0/24", "readOnly", "true")
+	body := fred.follow(got)
+	for _, part := range []string{"ci two", "<p class=\"notice\" role=\"status\">The token was changed.</p>", "Read-only", "192.0.2.0/24", "line\nline"} {
 		if !strings.Contains(body, part) {
 			t.Errorf("after the change there is no %q", part)
 		}
@@ -364,25 +454,22 @@ func TestLifeByForms(t *testing.T) {
 		t.Errorf("a longer life: %d %s", got.status, got.body)
 	}
 	got = fred.fill("/token/"+id+"/revoke?from=own", "x", "y")
-	if got.status != 303 || got.header.Get("Location") != page.Path+"?done=revoked&token="+id {
-		t.Errorf("revoked: %d to %s", got.status, got.header.Get("Location"))
+	if led(got) != "?done=revoked&token="+id {
+		t.Errorf("revoked: %d to %s", got.status, led(got))
 	}
-	if body := fred.open("?done=revoked&token=" + id); !strings.Contains(body, "The token "+id+" was revoked.") || strings.Contains(body, "ci two") {
+	if body := fred.follow(got); !strings.Contains(body, "“ci two” was revoked.") || strings.Contains(body, id) {
 		t.Errorf("after the revocation: %s", body)
 	}
 	if body := fred.open("?show=all"); !strings.Contains(body, "ci two") || !strings.Contains(body, "Revoked") {
 		t.Errorf("ended tokens are not shown: %s", body)
 	}
-	if got := fred.fill("/token/"+id+"/revoke", "x", "y"); got.status != 409 || !strings.Contains(got.body, "has been revoked") {
-		t.Errorf("revoked twice: %d", got.status)
+	if got := fred.get("/token/" + id + "/revoke"); got.status != 409 || !strings.Contains(got.body, "This token is revoked by now") || strings.Contains(got.body, "<button") {
+		t.Errorf("revoked twice: %d %s", got.status, got.body)
 	}
 	for range 3 {
 		fred.issue("/new", "name", fmt.Sprint("n", f.clock().UnixNano()))
 	}
-	if got := fred.fill("/revoke-all"); got.status != 303 {
-		t.Errorf("all: %d", got.status)
-	}
-	if body := fred.open("?done=all"); !strings.Contains(body, "You have no tokens yet.") || !strings.Contains(body, "Show 4 that ended") {
+	if body := fred.follow(fred.fill("/revoke-all")); !strings.Contains(body, "All tokens were revoked.") || !strings.Contains(body, "You have no tokens yet.") || !strings.Contains(body, "Show 4 that ended") {
 		t.Errorf("after all were revoked: %s", body)
 	}
 }
@@ -405,8 +492,8 @@ func TestAdministrationByForms(t *testing.T) {
 		{"/token/" + first + "/disable?from=https://evil.example.net", "/token/" + first + "?done=disabled&token=" + first, "disabled"},
 	} {
 		got := admin.fill(c.below)
-		if location := got.header.Get("Location"); got.status != 303 || location != page.Path+c.location {
-			t.Errorf("%s: %d to %s, want %s", c.below, got.status, location, c.location)
+		if got.status != 303 || led(got) != c.location {
+			t.Errorf("%s: %d to %s, want %s", c.below, got.status, led(got), c.location)
 		}
 		id := regexp.MustCompile(`/token/(\w+)`).FindStringSubmatch(c.below)[1]
 		var made web.Token
@@ -415,9 +502,6 @@ func TestAdministrationByForms(t *testing.T) {
 			t.Errorf("%s: the token is %s", c.below, made.State)
 		}
 	}
-	if got := contractor.get("/token/" + first + "/enable"); got.status != 200 {
-		t.Errorf("the question alone: %d", got.status)
-	}
 	if got := contractor.fill("/token/" + first + "/enable"); got.status != 403 {
 		t.Errorf("somebody enables their own token: %d", got.status)
 	}
@@ -425,12 +509,14 @@ func TestAdministrationByForms(t *testing.T) {
 	if body := admin.open("/tokens?user=robot"); !strings.Contains(body, theirs) || !strings.Contains(body, "never") {
 		t.Errorf("the robot's tokens: %s", body)
 	}
-	if got := admin.fill("/revoke-all?user=robot"); got.status != 303 || got.header.Get("Location") != page.Path+"/tokens?done=all&user=robot" {
-		t.Errorf("all of the robot's: %d to %s", got.status, got.header.Get("Location"))
+	if got := admin.fill("/revoke-all?user=robot"); got.status != 303 || led(got) != "/tokens?done=all&user=robot" {
+		t.Errorf("all of the robot's: %d to %s", got.status, led(got))
 	}
-	// An address says nothing of its own in a notice.
-	if body := admin.open("/tokens?done=revoked&token=call+555"); strings.Contains(body, "555") {
-		t.Error("an address puts words on the page")
+	// An address that no form has led to says nothing of what was done.
+	for _, below := range []string{"/tokens?done=revoked&token=call+555", "/tokens?done=all", "/tokens?done=approved&proof=x&token=" + first} {
+		if body := admin.open(below); strings.Contains(body, "555") || strings.Contains(body, `class="notice"`) {
+			t.Errorf("%s puts words on the page", below)
+		}
 	}
 }
 
@@ -527,7 +613,8 @@ func TestTrial(t *testing.T) {
 		{"by value", fred, []string{"id", "", "value", value}, 200, "This request would pass."},
 		{"with another's name", fred, []string{"id", "", "value", value, "user", "wilma"}, 200, "decides: wrong_user"},
 		{"a wrong value", fred, []string{"id", "", "value", value[:len(value)-1] + "0"}, 403, "your own API tokens only"},
-		{"somebody else's", wilma, []string{"id", id}, 404, "no token with this id"},
+		{"somebody else's", wilma, []string{"id", id}, 400, "no token with this id"},
+		{"one that is not there", wilma, []string{"id", "000000000000"}, 400, "no token with this id"},
 		{"somebody else's value", wilma, []string{"value", value}, 403, "your own API tokens only"},
 		{"nothing", fred, []string{"id", ""}, 400, "Choose a token"},
 		{"no path", fred, []string{"id", id, "path", "x"}, 400, "begins with a slash"},

@@ -96,9 +96,7 @@ func refusePage(site *page.Site, contextPath string, r *http.Request, c manage.C
 			return reply{status: http.StatusSeeOther, headers: map[string]string{"Location": login}}
 		}
 	}
-	shown := shownReply(site.Problem(page.Problem{
-		Status: told.status, Text: problemText(err), Login: login, Fault: told.status >= http.StatusInternalServerError,
-	}))
+	shown := shownReply(site.Problem(&page.Request{HTTP: r, Caller: c}, page.Problem{Status: told.status, Text: problemText(err), Login: login}))
 	shown.allow, shown.retry = told.allow, told.retry
 	return shown
 }

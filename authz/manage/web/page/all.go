@@ -1,12 +1,20 @@
 package page
 
-import "net/url"
+import (
+	"net/http"
+	"net/url"
+
+	"github.com/tokengate/tokengate/authz/manage"
+	"github.com/tokengate/tokengate/authz/token"
+	"github.com/tokengate/tokengate/store"
+)
 
 // confirmAllPage asks whether all tokens of somebody are to end.
 type confirmAllPage struct {
 	Form  *form
 	Owner string
 	Mine  bool
+	Count int // tokens that are to end
 	Back  string
 }
 
@@ -20,9 +28,24 @@ func (s *Site) askAll(r *Request, user string, refusal error) (Answer, error) {
 	if err != nil {
 		return Answer{}, err
 	}
-	p := confirmAllPage{Form: s.form(r, "revoke-all", url.Values{"user": {user}}), Owner: user, Mine: user == "", Back: s.url("")}
+	shown := visible(token.Redact(user))
+	if user != "" && !f.Me.Administrator && refusal == nil {
+		return *s.problem(r, http.StatusForbidden, "all.forbidden"), nil
+	}
+	p := confirmAllPage{Form: s.form(r, "revoke-all", url.Values{"user": {user}}), Owner: shown, Mine: user == "", Back: s.url("")}
+	list, wanted := s.Manager.List, manage.Query{InForce: true, Query: store.Query{Owner: user, Limit: 1}}
+	if p.Mine {
+		list = s.Manager.ListOwn
+	}
+	if p.Mine || f.Me.Administrator {
+		found, err := list(r.HTTP.Context(), r.Caller, wanted)
+		if err != nil {
+			return Answer{}, err
+		}
+		p.Count = found.Total
+	}
 	if !p.Mine {
-		p.Back = s.url("tokens?" + encode("user", user))
+		p.Back = s.url("tokens?" + encode("user", shown))
 	}
 	if refusal == nil {
 		return ok("all", f, p)
@@ -44,7 +67,7 @@ func (s *Site) revokeAll(r *Request) (Answer, error) {
 		return s.askAll(r, user, err)
 	}
 	if user == "" {
-		return s.seeOther("?done=all", ""), nil
+		return s.seeOther("?"+encode(s.noticed(r, "all", "")...), ""), nil
 	}
-	return s.seeOther("tokens?"+encode("user", user, "done", "all"), ""), nil
+	return s.seeOther("tokens?"+encode(append(s.noticed(r, "all", ""), "user", user)...), ""), nil
 }

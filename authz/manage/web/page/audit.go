@@ -60,7 +60,7 @@ func (s *Site) audit(r *Request) (Answer, error) {
 	delete(filters, "after")
 	delete(filters, LoginDone)
 	p := auditPage{
-		Filters: filters, Actions: manage.Actions(), Action: s.url("audit"),
+		Filters: shownFilters(filters), Actions: manage.Actions(), Action: s.url("audit"),
 		CSV: s.ContextPath + "/rest/api-tokens/latest/audit?" + with(filters, "format", "csv"),
 	}
 	for _, record := range found.Records {
@@ -86,6 +86,9 @@ func (s *Site) auditRow(a store.Audit) auditRow {
 	_, created := a.Changes["type"] // no token gets another one
 	for _, field := range slices.Sorted(maps.Keys(a.Changes)) {
 		c := a.Changes[field]
+		if created && (field == "owner" || field == "ownerKey" || field == "type" && c.After == "ordinary") {
+			continue // it stands beside the id, or goes without saying
+		}
 		row.Changes = append(row.Changes, change{field, brief(c.Before), brief(c.After), created})
 	}
 	return row

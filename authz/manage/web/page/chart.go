@@ -16,6 +16,8 @@ import (
 // and how many were refused and why. It is drawn as two rows of bars.
 type chart struct {
 	Days     []chartDay // the oldest first
+	First    string     // the dates of the first and the last
+	Last     string
 	Allowed  bars
 	Refused  bars
 	Series   []series // of Refused, the largest first
@@ -84,6 +86,7 @@ func newChart(totals []store.DayTotals, today store.Day) chart {
 	c := chart{
 		Nothing: allowed+refused == 0, Width: manage.TotalDays * barStep, Baseline: barsHeight,
 		ViewBox: fmt.Sprintf("0 0 %d %d", manage.TotalDays*barStep, barsHeight+1),
+		First:   first.String(), Last: today.String(),
 		Summary: text("chart.summary", number(allowed), number(refused)),
 	}
 	c.Totals.Allowed, c.Totals.Refused = number(allowed), number(refused)

@@ -5,6 +5,7 @@ import (
 
 	"github.com/tokengate/tokengate/authz/manage"
 	"github.com/tokengate/tokengate/authz/policy"
+	"github.com/tokengate/tokengate/authz/token"
 )
 
 // createPage is the form that creates a token.
@@ -26,7 +27,7 @@ type createPage struct {
 
 // newToken shows the form.
 func (s *Site) newToken(r *Request) (Answer, error) {
-	return s.createForm(r, nil, url.Values{"user": {r.Query["user"]}}, nil)
+	return s.createForm(r, nil, url.Values{"user": {visible(r.Query["user"])}}, nil)
 }
 
 // createForm shows the form that creates a token: filled with what was entered,
@@ -38,12 +39,12 @@ func (s *Site) createForm(r *Request, entered *form, values url.Values, refusal 
 	}
 	now, most := s.Now().UTC(), mostOf(f.Me)
 	p := createPage{Form: entered, Terms: f.Me.Terms, Address: address(f.Me), Others: f.Me.ForOthers, Back: s.url(""),
-		LastDay: lastDay(most, now), Today: now.Format("2006-01-02")}
+		LastDay: lastDay(latest(most, now)), Today: now.Format("2006-01-02")}
 	if p.Form == nil {
 		p.Form = s.form(r, "new", values)
 	}
 	var chosen string
-	p.Lifetimes, chosen = lifetimes(most, false)
+	p.Lifetimes, chosen = lifetimes(most, now, false)
 	if !p.Form.Has("lifetime") {
 		p.Form.Values.Set("lifetime", chosen)
 	}
@@ -58,6 +59,9 @@ func (s *Site) createForm(r *Request, entered *form, values url.Values, refusal 
 	}
 	if !p.Others {
 		p.Why, p.Ask = whyNot(f.Me)
+	}
+	if user := p.Form.Get("user"); user != "" && f.Me.Administrator {
+		p.Back = s.url("tokens?" + encode("user", visible(token.Redact(user))))
 	}
 	if refusal == nil {
 		return ok("create", f, p)
@@ -88,7 +92,7 @@ func (s *Site) createFrom(r *Request, f *form) (manage.Issued, error) {
 	if err != nil {
 		return manage.Issued{}, err
 	}
-	expires, err := f.expiry(mostOf(&me), s.Now().UTC())
+	expires, err := f.expiry(latest(mostOf(&me), s.Now().UTC()), s.Now().UTC())
 	if err != nil {
 		return manage.Issued{}, err
 	}

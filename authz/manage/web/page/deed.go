@@ -3,6 +3,7 @@ package page
 import (
 	"context"
 	"net/url"
+	"strings"
 
 	"github.com/tokengate/tokengate/authz/manage"
 	"github.com/tokengate/tokengate/authz/manage/web/query"
@@ -42,6 +43,8 @@ func isOne(states ...manage.State) func(manage.State) bool {
 type deedPage struct {
 	Form           *form
 	Token          row
+	Rate           string
+	Closed         bool // it is too late for it
 	Question, Text string
 	Button         string
 	Danger         bool
@@ -50,21 +53,34 @@ type deedPage struct {
 
 // confirm asks.
 func (s *Site) confirm(r *Request, d deed) (Answer, error) {
-	return s.deedForm(r, d, s.form(r, "token/"+r.ID+"/"+d.word, url.Values{"from": {r.Query["from"]}, "list": {r.Query["list"]}}), nil)
-}
-
-func (s *Site) deedForm(r *Request, d deed, entered *form, refusal error) (Answer, error) {
 	found, err := s.Manager.Get(r.HTTP.Context(), r.Caller, r.ID)
 	if err != nil {
 		return Answer{}, err
 	}
-	f, err := s.frame(r, text("deed."+d.word), "")
+	entered := s.form(r, d.below(r), url.Values{"from": {r.Query["from"]}, "list": {r.Query["list"]}}, seen(found))
+	return s.deedForm(r, d, found, entered, d.closed(found))
+}
+
+// below is the deed's address.
+func (d deed) below(r *Request) string { return "token/" + r.ID + "/" + d.word }
+
+// closed is the refusal of a deed that makes no sense in the token's state: what
+// somebody was asked about has happened meanwhile.
+func (d deed) closed(t manage.Token) error {
+	if d.open(t.State) {
+		return nil
+	}
+	return &manage.Error{Code: manage.BadState, Message: text("deed.closed", strings.ToLower(text("state."+string(t.State))))}
+}
+
+func (s *Site) deedForm(r *Request, d deed, found manage.Token, entered *form, refusal error) (Answer, error) {
+	f, err := s.frame(r, text("deed."+d.word), s.tabOf(r, found))
 	if err != nil {
 		return Answer{}, err
 	}
 	p := deedPage{
-		Form: entered, Token: s.row(found, shownNetworks), Danger: d.danger,
-		Question: text("deed." + d.word + ".question"), Text: text("deed." + d.word + ".text"), Button: text("deed." + d.word),
+		Form: entered, Token: s.row(found, len(found.Networks)), Rate: rate(found.Rate), Danger: d.danger, Closed: !d.open(found.State),
+		Question: text("deed."+d.word+".question", visible(found.Name)), Text: text("deed." + d.word + ".text"), Button: text("deed." + d.word + ".button"),
 		Back: s.url(s.back(entered, r.ID)),
 	}
 	if refusal == nil {
@@ -88,8 +104,9 @@ func (s *Site) back(f *form, id string, more ...string) string {
 			list = asked
 		}
 	}
-	delete(list, "done")
-	delete(list, "token")
+	for _, name := range noticeParameters {
+		delete(list, name)
+	}
 	if all := with(list, more...); all != "" {
 		return below + "?" + all
 	}
@@ -98,15 +115,22 @@ func (s *Site) back(f *form, id string, more ...string) string {
 
 // do does it.
 func (s *Site) do(r *Request, d deed) (Answer, error) {
-	form, done, err := s.take(r, "token/"+r.ID+"/"+d.word)
+	found, err := s.Manager.Get(r.HTTP.Context(), r.Caller, r.ID)
+	if err != nil {
+		return Answer{}, err
+	}
+	form, done, err := s.take(r, d.below(r), seen(found))
 	if done != nil {
 		return *done, nil
+	}
+	if closed := d.closed(found); closed != nil {
+		err = closed
 	}
 	if err == nil {
 		err = d.do(s.Manager, r.HTTP.Context(), r.Caller, r.ID)
 	}
 	if err != nil {
-		return s.deedForm(r, d, form, err)
+		return s.deedForm(r, d, found, form, err)
 	}
-	return s.seeOther(s.back(form, r.ID, "done", d.done, "token", r.ID), r.ID), nil
+	return s.seeOther(s.back(form, r.ID, s.noticed(r, d.done, found.ID)...), found.ID), nil
 }

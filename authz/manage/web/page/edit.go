@@ -2,8 +2,9 @@ package page
 
 import (
 	"net/url"
+	"reflect"
+	"time"
 
-	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/authz/manage"
 )
 
@@ -13,32 +14,36 @@ type editPage struct {
 	Token     row
 	Lifetimes []lifetime
 	Today     string
-	LastDay   string // any: which is the last counts from the token's creation
+	LastDay   string // that it may live until; "" for any
 	Address   string
 }
 
 // edit shows the form.
-func (s *Site) edit(r *Request) (Answer, error) { return s.editForm(r, nil, nil) }
-
-func (s *Site) editForm(r *Request, entered *form, refusal error) (Answer, error) {
+func (s *Site) edit(r *Request) (Answer, error) {
 	found, err := s.Manager.Get(r.HTTP.Context(), r.Caller, r.ID)
 	if err != nil {
 		return Answer{}, err
 	}
-	f, err := s.frame(r, text("edit.title", visible(found.Name)), "")
+	return s.editForm(r, found, nil, nil)
+}
+
+func (s *Site) editForm(r *Request, found manage.Token, entered *form, refusal error) (Answer, error) {
+	f, err := s.frame(r, text("edit.title", found.Name), s.tabOf(r, found))
 	if err != nil {
 		return Answer{}, err
 	}
-	p := editPage{Form: entered, Token: s.row(found, shownNetworks), Today: s.Now().UTC().Format("2006-01-02"), Address: address(f.Me)}
+	p := editPage{Form: entered, Token: s.row(found, shownNetworks), Today: s.Now().UTC().Format(time.DateOnly), Address: address(f.Me)}
 	if p.Form == nil {
 		values := url.Values{"name": {found.Name}, "purpose": {found.Purpose}, "networks": {joined(found.Networks)}}
 		if found.ReadOnly {
 			values.Set("readOnly", "true")
 		}
-		p.Form = s.form(r, "token/"+r.ID+"/edit", values)
+		p.Form = s.form(r, "token/"+r.ID+"/edit", values, seen(found))
 	}
 	var chosen string
-	p.Lifetimes, chosen = lifetimes(mostOf(f.Me), true)
+	now, latest := s.Now().UTC(), latestOf(f.Me, found)
+	p.Lifetimes, chosen = lifetimesUntil(latest, now, true)
+	p.LastDay = lastDay(latest)
 	if !p.Form.Has("lifetime") {
 		p.Form.Values.Set("lifetime", chosen)
 	}
@@ -50,34 +55,39 @@ func (s *Site) editForm(r *Request, entered *form, refusal error) (Answer, error
 
 // change changes a token in what the form has otherwise than the token.
 func (s *Site) change(r *Request) (Answer, error) {
-	form, done, err := s.take(r, "token/"+r.ID+"/edit")
-	if done != nil {
-		return *done, nil
-	}
-	if err == nil {
-		err = s.changeFrom(r, form)
-	}
+	found, err := s.Manager.Get(r.HTTP.Context(), r.Caller, r.ID)
 	if err != nil {
-		return s.editForm(r, form, err)
+		return Answer{}, err
 	}
-	return s.seeOther("token/"+r.ID+"?done=changed", r.ID), nil
+	form, answer, err := s.take(r, "token/"+r.ID+"/edit", seen(found))
+	switch {
+	case answer != nil:
+		return *answer, nil
+	case err != nil:
+		// What was entered is about another token than there is now.
+		return s.editForm(r, found, nil, err)
+	}
+	changed, err := s.changeFrom(r, found, form)
+	if err != nil {
+		return s.editForm(r, found, form, err)
+	}
+	done := "unchanged"
+	if changed {
+		done = "changed"
+	}
+	return s.seeOther("token/"+r.ID+"?"+encode(s.noticed(r, done, "")...), found.ID), nil
 }
 
-func (s *Site) changeFrom(r *Request, f *form) error {
+// changeFrom reports whether there was anything to change.
+func (s *Site) changeFrom(r *Request, found manage.Token, f *form) (changed bool, err error) {
 	ctx := r.HTTP.Context()
 	me, err := s.Manager.Me(ctx, r.Caller)
 	if err != nil {
-		return err
-	}
-	found, err := s.Manager.Get(ctx, r.Caller, r.ID)
-	if err != nil {
-		return err
+		return false, err
 	}
 	var wanted manage.Change
-	// A change of a lifetime counts from the token's creation, so the rule's last
-	// day is the manager's to say.
-	if wanted.Expires, err = f.expiry(config.Lifetime{Unlimited: true}, s.Now().UTC()); err != nil {
-		return err
+	if wanted.Expires, err = f.expiry(latestOf(&me, found), s.Now().UTC()); err != nil {
+		return false, err
 	}
 	if name := f.Get("name"); name != found.Name {
 		wanted.Name = &name
@@ -92,6 +102,19 @@ func (s *Site) changeFrom(r *Request, f *form) error {
 		networks := f.networks(address(&me))
 		wanted.Networks = &networks
 	}
+	if reflect.DeepEqual(wanted, manage.Change{}) {
+		return false, nil
+	}
 	_, err = s.Manager.Change(ctx, r.Caller, r.ID, wanted)
-	return err
+	return true, err
+}
+
+// latestOf is when a token may end at the latest by a change, which gives it no new
+// lifetime: as a new one of the caller's could, had it been created with the token.
+// Zero is never.
+func latestOf(me *manage.Me, t manage.Token) time.Time {
+	if most := mostOf(me); !most.Unlimited {
+		return t.Created.Add(most.Duration)
+	}
+	return time.Time{}
 }

@@ -27,46 +27,47 @@ func (f *form) Get(name string) string { return f.Values.Get(name) }
 // Has reports whether a box is ticked.
 func (f *form) Has(name string) bool { return f.Values.Get(name) != "" }
 
-// form returns a form at an address below Path, with values to begin with.
-func (s *Site) form(r *Request, below string, values url.Values) *form {
+// form returns a form at an address below Path, with values to begin with. What
+// somebody sees beside it goes into its nonce: where that changes before the form is
+// sent, it is not taken.
+func (s *Site) form(r *Request, below string, values url.Values, seen ...string) *form {
 	return &form{
-		Action: s.url(below), Nonce: s.nonces.make(r.Caller, below),
+		Action: s.url(below), Nonce: s.nonces.make(r.Caller, append([]string{below}, seen...)...),
 		Values: values, Wrong: make(map[string]string),
 	}
 }
 
 // sent reads a form that was sent. Where it returns an answer, that is all there is
 // to say: the form is none, or it was sent before.
-func (s *Site) sent(r *Request, below string) (*form, *Answer) {
+func (s *Site) sent(r *Request, below string, seen ...string) (*form, *Answer) {
 	kind, _, _ := mime.ParseMediaType(r.HTTP.Header.Get("Content-Type"))
 	if kind != "application/x-www-form-urlencoded" {
-		return nil, s.problem(http.StatusUnsupportedMediaType, "form.kind")
+		return nil, s.problem(r, http.StatusUnsupportedMediaType, "form.kind")
 	}
 	if err := r.HTTP.ParseForm(); err != nil {
 		if _, tooLong := errors.AsType[*http.MaxBytesError](err); tooLong {
-			return nil, s.problem(http.StatusRequestEntityTooLarge, "form.long")
+			return nil, s.problem(r, http.StatusRequestEntityTooLarge, "form.long")
 		}
-		return nil, s.problem(http.StatusBadRequest, "form.unreadable")
+		return nil, s.problem(r, http.StatusBadRequest, "form.unreadable")
 	}
 	values := r.HTTP.PostForm
 	for name, given := range values {
 		if len(given) > 1 {
-			return nil, s.problem(http.StatusBadRequest, "form.unreadable")
+			return nil, s.problem(r, http.StatusBadRequest, "form.unreadable")
 		}
 		values[name] = []string{strings.ReplaceAll(given[0], "\r\n", "\n")} // as browsers end lines
 	}
-	f := s.form(r, below, values)
-	return f, nil
+	return s.form(r, below, values, seen...), nil
 }
 
 // take reads a form that was sent and uses its nonce: what comes behind it comes once.
 // Where it returns an answer, that is all there is to say. It fails where the form
 // has to be shown anew.
-func (s *Site) take(r *Request, below string) (f *form, done *Answer, err error) {
-	if f, done = s.sent(r, below); done != nil {
+func (s *Site) take(r *Request, below string, seen ...string) (f *form, done *Answer, err error) {
+	if f, done = s.sent(r, below, seen...); done != nil {
 		return nil, done, nil
 	}
-	switch outcome, id := s.nonces.use(f.Get("nonce"), r.Caller, below); outcome {
+	switch outcome, id := s.nonces.use(f.Get("nonce"), r.Caller, append([]string{below}, seen...)...); outcome {
 	case first:
 		return f, nil, nil
 	case again:
@@ -75,8 +76,8 @@ func (s *Site) take(r *Request, below string) (f *form, done *Answer, err error)
 	return f, nil, &manage.Error{Code: manage.BadState, Message: text("form.old")}
 }
 
-func (s *Site) problem(status int, key string) *Answer {
-	a := s.Problem(Problem{Status: status, Text: text(key)})
+func (s *Site) problem(r *Request, status int, key string) *Answer {
+	a := s.Problem(r, Problem{Status: status, Text: text(key)})
 	return &a
 }
 
@@ -84,11 +85,11 @@ func (s *Site) problem(status int, key string) *Answer {
 func (s *Site) sentAgain(r *Request, id string) *Answer {
 	f, err := s.frame(r, text("again.title"), "")
 	if err != nil {
-		return s.problem(http.StatusConflict, "again.text")
+		return s.problem(r, http.StatusConflict, "again.text")
 	}
 	a, err := render("again", http.StatusConflict, f, struct{ Token, URL, Rotate string }{id, s.url("token/" + id), s.url("token/" + id + "/rotate")})
 	if err != nil {
-		return s.problem(http.StatusConflict, "again.text")
+		return s.problem(r, http.StatusConflict, "again.text")
 	}
 	return &a
 }
@@ -157,7 +158,7 @@ func address(me *manage.Me) string {
 func joined(networks []netip.Prefix) string {
 	var b strings.Builder
 	for _, n := range networks {
-		fmt.Fprintln(&b, n)
+		fmt.Fprintln(&b, networkText(n))
 	}
 	return strings.TrimSuffix(b.String(), "\n")
 }

@@ -2,10 +2,8 @@ package page
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/tokengate/tokengate/authz/manage"
-	"github.com/tokengate/tokengate/authz/token"
 )
 
 // frame is what stands around every page.
@@ -34,7 +32,7 @@ func (s *Site) frame(r *Request, title, here string) (*frame, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := s.bareFrame(title)
+	f := s.bareFrame(visible(title))
 	f.Me = &me
 	add := func(key, below string, count int) {
 		f.Tabs = append(f.Tabs, tab{text(key), s.url(below), below == here, count})
@@ -61,17 +59,36 @@ func (s *Site) bareFrame(title string) *frame {
 	return &frame{Title: title, Base: s.url(""), Jira: s.ContextPath + "/"}
 }
 
-// notice sets what was done, from a word and a token's id in the address: words that
-// nobody knows say nothing.
-func (f *frame) notice(r *Request) {
+// notice sets what was done, from the address that a form has led to: others say
+// nothing.
+func (s *Site) notice(f *frame, r *Request) {
 	word, id := r.Query["done"], r.Query["token"]
-	if !token.ValidID(id) {
-		id = "" // an address must not put words of its own here
+	if !slices.Contains(notices, word) || r.Query["proof"] != s.nonces.seal(r.Caller, word, id) {
+		return
 	}
-	if slices.Contains(notices, word) {
-		f.Notice = strings.ReplaceAll(text("done."+word, id), "  ", " ")
+	if id == "" {
+		f.Notice = text("done." + word)
+		return
 	}
+	name := id
+	if found, err := s.Manager.Get(r.HTTP.Context(), r.Caller, id); err == nil { // or else it was pruned
+		name = visible(found.Name)
+	}
+	f.Notice = text("done."+word, name)
+}
+
+// noticeParameters are those of an address that says what was done.
+var noticeParameters = []string{"done", "token", "proof"}
+
+// noticed returns the parameters that say what was done, to a token or without one,
+// with the proof that it is true.
+func (s *Site) noticed(r *Request, word, id string) []string {
+	pairs := []string{"done", word, "proof", s.nonces.seal(r.Caller, word, id)}
+	if id != "" {
+		pairs = append(pairs, "token", id)
+	}
+	return pairs
 }
 
 // notices are the words for what was done.
-var notices = []string{"changed", "revoked", "approved", "refused", "disabled", "enabled", "all"}
+var notices = []string{"changed", "unchanged", "revoked", "approved", "refused", "disabled", "enabled", "all"}

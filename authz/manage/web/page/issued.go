@@ -14,7 +14,6 @@ type issuedPage struct {
 	Rotated  bool
 	Pending  bool
 	Examples []example
-	Mine     bool
 	Done     string // the address to go on at
 }
 
@@ -25,18 +24,23 @@ type example struct {
 
 // issued shows a token that was created or rotated, with its value.
 func (s *Site) issued(r *Request, i manage.Issued, rotated bool) (Answer, error) {
-	title := "issued.title"
-	if rotated {
-		title = "issued.title.rotated"
+	title := text("issued.title")
+	switch {
+	case rotated:
+		title = text("issued.title.rotated")
+	case i.Token.State == manage.StatePending:
+		title = text("issued.title.pending")
+	case i.Token.Owner != r.Caller.Name():
+		title = text("issued.title.of", i.Token.Owner)
 	}
-	f, err := s.frame(r, text(title), "")
+	f, err := s.frame(r, title, s.tabOf(r, i.Token))
 	if err != nil {
 		// The value is told whatever happens now: nobody can tell it later.
-		f = s.bareFrame(text(title))
+		f = s.bareFrame(title)
 	}
 	p := issuedPage{
 		Token: s.row(i.Token, len(i.Token.Networks)), Value: i.Value.Reveal(), Rotated: rotated,
-		Pending: i.Token.State == manage.StatePending, Mine: strings.EqualFold(i.Token.Owner, r.Caller.Name()), Done: s.url("token/" + i.Token.ID),
+		Pending: i.Token.State == manage.StatePending, Done: s.url("token/" + i.Token.ID),
 	}
 	if i.Token.Owner != "" {
 		p.Examples = examples(s.PublicURL, i.Token.Owner)

@@ -9,8 +9,9 @@ import (
 
 // The lifetimes that are no length of time.
 const (
-	lifetimeKeep = "keep" // as it is
-	lifetimeDate = "date" // until a date
+	lifetimeKeep   = "keep"   // as it is
+	lifetimeDate   = "date"   // until a date
+	lifetimeLatest = "latest" // as long as it may
 )
 
 // lifetime is a choice of how long a token is to live.
@@ -18,34 +19,52 @@ type lifetime struct {
 	Value, Label string
 }
 
-// lifetimes are the choices that somebody has whose tokens live so long at the most,
-// and which of them is meant at first.
-func lifetimes(most config.Lifetime, keep bool) (choices []lifetime, chosen string) {
+// lifetimesUntil are the choices of when a token is to end, which may be at latest, or
+// never if that is zero; and which of them is meant at first.
+func lifetimesUntil(latest, now time.Time, keep bool) (choices []lifetime, chosen string) {
 	if keep {
 		choices, chosen = append(choices, lifetime{lifetimeKeep, text("lifetime.keep")}), lifetimeKeep
 	}
-	const day = 24 * time.Hour
-	usual := config.Lifetime{Duration: 90 * day}
-	if most.Compare(usual) < 0 {
-		usual = most
-	}
-	all := []config.Lifetime{{Duration: day}, {Duration: 7 * day}, {Duration: 30 * day}, {Duration: 90 * day}, {Duration: 180 * day}, {Duration: 365 * day}}
-	for i, l := range all {
-		if l.Compare(most) > 0 {
-			all = all[:i]
+	const day, usual = 24 * time.Hour, 90 * 24 * time.Hour
+	whole := true // the longest choice is all that there may be
+	for _, d := range []time.Duration{day, 7 * day, 30 * day, usual, 180 * day, 365 * day} {
+		end := now.Add(d)
+		if whole = end.Equal(latest); !latest.IsZero() && end.After(latest) {
+			break
+		}
+		l := config.Lifetime{Duration: d}
+		choices = append(choices, lifetime{l.String(), lifetimeLabel(l)})
+		if !keep && d <= usual {
+			chosen = l.String()
+		}
+		if whole {
 			break
 		}
 	}
-	if len(all) == 0 || all[len(all)-1].Compare(most) < 0 {
-		all = append(all, most)
-	}
-	for _, l := range all {
+	switch {
+	case latest.IsZero():
+		l := config.Lifetime{Unlimited: true}
 		choices = append(choices, lifetime{l.String(), lifetimeLabel(l)})
-	}
-	if !keep {
-		chosen = usual.String()
+	case !whole:
+		choices = append(choices, lifetime{lifetimeLatest, text("lifetime.latest", latest.Format(time.DateOnly))})
+		if chosen == "" {
+			chosen = lifetimeLatest
+		}
 	}
 	return append(choices, lifetime{lifetimeDate, text("lifetime.date")}), chosen
+}
+
+// lifetimes are lifetimesUntil for tokens that may live so long from now on.
+func lifetimes(most config.Lifetime, now time.Time, keep bool) (choices []lifetime, chosen string) {
+	return lifetimesUntil(latest(most, now), now, keep)
+}
+
+// latest is when a token may end at the latest that lives from now on; zero: never.
+func latest(most config.Lifetime, now time.Time) time.Time {
+	if most.Unlimited {
+		return time.Time{}
+	}
+	return now.Add(most.Duration)
 }
 
 func lifetimeLabel(l config.Lifetime) string {
@@ -61,11 +80,14 @@ func lifetimeLabel(l config.Lifetime) string {
 	return l.String()
 }
 
-// expiry reads how long a token is to live. The last day that a rule allows is good
-// as long as the rule allows it.
-func (f *form) expiry(most config.Lifetime, now time.Time) (asked manage.Expiry, err error) {
+// expiry reads how long a token is to live, which may end at latest, or never if that
+// is zero. The last day on which it may is good as long as it may.
+func (f *form) expiry(latest, now time.Time) (asked manage.Expiry, err error) {
 	switch chosen := f.Get("lifetime"); chosen {
 	case "", lifetimeKeep:
+		return asked, nil
+	case lifetimeLatest:
+		asked.At = latest
 		return asked, nil
 	case lifetimeDate:
 		date, err := time.Parse(time.DateOnly, f.Get("until"))
@@ -73,7 +95,7 @@ func (f *form) expiry(most config.Lifetime, now time.Time) (asked manage.Expiry,
 			return asked, wrong(manage.FieldExpires, "lifetime.nodate")
 		}
 		asked.At = date.AddDate(0, 0, 1) // the whole day
-		if latest := now.Add(most.Duration); !most.Unlimited && asked.At.After(latest) && !date.After(latest) {
+		if !latest.IsZero() && asked.At.After(latest) && !date.After(latest) {
 			asked.At = latest
 		}
 		return asked, nil
@@ -93,12 +115,12 @@ func mostOf(me *manage.Me) config.Lifetime {
 	return me.Terms.MaxLifetime
 }
 
-// lastDay is the last date that a token may live until, for the field; "" for any.
-func lastDay(most config.Lifetime, now time.Time) string {
-	if most.Unlimited {
+// lastDay is the date of the latest end, for the field; "" for any.
+func lastDay(latest time.Time) string {
+	if latest.IsZero() {
 		return ""
 	}
-	return now.Add(most.Duration).UTC().Format(time.DateOnly)
+	return latest.UTC().Format(time.DateOnly)
 }
 
 // overlaps are the choices of how long an old secret stays good.
@@ -124,4 +146,15 @@ func (f *form) overlap() (time.Duration, error) {
 		return 0, wrong(manage.FieldOverlap, "overlap.unknown")
 	}
 	return l.Duration, nil
+}
+
+// usualOverlap is the choice that breaks nothing: a day, or the longest below it.
+func usualOverlap(choices []lifetime) string {
+	usual := ""
+	for _, c := range choices {
+		if usual = c.Value; usual == "1d" {
+			break
+		}
+	}
+	return usual
 }

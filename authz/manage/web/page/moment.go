@@ -41,8 +41,7 @@ func relative(d time.Duration) string {
 	return text(key, span(d))
 }
 
-// span is a length of time in its largest unit, rounded down: nothing that is still
-// to come seems further away than it is.
+// span is a length of time in its largest unit, rounded to the nearest.
 func span(d time.Duration) string {
 	const day = 24 * time.Hour
 	for _, unit := range []struct {
@@ -51,13 +50,13 @@ func span(d time.Duration) string {
 		least  time.Duration
 	}{
 		{"time.years", 365 * day, 2 * 365 * day},
-		{"time.months", 365 * day / 12, 180 * day},
-		{"time.days", day, 2 * day},
-		{"time.hours", time.Hour, time.Hour},
+		{"time.months", 365 * day / 12, 181 * day},
+		{"time.days", day, 36 * time.Hour},
+		{"time.hours", time.Hour, 90 * time.Minute},
 		{"time.minutes", time.Minute, 0},
 	} {
 		if d >= unit.least {
-			return count(unit.word, int(d/unit.length))
+			return count(unit.word, int((d+unit.length/2)/unit.length))
 		}
 	}
 	return ""

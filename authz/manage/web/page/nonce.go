@@ -1,12 +1,12 @@
 package page
 
 import (
-	"cmp"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -30,18 +30,26 @@ type nonces struct {
 	key [32]byte
 
 	mu    sync.Mutex
-	used  map[string]*use
+	used  map[nonceHead]*use
 	floor time.Time // older ones are not good any more: whether they were used is forgotten
 }
 
-// use is a nonce that was used.
+// nonceHead tells one nonce from another. What is sent is no key: it may be written
+// in more than one way, and be a part of something large.
+type nonceHead [nonceRandom + nonceTime]byte
+
+// made returns when the nonce was made.
+func (h nonceHead) made() time.Time {
+	return time.Unix(0, int64(binary.BigEndian.Uint64(h[nonceRandom:])))
+}
+
+// use is what came of a nonce.
 type use struct {
-	made  time.Time
 	token string // the id of the token that came of it; empty: none yet
 }
 
 func newNonces(now func() time.Time) *nonces {
-	n := &nonces{now: now, used: make(map[string]*use)}
+	n := &nonces{now: now, used: make(map[nonceHead]*use)}
 	_, _ = rand.Read(n.key[:]) // it never fails
 	return n
 }
@@ -52,62 +60,79 @@ const (
 	nonceTime   = 8
 )
 
-// make returns a nonce for one sending of the form at an address.
-func (n *nonces) make(c manage.Caller, form string) string {
-	head := make([]byte, nonceRandom, nonceRandom+nonceTime+sha256.Size)
-	_, _ = rand.Read(head)
-	head = binary.BigEndian.AppendUint64(head, uint64(n.now().UnixNano()))
-	return base64.RawURLEncoding.EncodeToString(append(head, n.sum(head, c, form)...))
+// make returns a nonce for one sending of a form by the caller. about says which form
+// it is, and what somebody has seen who sends it.
+func (n *nonces) make(c manage.Caller, about ...string) string {
+	var head nonceHead
+	_, _ = rand.Read(head[:nonceRandom])
+	binary.BigEndian.PutUint64(head[nonceRandom:], uint64(n.now().UnixNano()))
+	return base64.RawURLEncoding.EncodeToString(append(head[:], n.sum(c, append(about, string(head[:]))...)...))
 }
 
-func (n *nonces) sum(head []byte, c manage.Caller, form string) []byte {
+// sum is an HMAC of texts, for the caller.
+func (n *nonces) sum(c manage.Caller, parts ...string) []byte {
 	mac := hmac.New(sha256.New, n.key[:])
-	for _, part := range []string{string(head), c.Name(), form} {
+	for _, part := range append(parts, c.Name()) {
 		mac.Write(binary.BigEndian.AppendUint64(nil, uint64(len(part))))
 		mac.Write([]byte(part))
 	}
 	return mac.Sum(nil)
 }
 
+// seal returns a proof that this process has told the caller something.
+func (n *nonces) seal(c manage.Caller, said ...string) string {
+	return base64.RawURLEncoding.EncodeToString(n.sum(c, append(said, "seal")...)[:12])
+}
+
 // outcome is what is to be said of a nonce.
 type outcome int
 
 const (
-	strange outcome = iota // not one of ours, or too old
+	strange outcome = iota // not one of ours, too old, or about something else
 	first                  // good, and used with this
 	again                  // it was used before
 )
 
 // use uses a nonce. Of one that was used before it returns the id of the token that
 // came of it, if one did by now.
-func (n *nonces) use(nonce string, c manage.Caller, form string) (o outcome, token string) {
-	raw, err := base64.RawURLEncoding.Strict().DecodeString(nonce)
-	if err != nil || len(raw) != nonceRandom+nonceTime+sha256.Size {
+func (n *nonces) use(nonce string, c manage.Caller, about ...string) (o outcome, token string) {
+	head, ok := n.open(nonce, c, about)
+	if !ok {
 		return strange, ""
 	}
-	head := raw[:nonceRandom+nonceTime]
-	if !hmac.Equal(raw[len(head):], n.sum(head, c, form)) {
-		return strange, ""
-	}
-	made := time.Unix(0, int64(binary.BigEndian.Uint64(head[nonceRandom:])))
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if before, ok := n.used[nonce]; ok {
+	if before, ok := n.used[head]; ok {
 		return again, before.token
 	}
-	if now := n.now(); made.Before(now.Add(-nonceLasts)) || made.After(now) || !made.After(n.floor) {
+	made, now := head.made(), n.now()
+	if made.Before(now.Add(-nonceLasts)) || made.After(now) || !made.After(n.floor) {
 		return strange, ""
 	}
 	n.sweep()
-	n.used[nonce] = &use{made: made}
+	n.used[head] = &use{}
 	return first, ""
+}
+
+// open returns the head of a nonce of ours.
+func (n *nonces) open(nonce string, c manage.Caller, about []string) (head nonceHead, ok bool) {
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(nonce)
+	if err != nil || len(raw) != len(head)+sha256.Size {
+		return head, false
+	}
+	copy(head[:], raw)
+	return head, hmac.Equal(raw[len(head):], n.sum(c, append(about, string(head[:]))...))
 }
 
 // came notes which token came of a nonce's use.
 func (n *nonces) came(nonce, token string) {
+	raw, err := base64.RawURLEncoding.DecodeString(nonce)
+	if err != nil || len(raw) < len(nonceHead{}) {
+		return
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if u := n.used[nonce]; u != nil {
+	if u := n.used[nonceHead(raw[:len(nonceHead{})])]; u != nil {
 		u.token = token
 	}
 }
@@ -118,13 +143,9 @@ func (n *nonces) sweep() {
 	if len(n.used) < maxNonces {
 		return
 	}
-	all := make([]string, 0, len(n.used))
-	for nonce := range n.used {
-		all = append(all, nonce)
-	}
-	slices.SortFunc(all, func(a, b string) int { return cmp.Compare(n.used[a].made.UnixNano(), n.used[b].made.UnixNano()) })
-	for _, nonce := range all[:len(all)/2] {
-		n.floor = n.used[nonce].made
-		delete(n.used, nonce)
+	all := slices.SortedFunc(maps.Keys(n.used), func(a, b nonceHead) int { return a.made().Compare(b.made()) })
+	for _, head := range all[:len(all)/2] {
+		n.floor = head.made()
+		delete(n.used, head)
 	}
 }

@@ -1,11 +1,8 @@
 package page
 
 import (
-	"net/url"
-	"slices"
-	"strconv"
-
 	"github.com/tokengate/tokengate/authz/manage"
+	"github.com/tokengate/tokengate/store"
 )
 
 // pageSize is how many tokens or records stand on a page.
@@ -25,46 +22,37 @@ type ownPage struct {
 	Next          string // the address of the next page; empty: this was the last
 }
 
-// own shows the caller's own tokens: those in force first, the newest first.
+// own shows the caller's own tokens, the newest first: those in force, or all.
 func (s *Site) own(r *Request) (Answer, error) {
 	f, err := s.frame(r, text("own.title"), "")
 	if err != nil {
 		return Answer{}, err
 	}
-	all, err := s.Manager.Own(r.HTTP.Context(), r.Caller)
+	wanted := manage.Query{InForce: r.Query["show"] != "all", Query: store.Query{Descending: true, Limit: pageSize, After: store.Cursor(r.Query["after"])}}
+	found, err := s.Manager.ListOwn(r.HTTP.Context(), r.Caller, wanted)
+	if err != nil {
+		return Answer{}, err
+	}
+	// How many there are beyond those that are shown.
+	wanted.InForce, wanted.Limit, wanted.After = !wanted.InForce, 1, ""
+	others, err := s.Manager.ListOwn(r.HTTP.Context(), r.Caller, wanted)
 	if err != nil {
 		return Answer{}, err
 	}
 	p := ownPage{
-		InForce: f.Me.InForce, Most: f.Me.MaxPerUser, All: r.Query["show"] == "all",
-		New: s.url("new"), RevokeAll: s.url("revoke-all"), Toggle: s.url("") + "?show=all",
+		Rows: s.rows(found.Tokens), InForce: f.Me.InForce, Most: f.Me.MaxPerUser,
+		New: s.url("new"), RevokeAll: s.url("revoke-all"), Toggle: s.url("?show=all"),
 	}
 	p.Why, p.Ask = whyNot(f.Me)
-	slices.Reverse(all)
-	var live, ended []manage.Token
-	for _, t := range all {
-		if t.State == manage.StateRevoked || t.State == manage.StateExpired {
-			ended = append(ended, t)
-		} else {
-			live = append(live, t)
-		}
+	p.Ended = max(others.Total, found.Total) - min(others.Total, found.Total)
+	next := []string{"after", string(found.Next)}
+	if p.All = r.Query["show"] == "all"; p.All {
+		p.Toggle, next = s.url(""), append(next, "show", "all")
 	}
-	p.Ended = len(ended)
-	if p.All {
-		live, p.Toggle = append(live, ended...), s.url("")
+	if found.Next != "" {
+		p.Next = s.url("?" + encode(next...))
 	}
-	number, _ := strconv.Atoi(r.Query["page"])
-	from := min(max(number-1, 0)*pageSize, len(live))
-	to := min(from+pageSize, len(live))
-	if to < len(live) {
-		next := url.Values{"page": {strconv.Itoa(from/pageSize + 2)}}
-		if p.All {
-			next.Set("show", "all")
-		}
-		p.Next = s.url("") + "?" + next.Encode()
-	}
-	p.Rows = s.rows(live[from:to])
-	f.notice(r)
+	s.notice(f, r)
 	return ok("own", f, p)
 }
 

@@ -27,8 +27,8 @@ func TestWhen(t *testing.T) {
 		want string
 	}{
 		{0, "just now"}, {-59 * time.Second, "just now"}, {time.Second, "in less than a minute"}, {-time.Minute, "1 minute ago"},
-		{59 * time.Minute, "in 59 minutes"}, {-time.Hour, "1 hour ago"}, {47 * time.Hour, "in 47 hours"}, {2 * day, "in 2 days"},
-		{90*day - time.Second, "in 89 days"}, {-179 * day, "179 days ago"}, {365 * day, "in 12 months"}, {730 * day, "in 2 years"}, {-10000 * day, "27 years ago"},
+		{59 * time.Minute, "in 59 minutes"}, {-time.Hour, "60 minutes ago"}, {35 * time.Hour, "in 35 hours"}, {47 * time.Hour, "in 2 days"}, {2 * day, "in 2 days"},
+		{90*day - time.Second, "in 90 days"}, {-179 * day, "179 days ago"}, {365 * day, "in 12 months"}, {730 * day, "in 2 years"}, {-10000 * day, "27 years ago"},
 	} {
 		if got := when(noon.Add(c.d), noon).Text; got != c.want {
 			t.Errorf("%v: %q, want %q", c.d, got, c.want)
@@ -49,16 +49,16 @@ func TestLifetimes(t *testing.T) {
 	}{
 		{"unlimited", false, "1d 7d 30d 90d 180d 365d unlimited date", "90d"},
 		{"365d", false, "1d 7d 30d 90d 180d 365d date", "90d"},
-		{"45d", false, "1d 7d 30d 45d date", "45d"},
-		{"12h", false, "12h date", "12h"},
+		{"45d", false, "1d 7d 30d latest date", "30d"},
+		{"12h", false, "latest date", "latest"},
 		{"30d", true, "keep 1d 7d 30d date", "keep"},
-		{"400d", false, "1d 7d 30d 90d 180d 365d 400d date", "90d"},
+		{"400d", false, "1d 7d 30d 90d 180d 365d latest date", "90d"},
 	} {
 		most, err := config.ParseLifetime(c.most)
 		if err != nil {
 			t.Fatal(err)
 		}
-		choices, chosen := lifetimes(most, c.keep)
+		choices, chosen := lifetimes(most, noon, c.keep)
 		var got []string
 		for _, l := range choices {
 			got = append(got, l.Value)
@@ -73,6 +73,11 @@ func TestLifetimes(t *testing.T) {
 	}
 	if s := strings.Join(got, " "); s != " 10m 1h 1d 1d12h" {
 		t.Errorf("overlaps: %q", s)
+	}
+	for most, want := range map[time.Duration]string{0: "", time.Hour: "1h", 36 * time.Hour: "1d", 7 * day: "1d"} {
+		if got := usualOverlap(overlaps(most)); got != want {
+			t.Errorf("of overlaps up to %v %q is usual, want %q", most, got, want)
+		}
 	}
 	if n := len(overlaps(0)); n != 1 {
 		t.Errorf("%d overlaps where none may be", n)
@@ -109,6 +114,16 @@ func TestNoncesAreForgotten(t *testing.T) {
 		}
 	}
 	n.came("no such", "x") // and nothing happens
+	written := n.make(c, "new")
+	for _, other := range []string{written + "\n", written[:3] + "\r\n" + written[3:], written + "="} {
+		n.use(written, c, "new")
+		if o, _ := n.use(other, c, "new"); o == first {
+			t.Errorf("%q is good again", other)
+		}
+	}
+	if o, _ := n.use(n.make(c, "edit", "as it was"), c, "edit", "as it is"); o != strange {
+		t.Errorf("one for what has changed is %v", o)
+	}
 	ahead := n.make(c, "new")
 	now = now.Add(-time.Minute)
 	if o, _ := n.use(ahead, c, "new"); o != strange {

@@ -10,15 +10,20 @@ type Problem struct {
 	Status int
 	Text   string // whole sentences; empty: those for the status
 	Login  string // the address of Jira's login, if it helps
-	Fault  bool   // it is the server's
 }
 
-// Problem shows a problem.
-func (s *Site) Problem(p Problem) Answer {
+// Problem shows a problem to the caller, who may be nobody.
+func (s *Site) Problem(r *Request, p Problem) Answer {
 	if p.Text == "" {
 		p.Text = text(textFor(p.Status))
 	}
-	f := s.bareFrame(text("problem.title." + strconv.Itoa(titleFor(p.Status))))
+	title := text("problem.title." + strconv.Itoa(titleFor(p.Status)))
+	f := s.bareFrame(title)
+	if r.Caller.Name() != "" {
+		if whole, err := s.frame(r, title, "none"); err == nil {
+			f = whole
+		}
+	}
 	a, err := render("problem", p.Status, f, p)
 	if err != nil {
 		return Answer{Status: p.Status, Body: []byte(p.Text), Headers: map[string]string{"Content-Type": "text/plain;charset=UTF-8"}}

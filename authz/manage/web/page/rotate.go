@@ -24,23 +24,26 @@ func (s *Site) rotateForm(r *Request, entered *form, refusal error) (Answer, err
 	if err != nil {
 		return Answer{}, err
 	}
-	f, err := s.frame(r, text("rotate.title", visible(found.Name)), "")
+	f, err := s.frame(r, text("rotate.title", found.Name), s.tabOf(r, found))
 	if err != nil {
 		return Answer{}, err
 	}
 	now, most := s.Now().UTC(), mostOf(f.Me)
 	over := found.State == manage.StateExpired
-	p := rotatePage{Form: entered, Token: s.row(found, shownNetworks), Today: now.Format("2006-01-02"), LastDay: lastDay(most, now)}
+	p := rotatePage{Form: entered, Token: s.row(found, shownNetworks), Today: now.Format("2006-01-02"), LastDay: lastDay(latest(most, now))}
 	if p.Form == nil {
 		p.Form = s.form(r, "token/"+r.ID+"/rotate", url.Values{})
 	}
 	var chosen string
-	p.Lifetimes, chosen = lifetimes(most, !over)
+	p.Lifetimes, chosen = lifetimes(most, now, !over)
 	if !p.Form.Has("lifetime") {
 		p.Form.Values.Set("lifetime", chosen)
 	}
 	if found.State == manage.StateActive || found.State == manage.StateSuspended {
 		p.Overlaps = overlaps(f.Me.MaxOverlap)
+	}
+	if _, given := p.Form.Values["overlap"]; !given {
+		p.Form.Values.Set("overlap", usualOverlap(p.Overlaps))
 	}
 	if refusal == nil {
 		return ok("rotate", f, p)
@@ -74,7 +77,7 @@ func (s *Site) rotateFrom(r *Request, f *form) (issued manage.Issued, err error)
 	if wanted.Overlap, err = f.overlap(); err != nil {
 		return issued, err
 	}
-	if wanted.Expires, err = f.expiry(mostOf(&me), s.Now().UTC()); err != nil {
+	if wanted.Expires, err = f.expiry(latest(mostOf(&me), s.Now().UTC()), s.Now().UTC()); err != nil {
 		return issued, err
 	}
 	return s.Manager.Rotate(r.HTTP.Context(), r.Caller, r.ID, wanted)

@@ -1,6 +1,8 @@
 package page
 
 import (
+	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/tokengate/tokengate/authz/manage"
@@ -63,9 +65,24 @@ func (s *Site) row(t manage.Token, networks int) row {
 			r.More = len(t.Networks) - i
 			break
 		}
-		r.Networks = append(r.Networks, n.String())
+		r.Networks = append(r.Networks, networkText(n))
 	}
 	return r
+}
+
+// networkText writes a network, of a single address only that.
+func networkText(n netip.Prefix) string {
+	if n.IsSingleIP() {
+		return n.Addr().String()
+	}
+	return n.String()
+}
+
+// seen is what somebody has seen of a token who does something to it: all but its
+// use.
+func seen(t manage.Token) string {
+	t.Usage = store.Usage{}
+	return fmt.Sprintf("%+v", t)
 }
 
 func (s *Site) rows(tokens []manage.Token) []row {

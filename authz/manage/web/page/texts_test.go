@@ -43,7 +43,7 @@ func TestTexts(t *testing.T) {
 	}
 	read("templates/*.html", `[({ ](t|n) "([\w.]+)"`)
 	source := readSources(t)
-	for _, m := range regexp.MustCompile(`(?:(?:text|add|problem)\((?:[\w.]+, )?|wrong\([\w.\"]+, )"([\w.]+\w)"[,)]`).FindAllStringSubmatch(source, -1) {
+	for _, m := range regexp.MustCompile(`(?:(?:text|add|problem)\((?:[\w.]+, ){0,2}|wrong\([\w.\"]+, )"([\w.]+\w)"[,)]`).FindAllStringSubmatch(source, -1) {
 		ask(m[1])
 	}
 	for _, m := range regexp.MustCompile(`count\("([\w.]+)"`).FindAllStringSubmatch(source, -1) {
@@ -65,6 +65,7 @@ func TestTexts(t *testing.T) {
 		ask("deed." + d.word)
 		ask("deed." + d.word + ".question")
 		ask("deed." + d.word + ".text")
+		ask("deed." + d.word + ".button")
 		ask("done." + d.done)
 		if !slices.Contains(notices, d.done) {
 			t.Errorf("nothing is said when it is %s", d.done)
@@ -98,6 +99,16 @@ func TestTexts(t *testing.T) {
 	for key := range texts {
 		if !used[key] {
 			t.Errorf("nobody asks for the text %q", key)
+		}
+	}
+}
+
+// What is said of what was done takes the name of a token, where it is about one.
+func TestNotices(t *testing.T) {
+	for _, word := range notices {
+		about := word != "changed" && word != "unchanged" && word != "all"
+		if got := strings.Contains(texts["done."+word], "%s"); got != about {
+			t.Errorf("%s: %q", word, texts["done."+word])
 		}
 	}
 }

@@ -29,18 +29,14 @@ func (s *Site) token(r *Request) (Answer, error) {
 	if err != nil {
 		return Answer{}, err
 	}
-	tab := ""
-	if found.Owner != r.Caller.Name() {
-		tab = "tokens"
-	}
-	f, err := s.frame(r, text("token.title", visible(found.Name)), tab)
+	f, err := s.frame(r, text("token.title", found.Name), s.tabOf(r, found))
 	if err != nil {
 		return Answer{}, err
 	}
 	below := "token/" + found.ID
 	p := tokenPage{
 		Token: s.row(found, len(found.Networks)), Rate: rate(found.Rate), Administrator: f.Me.Administrator,
-		Mine: tab == "", Back: s.url(""), Test: s.url("test?" + encode("id", found.ID)),
+		Mine: found.Owner == r.Caller.Name(), Back: s.url(""), Test: s.url("test?" + encode("id", found.ID)),
 	}
 	if f.Me.Administrator {
 		p.Audit = s.url("audit?" + encode("tokenId", found.ID))
@@ -59,10 +55,18 @@ func (s *Site) token(r *Request) (Answer, error) {
 			p.Deeds = append(p.Deeds, doing{d.word, text("deed." + d.word), s.url(below + "/" + d.word)})
 		}
 	}
-	f.notice(r)
+	s.notice(f, r)
 	a, err := ok("token", f, p)
 	a.Token = found.ID
 	return a, err
+}
+
+// tabOf is the tab that a token belongs to.
+func (s *Site) tabOf(r *Request, t manage.Token) string {
+	if t.Owner != r.Caller.Name() {
+		return "tokens"
+	}
+	return ""
 }
 
 // rate returns a rate in words, or "" for none.

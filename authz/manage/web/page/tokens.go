@@ -73,7 +73,7 @@ var stateChoices = func() (all []choice) {
 }()
 
 // listParameters are those of the list's address.
-var listParameters = slices.Concat(query.TokenFilters, []string{"sort", "order", "after", "done", "token"})
+var listParameters = slices.Concat(query.TokenFilters, []string{"sort", "order", "after"}, noticeParameters)
 
 // usual are the filters that are always shown.
 var usual = []string{"name", "userPart", "state", "scope", "user"}
@@ -102,11 +102,11 @@ func (s *Site) tokens(r *Request) (Answer, error) {
 		return Answer{}, err
 	}
 	filters := maps.Clone(r.Query)
-	for _, name := range []string{"sort", "order", "after", "done", "token", LoginDone} {
+	for _, name := range append([]string{"sort", "order", "after", LoginDone}, noticeParameters...) {
 		delete(filters, name)
 	}
 	p := tokensPage{
-		Filters: filters, Sort: r.Query["sort"], Order: r.Query["order"], Total: found.Total, States: stateChoices,
+		Filters: shownFilters(filters), Sort: r.Query["sort"], Order: r.Query["order"], Total: found.Total, States: stateChoices,
 		Columns: s.columns(r.Query, filters), Action: s.url("tokens"), Reset: s.url("tokens"),
 		CSV: s.ContextPath + "/rest/api-tokens/latest/tokens?" + with(filters, "format", "csv"), Owner: owner,
 	}
@@ -132,7 +132,7 @@ func (s *Site) tokens(r *Request) (Answer, error) {
 		p.New, p.RevokeAll = s.url("new?"+encode("user", owner)), s.url("revoke-all?"+encode("user", owner))
 		p.Audit = s.url("audit?" + encode("user", owner))
 	}
-	f.notice(r)
+	s.notice(f, r)
 	return ok("tokens", f, p)
 }
 
@@ -179,4 +179,13 @@ func spanChoices(asked string) (all []choice) {
 		all = append(all, choice{asked, asked})
 	}
 	return all
+}
+
+// shownFilters are filters as their fields show them.
+func shownFilters(filters query.Values) query.Values {
+	shown := make(query.Values, len(filters))
+	for name, text := range filters {
+		shown[name] = visible(text)
+	}
+	return shown
 }

@@ -2,6 +2,7 @@ package page
 
 import (
 	"encoding/base64"
+	"errors"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/manage"
+	"github.com/tokengate/tokengate/store"
 )
 
 // trialPage is the form that tries a request, and what came of it.
@@ -26,6 +28,7 @@ type trialResult struct {
 	Text    string // what the client of a refusal is told
 	Status  int
 	Reason  string
+	Decides string // the rule that decides
 	Rules   []ruleResult
 }
 
@@ -55,15 +58,11 @@ func (s *Site) trialForm(r *Request, entered *form, result *trialResult, refusal
 			entered.Values.Set(name, usual)
 		}
 	}
-	own, err := s.Manager.Own(r.HTTP.Context(), r.Caller)
+	own, err := s.Manager.ListOwn(r.HTTP.Context(), r.Caller, manage.Query{InForce: true, Query: store.Query{Descending: true, Limit: pageSize}})
 	if err != nil {
 		return Answer{}, err
 	}
-	for _, t := range own {
-		if t.State != manage.StateRevoked && len(p.Own) < pageSize {
-			p.Own = append(p.Own, t)
-		}
-	}
+	p.Own = own.Tokens
 	if refusal == nil {
 		return ok("trial", f, p)
 	}
@@ -81,6 +80,9 @@ func (s *Site) try(r *Request) (Answer, error) {
 		return s.trialForm(r, form, nil, err)
 	}
 	d, verdicts, err := s.Manager.Explain(r.HTTP.Context(), r.Caller, &request, id, s.View())
+	if errors.Is(err, manage.ErrNotFound) {
+		err = wrong(manage.FieldID, "trial.unknown")
+	}
 	if err != nil {
 		return s.trialForm(r, form, nil, err)
 	}
@@ -94,7 +96,7 @@ func (s *Site) try(r *Request) (Answer, error) {
 		case v.Reason != 0 && result.Good:
 			shown.Result, shown.Class = text("trial.admits"), "admits"
 		case v.Reason != 0:
-			shown.Result, shown.Class = text("trial.decides", v.Reason.String()), "decides"
+			shown.Result, shown.Class, result.Decides = text("trial.decides", v.Reason.String()), "decides", v.Rule
 		case v.Result == "not reached":
 			shown.Result, shown.Class = text("trial.unreached"), "unreached"
 		}

@@ -42,6 +42,6 @@ func (s *Site) waiting(r *Request) (Answer, error) {
 	if found.Next != "" {
 		p.Next = s.url("waiting?" + encode("after", string(found.Next)))
 	}
-	f.notice(r)
+	s.notice(f, r)
 	return ok("waiting", f, p)
 }

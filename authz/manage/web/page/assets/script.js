@@ -4,9 +4,10 @@
 
 // Copying. The buttons are hidden where there is no script.
 function copied(button, text) {
-  const before = button.textContent;
-  button.textContent = text;
-  setTimeout(() => { button.textContent = before; }, 2000);
+  const shown = button.querySelector("span");
+  const before = shown.textContent;
+  shown.textContent = text;
+  setTimeout(() => { shown.textContent = before; }, 2000);
 }
 
 function copyBySelection(source) {
@@ -38,9 +39,17 @@ function equip(root) {
   }
   for (const choice of root.querySelectorAll("[data-reveals]")) {
     const shown = document.getElementById(choice.dataset.reveals);
-    const reveal = () => { shown.hidden = choice.value !== choice.dataset.when; };
+    const reveal = () => {
+      shown.hidden = choice.value !== choice.dataset.when;
+      shown.querySelector("input").required = !shown.hidden;
+    };
     choice.addEventListener("change", reveal);
     reveal();
+  }
+  for (const field of root.querySelectorAll("[data-wrong]")) {
+    field.addEventListener("input", () => {
+      field.setCustomValidity(field.validity.patternMismatch ? field.dataset.wrong : "");
+    });
   }
   for (const form of root.querySelectorAll("form[data-once]")) {
     form.addEventListener("submit", (event) => {
@@ -94,6 +103,9 @@ async function ask(event, link) {
   const title = question.querySelector("h1");
   title.id = "dialog-title";
   dialog.setAttribute("aria-labelledby", title.id);
+  const said = question.querySelector("p");
+  said.id = "dialog-text";
+  dialog.setAttribute("aria-describedby", said.id);
   dialog.append(document.adoptNode(question));
   document.body.append(dialog);
   dialog.addEventListener("close", () => { dialog.remove(); link.focus(); });
@@ -135,6 +147,7 @@ async function show(url, keep, focus) {
   } else {
     history.replaceState(null, "", url);
   }
+  here = location.pathname + location.search;
   results.replaceChildren(...document.adoptNode(found).childNodes);
   // The count stays where it is, so that a screen reader tells of it; a filter keeps
   // the order.
@@ -144,9 +157,10 @@ async function show(url, keep, focus) {
   }
   results.removeAttribute("aria-busy");
   equip(results);
-  const again = focus && document.getElementById(focus);
-  if (again) {
-    again.focus();
+  if (focus === "next" || focus === "first") { // another page: to its beginning
+    document.querySelector("[data-found]").focus();
+  } else if (focus) {
+    document.getElementById(focus)?.focus();
   }
 }
 
@@ -158,7 +172,7 @@ function address(form) {
     }
   }
   const query = fields.toString();
-  return form.action.split("?")[0] + (query ? "?" + query : "");
+  return form.getAttribute("action") + (query ? "?" + query : "");
 }
 
 for (const form of document.querySelectorAll("form[data-filter]")) {
@@ -177,7 +191,13 @@ for (const form of document.querySelectorAll("form[data-filter]")) {
   });
 }
 
-addEventListener("popstate", () => { location.reload(); });
+// Back to a list that was shown without a reload. A link into the page is no such.
+let here = location.pathname + location.search;
+addEventListener("popstate", () => {
+  if (location.pathname + location.search !== here) {
+    location.reload();
+  }
+});
 
 // A page that a browser has kept is shown anew, and a value not at all.
 addEventListener("pageshow", (event) => {
@@ -188,11 +208,10 @@ addEventListener("pageshow", (event) => {
 for (const secret of document.querySelectorAll("[data-secret]")) {
   // Whoever comes back here, or loads this again, gets the token's page.
   history.replaceState(null, "", secret.dataset.secret);
+  here = secret.dataset.secret;
   addEventListener("pagehide", () => { secret.value = ""; });
 }
 
 equip(document);
-const problem = document.getElementById("problem");
-if (problem) {
-  problem.focus();
-}
+document.getElementById("problem")?.focus();
+document.getElementById("result")?.focus();
