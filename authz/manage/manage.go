@@ -113,6 +113,7 @@ type Token struct {
 	Number    uint64 // running number
 	Kind      store.Kind
 	Owner     string // empty if Kind is Management
+	Mine      bool   // it is the caller's own
 	Name      string
 	Purpose   string
 	Created   time.Time
@@ -197,6 +198,7 @@ func (op *operation) tell(t store.Token, u store.Usage) Token {
 		Number:    t.Number,
 		Kind:      t.Kind,
 		Owner:     t.Owner.Name,
+		Mine:      op.caller.owns(t),
 		Name:      t.Name,
 		Purpose:   t.Purpose,
 		Created:   t.Created,

@@ -173,7 +173,7 @@ func TestTerms(t *testing.T) {
 			}
 			k := issued.Token
 			want := manage.Token{
-				ID: k.ID, Number: 1, Owner: test.owner, Name: "ci", Created: start, CreatedBy: test.who,
+				ID: k.ID, Number: 1, Owner: test.owner, Mine: test.owner == test.who, Name: "ci", Created: start, CreatedBy: test.who,
 				ReadOnly: test.readOnly, Networks: k.Networks, State: test.state, Rate: test.rate,
 			}
 			if test.life > 0 {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/policy"
 	"github.com/tokengate/tokengate/store"
 )
@@ -145,6 +146,11 @@ func byUser(uses []store.PasswordUse) (users []PasswordUser) {
 // UnknownPasswords is the word by which totals count passwords whose user is not on
 // record.
 const UnknownPasswords = "password_unknown_user"
+
+// IsRefusal reports whether a word of the totals is the reason of a refusal.
+func IsRefusal(word string) bool {
+	return word != authz.Allowed.String() && word != authz.Password.String() && word != UnknownPasswords
+}
 
 // TotalDays is of how many days there are totals, today's included.
 const TotalDays = 30

@@ -253,12 +253,6 @@ func (b *browser) reload() {
 	b.load("reload", loading(chromedp.Reload()))
 }
 
-// doubleSubmit is submit with a double click.
-func (b *browser) doubleSubmit(selector string) {
-	b.t.Helper()
-	b.load("double click on "+selector, loading(chromedp.DoubleClick(chromedp.JSPath(visible(selector)), chromedp.NodeVisible)))
-}
-
 // cookies are those of the page's address, as a request has them.
 func (b *browser) cookies() string {
 	b.t.Helper()

@@ -88,10 +88,13 @@ func looks(c *company) map[string][]look {
 	}
 	issue := func(b *browser) {
 		name := "release notes"
-		if eval[bool](b, "matchMedia('(prefers-color-scheme: dark)').matches") {
+		switch {
+		case b.width < 1280:
+			name = "on-call bot"
+		case eval[bool](b, "matchMedia('(prefers-color-scheme: dark)').matches"):
 			name = "board sync"
 		}
-		b.fill("#name", fmt.Sprintf("%s %d", name, b.width))
+		b.fill("#name", name)
 		b.submit("form.fields button.primary")
 		b.value()
 	}

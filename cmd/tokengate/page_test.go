@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/chromedp"
+
 	"github.com/tokengate/tokengate/authz/manage/web/page"
 	"github.com/tokengate/tokengate/authz/token"
 	"github.com/tokengate/tokengate/store"
@@ -100,12 +102,18 @@ func TestPageRevoke(t *testing.T) {
 	b := c.person("alice")
 	b.open(page.Path)
 	b.click(`a[href*="/revoke?"]`)
+	if label := eval[string](b, `document.getElementById(document.querySelector("dialog").getAttribute("aria-labelledby")).innerText`); label != "Revoke “old <b>script</b>”?" {
+		t.Errorf("the dialog is called %q", label)
+	}
+	if !eval[bool](b, `document.activeElement.matches("dialog [data-close]")`) {
+		t.Error("the focus is not on what does no harm")
+	}
 	if said := b.text("dialog"); !strings.Contains(said, "old <b>script</b>") || !strings.Contains(said, k.ID) {
 		t.Errorf("the question is %q", said)
 	}
 	b.click("dialog [data-close]")
-	if b.has("dialog") {
-		t.Error("the dialog does not close")
+	if b.has("dialog") || !eval[bool](b, `document.activeElement.matches('a[href*="/revoke?"]')`) {
+		t.Error("the dialog does not close, or the focus is lost")
 	}
 	c.myself(k, 200)
 	b.click(`a[href*="/revoke?"]`)
@@ -213,6 +221,31 @@ func TestPageFind(t *testing.T) {
 	}
 }
 
+// The audit log is filtered as the list of tokens is.
+func TestPageAudit(t *testing.T) {
+	c := newPageCompany(t, options{})
+	k := c.create("alice", `{"label":"ci"}`)
+	c.do(c.by("alice", "DELETE", k.ID, ""), 204, nil)
+	c.create("rita", `{"label":"hers"}`)
+	b := c.person("ada")
+	b.open(page.Path + "/audit")
+	if got := b.text(".found"); got != "3 records on this page" {
+		t.Errorf("there are %q", got)
+	}
+	eval[bool](b, "window.still = true")
+	b.fill("#f-action", "token.create")
+	b.until("the creations", func() bool { return b.text(".found") == "2 records on this page" })
+	b.fill("#f-actor", "ali")
+	b.until("alice's", func() bool { return b.text(".found") == "1 record on this page" })
+	if got := b.location(); got != page.Path+"/audit?actor=ali&action=token.create" || !eval[bool](b, "window.still === true") {
+		t.Errorf("its address is %s", got)
+	}
+	b.click(".filters button")
+	if !strings.Contains(b.text("tbody"), k.ID) {
+		t.Errorf("the record is %q", b.text("tbody"))
+	}
+}
+
 // Who may not create tokens is told why, and what to ask for.
 func TestPageWithoutPermission(t *testing.T) {
 	c := newPageCompany(t, options{})
@@ -277,7 +310,8 @@ func TestPageDoubleClick(t *testing.T) {
 	b := c.person("alice")
 	b.open(page.Path + "/new")
 	b.fill("#name", "twice")
-	b.doubleSubmit("form.fields button.primary")
+	// As soon as a mouse can, and sooner.
+	b.load("submit twice", loading(chromedp.Evaluate[chromedp.Void](`(f => (f.requestSubmit(), f.requestSubmit()))(document.querySelector("form[data-once]"))`)))
 	c.myself(b.value(), 200)
 	var own []any
 	c.do(c.by("alice", "GET", "", ""), 200, &own)

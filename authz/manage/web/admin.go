@@ -23,7 +23,7 @@ func Admin(m *manage.Manager, view func() authz.View, log *zap.Logger) http.Hand
 		bases:     Bases,
 		endpoints: endpoints(m, view),
 		read:      query.Read,
-		refuse:    denial,
+		refuse:    refuseInJSON,
 		identify:  socketVisitor,
 		log:       log,
 	}

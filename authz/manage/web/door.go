@@ -12,13 +12,14 @@ import (
 
 	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/manage"
+	"github.com/tokengate/tokengate/authz/manage/web/page"
 	"github.com/tokengate/tokengate/authz/manage/web/query"
 	"github.com/tokengate/tokengate/authz/token"
 )
 
 // door serves endpoints to callers: those of the API, or the pages.
 type door struct {
-	bases     []string
+	bases     []string // that the endpoints lie below
 	endpoints []endpoint
 	read      func(raw string, known []string, credential string) (query.Values, error)
 	refuse    func(*http.Request, manage.Caller, error) reply // what is answered to an error
@@ -143,13 +144,14 @@ func (d *door) note(r *http.Request, c manage.Caller, answer reply, err error) {
 	}
 	_, early := errors.AsType[*httpError](err)
 	_, unread := errors.AsType[*query.Error](err)
+	_, formless := errors.AsType[*page.Error](err)
 	_, late := errors.AsType[*manage.Error](err)
 	switch {
 	case err == nil:
 		d.log.Info("management request", fields...)
 	case r.Context().Err() != nil:
 		d.log.Log(d.level(r, c), "management request whose client has gone", append(fields, zap.Error(redacted{err}))...)
-	case !early && !unread && !late:
+	case !early && !unread && !formless && !late:
 		d.log.Error("management request failed", append(fields, zap.Error(redacted{err}))...)
 	default:
 		level := zap.InfoLevel

@@ -9,6 +9,7 @@ import (
 
 	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/manage"
+	"github.com/tokengate/tokengate/authz/manage/web/page"
 	"github.com/tokengate/tokengate/authz/manage/web/query"
 )
 
@@ -68,9 +69,12 @@ func badField(field, format string, args ...any) error {
 
 // denial is the answer to an error. The text of one that is no refusal stays
 // inside: it is for the log.
-func denial(_ *http.Request, _ manage.Caller, err error) reply {
+func denial(err error) reply {
 	if e, ok := errors.AsType[*httpError](err); ok {
 		return reply{status: e.status, body: denialBody(e.field, e.text), allow: e.allow, retry: e.retry}
+	}
+	if e, ok := errors.AsType[*page.Error](err); ok {
+		return reply{status: e.Status, body: denialBody(string(e.Field), e.Text)}
 	}
 	if e, ok := errors.AsType[*query.Error](err); ok {
 		return reply{status: http.StatusBadRequest, body: denialBody(e.Parameter, e.Text)}
@@ -100,3 +104,6 @@ func denialBody(field, text string) []byte {
 	}
 	return authz.FieldDenial(field, text)
 }
+
+// refuseInJSON is how the API answers to an error.
+func refuseInJSON(_ *http.Request, _ manage.Caller, err error) reply { return denial(err) }

@@ -37,14 +37,16 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // with what they ask of the API.
 func newPages(p *people, api *door) *door {
 	site := page.New(page.Options{
-		Manager: p.Manager, View: p.View, PublicURL: p.PublicURL, ContextPath: p.ContextPath, Now: p.Now,
+		Manager: p.Manager, View: p.View, PublicURL: p.PublicURL, ContextPath: p.ContextPath, API: api.bases[0], Now: p.Now,
 	})
 	visitors := *p
 	visitors.forms = true
 	d := &door{
 		bases: []string{p.ContextPath + page.Path},
 		read: func(raw string, known []string, _ string) (query.Values, error) {
-			return query.ReadForm(raw, append([]string{loginDone}, known...))
+			q, err := query.ReadForm(raw, append([]string{loginDone}, known...))
+			delete(q, loginDone)
+			return q, err
 		},
 		identify:  visitors.identify,
 		limits:    api.limits,
@@ -69,7 +71,7 @@ func pageEndpoint(p page.Page) endpoint {
 			a, err := p.Serve(&page.Request{HTTP: r, Caller: in.caller, ID: in.id, Query: in.query})
 			answer := shownReply(a)
 			if err != nil && answer.status == 0 && answer.body != nil {
-				answer.status = denial(r, in.caller, err).status
+				answer.status = denial(err).status
 			}
 			return answer, err
 		},
@@ -83,12 +85,12 @@ func shownReply(a page.Answer) reply {
 
 // loginDone is the parameter that an address gets on its way through Jira's login:
 // who comes back with it, and still is nobody, is not sent there again.
-const loginDone = page.LoginDone
+const loginDone = "login"
 
 // refusePage shows an error as a page, and leads who is not logged in to Jira's
 // login and back.
 func refusePage(site *page.Site, contextPath string, r *http.Request, c manage.Caller, err error) reply {
-	told := denial(r, c, err)
+	told := denial(err)
 	login := ""
 	if e, ok := errors.AsType[*httpError](err); ok && errors.Is(e.cause, directory.ErrNotLoggedIn) {
 		login = loginURL(contextPath, r)
@@ -108,6 +110,9 @@ func problemText(err error) string {
 	}
 	if e, ok := errors.AsType[*httpError](err); ok {
 		return e.text
+	}
+	if e, ok := errors.AsType[*page.Error](err); ok {
+		return e.Text
 	}
 	if e, ok := errors.AsType[*query.Error](err); ok {
 		return e.Text

@@ -28,7 +28,7 @@ type Options struct {
 	Identify func(context.Context, directory.Credential) (directory.User, error)
 
 	Usage       *store.UsageRecorder // of management tokens
-	PublicURL   string               // where browsers reach Jira, with its context path; empty: pages may not make changes
+	PublicURL   string               // where browsers reach Jira, with its context path; empty: browsers may not make changes
 	ContextPath string               // Jira's, such as /jira; the API and the page lie below it
 	Log         *zap.Logger
 	Now         func() time.Time
@@ -52,7 +52,7 @@ func New(o Options) http.Handler {
 		bases:     bases,
 		endpoints: endpoints(o.Manager, o.View),
 		read:      query.Read,
-		refuse:    denial,
+		refuse:    refuseInJSON,
 		identify:  p.identify,
 		limits:    &limits{now: o.Now},
 		strangers: p.strangers,

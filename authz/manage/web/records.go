@@ -151,16 +151,12 @@ func totals(c call[none], m *manage.Manager) (Totals, error) {
 	}
 	answer := Totals{Days: make([]DayTotals, len(days))}
 	for i, d := range days {
-		t := DayTotals{Date: d.Day.String(), Refused: make(map[string]uint64)}
+		t := DayTotals{
+			Date: d.Day.String(), Allowed: d.Counts[authz.Allowed.String()], Passwords: d.Counts[authz.Password.String()],
+			Unknown: d.Counts[manage.UnknownPasswords], Refused: make(map[string]uint64),
+		}
 		for word, n := range d.Counts {
-			switch word {
-			case authz.Allowed.String():
-				t.Allowed = n
-			case authz.Password.String():
-				t.Passwords = n
-			case manage.UnknownPasswords:
-				t.Unknown = n
-			default:
+			if manage.IsRefusal(word) {
 				t.Refused[word] = n
 			}
 		}

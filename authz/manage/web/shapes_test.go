@@ -85,7 +85,7 @@ func TestEveryCodeHasAStatus(t *testing.T) {
 			t.Errorf("%s has no status", e.Code)
 		}
 	}
-	if got := denial(nil, manage.Caller{}, &manage.Error{Code: "new"}); got.status != 503 {
+	if got := denial(&manage.Error{Code: "new"}); got.status != 503 {
 		t.Errorf("a code without a status is answered with %d", got.status)
 	}
 }

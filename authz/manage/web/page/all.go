@@ -32,7 +32,7 @@ func (s *Site) askAll(r *Request, user string, refusal error) (Answer, error) {
 	if user != "" && !f.Me.Administrator && refusal == nil {
 		return *s.problem(r, http.StatusForbidden, "all.forbidden"), nil
 	}
-	p := confirmAllPage{Form: s.form(r, "revoke-all", url.Values{"user": {user}}), Owner: shown, Mine: user == "", Back: s.url("")}
+	p := confirmAllPage{Form: s.form(r, "revoke-all", url.Values{"user": {shown}}), Owner: shown, Mine: user == "", Back: s.url("")}
 	list, wanted := s.Manager.List, manage.Query{InForce: true, Query: store.Query{Owner: user, Limit: 1}}
 	if p.Mine {
 		list = s.Manager.ListOwn

@@ -4,11 +4,9 @@ import (
 	"maps"
 	"slices"
 	"strconv"
-	"unicode/utf8"
 
 	"github.com/tokengate/tokengate/authz/manage"
 	"github.com/tokengate/tokengate/authz/manage/web/query"
-	"github.com/tokengate/tokengate/authz/token"
 	"github.com/tokengate/tokengate/store"
 )
 
@@ -58,10 +56,9 @@ func (s *Site) audit(r *Request) (Answer, error) {
 	}
 	filters := maps.Clone(r.Query)
 	delete(filters, "after")
-	delete(filters, LoginDone)
 	p := auditPage{
 		Filters: shownFilters(filters), Actions: manage.Actions(), Action: s.url("audit"),
-		CSV: s.ContextPath + "/rest/api-tokens/latest/audit?" + with(filters, "format", "csv"),
+		CSV: s.API + "/audit?" + with(filters, "format", "csv"),
 	}
 	for _, record := range found.Records {
 		p.Rows = append(p.Rows, s.auditRow(record))
@@ -92,16 +89,4 @@ func (s *Site) auditRow(a store.Audit) auditRow {
 		row.Changes = append(row.Changes, change{field, brief(c.Before), brief(c.After), created})
 	}
 	return row
-}
-
-// maxBrief is how much of a text a listing shows, in characters.
-const maxBrief = 120
-
-// brief returns the beginning of a text, visible and without a token's secret.
-func brief(text string) string {
-	text = visible(token.Redact(text))
-	if utf8.RuneCountInString(text) <= maxBrief {
-		return text
-	}
-	return string([]rune(text)[:maxBrief]) + "…"
 }

@@ -76,13 +76,13 @@ func newChart(totals []store.DayTotals, today store.Day) chart {
 		days[d.Day-first] = d.Counts
 		allowed += d.Counts[authz.Allowed.String()]
 		for word, n := range d.Counts {
-			if isRefusal(word) {
+			if manage.IsRefusal(word) {
 				sums[word] += n
 				refused += n
 			}
 		}
 	}
-	reasons := slices.SortedFunc(maps.Keys(sums), func(a, b string) int { return cmp.Or(cmp.Compare(sums[b], sums[a]), cmp.Compare(a, b)) })
+	reasons := byCount(sums)
 	c := chart{
 		Nothing: allowed+refused == 0, Width: manage.TotalDays * barStep, Baseline: barsHeight,
 		ViewBox: fmt.Sprintf("0 0 %d %d", manage.TotalDays*barStep, barsHeight+1),
@@ -105,18 +105,13 @@ func newChart(totals []store.DayTotals, today store.Day) chart {
 	return c
 }
 
-// isRefusal reports whether a word of the totals is the reason of a refusal.
-func isRefusal(word string) bool {
-	return word != authz.Allowed.String() && word != authz.Password.String() && word != manage.UnknownPasswords
-}
-
 // draw makes the bars and the table.
 func (c *chart) draw(days []map[string]uint64, first store.Day, shown []string) {
 	most, mostRefused := uint64(1), uint64(1)
 	refusals := make([]uint64, len(days))
 	for i, counts := range days {
 		for word, n := range counts {
-			if isRefusal(word) {
+			if manage.IsRefusal(word) {
 				refusals[i] += n
 			}
 		}
@@ -124,7 +119,7 @@ func (c *chart) draw(days []map[string]uint64, first store.Day, shown []string) 
 	}
 	c.Allowed.Top, c.Refused.Top = number(most), number(mostRefused)
 	for i, counts := range days {
-		date, allowed := (first + store.Day(i)).String(), counts[authz.Allowed.String()] //nolint:gosec // at most 30
+		date, allowed := (first + store.Day(i)).String(), counts[authz.Allowed.String()]
 		c.Days = append(c.Days, chartDay{date, number(allowed), number(refusals[i]), reasonsText(counts)})
 		if h := height(allowed, most); h > 0 {
 			c.Allowed.Rects = append(c.Allowed.Rects, rect{i * barStep, barsHeight - h, barWidth, h, "allowed", date + ": " + number(allowed)})
@@ -146,7 +141,12 @@ func (c *chart) draw(days []map[string]uint64, first store.Day, shown []string) 
 	}
 }
 
-// height returns how high a bar is: what is not nothing is to be seen.
+// byCount returns the words of some counts, the most frequent first.
+func byCount(counts map[string]uint64) []string {
+	return slices.SortedFunc(maps.Keys(counts), func(a, b string) int { return cmp.Or(cmp.Compare(counts[b], counts[a]), cmp.Compare(a, b)) })
+}
+
+// height returns how high so many reach: what is not nothing is to be seen.
 func height(n, most uint64) int {
 	if n == 0 {
 		return 0
@@ -156,10 +156,9 @@ func height(n, most uint64) int {
 
 // reasonsText lists the reasons of a day's refusals, the most frequent first.
 func reasonsText(counts map[string]uint64) string {
-	words := slices.SortedFunc(maps.Keys(counts), func(a, b string) int { return cmp.Or(cmp.Compare(counts[b], counts[a]), cmp.Compare(a, b)) })
 	var parts []string
-	for _, word := range words {
-		if isRefusal(word) {
+	for _, word := range byCount(counts) {
+		if manage.IsRefusal(word) {
 			parts = append(parts, word+" "+number(counts[word]))
 		}
 	}

@@ -10,44 +10,34 @@ import (
 
 // createPage is the form that creates a token.
 type createPage struct {
-	Form      *form
-	Lifetimes []lifetime
-	Most      string // how long the caller's tokens may live; "" for any time
-	LastDay   string // that a token may live until; "" for any
-	Today     string
-	Terms     *policy.Terms // that bind the caller's own tokens; nil: none
-	Rate      string        // of those; "" for none
-	Address   string        // where the caller is; "" if that is not known
-	Others    bool          // the token may be for somebody else
-	Forced    bool          // the scope is not the caller's to choose
-	Pending   bool          // it waits for approval
-	Why, Ask  string        // why there is no form, and what to ask for
-	Back      string
+	Form *form
+	ending
+	Most     string        // how long the caller's tokens may live; "" for any time
+	Terms    *policy.Terms // that bind the caller's own tokens; nil: none
+	Rate     string        // of those; "" for none
+	Address  string        // where the caller is; "" if that is not known
+	Others   bool          // the token may be for somebody else
+	Forced   bool          // the scope is not the caller's to choose
+	Pending  bool          // it waits for approval
+	Why, Ask string        // why there is no form, and what to ask for
+	Back     string
 }
 
 // newToken shows the form.
 func (s *Site) newToken(r *Request) (Answer, error) {
-	return s.createForm(r, nil, url.Values{"user": {visible(r.Query["user"])}}, nil)
+	return s.createForm(r, s.form(r, "new", url.Values{"user": {visible(r.Query["user"])}}), nil)
 }
 
 // createForm shows the form that creates a token: filled with what was entered,
 // where that was refused.
-func (s *Site) createForm(r *Request, entered *form, values url.Values, refusal error) (Answer, error) {
+func (s *Site) createForm(r *Request, entered *form, refusal error) (Answer, error) {
 	f, err := s.frame(r, text("create.title"), "")
 	if err != nil {
 		return Answer{}, err
 	}
 	now, most := s.Now().UTC(), mostOf(f.Me)
-	p := createPage{Form: entered, Terms: f.Me.Terms, Address: address(f.Me), Others: f.Me.ForOthers, Back: s.url(""),
-		LastDay: lastDay(latest(most, now)), Today: now.Format("2006-01-02")}
-	if p.Form == nil {
-		p.Form = s.form(r, "new", values)
-	}
-	var chosen string
-	p.Lifetimes, chosen = lifetimes(most, now, false)
-	if !p.Form.Has("lifetime") {
-		p.Form.Values.Set("lifetime", chosen)
-	}
+	p := createPage{Form: entered, Terms: f.Me.Terms, Address: address(f.Me), Others: f.Me.ForOthers, Back: s.url("")}
+	p.ending = p.Form.ending(latest(most, now), now, false)
 	if !most.Unlimited {
 		p.Most = lifetimeLabel(most)
 	}
@@ -80,7 +70,7 @@ func (s *Site) create(r *Request) (Answer, error) {
 		issued, err = s.createFrom(r, form)
 	}
 	if err != nil {
-		return s.createForm(r, form, nil, err)
+		return s.createForm(r, form, err)
 	}
 	s.nonces.came(form.Get("nonce"), issued.Token.ID)
 	return s.issued(r, issued, false)

@@ -2,7 +2,9 @@ package page
 
 import (
 	"context"
+	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/tokengate/tokengate/authz/manage"
@@ -12,31 +14,40 @@ import (
 // deed is something that is done to a token once somebody has said that it is meant.
 type deed struct {
 	word           string
-	administrators bool
-	danger         bool // it cannot be taken back
-	open           func(manage.State) bool
+	done           string         // the word for what was done
+	administrators bool           // nobody else may
+	danger         bool           // it cannot be taken back
+	open           []manage.State // of a token that it can be done to
 	do             func(*manage.Manager, context.Context, manage.Caller, string) error
-	done           string // the word for what was done
 }
 
-// deeds are all of them. To refuse a token that waits is to revoke it.
+// deeds are all of them, the last the one that stands nowhere but among what waits:
+// to refuse a token is to revoke it.
 var deeds = []deed{
-	{"approve", true, false, isOne(manage.StatePending), (*manage.Manager).Approve, "approved"},
-	{"refuse", true, true, isOne(manage.StatePending), (*manage.Manager).Revoke, "refused"},
-	{"disable", true, false, isOne(manage.StateActive, manage.StateSuspended), (*manage.Manager).Disable, "disabled"},
-	{"enable", true, false, isOne(manage.StateDisabled), (*manage.Manager).Enable, "enabled"},
-	{"revoke", false, true, isOne(manage.StatePending, manage.StateActive, manage.StateSuspended, manage.StateDisabled, manage.StateExpired), (*manage.Manager).Revoke, "revoked"},
+	{word: "approve", done: "approved", administrators: true, open: []manage.State{manage.StatePending}, do: (*manage.Manager).Approve},
+	{word: "disable", done: "disabled", administrators: true, open: []manage.State{manage.StateActive, manage.StateSuspended}, do: (*manage.Manager).Disable},
+	{word: "enable", done: "enabled", administrators: true, open: []manage.State{manage.StateDisabled}, do: (*manage.Manager).Enable},
+	{
+		word: "revoke", done: "revoked", danger: true, do: (*manage.Manager).Revoke,
+		open: []manage.State{manage.StatePending, manage.StateActive, manage.StateSuspended, manage.StateDisabled, manage.StateExpired},
+	},
+	{word: "refuse", done: "refused", administrators: true, danger: true, open: []manage.State{manage.StatePending}, do: (*manage.Manager).Revoke},
 }
 
-func isOne(states ...manage.State) func(manage.State) bool {
-	return func(s manage.State) bool {
-		for _, one := range states {
-			if s == one {
-				return true
-			}
+// doing is a deed that is open for a token.
+type doing struct {
+	Word, Label, URL string
+}
+
+// doings are the deeds that somebody may do to a token; query goes behind each
+// address.
+func (s *Site) doings(t manage.Token, administrator bool, query string) (all []doing) {
+	for _, d := range deeds[:len(deeds)-1] {
+		if slices.Contains(d.open, t.State) && (administrator || !d.administrators) {
+			all = append(all, doing{d.word, text("deed." + d.word), s.url("token/" + t.ID + "/" + d.word + query)})
 		}
-		return false
 	}
+	return all
 }
 
 // deedPage asks whether a deed is meant.
@@ -67,19 +78,19 @@ func (d deed) below(r *Request) string { return "token/" + r.ID + "/" + d.word }
 // closed is the refusal of a deed that makes no sense in the token's state: what
 // somebody was asked about has happened meanwhile.
 func (d deed) closed(t manage.Token) error {
-	if d.open(t.State) {
+	if slices.Contains(d.open, t.State) {
 		return nil
 	}
-	return &manage.Error{Code: manage.BadState, Message: text("deed.closed", strings.ToLower(text("state."+string(t.State))))}
+	return &Error{Status: http.StatusConflict, Text: text("deed.closed", strings.ToLower(text("state."+string(t.State))))}
 }
 
 func (s *Site) deedForm(r *Request, d deed, found manage.Token, entered *form, refusal error) (Answer, error) {
-	f, err := s.frame(r, text("deed."+d.word), s.tabOf(r, found))
+	f, err := s.frame(r, text("deed."+d.word), tabOf(found))
 	if err != nil {
 		return Answer{}, err
 	}
 	p := deedPage{
-		Form: entered, Token: s.row(found, len(found.Networks)), Rate: rate(found.Rate), Danger: d.danger, Closed: !d.open(found.State),
+		Form: entered, Token: s.row(found, len(found.Networks)), Rate: rate(found.Rate), Danger: d.danger, Closed: !slices.Contains(d.open, found.State),
 		Question: text("deed."+d.word+".question", visible(found.Name)), Text: text("deed." + d.word + ".text"), Button: text("deed." + d.word + ".button"),
 		Back: s.url(s.back(entered, r.ID)),
 	}

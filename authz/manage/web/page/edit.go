@@ -10,12 +10,10 @@ import (
 
 // editPage is the form that changes a token.
 type editPage struct {
-	Form      *form
-	Token     row
-	Lifetimes []lifetime
-	Today     string
-	LastDay   string // that it may live until; "" for any
-	Address   string
+	Form  *form
+	Token row
+	ending
+	Address string
 }
 
 // edit shows the form.
@@ -28,11 +26,11 @@ func (s *Site) edit(r *Request) (Answer, error) {
 }
 
 func (s *Site) editForm(r *Request, found manage.Token, entered *form, refusal error) (Answer, error) {
-	f, err := s.frame(r, text("edit.title", found.Name), s.tabOf(r, found))
+	f, err := s.frame(r, text("edit.title", found.Name), tabOf(found))
 	if err != nil {
 		return Answer{}, err
 	}
-	p := editPage{Form: entered, Token: s.row(found, shownNetworks), Today: s.Now().UTC().Format(time.DateOnly), Address: address(f.Me)}
+	p := editPage{Form: entered, Token: s.row(found, shownNetworks), Address: address(f.Me)}
 	if p.Form == nil {
 		values := url.Values{"name": {found.Name}, "purpose": {found.Purpose}, "networks": {joined(found.Networks)}}
 		if found.ReadOnly {
@@ -40,13 +38,8 @@ func (s *Site) editForm(r *Request, found manage.Token, entered *form, refusal e
 		}
 		p.Form = s.form(r, "token/"+r.ID+"/edit", values, seen(found))
 	}
-	var chosen string
-	now, latest := s.Now().UTC(), latestOf(f.Me, found)
-	p.Lifetimes, chosen = lifetimesUntil(latest, now, true)
-	p.LastDay = lastDay(latest)
-	if !p.Form.Has("lifetime") {
-		p.Form.Values.Set("lifetime", chosen)
-	}
+	p.Form.Fixed = found.State == manage.StatePending && !f.Me.Administrator
+	p.ending = p.Form.ending(latestOf(f.Me, found), s.Now().UTC(), true)
 	if refusal == nil {
 		return ok("edit", f, p)
 	}

@@ -18,13 +18,14 @@ type form struct {
 	Action string // the address it is sent to
 	Nonce  string
 	Values url.Values
+	Fixed  bool              // name and purpose cannot be changed
 	Wrong  map[string]string // by field, as the manager calls it; whole sentences
 }
 
 // Get returns what was entered into a field.
 func (f *form) Get(name string) string { return f.Values.Get(name) }
 
-// Has reports whether a box is ticked.
+// Has reports whether something was entered into a field, or a box is ticked.
 func (f *form) Has(name string) bool { return f.Values.Get(name) != "" }
 
 // form returns a form at an address below Path, with values to begin with. What
@@ -73,7 +74,7 @@ func (s *Site) take(r *Request, below string, seen ...string) (f *form, done *An
 	case again:
 		return nil, s.sentAgain(r, id), nil
 	}
-	return f, nil, &manage.Error{Code: manage.BadState, Message: text("form.old")}
+	return f, nil, &Error{Status: http.StatusConflict, Text: text("form.old")}
 }
 
 func (s *Site) problem(r *Request, status int, key string) *Answer {
@@ -120,20 +121,34 @@ func refusedForm(name string, fr *frame, f *form, page any, refusal error) (Answ
 // refused puts a refusal of the manager's where it belongs: to its field, or above
 // the form. It reports false of errors that are none.
 func (f *form) refused(fr *frame, err error) bool {
-	refusal, ok := errors.AsType[*manage.Error](err)
-	if !ok || refusal.Code == manage.NotFound || refusal.Code == manage.Unavailable {
+	var field manage.Field
+	if own, ok := errors.AsType[*Error](err); ok {
+		fr.Problem, field = own.Text, own.Field
+	} else if refusal, ok := errors.AsType[*manage.Error](err); ok && refusal.Code != manage.NotFound && refusal.Code != manage.Unavailable {
+		fr.Problem, field = refusal.Message, refusal.Field
+	} else {
 		return false
 	}
-	fr.Problem = refusal.Message
-	if refusal.Field != "" {
-		f.Wrong[string(refusal.Field)] = refusal.Message
+	if field != "" {
+		f.Wrong[string(field)] = fr.Problem
 	}
 	return true
 }
 
+// Error is a form that the manager was not asked about, because the page could not
+// make sense of it.
+type Error struct {
+	Status int
+	Field  manage.Field // that it is about, if one is
+	Text   string       // whole sentences; holds no secret
+}
+
+// Error implements error.
+func (e *Error) Error() string { return e.Text }
+
 // wrong is a field of a form that cannot be read.
 func wrong(field manage.Field, key string, args ...any) error {
-	return &manage.Error{Code: manage.Invalid, Field: field, Message: text(key, args...)}
+	return &Error{Status: http.StatusBadRequest, Field: field, Text: text(key, args...)}
 }
 
 // networks reads the networks of a form, parted by white space or commas; the

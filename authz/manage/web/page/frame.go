@@ -91,4 +91,10 @@ func (s *Site) noticed(r *Request, word, id string) []string {
 }
 
 // notices are the words for what was done.
-var notices = []string{"changed", "unchanged", "revoked", "approved", "refused", "disabled", "enabled", "all"}
+var notices = func() []string {
+	all := []string{"changed", "unchanged", "all"}
+	for _, d := range deeds {
+		all = append(all, d.done)
+	}
+	return all
+}()

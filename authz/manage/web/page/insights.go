@@ -2,9 +2,9 @@ package page
 
 import (
 	"context"
-	"time"
 
 	"github.com/tokengate/tokengate/authz/manage"
+	"github.com/tokengate/tokengate/authz/manage/web/query"
 	"github.com/tokengate/tokengate/store"
 )
 
@@ -48,23 +48,26 @@ func (s *Site) insights(r *Request) (Answer, error) {
 }
 
 func (s *Site) figures(ctx context.Context, c manage.Caller) (all []figure, err error) {
-	now := s.Now().UTC()
-	const day = 24 * time.Hour
-	for _, counted := range []struct {
-		word    string
-		query   manage.Query
-		address string
-	}{
-		{"unused", manage.Query{State: manage.StateActive, Query: store.Query{UnusedSince: now.Add(-90 * day)}}, encode("state", "active", "unusedSince", "90d", "sort", "used")},
-		{"never", manage.Query{State: manage.StateActive, Query: store.Query{NeverExpires: true}}, encode("state", "active", "neverExpires", "true")},
-		{"soon", manage.Query{State: manage.StateActive, Query: store.Query{ExpiresFrom: now, ExpiresUntil: now.Add(soon)}}, encode("state", "active", "expiringWithin", "14d", "sort", "expires")},
-		{"suspended", manage.Query{State: manage.StateSuspended}, encode("state", "suspended", "sort", "user")},
+	for _, counted := range []struct{ word, list string }{
+		{"unused", "state=active&unusedSince=90d&sort=used"},
+		{"never", "state=active&neverExpires=true"},
+		{"soon", "state=active&expiringWithin=14d&sort=expires"},
+		{"suspended", "state=suspended&sort=user"},
 	} {
-		n, err := s.Manager.Count(ctx, c, counted.query)
+		// What is counted is what the list will show.
+		q, err := query.ReadForm(counted.list, listParameters)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, figure{n, text("insights." + counted.word), text("insights." + counted.word + ".why"), s.url("tokens?" + counted.address)})
+		wanted, err := query.Tokens(q, s.Now().UTC())
+		if err != nil {
+			return nil, err
+		}
+		n, err := s.Manager.Count(ctx, c, wanted)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, figure{n, text("insights." + counted.word), text("insights." + counted.word + ".why"), s.url("tokens?" + counted.list)})
 	}
 	return all, nil
 }

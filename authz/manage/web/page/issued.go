@@ -1,6 +1,7 @@
 package page
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 
@@ -30,10 +31,10 @@ func (s *Site) issued(r *Request, i manage.Issued, rotated bool) (Answer, error)
 		title = text("issued.title.rotated")
 	case i.Token.State == manage.StatePending:
 		title = text("issued.title.pending")
-	case i.Token.Owner != r.Caller.Name():
+	case !i.Token.Mine:
 		title = text("issued.title.of", i.Token.Owner)
 	}
-	f, err := s.frame(r, title, s.tabOf(r, i.Token))
+	f, err := s.frame(r, title, tabOf(i.Token))
 	if err != nil {
 		// The value is told whatever happens now: nobody can tell it later.
 		f = s.bareFrame(title)
@@ -45,9 +46,9 @@ func (s *Site) issued(r *Request, i manage.Issued, rotated bool) (Answer, error)
 	if i.Token.Owner != "" {
 		p.Examples = examples(s.PublicURL, i.Token.Owner)
 	}
-	a, err := render("issued", http.StatusOK, f, p)
+	a, failed := render("issued", http.StatusOK, f, p)
 	a.Token = i.Token.ID
-	return a, err
+	return a, errors.Join(err, failed)
 }
 
 // examples are programs that use a token of the owner's, ready but for the value:

@@ -54,9 +54,20 @@ func lifetimesUntil(latest, now time.Time, keep bool) (choices []lifetime, chose
 	return append(choices, lifetime{lifetimeDate, text("lifetime.date")}), chosen
 }
 
-// lifetimes are lifetimesUntil for tokens that may live so long from now on.
-func lifetimes(most config.Lifetime, now time.Time, keep bool) (choices []lifetime, chosen string) {
-	return lifetimesUntil(latest(most, now), now, keep)
+// ending is the part of a form that says when a token is to end.
+type ending struct {
+	Lifetimes []lifetime
+	Today     string // the first date that may be the last day
+	LastDay   string // the last one; "" for any
+}
+
+// ending returns that part of a form, and chooses what is meant at first.
+func (f *form) ending(latest, now time.Time, keep bool) ending {
+	choices, chosen := lifetimesUntil(latest, now, keep)
+	if !f.Has("lifetime") {
+		f.Values.Set("lifetime", chosen)
+	}
+	return ending{choices, now.Format(time.DateOnly), lastDay(latest)}
 }
 
 // latest is when a token may end at the latest that lives from now on; zero: never.

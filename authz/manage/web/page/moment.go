@@ -1,7 +1,6 @@
 package page
 
 import (
-	"strconv"
 	"time"
 )
 
@@ -60,17 +59,4 @@ func span(d time.Duration) string {
 		}
 	}
 	return ""
-}
-
-// number writes a number with its thousands apart.
-func number[N int | uint64](n N) string {
-	digits := strconv.FormatUint(uint64(max(n, 0)), 10)
-	var out []byte
-	for i := range len(digits) {
-		if i > 0 && (len(digits)-i)%3 == 0 {
-			out = append(out, ',')
-		}
-		out = append(out, digits[i])
-	}
-	return string(out)
 }

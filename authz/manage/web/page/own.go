@@ -5,9 +5,6 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// pageSize is how many tokens or records stand on a page.
-const pageSize = 50
-
 // ownPage is what somebody sees of their own tokens.
 type ownPage struct {
 	Rows          []row
@@ -65,12 +62,7 @@ func whyNot(me *manage.Me) (why, ask string) {
 	case !me.MayCreate:
 		return text("why.create"), text("ask.create", me.Name)
 	case me.InForce >= me.MaxPerUser:
-		return text("why.limit", me.MaxPerUser), ""
+		return text("why.limit", number(me.MaxPerUser)), ""
 	}
 	return "", ""
-}
-
-// encode returns parameters, given by name and value in turn, for an address.
-func encode(pairs ...string) string {
-	return with(nil, pairs...)
 }

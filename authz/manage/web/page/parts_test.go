@@ -58,7 +58,7 @@ func TestLifetimes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		choices, chosen := lifetimes(most, noon, c.keep)
+		choices, chosen := lifetimesUntil(latest(most, noon), noon, c.keep)
 		var got []string
 		for _, l := range choices {
 			got = append(got, l.Value)

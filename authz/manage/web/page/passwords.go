@@ -19,15 +19,14 @@ type passwordsPart struct {
 // passwordRow is a user with passwords from one client at one address, or the first
 // of several such.
 type passwordRow struct {
-	User, URL      string
-	Client         string
-	Address        string
-	Last           moment
-	Passed         string
-	Blocked        string
-	Exempt         bool
-	More           int // clients beyond that one
-	PassedRequests uint64
+	User, URL string
+	Client    string
+	Address   string
+	Last      moment
+	Passed    string
+	Blocked   string
+	Exempt    bool
+	More      int // clients beyond that one
 }
 
 // maxPasswordRows bounds the list on the page; the API has all of it.
@@ -47,9 +46,9 @@ func (s *Site) passwords(users []manage.PasswordUser, rules policy.Passwords, da
 		if a := u.Uses[0].Address; a.IsValid() {
 			row.Address = a.String()
 		}
-		var mine, refused uint64
+		var mine, passed, refused uint64
 		for _, use := range u.Uses {
-			row.PassedRequests += use.Passed
+			passed += use.Passed
 			refused += use.Blocked
 			if !rules.AllowedUsers.Contain(use.User) && !rules.AllowedNetworks.Contain(use.Address) {
 				mine += use.Passed
@@ -60,7 +59,7 @@ func (s *Site) passwords(users []manage.PasswordUser, rules policy.Passwords, da
 			hitUsers++
 		}
 		hit, blocked = hit+mine, blocked+refused
-		row.Passed, row.Blocked = number(row.PassedRequests), number(refused)
+		row.Passed, row.Blocked = number(passed), number(refused)
 		if len(p.Users) < maxPasswordRows {
 			p.Users = append(p.Users, row)
 		} else {
@@ -77,7 +76,7 @@ func (s *Site) passwords(users []manage.PasswordUser, rules policy.Passwords, da
 	case hit == 0:
 		p.Statement = text("passwords.nobody")
 	default:
-		p.Statement = text("passwords.hit", count("passwords.users", hitUsers), count("passwords.requests", int(min(hit, 1<<62))))
+		p.Statement = text("passwords.hit", count("passwords.users", hitUsers), count("passwords.requests", hit))
 	}
 	if unknown > 0 {
 		p.Note = text("passwords.unknown", number(unknown))

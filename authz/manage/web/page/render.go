@@ -47,6 +47,7 @@ var functions = template.FuncMap{
 	"number":  number[int],
 	"uses":    number[uint64],
 	"example": func(i int) string { return fmt.Sprint("example-", i) },
+	"visible": visible,
 	"brief":   brief,
 	"spans":   spanChoices,
 	"asset":   func(name string) string { return "assets/" + assetNames[name] },

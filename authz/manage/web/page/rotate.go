@@ -8,12 +8,10 @@ import (
 
 // rotatePage is the form that gives a token a new secret.
 type rotatePage struct {
-	Form      *form
-	Token     row
-	Overlaps  []lifetime // none: it may have none in its state
-	Lifetimes []lifetime
-	Today     string
-	LastDay   string
+	Form     *form
+	Token    row
+	Overlaps []lifetime // none: it may have none in its state
+	ending
 }
 
 // rotation shows the form.
@@ -24,21 +22,17 @@ func (s *Site) rotateForm(r *Request, entered *form, refusal error) (Answer, err
 	if err != nil {
 		return Answer{}, err
 	}
-	f, err := s.frame(r, text("rotate.title", found.Name), s.tabOf(r, found))
+	f, err := s.frame(r, text("rotate.title", found.Name), tabOf(found))
 	if err != nil {
 		return Answer{}, err
 	}
 	now, most := s.Now().UTC(), mostOf(f.Me)
 	over := found.State == manage.StateExpired
-	p := rotatePage{Form: entered, Token: s.row(found, shownNetworks), Today: now.Format("2006-01-02"), LastDay: lastDay(latest(most, now))}
+	p := rotatePage{Form: entered, Token: s.row(found, shownNetworks)}
 	if p.Form == nil {
 		p.Form = s.form(r, "token/"+r.ID+"/rotate", url.Values{})
 	}
-	var chosen string
-	p.Lifetimes, chosen = lifetimes(most, now, !over)
-	if !p.Form.Has("lifetime") {
-		p.Form.Values.Set("lifetime", chosen)
-	}
+	p.ending = p.Form.ending(latest(most, now), now, !over)
 	if found.State == manage.StateActive || found.State == manage.StateSuspended {
 		p.Overlaps = overlaps(f.Me.MaxOverlap)
 	}

@@ -1,7 +1,9 @@
 package page
 
 import (
+	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/tokengate/tokengate/authz/policy"
 )
@@ -21,7 +23,6 @@ type ruleSection struct {
 type ruleRow struct {
 	Key    string
 	Values []string // none: an empty list
-	List   bool
 }
 
 // rules shows the rules in force.
@@ -36,37 +37,34 @@ func (s *Site) rules(r *Request) (Answer, error) {
 	}
 	var p rulesPage
 	for _, rule := range found {
-		name := section(rule.Key)
+		name, _, _ := strings.Cut(rule.Key, ".")
 		if n := len(p.Sections); n == 0 || p.Sections[n-1].Name != name {
 			p.Sections = append(p.Sections, ruleSection{Name: name, Help: text("rules." + name)})
 		}
 		last := &p.Sections[len(p.Sections)-1]
-		last.Rules = append(last.Rules, ruleRowOf(rule))
+		row, err := ruleRowOf(rule)
+		if err != nil {
+			return Answer{}, err
+		}
+		last.Rules = append(last.Rules, row)
 	}
 	return ok("rules", f, p)
 }
 
-// section is the part of the configuration that a key belongs to.
-func section(key string) string {
-	for i := range key {
-		if key[i] == '.' {
-			return key[:i]
-		}
-	}
-	return key
-}
-
-func ruleRowOf(r policy.Rule) ruleRow {
+// ruleRowOf shows a rule, or fails where it is of a kind that nobody knows how to.
+func ruleRowOf(r policy.Rule) (ruleRow, error) {
 	row := ruleRow{Key: r.Key}
 	switch v := r.Value.(type) {
 	case []string:
-		row.Values, row.List = v, true
+		row.Values = v
 	case bool:
 		row.Values = []string{strconv.FormatBool(v)}
 	case int:
 		row.Values = []string{strconv.Itoa(v)}
 	case string:
 		row.Values = []string{v}
+	default:
+		return row, fmt.Errorf("the rule %s holds a %T", r.Key, r.Value)
 	}
-	return row
+	return row, nil
 }

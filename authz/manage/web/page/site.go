@@ -13,16 +13,14 @@ import (
 // Path is the address of the pages, below Jira's context path.
 const Path = "/plugins/servlet/api-tokens"
 
-// LoginDone is the parameter, with any value, that an address has after a detour
-// over Jira's login.
-const LoginDone = "login"
-
-// Options are what New needs. All are required, but that ContextPath may be empty.
+// Options are what New needs. All are required, but that ContextPath may be empty, and
+// PublicURL where no browser makes changes.
 type Options struct {
 	Manager     *manage.Manager
 	View        func() authz.View // what a decision made now consults
 	PublicURL   string            // where browsers reach Jira, with its context path
 	ContextPath string            // Jira's, such as /jira
+	API         string            // the address of the REST API, without a host
 	Now         func() time.Time
 }
 
@@ -79,7 +77,7 @@ func (s *Site) Pages() []Page {
 		{post, "test", nil, false, s.try},
 		{get, "tokens", listParameters, false, s.tokens},
 		{get, "waiting", slices.Concat([]string{"after"}, noticeParameters), false, s.waiting},
-		{get, "insights", nil, true, s.insights},
+		{get, "insights", nil, false, s.insights},
 		{get, "audit", slices.Concat(query.AuditFilters, []string{"after"}), false, s.audit},
 		{get, "rules", nil, false, s.rules},
 	}
@@ -91,15 +89,5 @@ func (s *Site) Pages() []Page {
 	return pages
 }
 
-// url returns the address of what is below Path.
-func (s *Site) url(below string) string {
-	if below == "" || below[0] == '?' {
-		return s.ContextPath + Path + below
-	}
-	return s.ContextPath + Path + "/" + below
-}
-
-// seeOther leads from a form to a page, so that a reload of that sends nothing.
-func (s *Site) seeOther(below, token string) Answer {
-	return Answer{Status: http.StatusSeeOther, Headers: map[string]string{"Location": s.url(below)}, Token: token}
-}
+// pageSize is how many tokens or records stand on a page.
+const pageSize = 50

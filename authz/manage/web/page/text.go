@@ -2,8 +2,12 @@ package page
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf8"
+
+	"github.com/tokengate/tokengate/authz/token"
 )
 
 // text returns one of the texts, with what belongs into it. A key that is not there
@@ -21,11 +25,11 @@ func text(key string, args ...any) string {
 
 // count returns a text for a number of things: that of the key with .one behind it
 // for one of them.
-func count[N int](key string, n N) string {
+func count[N int | uint64](key string, n N) string {
 	if n == 1 {
 		return text(key + ".one")
 	}
-	return text(key, number(int(n)))
+	return text(key, number(n))
 }
 
 // visible returns a text whose characters are all to be seen: those that show as
@@ -37,4 +41,29 @@ func visible(text string) string {
 		}
 		return unicode.ReplacementChar
 	}, text)
+}
+
+// maxBrief is how much of a text a listing shows, in characters.
+const maxBrief = 120
+
+// brief returns the beginning of a text, visible and without a token's secret.
+func brief(text string) string {
+	text = visible(token.Redact(text))
+	if utf8.RuneCountInString(text) <= maxBrief {
+		return text
+	}
+	return string([]rune(text)[:maxBrief]) + "…"
+}
+
+// number writes a number with its thousands apart.
+func number[N int | uint64](n N) string {
+	digits := strconv.FormatUint(uint64(max(n, 0)), 10)
+	var out []byte
+	for i := range len(digits) {
+		if i > 0 && (len(digits)-i)%3 == 0 {
+			out = append(out, ',')
+		}
+		out = append(out, digits[i])
+	}
+	return string(out)
 }

@@ -49,13 +49,13 @@ var texts = map[string]string{
 
 	"own.title": "My API tokens",
 	"own.intro": "Give each script or integration a token of its own in place of your password. A token can read only, be tied to networks, and end by itself. A new one works at once; a revoked one stops at once.",
-	"own.count": "%d tokens in force (%d allowed)", "own.none": "You have no tokens yet.", "own.none.more": "Create one, and use it where a script would need your password.",
+	"own.count": "%s tokens in force (%s allowed)", "own.none": "You have no tokens yet.", "own.none.more": "Create one, and use it where a script would need your password.",
 	"own.show": "Show %s that ended", "own.show.one": "Show 1 that ended", "own.hide": "Hide those that ended", "own.revoke.all": "Revoke all my tokens",
 	"own.table": "My API tokens",
 
 	"why.title": "You cannot create tokens now", "why.use": "You are not permitted to use API tokens: none of your groups is in access.use of tokengate's configuration.",
 	"why.create": "You are not permitted to create API tokens: no rule in access.create of tokengate's configuration names one of your groups.",
-	"why.limit":  "You have as many tokens in force as one may have, %d (tokens.maxPerUser). Revoke one that you do not need, then create another.",
+	"why.limit":  "You have as many tokens in force as one may have, %s (tokens.maxPerUser). Revoke one that you do not need, then create another.",
 	"why.ask":    "Ask an administrator of Jira. You can send them this:",
 	"ask.use":    "Please let me, %s, use API tokens in Jira: add me to a group that access.use in tokengate's configuration names.",
 	"ask.create": "Please let me, %s, create API tokens in Jira: add me to a group that a rule in access.create of tokengate's configuration names.",
@@ -111,7 +111,7 @@ var texts = map[string]string{
 	"overlap.none": "Ends at once", "overlap.for": "Works for %s more", "overlap.unknown": "There is no such overlap. Choose one of the list.",
 
 	"edit.title": "Edit %s", "edit.intro": "You can always make a token narrower: read-only, from fewer networks, with an earlier end. Wider only as far as a new one could be.",
-	"edit.submit": "Save",
+	"edit.fixed": "Name and purpose stay as they are while the token waits for approval.", "edit.submit": "Save",
 	"deed.closed": "This token is %s by now, so there is nothing to do.", "deed.approve": "Approve", "deed.approve.question": "Approve “%s”?", "deed.approve.text": "It works at once, and acts as the user below.",
 	"deed.refuse": "Refuse", "deed.refuse.question": "Refuse “%s”?", "deed.refuse.text": "It is revoked, and never works. Its owner can create another.",
 	"deed.disable": "Disable", "deed.disable.question": "Disable “%s”?", "deed.disable.text": "It stops with the very next request, until somebody enables it again.",
@@ -136,7 +136,7 @@ var texts = map[string]string{
 	"trial.token": "Token", "trial.id": "Its id, the 12 letters and digits behind tgate_. Your own are offered.", "trial.value": "Value", "trial.by.value": "With its value in place of the id", "trial.value.help": "Also tells whether the value is right. It is not shown again.",
 	"trial.user": "User name sent with the value", "trial.user.help": "Empty: sent as Bearer.", "trial.method": "Method", "trial.path": "The path begins with a slash, such as /rest/api/2/myself.", "trial.path.label": "Path and query",
 	"trial.address": "Give an address such as 192.0.2.7 or 2001:db8::7.", "trial.address.label": "Client's address", "trial.address.help": "Where the request would come from.",
-	"trial.neither": "Choose a token, or give its id or value.", "trial.submit": "Try it", "trial.allowed": "This request would pass.", "trial.passed": "This request would pass on to Jira without a token: Jira decides.", "trial.refused": "This request would be refused.",
+	"trial.both": "Give an id, or a value with or without a user name, but not both.", "trial.colon": "A user name cannot hold a colon: Basic ends the name there.", "trial.neither": "Choose a token, or give its id or value.", "trial.submit": "Try it", "trial.allowed": "This request would pass.", "trial.passed": "This request would pass on to Jira without a token: Jira decides.", "trial.refused": "This request would be refused.",
 	"trial.admits": "passes", "trial.goes": "nothing against it", "trial.decides": "decides: %s", "trial.unreached": "not reached", "trial.status": "The client gets status %d:", "trial.rule": "Rule", "trial.verdict": "What it says", "trial.rules": "Every rule, in the order in which they are tried",
 
 	"tokens.title": "All tokens", "tokens.title.of": "Tokens of %s", "tokens.found": "%s tokens", "tokens.found.one": "1 token", "tokens.none": "No token matches.", "tokens.none.help": "Take some filters away.",
@@ -170,8 +170,7 @@ var texts = map[string]string{
 	"audit.filter.actor": "Who", "audit.filter.user": "User of the token", "audit.filter.token": "Id of the token", "audit.filter.from": "From", "audit.filter.until": "Until", "audit.csv": "Download as CSV", "audit.continue": "Look further back",
 	"outcome.done": "Done", "outcome.refused": "Refused", "change.empty": "nothing", "change.to": "to",
 
-	"rules.title": "Rules in force", "rules.intro": "What tokengate's configuration says to people and their tokens, as it is in force now. It is changed in the configuration's file, under these keys.", "rules.key": "Key", "rules.value": "Value", "rules.nobody": "none", "rules.empty": "empty",
-	"rules.tokens": "What tokens can do, and how many there may be.", "rules.access": "Who may use tokens, create them, create them for others, and administer them. Of several rules the most permissive that matches applies.", "rules.directory": "Who says who exists, and who is in which group.",
+	"rules.title": "Rules in force", "rules.intro": "What tokengate's configuration says to people and their tokens, as it is in force now. It is changed in the configuration's file, under these keys.", "rules.key": "Key", "rules.value": "Value", "rules.nobody": "none", "rules.tokens": "What tokens can do, and how many there may be.", "rules.access": "Who may use tokens, create them, create them for others, and administer them. Of several rules the most permissive that matches applies.", "rules.directory": "Who says who exists, and who is in which group.",
 	"rules.network": "Where tokens may be used from.", "rules.passwords": "What happens to passwords on REST.", "rules.bearer": "What happens to Bearer credentials of others.",
 
 	"problem.title.400": "This cannot be read", "problem.title.401": "Log in to Jira first", "problem.title.403": "This is not for you", "problem.title.404": "There is nothing here",

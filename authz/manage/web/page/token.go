@@ -11,16 +11,10 @@ type tokenPage struct {
 	Token         row
 	Rate          string
 	Administrator bool
-	Mine          bool
 	Deeds         []doing
 	Rotate, Edit  string // the addresses of the forms; empty: it is in no state for it
 	Test, Audit   string
 	Back          string
-}
-
-// doing is a deed that is open for a token.
-type doing struct {
-	Word, Label, URL string
 }
 
 // token shows one token.
@@ -29,19 +23,19 @@ func (s *Site) token(r *Request) (Answer, error) {
 	if err != nil {
 		return Answer{}, err
 	}
-	f, err := s.frame(r, text("token.title", found.Name), s.tabOf(r, found))
+	f, err := s.frame(r, text("token.title", found.Name), tabOf(found))
 	if err != nil {
 		return Answer{}, err
 	}
 	below := "token/" + found.ID
 	p := tokenPage{
 		Token: s.row(found, len(found.Networks)), Rate: rate(found.Rate), Administrator: f.Me.Administrator,
-		Mine: found.Owner == r.Caller.Name(), Back: s.url(""), Test: s.url("test?" + encode("id", found.ID)),
+		Deeds: s.doings(found, f.Me.Administrator, ""), Back: s.url(""), Test: s.url("test?" + encode("id", found.ID)),
 	}
 	if f.Me.Administrator {
 		p.Audit = s.url("audit?" + encode("tokenId", found.ID))
 	}
-	if f.Me.Administrator && !p.Mine {
+	if f.Me.Administrator && !found.Mine {
 		p.Back = s.url("tokens")
 	}
 	if found.State != manage.StateRevoked && found.State != manage.StatePending {
@@ -50,11 +44,6 @@ func (s *Site) token(r *Request) (Answer, error) {
 	if p.Token.InForce {
 		p.Edit = s.url(below + "/edit")
 	}
-	for _, d := range deeds {
-		if d.word != "refuse" && d.open(found.State) && (!d.administrators || f.Me.Administrator) {
-			p.Deeds = append(p.Deeds, doing{d.word, text("deed." + d.word), s.url(below + "/" + d.word)})
-		}
-	}
 	s.notice(f, r)
 	a, err := ok("token", f, p)
 	a.Token = found.ID
@@ -62,11 +51,11 @@ func (s *Site) token(r *Request) (Answer, error) {
 }
 
 // tabOf is the tab that a token belongs to.
-func (s *Site) tabOf(r *Request, t manage.Token) string {
-	if t.Owner != r.Caller.Name() {
-		return "tokens"
+func tabOf(t manage.Token) string {
+	if t.Mine {
+		return ""
 	}
-	return ""
+	return "tokens"
 }
 
 // rate returns a rate in words, or "" for none.

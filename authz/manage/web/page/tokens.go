@@ -1,8 +1,8 @@
 package page
 
 import (
+	"cmp"
 	"maps"
-	"net/url"
 	"slices"
 
 	"github.com/tokengate/tokengate/authz/manage"
@@ -12,7 +12,8 @@ import (
 // tokensPage is an administrator's list of all tokens.
 type tokensPage struct {
 	Filters query.Values
-	Sort    string // as it is asked for, so that a filter keeps it
+	Hidden  query.Values // filters that have no field
+	Sort    string       // as it is asked for, so that a filter keeps it
 	Order   string
 	Rows    []listedRow
 	Columns []column
@@ -22,7 +23,6 @@ type tokensPage struct {
 	Next    string // the address of the next page; empty: this is the last
 	First   string // the address of the first page; empty: this is it
 	CSV     string
-	Reset   string
 	Action  string
 
 	Owner     string // whose tokens these are; empty: everybody's
@@ -43,11 +43,7 @@ func (s *Site) listed(tokens []manage.Token, list string) []listedRow {
 	rows := make([]listedRow, len(tokens))
 	for i, t := range tokens {
 		rows[i].row = s.row(t, shownNetworks)
-		for _, d := range deeds {
-			if d.word != "refuse" && d.open(t.State) {
-				rows[i].Deeds = append(rows[i].Deeds, doing{d.word, text("deed." + d.word), rows[i].URL + "/" + d.word + "?" + encode("from", "tokens", "list", list)})
-			}
-		}
+		rows[i].Deeds = s.doings(t, true, "?"+encode("from", "tokens", "list", list))
 	}
 	return rows
 }
@@ -75,8 +71,12 @@ var stateChoices = func() (all []choice) {
 // listParameters are those of the list's address.
 var listParameters = slices.Concat(query.TokenFilters, []string{"sort", "order", "after"}, noticeParameters)
 
-// usual are the filters that are always shown.
-var usual = []string{"name", "userPart", "state", "scope", "user"}
+// usual are the filters whose fields are always shown, and more those of the others
+// that have one.
+var (
+	usual = []string{"name", "userPart", "state", "scope"}
+	more  = []string{"type", "id", "expiringWithin", "unusedSince", "createdFrom", "createdUntil", "neverExpires", "neverUsed"}
+)
 
 // tokens shows a page of all tokens.
 func (s *Site) tokens(r *Request) (Answer, error) {
@@ -93,7 +93,7 @@ func (s *Site) tokens(r *Request) (Answer, error) {
 	if err != nil {
 		return Answer{}, err
 	}
-	if r.Query["sort"] == "" {
+	if r.Query["sort"] == "" && r.Query["order"] == "" {
 		wanted.Descending = true // the newest first
 	}
 	wanted.Limit = pageSize
@@ -102,16 +102,20 @@ func (s *Site) tokens(r *Request) (Answer, error) {
 		return Answer{}, err
 	}
 	filters := maps.Clone(r.Query)
-	for _, name := range append([]string{"sort", "order", "after", LoginDone}, noticeParameters...) {
+	for _, name := range append([]string{"sort", "order", "after"}, noticeParameters...) {
 		delete(filters, name)
 	}
 	p := tokensPage{
 		Filters: shownFilters(filters), Sort: r.Query["sort"], Order: r.Query["order"], Total: found.Total, States: stateChoices,
-		Columns: s.columns(r.Query, filters), Action: s.url("tokens"), Reset: s.url("tokens"),
-		CSV: s.ContextPath + "/rest/api-tokens/latest/tokens?" + with(filters, "format", "csv"), Owner: owner,
+		Columns: s.columns(r.Query, filters), Action: s.url("tokens"),
+		CSV: s.API + "/tokens?" + with(filters, "format", "csv"), Owner: owner,
 	}
-	for name := range filters {
-		p.More = p.More || !slices.Contains(usual, name)
+	p.Hidden = make(query.Values)
+	for name, text := range filters {
+		p.More = p.More || slices.Contains(more, name)
+		if !slices.Contains(usual, name) && !slices.Contains(more, name) || name == "user" {
+			p.Hidden[name] = visible(text)
+		}
 	}
 	sorted := maps.Clone(filters)
 	for _, name := range []string{"sort", "order"} {
@@ -142,30 +146,16 @@ func (s *Site) columns(q, filters query.Values) (all []column) {
 	for _, word := range []string{"name", "user", "created", "expires", "used", "uses"} {
 		c := column{Word: word, Name: text("column." + word), Number: word == "uses"}
 		order := "asc"
-		switch {
-		case q["sort"] == word && q["order"] == "desc":
-			c.Order = "descending"
-		case q["sort"] == word:
-			c.Order, order = "ascending", "desc"
-		case q["sort"] == "" && word == "created":
-			c.Order = "descending" // as the list is without being asked
+		if by := cmp.Or(q["sort"], "created"); by == word {
+			c.Order = "ascending"
+			if order = "desc"; q["order"] == "desc" || q["order"] == "" && q["sort"] == "" {
+				c.Order, order = "descending", "asc"
+			}
 		}
 		c.URL = s.url("tokens?" + with(filters, "sort", word, "order", order))
 		all = append(all, c)
 	}
 	return all
-}
-
-// with returns parameters for an address, with more of them by name and value.
-func with(q query.Values, pairs ...string) string {
-	values := url.Values{}
-	for name, value := range q {
-		values.Set(name, value)
-	}
-	for i := 0; i+1 < len(pairs); i += 2 {
-		values.Set(pairs[i], pairs[i+1])
-	}
-	return values.Encode()
 }
 
 // spanChoices are the lengths of time to choose from in a filter, and the one that

@@ -127,11 +127,14 @@ func trialRequest(f *form) (r authz.Request, id string, err error) {
 	switch user := strings.TrimSpace(f.Get("user")); {
 	case id == "" && value == "":
 		return r, "", wrong(manage.FieldID, "trial.neither")
-	case value == "":
+	case id != "" && (value != "" || user != ""):
+		return r, "", wrong(manage.FieldID, "trial.both")
+	case strings.Contains(user, ":"):
+		return r, "", wrong("user", "trial.colon")
 	case user != "":
-		r.Authorization, id = "Basic "+base64.StdEncoding.EncodeToString([]byte(user+":"+value)), ""
-	default:
-		r.Authorization, id = "Bearer "+value, ""
+		r.Authorization = "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+value))
+	case value != "":
+		r.Authorization = "Bearer " + value
 	}
 	return r, id, nil
 }

@@ -25,7 +25,7 @@ func Audit(q Values) (wanted manage.AuditQuery, err error) {
 	if wanted.Until, err = q.time("until", true); err != nil {
 		return wanted, err
 	}
-	if wanted.Limit, err = q.Number("limit"); err != nil {
+	if wanted.Limit, err = q.number("limit"); err != nil {
 		return wanted, err
 	}
 	if q["after"] != "" {

@@ -31,8 +31,8 @@ var States = func() map[string]manage.State {
 	return named
 }()
 
-// Columns are what tokens are sorted by.
-var Columns = map[string]store.Column{
+// columns are what tokens are sorted by.
+var columns = map[string]store.Column{
 	"created": store.ByNumber,
 	"user":    store.ByOwner,
 	"name":    store.ByName,
@@ -60,19 +60,19 @@ func Tokens(q Values, now time.Time) (wanted manage.Query, err error) {
 	} else if q["scope"] != "" {
 		wanted.ReadOnly = &readOnly
 	}
-	if wanted.Sort, err = Choice(q, "sort", Columns); err != nil {
+	if wanted.Sort, err = Choice(q, "sort", columns); err != nil {
 		return wanted, err
 	}
 	if wanted.Descending, err = Choice(q, "order", map[string]bool{"asc": false, "desc": true}); err != nil {
 		return wanted, err
 	}
-	if wanted.Limit, err = q.Number("limit"); err != nil {
+	if wanted.Limit, err = q.number("limit"); err != nil {
 		return wanted, err
 	}
-	if wanted.NeverExpires, err = q.Flag("neverExpires"); err != nil {
+	if wanted.NeverExpires, err = q.flag("neverExpires"); err != nil {
 		return wanted, err
 	}
-	if wanted.NeverUsed, err = q.Flag("neverUsed"); err != nil {
+	if wanted.NeverUsed, err = q.flag("neverUsed"); err != nil {
 		return wanted, err
 	}
 	return wanted, times(q, now, &wanted)

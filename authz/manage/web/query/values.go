@@ -70,9 +70,9 @@ func read(raw string, known []string, credential string, empties bool) (Values, 
 	return q, nil
 }
 
-// Number reads a whole number of at least 1; 0: none is given. It fails with an
+// number reads a whole number of at least 1; 0: none is given. It fails with an
 // Error, as the other methods do.
-func (q Values) Number(name string) (int, error) {
+func (q Values) number(name string) (int, error) {
 	if q[name] == "" {
 		return 0, nil
 	}
@@ -83,9 +83,9 @@ func (q Values) Number(name string) (int, error) {
 	return int(n), nil
 }
 
-// Flag reads a parameter that can only be switched on: what its contrary would
+// flag reads a parameter that can only be switched on: what its contrary would
 // be is not clear to everybody.
-func (q Values) Flag(name string) (bool, error) {
+func (q Values) flag(name string) (bool, error) {
 	switch q[name] {
 	case "":
 		return false, nil

@@ -5,9 +5,11 @@
 // Copying. The buttons are hidden where there is no script.
 function copied(button, text) {
   const shown = button.querySelector("span");
-  const before = shown.textContent;
+  button.dataset.label ??= shown.textContent;
   shown.textContent = text;
-  setTimeout(() => { shown.textContent = before; }, 2000);
+  document.getElementById("said").textContent = text; // for those who do not see it
+  clearTimeout(button.back);
+  button.back = setTimeout(() => { shown.textContent = button.dataset.label; }, 2000);
 }
 
 function copyBySelection(source) {
@@ -34,14 +36,15 @@ async function copy(button) {
 function equip(root) {
   for (const button of root.querySelectorAll("[data-copy]")) {
     button.hidden = false;
-    button.setAttribute("aria-live", "polite");
     button.addEventListener("click", () => copy(button));
   }
   for (const choice of root.querySelectorAll("[data-reveals]")) {
     const shown = document.getElementById(choice.dataset.reveals);
     const reveal = () => {
       shown.hidden = choice.value !== choice.dataset.when;
-      shown.querySelector("input").required = !shown.hidden;
+      const field = shown.querySelector("input");
+      field.required = !shown.hidden;
+      field.disabled = shown.hidden; // or what is wrong in there would keep the form
     };
     choice.addEventListener("change", reveal);
     reveal();
@@ -57,8 +60,13 @@ function equip(root) {
         event.preventDefault(); // the second click of a double click
         return;
       }
+      const button = form.querySelector("button:not([type])");
       form.dataset.sent = "true";
-      form.querySelector("button").setAttribute("aria-disabled", "true");
+      button.setAttribute("aria-disabled", "true");
+      setTimeout(() => { // nothing has come of it
+        delete form.dataset.sent;
+        button.removeAttribute("aria-disabled");
+      }, 10000);
     });
   }
   for (const link of root.querySelectorAll("a[data-dialog]")) {
@@ -88,12 +96,19 @@ async function load(url, signal) {
 }
 
 // Dialogs: the question of the page behind a link, on top of this one.
+let asking = false;
+
 async function ask(event, link) {
   if (!plain(event)) {
     return;
   }
   event.preventDefault();
+  if (asking) {
+    return;
+  }
+  asking = true;
   const page = await load(link.href).catch(() => null);
+  asking = false;
   const question = page && page.querySelector("[data-fragment]");
   if (!question) {
     location.assign(link.href);
@@ -153,7 +168,7 @@ async function show(url, keep, focus) {
   // the order.
   document.querySelector("[data-found]").textContent = page.querySelector("[data-found]").textContent;
   for (const kept of document.querySelectorAll("form[data-filter] input[type=hidden]")) {
-    kept.value = page.querySelector(`form[data-filter] [name=${kept.name}]`).value;
+    kept.value = page.querySelector(`form[data-filter] [name=${kept.name}]`)?.value ?? "";
   }
   results.removeAttribute("aria-busy");
   equip(results);
@@ -186,8 +201,9 @@ for (const form of document.querySelectorAll("form[data-filter]")) {
   form.addEventListener("submit", (event) => { event.preventDefault(); filter(); });
   form.addEventListener("input", (event) => {
     clearTimeout(pause);
-    // A date is not there before all of it is.
-    pause = setTimeout(filter, event.target.type === "search" || event.target.type === "text" ? 300 : 0);
+    // A choice is made at once. What is typed, dates too, is not there before all is.
+    const typed = event.target.matches("input:not([type=checkbox])");
+    pause = setTimeout(filter, typed ? 400 : 0);
   });
 }
 
@@ -205,11 +221,11 @@ addEventListener("pageshow", (event) => {
     location.reload();
   }
 });
-for (const secret of document.querySelectorAll("[data-secret]")) {
+for (const secret of document.querySelectorAll("[data-after]")) {
   // Whoever comes back here, or loads this again, gets the token's page.
-  history.replaceState(null, "", secret.dataset.secret);
-  here = secret.dataset.secret;
-  addEventListener("pagehide", () => { secret.value = ""; });
+  history.replaceState(null, "", secret.dataset.after);
+  here = secret.dataset.after;
+  addEventListener("pagehide", () => { secret.remove(); });
 }
 
 equip(document);
