@@ -3,12 +3,14 @@ package main
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/chromedp/chromedp"
 
+	"github.com/tokengate/tokengate/authz/directory/jiratest"
 	"github.com/tokengate/tokengate/authz/manage/web/page"
 	"github.com/tokengate/tokengate/authz/token"
 	"github.com/tokengate/tokengate/store"
@@ -243,6 +245,52 @@ func TestPageAudit(t *testing.T) {
 	b.click(".filters button")
 	if !strings.Contains(b.text("tbody"), k.ID) {
 		t.Errorf("the record is %q", b.text("tbody"))
+	}
+}
+
+// Names that would be something else to a browser, or lead it elsewhere, are texts on
+// every page.
+func TestPageHostileNames(t *testing.T) {
+	c := newPageCompany(t, options{})
+	const owner, script = "../../x", "<img src=x onerror=alert(1)>"
+	c.jira.Put(jiratest.User{Name: owner, Password: "pw", Active: true, Groups: []string{"staff", "devs"}})
+	c.refresh()
+	names := []string{script, strings.Repeat("😀", 100), "שלום " + script}
+	b := c.person("ada")
+	for _, name := range names {
+		b.open(page.Path + "/new?user=" + url.QueryEscape(owner))
+		b.fill("#name", name)
+		b.fill("#purpose", script)
+		b.submit("form.fields button.primary")
+		if got := b.text("h1"); got != "The token for ../../x is ready" {
+			t.Errorf("%q: %q", name, got)
+		}
+		id := b.value().ID
+		for _, below := range []string{"/token/" + id, "/token/" + id + "/edit", "/token/" + id + "/rotate", "/token/" + id + "/revoke", "/audit", "/tokens?user=" + url.QueryEscape(owner), "/tokens"} {
+			b.open(page.Path + below)
+			if n := eval[int](b, "document.images.length"); n != 1 { // the icon
+				t.Errorf("%s: %d pictures", below, n)
+			}
+			if !strings.Contains(eval[string](b, `document.body.innerText + [...document.querySelectorAll("input, textarea")].map(e => e.value).join()`), name) {
+				t.Errorf("%s does not show %q", below, name)
+			}
+		}
+		b.click(`a[href*="/revoke?"]`)
+		if got := b.text("dialog h1"); got != "Revoke “"+name+"”?" {
+			t.Errorf("the dialog asks %q", got)
+		}
+	}
+	b.open(page.Path + "/tokens")
+	b.submit(`td.user a`)
+	if got := b.location(); got != page.Path+"/tokens?user=..%2F..%2Fx" || b.text("h1") != "Tokens of ../../x" {
+		t.Errorf("the owner's name leads to %s, %q", got, b.text("h1"))
+	}
+	b.open(page.Path + "/new")
+	eval[string](b, `document.getElementById("name").value = "safe\u202egnp.exe"`) // no keyboard has it
+	b.allowStatus(http.StatusBadRequest)
+	b.submit("form.fields button.primary")
+	if got := b.text("#name-wrong"); !strings.Contains(got, "U+202E") {
+		t.Errorf("a name that turns around: %q", got)
 	}
 }
 

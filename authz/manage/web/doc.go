@@ -13,7 +13,10 @@
 // are those that clients of other API tokens for Jira know: what is in theirs is
 // in these under the same names and in the same form.
 //
-// New serves people and automation behind Envoy, Admin serves the admin socket.
+// New serves people and automation behind Envoy, and people's browsers with the pages
+// of package page, for whom it finds out in the same way who they are. Admin serves
+// the admin socket.
+//
 // Requests and answers are JSON; listings are CSV, too. Errors have the shape of
 // authz.Denial. Nothing may be kept by a cache, so no answer names what it varies
 // by; none may be read by a page of another site.
