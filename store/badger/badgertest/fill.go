@@ -53,6 +53,9 @@ func put(ctx context.Context, batch *badgerdb.WriteBatch, tokens iter.Seq2[store
 		if err != nil {
 			return err
 		}
+		if t.Number != last+1 || t.State == store.Revoked {
+			return fmt.Errorf("token %q is number %d behind %d, and %v", t.ID, t.Number, last, t.State)
+		}
 		record, err := store.EncodeToken(t)
 		if err != nil {
 			return err

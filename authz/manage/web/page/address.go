@@ -1,6 +1,7 @@
 package page
 
 import (
+	"maps"
 	"net/http"
 	"net/url"
 
@@ -35,4 +36,13 @@ func with(q query.Values, pairs ...string) string {
 		values.Set(pairs[i], pairs[i+1])
 	}
 	return values.Encode()
+}
+
+// without returns parameters but for some.
+func without(q query.Values, names ...string) query.Values {
+	left := maps.Clone(q)
+	for _, name := range names {
+		delete(left, name)
+	}
+	return left
 }

@@ -54,8 +54,7 @@ func (s *Site) audit(r *Request) (Answer, error) {
 	if err != nil {
 		return Answer{}, err
 	}
-	filters := maps.Clone(r.Query)
-	delete(filters, "after")
+	filters := without(r.Query, "after")
 	p := auditPage{
 		Filters: shownFilters(filters), Actions: manage.Actions(), Action: s.url("audit"),
 		CSV: s.API + "/audit?" + with(filters, "format", "csv"),

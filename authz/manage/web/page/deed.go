@@ -115,10 +115,7 @@ func (s *Site) back(f *form, id string, more ...string) string {
 			list = asked
 		}
 	}
-	for _, name := range noticeParameters {
-		delete(list, name)
-	}
-	if all := with(list, more...); all != "" {
+	if all := with(without(list, noticeParameters...), more...); all != "" {
 		return below + "?" + all
 	}
 	return below

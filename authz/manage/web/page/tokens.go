@@ -2,7 +2,6 @@ package page
 
 import (
 	"cmp"
-	"maps"
 	"slices"
 
 	"github.com/tokengate/tokengate/authz/manage"
@@ -101,43 +100,42 @@ func (s *Site) tokens(r *Request) (Answer, error) {
 	if err != nil {
 		return Answer{}, err
 	}
-	filters := maps.Clone(r.Query)
-	for _, name := range append([]string{"sort", "order", "after"}, noticeParameters...) {
-		delete(filters, name)
-	}
+	filters := without(r.Query, append([]string{"sort", "order", "after"}, noticeParameters...)...)
 	p := tokensPage{
 		Filters: shownFilters(filters), Sort: r.Query["sort"], Order: r.Query["order"], Total: found.Total, States: stateChoices,
 		Columns: s.columns(r.Query, filters), Action: s.url("tokens"),
 		CSV: s.API + "/tokens?" + with(filters, "format", "csv"), Owner: owner,
 	}
-	p.Hidden = make(query.Values)
-	for name, text := range filters {
-		p.More = p.More || slices.Contains(more, name)
-		if !slices.Contains(usual, name) && !slices.Contains(more, name) || name == "user" {
-			p.Hidden[name] = visible(text)
-		}
-	}
-	sorted := maps.Clone(filters)
-	for _, name := range []string{"sort", "order"} {
-		if v := r.Query[name]; v != "" {
-			sorted[name] = v
-		}
-	}
+	p.Hidden, p.More = fieldless(filters)
+	p.Rows = s.listed(found.Tokens, with(without(r.Query, noticeParameters...)))
+	list := without(r.Query, append([]string{"after"}, noticeParameters...)...)
 	if found.Next != "" {
-		p.Next = s.url("tokens?" + with(sorted, "after", string(found.Next)))
+		p.Next = s.url("tokens?" + with(list, "after", string(found.Next)))
 	}
-	list := with(sorted)
-	if after := r.Query["after"]; after != "" {
-		p.First = s.url("tokens?" + list)
-		list = with(sorted, "after", after)
+	if r.Query["after"] != "" {
+		p.First = s.url("tokens?" + with(list))
 	}
-	p.Rows = s.listed(found.Tokens, list)
 	if owner != "" {
 		p.New, p.RevokeAll = s.url("new?"+encode("user", owner)), s.url("revoke-all?"+encode("user", owner))
 		p.Audit = s.url("audit?" + encode("user", owner))
 	}
 	s.notice(f, r)
 	return ok("tokens", f, p)
+}
+
+// fieldless returns the filters that have no field, as the form sends them nevertheless,
+// and reports whether the fields that are not always shown hold any.
+func fieldless(filters query.Values) (hidden query.Values, uncommon bool) {
+	hidden = make(query.Values)
+	for name, text := range filters {
+		switch {
+		case slices.Contains(more, name):
+			uncommon = true
+		case !slices.Contains(usual, name):
+			hidden[name] = visible(text)
+		}
+	}
+	return hidden, uncommon
 }
 
 // columns are the headings, each with the address that sorts by it, or the other
