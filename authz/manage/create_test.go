@@ -188,6 +188,15 @@ func TestNameIsUniqueAmongTokensInForce(t *testing.T) {
 	if !strings.Contains(err.Error(), first.Token.ID) {
 		t.Errorf("the message %q does not name the other token", err)
 	}
+	for _, alike := range []string{"c\ufe0fi", "ci\u2800", "\u3164ci"} {
+		if _, err := f.Create(t.Context(), root, manage.NewToken{Owner: "fred", Name: alike}); !errors.Is(err, manage.ErrConflict) {
+			t.Errorf("%q is no conflict: %v", alike, err)
+		}
+	}
+	f.create(t, manage.NewToken{Owner: "fred", Name: "c i ⚠️"})
+	if _, err := f.Create(t.Context(), root, manage.NewToken{Owner: "fred", Name: "c \u00a0 i ⚠"}); !errors.Is(err, manage.ErrConflict) {
+		t.Errorf("other spaces are no conflict: %v", err)
+	}
 	f.create(t, manage.NewToken{Owner: "wilma", Name: "ci"})
 
 	f.pass(24 * time.Hour)

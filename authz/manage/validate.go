@@ -61,13 +61,18 @@ func isIgnorable(r rune) bool {
 
 // sameName reports whether two names look alike but for the case of their letters.
 func sameName(a, b string) bool {
-	shown := func(r rune) rune {
-		if isIgnorable(r) {
-			return -1
-		}
-		return r
+	shown := func(name string) string {
+		return strings.Join(strings.Fields(strings.Map(func(r rune) rune {
+			switch {
+			case isIgnorable(r):
+				return -1
+			case isBlank(r):
+				return ' '
+			}
+			return r
+		}, name)), " ")
 	}
-	return strings.EqualFold(strings.Map(shown, a), strings.Map(shown, b))
+	return strings.EqualFold(shown(a), shown(b))
 }
 
 // checkPurpose returns a token's purpose, its lines ended as the store ends

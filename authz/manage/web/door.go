@@ -54,6 +54,9 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer.write(w)
 	case answer.stream != nil:
 		answer, cut, err = d.stream(w, r, caller, answer)
+		if isRecorded(r, err) {
+			d.limits.charge(caller.Name(), refusedReads)
+		}
 	default:
 		answer.write(w)
 	}
@@ -96,7 +99,7 @@ func (d *door) answer(r *http.Request) (reply, manage.Caller, error) {
 	answer, err := e.serve(r, incoming{v.caller, id, asked})
 	switch {
 	case err == nil && answer.stream != nil:
-		if wait := d.limits.take(who, costly); wait > 0 {
+		if wait := d.limits.take(who, long); wait > 0 {
 			answer, err = reply{}, tooMany(wait, tooManyRequests)
 		}
 	case isRecorded(r, err):
@@ -109,6 +112,9 @@ func (d *door) answer(r *http.Request) (reply, manage.Caller, error) {
 // whatever the reason, but for what could not be found out; of reading, that the
 // caller may not.
 func isRecorded(r *http.Request, err error) bool {
+	if _, ok := errors.AsType[*page.Error](err); ok {
+		return isUnsafe(r) // there is no record of it, but it is as much to do
+	}
 	refusal, ok := errors.AsType[*manage.Error](err)
 	return ok && refusal.Code != manage.Unavailable && (isUnsafe(r) || refusal.Code == manage.Forbidden)
 }

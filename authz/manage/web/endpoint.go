@@ -16,7 +16,7 @@ type endpoint struct {
 	method     string
 	path       string   // below a base; {id} stands for one segment
 	parameters []string // that the query may have
-	costly     bool     // it makes the store write a secret, or read very much
+	costly     bool     // it makes the store write a secret
 	request    reflect.Type
 	response   reflect.Type
 	serve      func(*http.Request, incoming) (reply, error)

@@ -13,7 +13,8 @@ type budget int
 
 const (
 	requests       budget = iota // of a caller, of any kind
-	costly                       // that make the store write a secret, or read very much
+	costly                       // that make the store write a secret
+	long                         // answers without an end
 	refusedChanges               // each of which leaves a record in the audit log
 	refusedReads                 // likewise; apart, so that they keep nobody from changes
 	failures                     // of an address to say who somebody is
@@ -29,6 +30,7 @@ var paces = [budgets]struct {
 }{
 	requests:       {time.Second / 10, 50},
 	costly:         {time.Second, 20},
+	long:           {time.Second, 20},
 	refusedChanges: {time.Second, 20},
 	refusedReads:   {time.Second, 20},
 	failures:       {time.Second, 20},

@@ -410,7 +410,7 @@ func TestStaleForms(t *testing.T) {
 		t.Fatalf("%d %s", got.status, got.body)
 	}
 	got := admin.post("/token/"+pending+"/approve", approval)
-	if got.status != 409 || !strings.Contains(got.body, "what it is about has changed") || !strings.Contains(got.body, "wide") {
+	if got.status != 409 || !strings.Contains(got.body, "What this is about has changed") || !strings.Contains(got.body, "wide") {
 		t.Errorf("the approval of something else: %d %s", got.status, got.body)
 	}
 	var made web.Token
@@ -439,6 +439,86 @@ func TestStaleForms(t *testing.T) {
 	}
 	if f.into(t, "GET", base+"/"+id, nil, &made); !made.ReadOnly || len(made.Networks) != 1 || made.Networks[0] != "10.1.2.3/32" || made.Purpose != "" {
 		t.Errorf("it is %+v", made)
+	}
+}
+
+// A form that is sent twice says so, and one about a token that nobody has changed is
+// taken however long it lay there.
+func TestFormsSentLate(t *testing.T) {
+	f := configured(t, rich)
+	fred := f.browser(t, "fred")
+	_, id := fred.issue("/new", "name", "ci")
+	edit := fields(fred.open("/token/" + id + "/edit"))
+	edit.Set("name", "ci two")
+	edit.Set("lifetime", "keep")
+	for n, want := range []int{303, 409} {
+		if got := fred.post("/token/"+id+"/edit", edit); got.status != want || n == 1 && title(got.body) != "This form was sent before" {
+			t.Errorf("sending %d: %d %s", n+1, got.status, got.body)
+		}
+	}
+	fred.issue("/token/"+id+"/rotate", "overlap", "10m", "lifetime", "keep")
+	edit = fields(fred.open("/token/" + id + "/edit"))
+	edit.Set("name", "ci three")
+	edit.Set("lifetime", "keep")
+	f.pass(11 * time.Minute)
+	if got := fred.post("/token/"+id+"/edit", edit); got.status != 303 {
+		t.Errorf("after the overlap: %d %s", got.status, got.body)
+	}
+	first, second := fields(fred.open("/token/"+id+"/rotate")), fields(fred.open("/token/"+id+"/rotate"))
+	for _, rotation := range []url.Values{first, second} {
+		rotation.Set("overlap", "1d")
+		rotation.Set("lifetime", "keep")
+	}
+	if got := fred.post("/token/"+id+"/rotate", first); got.status != 200 {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	if got := fred.post("/token/"+id+"/rotate", second); got.status != 409 || !strings.Contains(got.body, "has changed since") {
+		t.Errorf("a stale rotation ends the old value: %d", got.status)
+	}
+	// What was entered stays where only the nonce is too old.
+	edit = fields(fred.open("/token/" + id + "/edit"))
+	edit.Set("name", "ci")
+	edit.Set("purpose", "a long text")
+	edit.Set("nonce", "x")
+	if got := fred.post("/token/"+id+"/edit", edit); got.status != 409 || !strings.Contains(got.body, "a long text") {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	contractor := f.browser(t, "contractor")
+	sent := fields(contractor.open("/new"))
+	sent.Set("name", "x")
+	sent.Set("networks", "192.0.2.0/24")
+	contractor.post("/new", sent)
+	if got := contractor.post("/new", sent); got.status != 409 || strings.Contains(got.body, "/rotate") || !strings.Contains(got.body, "revoke the token and create another") {
+		t.Errorf("what waits is to be rotated: %d %s", got.status, got.body)
+	}
+}
+
+// A token that was rotated can be made to end earlier, though it was created longer
+// ago than the rule allows.
+func TestEditAfterRotation(t *testing.T) {
+	f := configured(t, rich)
+	fred := f.browser(t, "fred")
+	_, id := fred.issue("/new", "name", "ci")
+	f.pass(80 * 24 * time.Hour)
+	fred.issue("/token/"+id+"/rotate", "lifetime", "90d")
+	f.pass(20 * 24 * time.Hour)
+	body := fred.open("/token/" + id + "/edit")
+	for _, part := range []string{`value="30d"`, `max="2026-08-18"`, "As late as allowed, 2026-08-18"} {
+		if !strings.Contains(body, part) {
+			t.Errorf("there is no %s: %s", part, body)
+		}
+	}
+	if got := fred.fill("/token/"+id+"/edit", "name", "ci", "lifetime", "30d"); got.status != 303 {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	// Management tokens have an end, and keep it.
+	admin := f.browser(t, "admin")
+	bot := f.management(t, "bot", "").ID
+	if body := admin.open("/token/" + bot + "/edit"); strings.Contains(body, "No end") {
+		t.Error("a management token may be without an end")
+	}
+	if body := admin.open("/token/" + bot + "/rotate"); strings.Contains(body, "No end") {
+		t.Error("a rotation may leave a management token without an end")
 	}
 }
 
@@ -555,7 +635,7 @@ func TestLifeByForms(t *testing.T) {
 	if body := fred.open("/token/" + id); !strings.Contains(body, "Old value works until") {
 		t.Error("nothing is said of the overlap")
 	}
-	if got := fred.fill("/token/"+id+"/edit", "name", "ci", "lifetime", "keep"); led(got) != "/token/"+id+"?done=unchanged" {
+	if got := fred.fill("/token/"+id+"/edit", "name", "ci", "lifetime", "keep"); led(got) != "/token/"+id+"?done=unchanged&token="+id {
 		t.Errorf("no change: %d to %s", got.status, led(got))
 	}
 	got := fred.fill("/token/"+id+"/edit", "name", "ci two", "purpose", "line\r\nline", "lifetime", "keep", "networks", "192.0.2.0/24", "readOnly", "true")

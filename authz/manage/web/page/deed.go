@@ -68,7 +68,7 @@ func (s *Site) confirm(r *Request, d deed) (Answer, error) {
 	if err != nil {
 		return Answer{}, err
 	}
-	entered := s.form(r, d.below(r), url.Values{"from": {r.Query["from"]}, "list": {r.Query["list"]}}, seen(found))
+	entered := s.form(r, d.below(r), url.Values{"from": {r.Query["from"]}, "list": {r.Query["list"]}}, seen(found)...)
 	return s.deedForm(r, d, found, entered, d.closed(found))
 }
 
@@ -127,7 +127,7 @@ func (s *Site) do(r *Request, d deed) (Answer, error) {
 	if err != nil {
 		return Answer{}, err
 	}
-	form, done, err := s.take(r, d.below(r), seen(found))
+	form, done, err := s.take(r, d.below(r), seen(found)...)
 	if done != nil {
 		return *done, nil
 	}

@@ -1,11 +1,13 @@
 package page
 
 import (
+	"errors"
 	"net/url"
 	"reflect"
 	"time"
 
 	"github.com/tokengate/tokengate/authz/manage"
+	"github.com/tokengate/tokengate/store"
 )
 
 // editPage is the form that changes a token.
@@ -36,7 +38,7 @@ func (s *Site) editForm(r *Request, found manage.Token, entered *form, refusal e
 		if found.ReadOnly {
 			values.Set("readOnly", "true")
 		}
-		p.Form = s.form(r, "token/"+r.ID+"/edit", values, seen(found))
+		p.Form = s.form(r, "token/"+r.ID+"/edit", values, seen(found)...)
 	}
 	p.Form.Fixed = found.State == manage.StatePending && !f.Me.Administrator
 	p.ending = p.Form.ending(latestOf(f.Me, found), s.Now().UTC(), true)
@@ -52,13 +54,15 @@ func (s *Site) change(r *Request) (Answer, error) {
 	if err != nil {
 		return Answer{}, err
 	}
-	form, answer, err := s.take(r, "token/"+r.ID+"/edit", seen(found))
+	form, answer, err := s.take(r, "token/"+r.ID+"/edit", seen(found)...)
 	switch {
 	case answer != nil:
 		return *answer, nil
-	case err != nil:
+	case errors.Is(err, errChanged):
 		// What was entered is about another token than there is now.
 		return s.editForm(r, found, nil, err)
+	case err != nil:
+		return s.editForm(r, found, form, err)
 	}
 	changed, err := s.changeFrom(r, found, form)
 	if err != nil {
@@ -68,7 +72,7 @@ func (s *Site) change(r *Request) (Answer, error) {
 	if changed {
 		done = "changed"
 	}
-	return s.seeOther("token/"+r.ID+"?"+encode(s.noticed(r, done, "")...), found.ID), nil
+	return s.seeOther("token/"+r.ID+"?"+encode(s.noticed(r, done, found.ID)...), found.ID), nil
 }
 
 // changeFrom reports whether there was anything to change.
@@ -103,11 +107,19 @@ func (s *Site) changeFrom(r *Request, found manage.Token, f *form) (changed bool
 }
 
 // latestOf is when a token may end at the latest by a change, which gives it no new
-// lifetime: as a new one of the caller's could, had it been created with the token.
-// Zero is never.
+// lifetime: as it does, or as a new one of the caller's could, had it been created
+// with the token. Zero is never.
 func latestOf(me *manage.Me, t manage.Token) time.Time {
-	if most := mostOf(me); !most.Unlimited {
-		return t.Created.Add(most.Duration)
+	most := mostOf(me)
+	if t.Kind == store.Management {
+		most = mostManagement
 	}
-	return time.Time{}
+	end := t.Created.Add(most.Duration)
+	switch {
+	case most.Unlimited, t.Expires.IsZero():
+		return time.Time{}
+	case end.Before(t.Expires): // it was rotated
+		return t.Expires
+	}
+	return end
 }

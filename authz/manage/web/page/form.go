@@ -17,6 +17,7 @@ import (
 type form struct {
 	Action string // the address it is sent to
 	Nonce  string
+	Seen   string // a proof of what stands beside it; "" where nothing does
 	Values url.Values
 	Fixed  bool              // name and purpose cannot be changed
 	Wrong  map[string]string // by field, as the manager calls it; whole sentences
@@ -28,14 +29,15 @@ func (f *form) Get(name string) string { return f.Values.Get(name) }
 // Has reports whether something was entered into a field, or a box is ticked.
 func (f *form) Has(name string) bool { return f.Values.Get(name) != "" }
 
-// form returns a form at an address below Path, with values to begin with. What
-// somebody sees beside it goes into its nonce: where that changes before the form is
-// sent, it is not taken.
+// form returns a form at an address below Path, with values to begin with, beside
+// which somebody sees something: where that changes before the form is sent, it is not
+// taken.
 func (s *Site) form(r *Request, below string, values url.Values, seen ...string) *form {
-	return &form{
-		Action: s.url(below), Nonce: s.nonces.make(r.Caller, append([]string{below}, seen...)...),
-		Values: values, Wrong: make(map[string]string),
+	f := &form{Action: s.url(below), Nonce: s.nonces.make(r.Caller, below), Values: values, Wrong: make(map[string]string)}
+	if len(seen) > 0 {
+		f.Seen = s.nonces.seal(r.Caller, seen...)
 	}
+	return f
 }
 
 // sent reads a form that was sent. Where it returns an answer, that is all there is
@@ -68,14 +70,20 @@ func (s *Site) take(r *Request, below string, seen ...string) (f *form, done *An
 	if f, done = s.sent(r, below, seen...); done != nil {
 		return nil, done, nil
 	}
-	switch outcome, id := s.nonces.use(f.Get("nonce"), r.Caller, append([]string{below}, seen...)...); outcome {
-	case first:
-		return f, nil, nil
-	case again:
+	switch outcome, id := s.nonces.use(f.Get("nonce"), r.Caller, below); {
+	case outcome == again:
 		return nil, s.sentAgain(r, id), nil
+	case len(seen) > 0 && !s.nonces.sealed(f.Get("seen"), r.Caller, seen...):
+		return f, nil, errChanged
+	case outcome == first:
+		return f, nil, nil
 	}
 	return f, nil, &Error{Status: http.StatusConflict, Text: text("form.old")}
 }
+
+// errChanged is the refusal of a form for something that is not any more what stood
+// beside it.
+var errChanged = &Error{Status: http.StatusConflict, Text: text("form.changed")}
 
 func (s *Site) problem(r *Request, status int, key string) *Answer {
 	a := s.Problem(r, Problem{Status: status, Text: text(key)})
@@ -88,7 +96,14 @@ func (s *Site) sentAgain(r *Request, id string) *Answer {
 	if err != nil {
 		return s.problem(r, http.StatusConflict, "again.text")
 	}
-	a, err := render("again", http.StatusConflict, f, struct{ Token, URL, Rotate string }{id, s.url("token/" + id), s.url("token/" + id + "/rotate")})
+	p := struct {
+		Token, URL, Rotate string
+		Pending            bool // there is no rotation of what waits
+	}{id, s.url("token/" + id), s.url("token/" + id + "/rotate"), false}
+	if found, err := s.Manager.Get(r.HTTP.Context(), r.Caller, id); err == nil {
+		p.Pending = found.State == manage.StatePending
+	}
+	a, err := render("again", http.StatusConflict, f, p)
 	if err != nil {
 		return s.problem(r, http.StatusConflict, "again.text")
 	}
@@ -100,7 +115,10 @@ func (s *Site) sentAgain(r *Request, id string) *Answer {
 func (f *form) redact() {
 	for _, given := range f.Values {
 		for i, text := range given {
-			given[i] = visible(token.Redact(text))
+			if token.Contains(text) || token.IsCredential(text) { // and not what merely looks a little like one
+				text = token.Redact(text)
+			}
+			given[i] = visible(text)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package page
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/tokengate/tokengate/authz/manage"
 )
@@ -63,10 +64,10 @@ func (s *Site) bareFrame(title string) *frame {
 // nothing.
 func (s *Site) notice(f *frame, r *Request) {
 	word, id := r.Query["done"], r.Query["token"]
-	if !slices.Contains(notices, word) || r.Query["proof"] != s.nonces.seal(r.Caller, word, id) {
+	if !slices.Contains(notices, word) || !s.nonces.sealed(r.Query["proof"], r.Caller, word, id) {
 		return
 	}
-	if id == "" {
+	if !strings.Contains(texts["done."+word], "%s") {
 		f.Notice = text("done." + word)
 		return
 	}

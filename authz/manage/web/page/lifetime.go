@@ -45,7 +45,7 @@ func lifetimesUntil(latest, now time.Time, keep bool) (choices []lifetime, chose
 	case latest.IsZero():
 		l := config.Lifetime{Unlimited: true}
 		choices = append(choices, lifetime{l.String(), lifetimeLabel(l)})
-	case !whole:
+	case !whole && latest.After(now):
 		choices = append(choices, lifetime{lifetimeLatest, text("lifetime.latest", latest.Format(time.DateOnly))})
 		if chosen == "" {
 			chosen = lifetimeLatest
@@ -117,6 +117,9 @@ func (f *form) expiry(latest, now time.Time) (asked manage.Expiry, err error) {
 		return asked, nil
 	}
 }
+
+// mostManagement is how long a management token may live.
+var mostManagement = config.Lifetime{Duration: 365 * 24 * time.Hour}
 
 // mostOf is how long tokens may live that somebody creates.
 func mostOf(me *manage.Me) config.Lifetime {

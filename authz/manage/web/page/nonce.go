@@ -60,13 +60,12 @@ const (
 	nonceTime   = 8
 )
 
-// make returns a nonce for one sending of a form by the caller. about says which form
-// it is, and what somebody has seen who sends it.
-func (n *nonces) make(c manage.Caller, about ...string) string {
+// make returns a nonce for one sending of the form at an address by the caller.
+func (n *nonces) make(c manage.Caller, form string) string {
 	var head nonceHead
 	_, _ = rand.Read(head[:nonceRandom])
 	binary.BigEndian.PutUint64(head[nonceRandom:], uint64(n.now().UnixNano()))
-	return base64.RawURLEncoding.EncodeToString(append(head[:], n.sum(c, append(about, string(head[:]))...)...))
+	return base64.RawURLEncoding.EncodeToString(append(head[:], n.sum(c, form, string(head[:]))...))
 }
 
 // sum is an HMAC of texts, for the caller.
@@ -84,19 +83,24 @@ func (n *nonces) seal(c manage.Caller, said ...string) string {
 	return base64.RawURLEncoding.EncodeToString(n.sum(c, append(said, "seal")...)[:12])
 }
 
+// sealed reports whether a proof is one of that.
+func (n *nonces) sealed(proof string, c manage.Caller, said ...string) bool {
+	return hmac.Equal([]byte(proof), []byte(n.seal(c, said...)))
+}
+
 // outcome is what is to be said of a nonce.
 type outcome int
 
 const (
-	strange outcome = iota // not one of ours, too old, or about something else
+	strange outcome = iota // not one of ours, or too old
 	first                  // good, and used with this
 	again                  // it was used before
 )
 
 // use uses a nonce. Of one that was used before it returns the id of the token that
 // came of it, if one did by now.
-func (n *nonces) use(nonce string, c manage.Caller, about ...string) (o outcome, token string) {
-	head, ok := n.open(nonce, c, about)
+func (n *nonces) use(nonce string, c manage.Caller, form string) (o outcome, token string) {
+	head, ok := n.open(nonce, c, form)
 	if !ok {
 		return strange, ""
 	}
@@ -115,13 +119,13 @@ func (n *nonces) use(nonce string, c manage.Caller, about ...string) (o outcome,
 }
 
 // open returns the head of a nonce of ours.
-func (n *nonces) open(nonce string, c manage.Caller, about []string) (head nonceHead, ok bool) {
+func (n *nonces) open(nonce string, c manage.Caller, form string) (head nonceHead, ok bool) {
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(nonce)
 	if err != nil || len(raw) != len(head)+sha256.Size {
 		return head, false
 	}
 	copy(head[:], raw)
-	return head, hmac.Equal(raw[len(head):], n.sum(c, append(about, string(head[:]))...))
+	return head, hmac.Equal(raw[len(head):], n.sum(c, form, string(head[:])))
 }
 
 // came notes which token came of a nonce's use.

@@ -4,6 +4,7 @@ import (
 	"net/url"
 
 	"github.com/tokengate/tokengate/authz/manage"
+	"github.com/tokengate/tokengate/store"
 )
 
 // rotatePage is the form that gives a token a new secret.
@@ -30,7 +31,10 @@ func (s *Site) rotateForm(r *Request, entered *form, refusal error) (Answer, err
 	over := found.State == manage.StateExpired
 	p := rotatePage{Form: entered, Token: s.row(found, shownNetworks)}
 	if p.Form == nil {
-		p.Form = s.form(r, "token/"+r.ID+"/rotate", url.Values{})
+		p.Form = s.form(r, "token/"+r.ID+"/rotate", url.Values{}, seenSecret(found)...)
+	}
+	if found.Kind == store.Management {
+		most = mostManagement
 	}
 	p.ending = p.Form.ending(latest(most, now), now, !over)
 	if found.State == manage.StateActive || found.State == manage.StateSuspended {
@@ -47,7 +51,11 @@ func (s *Site) rotateForm(r *Request, entered *form, refusal error) (Answer, err
 
 // rotate gives a token a new secret and shows its value.
 func (s *Site) rotate(r *Request) (Answer, error) {
-	form, done, err := s.take(r, "token/"+r.ID+"/rotate")
+	found, err := s.Manager.Get(r.HTTP.Context(), r.Caller, r.ID)
+	if err != nil {
+		return Answer{}, err
+	}
+	form, done, err := s.take(r, "token/"+r.ID+"/rotate", seenSecret(found)...)
 	if done != nil {
 		return *done, nil
 	}
@@ -60,6 +68,12 @@ func (s *Site) rotate(r *Request) (Answer, error) {
 	}
 	s.nonces.came(form.Get("nonce"), issued.Token.ID)
 	return s.issued(r, issued, true)
+}
+
+// seenSecret is what somebody has seen of a token who rotates it: that there is an old
+// value, too, which a rotation ends.
+func seenSecret(t manage.Token) []string {
+	return append(seen(t), t.PreviousUntil.String())
 }
 
 func (s *Site) rotateFrom(r *Request, f *form) (issued manage.Issued, err error) {

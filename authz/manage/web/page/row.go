@@ -78,11 +78,15 @@ func networkText(n netip.Prefix) string {
 	return n.String()
 }
 
-// seen is what somebody has seen of a token who does something to it: all but its
-// use.
-func seen(t manage.Token) string {
-	t.Usage = store.Usage{}
-	return fmt.Sprintf("%+v", t)
+// seen is what somebody has seen of a token who does something to it: all but what
+// changes by itself.
+func seen(t manage.Token) []string {
+	name, purpose := t.Name, t.Purpose
+	t.Name, t.Purpose, t.Usage, t.PreviousUntil = "", "", store.Usage{}, time.Time{}
+	if t.State == manage.StateSuspended {
+		t.State = manage.StateActive // as long as its owner is not
+	}
+	return []string{name, purpose, fmt.Sprintf("%+v", t)}
 }
 
 func (s *Site) rows(tokens []manage.Token) []row {

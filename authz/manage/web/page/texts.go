@@ -126,10 +126,10 @@ var texts = map[string]string{
 
 	"again.title": "This form was sent before", "again.text": "It was not done a second time.",
 	"again.token":  "The token %s came of it. Its value was shown in the answer to the first sending, and nobody can show it again.",
-	"again.rotate": "If you did not see it, rotate the token: that gives it a new value.", "again.show": "Show the token",
+	"again.rotate": "If you did not see it, rotate the token: that gives it a new value.", "again.pending": "If you did not see it, revoke the token and create another.", "again.show": "Show the token",
 
 	"form.kind": "This was not sent by a form of these pages, so nothing was done.", "form.long": "The form is longer than 64 KiB. A token has at most 64 networks, 100 characters in its name and 1000 in its purpose.",
-	"form.unreadable": "The form cannot be read, so nothing was done. Open it again.", "form.old": "This form could not be taken: it was open for too long, tokengate was restarted since, or what it is about has changed. This sending did nothing. Check what stands in it now, and send it again.",
+	"form.unreadable": "The form cannot be read, so nothing was done. Open it again.", "form.old": "This form could not be taken: it was open for too long, or tokengate was restarted since. This sending did nothing. Check what stands in it, and send it again.", "form.changed": "What this is about has changed since you opened the form, or tokengate was restarted. Nothing was done. Look at it as it is now.",
 	"form.wrong": "Nothing was done",
 
 	"trial.title": "Try a request", "trial.intro": "Would a request pass, and if not, which rule stands against it? Nothing is sent to Jira, and the token is not counted as used.",

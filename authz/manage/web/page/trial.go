@@ -77,7 +77,11 @@ func (s *Site) try(r *Request) (Answer, error) {
 	}
 	request, id, err := trialRequest(form)
 	if err != nil {
-		return s.trialForm(r, form, nil, err)
+		a, shown := s.trialForm(r, form, nil, err)
+		if errors.Is(shown, err) { // nothing was tried to be changed
+			a.Status, shown = http.StatusBadRequest, nil
+		}
+		return a, shown
 	}
 	d, verdicts, err := s.Manager.Explain(r.HTTP.Context(), r.Caller, &request, id, s.View())
 	if errors.Is(err, manage.ErrNotFound) {

@@ -7,7 +7,9 @@ function copied(button, text) {
   const shown = button.querySelector("span");
   button.dataset.label ??= shown.textContent;
   shown.textContent = text;
-  document.getElementById("said").textContent = text; // for those who do not see it
+  const said = document.getElementById("said"); // for those who do not see it
+  said.textContent = "";
+  requestAnimationFrame(() => { said.textContent = text; });
   clearTimeout(button.back);
   button.back = setTimeout(() => { shown.textContent = button.dataset.label; }, 2000);
 }
@@ -63,6 +65,9 @@ function equip(root) {
       const button = form.querySelector("button:not([type])");
       form.dataset.sent = "true";
       button.setAttribute("aria-disabled", "true");
+      if (form.dataset.once) {
+        return; // a second one could hide the value that the first one shows
+      }
       setTimeout(() => { // nothing has come of it
         delete form.dataset.sent;
         button.removeAttribute("aria-disabled");
@@ -107,7 +112,7 @@ async function ask(event, link) {
     return;
   }
   asking = true;
-  const page = await load(link.href).catch(() => null);
+  const page = await load(link.href, AbortSignal.timeout(10000)).catch(() => null);
   asking = false;
   const question = page && page.querySelector("[data-fragment]");
   if (!question) {
