@@ -300,6 +300,49 @@ func TestPageByKeyboard(t *testing.T) {
 	}
 }
 
+// An administrator finds, sorts and approves with the keyboard alone, and copies.
+func TestPageAdministrationByKeyboard(t *testing.T) {
+	c := newPageCompany(t, options{})
+	k := c.create("vic", `{"label":"vendor sync","networks":["10.0.0.0/8"]}`)
+	c.create("alice", `{"label":"other"}`)
+	b := c.person("ada", asSecure)
+	b.open(page.Path)
+	b.tabTo(`nav a[href$="/tokens"]`)
+	b.submitBy("Enter")
+	b.tabTo("#f-name")
+	b.press("v", "e", "n")
+	b.until("the one token", func() bool { return b.text(".found") == "1 token" })
+	b.tabTo("summary")
+	b.press("Space")
+	b.tabTo("[name=neverUsed]")
+	b.press("Space")
+	b.until("the filter", func() bool { return strings.Contains(b.location(), "neverUsed=true") })
+	b.tabTo("#sort-uses")
+	b.press("Enter")
+	b.until("the order", func() bool { return strings.Contains(b.location(), "sort=uses") })
+	b.tabTo(`a[href*="/approve?"]`)
+	b.press("Enter")
+	b.tabTo("dialog button.primary")
+	b.submitBy("Enter")
+	c.myself(k, 200)
+	issued := b.createByPage("by hand", nil)
+	b.tabTo(`button[data-copy="value"]`)
+	b.press("Enter")
+	b.until("the button to say so", func() bool { return b.text(`button[data-copy="value"]`) == "Copied" })
+	if b.clipboard() != issued.PasswordValue {
+		t.Error("the clipboard has something else than the value")
+	}
+	b.tabTo(`nav a[href$="/test"]`)
+	b.submitBy("Enter")
+	b.tabTo("#id")
+	b.press(strings.Split(issued.ID, "")...)
+	b.tabTo("form.fields button.primary")
+	b.submitBy("Enter")
+	if got := b.text("#result"); got != "This request would pass." {
+		t.Errorf("the result is %q", got)
+	}
+}
+
 // tabTo presses Tab until an element has the focus.
 func (b *browser) tabTo(selector string) {
 	b.t.Helper()
