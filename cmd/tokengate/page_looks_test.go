@@ -98,7 +98,15 @@ func looks(c *company) map[string][]look {
 		b.submit("form.fields button.primary")
 		b.value()
 	}
+	again := func(b *browser) { // sends the form twice
+		b.fill("#name", "again at "+time.Now().Format("15:04:05.000"))
+		eval[bool](b, `fetch(location.href, {method: "POST", body: new URLSearchParams(new FormData(document.querySelector("main form")))}).then(r => r.ok)`)
+		b.allowStatus(409)
+		b.submit("form.fields button.primary")
+		b.allowStatus()
+	}
 	return map[string][]look{
+		nobody: {{"login", "?login=true", nil}},
 		"nell": {{"no-permission", "", nil}},
 		"vic": {
 			{"own-pending", "", nil},
@@ -128,6 +136,7 @@ func looks(c *company) map[string][]look {
 				b.submit("form.fields button.primary")
 			}},
 			{"forbidden", "/tokens", nil},
+			{"again", "/new", again},
 			{"rotated", "/token/" + ids[0] + "/rotate", func(b *browser) {
 				b.submit("form.fields button.primary")
 				b.value()
@@ -152,11 +161,23 @@ func looks(c *company) map[string][]look {
 	}
 }
 
+// nobody is who has not logged in.
+const nobody = ""
+
+// looker is somebody who looks at pages.
+func (c *company) looker(name string) *browser {
+	c.t.Helper()
+	if name == nobody {
+		return newBrowser(c.t, c)
+	}
+	return c.person(name)
+}
+
 // visit opens a page as somebody sees it.
 func (b *browser) visit(l look) {
 	b.t.Helper()
-	if l.name == "forbidden" || l.name == "nothing" {
-		b.allowStatus(403, 404)
+	if slices.Contains([]string{"login", "forbidden", "nothing"}, l.name) {
+		b.allowStatus(401, 403, 404)
 		defer b.allowStatus()
 	}
 	b.open(page.Path + l.path)
@@ -170,7 +191,7 @@ func (b *browser) visit(l look) {
 func TestPageLooks(t *testing.T) {
 	c := newLooks(t)
 	for who, pages := range looks(c) {
-		b := c.person(who)
+		b := c.looker(who)
 		for _, l := range pages {
 			for _, dark := range []bool{false, true} {
 				b.emulate(1280, 800, dark)
@@ -206,7 +227,7 @@ func (b *browser) picture(name string, width int) {
 func TestPageByTab(t *testing.T) {
 	c := newLooks(t)
 	for who, pages := range looks(c) {
-		b := c.person(who)
+		b := c.looker(who)
 		for _, l := range pages {
 			b.visit(l)
 			// The controls of an open dialog, or of the page; of the parts of a date
