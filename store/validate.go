@@ -61,9 +61,14 @@ func Validate(t Token) error {
 	if err := validText("created by", t.CreatedBy, len(t.CreatedBy), 1, maxCreatedBy, false); err != nil {
 		return err
 	}
-	for what, text := range map[string]string{"key of created by": t.CreatedByKey, "issued by": t.IssuedBy, "key of issued by": t.IssuedByKey,
-		"previous issued by": t.PreviousIssuedBy, "key of previous issued by": t.PreviousIssuedByKey} {
-		if err := validText(what, text, len(text), 0, maxCreatedBy, false); err != nil {
+	for _, by := range [...]struct{ what, text string }{
+		{"key of created by", t.CreatedByKey},
+		{"issued by", t.IssuedBy},
+		{"key of issued by", t.IssuedByKey},
+		{"previous issued by", t.PreviousIssuedBy},
+		{"key of previous issued by", t.PreviousIssuedByKey},
+	} {
+		if err := validText(by.what, by.text, len(by.text), 0, maxCreatedBy, false); err != nil {
 			return err
 		}
 	}

@@ -108,12 +108,12 @@ func (d *door) answer(r *http.Request) (reply, manage.Caller, error) {
 	return answer, v.caller, err
 }
 
-// isRecorded reports whether the audit log has a record of a refusal: of a change,
-// whatever the reason, but for what could not be found out; of reading, that the
-// caller may not.
+// isRecorded reports whether a refusal counts as one that the audit log has a record
+// of: of a change, whatever the reason, but for what could not be found out; of
+// reading, that the caller may not.
 func isRecorded(r *http.Request, err error) bool {
 	if _, ok := errors.AsType[*page.Error](err); ok {
-		return isUnsafe(r) // there is no record of it, but it is as much to do
+		return isUnsafe(r) // a form: it has no record, but is as much work
 	}
 	refusal, ok := errors.AsType[*manage.Error](err)
 	return ok && refusal.Code != manage.Unavailable && (isUnsafe(r) || refusal.Code == manage.Forbidden)

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/tokengate/tokengate/authz/manage"
-	"github.com/tokengate/tokengate/store"
 )
 
 // editPage is the form that changes a token.
@@ -110,10 +109,7 @@ func (s *Site) changeFrom(r *Request, found manage.Token, f *form) (changed bool
 // lifetime: as it does, or as a new one of the caller's could, had it been created
 // with the token. Zero is never.
 func latestOf(me *manage.Me, t manage.Token) time.Time {
-	most := mostOf(me)
-	if t.Kind == store.Management {
-		most = mostManagement
-	}
+	most := mostFor(me, t)
 	end := t.Created.Add(most.Duration)
 	switch {
 	case most.Unlimited, t.Expires.IsZero():

@@ -5,6 +5,7 @@ import (
 
 	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/authz/manage"
+	"github.com/tokengate/tokengate/store"
 )
 
 // The lifetimes that are no length of time.
@@ -127,6 +128,14 @@ func mostOf(me *manage.Me) config.Lifetime {
 		return config.Lifetime{Unlimited: true}
 	}
 	return me.Terms.MaxLifetime
+}
+
+// mostFor is how long a token may live that somebody rotates or changes.
+func mostFor(me *manage.Me, t manage.Token) config.Lifetime {
+	if t.Kind == store.Management {
+		return mostManagement
+	}
+	return mostOf(me)
 }
 
 // lastDay is the date of the latest end, for the field; "" for any.

@@ -4,7 +4,6 @@ import (
 	"net/url"
 
 	"github.com/tokengate/tokengate/authz/manage"
-	"github.com/tokengate/tokengate/store"
 )
 
 // rotatePage is the form that gives a token a new secret.
@@ -27,16 +26,13 @@ func (s *Site) rotateForm(r *Request, entered *form, refusal error) (Answer, err
 	if err != nil {
 		return Answer{}, err
 	}
-	now, most := s.Now().UTC(), mostOf(f.Me)
+	now := s.Now().UTC()
 	over := found.State == manage.StateExpired
 	p := rotatePage{Form: entered, Token: s.row(found, shownNetworks)}
 	if p.Form == nil {
 		p.Form = s.form(r, "token/"+r.ID+"/rotate", url.Values{}, seenSecret(found)...)
 	}
-	if found.Kind == store.Management {
-		most = mostManagement
-	}
-	p.ending = p.Form.ending(latest(most, now), now, !over)
+	p.ending = p.Form.ending(latest(mostFor(f.Me, found), now), now, !over)
 	if found.State == manage.StateActive || found.State == manage.StateSuspended {
 		p.Overlaps = overlaps(f.Me.MaxOverlap)
 	}
@@ -61,7 +57,7 @@ func (s *Site) rotate(r *Request) (Answer, error) {
 	}
 	var issued manage.Issued
 	if err == nil {
-		issued, err = s.rotateFrom(r, form)
+		issued, err = s.rotateFrom(r, form, found)
 	}
 	if err != nil {
 		return s.rotateForm(r, form, err)
@@ -76,7 +72,7 @@ func seenSecret(t manage.Token) []string {
 	return append(seen(t), t.PreviousUntil.String())
 }
 
-func (s *Site) rotateFrom(r *Request, f *form) (issued manage.Issued, err error) {
+func (s *Site) rotateFrom(r *Request, f *form, found manage.Token) (issued manage.Issued, err error) {
 	me, err := s.Manager.Me(r.HTTP.Context(), r.Caller)
 	if err != nil {
 		return issued, err
@@ -85,7 +81,8 @@ func (s *Site) rotateFrom(r *Request, f *form) (issued manage.Issued, err error)
 	if wanted.Overlap, err = f.overlap(); err != nil {
 		return issued, err
 	}
-	if wanted.Expires, err = f.expiry(latest(mostOf(&me), s.Now().UTC()), s.Now().UTC()); err != nil {
+	now := s.Now().UTC()
+	if wanted.Expires, err = f.expiry(latest(mostFor(&me, found), now), now); err != nil {
 		return issued, err
 	}
 	return s.Manager.Rotate(r.HTTP.Context(), r.Caller, r.ID, wanted)

@@ -27,7 +27,6 @@ type trialResult struct {
 	Outcome string
 	Text    string // what the client of a refusal is told
 	Status  int
-	Reason  string
 	Decides string // the rule that decides
 	Rules   []ruleResult
 }
@@ -90,7 +89,7 @@ func (s *Site) try(r *Request) (Answer, error) {
 	if err != nil {
 		return s.trialForm(r, form, nil, err)
 	}
-	result := &trialResult{Good: d.Outcome == authz.Admitted, Outcome: text("trial." + d.Outcome.String()), Reason: d.Reason.String()}
+	result := &trialResult{Good: d.Outcome == authz.Admitted, Outcome: text("trial." + d.Outcome.String())}
 	if d.Outcome == authz.Refused {
 		result.Status, result.Text = d.Reason.Status(), d.Reason.Text()
 	}
