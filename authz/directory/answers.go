@@ -9,9 +9,11 @@ import (
 	"time"
 )
 
-// maxAnswers bounds the answers that are kept. It is above what both lanes let
-// through in answerLasts.
-const maxAnswers = 1000
+// maxAnswers and maxRefusals bound the answers that are kept.
+const (
+	maxAnswers  = 2000
+	maxRefusals = 1000
+)
 
 // credentialHash stands for a credential: its HMAC-SHA256 under a key that is
 // made at the start and never leaves the process. From it nobody can try

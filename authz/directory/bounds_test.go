@@ -1,7 +1,6 @@
 package directory
 
 import (
-	"context"
 	"errors"
 	"strconv"
 	"testing"
@@ -35,37 +34,76 @@ func TestMemoryIsBounded(t *testing.T) {
 		t.Error("a hash does not depend on the kind and the key")
 	}
 
+	// Names that somebody makes up keep no other out, and those that failed last
+	// stay counted.
 	l := lockout{now: clock}
-	for i := range maxFailing {
-		if err := l.begin("user"+strconv.Itoa(i), false); err != nil {
+	fail := func(name string) error {
+		err := l.begin(name, false)
+		if err == nil {
+			l.failed(name)
+		}
+		return err
+	}
+	const madeUp = maxFailing + maxFailing/4
+	for i := range madeUp {
+		if err := fail("user" + strconv.Itoa(i)); err != nil {
 			t.Fatal(err)
 		}
-		l.failed("user" + strconv.Itoa(i))
 	}
-	if err := l.begin("one more", false); !errors.Is(err, ErrTooManyFailures) {
-		t.Errorf("one name too many: %v", err)
+	if n := len(l.names) + len(l.older); n > maxFailing {
+		t.Errorf("%d names are counted for", n)
 	}
-	if err := l.begin("proven", true); err != nil {
-		t.Errorf("one whose password was right lately: %v", err)
+	recent := "user" + strconv.Itoa(madeUp-maxFailing/2)
+	if err := fail(recent); err != nil {
+		t.Errorf("the second wrong password: %v", err)
 	}
-	l.succeeded("proven")
-	if err := l.begin("user0", false); err != nil {
-		t.Errorf("one that is counted: %v", err)
+	if err := fail(recent); !errors.Is(err, ErrTooManyFailures) {
+		t.Errorf("the third wrong password: %v", err)
+	}
+	if err := l.begin(recent, true); err != nil {
+		t.Errorf("a password that was right lately: %v", err)
+	}
+	l.succeeded(recent)
+	if err := fail(recent); err != nil {
+		t.Errorf("after a right one: %v", err)
 	}
 	now = now.Add(failuresLast)
-	if err := l.begin("one more", false); err != nil || len(l.names) > 2 {
-		t.Errorf("a week later: %v, %d names", err, len(l.names))
+	if err := fail("one more"); err != nil || len(l.names)+len(l.older) > 1 {
+		t.Errorf("a week later: %v, %d names", err, len(l.names)+len(l.older))
 	}
 
-	var f flights[int]
-	gone, cancel := context.WithCancel(t.Context())
-	cancel()
-	land := make(chan struct{})
-	for i := range maxFlights {
-		_, _ = f.do(gone, i, time.Minute, func(context.Context) (User, error) { <-land; return User{}, nil })
+	var k known
+	k.put("wilma", h.sum(byCookie, "wilma"), now.Add(knownLasts), now)
+	for i := range 40 {
+		k.put("fred", h.sum(byCookie, "fred"+strconv.Itoa(i)), now.Add(knownLasts), now)
 	}
-	if _, err := f.do(t.Context(), -1, time.Minute, nil); !errors.Is(err, ErrUnavailable) {
-		t.Errorf("one question too many: %v", err)
+	for credential, want := range map[string]bool{"wilma": true, "fred39": true, "fred32": true, "fred31": false} {
+		if _, ok := k.get(h.sum(byCookie, credential), now); ok != want {
+			t.Errorf("%s is known: %v", credential, ok)
+		}
 	}
-	close(land)
+	if len(k.all) != 1+maxOfUser {
+		t.Errorf("%d credentials of two users are known", len(k.all))
+	}
+	k.put("barney", h.sum(byCookie, "wilma"), now.Add(knownLasts), now)
+	if user, _ := k.get(h.sum(byCookie, "wilma"), now); user != "barney" || len(k.of) != 2 {
+		t.Errorf("a credential that is another's now is %s's", user)
+	}
+	for i := range 2 * maxKnown {
+		k.put("user"+strconv.Itoa(i), h.sum(byCookie, strconv.Itoa(i)), now.Add(knownLasts), now)
+	}
+	if len(k.of) <= sweepTo || len(k.of) > maxKnown || len(k.all) > maxKnown+maxOfUser {
+		t.Errorf("%d users with %d credentials are known", len(k.of), len(k.all))
+	}
+	now = now.Add(knownLasts)
+	for i := range maxKnown {
+		k.put("late"+strconv.Itoa(i), h.sum(byCookie, "late"+strconv.Itoa(i)), now.Add(knownLasts), now)
+	}
+	if len(k.of) != maxKnown || len(k.all) != maxKnown {
+		t.Errorf("%d users with %d credentials are known, of which none is old", len(k.of), len(k.all))
+	}
+	k.forget(h.sum(byCookie, "late0"))
+	if _, ok := k.get(h.sum(byCookie, "late0"), now); ok || len(k.of) != maxKnown-1 {
+		t.Error("a credential that was forgotten is known")
+	}
 }

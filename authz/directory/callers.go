@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -26,7 +27,8 @@ const (
 	// silenceLasts is how long it is remembered that there was no answer.
 	silenceLasts = 2 * time.Second
 
-	// identifyTime bounds one identification.
+	// identifyTime bounds one question to Jira, so that one without an answer
+	// gives its place back.
 	identifyTime = 10 * time.Second
 
 	maxCookie = 16 << 10
@@ -40,6 +42,10 @@ const (
 type Credential struct {
 	Cookie        string
 	Authorization string
+
+	// Client is where the request came from; invalid where that is not known. Of
+	// unknown credentials, those of the network that asks least go first.
+	Client netip.Addr
 }
 
 // Session returns what of the cookies says whose they are: the ids of Jira's
@@ -82,12 +88,15 @@ const (
 // password to GET /rest/api/2/myself of Jira. It is safe for concurrent use.
 //
 // Answers are kept for 30 seconds from when Jira was asked, failures too.
-// Those who send the same credential at the same time share one question.
-// Credentials that were good lately go to Jira by a lane of their own, so that
-// those who make some up keep out nobody who has logged in; who comes with an
-// unknown one while too many others do is refused with ErrBusy within two
-// seconds. Nothing but the credential is handed on, and no cookie that Jira sets
-// is handed back.
+// Requests that bring the same credential at the same time share one question.
+// What is bounded is how many questions are under way at once, not their rate: a
+// question costs Jira no more than the same request sent to Jira. Credentials
+// that were good lately have a lane of their own, and Jira is asked about them
+// again in the background before their answer ends, so that made-up credentials
+// delay nobody who is known. Unknown ones go newest first, those of the network
+// with the fewest questions under way before others, and after two seconds
+// without a place they are refused with ErrBusy. Nothing but the credential is
+// handed on, and no cookie that Jira sets is handed back.
 //
 // Jira counts failed logins of a user until a good one, and asks for a CAPTCHA
 // after three. So once two wrong passwords for a user name were handed on no
@@ -95,19 +104,21 @@ const (
 // before the last of them, or seven days are over; a right password in between
 // begins the count anew. An attempt of which nobody knows what came counts as a
 // wrong one. With that nobody can lock a user out of Jira by way of one process
-// within seven days. It is not promised beyond them, nor over restarts and
-// several processes, each of which counts for itself, nor where wrong passwords
-// come to Jira by other ways, too. And a session may be older than it looks: one
-// that was not used here for eight hours.
+// within seven days, short of wrong passwords for 250,000 other names between
+// two attempts. It is not promised beyond that, nor over restarts and several
+// processes, each of which counts for itself, nor where wrong passwords come to
+// Jira by other ways, too. And a session may be older than it looks: one that was
+// not used here for eight hours.
 type Callers struct {
-	client  *Client
-	now     func() time.Time
-	hasher  hasher
-	lockout lockout
-	unknown *lane
-	known   *lane
-	answers answers
-	proven  answers // of credentials that were good lately
+	client   *Client
+	now      func() time.Time
+	hasher   hasher
+	lockout  lockout
+	strange  *lane
+	familiar *lane
+	known    known
+	answers  answers // good ones
+	refusals answers // apart, so that strangers push out no good answer
 
 	asked, kept, blocked atomic.Uint64
 }
@@ -117,25 +128,29 @@ type CallerStats struct {
 	Asked   uint64 // questions that went to Jira
 	Kept    uint64 // answered from what is kept
 	Blocked uint64 // refused because of too many failures
+	Dropped uint64 // refused because too many waited for Jira
 }
 
 // NewCallers returns Callers that ask by client.
 func NewCallers(client *Client, now func() time.Time) *Callers {
 	return &Callers{
-		client:  client,
-		now:     now,
-		hasher:  newHasher(),
-		lockout: lockout{now: now},
-		unknown: newLane(now, unknownRate, unknownBurst, unknownWait),
-		known:   newLane(now, provenRate, provenBurst, provenWait),
-		answers: answers{most: maxAnswers},
-		proven:  answers{most: maxProven},
+		client:   client,
+		now:      now,
+		hasher:   newHasher(),
+		lockout:  lockout{now: now},
+		strange:  newLane(unknownPlaces, unknownWait),
+		familiar: newLane(knownPlaces, knownWait),
+		answers:  answers{most: maxAnswers},
+		refusals: answers{most: maxRefusals},
 	}
 }
 
 // Stats returns what happened so far.
 func (c *Callers) Stats() CallerStats {
-	return CallerStats{Asked: c.asked.Load(), Kept: c.kept.Load(), Blocked: c.blocked.Load()}
+	return CallerStats{
+		Asked: c.asked.Load(), Kept: c.kept.Load(), Blocked: c.blocked.Load(),
+		Dropped: c.strange.dropped.Load() + c.familiar.dropped.Load(),
+	}
 }
 
 // Identify returns who has a credential. Its errors wrap ErrNotLoggedIn,
@@ -157,7 +172,7 @@ func (c *Callers) Identify(ctx context.Context, credential Credential) (User, er
 		if len(credential.Cookie) > maxCookie || !headerValue(credential.Cookie) {
 			return User{}, fmt.Errorf("%w (the request's cookies are malformed or too long)", ErrNotLoggedIn)
 		}
-		u, err := c.identify(ctx, byCookie, credential.Cookie, basic.name)
+		u, err := c.identify(ctx, credential.Client, byCookie, credential.Cookie, basic.name)
 		switch {
 		case errors.Is(err, ErrNotLoggedIn) && basic.name != "":
 		case err == nil && basic.name != "" && store.FoldOwner(u.Name) != store.FoldOwner(basic.name):
@@ -169,51 +184,74 @@ func (c *Callers) Identify(ctx context.Context, credential Credential) (User, er
 	if basic.name == "" {
 		return User{}, ErrNotLoggedIn
 	}
-	return c.identify(ctx, byBasic, basic.text, basic.name)
+	return c.identify(ctx, credential.Client, byBasic, basic.text, basic.name)
 }
 
 // identify returns who has one credential. name is whose password it is.
-func (c *Callers) identify(ctx context.Context, kind credentialKind, text, name string) (User, error) {
-	key := c.hasher.sum(kind, text)
-	if kept, ok := c.answers.get(key, c.now()); ok {
+func (c *Callers) identify(ctx context.Context, client netip.Addr, kind credentialKind, text, name string) (User, error) {
+	a := attempt{kind: kind, text: text, name: name, key: c.hasher.sum(kind, text), lane: c.strange}
+	a.whose = a.key
+	if kind == byCookie {
+		a.whose = c.hasher.sum(kind, sessionOf(text))
+	}
+	kept, ok := c.remembered(a.key)
+	if ok && !c.endsSoon(kept) {
 		c.kept.Add(1)
 		return copied(kept.user), kept.err
 	}
-	lane, whose := c.unknown, key
-	if kind == byCookie {
-		whose = c.hasher.sum(kind, sessionOf(text))
+	user, known := c.known.get(a.whose, c.now())
+	if known {
+		a.lane, a.known, a.shares = c.familiar, true, []string{user}
+	} else {
+		a.shares = networks(client)
 	}
-	_, proven := c.proven.get(whose, c.now())
-	if proven {
-		lane = c.known
+	within, ask := a.lane.wait+identifyTime, func(ctx context.Context) (User, error) { return c.question(ctx, a) }
+	if ok {
+		c.kept.Add(1)
+		a.lane.flights.start(ctx, a.key, within, ask)
+		return copied(kept.user), nil
 	}
-	u, err := lane.flights.do(ctx, key, identifyTime, func(ctx context.Context) (User, error) {
-		// Who asked before may have left an answer since.
-		if kept, ok := c.answers.get(key, c.now()); ok {
-			return kept.user, kept.err
-		}
-		var header http.Header
-		if kind == byCookie {
-			header = http.Header{"Cookie": {text}}
-		} else {
-			header = http.Header{"Authorization": {"Basic " + text}}
-		}
-		asked, u, err := c.ask(ctx, attempt{kind: kind, header: header, name: name, lane: lane, proven: proven})
-		c.learn(whose, kind, proven, asked, u, err)
-		switch {
-		case errors.Is(err, ErrTooManyFailures):
-			c.blocked.Add(1)
-		case errors.Is(err, ErrBusy):
-			// Jira was not asked, and so many are refused that they would push
-			// out the answers.
-		case errors.Is(err, ErrUnavailable):
-			c.answers.put(keptAnswer{key: key, err: err, until: c.now().Add(silenceLasts)}, c.now())
-		default:
-			c.answers.put(keptAnswer{key: key, user: u, err: err, until: asked.Add(answerLasts)}, c.now())
-		}
-		return u, err
-	})
+	u, err := a.lane.flights.do(ctx, a.key, within, ask)
 	return copied(u), err
+}
+
+// remembered returns the answer about a credential that is still good.
+func (c *Callers) remembered(key credentialHash) (keptAnswer, bool) {
+	if kept, ok := c.answers.get(key, c.now()); ok {
+		return kept, true
+	}
+	return c.refusals.get(key, c.now())
+}
+
+// endsSoon reports whether it is time to ask about a good credential again, while
+// its answer is still good.
+func (c *Callers) endsSoon(kept keptAnswer) bool {
+	return kept.err == nil && !c.now().Before(kept.until.Add(-answerLasts/2))
+}
+
+// question asks Jira about a credential and keeps the answer.
+func (c *Callers) question(ctx context.Context, a attempt) (User, error) {
+	// An earlier question may have left an answer since.
+	if kept, ok := c.remembered(a.key); ok && !c.endsSoon(kept) {
+		return kept.user, kept.err
+	}
+	asked, u, err := c.ask(ctx, a)
+	c.learn(a, asked, u, err)
+	switch {
+	case err == nil:
+		c.answers.put(keptAnswer{key: a.key, user: u, until: asked.Add(answerLasts)}, c.now())
+	case errors.Is(err, ErrTooManyFailures):
+		c.blocked.Add(1)
+	case errors.Is(err, ErrBusy):
+		// Jira was not asked, and so many are refused that they would push
+		// out the answers.
+	case errors.Is(err, ErrUnavailable):
+		c.refusals.put(keptAnswer{key: a.key, err: err, until: c.now().Add(silenceLasts)}, c.now())
+	default:
+		c.answers.forget(a.key)
+		c.refusals.put(keptAnswer{key: a.key, user: u, err: err, until: asked.Add(answerLasts)}, c.now())
+	}
+	return u, err
 }
 
 // copied returns a user who shares nothing that can be changed.
@@ -224,25 +262,36 @@ func copied(u User) User {
 
 // learn remembers which credentials are good. A session that was not known is
 // one that its user has logged in to.
-func (c *Callers) learn(key credentialHash, kind credentialKind, proven bool, asked time.Time, u User, err error) {
+func (c *Callers) learn(a attempt, asked time.Time, u User, err error) {
 	switch {
 	case err == nil:
-		c.proven.put(keptAnswer{key: key, until: asked.Add(provenLasts)}, c.now())
-		if kind == byCookie && !proven {
+		c.known.put(store.FoldOwner(u.Name), a.whose, asked.Add(knownLasts), c.now())
+		if a.kind == byCookie && !a.known {
 			c.lockout.loggedIn(u.Name, asked)
 		}
 	case !errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrTooManyFailures):
-		c.proven.forget(key)
+		c.known.forget(a.whose)
 	}
 }
 
 // attempt is a credential on its way to Jira.
 type attempt struct {
 	kind   credentialKind
-	header http.Header
-	name   string // whose password it is
+	text   string
+	name   string         // whose password it is
+	key    credentialHash // of the whole credential
+	whose  credentialHash // of what of it says whose it is
 	lane   *lane
-	proven bool // it was good lately
+	shares []string // in the lane
+	known  bool     // it was good lately
+}
+
+// header returns the header in which the credential goes to Jira.
+func (a attempt) header() http.Header {
+	if a.kind == byCookie {
+		return http.Header{"Cookie": {a.text}}
+	}
+	return http.Header{"Authorization": {"Basic " + a.text}}
 }
 
 // ask asks Jira, and sees to it that a wrong password is counted. asked is
@@ -250,7 +299,7 @@ type attempt struct {
 func (c *Callers) ask(ctx context.Context, a attempt) (asked time.Time, u User, err error) {
 	outcome, name := func(verdict) {}, a.name
 	if a.kind == byBasic {
-		if err := c.lockout.begin(name, a.proven); err != nil {
+		if err := c.lockout.begin(name, a.known); err != nil {
 			return time.Time{}, User{}, err
 		}
 		outcome = func(v verdict) {
@@ -264,17 +313,17 @@ func (c *Callers) ask(ctx context.Context, a attempt) (asked time.Time, u User, 
 			}
 		}
 	}
-	if err := a.lane.enter(ctx); err != nil {
+	if err := a.lane.enter(ctx, a.shares...); err != nil {
 		outcome(notLooked)
 		return time.Time{}, User{}, err
 	}
-	defer a.lane.leave()
+	defer a.lane.leave(a.shares...)
 	asked = c.now()
 	c.asked.Add(1)
 	r, err := c.client.ask(ctx, question{
 		path:   myselfPath,
 		query:  url.Values{"expand": {"groups"}},
-		header: a.header,
+		header: a.header(),
 		most:   maxUserBody,
 		within: identifyTime,
 	})

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -334,92 +335,233 @@ func TestAnswersThatAreNobody(t *testing.T) {
 	})
 }
 
-func TestIdentificationsArePaced(t *testing.T) {
-	in(t, func(t *testing.T) {
-		atOnce, most := 0, 0
-		var mu sync.Mutex
-		callers := directory.NewCallers(client(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			mu.Lock()
-			atOnce++
-			most = max(most, atOnce)
-			mu.Unlock()
-			time.Sleep(500 * time.Millisecond)
-			mu.Lock()
-			atOnce--
-			mu.Unlock()
-			w.WriteHeader(401)
-		})), time.Now)
-		var all sync.WaitGroup
-		for i := range 1000 {
-			all.Go(func() {
-				_, err := callers.Identify(t.Context(), directory.Credential{Cookie: fmt.Sprint("a=", i)})
-				if !errors.Is(err, directory.ErrNotLoggedIn) && !errors.Is(err, directory.ErrUnavailable) {
-					t.Error(err)
+// How many questions are under way is bounded, and a place is free again when
+// Jira does not answer.
+func TestIdentificationsAtOnce(t *testing.T) {
+	for name, c := range map[string]struct {
+		takes time.Duration // 0: for ever
+		asked uint64
+	}{
+		"slow": {500 * time.Millisecond, 5 * 32}, "silent": {0, 32},
+	} {
+		in(t, func(t *testing.T) {
+			atOnce, most := 0, 0
+			var mu sync.Mutex
+			callers := directory.NewCallers(client(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				mu.Lock()
+				atOnce++
+				most = max(most, atOnce)
+				mu.Unlock()
+				if c.takes == 0 {
+					<-r.Context().Done()
 				}
-			})
-		}
-		all.Wait()
-		asked := callers.Stats().Asked
-		t.Logf("%d of 1000 at once were asked about, %d at the same time", asked, most)
-		if asked > 20+2*10 || most > 8 {
-			t.Errorf("%d questions within two seconds, %d at the same time", asked, most)
-		}
-	})
+				time.Sleep(c.takes)
+				mu.Lock()
+				atOnce--
+				mu.Unlock()
+				w.WriteHeader(401)
+			})), time.Now)
+			var all sync.WaitGroup
+			for i := range 1000 {
+				all.Go(func() {
+					_, err := callers.Identify(t.Context(), directory.Credential{Cookie: fmt.Sprint("a=", i)})
+					if !errors.Is(err, directory.ErrNotLoggedIn) && !errors.Is(err, directory.ErrUnavailable) {
+						t.Error(err)
+					}
+				})
+			}
+			all.Wait()
+			got := callers.Stats()
+			if got.Asked != c.asked || got.Dropped != 1000-c.asked || most != 32 {
+				t.Errorf("%s: %+v, %d at the same time", name, got, most)
+			}
+			if _, err := callers.Identify(t.Context(), directory.Credential{Cookie: "b=1"}); c.takes > 0 && !errors.Is(err, directory.ErrNotLoggedIn) || atOnce != 0 {
+				t.Errorf("%s: one more: %v, %d under way", name, err, atOnce)
+			}
+		})
+	}
 }
 
-// Whoever makes up credentials keeps out nobody whose own was good lately, and
-// waits for nothing himself.
-func TestMadeUpCredentialsHoldUpNobody(t *testing.T) {
+// Strangers, however many and from wherever, delay nobody who is known, and hardly
+// anybody who has just logged in: of these each one from another provider's
+// network is the next, and from the strangers' own as many as Jira has time for.
+func TestStrangersHoldUpNobody(t *testing.T) {
+	for name, c := range map[string]struct {
+		every    time.Duration // between two strangers
+		stranger func(n int) string
+		fresh    string        // where somebody who has just logged in comes from
+		within   time.Duration // in which all of these are answered; 0: as many as there is room for
+	}{
+		"500 a second, there is room":               {2 * time.Millisecond, everywhere, "2001:db8::7", 100 * time.Millisecond},
+		"1000 a second from one provider":           {time.Millisecond, fromProvider, "192.0.2.7", 100 * time.Millisecond},
+		"1000 a second from one address":            {time.Millisecond, func(int) string { return "192.0.2.9" }, "192.0.2.7", 100 * time.Millisecond},
+		"1000 a second from the same provider":      {time.Millisecond, fromProvider, "2001:db8:aaaa::7", 100 * time.Millisecond},
+		"1000 a second from everywhere, LIFO alone": {time.Millisecond, everywhere, "2001:db8::7", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in(t, func(t *testing.T) {
+				jira, callers := startJira(t)
+				known := []directory.Credential{session(t, jira, "fred", "p:w"), password("wilma", "secret")}
+				for _, k := range known {
+					if _, err := callers.Identify(t.Context(), k); err != nil {
+						t.Fatal(err)
+					}
+				}
+				slow := jira.Fail("", jiratest.Slow(50*time.Millisecond))
+				defer slow.Stop()
+				var all sync.WaitGroup
+				ctx, cancel := context.WithCancel(t.Context())
+				all.Go(func() {
+					for n := 0; ctx.Err() == nil; n++ {
+						all.Go(func() {
+							_, err := callers.Identify(t.Context(), directory.Credential{Cookie: fmt.Sprint("a=", n), Client: netip.MustParseAddr(c.stranger(n))})
+							if err == nil {
+								t.Error("a stranger is somebody")
+							}
+						})
+						time.Sleep(c.every)
+					}
+				})
+				answered, late := 0, 0
+				const logins = 10
+				for n := range logins {
+					time.Sleep(150*time.Millisecond + time.Duration(n)*7*time.Millisecond)
+					for _, k := range known {
+						begun := time.Now()
+						if _, err := callers.Identify(t.Context(), k); err != nil || time.Since(begun) > 0 {
+							t.Errorf("somebody known: %v after %s", err, time.Since(begun))
+						}
+					}
+					fresh := session(t, jira, "fred", "p:w")
+					fresh.Client = netip.MustParseAddr(c.fresh)
+					begun := time.Now()
+					switch _, err := callers.Identify(t.Context(), fresh); {
+					case err != nil && !errors.Is(err, directory.ErrBusy):
+						t.Errorf("somebody who has just logged in: %v", err)
+					case err == nil && time.Since(begun) <= max(c.within, 2*time.Second):
+						answered++
+						if c.within > 0 && time.Since(begun) > c.within {
+							late++
+						}
+					}
+				}
+				cancel()
+				all.Wait()
+				if c.within > 0 && (answered != logins || late > 0) || c.within == 0 && answered < logins/5 {
+					t.Errorf("of %d who have just logged in %d are identified, %d of them late", logins, answered, late)
+				}
+				time.Sleep(time.Minute)
+			})
+		})
+	}
+	if !errors.Is(directory.ErrBusy, directory.ErrUnavailable) {
+		t.Error("ErrBusy is not ErrUnavailable")
+	}
+}
+
+// everywhere is an address in ever new networks of ever new providers.
+func everywhere(n int) string { return fmt.Sprintf("2a%02x:%x:%x::1", n%251, n%65521, n%65519) }
+
+// fromProvider is an address in ever new subscribers' networks of one provider.
+func fromProvider(n int) string { return fmt.Sprintf("2001:db8:%x:%x::1", n%16, n%65521) }
+
+// Strangers' answers push out none of somebody known, and Jira is asked again
+// about these before their answer ends, so that they never wait for it.
+func TestKnownSessionsNeverWait(t *testing.T) {
 	in(t, func(t *testing.T) {
 		jira, callers := startJira(t)
-		good := []directory.Credential{session(t, jira, "fred", "p:w"), password("wilma", "secret")}
-		identify := func(c directory.Credential) {
+		fred := session(t, jira, "fred", "p:w")
+		identify := func() {
 			t.Helper()
 			begun := time.Now()
-			if _, err := callers.Identify(t.Context(), c); err != nil || time.Since(begun) > time.Second {
-				t.Errorf("%v after %s", err, time.Since(begun))
+			if u, err := callers.Identify(t.Context(), fred); err != nil || u.Name != "Fred" || time.Since(begun) > 0 {
+				t.Errorf("%+v, %v after %s", u, err, time.Since(begun))
 			}
 		}
-		for _, c := range good {
-			identify(c)
+		identify()
+		slow := jira.Fail("", jiratest.Slow(time.Second))
+		jira.Reset()
+		for range 4 * 60 { // in four minutes
+			time.Sleep(time.Second)
+			identify()
 		}
-		slow := jira.Fail("", jiratest.Slow(100*time.Millisecond))
-		defer slow.Stop()
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		var all sync.WaitGroup
-		for client := range 100 {
-			all.Go(func() {
-				for i := 0; ctx.Err() == nil; i++ {
-					begun := time.Now()
-					_, err := callers.Identify(ctx, directory.Credential{Cookie: fmt.Sprint("a=", client, "-", i)})
-					if err == nil || errors.Is(err, directory.ErrBusy) && time.Since(begun) > 2*time.Second {
-						t.Errorf("%v after %s", err, time.Since(begun))
-					}
-					time.Sleep(200 * time.Millisecond)
-				}
-			})
+		if n := jira.Total(); n < 14 || n > 16 {
+			t.Errorf("Jira was asked %d times in four minutes", n)
 		}
-		for range 4 {
-			time.Sleep(answerLasts)
-			for _, c := range good {
-				identify(c)
-			}
+		slow.Stop()
+		time.Sleep(10 * time.Second)
+		for n := range 3000 {
+			_, _ = callers.Identify(t.Context(), directory.Credential{Cookie: fmt.Sprint("a=", n)})
 		}
-		cancel()
-		all.Wait()
-		time.Sleep(time.Minute)
-		if asked := callers.Stats().Asked; asked > 11*4*31 {
-			t.Errorf("%d questions in two minutes", asked)
+		jira.Reset()
+		if identify(); jira.Total() != 0 {
+			t.Error("strangers have pushed out the answer")
 		}
-		if !errors.Is(directory.ErrBusy, directory.ErrUnavailable) {
-			t.Error("ErrBusy is not ErrUnavailable")
+		// Who has logged out is nobody within the time that answers are kept, and
+		// earlier where they were asked for.
+		logout := httptest.NewRequest("DELETE", "/rest/auth/1/session", nil)
+		logout.Header.Set("Cookie", fred.Cookie)
+		jira.ServeHTTP(httptest.NewRecorder(), logout)
+		time.Sleep(16 * time.Second)
+		identify()
+		synctest.Wait()
+		if u, err := callers.Identify(t.Context(), fred); !errors.Is(err, directory.ErrNotLoggedIn) {
+			t.Errorf("after the logout: %+v, %v", u, err)
 		}
 	})
 }
 
-// answerLasts is a little longer than answers are kept.
-const answerLasts = 31 * time.Second
+// While Jira is silent to everything, and after it, the answer that is there stays
+// good as long as it would have.
+func TestKnownSessionsWhileJiraIsSilent(t *testing.T) {
+	in(t, func(t *testing.T) {
+		jira, callers := startJira(t)
+		fred := session(t, jira, "fred", "p:w")
+		if _, err := callers.Identify(t.Context(), fred); err != nil {
+			t.Fatal(err)
+		}
+		failure := jira.Fail("", jiratest.Status(503))
+		for range 29 {
+			time.Sleep(time.Second)
+			if _, err := callers.Identify(t.Context(), fred); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Second)
+		if _, err := callers.Identify(t.Context(), fred); !errors.Is(err, directory.ErrUnavailable) {
+			t.Errorf("after the answer's end: %v", err)
+		}
+		failure.Stop()
+		time.Sleep(2 * time.Second)
+		if _, err := callers.Identify(t.Context(), fred); err != nil {
+			t.Errorf("when Jira is back: %v", err)
+		}
+	})
+}
+
+// A name's failures are nothing to other names, and made-up names nothing to
+// anybody.
+func TestFailuresOfANameAreItsOwn(t *testing.T) {
+	in(t, func(t *testing.T) {
+		jira, callers := startJira(t)
+		for n := range 2000 {
+			name := fmt.Sprint("nobody", n%500)
+			_, err := callers.Identify(t.Context(), password(name, fmt.Sprint(n)))
+			if want := n < 1000; errors.Is(err, directory.ErrNotLoggedIn) != want || errors.Is(err, directory.ErrTooManyFailures) == want {
+				t.Fatalf("attempt %d: %v", n, err)
+			}
+		}
+		for range 2 {
+			_, _ = callers.Identify(t.Context(), password("wilma", fmt.Sprint(jira.Total())))
+		}
+		if _, err := callers.Identify(t.Context(), password("wilma", "secret")); !errors.Is(err, directory.ErrTooManyFailures) {
+			t.Errorf("wilma: %v", err)
+		}
+		if _, err := callers.Identify(t.Context(), password("fred", "p:w")); err != nil {
+			t.Errorf("fred: %v", err)
+		}
+	})
+}
 
 func TestSecretsAreNotTold(t *testing.T) {
 	in(t, func(t *testing.T) {

@@ -27,7 +27,7 @@ type Client struct {
 
 // Bounds of talking to Jira.
 const (
-	maxConnections = 2*laneAtOnce + 2 // callers, a refresh and a look-up
+	maxConnections = unknownPlaces + knownPlaces + 2 // callers, a refresh and a look-up
 	dialTimeout    = 5 * time.Second
 	idleTimeout    = 90 * time.Second
 	maxHeader      = 64 << 10

@@ -7,15 +7,11 @@ import (
 	"time"
 )
 
-// maxFlights bounds the questions of one kind that are under way at once.
-const maxFlights = 256
-
 // flights let those who ask the same at the same time share one answer. The
-// zero flights are ready.
+// zero flights are ready. A lane bounds how many there are.
 //
 // It is not golang.org/x/sync/singleflight because a question here goes on
-// when the one who asked first has gone, ends within a time of its own, and
-// there are only so many.
+// when the one who asked first has gone, and ends within a time of its own.
 type flights[K comparable] struct {
 	mu  sync.Mutex
 	all map[K]*flight
@@ -30,13 +26,22 @@ type flight struct {
 // do returns the answer that ask gives for key, its own or that of somebody
 // who asked before.
 func (f *flights[K]) do(ctx context.Context, key K, within time.Duration, ask func(context.Context) (User, error)) (User, error) {
+	x := f.start(ctx, key, within, ask)
+	select {
+	case <-x.done:
+		return x.user, x.err
+	case <-ctx.Done():
+		return User{}, fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
+	}
+}
+
+// start asks, unless somebody has asked for key and waits for the answer. It
+// does not wait.
+func (f *flights[K]) start(ctx context.Context, key K, within time.Duration, ask func(context.Context) (User, error)) *flight {
 	f.mu.Lock()
+	defer f.mu.Unlock()
 	x, ok := f.all[key]
 	if !ok {
-		if len(f.all) >= maxFlights {
-			f.mu.Unlock()
-			return User{}, ErrBusy
-		}
 		if f.all == nil {
 			f.all = make(map[K]*flight)
 		}
@@ -44,13 +49,7 @@ func (f *flights[K]) do(ctx context.Context, key K, within time.Duration, ask fu
 		f.all[key] = x
 		go f.fly(context.WithoutCancel(ctx), key, x, within, ask)
 	}
-	f.mu.Unlock()
-	select {
-	case <-x.done:
-		return x.user, x.err
-	case <-ctx.Done():
-		return User{}, fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
-	}
+	return x
 }
 
 func (f *flights[K]) fly(ctx context.Context, key K, x *flight, within time.Duration, ask func(context.Context) (User, error)) {

@@ -14,15 +14,9 @@ import (
 )
 
 const (
-	// requestsPerSecond bounds what Jira is asked with the service credential,
-	// in all. A refresh asks one by one, evenly spaced.
+	// requestsPerSecond bounds what a refresh asks of Jira. It asks one by one,
+	// evenly spaced.
 	requestsPerSecond = 10
-
-	// lookupsPerSecond bounds those of them that are look-ups of one user while
-	// somebody waits, with a burst. They do not wait for a refresh, which has
-	// what they leave.
-	lookupsPerSecond = 2
-	lookupsBurst     = 4
 
 	pageTime   = 30 * time.Second // for a page of users
 	userTime   = 10 * time.Second // for one user
@@ -60,10 +54,9 @@ type Jira struct {
 	pace   pace
 	sent   atomic.Uint64
 
-	// Look-ups go one by one, too, so that never more than two questions are
-	// under way.
-	lookups  pace
-	lookedUp chan struct{}
+	// Look-ups of one user while somebody waits go one by one, beside a refresh:
+	// a wrong password of the service user must not be sent three times at once.
+	lookups *lane
 
 	// tried is when each owner was last asked for, by identity. Refreshes do
 	// not overlap.
@@ -80,11 +73,10 @@ func NewJira(o JiraOptions) *Jira {
 		file:   o.Credential,
 		groups: o.Groups,
 		now:    o.Now,
-		pace:   pace{now: o.Now, every: time.Second / requestsPerSecond, burst: 1},
+		pace:   pace{now: o.Now, every: time.Second / requestsPerSecond},
 		tried:  make(map[string]time.Time),
 
-		lookups:  pace{now: o.Now, every: time.Second / lookupsPerSecond, burst: lookupsBurst},
-		lookedUp: make(chan struct{}, 1),
+		lookups: newLane(1, lookupTime),
 	}
 }
 
@@ -181,23 +173,16 @@ func oneUser(r reply, err error, asked time.Time, parameter, value string) (User
 // groups that a group of theirs is in, which the pages of members have.
 func (j *Jira) wholeGroups() bool { return false }
 
-// lookup asks for one user by name. It leaves the pace of a refresh as it is,
-// but for the place of one request in it.
+// lookup asks for one user by name. It leaves the pace of a refresh as it is.
 func (j *Jira) lookup(ctx context.Context, name string) (User, error) {
 	s, err := j.service()
 	if err != nil {
 		return User{}, err
 	}
-	if err := j.lookups.wait(ctx); err != nil {
+	if err := j.lookups.enter(ctx); err != nil {
 		return User{}, err
 	}
-	select {
-	case j.lookedUp <- struct{}{}:
-		defer func() { <-j.lookedUp }()
-	case <-ctx.Done():
-		return User{}, ErrBusy
-	}
-	j.pace.take()
+	defer j.lookups.leave()
 	const by = "username"
 	asked := j.now()
 	r, err := j.send(ctx, s, userQuestion(lookupTime, by, name))

@@ -23,10 +23,10 @@ const (
 	// good login.
 	failuresLast = 7 * 24 * time.Hour
 
-	// maxFailing bounds the names that are counted for. Who makes names up needs
-	// fourteen hours at unknownRate to fill it; then passwords of other names
-	// are taken no more, but for those that were good lately, until the oldest
-	// are forgotten. To forget them earlier would let Jira lock people out.
+	// maxFailing bounds the names that are counted for. When there are more, the
+	// half that failed longest ago is forgotten: names that somebody makes up
+	// must not keep others out. Whoever wants a name forgotten has to make Jira
+	// refuse wrong passwords for half as many other names first.
 	maxFailing = 500_000
 )
 
@@ -39,6 +39,7 @@ type lockout struct {
 	mu    sync.Mutex
 	seed  maphash.Seed
 	names map[uint64]failing // by hash of the folded name; two with one share a count
+	older map[uint64]failing // no name is in both
 	swept time.Time
 }
 
@@ -53,8 +54,8 @@ func (l *lockout) hash(name string) uint64 { return maphash.String(l.seed, store
 
 // begin counts an attempt, and returns ErrTooManyFailures if it may not be
 // made. Whoever began one says once what came of it: succeeded, failed or
-// unmade. proven says that the password was right lately.
-func (l *lockout) begin(name string, proven bool) error {
+// unmade. known says that the password was right lately.
+func (l *lockout) begin(name string, known bool) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.names == nil {
@@ -63,16 +64,16 @@ func (l *lockout) begin(name string, proven bool) error {
 	now := l.now()
 	l.sweep(now)
 	id := l.hash(name)
-	f, known := l.names[id]
+	f, _ := l.get(id)
 	if now.Sub(f.last) >= failuresLast {
 		f.count = f.under
 	}
 	// A password that was right lately is let past the count: it is one failure
 	// more at the most, since then it is forgotten.
-	if !proven && (f.count >= maxFailures || !known && len(l.names) >= maxFailing) {
+	if !known && f.count >= maxFailures {
 		return ErrTooManyFailures
 	}
-	l.names[id] = failing{count: f.count + 1, under: f.under + 1, last: now}
+	l.set(id, failing{count: f.count + 1, under: f.under + 1, last: now})
 	return nil
 }
 
@@ -92,7 +93,7 @@ func (l *lockout) loggedIn(name string, at time.Time) {
 		return
 	}
 	id := l.hash(name)
-	f, ok := l.names[id]
+	f, ok := l.get(id)
 	if !ok || !f.last.Before(at) {
 		return
 	}
@@ -115,7 +116,7 @@ func (l *lockout) end(name string, change func(*failing)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	id := l.hash(name)
-	f, ok := l.names[id]
+	f, ok := l.get(id)
 	if !ok {
 		return
 	}
@@ -124,12 +125,23 @@ func (l *lockout) end(name string, change func(*failing)) {
 	l.set(id, f)
 }
 
+func (l *lockout) get(id uint64) (f failing, ok bool) {
+	if f, ok = l.names[id]; !ok {
+		f, ok = l.older[id]
+	}
+	return f, ok
+}
+
 func (l *lockout) set(id uint64, f failing) {
+	delete(l.older, id)
 	if f.count <= 0 {
 		delete(l.names, id)
 		return
 	}
 	l.names[id] = f
+	if len(l.names) >= maxFailing/2 {
+		l.names, l.older = make(map[uint64]failing), l.names
+	}
 }
 
 // sweep forgets what does not count any more, once an hour.
@@ -138,9 +150,11 @@ func (l *lockout) sweep(now time.Time) {
 		return
 	}
 	l.swept = now
-	for id, f := range l.names {
-		if f.under == 0 && now.Sub(f.last) >= failuresLast {
-			delete(l.names, id)
+	for _, names := range []map[uint64]failing{l.names, l.older} {
+		for id, f := range names {
+			if f.under == 0 && now.Sub(f.last) >= failuresLast {
+				delete(names, id)
+			}
 		}
 	}
 }

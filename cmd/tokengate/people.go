@@ -274,7 +274,7 @@ var (
 	directoryRefreshes = prometheus.NewDesc("tokengate_directory_refreshes_total", "Refreshes of the directory by result.", []string{"result"}, nil)
 	directoryRequests  = prometheus.NewDesc("tokengate_directory_requests_total", "Requests to Jira with the service credential.", nil, nil)
 	callerQuestions    = prometheus.NewDesc("tokengate_caller_checks_total",
-		"Who is calling: asked of Jira, answered from what is kept, or refused after too many wrong passwords.", []string{"answer"}, nil)
+		"Who is calling: asked of Jira, answered from what is kept, refused after too many wrong passwords, or dropped because too many waited for Jira.", []string{"answer"}, nil)
 )
 
 // Describe implements prometheus.Collector.
@@ -310,4 +310,5 @@ func (m *directoryMetrics) Collect(to chan<- prometheus.Metric) {
 	counter(callerQuestions, callers.Asked, "asked")
 	counter(callerQuestions, callers.Kept, "kept")
 	counter(callerQuestions, callers.Blocked, "blocked")
+	counter(callerQuestions, callers.Dropped, "dropped")
 }

@@ -25,7 +25,7 @@ type door struct {
 	refuse    func(*http.Request, manage.Caller, error) reply // what is answered to an error
 	identify  func(*http.Request) (visitor, error)
 	limits    *limits                        // of each caller; nil: none
-	strangers *strangers                     // nil: there are none
+	strangers *limits                        // of each network; nil: none
 	address   func(*http.Request) netip.Addr // of the client; nil: it has none
 	log       *zap.Logger
 }
@@ -174,7 +174,7 @@ func (d *door) note(r *http.Request, c manage.Caller, answer reply, err error) {
 func (d *door) level(r *http.Request, c manage.Caller) zapcore.Level {
 	budget := lines
 	if c.Name() == "" {
-		if d.strangers != nil && d.strangers.limits.take(network(d.address(r)), lines) > 0 {
+		if d.strangers != nil && d.strangers.take(network(d.address(r)), lines) > 0 {
 			return zap.DebugLevel
 		}
 		budget = requests

@@ -17,7 +17,6 @@ const (
 	long                         // answers without an end
 	refusedChanges               // each of which leaves a record in the audit log
 	refusedReads                 // likewise; apart, so that they keep nobody from changes
-	failures                     // of an address to say who somebody is
 	lines                        // of the log that somebody can have by asking too much
 	budgets
 )
@@ -33,7 +32,6 @@ var paces = [budgets]struct {
 	long:           {time.Second, 20},
 	refusedChanges: {time.Second, 20},
 	refusedReads:   {time.Second, 20},
-	failures:       {time.Second, 20},
 	lines:          {time.Second, 20},
 }
 

@@ -40,10 +40,7 @@ type Options struct {
 // request's own cookie or password to Identify. Of the headers that say who
 // somebody is it reads none.
 func New(o Options) http.Handler {
-	p := &people{
-		Options: o, origin: origin(o.PublicURL),
-		strangers: &strangers{now: o.Now, limits: &limits{now: o.Now}, good: newCredentials()},
-	}
+	p := &people{Options: o, origin: origin(o.PublicURL)}
 	bases := make([]string, len(Bases))
 	for i, base := range Bases {
 		bases[i] = o.ContextPath + base
@@ -55,7 +52,7 @@ func New(o Options) http.Handler {
 		refuse:    refuseInJSON,
 		identify:  p.identify,
 		limits:    &limits{now: o.Now},
-		strangers: p.strangers,
+		strangers: &limits{now: o.Now},
 		address:   clientAddress,
 		log:       o.Log,
 	}
@@ -65,9 +62,8 @@ func New(o Options) http.Handler {
 // people finds out who has sent a request.
 type people struct {
 	Options
-	origin    string // of PublicURL
-	strangers *strangers
-	forms     bool // what a form can send is taken, too: what it leads to has to see that it is one of ours
+	origin string // of PublicURL
+	forms  bool   // what a form can send is taken, too: what it leads to has to see that it is one of ours
 }
 
 // identify decides as the gate does, so that each kind of token is refused at the
@@ -128,15 +124,12 @@ func (p *people) person(r *http.Request, client netip.Addr) (visitor, error) {
 	if err := p.fromHere(r); err != nil {
 		return visitor{}, err
 	}
-	credential := directory.Credential{Cookie: strings.Join(r.Header.Values("Cookie"), "; ")}
+	credential := directory.Credential{Cookie: strings.Join(r.Header.Values("Cookie"), "; "), Client: client}
 	authorization := strings.Join(r.Header.Values("Authorization"), ",")
 	if scheme, _, _ := strings.Cut(authorization, " "); strings.EqualFold(scheme, "Basic") {
 		credential.Authorization = authorization
 	}
-	user, err := p.strangers.identify(r.Context(), client, credential, p.Identify)
-	if _, refused := errors.AsType[*httpError](err); refused {
-		return visitor{}, err
-	}
+	user, err := p.Identify(r.Context(), credential)
 	if err != nil {
 		return visitor{}, unidentified(err)
 	}
