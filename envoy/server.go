@@ -22,6 +22,7 @@ import (
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/tap"
 
 	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/config"
@@ -103,11 +104,28 @@ const (
 	// for all, a new one's would grow while it decides.
 	streamWorkers = 64
 
+	// maxQuestion is the longest question, in bytes. Envoy takes 60 KiB of headers
+	// by default, and hands over no more than 8 KiB of a body.
+	maxQuestion = 96 << 10
+
+	// maxStreams is how many questions of one connection are under way. Envoy opens
+	// another connection for more, up to max_connections in its configuration, and
+	// keeps what is left waiting. With the listener's bound on connections this
+	// bounds what unfinished questions cost.
+	maxStreams = 64
+
+	// maxMetadata bounds the headers of a question to gRPC itself, in bytes.
+	maxMetadata = 16 << 10
+
+	// handshakeTime is for a new connection, questionTime for a question to come
+	// and be answered. Envoy waits two seconds.
+	handshakeTime = 5 * time.Second
+	questionTime  = 10 * time.Second
+
 	// Flow control windows (RFC 9113 §5.2), in bytes. A stream's holds any
-	// question: Envoy takes 60 KiB of headers. A connection's holds those of many
-	// streams. Fixed, they also spare the pings by which gRPC would measure
-	// what they should be.
-	streamWindow     = 128 << 10
+	// question, a connection's those of many streams. Fixed, they also spare the
+	// pings by which gRPC would measure what they should be.
+	streamWindow     = maxQuestion
 	connectionWindow = 1 << 20
 )
 
@@ -123,6 +141,11 @@ func (s *Server) GRPC() (*grpc.Server, *health.Server, error) {
 	server := grpc.NewServer(
 		grpc.ForceServerCodecV2(wire.Codec(s.ClientAddress.Header)),
 		grpc.NumStreamWorkers(streamWorkers),
+		grpc.MaxRecvMsgSize(maxQuestion),
+		grpc.MaxConcurrentStreams(maxStreams),
+		grpc.MaxHeaderListSize(maxMetadata),
+		grpc.ConnectionTimeout(handshakeTime),
+		grpc.InTapHandle(inTime),
 		grpc.StaticStreamWindowSize(streamWindow),
 		grpc.StaticConnWindowSize(connectionWindow),
 		// Envoy's connection_keepalive may ping more often than the default
@@ -134,4 +157,16 @@ func (s *Server) GRPC() (*grpc.Server, *health.Server, error) {
 	state.SetServingStatus("", healthv1.HealthCheckResponse_NOT_SERVING)
 	healthv1.RegisterHealthServer(server, state)
 	return server, state, nil
+}
+
+// inTime ends a question that does not come to its end: without a deadline, as
+// Envoy's questions have one, gRPC would wait for the rest of it for ever. A watch
+// of the health service ends then, too; Envoy asks it again and again instead.
+func inTime(ctx context.Context, _ *tap.Info) (context.Context, error) {
+	if end, ok := ctx.Deadline(); ok && time.Until(end) <= questionTime {
+		return ctx, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, questionTime)
+	context.AfterFunc(ctx, cancel) // at the end of the stream or of its time
+	return ctx, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -46,6 +47,7 @@ func (s *server) serveCheck(address config.Address) error {
 	if err != nil {
 		return err
 	}
+	l = s.bound("grpc", l, grpcConnections)
 	s.ready.Store(true)
 	go func() {
 		if err := check.Serve(l); err != nil {
@@ -114,9 +116,16 @@ func (s *server) serveHTTP(name string, address config.Address, mode fs.FileMode
 	if err != nil {
 		return err
 	}
+	connections := otherConnections
+	if name == "http" {
+		connections = httpConnections
+	}
+	l = s.bound(name, l, connections)
 	server := &http.Server{
-		Handler:           handler,
-		ConnContext:       web.ConnContext,
+		Handler: handler,
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return web.ConnContext(ctx, c.(*boundConn).Conn)
+		},
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       30 * time.Second,
 		WriteTimeout:      time.Minute,

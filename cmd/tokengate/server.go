@@ -45,6 +45,7 @@ type server struct {
 
 	metrics *envoy.Metrics
 	records *envoy.Recorder
+	cut     *prometheus.CounterVec // connections closed to make room for others
 
 	ready  atomic.Bool // Check can be answered, and a shutdown has not begun
 	failed chan error  // a listener that stopped by itself
@@ -61,6 +62,10 @@ func newServer(file string, settings config.Config, sink *logSink) *server {
 		registry: prometheus.NewRegistry(),
 		sink:     sink,
 		failed:   make(chan error, 4),
+		cut: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tokengate_connections_cut_total",
+			Help: "Connections that were closed to make room for new ones, by listener.",
+		}, []string{"listener"}),
 	}
 	s.atStop("write the last log lines", sink.Close)
 	s.apply(settings)
@@ -103,7 +108,7 @@ func (s *server) start(ctx context.Context) error {
 		return err
 	}
 	s.openRecords()
-	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), s.gauges())
+	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), s.gauges(), s.cut)
 	if err := s.serveHTTP("metrics", listen.Metrics, groupSocket, s.probes()); err != nil {
 		return err
 	}
