@@ -136,6 +136,15 @@ func (x *Indexed) Prune(ctx context.Context, before time.Time, record func(Token
 	return removed, err
 }
 
+// PruneEnded removes ended tokens: see Store.
+func (x *Indexed) PruneEnded(ctx context.Context, at time.Time, most int, record func(Token) Audit) ([]string, error) {
+	removed, err := x.durable.PruneEnded(ctx, at, most, record)
+	for _, id := range removed {
+		x.forget(ctx, id)
+	}
+	return removed, err
+}
+
 // forget takes a removed token out of the index once a running update of it
 // has told the index, and asks the store in case the id is there again.
 func (x *Indexed) forget(ctx context.Context, id string) {

@@ -152,6 +152,18 @@ type Change struct {
 	After  string
 }
 
+// AuditPruned is how many audit records a PruneAudit has removed.
+type AuditPruned struct {
+	Old int // because of their age
+	Cut int // because the log was too large
+}
+
+// Size is the size of some records.
+type Size struct {
+	Records int64
+	Bytes   int64 // of keys and values
+}
+
 // Page is one page of a listing.
 type Page struct {
 	Tokens []Token // ordered by Number
@@ -219,6 +231,12 @@ type Store interface {
 	// for a token and must not call the store.
 	Prune(ctx context.Context, before time.Time, record func(Token) Audit) ([]string, error)
 
+	// PruneEnded removes, of each owner's tokens that were revoked or had expired at
+	// the given instant, those that ended first, until no more than most are left. An
+	// owner is known by the key, or by the name where there is no key; the management
+	// tokens count as those of one owner. Otherwise it is as Prune.
+	PruneEnded(ctx context.Context, at time.Time, most int, record func(Token) Audit) ([]string, error)
+
 	// AddUsage adds counts to what is stored, and moves LastUsed and
 	// LastAddress forward, never back. Ids that are gone are skipped.
 	AddUsage(ctx context.Context, usage map[string]Usage) error
@@ -232,8 +250,15 @@ type Store interface {
 	// Usage returns the usage of the given ids; ids never used are absent.
 	Usage(ctx context.Context, ids []string) (map[string]Usage, error)
 
-	// AppendAudit adds a record that no write goes with, such as a refusal.
+	// AppendAudit adds a record that no write goes with, such as a refusal. This
+	// record, and those of the writes, are stored as BoundAudit returns them.
 	AppendAudit(ctx context.Context, a Audit) error
+
+	// PruneAudit removes the oldest audit records: those at the beginning of the
+	// log that are from before an instant, and then as many as it takes until the
+	// records have no more than maxBytes bytes; 0: however many. The newest record
+	// stays. It returns what was removed, also beside an error.
+	PruneAudit(ctx context.Context, before time.Time, maxBytes int64) (AuditPruned, error)
 
 	// AuditLog returns at most limit records with a Sequence below before,
 	// newest first; before 0 begins at the newest.

@@ -58,6 +58,11 @@ type Store struct {
 	sequence uint64     // the highest sequence in the audit log
 
 	probing chan struct{} // holds one value while a Health round trip runs
+
+	sizes    counters
+	measured chan struct{}   // closed once sizes holds what was there at the start
+	closing  context.Context // ends with Close
+	end      func()
 }
 
 var _ store.Store = (*Store)(nil)
@@ -108,6 +113,10 @@ func open(ctx context.Context, opts Options) (s *Store, err error) {
 	if s.probe, err = openProbe(opts.Dir); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
+	s.measured = make(chan struct{})
+	s.closing, s.end = context.WithCancel(context.WithoutCancel(ctx))
+	s.running.Add(1)
+	go s.measure(s.closing, db.NewTransaction(false))
 	return s, nil
 }
 
@@ -210,6 +219,7 @@ func (s *Store) Close() error {
 	s.closed = true
 	s.mu.Unlock()
 
+	s.end()
 	s.running.Wait()
 	if err := errors.Join(s.probeDisk(), s.db.Close(), s.probe.Close()); err != nil {
 		return fmt.Errorf("close store: %w", err)

@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/tokengate/tokengate/store"
-	"github.com/tokengate/tokengate/store/badger"
 )
 
 // TestReleaseTables wants a store that has read everything to hold little of
@@ -17,15 +16,16 @@ import (
 func TestReleaseTables(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a directory")
 	s := open(t, dir)
-	for range 40 {
-		if err := s.AppendAudit(t.Context(), store.Audit{Reason: strings.Repeat("x", badger.MaxValue-1000)}); err != nil {
+	const records = 600
+	for range records {
+		if err := s.AppendAudit(t.Context(), largeAudit()); err != nil {
 			t.Fatal(err)
 		}
 	}
 	s.Close()
 	s = open(t, dir)
 	defer s.Close()
-	const written = 40 * (badger.MaxValue - 1000)
+	written := records * len(store.EncodeAudit(largeAudit()))
 	if got := residentTables(t, dir); got < written/2 {
 		t.Fatalf("%d bytes of the tables are in memory after they were checked: this test looks in the wrong place", got)
 	}
@@ -35,7 +35,7 @@ func TestReleaseTables(t *testing.T) {
 	if got := residentTables(t, dir); got > written/4 {
 		t.Errorf("%d bytes of the tables are still in memory", got)
 	}
-	if log, err := s.AuditLog(t.Context(), 0, 100); err != nil || len(log) != 40 || log[39].Reason != strings.Repeat("x", badger.MaxValue-1000) {
+	if log, err := s.AuditLog(t.Context(), 0, 1000); err != nil || len(log) != records || log[records-1].Changes["3"] != largeAudit().Changes["3"] {
 		t.Errorf("%d audit records (error %v)", len(log), err)
 	}
 }

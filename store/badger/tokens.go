@@ -1,6 +1,7 @@
 package badger
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -145,8 +146,9 @@ const pruneBatch = 100
 func (s *Store) Prune(ctx context.Context, before time.Time, record func(store.Token) store.Audit) ([]string, error) {
 	var mu sync.Mutex
 	var old []string
+	is := func(t store.Token) bool { return ended(t, before) }
 	err := s.All(ctx, func(t store.Token) error {
-		if ended(t, before) {
+		if is(t) {
 			mu.Lock()
 			defer mu.Unlock()
 			old = append(old, t.ID)
@@ -156,10 +158,53 @@ func (s *Store) Prune(ctx context.Context, before time.Time, record func(store.T
 	if err != nil {
 		return nil, fmt.Errorf("prune: %w", err)
 	}
-	var removed []string
+	return s.pruneAll(ctx, old, is, record)
+}
+
+// PruneEnded removes the oldest of the ended tokens of each owner: see store.Store.
+func (s *Store) PruneEnded(ctx context.Context, at time.Time, most int, record func(store.Token) store.Audit) ([]string, error) {
+	type over struct {
+		id  string
+		end int64
+	}
+	var mu sync.Mutex
+	byOwner := make(map[store.Owner][]over)
+	is := func(t store.Token) bool { return t.State == store.Revoked || expired(t, at) }
+	err := s.All(ctx, func(t store.Token) error {
+		if !is(t) {
+			return nil
+		}
+		end := t.Revoked
+		if end.IsZero() || !t.Expires.IsZero() && t.Expires.Before(end) {
+			end = t.Expires
+		}
+		owner := store.Owner{Key: t.Owner.Key} // which outlives the name
+		if owner.Key == "" {
+			owner.Name = store.FoldOwner(t.Owner.Name)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		byOwner[owner] = append(byOwner[owner], over{t.ID, end.Unix()})
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("prune: %w", err)
+	}
+	var old []string
+	for _, ended := range byOwner {
+		slices.SortFunc(ended, func(a, b over) int { return cmp.Or(cmp.Compare(a.end, b.end), cmp.Compare(a.id, b.id)) })
+		for _, o := range ended[:max(len(ended)-most, 0)] {
+			old = append(old, o.id)
+		}
+	}
+	return s.pruneAll(ctx, old, is, record)
+}
+
+// pruneAll removes those of the ids that still are what is to go.
+func (s *Store) pruneAll(ctx context.Context, old []string, is func(store.Token) bool, record func(store.Token) store.Audit) (removed []string, err error) {
 	for size := pruneBatch; len(old) > 0; {
 		batch := old[:min(size, len(old))]
-		gone, err := s.prune(ctx, batch, before, record)
+		gone, err := s.prune(ctx, batch, is, record)
 		if errors.Is(err, badger.ErrTxnTooBig) && len(batch) > 1 {
 			size = len(batch) / 2
 			continue
@@ -173,14 +218,14 @@ func (s *Store) Prune(ctx context.Context, before time.Time, record func(store.T
 	return removed, nil
 }
 
-// prune removes those of the ids that are still old, in one transaction. It
+// prune is pruneAll for some ids, in one transaction. It
 // reads each record in it, so that an update at the same time is a conflict.
-func (s *Store) prune(ctx context.Context, ids []string, before time.Time, record func(store.Token) store.Audit) (removed []string, err error) {
+func (s *Store) prune(ctx context.Context, ids []string, is func(store.Token) bool, record func(store.Token) store.Audit) (removed []string, err error) {
 	err = s.write(ctx, func(tx *tx) error {
 		removed, tx.audits = nil, nil
 		for _, id := range ids {
 			t, err := token(tx.Txn, id)
-			if errors.Is(err, store.ErrNotFound) || err == nil && !ended(t, before) {
+			if errors.Is(err, store.ErrNotFound) || err == nil && !is(t) {
 				continue
 			}
 			if err != nil {

@@ -51,7 +51,7 @@ func dropDays(ctx context.Context, tx *tx) error {
 		return err
 	}
 	for _, key := range days[:max(len(days)-store.KeepDays, 0)] {
-		if err := tx.Delete(key); err != nil {
+		if err := tx.drop(key); err != nil {
 			return err
 		}
 	}
@@ -215,7 +215,7 @@ func prunePasswordUses(tx *tx, users []string, old func(store.PasswordUse) bool)
 			err = tx.set(passwordKey(user), store.EncodePasswordUses(user, uses))
 		} else {
 			known--
-			err = tx.Delete(passwordKey(user))
+			err = tx.drop(passwordKey(user))
 		}
 		if err != nil {
 			return err

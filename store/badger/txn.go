@@ -17,6 +17,7 @@ type tx struct {
 	urgent  bool // it ends a token: it may use the space that other writes leave
 	created *store.Token
 	audits  []store.Audit
+	sizes   sizes // by how much the records of each kind become more
 }
 
 // write runs fn in a transaction and commits it, and does so again for as long
@@ -86,7 +87,7 @@ func (s *Store) finish(ctx context.Context, t *tx) error {
 	for _, a := range t.audits {
 		sequence++
 		a.Sequence = sequence
-		if err := t.set(auditKey(sequence), store.EncodeAudit(a)); err != nil {
+		if err := t.set(auditKey(sequence), store.EncodeAudit(store.BoundAudit(a))); err != nil {
 			return fmt.Errorf("write audit record: %w", err)
 		}
 	}
@@ -100,6 +101,7 @@ func (s *Store) finish(ctx context.Context, t *tx) error {
 		return fmt.Errorf("commit: %w", err)
 	}
 	s.number, s.sequence = number, sequence
+	s.sizes.add(t.sizes)
 	return nil
 }
 
@@ -118,10 +120,10 @@ func (t *tx) add(n store.Token) error {
 // remove deletes everything that belongs to a token.
 func (t *tx) remove(old store.Token) error {
 	return errors.Join(
-		t.Delete(tokenKey(old.ID)),
+		t.drop(tokenKey(old.ID)),
 		t.Delete(numberKey(old.Number)),
 		t.Delete(ownedKey(old.Owner.Name, old.Number)),
-		t.Delete(usageKey(old.ID)),
+		t.drop(usageKey(old.ID)),
 	)
 }
 
@@ -131,14 +133,6 @@ func (t *tx) putToken(n store.Token) error {
 		return err
 	}
 	return t.set(tokenKey(n.ID), data)
-}
-
-// set writes a value, if it is one that stays in the tree.
-func (t *tx) set(key, value []byte) error {
-	if len(value) > maxValue {
-		return fmt.Errorf("record has %d bytes, at most %d are stored", len(value), maxValue)
-	}
-	return t.Set(key, value)
 }
 
 // get returns a copy of a key's value, or nil if there is none.

@@ -37,6 +37,14 @@ var calls = map[string]func(context.Context, store.Store) error{
 		_, err := s.Prune(ctx, Epoch.AddDate(10, 0, 0), func(t store.Token) store.Audit { return audit("prune", t.ID) })
 		return err
 	},
+	"prune ended": func(ctx context.Context, s store.Store) error {
+		_, err := s.PruneEnded(ctx, Epoch.AddDate(10, 0, 0), 0, func(t store.Token) store.Audit { return audit("prune", t.ID) })
+		return err
+	},
+	"prune audit": func(ctx context.Context, s store.Store) error {
+		_, err := s.PruneAudit(ctx, Epoch.AddDate(10, 0, 0), 1)
+		return err
+	},
 	"add usage": func(ctx context.Context, s store.Store) error {
 		return s.AddUsage(ctx, map[string]store.Usage{"test00000001": {Count: 1}})
 	},

@@ -1,0 +1,97 @@
+package badger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/tokengate/tokengate/store"
+)
+
+// auditBatch is the number of audit records that one transaction removes at most.
+const auditBatch = 1000
+
+// PruneAudit removes the oldest audit records: see store.Store.
+func (s *Store) PruneAudit(ctx context.Context, before time.Time, maxBytes int64) (pruned store.AuditPruned, err error) {
+	select {
+	case <-s.measured:
+	case <-s.closing.Done():
+		return pruned, store.ErrClosed
+	case <-ctx.Done():
+		return pruned, fmt.Errorf("prune audit log: %w", ctx.Err())
+	}
+	for from := auditPrefix; from != nil; {
+		var batch store.AuditPruned
+		batch, from, err = s.pruneAudit(ctx, from, before, maxBytes)
+		pruned.Old += batch.Old
+		pruned.Cut += batch.Cut
+		if err != nil {
+			return pruned, fmt.Errorf("prune audit log: %w", err)
+		}
+	}
+	return pruned, nil
+}
+
+// pruneAudit removes some records from a key on. It returns the key to go on from;
+// nil: there is nothing left to remove.
+func (s *Store) pruneAudit(ctx context.Context, from []byte, before time.Time, maxBytes int64) (pruned store.AuditPruned, next []byte, err error) {
+	var over int64
+	if maxBytes > 0 {
+		over = s.sizes[auditKind].bytes.Load() - maxBytes
+	}
+	s.commit.Lock()
+	newest := auditKey(s.sequence) // which stays: it says where the numbers stand
+	s.commit.Unlock()
+	var keys [][]byte
+	err = s.view(ctx, func(txn *badger.Txn) error {
+		return values(ctx, txn, auditPrefix, from, func(key, value []byte) (bool, error) {
+			sequence, err := number(key)
+			if err != nil {
+				return false, err
+			}
+			a, err := store.DecodeAudit(sequence, value)
+			if err != nil {
+				return false, err
+			}
+			old := a.Time.Before(before)
+			if slices.Compare(key, newest) >= 0 || !old && over <= 0 {
+				next = nil
+				return false, nil
+			}
+			if old {
+				pruned.Old++
+			} else {
+				pruned.Cut++
+			}
+			over -= int64(len(key) + len(value))
+			keys = append(keys, slices.Clone(key))
+			next = auditKey(sequence + 1)
+			return len(keys) < auditBatch, nil
+		})
+	})
+	if err != nil || len(keys) == 0 {
+		return store.AuditPruned{}, nil, err
+	}
+	if len(keys) < auditBatch {
+		next = nil
+	}
+	err = s.write(ctx, func(tx *tx) error {
+		for _, key := range keys {
+			if err := tx.drop(key); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if errors.Is(err, badger.ErrTxnTooBig) {
+		err = fmt.Errorf("%d records are too many for one transaction: %w", len(keys), err)
+	}
+	if err != nil {
+		return store.AuditPruned{}, nil, err
+	}
+	return pruned, next, nil
+}

@@ -1,0 +1,140 @@
+package badger
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync/atomic"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/tokengate/tokengate/store"
+)
+
+// kinds are the kinds of record that are counted, by the prefix of their keys.
+var kinds = [...]struct {
+	name   string
+	prefix []byte
+}{
+	{"tokens", tokenPrefix},
+	{"usage", usagePrefix},
+	{"audit", auditPrefix},
+	{"totals", dayPrefix},
+	{"passwords", passwordPrefix},
+}
+
+// auditKind is the place of the audit log in kinds.
+const auditKind = 2
+
+// kindOf returns the place in kinds of a key; -1 for keys that are not counted.
+func kindOf(key []byte) int {
+	for i, k := range kinds {
+		if bytes.HasPrefix(key, k.prefix) {
+			return i
+		}
+	}
+	return -1
+}
+
+// size is how many records there are, and how many bytes their keys and values
+// have.
+type size struct{ records, bytes int64 }
+
+func (s *size) add(sign int64, key []byte, value int64) {
+	s.records += sign
+	s.bytes += sign * (int64(len(key)) + value)
+}
+
+// sizes are the sizes of all kinds of record.
+type sizes [len(kinds)]size
+
+// counters are sizes that change while others read them.
+type counters [len(kinds)]struct{ records, bytes atomic.Int64 }
+
+func (c *counters) add(more sizes) {
+	for i, m := range more {
+		c[i].records.Add(m.records)
+		c[i].bytes.Add(m.bytes)
+	}
+}
+
+// measure counts the records that txn sees, those that were there when the store was
+// opened. What is written meanwhile is counted with its transaction.
+func (s *Store) measure(ctx context.Context, txn *badger.Txn) {
+	defer s.running.Done()
+	defer txn.Discard()
+	var found sizes
+	for i, k := range kinds {
+		it := txn.NewIterator(badger.IteratorOptions{Prefix: k.prefix})
+		for it.Rewind(); it.Valid(); it.Next() {
+			if ctx.Err() != nil {
+				it.Close()
+				return
+			}
+			found[i].add(1, it.Item().Key(), it.Item().ValueSize())
+			runtime.Gosched() // requests come first
+		}
+		it.Close()
+	}
+	s.sizes.add(found)
+	close(s.measured)
+	s.release()
+}
+
+// Sizes returns how many records of each kind the store holds, and their bytes,
+// without what the database needs beside them. Until the store has counted what was
+// there when it was opened, ok is false.
+func (s *Store) Sizes() (all map[string]store.Size, ok bool) {
+	select {
+	case <-s.measured:
+	default:
+		return nil, false
+	}
+	all = make(map[string]store.Size, len(kinds))
+	for i, k := range kinds {
+		all[k.name] = store.Size{Records: s.sizes[i].records.Load(), Bytes: s.sizes[i].bytes.Load()}
+	}
+	return all, true
+}
+
+// set writes a value, if it is one that stays in the tree. The caller has read the
+// key in this transaction, or knows that it is new.
+func (t *tx) set(key, value []byte) error {
+	if len(value) > maxValue {
+		return fmt.Errorf("record has %d bytes, at most %d are stored", len(value), maxValue)
+	}
+	if err := t.uncount(key); err != nil {
+		return err
+	}
+	if k := kindOf(key); k >= 0 {
+		t.sizes[k].add(1, key, int64(len(value)))
+	}
+	return t.Set(key, value)
+}
+
+// drop deletes a key, whose value it reads.
+func (t *tx) drop(key []byte) error {
+	if err := t.uncount(key); err != nil {
+		return err
+	}
+	return t.Delete(key)
+}
+
+// uncount takes the record that a key has so far out of the sizes.
+func (t *tx) uncount(key []byte) error {
+	k := kindOf(key)
+	if k < 0 {
+		return nil
+	}
+	item, err := t.Get(key)
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read %q: %w", key, err)
+	}
+	t.sizes[k].add(-1, key, item.ValueSize())
+	return nil
+}
