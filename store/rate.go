@@ -36,7 +36,7 @@ func (r Rate) valid() error {
 // interval is the time in which one request is earned.
 func (r Rate) interval() time.Duration { return r.Per / time.Duration(r.Requests) }
 
-// Limiter holds a token to its Rate. It is the generic cell rate algorithm
+// Limiter holds a token, or a caller, to a Rate. It is the generic cell rate algorithm
 // (ITU-T I.371, annex A): one number, the time at which the next request would
 // come if they came evenly. It is the same for all entries of a token, also
 // those after a change of the token, or of its rate. A nil Limiter lets
@@ -46,9 +46,9 @@ type Limiter struct {
 	next *atomic.Int64 // Unix nanoseconds
 }
 
-// newLimiter returns the limiter of a token that had the given one before; nil
-// for a token without a rate.
-func newLimiter(r Rate, before *Limiter) *Limiter {
+// NewLimiter returns a limiter that goes on from the given one, nil being none;
+// nil for the zero Rate.
+func NewLimiter(r Rate, before *Limiter) *Limiter {
 	switch {
 	case r == Rate{}:
 		return nil
@@ -57,6 +57,9 @@ func newLimiter(r Rate, before *Limiter) *Limiter {
 	}
 	return &Limiter{r, before.next}
 }
+
+// Rested reports whether the whole burst may come at the given time.
+func (l *Limiter) Rested(now time.Time) bool { return l == nil || l.next.Load() <= now.UnixNano() }
 
 // Wait returns how long it is until a request may come; 0: it may now.
 func (l *Limiter) Wait(now time.Time) time.Duration {

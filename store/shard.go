@@ -147,7 +147,7 @@ func (s *shard) put(hash uint64, f facts, l limits, r Rate) {
 	t := s.room()
 	id := string(f.id[:])
 	slot, old, _ := t.find(hash, id)
-	l.limiter = newLimiter(r, t.limiter(old))
+	l.limiter = NewLimiter(r, t.limiter(old))
 	if len(l.networks) > 0 || l.previous != (Previous{}) || l.limiter != nil {
 		next := *t
 		next.limits = append(t.limits, l)

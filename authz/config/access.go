@@ -38,6 +38,8 @@ func checkAccess(a Access, noDirectory bool, report reporter) {
 			report(key, "would reach Jira's administrators, too: name their groups in access.admin, whose members no rule reaches")
 		}
 	}
+	checkRate("access.writes", a.Writes, report)
+	checkRate("access.adminWrites", a.AdminWrites, report)
 	switch {
 	case noDirectory && len(a.Admin) > 0:
 		report("access.admin", "must be [] without a directory, since nobody can be told to be an administrator; use the admin socket")

@@ -20,6 +20,8 @@ const (
 	maxOverlap   = 90 * day
 	leastKept    = day // of tokens that have ended
 	maxQueryName = 64
+	maxEnded     = 100_000
+	maxAuditMiB  = 1 << 20 // a TiB
 )
 
 // check reports all that is wrong with a configuration beyond its types. What
@@ -39,6 +41,7 @@ func check(c *Config, report reporter, sound func(key string) bool) {
 	checkCount("network.allow", len(c.Network.Allow), maxNetworks, report)
 	checkCount("network.deny", len(c.Network.Deny), maxNetworks, report)
 	checkPasswords(c.Passwords, c.Upstream.ContextPath, report)
+	checkAudit(c.Audit, report)
 	checkOneOf("bearer.foreign", c.Bearer.Foreign, report, ForeignPass, ForeignRefuse)
 	checkOneOf("log.level", c.Log.Level, report, "debug", "info", "warn", "error")
 }
@@ -94,6 +97,9 @@ func checkTokens(t Tokens, contextPath string, report reporter) {
 	if !t.KeepEnded.Unlimited && t.KeepEnded.Duration < leastKept {
 		report("tokens.keepEnded", "%s: must be at least %s, or unlimited", t.KeepEnded, spell(leastKept))
 	}
+	if t.MaxEnded < 1 || t.MaxEnded > maxEnded {
+		report("tokens.maxEnded", "%d: must be 1 to %d", t.MaxEnded, maxEnded)
+	}
 	const key = "tokens.queryParameter"
 	name := t.QueryParameter
 	switch lower := strings.ToLower(name); {
@@ -118,6 +124,15 @@ func checkPasswords(p Passwords, contextPath string, report reporter) {
 	}
 	checkPatterns("passwords.allowedPaths", p.AllowedPaths, contextPath, report)
 	checkCount("passwords.allowedNetworks", len(p.AllowedNetworks), maxNetworks, report)
+}
+
+func checkAudit(a Audit, report reporter) {
+	if !a.Retention.Unlimited && a.Retention.Duration < leastKept {
+		report("audit.retention", "%s: must be at least %s, or unlimited", a.Retention, spell(leastKept))
+	}
+	if a.MaxMiB < 1 || a.MaxMiB > maxAuditMiB {
+		report("audit.maxMiB", "%d: must be 1 to %d", a.MaxMiB, maxAuditMiB)
+	}
 }
 
 // checkCount reports a list that is too long.

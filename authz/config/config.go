@@ -26,6 +26,7 @@ type Config struct {
 	Directory     Directory     `yaml:"directory"`
 	Network       Network       `yaml:"network"`
 	Passwords     Passwords     `yaml:"passwords"`
+	Audit         Audit         `yaml:"audit"`
 	Bearer        Bearer        `yaml:"bearer"`
 	Log           Log           `yaml:"log"`
 }
@@ -89,6 +90,7 @@ type Tokens struct {
 	// KeepEnded is how long revoked and expired tokens are kept for the record;
 	// at least a day.
 	KeepEnded      Lifetime `yaml:"keepEnded"`
+	MaxEnded       int      `yaml:"maxEnded"`       // revoked and expired tokens of one owner that are kept, 1 to 100000
 	QueryParameter string   `yaml:"queryParameter"` // "" is off
 }
 
@@ -98,7 +100,9 @@ type Access struct {
 	Use             []string       `yaml:"use"`
 	Create          []CreateRule   `yaml:"create"`
 	CreateForOthers []ForOtherRule `yaml:"createForOthers"`
-	Admin           []string       `yaml:"admin"` // never "*"
+	Admin           []string       `yaml:"admin"`       // never "*"
+	Writes          Rate           `yaml:"writes"`      // the changes of one person, refused ones included
+	AdminWrites     Rate           `yaml:"adminWrites"` // those of one administrator, management token or user of the admin socket
 }
 
 // CreateRule says on what terms the members of some groups may create tokens.
@@ -184,6 +188,12 @@ type Passwords struct {
 	AllowedUsers    []string     `yaml:"allowedUsers"` // user names, or "*" for everyone
 	AllowedPaths    []string     `yaml:"allowedPaths"` // path patterns, see policy.Paths
 	AllowedNetworks []Prefix     `yaml:"allowedNetworks"`
+}
+
+// Audit says how much of the audit log is kept. The oldest records go first.
+type Audit struct {
+	Retention Lifetime `yaml:"retention"` // at least a day
+	MaxMiB    int      `yaml:"maxMiB"`    // size of the records, 1 to 1048576
 }
 
 // Bearer says what happens to a Bearer credential that is no token of ours.

@@ -65,12 +65,14 @@ func TestDefault(t *testing.T) {
 		Store:         config.Store{Badger: config.Badger{Dir: "/var/lib/tokengate"}},
 		Upstream:      config.Upstream{Product: "jira", URL: "http://127.0.0.1:8080", Identity: config.Identity{Header: "X-Forwarded-User"}},
 		ClientAddress: config.ClientAddress{Metadata: "x-client-ip"},
-		Tokens:        config.Tokens{Paths: []string{"/rest/"}, ReadOnlyPaths: []string{}, MaxPerUser: 50, MaxOverlap: 7 * day, KeepEnded: config.Lifetime{Duration: 365 * day}},
+		Tokens:        config.Tokens{Paths: []string{"/rest/"}, ReadOnlyPaths: []string{}, MaxPerUser: 50, MaxOverlap: 7 * day, KeepEnded: config.Lifetime{Duration: 365 * day}, MaxEnded: 1000},
 		Access: config.Access{
 			Use:             []string{"*"},
 			Create:          []config.CreateRule{{Groups: []string{"*"}, MaxLifetime: config.Lifetime{Duration: 365 * day}, Networks: "optional"}},
 			CreateForOthers: []config.ForOtherRule{},
 			Admin:           []string{},
+			Writes:          config.Rate{Requests: 600, Per: time.Hour, Burst: 60},
+			AdminWrites:     config.Rate{Requests: 10000, Per: time.Hour, Burst: 5000},
 		},
 		Network: config.Network{
 			Allow: []config.Prefix{{Prefix: netip.MustParsePrefix("0.0.0.0/0")}, {Prefix: netip.MustParsePrefix("::/0")}},
@@ -82,6 +84,7 @@ func TestDefault(t *testing.T) {
 			AllowedPaths:    []string{"/rest/usermanagement/*"},
 			AllowedNetworks: []config.Prefix{},
 		},
+		Audit:  config.Audit{Retention: config.Lifetime{Duration: 730 * day}, MaxMiB: 256},
 		Bearer: config.Bearer{Foreign: config.ForeignPass},
 		Log:    config.Log{Level: "info"},
 	}
@@ -169,6 +172,8 @@ func TestGiven(t *testing.T) {
 		{"groups", "directory: {file: /u}\naccess: {use: [jira-users], create: [{groups: ['a b', Größe, \"" + strings.Repeat("ü", 255) + "\"], maxLifetime: 1d}], " +
 			"createForOthers: [{groups: [jira-users], for: ['*']}], admin: [Admins]}\n", func(c *config.Config) {
 			c.Directory.File = "/u"
+			writes, adminWrites := c.Access.Writes, c.Access.AdminWrites
+			defer func() { c.Access.Writes, c.Access.AdminWrites = writes, adminWrites }()
 			c.Access = config.Access{
 				Use: []string{"jira-users"},
 				Create: []config.CreateRule{{

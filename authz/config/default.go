@@ -1,6 +1,9 @@
 package config
 
-import "net/netip"
+import (
+	"net/netip"
+	"time"
+)
 
 // Default returns the configuration of a file that says nothing. One key has
 // no default and must be given: publicURL. No list in it is nil.
@@ -25,6 +28,7 @@ func Default() Config {
 			MaxPerUser:    50,
 			MaxOverlap:    7 * day,
 			KeepEnded:     Lifetime{Duration: 365 * day},
+			MaxEnded:      1000,
 		},
 		Access: Access{
 			Use: []string{everyone},
@@ -33,6 +37,8 @@ func Default() Config {
 			},
 			CreateForOthers: []ForOtherRule{},
 			Admin:           []string{},
+			Writes:          Rate{Requests: 600, Per: time.Hour, Burst: 60},
+			AdminWrites:     Rate{Requests: 10_000, Per: time.Hour, Burst: 5000},
 		},
 		Network: Network{
 			Allow: []Prefix{
@@ -47,6 +53,7 @@ func Default() Config {
 			AllowedPaths:    []string{"/rest/usermanagement/*"},
 			AllowedNetworks: []Prefix{},
 		},
+		Audit:  Audit{Retention: Lifetime{Duration: 2 * 365 * day}, MaxMiB: 256},
 		Bearer: Bearer{Foreign: ForeignPass},
 		Log:    Log{Level: "info"},
 	}

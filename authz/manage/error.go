@@ -3,6 +3,7 @@ package manage
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/tokengate/tokengate/store"
 )
@@ -20,6 +21,10 @@ const (
 	Limit     Code = "limit"     // the owner has as many tokens as one may have
 	BadState  Code = "state"     // the token is in no state for this
 
+	// TooMany: the caller has made as many changes as are allowed in a time. It is not
+	// recorded, since each record is a write.
+	TooMany Code = "too_many"
+
 	// Unavailable: whether the caller may cannot be found out now. It is about
 	// the server and not the caller, and not recorded.
 	Unavailable Code = "unavailable"
@@ -33,6 +38,8 @@ type Error struct {
 	Field   Field  // the part of the request that Message is about, if one is
 	Message string // whole sentences, for the caller; holds no secret
 	Cause   error  // for a log: it may tell of the inside; nil: none
+
+	Retry time.Duration // until it makes sense to try again, if Code is TooMany
 }
 
 // Error returns the message and the cause, for a log.
@@ -67,6 +74,7 @@ var (
 	ErrLimit       = &Error{Code: Limit}
 	ErrState       = &Error{Code: BadState}
 	ErrUnavailable = &Error{Code: Unavailable}
+	ErrTooMany     = &Error{Code: TooMany}
 )
 
 // Field is a part of a request.
@@ -93,7 +101,7 @@ func invalid(field Field, format string, args ...any) error {
 	return &Error{Code: Invalid, Field: field, Message: fmt.Sprintf(format, args...)}
 }
 
-func refused(code Code, format string, args ...any) error {
+func refused(code Code, format string, args ...any) *Error {
 	return &Error{Code: code, Message: fmt.Sprintf(format, args...)}
 }
 

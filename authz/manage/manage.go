@@ -57,6 +57,8 @@ type Manager struct {
 	// Owners share locks; that costs a wait, never more.
 	admissions [64]sync.Mutex
 
+	spent budgets // what callers have written lately
+
 	judging sync.Mutex // held while the owners are judged, so that the last word is the newest
 }
 
@@ -94,6 +96,12 @@ type Rules struct {
 	MaxPerUser int             // tokens in force that one owner may have
 	MaxOverlap time.Duration   // how long a rotated secret may stay good
 	KeepEnded  config.Lifetime // how long revoked and expired tokens are kept
+	MaxEnded   int             // of one owner that are kept
+
+	Writes      store.Rate // the changes of one person; zero: unlimited
+	AdminWrites store.Rate // those of an administrator; zero: unlimited
+
+	Audit config.Audit // how much of the audit log is kept
 }
 
 // NewRules returns the rules of a checked configuration.
@@ -104,6 +112,12 @@ func NewRules(c config.Config) Rules {
 		MaxPerUser: c.Tokens.MaxPerUser,
 		MaxOverlap: c.Tokens.MaxOverlap,
 		KeepEnded:  c.Tokens.KeepEnded,
+		MaxEnded:   c.Tokens.MaxEnded,
+
+		Writes:      stored(c.Access.Writes),
+		AdminWrites: stored(c.Access.AdminWrites),
+
+		Audit: c.Audit,
 	}
 }
 

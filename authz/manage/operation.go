@@ -17,6 +17,7 @@ import (
 type action struct {
 	name    string // as the audit log says it
 	changes bool   // it changes something, so that each refusal is recorded
+	free    bool   // it is bounded by itself, so that only refused attempts count as writes
 	by      who
 }
 
@@ -33,7 +34,7 @@ var (
 	createAction   = changing("token.create", everyone)
 	changeAction   = changing("token.change", everyone)
 	rotateAction   = changing("token.rotate", everyone)
-	revokeAction   = changing("token.revoke", everyone)
+	revokeAction   = changing("token.revoke", everyone).freely() // once for each token that was created
 	approveAction  = changing("token.approve", administrators)
 	disableAction  = changing("token.disable", administrators)
 	enableAction   = changing("token.enable", administrators)
@@ -55,12 +56,18 @@ var actions []string
 
 func changing(name string, by who) action {
 	actions = append(actions, name)
-	return action{name, true, by}
+	return action{name: name, changes: true, by: by}
+}
+
+// freely takes what succeeds out of the callers' budgets.
+func (a action) freely() action {
+	a.free = true
+	return a
 }
 
 func reading(name string, by who) action {
 	actions = append(actions, name)
-	return action{name, false, by}
+	return action{name: name, by: by}
 }
 
 // Actions returns the words for actions in the audit log.
@@ -91,7 +98,8 @@ const recordTime = 5 * time.Second
 
 // perform is the one place that every operation goes through: it checks
 // whether the caller may, lets do make the attempt, and records a refusal. An
-// attempt whose refusal cannot be recorded fails.
+// attempt whose refusal cannot be recorded fails. Each attempt at a change, and each
+// other attempt that leaves a record, counts against the caller's budget.
 func (m *Manager) perform(ctx context.Context, c Caller, a action, do func(*operation) error) error {
 	return m.performOn(ctx, c, a, "", do)
 }
@@ -104,6 +112,10 @@ func (m *Manager) performOn(ctx context.Context, c Caller, a action, id string, 
 		op.subject.id = id
 	}
 	err := op.authorize()
+	counted := err == nil && a.changes && !a.free
+	if counted {
+		err = op.spend()
+	}
 	if err == nil {
 		err = do(op)
 	}
@@ -115,8 +127,13 @@ func (m *Manager) performOn(ctx context.Context, c Caller, a action, id string, 
 		return fmt.Errorf("%s: %w", a.name, err)
 	case refusal.Code == Unavailable && c.kind == operator:
 		return &Error{Code: Unavailable, Message: refusal.Error()} // who may know the cause
-	case !a.changes && refusal.Code != Forbidden, refusal.Code == Unavailable:
+	case !a.changes && refusal.Code != Forbidden, refusal.Code == Unavailable, refusal.Code == TooMany:
 		return refusal
+	}
+	if !counted {
+		if err := op.spend(); err != nil {
+			return err
+		}
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTime)
 	defer cancel()

@@ -15,23 +15,43 @@ import (
 var upkeep = Caller{name: "tokengate:upkeep", from: "tokengate", kind: itself}
 
 // Prune removes the tokens that were revoked or expired longer ago than the
-// configuration keeps them, and returns how many. It is to be called now and
-// then.
+// configuration keeps them, and those that ended first of owners who have more of
+// them than it keeps, and returns how many. It is to be called now and then.
 func (m *Manager) Prune(ctx context.Context) (removed int, err error) {
 	err = m.perform(ctx, upkeep, pruneAction, func(op *operation) error {
-		if op.rules.KeepEnded.Unlimited {
-			return nil
-		}
-		ids, err := m.Tokens.Prune(ctx, op.now.Add(-op.rules.KeepEnded.Duration), func(t store.Token) store.Audit {
+		record := func(t store.Token) store.Audit {
 			a := op.record("done")
 			a.TokenID, a.Owner = t.ID, t.Owner.Name
 			a.Changes = map[string]store.Change{"name": {Before: t.Name}, "state": {Before: string(op.stateOf(t))}}
 			return a
-		})
-		removed = len(ids)
+		}
+		if !op.rules.KeepEnded.Unlimited {
+			ids, err := m.Tokens.Prune(ctx, op.now.Add(-op.rules.KeepEnded.Duration), record)
+			removed = len(ids)
+			if err != nil {
+				return err
+			}
+		}
+		ids, err := m.Tokens.PruneEnded(ctx, op.now, op.rules.MaxEnded, record)
+		removed += len(ids)
 		return err
 	})
 	return removed, err
+}
+
+// PruneAudit removes the audit records that are older than the configuration keeps
+// them, and the oldest ones of a log that is larger than it allows. It is to be
+// called now and then.
+func (m *Manager) PruneAudit(ctx context.Context) (pruned store.AuditPruned, err error) {
+	err = m.perform(ctx, upkeep, pruneAction, func(op *operation) error {
+		var before time.Time
+		if keep := op.rules.Audit.Retention; !keep.Unlimited {
+			before = op.now.Add(-keep.Duration)
+		}
+		pruned, err = m.Tokens.PruneAudit(ctx, before, int64(op.rules.Audit.MaxMiB)<<20)
+		return err
+	})
+	return pruned, err
 }
 
 // Judge tells the index how the owners of tokens stand by what the directory

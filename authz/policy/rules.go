@@ -25,6 +25,7 @@ func rules(c config.Config) []Rule {
 		{"tokens.maxPerUser", c.Tokens.MaxPerUser},
 		{"tokens.maxOverlap", config.Lifetime{Duration: c.Tokens.MaxOverlap}.String()},
 		{"tokens.keepEnded", c.Tokens.KeepEnded.String()},
+		{"tokens.maxEnded", c.Tokens.MaxEnded},
 		{"access.use", texts(c.Access.Use)},
 	}
 	if len(c.Access.Create) == 0 {
@@ -47,8 +48,10 @@ func rules(c config.Config) []Rule {
 		key := indexKey("access.createForOthers", i)
 		rs = append(rs, Rule{key + ".for", texts(rule.For)}, Rule{key + ".groups", texts(rule.Groups)})
 	}
+	rs = append(rs, Rule{"access.admin", texts(c.Access.Admin)})
+	rs = append(rs, rateRules("access.writes", c.Access.Writes)...)
+	rs = append(rs, rateRules("access.adminWrites", c.Access.AdminWrites)...)
 	return append(rs, []Rule{
-		{"access.admin", texts(c.Access.Admin)},
 		{"directory", c.Directory.Kind()},
 		{"network.allow", prefixTexts(c.Network.Allow)},
 		{"network.deny", prefixTexts(c.Network.Deny)},
@@ -56,6 +59,8 @@ func rules(c config.Config) []Rule {
 		{"passwords.allowedUsers", texts(c.Passwords.AllowedUsers)},
 		{"passwords.allowedPaths", texts(c.Passwords.AllowedPaths)},
 		{"passwords.allowedNetworks", prefixTexts(c.Passwords.AllowedNetworks)},
+		{"audit.retention", c.Audit.Retention.String()},
+		{"audit.maxMiB", c.Audit.MaxMiB},
 		{"bearer.foreign", string(c.Bearer.Foreign)},
 	}...)
 }

@@ -31,6 +31,7 @@ tokens.readOnlyPaths []
 tokens.maxPerUser 50
 tokens.maxOverlap "7d"
 tokens.keepEnded "365d"
+tokens.maxEnded 1000
 access.use ["*"]
 access.create[0].approval false
 access.create[0].groups ["*"]
@@ -40,6 +41,12 @@ access.create[0].rate "unlimited"
 access.create[0].readOnly false
 access.createForOthers []
 access.admin []
+access.writes.burst 60
+access.writes.per "1h"
+access.writes.requests 600
+access.adminWrites.burst 5000
+access.adminWrites.per "1h"
+access.adminWrites.requests 10000
 directory "none"
 network.allow ["0.0.0.0/0","::/0"]
 network.deny []
@@ -47,6 +54,8 @@ passwords.mode "allow"
 passwords.allowedUsers []
 passwords.allowedPaths ["/rest/usermanagement/*"]
 passwords.allowedNetworks []
+audit.retention "730d"
+audit.maxMiB 256
 bearer.foreign "pass"
 `
 	if diff := cmp.Diff(want, ruleLines(t, config.Default())); diff != "" {
@@ -57,7 +66,7 @@ bearer.foreign "pass"
 func TestRules(t *testing.T) {
 	c, err := config.Parse("test.yaml", []byte(`
 publicURL: https://jira.example.com
-tokens: {paths: [/rest/, /x], readOnlyPaths: [/x], maxPerUser: 5, maxOverlap: 0s, keepEnded: unlimited, queryParameter: key}
+tokens: {paths: [/rest/, /x], readOnlyPaths: [/x], maxPerUser: 5, maxOverlap: 0s, keepEnded: unlimited, maxEnded: 200, queryParameter: key}
 access:
   use: [Users]
   create:
@@ -67,9 +76,12 @@ access:
     - {groups: [leads], for: [robots]}
     - {groups: [], for: ["*"]}
   admin: [admins]
+  writes: {requests: 5, per: 1d}
+  adminWrites: unlimited
 directory: {jira: {credential: /etc/tokengate/jira-secret}}
 network: {allow: [10.0.0.0/8], deny: [10.1.2.3]}
 passwords: {mode: block, allowedUsers: [fred], allowedPaths: [], allowedNetworks: ["::1"]}
+audit: {retention: 90d, maxMiB: 64}
 bearer: {foreign: refuse}
 `))
 	if err != nil {
@@ -80,6 +92,7 @@ tokens.readOnlyPaths ["/x"]
 tokens.maxPerUser 5
 tokens.maxOverlap "0s"
 tokens.keepEnded "unlimited"
+tokens.maxEnded 200
 access.use ["Users"]
 access.create[0].approval false
 access.create[0].groups ["users"]
@@ -100,6 +113,10 @@ access.createForOthers[0].groups ["leads"]
 access.createForOthers[1].for ["*"]
 access.createForOthers[1].groups []
 access.admin ["admins"]
+access.writes.burst 5
+access.writes.per "1d"
+access.writes.requests 5
+access.adminWrites "unlimited"
 directory "jira"
 network.allow ["10.0.0.0/8"]
 network.deny ["10.1.2.3/32"]
@@ -107,6 +124,8 @@ passwords.mode "block"
 passwords.allowedUsers ["fred"]
 passwords.allowedPaths []
 passwords.allowedNetworks ["::1/128"]
+audit.retention "90d"
+audit.maxMiB 64
 bearer.foreign "refuse"
 `
 	if diff := cmp.Diff(want, ruleLines(t, c)); diff != "" {

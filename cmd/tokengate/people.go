@@ -245,17 +245,27 @@ func (s *server) knows(name string) (spelled string, ok bool) {
 	return u.Name, ok
 }
 
-// pruneEvery is how often ended tokens are looked for that are old enough to go.
+// pruneEvery is how often it looks for ended tokens and audit records that are to go.
 const pruneEvery = 6 * time.Hour
 
-// prune removes old tokens.
+// prune removes old tokens and audit records.
 func (s *server) prune(ctx context.Context) {
 	removed, err := s.manager.Prune(ctx)
 	switch {
 	case err != nil && ctx.Err() == nil:
 		s.log.Error("cannot remove the tokens that ended long ago; it is tried again", zap.Error(err))
 	case removed > 0:
-		s.log.Info("removed the tokens that ended long ago (tokens.keepEnded)", zap.Int("tokens", removed))
+		s.log.Info("removed the tokens that ended long ago (tokens.keepEnded), or first of more than an owner keeps (tokens.maxEnded)", zap.Int("tokens", removed))
+	}
+	pruned, err := s.manager.PruneAudit(ctx)
+	if pruned.Old > 0 {
+		s.log.Info("removed audit records that are too old (audit.retention)", zap.Int("records", pruned.Old))
+	}
+	if pruned.Cut > 0 {
+		s.log.Warn("removed the oldest audit records before their time, because the audit log is too large (audit.maxMiB)", zap.Int("records", pruned.Cut))
+	}
+	if err != nil && ctx.Err() == nil {
+		s.log.Error("cannot remove audit records; it is tried again", zap.Error(err))
 	}
 }
 

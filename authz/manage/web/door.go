@@ -116,7 +116,7 @@ func isRecorded(r *http.Request, err error) bool {
 		return isUnsafe(r) // a form: it has no record, but is as much work
 	}
 	refusal, ok := errors.AsType[*manage.Error](err)
-	return ok && refusal.Code != manage.Unavailable && (isUnsafe(r) || refusal.Code == manage.Forbidden)
+	return ok && refusal.Code != manage.Unavailable && refusal.Code != manage.TooMany && (isUnsafe(r) || refusal.Code == manage.Forbidden)
 }
 
 // guarded makes an error of a panic: it must not end the process, which answers

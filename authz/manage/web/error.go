@@ -23,6 +23,7 @@ var statuses = map[manage.Code]int{
 	manage.Limit:       http.StatusConflict,
 	manage.BadState:    http.StatusConflict,
 	manage.Unavailable: http.StatusServiceUnavailable,
+	manage.TooMany:     http.StatusTooManyRequests,
 }
 
 // fields are the names in the API's JSON of what a refusal is about, where they
@@ -84,7 +85,7 @@ func denial(err error) reply {
 		if !named {
 			field = string(e.Field)
 		}
-		return reply{status: statuses[e.Code], body: denialBody(field, e.Message)}
+		return reply{status: statuses[e.Code], body: denialBody(field, e.Message), retry: e.Retry}
 	}
 	if errors.Is(err, errPanic) {
 		return reply{status: http.StatusInternalServerError, body: authz.Denial("The server met a fault of its own. Its log says more.")}

@@ -71,7 +71,8 @@ func pageEndpoint(p page.Page) endpoint {
 			a, err := p.Serve(&page.Request{HTTP: r, Caller: in.caller, ID: in.id, Query: in.query})
 			answer := shownReply(a)
 			if err != nil && answer.status == 0 && answer.body != nil {
-				answer.status = denial(err).status
+				told := denial(err)
+				answer.status, answer.retry = told.status, told.retry
 			}
 			return answer, err
 		},
