@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
 
@@ -90,6 +91,9 @@ func (f *File) read() ([]User, error) {
 }
 
 func parseUsers(content []byte) ([]User, error) {
+	if !utf8.Valid(content) {
+		return nil, errors.New("the file is not UTF-8")
+	}
 	// Users are mappings here and not structs: the library would make text of
 	// numbers, and of a value that is left out the default.
 	var file struct {

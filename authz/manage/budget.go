@@ -1,6 +1,7 @@
 package manage
 
 import (
+	"fmt"
 	"math"
 	"sync"
 	"time"
@@ -66,6 +67,15 @@ func (c Caller) spender() string {
 	return c.actor()
 }
 
+// Seconds returns a time in whole seconds, rounded up, as a person reads it.
+func Seconds(wait time.Duration) string {
+	n := int64(math.Ceil(wait.Seconds()))
+	if n == 1 {
+		return "1 second"
+	}
+	return fmt.Sprintf("%d seconds", n)
+}
+
 // spend counts a write of the caller. It refuses one that is beyond the budget.
 func (op *operation) spend() error {
 	if op.caller.kind == itself {
@@ -79,8 +89,7 @@ func (op *operation) spend() error {
 	if wait == 0 {
 		return nil
 	}
-	seconds := int(math.Ceil(wait.Seconds()))
-	e := refused(TooMany, "You have made too many changes in a short time; %s are allowed (%s). Nothing was done. Try again in %d seconds. Tokens can still be revoked.", configured(rate), key, seconds)
+	e := refused(TooMany, "You have made too many changes in a short time; %s are allowed (%s). Nothing was done. Try again in %s. Tokens can still be revoked.", configured(rate), key, Seconds(wait))
 	e.Retry = wait
 	return e
 }

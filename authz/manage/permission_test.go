@@ -67,7 +67,7 @@ func operations(t *testing.T, f *fixture, id string, c manage.Caller) map[string
 }
 
 // upkeep are the methods that are no caller's.
-var upkeep = []string{"Follow", "Guard", "Judge", "Prune"}
+var upkeep = []string{"Follow", "Guard", "Judge", "Prune", "PruneAudit"}
 
 // Whoever is nobody is refused by every operation, and each refusal is in the
 // audit log.

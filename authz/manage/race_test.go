@@ -216,6 +216,7 @@ func TestApproveAndRotateAgainstPrune(t *testing.T) {
 func TestRenamesInParallel(t *testing.T) {
 	c := newCompany(t)
 	for i := range rounds {
+		c.pass(time.Minute) // within the budget for changes
 		var ids [2]string
 		for n := range ids {
 			ids[n] = c.creates(t, "alice", manage.NewToken{Name: fmt.Sprint(i, n)}).Token.ID
@@ -240,6 +241,7 @@ func TestAllAtOnce(t *testing.T) {
 	c := newCompany(t)
 	ada, me := c.as(t, "ada"), c.as(t, "alice")
 	for i := range rounds {
+		c.pass(10 * time.Second) // within the budget for changes
 		k := c.creates(t, "alice", manage.NewToken{Name: strconv.Itoa(i)})
 		id := k.Token.ID
 		moved := directory.User{Name: fmt.Sprintf("alice%d", i), Key: "KEY1", Active: true, Groups: directory.Groups{Known: true, Names: []string{"staff", "devs"}}}

@@ -165,13 +165,27 @@ func netsWithin(networks, others []netip.Prefix) bool {
 const (
 	leastBits4 = 8
 	leastBits6 = 16
-	widest     = "a /8, or a /16 of IPv6"
+	widest     = "a /8, or a /16 of IPv6, and together no larger than two of these"
 )
 
+// anywhere reports whether networks are so large, one of them or all together, that
+// they bound almost nothing. All private networks together are smaller.
 func anywhere(networks []netip.Prefix) bool {
-	return slices.ContainsFunc(networks, func(n netip.Prefix) bool {
-		return n.Addr().Is4() && n.Bits() < leastBits4 || n.Addr().Is6() && n.Bits() < leastBits6
-	})
+	var sum4, sum6 uint64 // in addresses, and in /64 networks
+	for i, n := range networks {
+		if n.Addr().Is4() && n.Bits() < leastBits4 || n.Addr().Is6() && n.Bits() < leastBits6 {
+			return true
+		}
+		holds := func(o netip.Prefix) bool { return o.Bits() < n.Bits() && o.Contains(n.Addr()) }
+		switch {
+		case slices.ContainsFunc(networks, holds), slices.Contains(networks[:i], n):
+		case n.Addr().Is4():
+			sum4 += 1 << (32 - n.Bits())
+		default:
+			sum6 += 1 << max(64-n.Bits(), 0)
+		}
+	}
+	return sum4 > 2<<(32-leastBits4) || sum6 > 2<<(64-leastBits6)
 }
 
 // stored and configured are one rate, as the store and the configuration have it.

@@ -9,7 +9,9 @@ import (
 	"net/http"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/tokengate/tokengate/authz/token"
 )
@@ -35,6 +37,13 @@ func decode(r *http.Request, into any) error {
 	if len(data) == 0 {
 		return nil
 	}
+	// The decoder would put U+FFFD in their place, and so make another name.
+	if !utf8.Valid(data) {
+		return badField("", "The body is not UTF-8.")
+	}
+	if loneSurrogate(data) {
+		return badField("", "The body has an escape such as \\ud800 that is half of a character. Send both halves, or neither.")
+	}
 	// Nulls are looked for first: the decoder takes them for nothing.
 	if err := checkKeys(data, into); err != nil {
 		return err
@@ -48,6 +57,44 @@ func decode(r *http.Request, into any) error {
 		return &httpError{status: http.StatusBadRequest, text: "The body holds more than one JSON value. Send one object."}
 	}
 	return nil
+}
+
+// loneSurrogate reports whether JSON has an escape of a surrogate without its other
+// half (RFC 8259, 8.2).
+func loneSurrogate(data []byte) bool {
+	for i := 0; i < len(data); i++ {
+		if data[i] != '\\' {
+			continue
+		}
+		unit, ok := escapedUnit(data[i:])
+		switch {
+		case !ok:
+			i++ // what is escaped, as another backslash
+		case unit >= 0xdc00 && unit < 0xe000:
+			return true
+		case unit >= 0xd800 && unit < 0xdc00:
+			low, ok := escapedUnit(data[i+escapeLength:])
+			if !ok || low < 0xdc00 || low >= 0xe000 {
+				return true
+			}
+			i += 2*escapeLength - 1
+		default:
+			i += escapeLength - 1
+		}
+	}
+	return false
+}
+
+const escapeLength = len(`\ud800`)
+
+// escapedUnit returns the UTF-16 code unit that an escape at the beginning stands
+// for, if there is one.
+func escapedUnit(data []byte) (unit uint64, ok bool) {
+	if len(data) < escapeLength || data[0] != '\\' || data[1] != 'u' {
+		return 0, false
+	}
+	unit, err := strconv.ParseUint(string(data[2:escapeLength]), 16, 16)
+	return unit, err == nil
 }
 
 // nullable is a request of which fields may be null.

@@ -28,7 +28,7 @@ func (p *people) fromHere(r *http.Request) error {
 	switch {
 	case len(site) > 1, len(site) == 1 && site[0] != "same-origin" && site[0] != "none":
 		return errCrossSite
-	case len(origins) > 1, len(origins) == 1 && (p.origin == "" || origin(origins[0]) != p.origin):
+	case len(origins) > 1, len(origins) == 1 && (p.origin == "" || !isOrigin(origins[0]) || origin(origins[0]) != p.origin):
 		return errCrossSite
 	case r.Method == http.MethodPost && !p.forms && !isJSON(r) && !strings.EqualFold(r.Header.Get("X-Atlassian-Token"), "no-check"):
 		return errLikeForm
@@ -52,6 +52,13 @@ func isJSON(r *http.Request) bool {
 	media, parameters, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	charset := parameters["charset"]
 	return err == nil && media == "application/json" && (charset == "" || strings.EqualFold(charset, "utf-8"))
+}
+
+// isOrigin reports whether a text is an origin and no other URL: a scheme, a host
+// and perhaps a port, with nothing around them (RFC 6454, 6.2).
+func isOrigin(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && strings.EqualFold(text, u.Scheme+"://"+u.Host) && !strings.HasSuffix(u.Host, ":")
 }
 
 // origin returns the origin of a URL (RFC 6454, 6.2), without the port where it is

@@ -159,3 +159,37 @@ func TestHeaders(t *testing.T) {
 		}
 	}
 }
+
+// An Origin header is an origin, and no other URL that leads to the same host.
+func TestOriginOfARequest(t *testing.T) {
+	f := newFixture(t)
+	for origin, good := range map[string]bool{
+		"https://jira.example.com":                          true,
+		"https://jira.example.com:443":                      true,
+		"HTTPS://JIRA.example.com":                          true,
+		"https://jira.example.com/":                         false,
+		"https://jira.example.com:443/":                     false,
+		"https://jira.example.com:":                         false,
+		"https://fred@jira.example.com":                     false,
+		"https://fred:pw@jira.example.com":                  false,
+		"https://@jira.example.com":                         false,
+		"https://evil.example@jira.example.com":             false,
+		"https://jira.example.com/x":                        false,
+		"https://jira.example.com?x":                        false,
+		"https://jira.example.com?":                         false,
+		"https://jira.example.com#x":                        false,
+		"https://jira.example.com#":                         false,
+		"https:///jira.example.com":                         false,
+		"https:jira.example.com":                            false,
+		"//jira.example.com":                                false,
+		"jira.example.com":                                  false,
+		"https://jira.example.com.":                         false,
+		"https://jira.example.com https://jira.example.com": false,
+	} {
+		f.pass(1e9)
+		got := f.person("fred").with("Origin", origin).send(t, "POST", base+"/explain", `{}`)
+		if (got.status != 403) != good {
+			t.Errorf("%q is answered %d %s", origin, got.status, got.body)
+		}
+	}
+}

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/tokengate/tokengate/authz/manage"
 )
 
 // budget is a kind of thing of which somebody may do so many.
@@ -114,12 +116,15 @@ func (l *limits) count(who string, b budget) {
 	next[b] = next[b].Add(paces[b].every)
 }
 
-// tooMany is the refusal of who has to wait.
+// tooMany is the refusal of a caller who has to wait. It adds for how long.
 func tooMany(wait time.Duration, text string) error {
-	return &httpError{status: http.StatusTooManyRequests, text: text, retry: wait}
+	return &httpError{status: http.StatusTooManyRequests, text: text + tryAgainIn(wait), retry: wait}
 }
 
-const tooManyRequests = "You have made too many requests in a short time. Wait as long as the Retry-After header says."
+// tryAgainIn says how long to wait, as the Retry-After header does.
+func tryAgainIn(wait time.Duration) string { return " Try again in " + manage.Seconds(wait) + "." }
+
+const tooManyRequests = "You have made too many requests in a short time."
 
 // sweep forgets those who have saved all that one may. Where there are none, it
 // forgets some others: who is forgotten begins anew, which costs less than to

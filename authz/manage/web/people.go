@@ -173,7 +173,11 @@ func sentence(text string) string { return strings.ToUpper(text[:1]) + text[1:] 
 // refusedBy is a refusal as the gate gives it, but for the header that would make
 // a browser ask for a password.
 func refusedBy(reason authz.Reason, wait time.Duration) error {
-	return &httpError{status: reason.Status(), text: reason.Text(), retry: wait}
+	text := reason.Text()
+	if wait > 0 {
+		text += tryAgainIn(wait)
+	}
+	return &httpError{status: reason.Status(), text: text, retry: wait}
 }
 
 // ClientIPHeader carries the client's address, as Envoy trusts it: Envoy strips

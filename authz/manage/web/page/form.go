@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/tokengate/tokengate/authz/manage"
 	"github.com/tokengate/tokengate/authz/token"
@@ -55,7 +56,7 @@ func (s *Site) sent(r *Request, below string, seen ...string) (*form, *Answer) {
 	}
 	values := r.HTTP.PostForm
 	for name, given := range values {
-		if len(given) > 1 {
+		if len(given) > 1 || !utf8.ValidString(name) || !utf8.ValidString(given[0]) {
 			return nil, s.problem(r, http.StatusBadRequest, "form.unreadable")
 		}
 		values[name] = []string{strings.ReplaceAll(given[0], "\r\n", "\n")} // as browsers end lines

@@ -171,7 +171,7 @@ var texts = map[string]string{
 	"outcome.done": "Done", "outcome.refused": "Refused", "change.empty": "nothing", "change.to": "to",
 
 	"rules.title": "Rules in force", "rules.intro": "What tokengate's configuration says to people and their tokens, as it is in force now. It is changed in the configuration's file, under these keys.", "rules.key": "Key", "rules.value": "Value", "rules.nobody": "none", "rules.tokens": "What tokens can do, and how many there may be.", "rules.access": "Who may use tokens, create them, create them for others, and administer them. Of several rules the most permissive that matches applies.", "rules.directory": "Who says who exists, and who is in which group.",
-	"rules.network": "Where tokens may be used from.", "rules.passwords": "What happens to passwords on REST.", "rules.bearer": "What happens to Bearer credentials of others.",
+	"rules.network": "Where tokens may be used from.", "rules.passwords": "What happens to passwords on REST.", "rules.audit": "How much of the audit log is kept.", "rules.bearer": "What happens to Bearer credentials of others.",
 
 	"problem.title.400": "This cannot be read", "problem.title.401": "Log in to Jira first", "problem.title.403": "This is not for you", "problem.title.404": "There is nothing here",
 	"problem.title.409": "This was not done", "problem.title.429": "Too many requests", "problem.title.503": "This does not work now",

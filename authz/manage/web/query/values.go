@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/authz/token"
@@ -56,6 +57,8 @@ func read(raw string, known []string, credential string, empties bool) (Values, 
 			continue
 		case !slices.Contains(known, name):
 			return nil, bad(token.Excerpt(name), "There is no parameter %q here.", token.Excerpt(name))
+		case !utf8.ValidString(given[0]):
+			return nil, bad(name, "The parameter %q is not UTF-8.", name)
 		case len(given) > 1:
 			return nil, bad(name, "The parameter %q is given more than once.", name)
 		case given[0] == "" && empties:
