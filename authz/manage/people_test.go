@@ -2,6 +2,7 @@ package manage_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -133,6 +134,7 @@ func TestTerms(t *testing.T) {
 		"a larger burst":        {who: "vic", ask: manage.NewToken{Networks: office, Rate: config.Rate{Requests: 60, Per: time.Minute, Burst: 11}}, code: manage.ErrInvalid, says: "access.create[2].rate"},
 		"from everywhere":       {who: "vic", ask: manage.NewToken{Networks: []string{"0.0.0.0/1", "128.0.0.0/1"}}, code: manage.ErrInvalid, says: "no larger than a /8"},
 		"from all of IPv6":      {who: "vic", ask: manage.NewToken{Networks: []string{"2000::/3"}}, code: manage.ErrInvalid, says: "no larger than a /8"},
+		"the internet in parts": {who: "vic", ask: manage.NewToken{Networks: slash8s(1, 65)}, code: manage.ErrInvalid, says: "together no larger"},
 		"without networks":      {who: "vic", code: manage.ErrInvalid, says: "networks"},
 		"no rule":               {who: "nell", code: manage.ErrForbidden, says: "access.create"},
 		"may not use":           {who: "otto", code: manage.ErrForbidden, says: "access.use"},
@@ -227,6 +229,94 @@ func TestOthersTokensLookUnknown(t *testing.T) {
 	is(t, c.RevokeAll(t.Context(), rita, "alice"), manage.ErrForbidden)
 	if k, err := c.Get(t.Context(), c.as(t, "alice"), "1"); err != nil || k.ID != live.ID || k.State != manage.StateActive {
 		t.Errorf("alice's token is %+v, %v", k, err)
+	}
+}
+
+// slash8s are the IPv4 networks of 8 bits from the first to before the last.
+func slash8s(first, last int) (networks []string) {
+	for n := first; n < last; n++ {
+		networks = append(networks, fmt.Sprintf("%d.0.0.0/8", n))
+	}
+	return networks
+}
+
+// Where networks are required they bound something, all of them together.
+func TestRequiredNetworksTogether(t *testing.T) {
+	sixteens := func(n int) (networks []string) {
+		for i := range n {
+			networks = append(networks, fmt.Sprintf("20%02x::/16", i))
+		}
+		return networks
+	}
+	for name, asked := range map[string]struct {
+		networks []string
+		good     bool
+	}{
+		"one /8":                        {[]string{"10.0.0.0/8"}, true},
+		"private networks":              {[]string{"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16", "127.0.0.1"}, true},
+		"two /8":                        {slash8s(10, 12), true},
+		"two /8 and an address":         {append(slash8s(10, 12), "192.0.2.1"), false},
+		"two /8 and an address in them": {append(slash8s(10, 12), "10.0.0.1", "11.1.0.0/16"), true},
+		"one /8 in two spellings":       {[]string{"10.0.0.0/8", "::ffff:10.0.0.0/104", "11.0.0.0/8"}, true},
+		"three /8":                      {slash8s(10, 13), false},
+		"64 /8":                         {slash8s(0, 64), false},
+		"five /9":                       {[]string{"10.0.0.0/9", "20.0.0.0/9", "30.0.0.0/9", "40.0.0.0/9", "50.0.0.0/9"}, false},
+		"four /9":                       {[]string{"10.0.0.0/9", "20.0.0.0/9", "30.0.0.0/9", "40.0.0.0/9"}, true},
+		"a /7":                          {[]string{"10.0.0.0/7"}, false},
+		"64 addresses":                  {strings.Fields(strings.Repeat("192.0.2.1 2001:db8::1 ", 32)), true},
+		"two /16 of IPv6":               {sixteens(2), true},
+		"two /16 of IPv6 and a /64":     {append(sixteens(2), "fd00::/64"), false},
+		"two /16 of IPv6, two /8":       {append(sixteens(2), slash8s(10, 12)...), true},
+		"three /16 of IPv6":             {sixteens(3), false},
+		"64 /16 of IPv6":                {sixteens(64), false},
+		"a /15 of IPv6":                 {[]string{"2000::/15"}, false},
+	} {
+		c := newCompany(t)
+		_, err := c.Create(t.Context(), c.as(t, "vic"), manage.NewToken{Name: "x", Networks: asked.networks})
+		management := manage.NewToken{Management: true, Name: "x", Networks: asked.networks, Expires: days(1)}
+		_, errManagement := c.Create(t.Context(), root, management)
+		for kind, err := range map[string]error{"token": err, "management token": errManagement} {
+			if asked.good && err != nil {
+				t.Errorf("%s, for a %s: %v", name, kind, err)
+			} else if !asked.good {
+				is(t, err, manage.ErrInvalid, manage.FieldNetworks)
+			}
+		}
+	}
+	// A change does not get around it.
+	c := newCompany(t)
+	made, err := c.Create(t.Context(), root, manage.NewToken{Management: true, Name: "x", Networks: slash8s(10, 11), Expires: days(1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wide := slash8s(10, 13)
+	_, err = c.Change(t.Context(), root, made.Token.ID, manage.Change{Networks: &wide})
+	is(t, err, manage.ErrInvalid, manage.FieldNetworks)
+}
+
+// Of somebody who never had a token nothing can be revoked: the name is wrong.
+func TestRevokeAllOfNobody(t *testing.T) {
+	c := newCompany(t)
+	k := c.creates(t, "alice", manage.NewToken{})
+	ada := c.as(t, "ada")
+	for _, by := range []manage.Caller{ada, root} {
+		for _, name := range []string{"nobody", "alic", "rob"} {
+			if refusal := is(t, c.RevokeAll(t.Context(), by, name), manage.ErrNotFound); !strings.Contains(refusal.Message, name+" has no API tokens") {
+				t.Errorf("%q", refusal.Message)
+			}
+		}
+	}
+	for range 2 { // the second time there is nothing left to do, and no mistake
+		if err := c.RevokeAll(t.Context(), ada, "ALICE"); err != nil {
+			t.Error(err)
+		}
+	}
+	c.decides(t, k.Value, authz.UnknownToken)
+	if err := c.RevokeAll(t.Context(), ada, "ada"); err != nil {
+		t.Errorf("one's own, where there are none: %v", err)
+	}
+	if a := c.lastAudit(t); a.Action != "token.revoke" || a.Owner != "alice" && a.Outcome != "done" {
+		t.Errorf("the last record is %+v", a)
 	}
 }
 

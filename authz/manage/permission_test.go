@@ -117,6 +117,8 @@ func TestEveryChangeIsRecordedOnce(t *testing.T) {
 		"Own":     manage.ErrForbidden, // an operator has none
 		"ListOwn": manage.ErrForbidden, // likewise
 		"Rotate":  manage.ErrRevoked,   // called behind Revoke
+
+		"RevokeAll": manage.ErrNotFound, // the id is nobody's name
 	}
 	for name, err := range operations(t, f, issued.Token.ID, root) {
 		if want[name] == nil && err != nil || want[name] != nil && !errors.Is(err, want[name]) {
@@ -128,7 +130,7 @@ func TestEveryChangeIsRecordedOnce(t *testing.T) {
 		got[a.Action+" "+a.Outcome]++
 	}
 	records := map[string]int{
-		"token.create done": 1, "token.change done": 1, "token.disable done": 1, "token.enable done": 1, "token.revoke done": 1,
+		"token.create done": 1, "token.change done": 1, "token.disable done": 1, "token.enable done": 1, "token.revoke done": 1, "token.revoke refused": 1,
 		"token.approve refused": 1, "token.rotate refused": 1, "token.own refused": 2,
 	}
 	if diff := cmp.Diff(records, got); diff != "" {

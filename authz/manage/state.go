@@ -24,7 +24,8 @@ func (op *operation) revoke(t *store.Token) error {
 // RevokeAll ends all of a user's tokens for ever: the caller's own if owner is
 // empty, which they must be for everyone but administrators. Each of them ends
 // on its own: after an error some may have ended, and the next call ends the
-// others. It fails with ErrInvalid, ErrNotFound or ErrForbidden.
+// others. It fails with ErrNotFound where somebody else than the caller has never had
+// a token, since the name is likely to be mistyped, with ErrInvalid or ErrForbidden.
 func (m *Manager) RevokeAll(ctx context.Context, c Caller, owner string) error {
 	return m.perform(ctx, c, revokeAction, func(op *operation) error {
 		mine := op.caller.kind == person && (owner == "" || store.FoldOwner(owner) == store.FoldOwner(op.caller.user.Name))
@@ -40,7 +41,9 @@ func (m *Manager) RevokeAll(ctx context.Context, c Caller, owner string) error {
 			return err
 		}
 		op.subject.owner = owner
-		return op.eachOwned(ctx, owner, func(owned []store.Token) error {
+		found := mine
+		err := op.eachOwned(ctx, owner, func(owned []store.Token) error {
+			found = found || len(owned) > 0
 			for _, t := range owned {
 				if t.State == store.Revoked || mine && !op.caller.owns(t) {
 					continue
@@ -52,6 +55,10 @@ func (m *Manager) RevokeAll(ctx context.Context, c Caller, owner string) error {
 			}
 			return nil
 		})
+		if err == nil && !found {
+			err = refused(NotFound, "%s has no API tokens, and had none. Look whether this is the user name, as Jira spells it.", owner)
+		}
+		return err
 	})
 }
 

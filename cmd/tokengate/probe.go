@@ -52,6 +52,7 @@ func (s *server) probes() http.Handler {
 type gauges struct {
 	server                                     *server
 	tokens, expired, bytes, up, dropped, build *prometheus.Desc
+	records, recordBytes                       *prometheus.Desc
 }
 
 func (s *server) gauges() prometheus.Collector {
@@ -60,6 +61,10 @@ func (s *server) gauges() prometheus.Collector {
 		tokens:  prometheus.NewDesc("tokengate_tokens", "Tokens in the index by state; revoked ones are kept for the record.", []string{"state"}, nil),
 		expired: prometheus.NewDesc("tokengate_tokens_expired", "Active tokens that have expired.", nil, nil),
 		bytes:   prometheus.NewDesc("tokengate_store_bytes", "Size of the store's files on disk.", nil, nil),
+		records: prometheus.NewDesc("tokengate_store_records",
+			"Records in the store by kind. Ended tokens, which are revoked or expired, are among the tokens. Not there until the store has counted after a start.", []string{"kind"}, nil),
+		recordBytes: prometheus.NewDesc("tokengate_store_record_bytes",
+			"Bytes of the records and their keys by kind, without what the database needs beside them.", []string{"kind"}, nil),
 		up:      prometheus.NewDesc("tokengate_store_up", "1 if the store takes a write and gives it back, 0 if not.", nil, nil),
 		dropped: prometheus.NewDesc("tokengate_log_lines_dropped_total", "Log lines dropped because the log was not read fast enough.", nil, nil),
 		build:   prometheus.NewDesc("tokengate_build_info", "1, with the version that runs.", []string{"version", "go"}, nil),
@@ -68,7 +73,7 @@ func (s *server) gauges() prometheus.Collector {
 
 // Describe implements prometheus.Collector.
 func (g *gauges) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{g.tokens, g.expired, g.bytes, g.up, g.dropped, g.build} {
+	for _, d := range []*prometheus.Desc{g.tokens, g.expired, g.bytes, g.up, g.dropped, g.build, g.records, g.recordBytes} {
 		to <- d
 	}
 }
@@ -81,6 +86,13 @@ func (g *gauges) Collect(to chan<- prometheus.Metric) {
 	}
 	to <- prometheus.MustNewConstMetric(g.expired, prometheus.GaugeValue, float64(expired))
 	to <- prometheus.MustNewConstMetric(g.bytes, prometheus.GaugeValue, float64(g.server.db.Size()))
+	if sizes, ok := g.server.db.Sizes(); ok {
+		for kind, size := range sizes {
+			to <- prometheus.MustNewConstMetric(g.records, prometheus.GaugeValue, float64(size.Records), kind)
+			to <- prometheus.MustNewConstMetric(g.recordBytes, prometheus.GaugeValue, float64(size.Bytes), kind)
+		}
+		to <- prometheus.MustNewConstMetric(g.records, prometheus.GaugeValue, float64(states[store.Revoked]+expired), "ended_tokens")
+	}
 	up := 1.0
 	if g.server.health.check() != nil {
 		up = 0

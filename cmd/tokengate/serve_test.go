@@ -63,6 +63,11 @@ func TestProbesAndMetrics(t *testing.T) {
 		`tokengate_tokens{state="active"} 1`,
 		`tokengate_tokens{state="revoked"} 0`,
 		`tokengate_passwords_observed_total 0`,
+		`tokengate_store_records{kind="tokens"} 1`,
+		`tokengate_store_records{kind="ended_tokens"} 0`,
+		`tokengate_store_records{kind="audit"} 1`,
+		`tokengate_store_records{kind="passwords"} 0`,
+		`tokengate_store_record_bytes{kind="passwords"} 0`,
 	} {
 		if !r.hasMetric(line) {
 			t.Errorf("no metric %s", line)

@@ -107,4 +107,24 @@ func denialBody(field, text string) []byte {
 }
 
 // refuseInJSON is how the API answers to an error.
-func refuseInJSON(_ *http.Request, _ manage.Caller, err error) reply { return denial(err) }
+func refuseInJSON(r *http.Request, _ manage.Caller, err error) reply {
+	a := denial(err)
+	if a.status == http.StatusUnauthorized {
+		a.headers = map[string]string{"WWW-Authenticate": challenge(r)}
+	}
+	return a
+}
+
+// challenge is what a 401 asks for (RFC 9110, 15.5.2). Clients that send a password
+// only when they are asked for it need Basic. A browser would show its own dialog
+// for passwords because of it, also where a script of a page has sent the request; of
+// Bearer it takes no notice.
+func challenge(r *http.Request) string {
+	// Browsers send one of these with every request, and programs none.
+	for _, name := range []string{"Sec-Fetch-Mode", "Sec-Fetch-Site", "Origin", "Accept-Language"} {
+		if len(r.Header.Values(name)) > 0 {
+			return `Bearer realm="Jira"`
+		}
+	}
+	return `Basic realm="Jira"`
+}

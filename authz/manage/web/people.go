@@ -131,7 +131,14 @@ func (p *people) person(r *http.Request, client netip.Addr) (visitor, error) {
 	}
 	user, err := p.Identify(r.Context(), credential)
 	if err != nil {
-		return visitor{}, unidentified(err)
+		refusal := unidentified(err)
+		if err.Error() == directory.ErrNotLoggedIn.Error() && credential.Authorization != "" {
+			refusal.text = wrongPassword
+			if name, _, _ := r.BasicAuth(); strings.Contains(name, "@") {
+				refusal.text += userNameHint
+			}
+		}
+		return visitor{}, refusal
 	}
 	from := "unknown address"
 	if client.IsValid() {
@@ -140,9 +147,14 @@ func (p *people) person(r *http.Request, client netip.Addr) (visitor, error) {
 	return visitor{caller: manage.Person(user, from)}, nil
 }
 
-// unidentified is the refusal of somebody of whom it cannot be told who it is. No
-// answer asks the browser to show its own dialog for passwords.
-func unidentified(err error) error {
+// What is told to somebody whose password Jira refuses.
+const (
+	wrongPassword = "Jira does not accept this user name and password. Check both, for instance by logging in to Jira in the browser."
+	userNameHint  = " Send the user name, which may differ from the e-mail address."
+)
+
+// unidentified is the refusal of somebody of whom it cannot be told who it is.
+func unidentified(err error) *httpError {
 	refusal := &httpError{status: http.StatusServiceUnavailable, cause: err}
 	for _, known := range []struct {
 		err    error

@@ -74,7 +74,7 @@ func TestWhoIsCalling(t *testing.T) {
 		{"password, name in another case", f.as(basic("FRED", "pw-fred")), 200, "Fred"},
 		{"cookie and another scheme", fred.with("Authorization", "Negotiate YII"), 200, "Fred"},
 		{"another scheme", f.as("Negotiate YII"), 401, "log in to Jira"},
-		{"wrong password", f.as(basic("wilma", "x")), 401, "log in to Jira"},
+		{"wrong password", f.as(basic("wilma", "x")), 401, "does not accept this user name"},
 		{"dead cookie", f.as("").with("Cookie", "JSESSIONID=dead"), 401, "log in to Jira"},
 		{"two users", fred.with("Authorization", basic("barney", "pw-barney")), 401, "two users'"},
 		{"management token", f.as("Bearer " + admin), 200, "token:"},
@@ -98,8 +98,9 @@ func TestWhoIsCalling(t *testing.T) {
 		{"management token by a forwarded address", f.from("198.51.100.7", "Bearer "+admin).with("X-Forwarded-For", "192.0.2.7"), 403, authz.NetworkNotAllowed.Text()},
 	} {
 		got := c.s.send(t, "GET", base+"/me", nil)
-		if challenge := got.header.Get("WWW-Authenticate"); challenge != "" {
-			t.Errorf("%s: a browser asks for a password because of %q", c.name, challenge)
+		want := map[bool]string{true: `Basic realm="Jira"`}[got.status == 401]
+		if challenge := got.header.Get("WWW-Authenticate"); challenge != want {
+			t.Errorf("%s: the challenge is %q, want %q", c.name, challenge, want)
 		}
 		if got.status != 200 {
 			if text := denied(t, got, c.status, ""); !strings.Contains(text, c.says) {

@@ -1,0 +1,96 @@
+package manage_test
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/tokengate/tokengate/authz/directory"
+	"github.com/tokengate/tokengate/authz/manage"
+	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/badger"
+)
+
+// An hour of somebody who writes as much as one may, and uses fifty tokens all the
+// time, costs less than 50 MiB of disk.
+func TestGrowthOfAnHour(t *testing.T) {
+	const most = 50 << 20
+	dir := ""
+	f := newFixtureOf(t, "tokens: {maxPerUser: 60}\n", directory.None{}, func(s store.Store) store.Store {
+		dir = s.(*badger.Store).Opts().Dir
+		return s
+	})
+	fred := user("fred", "K1")
+	networks := make([]string, store.MaxNetworks)
+	for n := range networks {
+		networks[n] = fmt.Sprintf("2001:db8:1234:5678:9abc:def0:%x:%x/128", 0x1000+n, 0x1000+n)
+	}
+	large := func(n int) manage.NewToken {
+		name, purpose := fmt.Sprint(n, " ", strings.Repeat("🔑", 90)), strings.Repeat("🔑", 1000)
+		return manage.NewToken{Name: name, Purpose: purpose, Networks: networks}
+	}
+	used := make(map[string]store.Usage)
+	before, made, refused := onDisk(t, dir), 0, 0
+	for second := 0; second <= 3600; second++ {
+		for {
+			issued, err := f.Create(t.Context(), fred, large(made))
+			if errors.Is(err, manage.ErrTooMany) {
+				refused++
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			made++
+			if len(used) < 50 {
+				used[issued.Token.ID] = store.Usage{Count: 1, LastUsed: f.clock(), LastAddress: client}
+				continue
+			}
+			if err := f.Revoke(t.Context(), fred, issued.Token.ID); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if second%5 == 0 || second%5 == 2 { // as often as the server writes it
+			if err := f.tokens.AddUsage(t.Context(), used); err != nil {
+				t.Fatal(err)
+			}
+		}
+		f.pass(time.Second)
+	}
+	grown := onDisk(t, dir) - before
+	t.Logf("%d tokens made, %d attempts beyond the budget: the disk holds %.1f MiB more", made, refused, float64(grown)/(1<<20))
+	if made != 60+600 {
+		t.Errorf("%d tokens were made within an hour, want 660", made)
+	}
+	if grown <= 0 || grown > most {
+		t.Errorf("an hour costs %d bytes", grown)
+	}
+}
+
+// onDisk returns how many bytes the files of a directory take on the disk.
+func onDisk(t *testing.T, dir string) (bytes int64) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // a compaction has removed it
+		}
+		if err != nil {
+			return err
+		}
+		bytes += info.Sys().(*syscall.Stat_t).Blocks * 512
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bytes
+}
