@@ -73,7 +73,7 @@ func newRevokeCommand() *cobra.Command {
 }
 
 // revokeAll revokes a user's tokens. The answer does not tell how many there
-// were, and a user whose name was mistyped has none.
+// were.
 func revokeAll(cmd *cobra.Command, user string) error {
 	c, err := newClient(cmd)
 	if err != nil {
