@@ -221,6 +221,82 @@ func TestPrune(t *testing.T) {
 	}
 }
 
+// Of an owner's ended tokens only the last ones stay, as many as the rules say.
+func TestPruneEndedOfAnOwner(t *testing.T) {
+	c := newCompany(t)
+	c.settings.Tokens.MaxEnded = 2
+	var ids []string
+	for n := range 4 {
+		ids = append(ids, c.creates(t, "alice", manage.NewToken{Name: strconv.Itoa(n)}).Token.ID)
+		c.pass(time.Minute)
+		if err := c.Revoke(t.Context(), c.as(t, "alice"), ids[n]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lea := c.creates(t, "lea", manage.NewToken{Name: "stays"}).Token.ID
+	if err := c.Revoke(t.Context(), c.as(t, "lea"), lea); err != nil {
+		t.Fatal(err)
+	}
+	live := c.creates(t, "alice", manage.NewToken{Name: "live"})
+	if removed, err := c.Prune(t.Context()); err != nil || removed != 2 {
+		t.Errorf("%d were removed, %v", removed, err)
+	}
+	for n, id := range append(ids, lea, live.Token.ID) {
+		_, err := c.Get(t.Context(), root, id)
+		if gone := errors.Is(err, manage.ErrNotFound); gone != (n < 2) {
+			t.Errorf("token %d: %v", n, err)
+		}
+	}
+	c.decides(t, live.Value, authz.Allowed)
+	var records []string
+	for _, a := range c.audit(t) {
+		if a.TokenID == ids[0] {
+			records = append(records, a.Action)
+		}
+	}
+	equal(t, "what the audit log tells of a pruned token", records, []string{"token.create", "token.revoke", "token.prune"})
+}
+
+// The audit log keeps to its age and its size, by the rules in force.
+func TestPruneAudit(t *testing.T) {
+	c := newCompany(t)
+	prune := func() store.AuditPruned {
+		t.Helper()
+		pruned, err := c.PruneAudit(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return pruned
+	}
+	for n := range 5 {
+		c.creates(t, "alice", manage.NewToken{Name: strconv.Itoa(n), Expires: days(1)})
+		c.pass(day)
+	}
+	equal(t, "nothing is old", prune(), store.AuditPruned{})
+	c.settings.Audit.Retention.Duration = 4 * day // the first is from 5 days ago, the second from 4
+	equal(t, "old", prune(), store.AuditPruned{Old: 1})
+	c.settings.Audit.Retention.Unlimited = true
+	c.pass(9999 * day)
+	equal(t, "kept for ever", prune(), store.AuditPruned{})
+	c.settings.Audit.MaxMiB = 1
+	large := store.Audit{Time: c.clock(), Action: "token.change", Changes: map[string]store.Change{}}
+	for n := range 7 {
+		large.Changes[strconv.Itoa(n)] = store.Change{After: strings.Repeat("x", 1000)}
+	}
+	for range 200 {
+		if err := c.tokens.AppendAudit(t.Context(), large); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if pruned := prune(); pruned.Old != 0 || pruned.Cut < 4+40 || pruned.Cut > 4+80 {
+		t.Errorf("of 200 large records in a log of 1 MiB %+v are removed", pruned)
+	}
+	if log := c.audit(t); log[0].Action != "token.change" {
+		t.Errorf("the oldest record left is %+v", log[0])
+	}
+	equal(t, "again", prune(), store.AuditPruned{})
+}
+
 func TestAuditLogQueries(t *testing.T) {
 	c := newCompany(t)
 	first := c.creates(t, "alice", manage.NewToken{}).Token.ID

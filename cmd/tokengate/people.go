@@ -246,7 +246,22 @@ func (s *server) knows(name string) (spelled string, ok bool) {
 }
 
 // pruneEvery is how often it looks for ended tokens and audit records that are to go.
-const pruneEvery = 6 * time.Hour
+// It looks for the first time some minutes after the start, so that a server that is
+// often restarted looks, too.
+const (
+	pruneEvery = 6 * time.Hour
+	pruneFirst = 5 * time.Minute
+)
+
+// keepPruned prunes until ctx ends.
+func (s *server) keepPruned(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(pruneFirst):
+		s.prune(ctx)
+		every(ctx, pruneEvery, s.prune)
+	}
+}
 
 // prune removes old tokens and audit records.
 func (s *server) prune(ctx context.Context) {

@@ -67,7 +67,7 @@ func serve(ctx context.Context, file string, logTo io.Writer) (err error) {
 	garbage.fit()
 	go every(ctx, flushEvery, s.flushUsage)
 	go every(ctx, recordEvery, s.flushRecords)
-	go every(ctx, pruneEvery, s.prune)
+	go s.keepPruned(ctx)
 	reloads := newReloader(s, loaded.fingerprint())
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)

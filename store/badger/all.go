@@ -40,6 +40,7 @@ func (s *Store) All(ctx context.Context, visit func(store.Token) error) error {
 			return err
 		}
 		s.release()
+		s.beginToMeasure()
 		return nil
 	})
 }

@@ -59,10 +59,12 @@ type Store struct {
 
 	probing chan struct{} // holds one value while a Health round trip runs
 
-	sizes    counters
-	measured chan struct{}   // closed once sizes holds what was there at the start
-	closing  context.Context // ends with Close
-	end      func()
+	sizes     counters
+	measured  chan struct{}   // closed once sizes holds what was there at the start
+	begun     chan struct{}   // closed when that may be counted
+	beginning sync.Once       // guards the closing of begun
+	closing   context.Context // ends with Close
+	end       func()
 }
 
 var _ store.Store = (*Store)(nil)
@@ -113,7 +115,7 @@ func open(ctx context.Context, opts Options) (s *Store, err error) {
 	if s.probe, err = openProbe(opts.Dir); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	s.measured = make(chan struct{})
+	s.measured, s.begun = make(chan struct{}), make(chan struct{})
 	s.closing, s.end = context.WithCancel(context.WithoutCancel(ctx))
 	s.running.Add(1)
 	go s.measure(s.closing, db.NewTransaction(false))

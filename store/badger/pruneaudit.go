@@ -17,6 +17,7 @@ const auditBatch = 1000
 
 // PruneAudit removes the oldest audit records: see store.Store.
 func (s *Store) PruneAudit(ctx context.Context, before time.Time, maxBytes int64) (pruned store.AuditPruned, err error) {
+	s.beginToMeasure()
 	select {
 	case <-s.measured:
 	case <-s.closing.Done():

@@ -61,10 +61,16 @@ func (c *counters) add(more sizes) {
 }
 
 // measure counts the records that txn sees, those that were there when the store was
-// opened. What is written meanwhile is counted with its transaction.
+// opened. What is written meanwhile is counted with its transaction. It begins when
+// all tokens have been read, for which a start waits, or somebody needs the sizes.
 func (s *Store) measure(ctx context.Context, txn *badger.Txn) {
 	defer s.running.Done()
 	defer txn.Discard()
+	select {
+	case <-s.begun:
+	case <-ctx.Done():
+		return
+	}
 	var found sizes
 	for i, k := range kinds {
 		it := txn.NewIterator(badger.IteratorOptions{Prefix: k.prefix})
@@ -79,9 +85,12 @@ func (s *Store) measure(ctx context.Context, txn *badger.Txn) {
 		it.Close()
 	}
 	s.sizes.add(found)
-	close(s.measured)
 	s.release()
+	close(s.measured)
 }
+
+// beginToMeasure lets measure begin.
+func (s *Store) beginToMeasure() { s.beginning.Do(func() { close(s.begun) }) }
 
 // Sizes returns how many records of each kind the store holds, and their bytes,
 // without what the database needs beside them. Until the store has counted what was
