@@ -270,7 +270,7 @@ func (s *server) prune(ctx context.Context) {
 	case err != nil && ctx.Err() == nil:
 		s.log.Error("cannot remove the tokens that ended long ago; it is tried again", zap.Error(err))
 	case removed > 0:
-		s.log.Info("removed the tokens that ended long ago (tokens.keepEnded), or first of more than an owner keeps (tokens.maxEnded)", zap.Int("tokens", removed))
+		s.log.Info("removed ended tokens (tokens.keepEnded, tokens.maxEnded)", zap.Int("tokens", removed))
 	}
 	pruned, err := s.manager.PruneAudit(ctx)
 	if pruned.Old > 0 {

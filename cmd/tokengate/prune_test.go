@@ -1,0 +1,52 @@
+package main
+
+import (
+	"bytes"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tokengate/tokengate/authz/config"
+	"github.com/tokengate/tokengate/authz/manage"
+	"github.com/tokengate/tokengate/store"
+)
+
+// The log says which audit records went for their age, and warns where the size of
+// the log was why.
+func TestPruneIsLogged(t *testing.T) {
+	settings := config.Default()
+	settings.Store.Badger.Dir = t.TempDir()
+	settings.Audit.MaxMiB = 1
+	var log bytes.Buffer
+	s := newServer("", settings, newLogSink(&log, logBuffer))
+	if err := s.openStore(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.manager = &manage.Manager{Tokens: s.tokens, Usage: s.usage, Rules: func() manage.Rules { return *s.rules.Load() }, Now: time.Now}
+	large := store.Audit{Time: time.Now().AddDate(-3, 0, 0), Action: "token.change", Changes: map[string]store.Change{}}
+	for n := range 7 {
+		large.Changes[strconv.Itoa(n)] = store.Change{After: strings.Repeat("x", 1000)}
+	}
+	for n := range 203 {
+		if n == 3 {
+			large.Time = time.Now()
+		}
+		if err := s.tokens.AppendAudit(t.Context(), large); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.prune(t.Context())
+	s.prune(t.Context()) // finds nothing, and says nothing
+	if err := s.stop(); err != nil {
+		t.Error(err)
+	}
+	for _, want := range []string{
+		`"msg":"removed audit records that are too old (audit.retention)","records":3}`,
+		`{"level":"warn",`, `because the audit log is too large (audit.maxMiB)","records":`,
+	} {
+		if n := strings.Count(log.String(), want); n != 1 {
+			t.Errorf("the log has %d times %q:\n%s", n, want, log.String())
+		}
+	}
+}
