@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
@@ -38,6 +38,10 @@ type Options struct {
 	// break. They name files and keys, never a record. Nil drops them.
 	Log func(level slog.Level, message string)
 
+	// AcceptLoss opens a store of which something is damaged or missing, with
+	// what is there. The log says what was found.
+	AcceptLoss bool
+
 	statfs func(dir string) (filesystem, error) // nil: the system's
 }
 
@@ -47,15 +51,20 @@ type Store struct {
 	dir    string
 	log    logger
 	statfs func(dir string) (filesystem, error)
-	probe  *os.File // see probeDisk
+	lock   *os.File
+	ledger *ledger
+	room   *room
+	soon   *time.Timer // probes after the last of several writes
+	isNew  bool
 
 	mu      sync.Mutex
 	closed  bool
 	running sync.WaitGroup // operations that Close waits for
 
-	commit   sync.Mutex // one commit at a time, guards the two below
+	commit   sync.Mutex // one commit at a time, guards those below
 	number   uint64     // the highest token number given out
 	sequence uint64     // the highest sequence in the audit log
+	from     uint64     // from this sequence on the audit log has no gaps
 
 	probing chan struct{} // holds one value while a Health round trip runs
 
@@ -70,8 +79,9 @@ type Store struct {
 var _ store.Store = (*Store)(nil)
 
 // Open opens the store in opts.Dir, and makes it if there is none. Its errors
-// can be told apart as ErrInUse, ErrNetworkFS, ErrNoSpace, ErrDamaged and
-// ErrSchema.
+// can be told apart as ErrInUse, ErrNetworkFS, ErrNoSpace, ErrDamaged, ErrLost
+// and ErrSchema. A directory that is damaged, or of which something is missing,
+// is left as it is.
 func Open(ctx context.Context, opts Options) (*Store, error) {
 	s, err := open(ctx, opts)
 	if err != nil {
@@ -81,12 +91,6 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 }
 
 func open(ctx context.Context, opts Options) (s *Store, err error) {
-	// Badger panics on some files that are not what they should be.
-	defer func() {
-		if p := recover(); p != nil {
-			s, err = nil, fmt.Errorf("%w: %s: reading it ended in %q; restore it from a backup", ErrDamaged, opts.Dir, fmt.Sprint(p))
-		}
-	}()
 	if opts.Dir == "" {
 		return nil, errors.New("no data directory given")
 	}
@@ -96,30 +100,78 @@ func open(ctx context.Context, opts Options) (s *Store, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if err := prepareDir(opts.Dir, opts.statfs); err != nil {
+	if err := prepareDir(opts); err != nil {
 		return nil, err
 	}
-	db, err := badger.Open(sidecar(opts))
+	locked, err := lock(opts.Dir)
 	if err != nil {
-		// Badger's error has the cause only as text.
-		if strings.Contains(err.Error(), syscall.EWOULDBLOCK.Error()) {
-			return nil, fmt.Errorf("%w: %s: stop that process, or give this one a directory of its own",
-				ErrInUse, opts.Dir)
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, locked.Close())
 		}
+	}()
+	found, err := examine(opts)
+	if err != nil {
+		return nil, err
+	}
+	s = &Store{
+		dir: opts.Dir, log: opts.Log, statfs: opts.statfs, lock: locked, room: newRoom(opts.Dir),
+		isNew: found.fresh(), probing: make(chan struct{}, 1),
+	}
+	if err := writable(opts.Dir); err != nil {
+		return nil, err
+	}
+	if err := s.makeRoom(); err != nil {
+		return nil, err
+	}
+	if err := found.tidy(); err != nil {
+		return nil, err
+	}
+	if s.db, err = openDatabase(opts); err != nil {
 		return nil, fmt.Errorf("open database in %s: %w", opts.Dir, err)
 	}
-	s = &Store{db: db, dir: opts.Dir, log: opts.Log, statfs: opts.statfs, probing: make(chan struct{}, 1)}
-	if err := s.load(); err != nil {
-		return nil, errors.Join(fmt.Errorf("read database in %s: %w", opts.Dir, err), db.Close())
+	if err := s.load(found); err != nil {
+		return nil, errors.Join(fmt.Errorf("read database in %s: %w", opts.Dir, err), s.db.Close())
 	}
-	if s.probe, err = openProbe(opts.Dir); err != nil {
-		return nil, errors.Join(err, db.Close())
-	}
+	s.soon = time.AfterFunc(time.Hour, s.settle)
+	s.soon.Stop()
 	s.measured, s.begun = make(chan struct{}), make(chan struct{})
 	s.closing, s.end = context.WithCancel(context.WithoutCancel(ctx))
 	s.running.Add(1)
-	go s.measure(s.closing, db.NewTransaction(false))
+	go s.measure(s.closing, s.db.NewTransaction(false))
 	return s, nil
+}
+
+// examine inspects the directory, and returns an error for one with problems
+// unless they are accepted.
+func examine(opts Options) (*inspection, error) {
+	found, err := inspect(opts.Dir)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat(witness(opts.Dir)); err == nil && found.fresh() {
+		found.report(ErrLost, "there is no store in it, and %s says that there was one: is the disk mounted?", witness(opts.Dir))
+	}
+	switch err := found.err(); {
+	case err == nil:
+		return found, nil
+	case !opts.AcceptLoss:
+		return nil, err
+	}
+	return found.accept(opts.Log)
+}
+
+// openDatabase opens the database. Badger panics on some files that are not
+// what they should be.
+func openDatabase(opts Options) (db *badger.DB, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			db, err = nil, fmt.Errorf("%w: reading it ended in %q; restore it from a backup", ErrDamaged, fmt.Sprint(p))
+		}
+	}()
+	return badger.Open(sidecar(opts))
 }
 
 // sidecar returns Badger's options for a small database beside an Envoy: some
@@ -131,8 +183,12 @@ func sidecar(opts Options) badger.Options {
 		// An acknowledged write survives a power cut, too.
 		WithSyncWrites(true).
 
-		// A file that a disk has damaged is an error, not another token.
-		WithChecksumVerificationMode(options.OnTableAndBlockRead).
+		// A file that a disk has damaged is an error, not another token. Open has
+		// read the tables to their end; Badger would leave out a damaged one.
+		WithChecksumVerificationMode(options.OnBlockRead).
+
+		// The lock is taken before Badger comes.
+		WithBypassLockGuard(true).
 
 		// A wiped hash goes with the next compaction; old versions have no use.
 		WithNumVersionsToKeep(1).
@@ -170,9 +226,9 @@ const maxValue = 128 << 10
 // Opts returns the options of the open database.
 func (s *Store) Opts() badger.Options { return s.db.Opts() }
 
-// load checks the schema, or writes it into an empty database, and finds where
-// the running numbers stand.
-func (s *Store) load() error {
+// load checks the schema, or writes it into an empty database, finds where the
+// running numbers stand, and begins the ledger.
+func (s *Store) load(found *inspection) error {
 	var empty bool
 	err := s.db.View(func(txn *badger.Txn) error {
 		version, err := get(txn, schemaKey)
@@ -203,12 +259,74 @@ func (s *Store) load() error {
 		s.sequence, err = lastAudit(txn)
 		return err
 	})
-	if err != nil || !empty {
+	if err != nil {
 		return err
 	}
+	return s.keepLedger(found, empty)
+}
+
+// keepLedger begins the ledger anew, and gives the database a schema and an
+// identity if it has none. A process that is killed in between leaves a ledger
+// that an identity is still to be written for.
+func (s *Store) keepLedger(found *inspection, empty bool) (err error) {
+	next := found.ledger
+	switch {
+	case found.identity != nil:
+		next.identity = [16]byte(found.identity)
+	case found.unledged:
+		next.identity = newIdentity()
+	}
+	if found.unledged && next.from == 0 {
+		next.from = max(s.sequence, 1)
+		if s.sequence > 0 {
+			s.log.line(slog.LevelWarn, "%s begins with change %d: from now on it is known what must be there",
+				[]any{ledgerName, s.sequence})
+		}
+	}
+	s.sequence = max(s.sequence, next.sequence)
+	if found.accepted {
+		next.from = s.sequence + 1 // what is missing now is not asked for again
+	}
+	next.sequence, s.from = s.sequence, next.from
+	if s.ledger, err = makeLedger(s.dir, next); err != nil {
+		return err
+	}
+	if err := s.ledger.probe(); err != nil {
+		return errors.Join(err, s.ledger.close())
+	}
+	if s.sequence > 0 {
+		s.testify()
+	}
+	if found.identity != nil && !empty {
+		return nil
+	}
 	return s.db.Update(func(txn *badger.Txn) error {
-		return txn.Set(schemaKey, []byte(strconv.Itoa(schema)))
+		return errors.Join(
+			txn.Set(schemaKey, []byte(strconv.Itoa(schema))),
+			txn.Set(identityKey, next.identity[:]),
+		)
 	})
+}
+
+// IsNew reports whether Open has made the store.
+func (s *Store) IsNew() bool { return s.isNew }
+
+// testify writes the witness, where it can.
+func (s *Store) testify() {
+	if err := testify(s.dir); err != nil {
+		s.log.line(slog.LevelInfo, "a data directory that is empty cannot be told from a new one: %v", []any{err})
+	}
+}
+
+// settle has the disk take what was acknowledged last.
+func (s *Store) settle() {
+	if s.begin(context.Background()) != nil {
+		return
+	}
+	defer s.running.Done()
+	if err := s.ledger.probe(); err != nil {
+		s.log.line(slog.LevelWarn, "%v", []any{err})
+	}
 }
 
 // Close waits for running operations, then flushes and closes.
@@ -223,10 +341,30 @@ func (s *Store) Close() error {
 
 	s.end()
 	s.running.Wait()
-	if err := errors.Join(s.probeDisk(), s.db.Close(), s.probe.Close()); err != nil {
+	s.soon.Stop()
+	if err := s.close(); err != nil {
 		return fmt.Errorf("close store: %w", err)
 	}
 	return nil
+}
+
+func (s *Store) close() error {
+	if err := s.ledger.probe(); err != nil {
+		return err
+	}
+	if err := s.makeRoom(); errors.Is(err, ErrNoSpace) {
+		// Badger writes its log into a table when it is closed, and would be
+		// killed. The log is on the disk, and the next start reads it.
+		s.log.line(slog.LevelWarn, "the database is left as it is: %v", []any{err})
+		return nil
+	} else if err != nil {
+		return err
+	}
+	err := errors.Join(s.db.Close(), s.ledger.probe(), s.ledger.close())
+	if fs, look := s.statfs(s.dir); look == nil {
+		err = errors.Join(err, s.room.fit(fs))
+	}
+	return errors.Join(err, s.lock.Close())
 }
 
 // begin lets an operation run unless the store is closed or the context has

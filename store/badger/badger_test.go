@@ -148,9 +148,11 @@ func TestFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
+	free.Store(badger.ReserveToOpen) // the rest is held back
 	token := create(t, s, storetest.NewToken(1, "fred"))
+	others := []store.Token{create(t, s, storetest.NewToken(3, "fred")), create(t, s, storetest.NewToken(4, "fred"))}
 
-	free.Store(badger.Reserve - 1)
+	free.Store(badger.ReserveToOpen - 1)
 	for name, write := range map[string]func() error{
 		"create": func() error {
 			_, err := s.Create(t.Context(), storetest.NewToken(2, "fred"), func([]store.Token) (store.Audit, error) { return store.Audit{}, nil })
@@ -170,8 +172,14 @@ func TestFullDisk(t *testing.T) {
 		t.Errorf("get: state %v, error %v", got.State, err)
 	}
 
-	// A token can be ended for longer than others can be made.
-	free.Store(badger.ReserveToOpen - 1)
+	// A token can be ended for longer than others can be made: out of what is held
+	// back, when other programs take what is free.
+	free.Store(0)
+	for _, other := range others {
+		if err := revoke(t.Context(), s, other.ID); err != nil {
+			t.Errorf("revoke on a disk that is full to the last byte: %v", err)
+		}
+	}
 	if err := revoke(t.Context(), s, token.ID); !errors.Is(err, badger.ErrNoSpace) {
 		t.Errorf("revoke with no space at all: %v", err)
 	}

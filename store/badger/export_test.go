@@ -16,9 +16,10 @@ func (o Options) WithFilesystem(look func() (kind string, free uint64)) Options 
 const (
 	Reserve       = reserve
 	ReserveToOpen = reserveToOpen
+	MaxRoom       = maxRoom
 	MaxValue      = maxValue
 	MaxLive       = maxLive
 )
 
 // ProbeFile returns the file by which a hanging disk is met.
-func (s *Store) ProbeFile() *os.File { return s.probe }
+func (s *Store) ProbeFile() *os.File { return s.ledger.synced }

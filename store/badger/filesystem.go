@@ -4,9 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-
-	"github.com/dgraph-io/badger/v4"
+	"syscall"
 )
 
 // ErrNetworkFS says that the data directory is on a file system that another
@@ -19,18 +17,20 @@ var ErrNoSpace = errors.New("disk is almost full")
 // ErrDamaged says that the files in the data directory are not whole.
 var ErrDamaged = errors.New("data directory is damaged")
 
-// reserve is the free space, in bytes, below which nothing is written. Badger
+// reserve is the space, in bytes, below which nothing is written: what is free,
+// and what roomName holds back. Badger
 // writes through memory maps of files without blocks: when a block cannot be
 // had the kernel kills the process (SIGBUS), and with it would go the requests
 // that need no write at all. The reserve holds the rest of the log (8 MiB),
 // the tables of the memtables that wait (3 times 4 MiB) and a compaction that
-// writes its levels anew (about 30 MiB) with some space between.
-const reserve = 64 << 20
+// writes its levels anew (about 30 MiB) with some space between. The rest is
+// for ending tokens when other programs have filled the disk.
+const reserve = reserveToOpen + maxRoom
 
-// reserveToOpen is the free space that opening takes: two logs of 8 MiB, a value
-// log of 2 MiB, and the tables of a log that is read again. With less than
-// reserve the store opens, so that a restart on a full disk keeps the tokens at
-// work, and writes nothing but the end of a token.
+// reserveToOpen is the space that opening, ending a token and closing take: two logs
+// of 8 MiB, a value log of 2 MiB, and the tables of a log that is read again.
+// With less than reserve the store opens, so that a restart on a full disk keeps
+// the tokens at work, and writes nothing but the end of a token.
 const reserveToOpen = 32 << 20
 
 // filesystem is what the store wants to know of the one it is on.
@@ -39,16 +39,23 @@ type filesystem struct {
 	free uint64 // bytes that this process may still write
 }
 
-// prepareDir makes dir if it is not there, and refuses one that cannot hold
-// the database.
-func prepareDir(dir string, statfs func(string) (filesystem, error)) error {
-	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
+// prepareDir makes the directory if it is not there, and refuses one that
+// cannot hold the database.
+func prepareDir(opts Options) error {
+	dir := opts.Dir
+	switch info, err := os.Stat(dir); {
+	case err == nil && !info.IsDir():
 		return fmt.Errorf("%s is not a directory", dir)
+	case errors.Is(err, os.ErrNotExist) && !opts.AcceptLoss:
+		if _, err := os.Stat(witness(dir)); err == nil {
+			return fmt.Errorf("%w: %s is not there, and %s says that it held a store: is the disk mounted? %s",
+				ErrLost, dir, witness(dir), advice)
+		}
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("make data directory: %w", err)
 	}
-	fs, err := statfs(dir)
+	fs, err := opts.statfs(dir)
 	if err != nil {
 		return err
 	}
@@ -56,37 +63,37 @@ func prepareDir(dir string, statfs func(string) (filesystem, error)) error {
 		return fmt.Errorf("%s is on %s: %w; there a lock or a sync may not hold what it promises, "+
 			"so give the store a directory on a local disk", dir, fs.kind, ErrNetworkFS)
 	}
-	if err := enough(dir, fs, reserveToOpen); err != nil {
-		return err
-	}
-	if err := whole(dir); err != nil {
-		return err
-	}
+	return nil
+}
+
+func writable(dir string) error {
 	probe, err := os.CreateTemp(dir, "tokengate-probe-")
+	if errors.Is(err, syscall.ENOSPC) {
+		return nil // makeRoom says what to do
+	}
 	if err != nil {
 		return fmt.Errorf("%s is not writable for this user: %w", dir, err)
 	}
 	return errors.Join(probe.Close(), os.Remove(probe.Name()))
 }
 
-func enough(dir string, fs filesystem, least uint64) error {
-	if fs.free < least {
-		return fmt.Errorf("%w: %s has %d MiB left, and %d MiB must stay free",
-			ErrNoSpace, dir, fs.free>>20, least>>20)
-	}
-	return nil
-}
-
-// whole refuses a directory that has tables but not the file that lists them,
-// as half a backup has: Badger would take it for a new database, and delete
-// them.
-func whole(dir string) error {
-	tables, err := filepath.Glob(filepath.Join(dir, "*.sst"))
-	if err != nil || len(tables) == 0 {
+// makeRoom makes reserveToOpen free, out of what is held back if need be, and
+// holds back what is free above that.
+func (s *Store) makeRoom() error {
+	fs, err := s.statfs(s.dir)
+	if err != nil {
 		return err
 	}
-	if _, err := os.Stat(filepath.Join(dir, badger.ManifestFilename)); err != nil {
-		return fmt.Errorf("%w: %s has tables but no %s; restore it whole", ErrDamaged, dir, badger.ManifestFilename)
+	if err := enough(s.dir, s.room.available(fs), reserveToOpen); err != nil {
+		return err
+	}
+	return s.room.fit(fs)
+}
+
+func enough(dir string, available, least uint64) error {
+	if available < least {
+		return fmt.Errorf("%w: %s has %d MiB left, and %d MiB must stay free",
+			ErrNoSpace, dir, available>>20, least>>20)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package badger
 
 import (
 	"fmt"
+	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -49,3 +50,6 @@ func statfs(dir string) (filesystem, error) {
 		}, nil
 	}
 }
+
+// allocate gives a file size bytes, with blocks of the disk behind them.
+func allocate(f *os.File, size int64) error { return unix.Fallocate(int(f.Fd()), 0, 0, size) }

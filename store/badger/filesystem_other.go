@@ -3,6 +3,7 @@
 package badger
 
 import (
+	"errors"
 	"math"
 	"os"
 )
@@ -15,3 +16,6 @@ const syncData = os.O_SYNC
 func statfs(string) (filesystem, error) {
 	return filesystem{free: math.MaxUint64}, nil
 }
+
+// allocate holds no space back.
+func allocate(*os.File, int64) error { return errors.ErrUnsupported }

@@ -20,6 +20,7 @@ var (
 	lastNumberKey    = []byte("m/number")
 	passwordUsersKey = []byte("m/passwords")
 	healthKey        = []byte("m/health")
+	identityKey      = []byte("m/identity")
 )
 
 func tokenKey(id string) []byte { return key(tokenPrefix, id) }

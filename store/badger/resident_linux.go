@@ -14,9 +14,8 @@ import (
 )
 
 // releaseTables gives up the pages of the tables that this process has looked
-// at. Opening checks every table to its end, and All reads all tokens, so that
-// a start leaves the whole database among the process's memory, for the sake
-// of records that are hardly read again. The kernel keeps the pages as its
+// at. All reads all tokens, so that a start leaves most of the database among the
+// process's memory, for the sake of records that are hardly read again. The kernel keeps the pages as its
 // cache for as long as it likes, and a later look finds them there: what a
 // container is charged does not change, only what counts as the process's own.
 //

@@ -5,7 +5,7 @@ import (
 	"path/filepath"
 )
 
-// Size returns the length in bytes of the database's files. The log is made
+// Size returns the length in bytes of the files, but for the space held back. The log is made
 // at its full length, 8 MiB, of which the disk holds what is written. It is 0
 // when the directory cannot be read.
 //
@@ -13,7 +13,7 @@ import (
 func (s *Store) Size() int64 {
 	var size int64
 	err := filepath.WalkDir(s.dir, func(_ string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
+		if err != nil || d.IsDir() || d.Name() == roomName {
 			return err
 		}
 		// A compaction may have removed the file meanwhile.

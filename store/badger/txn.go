@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -48,7 +49,7 @@ func (s *Store) attempt(ctx context.Context, fn func(*tx) error) error {
 	defer t.Discard()
 	// The disk is asked while the transaction reads: one wait instead of two.
 	probed := make(chan error, 1)
-	go func() { probed <- s.probeDisk() }()
+	go func() { probed <- s.ledger.probe() }()
 	if err := fn(t); err != nil {
 		<-probed
 		return err
@@ -62,18 +63,9 @@ func (s *Store) attempt(ctx context.Context, fn func(*tx) error) error {
 // finish gives out the numbers and commits. A number is used up unless it is
 // certain that nothing was written.
 func (s *Store) finish(ctx context.Context, t *tx) error {
-	fs, err := s.statfs(s.dir)
-	if err != nil {
+	if err := s.checkSpace(t.urgent); err != nil {
 		return err
 	}
-	least := uint64(reserve)
-	if t.urgent {
-		least = reserveToOpen
-	}
-	if err := enough(s.dir, fs, least); err != nil {
-		return err
-	}
-
 	s.commit.Lock()
 	defer s.commit.Unlock()
 	number, sequence := s.number, s.sequence
@@ -97,12 +89,46 @@ func (s *Store) finish(ctx context.Context, t *tx) error {
 	if err := t.Commit(); errors.Is(err, badger.ErrConflict) {
 		return errConflict
 	} else if err != nil {
+		if sequence > s.sequence {
+			s.from = sequence + 1 // those in between may be in the log or not
+		}
 		s.number, s.sequence = number, sequence
 		return fmt.Errorf("commit: %w", err)
 	}
+	first := s.sequence == 0
 	s.number, s.sequence = number, sequence
 	s.sizes.add(t.sizes)
+	if len(t.audits) == 0 {
+		return nil // nobody relies on it
+	}
+	if err := s.ledger.acknowledge(s.sequence, s.from); err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	if first {
+		s.testify()
+	}
+	s.soon.Reset(settleAfter)
 	return nil
+}
+
+// settleAfter is how long after the last of several writes the disk is made to
+// take what the ledger says of it. A write that follows sooner does so itself.
+const settleAfter = 50 * time.Millisecond
+
+// checkSpace refuses a write for which the disk is too full.
+func (s *Store) checkSpace(urgent bool) error {
+	fs, err := s.statfs(s.dir)
+	if err != nil {
+		return err
+	}
+	least := uint64(reserve)
+	if urgent {
+		least = reserveToOpen
+	}
+	if err := enough(s.dir, s.room.available(fs), least); err != nil {
+		return err
+	}
+	return s.room.fit(fs)
 }
 
 // add writes everything that belongs to a new token.

@@ -1,0 +1,346 @@
+package badger
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/table"
+
+	"github.com/tokengate/tokengate/store/badger/files"
+)
+
+// ErrLost says that changes are missing which the store has acknowledged: it is
+// older than it was, or a part of it is gone. A token that was revoked could be
+// active again.
+var ErrLost = errors.New("acknowledged changes are missing")
+
+// maxWindow is how many audit records, counted from the newest, are looked for
+// one by one. One log and the tables that are written from it at once hold fewer.
+const maxWindow = 1 << 16
+
+// inspection is what the files of a data directory say, before Badger opens
+// and changes them.
+type inspection struct {
+	dir      string
+	ledger   state
+	unledged bool // there is no ledger
+	accepted bool // there were problems, and they do not count any more
+
+	names    []string // of the files
+	list     files.Manifest
+	tables   map[uint64]files.Entry // whole ones that MANIFEST names
+	orphans  []uint64               // tables that MANIFEST does not name, as a crash may leave some
+	broken   []string               // names of files that Badger cannot use
+	identity []byte                 // of the database; nil: it has none
+
+	problems []problem
+}
+
+// problem is one reason not to open the directory.
+type problem struct {
+	kind error // ErrDamaged or ErrLost
+	text string
+}
+
+func (i *inspection) report(kind error, format string, args ...any) {
+	i.problems = append(i.problems, problem{kind, fmt.Sprintf(format, args...)})
+}
+
+// unusable reports a file that Badger cannot use.
+func (i *inspection) unusable(name string, err error) {
+	i.broken = append(i.broken, name)
+	i.report(ErrDamaged, "%s: %v", name, err)
+}
+
+// shown is how many problems an error names.
+const shown = 5
+
+// err is the error that all problems are, or nil.
+func (i *inspection) err() error {
+	if len(i.problems) == 0 {
+		return nil
+	}
+	var kinds []string
+	var all []any
+	for _, kind := range []error{ErrDamaged, ErrLost} {
+		if slices.ContainsFunc(i.problems, func(p problem) bool { return p.kind == kind }) {
+			kinds, all = append(kinds, "%w"), append(all, kind)
+		}
+	}
+	all = append(all, i.dir, i.text(), advice)
+	return fmt.Errorf(strings.Join(kinds, ", ")+": %s: %s; %s", all...)
+}
+
+const advice = "nothing was changed; restore the whole directory from a backup, or read in README what " +
+	"--accept-loss means and start once with it"
+
+func (i *inspection) text() string {
+	var texts []string
+	for n, p := range i.problems {
+		if n == shown {
+			texts = append(texts, fmt.Sprintf("and %d more", len(i.problems)-shown))
+			break
+		}
+		texts = append(texts, p.text)
+	}
+	return strings.Join(texts, "; ")
+}
+
+// inspect reads the files in dir and changes none. Its error is about reading
+// the directory; what is wrong with the files is among the problems.
+func inspect(dir string) (*inspection, error) {
+	i := &inspection{dir: dir, tables: make(map[uint64]files.Entry)}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("read data directory: %w", err)
+	}
+	for _, e := range entries {
+		i.names = append(i.names, e.Name())
+	}
+	switch i.ledger, err = readLedger(dir); {
+	case errors.Is(err, fs.ErrNotExist):
+		i.unledged = true
+	case errors.Is(err, errLedger):
+		i.unledged = true
+		i.report(ErrDamaged, "%v", err)
+	case err != nil:
+		return nil, err
+	}
+	if i.checkFiles() {
+		i.checkRecords()
+	}
+	return i, nil
+}
+
+// has reports whether there is a file whose name has the ending.
+func (i *inspection) has(ending string) bool { return len(i.ending(ending)) > 0 }
+
+func (i *inspection) ending(ending string) (names []string) {
+	for _, name := range i.names {
+		if strings.HasSuffix(name, ending) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+func (i *inspection) path(name string) string { return filepath.Join(i.dir, name) }
+
+// fresh reports whether there is no database and, as far as is known, never was.
+func (i *inspection) fresh() bool {
+	return !slices.Contains(i.names, badger.ManifestFilename) && len(i.problems) == 0
+}
+
+// tidy removes logs without a byte, which a process leaves that is killed while
+// it makes one, and which Badger does not open.
+func (i *inspection) tidy() error {
+	for _, name := range append(i.ending(".mem"), i.ending(".vlog")...) {
+		if info, err := os.Stat(i.path(name)); err == nil && info.Size() == 0 {
+			if err := os.Remove(i.path(name)); err != nil {
+				return fmt.Errorf("remove a log without content: %w", err)
+			}
+		}
+	}
+	if err := os.Remove(i.path("tokengate.probe")); err != nil && !errors.Is(err, fs.ErrNotExist) { // of an earlier version
+		return err
+	}
+	return nil
+}
+
+// checkFiles looks at each file by itself, and reports whether there is a
+// MANIFEST that can be read.
+func (i *inspection) checkFiles() (listed bool) {
+	var err error
+	switch i.list, err = files.ReadManifest(i.dir, false); {
+	case errors.Is(err, fs.ErrNotExist):
+		switch {
+		case i.has(".sst") || i.has(".mem"):
+			i.report(ErrDamaged, "there are tables or logs but no %s", badger.ManifestFilename)
+		case i.ledger.sequence > 0:
+			i.report(ErrLost, "the database is gone, and only %s is left", ledgerName)
+		}
+	case err != nil:
+		i.unusable(badger.ManifestFilename, err)
+	case !i.unledged && !i.list.Follows(i.ledger.manifest):
+		i.report(ErrLost, "%s is older or shorter than it was: it has %d bytes and had %d",
+			badger.ManifestFilename, i.list.Mark().Size, i.ledger.manifest.Size)
+	}
+	listed = err == nil
+	i.checkTables()
+	for _, name := range append(i.ending(".mem"), i.ending(".vlog")...) {
+		if err := files.CheckLog(i.path(name)); err != nil {
+			i.unusable(name, err)
+		}
+	}
+	if slices.Contains(i.names, badger.KeyRegistryFileName) {
+		if err := files.CheckKeys(i.path(badger.KeyRegistryFileName)); err != nil {
+			i.unusable(badger.KeyRegistryFileName, err)
+		}
+	}
+	return listed
+}
+
+// checkTables reads the tables, several at once as Badger does.
+func (i *inspection) checkTables() {
+	var mu sync.Mutex
+	var readers sync.WaitGroup
+	ids := make(chan uint64)
+	failed := make(map[uint64]error)
+	for range 3 {
+		readers.Go(func() {
+			for id := range ids {
+				t := i.list.Tables[id]
+				var err error
+				if t.Compression == 0 { // this program writes no other
+					err = files.CheckTable(table.NewFilename(id, i.dir))
+				}
+				mu.Lock()
+				if err != nil {
+					failed[id] = err
+				} else {
+					i.tables[id] = t
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	there := make(map[uint64]bool)
+	for _, name := range i.ending(".sst") {
+		id, ok := table.ParseFileID(name)
+		if !ok {
+			continue
+		}
+		if _, named := i.list.Tables[id]; named {
+			there[id] = true
+		} else {
+			i.orphans = append(i.orphans, id)
+		}
+	}
+	for id := range i.list.Tables {
+		if there[id] {
+			ids <- id
+		}
+	}
+	close(ids)
+	readers.Wait()
+	for _, id := range slices.Sorted(maps.Keys(failed)) {
+		i.unusable(table.IDToFilename(id), failed[id])
+	}
+	for _, id := range slices.Sorted(maps.Keys(i.list.Tables)) {
+		if !there[id] {
+			i.report(ErrDamaged, "%s is missing", table.IDToFilename(id))
+		}
+	}
+}
+
+// checkRecords looks in the tables and the logs for the audit records that were
+// acknowledged, and for the database's identity.
+func (i *inspection) checkRecords() {
+	last := i.ledger.sequence
+	first := max(i.ledger.from, 1)
+	if last >= maxWindow {
+		first = max(first, last-maxWindow+1)
+	}
+	seen := newWindow(first, last)
+	var identityVersion uint64
+	take := func(r files.Record) {
+		switch {
+		case string(r.Key) == string(identityKey):
+			if r.Version >= identityVersion {
+				identityVersion, i.identity = r.Version, slices.Clone(r.Value)
+			}
+		case len(r.Key) == len(auditPrefix)+8 && strings.HasPrefix(string(r.Key), string(auditPrefix)):
+			if s, err := number(r.Key); err == nil {
+				seen.add(s, r)
+			}
+		}
+	}
+	ranges := []files.Range{{From: identityKey, To: identityKey}, {From: auditKey(first), To: auditKey(last)}}
+	for _, id := range slices.Sorted(maps.Keys(i.tables)) {
+		if err := files.ReadTable(table.NewFilename(id, i.dir), i.tables[id].Compression, take, ranges...); err != nil {
+			i.unusable(table.IDToFilename(id), err)
+		}
+	}
+	for _, name := range i.ending(".mem") {
+		if err := files.ReadLog(i.path(name), take); err != nil {
+			i.unusable(name, err)
+		}
+	}
+	switch {
+	case i.unledged && i.identity != nil:
+		i.report(ErrDamaged, "%s is missing or cannot be read, so that it is not known what must be there", ledgerName)
+	case i.unledged:
+	case i.identity != nil && string(i.identity) != string(i.ledger.identity[:]):
+		i.report(ErrLost, "the database is another one (%s) than %s belongs to (%s)",
+			hex.EncodeToString(i.identity), ledgerName, hex.EncodeToString(i.ledger.identity[:]))
+	}
+	if missing := seen.missing(); missing != "" && !i.unledged {
+		i.report(ErrLost, "the changes up to number %d were acknowledged, and the records of %s are not there", last, missing)
+	}
+}
+
+// window says which of the audit records first to last were seen.
+type window struct {
+	first   uint64
+	version []uint64 // the newest version of the record; 0: none
+	deleted []bool   // that version says that the record is deleted
+}
+
+func newWindow(first, last uint64) *window {
+	size := uint64(0)
+	if last >= first {
+		size = last - first + 1
+	}
+	return &window{first: first, version: make([]uint64, size), deleted: make([]bool, size)}
+}
+
+func (w *window) add(sequence uint64, r files.Record) {
+	if at := sequence - w.first; sequence >= w.first && at < uint64(len(w.version)) && r.Version >= w.version[at] {
+		w.version[at], w.deleted[at] = r.Version, r.Deleted
+	}
+}
+
+// missing names the records that should be there: the newest, and all that are
+// newer than one that is there. The oldest are deleted in time.
+func (w *window) missing() string {
+	oldest := 0
+	for oldest < len(w.version)-1 && (w.version[oldest] == 0 || w.deleted[oldest]) {
+		oldest++
+	}
+	var ranges []string
+	count := 0
+	for n := oldest; n < len(w.version); n++ {
+		if w.version[n] != 0 {
+			continue
+		}
+		from := n
+		for n+1 < len(w.version) && w.version[n+1] == 0 {
+			n++
+		}
+		count += n - from + 1
+		if len(ranges) < shown {
+			ranges = append(ranges, span(w.first+uint64(from), w.first+uint64(n)))
+		}
+	}
+	if count == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d of them (%s)", count, strings.Join(ranges, ", "))
+}
+
+func span(from, to uint64) string {
+	if from == to {
+		return strconv.FormatUint(from, 10)
+	}
+	return fmt.Sprintf("%d to %d", from, to)
+}

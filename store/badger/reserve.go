@@ -1,0 +1,76 @@
+package badger
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+)
+
+// roomName is a file that holds blocks of the disk back from other programs.
+// They are given to the database when nothing else is left.
+const roomName = "tokengate.reserve"
+
+// maxRoom is the size of that file in bytes, where the disk has as much.
+const maxRoom = 64 << 20
+
+// room is the space that is held back.
+type room struct {
+	path string
+
+	mu   sync.Mutex
+	held uint64
+}
+
+func newRoom(dir string) *room {
+	r := &room{path: filepath.Join(dir, roomName)}
+	var st syscall.Stat_t
+	if syscall.Stat(r.path, &st) == nil && st.Blocks > 0 {
+		r.held = min(uint64(st.Blocks)*512, uint64(st.Size))
+	}
+	return r
+}
+
+// available returns the bytes that the database may use at once, and with
+// what is held back.
+func (r *room) available(fs filesystem) (total uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return fs.free + r.held
+}
+
+// fit holds back what is free above reserveToOpen, up to maxRoom. On a full disk
+// it gives back as much as makes reserveToOpen free.
+func (r *room) fit(fs filesystem) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	want := uint64(0)
+	if total := fs.free + r.held; total > reserveToOpen {
+		want = min(total-reserveToOpen, maxRoom)
+	}
+	// Whole MiB, and no writing for a few bytes.
+	if want &^= 1<<20 - 1; want == r.held {
+		return nil
+	}
+	f, err := os.OpenFile(r.path, os.O_WRONLY|os.O_CREATE, 0o600)
+	if err != nil {
+		return fmt.Errorf("hold back space: %w", err)
+	}
+	if want < r.held {
+		err = f.Truncate(int64(want))
+	} else {
+		err = allocate(f, int64(want))
+	}
+	if err == nil {
+		r.held = want
+	}
+	if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, syscall.ENOSPC) {
+		err = nil // this file system cannot, or another program was faster
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("hold back space: %w", err)
+	}
+	return nil
+}
