@@ -1,0 +1,371 @@
+package badger_test
+
+import (
+	"bytes"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/badger"
+	"github.com/tokengate/tokengate/store/storetest"
+)
+
+// site is a place with a data directory in it whose store has acknowledged a
+// revocation, and an older copy of that directory.
+type site struct {
+	t       *testing.T
+	above   string // the directory that holds both
+	dir     string
+	older   string
+	revoked []string // tokens
+	active  []string
+}
+
+// newSite makes a store of two tables. A crashed one has a log besides, which
+// holds the last revocation, as after kill -9.
+func newSite(t *testing.T, crashed bool) *site {
+	t.Helper()
+	above := t.TempDir()
+	s := &site{t: t, above: above, dir: filepath.Join(above, "data"), older: filepath.Join(t.TempDir(), "older")}
+	token := func(n int) string { return storetest.NewToken(n, "fred").ID }
+	db := open(t, s.dir)
+	create(t, db, storetest.NewToken(1, "fred"))
+	create(t, db, storetest.NewToken(2, "fred"))
+	closeStore(t, db)
+	s.copyTo(s.older)
+
+	db = open(t, s.dir)
+	create(t, db, storetest.NewToken(3, "fred"))
+	s.revoke(db, token(1))
+	s.revoked, s.active = []string{token(1)}, []string{token(2), token(3)}
+	if !crashed {
+		closeStore(t, db)
+		return s
+	}
+	closeStore(t, db)
+	db = open(t, s.dir)
+	create(t, db, storetest.NewToken(4, "fred"))
+	s.revoke(db, token(2))
+	s.revoked, s.active = []string{token(1), token(2)}, []string{token(3), token(4)}
+	image := filepath.Join(t.TempDir(), "image")
+	s.copyTo(image)
+	closeStore(t, db)
+	if err := os.RemoveAll(s.dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(s.dir, os.DirFS(image)); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func closeStore(t *testing.T, db *badger.Store) {
+	t.Helper()
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *site) revoke(db *badger.Store, id string) {
+	s.t.Helper()
+	if err := revoke(s.t.Context(), db, id); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// copyTo copies the data directory, but for the space that is held back.
+func (s *site) copyTo(to string) {
+	s.t.Helper()
+	if err := os.Mkdir(to, 0o700); err != nil {
+		s.t.Fatal(err)
+	}
+	for _, path := range s.files("*") {
+		if filepath.Base(path) == "tokengate.reserve" {
+			continue
+		}
+		write(s.t, filepath.Join(to, filepath.Base(path)), read(s.t, path))
+	}
+}
+
+// files returns the paths in the data directory that match the pattern, which
+// must be some.
+func (s *site) files(pattern string) []string {
+	s.t.Helper()
+	found, err := filepath.Glob(filepath.Join(s.dir, pattern))
+	if err != nil || len(found) == 0 {
+		s.t.Fatalf("no file is %s in %s (error %v)", pattern, s.dir, err)
+	}
+	return found
+}
+
+func (s *site) remove(pattern string) {
+	s.t.Helper()
+	for _, path := range s.files(pattern) {
+		if err := os.RemoveAll(path); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+}
+
+// change changes the content of files.
+func (s *site) change(pattern string, how func([]byte) []byte) {
+	s.t.Helper()
+	for _, path := range s.files(pattern) {
+		write(s.t, path, how(read(s.t, path)))
+	}
+}
+
+// fromOlder takes files from the older copy.
+func (s *site) fromOlder(pattern string) {
+	s.t.Helper()
+	found, err := filepath.Glob(filepath.Join(s.older, pattern))
+	if err != nil || len(found) == 0 {
+		s.t.Fatalf("no file is %s in the older copy (error %v)", pattern, err)
+	}
+	for _, path := range found {
+		write(s.t, filepath.Join(s.dir, filepath.Base(path)), read(s.t, path))
+	}
+}
+
+func read(t *testing.T, path string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func write(t *testing.T, path string, data []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// content is everything above the data directory, by path.
+func (s *site) content() map[string]string {
+	s.t.Helper()
+	all := make(map[string]string)
+	err := filepath.WalkDir(s.above, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		sum := ""
+		if info.Mode().IsRegular() {
+			h := sha256.Sum256(read(s.t, path))
+			sum = hex.EncodeToString(h[:])
+		}
+		all[path] = fmt.Sprint(info.Mode(), sum)
+		return nil
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return all
+}
+
+func cut(n int) func([]byte) []byte    { return func(b []byte) []byte { return b[:max(len(b)-n, 0)] } }
+func first(n int) func([]byte) []byte  { return func(b []byte) []byte { return b[:min(len(b), n)] } }
+func half(b []byte) []byte             { return b[:len(b)/2] }
+func zeroed(b []byte) []byte           { return make([]byte, len(b)) }
+func flip(at int) func([]byte) []byte  { return func(b []byte) []byte { b[at] ^= 1; return b } }
+func garbage(b []byte) []byte          { rand.Read(b); return b }
+func emptied([]byte) []byte            { return nil }
+func logEnd(b []byte) int              { return len(bytes.TrimRight(b, "\x00")) }
+func withoutRest(b []byte) []byte      { return b[:logEnd(b)] }
+func cutLog(n int) func([]byte) []byte { return func(b []byte) []byte { return b[:logEnd(b)-n] } }
+
+// TestDamagedDirectory wants each damage to be refused, with the directory left as it
+// was, or to have taken nothing away.
+func TestDamagedDirectory(t *testing.T) {
+	for name, c := range map[string]struct {
+		crashed bool // the store was killed, and has a log
+		do      func(*site)
+		want    error // nil: harmless
+		says    string
+	}{
+		"MANIFEST, three bytes cut":          {do: func(s *site) { s.change("MANIFEST", cut(3)) }, want: badger.ErrLost, says: "MANIFEST is older or shorter"},
+		"MANIFEST, three bytes cut, crashed": {crashed: true, do: func(s *site) { s.change("MANIFEST", cut(3)) }, want: badger.ErrLost, says: "MANIFEST is older or shorter"},
+		"MANIFEST, an older one":             {do: func(s *site) { s.fromOlder("MANIFEST") }, want: badger.ErrLost, says: "MANIFEST is older or shorter"},
+		"MANIFEST, an older one, crashed":    {crashed: true, do: func(s *site) { s.fromOlder("MANIFEST") }, want: badger.ErrLost, says: "MANIFEST is older or shorter"},
+		"MANIFEST, none":                     {do: func(s *site) { s.remove("MANIFEST") }, want: badger.ErrDamaged, says: "no MANIFEST"},
+		"MANIFEST, none, crashed":            {crashed: true, do: func(s *site) { s.remove("MANIFEST") }, want: badger.ErrDamaged, says: "no MANIFEST"},
+		"MANIFEST, zeroed":                   {do: func(s *site) { s.change("MANIFEST", zeroed) }, want: badger.ErrDamaged, says: "MANIFEST"},
+		"MANIFEST, empty":                    {do: func(s *site) { s.change("MANIFEST", emptied) }, want: badger.ErrDamaged, says: "MANIFEST"},
+		"MANIFEST, a bit":                    {do: func(s *site) { s.change("MANIFEST", flip(30)) }, want: badger.ErrDamaged, says: "MANIFEST"},
+		"MANIFEST, only its head":            {do: func(s *site) { s.change("MANIFEST", first(8)) }, want: badger.ErrLost, says: "MANIFEST is older or shorter"},
+
+		"a table, none":             {do: func(s *site) { s.remove("000002.sst") }, want: badger.ErrDamaged, says: "000002.sst is missing"},
+		"all tables, none":          {do: func(s *site) { s.remove("*.sst") }, want: badger.ErrDamaged, says: "000001.sst is missing"},
+		"a table, a bit of a token": {do: func(s *site) { s.change("000002.sst", flip(40)) }, want: badger.ErrDamaged, says: "000002.sst"},
+		"a table, a bit of its end": {do: func(s *site) { s.change("000002.sst", func(b []byte) []byte { return flip(len(b) - 1)(b) }) }, want: badger.ErrDamaged, says: "000002.sst"},
+		"a table, zeroed":           {do: func(s *site) { s.change("000002.sst", zeroed) }, want: badger.ErrDamaged, says: "000002.sst"},
+		"a table, half":             {do: func(s *site) { s.change("000002.sst", half) }, want: badger.ErrDamaged, says: "000002.sst"},
+		"a table, empty":            {do: func(s *site) { s.change("000002.sst", emptied) }, want: badger.ErrDamaged, says: "000002.sst"},
+		"a table, garbage":          {do: func(s *site) { s.change("000002.sst", garbage) }, want: badger.ErrDamaged, says: "000002.sst"},
+		"a table, another's":        {do: func(s *site) { write(s.t, s.dir+"/000002.sst", read(s.t, s.dir+"/000001.sst")) }, want: badger.ErrLost, says: "the records of"},
+		"a table that is not named": {do: func(s *site) { write(s.t, s.dir+"/000009.sst", read(s.t, s.dir+"/000001.sst")) }},
+
+		"the log, none":        {crashed: true, do: func(s *site) { s.remove("*.mem") }, want: badger.ErrLost, says: "2 of them (5 to 6)"},
+		"the log, zeroed":      {crashed: true, do: func(s *site) { s.change("*.mem", zeroed) }, want: badger.ErrLost, says: "2 of them (5 to 6)"},
+		"the log, empty":       {crashed: true, do: func(s *site) { s.change("*.mem", emptied) }, want: badger.ErrLost, says: "2 of them (5 to 6)"},
+		"the log, a few bytes": {crashed: true, do: func(s *site) { s.change("*.mem", first(10)) }, want: badger.ErrLost, says: "2 of them (5 to 6)"},
+		"the log, a bit near its end": {crashed: true, do: func(s *site) {
+			s.change("*.mem", func(b []byte) []byte { return flip(logEnd(b) - 30)(b) })
+		}, want: badger.ErrLost, says: "1 of them (6)"},
+		"the log, a bit near its begin": {crashed: true, do: func(s *site) { s.change("*.mem", flip(60)) }, want: badger.ErrLost, says: "2 of them (5 to 6)"},
+		"the log, three bytes cut":      {crashed: true, do: func(s *site) { s.change("*.mem", cutLog(3)) }, want: badger.ErrLost, says: "1 of them (6)"},
+		"the log, garbage":              {crashed: true, do: func(s *site) { s.change("*.mem", garbage) }, want: badger.ErrDamaged, says: "does not begin as a log"},
+		"the log, without its rest":     {crashed: true, do: func(s *site) { s.change("*.mem", withoutRest) }},
+		"nothing, crashed":              {crashed: true, do: func(*site) {}},
+		"a second log, empty":           {crashed: true, do: func(s *site) { write(s.t, s.dir+"/00099.mem", nil) }},
+
+		"the value log, none":        {do: func(s *site) { s.remove("*.vlog") }},
+		"the value log, zeroed":      {do: func(s *site) { s.change("*.vlog", zeroed) }},
+		"the value log, empty":       {do: func(s *site) { s.change("*.vlog", emptied) }},
+		"the value log, a few bytes": {do: func(s *site) { s.change("*.vlog", first(10)) }},
+		"the value log, garbage":     {do: func(s *site) { s.change("*.vlog", func(b []byte) []byte { return garbage(make([]byte, 100)) }) }, want: badger.ErrDamaged, says: "does not begin as a log"},
+
+		"KEYREGISTRY, none":    {do: func(s *site) { s.remove("KEYREGISTRY") }},
+		"KEYREGISTRY, zeroed":  {do: func(s *site) { s.change("KEYREGISTRY", zeroed) }, want: badger.ErrDamaged, says: "KEYREGISTRY"},
+		"KEYREGISTRY, cut":     {do: func(s *site) { s.change("KEYREGISTRY", cut(3)) }, want: badger.ErrDamaged, says: "KEYREGISTRY"},
+		"KEYREGISTRY, empty":   {do: func(s *site) { s.change("KEYREGISTRY", emptied) }, want: badger.ErrDamaged, says: "KEYREGISTRY"},
+		"DISCARD, none":        {do: func(s *site) { s.remove("DISCARD") }},
+		"DISCARD, zeroed":      {do: func(s *site) { s.change("DISCARD", zeroed) }},
+		"DISCARD, garbage":     {do: func(s *site) { s.change("DISCARD", garbage) }},
+		"DISCARD, a few bytes": {do: func(s *site) { s.change("DISCARD", first(10)) }},
+		"LOCK, of another":     {do: func(s *site) { write(s.t, s.dir+"/LOCK", []byte("1\n")) }},
+		"the reserve, none":    {do: func(s *site) { s.remove("tokengate.reserve") }},
+
+		"the sequence, none":           {do: func(s *site) { s.remove("tokengate.sequence") }, want: badger.ErrDamaged, says: "tokengate.sequence is missing"},
+		"the sequence, zeroed":         {do: func(s *site) { s.change("tokengate.sequence", zeroed) }, want: badger.ErrDamaged, says: "tokengate.sequence is not whole"},
+		"the sequence, empty":          {do: func(s *site) { s.change("tokengate.sequence", emptied) }, want: badger.ErrDamaged, says: "tokengate.sequence is not whole"},
+		"the sequence, none, crashed":  {crashed: true, do: func(s *site) { s.remove("tokengate.sequence") }, want: badger.ErrDamaged, says: "tokengate.sequence is missing"},
+		"everything but the sequence":  {do: func(s *site) { keepOnly(s, "tokengate.sequence") }, want: badger.ErrLost, says: "only tokengate.sequence is left"},
+		"everything":                   {do: func(s *site) { s.remove("*") }, want: badger.ErrLost, says: "is the disk mounted?"},
+		"the directory":                {do: func(s *site) { s.remove("") }, want: badger.ErrLost, says: "is the disk mounted?"},
+		"tables and logs":              {do: func(s *site) { s.remove("*.sst"); s.remove("MANIFEST"); s.remove("*.vlog") }, want: badger.ErrLost, says: "only tokengate.sequence is left"},
+		"a database of before":         {do: func(s *site) { keepOnly(s, "tokengate.sequence"); older(s) }, want: badger.ErrLost, says: "the records of 2 of them (3 to 4)"},
+		"a database of another server": {do: func(s *site) { keepOnly(s, "tokengate.sequence"); another(s) }, want: badger.ErrLost, says: "the database is another one"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, c.crashed)
+			c.do(s)
+			if c.want == nil {
+				s.wantAll(badger.Options{Dir: s.dir})
+				return
+			}
+			before := s.content()
+			for range 2 {
+				wantOpenError(t, badger.Options{Dir: s.dir}, c.want, s.dir, c.says, "--accept-loss", "nothing was changed", "backup")
+			}
+			if diff := cmp.Diff(before, s.content()); diff != "" {
+				t.Errorf("the refused start changed files (-before +after):\n%s", diff)
+			}
+			s.acceptLoss(c.says)
+			if strings.HasPrefix(name, "MANIFEST") {
+				s.wantAll(badger.Options{Dir: s.dir}) // the tables are there
+			}
+		})
+	}
+}
+
+func keepOnly(s *site, name string) {
+	for _, path := range s.files("*") {
+		if filepath.Base(path) != name {
+			if err := os.Remove(path); err != nil {
+				s.t.Fatal(err)
+			}
+		}
+	}
+}
+
+// older puts the database of the older copy into the directory.
+func older(s *site) {
+	keep := read(s.t, s.dir+"/tokengate.sequence")
+	s.fromOlder("*")
+	write(s.t, s.dir+"/tokengate.sequence", keep)
+}
+
+// another puts a database into the directory that has more changes and tables.
+func another(s *site) {
+	keep := read(s.t, s.dir+"/tokengate.sequence")
+	other := newSite(s.t, true)
+	db := open(s.t, other.dir)
+	for n := range 10 {
+		create(s.t, db, storetest.NewToken(100+n, "wilma"))
+	}
+	closeStore(s.t, db)
+	s.older = other.dir
+	for _, pattern := range []string{"MANIFEST", "*.sst", "*.vlog", "KEYREGISTRY"} {
+		s.fromOlder(pattern)
+	}
+	write(s.t, s.dir+"/tokengate.sequence", keep)
+}
+
+// wantAll opens the store and wants everything that was acknowledged.
+func (s *site) wantAll(opts badger.Options) {
+	s.t.Helper()
+	for range 2 {
+		db, err := badger.Open(s.t.Context(), opts)
+		if err != nil {
+			s.t.Fatalf("what was done is harmless, and the start is refused: %v", err)
+		}
+		for _, id := range s.revoked {
+			if got, err := db.Get(s.t.Context(), id); err != nil || got.State != store.Revoked {
+				s.t.Errorf("%s was revoked and is %v (error %v)", id, got.State, err)
+			}
+		}
+		for _, id := range s.active {
+			if got, err := db.Get(s.t.Context(), id); err != nil || got.State != store.Active {
+				s.t.Errorf("%s was active and is %v (error %v)", id, got.State, err)
+			}
+		}
+		closeStore(s.t, db)
+	}
+}
+
+// acceptLoss opens the store with what is there: the log says what was found,
+// writes work, and the next start needs no word.
+func (s *site) acceptLoss(says string) {
+	s.t.Helper()
+	var lines []string
+	db, err := badger.Open(s.t.Context(), badger.Options{Dir: s.dir, AcceptLoss: true, Log: func(level slog.Level, message string) {
+		if level >= slog.LevelWarn {
+			lines = append(lines, message)
+		}
+	}})
+	if err != nil {
+		s.t.Fatalf("with the loss accepted: %v", err)
+	}
+	if !slices.ContainsFunc(lines, func(line string) bool { return strings.Contains(line, says) }) && says != "is the disk mounted?" {
+		s.t.Errorf("the log does not say %q: %q", says, lines)
+	}
+	create(s.t, db, storetest.NewToken(1000, "barney"))
+	closeStore(s.t, db)
+	db = open(s.t, s.dir)
+	if _, err := db.Get(s.t.Context(), storetest.NewToken(1000, "barney").ID); err != nil {
+		s.t.Error(err)
+	}
+	if _, err := store.NewIndexed(s.t.Context(), db); err != nil {
+		s.t.Error(err)
+	}
+	closeStore(s.t, db)
+}
