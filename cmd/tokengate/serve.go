@@ -22,6 +22,7 @@ const (
 
 func newServeCommand() *cobra.Command {
 	var file string
+	var acceptLoss bool
 	cmd := &cobra.Command{
 		Use:   "serve --config FILE",
 		Short: "Answer Envoy, until SIGINT or SIGTERM",
@@ -38,21 +39,24 @@ func newServeCommand() *cobra.Command {
 			syscall.Umask(0o077)
 			// A log whose reader has gone must not end the server.
 			signal.Ignore(syscall.SIGPIPE)
-			return serve(cmd.Context(), file, cmd.ErrOrStderr())
+			return serve(cmd.Context(), file, acceptLoss, cmd.ErrOrStderr())
 		},
 	}
 	cmd.Flags().StringVar(&file, "config", "", "configuration `FILE`")
+	cmd.Flags().BoolVar(&acceptLoss, "accept-loss", false,
+		"start with what is left of a store that is damaged or incomplete; revoked tokens may be active again")
 	return cmd
 }
 
 // serve runs the server until ctx ends, and then stops it in order.
-func serve(ctx context.Context, file string, logTo io.Writer) (err error) {
+func serve(ctx context.Context, file string, acceptLoss bool, logTo io.Writer) (err error) {
 	loaded := readContent(file)
 	settings, err := loaded.parse()
 	if err != nil {
 		return err
 	}
 	s := newServer(file, settings, newLogSink(logTo, logBuffer))
+	s.acceptLoss = acceptLoss
 	// What runs beside the server ends before the server does.
 	ctx, cancel := context.WithCancel(ctx)
 	defer func() {

@@ -35,10 +35,11 @@ type server struct {
 	policy atomic.Pointer[policy.Policy]
 	rules  atomic.Pointer[manage.Rules]
 
-	db     *badger.Store
-	tokens *store.Indexed
-	usage  *store.UsageRecorder
-	health storeHealth
+	acceptLoss bool // of the store
+	db         *badger.Store
+	tokens     *store.Indexed
+	usage      *store.UsageRecorder
+	health     storeHealth
 
 	manager *manage.Manager
 	people  *people
@@ -142,8 +143,9 @@ func (s *server) view() authz.View {
 func (s *server) openStore(ctx context.Context) error {
 	log := s.log.Named("badger")
 	db, err := badger.Open(ctx, badger.Options{
-		Dir: s.settings.Store.Badger.Dir,
-		Log: func(level slog.Level, message string) { log.Log(zapLevel(level), message) },
+		Dir:        s.settings.Store.Badger.Dir,
+		AcceptLoss: s.acceptLoss,
+		Log:        func(level slog.Level, message string) { log.Log(zapLevel(level), message) },
 	})
 	if err != nil {
 		return err
@@ -153,6 +155,15 @@ func (s *server) openStore(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("load the tokens: %w", err)
 	}
+	if db.IsNew() {
+		s.log.Warn("a new store was made: there was none in this directory", zap.String("dir", s.settings.Store.Badger.Dir))
+	}
+	loaded := 0
+	states, _ := tokens.Index().Counts(time.Now())
+	for _, n := range states {
+		loaded += n
+	}
+	s.log.Info("the tokens are loaded", zap.Int("tokens", loaded))
 	s.db, s.tokens, s.usage = db, tokens, store.NewUsageRecorder(tokens)
 	s.health.store = tokens
 	s.atStop("write the last usage", s.usage.Flush)

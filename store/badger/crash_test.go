@@ -35,6 +35,10 @@ func TestMain(m *testing.M) {
 		err = hold(os.Getenv(childDir))
 	case "work":
 		err = work(os.Getenv(childDir), os.Getenv(childRound))
+	case "churn":
+		if err = churn(os.Getenv(childDir), os.Getenv(childRound)); err == nil {
+			os.Exit(0)
+		}
 	case "count":
 		err = count(os.Getenv(childDir))
 	}

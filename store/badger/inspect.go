@@ -256,8 +256,12 @@ func (i *inspection) checkRecords() {
 	take := func(r files.Record) {
 		switch {
 		case string(r.Key) == string(identityKey):
-			if r.Version >= identityVersion {
-				identityVersion, i.identity = r.Version, slices.Clone(r.Value)
+			if r.Version < identityVersion {
+				return
+			}
+			identityVersion, i.identity = r.Version, nil
+			if len(r.Value) == len(i.ledger.identity) && !r.Deleted {
+				i.identity = slices.Clone(r.Value)
 			}
 		case len(r.Key) == len(auditPrefix)+8 && strings.HasPrefix(string(r.Key), string(auditPrefix)):
 			if s, err := number(r.Key); err == nil {

@@ -23,7 +23,7 @@ func Admin(m *manage.Manager, view func() authz.View, log *zap.Logger) http.Hand
 		bases:     Bases,
 		endpoints: endpoints(m, view),
 		read:      query.Read,
-		refuse:    refuseInJSON,
+		refuse:    refuseOnSocket,
 		identify:  socketVisitor,
 		log:       log,
 	}

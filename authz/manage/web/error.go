@@ -90,9 +90,14 @@ func denial(err error) reply {
 	if errors.Is(err, errPanic) {
 		return reply{status: http.StatusInternalServerError, body: authz.Denial("The server met a fault of its own. Its log says more.")}
 	}
+	return fault("The server could not do this; its log says why.")
+}
+
+// fault is the answer to an error that is no refusal.
+func fault(text string) reply {
 	return reply{
 		status: http.StatusServiceUnavailable,
-		body:   authz.Denial("The server could not do this; its log says why. Whether anything was changed is not sure: look before you try again."),
+		body:   authz.Denial(text + " Whether anything was changed is not sure: look before you try again."),
 	}
 }
 
@@ -127,4 +132,23 @@ func challenge(r *http.Request) string {
 		}
 	}
 	return `Basic realm="Jira"`
+}
+
+// refuseOnSocket is how the API answers to an error on the admin socket. Whoever
+// can open it may read the log, too, so the answer says what went wrong.
+func refuseOnSocket(_ *http.Request, _ manage.Caller, err error) reply {
+	told := denial(err)
+	if told.status == http.StatusServiceUnavailable && isFault(err) {
+		return fault("The server could not do this: " + err.Error() + ".")
+	}
+	return told
+}
+
+// isFault reports whether an error is none that a text was written for.
+func isFault(err error) bool {
+	_, request := errors.AsType[*httpError](err)
+	_, form := errors.AsType[*page.Error](err)
+	_, asked := errors.AsType[*query.Error](err)
+	_, refusal := errors.AsType[*manage.Error](err)
+	return !request && !form && !asked && !refusal && !errors.Is(err, errPanic)
 }

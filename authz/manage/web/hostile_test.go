@@ -226,17 +226,21 @@ func TestClientGoes(t *testing.T) {
 	}
 }
 
-// A fault of the store is told as one, and what it was stands in the log alone.
+// A fault of the store is told as one. What it was is in the log, and in the
+// answer on the admin socket alone.
 func TestStoreFails(t *testing.T) {
 	f := newFixture(t)
+	admin := f.person("admin")
 	f.faults.fail(func(context.Context, string) error { return fmt.Errorf("read sector 17: input/output error") })
-	got := f.send(t, "GET", base+"/audit", nil)
-	if text := denied(t, got, 503, ""); strings.Contains(text, "sector") {
+	if text := denied(t, f.send(t, "GET", base+"/audit", nil), 503, ""); !strings.Contains(text, "could not do this: audit.list: read sector 17: input/output error.") {
+		t.Errorf("the text on the admin socket does not tell: %s", text)
+	}
+	if text := denied(t, admin.send(t, "GET", base+"/audit", nil), 503, ""); strings.Contains(text, "sector") {
 		t.Errorf("the text tells too much: %s", text)
 	}
 	f.faults.fail(nil)
 	lines := f.logs.FilterLevelExact(zapcore.ErrorLevel).FilterField(zap.Int("status", 503)).All()
-	if len(lines) != 1 || !strings.Contains(fmt.Sprint(lines[0].ContextMap()), "sector 17") {
+	if len(lines) != 2 || !strings.Contains(fmt.Sprint(lines[0].ContextMap()), "sector 17") {
 		t.Errorf("the log does not say what was wrong: %+v", lines)
 	}
 }

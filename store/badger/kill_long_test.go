@@ -1,0 +1,5 @@
+//go:build long
+
+package badger_test
+
+const killRounds = 200

@@ -1,0 +1,171 @@
+package badger_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	upstream "github.com/dgraph-io/badger/v4"
+
+	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/badger"
+	"github.com/tokengate/tokengate/store/storetest"
+)
+
+// A store of a version that kept no sequence opens once without it, says so, and is
+// guarded from then on.
+func TestStoreOfBeforeTheSequence(t *testing.T) {
+	s := newSite(t, true)
+	raw(t, s.dir, func(txn *upstream.Txn) error { return txn.Delete([]byte("m/identity")) })
+	s.remove("tokengate.sequence")
+	write(t, filepath.Join(s.dir, "tokengate.probe"), []byte("x"))
+	var lines []string
+	db, err := badger.Open(t.Context(), badger.Options{Dir: s.dir, Log: func(level slog.Level, message string) {
+		if level >= slog.LevelWarn {
+			lines = append(lines, message)
+		}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	closeStore(t, db)
+	if log := strings.Join(lines, "\n"); !strings.Contains(log, "tokengate.sequence begins with change 6") {
+		t.Errorf("the log says %q", log)
+	}
+	if _, err := os.Stat(filepath.Join(s.dir, "tokengate.probe")); err == nil {
+		t.Error("the probe file of before is still there")
+	}
+	s.wantAll(badger.Options{Dir: s.dir})
+	s.change("MANIFEST", cut(3))
+	wantOpenError(t, badger.Options{Dir: s.dir}, badger.ErrLost, "MANIFEST is older or shorter")
+}
+
+// A new store is one where nothing was, and no other.
+func TestIsNew(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	for n, want := range []bool{true, false, false} {
+		s := open(t, dir)
+		if s.IsNew() != want {
+			t.Errorf("open %d: new is %v", n, s.IsNew())
+		}
+		closeStore(t, s)
+	}
+	// Nothing was ever acknowledged there, so that nothing can be lost.
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, dir)
+	create(t, s, storetest.NewToken(1, "fred"))
+	closeStore(t, s)
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	wantOpenError(t, badger.Options{Dir: dir}, badger.ErrLost, "is the disk mounted?")
+	s, err := badger.Open(t.Context(), badger.Options{Dir: dir, AcceptLoss: true})
+	if err != nil || !s.IsNew() {
+		t.Fatalf("with the loss accepted: %v", err)
+	}
+	closeStore(t, s)
+}
+
+// Of the two slots a write that was torn leaves the other.
+func TestTornSequence(t *testing.T) {
+	for slot := range 2 {
+		s := newSite(t, true)
+		s.change("tokengate.sequence", func(b []byte) []byte {
+			clear(b[slot*512+8:][:20])
+			return b
+		})
+		s.wantAll(badger.Options{Dir: s.dir})
+	}
+}
+
+// What nobody was told of may be missing: uses and totals, and a change whose
+// process was killed before it was acknowledged.
+func TestUnacknowledgedMayBeMissing(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	token := create(t, s, storetest.NewToken(1, "fred"))
+	log := func() string {
+		found, err := filepath.Glob(filepath.Join(dir, "*.mem"))
+		if err != nil || len(found) != 1 {
+			t.Fatalf("logs: %v (error %v)", found, err)
+		}
+		return found[0]
+	}
+	before := read(t, log())
+	for range 3 {
+		err := errors.Join(
+			s.AddUsage(t.Context(), map[string]store.Usage{token.ID: {Count: 1}}),
+			s.AddTotals(t.Context(), 1, map[string]uint64{"x": 1}),
+			s.Health(t.Context()),
+		)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	image := filepath.Join(t.TempDir(), "image")
+	(&site{t: t, dir: dir}).copyTo(image)
+	name := filepath.Base(log())
+	closeStore(t, s)
+	if bytes.Equal(before, read(t, filepath.Join(image, name))) {
+		t.Fatal("the uses are not in the log: this test looks in the wrong place")
+	}
+	write(t, filepath.Join(image, name), before)
+	s = open(t, image)
+	defer s.Close()
+	if got, err := s.Get(t.Context(), token.ID); err != nil || got.State != store.Active {
+		t.Errorf("state %v, error %v", got.State, err)
+	}
+}
+
+// Audit records that are deleted, the oldest first, are not missed.
+func TestDeletedRecordsAreNotMissed(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	for n := range 8 {
+		create(t, s, storetest.NewToken(n, "fred"))
+	}
+	closeStore(t, s)
+	remove := func(sequence uint64) {
+		raw(t, dir, func(txn *upstream.Txn) error {
+			return txn.Delete(binary.BigEndian.AppendUint64([]byte("a/"), sequence))
+		})
+	}
+	for sequence := uint64(1); sequence < 5; sequence++ {
+		remove(sequence)
+	}
+	s = open(t, dir)
+	create(t, s, storetest.NewToken(9, "fred"))
+	closeStore(t, s)
+	open(t, dir).Close()
+}
+
+// A process killed while it makes a store leaves one that can be opened.
+func TestKilledWhileMaking(t *testing.T) {
+	for _, gone := range [][]string{
+		{"*.sst", "*.vlog", "MANIFEST", "KEYREGISTRY", "DISCARD"}, // the ledger is there, and no database
+		{"*.vlog", "KEYREGISTRY"},
+		{"tokengate.sequence", "MANIFEST", "*.sst"},
+	} {
+		dir := t.TempDir()
+		closeStore(t, open(t, dir))
+		for _, pattern := range gone {
+			found, _ := filepath.Glob(filepath.Join(dir, pattern))
+			for _, path := range found {
+				if err := os.Remove(path); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		s := open(t, dir)
+		create(t, s, storetest.NewToken(1, "fred"))
+		closeStore(t, s)
+		open(t, dir).Close()
+	}
+}
