@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,6 +10,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tokengate/tokengate/authz/token"
 )
 
 // smallDiskVariable names a directory on which a tokengate process of the tests
@@ -18,10 +21,10 @@ const smallDiskVariable = "TOKENGATE_TEST_SMALL_DISK"
 // exitNoMount is its exit code where it may not.
 const exitNoMount = 77
 
-// mountSmallDisk mounts 96 MiB of memory on dir, which ends with the process's
+// mountSmallDisk mounts 192 MiB of memory on dir, which ends with the process's
 // mount namespace.
 func mountSmallDisk(dir string) {
-	if err := unix.Mount("tokengate-test", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "size=96m,mode=0700"); err != nil {
+	if err := unix.Mount("tokengate-test", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "size=192m,mode=0700"); err != nil {
 		fmt.Fprintf(os.Stderr, "mount a tmpfs: %v\n", err)
 		os.Exit(exitNoMount)
 	}
@@ -67,7 +70,7 @@ func TestStoreCannotWrite(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer file.Close()
-			if err := unix.Fallocate(int(file.Fd()), 0, 0, 40<<20); err != nil {
+			if err := unix.Fallocate(int(file.Fd()), 0, 0, 110<<20); err != nil {
 				t.Fatal(err)
 			}
 		}, func() {
@@ -75,6 +78,12 @@ func TestStoreCannotWrite(t *testing.T) {
 				t.Fatal(err)
 			}
 		})
+	})
+	t.Run("not a byte", func(t *testing.T) {
+		t.Parallel()
+		r := newRig(t, options{noGate: true})
+		data := r.startGateOnSmallDisk(t)
+		checkFullDisk(t, r, data)
 	})
 	t.Run("directory gone", func(t *testing.T) {
 		t.Parallel()
@@ -123,7 +132,7 @@ func checkBrokenStore(t *testing.T, r *rig, why string, breakIt, repair func()) 
 	expect(request{auth: "Bearer tgate_x"}, 401)
 	expect(request{path: "/secure/Dashboard.jspa"}, 200)
 	stdout, stderr, code := command(t, r.dir+"/a", "", "token", "create", "--user", "Fred", "--name", "during")
-	if code != 1 || stdout != "" || !strings.Contains(stderr, "its log says why") {
+	if code != 1 || stdout != "" || !strings.Contains(stderr, why) {
 		t.Errorf("token create: exit %d: %s", code, stderr)
 	}
 	r.gate.waitFor(why)
@@ -138,4 +147,60 @@ func checkBrokenStore(t *testing.T, r *rig, why string, breakIt, repair func()) 
 		status, _ := r.probe("/readyz?for=tokens")
 		return status == 200
 	})
+}
+
+// fill writes a file until the disk takes no byte more.
+func fill(t *testing.T, path string) {
+	t.Helper()
+	file, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	for _, size := range []int{1 << 20, 1 << 12, 1} {
+		for err == nil {
+			_, err = file.Write(make([]byte, size))
+		}
+		if !errors.Is(err, syscall.ENOSPC) {
+			t.Fatal(err)
+		}
+		err = nil
+	}
+}
+
+// checkFullDisk fills the disk to the last byte: tokens work and can be revoked, an
+// administrator is told why nothing else is written, and the server stops and
+// starts.
+func checkFullDisk(t *testing.T, r *rig, data string) {
+	t.Helper()
+	values := []token.Value{r.mint("one"), r.mint("two"), r.mint("three")}
+	kept := r.mint("kept")
+	for n, value := range values {
+		fill(t, fmt.Sprintf("%s/filler%d", data, n))
+		if stdout, stderr, code := command(t, r.dir+"/a", "", "token", "create", "--user", "Fred", "--name", "during"); code != 1 || stdout != "" || !strings.Contains(stderr, "disk is almost full") {
+			t.Errorf("token create: exit %d: %s", code, stderr)
+		}
+		if got := r.send(request{auth: bearer(value)}); got.status != 200 {
+			t.Errorf("before the revocation: status %d", got.status)
+		}
+		if n == 2 { // what was held back is given out, and other programs have taken it
+			if _, stderr, code := command(t, r.dir+"/a", "", "token", "revoke", value.ID().String()); code != 1 || !strings.Contains(stderr, "disk is almost full") {
+				t.Errorf("token revoke: exit %d: %s", code, stderr)
+			}
+			break
+		}
+		r.run("token", "revoke", value.ID().String())
+		if got := r.send(request{auth: bearer(value)}); got.status != 401 {
+			t.Errorf("after the revocation: status %d", got.status)
+		}
+	}
+	if got := r.send(request{auth: bearer(kept)}); got.status != 200 {
+		t.Errorf("status %d", got.status)
+	}
+	if err := r.gate.stop(); err != nil {
+		t.Errorf("the server does not stop as it should: %v: %s", err, r.gate.log)
+	}
+	if !strings.Contains(r.gate.log.String(), "tokengate has stopped") {
+		t.Errorf("the log does not end: %s", r.gate.log)
+	}
 }

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/tokengate/tokengate/store/badger"
 )
 
 // stepTime bounds each step of a shutdown: running requests get this long to
@@ -35,7 +37,9 @@ func (s *server) stop() error {
 		}
 		if err := s.steps[len(s.steps)-1].take(); err != nil {
 			s.log.Error("shutdown", zap.Error(err))
-			all = errors.Join(all, err)
+			if !errors.Is(err, badger.ErrNoSpace) { // what could not be written there is said, and no failure of this program
+				all = errors.Join(all, err)
+			}
 		}
 	}
 	return all
