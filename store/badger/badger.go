@@ -349,18 +349,14 @@ func (s *Store) Close() error {
 }
 
 func (s *Store) close() error {
-	if err := s.ledger.probe(); err != nil {
-		return err
-	}
-	if err := s.makeRoom(); errors.Is(err, ErrNoSpace) {
+	err := s.ledger.probe()
+	if full := s.makeRoom(); errors.Is(full, ErrNoSpace) {
 		// Badger writes its log into a table when it is closed, and would be
 		// killed. The log is on the disk, and the next start reads it.
-		s.log.line(slog.LevelWarn, "the database is left as it is: %v", []any{err})
-		return nil
-	} else if err != nil {
+		s.log.line(slog.LevelWarn, "the database is left as it is: %v", []any{full})
 		return err
 	}
-	err := errors.Join(s.db.Close(), s.ledger.probe(), s.ledger.close())
+	err = errors.Join(err, s.db.Close(), s.ledger.probe(), s.ledger.close())
 	if fs, look := s.statfs(s.dir); look == nil {
 		err = errors.Join(err, s.room.fit(fs))
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -368,4 +369,48 @@ func (s *site) acceptLoss(says string) {
 		s.t.Error(err)
 	}
 	closeStore(s.t, db)
+}
+
+// TestEachByte changes each byte of a file, and cuts the file at each byte: no
+// start is possible, and none changes anything.
+func TestEachByte(t *testing.T) {
+	for _, c := range []struct {
+		file     string
+		crashed  bool
+		from, to func([]byte) int // the bytes that mean something
+	}{
+		{"MANIFEST", false, func([]byte) int { return 0 }, func(b []byte) int { return len(b) }},
+		{"000002.sst", false, func([]byte) int { return 0 }, func(b []byte) int { return len(b) }},
+		{"KEYREGISTRY", false, func([]byte) int { return 16 }, func(b []byte) int { return len(b) }}, // behind 16 random bytes
+		{"*.mem", true, func([]byte) int { return 20 }, logEnd},                                      // behind 12 random bytes
+	} {
+		t.Run(c.file, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, c.crashed)
+			path := s.files(c.file)[0]
+			whole := read(t, path)
+			refused := func(what string, at int, content []byte) {
+				t.Helper()
+				write(t, path, content)
+				db, err := badger.Open(t.Context(), badger.Options{Dir: s.dir})
+				if err == nil {
+					db.Close()
+					t.Fatalf("byte %d of %d %s: the store opened", at, len(whole), what)
+				}
+				if !errors.Is(err, badger.ErrDamaged) && !errors.Is(err, badger.ErrLost) {
+					t.Fatalf("byte %d %s: error %v", at, what, err)
+				}
+				if !bytes.Equal(read(t, path), content) {
+					t.Fatalf("byte %d %s: the file was changed", at, what)
+				}
+			}
+			content := whole[:c.to(whole)] // without the zeros behind it
+			for at := c.from(whole); at < len(content); at++ {
+				refused("changed", at, flip(at)(slices.Clone(content)))
+				refused("is the first that is missing", at, content[:at])
+			}
+			write(t, path, whole)
+			s.wantAll(badger.Options{Dir: s.dir})
+		})
+	}
 }

@@ -23,6 +23,7 @@
 //	m/number                    the highest number ever given out
 //	m/passwords                 how many keys begin with p/
 //	m/health                    what Health writes, reads and removes
+//	m/identity                  a random name of the database, 16 bytes
 //
 // The owner is the owner's name in lower case; it is printable ASCII, so 0x00
 // ends it.
@@ -42,6 +43,32 @@
 //
 // The key's value is 2 and the ids, or 1 if they are not known: then the
 // owner's tokens are all read. An earlier version wrote nothing but 1.
+//
+// # What must be there
+//
+// Badger takes many damaged or older files for a smaller database, and changes
+// them when it opens them. So Open reads the files itself before that, and
+// refuses a directory from which something is missing that was acknowledged. The
+// file tokengate.sequence, the ledger, says what must be there:
+//
+//   - The sequence of the newest audit record that was acknowledged. Each
+//     acknowledged change has a record in its own transaction. Open wants that
+//     record, and all between the oldest that is there and it, so that a
+//     missing table or log shows wherever it was. Usage, totals and uses of
+//     passwords have none and may be lost.
+//   - The state of MANIFEST, which must be the same or a later one. All tables
+//     that it names must be there and have good checksums.
+//   - The database's identity.
+//
+// The ledger is written after the commit and before the acknowledgement, so it
+// never says more than the database holds, and a process that is killed at any
+// point is no false alarm. That write does not wait for the disk: the kernel
+// has it, and it reaches the disk with the first sync of the next write, or 50 ms
+// later if none follows. A fourth sync in each write would find only what a
+// disk has lost of its own synced data at a power cut in these 50 ms.
+//
+// A whole directory that was replaced by an older copy agrees with itself. No
+// file in it can tell.
 //
 // Revoking a token wipes its salt and hash from the record. The files hold the
 // older version of the record until Badger compacts them.

@@ -44,6 +44,7 @@ type inspection struct {
 	identity []byte                 // of the database; nil: it has none
 
 	problems []problem
+	denied   error // a file that this user may not read
 }
 
 // problem is one reason not to open the directory.
@@ -58,6 +59,10 @@ func (i *inspection) report(kind error, format string, args ...any) {
 
 // unusable reports a file that Badger cannot use.
 func (i *inspection) unusable(name string, err error) {
+	if errors.Is(err, fs.ErrPermission) {
+		i.denied = err
+		return
+	}
 	i.broken = append(i.broken, name)
 	i.report(ErrDamaged, "%s: %v", name, err)
 }
@@ -118,6 +123,9 @@ func inspect(dir string) (*inspection, error) {
 	}
 	if i.checkFiles() {
 		i.checkRecords()
+	}
+	if i.denied != nil {
+		return nil, fmt.Errorf("the data directory cannot be read by this user: %w", i.denied)
 	}
 	return i, nil
 }

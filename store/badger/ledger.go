@@ -193,23 +193,31 @@ func (l *ledger) probe() error {
 func (l *ledger) look() error {
 	l.looking.Lock()
 	defer l.looking.Unlock()
-	info, err := os.Stat(filepath.Join(l.dir, badger.ManifestFilename))
-	if err != nil {
-		return err
+	path := filepath.Join(l.dir, badger.ManifestFilename)
+	info, err := os.Stat(path)
+	for {
+		if err != nil {
+			return err
+		}
+		if l.list != nil && sameFile(l.list, info) {
+			return nil
+		}
+		m, failed := files.ReadManifest(l.dir, true)
+		if failed == nil {
+			if err := l.write(func(s *state) { s.manifest = m.Mark() }); err != nil {
+				return err
+			}
+			l.list = info
+			return nil
+		}
+		before := info
+		if info, err = os.Stat(path); err == nil && sameFile(before, info) {
+			return failed // not because Badger wrote to it at the same time
+		}
 	}
-	if l.list != nil && os.SameFile(l.list, info) && l.list.Size() == info.Size() {
-		return nil
-	}
-	m, err := files.ReadManifest(l.dir, true)
-	if err != nil {
-		return err
-	}
-	if err := l.write(func(s *state) { s.manifest = m.Mark() }); err != nil {
-		return err
-	}
-	l.list = info
-	return nil
 }
+
+func sameFile(a, b os.FileInfo) bool { return os.SameFile(a, b) && a.Size() == b.Size() }
 
 func (l *ledger) close() error { return errors.Join(l.plain.Close(), l.synced.Close()) }
 

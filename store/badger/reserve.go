@@ -20,8 +20,9 @@ const maxRoom = 64 << 20
 type room struct {
 	path string
 
-	mu   sync.Mutex
-	held uint64
+	mu     sync.Mutex
+	held   uint64
+	cannot bool // the file system does not hold space back
 }
 
 func newRoom(dir string) *room {
@@ -50,8 +51,8 @@ func (r *room) fit(fs filesystem) error {
 	if total := fs.free + r.held; total > reserveToOpen {
 		want = min(total-reserveToOpen, maxRoom)
 	}
-	// Whole MiB, and no writing for a few bytes.
-	if want &^= 1<<20 - 1; want == r.held {
+	want &^= 1<<20 - 1 // whole MiB, so that a few bytes are no reason to write
+	if want == r.held || want > r.held && r.cannot {
 		return nil
 	}
 	f, err := os.OpenFile(r.path, os.O_WRONLY|os.O_CREATE, 0o600)
@@ -60,14 +61,14 @@ func (r *room) fit(fs filesystem) error {
 	}
 	if want < r.held {
 		err = f.Truncate(int64(want))
-	} else {
-		err = allocate(f, int64(want))
+	} else if err = allocate(f, int64(want)); err != nil && !errors.Is(err, syscall.ENOSPC) {
+		r.cannot = true
 	}
 	if err == nil {
 		r.held = want
 	}
-	if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, syscall.ENOSPC) {
-		err = nil // this file system cannot, or another program was faster
+	if want > r.held {
+		err = nil // nothing depends on it now
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("hold back space: %w", err)
