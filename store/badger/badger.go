@@ -358,7 +358,7 @@ func (s *Store) close() error {
 	}
 	err = errors.Join(err, s.db.Close(), s.ledger.probe(), s.ledger.close())
 	if fs, look := s.statfs(s.dir); look == nil {
-		err = errors.Join(err, s.room.fit(fs))
+		err = errors.Join(err, s.room.fit(fs, 0)) // for the next start
 	}
 	return errors.Join(err, s.lock.Close())
 }

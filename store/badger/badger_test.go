@@ -189,6 +189,61 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
+// TestStartOnFullDisk shows that what is held back is enough for a restart, and for
+// ending a token after it, and that a store closes with nothing left at all.
+func TestStartOnFullDisk(t *testing.T) {
+	var free atomic.Uint64
+	look := func() (string, uint64) { return "", free.Load() }
+	opts := badger.Options{Dir: t.TempDir()}.WithFilesystem(look)
+	held := func() int64 {
+		info, err := os.Stat(filepath.Join(opts.Dir, "tokengate.reserve"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Size()
+	}
+	start := func() *badger.Store {
+		t.Helper()
+		s, err := badger.Open(t.Context(), opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	free.Store(badger.Reserve)
+	s := start()
+	ids := []string{create(t, s, storetest.NewToken(1, "fred")).ID, create(t, s, storetest.NewToken(2, "fred")).ID}
+	free.Store(0)
+	closeStore(t, s)
+	// The file has given what Badger may need, and other programs have taken it.
+	if got := held(); got != badger.MaxRoom-badger.ReserveToOpen {
+		t.Errorf("%d bytes are held back after a stop", got)
+	}
+	s = start()
+	if err := revoke(t.Context(), s, ids[0]); !errors.Is(err, badger.ErrNoSpace) {
+		t.Errorf("revoke with no space at all: %v", err)
+	}
+	free.Store(badger.ReserveToOpen) // what was given back
+	if err := revoke(t.Context(), s, ids[0]); err != nil {
+		t.Error(err)
+	}
+	free.Store(0)
+	closeStore(t, s)
+	// The lock ends with the process, so that nothing else opens what Badger still
+	// has open.
+	wantOpenError(t, opts, badger.ErrInUse, opts.Dir)
+	image := filepath.Join(t.TempDir(), "image")
+	(&site{t: t, dir: opts.Dir}).copyTo(image)
+	opts.Dir = image
+	wantOpenError(t, opts, badger.ErrNoSpace, opts.Dir)
+	free.Store(badger.Reserve)
+	s = start()
+	defer s.Close()
+	if got, err := s.Get(t.Context(), ids[0]); err != nil || got.State != store.Revoked {
+		t.Errorf("state %v, error %v", got.State, err)
+	}
+}
+
 // TestDamage shows that files that are not whole stop the store from opening,
 // rather than being taken for other tokens or none.
 func TestDamage(t *testing.T) {

@@ -87,7 +87,7 @@ func (s *Store) makeRoom() error {
 	if err := enough(s.dir, s.room.available(fs), reserveToOpen); err != nil {
 		return err
 	}
-	return s.room.fit(fs)
+	return s.room.fit(fs, reserveToOpen)
 }
 
 func enough(dir string, available, least uint64) error {

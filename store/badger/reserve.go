@@ -34,22 +34,22 @@ func newRoom(dir string) *room {
 	return r
 }
 
-// available returns the bytes that the database may use at once, and with
-// what is held back.
-func (r *room) available(fs filesystem) (total uint64) {
+// available returns the bytes that the database may use: what is free, and what is
+// held back.
+func (r *room) available(fs filesystem) uint64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return fs.free + r.held
 }
 
-// fit holds back what is free above reserveToOpen, up to maxRoom. On a full disk
-// it gives back as much as makes reserveToOpen free.
-func (r *room) fit(fs filesystem) error {
+// fit holds back what is free above the bytes to be left, up to maxRoom. On a full
+// disk it gives back as much as makes these bytes free.
+func (r *room) fit(fs filesystem, left uint64) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	want := uint64(0)
-	if total := fs.free + r.held; total > reserveToOpen {
-		want = min(total-reserveToOpen, maxRoom)
+	if total := fs.free + r.held; total > left {
+		want = min(total-left, maxRoom)
 	}
 	want &^= 1<<20 - 1 // whole MiB, so that a few bytes are no reason to write
 	if want == r.held || want > r.held && r.cannot {

@@ -128,7 +128,7 @@ func (s *Store) checkSpace(urgent bool) error {
 	if err := enough(s.dir, s.room.available(fs), least); err != nil {
 		return err
 	}
-	return s.room.fit(fs)
+	return s.room.fit(fs, reserveToOpen)
 }
 
 // add writes everything that belongs to a new token.
