@@ -66,8 +66,11 @@ func prepareDir(opts Options) error {
 	return nil
 }
 
+// probePrefix begins the name of a file that writable makes and removes.
+const probePrefix = "tokengate-probe-"
+
 func writable(dir string) error {
-	probe, err := os.CreateTemp(dir, "tokengate-probe-")
+	probe, err := os.CreateTemp(dir, probePrefix)
 	if errors.Is(err, syscall.ENOSPC) {
 		return nil // makeRoom says what to do
 	}

@@ -149,8 +149,8 @@ func (i *inspection) fresh() bool {
 	return !slices.Contains(i.names, badger.ManifestFilename) && len(i.problems) == 0
 }
 
-// tidy removes logs without a byte, which a process leaves that is killed while
-// it makes one, and which Badger does not open.
+// tidy removes what a process leaves that is killed: files that it has not put in
+// their place, and logs without a byte, which Badger does not open.
 func (i *inspection) tidy() error {
 	for _, name := range append(i.ending(".mem"), i.ending(".vlog")...) {
 		if info, err := os.Stat(i.path(name)); err == nil && info.Size() == 0 {
@@ -159,8 +159,17 @@ func (i *inspection) tidy() error {
 			}
 		}
 	}
-	if err := os.Remove(i.path("tokengate.probe")); err != nil && !errors.Is(err, fs.ErrNotExist) { // of an earlier version
-		return err
+	for _, name := range i.names {
+		old := name == "tokengate.probe" // of an earlier version
+		for _, begun := range []string{probePrefix, ledgerName + files.New, badger.ManifestFilename + files.New} {
+			old = old || strings.HasPrefix(name, begun)
+		}
+		if !old {
+			continue
+		}
+		if err := os.Remove(i.path(name)); err != nil {
+			return fmt.Errorf("remove what an earlier process has left: %w", err)
+		}
 	}
 	return nil
 }

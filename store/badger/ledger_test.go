@@ -155,6 +155,9 @@ func TestKilledWhileMaking(t *testing.T) {
 	} {
 		dir := t.TempDir()
 		closeStore(t, open(t, dir))
+		for _, name := range []string{"tokengate.sequence.new-1", "MANIFEST.new-1", "tokengate-probe-1"} {
+			write(t, filepath.Join(dir, name), nil)
+		}
 		for _, pattern := range gone {
 			found, _ := filepath.Glob(filepath.Join(dir, pattern))
 			for _, path := range found {
@@ -167,5 +170,10 @@ func TestKilledWhileMaking(t *testing.T) {
 		create(t, s, storetest.NewToken(1, "fred"))
 		closeStore(t, s)
 		open(t, dir).Close()
+		for _, pattern := range []string{"*new*", "*probe*"} {
+			if left, err := filepath.Glob(filepath.Join(dir, pattern)); err != nil || len(left) > 0 {
+				t.Errorf("left: %v (error %v)", left, err)
+			}
+		}
 	}
 }

@@ -102,6 +102,10 @@ func WriteManifest(dir string, tables map[uint64]Entry) error {
 	return Replace(filepath.Join(dir, badger.ManifestFilename), b.Bytes())
 }
 
+// New is in the name of a file that Replace has not put in its place yet, behind
+// that file's name.
+const New = ".new-"
+
 // Replace puts a file with this content in the place of path, as one step that
 // lasts when Replace returns.
 func Replace(path string, content []byte) error {
@@ -109,7 +113,7 @@ func Replace(path string, content []byte) error {
 	if dir == "" {
 		dir = "."
 	}
-	f, err := os.CreateTemp(dir, name+".new-")
+	f, err := os.CreateTemp(dir, name+New)
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
