@@ -71,6 +71,19 @@ func newSite(t *testing.T, crashed bool) *site {
 	return s
 }
 
+// clone returns a copy of the site as it is, for another test.
+func (s *site) clone(t *testing.T) *site {
+	t.Helper()
+	c := *s
+	c.t, c.above = t, t.TempDir()
+	c.dir = filepath.Join(c.above, "data")
+	from := *s
+	from.t = t
+	from.copyTo(c.dir)
+	write(t, c.dir+".tokengate", read(t, s.dir+".tokengate"))
+	return &c
+}
+
 func closeStore(t *testing.T, db *badger.Store) {
 	t.Helper()
 	if err := db.Close(); err != nil {
@@ -195,6 +208,7 @@ func cutLog(n int) func([]byte) []byte { return func(b []byte) []byte { return b
 // TestDamagedDirectory wants each damage to be refused, with the directory left as it
 // was, or to have taken nothing away.
 func TestDamagedDirectory(t *testing.T) {
+	stopped, crashed := newSite(t, false), newSite(t, true)
 	for name, c := range map[string]struct {
 		crashed bool // the store was killed, and has a log
 		do      func(*site)
@@ -252,7 +266,7 @@ func TestDamagedDirectory(t *testing.T) {
 		"DISCARD, garbage":     {do: func(s *site) { s.change("DISCARD", garbage) }},
 		"DISCARD, a few bytes": {do: func(s *site) { s.change("DISCARD", first(10)) }},
 		"LOCK, of another":     {do: func(s *site) { write(s.t, s.dir+"/LOCK", []byte("1\n")) }},
-		"the reserve, none":    {do: func(s *site) { s.remove("tokengate.reserve") }},
+		"LOCK, none":           {do: func(*site) {}}, // and no reserve: a copy has neither
 
 		"the sequence, none":           {do: func(s *site) { s.remove("tokengate.sequence") }, want: badger.ErrDamaged, says: "tokengate.sequence is missing"},
 		"the sequence, zeroed":         {do: func(s *site) { s.change("tokengate.sequence", zeroed) }, want: badger.ErrDamaged, says: "tokengate.sequence is not whole"},
@@ -267,7 +281,10 @@ func TestDamagedDirectory(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newSite(t, c.crashed)
+			s := stopped.clone(t)
+			if c.crashed {
+				s = crashed.clone(t)
+			}
 			c.do(s)
 			if c.want == nil {
 				s.wantAll(badger.Options{Dir: s.dir})
@@ -324,7 +341,7 @@ func another(s *site) {
 // wantAll opens the store and wants everything that was acknowledged.
 func (s *site) wantAll(opts badger.Options) {
 	s.t.Helper()
-	for range 2 {
+	for range 2 { // the second start finds what the first has left
 		db, err := badger.Open(s.t.Context(), opts)
 		if err != nil {
 			s.t.Fatalf("what was done is harmless, and the start is refused: %v", err)
