@@ -23,3 +23,6 @@ const (
 
 // ProbeFile returns the file by which a hanging disk is met.
 func (s *Store) ProbeFile() *os.File { return s.ledger.synced }
+
+// FailCommit leaves the store as a commit of two audit records does that fails.
+func (s *Store) FailCommit() { s.use(s.number+1, s.sequence+2) }

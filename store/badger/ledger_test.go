@@ -177,3 +177,18 @@ func TestKilledWhileMaking(t *testing.T) {
 		}
 	}
 }
+
+// The records of a commit that has failed are not missed.
+func TestFailedCommitIsNotMissed(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	create(t, s, storetest.NewToken(1, "fred"))
+	s.FailCommit()
+	closeStore(t, s)
+	s = open(t, dir)
+	create(t, s, storetest.NewToken(2, "fred"))
+	s.FailCommit()
+	create(t, s, storetest.NewToken(3, "fred"))
+	closeStore(t, s)
+	open(t, dir).Close()
+}

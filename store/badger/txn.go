@@ -89,10 +89,7 @@ func (s *Store) finish(ctx context.Context, t *tx) error {
 	if err := t.Commit(); errors.Is(err, badger.ErrConflict) {
 		return errConflict
 	} else if err != nil {
-		if sequence > s.sequence {
-			s.from = sequence + 1 // those in between may be in the log or not
-		}
-		s.number, s.sequence = number, sequence
+		s.use(number, sequence)
 		return fmt.Errorf("commit: %w", err)
 	}
 	first := s.sequence == 0
@@ -109,6 +106,15 @@ func (s *Store) finish(ctx context.Context, t *tx) error {
 	}
 	s.soon.Reset(settleAfter)
 	return nil
+}
+
+// use uses up the numbers of a commit that has failed, whose records may be in the
+// log or not.
+func (s *Store) use(number, sequence uint64) {
+	if sequence > s.sequence {
+		s.from = sequence + 1
+	}
+	s.number, s.sequence = number, sequence
 }
 
 // settleAfter is how long after the last of several writes the disk is made to
