@@ -4,12 +4,14 @@ import (
 	"encoding/json"
 	"maps"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/manage"
 )
 
@@ -25,26 +27,34 @@ func openAPIDocument(t *testing.T) object {
 	return doc
 }
 
-// resolve follows a reference, and adds what stands beside it.
+// resolve follows a reference, and merges the parts of an allOf.
 func resolve(t *testing.T, doc, at object) object {
 	t.Helper()
-	ref, ok := at["$ref"].(string)
-	if !ok {
+	if ref, ok := at["$ref"].(string); ok {
+		var found any = doc
+		for _, name := range strings.Split(strings.TrimPrefix(ref, "#/"), "/") {
+			found = found.(object)[name]
+		}
+		if found == nil {
+			t.Fatalf("%s leads nowhere", ref)
+		}
+		return resolve(t, doc, found.(object))
+	}
+	parts, _ := at["allOf"].([]any)
+	if parts == nil {
 		return at
 	}
-	var found any = doc
-	for _, name := range strings.Split(strings.TrimPrefix(ref, "#/"), "/") {
-		found = found.(object)[name]
-	}
-	if found == nil {
-		t.Fatalf("%s leads nowhere", ref)
-	}
-	merged := maps.Clone(resolve(t, doc, found.(object)))
-	for name, value := range at {
-		if inner, ok := merged[name].(object); ok && name == "properties" {
-			value = union(inner, value.(object))
+	merged := object{"properties": object{}, "required": []any{}}
+	for _, part := range parts {
+		for name, value := range resolve(t, doc, part.(object)) {
+			switch name {
+			case "properties":
+				value = union(merged[name].(object), value.(object))
+			case "required":
+				value = append(slices.Clone(merged[name].([]any)), value.([]any)...)
+			}
+			merged[name] = value
 		}
-		merged[name] = value
 	}
 	return merged
 }
@@ -93,6 +103,9 @@ func TestDescription(t *testing.T) {
 			listed, _ := operation["parameters"].([]any)
 			for _, p := range listed {
 				p := resolve(t, doc, p.(object))
+				if p["in"] == "header" { // what any POST may have
+					continue
+				}
 				if p["in"] != "query" {
 					t.Errorf("%s: the parameter %v is in %v", key, p["name"], p["in"])
 				}
@@ -142,9 +155,6 @@ func jsonSchema(holder object) object {
 func compareFields(t *testing.T, doc object, at string, schema object, typ reflect.Type, answer bool) {
 	t.Helper()
 	schema = resolve(t, doc, schema)
-	if variants, ok := schema["oneOf"].([]any); ok { // or null
-		schema = resolve(t, doc, variants[0].(object))
-	}
 	switch typ.Kind() {
 	case reflect.Pointer:
 		compareFields(t, doc, at, schema, typ.Elem(), answer)
@@ -157,7 +167,9 @@ func compareFields(t *testing.T, doc object, at string, schema object, typ refle
 		compareFields(t, doc, at+"[]", schema["items"].(object), typ.Elem(), answer)
 		return
 	case reflect.Map:
-		compareFields(t, doc, at+"{}", schema["additionalProperties"].(object), typ.Elem(), answer)
+		if values, ok := schema["additionalProperties"].(object); ok { // otherwise it names the keys
+			compareFields(t, doc, at+"{}", values, typ.Elem(), answer)
+		}
 		return
 	case reflect.Struct:
 	default:
@@ -169,8 +181,10 @@ func compareFields(t *testing.T, doc object, at string, schema object, typ refle
 	case reflect.TypeFor[RateChange]():
 		typ = reflect.TypeFor[Rate]()
 	}
-	if schema["additionalProperties"] != false && schema["unevaluatedProperties"] != false {
-		t.Errorf("%s may have other fields", at)
+	// Answers may get fields in a later version; a field that a request does not
+	// have is refused.
+	if closed := schema["additionalProperties"] == false; closed == answer && typ != reflect.TypeFor[Rate]() {
+		t.Errorf("%s: whether it may have other fields is told wrong", at)
 	}
 	properties, _ := schema["properties"].(object)
 	names := []string{}
@@ -196,9 +210,106 @@ func compareFields(t *testing.T, doc object, at string, schema object, typ refle
 	}
 }
 
-// required reports whether a schema demands a field, by itself or by what it
-// refers to.
+// required reports whether a schema demands a field.
 func required(schema object, name string) bool {
 	list, _ := schema["required"].([]any)
-	return slices.Contains(list, any(name)) || name != "passwordValue" && slices.Contains(list, any("passwordValue"))
+	return slices.Contains(list, any(name))
+}
+
+// The headers that an explanation reads are those that the rules read.
+func TestDescriptionHasHeaders(t *testing.T) {
+	doc := openAPIDocument(t)
+	headers := resolve(t, doc, object{"$ref": "#/components/schemas/ExplainHeaders"})["properties"].(object)
+	want := slices.DeleteFunc(slices.Clone(authz.Headers), func(name string) bool { return name == "authorization" })
+	slices.Sort(want)
+	if diff := cmp.Diff(want, slices.Sorted(maps.Keys(headers))); diff != "" {
+		t.Errorf("headers (-code +description):\n%s", diff)
+	}
+}
+
+// The description has nothing that the common code generators leave out, refuse or
+// read each in its own way.
+func TestDescriptionForGenerators(t *testing.T) {
+	doc := openAPIDocument(t)
+	if v := doc["openapi"]; v != "3.0.3" {
+		t.Errorf("OpenAPI is %v, which not all of them know", v)
+	}
+	for _, fault := range unfitForGenerators("", doc) {
+		t.Error(fault)
+	}
+	names := map[string]bool{}
+	for path, item := range doc["paths"].(object) {
+		for method, operation := range item.(object) {
+			if method == "parameters" {
+				continue
+			}
+			// The name becomes a function's, and the tag a class's.
+			name, _ := operation.(object)["operationId"].(string)
+			if !regexp.MustCompile(`^[a-z]+[A-Z][A-Za-z]+$`).MatchString(name) || names[name] {
+				t.Errorf("%s %s: the name %q is no verb with an object, or is there twice", method, path, name)
+			}
+			names[name] = true
+			if tags, _ := operation.(object)["tags"].([]any); len(tags) != 1 {
+				t.Errorf("%s: the tags are %v, not one", name, tags)
+			}
+		}
+	}
+}
+
+// Each of the faults is found.
+func TestUnfitForGenerators(t *testing.T) {
+	for _, c := range []string{
+		`{"type":["string","null"]}`, `{"type":"string","const":"x"}`, `{"oneOf":[]}`, `{"anyOf":[]}`, `{"$ref":"#/x","description":"x"}`,
+		`{"type":"integer"}`, `{"enum":["x"]}`, `{"type":"array"}`, `{"in":"query","name":"x","schema":{}}`, `{"type":"string","default":"x"}`,
+		`{"unevaluatedProperties":false}`, `{"type":"string","examples":["x"]}`, `{"type":"string","pattern":"(?=x)"}`,
+		`{"x":[{"enum":["x"]}]}`,
+	} {
+		var part object
+		if err := json.Unmarshal([]byte(c), &part); err != nil {
+			t.Fatal(err)
+		}
+		if unfitForGenerators("", part) == nil {
+			t.Errorf("%s is not found", c)
+		}
+	}
+}
+
+// unfitForGenerators lists what is unfit in a part of the description.
+func unfitForGenerators(at string, v any) (faults []string) {
+	switch v := v.(type) {
+	case []any:
+		for _, inner := range v {
+			faults = append(faults, unfitForGenerators(at+"[]", inner)...)
+		}
+	case object:
+		fault := func(wrong bool, text string) {
+			if wrong {
+				faults = append(faults, at+": "+text)
+			}
+		}
+		kind, isText := v["type"].(string)
+		if strings.HasSuffix(at, "/properties") {
+			isText, kind = true, "" // a field may be called type
+		} else {
+			for _, word := range []string{"const", "oneOf", "anyOf", "unevaluatedProperties", "examples", "prefixItems", "patternProperties", "if"} {
+				fault(v[word] != nil, word+" is read by few")
+			}
+			// Some send what is the default in each request.
+			fault(v["default"] != nil && v["operationId"] == nil && v["200"] == nil && v["204"] == nil, "there is a default")
+			_, refers := v["$ref"].(string)
+			fault(refers && len(v) > 1, "what stands beside $ref is left out; use allOf")
+			fault(v["enum"] != nil && kind != "string", "an enum without a type")
+			fault(v["type"] != nil && !isText, "more than one type")
+			fault(v["in"] != nil && v["description"] == nil, "a parameter without a description")
+			pattern, _ := v["pattern"].(string)
+			_, err := regexp.Compile(pattern)
+			fault(err != nil, "a pattern that not every language reads")
+		}
+		fault(kind == "integer" && v["format"] != "int32" && v["format"] != "int64", "an integer of no size becomes one of 32 bits")
+		fault(kind == "array" && v["items"] == nil, "an array of nothing")
+		for name, inner := range v {
+			faults = append(faults, unfitForGenerators(at+"/"+name, inner)...)
+		}
+	}
+	return faults
 }
