@@ -18,6 +18,10 @@ JQUERY_VERSION := 3.7.1
 JQUERY_WHEEL  := XStatic-jQuery==3.7.1.1
 JQUERY_SHA256 := c6e962abf95cbce1a732430eeadf5706fa829b57354db9f7297cc0d1a0007c67
 
+OPENAPI_GENERATOR_VERSION := 7.25.0
+# A generator of clients, as the jar of org.openapitools:openapi-generator-cli.
+OPENAPI_GENERATOR_SHA256  := 41ce4f6b07f196676439d710759fa1ced7a08066d06ff1bf314681470289efae
+
 GO     ?= go
 PYTHON ?= python3
 
@@ -26,6 +30,7 @@ ENVOY_SHA256 := $(ENVOY_SHA256_$(MACHINE))
 ENVOY        := .tools/envoy-$(ENVOY_VERSION)
 AXE          := .tools/axe-$(AXE_VERSION).js
 JQUERY       := .tools/jquery-$(JQUERY_VERSION).js
+GENERATOR    := .tools/openapi-generator-$(OPENAPI_GENERATOR_VERSION).jar
 STATICCHECK  := .build/staticcheck
 VERSION      := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
@@ -38,7 +43,12 @@ help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 22
 
 .PHONY: tools
-tools: envoy scripts chromium ## what the tests run: .tools/envoy, scripts for the browser and a Chromium
+tools: envoy scripts chromium .tools/python/generate ## what the tests run: .tools/envoy, scripts for the browser, a Chromium, a generator of clients
+
+# Needs npm, and Maven with a Java of at least 11, too.
+.PHONY: tools-long
+tools-long: tools .tools/python/schemathesis .tools/python/clients .tools/python/mcp .tools/typescript $(GENERATOR) ## what test-long runs as well: clients of Jira, other generators, schemathesis
+	@ln -sfn $(notdir $(GENERATOR)) .tools/openapi-generator.jar
 
 # With TOKENGATE_ENVOY set, tests run that binary instead and nothing is fetched.
 .PHONY: envoy
@@ -79,6 +89,32 @@ endef
 $(eval $(call fetch-script,$(AXE),$(AXE_WHEEL),$(AXE_SHA256),axe_playwright_python/axe.min.js))
 $(eval $(call fetch-script,$(JQUERY),$(JQUERY_WHEEL),$(JQUERY_SHA256),xstatic/pkg/jquery/data/jquery.min.js))
 
+# Programs in Python, each with all that it needs in a directory of its own, for
+# PYTHONPATH. Their hashes stand in the lists.
+.tools/python/%: testdata/tools/python/%.txt
+	@mkdir -p .tools/python
+	@tmp=$$(mktemp -d .tools/fetch.XXXXXX); trap 'rm -rf "$$tmp"' EXIT; \
+	echo "fetching the Python programs of $<"; \
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action ignore --no-deps --only-binary=:all: \
+		--require-hashes --target "$$tmp/all" --requirement $<; \
+	rm -rf $@; mv "$$tmp/all" $@; touch $@
+
+.tools/typescript: testdata/tools/typescript/package.json testdata/tools/typescript/package-lock.json
+	@mkdir -p .tools
+	@tmp=$$(mktemp -d .tools/fetch.XXXXXX); trap 'rm -rf "$$tmp"' EXIT; \
+	echo "fetching TypeScript and openapi-typescript"; \
+	cp $^ "$$tmp"; npm ci --prefix "$$tmp" --silent --ignore-scripts --no-audit --no-fund; \
+	rm -rf $@; mkdir $@; mv "$$tmp"/* $@; touch $@
+
+$(GENERATOR):
+	@mkdir -p .tools
+	@tmp=$$(mktemp -d .tools/fetch.XXXXXX); trap 'rm -rf "$$tmp"' EXIT; \
+	echo "fetching openapi-generator $(OPENAPI_GENERATOR_VERSION)"; \
+	mvn --quiet --batch-mode org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy \
+		-Dartifact=org.openapitools:openapi-generator-cli:$(OPENAPI_GENERATOR_VERSION):jar -DoutputDirectory="$$tmp"; \
+	echo "$(OPENAPI_GENERATOR_SHA256)  $$(echo "$$tmp"/*.jar)" | sha256sum --check --quiet -; \
+	mv "$$tmp"/*.jar $@
+
 # The browser of the machine if there is one, by the names that the tests look
 # for, or Debian's: that one is kept up to date rather than pinned.
 .PHONY: chromium
@@ -107,7 +143,7 @@ test: tools ## every test, with the race detector, a real Envoy and a real brows
 	@! grep -nE 't(gate|gadm)_[0-9A-Za-z]{61}' .build/test.log || { echo "a token stands in the output above" >&2; exit 1; }
 
 .PHONY: test-long
-test-long: tools ## the same and what takes longer, three times over and in random order
+test-long: tools-long ## the same and what takes longer, three times over and in random order
 	CGO_ENABLED=1 $(GO) test -race -p 1 -timeout 60m -tags long -count 3 -shuffle on ./...
 
 FUZZTIME ?= 1m
