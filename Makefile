@@ -103,7 +103,7 @@ $(eval $(call fetch-script,$(JQUERY),$(JQUERY_WHEEL),$(JQUERY_SHA256),xstatic/pk
 	@mkdir -p .tools
 	@tmp=$$(mktemp -d .tools/fetch.XXXXXX); trap 'rm -rf "$$tmp"' EXIT; \
 	echo "fetching TypeScript and openapi-typescript"; \
-	cp $^ "$$tmp"; npm ci --prefix "$$tmp" --silent --ignore-scripts --no-audit --no-fund; \
+	cp $^ "$$tmp"; (cd "$$tmp" && npm ci --silent --ignore-scripts --no-audit --no-fund); \
 	rm -rf $@; mkdir $@; mv "$$tmp"/* $@; touch $@
 
 $(GENERATOR):

@@ -50,10 +50,26 @@ func (s *Server) issueJSON(c *call, i *issue) object {
 		"key":  i.key,
 		"self": s.self(c, "/rest/api/2/issue/"+strconv.Itoa(i.id)),
 		"fields": object{
-			"summary": i.summary,
-			"creator": object{"name": i.creator},
+			"summary":    i.summary,
+			"creator":    object{"name": i.creator},
+			"attachment": s.attachmentsJSON(c, i),
 		},
 	}
+}
+
+// fields answers with what issueJSON has.
+func (s *Server) fields(c *call) {
+	all := []object{}
+	for _, name := range []string{"summary", "creator", "attachment"} {
+		all = append(all, object{"id": name, "name": strings.ToUpper(name[:1]) + name[1:], "custom": false, "navigable": true,
+			"searchable": true, "clauseNames": []string{name}})
+	}
+	send(c, http.StatusOK, all)
+}
+
+// project answers with the one that the issues are in.
+func (s *Server) project(c *call) {
+	send(c, http.StatusOK, object{"self": s.self(c, "/rest/api/2/project/10000"), "id": "10000", "key": "DEMO", "name": "Demo"})
 }
 
 // fields are what a request says of an issue.

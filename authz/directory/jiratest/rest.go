@@ -1,11 +1,8 @@
 package jiratest
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -93,30 +90,6 @@ func (s *Server) jsonLogin(c *call) {
 func (s *Server) logout(c *call) {
 	s.leave(c)
 	c.w.WriteHeader(http.StatusNoContent)
-}
-
-// attach reads the body without keeping it.
-func (s *Server) attach(c *call) {
-	key := c.r.PathValue("key")
-	s.mu.Lock()
-	found := s.issues.find(key) != nil
-	s.mu.Unlock()
-	if !found {
-		refuse(c, http.StatusNotFound, "Issue Does Not Exist")
-		return
-	}
-	hash := sha256.New()
-	size, err := io.Copy(hash, c.r.Body)
-	if err != nil {
-		refuse(c, http.StatusBadRequest, "Can't read the body: "+err.Error())
-		return
-	}
-	send(c, http.StatusOK, []object{{
-		"self":   s.self(c, "/rest/api/2/attachment/10000"),
-		"author": object{"name": c.user.Name, "key": c.user.Key},
-		"size":   size,
-		"sha256": hex.EncodeToString(hash.Sum(nil)),
-	}})
 }
 
 // Bounds of what the query of an export may ask for.

@@ -61,7 +61,11 @@ type Options struct {
 //	GET    /rest/api/2/issue/{key}              DEMO-1 is there from the start
 //	PUT    /rest/api/2/issue/{key}
 //	DELETE /rest/api/2/issue/{key}
-//	POST   /rest/api/2/issue/{key}/attachments  answers the size and SHA-256 of the body
+//	POST   /rest/api/2/issue/{key}/attachments  keeps the file of a form; of another body it answers the size and SHA-256
+//	GET    /rest/api/2/attachment/{id}
+//	GET    /rest/api/2/project/DEMO
+//	GET    /rest/api/2/field                    the fields of an issue
+//	GET    /secure/attachment/{id}/{name}       an attachment's content
 //	GET    /rest/auth/1/session                 who has the session
 //	POST   /rest/auth/1/session                 logs in
 //	DELETE /rest/auth/1/session                 logs out
@@ -98,6 +102,9 @@ type Server struct {
 	failures map[string]int
 	sessions sessions
 	issues   issues
+
+	attachments []*attachment // the oldest first
+	attached    int           // how many came
 }
 
 // New returns a server with these options. Users are taken as by Put, the first
@@ -168,6 +175,10 @@ func (s *Server) routes() {
 	s.handle("PUT /rest/api/2/issue/{key}", s.signedIn(s.updateIssue))
 	s.handle("DELETE /rest/api/2/issue/{key}", s.signedIn(s.deleteIssue))
 	s.handle("POST /rest/api/2/issue/{key}/attachments", s.signedIn(s.attach))
+	s.handle("GET /rest/api/2/attachment/{id}", s.signedIn(s.showAttachment))
+	s.handle("GET /rest/api/2/project/DEMO", s.signedIn(s.project))
+	s.handle("GET /rest/api/2/field", s.signedIn(s.fields))
+	s.handle("GET /secure/attachment/{id}/{name}", s.download)
 	s.handle("GET /rest/auth/1/session", s.signedIn(s.showSession))
 	s.handle("POST /rest/auth/1/session", s.jsonLogin)
 	s.handle("DELETE /rest/auth/1/session", s.signedIn(s.logout))

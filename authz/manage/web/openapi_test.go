@@ -262,7 +262,7 @@ func TestUnfitForGenerators(t *testing.T) {
 		`{"type":["string","null"]}`, `{"type":"string","const":"x"}`, `{"oneOf":[]}`, `{"anyOf":[]}`, `{"$ref":"#/x","description":"x"}`,
 		`{"type":"integer"}`, `{"enum":["x"]}`, `{"type":"array"}`, `{"in":"query","name":"x","schema":{}}`, `{"type":"string","default":"x"}`,
 		`{"unevaluatedProperties":false}`, `{"type":"string","examples":["x"]}`, `{"type":"string","pattern":"(?=x)"}`,
-		`{"x":[{"enum":["x"]}]}`,
+		`{"content":{"application/json":{},"text/csv":{}}}`, `{"x":[{"enum":["x"]}]}`,
 	} {
 		var part object
 		if err := json.Unmarshal([]byte(c), &part); err != nil {
@@ -303,6 +303,8 @@ func unfitForGenerators(at string, v any) (faults []string) {
 			fault(v["in"] != nil && v["description"] == nil, "a parameter without a description")
 			pattern, _ := v["pattern"].(string)
 			_, err := regexp.Compile(pattern)
+			content, _ := v["content"].(object)
+			fault(len(content) > 1, "more than one media type")
 			fault(err != nil, "a pattern that not every language reads")
 		}
 		fault(kind == "integer" && v["format"] != "int32" && v["format"] != "int64", "an integer of no size becomes one of 32 bits")
