@@ -7,7 +7,9 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -187,4 +189,28 @@ func (x *site) refusal(t *testing.T, s clientStep) string {
 		t.Fatalf("%s: %d %v: %s", s.name, response.StatusCode, err, body)
 	}
 	return refused.Message
+}
+
+// Python's requests prefers ~/.netrc to the header that a program sets, in which
+// another user may stand.
+func TestNetrc(t *testing.T) {
+	x := newSite(t)
+	value, _ := x.create("--user", "fred", "--name", "netrc", "--expires", "1d")
+	file := filepath.Join(t.TempDir(), "netrc")
+	if err := os.WriteFile(file, []byte("machine 127.0.0.1 login wilma password "+wilma+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const program = `
+import os, requests
+session = requests.Session()
+session.trust_env = os.environ["TRUST"] == "yes"
+me = session.get(os.environ["JIRA"] + "/rest/api/2/myself", headers={"Authorization": "Bearer " + os.environ["TOKEN"]})
+print(me.json()["name"])`
+	for trust, want := range map[string]string{"yes": "wilma", "no": "fred"} {
+		cmd := python(t.Context(), t, "clients", "-c", program)
+		cmd.Env = append(cmd.Env, "NETRC="+file, "TRUST="+trust, "JIRA="+x.url, "TOKEN="+value)
+		if got := strings.TrimSpace(succeed(t, cmd)); got != want {
+			t.Errorf("with trust_env %s it is %s, not %s", trust, got, want)
+		}
+	}
 }

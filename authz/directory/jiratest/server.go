@@ -232,6 +232,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.refuseBasic(c)
 		return
 	}
+	if c.user == nil && c.query.Get("os_authType") == "basic" {
+		// Seraph's DefaultAuthenticator asks for Basic then.
+		w.Header().Set("WWW-Authenticate", `Basic realm="protected-area"`)
+		page(c, http.StatusUnauthorized, "Unauthorized (401)", "")
+		return
+	}
 	s.mux.ServeHTTP(w, c.r)
 }
 

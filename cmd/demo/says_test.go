@@ -1,0 +1,172 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/base64"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// says reproduces each row of the README's table "When your client says …". A nil
+// one is reproduced by a client in TestJiraClients or TestNetrc of make test-long.
+var says = []struct {
+	row       string // begins with it
+	reproduce func(t *testing.T, x *site, value string)
+}{
+	{"gets anonymous answers", func(t *testing.T, x *site, value string) {
+		if got := x.challengeFirst(t, "/rest/api/2/serverInfo", value); got.StatusCode != 200 || got.Header.Get("X-AUSERNAME") != "anonymous" {
+			t.Errorf("challenge-first: %d as %q", got.StatusCode, got.Header.Get("X-AUSERNAME"))
+		}
+		if got := x.ask(t, "GET", "/rest/api/2/serverInfo", basic("fred", value), ""); got.StatusCode != 200 || got.Header.Get("X-AUSERNAME") != "fred" {
+			t.Errorf("at once: %d as %q", got.StatusCode, got.Header.Get("X-AUSERNAME"))
+		}
+	}},
+	{"sends `?os_authType=basic`", func(t *testing.T, x *site, value string) {
+		const path = "/rest/api/2/serverInfo?os_authType=basic"
+		if got := x.challengeFirst(t, path, value); got.StatusCode != 200 || got.Header.Get("X-AUSERNAME") != "fred" {
+			t.Errorf("challenge-first: %d as %q", got.StatusCode, got.Header.Get("X-AUSERNAME"))
+		}
+		if last, _ := x.jira.Last(); strings.Contains(last.RequestURI, "os_") {
+			t.Errorf("Jira received %s", last.RequestURI)
+		}
+	}},
+	{"is python-jira with `auth=", func(t *testing.T, x *site, value string) {
+		got := x.ask(t, "POST", "/rest/auth/1/session", "", `{"username":"fred","password":"`+value+`"}`)
+		if got.StatusCode != 401 && got.StatusCode != 403 || got.Header.Get("Set-Cookie") != "" && strings.Contains(got.Header.Get("Set-Cookie"), "JSESSIONID") {
+			t.Errorf("the login: %d", got.StatusCode)
+		}
+	}},
+	{"reads issues, but gets 403", func(t *testing.T, x *site, value string) {
+		x.reconfigure("tokens: {paths: [/rest/]}\n")
+		if got := x.ask(t, "GET", "/secure/attachment/1/a.txt", "Bearer "+value, ""); got.StatusCode != 403 {
+			t.Errorf("closed: %d", got.StatusCode)
+		}
+		x.replace("paths: [/rest/]", "paths: [/rest/, /secure/attachment/]")
+		if got := x.ask(t, "GET", "/secure/attachment/1/a.txt", "Bearer "+value, ""); got.StatusCode != 404 {
+			t.Errorf("open: %d, not Jira's 404", got.StatusCode)
+		}
+	}},
+	{"gets 426", func(t *testing.T, x *site, value string) {
+		c, err := net.Dial("tcp", x.listen)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if _, err := io.WriteString(c, "GET /rest/api/2/myself HTTP/1.0\r\nX-Forwarded-For: "+inside+"\r\nAuthorization: Bearer "+value+"\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		got, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// 426 with a configuration that does not accept HTTP/1.0.
+		if got.Body.Close(); got.StatusCode != 200 && got.StatusCode != 426 {
+			t.Errorf("HTTP/1.0: %d", got.StatusCode)
+		}
+	}},
+	{"has a user whose name can't hold a token", func(t *testing.T, x *site, _ string) {
+		for _, name := range []string{"frëd", "fred:f", "fred,f", "fred;f"} {
+			if _, err := x.command(t.Context(), "token", "create", "--user", name, "--name", "x"); err == nil || !strings.Contains(err.Error(), "has the character") {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}},
+	{"hangs and says nothing", func(t *testing.T, x *site, _ string) {
+		slow, _ := x.create("--user", "fred", "--name", "slow", "--expires", "1d", "--rate", "1/1h")
+		x.ask(t, "GET", "/rest/api/2/myself", "Bearer "+slow, "")
+		got := x.ask(t, "GET", "/rest/api/2/myself", "Bearer "+slow, "")
+		if wait, err := strconv.Atoi(got.Header.Get("Retry-After")); got.StatusCode != 429 || err != nil || wait < 3000 {
+			t.Errorf("%d, Retry-After %q", got.StatusCode, got.Header.Get("Retry-After"))
+		}
+	}},
+	{"acts as another user", nil},
+	{"is mcp-atlassian", nil},
+}
+
+func TestWhenYourClientSays(t *testing.T) {
+	x := newSite(t)
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(readme), "\n| your client |")
+	table, _, _ = strings.Cut(table, "\n\n")
+	var rows []string
+	for _, line := range strings.Split(table, "\n")[2:] {
+		rows = append(rows, strings.TrimSpace(strings.Split(line, "|")[1]))
+	}
+	var reproduced []string
+	value, _ := x.create("--user", "fred", "--name", "says", "--expires", "1d")
+	for _, s := range says {
+		at := slices.IndexFunc(rows, func(row string) bool { return strings.HasPrefix(row, s.row) })
+		if at < 0 {
+			t.Errorf("the README has no row %q", s.row)
+			continue
+		}
+		reproduced = append(reproduced, rows[at])
+		if s.reproduce != nil {
+			t.Run(s.row, func(t *testing.T) { s.reproduce(t, x, value) })
+		}
+	}
+	if diff := cmp.Diff(rows, reproduced); diff != "" {
+		t.Errorf("rows (-README +reproduced):\n%s", diff)
+	}
+}
+
+func basic(user, password string) string {
+	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
+}
+
+// ask sends a request; the answer has no body any more.
+func (x *site) ask(t *testing.T, method, path, authorization, body string) *http.Response {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, x.url+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if authorization != "" {
+		r.Header.Set("Authorization", authorization)
+	}
+	if body != "" {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	return response
+}
+
+// challengeFirst asks as clients do that send a credential only when they are asked
+// for it, such as curl --anyauth.
+func (x *site) challengeFirst(t *testing.T, path, value string) *http.Response {
+	t.Helper()
+	got := x.ask(t, "GET", path, "", "")
+	if got.StatusCode == 401 && strings.HasPrefix(got.Header.Get("WWW-Authenticate"), "Basic ") {
+		return x.ask(t, "GET", path, basic("fred", value), "")
+	}
+	return got
+}
+
+// replace changes tokengate's configuration.
+func (x *site) replace(old, new string) {
+	x.t.Helper()
+	before, err := os.ReadFile(x.config)
+	if err == nil {
+		err = os.WriteFile(x.config, bytes.ReplaceAll(before, []byte(old), []byte(new)), 0o600)
+	}
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	x.reconfigure("")
+}
