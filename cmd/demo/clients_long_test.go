@@ -23,11 +23,12 @@ const attachmentPaths = "tokens: {paths: [/rest/, /secure/attachment/], readOnly
 
 // jiraClients are unmodified clients of Jira, each with the list of
 // testdata/tools/python that it comes from and what takes its steps.
-// Of a file that it can't have, mcp-atlassian shows the status and no text.
-var jiraClients = []struct{ name, list, script, closed string }{
-	{"python-jira", "clients", "python_jira.py", ""},
-	{"atlassian-python-api", "clients", "atlassian_python_api.py", ""},
-	{"mcp-atlassian", "mcp", "mcp_atlassian_client.py", "403 Client Error: Forbidden"},
+// mcp-atlassian shows texts of its own of a file that it can't have (closed) and of
+// a rate that is spent (spent).
+var jiraClients = []struct{ name, list, script, closed, spent string }{
+	{"python-jira", "clients", "python_jira.py", "", ""},
+	{"atlassian-python-api", "clients", "atlassian_python_api.py", "", ""},
+	{"mcp-atlassian", "mcp", "mcp_atlassian_client.py", "403 Client Error: Forbidden", "rate limit hit (429). Server requested Retry-After: "},
 }
 
 // clientStep is what a client does, with which credential, sent how.
@@ -89,7 +90,7 @@ func TestJiraClients(t *testing.T) {
 			}
 			x.take(t, c.list, c.script, []clientStep{
 				{name: "the one request of a day", How: "bearer", Secret: slow, Do: "issue", want: "DEMO-1"},
-				{name: "the second", How: "bearer", Secret: slow, Do: "issue", fail: true, path: myself},
+				{name: "the second", How: "bearer", Secret: slow, Do: "issue", fail: true, want: c.spent, path: myself},
 				{name: "one request in three seconds", How: "bearer", Secret: pace, Do: "issue", want: "DEMO-1"},
 				{name: "the next waits", How: "bearer", Secret: pace, Do: "issue", Retries: 3, want: "DEMO-1"},
 			})

@@ -80,19 +80,24 @@ func TestSchemathesis(t *testing.T) {
 		}},
 	})
 	defer socket.Close()
+	hooks, err := filepath.Abs("cmd/demo/testdata/generated")
+	if err != nil {
+		t.Fatal(err)
+	}
 	run := func(url string, args ...string) {
 		t.Helper()
-		cmd := python(t.Context(), t, "schemathesis", append([]string{"-m", "schemathesis.cli", "--config-file", "cmd/demo/testdata/generated/schemathesis.toml",
-			"run", description, "--url", url + strings.TrimSuffix(api, "/"), "--generation-deterministic", "--generation-database", "none", "--no-color"}, args...)...)
+		cmd := python(t.Context(), t, "schemathesis", append([]string{"-m", "schemathesis.cli", "--config-file", filepath.Join(hooks, "schemathesis.toml"),
+			"run", description, "--url", url + strings.TrimSuffix(api, "/"), "--generation-deterministic", "--no-color"}, args...)...)
 		cmd.Env = append(cmd.Env, "SCHEMATHESIS_HOOKS=schemathesis_hooks")
 		for i, v := range cmd.Env {
 			if list, ok := strings.CutPrefix(v, "PYTHONPATH="); ok {
-				cmd.Env[i] = "PYTHONPATH=" + list + ":cmd/demo/testdata/generated"
+				cmd.Env[i] = "PYTHONPATH=" + list + ":" + hooks
 			}
 		}
+		cmd.Dir = t.TempDir() // where it keeps what it has found
 		t.Log(succeed(t, cmd))
 	}
-	run(socket.URL, "--max-examples", "30", "--max-time", "120", "--exclude-checks", "ignored_auth")
+	run(socket.URL, "--max-examples", "30", "--max-time", "60", "--exclude-checks", "ignored_auth")
 	run(x.url, "--max-examples", "2", "--max-time", "60", "--rate-limit", "5/s", "--phases", "coverage", "--checks", "ignored_auth",
 		"--header", "Authorization: Bearer "+bot)
 }
