@@ -135,7 +135,7 @@ func (s *Server) showAttachment(c *call) {
 	send(c, http.StatusOK, s.attachmentJSON(c, a))
 }
 
-// download answers with an attachment's content. It leads nobody but those without a session to the login, as
+// download answers with an attachment's content, and leads nobody to the login, as
 // all pages of Jira do that want a user.
 func (s *Server) download(c *call) {
 	a := s.findAttachment(c)

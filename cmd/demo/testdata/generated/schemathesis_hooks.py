@@ -8,6 +8,7 @@ lifetimes = st.builds("{}{}".format, st.integers(1, 999), st.sampled_from("wdhms
 schemathesis.openapi.format("duration-in-units", lifetimes)
 schemathesis.openapi.format("lifetime", lifetimes | st.just("unlimited"))
 schemathesis.openapi.format("day-or-time", days | days.map(lambda day: day + "T12:00:00Z"))
+schemathesis.openapi.format("duration-or-day", days | lifetimes)
 schemathesis.openapi.format("network", st.ip_addresses().map(str) | st.sampled_from(["10.0.0.0/8", "2001:db8::/32"]))
 schemathesis.openapi.format("address", st.ip_addresses().map(str))
 
@@ -19,17 +20,17 @@ def has_null(value):
 
 
 @schemathesis.hook
-def filter_body(context, body):
-    """A null is a field that is left out, which no schema says."""
-    return not has_null(body)
-
-
-@schemathesis.hook
 def before_call(context, case, kwargs):
     """Makes a request good that breaks a rule between fields, if it is to be good."""
     if case.meta is None or not case.meta.generation.mode.is_positive:
+        if has_null(case.body):
+            case.body = []  # a null is a field that is left out, and so may be good
         return
+    if (case.method, case.path) == ("DELETE", "/all"):
+        case.query = {"user": "fred"}  # the admin socket has no tokens of its own
     if case.query:
+        if "action" in case.query:
+            case.query["action"] = "token.create"
         case.query.pop("after", None)  # which comes from the page before
         case.query.pop("format", None)  # CSV is no JSON
         if "expiringWithin" in case.query:
@@ -43,6 +44,8 @@ def before_call(context, case, kwargs):
         del body[end]
     if "expiresAt" in body:
         body["expiresAt"] = "2099-01-01T00:00:00Z"  # in the future
+    if case.path == "/":
+        body["user"] = "fred"  # somebody whom Jira knows
     rate = body.get("rate")
     if isinstance(rate, dict) and "burst" in rate:
         rate["burst"] = min(rate["burst"], rate["requests"])
