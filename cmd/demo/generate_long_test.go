@@ -71,6 +71,7 @@ func copyFile(t *testing.T, from, to string) {
 // credentials are looked at it asks through Envoy.
 func TestSchemathesis(t *testing.T) {
 	x := newSite(t)
+	x.create("--user", "fred", "--name", "number 1", "--expires", "1d") // the id that it tries first
 	bot, _ := x.create("--management", "--name", "bot", "--expires", "1d", "--ip", "10.0.0.0/8")
 	description := x.description(bot)
 	socket := httptest.NewServer(&httputil.ReverseProxy{

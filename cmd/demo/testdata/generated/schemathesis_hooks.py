@@ -1,5 +1,7 @@
 """What the description says in words only, and schemathesis has to be told."""
 
+import datetime
+
 import schemathesis
 from hypothesis import strategies as st
 
@@ -22,6 +24,8 @@ def has_null(value):
 @schemathesis.hook
 def before_call(context, case, kwargs):
     """Makes a request good that breaks a rule between fields, if it is to be good."""
+    if case.query and case.query.get("format") == "csv":
+        del case.query["format"]  # which answers no JSON
     if case.meta is None or not case.meta.generation.mode.is_positive:
         if has_null(case.body):
             case.body = []  # a null is a field that is left out, and so may be good
@@ -32,7 +36,6 @@ def before_call(context, case, kwargs):
         if "action" in case.query:
             case.query["action"] = "token.create"
         case.query.pop("after", None)  # which comes from the page before
-        case.query.pop("format", None)  # CSV is no JSON
         if "expiringWithin" in case.query:
             case.query.pop("expiresFrom", None)
             case.query.pop("expiresUntil", None)
@@ -42,9 +45,18 @@ def before_call(context, case, kwargs):
     ends = [end for end in ("expiresIn", "expiresInDays", "expiresAt") if end in body]
     for end in ends[1:]:
         del body[end]
-    if "expiresAt" in body:
-        body["expiresAt"] = "2099-01-01T00:00:00Z"  # in the future
-    if case.path == "/":
+    # In the future, and within the year that a management token may live.
+    soon = (datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=30)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    for field, value in {"expiresAt": soon, "expiresIn": "30d", "expiresInDays": 30, "overlap": "1h", "ip": "192.0.2.7", "networks": ["10.0.0.0/8"]}.items():
+        if field in body:
+            body[field] = value
+    if case.path == "/" and body.get("type") == "management":
+        body.pop("user", None)  # it acts as nobody
+        body.pop("readOnly", None)
+        body.update(networks=["10.0.0.0/8"], expiresIn="30d")
+        body.pop("expiresAt", None)
+        body.pop("expiresInDays", None)
+    elif case.path == "/":
         body["user"] = "fred"  # somebody whom Jira knows
     rate = body.get("rate")
     if isinstance(rate, dict) and "burst" in rate:
