@@ -20,10 +20,11 @@ const (
 
 // credential is what a header or a query parameter holds.
 type credential struct {
-	kind  credentialKind
-	text  string // the token, where kind is tokenCredential
-	basic bool   // sent as Basic, so that user has to be the owner
-	user  string // the user name sent with Basic
+	kind   credentialKind
+	detail Detail // of a malformed one; 0 where no word says it
+	text   string // the token, where kind is tokenCredential
+	basic  bool   // sent as Basic, so that user has to be the owner
+	user   string // the user name sent with Basic
 }
 
 // parseAuthorization reads an Authorization header. Envoy joins repeated
@@ -41,8 +42,10 @@ func parseAuthorization(m *memory, header string) credential {
 		return parseBasic(m, payload)
 	case strings.EqualFold(scheme, "bearer"):
 		return parseBearer(payload)
-	case token.IsCredential(header), token.IsCredential(strings.TrimLeft(payload, " \t")), token.Contains(header), hidesSecond(header):
-		return credential{kind: malformedCredential}
+	case token.IsCredential(unquote(header)), token.IsCredential(unquote(payload)), token.Contains(header):
+		return malformed(OtherScheme)
+	case hidesSecond(header):
+		return malformed(TwoCredentials)
 	}
 	return credential{kind: otherCredential}
 }
@@ -79,44 +82,68 @@ func hidesSecond(header string) bool {
 	}
 }
 
-// parseBasic reads what stands behind "Basic" (RFC 7617): one space, then
-// base64 of user name, colon and password. The first colon counts.
+// malformed is a credential that is refused, and why.
+func malformed(detail Detail) credential {
+	return credential{kind: malformedCredential, detail: detail}
+}
+
+// unquote cuts spaces and quotes off the ends of a text: a token between them is
+// still a token's value.
+func unquote(text string) string { return strings.Trim(text, " \t\r\n\"'`") }
+
+// afterSpaces cuts the spaces between a scheme and its credential: at least one
+// (RFC 9110 §11.4, RFC 6750 §2.1).
+func afterSpaces(payload string) (text string, ok bool) {
+	text = strings.TrimLeft(payload, " ")
+	return text, text != "" && len(text) < len(payload)
+}
+
+// parseBasic reads what stands behind "Basic" (RFC 7617): spaces, then base64 of
+// user name, colon and password. The first colon counts.
 func parseBasic(m *memory, payload string) credential {
-	malformed := credential{kind: malformedCredential}
-	if !strings.HasPrefix(payload, " ") {
-		return malformed
-	}
-	decoded, ok := decodeBase64(m, payload[1:]) // a comma is no base64
+	text, ok := afterSpaces(payload)
 	if !ok {
-		return malformed
+		return malformed(NoBase64)
+	}
+	decoded, ok := decodeBase64(m, text)
+	switch {
+	case ok:
+	case strings.IndexByte(text, ',') >= 0: // no base64 has one: Envoy joins two headers so
+		return malformed(TwoCredentials)
+	case strings.ContainsAny(text, " \t\r\n"):
+		return malformed(BrokenBase64)
+	default:
+		return malformed(NoBase64)
 	}
 	user, secret, found := strings.Cut(decoded, ":")
 	switch {
-	case !found, token.IsCredential(user), token.Contains(user):
-		return malformed
+	case token.IsCredential(unquote(user)), token.Contains(user):
+		return malformed(TokenAsUser)
+	case !found:
+		return malformed(NoColon)
 	case token.IsCredential(secret):
 		return credential{kind: tokenCredential, text: secret, basic: true, user: user}
-	case token.Contains(secret):
-		return malformed
+	case token.IsCredential(unquote(secret)), token.Contains(secret):
+		return malformed(QuotedCredential)
 	}
 	return credential{kind: passwordCredential, basic: true, user: user}
 }
 
-// parseBearer reads what stands behind "Bearer" (RFC 6750 §2.1): one space,
-// then a credential without spaces or commas.
+// parseBearer reads what stands behind "Bearer" (RFC 6750 §2.1): spaces, then a
+// credential without spaces or commas.
 func parseBearer(payload string) credential {
-	malformed := credential{kind: malformedCredential}
-	if !strings.HasPrefix(payload, " ") {
-		return malformed
-	}
-	text := payload[1:]
+	text, ok := afterSpaces(payload)
 	switch {
-	case text == "", strings.IndexByte(text, ' ') >= 0, strings.IndexByte(text, '\t') >= 0, strings.IndexByte(text, ',') >= 0:
-		return malformed
-	case token.IsCredential(text):
+	case !ok:
+		return malformed(0)
+	case strings.IndexByte(text, ',') >= 0:
+		return malformed(TwoCredentials)
+	case token.IsCredential(text) && strings.IndexByte(text, ' ') < 0 && strings.IndexByte(text, '\t') < 0:
 		return credential{kind: tokenCredential, text: text}
-	case token.Contains(text):
-		return malformed
+	case token.IsCredential(unquote(text)), token.Contains(text):
+		return malformed(QuotedCredential)
+	case strings.IndexByte(text, ' ') >= 0, strings.IndexByte(text, '\t') >= 0:
+		return malformed(0)
 	}
 	return credential{kind: foreignCredential}
 }

@@ -50,6 +50,8 @@ func (o Outcome) String() string {
 type Decision struct {
 	Outcome Outcome
 	Reason  Reason
+	Detail  Detail   // the finer reason of a refusal; 0 where there is none
+	Length  int      // of the text that was sent as a token, in bytes; known where Detail is WrongLength
 	TokenID token.ID // the public id that the client sent; zero unless it sent a well-formed token
 	User    string   // the token's owner; empty unless the client proved the secret
 	Path    string   // the raw path to send upstream instead, in the Request's Memory; empty: as it came

@@ -45,12 +45,16 @@ func isReadMethod(method string) bool {
 	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
 }
 
-// mayWrite reports whether the request may change anything.
-func mayWrite(r *Request, q queryFacts, t target) bool {
-	if overridesMethod(r, q) || r.Upgrade != "" {
-		return true
-	}
-	return !isReadMethod(r.Method) && (r.Method != http.MethodPost || !readingPosts.Match(t.path))
+// readsByPost reports whether a request is a POST to an endpoint that only
+// reads, one of Jira's or one of the configuration's.
+func readsByPost(method, path string, configured policy.Paths) bool {
+	return method == http.MethodPost && (readingPosts.Match(path) || configured.Match(path))
+}
+
+// isDownload reports whether the path is open for downloads. A .jsp or .jspa in
+// it might run an action, whatever it stands below.
+func isDownload(path string, open policy.Paths) bool {
+	return open.Match(path) && !strings.Contains(path, ".jsp")
 }
 
 // isForbidden reports whether the endpoint would let a token escape its limits.

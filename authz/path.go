@@ -8,7 +8,8 @@ import (
 
 // target is a request's path as the rules see it.
 type target struct {
-	ambiguous bool   // Jira might read it otherwise than we do; nothing below holds
+	ambiguous bool   // Jira might read it otherwise than we do; only detail holds beside it
+	detail    Detail // what makes it ambiguous; 0 where no word says it
 	outside   bool   // not below the context path
 	static    bool   // /s/<any>/_/<path>, which Jira rewrites to <path>
 	path      string // decoded, canonical, without the context path
@@ -16,8 +17,8 @@ type target struct {
 
 // parseTarget classes a raw path, cut before its first `?`.
 func parseTarget(m *memory, raw, contextPath string) target {
-	if isAmbiguous(raw, contextPath) {
-		return target{ambiguous: true}
+	if detail := ambiguity(raw, contextPath); detail != 0 {
+		return target{ambiguous: true, detail: detail}
 	}
 	path, ok := strings.CutPrefix(decodePath(m, raw), contextPath)
 	if !ok || path != "" && path[0] != '/' {
@@ -48,41 +49,44 @@ func (t target) isManagement() bool {
 	return !t.static && policy.IsManagement(t.path)
 }
 
-// isAmbiguous reports whether Jira's container, Tomcat, might dispatch a raw
-// path otherwise than its plain reading says. The rule was measured against
-// Tomcat 9 and 10.1 (testdata/paths): no difference is left once a path has no
-// semicolon, no empty or dot segment, and no escaped letter, digit or dot. An
-// encoded slash or backslash is refused for containers that decode them, and
-// what is no visible ASCII, no escape or no path at all is refused outright.
-// Where the context path holds `-`, `_` or `~`, these may not be escaped.
-func isAmbiguous(raw, contextPath string) bool {
+// ambiguity says why Jira's container, Tomcat, might dispatch a raw path in
+// another way than its plain reading says; 0 is never. The rule was measured
+// against Tomcat 9 and 10.1 (testdata/paths): no difference is left once a path
+// has no semicolon, no empty or dot segment, and no escaped letter, digit or
+// dot. An encoded slash or backslash is refused for containers that decode them,
+// and a byte that is no visible ASCII and an escape that is none are refused
+// outright. Where the context path holds `-`, `_` or `~`, these may not be
+// escaped.
+func ambiguity(raw, contextPath string) Detail {
 	if !strings.HasPrefix(raw, "/") {
-		return true
+		return BadSegment
 	}
 	for i := 0; i < len(raw); i++ {
 		c := raw[i]
 		switch {
-		case c < '!' || c > '~' || c == ';' || c == '\\':
-			return true
+		case c == ';':
+			return Semicolon
+		case c < '!' || c > '~' || c == '\\':
+			return OddByte
 		case c == '/':
 			if startsBadSegment(raw[i+1:]) {
-				return true
+				return BadSegment
 			}
 		case c == '%':
 			if !isEscape(raw[i:]) {
-				return true
+				return LonePercent
 			}
 			c = unhex(raw[i+1])<<4 | unhex(raw[i+2])
 			if isAlphanumeric(c) || c < ' ' || c == 0x7f || strings.IndexByte(`./\`, c) >= 0 {
-				return true
+				return NeedlessCode
 			}
 			if strings.IndexByte("-_~", c) >= 0 && strings.IndexByte(contextPath, c) >= 0 {
-				return true
+				return NeedlessCode
 			}
 			i += 2
 		}
 	}
-	return false
+	return 0
 }
 
 // startsBadSegment reports whether what follows a slash is an empty segment,

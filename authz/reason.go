@@ -55,29 +55,33 @@ var reasons = [reasonCount]struct {
 	MalformedCredential: {"malformed_credential", http.StatusUnauthorized, false, "The credential cannot be read. Send exactly one: an Authorization header with Basic (user name and API token) or Bearer (API token)."},
 	PasswordBlocked:     {"password_blocked", http.StatusForbidden, false, "Passwords are switched off here. Use an API token in place of the password. To get one, log in in the browser, or ask an administrator."},
 	Password:            {"password", http.StatusServiceUnavailable, false, ""},
-	ForeignBearer:       {"foreign_bearer", http.StatusUnauthorized, false, "This Bearer credential is not accepted here. Use an API token."},
-	MalformedToken:      {"malformed_token", http.StatusUnauthorized, false, "The API token is not valid."},
-	UnknownToken:        {"unknown_token", http.StatusUnauthorized, false, "The API token is not valid."},
-	WrongSecret:         {"wrong_secret", http.StatusUnauthorized, false, "The API token is not valid."},
+	ForeignBearer:       {"foreign_bearer", http.StatusUnauthorized, false, "This Bearer credential is not an API token of this site, and others are not accepted. Use an API token."},
+	MalformedToken:      {"malformed_token", http.StatusUnauthorized, false, "The API token is not valid. Copy it again."},
+	UnknownToken:        {"unknown_token", http.StatusUnauthorized, false, unknownText},
+	WrongSecret:         {"wrong_secret", http.StatusUnauthorized, false, unknownText},
 	WrongUser:           {"wrong_user", http.StatusUnauthorized, true, "This API token belongs to another user. Send it with the name of its owner, or as a Bearer credential; a management token has no owner."},
 	Expired:             {"expired", http.StatusUnauthorized, true, "This API token has expired. Rotate it or create another."},
 	Disabled:            {"disabled", http.StatusUnauthorized, true, "This API token is disabled. An administrator can enable it again."},
-	Pending:             {"pending", http.StatusUnauthorized, true, "This API token waits for an administrator's approval."},
+	Pending:             {"pending", http.StatusUnauthorized, true, "This API token is not approved yet. Ask an administrator to approve it."},
 	NoClientAddress:     {"no_client_address", http.StatusServiceUnavailable, true, "The client's address is not known, so the request could not be checked. Tell an administrator."},
 	DirectoryStale:      {"directory_stale", http.StatusServiceUnavailable, true, "Whether the owner of this API token is still active could not be checked for a while, so no token is accepted now. Try again later, or tell an administrator."},
-	OwnerInactive:       {"owner_inactive", http.StatusUnauthorized, true, "The owner of this API token is not an active user. Ask an administrator."},
-	OwnerNotPermitted:   {"owner_not_permitted", http.StatusForbidden, true, "The owner of this API token is not permitted to use tokens. Ask an administrator."},
-	AmbiguousPath:       {"ambiguous_path", http.StatusBadRequest, true, "The URL can be read in more than one way. Send it without semicolons, empty or dot segments, and without needless escapes in the path or in parameter names."},
-	NetworkDenied:       {"network_denied", http.StatusForbidden, true, "API tokens are not accepted from this network."},
-	NetworkNotAllowed:   {"network_not_allowed", http.StatusForbidden, true, "This API token is not accepted from this network."},
+	OwnerInactive:       {"owner_inactive", http.StatusUnauthorized, true, "The owner of this API token is not an active user of this site, or the user name now belongs to another user. Ask an administrator."},
+	OwnerNotPermitted:   {"owner_not_permitted", http.StatusForbidden, true, "The owner of this API token is in no group that may use tokens. An administrator can change the setting access.use."},
+	AmbiguousPath:       {"ambiguous_path", http.StatusBadRequest, true, "The URL can be read in more than one way, so it could not be checked. Write its path plainly: without semicolons, empty or dot segments, and without escapes of letters, digits, dots or slashes."},
+	NetworkDenied:       {"network_denied", http.StatusForbidden, true, "API tokens are not accepted from this network. An administrator can open it with the setting network.allow, unless network.deny closes it."},
+	NetworkNotAllowed:   {"network_not_allowed", http.StatusForbidden, true, "This API token is not accepted from this network. Its owner can change the networks of the token."},
 	ManagementPath:      {"management", http.StatusServiceUnavailable, true, ""},
 	WrongTokenType:      {"wrong_token_type", http.StatusForbidden, true, "This kind of API token is not accepted here: an ordinary token does not manage tokens, and a management token does nothing else."},
-	PathNotAllowed:      {"path_not_allowed", http.StatusForbidden, true, "API tokens are not accepted on this path."},
+	PathNotAllowed:      {"path_not_allowed", http.StatusForbidden, true, "API tokens are not accepted on this path. An administrator can open it with the setting tokens.paths."},
 	EndpointForbidden:   {"endpoint_forbidden", http.StatusForbidden, true, "This endpoint is not open to API tokens, because it hands out credentials or changes who may do what. Log in to use it."},
-	ReadOnly:            {"read_only", http.StatusForbidden, true, "This API token is read-only, and the request may write."},
-	RateLimited:         {"rate_limited", http.StatusTooManyRequests, true, "This API token has made too many requests. Wait as long as the Retry-After header says."},
+	ReadOnly:            {"read_only", http.StatusForbidden, true, "This API token is read-only, and the request may write. Use GET, HEAD or OPTIONS, or a token that may write. If this POST only reads, an administrator can list it in the setting tokens.readingPosts."},
+	RateLimited:         {"rate_limited", http.StatusTooManyRequests, true, "This API token has made too many requests. Wait as many seconds as the Retry-After header says."},
 	Allowed:             {"allowed", http.StatusServiceUnavailable, true, ""},
 }
+
+// unknownText is the text of a token that does not exist and of one whose secret
+// is wrong: a client that has proved nothing must not tell them apart.
+const unknownText = "The API token is not valid: it was revoked or replaced, or it is not of this site. Create another, or ask its owner."
 
 // Reasons returns every Reason there is.
 func Reasons() []Reason {

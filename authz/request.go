@@ -27,6 +27,7 @@ type Request struct {
 	HTTPMethodOverride string // X-HTTP-Method-Override
 	MethodOverride     string // X-Method-Override
 	HTTPMethod         string // X-HTTP-Method
+	Origin             string // of the page whose script sends the request
 
 	// Memory is where Decide puts the text that it decodes, credentials among
 	// it, and a Decision's Path. It may be nil; it grows as it must, and what is
@@ -45,6 +46,7 @@ var Headers = []string{
 	"x-http-method-override",
 	"x-method-override",
 	"x-http-method",
+	"origin",
 }
 
 // Header returns the place for the header with this lower-case name, or nil
@@ -65,6 +67,8 @@ func (r *Request) Header(name string) *string {
 		return &r.MethodOverride
 	case "x-http-method":
 		return &r.HTTPMethod
+	case "origin":
+		return &r.Origin
 	}
 	return nil
 }

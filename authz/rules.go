@@ -114,6 +114,12 @@ func (e *evaluation) refuse(reason Reason) bool {
 	return true
 }
 
+// refuseFor refuses with a finer reason; 0 is none.
+func (e *evaluation) refuseFor(reason Reason, detail Detail) bool {
+	e.decision.Detail = detail
+	return e.refuse(reason)
+}
+
 func (e *evaluation) pass(reason Reason) bool {
 	e.decision.Outcome, e.decision.Reason = Passed, reason
 	return true
@@ -131,12 +137,15 @@ func (e *evaluation) readCredential() bool {
 
 	sent := e.credential.kind
 	switch {
-	case sent == malformedCredential, e.query.misplaced, token.Contains(decodePath(e.memory(), path)):
-		return e.refuse(MalformedCredential)
-	case e.query.tokens > 1, e.query.tokens == 1 && sent != noCredential:
-		return e.refuse(MalformedCredential)
-	case e.query.password && (sent == passwordCredential || sent == foreignCredential):
-		return e.refuse(MalformedCredential)
+	case sent == malformedCredential:
+		return e.refuseFor(MalformedCredential, e.credential.detail)
+	case e.query.misplaced:
+		return e.refuseFor(MalformedCredential, TokenInQuery)
+	case token.Contains(decodePath(e.memory(), path)):
+		return e.refuseFor(MalformedCredential, TokenInPath)
+	case e.query.tokens > 1, e.query.tokens == 1 && sent != noCredential,
+		e.query.password && (sent == passwordCredential || sent == foreignCredential):
+		return e.refuseFor(MalformedCredential, TwoCredentials)
 	case e.assumed != "":
 		e.credential = credential{kind: tokenCredential}
 		return false
@@ -224,7 +233,8 @@ func (e *evaluation) identify() bool {
 	}
 	value, err := token.Parse(e.credential.text)
 	if err != nil {
-		return e.refuse(MalformedToken)
+		e.decision.Length = len(e.credential.text)
+		return e.refuseFor(MalformedToken, diagnose(e.credential.text, err))
 	}
 	e.decision.TokenID = value.ID()
 	entry, found := e.view.Index.Lookup(e.decision.TokenID.String())
@@ -240,6 +250,9 @@ func (e *evaluation) identify() bool {
 	e.entry = entry
 	e.decision.User = entry.Owner
 	if e.credential.basic && !strings.EqualFold(e.credential.user, entry.Owner) {
+		if strings.Contains(e.credential.user, "@") {
+			return e.refuseFor(WrongUser, EmailAsUser)
+		}
 		return e.refuse(WrongUser)
 	}
 	return false
@@ -301,12 +314,15 @@ func (e *evaluation) checkOwner() bool {
 // ASCII is sure to do.
 func (e *evaluation) checkPath() bool {
 	e.target = parseTarget(e.memory(), e.path, e.view.Policy.ContextPath)
-	if e.target.ambiguous || e.query.disguised {
-		return e.refuse(AmbiguousPath)
+	switch {
+	case e.target.ambiguous:
+		return e.refuseFor(AmbiguousPath, e.target.detail)
+	case e.query.disguised:
+		return e.refuseFor(AmbiguousPath, HiddenName)
 	}
 	if e.query.strip {
 		if !showsEveryByte(e.request) {
-			return e.refuse(AmbiguousPath)
+			return e.refuseFor(AmbiguousPath, OddByte)
 		}
 		e.decision.Path = stripQuery(e.memory(), e.request.Path, e.view.Policy.QueryParameter)
 	}
@@ -351,12 +367,23 @@ func (e *evaluation) checkTokenType() bool {
 // checkEndpoint keeps tokens to the paths opened to them, and off the
 // endpoints by which they would escape their limits: row 16.
 func (e *evaluation) checkEndpoint() bool {
-	t := e.target
-	e.mayWrite = mayWrite(e.request, e.query, t)
-	if t.outside || t.static || !e.view.Policy.TokenPaths.Match(t.path) {
+	t, p := e.target, e.view.Policy
+	overridden := overridesMethod(e.request, e.query) || e.request.Upgrade != ""
+	reads := !overridden && isReadMethod(e.request.Method)
+	e.mayWrite = !reads && (overridden || !readsByPost(e.request.Method, t.path, p.ReadingPosts))
+	switch {
+	case t.outside:
+		return e.refuseFor(PathNotAllowed, OutsideContext)
+	case t.static:
 		return e.refuse(PathNotAllowed)
+	case p.TokenPaths.Match(t.path):
+	case !isDownload(t.path, p.DownloadPaths):
+		return e.refuse(PathNotAllowed)
+	case overridden || e.request.Method != http.MethodGet && e.request.Method != http.MethodHead:
+		return e.refuseFor(PathNotAllowed, DownloadOnly)
 	}
-	if isForbidden(t, e.request.Method, e.mayWrite) {
+	// What the configuration calls a reading POST opens no forbidden endpoint.
+	if isForbidden(t, e.request.Method, !reads) {
 		return e.refuse(EndpointForbidden)
 	}
 	return false
@@ -368,8 +395,16 @@ func (e *evaluation) checkMethod() bool {
 	if !e.entry.ReadOnly {
 		return false
 	}
-	known := e.target.isREST() || e.view.Policy.ReadOnlyPaths.Match(e.target.path)
-	return (e.mayWrite || !known) && e.refuse(ReadOnly)
+	p := e.view.Policy
+	switch {
+	case overridesMethod(e.request, e.query), e.request.Upgrade != "":
+		return e.refuseFor(ReadOnly, MethodOverride)
+	case e.mayWrite:
+		return e.refuse(ReadOnly)
+	case e.target.isREST(), p.ReadOnlyPaths.Match(e.target.path), isDownload(e.target.path, p.DownloadPaths):
+		return false
+	}
+	return e.refuseFor(ReadOnly, ReadOnlyPath)
 }
 
 // checkRate refuses a token that has made too many requests: row 18. It does not

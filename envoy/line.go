@@ -67,6 +67,9 @@ func (l *line) MarshalLogObject(to zapcore.ObjectEncoder) error {
 		return nil
 	}
 	to.AddString("reason", d.Reason.String())
+	if d.Detail != 0 {
+		to.AddString("detail", d.Detail.String())
+	}
 	if d.TokenID != (token.ID{}) {
 		to.AddByteString("token", d.TokenID[:])
 	}

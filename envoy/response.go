@@ -22,6 +22,8 @@ const challenge = `Basic realm="Jira"`
 // answers are the answers to Check, encoded before the first question.
 type answers struct {
 	fixed   []*wire.Response // by kindOf: all but those that let a token in
+	details []*wire.Response // by Detail: refusals that have one
+	lengths []*wire.Response // to tokens of another length than a token's, by their length
 	denial  *wire.Response   // of what nobody decided
 	limited []*wire.Response // to tokens over their rate, by the seconds to wait less one
 	allowed *wire.Allowed
@@ -32,12 +34,12 @@ type answers struct {
 func newAnswers(identity string) (*answers, error) {
 	a := &answers{fixed: make([]*wire.Response, kinds)}
 	var err error
-	if a.denial, err = wire.NewResponse(denial(0)); err != nil {
+	if a.denial, err = wire.NewResponse(denial(authz.Decision{})); err != nil {
 		return nil, err
 	}
 	for _, reason := range authz.Reasons() {
 		for _, outcome := range reason.Outcomes() {
-			message := denial(reason)
+			message := denial(authz.Decision{Reason: reason})
 			switch outcome {
 			case authz.Admitted:
 				continue
@@ -49,6 +51,19 @@ func newAnswers(identity string) (*answers, error) {
 				return nil, err
 			}
 		}
+	}
+	a.details = make([]*wire.Response, len(authz.Details())+1)
+	for _, detail := range authz.Details() {
+		if a.details[detail], err = wire.NewResponse(denial(authz.Decision{Reason: detail.Reason(), Detail: detail})); err != nil {
+			return nil, err
+		}
+	}
+	for length := range maxLength + 1 {
+		answer, err := wire.NewResponse(denial(authz.Decision{Reason: authz.MalformedToken, Detail: authz.WrongLength, Length: length}))
+		if err != nil {
+			return nil, err
+		}
+		a.lengths = append(a.lengths, answer)
 	}
 	for seconds := 1; seconds <= maxWait; seconds++ {
 		answer, err := wire.NewResponse(limited(seconds))
@@ -70,22 +85,33 @@ func (a *answers) to(d authz.Decision) *wire.Response {
 	if d.Outcome == authz.Admitted && d.Reason == authz.Allowed && d.User != "" {
 		return a.allowed.Response(d.User, id, d.Path)
 	}
-	if d.Outcome == authz.Refused && d.Reason == authz.RateLimited {
-		return a.tooMany(d.Wait).About(d.User, id)
-	}
 	answer := a.denial
-	if n, ok := kindOf(d.Outcome, d.Reason); ok && a.fixed[n] != nil {
-		answer = a.fixed[n]
+	switch {
+	case d.Outcome == authz.Refused && d.Reason == authz.RateLimited:
+		answer = a.tooMany(d)
+	case d.Outcome == authz.Refused && d.Detail != 0 && d.Detail.Reason() == d.Reason:
+		answer = a.details[d.Detail]
+		if d.Detail == authz.WrongLength {
+			answer = a.lengths[min(max(d.Length, 0), maxLength)]
+		}
+	default:
+		if n, ok := kindOf(d.Outcome, d.Reason); ok && a.fixed[n] != nil {
+			answer = a.fixed[n]
+		}
 	}
 	return answer.About(d.User, id)
 }
+
+// maxLength is up to which length of a broken token an answer says it. A longer
+// one is said to have this length.
+const maxLength = 200
 
 // maxWait is up to how many seconds to wait an answer is kept.
 const maxWait = 60
 
 // tooMany returns the answer to a token over its rate.
-func (a *answers) tooMany(wait time.Duration) *wire.Response {
-	seconds := int(max(1, (wait+time.Second-1)/time.Second)) // up, or a client would come too early
+func (a *answers) tooMany(d authz.Decision) *wire.Response {
+	seconds := d.WaitSeconds()
 	if seconds <= maxWait {
 		return a.limited[seconds-1]
 	}
@@ -99,7 +125,7 @@ func (a *answers) tooMany(wait time.Duration) *wire.Response {
 // limited is the denial of a token over its rate. Clients read whole seconds
 // (RFC 9110 §10.2.3).
 func limited(seconds int) *authv3.CheckResponse {
-	answer := denial(authz.RateLimited)
+	answer := denial(authz.Decision{Reason: authz.RateLimited, Wait: time.Duration(seconds) * time.Second})
 	denied := answer.GetDeniedResponse()
 	denied.Headers = append(denied.Headers, header("retry-after", strconv.Itoa(seconds)))
 	return answer
@@ -131,8 +157,25 @@ func passage(reason authz.Reason, identity string) *authv3.CheckResponse {
 	}
 }
 
-func denial(reason authz.Reason) *authv3.CheckResponse {
-	status := reason.Status()
+// readableBy is what a refusal says besides to a browser application of another
+// origin, so that its script may read the answer
+// (https://fetch.spec.whatwg.org/#http-cors-protocol).
+func readableBy(origin string) *authv3.CheckResponse {
+	return &authv3.CheckResponse{
+		HttpResponse: &authv3.CheckResponse_DeniedResponse{DeniedResponse: &authv3.DeniedHttpResponse{
+			Headers: []*corev3.HeaderValueOption{
+				header("access-control-allow-origin", origin),
+				header("access-control-allow-credentials", "true"),
+				header("access-control-expose-headers", "Retry-After, WWW-Authenticate"),
+				header("vary", "Origin"),
+			},
+		}},
+	}
+}
+
+// denial is the answer to a refusal.
+func denial(d authz.Decision) *authv3.CheckResponse {
+	status := d.Reason.Status()
 	headers := []*corev3.HeaderValueOption{
 		header("content-type", authz.DenialType),
 		header("cache-control", "no-store"),
@@ -145,9 +188,9 @@ func denial(reason authz.Reason) *authv3.CheckResponse {
 		HttpResponse: &authv3.CheckResponse_DeniedResponse{DeniedResponse: &authv3.DeniedHttpResponse{
 			Status:  &typev3.HttpStatus{Code: typev3.StatusCode(status)},
 			Headers: headers,
-			Body:    string(authz.Denial(reason.Text())),
+			Body:    string(authz.Denial(d.Text())),
 		}},
-		DynamicMetadata: metadataOf(reason),
+		DynamicMetadata: metadataOf(d.Reason),
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"context"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -76,15 +77,19 @@ func (h *handler) Check(ctx context.Context, in *wire.Request) (answer *wire.Res
 	}()
 	now := h.Now()
 	decision := authz.Decision{Reason: authz.BadCheck}
+	rules := h.Policy.Load()
 	if in.HTTP {
 		in.Client = clientOf(ctx, in, h.ClientAddress)
-		decision = authz.Decide(&in.Request, authz.View{Policy: h.Policy.Load(), Index: h.Index, Now: now})
+		decision = authz.Decide(&in.Request, authz.View{Policy: rules, Index: h.Index, Now: now})
 		decision.Spend(now)
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, status.FromContextError(err).Err()
 	}
 	answer = h.answers.to(decision)
+	if decision.Outcome == authz.Refused && in.Origin != "" && rules != nil && slices.Contains(rules.Origins, in.Origin) {
+		answer = answer.Merge(readableBy(in.Origin))
+	}
 	h.Metrics.count(decision, now, h.Now)
 	h.tell(&in.Request, decision, now)
 	return answer, nil

@@ -36,6 +36,7 @@ func check(c *Config, report reporter, sound func(key string) bool) {
 	checkIdentity(c, report)
 	checkClientAddress(c.ClientAddress, report)
 	checkTokens(c.Tokens, c.Upstream.ContextPath, report)
+	checkCORS(c.CORS, report)
 	checkAccess(c.Access, c.Directory == Directory{} && sound("directory"), report)
 	checkDirectory(c.Directory, report)
 	checkCount("network.allow", len(c.Network.Allow), maxNetworks, report)
@@ -88,6 +89,8 @@ func pathFault(name, what, example string) string {
 func checkTokens(t Tokens, contextPath string, report reporter) {
 	checkPatterns("tokens.paths", t.Paths, contextPath, report)
 	checkPatterns("tokens.readOnlyPaths", t.ReadOnlyPaths, contextPath, report)
+	checkPatterns("tokens.downloadPaths", t.DownloadPaths, contextPath, report)
+	checkPatterns("tokens.readingPosts", t.ReadingPosts, contextPath, report)
 	if t.MaxPerUser < 1 || t.MaxPerUser > maxPerUser {
 		report("tokens.maxPerUser", "%d: must be 1 to %d", t.MaxPerUser, maxPerUser)
 	}

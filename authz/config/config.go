@@ -28,6 +28,7 @@ type Config struct {
 	Passwords     Passwords     `yaml:"passwords"`
 	Audit         Audit         `yaml:"audit"`
 	Bearer        Bearer        `yaml:"bearer"`
+	CORS          CORS          `yaml:"cors"`
 	Log           Log           `yaml:"log"`
 }
 
@@ -83,6 +84,8 @@ type ClientAddress struct {
 type Tokens struct {
 	Paths         []string `yaml:"paths"`         // path patterns, see policy.Paths
 	ReadOnlyPaths []string `yaml:"readOnlyPaths"` // paths beyond /rest/ that read-only tokens reach
+	DownloadPaths []string `yaml:"downloadPaths"` // paths beyond Paths that all tokens reach, by GET and HEAD
+	ReadingPosts  []string `yaml:"readingPosts"`  // paths where a POST only reads, beyond the product's own
 	MaxPerUser    int      `yaml:"maxPerUser"`    // live tokens of one owner, 1 to 10000
 	// MaxOverlap bounds how long the secret before a rotation stays good: whole
 	// seconds, 0 (it ends at once) to 90 days.
@@ -209,6 +212,14 @@ const (
 	ForeignPass   ForeignBearer = "pass"
 	ForeignRefuse ForeignBearer = "refuse"
 )
+
+// CORS says which browser applications of other origins may read refusals. What
+// Jira itself answers is Jira's to say.
+type CORS struct {
+	// AllowedOrigins are origins as browsers send them (RFC 6454 §6.2), such as
+	// https://app.example.com.
+	AllowedOrigins []string `yaml:"allowedOrigins"`
+}
 
 // Log says how much is logged.
 type Log struct {

@@ -65,7 +65,8 @@ func TestDefault(t *testing.T) {
 		Store:         config.Store{Badger: config.Badger{Dir: "/var/lib/tokengate"}},
 		Upstream:      config.Upstream{Product: "jira", URL: "http://127.0.0.1:8080", Identity: config.Identity{Header: "X-Forwarded-User"}},
 		ClientAddress: config.ClientAddress{Metadata: "x-client-ip"},
-		Tokens:        config.Tokens{Paths: []string{"/rest/"}, ReadOnlyPaths: []string{}, MaxPerUser: 50, MaxOverlap: 7 * day, KeepEnded: config.Lifetime{Duration: 365 * day}, MaxEnded: 1000},
+		Tokens: config.Tokens{Paths: []string{"/rest/"}, ReadOnlyPaths: []string{},
+			DownloadPaths: []string{"/secure/attachment/", "/secure/thumbnail/", "/secure/useravatar", "/secure/projectavatar", "/secure/viewavatar"}, ReadingPosts: []string{}, MaxPerUser: 50, MaxOverlap: 7 * day, KeepEnded: config.Lifetime{Duration: 365 * day}, MaxEnded: 1000},
 		Access: config.Access{
 			Use:             []string{"*"},
 			Create:          []config.CreateRule{{Groups: []string{"*"}, MaxLifetime: config.Lifetime{Duration: 365 * day}, Networks: "optional"}},
@@ -86,6 +87,7 @@ func TestDefault(t *testing.T) {
 		},
 		Audit:  config.Audit{Retention: config.Lifetime{Duration: 730 * day}, MaxMiB: 256},
 		Bearer: config.Bearer{Foreign: config.ForeignPass},
+		CORS:   config.CORS{AllowedOrigins: []string{}},
 		Log:    config.Log{Level: "info"},
 	}
 	if diff := cmp.Diff(want, config.Default(), comparePrefixes); diff != "" {

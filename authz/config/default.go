@@ -25,6 +25,8 @@ func Default() Config {
 		Tokens: Tokens{
 			Paths:         []string{"/rest/"},
 			ReadOnlyPaths: []string{},
+			DownloadPaths: []string{"/secure/attachment/", "/secure/thumbnail/", "/secure/useravatar", "/secure/projectavatar", "/secure/viewavatar"},
+			ReadingPosts:  []string{},
 			MaxPerUser:    50,
 			MaxOverlap:    7 * day,
 			KeepEnded:     Lifetime{Duration: 365 * day},
@@ -55,6 +57,7 @@ func Default() Config {
 		},
 		Audit:  Audit{Retention: Lifetime{Duration: 2 * 365 * day}, MaxMiB: 256},
 		Bearer: Bearer{Foreign: ForeignPass},
+		CORS:   CORS{AllowedOrigins: []string{}},
 		Log:    Log{Level: "info"},
 	}
 }

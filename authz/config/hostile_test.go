@@ -61,6 +61,9 @@ func TestLimits(t *testing.T) {
 	}{
 		{"tokens.paths", "/x", 200},
 		{"tokens.readOnlyPaths", "/x", 200},
+		{"tokens.downloadPaths", "/x", 200},
+		{"tokens.readingPosts", "/x", 200},
+		{"cors.allowedOrigins", "https://a.example", 100},
 		{"network.allow", "10.0.0.1", 1000},
 		{"network.deny", "10.0.0.1", 1000},
 		{"passwords.allowedUsers", "fred", 10000},

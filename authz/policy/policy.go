@@ -17,9 +17,12 @@ type Policy struct {
 	QueryParameter string // the query parameter that may carry a token; "" is off
 	TokenPaths     Paths  // where tokens are good
 	ReadOnlyPaths  Paths  // where read-only tokens are good beyond /rest
+	DownloadPaths  Paths  // where every token is good for GET and HEAD
+	ReadingPosts   Paths  // where a POST only reads, beyond Jira's own
 	Allow, Deny    Networks
 	Passwords      Passwords
-	RefuseForeign  bool // refuse Bearer credentials that are no tokens
+	RefuseForeign  bool     // refuse Bearer credentials that are no tokens
+	Origins        []string // whose browser applications may read refusals, as config.CORS has them
 }
 
 // Passwords is what happens to passwords on REST. Its zero value lets none
@@ -38,6 +41,8 @@ func New(c config.Config) *Policy {
 		QueryParameter: c.Tokens.QueryParameter,
 		TokenPaths:     NewPaths(c.Tokens.Paths),
 		ReadOnlyPaths:  NewPaths(c.Tokens.ReadOnlyPaths),
+		DownloadPaths:  NewPaths(c.Tokens.DownloadPaths),
+		ReadingPosts:   NewPaths(c.Tokens.ReadingPosts),
 		Allow:          networks(c.Network.Allow),
 		Deny:           networks(c.Network.Deny),
 		Passwords: Passwords{
@@ -47,6 +52,7 @@ func New(c config.Config) *Policy {
 			AllowedNetworks: networks(c.Passwords.AllowedNetworks),
 		},
 		RefuseForeign: c.Bearer.Foreign != config.ForeignPass,
+		Origins:       slices.Clone(c.CORS.AllowedOrigins),
 	}
 }
 

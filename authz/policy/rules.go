@@ -22,6 +22,8 @@ func rules(c config.Config) []Rule {
 	rs := []Rule{
 		{"tokens.paths", texts(c.Tokens.Paths)},
 		{"tokens.readOnlyPaths", texts(c.Tokens.ReadOnlyPaths)},
+		{"tokens.downloadPaths", texts(c.Tokens.DownloadPaths)},
+		{"tokens.readingPosts", texts(c.Tokens.ReadingPosts)},
 		{"tokens.maxPerUser", c.Tokens.MaxPerUser},
 		{"tokens.maxOverlap", config.Lifetime{Duration: c.Tokens.MaxOverlap}.String()},
 		{"tokens.keepEnded", c.Tokens.KeepEnded.String()},

@@ -28,6 +28,8 @@ func ruleLines(t *testing.T, c config.Config) string {
 func TestRulesOfTheDefaults(t *testing.T) {
 	const want = `tokens.paths ["/rest/"]
 tokens.readOnlyPaths []
+tokens.downloadPaths ["/secure/attachment/","/secure/thumbnail/","/secure/useravatar","/secure/projectavatar","/secure/viewavatar"]
+tokens.readingPosts []
 tokens.maxPerUser 50
 tokens.maxOverlap "7d"
 tokens.keepEnded "365d"
@@ -66,7 +68,7 @@ bearer.foreign "pass"
 func TestRules(t *testing.T) {
 	c, err := config.Parse("test.yaml", []byte(`
 publicURL: https://jira.example.com
-tokens: {paths: [/rest/, /x], readOnlyPaths: [/x], maxPerUser: 5, maxOverlap: 0s, keepEnded: unlimited, maxEnded: 200, queryParameter: key}
+tokens: {paths: [/rest/, /x], readOnlyPaths: [/x], downloadPaths: [], readingPosts: [/rest/y], maxPerUser: 5, maxOverlap: 0s, keepEnded: unlimited, maxEnded: 200, queryParameter: key}
 access:
   use: [Users]
   create:
@@ -89,6 +91,8 @@ bearer: {foreign: refuse}
 	}
 	const want = `tokens.paths ["/rest/","/x"]
 tokens.readOnlyPaths ["/x"]
+tokens.downloadPaths []
+tokens.readingPosts ["/rest/y"]
 tokens.maxPerUser 5
 tokens.maxOverlap "0s"
 tokens.keepEnded "unlimited"

@@ -144,13 +144,14 @@ func checksum(text []byte) (sum [checksumLen]byte) {
 	return sum
 }
 
-// What may be wrong with a text. Made once: a flood of junk is not to cost
-// memory, and none of them may repeat the text.
+// What may be wrong with a text. Parse returns exactly these, and all of them
+// wrap ErrMalformed. They are made once, so that a flood of junk costs no
+// memory, and none of them repeats the text.
 var (
-	errPrefix   = fmt.Errorf("%w: it begins neither with %s nor with %s", ErrMalformed, ordinaryPrefix, managementPrefix)
-	errLength   = fmt.Errorf("%w: it is not %d characters long", ErrMalformed, valueLen)
-	errAlphabet = fmt.Errorf("%w: it holds characters other than letters and digits", ErrMalformed)
-	errChecksum = fmt.Errorf("%w: its checksum is wrong", ErrMalformed)
+	ErrPrefix   = fmt.Errorf("%w: it begins neither with %s nor with %s", ErrMalformed, ordinaryPrefix, managementPrefix)
+	ErrLength   = fmt.Errorf("%w: it is not %d characters long", ErrMalformed, valueLen)
+	ErrAlphabet = fmt.Errorf("%w: it holds characters other than letters and digits", ErrMalformed)
+	ErrChecksum = fmt.Errorf("%w: its checksum is wrong", ErrMalformed)
 )
 
 // Parse reads a value. Whatever is not exactly what Mint made is refused with
@@ -159,16 +160,16 @@ func Parse(text string) (Value, error) {
 	v := Value{kind: kindOf(text)}
 	switch {
 	case v.kind == 0:
-		return Value{}, errPrefix
+		return Value{}, ErrPrefix
 	case len(text) != valueLen:
-		return Value{}, errLength
+		return Value{}, ErrLength
 	case !base62(text[prefixLen:]):
-		return Value{}, errAlphabet
+		return Value{}, ErrAlphabet
 	}
 	// Of the text as it is: the sum of v.text would move v to the heap.
 	sum := checksum(unsafe.Slice(unsafe.StringData(text), valueLen-checksumLen))
 	if string(sum[:]) != text[valueLen-checksumLen:] {
-		return Value{}, errChecksum
+		return Value{}, ErrChecksum
 	}
 	copy(v.text[:], text)
 	return v, nil

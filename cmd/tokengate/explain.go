@@ -23,9 +23,9 @@ func newExplainCommand() *cobra.Command {
 		Use:   "explain --path PATH --ip ADDRESS [--method METHOD] [--user NAME | --id ID]",
 		Short: "Say how a request with a token would be decided, and why",
 		Long: "Say how a request with a token would be decided, rule by rule. The token's value\n" +
-			"is read from standard input, so that no list of processes shows it; with --id it\n" +
-			"is not needed, and nothing is read. Nothing comes of the request, and the token's\n" +
-			"use is not counted.\n\n" +
+			"is read from standard input, so that no list of processes shows it, and is judged\n" +
+			"byte for byte but for one line feed at its end; with --id it is not needed, and\n" +
+			"nothing is read. No request is made, and the token's use is not counted.\n\n" +
 			"The exit code is 0 if the request would be allowed or passed on, and 1 if it\n" +
 			"would be refused.",
 		Example: "  tokengate explain --path /rest/api/2/myself --ip 10.1.2.3 < token.txt\n" +
@@ -92,7 +92,8 @@ func newExplainCommand() *cobra.Command {
 // maxToken bounds what is read as a token, in bytes.
 const maxToken = 8 << 10
 
-// readToken reads the one line on standard input.
+// readToken reads the credential on standard input. One line feed at the end is
+// the line's, and not the credential's; every other byte is judged.
 func readToken(in io.Reader, hint io.Writer) (string, error) {
 	if file, ok := in.(*os.File); ok {
 		if info, err := file.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
@@ -103,9 +104,9 @@ func readToken(in io.Reader, hint io.Writer) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("read the token from standard input: %w", err)
 	}
-	value := strings.TrimSpace(string(data))
+	value := strings.TrimSuffix(string(data), "\n")
 	switch {
-	case value == "":
+	case strings.TrimSpace(value) == "":
 		return "", usagef("explain reads the token's value from standard input, where nothing came")
 	case len(data) > maxToken:
 		return "", usagef("standard input holds more than a token's value")
@@ -120,6 +121,9 @@ func printExplanation(out io.Writer, e web.Explanation) error {
 		t = append(t, []string{cell(r.Rule), cell(r.Result), cell(r.Reason)})
 	}
 	decision := table{{"decision:", printable(e.Outcome)}, {"reason:", printable(e.Reason)}}
+	if e.Detail != "" {
+		decision = append(decision, []string{"detail:", printable(e.Detail)})
+	}
 	if e.Status != 0 {
 		decision = append(decision, []string{"answer:", fmt.Sprintf("%d %s", e.Status, printable(e.Text))})
 	}

@@ -91,6 +91,26 @@ func (r *Response) About(user, tokenID string) *Response {
 	return once
 }
 
+// Merge returns the answer with what more says added, as proto.Merge adds it, for
+// one call: encoded messages merge by standing behind each other. A message that
+// cannot be encoded gives the zero Response. So does a Response that was sent.
+func (r *Response) Merge(more *authv3.CheckResponse) *Response {
+	if r == nil || len(r.data) == 0 || r.sent {
+		return new(Response)
+	}
+	once := r
+	if r.whole != nil {
+		once = takeResponse()
+		once.data = append(once.data, r.data...)
+	}
+	data, err := proto.MarshalOptions{}.MarshalAppend(once.data, more)
+	if err != nil {
+		return new(Response)
+	}
+	once.data = data
+	return once
+}
+
 // buffers hands the message to gRPC, which frees it when it is written.
 func (r *Response) buffers() (mem.BufferSlice, error) {
 	switch {

@@ -25,6 +25,7 @@ type ExplainRequest struct {
 type Explanation struct {
 	Outcome string        `json:"outcome"` // allowed, passed or refused
 	Reason  string        `json:"reason"`
+	Detail  string        `json:"detail,omitempty"`  // the finer reason of a refusal, where there is one
 	Status  int           `json:"status,omitempty"`  // of a refusal
 	Text    string        `json:"text,omitempty"`    // what the client of a refusal is told
 	User    string        `json:"user,omitempty"`    // the owner, where the secret was right
@@ -56,7 +57,7 @@ func explain(c call[ExplainRequest], m *manage.Manager, view func() authz.View) 
 		Rules:   make([]RuleVerdict, len(verdicts)),
 	}
 	if d.Outcome == authz.Refused {
-		e.Status, e.Text = d.Reason.Status(), d.Reason.Text()
+		e.Detail, e.Status, e.Text = d.Detail.String(), d.Reason.Status(), d.Text()
 	}
 	for i, v := range verdicts {
 		e.Rules[i] = RuleVerdict{Rule: v.Rule, Result: v.Result}

@@ -144,10 +144,14 @@ func TestExplain(t *testing.T) {
 			web.Explanation{Outcome: "refused", Reason: "no_client_address", Status: 503, Text: authz.NoClientAddress.Text(), User: "Fred", TokenID: issued.ID}},
 		{"a password", web.ExplainRequest{Token: "yabba", User: "fred", Path: "/rest/api/2/myself", IP: "192.0.2.7"},
 			web.Explanation{Outcome: "passed", Reason: "password"}},
+		{"a line end behind the token", web.ExplainRequest{Token: issued.PasswordValue + "\n", User: "fred", Path: "/rest/api/2/myself", IP: "192.0.2.7"},
+			web.Explanation{Outcome: "refused", Reason: "malformed_token", Detail: "line_end", Status: 401,
+				Text: authz.Decision{Reason: authz.MalformedToken, Detail: authz.LineEnd}.Text()}},
 		{"no token", web.ExplainRequest{Path: "/", IP: "192.0.2.7"},
 			web.Explanation{Outcome: "passed", Reason: "no_credential"}},
 		{"two credentials", web.ExplainRequest{Token: issued.PasswordValue + ", Basic eDp5", Path: "/", IP: "192.0.2.7"},
-			web.Explanation{Outcome: "refused", Reason: "malformed_credential", Status: 401, Text: authz.MalformedCredential.Text()}},
+			web.Explanation{Outcome: "refused", Reason: "malformed_credential", Detail: "two_credentials", Status: 401,
+				Text: authz.Decision{Reason: authz.MalformedCredential, Detail: authz.TwoCredentials}.Text()}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var got web.Explanation

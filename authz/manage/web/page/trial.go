@@ -91,7 +91,7 @@ func (s *Site) try(r *Request) (Answer, error) {
 	}
 	result := &trialResult{Good: d.Outcome == authz.Admitted, Outcome: text("trial." + d.Outcome.String())}
 	if d.Outcome == authz.Refused {
-		result.Status, result.Text = d.Reason.Status(), d.Reason.Text()
+		result.Status, result.Text = d.Reason.Status(), d.Text()
 	}
 	for _, v := range verdicts {
 		shown := ruleResult{v.Rule, text("trial.goes"), "goes"}
@@ -113,7 +113,7 @@ func (s *Site) try(r *Request) (Answer, error) {
 func trialRequest(f *form) (r authz.Request, id string, err error) {
 	r = authz.Request{Method: f.Get("method"), Path: f.Get("path"), Protocol: "HTTP/1.1"}
 	id = strings.TrimSpace(f.Get("id"))
-	value := strings.TrimSpace(f.Get("value"))
+	value := f.Get("value")
 	if r.Method == "" {
 		r.Method = http.MethodGet
 	}
@@ -127,7 +127,7 @@ func trialRequest(f *form) (r authz.Request, id string, err error) {
 		}
 		r.Client = address.Unmap().WithZone("")
 	}
-	switch user := strings.TrimSpace(f.Get("user")); {
+	switch user := f.Get("user"); {
 	case id == "" && value == "":
 		return r, "", wrong(manage.FieldID, "trial.neither")
 	case id != "" && (value != "" || user != ""):

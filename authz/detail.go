@@ -1,0 +1,158 @@
+package authz
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/tokengate/tokengate/authz/token"
+)
+
+// Detail is the finer reason of a refusal, where there is one. It tells only
+// what is public, such as the form of a token, never whether a token exists.
+// Its word stands beside the Reason in logs and explanations.
+//
+// The zero Detail is none.
+type Detail uint8
+
+// The details, by the reason that they belong to.
+const (
+	TwoCredentials   Detail = iota + 1 // malformed_credential: more than one in the request
+	NoBase64                           // malformed_credential: Basic without base64
+	BrokenBase64                       // malformed_credential: a space or line break in Basic's base64
+	NoColon                            // malformed_credential: Basic without a colon between name and password
+	TokenAsUser                        // malformed_credential: a token in Basic's user name
+	TokenInQuery                       // malformed_credential: a token in the query
+	TokenInPath                        // malformed_credential: a token in the path
+	OtherScheme                        // malformed_credential: a token without Basic or Bearer
+	QuotedCredential                   // malformed_credential: quotes or spaces around the token
+
+	WrongLength   // malformed_token: not Length characters
+	LineEnd       // malformed_token: a line end or a space after the token
+	QuotedToken   // malformed_token: a quote after the token
+	OddCharacters // malformed_token: characters other than letters and digits
+	WrongChecksum // malformed_token: mistyped
+
+	EmailAsUser // wrong_user: Basic names an e-mail address
+
+	Semicolon    // ambiguous_path: a semicolon
+	BadSegment   // ambiguous_path: an empty or dot segment
+	LonePercent  // ambiguous_path: a % that starts no escape
+	NeedlessCode // ambiguous_path: an escaped letter, digit, dot, slash or control character
+	OddByte      // ambiguous_path: a byte that must be escaped
+	HiddenName   // ambiguous_path: a parameter name that is escaped for no reason
+
+	OutsideContext // path_not_allowed: the context path is missing
+	DownloadOnly   // path_not_allowed: open for GET and HEAD only
+
+	ReadOnlyPath   // read_only: a path that read-only tokens do not reach
+	MethodOverride // read_only: the request asks for another method than its own
+
+	detailCount
+)
+
+// details has the reason, the word and the text of each Detail.
+var details = [detailCount]struct {
+	reason Reason
+	word   string
+	text   string
+}{
+	TwoCredentials:   {MalformedCredential, "two_credentials", "The request carries more than one credential. Send exactly one: an Authorization header with Basic (user name and API token) or Bearer (API token)."},
+	NoBase64:         {MalformedCredential, "no_base64", "The Basic credential is not base64. Encode user name, colon and API token together, or let the client do it (curl -u NAME:TOKEN)."},
+	BrokenBase64:     {MalformedCredential, "broken_base64", "There is a space or a line break inside the Basic credential. Write the base64 as one line: use base64 -w0."},
+	NoColon:          {MalformedCredential, "no_colon", "The Basic credential has no colon between the user name and the API token. Encode both together, as NAME:TOKEN."},
+	TokenAsUser:      {MalformedCredential, "token_as_user", "The API token stands in the user name. Send the user name of its owner there and the API token as the password, or send the API token alone as a Bearer credential."},
+	TokenInQuery:     {MalformedCredential, "token_in_query", "The API token stands in the URL's query, where tokens are not accepted. URLs end up in logs, so rotate this token; then send it in the Authorization header, as Bearer or as the password of Basic."},
+	TokenInPath:      {MalformedCredential, "token_in_path", "The API token stands in the URL's path. URLs end up in logs, so rotate this token; then send it in the Authorization header, as Bearer or as the password of Basic."},
+	OtherScheme:      {MalformedCredential, "other_scheme", "The API token is sent under a scheme other than Basic or Bearer, or without one. Send \"Authorization: Bearer\", a space and the API token, or Basic with the owner's user name and the API token as the password."},
+	QuotedCredential: {MalformedCredential, "quoted", "There are quotes, spaces or other text around the API token. Send exactly the token."},
+
+	WrongLength:   {MalformedToken, "length", ""}, // Decision.Text writes it
+	LineEnd:       {MalformedToken, "line_end", "A line end or a space follows the API token. Send exactly the token: write the file with printf '%s', or encode with echo -n."},
+	QuotedToken:   {MalformedToken, "quoted", "There is a quote around the API token. Send exactly the token."},
+	OddCharacters: {MalformedToken, "characters", "The API token holds a character other than letters and digits after its prefix. Copy it again."},
+	WrongChecksum: {MalformedToken, "checksum", "The API token is mistyped or damaged: its checksum does not fit. Copy it again."},
+
+	EmailAsUser: {WrongUser, "email", "This API token belongs to a user whose name is not this e-mail address. Send the user name of its owner, or send the API token as a Bearer credential."},
+
+	Semicolon:    {AmbiguousPath, "semicolon", "The URL's path holds a semicolon, which servers read in different ways. Leave it out, or write %3B where it is part of a name."},
+	BadSegment:   {AmbiguousPath, "segment", "The URL's path holds an empty segment (//) or a dot segment (/./ or /../), or does not begin with a slash. Write the path without it."},
+	LonePercent:  {AmbiguousPath, "percent", "The URL's path holds a % that two hexadecimal digits do not follow. Write %25 for a percent sign."},
+	NeedlessCode: {AmbiguousPath, "escape", "The URL's path escapes a character that must not be escaped: a letter, a digit, a dot, a slash, a backslash or a control character. Write letters, digits and dots as they are, and leave the others out."},
+	OddByte:      {AmbiguousPath, "byte", "The URL holds a space, a backslash, a control character or a character outside ASCII. Escape it: a space is %20, and an é is %C3%A9."},
+	HiddenName:   {AmbiguousPath, "parameter_name", "The name of a parameter in the URL's query is escaped without need. Write letters, digits and underscores as they are."},
+
+	OutsideContext: {PathNotAllowed, "context_path", "The URL's path does not begin with the context path of this site. Begin it as the base URL of the site does, such as /jira/rest/… in place of /rest/…."},
+	DownloadOnly:   {PathNotAllowed, "download", "This path is open to API tokens for downloads only: GET and HEAD. An administrator can open it for more with the setting tokens.paths."},
+
+	ReadOnlyPath:   {ReadOnly, "path", "This API token is read-only, and this path is not open to read-only tokens. An administrator can open it with the setting tokens.readOnlyPaths."},
+	MethodOverride: {ReadOnly, "override", "This API token is read-only, and the request asks to be treated as another method or to be upgraded. Leave out X-HTTP-Method-Override, X-Method-Override, X-HTTP-Method, _method and Upgrade."},
+}
+
+// Details returns every Detail there is.
+func Details() []Detail {
+	all := make([]Detail, 0, detailCount-1)
+	for d := Detail(1); d < detailCount; d++ {
+		all = append(all, d)
+	}
+	return all
+}
+
+// String returns the stable word, or "" for none.
+func (d Detail) String() string { return details[d.known()].word }
+
+// Reason returns the reason that the detail belongs to; 0 for none.
+func (d Detail) Reason() Reason { return details[d.known()].reason }
+
+func (d Detail) known() Detail {
+	if d >= detailCount {
+		return 0
+	}
+	return d
+}
+
+// Text returns what a refused client is told: the text of the detail, or that
+// of the reason.
+func (d Decision) Text() string {
+	switch {
+	case d.Reason == RateLimited && d.Wait > 0:
+		return fmt.Sprintf("This API token has made too many requests. Wait %s and try again.", plural(d.WaitSeconds(), "second"))
+	case d.Detail.Reason() != d.Reason:
+		return d.Reason.Text()
+	case d.Detail == WrongLength && d.Length > token.Length:
+		return fmt.Sprintf("The API token is too long: %d characters arrived, and a token has %d. Copy the token alone.", d.Length, token.Length)
+	case d.Detail == WrongLength:
+		return fmt.Sprintf("The API token is not whole: %d of %d characters arrived. Copy it again.", d.Length, token.Length)
+	}
+	return details[d.Detail].text
+}
+
+// WaitSeconds returns Wait in whole seconds, rounded up, and at least 1: a client
+// that waits so long is not early (RFC 9110 §10.2.3).
+func (d Decision) WaitSeconds() int { return int(max(1, (d.Wait+time.Second-1)/time.Second)) }
+
+func plural(n int, unit string) string {
+	if n != 1 {
+		unit += "s"
+	}
+	return fmt.Sprintf("%d %s", n, unit)
+}
+
+// diagnose says what is wrong with a token that Parse refused with err.
+func diagnose(text string, err error) Detail {
+	switch last := text[len(text)-1]; {
+	case last <= ' ':
+		return LineEnd
+	case isQuote(last):
+		return QuotedToken
+	}
+	switch err {
+	case token.ErrLength:
+		return WrongLength
+	case token.ErrChecksum:
+		return WrongChecksum
+	}
+	return OddCharacters
+}
+
+func isQuote(c byte) bool { return strings.IndexByte("\"'`", c) >= 0 }

@@ -1,0 +1,246 @@
+package authz_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tokengate/tokengate/authz"
+	"github.com/tokengate/tokengate/authz/config"
+)
+
+// finerRulings have the finer reasons of refusals, by the ways in which people
+// get a credential wrong.
+func finerRulings() []ruling {
+	malformed := func(detail authz.Detail, name, authorization string) ruling {
+		return ruling{name: name, authorization: authorization, reason: authz.MalformedCredential, detail: detail}
+	}
+	token := func(detail authz.Detail, name, authorization string) ruling {
+		return ruling{name: name, authorization: authorization, reason: authz.MalformedToken, detail: detail}
+	}
+	path := func(detail authz.Detail, path string) ruling {
+		return ruling{name: path, authorization: "Bearer {fred}", path: path, reason: authz.AmbiguousPath, detail: detail, user: "Fred"}
+	}
+	return []ruling{
+		malformed(authz.NoBase64, "Basic alone", "Basic"),
+		malformed(authz.NoBase64, "Basic with nothing but spaces", "Basic   "),
+		malformed(authz.NoBase64, "a tab behind Basic", "Basic\tZnJlZDpw"),
+		malformed(authz.NoBase64, "the user name and password as they are", "Basic fred:pw"),
+		malformed(authz.NoBase64, "the user name and token as they are", "Basic fred:{fred}"),
+		malformed(authz.NoBase64, "a padding too few", "Basic ZnJlZDpwdw="),
+		malformed(authz.BrokenBase64, "base64 of two lines, joined by a space", "Basic ZnJl ZDpw"),
+		malformed(authz.BrokenBase64, "base64 of two lines", "Basic ZnJl\n ZDpw"),
+		malformed(authz.NoColon, "no colon", "Basic {b64 fred}"),
+		malformed(authz.TwoCredentials, "two Basic headers", "Basic {b64 a:b},Basic {b64 c:d}"),
+		malformed(authz.TwoCredentials, "two Bearer headers", "Bearer {fred},Bearer {fred}"),
+		malformed(authz.TwoCredentials, "one behind another scheme", "Negotiate YII=, Basic {b64 a:b}"),
+		malformed(authz.TokenAsUser, "token for a user", "Basic {b64 {fred}:x}"),
+		malformed(authz.TokenAsUser, "token alone in Basic", "Basic {b64 {fred}}"),
+		malformed(authz.TokenAsUser, "quoted token for a user", "Basic {b64 \"{fred}\":}"),
+		malformed(authz.OtherScheme, "no scheme", "{fred}"),
+		malformed(authz.OtherScheme, "another scheme", "Token {fred}"),
+		malformed(authz.OtherScheme, "another scheme, quoted", "Token \"{fred cut}\""),
+		malformed(authz.OtherScheme, "no scheme, quoted and cut", "\"{fred cut}\""),
+		malformed(authz.QuotedCredential, "quoted Bearer", "Bearer \"{fred}\""),
+		malformed(authz.QuotedCredential, "quoted and cut Bearer", "Bearer '{fred cut}'"),
+		malformed(authz.QuotedCredential, "a word behind a Bearer", "Bearer {fred} x"),
+		malformed(authz.QuotedCredential, "a cut token and a word", "Bearer {fred cut} x"),
+		malformed(authz.QuotedCredential, "quoted password", "Basic {b64 fred:\"{fred}\"}"),
+		malformed(authz.QuotedCredential, "cut password behind a space", "Basic {b64 fred: {fred cut}}"),
+		malformed(0, "Bearer alone", "Bearer"),
+		malformed(0, "Bearer with two words", "Bearer a b"),
+		{name: "query", path: "/rest/x?a={fred}", reason: authz.MalformedCredential, detail: authz.TokenInQuery},
+		{name: "path", path: "/rest/{fred}", reason: authz.MalformedCredential, detail: authz.TokenInPath},
+		{name: "token and password in the query", path: "/rest/x?os_password=x", authorization: "Basic {b64 a:b}", reason: authz.MalformedCredential, detail: authz.TwoCredentials},
+
+		token(authz.WrongLength, "cut", "Bearer {fred cut}"),
+		token(authz.WrongLength, "prefix alone", "Bearer tgate_"),
+		token(authz.WrongLength, "too long", "Bearer {fred}x"),
+		token(authz.LineEnd, "line feed", "Basic {b64 fred:{fred}\n}"),
+		token(authz.LineEnd, "carriage return", "Basic {b64 fred:{fred}\r}"),
+		token(authz.LineEnd, "space", "Basic {b64 fred:{fred} }"),
+		token(authz.QuotedToken, "quote", "Basic {b64 fred:{fred}\"}"),
+		token(authz.OddCharacters, "odd character", "Bearer tgate_"+strings.Repeat("-", 61)),
+		token(authz.WrongChecksum, "mistyped", "Bearer tgate_"+strings.Repeat("0", 61)),
+		{name: "an e-mail address", authorization: "Basic {b64 fred@example.com:{fred}}", reason: authz.WrongUser, detail: authz.EmailAsUser, user: "Fred"},
+		{name: "another user", authorization: "Basic {b64 wilma:{fred}}", reason: authz.WrongUser, user: "Fred"},
+
+		path(authz.Semicolon, "/rest/a;b"),
+		path(authz.BadSegment, "/rest//a"),
+		path(authz.BadSegment, "/rest/./a"),
+		path(authz.BadSegment, "rest"),
+		path(authz.LonePercent, "/rest/100%"),
+		path(authz.LonePercent, "/rest/100%/b"),
+		path(authz.LonePercent, "/rest/%zz"),
+		path(authz.NeedlessCode, "/rest/%61"),
+		path(authz.NeedlessCode, "/rest/a%2Fb"),
+		path(authz.NeedlessCode, "/rest/a%00"),
+		path(authz.OddByte, "/rest/a b"),
+		path(authz.OddByte, "/rest/\\"),
+		path(authz.OddByte, "/rest/x?os_a=1&b=\xc3\xa9"),
+		path(authz.HiddenName, "/rest/x?os%5fa=1"),
+		path(0, "/s/x/_/y/_/rest/x"),
+
+		{name: "context path left out", authorization: "Bearer {fred}", config: context, reason: authz.PathNotAllowed, detail: authz.OutsideContext, user: "Fred"},
+		{name: "closed path", authorization: "Bearer {fred}", path: "/secure/x", reason: authz.PathNotAllowed, user: "Fred"},
+		{name: "path closed to read-only tokens", authorization: "Bearer {reader}", path: "/secure/x", config: openPath("/secure/x"), reason: authz.ReadOnly, detail: authz.ReadOnlyPath, user: "Fred"},
+		{name: "overridden", authorization: "Bearer {reader}", path: "/rest/api/2/issue/A-1", header: map[string]string{"x-http-method": "PUT"}, reason: authz.ReadOnly, detail: authz.MethodOverride, user: "Fred"},
+		{name: "writes", authorization: "Bearer {reader}", method: "POST", path: "/rest/api/2/issue", reason: authz.ReadOnly, user: "Fred"},
+	}
+}
+
+// Each detail has a case, a word of its own within its reason, and a text that
+// says what to do.
+func TestDetails(t *testing.T) {
+	w := newWorld(t)
+	seen := map[authz.Detail]bool{}
+	for _, c := range finerRulings() {
+		t.Run(strings.ReplaceAll(c.name, "/", "|"), func(t *testing.T) {
+			d := c.check(t, w)
+			if d.Detail != c.detail {
+				t.Errorf("detail %q, want %q", d.Detail, c.detail)
+			}
+			if d.Text() == "" || strings.Contains(d.Text(), w.values["fred"].Reveal()[6:60]) {
+				t.Errorf("the text is %q", d.Text())
+			}
+			seen[d.Detail] = true
+		})
+	}
+	words := map[string]bool{}
+	for _, d := range authz.Details() {
+		word := d.Reason().String() + ": " + d.String()
+		text := authz.Decision{Reason: d.Reason(), Detail: d}.Text()
+		switch {
+		case !seen[d] && d != authz.DownloadOnly:
+			t.Errorf("no case for %s", word)
+		case words[word] || d.String() == "" || d.Reason() == 0:
+			t.Errorf("the word of %d is %s", d, word)
+		case text == d.Reason().Text() || len(text) < 40:
+			t.Errorf("%s says %q", word, text)
+		}
+		words[word] = true
+	}
+	if d := authz.Detail(255); d.String() != "" || d.Reason() != 0 {
+		t.Errorf("detail 255 is %v of %v", d, d.Reason())
+	}
+}
+
+// Texts say the numbers that are public.
+func TestTextsSayNumbers(t *testing.T) {
+	w := newWorld(t)
+	for _, c := range []struct {
+		d    authz.Decision
+		want string
+	}{
+		{ruling{authorization: "Bearer {fred cut}"}.run(t, w), "not whole: 60 of 67 characters"},
+		{ruling{authorization: "Bearer tgate_"}.run(t, w), "not whole: 6 of 67 characters"},
+		{ruling{authorization: "Bearer {fred}xyz"}.run(t, w), "too long: 70 characters arrived, and a token has 67"},
+		{ruling{authorization: "Bearer {spent}"}.run(t, w), "Wait 60 seconds"},
+		{ruling{authorization: "Bearer {spent}", later: time.Minute - 1}.run(t, w), "Wait 1 second and"},
+	} {
+		if text := c.d.Text(); !strings.Contains(text, c.want) {
+			t.Errorf("%v says %q, want %q in it", c.d.Reason, text, c.want)
+		}
+	}
+}
+
+// Between a scheme and its credential stands any number of spaces (RFC 9110
+// §11.4, RFC 6750 §2.1).
+func TestSpacesAfterScheme(t *testing.T) {
+	w := newWorld(t)
+	for _, spaces := range []string{" ", "  ", strings.Repeat(" ", 50)} {
+		for _, authorization := range []string{"Bearer" + spaces + "{fred}", "Basic" + spaces + "{b64 fred:{fred}}"} {
+			ruling{authorization: authorization, outcome: admitted, reason: authz.Allowed, user: "Fred"}.check(t, w)
+		}
+		ruling{authorization: "Basic" + spaces + "{b64 fred:pw}", outcome: passed, reason: authz.Password}.check(t, w)
+		ruling{authorization: "Bearer" + spaces + "abc", outcome: passed, reason: authz.ForeignBearer}.check(t, w)
+		ruling{authorization: "Bearer" + spaces + "\t{fred}", reason: authz.MalformedCredential}.check(t, w)
+	}
+}
+
+// Downloads are open to every token, for reading alone, and to nothing that
+// might run an action.
+func TestDownloads(t *testing.T) {
+	w := newWorld(t)
+	open := []string{
+		"/secure/attachment/10000/a.txt", "/secure/attachment/10000/a%20b.txt", "/secure/attachment", "/secure/thumbnail/1/_thumb_1.png",
+		"/secure/useravatar?ownerId=fred", "/secure/projectavatar?pid=1&os_authType=basic", "/secure/viewavatar?avatarId=1",
+	}
+	closed := []string{
+		"/secure/attachmentx/1", "/secure/attachments/1", "/secure/Attachment/1", "/secure/useravatarx", "/secure/useravatar/x", "/secure/viewavatar/1.jspa",
+		"/secure/attachment/1/x.jspa", "/secure/attachment/1/x.jsp", "/secure/attachment/x!default.jspa", "/secure/attachment/x.jspa/1",
+		"/s/x/_/secure/attachment/1/a", "/secure/attachmentzip/1.zip", "/secure/Dashboard.jspa", "/jira/secure/attachment/1/a",
+	}
+	for _, name := range []string{"fred", "reader"} {
+		for _, path := range open {
+			for _, method := range []string{"GET", "HEAD"} {
+				if got := ask(t, w, name, method, path); got != authz.Allowed {
+					t.Errorf("%s, %s %s: %v", name, method, path, got)
+				}
+			}
+			for _, method := range []string{"POST", "PUT", "DELETE", "OPTIONS", "get", "FOO"} {
+				d := ruling{authorization: "Bearer {" + name + "}", method: method, path: path}.run(t, w)
+				if d.Reason != authz.PathNotAllowed || d.Detail != authz.DownloadOnly {
+					t.Errorf("%s, %s %s: %v %v", name, method, path, d.Reason, d.Detail)
+				}
+			}
+			for _, header := range []string{"upgrade", "x-http-method-override", "x-method-override", "x-http-method"} {
+				d := ruling{authorization: "Bearer {" + name + "}", path: path, header: map[string]string{header: "x"}}.run(t, w)
+				if d.Reason != authz.PathNotAllowed {
+					t.Errorf("%s, GET %s with %s: %v", name, path, header, d.Reason)
+				}
+			}
+			none := ruling{authorization: "Bearer {" + name + "}", path: path, config: noDownloads}.run(t, w)
+			if none.Reason != authz.PathNotAllowed || none.Detail != 0 {
+				t.Errorf("%s, %s without downloads: %v %v", name, path, none.Reason, none.Detail)
+			}
+		}
+		for _, path := range closed {
+			if got := ask(t, w, name, "GET", path); got != authz.PathNotAllowed {
+				t.Errorf("%s, GET %s: %v", name, path, got)
+			}
+		}
+		if got := ask(t, w, name, "GET", "/secure/attachment/1/x;.jspa"); got != authz.AmbiguousPath {
+			t.Errorf("%s, a parameter: %v", name, got)
+		}
+	}
+	inContext := ruling{authorization: "Bearer {reader}", path: "/jira/secure/attachment/1/a", config: context, outcome: admitted, reason: authz.Allowed, user: "Fred"}
+	inContext.check(t, w)
+	written := ruling{authorization: "Bearer {fred}", method: "POST", path: "/secure/attachment/1", config: openPath("/secure/attachment/"),
+		outcome: admitted, reason: authz.Allowed, user: "Fred", write: true}
+	written.check(t, w)
+}
+
+// What the configuration calls a reading POST, read-only tokens may send, in
+// every spelling of it, and nothing else becomes open by it.
+func TestReadingPosts(t *testing.T) {
+	w := newWorld(t)
+	post := func(pattern, path string, reason authz.Reason) {
+		t.Helper()
+		d := ruling{authorization: "Bearer {reader}", method: "POST", path: path, config: readingPost(pattern)}.run(t, w)
+		if d.Reason != reason || d.Write {
+			t.Errorf("POST %s with %s: %v, write %v", path, pattern, d.Reason, d.Write)
+		}
+	}
+	const aql = "/rest/assets/1.0/object/navlist/aql"
+	for _, path := range spellings("/rest/assets/{v}/object/navlist/aql", "1", "1.0") {
+		post(aql, path, authz.Allowed)
+	}
+	post("/rest/assets/*/object/navlist/aql", "/rest/assets/latest/object/navlist/aql", authz.Allowed)
+	post("/rest/tempo-timesheets/4/worklogs/search", "/rest/tempo-timesheets/4/worklogs/search?x=1", authz.Allowed)
+	post(aql, "/rest/api/2/search", authz.Allowed) // Jira's own stay
+	post(aql, aql+"/x", authz.ReadOnly)
+	post(aql, "/rest/assets/1.0/object", authz.ReadOnly)
+	post("/secure/x", "/secure/x", authz.PathNotAllowed)
+	for _, forbidden := range []string{"/rest/pat/latest/tokens", "/rest/auth/1/session", "/rest/plugins/1.0/", "/rest/api/2/myself/password", "/rest/api/2/user/session/wilma"} {
+		post(forbidden, forbidden, authz.EndpointForbidden)
+		post("/rest/*", forbidden, authz.EndpointForbidden)
+		post("*", forbidden, authz.EndpointForbidden)
+	}
+	put := ruling{authorization: "Bearer {reader}", method: "PUT", path: aql, config: readingPost(aql), reason: authz.ReadOnly, user: "Fred"}
+	put.check(t, w)
+	overridden := ruling{authorization: "Bearer {reader}", method: "POST", path: aql + "?_method=DELETE", config: readingPost(aql), reason: authz.ReadOnly, user: "Fred"}
+	overridden.check(t, w)
+	write := ruling{authorization: "Bearer {fred}", method: "POST", path: aql, config: func(c *config.Config) {}, outcome: admitted, reason: authz.Allowed, user: "Fred", write: true}
+	write.check(t, w)
+}
