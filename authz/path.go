@@ -12,24 +12,28 @@ type target struct {
 	detail    Detail // what makes it ambiguous; 0 where no word says it
 	outside   bool   // not below the context path
 	static    bool   // /s/<any>/_/<path>, which Jira rewrites to <path>
+	ours      bool   // Envoy routes it to tokengate, whatever else is said of it here
 	path      string // decoded, canonical, without the context path
 }
 
 // parseTarget classes a raw path, cut before its first `?`.
 func parseTarget(m *memory, raw, contextPath string) target {
-	if detail := ambiguity(raw, contextPath); detail != 0 {
-		return target{ambiguous: true, detail: detail}
+	below, ok := strings.CutPrefix(raw, contextPath)
+	t := target{ours: ok && policy.IsManagement(below)}
+	if t.detail = ambiguity(raw, contextPath); t.detail != 0 {
+		t.ambiguous = true
+		return t
 	}
 	path, ok := strings.CutPrefix(decodePath(m, raw), contextPath)
-	if !ok || path != "" && path[0] != '/' {
-		return target{outside: true}
+	if t.outside = !ok || path != "" && path[0] != '/'; t.outside {
+		return t
 	}
-	var t target
 	if strings.HasPrefix(path, "/s/") {
 		if mark := strings.Index(path, "/_/"); mark >= 0 {
 			path = path[mark+len("/_"):]
 			if strings.Contains(path[1:], "/_/") {
-				return target{ambiguous: true} // which of them counts is Jira's secret
+				t.ambiguous = true // which of them counts is Jira's secret
+				return t
 			}
 			t.static = true
 		}
@@ -44,7 +48,9 @@ func (t target) isREST() bool {
 	return ok && (rest == "" || rest[0] == '/') && !t.static
 }
 
-// isManagement reports whether the path is one of our own.
+// isManagement reports whether the path is a management path in the spelling by
+// which rules are matched. Envoy routes by the raw path, so this is more than
+// ours: /rest/api-tokens.json goes to Jira.
 func (t target) isManagement() bool {
 	return !t.static && policy.IsManagement(t.path)
 }

@@ -350,12 +350,14 @@ func (e *evaluation) checkNetwork() bool {
 	return false
 }
 
-// checkTokenType keeps management tokens to the management paths, and others off
-// them: rows 14 and 15. Whoever serves those paths checks the token again.
+// checkTokenType keeps management tokens to the paths that Envoy routes to
+// tokengate, and other tokens off them: rows 14 and 15. A path that is only
+// another spelling of one of them goes to Jira, so no token is accepted on it.
+// The server of the management paths checks the token again.
 func (e *evaluation) checkTokenType() bool {
 	management := e.entry.Kind == store.Management
 	switch {
-	case management != e.target.isManagement():
+	case management != e.target.ours, management != e.target.isManagement():
 		return e.refuse(WrongTokenType)
 	case management:
 		e.decision.Path = "" // it goes on as it came
