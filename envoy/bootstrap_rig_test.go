@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/tokengate/tokengate/authz/config"
+	"github.com/tokengate/tokengate/authz/directory/jiratest"
 	"github.com/tokengate/tokengate/envoy"
 	"github.com/tokengate/tokengate/envoy/envoytest"
 )
@@ -54,13 +55,17 @@ func newBootstrapRig(t *testing.T, check checkFunc, tls bool, edit func(*config.
 	dir := envoytest.Dir(t)
 	rig := &bootstrapRig{seen: make(chan seen, 16)}
 	serve := func(name string) *httptest.Server {
-		s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var handler http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			rig.seen <- seen{name, r.RequestURI, r.Header.Clone()}
 			w.Header().Add("Set-Cookie", "JSESSIONID=new; Path=/")
 			w.Header().Add("Set-Cookie", "xsrf=1")
 			w.Header().Set("Server", "Apache-Coyote/1.1")
 			_, _ = io.WriteString(w, name)
-		}))
+		})
+		if name == "jira" {
+			handler = jiratest.Watch(handler, func(where string) { t.Errorf("Jira received a token: %s", where) })
+		}
+		s := httptest.NewUnstartedServer(handler)
 		s.Config.ErrorLog = log.New(io.Discard, "", 0) // refused handshakes are wanted
 		t.Cleanup(s.Close)
 		return s

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tokengate/tokengate/authz/directory"
+	"github.com/tokengate/tokengate/authz/directory/jiratest"
 )
 
 func TestNewClient(t *testing.T) {
@@ -49,7 +50,7 @@ func TestOverTheNetwork(t *testing.T) {
 		}
 		send(w, 200, account{"K1", "fred", true}.bean())
 	})
-	jira := httptest.NewServer(mux)
+	jira := httptest.NewServer(jiratest.Watch(mux, nil))
 	c, err := directory.NewClient(jira.URL+"/jira/", nil)
 	if err != nil {
 		t.Fatal(err)

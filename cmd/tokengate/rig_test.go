@@ -54,7 +54,8 @@ type options struct {
 func newRig(t *testing.T, o options) *rig {
 	t.Helper()
 	r := &rig{t: t, dir: envoytest.Dir(t), context: o.context}
-	r.jira = jiratest.New(jiratest.Options{ContextPath: o.context, Users: []jiratest.User{
+	leak := func(where string) { t.Errorf("Jira received a token: %s", where) }
+	r.jira = jiratest.New(jiratest.Options{ContextPath: o.context, Leak: leak, Users: []jiratest.User{
 		{Name: "Fred", Password: "yabba", Active: true, PATs: []string{"MDEyMzQ1Njc4OTo"}},
 		{Name: "admin", Password: "secret", Active: true},
 	}})

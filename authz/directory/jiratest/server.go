@@ -35,6 +35,9 @@ type Options struct {
 	MaxSearch    int
 	SearchWindow int
 
+	// Leak is told where a request holds a token; see Watch.
+	Leak func(where string)
+
 	// Export feeds GET /rest/test/export: each element is sent and flushed
 	// as it comes, until the channel is closed or the client is gone. nil:
 	// the query says how much (see Server).
@@ -86,6 +89,7 @@ type Server struct {
 	context      string
 	keep         int
 	export       <-chan []byte
+	leak         func(string)
 	maxMembers   int
 	maxSearch    int
 	searchWindow int
@@ -115,6 +119,7 @@ func New(opts Options) *Server {
 		context:      opts.ContextPath,
 		keep:         cmp.Or(max(opts.Keep, 0), 1000),
 		export:       opts.Export,
+		leak:         opts.Leak,
 		maxMembers:   cmp.Or(max(opts.MaxMembers, 0), 50),
 		maxSearch:    cmp.Or(max(opts.MaxSearch, 0), 1000),
 		searchWindow: opts.SearchWindow,
@@ -194,6 +199,7 @@ func (s *Server) routes() {
 
 // ServeHTTP answers one request and keeps it (see Requests).
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	watch(r, s.leak)
 	s.arrived()
 	c := &call{w: w, r: r, query: parseQuery(r), how: Anonymous}
 	path, fromPath, err := dispatch(r.RequestURI)
