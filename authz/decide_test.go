@@ -208,6 +208,7 @@ type ruling struct {
 	protocol      string
 	later         time.Duration // than now
 	header        map[string]string
+	body          string // of a POST to a session; "": a password's; "none": none
 	config        func(*config.Config)
 
 	outcome authz.Outcome
@@ -272,6 +273,13 @@ func (c ruling) asks(w world) (*authz.Request, authz.View) {
 	}
 	for name, value := range c.header {
 		*r.Header(name) = value
+	}
+	switch {
+	case c.body == "none":
+	case c.body != "":
+		r.Body = w.fill(c.body)
+	case strings.Contains(r.Path, "session"):
+		r.Body = `{"username":"fred","password":"pw"}`
 	}
 	return r, authz.View{Policy: policy.New(settings), Index: w.index, Now: now.Add(c.later)}
 }

@@ -26,6 +26,11 @@ const (
 	TokenInPath                        // malformed_credential: a token in the path
 	OtherScheme                        // malformed_credential: a token without Basic or Bearer
 	QuotedCredential                   // malformed_credential: quotes or spaces around the token
+	TokenInHeader                      // malformed_credential: a token in a header other than Authorization
+	TokenInLogin                       // malformed_credential: a token in the body of a login over REST
+	OddLogin                           // malformed_credential: a login over REST in an unusual spelling
+	NoLoginBody                        // bad_check: a login over REST whose body Envoy did not hand over
+	LoginBlocked                       // password_blocked: a login over REST
 
 	WrongLength   // malformed_token: not Length characters
 	LineEnd       // malformed_token: a line end or a space after the token
@@ -66,6 +71,11 @@ var details = [detailCount]struct {
 	TokenInPath:      {MalformedCredential, "token_in_path", "The API token stands in the URL's path. URLs end up in logs, so rotate this token; then send it in the Authorization header, as Bearer or as the password of Basic."},
 	OtherScheme:      {MalformedCredential, "other_scheme", "The API token is sent under a scheme other than Basic or Bearer, or without one. Send \"Authorization: Bearer\", a space and the API token, or Basic with the owner's user name and the API token as the password."},
 	QuotedCredential: {MalformedCredential, "quoted", "There are quotes, spaces or other text around the API token. Send exactly the token."},
+	TokenInHeader:    {MalformedCredential, "token_in_header", "The API token stands in a header other than Authorization. Send it in the Authorization header only, as Bearer or as the password of Basic with its owner's user name."},
+	TokenInLogin:     {MalformedCredential, "token_in_login", "The API token stands in the body of a login. Do not log in with a token: send it with each request, as the password of Basic with its owner's user name, or as a Bearer credential. In python-jira, use basic_auth=(NAME, TOKEN) or token_auth=TOKEN in place of auth=."},
+	OddLogin:         {MalformedCredential, "login_path", "The path of this login is spelled in an unusual way. Log in at /rest/auth/1/session, without semicolons and escapes."},
+	NoLoginBody:      {BadCheck, "login_body", "The login has no body, or the body could not be checked. An administrator can write Envoy's configuration anew with tokengate envoy bootstrap."},
+	LoginBlocked:     {PasswordBlocked, "login", "Passwords are switched off here, so a script cannot log in. Create an API token in the browser, or ask an administrator for one, and send it with each request in place of the login: as a Bearer credential, or as the password of Basic."},
 
 	WrongLength:   {MalformedToken, "length", ""}, // Decision.Text writes it
 	LineEnd:       {MalformedToken, "line_end", "A line end or a space follows the API token. Send exactly the token: write the file with printf '%s', or encode with echo -n."},

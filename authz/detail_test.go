@@ -21,6 +21,9 @@ func finerRulings() []ruling {
 	path := func(detail authz.Detail, path string) ruling {
 		return ruling{name: path, authorization: "Bearer {fred}", path: path, reason: authz.AmbiguousPath, detail: detail, user: "Fred"}
 	}
+	login := func(name, body string) ruling {
+		return ruling{name: "login: " + name, method: "POST", path: "/rest/auth/1/session", body: body, reason: authz.MalformedCredential, detail: authz.TokenInLogin}
+	}
 	return []ruling{
 		malformed(authz.NoBase64, "Basic alone", "Basic"),
 		malformed(authz.NoBase64, "Basic with nothing but spaces", "Basic   "),
@@ -52,6 +55,19 @@ func finerRulings() []ruling {
 		{name: "query", path: "/rest/x?a={fred}", reason: authz.MalformedCredential, detail: authz.TokenInQuery},
 		{name: "path", path: "/rest/{fred}", reason: authz.MalformedCredential, detail: authz.TokenInPath},
 		{name: "token and password in the query", path: "/rest/x?os_password=x", authorization: "Basic {b64 a:b}", reason: authz.MalformedCredential, detail: authz.TwoCredentials},
+		login("token", `{"username":"fred","password":"{fred}"}`),
+		login("cut token", `{"username":"fred","password":"{fred cut}"}`),
+		login("escaped token", `{"username":"fred","password":"\u0074gate_{fred tail}"}`),
+		login("token with every letter escaped", `{"password":"\u0074\u0067\u0061\u0074\u0065\u005f{fred tail}"}`),
+		login("UTF-16", "{\x00\"\x00p\x00\"\x00:\x00\"\x00t\x00g\x00a\x00t\x00e\x00_\x00A\x00\"\x00}\x00"),
+		login("management token for a user", `{"username":"{management}","password":"x"}`),
+		login("form", "os_username=fred&os_password=%74gate%5F{fred tail}"),
+		login("token within a password", `{"password":"x{fred}"}`),
+		{name: "login in an odd spelling", method: "POST", path: "/rest/auth/1/session;x", reason: authz.MalformedCredential, detail: authz.OddLogin},
+		{name: "login in an escaped spelling", method: "POST", path: "/rest/auth/1/%73ession", reason: authz.MalformedCredential, detail: authz.OddLogin},
+		{name: "login without a body", method: "POST", path: "/rest/auth/1/session", body: "none", reason: authz.BadCheck, detail: authz.NoLoginBody},
+		{name: "blocked login", method: "POST", path: "/rest/auth/1/session", config: block, reason: authz.PasswordBlocked, detail: authz.LoginBlocked},
+		{name: "token in User-Agent", header: map[string]string{"user-agent": "x tgate_a"}, reason: authz.MalformedCredential, detail: authz.TokenInHeader},
 
 		token(authz.WrongLength, "cut", "Bearer {fred cut}"),
 		token(authz.WrongLength, "prefix alone", "Bearer tgate_"),

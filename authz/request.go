@@ -29,6 +29,9 @@ type Request struct {
 	HTTPMethod         string // X-HTTP-Method
 	Origin             string // of the page whose script sends the request
 
+	// Body is the request's body, where Envoy hands it over: see SessionLoginPath.
+	Body string
+
 	// Memory is where Decide puts the text that it decodes, credentials among
 	// it, and a Decision's Path. It may be nil; it grows as it must, and what is
 	// in it is overwritten by the next Decide.

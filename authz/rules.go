@@ -143,6 +143,10 @@ func (e *evaluation) readCredential() bool {
 		return e.refuseFor(MalformedCredential, TokenInQuery)
 	case token.Contains(decodePath(e.memory(), path)):
 		return e.refuseFor(MalformedCredential, TokenInPath)
+	case hasTokenValue(e.request.UserAgent), hasTokenValue(e.request.RequestID):
+		return e.refuseFor(MalformedCredential, TokenInHeader)
+	case e.checkLogin():
+		return true
 	case e.query.tokens > 1, e.query.tokens == 1 && sent != noCredential,
 		e.query.password && (sent == passwordCredential || sent == foreignCredential):
 		return e.refuseFor(MalformedCredential, TwoCredentials)
@@ -179,6 +183,9 @@ func (e *evaluation) judgePassword() bool {
 		case config.PasswordsObserve:
 			e.decision.WouldBlock = true
 		default:
+			if e.logsIn() {
+				return e.refuseFor(PasswordBlocked, LoginBlocked)
+			}
 			return e.refuse(PasswordBlocked)
 		}
 	}

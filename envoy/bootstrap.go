@@ -83,6 +83,7 @@ type bootstrapData struct {
 	MarkerHeader                string
 	ClientIPHeader              string
 	ManagementPaths             []string
+	SessionLoginPath            string
 
 	Authz, Management, Upstream endpoint
 	UpstreamTLS                 bool
@@ -125,6 +126,8 @@ func newBootstrapData(cfg config.Config, opts BootstrapOptions) (*bootstrapData,
 		SystemCA:       systemCA,
 	}
 
+	d.SessionLoginPath = authz.SessionLoginPath
+	d.strip("proxy-authorization") // for a proxy, never for Jira
 	d.strip(identity)
 	d.strip(MarkerHeader)
 	d.strip(ClientIPHeader)

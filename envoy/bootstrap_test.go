@@ -241,13 +241,16 @@ func TestBootstrapRoutes(t *testing.T) {
 		for _, path := range config.ManagementPaths {
 			want = append(want, []string{"tokengate-http", "=" + c.Upstream.ContextPath + path, ""})
 		}
-		want = append(want, []string{"jira", "/", envoy.MarkerHeader}, []string{"jira", "/", ""})
+		want = append(want, []string{"jira", "/", envoy.MarkerHeader}, []string{"jira", "~" + authz.SessionLoginPath, ""}, []string{"jira", "/", ""})
 
 		for _, r := range p.routes {
 			m, a := r.GetMatch(), r.GetRoute()
 			line := []string{a.GetCluster(), m.GetPrefix(), ""}
 			if m.GetPathSeparatedPrefix() != "" {
 				line[1] = "=" + m.GetPathSeparatedPrefix()
+			}
+			if m.GetSafeRegex() != nil {
+				line[1] = "~" + m.GetSafeRegex().GetRegex()
 			}
 			for _, h := range m.GetHeaders() {
 				if !h.GetPresentMatch() || h.GetInvertMatch() {
@@ -266,7 +269,7 @@ func TestBootstrapRoutes(t *testing.T) {
 			if a.GetMaxStreamDuration() != nil || a.GetRetryPolicy() != nil || a.GetUpgradeConfigs() != nil || a.GetInternalRedirectPolicy() != nil {
 				t.Errorf("route %v: %v", line, a)
 			}
-			if len(r.GetTypedPerFilterConfig()) != 0 {
+			if len(r.GetTypedPerFilterConfig()) != 0 && m.GetSafeRegex() == nil {
 				t.Errorf("route %v overrides filters", line)
 			}
 

@@ -58,6 +58,9 @@ func oracle(frame []byte, clientHeader string) (reading, error) {
 		},
 		Source: check.GetAttributes().GetSource().GetAddress().GetSocketAddress().GetAddress(),
 	}
+	if want.Request.Body = string(http.GetRawBody()); want.Request.Body == "" {
+		want.Request.Body = http.GetBody()
+	}
 	if clientHeader != "" {
 		want.ClientHeader = header(clientHeader)
 	}

@@ -29,6 +29,8 @@ const (
 	httpHeaders   protowire.Number = 3
 	httpPath      protowire.Number = 4
 	httpProtocol  protowire.Number = 10
+	httpBody      protowire.Number = 11
+	httpRawBody   protowire.Number = 12
 	httpHeaderMap protowire.Number = 13
 
 	headerMapHeaders protowire.Number = 1
@@ -199,6 +201,10 @@ func (r *Request) readHTTP(b []byte) error {
 			r.Path, err = text(content)
 		case httpProtocol:
 			r.Protocol, err = text(content)
+		case httpBody:
+			r.body, err = text(content)
+		case httpRawBody:
+			r.rawBody = view(content)
 		case httpHeaderMap:
 			err = r.readHeaderMap(content)
 		default:

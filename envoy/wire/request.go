@@ -24,6 +24,8 @@ type Request struct {
 	ClientHeader string
 
 	clientHeader string // its name
+	body         string // the two fields that may hold the body
+	rawBody      string
 	frame        []byte // what was read
 	joined       []byte // values of repeated headers
 	mapped       headers
@@ -58,6 +60,9 @@ func (r *Request) decode(clientHeader string) error {
 		return nil
 	}
 	r.HTTP = true
+	if r.Body = r.rawBody; r.Body == "" {
+		r.Body = r.body
+	}
 	if r.raw.any {
 		r.settle(&r.raw)
 	} else {
@@ -71,6 +76,7 @@ func (r *Request) decode(clientHeader string) error {
 func (r *Request) reset() {
 	r.Request = authz.Request{Memory: r.Memory[:0]}
 	r.HTTP, r.Source, r.ClientHeader, r.clientHeader = false, "", "", ""
+	r.body, r.rawBody = "", ""
 	r.joined = r.joined[:0]
 	r.mapped.reset()
 	r.raw.reset()

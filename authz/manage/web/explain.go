@@ -71,7 +71,7 @@ func explain(c call[ExplainRequest], m *manage.Manager, view func() authz.View) 
 // request makes the request that is described. Its texts are taken as they
 // are: to say what is wrong with them is the rules' business.
 func (e ExplainRequest) request() (authz.Request, error) {
-	r := authz.Request{Method: e.Method, Path: e.Path, Protocol: "HTTP/1.1"}
+	r := authz.Request{Method: e.Method, Path: e.Path, Protocol: "HTTP/1.1", Body: "{}"} // a login is explained as one without a token
 	if r.Method == "" {
 		r.Method = "GET"
 	}
