@@ -41,13 +41,48 @@ func parseAuthorization(m *memory, header string) credential {
 	case strings.EqualFold(scheme, "basic"):
 		return parseBasic(m, payload)
 	case strings.EqualFold(scheme, "bearer"):
-		return parseBearer(payload)
+		return parseBearer(m, payload)
 	case token.IsCredential(unquote(header)), token.IsCredential(unquote(payload)), token.Contains(header):
 		return malformed(OtherScheme)
 	case hidesSecond(header):
 		return malformed(TwoCredentials)
+	case encodesToken(m, header):
+		return malformed(EncodedToken)
 	}
 	return credential{kind: otherCredential}
+}
+
+// encodesToken reports whether a token stands in text in percent-encoding or in
+// base64, of either alphabet (RFC 4648 §4 and §5) and with or without padding.
+func encodesToken(m *memory, text string) bool {
+	if strings.IndexByte(text, '%') >= 0 && hasTokenValue(unescape(m, text)) {
+		return true
+	}
+	for len(text) > 0 {
+		start, bits, count := len(*m), uint32(0), 0
+	run:
+		for len(text) > 0 {
+			c := text[0]
+			switch text = text[1:]; c {
+			case '-':
+				c = '+'
+			case '_':
+				c = '/'
+			}
+			digit := base64Digits[c]
+			if digit == noDigit {
+				break run
+			}
+			bits, count = bits<<6|digit, count+1
+			if count%4 != 1 {
+				*m = append(*m, byte(bits>>((3-(count-1)%4)*2)))
+			}
+		}
+		if count >= 12 && hasTokenValue(m.since(start)) {
+			return true
+		}
+	}
+	return false
 }
 
 // cutScheme splits a header behind its scheme, which is the run of token
@@ -125,13 +160,17 @@ func parseBasic(m *memory, payload string) credential {
 		return credential{kind: tokenCredential, text: secret, basic: true, user: user}
 	case token.IsCredential(unquote(secret)), token.Contains(secret):
 		return malformed(QuotedCredential)
+	case secret == "":
+		return malformed(EmptyPassword)
+	case strings.IndexByte(secret, '%') >= 0 && hasTokenValue(unescape(m, secret)):
+		return malformed(QuotedCredential)
 	}
 	return credential{kind: passwordCredential, basic: true, user: user}
 }
 
 // parseBearer reads what stands behind "Bearer" (RFC 6750 §2.1): spaces, then a
 // credential without spaces or commas.
-func parseBearer(payload string) credential {
+func parseBearer(m *memory, payload string) credential {
 	text, ok := afterSpaces(payload)
 	switch {
 	case !ok:
@@ -144,6 +183,8 @@ func parseBearer(payload string) credential {
 		return malformed(QuotedCredential)
 	case strings.IndexByte(text, ' ') >= 0, strings.IndexByte(text, '\t') >= 0:
 		return malformed(0)
+	case encodesToken(m, text):
+		return malformed(EncodedToken)
 	}
 	return credential{kind: foreignCredential}
 }

@@ -26,6 +26,8 @@ const (
 	TokenInPath                        // malformed_credential: a token in the path
 	OtherScheme                        // malformed_credential: a token without Basic or Bearer
 	QuotedCredential                   // malformed_credential: quotes or spaces around the token
+	EncodedToken                       // malformed_credential: an encoded token that is not Basic's
+	EmptyPassword                      // malformed_credential: Basic with an empty password
 	TokenInHeader                      // malformed_credential: a token in a header other than Authorization
 	TokenInLogin                       // malformed_credential: a token in the body of a login over REST
 	OddLogin                           // malformed_credential: a login over REST in an unusual spelling
@@ -71,6 +73,8 @@ var details = [detailCount]struct {
 	TokenInPath:      {MalformedCredential, "token_in_path", "The API token stands in the URL's path. URLs end up in logs, so rotate this token; then send it in the Authorization header, as Bearer or as the password of Basic."},
 	OtherScheme:      {MalformedCredential, "other_scheme", "The API token is sent under a scheme other than Basic or Bearer, or without one. Send \"Authorization: Bearer\", a space and the API token, or Basic with the owner's user name and the API token as the password."},
 	QuotedCredential: {MalformedCredential, "quoted", "There are quotes, spaces or other text around the API token. Send exactly the token."},
+	EncodedToken:     {MalformedCredential, "encoded_token", "The API token is sent encoded, but not as Basic. Send \"Authorization: Basic\", a space and the base64 of NAME:TOKEN, or \"Authorization: Bearer\", a space and the API token as it is."},
+	EmptyPassword:    {MalformedCredential, "empty_password", "The password of the Basic credential is empty. Probably a variable in the script that should hold the API token is not set."},
 	TokenInHeader:    {MalformedCredential, "token_in_header", "The API token stands in a header other than Authorization. Send it in the Authorization header only, as Bearer or as the password of Basic with its owner's user name."},
 	TokenInLogin:     {MalformedCredential, "token_in_login", "The API token stands in the body of a login. Do not log in with a token: send it with each request, as the password of Basic with its owner's user name, or as a Bearer credential. In python-jira, use basic_auth=(NAME, TOKEN) or token_auth=TOKEN in place of auth=."},
 	OddLogin:         {MalformedCredential, "login_path", "The path of this login is spelled in an unusual way. Log in at /rest/auth/1/session, without semicolons and escapes."},
