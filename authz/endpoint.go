@@ -57,6 +57,14 @@ func isDownload(path string, open policy.Paths) bool {
 	return open.Match(path) && !strings.Contains(path, ".jsp")
 }
 
+// isLogout reports whether a client ends its session, as clients do on close. A
+// token has none, so the request is answered without Jira.
+func isLogout(t target, method string) bool {
+	below, ok := strings.CutPrefix(t.path, "/rest/auth/")
+	_, resource, _ := strings.Cut(below, "/")
+	return ok && method == http.MethodDelete && resource == "session"
+}
+
 // isForbidden reports whether the endpoint would let a token escape its limits.
 func isForbidden(t target, method string, mayWrite bool) bool {
 	below, ok := strings.CutPrefix(t.path, "/rest/")

@@ -33,6 +33,7 @@ const (
 	ManagementPath                        // a management token where it belongs
 	WrongTokenType                        // a token on a path that is not for its kind
 	PathNotAllowed                        // the path is not opened to tokens
+	SessionKept                           // a token's logout, answered in Jira's place; no session is ended
 	EndpointForbidden                     // the endpoint would let a token escape its limits
 	ReadOnly                              // a read-only token, and the request may write
 	RateLimited                           // the token has made too many requests
@@ -73,6 +74,7 @@ var reasons = [reasonCount]struct {
 	ManagementPath:      {"management", http.StatusServiceUnavailable, true, ""},
 	WrongTokenType:      {"wrong_token_type", http.StatusForbidden, true, "This kind of API token is not accepted here: an ordinary token does not manage tokens, and a management token does nothing else."},
 	PathNotAllowed:      {"path_not_allowed", http.StatusForbidden, true, "API tokens are not accepted on this path. An administrator can open it with the setting tokens.paths."},
+	SessionKept:         {"session_kept", http.StatusNoContent, true, "An API token has no session, so there is nothing to end. The token stays as it is."},
 	EndpointForbidden:   {"endpoint_forbidden", http.StatusForbidden, true, "This endpoint is not open to API tokens, because it hands out credentials or changes who may do what. Log in to use it."},
 	ReadOnly:            {"read_only", http.StatusForbidden, true, "This API token is read-only, and the request may write. Use GET, HEAD or OPTIONS, or a token that may write. If this POST only reads, an administrator can list it in the setting tokens.readingPosts."},
 	RateLimited:         {"rate_limited", http.StatusTooManyRequests, true, "This API token has made too many requests. Wait as many seconds as the Retry-After header says."},

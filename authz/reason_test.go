@@ -45,6 +45,7 @@ func TestReasonsAreStable(t *testing.T) {
 		"management 503 true [passed]",
 		"wrong_token_type 403 true [refused]",
 		"path_not_allowed 403 true [refused]",
+		"session_kept 204 true [refused]",
 		"endpoint_forbidden 403 true [refused]",
 		"read_only 403 true [refused]",
 		"rate_limited 429 true [refused]",

@@ -391,6 +391,9 @@ func (e *evaluation) checkEndpoint() bool {
 	case overridden || e.request.Method != http.MethodGet && e.request.Method != http.MethodHead:
 		return e.refuseFor(PathNotAllowed, DownloadOnly)
 	}
+	if !overridden && isLogout(t, e.request.Method) {
+		return e.refuse(SessionKept)
+	}
 	// What the configuration calls a reading POST opens no forbidden endpoint.
 	if isForbidden(t, e.request.Method, !reads) {
 		return e.refuse(EndpointForbidden)

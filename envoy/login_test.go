@@ -62,6 +62,20 @@ func TestLoginsThroughEnvoy(t *testing.T) {
 	}
 }
 
+// A token's logout is answered with 204, without a body, and Jira does not receive it.
+func TestLogoutThroughEnvoy(t *testing.T) {
+	r := newGateRig(t, func(*config.Config) {})
+	for _, path := range []string{"/rest/auth/1/session", "/rest/auth/latest/session.json"} {
+		status, reason, arrived := r.exchange(t, "DELETE", path, "", "Authorization: Bearer "+r.value.Reveal())
+		if status != 204 || reason != "session_kept" || arrived.server != "" {
+			t.Errorf("%s: %d %q, arrived at %q", path, status, reason, arrived.server)
+		}
+	}
+	if _, _, arrived := r.exchange(t, "DELETE", "/rest/auth/1/session", ""); arrived.server != "jira" {
+		t.Error("a person's logout did not arrive")
+	}
+}
+
 // The body of every other request is streamed: it arrives before its end is sent.
 func TestOtherBodiesAreStreamed(t *testing.T) {
 	r := newGateRig(t, func(*config.Config) {})

@@ -183,12 +183,16 @@ func denial(d authz.Decision) *authv3.CheckResponse {
 	if status == http.StatusUnauthorized {
 		headers = append(headers, header("www-authenticate", challenge))
 	}
+	body := string(authz.Denial(d.Text()))
+	if status == http.StatusNoContent { // has neither a body nor a type (RFC 9110 §15.3.5)
+		headers, body = headers[1:], ""
+	}
 	return &authv3.CheckResponse{
 		Status: &rpcstatus.Status{Code: int32(codes.PermissionDenied)},
 		HttpResponse: &authv3.CheckResponse_DeniedResponse{DeniedResponse: &authv3.DeniedHttpResponse{
 			Status:  &typev3.HttpStatus{Code: typev3.StatusCode(status)},
 			Headers: headers,
-			Body:    string(authz.Denial(d.Text())),
+			Body:    body,
 		}},
 		DynamicMetadata: metadataOf(d.Reason),
 	}

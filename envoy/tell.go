@@ -45,10 +45,12 @@ func (s *Server) log(r *authz.Request, d authz.Decision, now time.Time) {
 		return
 	}
 	line := newLine(r, d)
-	switch d.Outcome {
-	case authz.Admitted:
+	switch {
+	case d.Reason == authz.SessionKept:
+		line.say("logout answered without Jira: a token has no session")
+	case d.Outcome == authz.Admitted:
 		line.say(d.User).say(" authenticated via API Token (").say(d.TokenID.String()).say(")")
-	case authz.Passed:
+	case d.Outcome == authz.Passed:
 		line.say("password let through that block would refuse")
 	default:
 		line.say("request refused: ").say(d.Reason.String())
