@@ -81,6 +81,7 @@ func decideCases() []decideCase {
 		{reason: authz.ManagementPath, request: to("/rest/api-tokens/latest/tokens"), credential: sendManagement, kind: management},
 		{reason: authz.WrongTokenType, request: to("/rest/api-tokens/latest/tokens"), credential: sendBearer},
 		{reason: authz.PathNotAllowed, request: to("/secure/Dashboard.jspa"), credential: sendBearer},
+		{reason: authz.SessionKept, request: with(func(r *authz.Request) { r.Method, r.Path = "DELETE", "/rest/auth/1/session" }), credential: sendBearer},
 		{reason: authz.EndpointForbidden, request: to("/rest/pat/latest/tokens"), credential: sendBearer},
 		{reason: authz.ReadOnly, request: with(func(r *authz.Request) { r.Method, r.Path = "POST", "/rest/api/2/issue" }), credential: sendBearer, kind: readOnly},
 		{reason: authz.RateLimited, request: get, credential: sendBearer, kind: limited},
