@@ -66,6 +66,8 @@ func TestLines(t *testing.T) {
 			`{"level":"info",` + at + `"msg":"request refused: wrong_secret",` + common + `,"reason":"wrong_secret","token":"0123456789ab"}`},
 		"refused, without": {asked(), authz.Decision{Reason: authz.MalformedCredential},
 			`{"level":"info",` + at + `"msg":"request refused: malformed_credential",` + common + `,"reason":"malformed_credential"}`},
+		"refused, with a detail": {asked(), authz.Decision{Reason: authz.MalformedToken, Detail: authz.WrongLength, Length: 66},
+			`{"level":"info",` + at + `"msg":"request refused: malformed_token",` + common + `,"reason":"malformed_token","detail":"length"}`},
 		"nothing decided": {&authz.Request{}, authz.Decision{},
 			`{"level":"error",` + at + `"msg":"request refused: undecided","method":"","path":"","client":"invalid IP","request_id":"","reason":"undecided"}`},
 		"unreadable": {&authz.Request{}, authz.Decision{Reason: authz.BadCheck},

@@ -311,6 +311,93 @@ func TestDeniedAnswers(t *testing.T) {
 	}
 }
 
+// A refusal says what was wrong, also by numbers.
+func TestDetailedDenials(t *testing.T) {
+	g := newGate(t, byMetadata)
+	value := g.value.Reveal()
+	for want, authorization := range map[string]string{
+		"not whole: 66 of 67 characters arrived":   "Bearer " + value[:66],
+		"not whole: 6 of 67 characters arrived":    "Bearer tgate_",
+		"too long: 68 characters arrived":          "Bearer " + value + "x",
+		"too long: 200 characters arrived":         "Bearer " + value + strings.Repeat("x", 1000),
+		"quotes, spaces or other text around":      `Bearer "` + value + `"`,
+		"its checksum does not fit":                "Bearer tgate_" + strings.Repeat("0", 61),
+		"use base64 -w0":                           "Basic ZnJl ZDpw",
+		"more than one credential":                 "Basic ZnJlZDpw,Basic ZnJlZDpw",
+		"it was revoked or replaced, or it is not": "Bearer " + forged(t, g.value),
+	} {
+		answer := g.ask(t, from("10.1.2.3"), question(map[string]string{"authorization": authorization}))
+		if body := answer.GetDeniedResponse().GetBody(); !strings.Contains(body, want) || answer.GetStatus().GetCode() == 0 {
+			t.Errorf("%s, want %q", body, want)
+		}
+	}
+}
+
+// forged returns a value with the id of another, and a secret of its own.
+func forged(t *testing.T, v token.Value) string {
+	t.Helper()
+	fresh, err := token.Remint(v.Kind(), v.ID(), token.Random)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fresh.Reveal()
+}
+
+// A refusal may be read by the scripts of listed origins, and of no others. An OK
+// says nothing of it: Jira's answer is Jira's.
+func TestRefusalsForOtherOrigins(t *testing.T) {
+	g := newGate(t, byMetadata)
+	const app = "https://app.example.com"
+	good := "Bearer " + g.value.Reveal()
+	listed := config.Default()
+	listed.CORS.AllowedOrigins = []string{"http://localhost:3000", app}
+	for name, c := range map[string]struct {
+		settings              config.Config
+		origin, authorization string
+		want                  bool
+	}{
+		"listed":              {listed, app, "Bearer tgate_x", true},
+		"listed, no detail":   {listed, app, "Bearer " + forged(t, g.value), true},
+		"another listed":      {listed, "http://localhost:3000", "Bearer tgate_x", true},
+		"listed, allowed":     {listed, app, good, false},
+		"not listed":          {listed, "https://evil.example", "Bearer tgate_x", false},
+		"longer":              {listed, app + ".evil.example", "Bearer tgate_x", false},
+		"twice":               {listed, app + "," + app, "Bearer tgate_x", false},
+		"another spelling":    {listed, "https://APP.example.com", "Bearer tgate_x", false},
+		"a slash behind it":   {listed, app + "/", "Bearer tgate_x", false},
+		"null":                {listed, "null", "Bearer tgate_x", false},
+		"none":                {listed, "", "Bearer tgate_x", false},
+		"nothing listed":      {config.Default(), app, "Bearer tgate_x", false},
+		"nothing listed, nor": {config.Default(), "", "Bearer tgate_x", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g.server.Policy.Store(policy.New(c.settings))
+			answer := g.ask(t, from("10.1.2.3"), question(map[string]string{"authorization": c.authorization, "origin": c.origin}))
+			headers := map[string]string{}
+			for _, h := range answer.GetDeniedResponse().GetHeaders() {
+				headers[h.GetHeader().GetKey()] += h.GetHeader().GetValue()
+			}
+			want := map[string]string{}
+			if c.authorization != good {
+				want = map[string]string{"content-type": "application/json;charset=UTF-8", "cache-control": "no-store", "www-authenticate": `Basic realm="Jira"`}
+				if !strings.HasPrefix(answer.GetDeniedResponse().GetBody(), `{"errorMessages":["`) || answer.GetDeniedResponse().GetStatus().GetCode() != 401 {
+					t.Errorf("answer %v", reasonOf(answer))
+				}
+			}
+			if c.want {
+				want["access-control-allow-origin"], want["access-control-allow-credentials"], want["vary"] = c.origin, "true", "Origin"
+				want["access-control-expose-headers"] = "Retry-After, WWW-Authenticate"
+			}
+			if diff := cmp.Diff(want, headers); diff != "" {
+				t.Errorf("headers (-want +got):\n%s", diff)
+			}
+			if n := len(answer.GetOkResponse().GetHeaders()); c.authorization == good && n != 2 {
+				t.Errorf("an OK sets %d headers", n)
+			}
+		})
+	}
+}
+
 // A token over its rate is told when to come again, in whole seconds.
 func TestTooManyRequests(t *testing.T) {
 	for per, want := range map[time.Duration]string{time.Second: "1", 90 * time.Second: "90", time.Hour: "3600"} {
@@ -333,6 +420,9 @@ func TestTooManyRequests(t *testing.T) {
 			if h.GetHeader().GetKey() == "retry-after" {
 				after = h.GetHeader().GetValue()
 			}
+		}
+		if said := " " + want + " second"; !strings.Contains(denied.GetBody(), said) {
+			t.Errorf("the text %s does not say%s", denied.GetBody(), said)
 		}
 		if denied.GetStatus().GetCode() != 429 || reasonOf(answer) != "rate_limited" || after != want {
 			t.Errorf("%d %s, Retry-After %q, want %s", denied.GetStatus().GetCode(), reasonOf(answer), after, want)
