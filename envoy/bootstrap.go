@@ -29,18 +29,12 @@ const (
 )
 
 // BootstrapOptions are what Envoy's configuration needs to know and tokengate's
-// does not hold. The zero value listens on the defaults and trusts no proxy.
+// does not hold. The zero value listens on the defaults.
 type BootstrapOptions struct {
 	// Listen is the IP address and port that clients connect to, such as
 	// 0.0.0.0:10000 or [::]:10000. Empty is DefaultListen. Port 0 lets the
 	// system choose.
 	Listen string
-
-	// TrustedHops is the number of proxies in front of Envoy whose
-	// X-Forwarded-For entries are believed: 0 if clients or a TCP load balancer
-	// connect to it, 1 behind one HTTP load balancer. It is Envoy's
-	// HttpConnectionManager.xff_num_trusted_hops.
-	TrustedHops int
 
 	// AdminSocket is the absolute path of Envoy's administration socket, at
 	// most 107 bytes. Empty is DefaultAdminSocket.
@@ -81,7 +75,7 @@ type bootstrapData struct {
 	ClientMetadata              string // at most one of these two
 	ClientHeader                string
 	MarkerHeader                string
-	ClientIPHeader              string
+	ClientIPHeader, ClientIP    string // the header of the management routes, and Envoy's format of its value
 	ManagementPaths             []string
 	SessionLoginPath            string
 
@@ -116,13 +110,14 @@ func newBootstrapData(cfg config.Config, opts BootstrapOptions) (*bootstrapData,
 	}
 	d := &bootstrapData{
 		AdminSocket:    cmp.Or(opts.AdminSocket, DefaultAdminSocket),
-		TrustedHops:    opts.TrustedHops,
+		TrustedHops:    cfg.ClientAddress.TrustedHops,
 		StripHeaders:   slices.Clone(identityHeaders),
 		StripPrefixes:  []string{"x-tokengate-", "x-envoy-"},
 		CheckHeaders:   slices.Clone(authz.Headers),
 		MutationRegex:  alternatives(identity, MarkerHeader, "authorization", "cookie", ":path"),
 		MarkerHeader:   MarkerHeader,
 		ClientIPHeader: ClientIPHeader,
+		ClientIP:       "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
 		SystemCA:       systemCA,
 	}
 
@@ -133,6 +128,11 @@ func newBootstrapData(cfg config.Config, opts BootstrapOptions) (*bootstrapData,
 	d.strip(ClientIPHeader)
 
 	switch ca := cfg.ClientAddress; {
+	case ca.TrustedHops > 0 && ca.Metadata == "" && !ca.Source && ca.Header == "":
+		d.ClientIP = "%REQ(X-FORWARDED-FOR)%"
+		d.CheckHeaders = append(d.CheckHeaders, authz.ForwardedHeader)
+	case ca.TrustedHops != 0:
+		return nil, errors.New("clientAddress.trustedHops must be 0 or more, and stands alone: leave out metadata, source and header")
 	case ca.Metadata != "" && !ca.Source && ca.Header == "":
 		d.ClientMetadata = ca.Metadata
 	case ca.Header != "" && !ca.Source && ca.Metadata == "":
@@ -140,14 +140,8 @@ func newBootstrapData(cfg config.Config, opts BootstrapOptions) (*bootstrapData,
 		d.strip(d.ClientHeader)
 		d.CheckHeaders = append(d.CheckHeaders, d.ClientHeader)
 	case ca.Source && ca.Metadata == "" && ca.Header == "":
-		if opts.TrustedHops > 0 {
-			return nil, errors.New("clientAddress.source is the address of the proxy in front of Envoy, not the client's: set clientAddress.metadata, or no trusted hops")
-		}
 	default:
-		return nil, errors.New("clientAddress needs exactly one of metadata, source and header")
-	}
-	if opts.TrustedHops < 0 {
-		return nil, fmt.Errorf("trusted hops are %d: give 0 or more", opts.TrustedHops)
+		return nil, errors.New("clientAddress needs exactly one of trustedHops, metadata, source and header")
 	}
 
 	for _, p := range config.ManagementPaths {

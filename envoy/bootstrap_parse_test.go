@@ -42,10 +42,17 @@ var bootstrapShapes = []bootstrapShape{
 publicURL: https://example.com/jira
 listen: {grpc: "tcp://127.0.0.1:9001", http: "tcp://[::1]:9002"}
 upstream: {url: "https://jira.internal", contextPath: /jira, identity: {header: Remote-User-2}}
+clientAddress: {trustedHops: 1}
+`,
+		opts:   envoy.BootstrapOptions{Listen: "[::]:8443", AdminSocket: "/tmp/envoy/admin.sock"},
+		golden: true,
+	},
+	{
+		name: "client-header",
+		config: `
+publicURL: https://jira.example.com
 clientAddress: {header: X-Real-IP}
 `,
-		opts:   envoy.BootstrapOptions{Listen: "[::]:8443", TrustedHops: 1, AdminSocket: "/tmp/envoy/admin.sock"},
-		golden: true,
 	},
 	{
 		name: "envoys-own-client-header",
@@ -69,8 +76,8 @@ clientAddress: {source: true}
 		config: `
 publicURL: https://jira.example.com
 upstream: {url: "https://[2001:db8::1]:8443"}
+clientAddress: {trustedHops: 2}
 `,
-		opts: envoy.BootstrapOptions{TrustedHops: 2},
 	},
 }
 

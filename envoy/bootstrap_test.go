@@ -80,6 +80,9 @@ func TestBootstrapSendsTheHeadersThatARuleReads(t *testing.T) {
 		if h := c.ClientAddress.Header; h != "" {
 			want = append(want, strings.ToLower(h))
 		}
+		if c.ClientAddress.TrustedHops > 0 {
+			want = append(want, "x-forwarded-for")
+		}
 		var got []string
 		for _, m := range p.authz.GetAllowedHeaders().GetPatterns() {
 			if m.GetExact() == "" || m.GetIgnoreCase() {
@@ -274,10 +277,14 @@ func TestBootstrapRoutes(t *testing.T) {
 			}
 
 			add, removeReq, removeResp := r.GetRequestHeadersToAdd(), r.GetRequestHeadersToRemove(), r.GetResponseHeadersToRemove()
+			address := "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"
+			if c.ClientAddress.TrustedHops > 0 {
+				address = "%REQ(X-FORWARDED-FOR)%"
+			}
 			switch {
 			case line[0] == "tokengate-http":
 				if len(add) != 1 || add[0].GetHeader().GetKey() != envoy.ClientIPHeader ||
-					add[0].GetHeader().GetValue() != "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%" ||
+					add[0].GetHeader().GetValue() != address ||
 					add[0].GetAppendAction() != corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD {
 					t.Errorf("route %v adds %v", line, add)
 				}
@@ -361,12 +368,12 @@ func TestBootstrapRefuses(t *testing.T) {
 	}{
 		"listener without port": {opts: envoy.BootstrapOptions{Listen: "0.0.0.0"}, want: "listen on"},
 		"listener by name":      {opts: envoy.BootstrapOptions{Listen: "localhost:80"}, want: "listen on"},
-		"negative hops":         {opts: envoy.BootstrapOptions{TrustedHops: -1}, want: "trusted hops"},
+		"negative hops":         {config: func(c *config.Config) { c.ClientAddress = config.ClientAddress{TrustedHops: -1} }, want: "trustedHops"},
 		"relative admin socket": {opts: envoy.BootstrapOptions{AdminSocket: "admin.sock"}, want: "admin socket"},
 		"long admin socket":     {opts: envoy.BootstrapOptions{AdminSocket: long}, want: "107"},
 		"source behind a proxy": {
-			config: func(c *config.Config) { c.ClientAddress = config.ClientAddress{Source: true} },
-			opts:   envoy.BootstrapOptions{TrustedHops: 1}, want: "clientAddress.source",
+			config: func(c *config.Config) { c.ClientAddress = config.ClientAddress{Source: true, TrustedHops: 1} },
+			want:   "clientAddress.trustedHops",
 		},
 		"no client address":  {config: func(c *config.Config) { c.ClientAddress = config.ClientAddress{} }, want: "clientAddress"},
 		"two":                {config: func(c *config.Config) { c.ClientAddress.Source = true }, want: "clientAddress"},

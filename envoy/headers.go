@@ -8,7 +8,8 @@ const (
 	// upstream's answer.
 	MarkerHeader = "x-tokengate-authenticated"
 
-	// ClientIPHeader carries the client's address, as Envoy trusts it, to the
-	// management routes: one IP address without a port.
+	// ClientIPHeader carries to the management routes what the client's address
+	// is read from with authz.ClientAddress: the address alone, or, with trusted
+	// hops, the value of X-Forwarded-For.
 	ClientIPHeader = "x-tokengate-client-ip"
 )

@@ -70,6 +70,9 @@ func (l *line) MarshalLogObject(to zapcore.ObjectEncoder) error {
 	if d.Detail != 0 {
 		to.AddString("detail", d.Detail.String())
 	}
+	if d.Reason == authz.NoClientAddress {
+		to.AddString("hint", addressHint)
+	}
 	if d.TokenID != (token.ID{}) {
 		to.AddByteString("token", d.TokenID[:])
 	}
@@ -90,6 +93,11 @@ func (l *line) addRequest(to zapcore.ObjectEncoder) {
 	}
 	to.AddString("request_id", printable(l.request.RequestID))
 }
+
+// addressHint tells an administrator where to look after a NoClientAddress.
+const addressHint = "Envoy sent no readable client address. Compare clientAddress.trustedHops with the number of proxies in front of Envoy, " +
+	"look at what they write into X-Forwarded-For (addresses, with or without a port), and generate Envoy's configuration again " +
+	"if clientAddress has changed since"
 
 // printable returns what a client wrote in a form that a log may hold: short,
 // and with the secret of any token cut out.

@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/grpc/metadata"
 
+	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/envoy/wire"
 )
@@ -15,11 +16,20 @@ import (
 func clientOf(ctx context.Context, r *wire.Request, from config.ClientAddress) netip.Addr {
 	switch {
 	case from.Metadata != "":
-		return clientAddress(only(metadata.ValueFromIncomingContext(ctx, from.Metadata)))
+		return authz.ClientAddress(only(metadata.ValueFromIncomingContext(ctx, from.Metadata)), 0)
 	case from.Source:
-		return clientAddress(r.Source)
+		return authz.ClientAddress(r.Source, 0)
 	}
-	return clientAddress(r.ClientHeader)
+	return authz.ClientAddress(r.ClientHeader, from.TrustedHops)
+}
+
+// clientHeader returns the header of Envoy's question that the client's address
+// is read from, in lower case; empty if it is read from elsewhere.
+func clientHeader(from config.ClientAddress) string {
+	if from.TrustedHops > 0 {
+		return authz.ForwardedHeader
+	}
+	return from.Header
 }
 
 // only returns the one value there is, or nothing if there are none or several.
@@ -28,15 +38,4 @@ func only(values []string) string {
 		return ""
 	}
 	return values[0]
-}
-
-// clientAddress reads an IP address. An IPv4 address in IPv6 clothes is
-// unmapped and a zone dropped, so that both meet the networks of a rule.
-// Whatever is not exactly one address is the invalid one.
-func clientAddress(text string) netip.Addr {
-	a, err := netip.ParseAddr(text)
-	if err != nil {
-		return netip.Addr{}
-	}
-	return a.Unmap().WithZone("")
 }

@@ -144,7 +144,7 @@ func (s *Server) GRPC() (*grpc.Server, *health.Server, error) {
 		return nil, nil, err
 	}
 	server := grpc.NewServer(
-		grpc.ForceServerCodecV2(wire.Codec(s.ClientAddress.Header)),
+		grpc.ForceServerCodecV2(wire.Codec(clientHeader(s.ClientAddress))),
 		grpc.NumStreamWorkers(streamWorkers),
 		grpc.MaxRecvMsgSize(maxQuestion),
 		grpc.MaxConcurrentStreams(maxStreams),

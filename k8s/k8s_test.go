@@ -16,11 +16,11 @@ import (
 
 // options are what envoy.yaml was written with, regenerate the command that
 // writes it.
-var options = envoy.BootstrapOptions{Listen: "0.0.0.0:8000", TrustedHops: 1, AdminSocket: "/run/envoy/admin.sock"}
+var options = envoy.BootstrapOptions{Listen: "0.0.0.0:8000", AdminSocket: "/run/envoy/admin.sock"}
 
 const regenerate = `
 	go run ./cmd/tokengate envoy bootstrap --config k8s/base/tokengate.yaml \
-		--listen 0.0.0.0:8000 --trusted-hops 1 --envoy-admin /run/envoy/admin.sock \
+		--listen 0.0.0.0:8000 --envoy-admin /run/envoy/admin.sock \
 		> k8s/base/envoy.yaml`
 
 func load(t *testing.T) config.Config {
@@ -47,11 +47,13 @@ func TestEnvoyFitsTokengate(t *testing.T) {
 	}
 }
 
-// The pod runs the defaults, but for the name of the site and for metrics,
-// which the kubelet and Prometheus ask for from outside of the pod.
+// The pod runs the defaults, except for the name of the site, the ingress
+// controller in front of Envoy, and metrics, which the kubelet and Prometheus ask
+// for from outside of the pod.
 func TestTokengateRunsTheDefaults(t *testing.T) {
 	want := config.Default()
 	want.PublicURL = "https://jira.example.com"
+	want.ClientAddress = config.ClientAddress{TrustedHops: 1}
 	want.Listen.Metrics = config.Address{Network: "tcp", Address: "0.0.0.0:9464"}
 	if diff := cmp.Diff(want, load(t), cmpopts.EquateComparable(config.Prefix{})); diff != "" {
 		t.Errorf("k8s/base/tokengate.yaml (-want +got):\n%s", diff)

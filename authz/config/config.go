@@ -75,6 +75,10 @@ type Identity struct {
 // ClientAddress says where the client's address comes from. Exactly one is
 // set: a file that gives the key replaces the default whole.
 type ClientAddress struct {
+	// TrustedHops is the number of HTTP proxies in front of Envoy, 0 to
+	// MaxTrustedHops. Above 0 the address is read from X-Forwarded-For.
+	TrustedHops int `yaml:"trustedHops"`
+
 	Metadata string `yaml:"metadata"` // a gRPC metadata key that Envoy sets
 	Source   bool   `yaml:"source"`   // attributes.source.address: the connection's peer
 	Header   string `yaml:"header"`   // one header that Envoy overwrites, in lower case

@@ -106,20 +106,26 @@ func checkIdentity(c *Config, report reporter) {
 	}
 }
 
+// MaxTrustedHops is the most proxies in front of Envoy that may be trusted.
+const MaxTrustedHops = 20
+
 // checkClientAddress checks that there is exactly one source of the client's
 // address, and its name.
 func checkClientAddress(a ClientAddress, report reporter) {
 	given := 0
-	for _, set := range []bool{a.Metadata != "", a.Source, a.Header != ""} {
+	for _, set := range []bool{a.TrustedHops != 0, a.Metadata != "", a.Source, a.Header != ""} {
 		if set {
 			given++
 		}
 	}
 	switch {
 	case given == 0:
-		report("clientAddress", "none of metadata, source and header is set; set one, such as metadata: x-client-ip")
+		report("clientAddress", "none of trustedHops, metadata, source and header is set; set one, such as trustedHops: 1 behind one load balancer, or metadata: x-client-ip without one")
 	case given > 1:
-		report("clientAddress", "%d of metadata, source and header are set; set exactly one", given)
+		report("clientAddress", "%d of trustedHops, metadata, source and header are set; set exactly one (trustedHops reads X-Forwarded-For and needs none of the others)", given)
+	}
+	if a.TrustedHops < 0 || a.TrustedHops > MaxTrustedHops {
+		report("clientAddress.trustedHops", "is %d; it must be 0 to %d, the number of HTTP proxies in front of Envoy", a.TrustedHops, MaxTrustedHops)
 	}
 	if fault := metadataFault(a.Metadata); fault != "" {
 		report("clientAddress.metadata", "%s", fault)
@@ -128,7 +134,7 @@ func checkClientAddress(a ClientAddress, report reporter) {
 	case "", externalAddress:
 	case "x-forwarded-for":
 		report("clientAddress.header", "clients write x-forwarded-for themselves, and Envoy only appends to it; "+
-			"use metadata, or a header that Envoy overwrites, such as "+externalAddress)
+			"use trustedHops behind load balancers, or else metadata")
 	default:
 		if fault := headerFault(a.Header); fault != "" {
 			report("clientAddress.header", "%s", fault)

@@ -177,7 +177,7 @@ func (s *stage) startEnvoy(ctx context.Context, config string) error {
 		return err
 	}
 	bootstrap, err := s.command(ctx, "envoy", "bootstrap", "--config", config, "--listen", s.listen,
-		"--trusted-hops", "1", "--envoy-admin", filepath.Join(s.dir, "envoy.sock"))
+		"--envoy-admin", filepath.Join(s.dir, "envoy.sock"))
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -21,7 +22,8 @@ type chapter struct {
 	path   string            //
 	header map[string]string // beyond the credential
 	body   string
-	bearer bool // send the token as Bearer instead of with Fred's name
+	from   string // a loopback address to send from; "" is 127.0.0.1
+	bearer bool   // send the token as Bearer instead of with Fred's name
 
 	status int
 	logged string // the message that tokengate must log; "" for none
@@ -32,7 +34,7 @@ type chapter struct {
 func tell(ctx context.Context, s *stage) error {
 	s.say("\nA Jira-shaped server, tokengate and a real Envoy are up. Jira is reached at %s,\nthrough Envoy; it knows a user fred, who has a password. Fred wants a token for a script.\n", s.url)
 
-	id, value, err := s.mint(ctx, "--name", "nightly report", "--expires", "90d", "--read-only", "--ip", "127.0.0.0/8", "--ip", "10.0.0.0/8")
+	id, value, err := s.mint(ctx, "--name", "nightly report", "--expires", "90d", "--read-only", "--ip", "127.0.0.1", "--ip", "127.9.0.0/16")
 	if err != nil {
 		return err
 	}
@@ -42,8 +44,8 @@ func tell(ctx context.Context, s *stage) error {
 		{title: "The token lets the script in, as fred", path: myself, status: 200, logged: in, seen: "fred"},
 		{title: "It works as Bearer, too", path: myself, bearer: true, status: 200, logged: in, seen: "fred"},
 		{title: "It is read-only, so it may not write", method: "POST", path: "/rest/api/2/issue", body: `{"fields":{"summary":"hello"}}`, status: 403, logged: "request refused: read_only"},
-		{title: "It is not good from another network. (This Envoy trusts one load balancer in front; curl plays it.)", path: myself, header: map[string]string{"X-Forwarded-For": "203.0.113.7"}, status: 403, logged: "request refused: network_not_allowed"},
-		{title: "From a network of its own it is", path: myself, header: map[string]string{"X-Forwarded-For": "10.1.2.3"}, status: 200, logged: in, seen: "fred"},
+		{title: "It is not good from another network (curl uses another of this machine's addresses)", path: myself, from: "127.7.7.7", status: 403, logged: "request refused: network_not_allowed"},
+		{title: "It is good from its second network", path: myself, from: "127.9.8.7", status: 200, logged: in, seen: "fred"},
 		{title: "It cannot make itself another credential", path: "/rest/pat/latest/tokens", status: 403, logged: "request refused: endpoint_forbidden"},
 		{title: "A client that names itself in Jira's identity header stays nobody", path: myself, header: map[string]string{"X-Forwarded-User": "admin", "Authorization": ""}, status: 401, seen: "nobody"},
 	})
@@ -126,7 +128,14 @@ func (s *stage) playOne(ctx context.Context, value string, c chapter) error {
 	if err != nil {
 		return err
 	}
-	response, err := http.DefaultClient.Do(request)
+	client := http.DefaultClient
+	if c.from != "" {
+		dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(c.from)}}
+		transport := &http.Transport{DialContext: dialer.DialContext}
+		defer transport.CloseIdleConnections()
+		client = &http.Client{Transport: transport}
+	}
+	response, err := client.Do(request)
 	if err != nil {
 		return err
 	}
@@ -220,6 +229,9 @@ func (c chapter) request(ctx context.Context, url, value string) (*http.Request,
 // curl returns the command line that equals the request.
 func (c chapter) curl(url string) string {
 	words := []string{"curl", "-s"}
+	if c.from != "" {
+		words = append(words, "--interface "+c.from)
+	}
 	_, anonymous := c.header["Authorization"]
 	switch {
 	case anonymous:

@@ -39,7 +39,7 @@ func newPageCompany(t *testing.T, o options) *company {
 		return strings.NewReplacer("https://"+pageHost, pageOrigin+o.context, "upstream:\n", "upstream:\n  contextPath: \""+o.context+"\"\n").Replace(yaml)
 	}
 	if o.context != "" && o.bootstrap == nil {
-		o.bootstrap = []string{"--trusted-hops", "1"} // k8s/base has none
+		o.bootstrap = []string{} // k8s/base has none
 	}
 	c := newCompany(t, o)
 	c.origin = pageOrigin

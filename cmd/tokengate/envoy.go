@@ -41,7 +41,6 @@ func newBootstrapCommand() *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringVar(&file, "config", "", "tokengate's configuration `FILE`")
 	flags.StringVar(&options.Listen, "listen", envoy.DefaultListen, "where Envoy listens, `ADDRESS:PORT`")
-	flags.IntVar(&options.TrustedHops, "trusted-hops", 0, "`NUMBER` of HTTP load balancers in front whose X-Forwarded-For is believed")
 	flags.StringVar(&options.AdminSocket, "envoy-admin", envoy.DefaultAdminSocket, "`PATH` of Envoy's own administration socket")
 	return cmd
 }

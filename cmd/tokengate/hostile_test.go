@@ -171,7 +171,7 @@ func TestHostileMethodsOverHTTP2(t *testing.T) {
 
 // Without a load balancer to trust, X-Forwarded-For says nothing.
 func TestForwardedForIsNotBelieved(t *testing.T) {
-	r := newRig(t, options{bootstrap: []string{}})
+	r := newRig(t, options{bootstrap: []string{}, settings: func(yaml string) string { return withoutKey(t, yaml, "clientAddress") }})
 	far := r.mint("far", "--ip", "10.0.0.0/8")
 	near := r.mint("near", "--ip", "127.0.0.0/8")
 	for _, spoof := range []string{"10.1.2.3", "10.1.2.3, 10.1.2.3", "127.0.0.1, 10.1.2.3"} {
@@ -184,24 +184,25 @@ func TestForwardedForIsNotBelieved(t *testing.T) {
 	}
 }
 
-// The client's address also arrives by the other two ways that the
-// configuration offers.
+// The client's address also arrives by the other ways that the configuration
+// offers.
 func TestClientAddressByConfiguration(t *testing.T) {
 	for name, c := range map[string]struct {
 		setting string
-		flags   []string
 		from    string
 	}{
-		"source": {"{source: true}", []string{}, "127.0.0.1"},
-		"header": {"{header: x-envoy-external-address}", []string{"--trusted-hops", "1"}, "10.1.2.3"},
-		"ours":   {"{header: x-real-ip}", []string{"--trusted-hops", "1"}, "10.1.2.3"},
+		"source":   {"{source: true}", "127.0.0.1"},
+		"metadata": {"{metadata: x-client-ip}", "127.0.0.1"},
+		"header":   {"{header: x-envoy-external-address}", "127.0.0.1"},
+		"ours":     {"{header: x-real-ip}", "127.0.0.1"},
+		"hops":     {"{trustedHops: 1}", "10.1.2.3"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, options{
 				settings: func(yaml string) string {
 					return withoutKey(t, yaml, "clientAddress") + "\nclientAddress: " + c.setting + "\n"
 				},
-				bootstrap: c.flags,
+				bootstrap: []string{},
 			})
 			good, bad := r.mint("good", "--ip", c.from), r.mint("bad", "--ip", "192.0.2.1")
 			spoof := http.Header{"X-Envoy-External-Address": {"192.0.2.1"}, "X-Real-Ip": {"192.0.2.1"}, "X-Client-Ip": {"192.0.2.1"}}

@@ -127,7 +127,8 @@ func (s *server) start(ctx context.Context) error {
 	}
 	public := web.New(web.Options{
 		Manager: s.manager, View: s.view, Identify: s.identify, Usage: s.usage,
-		PublicURL: s.settings.PublicURL, ContextPath: s.settings.Upstream.ContextPath, Log: s.log, Now: time.Now,
+		PublicURL: s.settings.PublicURL, ContextPath: s.settings.Upstream.ContextPath,
+		TrustedHops: s.settings.ClientAddress.TrustedHops, Log: s.log, Now: time.Now,
 	})
 	if err := s.serveHTTP("http", listen.HTTP, groupSocket, public); err != nil {
 		return err

@@ -17,8 +17,8 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// Options are what New needs. All fields are required, but that PublicURL and
-// ContextPath may be empty.
+// Options are what New needs. All fields are required, but that PublicURL,
+// ContextPath and TrustedHops may be zero.
 type Options struct {
 	Manager *manage.Manager
 	View    func() authz.View // what a decision made now consults
@@ -30,6 +30,7 @@ type Options struct {
 	Usage       *store.UsageRecorder // of management tokens
 	PublicURL   string               // where browsers reach Jira, with its context path; empty: browsers may not make changes
 	ContextPath string               // Jira's, such as /jira; the API and the page lie below it
+	TrustedHops int                  // clientAddress.trustedHops; see authz.ClientAddress
 	Log         *zap.Logger
 	Now         func() time.Time
 }
@@ -53,7 +54,7 @@ func New(o Options) http.Handler {
 		identify:  p.identify,
 		limits:    &limits{now: o.Now},
 		strangers: &limits{now: o.Now},
-		address:   clientAddress,
+		address:   o.clientAddress,
 		log:       o.Log,
 	}
 	return &front{api: api, pages: newPages(p, api)}
@@ -69,7 +70,7 @@ type people struct {
 // identify decides as the gate does, so that each kind of token is refused at the
 // other's door even where the gate was not asked.
 func (p *people) identify(r *http.Request) (visitor, error) {
-	asked := asRequest(r)
+	asked := p.asRequest(r)
 	view := p.View()
 	d := authz.Decide(&asked, view)
 	switch {
@@ -192,28 +193,24 @@ func refusedBy(reason authz.Reason, wait time.Duration) error {
 	return &httpError{status: reason.Status(), text: text, retry: wait}
 }
 
-// ClientIPHeader carries the client's address, as Envoy trusts it: Envoy strips
-// it from what clients send, and adds its own.
+// ClientIPHeader carries what the client's address is read from with
+// authz.ClientAddress. Envoy removes it from what clients send, and adds its own.
 const ClientIPHeader = "X-Tokengate-Client-Ip"
 
-// clientAddress returns the client's address; the invalid one where it is not
-// known for sure.
-func clientAddress(r *http.Request) netip.Addr {
+// clientAddress returns the client's address, or the invalid one if it is
+// missing or unreadable.
+func (o *Options) clientAddress(r *http.Request) netip.Addr {
 	values := r.Header.Values(ClientIPHeader)
 	if len(values) != 1 {
 		return netip.Addr{}
 	}
-	address, err := netip.ParseAddr(values[0])
-	if err != nil {
-		return netip.Addr{}
-	}
-	return address.Unmap().WithZone("")
+	return authz.ClientAddress(values[0], o.TrustedHops)
 }
 
 // asRequest returns a request as the gate sees it: repeated headers are joined as
 // Envoy joins them.
-func asRequest(r *http.Request) authz.Request {
-	asked := authz.Request{Method: r.Method, Path: r.RequestURI, Protocol: r.Proto, Client: clientAddress(r)}
+func (o *Options) asRequest(r *http.Request) authz.Request {
+	asked := authz.Request{Method: r.Method, Path: r.RequestURI, Protocol: r.Proto, Client: o.clientAddress(r)}
 	for _, name := range authz.Headers {
 		*asked.Header(name) = strings.Join(r.Header.Values(name), ",")
 	}
