@@ -461,7 +461,7 @@ func TestHeaderForms(t *testing.T) {
 func TestClientAddress(t *testing.T) {
 	byHeader := config.ClientAddress{Header: "x-envoy-external-address"}
 	bySource := config.ClientAddress{Source: true}
-	spoof := map[string]string{"x-forwarded-for": "10.9.9.9", "x-client-ip": "10.9.9.9", "x-envoy-external-address": "203.0.113.7"}
+	spoof := map[string]string{"x-forwarded-for": "10.9.9.9, 10.8.8.8:80,127.0.0.1", "x-client-ip": "10.9.9.9", "x-envoy-external-address": "203.0.113.7"}
 	for name, c := range map[string]struct {
 		by   config.ClientAddress
 		ctx  context.Context
@@ -473,7 +473,7 @@ func TestClientAddress(t *testing.T) {
 		"metadata, IPv6":          {byMetadata, from("2001:DB8:0::1"), "2001:db8::1"},
 		"metadata, none":          {byMetadata, from(), ""},
 		"metadata, two":           {byMetadata, from("10.1.2.3", "10.1.2.3"), ""},
-		"metadata, port":          {byMetadata, from("10.1.2.3:80"), ""},
+		"metadata, port":          {byMetadata, from("10.1.2.3:80"), "10.1.2.3"},
 		"metadata, list":          {byMetadata, from("10.1.2.3,10.1.2.4"), ""},
 		"metadata, space":         {byMetadata, from("10.1.2.3 x"), ""},
 		"metadata, leading zero":  {byMetadata, from("010.1.2.3"), ""},
@@ -481,6 +481,9 @@ func TestClientAddress(t *testing.T) {
 		"header":                  {byHeader, from("10.1.2.3"), "203.0.113.7"},
 		"header that is not sent": {config.ClientAddress{Header: "x-real-ip"}, from("10.1.2.3"), ""},
 		"nothing configured":      {config.ClientAddress{}, from("10.1.2.3"), ""},
+		"one hop":                 {config.ClientAddress{TrustedHops: 1}, from("10.1.2.3"), "10.8.8.8"},
+		"two hops":                {config.ClientAddress{TrustedHops: 2}, from("10.1.2.3"), "10.9.9.9"},
+		"three hops, too short":   {config.ClientAddress{TrustedHops: 3}, from("10.1.2.3"), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := newGate(t, c.by)
@@ -492,6 +495,9 @@ func TestClientAddress(t *testing.T) {
 			if c.want == "" {
 				if reasonOf(answer) != "no_client_address" {
 					t.Errorf("reason %s", reasonOf(answer))
+				}
+				if lines := g.log.lines(t); len(lines) != 1 || !strings.Contains(fmt.Sprint(lines[0]["hint"]), "clientAddress.trustedHops") {
+					t.Errorf("logged %v", lines)
 				}
 				return
 			}

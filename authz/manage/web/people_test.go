@@ -141,6 +141,23 @@ func (f *fixture) from(address, authorization string) sender {
 	return s
 }
 
+// With trusted hops the header holds X-Forwarded-For.
+func TestAddressBehindProxies(t *testing.T) {
+	f := newFixture(t)
+	admin := f.management(t, "robots", "").PasswordValue
+	o := f.options
+	o.TrustedHops = 1
+	f.http = serve(t, web.New(o), nil)
+	for list, want := range map[string]int{
+		"192.0.2.7,10.0.0.1": 200, "198.51.100.7, 192.0.2.7:80,10.0.0.1": 200, "192.0.2.7, 198.51.100.7,10.0.0.1": 403,
+		"192.0.2.7": 503, "192.0.2.7,unknown,10.0.0.1": 503, "192.0.2.7,unknown": 503, "": 503,
+	} {
+		if got := f.from(list, "Bearer "+admin).send(t, "GET", base+"/tokens", nil); got.status != want {
+			t.Errorf("%q: status %d, want %d: %s", list, got.status, want, got.body)
+		}
+	}
+}
+
 // A management token does what an administrator may, and its use is counted; it
 // ends when it ends.
 func TestAutomation(t *testing.T) {
