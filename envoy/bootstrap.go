@@ -50,6 +50,10 @@ const systemCA = "/etc/ssl/certs/ca-certificates.crt"
 // closing zero.
 const maxSocketPath = 107
 
+// maxRequestHeaders is how many headers a request may have, those included that
+// Envoy and tokengate add. Tomcat's own limit (maxHeaderCount) is 100.
+const maxRequestHeaders = 200
+
 // Headers by which Jira authenticators other than the configured one name the
 // user. A client never gets to send them.
 var identityHeaders = []string{"x-forwarded-user", "remote-user", "x-remote-user"}
@@ -78,6 +82,9 @@ type bootstrapData struct {
 	ClientIPHeader, ClientIP    string // the header of the management routes, and Envoy's format of its value
 	ManagementPaths             []string
 	SessionLoginPath            string
+	MaxHeaders                  int
+	LocalReplies                []localReply
+	RestPath, DenialType        string // whom local replies address
 
 	Authz, Management, Upstream endpoint
 	UpstreamTLS                 bool
@@ -119,6 +126,9 @@ func newBootstrapData(cfg config.Config, opts BootstrapOptions) (*bootstrapData,
 		ClientIPHeader: ClientIPHeader,
 		ClientIP:       "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
 		SystemCA:       systemCA,
+		MaxHeaders:     maxRequestHeaders,
+		RestPath:       cfg.Upstream.ContextPath + "/rest",
+		DenialType:     authz.DenialType,
 	}
 
 	d.SessionLoginPath = authz.SessionLoginPath
@@ -147,6 +157,7 @@ func newBootstrapData(cfg config.Config, opts BootstrapOptions) (*bootstrapData,
 	for _, p := range config.ManagementPaths {
 		d.ManagementPaths = append(d.ManagementPaths, cfg.Upstream.ContextPath+p)
 	}
+	d.LocalReplies = localReplies(d.ManagementPaths)
 
 	listen, err := netip.ParseAddrPort(cmp.Or(opts.Listen, DefaultListen))
 	if err != nil {

@@ -1,0 +1,129 @@
+package envoy
+
+import (
+	"fmt"
+	"html"
+	"strings"
+
+	"github.com/tokengate/tokengate/authz"
+)
+
+// localReply is what Envoy says in an answer of its own. The status stays
+// Envoy's.
+type localReply struct {
+	Why        string   // a comment
+	Conditions []string // access log filters, as YAML, all of which must match
+	Text       string   // whole sentences: what happened, and what to do; empty: the body stays as it is
+}
+
+// The response flags (Envoy docs, access log, %RESPONSE_FLAGS%) that an upstream's
+// absence sets: before the request was sent, and after.
+const (
+	notSent   = "UF, UH, UO, URX, DF, NC"
+	maybeSent = "UC, UT, UR, LR, UPE"
+)
+
+// localReplies are tried in turn; the first whose conditions match is used. The
+// conditions on paths are for requests that Envoy has routed.
+func localReplies(managementPaths []string) []localReply {
+	replies := []localReply{
+		{
+			"A fault of this configuration, or a request that the headers added here would bring over the limit.", []string{answered(500)},
+			"The proxy in front of Jira could not handle this request, and Jira did not receive it. " +
+				"If it has more than 190 headers, send fewer. Otherwise tell an administrator to look at Envoy's access log and to compare Envoy's configuration with tokengate's.",
+		},
+		{
+			"tokengate's own refusals stay as they are.",
+			[]string{
+				flagged("UAEX"),
+				"metadata_filter: {matcher: {filter: envoy.filters.http.ext_authz, path: [{key: reason}], value: {present_match: true}}, match_if_key_not_found: false}",
+			},
+			"",
+		},
+	}
+	for _, path := range managementPaths {
+		replies = append(replies, localReply{
+			"tokengate's API and page do not answer.",
+			[]string{flagged(notSent + ", " + maybeSent), matching(fmt.Sprintf("name: %q, string_match: {prefix: %q}", ":path", path))},
+			"tokengate, which manages API tokens in front of Jira, does not answer. Jira itself may be well. " +
+				"Try again in a minute; if it stays so, tell an administrator that tokengate is down.",
+		})
+	}
+	return append(replies,
+		localReply{
+			"Jira cannot be reached.", []string{flagged(notSent)},
+			"Jira cannot be reached, so the request was not sent to it. It may be restarting. " +
+				"Try again in a minute; if it stays so, tell an administrator that Jira is down.",
+		},
+		localReply{
+			"Jira stopped answering.", []string{flagged(maybeSent)},
+			"Jira ended the connection before it answered, so it may or may not have done what the request asked for. " +
+				"Look before you send it again; if this happens often, tell an administrator.",
+		},
+		localReply{
+			"tokengate does not answer.", []string{flagged("UAEX"), answered(503)},
+			"tokengate, which checks requests on their way to Jira, does not answer, so Jira did not receive the request. " +
+				"Jira itself may be well. Try again in a minute; if it stays so, tell an administrator that tokengate is down.",
+		},
+		localReply{
+			"An escaped slash, a broken header, a method or path that is none.", []string{answered(400)},
+			"The request is not written in a way that Jira could be sent safely. The path must not hold an escaped slash or backslash " +
+				"(%2F, %5C), a NUL (%00) or a fragment (#), and the method and the headers must follow HTTP. Correct the request.",
+		},
+		localReply{
+			"An upgrade.", []string{answered(403)},
+			"Connections cannot be upgraded to another protocol (WebSocket, h2c) on the way to Jira. Send the request without the Upgrade header.",
+		},
+		localReply{
+			"A path without a slash in front.", []string{answered(404)},
+			"There is nothing at this address: the path must begin with a slash and the request must name a host. Correct the address.",
+		},
+		localReply{
+			"request_headers_timeout.", []string{answered(408)},
+			"The request's headers did not arrive within 10 seconds. Look at the connection, and send the request again.",
+		},
+		localReply{
+			"A body that is buffered for tokengate.", []string{answered(413)},
+			"The body is larger than this address accepts. Send a smaller one.",
+		},
+		localReply{
+			"HTTP/1.0.", []string{answered(426)},
+			"HTTP/1.0 is not accepted. Send the request with HTTP/1.1 or HTTP/2; nginx does so with proxy_http_version 1.1.",
+		},
+		localReply{
+			"Over the limits of header sizes and numbers.", []string{answered(431)},
+			fmt.Sprintf("The request has more than %d headers or more than 60 KiB of them. The usual cause is cookies: "+
+				"delete those of this site in the browser, or send fewer and shorter headers.", maxRequestHeaders),
+		},
+		localReply{
+			"stream_idle_timeout.", []string{answered(504)},
+			"Nothing was sent or received for an hour, so the request was ended. Jira may or may not have done what it asked for. Look before you send it again.",
+		},
+		localReply{
+			"Whatever else.", []string{"status_code_filter: {comparison: {op: GE, value: {default_value: 400, runtime_key: tokengate.local_reply}}}"},
+			"The proxy in front of Jira answered this request itself, with an error. Try again in a minute; if it stays so, tell an administrator to look at Envoy's access log.",
+		})
+}
+
+func flagged(names string) string { return "response_flag_filter: {flags: [" + names + "]}" }
+
+func matching(matcher string) string { return "header_filter: {header: {" + matcher + "}}" }
+
+func answered(code int) string {
+	return fmt.Sprintf("status_code_filter: {comparison: {op: EQ, value: {default_value: %d, runtime_key: tokengate.local_reply}}}", code)
+}
+
+// JSON is the body for API clients, in Envoy's format language.
+func (r localReply) JSON() string { return literal(string(authz.Denial(r.Text))) }
+
+// HTML is the page for browsers, in Envoy's format language. It holds nothing of
+// the request.
+func (r localReply) HTML() string {
+	return literal(`<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Jira</title>` +
+		`<meta name="viewport" content="width=device-width"></head>` +
+		`<body style="font-family:sans-serif;line-height:1.5;max-width:40em;margin:3em auto;padding:0 1em">` +
+		`<h1 style="font-size:1.3em">This page could not be shown</h1><p>` + html.EscapeString(r.Text) + `</p></body></html>` + "\n")
+}
+
+// literal escapes what Envoy's format language would expand.
+func literal(text string) string { return strings.ReplaceAll(text, "%", "%%") }
