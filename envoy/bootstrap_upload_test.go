@@ -56,3 +56,37 @@ func TestEnvoyAnswersExpect(t *testing.T) {
 		})
 	}
 }
+
+// A client that does not ask first can read the refusal while it sends; Envoy
+// takes no more of the body, and resets the connection after
+// delayed_close_timeout.
+func TestEnvoyRefusesUploads(t *testing.T) {
+	const size = 30 << 20
+	rig := newBootstrapRig(t, refusal("no", 403), false, nil)
+	conn, err := net.Dial("tcp", rig.envoy.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintf(conn, "POST /rest/x HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", size)
+	sent := make(chan error, 1)
+	go func() {
+		_, err := io.WriteString(conn, strings.Repeat("x", size))
+		sent <- err
+	}()
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if body, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != 403 || len(body) == 0 {
+		t.Errorf("status %d, %q, %v", resp.StatusCode, body, err)
+	}
+	if err := <-sent; err == nil {
+		t.Error("Envoy took the whole body of a refused upload")
+	}
+	rig.gotNothing(t)
+}
