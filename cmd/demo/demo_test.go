@@ -18,7 +18,7 @@ func TestDemo(t *testing.T) {
 	build(t)
 	ctx := context.Background()
 	var out bytes.Buffer
-	s, err := setUp(ctx, &out)
+	s, err := setUp(ctx, &out, "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,7 +27,7 @@ func main() {
 }
 
 func run(ctx context.Context) error {
-	stage, err := setUp(ctx, os.Stdout)
+	stage, err := setUp(ctx, os.Stdout, "")
 	if err != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ type stage struct {
 	dir    string // everything of the demo's own, removed at the end
 	socket string // tokengate's admin socket
 	listen string // host and port of Envoy
-	url    string // the same as a URL
+	url    string // where people reach it: Envoy's, or the proxy's
 	jira   *jiratest.Server
 	web    *http.Server
 	gate   *exec.Cmd
@@ -41,7 +41,7 @@ type stage struct {
 	log    *logLines
 }
 
-const settings = `publicURL: http://%[3]s
+const settings = `publicURL: %[3]s
 listen:
   grpc: unix://%[1]s/authz.sock
   http: unix://%[1]s/http.sock
@@ -67,7 +67,9 @@ const (
 	service            = "ZGVtbyBzZXJ2aWNlIGNyZWRlbnRpYWwgZm9yIGppcmE="
 )
 
-func setUp(ctx context.Context, out io.Writer) (_ *stage, err error) {
+// setUp starts everything. proxy is the host and port of an HTTPS proxy in front
+// of Envoy, which the caller starts; empty without one.
+func setUp(ctx context.Context, out io.Writer, proxy string) (_ *stage, err error) {
 	s := &stage{out: out, log: newLogLines()}
 	defer func() {
 		if err != nil {
@@ -88,8 +90,12 @@ func setUp(ctx context.Context, out io.Writer) (_ *stage, err error) {
 	if s.listen, err = freeAddress(); err != nil {
 		return nil, fmt.Errorf("find a port for Envoy: %w", err)
 	}
-	config := filepath.Join(s.dir, "tokengate.yaml")
-	if err := os.WriteFile(config, fmt.Appendf(nil, settings, s.dir, jira, s.listen), 0o600); err != nil {
+	s.url = "http://" + s.listen
+	config, hops := filepath.Join(s.dir, "tokengate.yaml"), ""
+	if proxy != "" {
+		s.url, hops = "https://"+proxy, "clientAddress: {trustedHops: 1}\n"
+	}
+	if err := os.WriteFile(config, fmt.Appendf(nil, settings+hops, s.dir, jira, s.url), 0o600); err != nil {
 		return nil, err
 	}
 	if err := s.startGate(ctx, config); err != nil {
@@ -181,11 +187,8 @@ func (s *stage) startEnvoy(ctx context.Context, config string) error {
 	if err != nil {
 		return err
 	}
-	if s.envoy, err = envoytest.Run(binary, []byte(bootstrap)); err != nil {
-		return err
-	}
-	s.url = s.envoy.URL
-	return nil
+	s.envoy, err = envoytest.Run(binary, []byte(bootstrap))
+	return err
 }
 
 // command runs a tokengate command and returns its standard output.

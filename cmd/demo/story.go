@@ -131,7 +131,8 @@ func (s *stage) playOne(ctx context.Context, value string, c chapter) error {
 	client := http.DefaultClient
 	if c.from != "" {
 		dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(c.from)}}
-		transport := &http.Transport{DialContext: dialer.DialContext}
+		transport := http.DefaultTransport.(*http.Transport).Clone()
+		transport.DialContext = dialer.DialContext
 		defer transport.CloseIdleConnections()
 		client = &http.Client{Transport: transport}
 	}

@@ -1,0 +1,259 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const healthPath = "/plugins/servlet/api-tokens/healthz"
+
+// The README's snippets, run by the real programs with TLS: the whole story and
+// what a proxy could spoil.
+func TestProxies(t *testing.T) {
+	t.Chdir("../..")
+	build(t)
+	for _, tt := range []struct{ name, language, without string }{
+		{"nginx", "nginx", ""},
+		{"nginx over HTTP/1.0", "nginx", "proxy_http_version 1.1;"},
+		{"haproxy", "haproxy", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			testProxy(t, tt.language, strings.Replace(snippet(t, tt.language), tt.without, "", 1))
+		})
+	}
+}
+
+func testProxy(t *testing.T, program, snippet string) {
+	ctx := t.Context()
+	proxy, err := freeAddress()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	s, err := setUp(ctx, &out, proxy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.tearDown()
+	startProxy(t, program, snippet, proxy, s.listen)
+	wait(t, s.url+healthPath, http.StatusOK)
+	s.jira.Reset() // tokengate itself asked who is who
+	wait(t, s.url+healthPath, http.StatusOK)
+	if _, heard := s.jira.Last(); heard {
+		t.Error("Jira heard of the health check")
+	}
+
+	_, value, err := s.mint(ctx, "--name", "network", "--ip", "127.9.0.0/16")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const myself = "/rest/api/2/myself"
+	lie := map[string]string{"X-Forwarded-For": "127.9.8.7"}
+	if n := s.play(ctx, value, []chapter{
+		{title: "the client's own network", path: myself, from: "127.9.8.7", status: 200, seen: "fred"},
+		{title: "another network", path: myself, from: "127.7.7.7", status: 403, logged: "request refused: network_not_allowed"},
+		{title: "the proxy's network", path: myself, status: 403, logged: "request refused: network_not_allowed"},
+		{title: "a client that lies", path: myself, from: "127.7.7.7", header: lie, status: 403, logged: "request refused: network_not_allowed"},
+		{title: "a client behind a proxy of its own", path: myself, from: "127.9.8.7", header: map[string]string{"X-Forwarded-For": "unknown, 10.0.0.1"}, status: 200, seen: "fred"},
+	}); n > 0 {
+		t.Errorf("%d steps went wrong:\n%s", n, &out)
+	}
+
+	if _, value, err = s.mint(ctx, "--name", "upload"); err != nil {
+		t.Fatal(err)
+	}
+	upload := chapter{method: "POST", path: "/rest/api/2/issue/DEMO-1/attachments", body: strings.Repeat("x", 30<<20), header: map[string]string{"X-Atlassian-Token": "no-check"}}
+	r, err := upload.request(ctx, s.url, value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if response, err := http.DefaultClient.Do(r); err != nil {
+		t.Error("upload:", err)
+	} else if response.Body.Close(); response.StatusCode != http.StatusOK {
+		t.Errorf("upload: status is %d, want 200", response.StatusCode)
+	}
+
+	if err := tell(ctx, s); err != nil {
+		t.Errorf("%v:\n%s", err, &out)
+	}
+
+	// Without tokengate the check fails, at Envoy and at the proxy.
+	if err := s.gate.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	_ = s.gate.Wait()
+	s.gate = nil
+	wait(t, "http://"+s.listen+healthPath, http.StatusServiceUnavailable)
+	wait(t, s.url+healthPath, http.StatusServiceUnavailable)
+}
+
+// HTTP/1.0 to Envoy itself, byte for byte.
+func TestHTTP10(t *testing.T) {
+	t.Chdir("../..")
+	build(t)
+	var out bytes.Buffer
+	s, err := setUp(t.Context(), &out, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.tearDown()
+	_, value, err := s.mint(t.Context(), "--name", "old")
+	if err != nil {
+		t.Fatal(err)
+	}
+	wait(t, s.url+healthPath, http.StatusOK)
+	bearer := "Authorization: Bearer " + value + "\r\n"
+	for _, tt := range []struct {
+		name, path, header string
+		status             int
+	}{
+		{"health", healthPath, "", 200},
+		{"health below the path is no health", healthPath + "/x", "", 404},
+		{"page", "/plugins/servlet/api-tokens", "", 303},
+		{"allowed", "/rest/api/2/myself", bearer, 200},
+		{"refused", "/rest/api/2/myself", "Authorization: Bearer tgate_x\r\n", 401},
+		{"anonymous", "/rest/api/2/serverInfo", "", 200},
+		{"API", api, bearer, 403},
+	} {
+		for _, host := range []string{"", "Host: " + s.listen + "\r\n"} {
+			for _, connection := range []string{"keep-alive", "close"} {
+				conn, err := net.Dial("tcp", s.listen)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer conn.Close()
+				reader := bufio.NewReader(conn)
+				for range 2 { // the second on the same connection
+					fmt.Fprintf(conn, "GET %s HTTP/1.0\r\n%s%sConnection: %s\r\n\r\n", tt.path, host, tt.header, connection)
+					response, err := http.ReadResponse(reader, nil)
+					if err != nil {
+						t.Errorf("%s, %q, %s: %v", tt.name, host, connection, err)
+						break
+					}
+					var body bytes.Buffer
+					_, _ = body.ReadFrom(response.Body)
+					if response.StatusCode != tt.status {
+						t.Errorf("%s, %q, %s: status is %d, want %d", tt.name, host, connection, response.StatusCode, tt.status)
+					}
+					// Envoy's own answer has no length, and so ends its connection.
+					if response.Close != (connection == "close" || tt.path == healthPath) {
+						t.Errorf("%s, %q, %s: closed %v", tt.name, host, connection, response.Close)
+					}
+					if response.Close {
+						break
+					}
+				}
+			}
+		}
+	}
+}
+
+// snippet returns the README's block of code in a language.
+func snippet(t *testing.T, language string) string {
+	t.Helper()
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, found := strings.Cut(string(readme), "```"+language+"\n")
+	text, _, closed := strings.Cut(rest, "```")
+	if !found || !closed {
+		t.Fatalf("README.md has no snippet for %s", language)
+	}
+	return text
+}
+
+// startProxy runs nginx or haproxy with a snippet until the test ends, and has
+// http.DefaultTransport trust its certificate.
+func startProxy(t *testing.T, program, snippet, listen, envoy string) {
+	t.Helper()
+	// httptest has a certificate for 127.0.0.1, and a client that trusts it.
+	server := httptest.NewTLSServer(nil)
+	t.Cleanup(server.Close)
+	before := http.DefaultTransport
+	http.DefaultTransport = server.Client().Transport
+	t.Cleanup(func() { http.DefaultTransport = before })
+	pair := server.TLS.Certificates[0]
+	key, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	both := append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pair.Certificate[0]}),
+		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})...)
+	file, config := filepath.Join(dir, "both.pem"), filepath.Join(dir, "proxy.conf")
+	if err := os.WriteFile(file, both, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	text := strings.NewReplacer("listen 443", "listen "+listen, "bind :443", "bind "+listen, "127.0.0.1:10000", envoy,
+		"/etc/ssl/jira.crt", file, "/etc/ssl/jira.key", file, "/etc/haproxy/jira.pem", file).Replace(snippet)
+	args := []string{"-db", "-f", config}
+	if program == "nginx" {
+		args = []string{"-p", dir, "-c", config, "-e", "stderr"}
+		head := "daemon off; master_process off; pid nginx.pid; events {}\nhttp { access_log off;\n"
+		for _, module := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
+			head += module + "_temp_path " + module + ";\n"
+		}
+		text = head + text + "}\n"
+	}
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	path, err := exec.LookPath(program)
+	if err != nil {
+		path = "/usr/sbin/" + program // not in everybody's PATH on Debian
+	}
+	var log bytes.Buffer
+	cmd := exec.Command(path, args...)
+	cmd.Stdout, cmd.Stderr = &log, &log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		t.Fatalf("%v; make proxies installs it", err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		if t.Failed() {
+			t.Logf("%s:\n%s", program, &log)
+		}
+	})
+}
+
+// wait asks until the status is the one expected.
+func wait(t *testing.T, url string, status int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), startTime)
+	defer cancel()
+	for last := "nothing"; ; {
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if response, err := http.DefaultClient.Do(r); err != nil {
+			last = err.Error()
+		} else if response.Body.Close(); response.StatusCode == status {
+			return
+		} else {
+			last = response.Status
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+			t.Fatalf("%s: want %d, got %s", url, status, last)
+		}
+	}
+}
