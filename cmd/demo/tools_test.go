@@ -35,7 +35,7 @@ func newSite(t *testing.T) *site {
 	t.Chdir("../..")
 	build(t)
 	var out bytes.Buffer
-	s, err := setUp(t.Context(), &out)
+	s, err := setUp(t.Context(), &out, "")
 	if err != nil {
 		t.Fatal(err)
 	}
