@@ -171,7 +171,7 @@ func TestHostileMethodsOverHTTP2(t *testing.T) {
 
 // Without a load balancer to trust, X-Forwarded-For says nothing.
 func TestForwardedForIsNotBelieved(t *testing.T) {
-	r := newRig(t, options{bootstrap: []string{}, settings: func(yaml string) string { return withoutKey(t, yaml, "clientAddress") }})
+	r := newRig(t, withoutProxy(t))
 	far := r.mint("far", "--ip", "10.0.0.0/8")
 	near := r.mint("near", "--ip", "127.0.0.0/8")
 	for _, spoof := range []string{"10.1.2.3", "10.1.2.3, 10.1.2.3", "127.0.0.1, 10.1.2.3"} {

@@ -13,7 +13,7 @@ import (
 // The programs beside a new token's value, each by what runs it, are let in as its
 // owner. A machine need not have what runs them all.
 func TestPageExamples(t *testing.T) {
-	c := newPageCompany(t, options{})
+	c := newPageCompany(t, withoutProxy(t))
 	b := c.person("alice")
 	k := b.createByPage("examples", nil)
 	titles := eval[[]string](b, `[...document.querySelectorAll("h3")].map(e => e.textContent)`)

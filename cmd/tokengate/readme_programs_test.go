@@ -11,7 +11,7 @@ import (
 // The README's programs, each by what runs it, are let in as fred. A machine
 // need not have what runs them all.
 func TestReadmePrograms(t *testing.T) {
-	r := newRig(t, options{})
+	r := newRig(t, withoutProxy(t))
 	value := r.mint("programs")
 	readme := read(t, "../../README.md")
 	for _, program := range []struct {

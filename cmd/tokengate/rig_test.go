@@ -51,6 +51,11 @@ type options struct {
 	before    func(dir string)         // fills the store before tokengate opens it
 }
 
+// withoutProxy are the options of a rig whose clients connect to Envoy themselves.
+func withoutProxy(t *testing.T) options {
+	return options{bootstrap: []string{}, settings: func(yaml string) string { return withoutKey(t, yaml, "clientAddress") }}
+}
+
 func newRig(t *testing.T, o options) *rig {
 	t.Helper()
 	r := &rig{t: t, dir: envoytest.Dir(t), context: o.context}
