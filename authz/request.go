@@ -76,6 +76,13 @@ func (r *Request) Header(name string) *string {
 	return nil
 }
 
+// headersHoldToken reports whether a token stands in a header that is read, other
+// than Authorization. Those go on to Jira as they are.
+func (r *Request) headersHoldToken() bool {
+	return hasTokenValue(r.UserAgent) || hasTokenValue(r.RequestID) || hasTokenValue(r.Origin) || hasTokenValue(r.Upgrade) ||
+		hasTokenValue(r.HTTPMethodOverride) || hasTokenValue(r.MethodOverride) || hasTokenValue(r.HTTPMethod)
+}
+
 // PathForLog returns the path as a log may hold it: without the query, which
 // may carry secrets, and without any token that somebody put into the path.
 func (r *Request) PathForLog() string {

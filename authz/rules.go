@@ -143,7 +143,7 @@ func (e *evaluation) readCredential() bool {
 		return e.refuseFor(MalformedCredential, TokenInQuery)
 	case token.Contains(decodePath(e.memory(), path)):
 		return e.refuseFor(MalformedCredential, TokenInPath)
-	case hasTokenValue(e.request.UserAgent), hasTokenValue(e.request.RequestID):
+	case e.request.headersHoldToken():
 		return e.refuseFor(MalformedCredential, TokenInHeader)
 	case e.checkLogin():
 		return true

@@ -63,7 +63,7 @@ func TestReadingOverREST(t *testing.T) {
 		"rules":                               `"key":"access.create[0].maxLifetime"`,
 		"passwords":                           `"users":[]`,
 		"totals":                              `"days":`,
-		"openapi.json":                        `"openapi": "3.1.0"`,
+		"openapi.json":                        `"openapi": "3.0.3"`,
 		k.ID:                                  `"label":"ci"`,
 	} {
 		if got := c.do(c.by("ada", "GET", path, ""), 200, nil); !strings.Contains(got.body, says) {

@@ -166,7 +166,7 @@ func TestPeopleLeave(t *testing.T) {
 	}
 	c.jira.Put(jiratest.User{Name: "rex", Active: true, Password: "another's", Groups: []string{"staff", "robots"}})
 	c.refresh()
-	if got := c.send(request{auth: bearer(tokens["alice"].value)}); got.status != 403 || !strings.Contains(got.body, "not permitted") {
+	if got := c.send(request{auth: bearer(tokens["alice"].value)}); got.status != 403 || !strings.Contains(got.body, "in no group that may use tokens") {
 		t.Errorf("out of use: %d %s", got.status, got.body)
 	}
 	c.myself(tokens["rita"], 401)

@@ -49,6 +49,7 @@ type options struct {
 	noGate    bool                     // tokengate is not started
 	users     func(*jiratest.Server)   // adds people to Jira
 	before    func(dir string)         // fills the store before tokengate opens it
+	leak      func(where string)       // is told of tokens that Jira receives; nil fails the test
 }
 
 // withoutProxy are the options of a rig whose clients connect to Envoy themselves.
@@ -59,7 +60,10 @@ func withoutProxy(t *testing.T) options {
 func newRig(t *testing.T, o options) *rig {
 	t.Helper()
 	r := &rig{t: t, dir: envoytest.Dir(t), context: o.context}
-	leak := func(where string) { t.Errorf("Jira received a token: %s", where) }
+	leak := o.leak
+	if leak == nil {
+		leak = func(where string) { t.Errorf("Jira received a token: %s", where) }
+	}
 	r.jira = jiratest.New(jiratest.Options{ContextPath: o.context, Leak: leak, Users: []jiratest.User{
 		{Name: "Fred", Password: "yabba", Active: true, PATs: []string{"MDEyMzQ1Njc4OTo"}},
 		{Name: "admin", Password: "secret", Active: true},
