@@ -9,6 +9,9 @@ import (
 // No decision takes memory from the heap once its request's Memory has grown,
 // so that the garbage collector is not a reason for a slow answer.
 func TestDecideWithoutAllocating(t *testing.T) {
+	if raceDetector {
+		t.Skip("counted without the race detector")
+	}
 	w := newWorld(t)
 	cases := append(rulings(),
 		ruling{name: "a browser's form", method: "POST", path: "/secure/QuickEditIssue.jspa?issueId=1&decorator=none", outcome: passed, reason: authz.NoCredential},
