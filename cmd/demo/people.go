@@ -53,7 +53,7 @@ func (s *stage) tellPeople(ctx context.Context) (failures int, err error) {
 	take(step{"In a browser he finds it, and can make others, on a page", "fred", fred, "GET", "/plugins/servlet/api-tokens", "", 200, "my script"})
 	take(step{"One that lives longer than his rule allows he does not get", "fred", fred, "POST", api, `{"label":"for ever","expiresInDays":91}`, 400, "90d"})
 	id, wilmas := take(step{"wilma makes one, which waits for approval", "wilma", wilma, "POST", api, `{"label":"report"}`, 200, `"state":"pending"`})
-	take(step{"and does not work yet", "wilma", wilmas, "GET", myself, "", 401, "approval"})
+	take(step{"and does not work yet", "wilma", wilmas, "GET", myself, "", 401, "approved yet"})
 	take(step{"She cannot approve it herself", "wilma", wilma, "POST", api + id + "/approve", "{}", 403, "administrators"})
 	take(step{"betty can", "betty", betty, "POST", api + id + "/approve", "{}", 204, ""})
 	take(step{"Now it works", "wilma", wilmas, "GET", myself, "", 200, `"name":"wilma"`})
@@ -66,7 +66,7 @@ func (s *stage) tellPeople(ctx context.Context) (failures int, err error) {
 	if err := s.untilRefused(ctx, freds); err != nil {
 		return failures, err
 	}
-	take(step{"Within a minute (in this demo at once) his token is good for nothing", "fred", freds, "GET", myself, "", 403, "not permitted"})
+	take(step{"Within a minute (in this demo at once) his token is good for nothing", "fred", freds, "GET", myself, "", 403, "no group that may use tokens"})
 	return failures, nil
 }
 
