@@ -46,7 +46,7 @@ var says = []struct {
 		}
 	}},
 	{"reads issues, but gets 403", func(t *testing.T, x *site, value string) {
-		x.reconfigure("tokens: {paths: [/rest/]}\n")
+		x.reconfigure("tokens: {paths: [/rest/], downloadPaths: []}\n")
 		if got := x.ask(t, "GET", "/secure/attachment/1/a.txt", "Bearer "+value, ""); got.StatusCode != 403 {
 			t.Errorf("closed: %d", got.StatusCode)
 		}
