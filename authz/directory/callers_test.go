@@ -422,8 +422,12 @@ func TestStrangersHoldUpNobody(t *testing.T) {
 						time.Sleep(c.every)
 					}
 				})
-				answered, late := 0, 0
-				const logins = 10
+				answered, late, logins := 0, 0, 10
+				if c.within == 0 {
+					// Beyond what Jira has time for, about a third is answered, by
+					// chance: enough of them that a tenth is certain.
+					logins = 20
+				}
 				for n := range logins {
 					time.Sleep(150*time.Millisecond + time.Duration(n)*7*time.Millisecond)
 					for _, k := range known {
@@ -447,7 +451,7 @@ func TestStrangersHoldUpNobody(t *testing.T) {
 				}
 				cancel()
 				all.Wait()
-				if c.within > 0 && (answered != logins || late > 0) || c.within == 0 && answered < logins/5 {
+				if c.within > 0 && (answered != logins || late > 0) || c.within == 0 && answered < logins/10 {
 					t.Errorf("of %d who have just logged in %d are identified, %d of them late", logins, answered, late)
 				}
 				time.Sleep(time.Minute)
