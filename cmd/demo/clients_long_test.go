@@ -18,9 +18,6 @@ import (
 	"github.com/tokengate/tokengate/authz/token"
 )
 
-// attachmentPaths opens attachments to tokens, where that is not the default.
-const attachmentPaths = "tokens: {paths: [/rest/, /secure/attachment/], readOnlyPaths: [/secure/attachment/]}\n"
-
 // jiraClients are unmodified clients of Jira, each with the list of
 // testdata/tools/python that it comes from and what takes its steps.
 // mcp-atlassian shows texts of its own of a file that it can't have (closed) and of
@@ -59,7 +56,6 @@ const myself = "/rest/api/2/myself"
 // Unmodified clients work with tokens, and show why one is refused.
 func TestJiraClients(t *testing.T) {
 	x := newSite(t)
-	x.reconfigure(attachmentPaths)
 	full, _ := x.create("--user", "fred", "--name", "full", "--expires", "1d")
 	reader, _ := x.create("--user", "fred", "--name", "reader", "--expires", "1d", "--read-only")
 	office, _ := x.create("--user", "fred", "--name", "office", "--expires", "1d", "--ip", "10.0.0.0/8")

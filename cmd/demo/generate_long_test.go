@@ -19,7 +19,7 @@ import (
 // Clients of other languages lead a token through its life, too.
 func TestGenerated(t *testing.T) {
 	x := newSite(t)
-	bot, _ := x.create("--management", "--name", "bot", "--expires", "1d", "--ip", "127.0.0.0/8")
+	bot, _ := x.create("--management", "--name", "bot", "--expires", "1d", "--ip", "10.0.0.0/8")
 	description := x.description(bot)
 	environment := []string{"JIRA=" + x.url, "BOT=" + bot, "WILMA=" + wilma, "BETTY=" + betty}
 	t.Run("openapi-typescript", func(t *testing.T) {
@@ -72,7 +72,7 @@ func copyFile(t *testing.T, from, to string) {
 func TestSchemathesis(t *testing.T) {
 	x := newSite(t)
 	x.create("--user", "fred", "--name", "number 1", "--expires", "1d") // the id that it tries first
-	bot, _ := x.create("--management", "--name", "bot", "--expires", "1d", "--ip", "127.0.0.0/8")
+	bot, _ := x.create("--management", "--name", "bot", "--expires", "1d", "--ip", "10.0.0.0/8")
 	description := x.description(bot)
 	socket := httptest.NewServer(&httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(&url.URL{Scheme: "http", Host: "tokengate"}) },

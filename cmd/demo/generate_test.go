@@ -10,7 +10,7 @@ import (
 // served leads a token through its life.
 func TestGeneratedPython(t *testing.T) {
 	x := newSite(t)
-	bot, _ := x.create("--management", "--name", "bot", "--expires", "1d", "--ip", "127.0.0.0/8")
+	bot, _ := x.create("--management", "--name", "bot", "--expires", "1d", "--ip", "10.0.0.0/8")
 	dir := t.TempDir()
 	succeed(t, python(t.Context(), t, "generate", "-m", "openapi_python_client", "generate", "--fail-on-warning",
 		"--path", x.description(bot), "--output-path", filepath.Join(dir, "generated"), "--meta", "none"))

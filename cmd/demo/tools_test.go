@@ -35,7 +35,8 @@ func newSite(t *testing.T) *site {
 	t.Chdir("../..")
 	build(t)
 	var out bytes.Buffer
-	s, err := setUp(t.Context(), &out, "")
+	balancer := httptest.NewUnstartedServer(nil)
+	s, err := setUp(t.Context(), &out, balancer.Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,15 +49,12 @@ func newSite(t *testing.T) *site {
 			t.Error("a log or the demo's output shows a token")
 		}
 	})
-	envoy, err := url.Parse(s.url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	balancer := httptest.NewServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
-		r.SetURL(envoy)
+	balancer.Config.Handler = &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(&url.URL{Scheme: "http", Host: s.listen})
 		r.Out.Host = r.In.Host
 		r.Out.Header.Set("X-Forwarded-For", *x.from.Load())
-	}})
+	}}
+	balancer.Start()
 	t.Cleanup(balancer.Close)
 	s.url = balancer.URL
 	return x

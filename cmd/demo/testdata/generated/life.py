@@ -25,14 +25,14 @@ def status(value):
 bot = AuthenticatedClient(base, os.environ["BOT"])
 
 made = create_token.sync(client=bot, body=CreateRequest(
-    label="generated", user="fred", expires_in="30d", networks=["127.0.0.0/8"], rate=Rate(requests=600, per_seconds=60)))
+    label="generated", user="fred", expires_in="30d", networks=["10.0.0.0/8"], rate=Rate(requests=600, per_seconds=60)))
 assert made.user == "fred" and made.state == State.ACTIVE and made.expires_at > 2**31, made.state
 assert status(made.password_value) == 200
 print("create")
 
 page = list_tokens.sync(client=bot, user="fred", state=State.ACTIVE, limit=10)
 assert [t.id for t in page.values] == [made.id] and page.total == 1 and page.next_ is None
-assert page.values[0].rate.requests == 600 and page.values[0].last_address == "127.0.0.1"
+assert page.values[0].rate.requests == 600 and page.values[0].last_address == "10.1.2.3"
 print("list")
 
 changed = change_token.sync(made.id, client=bot, body=ChangeRequest(label="renamed", read_only=True, rate=None))
