@@ -116,9 +116,12 @@ func TestManyLookups(t *testing.T) {
 			})
 		}
 		time.Sleep(10 * time.Second)
-		if n := len(r.jira.taken()); n < 190 || n > 201 || most != 1 {
+		n := len(r.jira.taken())
+		r.jira.mu.Lock()
+		if n < 190 || n > 201 || most != 1 {
 			t.Errorf("%d look-ups within ten seconds, %d at once", n, most)
 		}
+		r.jira.mu.Unlock()
 		begun := time.Now()
 		r.refresh(t)
 		if took := time.Since(begun); took > 11*time.Second {
