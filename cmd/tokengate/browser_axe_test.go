@@ -14,9 +14,17 @@ import (
 	"github.com/tokengate/tokengate/authz/token"
 )
 
-// axe returns what stands in the page against WCAG 2.2 AA and good practice, one
-// line for each element: the rule, how bad it is, where it is, and its HTML.
-func (b *browser) axe() []string {
+// The checks of axe that a run may make. Contrast takes longer than all others
+// together.
+const (
+	axeAll        = `runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]`
+	axeColours    = `runOnly: ["color-contrast", "link-in-text-block"]`
+	axeNoContrast = axeAll + `, rules: {"color-contrast": {enabled: false}}`
+)
+
+// axe returns the violations of WCAG 2.2 AA and good practice in the page, one line
+// for each element: the rule, how bad it is, where it is, and its HTML.
+func (b *browser) axe(checks string) []string {
 	b.t.Helper()
 	if b.noScripts { // it needs timers
 		b.scripts(true)
@@ -38,7 +46,7 @@ func (b *browser) axe() []string {
 		if _, err := chromedp.Evaluate[chromedp.Void](source, there)(ctx, t); err != nil {
 			return nil, err
 		}
-		return chromedp.Evaluate[[]string](`axe.run(document, {runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]})
+		return chromedp.Evaluate[[]string](`axe.run(document, {resultTypes: ["violations"], `+checks+`})
 			.then(found => found.violations.flatMap(v => v.nodes.map(n => [v.id, n.impact, n.target.join(" "), n.html].join("  "))))`,
 			there, chromedp.EvalAwaitPromise)(ctx, t)
 	})

@@ -291,14 +291,14 @@ func TestBrowserAxe(t *testing.T) {
 	for _, on := range []bool{true, false} {
 		b.scripts(on)
 		b.open("/strict-good")
-		if got := b.axe(); len(got) != 0 {
+		if got := b.axe(axeAll); len(got) != 0 {
 			t.Errorf("scripts %v: found in a good page: %q", on, got)
 		}
 		b.open("/strict-bad")
 		if b.has("#off") == on {
 			t.Errorf("scripts %v: it is not so", on)
 		}
-		got := b.axe()
+		got := b.axe(axeAll)
 		for _, want := range []string{
 			`color-contrast  serious  font  <font color="#ccc">Pale.</font>`, "image-alt  critical  img  <img", `label  critical  input  <input name="x">`,
 			"region  moderate  body > p  <p>Outside.</p>",
