@@ -98,6 +98,7 @@ type evaluation struct {
 
 	path       string // raw, before the first `?`
 	query      queryFacts
+	login      bool // a login over REST, maybe: see logsIn
 	credential credential
 	entry      store.Entry
 	target     target
@@ -134,6 +135,7 @@ func (e *evaluation) readCredential() bool {
 	e.path = path
 	e.credential = parseAuthorization(e.memory(), e.request.Authorization)
 	e.query = parseQuery(e.memory(), query, e.view.Policy.QueryParameter)
+	e.login = e.logsIn()
 
 	sent := e.credential.kind
 	switch {
@@ -156,7 +158,7 @@ func (e *evaluation) readCredential() bool {
 	case e.query.tokens == 1:
 		e.credential = credential{kind: tokenCredential, text: e.query.token}
 		return false
-	case sent != noCredential && sent != otherCredential, e.query.password, e.logsIn():
+	case sent != noCredential && sent != otherCredential, e.query.password, e.login:
 		return false
 	}
 	return e.pass(NoCredential)
@@ -173,7 +175,7 @@ func (e *evaluation) logsIn() bool {
 // 4 and 5.
 func (e *evaluation) judgePassword() bool {
 	sent := e.credential.kind
-	if sent == tokenCredential || sent == foreignCredential && !e.logsIn() {
+	if sent == tokenCredential || sent == foreignCredential && !e.login {
 		return false
 	}
 	e.decision.ClaimedUser = e.claimedUser()
@@ -183,7 +185,7 @@ func (e *evaluation) judgePassword() bool {
 		case config.PasswordsObserve:
 			e.decision.WouldBlock = true
 		default:
-			if e.logsIn() {
+			if e.login {
 				return e.refuseFor(PasswordBlocked, LoginBlocked)
 			}
 			return e.refuse(PasswordBlocked)
@@ -199,7 +201,7 @@ func (e *evaluation) judgePassword() bool {
 // is none, or several, or where it stands in the body of a login.
 func (e *evaluation) claimedUser() string {
 	switch {
-	case e.logsIn():
+	case e.login:
 		return ""
 	case e.query.users == 1:
 		return e.query.user
