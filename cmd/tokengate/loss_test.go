@@ -74,3 +74,60 @@ func TestStoreThatWentBack(t *testing.T) {
 	r.startGate()
 	stop()
 }
+
+// The only table is broken: the log says that everything is lost, names the folder
+// of the kept files, and warns for as long as the flag stays set.
+func TestStoreThatIsLost(t *testing.T) {
+	r := newRig(t, options{})
+	const flagSet = "--accept-loss is set and nothing was lost"
+	value := r.mint("1")
+	for _, name := range []string{"2", "3", "4", "5", "6"} {
+		r.mint(name)
+	}
+	r.run("token", "revoke", value.ID().String())
+	stop := func() {
+		t.Helper()
+		if err := r.gate.stop(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop()
+	tables, err := filepath.Glob(filepath.Join(r.dir, "data", "*.sst"))
+	if err != nil || len(tables) != 1 {
+		t.Fatalf("tables %v, error %v", tables, err)
+	}
+	write(t, tables[0], strings.Repeat("x", 100))
+
+	acceptLoss := func() {
+		t.Helper()
+		r.gate = start(t, "serve", "--config", r.config, "--accept-loss")
+		r.gate.waitFor(`"tokengate is ready"`)
+	}
+	acceptLoss()
+	log := r.gate.log.String()
+	for _, words := range []string{
+		"lost: the changes up to number 7 were acknowledged, and not one of their records is there",
+		"are kept in " + filepath.Join(r.dir, "data", "tokengate.lost-"),
+		`"msg":"the tokens are loaded","tokens":0`,
+	} {
+		if !strings.Contains(log, words) {
+			t.Errorf("the log does not say %q: %s", words, log)
+		}
+	}
+	for _, words := range []string{"MANIFEST is older", "acknowledged changes are there", flagSet} {
+		if strings.Contains(log, words) {
+			t.Errorf("the log says %q: %s", words, log)
+		}
+	}
+	stop()
+	acceptLoss()
+	if log := r.gate.log.String(); !strings.Contains(log, flagSet) {
+		t.Errorf("the log does not warn of the flag: %s", log)
+	}
+	stop()
+	r.startGate()
+	if strings.Contains(r.gate.log.String(), flagSet) {
+		t.Error("a start without the flag warns of it")
+	}
+	stop()
+}

@@ -39,7 +39,7 @@ type Options struct {
 	Log func(level slog.Level, message string)
 
 	// AcceptLoss opens a store of which something is damaged or missing, with
-	// what is there. The log says what was found.
+	// what is there. The log says what was found, or that nothing was lost.
 	AcceptLoss bool
 
 	statfs func(dir string) (filesystem, error) // nil: the system's
@@ -147,7 +147,7 @@ func open(ctx context.Context, opts Options) (s *Store, err error) {
 // examine inspects the directory, and returns an error for one with problems
 // unless they are accepted.
 func examine(opts Options) (*inspection, error) {
-	found, err := inspect(opts.Dir)
+	found, err := inspect(opts.Dir, false)
 	if err != nil {
 		return nil, err
 	}
@@ -156,6 +156,10 @@ func examine(opts Options) (*inspection, error) {
 	}
 	switch err := found.err(); {
 	case err == nil:
+		if opts.AcceptLoss {
+			logger(opts.Log).line(slog.LevelWarn, "--accept-loss is set and nothing was lost: "+
+				"start without it from now on, or the next loss is accepted unasked", nil)
+		}
 		return found, nil
 	case !opts.AcceptLoss:
 		return nil, err
@@ -229,7 +233,7 @@ func (s *Store) Opts() badger.Options { return s.db.Opts() }
 // load checks the schema, or writes it into an empty database, finds where the
 // running numbers stand, and begins the ledger.
 func (s *Store) load(found *inspection) error {
-	var empty bool
+	var unmarked bool // the schema is still to be written
 	err := s.db.View(func(txn *badger.Txn) error {
 		version, err := get(txn, schemaKey)
 		switch {
@@ -238,37 +242,43 @@ func (s *Store) load(found *inspection) error {
 		case version == nil:
 			it := txn.NewIterator(badger.IteratorOptions{})
 			defer it.Close()
-			if it.Rewind(); it.Valid() {
+			// A table that was lost may have held the schema. The ledger says whose database it is.
+			ours := found.accepted && !found.unledged
+			if it.Rewind(); it.Valid() && !ours {
 				return fmt.Errorf("%w: it holds a Badger database of another program", ErrSchema)
 			}
-			empty = true
-			return nil
+			unmarked = true
 		case string(version) != strconv.Itoa(schema):
 			return fmt.Errorf("%w: it has schema %q and this version of tokengate knows %d: "+
 				"open it with the version that wrote it", ErrSchema, version, schema)
 		}
-		last, err := get(txn, lastNumberKey)
+		value, err := get(txn, lastNumberKey)
 		if err != nil {
 			return err
 		}
-		if last != nil {
-			if s.number, err = number(last); err != nil {
+		if value != nil {
+			if s.number, err = number(value); err != nil {
 				return err
 			}
 		}
-		s.sequence, err = lastAudit(txn)
+		given, err := last(txn, numberPrefix) // a table that was lost may have held lastNumberKey
+		if err != nil {
+			return err
+		}
+		s.number = max(s.number, given)
+		s.sequence, err = last(txn, auditPrefix)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	return s.keepLedger(found, empty)
+	return s.keepLedger(found, unmarked)
 }
 
 // keepLedger begins the ledger anew, and gives the database a schema and an
 // identity if it has none. A process that is killed in between leaves a ledger
 // that an identity is still to be written for.
-func (s *Store) keepLedger(found *inspection, empty bool) (err error) {
+func (s *Store) keepLedger(found *inspection, unmarked bool) (err error) {
 	next := found.ledger
 	switch {
 	case found.identity != nil:
@@ -297,7 +307,7 @@ func (s *Store) keepLedger(found *inspection, empty bool) (err error) {
 	if s.sequence > 0 {
 		s.testify()
 	}
-	if found.identity != nil && !empty {
+	if found.identity != nil && !unmarked {
 		return nil
 	}
 	return s.db.Update(func(txn *badger.Txn) error {

@@ -1,6 +1,10 @@
 package badger
 
-import "os"
+import (
+	"os"
+
+	"github.com/tokengate/tokengate/store/badger/files"
+)
 
 // WithFilesystem returns options of a store that is told what file system it
 // is on, and how many bytes are free there.
@@ -26,3 +30,15 @@ func (s *Store) ProbeFile() *os.File { return s.ledger.synced }
 
 // FailCommit leaves the store as a commit of two audit records does that fails.
 func (s *Store) FailCommit() { s.use(s.number+1, s.sequence+2) }
+
+// Missing returns what is missing in a window that begins with the record first:
+// x is there, d is deleted, and of . nothing was seen.
+func Missing(first uint64, records string) (missing string, unknown uint64) {
+	w := newWindow(first, first+uint64(len(records))-1)
+	for n, c := range records {
+		if c != '.' {
+			w.add(first+uint64(n), files.Record{Version: 1, Deleted: c == 'd'})
+		}
+	}
+	return w.missing()
+}

@@ -35,6 +35,7 @@ type inspection struct {
 	ledger   state
 	unledged bool // there is no ledger
 	accepted bool // there were problems, and they do not count any more
+	repaired bool // tokengate has just repaired the directory
 
 	names    []string // of the files
 	list     files.Manifest
@@ -44,7 +45,9 @@ type inspection struct {
 	identity []byte                 // of the database; nil: it has none
 
 	problems []problem
-	denied   error // a file that this user may not read
+	gone     bool   // a table or a log is missing or cannot be used
+	unknown  uint64 // records up to this one may be pruned or lost
+	denied   error  // a file that this user may not read
 }
 
 // problem is one reason not to open the directory.
@@ -64,6 +67,7 @@ func (i *inspection) unusable(name string, err error) {
 		return
 	}
 	i.broken = append(i.broken, name)
+	i.gone = i.gone || strings.HasSuffix(name, ".sst") || strings.HasSuffix(name, ".mem")
 	i.report(ErrDamaged, "%s: %v", name, err)
 }
 
@@ -98,13 +102,22 @@ func (i *inspection) text() string {
 		}
 		texts = append(texts, p.text)
 	}
+	if i.unknown > 0 {
+		texts = append(texts, i.doubt())
+	}
 	return strings.Join(texts, "; ")
 }
 
+// doubt says what the audit records cannot tell.
+func (i *inspection) doubt() string {
+	return fmt.Sprintf("whether records up to number %d are lost as well cannot be told, because old records are pruned", i.unknown)
+}
+
 // inspect reads the files in dir and changes none. Its error is about reading
-// the directory; what is wrong with the files is among the problems.
-func inspect(dir string) (*inspection, error) {
-	i := &inspection{dir: dir, tables: make(map[uint64]files.Entry)}
+// the directory; what is wrong with the files is among the problems. After a
+// repair it does not compare MANIFEST with the ledger.
+func inspect(dir string, repaired bool) (*inspection, error) {
+	i := &inspection{dir: dir, repaired: repaired, tables: make(map[uint64]files.Entry)}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("read data directory: %w", err)
@@ -121,7 +134,7 @@ func inspect(dir string) (*inspection, error) {
 	case err != nil:
 		return nil, err
 	}
-	if i.checkFiles() {
+	if i.checkFiles() || repaired {
 		i.checkRecords()
 	}
 	if i.denied != nil {
@@ -188,7 +201,7 @@ func (i *inspection) checkFiles() (listed bool) {
 		}
 	case err != nil:
 		i.unusable(badger.ManifestFilename, err)
-	case !i.unledged && !i.list.Follows(i.ledger.manifest):
+	case !i.unledged && !i.repaired && !i.list.Follows(i.ledger.manifest):
 		i.report(ErrLost, "%s is older or shorter than it was: it has %d bytes and had %d",
 			badger.ManifestFilename, i.list.Mark().Size, i.ledger.manifest.Size)
 	}
@@ -255,6 +268,7 @@ func (i *inspection) checkTables() {
 	}
 	for _, id := range slices.Sorted(maps.Keys(i.list.Tables)) {
 		if !there[id] {
+			i.gone = true
 			i.report(ErrDamaged, "%s is missing", table.IDToFilename(id))
 		}
 	}
@@ -305,8 +319,9 @@ func (i *inspection) checkRecords() {
 		i.report(ErrLost, "the database is another one (%s) than %s belongs to (%s)",
 			hex.EncodeToString(i.identity), ledgerName, hex.EncodeToString(i.ledger.identity[:]))
 	}
-	if missing := seen.missing(); missing != "" && !i.unledged {
-		i.report(ErrLost, "the changes up to number %d were acknowledged, and the records of %s are not there", last, missing)
+	missing, unknown := seen.missing()
+	if i.unknown = unknown; missing != "" {
+		i.report(ErrLost, "the changes up to number %d were acknowledged, and %s", last, missing)
 	}
 }
 
@@ -332,11 +347,16 @@ func (w *window) add(sequence uint64, r files.Record) {
 }
 
 // missing names the records that should be there: the newest, and all that are
-// newer than one that is there. The oldest are deleted in time.
-func (w *window) missing() string {
+// newer than one that is there. The oldest are pruned in order, so records up to
+// the number unknown may be pruned or lost.
+func (w *window) missing() (text string, unknown uint64) {
+	unknown = w.first - 1
 	oldest := 0
-	for oldest < len(w.version)-1 && (w.version[oldest] == 0 || w.deleted[oldest]) {
-		oldest++
+	for ; oldest < len(w.version)-1 && (w.version[oldest] == 0 || w.deleted[oldest]); oldest++ {
+		unknown = w.first + uint64(oldest)
+		if w.deleted[oldest] {
+			unknown = 0 // it was pruned, and all before it
+		}
 	}
 	var ranges []string
 	count := 0
@@ -353,10 +373,15 @@ func (w *window) missing() string {
 			ranges = append(ranges, span(w.first+uint64(from), w.first+uint64(n)))
 		}
 	}
-	if count == 0 {
-		return ""
+	switch {
+	case count == 0:
+		return "", unknown
+	case oldest < len(w.version)-1 || w.version[oldest] != 0:
+		return fmt.Sprintf("the records of %d of them (%s) are not there", count, strings.Join(ranges, ", ")), unknown
+	case w.first == 1:
+		return "not one of their records is there", 0
 	}
-	return fmt.Sprintf("%d of them (%s)", count, strings.Join(ranges, ", "))
+	return fmt.Sprintf("not one of the records from number %d on is there", w.first), w.first - 1
 }
 
 func span(from, to uint64) string {

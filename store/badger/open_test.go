@@ -121,6 +121,7 @@ func TestOpenSchema(t *testing.T) {
 		dir := t.TempDir()
 		edit(t, dir, map[string]string{"key": "value"})
 		wantOpenError(t, badger.Options{Dir: dir}, badger.ErrSchema, dir, "another program")
+		wantOpenError(t, badger.Options{Dir: dir, AcceptLoss: true}, badger.ErrSchema, dir, "another program")
 	})
 }
 

@@ -107,7 +107,7 @@ func (s *Store) AuditLog(ctx context.Context, before uint64, limit int) ([]store
 	}
 	var log []store.Audit
 	err := s.view(ctx, func(txn *badger.Txn) error {
-		it := newestAudit(txn)
+		it := backwards(txn, auditPrefix)
 		defer it.Close()
 		for it.Seek(auditKey(before - 1)); it.Valid() && len(log) < limit; it.Next() {
 			if err := ctx.Err(); err != nil {
@@ -134,19 +134,19 @@ func (s *Store) AuditLog(ctx context.Context, before uint64, limit int) ([]store
 	return log, nil
 }
 
-// lastAudit returns the sequence of the newest audit record, or 0.
-func lastAudit(txn *badger.Txn) (uint64, error) {
-	it := newestAudit(txn)
+// last returns the highest number that a key with the prefix ends in, or 0.
+func last(txn *badger.Txn, prefix []byte) (uint64, error) {
+	it := backwards(txn, prefix)
 	defer it.Close()
-	if it.Seek(auditKey(math.MaxUint64)); !it.Valid() {
+	if it.Seek(numbered(prefix, math.MaxUint64)); !it.Valid() {
 		return 0, nil
 	}
 	return number(it.Item().Key())
 }
 
-// newestAudit walks the audit log backwards from where it is told to seek.
-func newestAudit(txn *badger.Txn) *badger.Iterator {
-	return txn.NewIterator(badger.IteratorOptions{Prefix: auditPrefix, Reverse: true})
+// backwards walks the keys with the prefix backwards from where it is told to seek.
+func backwards(txn *badger.Txn, prefix []byte) *badger.Iterator {
+	return txn.NewIterator(badger.IteratorOptions{Prefix: prefix, Reverse: true})
 }
 
 // Health writes, reads and removes a record: see store.Store. A disk that

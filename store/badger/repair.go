@@ -23,12 +23,16 @@ const lostPrefix = "tokengate.lost-"
 // repair makes a directory with problems one that Badger opens with all that is
 // there: tables that are whole are used even if MANIFEST does not name them. The
 // files that it changes, or that Badger will, are kept as they were.
-func (i *inspection) repair() error {
+func (i *inspection) repair(log logger) error {
 	kept, err := os.MkdirTemp(i.dir, lostPrefix)
 	if err != nil {
 		return fmt.Errorf("keep the damaged files: %w", err)
 	}
-	defer os.Remove(kept) // if it is empty
+	defer func() {
+		if os.Remove(kept) != nil { // it is not empty
+			log.line(slog.LevelWarn, "the files as they were before the repair are kept in %s", []any{kept})
+		}
+	}()
 	for _, name := range i.names {
 		path := i.path(name)
 		switch {
@@ -77,10 +81,10 @@ func (i *inspection) accept(log logger) (*inspection, error) {
 	for _, p := range i.problems {
 		log.line(slog.LevelWarn, "loss accepted: %s", []any{p.text})
 	}
-	if err := i.repair(); err != nil {
+	if err := i.repair(log); err != nil {
 		return nil, err
 	}
-	after, err := inspect(i.dir)
+	after, err := inspect(i.dir, true)
 	if err != nil {
 		return nil, err
 	}
@@ -91,9 +95,16 @@ func (i *inspection) accept(log logger) (*inspection, error) {
 			log.line(slog.LevelWarn, "lost: %s", []any{p.text})
 		}
 	}
-	if !missing && !i.unledged {
-		log.line(slog.LevelWarn, "the records of all acknowledged changes are there", nil)
+	if i.gone {
+		log.line(slog.LevelWarn, "what the missing or damaged files held is lost, even where the audit record of a change is there", nil)
 	}
+	switch {
+	case after.unknown > 0:
+		log.line(slog.LevelWarn, "%s", []any{after.doubt()})
+	case !missing && !i.unledged:
+		log.line(slog.LevelWarn, "after the repair the audit records of all acknowledged changes are there", nil)
+	}
+	log.line(slog.LevelWarn, "start without --accept-loss from now on", nil)
 	// Numbers that were given out are not given out again.
 	after.ledger.sequence = max(after.ledger.sequence, i.ledger.sequence)
 	after.ledger.manifest = files.Mark{}

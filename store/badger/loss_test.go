@@ -1,0 +1,225 @@
+package badger_test
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	upstream "github.com/dgraph-io/badger/v4"
+
+	"github.com/tokengate/tokengate/store/badger"
+	"github.com/tokengate/tokengate/store/storetest"
+)
+
+const (
+	flagSet  = "--accept-loss is set and nothing was lost"
+	allThere = "the audit records of all acknowledged changes are there"
+	noneLeft = "lost: the changes up to number 4 were acknowledged, and not one of their records is there"
+)
+
+// warnings opens the store, closes it and returns what it warned of.
+func (s *site) warnings(acceptLoss bool) string {
+	s.t.Helper()
+	var lines []string
+	db, err := badger.Open(s.t.Context(), badger.Options{Dir: s.dir, AcceptLoss: acceptLoss, Log: func(level slog.Level, message string) {
+		if level >= slog.LevelWarn {
+			lines = append(lines, message)
+		}
+	}})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	closeStore(s.t, db)
+	return strings.Join(lines, "\n")
+}
+
+// TestAcceptedLoss wants the log to say how much is lost, and no more or less, and
+// where the files are kept.
+func TestAcceptedLoss(t *testing.T) {
+	stopped, crashed := newSite(t, false), newSite(t, true)
+	for name, c := range map[string]struct {
+		crashed bool
+		do      func(*site)
+		says    []string
+		not     []string
+		kept    []string // file names
+	}{
+		"all tables, broken": {
+			do:   func(s *site) { s.change("*.sst", flip(40)) },
+			says: []string{noneLeft, "what the missing or damaged files held is lost"},
+			not:  []string{allThere, "cannot be told"},
+			kept: []string{"000001.sst", "000002.sst", "MANIFEST", "tokengate.sequence"},
+		},
+		"all tables, deleted": {
+			do:   func(s *site) { s.remove("*.sst") },
+			says: []string{noneLeft, "what the missing or damaged files held is lost"},
+			not:  []string{allThere, "cannot be told"},
+			kept: []string{"MANIFEST", "tokengate.sequence"},
+		},
+		"the database, deleted": {
+			do:   func(s *site) { keepOnly(s, "tokengate.sequence") },
+			says: []string{noneLeft},
+			not:  []string{allThere},
+			kept: []string{"tokengate.sequence"},
+		},
+		"the older table, deleted": {
+			do:   func(s *site) { s.remove("000001.sst") },
+			says: []string{"what the missing or damaged files held is lost", "whether records up to number 2 are lost as well cannot be told"},
+			not:  []string{allThere, "not one of"},
+			kept: []string{"MANIFEST", "tokengate.sequence"},
+		},
+		"the newer table, broken": {
+			do:   func(s *site) { s.change("000002.sst", half) },
+			says: []string{"lost: the changes up to number 4 were acknowledged, and the records of 2 of them (3 to 4) are not there"},
+			not:  []string{allThere, "not one of", "cannot be told"},
+			kept: []string{"000002.sst", "MANIFEST", "tokengate.sequence"},
+		},
+		"all but the log": {
+			crashed: true,
+			do:      func(s *site) { s.remove("MANIFEST"); s.remove("*.sst") },
+			says:    []string{"whether records up to number 4 are lost as well cannot be told"},
+			not:     []string{allThere},
+			kept:    []string{"tokengate.sequence"},
+		},
+		"once more, without a change in between": {
+			do:   func(s *site) { s.remove("000002.sst"); s.warnings(true); s.remove("000001.sst") },
+			says: []string{"whether records up to number 4 are lost as well cannot be told"},
+			not:  []string{allThere},
+			kept: []string{"MANIFEST", "tokengate.sequence"},
+		},
+		"MANIFEST, cut": {
+			do:   func(s *site) { s.change("MANIFEST", cut(3)) },
+			says: []string{"loss accepted: MANIFEST is older or shorter than it was", allThere},
+			not:  []string{"lost: ", "files held is lost", "cannot be told"},
+			kept: []string{"MANIFEST", "tokengate.sequence"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := stopped.clone(t)
+			if c.crashed {
+				s = crashed.clone(t)
+			}
+			c.do(s)
+			log := s.warnings(true)
+			for _, words := range append(c.says, "start without --accept-loss from now on") {
+				if !strings.Contains(log, words) {
+					t.Errorf("the log does not say %q:\n%s", words, log)
+				}
+			}
+			for _, words := range append(c.not, "lost: MANIFEST", flagSet) {
+				if strings.Contains(log, words) {
+					t.Errorf("the log says %q:\n%s", words, log)
+				}
+			}
+			named := regexp.MustCompile(`kept in (\S*tokengate\.lost-\S+)`).FindStringSubmatch(log)
+			if named == nil || filepath.Dir(named[1]) != s.dir {
+				t.Fatalf("the log does not name the folder of the kept files:\n%s", log)
+			}
+			for _, file := range c.kept {
+				if _, err := os.Stat(filepath.Join(named[1], file)); err != nil {
+					t.Errorf("not kept: %v", err)
+				}
+			}
+		})
+	}
+}
+
+// TestAcceptLossLeftSet wants a warning for as long as the flag is set without
+// need, and no folder of kept files.
+func TestAcceptLossLeftSet(t *testing.T) {
+	s := newSite(t, false)
+	for n, acceptLoss := range []bool{true, true, false} {
+		if log := s.warnings(acceptLoss); strings.Contains(log, flagSet) != acceptLoss {
+			t.Errorf("start %d, flag set %v: the log says %q", n, acceptLoss, log)
+		}
+	}
+	if found, err := filepath.Glob(filepath.Join(s.dir, "tokengate.lost-*")); err != nil || len(found) > 0 {
+		t.Errorf("found %v (error %v)", found, err)
+	}
+}
+
+// A refused start says that older records may be lost, too.
+func TestRefusalNamesDoubt(t *testing.T) {
+	s := newSite(t, false)
+	s.remove("000001.sst")
+	wantOpenError(t, badger.Options{Dir: s.dir}, badger.ErrDamaged, "whether records up to number 2 are lost as well cannot be told")
+}
+
+// A disk that is not mounted leaves nothing to keep, so no folder is named.
+func TestAcceptedLossOfDirectory(t *testing.T) {
+	s := newSite(t, false)
+	s.remove("")
+	if log := s.warnings(true); !strings.Contains(log, "is the disk mounted?") || strings.Contains(log, "kept in") || strings.Contains(log, allThere) {
+		t.Errorf("the log says %q", log)
+	}
+}
+
+// TestMissingRecords gives a window of audit records: x is there, d is deleted, and
+// of . nothing was seen.
+func TestMissingRecords(t *testing.T) {
+	none := "not one of their records is there"
+	for _, c := range []struct {
+		first   uint64
+		records string
+		missing string
+		unknown uint64
+	}{
+		{1, "", "", 0},
+		{8, "", "", 7},
+		{1, "xxx", "", 0},
+		{1, "..x", "", 2},
+		{1, "ddx", "", 0},
+		{1, ".dx", "", 0}, // pruned in order
+		{1, "d.x", "", 2},
+		{5, "xx", "", 4},
+		{5, "dx", "", 0},
+		{1, "x.x", "the records of 1 of them (2) are not there", 0},
+		{1, ".x.x..", "the records of 3 of them (3, 5 to 6) are not there", 1},
+		{1, ".", none, 0},
+		{1, ".......", none, 0},
+		{1, "dd..", none, 0},
+		{5, "...", "not one of the records from number 5 on is there", 4},
+		{5, "d..", "not one of the records from number 5 on is there", 4},
+	} {
+		t.Run(fmt.Sprint(c.first, c.records), func(t *testing.T) {
+			missing, unknown := badger.Missing(c.first, c.records)
+			if missing != c.missing || unknown != c.unknown {
+				t.Errorf("got %q and %d, want %q and %d", missing, unknown, c.missing, c.unknown)
+			}
+		})
+	}
+}
+
+// What is lost after a loss was accepted is told, too.
+func TestLossAfterLoss(t *testing.T) {
+	s := newSite(t, false)
+	s.remove("*.sst")
+	s.warnings(true)
+	db := open(t, s.dir)
+	create(t, db, storetest.NewToken(9, "fred"))
+	closeStore(t, db)
+	s.remove("*.sst")
+	log := s.warnings(true)
+	for _, words := range []string{"not one of the records from number 5 on is there", "whether records up to number 4 are lost"} {
+		if !strings.Contains(log, words) {
+			t.Errorf("the log does not say %q:\n%s", words, log)
+		}
+	}
+}
+
+// A lost table may have held the highest number that a token has: no number is
+// given out twice.
+func TestNumbersAfterLoss(t *testing.T) {
+	s := newSite(t, false)
+	raw(t, s.dir, func(txn *upstream.Txn) error { return txn.Delete([]byte("m/number")) })
+	db := open(t, s.dir)
+	if got := create(t, db, storetest.NewToken(9, "fred")); got.Number != 4 {
+		t.Errorf("the token after three has the number %d", got.Number)
+	}
+	closeStore(t, db)
+}
