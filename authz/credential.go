@@ -39,7 +39,9 @@ func parseAuthorization(m *memory, header string) credential {
 	scheme, payload := cutScheme(header)
 	switch {
 	case strings.EqualFold(scheme, "basic"):
-		return parseBasic(m, payload)
+		c := parseBasic(m, payload)
+		c.basic = true
+		return c
 	case strings.EqualFold(scheme, "bearer"):
 		return parseBearer(m, payload)
 	case token.IsCredential(unquote(header)), token.IsCredential(unquote(payload)), token.Contains(header):
@@ -53,36 +55,30 @@ func parseAuthorization(m *memory, header string) credential {
 }
 
 // encodesToken reports whether a token stands in text in percent-encoding or in
-// base64, of either alphabet (RFC 4648 §4 and §5) and with or without padding.
+// base64 of any alignment, alphabet and padding (RFC 4648 §4 and §5).
 func encodesToken(m *memory, text string) bool {
-	if strings.IndexByte(text, '%') >= 0 && hasTokenValue(unescape(m, text)) {
-		return true
+	if strings.IndexByte(text, '%') < 0 {
+		return hasBase64Token(text)
 	}
-	for len(text) > 0 {
-		start, bits, count := len(*m), uint32(0), 0
-	run:
-		for len(text) > 0 {
-			c := text[0]
-			switch text = text[1:]; c {
-			case '-':
-				c = '+'
-			case '_':
-				c = '/'
-			}
-			digit := base64Digits[c]
-			if digit == noDigit {
-				break run
-			}
-			bits, count = bits<<6|digit, count+1
-			if count%4 != 1 {
-				*m = append(*m, byte(bits>>((3-(count-1)%4)*2)))
-			}
+	plain := unescape(m, text)
+	return hasTokenValue(plain) || hasBase64Token(plain)
+}
+
+// hasBase64Token looks for what the six characters that begin a token become in
+// base64, by how many bytes stand before them, modulo 3. No other text of these
+// lengths occurs by chance: the shortest has 42 bits.
+func hasBase64Token(text string) bool {
+	for rest := text; ; {
+		at := strings.Index(rest, "dGdh")
+		if at < 0 {
+			break
 		}
-		if count >= 12 && hasTokenValue(m.since(start)) {
+		rest = rest[at+len("dGdh"):]
+		if strings.HasPrefix(rest, "dGVf") || strings.HasPrefix(rest, "ZG1f") {
 			return true
 		}
 	}
-	return false
+	return strings.Contains(text, "RnYXRlX") || strings.Contains(text, "RnYWRtX") || strings.Contains(text, "0Z2F0ZV") || strings.Contains(text, "0Z2FkbV")
 }
 
 // cutScheme splits a header behind its scheme, which is the run of token
@@ -152,20 +148,22 @@ func parseBasic(m *memory, payload string) credential {
 	}
 	user, secret, found := strings.Cut(decoded, ":")
 	switch {
+	case strings.IndexByte(decoded, 0) >= 0 && hasTokenValue(unescapeJSON(m, decoded)): // UTF-16, as PowerShell writes
+		return malformed(EncodedToken)
 	case token.IsCredential(unquote(user)), token.Contains(user):
 		return malformed(TokenAsUser)
 	case !found:
 		return malformed(NoColon)
 	case token.IsCredential(secret):
-		return credential{kind: tokenCredential, text: secret, basic: true, user: user}
+		return credential{kind: tokenCredential, text: secret, user: user}
 	case token.IsCredential(unquote(secret)), token.Contains(secret):
 		return malformed(QuotedCredential)
 	case secret == "":
 		return malformed(EmptyPassword)
-	case strings.IndexByte(secret, '%') >= 0 && hasTokenValue(unescape(m, secret)):
-		return malformed(QuotedCredential)
+	case encodesToken(m, secret):
+		return malformed(EncodedToken)
 	}
-	return credential{kind: passwordCredential, basic: true, user: user}
+	return credential{kind: passwordCredential, user: user}
 }
 
 // parseBearer reads what stands behind "Bearer" (RFC 6750 §2.1): spaces, then a
@@ -174,7 +172,7 @@ func parseBearer(m *memory, payload string) credential {
 	text, ok := afterSpaces(payload)
 	switch {
 	case !ok:
-		return malformed(0)
+		return malformed(EmptyBearer)
 	case strings.IndexByte(text, ',') >= 0:
 		return malformed(TwoCredentials)
 	case token.IsCredential(text) && strings.IndexByte(text, ' ') < 0 && strings.IndexByte(text, '\t') < 0:

@@ -56,6 +56,7 @@ type Decision struct {
 	User    string   // the token's owner; empty unless the client proved the secret
 	Path    string   // the raw path to send upstream instead, in the Request's Memory; empty: as it came
 	Write   bool     // the request may write; known where Admitted
+	Basic   bool     // the client sent the credential as Basic
 	// WouldBlock marks a password that was let through because passwords are
 	// observed, and that block would refuse.
 	WouldBlock bool

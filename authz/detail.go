@@ -27,7 +27,8 @@ const (
 	OtherScheme                        // malformed_credential: a token without Basic or Bearer
 	QuotedCredential                   // malformed_credential: quotes or spaces around the token
 	EncodedToken                       // malformed_credential: an encoded token that is not Basic's
-	EmptyPassword                      // malformed_credential: Basic with an empty password
+	EmptyPassword                      // malformed_credential: an empty password
+	EmptyBearer                        // malformed_credential: Bearer without anything after it
 	TokenInHeader                      // malformed_credential: a token in a header other than Authorization
 	TokenInLogin                       // malformed_credential: a token in the body of a login over REST
 	OddLogin                           // malformed_credential: a login over REST in an unusual spelling
@@ -41,6 +42,7 @@ const (
 	WrongChecksum // malformed_token: mistyped
 
 	EmailAsUser // wrong_user: Basic names an e-mail address
+	NoUserName  // wrong_user: Basic names nobody
 
 	Semicolon    // ambiguous_path: a semicolon
 	BadSegment   // ambiguous_path: an empty or dot segment
@@ -54,6 +56,7 @@ const (
 
 	ReadOnlyPath   // read_only: a path that read-only tokens do not reach
 	MethodOverride // read_only: the request asks for another method than its own
+	PostMayWrite   // read_only: a POST below /rest/ that is not known to read only
 
 	detailCount
 )
@@ -73,8 +76,9 @@ var details = [detailCount]struct {
 	TokenInPath:      {MalformedCredential, "token_in_path", "The API token stands in the URL's path. URLs end up in logs, so rotate this token; then send it in the Authorization header, as Bearer or as the password of Basic."},
 	OtherScheme:      {MalformedCredential, "other_scheme", "The API token is sent under a scheme other than Basic or Bearer, or without one. Send \"Authorization: Bearer\", a space and the API token, or Basic with the owner's user name and the API token as the password."},
 	QuotedCredential: {MalformedCredential, "quoted", "There are quotes, spaces or other text around the API token. Send exactly the token."},
-	EncodedToken:     {MalformedCredential, "encoded_token", "The API token is sent encoded, but not as Basic. Send \"Authorization: Basic\", a space and the base64 of NAME:TOKEN, or \"Authorization: Bearer\", a space and the API token as it is."},
-	EmptyPassword:    {MalformedCredential, "empty_password", "The password of the Basic credential is empty. Probably a variable in the script that should hold the API token is not set."},
+	EncodedToken:     {MalformedCredential, "encoded_token", "The API token is encoded where it must stand as it is. Send \"Authorization: Bearer\", a space and the API token, or \"Authorization: Basic\", a space and the base64 of NAME:TOKEN; decode the token first if it comes from a Kubernetes Secret."},
+	EmptyPassword:    {MalformedCredential, "empty_password", "The password is empty. Probably a variable in the script that should hold the API token is not set."},
+	EmptyBearer:      {MalformedCredential, "empty_bearer", "No API token follows Bearer. Probably a variable in the script that should hold the API token is not set."},
 	TokenInHeader:    {MalformedCredential, "token_in_header", "The API token stands in a header other than Authorization. Send it in the Authorization header only, as Bearer or as the password of Basic with its owner's user name."},
 	TokenInLogin:     {MalformedCredential, "token_in_login", "The API token stands in the body of a login. Do not log in with a token: send it with each request, as the password of Basic with its owner's user name, or as a Bearer credential. In python-jira, use basic_auth=(NAME, TOKEN) or token_auth=TOKEN in place of auth=."},
 	OddLogin:         {MalformedCredential, "login_path", "The path of this login is spelled in an unusual way. Log in at /rest/auth/1/session, without semicolons and escapes."},
@@ -88,6 +92,7 @@ var details = [detailCount]struct {
 	WrongChecksum: {MalformedToken, "checksum", "The API token is mistyped or damaged: its checksum does not fit. Copy it again."},
 
 	EmailAsUser: {WrongUser, "email", "This API token belongs to a user whose name is not this e-mail address. Send the user name of its owner, or send the API token as a Bearer credential."},
+	NoUserName:  {WrongUser, "no_user", "No user name came with this API token. Send the user name of its owner, or send the API token as a Bearer credential."},
 
 	Semicolon:    {AmbiguousPath, "semicolon", "The URL's path holds a semicolon, which servers read in different ways. Leave it out, or write %3B where it is part of a name."},
 	BadSegment:   {AmbiguousPath, "segment", "The URL's path holds an empty segment (//) or a dot segment (/./ or /../), or does not begin with a slash. Write the path without it."},
@@ -100,6 +105,7 @@ var details = [detailCount]struct {
 	DownloadOnly:   {PathNotAllowed, "download", "This path is open to API tokens for downloads only: GET and HEAD. An administrator can open it for more with the setting tokens.paths."},
 
 	ReadOnlyPath:   {ReadOnly, "path", "This API token is read-only, and this path is not open to read-only tokens. An administrator can open it with the setting tokens.readOnlyPaths."},
+	PostMayWrite:   {ReadOnly, "post", "This API token is read-only, and the request may write. Use GET, HEAD or OPTIONS, or a token that may write. If this POST only reads, an administrator can list its path in the setting tokens.readingPosts."},
 	MethodOverride: {ReadOnly, "override", "This API token is read-only, and the request asks to be treated as another method or to be upgraded. Leave out X-HTTP-Method-Override, X-Method-Override, X-HTTP-Method, _method and Upgrade."},
 }
 

@@ -24,6 +24,9 @@ func finerRulings() []ruling {
 	login := func(name, body string) ruling {
 		return ruling{name: "login: " + name, method: "POST", path: "/rest/auth/1/session", body: body, reason: authz.MalformedCredential, detail: authz.TokenInLogin}
 	}
+	query := func(detail authz.Detail, query string) ruling {
+		return ruling{name: query, path: "/rest/x?" + query, reason: authz.MalformedCredential, detail: detail}
+	}
 	return []ruling{
 		malformed(authz.NoBase64, "Basic alone", "Basic"),
 		malformed(authz.NoBase64, "Basic with nothing but spaces", "Basic   "),
@@ -50,7 +53,8 @@ func finerRulings() []ruling {
 		malformed(authz.QuotedCredential, "a cut token and a word", "Bearer {fred cut} x"),
 		malformed(authz.QuotedCredential, "quoted password", "Basic {b64 fred:\"{fred}\"}"),
 		malformed(authz.QuotedCredential, "cut password behind a space", "Basic {b64 fred: {fred cut}}"),
-		malformed(0, "Bearer alone", "Bearer"),
+		malformed(authz.EmptyBearer, "Bearer alone", "Bearer"),
+		malformed(authz.EmptyBearer, "Bearer with nothing but spaces", "Bearer  "),
 		malformed(0, "Bearer with two words", "Bearer a b"),
 		{name: "query", path: "/rest/x?a={fred}", reason: authz.MalformedCredential, detail: authz.TokenInQuery},
 		{name: "path", path: "/rest/{fred}", reason: authz.MalformedCredential, detail: authz.TokenInPath},
@@ -64,7 +68,7 @@ func finerRulings() []ruling {
 		malformed(authz.EncodedToken, "base64 behind Negotiate", "Negotiate {b64 ab:{fred}}"),
 		malformed(authz.EncodedToken, "base64 in a parameter", "Digest username=\"{b64 x:{fred}}\""),
 		malformed(authz.EncodedToken, "percent-encoded Bearer", "Bearer %74gate_{fred tail}"),
-		malformed(authz.QuotedCredential, "percent-encoded password", "Basic {b64 fred:%74gate_{fred tail}}"),
+		malformed(authz.EncodedToken, "percent-encoded password", "Basic {b64 fred:%74gate_{fred tail}}"),
 		login("token", `{"username":"fred","password":"{fred}"}`),
 		login("cut token", `{"username":"fred","password":"{fred cut}"}`),
 		login("escaped token", `{"username":"fred","password":"\u0074gate_{fred tail}"}`),
@@ -72,11 +76,26 @@ func finerRulings() []ruling {
 		login("UTF-16", "{\x00\"\x00p\x00\"\x00:\x00\"\x00t\x00g\x00a\x00t\x00e\x00_\x00A\x00\"\x00}\x00"),
 		login("management token for a user", `{"username":"{management}","password":"x"}`),
 		login("form", "os_username=fred&os_password=%74gate%5F{fred tail}"),
+		login("token behind an escaped tab", `{"password":"\ttgate_abc"}`),
+		login("base64 of the token", `{"password":"{b64 {fred}}"}`),
+		login("base64 of the user name and token", `{"password":"{b64 fred:{fred}}"}`),
 		login("token within a password", `{"password":"x{fred}"}`),
 		{name: "login in an odd spelling", method: "POST", path: "/rest/auth/1/session;x", reason: authz.MalformedCredential, detail: authz.OddLogin},
 		{name: "login in an escaped spelling", method: "POST", path: "/rest/auth/1/%73ession", reason: authz.MalformedCredential, detail: authz.OddLogin},
 		{name: "login without a body", method: "POST", path: "/rest/auth/1/session", body: "none", reason: authz.BadCheck, detail: authz.NoLoginBody},
 		{name: "blocked login", method: "POST", path: "/rest/auth/1/session", config: block, reason: authz.PasswordBlocked, detail: authz.LoginBlocked},
+		{name: "login with an empty password", method: "POST", path: "/rest/auth/1/session", body: `{"username":"fred", "password" : ""}`, reason: authz.MalformedCredential, detail: authz.EmptyPassword},
+		query(authz.EmptyPassword, "os_username=fred&os_password="),
+		query(authz.EmptyPassword, "os_password&os_username=fred"),
+		query(authz.TokenInQuery, "os_username=fred&os_password={fred cut}"),
+		query(authz.TokenInQuery, "os_username=fred&os_password=%22{fred cut}%22"),
+		query(authz.TokenInQuery, "os%5Fpassword={b64 {fred}}"),
+		query(authz.TokenInQuery, "os_password={b64 x:{fred}}"),
+		malformed(authz.EncodedToken, "base64 of the token as the password", "Basic {b64 fred:dGdhdGVfQUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo=}"),
+		malformed(authz.EncodedToken, "UTF-16 in Basic", "Basic {b64 x\x00:\x00t\x00g\x00a\x00t\x00e\x00_\x00A\x00}"),
+		malformed(authz.EncodedToken, "base64 behind a slash", "x/{b64 fred:{fred}}"),
+		malformed(authz.EncodedToken, "base64 behind a word and a dash", "ApiKey-{b64 x:{fred}}"),
+		malformed(authz.EncodedToken, "base64 behind two letters", "Key-id/xy{b64 ab:{management}}"),
 		{name: "token in User-Agent", header: map[string]string{"user-agent": "x tgate_a"}, reason: authz.MalformedCredential, detail: authz.TokenInHeader},
 
 		token(authz.WrongLength, "cut", "Bearer {fred cut}"),
@@ -90,6 +109,7 @@ func finerRulings() []ruling {
 		token(authz.WrongChecksum, "mistyped", "Bearer tgate_"+strings.Repeat("0", 61)),
 		{name: "an e-mail address", authorization: "Basic {b64 fred@example.com:{fred}}", reason: authz.WrongUser, detail: authz.EmailAsUser, user: "Fred"},
 		{name: "another user", authorization: "Basic {b64 wilma:{fred}}", reason: authz.WrongUser, user: "Fred"},
+		{name: "no user name", authorization: "Basic {b64 :{fred}}", reason: authz.WrongUser, detail: authz.NoUserName, user: "Fred"},
 
 		path(authz.Semicolon, "/rest/a;b"),
 		path(authz.BadSegment, "/rest//a"),
@@ -111,7 +131,8 @@ func finerRulings() []ruling {
 		{name: "closed path", authorization: "Bearer {fred}", path: "/secure/x", reason: authz.PathNotAllowed, user: "Fred"},
 		{name: "path closed to read-only tokens", authorization: "Bearer {reader}", path: "/secure/x", config: openPath("/secure/x"), reason: authz.ReadOnly, detail: authz.ReadOnlyPath, user: "Fred"},
 		{name: "overridden", authorization: "Bearer {reader}", path: "/rest/api/2/issue/A-1", header: map[string]string{"x-http-method": "PUT"}, reason: authz.ReadOnly, detail: authz.MethodOverride, user: "Fred"},
-		{name: "writes", authorization: "Bearer {reader}", method: "POST", path: "/rest/api/2/issue", reason: authz.ReadOnly, user: "Fred"},
+		{name: "writes", authorization: "Bearer {reader}", method: "POST", path: "/rest/api/2/issue", reason: authz.ReadOnly, detail: authz.PostMayWrite, user: "Fred"},
+		{name: "deletes", authorization: "Bearer {reader}", method: "DELETE", path: "/rest/api/2/issue/A-1", reason: authz.ReadOnly, user: "Fred"},
 	}
 }
 
@@ -148,6 +169,40 @@ func TestDetails(t *testing.T) {
 	}
 	if d := authz.Detail(255); d.String() != "" || d.Reason() != 0 {
 		t.Errorf("detail 255 is %v of %v", d, d.Reason())
+	}
+}
+
+// A search for tokens takes time in proportion to a request's length, whatever a
+// client writes: 56 KiB of beginnings of tokens are no more work than 56 KiB of
+// anything else. In proportion to the square it would take minutes.
+func TestJunkTakesNoTime(t *testing.T) {
+	w := newWorld(t)
+	junk := strings.Repeat("xtgate_", 8<<10)
+	half := strings.Repeat("xtgate_", 4<<10)
+	decided := make(chan struct{})
+	go func() {
+		defer close(decided)
+		for range 20 {
+			for _, c := range []ruling{
+				{header: map[string]string{"user-agent": junk}},
+				{authorization: junk},
+				{authorization: "Bearer " + junk},
+				{authorization: "Token %" + junk},
+				{authorization: "{b64 " + half + "}"},
+				{authorization: "Basic {b64 fred:%" + half + "}"},
+				{path: "/rest/" + junk},
+				{path: "/rest/x?os_password=%" + junk},
+				{method: "POST", path: "/rest/auth/1/session", body: `{"password":"\\` + junk + `"}`},
+			} {
+				r, view := c.asks(w)
+				authz.Decide(r, view)
+			}
+		}
+	}()
+	select {
+	case <-decided:
+	case <-time.After(30 * time.Second):
+		t.Fatal("180 decisions took more than 30 s")
 	}
 }
 

@@ -126,6 +126,10 @@ func checkQuery(t *testing.T, query, tokenName string) {
 			want.user = value
 		}
 		want.password = want.password || name == "os_username" || name == "os_password"
+		if name == "os_password" {
+			want.empty = want.empty || value == ""
+			want.misplaced = want.misplaced || hasTokenValue(value) || encodesToken(new(memory), value)
+		}
 		want.method = want.method || name == "_method"
 		want.misplaced = want.misplaced || !isToken && (token.Contains(name) || token.Contains(value))
 		want.disguised = want.disguised || !isLogin && strings.HasPrefix(name, "os_") || rawName != tokenName && tokenName != "" && name == tokenName

@@ -13,6 +13,9 @@ import (
 // and RE2 read alike, and only visible ASCII.
 const SessionLoginPath = `(/[!-$&-:<-\[\]-~]*)?/rest/auth/[!-$&-.0-:<-\[\]-~]+/session(/?\.[0-9A-Za-z]+)?/*`
 
+// emptyPassword matches a login without a password, which Jira counts as a failed one.
+var emptyPassword = regexp.MustCompile(`"password"\s*:\s*""`)
+
 var sessionLoginPath = regexp.MustCompile(`^(?:` + SessionLoginPath + `)$`)
 
 // checkLogin refuses tokens in the body of a login over REST, where Jira would count a
@@ -27,6 +30,8 @@ func (e *evaluation) checkLogin() bool {
 		return e.refuseFor(MalformedCredential, OddLogin)
 	case e.request.Body == "":
 		return e.refuseFor(BadCheck, NoLoginBody)
+	case emptyPassword.MatchString(unescapeJSON(e.memory(), e.request.Body)):
+		return e.refuseFor(MalformedCredential, EmptyPassword)
 	}
 	return false
 }
@@ -35,7 +40,7 @@ func (e *evaluation) checkLogin() bool {
 // escapes and in UTF-8, UTF-16 or UTF-32, or as a form.
 func bodyHoldsToken(m *memory, body string) bool {
 	plain := unescapeJSON(m, body)
-	return hasTokenValue(plain) || hasTokenValue(unescape(m, plain))
+	return hasTokenValue(plain) || hasTokenValue(unescape(m, plain)) || encodesToken(m, plain)
 }
 
 // hasTokenValue reports whether a whole token stands anywhere in text, or the
@@ -45,17 +50,21 @@ func hasTokenValue(text string) bool {
 }
 
 func findsTokenValue(text string) bool {
+	inWord := false // a token's beginning stands inside a word: only a whole token counts
 	for at := 0; at < len(text); at++ {
 		next := strings.Index(text[at:], "tg")
 		if next < 0 {
-			return false
+			break
 		}
 		at += next
-		if token.IsCredential(text[at:]) && (at == 0 || !isAlphanumeric(text[at-1]) || token.Contains(text[at:])) {
-			return true
+		if token.IsCredential(text[at:]) {
+			if at == 0 || !isAlphanumeric(text[at-1]) {
+				return true
+			}
+			inWord = true
 		}
 	}
-	return false
+	return inWord && token.Contains(text)
 }
 
 // unescapeJSON decodes the escapes of JSON strings (RFC 8259 §7) wherever they stand,
@@ -78,6 +87,9 @@ func unescapeJSON(m *memory, text string) string {
 		if c == '\\' && i+1 < len(plain) {
 			i++
 			c = plain[i]
+			if strings.IndexByte("bfnrt", c) >= 0 {
+				c = ' ' // they are white space and a backspace: a word ends
+			}
 			if rest := plain[i:]; c == 'u' && len(rest) >= 5 && isHex(rest[1]) && isHex(rest[2]) && isHex(rest[3]) && isHex(rest[4]) {
 				c = '?'
 				if rest[1] == '0' && rest[2] == '0' {

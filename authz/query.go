@@ -12,6 +12,7 @@ type queryFacts struct {
 	tokens    int    // parameters that carry a token where one may stand
 	token     string // the last of them, decoded
 	misplaced bool   // a token value where none may stand
+	empty     bool   // os_password without a value
 	password  bool   // os_username or os_password, in any spelling
 	user      string // the value of os_username, if there is one
 	users     int    // how many os_username there are
@@ -52,6 +53,9 @@ func parseQuery(m *memory, query, tokenName string) (facts queryFacts) {
 			facts.users++
 		case "os_password":
 			facts.password = true
+			value := unescape(m, rawValue)
+			facts.empty = facts.empty || value == ""
+			facts.misplaced = facts.misplaced || hasTokenValue(value) || encodesToken(m, value)
 		}
 		// Most values are too short, and need not be decoded.
 		if token.Contains(name) || len(rawValue) >= token.Length && token.Contains(unescape(m, rawValue)) {

@@ -136,6 +136,7 @@ func (e *evaluation) readCredential() bool {
 	e.credential = parseAuthorization(e.memory(), e.request.Authorization)
 	e.query = parseQuery(e.memory(), query, e.view.Policy.QueryParameter)
 	e.login = e.logsIn()
+	e.decision.Basic = e.credential.basic
 
 	sent := e.credential.kind
 	switch {
@@ -143,6 +144,8 @@ func (e *evaluation) readCredential() bool {
 		return e.refuseFor(MalformedCredential, e.credential.detail)
 	case e.query.misplaced:
 		return e.refuseFor(MalformedCredential, TokenInQuery)
+	case e.query.empty:
+		return e.refuseFor(MalformedCredential, EmptyPassword)
 	case token.Contains(decodePath(e.memory(), path)):
 		return e.refuseFor(MalformedCredential, TokenInPath)
 	case e.request.headersHoldToken():
@@ -259,7 +262,10 @@ func (e *evaluation) identify() bool {
 	e.entry = entry
 	e.decision.User = entry.Owner
 	if e.credential.basic && !strings.EqualFold(e.credential.user, entry.Owner) {
-		if strings.Contains(e.credential.user, "@") {
+		switch {
+		case e.credential.user == "":
+			return e.refuseFor(WrongUser, NoUserName)
+		case strings.Contains(e.credential.user, "@"):
 			return e.refuseFor(WrongUser, EmailAsUser)
 		}
 		return e.refuse(WrongUser)
@@ -413,6 +419,8 @@ func (e *evaluation) checkMethod() bool {
 	switch {
 	case overridesMethod(e.request, e.query), e.request.Upgrade != "":
 		return e.refuseFor(ReadOnly, MethodOverride)
+	case e.mayWrite && e.request.Method == http.MethodPost && e.target.isREST():
+		return e.refuseFor(ReadOnly, PostMayWrite)
 	case e.mayWrite:
 		return e.refuse(ReadOnly)
 	case e.target.isREST(), p.ReadOnlyPaths.Match(e.target.path), isDownload(e.target.path, p.DownloadPaths):

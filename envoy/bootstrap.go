@@ -163,9 +163,8 @@ func newBootstrapData(cfg config.Config, opts BootstrapOptions) (*bootstrapData,
 	for _, p := range config.ManagementPaths {
 		d.ManagementPaths = append(d.ManagementPaths, cfg.Upstream.ContextPath+p)
 	}
-	d.LocalReplies = localReplies(d.ManagementPaths)
-
 	d.HealthPath = cfg.Upstream.ContextPath + healthPath
+	d.LocalReplies = localReplies(d.ManagementPaths, d.HealthPath)
 	public, err := url.Parse(cfg.PublicURL)
 	if err != nil {
 		return nil, errors.New("publicURL is no URL")

@@ -25,7 +25,7 @@ const (
 
 // localReplies are tried in turn; the first whose conditions match is used. The
 // conditions on paths are for requests that Envoy has routed.
-func localReplies(managementPaths []string) []localReply {
+func localReplies(managementPaths []string, healthPath string) []localReply {
 	replies := []localReply{
 		{
 			"A fault of this configuration, or a request that the headers added here would bring over the limit.", []string{answered(500)},
@@ -51,6 +51,12 @@ func localReplies(managementPaths []string) []localReply {
 	}
 	return append(replies,
 		localReply{
+			"tokengate is not ready, by the health check.",
+			[]string{answered(503), matching(fmt.Sprintf("name: %q, string_match: {exact: %q}", ":path", healthPath))},
+			"tokengate is not ready, so requests to Jira are answered with 503. Jira itself may be well. " +
+				"If it stays so, tell an administrator that tokengate is down.",
+		},
+		localReply{
 			"Jira cannot be reached.", []string{flagged(notSent)},
 			"Jira cannot be reached, so the request was not sent to it. It may be restarting. " +
 				"Try again in a minute; if it stays so, tell an administrator that Jira is down.",
@@ -66,17 +72,21 @@ func localReplies(managementPaths []string) []localReply {
 				"Jira itself may be well. Try again in a minute; if it stays so, tell an administrator that tokengate is down.",
 		},
 		localReply{
-			"An escaped slash, a broken header, a method or path that is none.", []string{answered(400)},
+			"An escaped slash, a broken header, a method or path that is none, no host.", []string{answered(400)},
 			"The request is not written in a way that Jira could be sent safely. The path must not hold an escaped slash or backslash " +
-				"(%2F, %5C), a NUL (%00) or a fragment (#), and the method and the headers must follow HTTP. Correct the request.",
+				"(%2F, %5C), a NUL (%00) or a fragment (#) and must begin with a slash, the request must name a host, and the method and the headers must follow HTTP. Correct the request.",
 		},
 		localReply{
 			"An upgrade.", []string{answered(403)},
 			"Connections cannot be upgraded to another protocol (WebSocket, h2c) on the way to Jira. Send the request without the Upgrade header.",
 		},
 		localReply{
-			"A path without a slash in front.", []string{answered(404)},
-			"There is nothing at this address: the path must begin with a slash and the request must name a host. Correct the address.",
+			"CONNECT, and OPTIONS *.", []string{answered(404)},
+			"Only addresses of Jira are served here, and this is no forward proxy: there is no CONNECT and no OPTIONS *. Send the request to a path of Jira.",
+		},
+		localReply{
+			"stream_idle_timeout while the body was sent.", []string{flagged("SI"), answered(408)},
+			"Nothing of the request's body arrived for an hour, so the request was ended. Jira may have received a part of it. Look before you send it again.",
 		},
 		localReply{
 			"request_headers_timeout.", []string{answered(408)},
@@ -84,7 +94,7 @@ func localReplies(managementPaths []string) []localReply {
 		},
 		localReply{
 			"A body that is buffered for tokengate.", []string{answered(413)},
-			"The body is larger than this address accepts. Send a smaller one.",
+			"The body of a login may have 8 KiB at most. Send only the user name and the password in it.",
 		},
 		localReply{
 			"HTTP/1.0.", []string{answered(426)},

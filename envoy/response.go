@@ -16,54 +16,41 @@ import (
 	"github.com/tokengate/tokengate/envoy/wire"
 )
 
-// challenge tells clients that wait to be asked that Basic will do.
-const challenge = `Basic realm="Jira"`
+// The challenges of a 401 (RFC 9110 §11.6.1). Basic makes a browser ask its user for
+// a password in a dialog of its own, so only a client that sent Basic gets it.
+const (
+	basicChallenge  = `Basic realm="Jira"`
+	bearerChallenge = `Bearer realm="Jira"`
+)
 
 // answers are the answers to Check, encoded before the first question.
 type answers struct {
-	fixed   []*wire.Response // by kindOf: all but those that let a token in
+	bearer, basic fixedAnswers     // the latter to clients that sent Basic
+	denial        *wire.Response   // of what nobody decided
+	limited       []*wire.Response // to tokens over their rate, by the seconds to wait less one
+	allowed       *wire.Allowed
+}
+
+// fixedAnswers are those that are the same for every token.
+type fixedAnswers struct {
+	reasons []*wire.Response // by kindOf: all but those that let a token in
 	details []*wire.Response // by Detail: refusals that have one
 	lengths []*wire.Response // to tokens of another length than a token's, by their length
-	denial  *wire.Response   // of what nobody decided
-	limited []*wire.Response // to tokens over their rate, by the seconds to wait less one
-	allowed *wire.Allowed
 }
 
 // newAnswers encodes the answers. identity is the name, in lower case, of the
 // header that tells Jira who is calling.
 func newAnswers(identity string) (*answers, error) {
-	a := &answers{fixed: make([]*wire.Response, kinds)}
+	a := new(answers)
 	var err error
 	if a.denial, err = wire.NewResponse(denial(authz.Decision{})); err != nil {
 		return nil, err
 	}
-	for _, reason := range authz.Reasons() {
-		for _, outcome := range reason.Outcomes() {
-			message := denial(authz.Decision{Reason: reason})
-			switch outcome {
-			case authz.Admitted:
-				continue
-			case authz.Passed:
-				message = passage(reason, identity)
-			}
-			n, _ := kindOf(outcome, reason)
-			if a.fixed[n], err = wire.NewResponse(message); err != nil {
-				return nil, err
-			}
-		}
+	if a.bearer, err = newFixedAnswers(identity, false); err != nil {
+		return nil, err
 	}
-	a.details = make([]*wire.Response, len(authz.Details())+1)
-	for _, detail := range authz.Details() {
-		if a.details[detail], err = wire.NewResponse(denial(authz.Decision{Reason: detail.Reason(), Detail: detail})); err != nil {
-			return nil, err
-		}
-	}
-	for length := range maxLength + 1 {
-		answer, err := wire.NewResponse(denial(authz.Decision{Reason: authz.MalformedToken, Detail: authz.WrongLength, Length: length}))
-		if err != nil {
-			return nil, err
-		}
-		a.lengths = append(a.lengths, answer)
+	if a.basic, err = newFixedAnswers(identity, true); err != nil {
+		return nil, err
 	}
 	for seconds := 1; seconds <= maxWait; seconds++ {
 		answer, err := wire.NewResponse(limited(seconds))
@@ -76,6 +63,40 @@ func newAnswers(identity string) (*answers, error) {
 	return a, err
 }
 
+// newFixedAnswers encodes the answers to clients that sent Basic, or did not.
+func newFixedAnswers(identity string, basic bool) (fixedAnswers, error) {
+	a := fixedAnswers{reasons: make([]*wire.Response, kinds), details: make([]*wire.Response, len(authz.Details())+1)}
+	var err error
+	for _, reason := range authz.Reasons() {
+		for _, outcome := range reason.Outcomes() {
+			message := denial(authz.Decision{Reason: reason, Basic: basic})
+			switch outcome {
+			case authz.Admitted:
+				continue
+			case authz.Passed:
+				message = passage(reason, identity)
+			}
+			n, _ := kindOf(outcome, reason)
+			if a.reasons[n], err = wire.NewResponse(message); err != nil {
+				return a, err
+			}
+		}
+	}
+	for _, detail := range authz.Details() {
+		if a.details[detail], err = wire.NewResponse(denial(authz.Decision{Reason: detail.Reason(), Detail: detail, Basic: basic})); err != nil {
+			return a, err
+		}
+	}
+	for length := range maxLength + 1 {
+		answer, err := wire.NewResponse(denial(authz.Decision{Reason: authz.MalformedToken, Detail: authz.WrongLength, Length: length, Basic: basic}))
+		if err != nil {
+			return a, err
+		}
+		a.lengths = append(a.lengths, answer)
+	}
+	return a, nil
+}
+
 // to returns the answer to a decision. Only Passed and Admitted become an OK
 // (CheckResponse.status.code 0); whatever else there is, the zero Decision
 // included, becomes a denial. An OK always says what becomes of the identity
@@ -85,18 +106,22 @@ func (a *answers) to(d authz.Decision) *wire.Response {
 	if d.Outcome == authz.Admitted && d.Reason == authz.Allowed && d.User != "" {
 		return a.allowed.Response(d.User, id, d.Path)
 	}
+	fixed := &a.bearer
+	if d.Basic {
+		fixed = &a.basic
+	}
 	answer := a.denial
 	switch {
 	case d.Outcome == authz.Refused && d.Reason == authz.RateLimited:
 		answer = a.tooMany(d)
 	case d.Outcome == authz.Refused && d.Detail != 0 && d.Detail.Reason() == d.Reason:
-		answer = a.details[d.Detail]
+		answer = fixed.details[d.Detail]
 		if d.Detail == authz.WrongLength {
-			answer = a.lengths[min(max(d.Length, 0), maxLength)]
+			answer = fixed.lengths[min(max(d.Length, 0), maxLength)]
 		}
 	default:
-		if n, ok := kindOf(d.Outcome, d.Reason); ok && a.fixed[n] != nil {
-			answer = a.fixed[n]
+		if n, ok := kindOf(d.Outcome, d.Reason); ok && fixed.reasons[n] != nil {
+			answer = fixed.reasons[n]
 		}
 	}
 	return answer.About(d.User, id)
@@ -181,6 +206,10 @@ func denial(d authz.Decision) *authv3.CheckResponse {
 		header("cache-control", "no-store"),
 	}
 	if status == http.StatusUnauthorized {
+		challenge := bearerChallenge
+		if d.Basic {
+			challenge = basicChallenge
+		}
 		headers = append(headers, header("www-authenticate", challenge))
 	}
 	body := string(authz.Denial(d.Text()))

@@ -271,6 +271,8 @@ func TestDeniedAnswers(t *testing.T) {
 		reason string
 	}{
 		"401":                {from("10.1.2.3"), question(map[string]string{"authorization": "Bearer tgate_x"}), 401, "malformed_token"},
+		"Basic":              {from("10.1.2.3"), question(map[string]string{"authorization": "Basic e30="}), 401, "malformed_credential"},
+		"Basic, a token":     {from("10.1.2.3"), question(map[string]string{"authorization": "Basic eDp0Z2F0ZV94"}), 401, "malformed_token"},
 		"403":                {from("10.1.2.3"), write, 403, "endpoint_forbidden"},
 		"no address":         {from(), question(bearer), 503, "no_client_address"},
 		"empty question":     {from("10.1.2.3"), &authv3.CheckRequest{}, 503, "bad_check"},
@@ -295,7 +297,10 @@ func TestDeniedAnswers(t *testing.T) {
 			}
 			want := map[string]string{"content-type": "application/json;charset=UTF-8", "cache-control": "no-store"}
 			if c.status == 401 {
-				want["www-authenticate"] = `Basic realm="Jira"`
+				want["www-authenticate"] = `Bearer realm="Jira"`
+				if strings.HasPrefix(name, "Basic") {
+					want["www-authenticate"] = `Basic realm="Jira"`
+				}
 			}
 			if diff := cmp.Diff(want, headers); diff != "" {
 				t.Errorf("headers (-want +got):\n%s", diff)
@@ -379,7 +384,7 @@ func TestRefusalsForOtherOrigins(t *testing.T) {
 			}
 			want := map[string]string{}
 			if c.authorization != good {
-				want = map[string]string{"content-type": "application/json;charset=UTF-8", "cache-control": "no-store", "www-authenticate": `Basic realm="Jira"`}
+				want = map[string]string{"content-type": "application/json;charset=UTF-8", "cache-control": "no-store", "www-authenticate": `Bearer realm="Jira"`}
 				if !strings.HasPrefix(answer.GetDeniedResponse().GetBody(), `{"errorMessages":["`) || answer.GetDeniedResponse().GetStatus().GetCode() != 401 {
 					t.Errorf("answer %v", reasonOf(answer))
 				}

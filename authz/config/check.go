@@ -91,6 +91,11 @@ func checkTokens(t Tokens, contextPath string, report reporter) {
 	checkPatterns("tokens.readOnlyPaths", t.ReadOnlyPaths, contextPath, report)
 	checkPatterns("tokens.downloadPaths", t.DownloadPaths, contextPath, report)
 	checkPatterns("tokens.readingPosts", t.ReadingPosts, contextPath, report)
+	for i, p := range t.ReadingPosts {
+		if patternFault(p, contextPath) == "" && strings.ContainsAny(p[len(p)-1:], "/*") {
+			report(indexKey("tokens.readingPosts", i), "%s: must name one endpoint, without / or * at the end; a wider pattern would let read-only tokens write", quote(p))
+		}
+	}
 	if t.MaxPerUser < 1 || t.MaxPerUser > maxPerUser {
 		report("tokens.maxPerUser", "%d: must be 1 to %d", t.MaxPerUser, maxPerUser)
 	}

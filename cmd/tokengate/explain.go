@@ -35,6 +35,9 @@ func newExplainCommand() *cobra.Command {
 			if asked.Path == "" || asked.IP == "" {
 				return usagef("explain needs --path and --ip")
 			}
+			if strings.Contains(asked.Path, "://") && !strings.HasPrefix(asked.Path, "/") {
+				return usagef("explain --path takes a path, such as /rest/api/2/myself, and no whole URL")
+			}
 			if asked.TokenID != "" && asked.User != "" {
 				return usagef("explain --id takes the token for sent as Bearer: leave --user out")
 			}
@@ -66,7 +69,7 @@ func newExplainCommand() *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&asked.Method, "method", http.MethodGet, "`METHOD` of the request")
-	flags.StringVar(&asked.Path, "path", "", "`PATH` of the request as it is sent, with its query")
+	flags.StringVar(&asked.Path, "path", "", "`PATH` and query as Envoy sends them on: // and dot segments merged, escaped letters decoded")
 	flags.StringVar(&asked.IP, "ip", "", "the client's `ADDRESS`")
 	flags.StringVar(&asked.User, "user", "", "send the token as Basic with this user `NAME`, not as Bearer")
 	textFlag(cmd, "header", "`HEADER` of the request that a rule reads, such as 'X-Method-Override: PUT'; may be repeated", nil, func(text string) error {

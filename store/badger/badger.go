@@ -310,12 +310,16 @@ func (s *Store) keepLedger(found *inspection, unmarked bool) (err error) {
 	if found.identity != nil && !unmarked {
 		return nil
 	}
-	return s.db.Update(func(txn *badger.Txn) error {
+	err = s.db.Update(func(txn *badger.Txn) error {
 		return errors.Join(
 			txn.Set(schemaKey, []byte(strconv.Itoa(schema))),
 			txn.Set(identityKey, next.identity[:]),
 		)
 	})
+	if err != nil {
+		return errors.Join(err, s.ledger.close())
+	}
+	return nil
 }
 
 // IsNew reports whether Open has made the store.
