@@ -171,8 +171,10 @@ func parseBasic(m *memory, payload string) credential {
 func parseBearer(m *memory, payload string) credential {
 	text, ok := afterSpaces(payload)
 	switch {
-	case !ok:
+	case strings.Trim(payload, " \t") == "":
 		return malformed(EmptyBearer)
+	case !ok:
+		return malformed(0)
 	case strings.IndexByte(text, ',') >= 0:
 		return malformed(TwoCredentials)
 	case token.IsCredential(text) && strings.IndexByte(text, ' ') < 0 && strings.IndexByte(text, '\t') < 0:

@@ -26,7 +26,7 @@ const (
 	TokenInPath                        // malformed_credential: a token in the path
 	OtherScheme                        // malformed_credential: a token without Basic or Bearer
 	QuotedCredential                   // malformed_credential: quotes or spaces around the token
-	EncodedToken                       // malformed_credential: an encoded token that is not Basic's
+	EncodedToken                       // malformed_credential: a token that is encoded once more, or not as Basic
 	EmptyPassword                      // malformed_credential: an empty password
 	EmptyBearer                        // malformed_credential: Bearer without anything after it
 	TokenInHeader                      // malformed_credential: a token in a header other than Authorization

@@ -2,6 +2,7 @@ package authz
 
 import (
 	"encoding/base64"
+	"fmt"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -77,6 +78,29 @@ func FuzzAuthorization(f *testing.F) {
 			t.Errorf("%q is a password", header)
 		}
 	})
+}
+
+// A token is found in base64 whatever stands before it and whatever the alphabet, and
+// nothing is found where one of its first letters is another.
+func TestBase64Tokens(t *testing.T) {
+	for _, prefix := range []string{"tgate_", "tgadm_"} {
+		for _, before := range []string{"", "a", "ab", "abc", "fred:", "\xff", "\xff\xff"} {
+			for _, encoding := range []*base64.Encoding{base64.StdEncoding, base64.RawStdEncoding, base64.URLEncoding, base64.RawURLEncoding} {
+				for _, in := range []string{"%s", "x/%s", "ApiKey-%s", "%%41%s"} {
+					text := fmt.Sprintf(in, encoding.EncodeToString([]byte(before+prefix+"A")))
+					if !encodesToken(new(memory), text) {
+						t.Errorf("no token is found in %s", text)
+					}
+				}
+				for n := range prefix {
+					other := prefix[:n] + "z" + prefix[n+1:]
+					if text := encoding.EncodeToString([]byte(before + other + "A")); encodesToken(new(memory), text) {
+						t.Errorf("a token is found in %s, which is %s", text, other)
+					}
+				}
+			}
+		}
+	}
 }
 
 var escape = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)

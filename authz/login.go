@@ -13,7 +13,8 @@ import (
 // and RE2 read alike, and only visible ASCII.
 const SessionLoginPath = `(/[!-$&-:<-\[\]-~]*)?/rest/auth/[!-$&-.0-:<-\[\]-~]+/session(/?\.[0-9A-Za-z]+)?/*`
 
-// emptyPassword matches a login without a password, which Jira counts as a failed one.
+// emptyPassword matches the JSON, as it is sent, of a login without a password, which
+// Jira counts as a failed one. A quote within a password has a backslash there.
 var emptyPassword = regexp.MustCompile(`"password"\s*:\s*""`)
 
 var sessionLoginPath = regexp.MustCompile(`^(?:` + SessionLoginPath + `)$`)
@@ -30,17 +31,17 @@ func (e *evaluation) checkLogin() bool {
 		return e.refuseFor(MalformedCredential, OddLogin)
 	case e.request.Body == "":
 		return e.refuseFor(BadCheck, NoLoginBody)
-	case emptyPassword.MatchString(unescapeJSON(e.memory(), e.request.Body)):
+	case emptyPassword.MatchString(e.request.Body):
 		return e.refuseFor(MalformedCredential, EmptyPassword)
 	}
 	return false
 }
 
 // bodyHoldsToken reports whether a body holds a token, however broken, as JSON in any
-// escapes and in UTF-8, UTF-16 or UTF-32, or as a form.
+// escapes and in UTF-8, UTF-16 or UTF-32, as a form, or in base64.
 func bodyHoldsToken(m *memory, body string) bool {
 	plain := unescapeJSON(m, body)
-	return hasTokenValue(plain) || hasTokenValue(unescape(m, plain)) || encodesToken(m, plain)
+	return hasTokenValue(plain) || encodesToken(m, plain)
 }
 
 // hasTokenValue reports whether a whole token stands anywhere in text, or the

@@ -144,8 +144,6 @@ func (e *evaluation) readCredential() bool {
 		return e.refuseFor(MalformedCredential, e.credential.detail)
 	case e.query.misplaced:
 		return e.refuseFor(MalformedCredential, TokenInQuery)
-	case e.query.empty:
-		return e.refuseFor(MalformedCredential, EmptyPassword)
 	case token.Contains(decodePath(e.memory(), path)):
 		return e.refuseFor(MalformedCredential, TokenInPath)
 	case e.request.headersHoldToken():
@@ -161,6 +159,8 @@ func (e *evaluation) readCredential() bool {
 	case e.query.tokens == 1:
 		e.credential = credential{kind: tokenCredential, text: e.query.token}
 		return false
+	case e.query.empty && sent != tokenCredential: // beside a token, os_* is removed
+		return e.refuseFor(MalformedCredential, EmptyPassword)
 	case sent != noCredential && sent != otherCredential, e.query.password, e.login:
 		return false
 	}

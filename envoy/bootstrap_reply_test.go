@@ -96,6 +96,7 @@ func TestEnvoysOwnAnswers(t *testing.T) {
 	}{
 		{"tokengate is away", nil, nil, "/x", "", 503, "tokengate, which checks", false},
 		{"tokengate is away, management", nil, nil, "/plugins/servlet/api-tokens", "", 503, "tokengate, which checks", false},
+		{"tokengate is away, health check", nil, nil, "/plugins/servlet/api-tokens/healthz", "", 503, "tokengate is not ready", false},
 		{"Jira is away", passThrough, away, "/x", "", 503, "Jira cannot be reached", false},
 		{"Jira's name is unknown", passThrough, func(c *config.Config, _ *envoy.BootstrapOptions) { c.Upstream.URL = "http://jira.invalid" }, "/x", "", 503, "Jira cannot be reached", false},
 		{"only management is away", passThrough, managementAway, "/plugins/servlet/api-tokens", "", 503, "tokengate, which manages", false},
@@ -105,7 +106,7 @@ func TestEnvoysOwnAnswers(t *testing.T) {
 		{"an answer that is not allowed", invalid, nil, "/x", "", 500, "Envoy's access log", false},
 		{"large headers", passThrough, nil, "/x", long, 431, "cookies", true},
 		{"many headers", passThrough, nil, "/x", strings.Repeat("X-Y: 1\r\n", 250), 431, "more than 200 headers", true},
-		{"no path", passThrough, nil, "no/slash", "", 400, "must follow HTTP", true},
+		{"no path", passThrough, nil, "no/slash", "", 400, "must begin with a slash", true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			rig := newBootstrapRig(t, c.check, false, c.edit)

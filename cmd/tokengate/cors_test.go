@@ -41,7 +41,7 @@ func TestOtherOriginsThroughEnvoy(t *testing.T) {
 			}
 			refused := c.status == 401 || c.status == 403
 			if refused {
-				checkDenial(t, got)
+				checkDenial(t, c.q.auth, got)
 			}
 			if got := got.header.Values("Access-Control-Allow-Origin"); strings.Join(got, " ") != c.allowed {
 				t.Errorf("Access-Control-Allow-Origin %v, want %q", got, c.allowed)

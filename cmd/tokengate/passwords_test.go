@@ -75,7 +75,7 @@ func TestPasswordModes(t *testing.T) {
 				if got.status != 403 || !strings.Contains(got.body, "Passwords are switched off") {
 					t.Errorf("status %d: %s", got.status, got.body)
 				}
-				checkDenial(t, got)
+				checkDenial(t, "", got)
 				if n := r.jira.Total(); n != 0 {
 					t.Errorf("Jira heard %d requests", n)
 				}

@@ -21,8 +21,8 @@ const (
 	noneLeft = "lost: the changes up to number 4 were acknowledged, and not one of their records is there"
 )
 
-// warnings opens the store, closes it and returns what it warned of.
-func (s *site) warnings(acceptLoss bool) string {
+// openWarned opens the store and returns what it warned of, a line each.
+func (s *site) openWarned(acceptLoss bool) (*badger.Store, string) {
 	s.t.Helper()
 	var lines []string
 	db, err := badger.Open(s.t.Context(), badger.Options{Dir: s.dir, AcceptLoss: acceptLoss, Log: func(level slog.Level, message string) {
@@ -31,10 +31,17 @@ func (s *site) warnings(acceptLoss bool) string {
 		}
 	}})
 	if err != nil {
-		s.t.Fatal(err)
+		s.t.Fatalf("open with acceptLoss %v: %v", acceptLoss, err)
 	}
+	return db, strings.Join(lines, "\n")
+}
+
+// warnings opens the store, closes it and returns what it warned of.
+func (s *site) warnings(acceptLoss bool) string {
+	s.t.Helper()
+	db, log := s.openWarned(acceptLoss)
 	closeStore(s.t, db)
-	return strings.Join(lines, "\n")
+	return log
 }
 
 // TestAcceptedLoss wants the log to say how much is lost, and no more or less, and
