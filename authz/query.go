@@ -57,12 +57,24 @@ func parseQuery(m *memory, query, tokenName string) (facts queryFacts) {
 			facts.empty = facts.empty || value == ""
 			facts.misplaced = facts.misplaced || hasTokenValue(value) || encodesToken(m, value)
 		}
-		// Most values are too short, and need not be decoded.
-		if token.Contains(name) || len(rawValue) >= token.Length && token.Contains(unescape(m, rawValue)) {
-			facts.misplaced = true
-		}
+		facts.misplaced = facts.misplaced || holdsToken(m, rawName) || holdsToken(m, rawValue)
 	}
 	return facts
+}
+
+// holdsToken reports whether a whole secret stands in a raw part of a URL: as it
+// is, escaped up to three times, or in base64.
+func holdsToken(m *memory, part string) bool {
+	if len(part) < token.SecretEnd {
+		return false // most parts are this short, and are not decoded
+	}
+	for range 3 {
+		if strings.IndexByte(part, '%') < 0 {
+			break
+		}
+		part = unescape(m, part)
+	}
+	return token.Contains(part) || hasBase64Token(part)
 }
 
 // stripQuery returns a raw path without the parameters that must not reach

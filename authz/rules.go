@@ -144,7 +144,7 @@ func (e *evaluation) readCredential() bool {
 		return e.refuseFor(MalformedCredential, e.credential.detail)
 	case e.query.misplaced:
 		return e.refuseFor(MalformedCredential, TokenInQuery)
-	case token.Contains(decodePath(e.memory(), path)):
+	case holdsToken(e.memory(), path):
 		return e.refuseFor(MalformedCredential, TokenInPath)
 	case e.request.headersHoldToken():
 		return e.refuseFor(MalformedCredential, TokenInHeader)

@@ -351,5 +351,5 @@ func allowNetwork(network string) func(*config.Config) {
 // tails are parts of values that cases need: what stands behind the prefix, and
 // a value with its end cut off.
 func tails(value string) *strings.Replacer {
-	return strings.NewReplacer("{fred tail}", value[len("tgate_"):], "{fred cut}", value[:60])
+	return strings.NewReplacer("{fred tail}", value[len("tgate_"):], "{fred cut}", value[:60], "{fred secret}", value[:61])
 }

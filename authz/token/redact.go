@@ -2,16 +2,20 @@ package token
 
 import "strings"
 
+// SecretEnd is how many bytes of a value hold its whole secret: the checksum
+// behind them can be computed.
+const SecretEnd = prefixLen + idLen + secretLen
+
 // Contains reports whether text holds, anywhere, something with the shape of a
-// whole value: a prefix and 61 letters or digits.
+// value, with or without its checksum: a prefix and at least 55 letters or digits.
 func Contains(text string) bool {
-	for len(text) >= valueLen {
+	for len(text) >= SecretEnd {
 		at := find(text)
 		if at < 0 {
 			return false
 		}
 		text = text[at+prefixLen:]
-		if run(text) >= bodyLen {
+		if run(text) >= SecretEnd-prefixLen {
 			return true
 		}
 	}

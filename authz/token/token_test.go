@@ -175,6 +175,7 @@ func TestContainsAndRedact(t *testing.T) {
 		{"tgtgate_" + v, true, "tgtgate_" + short + "…"},
 		{"tgadm_" + v[6:] + "," + v, true, "tgadm_" + v[6:18] + "…," + short + "…"},
 		{v[:60], false, short + "…"},
+		{v[:token.SecretEnd], true, short + "…"},
 		{v[:50] + v, true, short + "…" + short + "…"},
 		{v + "00", true, short + "…"},
 	} {

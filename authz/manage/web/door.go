@@ -86,6 +86,9 @@ func (d *door) answer(r *http.Request) (reply, manage.Caller, error) {
 	if wait == 0 && e.costly {
 		wait = d.limits.take(who, costly)
 	}
+	if wait > 0 && e.revokes() {
+		wait = d.limits.take(who, revocations)
+	}
 	if wait > 0 {
 		return reply{}, v.caller, tooMany(wait, tooManyRequests)
 	}

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"reflect"
 	"slices"
+	"strings"
 
 	"github.com/tokengate/tokengate/authz/manage"
 	"github.com/tokengate/tokengate/authz/manage/web/query"
@@ -75,6 +76,13 @@ func answering[Request, Response any](method, path string, do func(call[Request]
 func (e endpoint) asks(parameters ...[]string) endpoint {
 	e.parameters = slices.Concat(parameters...)
 	return e
+}
+
+// revokes reports whether the endpoint ends tokens. It has a budget of its own, so
+// that requests under the owner's name, such as a thief's, do not keep the owner
+// from it.
+func (e endpoint) revokes() bool {
+	return e.method == http.MethodDelete || e.method == http.MethodPost && (e.path == "revoke-all" || strings.HasSuffix(e.path, "/revoke"))
 }
 
 // isCostly bounds how often a caller may ask.

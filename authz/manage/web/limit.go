@@ -19,6 +19,7 @@ const (
 	long                         // answers without an end
 	refusedChanges               // each of which leaves a record in the audit log
 	refusedReads                 // likewise; apart, so that they keep nobody from changes
+	revocations                  // made when the budgets above are used up
 	lines                        // of the log that somebody can have by asking too much
 	budgets
 )
@@ -34,6 +35,7 @@ var paces = [budgets]struct {
 	long:           {time.Second, 20},
 	refusedChanges: {time.Second, 20},
 	refusedReads:   {time.Second, 20},
+	revocations:    {time.Second, 20},
 	lines:          {time.Second, 20},
 }
 
