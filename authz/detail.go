@@ -32,7 +32,7 @@ const (
 	TokenInHeader                      // malformed_credential: a token in a header other than Authorization
 	TokenInLogin                       // malformed_credential: a token in the body of a login over REST
 	OddLogin                           // malformed_credential: a login over REST in an unusual spelling
-	NoLoginBody                        // bad_check: a login over REST whose body Envoy did not hand over
+	NoLoginBody                        // malformed_credential: a login over REST without a body, or whose body Envoy did not hand over
 	LoginBlocked                       // password_blocked: a login over REST
 
 	WrongLength   // malformed_token: not Length characters
@@ -82,7 +82,7 @@ var details = [detailCount]struct {
 	TokenInHeader:    {MalformedCredential, "token_in_header", "The API token stands in a header other than Authorization. Send it in the Authorization header only, as Bearer or as the password of Basic with its owner's user name."},
 	TokenInLogin:     {MalformedCredential, "token_in_login", "The API token stands in the body of a login. Do not log in with a token: send it with each request, as the password of Basic with its owner's user name, or as a Bearer credential. In python-jira, use basic_auth=(NAME, TOKEN) or token_auth=TOKEN in place of auth=."},
 	OddLogin:         {MalformedCredential, "login_path", "The path of this login is spelled in an unusual way. Log in at /rest/auth/1/session, without semicolons and escapes."},
-	NoLoginBody:      {BadCheck, "login_body", "The login has no body, or the body could not be checked. An administrator can write Envoy's configuration anew with tokengate envoy bootstrap."},
+	NoLoginBody:      {MalformedCredential, "login_body", "The login has no body. Send the user name and the password in it, as JSON. If you did, Envoy did not show the body to tokengate: an administrator must then generate Envoy's configuration again, with tokengate envoy bootstrap."},
 	LoginBlocked:     {PasswordBlocked, "login", "Passwords are switched off here, so a script cannot log in. Create an API token in the browser, or ask an administrator for one, and send it with each request in place of the login: as a Bearer credential, or as the password of Basic."},
 
 	WrongLength:   {MalformedToken, "length", ""}, // Decision.Text writes it

@@ -98,7 +98,7 @@ func finerRulings() []ruling {
 		login("token within a password", `{"password":"x{fred}"}`),
 		{name: "login in an odd spelling", method: "POST", path: "/rest/auth/1/session;x", reason: authz.MalformedCredential, detail: authz.OddLogin},
 		{name: "login in an escaped spelling", method: "POST", path: "/rest/auth/1/%73ession", reason: authz.MalformedCredential, detail: authz.OddLogin},
-		{name: "login without a body", method: "POST", path: "/rest/auth/1/session", body: "none", reason: authz.BadCheck, detail: authz.NoLoginBody},
+		{name: "login without a body", method: "POST", path: "/rest/auth/1/session", body: "none", reason: authz.MalformedCredential, detail: authz.NoLoginBody},
 		{name: "blocked login", method: "POST", path: "/rest/auth/1/session", config: block, reason: authz.PasswordBlocked, detail: authz.LoginBlocked},
 		{name: "login with an empty password", method: "POST", path: "/rest/auth/1/session", body: `{"username":"fred", "password" : ""}`, reason: authz.MalformedCredential, detail: authz.EmptyPassword},
 		{name: "login with a quote in front of the password", method: "POST", path: "/rest/auth/1/session", body: `{"username":"fred","password":"\"abc"}`, outcome: passed, reason: authz.Password},

@@ -30,7 +30,7 @@ func (e *evaluation) checkLogin() bool {
 	case !sessionLoginPath.MatchString(e.path):
 		return e.refuseFor(MalformedCredential, OddLogin)
 	case e.request.Body == "":
-		return e.refuseFor(BadCheck, NoLoginBody)
+		return e.refuseFor(MalformedCredential, NoLoginBody)
 	case emptyPassword.MatchString(e.request.Body):
 		return e.refuseFor(MalformedCredential, EmptyPassword)
 	}

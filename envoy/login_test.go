@@ -36,7 +36,7 @@ func TestLoginsThroughEnvoy(t *testing.T) {
 		{"token, semicolon", "/rest/auth/1/session;x", login(value), "malformed_credential", 401},
 		{"token, semicolon before", "/rest;x/auth/1/session", login(value), "malformed_credential", 401},
 		{"too large", "/rest/auth/1/session", login(strings.Repeat("x", 9000)), "", 413},
-		{"no body", "/rest/auth/1/session", "", "bad_check", 503},
+		{"no body", "/rest/auth/1/session", "", "malformed_credential", 401},
 	} {
 		for _, framing := range []string{"length", "chunked"} {
 			header := []string{fmt.Sprintf("Content-Length: %d", len(c.body)), "Content-Type: application/json"}
