@@ -11,6 +11,7 @@
 package authz
 
 import (
+	"net/http"
 	"time"
 
 	"github.com/tokengate/tokengate/authz/policy"
@@ -73,6 +74,15 @@ type Decision struct {
 	ClaimedUser string
 
 	limiter *store.Limiter // of an admitted token
+}
+
+// Result is what becomes of the request, as an explanation calls it: the Outcome's
+// word, or "answered" where the client is told in Jira's place that all is well.
+func (d Decision) Result() string {
+	if d.Outcome == Refused && d.Reason.Status() < http.StatusBadRequest {
+		return "answered"
+	}
+	return d.Outcome.String()
 }
 
 // Spend counts an admitted request against its token's rate. Where another

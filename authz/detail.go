@@ -53,6 +53,11 @@ const (
 
 	OutsideContext // path_not_allowed: the context path is missing
 	DownloadOnly   // path_not_allowed: open for GET and HEAD only
+	DownloadClosed // path_not_allowed: a download of Jira's that this site leaves closed
+	StaticPath     // path_not_allowed: /s/…/_/…, which Jira rewrites
+	BeyondREST     // path_not_allowed: a path beyond /rest/, with a read-only token
+
+	MethodRefused // endpoint_forbidden: a method that no token may use
 
 	ReadOnlyPath   // read_only: a path that read-only tokens do not reach
 	MethodOverride // read_only: the request asks for another method than its own
@@ -103,6 +108,11 @@ var details = [detailCount]struct {
 
 	OutsideContext: {PathNotAllowed, "context_path", "The URL's path does not begin with the context path of this site. Begin it as the base URL of the site does, such as /jira/rest/… in place of /rest/…."},
 	DownloadOnly:   {PathNotAllowed, "download", "This path is open to API tokens for downloads only: GET and HEAD. An administrator can open it for more with the setting tokens.paths."},
+	DownloadClosed: {PathNotAllowed, "download_closed", "API tokens are not accepted on this path. An administrator can open it for downloads with the setting tokens.downloadPaths."},
+	StaticPath:     {PathNotAllowed, "static", "API tokens are not accepted on paths of the form /s/…/_/…. Leave out everything before the last part, which begins with the slash after the underscore."},
+	BeyondREST:     {PathNotAllowed, "read_only", "Read-only API tokens are not accepted on this path. An administrator can open it by adding it to both settings tokens.paths and tokens.readOnlyPaths."},
+
+	MethodRefused: {EndpointForbidden, "method", "This method is not accepted with API tokens, on any path. Use GET, HEAD, OPTIONS, POST, PUT, PATCH or DELETE."},
 
 	ReadOnlyPath:   {ReadOnly, "path", "This API token is read-only, and this path is not open to read-only tokens. An administrator can open it with the setting tokens.readOnlyPaths."},
 	PostMayWrite:   {ReadOnly, "post", "This API token is read-only, and the request may write. Use GET, HEAD or OPTIONS, or a token that may write. If this POST only reads, an administrator can list its path in the setting tokens.readingPosts."},

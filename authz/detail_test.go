@@ -147,6 +147,17 @@ func finerRulings() []ruling {
 
 		{name: "context path left out", authorization: "Bearer {fred}", config: context, reason: authz.PathNotAllowed, detail: authz.OutsideContext, user: "Fred"},
 		{name: "closed path", authorization: "Bearer {fred}", path: "/secure/x", reason: authz.PathNotAllowed, user: "Fred"},
+		{name: "closed path, writing by a read-only token", authorization: "Bearer {reader}", method: "POST", path: "/secure/x", reason: authz.PathNotAllowed, user: "Fred"},
+		{name: "closed path, read-only", authorization: "Bearer {reader}", path: "/secure/x", reason: authz.PathNotAllowed, detail: authz.BeyondREST, user: "Fred"},
+		{name: "closed path below rest, read-only", authorization: "Bearer {reader}", path: "/rest/x", config: func(c *config.Config) { c.Tokens.Paths = nil }, reason: authz.PathNotAllowed, user: "Fred"},
+		{name: "closed download", authorization: "Bearer {reader}", path: "/secure/attachment/1/a", config: noDownloads, reason: authz.PathNotAllowed, detail: authz.DownloadClosed, user: "Fred"},
+		{name: "closed download, written", authorization: "Bearer {fred}", method: "POST", path: "/secure/attachment/1/a", config: noDownloads, reason: authz.PathNotAllowed, user: "Fred"},
+		{name: "static path", authorization: "Bearer {fred}", path: "/s/x/_/rest/x", reason: authz.PathNotAllowed, detail: authz.StaticPath, user: "Fred"},
+		{name: "TRACE", authorization: "Bearer {fred}", method: "TRACE", path: "/rest/api/2/myself", reason: authz.EndpointForbidden, detail: authz.MethodRefused, user: "Fred"},
+		{name: "TRACE, read-only", authorization: "Bearer {reader}", method: "TRACE", path: "/rest/api/2/myself", reason: authz.EndpointForbidden, detail: authz.MethodRefused, user: "Fred"},
+		{name: "TRACE, overridden", authorization: "Bearer {fred}", method: "TRACE", path: "/rest/pat/1", header: map[string]string{"x-http-method": "GET"}, reason: authz.EndpointForbidden, detail: authz.MethodRefused, user: "Fred"},
+		{name: "CONNECT", authorization: "Bearer {fred}", method: "CONNECT", path: "/secure/x", config: openPath("/"), reason: authz.EndpointForbidden, detail: authz.MethodRefused, user: "Fred"},
+		{name: "forbidden endpoint", authorization: "Bearer {fred}", path: "/rest/pat/1", reason: authz.EndpointForbidden, user: "Fred"},
 		{name: "path closed to read-only tokens", authorization: "Bearer {reader}", path: "/secure/x", config: openPath("/secure/x"), reason: authz.ReadOnly, detail: authz.ReadOnlyPath, user: "Fred"},
 		{name: "overridden", authorization: "Bearer {reader}", path: "/rest/api/2/issue/A-1", header: map[string]string{"x-http-method": "PUT"}, reason: authz.ReadOnly, detail: authz.MethodOverride, user: "Fred"},
 		{name: "writes", authorization: "Bearer {reader}", method: "POST", path: "/rest/api/2/issue", reason: authz.ReadOnly, detail: authz.PostMayWrite, user: "Fred"},
@@ -292,7 +303,7 @@ func TestDownloads(t *testing.T) {
 				}
 			}
 			none := ruling{authorization: "Bearer {" + name + "}", path: path, config: noDownloads}.run(t, w)
-			if none.Reason != authz.PathNotAllowed || none.Detail != 0 {
+			if none.Reason != authz.PathNotAllowed || none.Detail != authz.DownloadClosed {
 				t.Errorf("%s, %s without downloads: %v %v", name, path, none.Reason, none.Detail)
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/authz/policy"
 )
 
@@ -45,11 +46,22 @@ func isReadMethod(method string) bool {
 	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
 }
 
+// isClosedMethod reports whether no token may use a method anywhere: an answer to
+// TRACE repeats the request's headers, the identity among them (RFC 9110 §9.3.8),
+// and CONNECT asks for a tunnel (§9.3.6).
+func isClosedMethod(method string) bool {
+	return method == http.MethodTrace || method == http.MethodConnect
+}
+
 // readsByPost reports whether a request is a POST to an endpoint that only
 // reads, one of Jira's or one of the configuration's.
 func readsByPost(method, path string, configured policy.Paths) bool {
 	return method == http.MethodPost && (readingPosts.Match(path) || configured.Match(path))
 }
+
+// usualDownloads are the downloads that a configuration opens unless it says
+// otherwise.
+var usualDownloads = policy.NewPaths(config.Default().Tokens.DownloadPaths)
 
 // isDownload reports whether the path is open for downloads. A .jsp or .jspa in
 // it might run an action, whatever it stands below.

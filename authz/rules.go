@@ -387,17 +387,26 @@ func (e *evaluation) checkEndpoint() bool {
 	t, p := e.target, e.view.Policy
 	overridden := overridesMethod(e.request, e.query) || e.request.Upgrade != ""
 	reads := !overridden && isReadMethod(e.request.Method)
+	downloads := reads && e.request.Method != http.MethodOptions
 	e.mayWrite = !reads && (overridden || !readsByPost(e.request.Method, t.path, p.ReadingPosts))
 	switch {
 	case t.outside:
 		return e.refuseFor(PathNotAllowed, OutsideContext)
 	case t.static:
-		return e.refuse(PathNotAllowed)
+		return e.refuseFor(PathNotAllowed, StaticPath)
 	case p.TokenPaths.Match(t.path):
-	case !isDownload(t.path, p.DownloadPaths):
-		return e.refuse(PathNotAllowed)
-	case overridden || e.request.Method != http.MethodGet && e.request.Method != http.MethodHead:
+	case downloads && isDownload(t.path, p.DownloadPaths):
+	case isDownload(t.path, p.DownloadPaths):
 		return e.refuseFor(PathNotAllowed, DownloadOnly)
+	case downloads && isDownload(t.path, usualDownloads):
+		return e.refuseFor(PathNotAllowed, DownloadClosed)
+	case e.entry.ReadOnly && reads && !t.isREST():
+		return e.refuseFor(PathNotAllowed, BeyondREST)
+	default:
+		return e.refuse(PathNotAllowed)
+	}
+	if isClosedMethod(e.request.Method) {
+		return e.refuseFor(EndpointForbidden, MethodRefused)
 	}
 	if !overridden && isLogout(t, e.request.Method) {
 		return e.refuse(SessionKept)

@@ -89,6 +89,7 @@ func pathFault(name, what, example string) string {
 func checkTokens(t Tokens, contextPath string, report reporter) {
 	checkPatterns("tokens.paths", t.Paths, contextPath, report)
 	checkPatterns("tokens.readOnlyPaths", t.ReadOnlyPaths, contextPath, report)
+	checkCovered("tokens.readOnlyPaths", t.ReadOnlyPaths, "tokens.paths", t.Paths, contextPath, report)
 	checkPatterns("tokens.downloadPaths", t.DownloadPaths, contextPath, report)
 	checkPatterns("tokens.readingPosts", t.ReadingPosts, contextPath, report)
 	for i, p := range t.ReadingPosts {

@@ -60,7 +60,7 @@ func TestLimits(t *testing.T) {
 		most       int
 	}{
 		{"tokens.paths", "/x", 200},
-		{"tokens.readOnlyPaths", "/x", 200},
+		{"tokens.readOnlyPaths", "/rest/x", 200},
 		{"tokens.downloadPaths", "/x", 200},
 		{"tokens.readingPosts", "/x", 200},
 		{"cors.allowedOrigins", "https://a.example", 100},

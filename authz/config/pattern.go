@@ -2,6 +2,8 @@ package config
 
 import (
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -56,4 +58,32 @@ func patternFault(pattern, contextPath string) string {
 		return fmt.Sprintf("a path pattern is written without upstream.contextPath (%s)", contextPath)
 	}
 	return ""
+}
+
+// checkCovered reports each pattern that matches a path which no pattern of the
+// outer list matches. It does so only if every pattern of the outer list is valid.
+func checkCovered(key string, patterns []string, outerKey string, outer []string, contextPath string, report reporter) {
+	var covers []*regexp.Regexp
+	for _, p := range outer[:min(len(outer), maxPatterns)] {
+		if patternFault(p, contextPath) != "" {
+			return
+		}
+		dir, isDir := strings.CutSuffix(p, "/")
+		expression := strings.ReplaceAll(regexp.QuoteMeta(dir), `\*`, ".*")
+		if isDir {
+			expression += "(/.*)?"
+		}
+		covers = append(covers, regexp.MustCompile("^"+expression+"$"))
+	}
+	// If the * of a pattern is taken for a character that only a * matches, then a
+	// pattern that matches the whole text matches all paths of the first pattern.
+	covered := func(text string) bool {
+		return slices.ContainsFunc(covers, func(c *regexp.Regexp) bool { return c.MatchString(text) })
+	}
+	for i, p := range patterns[:min(len(patterns), maxPatterns)] {
+		dir, isDir := strings.CutSuffix(p, "/")
+		if patternFault(p, contextPath) == "" && !(covered(dir) && (!isDir || covered(dir+"/*"))) {
+			report(indexKey(key, i), "%s: %s does not open all of it; add it there too", quote(p), outerKey)
+		}
+	}
 }

@@ -26,8 +26,8 @@ func newExplainCommand() *cobra.Command {
 			"is read from standard input, so that no list of processes shows it, and is judged\n" +
 			"byte for byte but for one line feed at its end; with --id it is not needed, and\n" +
 			"nothing is read. No request is made, and the token's use is not counted.\n\n" +
-			"The exit code is 0 if the request would be allowed or passed on, and 1 if it\n" +
-			"would be refused.",
+			"The exit code is 0 if the request would be allowed, passed on, or answered in\n" +
+			"place of Jira, as a token's logout is, and 1 if it would be refused.",
 		Example: "  tokengate explain --path /rest/api/2/myself --ip 10.1.2.3 < token.txt\n" +
 			"  tokengate explain --path /rest/api/2/issue --method POST --ip 10.1.2.3 --id 4fVq0c1sXbYk",
 		Args: cobra.NoArgs,
@@ -61,7 +61,7 @@ func newExplainCommand() *cobra.Command {
 			if err := show(cmd.OutOrStdout(), answer); err != nil {
 				return err
 			}
-			if answer.Outcome != "allowed" && answer.Outcome != "passed" {
+			if answer.Outcome == "refused" {
 				return errRefused
 			}
 			return nil

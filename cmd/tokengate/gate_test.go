@@ -70,6 +70,7 @@ func TestDecisionsThroughEnvoy(t *testing.T) {
 		{"management path", request{auth: bearer(plain), path: "/rest/api-tokens/latest/"}, 403, "wrong_token_type", ""},
 		{"outside REST", request{auth: bearer(plain), path: "/secure/Dashboard.jspa"}, 403, "path_not_allowed", ""},
 		{"escape hatch", request{auth: bearer(plain), path: "/rest/pat/latest/tokens"}, 403, "endpoint_forbidden", ""},
+		{"TRACE", request{auth: bearer(plain), method: "TRACE"}, 403, "endpoint_forbidden", ""},
 		{"read-only write", request{auth: bearer(reader), method: "POST", path: "/rest/api/2/issue"}, 403, "read_only", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -23,11 +23,11 @@ type ExplainRequest struct {
 
 // Explanation says how the request would be decided, and why.
 type Explanation struct {
-	Outcome string        `json:"outcome"` // allowed, passed or refused
+	Outcome string        `json:"outcome"` // allowed, passed, answered or refused
 	Reason  string        `json:"reason"`
 	Detail  string        `json:"detail,omitempty"`  // the finer reason of a refusal, where there is one
-	Status  int           `json:"status,omitempty"`  // of a refusal
-	Text    string        `json:"text,omitempty"`    // what the client of a refusal is told
+	Status  int           `json:"status,omitempty"`  // where Jira is not asked
+	Text    string        `json:"text,omitempty"`    // what the status means
 	User    string        `json:"user,omitempty"`    // the owner, where the secret was right
 	TokenID string        `json:"tokenId,omitempty"` // of a well-formed token
 	Rules   []RuleVerdict `json:"rules"`             // in the order in which they are tried
@@ -50,7 +50,7 @@ func explain(c call[ExplainRequest], m *manage.Manager, view func() authz.View) 
 		return Explanation{}, err
 	}
 	e := Explanation{
-		Outcome: d.Outcome.String(),
+		Outcome: d.Result(),
 		Reason:  d.Reason.String(),
 		User:    d.User,
 		TokenID: d.TokenID.String(),

@@ -149,6 +149,8 @@ func TestExplain(t *testing.T) {
 				Text: authz.Decision{Reason: authz.MalformedToken, Detail: authz.LineEnd}.Text()}},
 		{"no token", web.ExplainRequest{Path: "/", IP: "192.0.2.7"},
 			web.Explanation{Outcome: "passed", Reason: "no_credential"}},
+		{"a logout", web.ExplainRequest{Token: issued.PasswordValue, Method: "DELETE", Path: "/rest/auth/1/session", IP: "192.0.2.7"},
+			web.Explanation{Outcome: "answered", Reason: "session_kept", Status: 204, Text: authz.SessionKept.Text(), User: "Fred", TokenID: issued.ID}},
 		{"two credentials", web.ExplainRequest{Token: issued.PasswordValue + ", Basic eDp5", Path: "/", IP: "192.0.2.7"},
 			web.Explanation{Outcome: "refused", Reason: "malformed_credential", Detail: "two_credentials", Status: 401,
 				Text: authz.Decision{Reason: authz.MalformedCredential, Detail: authz.TwoCredentials}.Text()}},

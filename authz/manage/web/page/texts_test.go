@@ -81,6 +81,7 @@ func TestTexts(t *testing.T) {
 	for _, o := range []authz.Outcome{authz.Refused, authz.Passed, authz.Admitted} {
 		ask("trial." + o.String())
 	}
+	ask("trial." + authz.Decision{Reason: authz.SessionKept}.Result())
 	for _, word := range []string{"name", "user", "created", "expires", "used", "uses"} {
 		ask("column." + word)
 	}

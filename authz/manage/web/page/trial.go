@@ -25,7 +25,7 @@ type trialPage struct {
 type trialResult struct {
 	Good    bool
 	Outcome string
-	Text    string // what the client of a refusal is told
+	Text    string // what Status means
 	Status  int
 	Decides string // the rule that decides
 	Rules   []ruleResult
@@ -89,7 +89,7 @@ func (s *Site) try(r *Request) (Answer, error) {
 	if err != nil {
 		return s.trialForm(r, form, nil, err)
 	}
-	result := &trialResult{Good: d.Outcome == authz.Admitted, Outcome: text("trial." + d.Outcome.String())}
+	result := &trialResult{Good: d.Outcome == authz.Admitted, Outcome: text("trial." + d.Result())}
 	if d.Outcome == authz.Refused {
 		result.Status, result.Text = d.Reason.Status(), d.Text()
 	}
