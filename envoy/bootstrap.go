@@ -54,30 +54,9 @@ const healthPath = "/plugins/servlet/api-tokens/healthz"
 // closing zero.
 const maxSocketPath = 107
 
-// maxRequestHeaders is how many headers a client may send, and
-// maxRequestHeadersKiB how large they may be. Tomcat's own limit (maxHeaderCount)
-// is 100 headers.
-const (
-	maxRequestHeaders    = 200
-	maxRequestHeadersKiB = 60
-)
-
-// Envoy has one limit for the headers that a client sends and for those that are
-// there after tokengate's answer; where the answer exceeds it, Envoy answers 500.
-// So a filter in front of ext_authz holds requests to the limits, and Envoy's own
-// are much wider: where a request exceeds those, an HTTP/2 client gets no answer,
-// only the end of its stream.
-const (
-	envoysHeaders    = 1000
-	envoysHeadersKiB = 96
-
-	// addedHeaders is how many headers there may be more when the filter counts
-	// them: the four pseudo-headers, X-Forwarded-For, X-Forwarded-Proto,
-	// X-Request-Id and X-Envoy-External-Address. addedKiB is their size, with much
-	// to spare.
-	addedHeaders = 8
-	addedKiB     = 1
-)
+// maxRequestHeaders is how many headers a request may have, those included that
+// Envoy and tokengate add. Tomcat's own limit (maxHeaderCount) is 100.
+const maxRequestHeaders = 200
 
 // Headers by which Jira authenticators other than the configured one name the
 // user. A client never gets to send them.
@@ -107,8 +86,7 @@ type bootstrapData struct {
 	ClientIPHeader, ClientIP    string // the header of the management routes, and Envoy's format of its value
 	ManagementPaths             []string
 	SessionLoginPath            string
-	MaxHeaders, MaxHeadersKiB   int // Envoy's own limits
-	LetHeaders, LetHeadersBytes int // those of the filter in front of ext_authz
+	MaxHeaders                  int
 	LocalReplies                []localReply
 	RestPath, DenialType        string // whom local replies address
 	HealthPath                  string // answered by Envoy itself
@@ -144,22 +122,19 @@ func newBootstrapData(cfg config.Config, opts BootstrapOptions) (*bootstrapData,
 		return nil, errors.New("upstream.identity.header is empty")
 	}
 	d := &bootstrapData{
-		AdminSocket:     cmp.Or(opts.AdminSocket, DefaultAdminSocket),
-		TrustedHops:     cfg.ClientAddress.TrustedHops,
-		StripHeaders:    slices.Clone(identityHeaders),
-		StripPrefixes:   []string{"x-tokengate-", "x-envoy-"},
-		CheckHeaders:    slices.Clone(authz.Headers),
-		MutationRegex:   alternatives(identity, MarkerHeader, "authorization", "cookie", ":path"),
-		MarkerHeader:    MarkerHeader,
-		ClientIPHeader:  ClientIPHeader,
-		ClientIP:        "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
-		SystemCA:        systemCA,
-		MaxHeaders:      envoysHeaders,
-		MaxHeadersKiB:   envoysHeadersKiB,
-		LetHeaders:      maxRequestHeaders + addedHeaders,
-		LetHeadersBytes: (maxRequestHeadersKiB + addedKiB) << 10,
-		RestPath:        cfg.Upstream.ContextPath + "/rest",
-		DenialType:      authz.DenialType,
+		AdminSocket:    cmp.Or(opts.AdminSocket, DefaultAdminSocket),
+		TrustedHops:    cfg.ClientAddress.TrustedHops,
+		StripHeaders:   slices.Clone(identityHeaders),
+		StripPrefixes:  []string{"x-tokengate-", "x-envoy-"},
+		CheckHeaders:   slices.Clone(authz.Headers),
+		MutationRegex:  alternatives(identity, MarkerHeader, "authorization", "cookie", ":path"),
+		MarkerHeader:   MarkerHeader,
+		ClientIPHeader: ClientIPHeader,
+		ClientIP:       "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
+		SystemCA:       systemCA,
+		MaxHeaders:     maxRequestHeaders,
+		RestPath:       cfg.Upstream.ContextPath + "/rest",
+		DenialType:     authz.DenialType,
 	}
 
 	d.SessionLoginPath = authz.SessionLoginPath

@@ -28,9 +28,9 @@ const (
 func localReplies(managementPaths []string, healthPath string) []localReply {
 	replies := []localReply{
 		{
-			"A fault of this configuration.", []string{answered(500)},
+			"A fault of this configuration, or a request that the headers added here would bring over the limit.", []string{answered(500)},
 			"The proxy in front of Jira could not handle this request, and Jira did not receive it. " +
-				"Tell an administrator to look at Envoy's access log and to compare Envoy's configuration with tokengate's.",
+				"If it has more than 190 headers, send fewer. Otherwise tell an administrator to look at Envoy's access log and to compare Envoy's configuration with tokengate's.",
 		},
 		{
 			"tokengate's own refusals stay as they are.",
@@ -97,9 +97,13 @@ func localReplies(managementPaths []string, healthPath string) []localReply {
 			"The body of a login may have 8 KiB at most. Send only the user name and the password in it.",
 		},
 		localReply{
+			"HTTP/1.0.", []string{answered(426)},
+			"HTTP/1.0 is not accepted. Send the request with HTTP/1.1 or HTTP/2; nginx does so with proxy_http_version 1.1.",
+		},
+		localReply{
 			"Over the limits of header sizes and numbers.", []string{answered(431)},
-			fmt.Sprintf("The request has more than %d headers or more than %d KiB of them. The usual cause is cookies: "+
-				"delete those of this site in the browser, or send fewer and shorter headers.", maxRequestHeaders, maxRequestHeadersKiB),
+			fmt.Sprintf("The request has more than %d headers or more than 60 KiB of them. The usual cause is cookies: "+
+				"delete those of this site in the browser, or send fewer and shorter headers.", maxRequestHeaders),
 		},
 		localReply{
 			"stream_idle_timeout.", []string{answered(504)},
