@@ -54,9 +54,10 @@ const healthPath = "/plugins/servlet/api-tokens/healthz"
 // closing zero.
 const maxSocketPath = 107
 
-// maxRequestHeaders is how many headers a request may have, those included that
-// Envoy and tokengate add. Tomcat's own limit (maxHeaderCount) is 100.
-const maxRequestHeaders = 200
+// maxRequestHeaders is how many headers a request may have, including those that
+// Envoy and tokengate add. Where these exceed the limit, Envoy answers 500, so it is
+// far above what clients send: Tomcat's own limit (maxHeaderCount) is 100.
+const maxRequestHeaders = 1000
 
 // Headers by which Jira authenticators other than the configured one name the
 // user. A client never gets to send them.

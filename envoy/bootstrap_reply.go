@@ -30,7 +30,7 @@ func localReplies(managementPaths []string, healthPath string) []localReply {
 		{
 			"A fault of this configuration, or a request that the headers added here would bring over the limit.", []string{answered(500)},
 			"The proxy in front of Jira could not handle this request, and Jira did not receive it. " +
-				"If it has more than 190 headers, send fewer. Otherwise tell an administrator to look at Envoy's access log and to compare Envoy's configuration with tokengate's.",
+				"If it has nearly 1,000 headers or nearly 60 KiB of them, send fewer. Otherwise tell an administrator to look at Envoy's access log and to compare Envoy's configuration with tokengate's.",
 		},
 		{
 			"tokengate's own refusals stay as they are.",
@@ -95,10 +95,6 @@ func localReplies(managementPaths []string, healthPath string) []localReply {
 		localReply{
 			"A body that is buffered for tokengate.", []string{answered(413)},
 			"The body of a login may have 8 KiB at most. Send only the user name and the password in it.",
-		},
-		localReply{
-			"HTTP/1.0.", []string{answered(426)},
-			"HTTP/1.0 is not accepted. Send the request with HTTP/1.1 or HTTP/2; nginx does so with proxy_http_version 1.1.",
 		},
 		localReply{
 			"Over the limits of header sizes and numbers.", []string{answered(431)},

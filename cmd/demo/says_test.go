@@ -1,11 +1,8 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/base64"
-	"io"
-	"net"
 	"net/http"
 	"os"
 	"slices"
@@ -53,23 +50,6 @@ var says = []struct {
 		x.replace("downloadPaths: []", "downloadPaths: [/secure/attachment/]")
 		if got := x.ask(t, "GET", "/secure/attachment/1/a.txt", "Bearer "+value, ""); got.StatusCode != 404 {
 			t.Errorf("open: %d, not Jira's 404", got.StatusCode)
-		}
-	}},
-	{"gets 426", func(t *testing.T, x *site, value string) {
-		c, err := net.Dial("tcp", x.listen)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		if _, err := io.WriteString(c, "GET /rest/api/2/myself HTTP/1.0\r\nX-Forwarded-For: "+inside+"\r\nAuthorization: Bearer "+value+"\r\n\r\n"); err != nil {
-			t.Fatal(err)
-		}
-		got, err := http.ReadResponse(bufio.NewReader(c), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got.Body.Close(); got.StatusCode != 200 {
-			t.Errorf("HTTP/1.0: %d", got.StatusCode)
 		}
 	}},
 	{"has a user whose name can't hold a token", func(t *testing.T, x *site, _ string) {
