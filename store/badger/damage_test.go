@@ -267,10 +267,18 @@ func TestDamagedDirectory(t *testing.T) {
 		"LOCK, of another":     {do: func(s *site) { write(s.t, s.dir+"/LOCK", []byte("1\n")) }},
 		"LOCK, none":           {do: func(*site) {}}, // and no reserve: a copy has neither
 
-		"the sequence, none":           {do: func(s *site) { s.remove("tokengate.sequence") }, want: badger.ErrDamaged, says: "tokengate.sequence is missing"},
-		"the sequence, zeroed":         {do: func(s *site) { s.change("tokengate.sequence", zeroed) }, want: badger.ErrDamaged, says: "tokengate.sequence is not whole"},
-		"the sequence, empty":          {do: func(s *site) { s.change("tokengate.sequence", emptied) }, want: badger.ErrDamaged, says: "tokengate.sequence is not whole"},
-		"the sequence, none, crashed":  {crashed: true, do: func(s *site) { s.remove("tokengate.sequence") }, want: badger.ErrDamaged, says: "tokengate.sequence is missing"},
+		"the sequence, none":          {do: func(s *site) { s.remove("tokengate.sequence") }, want: badger.ErrDamaged, says: "tokengate.sequence is missing"},
+		"the sequence, zeroed":        {do: func(s *site) { s.change("tokengate.sequence", zeroed) }, want: badger.ErrDamaged, says: "tokengate.sequence is not whole"},
+		"the sequence, empty":         {do: func(s *site) { s.change("tokengate.sequence", emptied) }, want: badger.ErrDamaged, says: "tokengate.sequence is not whole"},
+		"the sequence, none, crashed": {crashed: true, do: func(s *site) { s.remove("tokengate.sequence") }, want: badger.ErrDamaged, says: "tokengate.sequence is missing"},
+		"the sequence, its newest slot, and the log's end": {crashed: true, do: func(s *site) {
+			s.change("*.mem", cutLog(3))
+			s.change("tokengate.sequence", func(b []byte) []byte { return flip(newestSlot(b) + 20)(b) })
+		}, want: badger.ErrDamaged, says: "tokengate.sequence is not whole"},
+		"the sequence, its newest slot zeroed, and the log's end": {crashed: true, do: func(s *site) {
+			s.change("*.mem", cutLog(3))
+			s.change("tokengate.sequence", func(b []byte) []byte { clear(b[newestSlot(b):][:512]); return b })
+		}, want: badger.ErrDamaged, says: "tokengate.sequence is not whole"},
 		"everything but the sequence":  {do: func(s *site) { keepOnly(s, "tokengate.sequence") }, want: badger.ErrLost, says: "only tokengate.sequence is left"},
 		"everything":                   {do: func(s *site) { s.remove("*") }, want: badger.ErrLost, says: "is the disk mounted?"},
 		"the directory":                {do: func(s *site) { s.remove("") }, want: badger.ErrLost, says: "is the disk mounted?"},
@@ -302,6 +310,15 @@ func TestDamagedDirectory(t *testing.T) {
 			}
 		})
 	}
+}
+
+// newestSlot returns where the newer of the two slots of tokengate.sequence
+// begins. A slot has its count behind a magic of 8 bytes.
+func newestSlot(b []byte) int {
+	if bytes.Compare(b[8:16], b[512+8:][:8]) > 0 {
+		return 0
+	}
+	return 512
 }
 
 func keepOnly(s *site, name string) {

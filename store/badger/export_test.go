@@ -42,3 +42,20 @@ func Missing(first uint64, records string) (missing string, unknown uint64) {
 	}
 	return w.missing()
 }
+
+// LedgerSlot returns a slot of the ledger with this count. It says that as many
+// audit records were acknowledged.
+func LedgerSlot(count uint64) []byte {
+	data, err := state{sequence: count}.encode(count)
+	if err != nil {
+		panic(err)
+	}
+	return data
+}
+
+// ReadLedger returns how many audit records were acknowledged, as the ledger in
+// dir says.
+func ReadLedger(dir string) (sequence uint64, err error) {
+	s, err := readLedger(dir)
+	return s.sequence, err
+}

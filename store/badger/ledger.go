@@ -1,6 +1,7 @@
 package badger
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
@@ -30,10 +31,13 @@ type state struct {
 	manifest files.Mark
 }
 
-// The ledger is one page: two slots, of which the newer valid one counts, and
-// the time of the last probe. A slot is a sector, which a disk writes whole. The
-// kernel writes the page back as one, so a synced write of the probe's
-// time syncs the slots, too.
+// The ledger is one page: two slots, of which the newer one counts, and the time
+// of the last probe. Writes alternate between the slots: an even count goes into
+// the first and an odd one into the second. A slot is a sector, which a disk
+// writes whole, so neither a killed process nor a power cut leaves half a slot.
+// A slot that cannot be read is damage: the other one may be the older, and with
+// it a store that has lost its last change would look whole. The kernel writes
+// the page back as one, so a synced write of the probe's time syncs the slots, too.
 const (
 	slotSize   = 512
 	stampAt    = 2 * slotSize
@@ -98,10 +102,15 @@ func readLedger(dir string) (state, error) {
 	}
 	first, firstCount, firstOK := decodeSlot(data[:slotSize])
 	second, secondCount, secondOK := decodeSlot(data[slotSize:])
+	if !firstOK && secondCount == 1 && bytes.Equal(data[:slotSize], make([]byte, slotSize)) {
+		firstOK = true // nothing was written yet since makeLedger
+	}
 	switch {
-	case firstOK && (!secondOK || firstCount > secondCount):
+	case !firstOK || !secondOK || firstCount%2 != 0 || secondCount%2 != 1:
+		return state{}, errLedger
+	case firstCount == secondCount+1:
 		return first, nil
-	case secondOK:
+	case secondCount == firstCount+1:
 		return second, nil
 	}
 	return state{}, errLedger
