@@ -24,6 +24,9 @@ import (
 // active again.
 var ErrLost = errors.New("acknowledged changes are missing")
 
+// discardName is a file in which Badger counts what its value logs could free.
+const discardName = "DISCARD"
+
 // maxWindow is how many audit records, counted from the newest, are looked for
 // one by one. One log and the tables that are written from it at once hold fewer.
 const maxWindow = 1 << 16
@@ -193,11 +196,14 @@ func (i *inspection) checkFiles() (listed bool) {
 	var err error
 	switch i.list, err = files.ReadManifest(i.dir, false); {
 	case errors.Is(err, fs.ErrNotExist):
+		// Badger makes MANIFEST first, so no crash leaves these without it.
 		switch {
 		case i.has(".sst") || i.has(".mem"):
 			i.report(ErrDamaged, "there are tables or logs but no %s", badger.ManifestFilename)
 		case i.ledger.sequence > 0:
 			i.report(ErrLost, "the database is gone, and only %s is left", ledgerName)
+		case i.has(".vlog") || i.has(badger.KeyRegistryFileName) || i.has(discardName):
+			i.report(ErrDamaged, "there are files of a database but no %s", badger.ManifestFilename)
 		}
 	case err != nil:
 		i.unusable(badger.ManifestFilename, err)

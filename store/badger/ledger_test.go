@@ -199,11 +199,11 @@ func TestKilledWhileMaking(t *testing.T) {
 	for _, gone := range [][]string{
 		{"*.sst", "*.vlog", "MANIFEST", "KEYREGISTRY", "DISCARD"}, // the ledger is there, and no database
 		{"*.vlog", "KEYREGISTRY"},
-		{"tokengate.sequence", "MANIFEST", "*.sst"},
+		{"tokengate.sequence", "MANIFEST", "*.sst", "*.vlog", "KEYREGISTRY", "DISCARD"}, // MANIFEST was not in its place yet
 	} {
 		dir := t.TempDir()
 		closeStore(t, open(t, dir))
-		for _, name := range []string{"tokengate.sequence.new-1", "MANIFEST.new-1", "tokengate-probe-1"} {
+		for _, name := range []string{"MANIFEST-REWRITE", "tokengate.sequence.new-1", "MANIFEST.new-1", "tokengate-probe-1"} {
 			write(t, filepath.Join(dir, name), nil)
 		}
 		for _, pattern := range gone {
@@ -223,6 +223,25 @@ func TestKilledWhileMaking(t *testing.T) {
 				t.Errorf("left: %v (error %v)", left, err)
 			}
 		}
+	}
+}
+
+// Badger makes MANIFEST before all other files. A directory that has only others
+// has lost it.
+func TestNoManifest(t *testing.T) {
+	for _, left := range []string{"000001.vlog", "KEYREGISTRY", "DISCARD"} {
+		t.Run(left, func(t *testing.T) {
+			made := t.TempDir()
+			closeStore(t, open(t, made))
+			s := &site{t: t, dir: t.TempDir()}
+			content := read(t, filepath.Join(made, left))
+			write(t, filepath.Join(s.dir, left), content)
+			wantOpenError(t, badger.Options{Dir: s.dir}, badger.ErrDamaged, "no MANIFEST", "--accept-loss")
+			if got := s.files("*"); len(got) != 1 || !bytes.Equal(read(t, got[0]), content) {
+				t.Errorf("the refused start left %v", got)
+			}
+			s.acceptLoss("no MANIFEST")
+		})
 	}
 }
 
