@@ -147,6 +147,18 @@ func open(ctx context.Context, opts Options) (s *Store, err error) {
 // examine inspects the directory, and returns an error for one with problems
 // unless they are accepted.
 func examine(opts Options) (*inspection, error) {
+	odd, err := irregular(opts.Dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := odd.err(); err != nil {
+		if !opts.AcceptLoss {
+			return nil, err
+		}
+		if err := odd.setAside(opts.Log); err != nil {
+			return nil, err
+		}
+	}
 	found, err := inspect(opts.Dir, false)
 	if err != nil {
 		return nil, err

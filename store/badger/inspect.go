@@ -24,9 +24,6 @@ import (
 // active again.
 var ErrLost = errors.New("acknowledged changes are missing")
 
-// discardName is a file in which Badger counts what its value logs could free.
-const discardName = "DISCARD"
-
 // maxWindow is how many audit records, counted from the newest, are looked for
 // one by one. One log and the tables that are written from it at once hold fewer.
 const maxWindow = 1 << 16
@@ -140,10 +137,18 @@ func inspect(dir string, repaired bool) (*inspection, error) {
 	if i.checkFiles() || repaired {
 		i.checkRecords()
 	}
-	if i.denied != nil {
-		return nil, fmt.Errorf("the data directory cannot be read by this user: %w", i.denied)
+	if err := i.unreadable(); err != nil {
+		return nil, err
 	}
 	return i, nil
+}
+
+// unreadable is the error about a file that this user may not read, or nil.
+func (i *inspection) unreadable() error {
+	if i.denied == nil {
+		return nil
+	}
+	return fmt.Errorf("the data directory cannot be read by this user: %w", i.denied)
 }
 
 // has reports whether there is a file whose name has the ending.
