@@ -28,6 +28,12 @@ const (
 // ProbeFile returns the file by which a hanging disk is met.
 func (s *Store) ProbeFile() *os.File { return s.ledger.synced }
 
+// HangProbe makes the probe hang until release is called.
+func (s *Store) HangProbe() (release func()) {
+	s.ledger.looking.Lock()
+	return s.ledger.looking.Unlock
+}
+
 // FailCommit leaves the store as a commit of two audit records does that fails.
 func (s *Store) FailCommit() { s.use(s.number+1, s.sequence+2) }
 

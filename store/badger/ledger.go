@@ -2,6 +2,7 @@ package badger
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
@@ -122,6 +123,8 @@ type ledger struct {
 	plain  *os.File // a write to it does not wait for the disk
 	synced *os.File // a write to it does
 
+	probes chan struct{} // holds one value for each probe that runs
+
 	looking sync.Mutex  // guards list
 	list    os.FileInfo // of MANIFEST as it was when state's mark was made
 
@@ -141,7 +144,7 @@ func makeLedger(dir string, s state) (*ledger, error) {
 	if err := files.Replace(filepath.Join(dir, ledgerName), content); err != nil {
 		return nil, err
 	}
-	l := &ledger{dir: dir, state: s, count: 1}
+	l := &ledger{dir: dir, state: s, count: 1, probes: make(chan struct{}, maxProbes)}
 	path := filepath.Join(dir, ledgerName)
 	if l.plain, err = os.OpenFile(path, os.O_RDWR, 0); err != nil {
 		return nil, err
@@ -183,7 +186,15 @@ func (l *ledger) acknowledge(sequence, from uint64) error {
 // own goroutine only, so the hang is met here first.
 //
 // With it the disk has everything that was acknowledged before.
-func (l *ledger) probe() error {
+//
+// The context ends the wait for the probes before it, not the write itself.
+func (l *ledger) probe(ctx context.Context) error {
+	select {
+	case l.probes <- struct{}{}:
+		defer func() { <-l.probes }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	if err := l.look(); err != nil {
 		return err
 	}
@@ -196,6 +207,10 @@ func (l *ledger) probe() error {
 	}
 	return nil
 }
+
+// maxProbes is how many probes run at once. Each takes a thread while the disk
+// hangs, and the Go runtime ends a process that needs too many.
+const maxProbes = 64
 
 // look notes the state of MANIFEST if it has changed. The disk has that state
 // before the ledger names it, so that no power cut takes it away again.
