@@ -77,6 +77,7 @@ func TestIsNew(t *testing.T) {
 // The newer slot names the last change. Where it is damaged the older one would
 // let a store pass that has lost that change, so a damaged slot refuses the start.
 func TestDamagedSlot(t *testing.T) {
+	t.Parallel()
 	const meaning = 72 // bytes of a slot that mean something; the rest of its sector is unused
 	stopped := newSite(t, true)
 	for slot := range 2 {

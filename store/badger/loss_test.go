@@ -47,6 +47,7 @@ func (s *site) warnings(acceptLoss bool) string {
 // TestAcceptedLoss wants the log to say how much is lost, and no more or less, and
 // where the files are kept.
 func TestAcceptedLoss(t *testing.T) {
+	t.Parallel()
 	stopped, crashed := newSite(t, false), newSite(t, true)
 	for name, c := range map[string]struct {
 		crashed bool

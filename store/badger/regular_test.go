@@ -19,6 +19,7 @@ import (
 // opened. Opening a named pipe waits until another process writes to it, so a start
 // that opened one would hang.
 func TestNotARegularFile(t *testing.T) {
+	t.Parallel()
 	crashed := newSite(t, true)
 	kinds := map[string]struct {
 		put  func(path string) error
