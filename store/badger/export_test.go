@@ -38,12 +38,16 @@ func (s *Store) HangProbe() (release func()) {
 func (s *Store) FailCommit() { s.use(s.number+1, s.sequence+2) }
 
 // Missing returns what is missing in a window that begins with the record first:
-// x is there, d is deleted, and of . nothing was seen.
+// x is there, d is deleted, o was deleted and an older version of it is seen after
+// that, and of . nothing was seen.
 func Missing(first uint64, records string) (missing string, unknown uint64) {
 	w := newWindow(first, first+uint64(len(records))-1)
 	for n, c := range records {
 		if c != '.' {
-			w.add(first+uint64(n), files.Record{Version: 1, Deleted: c == 'd'})
+			w.add(first+uint64(n), files.Record{Version: 2, Deleted: c == 'd' || c == 'o'})
+		}
+		if c == 'o' {
+			w.add(first+uint64(n), files.Record{Version: 1})
 		}
 	}
 	return w.missing()

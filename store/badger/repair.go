@@ -111,8 +111,6 @@ func (i *inspection) accept(log logger) (*inspection, error) {
 		log.line(slog.LevelWarn, "after the repair the audit records of all acknowledged changes are there", nil)
 	}
 	log.line(slog.LevelWarn, "start without --accept-loss from now on", nil)
-	// Numbers that were given out are not given out again.
-	after.ledger.sequence = max(after.ledger.sequence, i.ledger.sequence)
 	after.ledger.manifest = files.Mark{}
 	after.problems, after.accepted = nil, true
 	return after, nil
