@@ -147,6 +147,18 @@ func open(ctx context.Context, opts Options) (s *Store, err error) {
 // examine inspects the directory, and returns an error for one with problems
 // unless they are accepted.
 func examine(opts Options) (*inspection, error) {
+	odd, err := irregular(opts.Dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := odd.err(); err != nil {
+		if !opts.AcceptLoss {
+			return nil, err
+		}
+		if err := odd.setAside(opts.Log); err != nil {
+			return nil, err
+		}
+	}
 	found, err := inspect(opts.Dir, false)
 	if err != nil {
 		return nil, err
@@ -301,7 +313,7 @@ func (s *Store) keepLedger(found *inspection, unmarked bool) (err error) {
 	if s.ledger, err = makeLedger(s.dir, next); err != nil {
 		return err
 	}
-	if err := s.ledger.probe(); err != nil {
+	if err := s.ledger.probe(context.Background()); err != nil {
 		return errors.Join(err, s.ledger.close())
 	}
 	if s.sequence > 0 {
@@ -338,7 +350,7 @@ func (s *Store) settle() {
 		return
 	}
 	defer s.running.Done()
-	if err := s.ledger.probe(); err != nil {
+	if err := s.ledger.probe(context.Background()); err != nil {
 		s.log.line(slog.LevelWarn, "%v", []any{err})
 	}
 }
@@ -363,14 +375,14 @@ func (s *Store) Close() error {
 }
 
 func (s *Store) close() error {
-	err := s.ledger.probe()
+	err := s.ledger.probe(context.Background())
 	if full := s.makeRoom(); errors.Is(full, ErrNoSpace) {
 		// Badger writes its log into a table when it is closed, and would be
 		// killed. The log is on the disk, and the next start reads it.
 		s.log.line(slog.LevelWarn, "the database is left as it is: %v", []any{full})
 		return err
 	}
-	err = errors.Join(err, s.db.Close(), s.ledger.probe(), s.ledger.close())
+	err = errors.Join(err, s.db.Close(), s.ledger.probe(context.Background()), s.ledger.close())
 	if fs, look := s.statfs(s.dir); look == nil {
 		err = errors.Join(err, s.room.fit(fs, 0)) // for the next start
 	}

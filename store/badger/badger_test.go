@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	upstream "github.com/dgraph-io/badger/v4"
 
@@ -329,6 +330,84 @@ func TestHealthOnHangingDisk(t *testing.T) {
 	close(hang)
 	if err := s.Health(t.Context()); err != nil {
 		t.Errorf("health of the disk when it is well again: %v", err)
+	}
+}
+
+// TestWriteOnHangingDisk wants a write to end with its context while the disk
+// hangs, and to have changed nothing.
+func TestWriteOnHangingDisk(t *testing.T) {
+	var hang atomic.Pointer[chan struct{}]
+	var end context.CancelFunc
+	s, err := badger.Open(t.Context(), badger.Options{Dir: t.TempDir()}.WithFilesystem(func() (string, uint64) {
+		if h := hang.Load(); h != nil {
+			end()
+			<-*h
+		}
+		return "", badger.Reserve
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	old := create(t, s, storetest.NewToken(1, "fred"))
+	added := storetest.NewToken(2, "fred")
+	writes := map[string]func(ctx context.Context, last func()) error{
+		"create": func(ctx context.Context, last func()) error {
+			_, err := s.Create(ctx, added, func([]store.Token) (store.Audit, error) { last(); return store.Audit{}, nil })
+			return err
+		},
+		"update": func(ctx context.Context, last func()) error {
+			_, err := s.Update(ctx, old.ID, func(t *store.Token) (store.Audit, error) {
+				last()
+				t.State, t.Revoked = store.Revoked, later
+				return store.Audit{}, nil
+			})
+			return err
+		},
+		"a refused update": func(ctx context.Context, last func()) error {
+			_, err := s.Update(ctx, old.ID, func(*store.Token) (store.Audit, error) { last(); return store.Audit{}, ctx.Err() })
+			return err
+		},
+	}
+	for name, write := range writes {
+		for _, where := range []string{"probe", "free space"} {
+			if where == "free space" && name == "a refused update" {
+				continue // it does not ask
+			}
+			t.Run(name+", "+where, func(t *testing.T) {
+				ctx, cancel := contextWithCancel(t)
+				end = cancel
+				last := func() {}
+				var release func()
+				if where == "probe" {
+					release, last = s.HangProbe(), cancel
+				} else {
+					h := make(chan struct{})
+					hang.Store(&h)
+					release = func() { hang.Store(nil); close(h) }
+				}
+				done := make(chan error, 1)
+				go func() { done <- write(ctx, last) }()
+				select {
+				case err := <-done:
+					if !errors.Is(err, context.Canceled) {
+						t.Errorf("error %v", err)
+					}
+				case <-time.After(30 * time.Second):
+					t.Error("the write does not end with its context")
+				}
+				release()
+			})
+		}
+	}
+	if err := s.Health(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if got, err := s.Get(t.Context(), old.ID); err != nil || got.State != store.Active {
+		t.Errorf("a change that was given up was made: state %v, error %v", got.State, err)
+	}
+	if got := create(t, s, added); got.Number != old.Number+1 {
+		t.Errorf("the next token has the number %d, want %d", got.Number, old.Number+1)
 	}
 }
 

@@ -137,10 +137,18 @@ func inspect(dir string, repaired bool) (*inspection, error) {
 	if i.checkFiles() || repaired {
 		i.checkRecords()
 	}
-	if i.denied != nil {
-		return nil, fmt.Errorf("the data directory cannot be read by this user: %w", i.denied)
+	if err := i.unreadable(); err != nil {
+		return nil, err
 	}
 	return i, nil
+}
+
+// unreadable is the error about a file that this user may not read, or nil.
+func (i *inspection) unreadable() error {
+	if i.denied == nil {
+		return nil
+	}
+	return fmt.Errorf("the data directory cannot be read by this user: %w", i.denied)
 }
 
 // has reports whether there is a file whose name has the ending.
@@ -193,11 +201,14 @@ func (i *inspection) checkFiles() (listed bool) {
 	var err error
 	switch i.list, err = files.ReadManifest(i.dir, false); {
 	case errors.Is(err, fs.ErrNotExist):
+		// Badger makes MANIFEST first, so no crash leaves these without it.
 		switch {
 		case i.has(".sst") || i.has(".mem"):
 			i.report(ErrDamaged, "there are tables or logs but no %s", badger.ManifestFilename)
 		case i.ledger.sequence > 0:
 			i.report(ErrLost, "the database is gone, and only %s is left", ledgerName)
+		case i.has(".vlog") || i.has(badger.KeyRegistryFileName) || i.has(discardName):
+			i.report(ErrDamaged, "there are files of a database but no %s", badger.ManifestFilename)
 		}
 	case err != nil:
 		i.unusable(badger.ManifestFilename, err)

@@ -2,4 +2,7 @@
 
 package badger_test
 
-const killRounds = 200
+const (
+	killRounds = 200
+	cutStep    = 1
+)

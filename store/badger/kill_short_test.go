@@ -2,4 +2,7 @@
 
 package badger_test
 
-const killRounds = 20
+const (
+	killRounds = 20
+	cutStep    = 8 // TestEachByte cuts a file at one of so many bytes
+)

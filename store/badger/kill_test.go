@@ -65,6 +65,7 @@ func churn(dir, round string) error {
 // each of these, and wants the next start to find nothing wrong and everything
 // that was acknowledged.
 func TestKilledStoreOpens(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	for round := range killRounds {
 		until, writes := [...]string{"opening", "writing", "writing", "closing"}[round%4], 0

@@ -1,6 +1,8 @@
 package badger
 
 import (
+	"bytes"
+	"context"
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
@@ -30,10 +32,13 @@ type state struct {
 	manifest files.Mark
 }
 
-// The ledger is one page: two slots, of which the newer valid one counts, and
-// the time of the last probe. A slot is a sector, which a disk writes whole. The
-// kernel writes the page back as one, so a synced write of the probe's
-// time syncs the slots, too.
+// The ledger is one page: two slots, of which the newer one counts, and the time
+// of the last probe. Writes alternate between the slots: an even count goes into
+// the first and an odd one into the second. A slot is a sector, which a disk
+// writes whole, so neither a killed process nor a power cut leaves half a slot.
+// A slot that cannot be read is damage: the other one may be the older, and with
+// it a store that has lost its last change would look whole. The kernel writes
+// the page back as one, so a synced write of the probe's time syncs the slots, too.
 const (
 	slotSize   = 512
 	stampAt    = 2 * slotSize
@@ -98,10 +103,15 @@ func readLedger(dir string) (state, error) {
 	}
 	first, firstCount, firstOK := decodeSlot(data[:slotSize])
 	second, secondCount, secondOK := decodeSlot(data[slotSize:])
+	if !firstOK && secondCount == 1 && bytes.Equal(data[:slotSize], make([]byte, slotSize)) {
+		firstOK = true // nothing was written yet since makeLedger
+	}
 	switch {
-	case firstOK && (!secondOK || firstCount > secondCount):
+	case !firstOK || !secondOK || firstCount%2 != 0 || secondCount%2 != 1:
+		return state{}, errLedger
+	case firstCount == secondCount+1:
 		return first, nil
-	case secondOK:
+	case secondCount == firstCount+1:
 		return second, nil
 	}
 	return state{}, errLedger
@@ -112,6 +122,8 @@ type ledger struct {
 	dir    string
 	plain  *os.File // a write to it does not wait for the disk
 	synced *os.File // a write to it does
+
+	probes chan struct{} // holds one value for each probe that runs
 
 	looking sync.Mutex  // guards list
 	list    os.FileInfo // of MANIFEST as it was when state's mark was made
@@ -132,7 +144,7 @@ func makeLedger(dir string, s state) (*ledger, error) {
 	if err := files.Replace(filepath.Join(dir, ledgerName), content); err != nil {
 		return nil, err
 	}
-	l := &ledger{dir: dir, state: s, count: 1}
+	l := &ledger{dir: dir, state: s, count: 1, probes: make(chan struct{}, maxProbes)}
 	path := filepath.Join(dir, ledgerName)
 	if l.plain, err = os.OpenFile(path, os.O_RDWR, 0); err != nil {
 		return nil, err
@@ -174,7 +186,15 @@ func (l *ledger) acknowledge(sequence, from uint64) error {
 // own goroutine only, so the hang is met here first.
 //
 // With it the disk has everything that was acknowledged before.
-func (l *ledger) probe() error {
+//
+// The context ends the wait for the probes before it, not the write itself.
+func (l *ledger) probe(ctx context.Context) error {
+	select {
+	case l.probes <- struct{}{}:
+		defer func() { <-l.probes }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	if err := l.look(); err != nil {
 		return err
 	}
@@ -187,6 +207,10 @@ func (l *ledger) probe() error {
 	}
 	return nil
 }
+
+// maxProbes is how many probes run at once. Each takes a thread while the disk
+// hangs, and the Go runtime ends a process that needs too many.
+const maxProbes = 64
 
 // look notes the state of MANIFEST if it has changed. The disk has that state
 // before the ledger names it, so that no power cut takes it away again.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -73,15 +74,63 @@ func TestIsNew(t *testing.T) {
 	closeStore(t, s)
 }
 
-// Of the two slots a write that was torn leaves the other.
-func TestTornSequence(t *testing.T) {
+// The newer slot names the last change. Where it is damaged the older one would
+// let a store pass that has lost that change, so a damaged slot refuses the start.
+func TestDamagedSlot(t *testing.T) {
+	t.Parallel()
+	const meaning = 72 // bytes of a slot that mean something; the rest of its sector is unused
+	stopped := newSite(t, true)
 	for slot := range 2 {
-		s := newSite(t, true)
-		s.change("tokengate.sequence", func(b []byte) []byte {
-			clear(b[slot*512+8:][:20])
-			return b
+		for at := range meaning {
+			t.Run(fmt.Sprint(slot, at), func(t *testing.T) {
+				t.Parallel()
+				s := *stopped
+				s.t, s.dir = t, t.TempDir()
+				write(t, filepath.Join(s.dir, "tokengate.sequence"), flip(slot*512+at)(read(t, stopped.dir+"/tokengate.sequence")))
+				wantOpenError(t, badger.Options{Dir: s.dir}, badger.ErrDamaged, "tokengate.sequence is not whole")
+			})
+		}
+	}
+}
+
+func TestLedgerPairs(t *testing.T) {
+	type slots [2]uint64 // the count in each slot; 0: the slot is all zero
+	for _, c := range []struct {
+		slots slots
+		whole bool
+	}{
+		{slots{0, 1}, true}, // of a start that was killed before it wrote a second one
+		{slots{2, 1}, true},
+		{slots{2, 3}, true},
+		{slots{4, 3}, true},
+		{slots{0, 0}, false},
+		{slots{2, 0}, false},
+		{slots{0, 3}, false},
+		{slots{4, 1}, false},
+		{slots{2, 5}, false},
+		{slots{3, 2}, false}, // an even count belongs into the first slot
+		{slots{3, 3}, false},
+		{slots{2, 2}, false},
+	} {
+		t.Run(fmt.Sprint(c.slots), func(t *testing.T) {
+			dir := t.TempDir()
+			var content []byte
+			for _, count := range c.slots {
+				slot := make([]byte, 512)
+				if count > 0 {
+					copy(slot, badger.LedgerSlot(count))
+				}
+				content = append(content, slot...)
+			}
+			write(t, filepath.Join(dir, "tokengate.sequence"), content)
+			sequence, err := badger.ReadLedger(dir)
+			if want := max(c.slots[0], c.slots[1]); c.whole && (err != nil || sequence != want) {
+				t.Errorf("sequence %d, error %v, want %d", sequence, err, want)
+			}
+			if !c.whole && (err == nil || !strings.Contains(err.Error(), "is not whole")) {
+				t.Errorf("sequence %d, error %v", sequence, err)
+			}
 		})
-		s.wantAll(badger.Options{Dir: s.dir})
 	}
 }
 
@@ -151,11 +200,11 @@ func TestKilledWhileMaking(t *testing.T) {
 	for _, gone := range [][]string{
 		{"*.sst", "*.vlog", "MANIFEST", "KEYREGISTRY", "DISCARD"}, // the ledger is there, and no database
 		{"*.vlog", "KEYREGISTRY"},
-		{"tokengate.sequence", "MANIFEST", "*.sst"},
+		{"tokengate.sequence", "MANIFEST", "*.sst", "*.vlog", "KEYREGISTRY", "DISCARD"}, // MANIFEST was not in its place yet
 	} {
 		dir := t.TempDir()
 		closeStore(t, open(t, dir))
-		for _, name := range []string{"tokengate.sequence.new-1", "MANIFEST.new-1", "tokengate-probe-1"} {
+		for _, name := range []string{"MANIFEST-REWRITE", "tokengate.sequence.new-1", "MANIFEST.new-1", "tokengate-probe-1"} {
 			write(t, filepath.Join(dir, name), nil)
 		}
 		for _, pattern := range gone {
@@ -175,6 +224,25 @@ func TestKilledWhileMaking(t *testing.T) {
 				t.Errorf("left: %v (error %v)", left, err)
 			}
 		}
+	}
+}
+
+// Badger makes MANIFEST before all other files. A directory that has only others
+// has lost it.
+func TestNoManifest(t *testing.T) {
+	for _, left := range []string{"000001.vlog", "KEYREGISTRY", "DISCARD"} {
+		t.Run(left, func(t *testing.T) {
+			made := t.TempDir()
+			closeStore(t, open(t, made))
+			s := &site{t: t, dir: t.TempDir()}
+			content := read(t, filepath.Join(made, left))
+			write(t, filepath.Join(s.dir, left), content)
+			wantOpenError(t, badger.Options{Dir: s.dir}, badger.ErrDamaged, "no MANIFEST", "--accept-loss")
+			if got := s.files("*"); len(got) != 1 || !bytes.Equal(read(t, got[0]), content) {
+				t.Errorf("the refused start left %v", got)
+			}
+			s.acceptLoss("no MANIFEST")
+		})
 	}
 }
 

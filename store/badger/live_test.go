@@ -89,7 +89,8 @@ func wantLive(t *testing.T, s store.Store, owner string, numbers ...int) {
 // TestEndedAreNotRead spoils the records of an owner's ended tokens: nothing but
 // List meets them.
 func TestEndedAreNotRead(t *testing.T) {
-	const revoked, expired = 900, 100
+	t.Parallel()
+	const revoked, expired = 90, 10
 	dir := t.TempDir()
 	s := open(t, dir)
 	createEnded(t, s, "fred", revoked)
@@ -172,6 +173,7 @@ func TestLiveUnknown(t *testing.T) {
 // TestLiveTooMany shows that an owner with more live tokens than are written
 // down has none forgotten.
 func TestLiveTooMany(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := open(t, dir)
 	create(t, s, expiring(1, "fred"))
@@ -200,6 +202,7 @@ func TestLiveTooMany(t *testing.T) {
 }
 
 func TestLiveDamaged(t *testing.T) {
+	t.Parallel()
 	for _, list := range []string{"", "\x00", "\x02test0000000", "\x03", "\x01test00000001"} {
 		dir := t.TempDir()
 		edit(t, dir, map[string]string{"m/schema": "2", "o/fred": list})

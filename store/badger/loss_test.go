@@ -47,6 +47,7 @@ func (s *site) warnings(acceptLoss bool) string {
 // TestAcceptedLoss wants the log to say how much is lost, and no more or less, and
 // where the files are kept.
 func TestAcceptedLoss(t *testing.T) {
+	t.Parallel()
 	stopped, crashed := newSite(t, false), newSite(t, true)
 	for name, c := range map[string]struct {
 		crashed bool
@@ -97,6 +98,19 @@ func TestAcceptedLoss(t *testing.T) {
 			says: []string{"whether records up to number 4 are lost as well cannot be told"},
 			not:  []string{allThere},
 			kept: []string{"MANIFEST", "tokengate.sequence"},
+		},
+		"the log, garbage": {
+			crashed: true,
+			do:      func(s *site) { s.change("*.mem", garbage) },
+			says:    []string{"the records of 2 of them (5 to 6) are not there", "what the missing or damaged files held is lost"},
+			not:     []string{allThere},
+			kept:    []string{"MANIFEST", "tokengate.sequence"},
+		},
+		"MANIFEST, deleted, and the newer table, broken": {
+			do:   func(s *site) { s.remove("MANIFEST"); s.change("000002.sst", half) },
+			says: []string{"the records of 2 of them (3 to 4) are not there"},
+			not:  []string{allThere},
+			kept: []string{"000002.sst", "tokengate.sequence"},
 		},
 		"MANIFEST, cut": {
 			do:   func(s *site) { s.change("MANIFEST", cut(3)) },
@@ -166,8 +180,23 @@ func TestAcceptedLossOfDirectory(t *testing.T) {
 	}
 }
 
-// TestMissingRecords gives a window of audit records: x is there, d is deleted, and
-// of . nothing was seen.
+// An error names five problems and counts the rest.
+func TestManyProblems(t *testing.T) {
+	for count, rest := range map[int]string{5: "", 6: "and 1 more", 8: "and 3 more"} {
+		s := newSite(t, false)
+		for n := range count {
+			write(t, filepath.Join(s.dir, fmt.Sprintf("%06d.vlog", 100+n)), []byte("no beginning of a log"))
+		}
+		_, err := badger.Open(t.Context(), badger.Options{Dir: s.dir})
+		if err == nil || strings.Count(err.Error(), "does not begin as a log") != 5 || !strings.Contains(err.Error(), rest) ||
+			rest == "" && strings.Contains(err.Error(), "more") {
+			t.Errorf("%d problems: error %v", count, err)
+		}
+	}
+}
+
+// TestMissingRecords gives a window of audit records: x is there, d is deleted, o
+// was deleted and an older version of it is there, and of . nothing was seen.
 func TestMissingRecords(t *testing.T) {
 	none := "not one of their records is there"
 	for _, c := range []struct {
@@ -185,6 +214,8 @@ func TestMissingRecords(t *testing.T) {
 		{1, "d.x", "", 2},
 		{5, "xx", "", 4},
 		{5, "dx", "", 0},
+		{5, "ox", "", 0},
+		{1, "x.x.x.x.x.x.x", "the records of 6 of them (2, 4, 6, 8, 10) are not there", 0},
 		{1, "x.x", "the records of 1 of them (2) are not there", 0},
 		{1, ".x.x..", "the records of 3 of them (3, 5 to 6) are not there", 1},
 		{1, ".", none, 0},

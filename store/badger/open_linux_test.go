@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -21,26 +22,67 @@ func TestOpenNotWritable(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.Chmod(dir, 0o700) })
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		// Root may write anywhere, so this thread becomes nobody for files. It
-		// is never unlocked and ends with the goroutine.
-		runtime.LockOSThread()
-		if os.Geteuid() == 0 {
-			if err := os.Chown(dir, 65534, -1); err != nil {
-				t.Error(err)
-			}
-			if err := syscall.Setfsuid(65534); err != nil {
-				t.Error(err)
-			}
-		}
+	asNobody(t, func() {
 		if s, err := badger.Open(t.Context(), badger.Options{Dir: dir}); err == nil {
 			s.Close()
 			t.Error("the store opened")
 		} else if !strings.Contains(err.Error(), dir+" is not writable") || !errors.Is(err, os.ErrPermission) {
 			t.Errorf("error %q", err)
 		}
+	}, dir)
+}
+
+// A file that this user may not read is no damage, and --accept-loss moves none away.
+func TestOpenNotReadable(t *testing.T) {
+	for _, name := range []string{"MANIFEST", "tokengate.sequence", "000002.sst", "*.mem", "*.vlog", "KEYREGISTRY"} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t, true)
+			if err := errors.Join(os.Chmod(filepath.Dir(s.above), 0o755), os.Chmod(s.above, 0o755)); err != nil {
+				t.Fatal(err)
+			}
+			closed := s.files(name)[0]
+			if err := os.Chmod(closed, 0); err != nil {
+				t.Fatal(err)
+			}
+			before := s.files("*")
+			asNobody(t, func() {
+				for _, acceptLoss := range []bool{false, true} {
+					db, err := badger.Open(t.Context(), badger.Options{Dir: s.dir, AcceptLoss: acceptLoss})
+					if err == nil {
+						db.Close()
+						t.Error("the store opened")
+					} else if !errors.Is(err, os.ErrPermission) || errors.Is(err, badger.ErrDamaged) || !strings.Contains(err.Error(), closed) {
+						t.Errorf("accept loss %v: error %q", acceptLoss, err)
+					}
+				}
+			}, append(before, s.dir)...)
+			if after := s.files("*"); !slices.Equal(before, after) {
+				t.Errorf("the files were %v and are %v", before, after)
+			}
+		})
+	}
+}
+
+// asNobody runs fn as a user who is not root, and who owns these files.
+func asNobody(t *testing.T, fn func(), owns ...string) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		// Root may read and write anywhere, so this thread becomes nobody for
+		// files. It is never unlocked and ends with the goroutine.
+		runtime.LockOSThread()
+		if os.Geteuid() == 0 {
+			for _, path := range owns {
+				if err := os.Chown(path, 65534, -1); err != nil {
+					t.Error(err)
+				}
+			}
+			if err := syscall.Setfsuid(65534); err != nil {
+				t.Error(err)
+			}
+		}
+		fn()
 	}()
 	<-done
 }

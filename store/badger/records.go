@@ -167,7 +167,7 @@ func (s *Store) Health(ctx context.Context) error {
 	go func() {
 		defer s.running.Done()
 		defer func() { <-s.probing }()
-		done <- s.roundTrip(ctx)
+		done <- s.roundTrip(context.WithoutCancel(ctx)) // the next check waits until the disk has answered
 	}()
 	select {
 	case err := <-done:

@@ -20,10 +20,9 @@ import (
 // they were before an open with AcceptLoss.
 const lostPrefix = "tokengate.lost-"
 
-// repair makes a directory with problems one that Badger opens with all that is
-// there: tables that are whole are used even if MANIFEST does not name them. The
-// files that it changes, or that Badger will, are kept as they were.
-func (i *inspection) repair(log logger) error {
+// keep has move put files into a new directory in the data directory, and says in
+// the log where they are.
+func (i *inspection) keep(log logger, move func(kept string) error) error {
 	kept, err := os.MkdirTemp(i.dir, lostPrefix)
 	if err != nil {
 		return fmt.Errorf("keep the damaged files: %w", err)
@@ -33,6 +32,13 @@ func (i *inspection) repair(log logger) error {
 			log.line(slog.LevelWarn, "the files as they were before the repair are kept in %s", []any{kept})
 		}
 	}()
+	return move(kept)
+}
+
+// repair makes a directory with problems one that Badger opens with all that is
+// there: tables that are whole are used even if MANIFEST does not name them. The
+// files that it changes, or that Badger will, are kept as they were.
+func (i *inspection) repair(kept string) (err error) {
 	for _, name := range i.names {
 		path := i.path(name)
 		switch {
@@ -81,7 +87,7 @@ func (i *inspection) accept(log logger) (*inspection, error) {
 	for _, p := range i.problems {
 		log.line(slog.LevelWarn, "loss accepted: %s", []any{p.text})
 	}
-	if err := i.repair(log); err != nil {
+	if err := i.keep(log, i.repair); err != nil {
 		return nil, err
 	}
 	after, err := inspect(i.dir, true)
@@ -105,8 +111,6 @@ func (i *inspection) accept(log logger) (*inspection, error) {
 		log.line(slog.LevelWarn, "after the repair the audit records of all acknowledged changes are there", nil)
 	}
 	log.line(slog.LevelWarn, "start without --accept-loss from now on", nil)
-	// Numbers that were given out are not given out again.
-	after.ledger.sequence = max(after.ledger.sequence, i.ledger.sequence)
 	after.ledger.manifest = files.Mark{}
 	after.problems, after.accepted = nil, true
 	return after, nil

@@ -1,6 +1,7 @@
 package badger
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -48,24 +49,42 @@ func (s *Store) attempt(ctx context.Context, fn func(*tx) error) error {
 	t := &tx{Txn: s.db.NewTransaction(true)}
 	defer t.Discard()
 	// The disk is asked while the transaction reads: one wait instead of two.
-	probed := make(chan error, 1)
-	go func() { probed <- s.ledger.probe() }()
-	if err := fn(t); err != nil {
-		<-probed
-		return err
+	probed := s.start(func() error { return s.ledger.probe(ctx) })
+	failed := fn(t)
+	if err := answer(ctx, probed); failed != nil || err != nil {
+		return cmp.Or(failed, err)
 	}
-	if err := <-probed; err != nil {
+	if err := answer(ctx, s.start(func() error { return s.checkSpace(t.urgent) })); err != nil {
 		return err
 	}
 	return s.finish(ctx, t)
 }
 
+// start runs fn, which may hang with the disk, beside an operation that has
+// begun. Close waits for it.
+func (s *Store) start(fn func() error) <-chan error {
+	done := make(chan error, 1)
+	s.running.Add(1)
+	go func() {
+		defer s.running.Done()
+		done <- fn()
+	}()
+	return done
+}
+
+// answer waits for what start runs, until ctx ends.
+func answer(ctx context.Context, done <-chan error) error {
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("no answer from the disk: %w", ctx.Err())
+	}
+}
+
 // finish gives out the numbers and commits. A number is used up unless it is
 // certain that nothing was written.
 func (s *Store) finish(ctx context.Context, t *tx) error {
-	if err := s.checkSpace(t.urgent); err != nil {
-		return err
-	}
 	s.commit.Lock()
 	defer s.commit.Unlock()
 	number, sequence := s.number, s.sequence

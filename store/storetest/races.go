@@ -11,9 +11,6 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// rounds is how often a race of two goroutines is run.
-const rounds = 1000
-
 // together runs the functions at once and waits for them.
 func together(run ...func()) {
 	var wg sync.WaitGroup

@@ -1,0 +1,6 @@
+//go:build long
+
+package storetest
+
+// rounds is how often a race of two goroutines is run.
+const rounds = 1000
