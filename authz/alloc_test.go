@@ -15,7 +15,7 @@ func TestDecideWithoutAllocating(t *testing.T) {
 	w := newWorld(t)
 	cases := append(rulings(),
 		ruling{name: "a browser's form", method: "POST", path: "/secure/QuickEditIssue.jspa?issueId=1&decorator=none", outcome: passed, reason: authz.NoCredential},
-		ruling{name: "a write", method: "PUT", path: "/rest/api/2/issue/A-1", authorization: "Bearer {fred}", outcome: admitted, reason: authz.Allowed})
+		ruling{name: "a write", method: "PUT", path: "/rest/api/2/issue/A-1", authorization: "Bearer {fred}", outcome: admitted, reason: authz.TokenAllowed})
 	for _, c := range cases {
 		r, view := c.asks(w)
 		var d authz.Decision

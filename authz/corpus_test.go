@@ -96,7 +96,7 @@ func TestAmbiguousTargets(t *testing.T) {
 		t.Fatal(err)
 	}
 	index := &store.Index{}
-	index.Judge(func(store.Owner, store.Standing) store.Standing { return store.Good }, store.Forever)
+	index.UpdateOwnerStatus(func(store.Owner, store.OwnerStatus) store.OwnerStatus { return store.OwnerPermitted }, store.Forever)
 	index.Put(store.Token{ID: value.ID().String(), Owner: store.Owner{Name: "fred"}, State: store.Active, Secret: store.Secret{Hash: value.Hash([16]byte{})}})
 	ambiguous := 0
 	for _, row := range corpus(t) {

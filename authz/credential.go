@@ -10,12 +10,12 @@ import (
 type credentialKind uint8
 
 const (
-	noCredential        credentialKind = iota
-	otherCredential                    // Negotiate, OAuth 1, Digest: not ours to judge
-	malformedCredential                // refused, whoever sent it
-	tokenCredential                    // begins like a token, however broken
-	passwordCredential                 // Basic with anything else
-	foreignCredential                  // Bearer with anything else
+	noCredential          credentialKind = iota
+	otherCredential                      // Negotiate, OAuth 1, Digest: not ours to judge
+	malformedCredential                  // refused, whoever sent it
+	tokenCredential                      // begins like a token, however broken
+	passwordCredential                   // Basic with anything else
+	otherBearerCredential                // Bearer with anything else
 )
 
 // credential is what a header or a query parameter holds.
@@ -45,11 +45,11 @@ func parseAuthorization(m *memory, header string) credential {
 	case strings.EqualFold(scheme, "bearer"):
 		return parseBearer(m, payload)
 	case token.IsCredential(unquote(header)), token.IsCredential(unquote(payload)), token.Contains(header):
-		return malformed(OtherScheme)
+		return malformedFor(OtherScheme)
 	case hidesSecond(header):
-		return malformed(TwoCredentials)
+		return malformedFor(TwoCredentials)
 	case encodesToken(m, header):
-		return malformed(EncodedToken)
+		return malformedFor(EncodedToken)
 	}
 	return credential{kind: otherCredential}
 }
@@ -113,8 +113,8 @@ func hidesSecond(header string) bool {
 	}
 }
 
-// malformed is a credential that is refused, and why.
-func malformed(detail Detail) credential {
+// malformedFor is a credential that is refused, and why.
+func malformedFor(detail Detail) credential {
 	return credential{kind: malformedCredential, detail: detail}
 }
 
@@ -134,34 +134,34 @@ func afterSpaces(payload string) (text string, ok bool) {
 func parseBasic(m *memory, payload string) credential {
 	text, ok := afterSpaces(payload)
 	if !ok {
-		return malformed(NoBase64)
+		return malformedFor(NoBase64)
 	}
 	decoded, ok := decodeBase64(m, text)
 	switch {
 	case ok:
 	case strings.IndexByte(text, ',') >= 0: // no base64 has one: Envoy joins two headers so
-		return malformed(TwoCredentials)
+		return malformedFor(TwoCredentials)
 	case strings.ContainsAny(text, " \t\r\n"):
-		return malformed(BrokenBase64)
+		return malformedFor(BrokenBase64)
 	default:
-		return malformed(NoBase64)
+		return malformedFor(NoBase64)
 	}
 	user, secret, found := strings.Cut(decoded, ":")
 	switch {
 	case strings.IndexByte(decoded, 0) >= 0 && hasTokenValue(unescapeJSON(m, decoded)): // UTF-16, as PowerShell writes
-		return malformed(EncodedToken)
+		return malformedFor(EncodedToken)
 	case token.IsCredential(unquote(user)), token.Contains(user):
-		return malformed(TokenAsUser)
+		return malformedFor(TokenAsUser)
 	case !found:
-		return malformed(NoColon)
+		return malformedFor(NoColon)
 	case token.IsCredential(secret):
 		return credential{kind: tokenCredential, text: secret, user: user}
 	case token.IsCredential(unquote(secret)), token.Contains(secret):
-		return malformed(QuotedCredential)
+		return malformedFor(QuotedCredential)
 	case secret == "":
-		return malformed(EmptyPassword)
+		return malformedFor(EmptyPassword)
 	case encodesToken(m, secret):
-		return malformed(EncodedToken)
+		return malformedFor(EncodedToken)
 	}
 	return credential{kind: passwordCredential, user: user}
 }
@@ -172,19 +172,19 @@ func parseBearer(m *memory, payload string) credential {
 	text, ok := afterSpaces(payload)
 	switch {
 	case strings.Trim(payload, " \t") == "":
-		return malformed(EmptyBearer)
+		return malformedFor(EmptyBearer)
 	case !ok:
-		return malformed(0)
+		return malformedFor(0)
 	case strings.IndexByte(text, ',') >= 0:
-		return malformed(TwoCredentials)
+		return malformedFor(TwoCredentials)
 	case token.IsCredential(text) && strings.IndexByte(text, ' ') < 0 && strings.IndexByte(text, '\t') < 0:
 		return credential{kind: tokenCredential, text: text}
 	case token.IsCredential(unquote(text)), token.Contains(text):
-		return malformed(QuotedCredential)
+		return malformedFor(QuotedCredential)
 	case strings.IndexByte(text, ' ') >= 0, strings.IndexByte(text, '\t') >= 0:
-		return malformed(0)
+		return malformedFor(0)
 	case encodesToken(m, text):
-		return malformed(EncodedToken)
+		return malformedFor(EncodedToken)
 	}
-	return credential{kind: foreignCredential}
+	return credential{kind: otherBearerCredential}
 }

@@ -31,20 +31,20 @@ type Outcome uint8
 
 // The outcomes. The zero Outcome is a refusal.
 const (
-	Refused  Outcome = iota
-	Passed           // goes to Jira as it came, without an identity from us
-	Admitted         // goes to Jira as the token's owner
+	Denied      Outcome = iota
+	PassThrough         // goes to Jira as it came, without an identity from us
+	Allowed             // goes to Jira as the token's owner
 )
 
 // String returns the outcome's word for logs and metrics.
 func (o Outcome) String() string {
 	switch o {
-	case Passed:
-		return "passed"
-	case Admitted:
+	case PassThrough:
+		return "pass_through"
+	case Allowed:
 		return "allowed"
 	}
-	return "refused"
+	return "denied"
 }
 
 // Decision is the answer to a Request. The zero Decision is a refusal.
@@ -79,17 +79,17 @@ type Decision struct {
 // Result is what becomes of the request, as an explanation calls it: the Outcome's
 // word, or "answered" where the client is told in Jira's place that all is well.
 func (d Decision) Result() string {
-	if d.Outcome == Refused && d.Reason.Status() < http.StatusBadRequest {
+	if d.Outcome == Denied && d.Reason.Status() < http.StatusBadRequest {
 		return "answered"
 	}
 	return d.Outcome.String()
 }
 
-// Spend counts an admitted request against its token's rate. Where another
+// CountAgainstRate counts an admitted request against its token's rate. Where another
 // request has meanwhile taken the last that there was, d becomes a refusal.
-func (d *Decision) Spend(now time.Time) {
+func (d *Decision) CountAgainstRate(now time.Time) {
 	if wait := d.limiter.Take(now); wait > 0 {
-		*d = Decision{Outcome: Refused, Reason: RateLimited, TokenID: d.TokenID, User: d.User, Wait: wait}
+		*d = Decision{Outcome: Denied, Reason: RateLimited, TokenID: d.TokenID, User: d.User, Wait: wait}
 	}
 }
 
@@ -97,8 +97,8 @@ func (d *Decision) Spend(now time.Time) {
 func Decide(r *Request, v View) Decision {
 	r.Memory = r.Memory[:0]
 	e := evaluation{request: r, view: v}
-	for rule := range ruleCount {
-		if e.decides(rule) {
+	for rule := range checkCount {
+		if e.decidedBy(rule) {
 			return e.decision
 		}
 	}

@@ -32,7 +32,7 @@ type world struct {
 func newWorld(t testing.TB) world {
 	t.Helper()
 	w := world{&store.Index{}, map[string]token.Value{}}
-	w.index.Judge(standing, now.Add(staleAfter))
+	w.index.UpdateOwnerStatus(standing, now.Add(staleAfter))
 	w.add(t, "fred", func(e *store.Token) {})
 	w.add(t, "reader", func(e *store.Token) { e.ReadOnly = true })
 	w.add(t, "office", func(e *store.Token) {
@@ -73,23 +73,23 @@ func newWorld(t testing.TB) world {
 const staleAfter = time.Hour
 
 // standing is what the directory says of owners.
-func standing(o store.Owner, _ store.Standing) store.Standing {
+func standing(o store.Owner, _ store.OwnerStatus) store.OwnerStatus {
 	switch {
 	case o == store.Owner{Name: "Fred"}:
-		return store.Good
+		return store.OwnerPermitted
 	case o.Key == "UNKNOWN":
-		return store.Unknown
+		return store.OwnerUnknown
 	case o.Key == "BANNED":
-		return store.NotPermitted
+		return store.OwnerNotPermitted
 	}
-	return store.Inactive
+	return store.OwnerInactive
 }
 
 // spend makes the one request that a token of the world may make.
 func (w world) spend(t testing.TB, name string) {
 	t.Helper()
 	d := w.decide(name)
-	if d.Spend(now); d.Reason != authz.Allowed {
+	if d.CountAgainstRate(now); d.Reason != authz.TokenAllowed {
 		t.Fatalf("the first request is %v", d.Reason)
 	}
 }
@@ -221,9 +221,9 @@ type ruling struct {
 }
 
 const (
-	refused  = authz.Refused
-	passed   = authz.Passed
-	admitted = authz.Admitted
+	refused  = authz.Denied
+	passed   = authz.PassThrough
+	admitted = authz.Allowed
 )
 
 func block(c *config.Config)   { c.Passwords.Mode = config.PasswordsBlock }
@@ -294,20 +294,20 @@ func (c ruling) run(t *testing.T, w world) authz.Decision {
 	if decision != explained {
 		t.Errorf("Explain decides otherwise (-Decide +Explain):\n%s", cmp.Diff(decision, explained, cmpopts.IgnoreUnexported(authz.Decision{})))
 	}
-	// "goes on" up to the rule that decides, "not reached" behind it.
-	at := slices.IndexFunc(verdicts, func(v authz.Verdict) bool { return v.Result == "decides" })
+	// "passed" up to the rule that decides, "not reached" behind it.
+	at := slices.IndexFunc(verdicts, func(v authz.CheckResult) bool { return v.Result == "decides" })
 	if at < 0 {
 		t.Errorf("Explain names no rule that decides: %+v", verdicts)
 	}
 	for i, v := range verdicts {
-		want := authz.Verdict{Rule: v.Rule, Result: "goes on"}
+		want := authz.CheckResult{Check: v.Check, Result: "passed"}
 		switch {
 		case i == at:
 			want.Result, want.Reason = "decides", decision.Reason
 		case i > at:
 			want.Result = "not reached"
 		}
-		if v != want || v.Rule == "" {
+		if v != want || v.Check == "" {
 			t.Errorf("verdict %d is %+v, want %+v", i, v, want)
 		}
 	}
@@ -350,7 +350,7 @@ func TestNothingMeansRefused(t *testing.T) {
 		Method: "GET", Path: "/rest/api/2/myself", Client: netip.MustParseAddr("10.1.2.3"),
 		Authorization: "Bearer " + w.values["fred"].Reveal(),
 	}
-	if d := authz.Decide(good, authz.View{Policy: settings, Index: w.index, Now: now}); d.Outcome != authz.Admitted {
+	if d := authz.Decide(good, authz.View{Policy: settings, Index: w.index, Now: now}); d.Outcome != authz.Allowed {
 		t.Fatalf("the good request is %v %v", d.Outcome, d.Reason)
 	}
 	unjudged := &store.Index{}
@@ -371,12 +371,12 @@ func TestNothingMeansRefused(t *testing.T) {
 		"a bare token":                {&authz.Request{Authorization: good.Authorization}, authz.View{Policy: settings, Index: w.index, Now: now}, authz.NoClientAddress},
 		"no view, nor any credential": {&authz.Request{Path: "/"}, authz.View{}, authz.BadCheck},
 	} {
-		if d := authz.Decide(c.request, c.view); d.Outcome != authz.Refused || d.Reason != c.want {
+		if d := authz.Decide(c.request, c.view); d.Outcome != authz.Denied || d.Reason != c.want {
 			t.Errorf("%s: %v %v, want %v", name, d.Outcome, d.Reason, c.want)
 		}
 	}
 	var zero authz.Decision
-	if zero.Outcome != authz.Refused || zero.Reason.Status() != 503 || authz.Reason(200).Status() != 503 {
+	if zero.Outcome != authz.Denied || zero.Reason.Status() != 503 || authz.Reason(200).Status() != 503 {
 		t.Errorf("the zero decision is %v, status %d", zero.Outcome, zero.Reason.Status())
 	}
 }
@@ -386,7 +386,7 @@ func TestNothingMeansRefused(t *testing.T) {
 func TestTextsTellNothingToStrangers(t *testing.T) {
 	texts := map[string]bool{}
 	for _, r := range []authz.Reason{authz.UnknownToken, authz.WrongSecret} {
-		if r.Proved() {
+		if r.SecretVerified() {
 			t.Errorf("%v counts as proved", r)
 		}
 		texts[fmt.Sprint(r.Status(), r.Text())] = true
@@ -424,7 +424,7 @@ func TestRequestMemory(t *testing.T) {
 	explained, _ := authz.Explain(r, view)
 	const want = "/rest/api/latest/search?a=%41"
 	for range 100 {
-		if d := authz.Decide(r, view); d.Reason != authz.Allowed || d.Path != want {
+		if d := authz.Decide(r, view); d.Reason != authz.TokenAllowed || d.Path != want {
 			t.Fatalf("%v, path %q", d.Reason, d.Path)
 		}
 	}

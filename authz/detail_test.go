@@ -102,7 +102,7 @@ func finerRulings() []ruling {
 		{name: "blocked login", method: "POST", path: "/rest/auth/1/session", config: block, reason: authz.PasswordBlocked, detail: authz.LoginBlocked},
 		{name: "login with an empty password", method: "POST", path: "/rest/auth/1/session", body: `{"username":"fred", "password" : ""}`, reason: authz.MalformedCredential, detail: authz.EmptyPassword},
 		{name: "login with a quote in front of the password", method: "POST", path: "/rest/auth/1/session", body: `{"username":"fred","password":"\"abc"}`, outcome: passed, reason: authz.Password},
-		{name: "empty password beside a token", path: "/rest/x?os_username=&os_password=", authorization: "Bearer {fred}", outcome: admitted, reason: authz.Allowed, user: "Fred", newPath: "/rest/x"},
+		{name: "empty password beside a token", path: "/rest/x?os_username=&os_password=", authorization: "Bearer {fred}", outcome: admitted, reason: authz.TokenAllowed, user: "Fred", newPath: "/rest/x"},
 		query(authz.EmptyPassword, "os_username=fred&os_password="),
 		query(authz.EmptyPassword, "os_password&os_username=fred"),
 		query(authz.TokenInQuery, "os_username=fred&os_password={fred cut}"),
@@ -262,10 +262,10 @@ func TestSpacesAfterScheme(t *testing.T) {
 	w := newWorld(t)
 	for _, spaces := range []string{" ", "  ", strings.Repeat(" ", 50)} {
 		for _, authorization := range []string{"Bearer" + spaces + "{fred}", "Basic" + spaces + "{b64 fred:{fred}}"} {
-			ruling{authorization: authorization, outcome: admitted, reason: authz.Allowed, user: "Fred"}.check(t, w)
+			ruling{authorization: authorization, outcome: admitted, reason: authz.TokenAllowed, user: "Fred"}.check(t, w)
 		}
 		ruling{authorization: "Basic" + spaces + "{b64 fred:pw}", outcome: passed, reason: authz.Password}.check(t, w)
-		ruling{authorization: "Bearer" + spaces + "abc", outcome: passed, reason: authz.ForeignBearer}.check(t, w)
+		ruling{authorization: "Bearer" + spaces + "abc", outcome: passed, reason: authz.OtherBearer}.check(t, w)
 		ruling{authorization: "Bearer" + spaces + "\t{fred}", reason: authz.MalformedCredential}.check(t, w)
 	}
 }
@@ -286,7 +286,7 @@ func TestDownloads(t *testing.T) {
 	for _, name := range []string{"fred", "reader"} {
 		for _, path := range open {
 			for _, method := range []string{"GET", "HEAD"} {
-				if got := ask(t, w, name, method, path); got != authz.Allowed {
+				if got := ask(t, w, name, method, path); got != authz.TokenAllowed {
 					t.Errorf("%s, %s %s: %v", name, method, path, got)
 				}
 			}
@@ -316,10 +316,10 @@ func TestDownloads(t *testing.T) {
 			t.Errorf("%s, a parameter: %v", name, got)
 		}
 	}
-	inContext := ruling{authorization: "Bearer {reader}", path: "/jira/secure/attachment/1/a", config: context, outcome: admitted, reason: authz.Allowed, user: "Fred"}
+	inContext := ruling{authorization: "Bearer {reader}", path: "/jira/secure/attachment/1/a", config: context, outcome: admitted, reason: authz.TokenAllowed, user: "Fred"}
 	inContext.check(t, w)
 	written := ruling{authorization: "Bearer {fred}", method: "POST", path: "/secure/attachment/1", config: openPath("/secure/attachment/"),
-		outcome: admitted, reason: authz.Allowed, user: "Fred", write: true}
+		outcome: admitted, reason: authz.TokenAllowed, user: "Fred", write: true}
 	written.check(t, w)
 }
 
@@ -336,11 +336,11 @@ func TestReadingPosts(t *testing.T) {
 	}
 	const aql = "/rest/assets/1.0/object/navlist/aql"
 	for _, path := range spellings("/rest/assets/{v}/object/navlist/aql", "1", "1.0") {
-		post(aql, path, authz.Allowed)
+		post(aql, path, authz.TokenAllowed)
 	}
-	post("/rest/assets/*/object/navlist/aql", "/rest/assets/latest/object/navlist/aql", authz.Allowed)
-	post("/rest/tempo-timesheets/4/worklogs/search", "/rest/tempo-timesheets/4/worklogs/search?x=1", authz.Allowed)
-	post(aql, "/rest/api/2/search", authz.Allowed) // Jira's own stay
+	post("/rest/assets/*/object/navlist/aql", "/rest/assets/latest/object/navlist/aql", authz.TokenAllowed)
+	post("/rest/tempo-timesheets/4/worklogs/search", "/rest/tempo-timesheets/4/worklogs/search?x=1", authz.TokenAllowed)
+	post(aql, "/rest/api/2/search", authz.TokenAllowed) // Jira's own stay
 	post(aql, aql+"/x", authz.ReadOnly)
 	post(aql, "/rest/assets/1.0/object", authz.ReadOnly)
 	post("/secure/x", "/secure/x", authz.PathNotAllowed)
@@ -353,6 +353,6 @@ func TestReadingPosts(t *testing.T) {
 	put.check(t, w)
 	overridden := ruling{authorization: "Bearer {reader}", method: "POST", path: aql + "?_method=DELETE", config: readingPost(aql), reason: authz.ReadOnly, user: "Fred"}
 	overridden.check(t, w)
-	write := ruling{authorization: "Bearer {fred}", method: "POST", path: aql, config: func(c *config.Config) {}, outcome: admitted, reason: authz.Allowed, user: "Fred", write: true}
+	write := ruling{authorization: "Bearer {fred}", method: "POST", path: aql, config: func(c *config.Config) {}, outcome: admitted, reason: authz.TokenAllowed, user: "Fred", write: true}
 	write.check(t, w)
 }

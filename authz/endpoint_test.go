@@ -52,13 +52,13 @@ func TestForbiddenModules(t *testing.T) {
 			}
 		}
 		for _, path := range []string{"/rest/x" + module + "/1/a", "/rest/api/2/" + module, "/rest/" + strings.ToUpper(module) + "/1"} {
-			if got := ask(t, w, "fred", "PUT", path); got != authz.Allowed {
+			if got := ask(t, w, "fred", "PUT", path); got != authz.TokenAllowed {
 				t.Errorf("PUT %s, which is another: %v", path, got)
 			}
 		}
 	}
 	for _, path := range []string{"/rest/patx/1", "/rest/sshd/1", "/rest/oauth/1", "/rest/applink/1", "/rest/authx/1", "/rest/plugins2/1"} {
-		if got := ask(t, w, "fred", "PUT", path); got != authz.Allowed {
+		if got := ask(t, w, "fred", "PUT", path); got != authz.TokenAllowed {
 			t.Errorf("PUT %s, which is another: %v", path, got)
 		}
 	}
@@ -74,7 +74,7 @@ func TestForbiddenAuth(t *testing.T) {
 				want = authz.SessionKept
 			}
 			if method == "GET" {
-				want = authz.Allowed
+				want = authz.TokenAllowed
 			}
 			if got := ask(t, w, "fred", method, path); got != want {
 				t.Errorf("%s %s: %v", method, path, got)
@@ -83,7 +83,7 @@ func TestForbiddenAuth(t *testing.T) {
 		if got := ask(t, w, "fred", "GET", path+"?_method=POST"); got != authz.EndpointForbidden {
 			t.Errorf("GET %s, overridden: %v", path, got)
 		}
-		if got := ask(t, w, "reader", "GET", path); got != authz.Allowed {
+		if got := ask(t, w, "reader", "GET", path); got != authz.TokenAllowed {
 			t.Errorf("GET %s, read-only: %v", path, got)
 		}
 	}
@@ -108,7 +108,7 @@ func TestForbiddenAccountWrites(t *testing.T) {
 		for i, method := range methods {
 			want := authz.EndpointForbidden
 			if i < reading {
-				want = authz.Allowed
+				want = authz.TokenAllowed
 			}
 			for _, name := range []string{"fred", "reader"} {
 				if got := ask(t, w, name, method, path); got != want {
@@ -121,12 +121,12 @@ func TestForbiddenAccountWrites(t *testing.T) {
 		}
 	}
 	for _, path := range spellings("/rest/api/{v}/user", "2", "2.0", "2.0.alpha1", "latest") {
-		if got := ask(t, w, "reader", "GET", path+"?username=fred"); got != authz.Allowed {
+		if got := ask(t, w, "reader", "GET", path+"?username=fred"); got != authz.TokenAllowed {
 			t.Errorf("GET %s: %v", path, got)
 		}
 	}
 	for _, path := range []string{"/rest/api/2/user", "/rest/api/2/user/session", "/rest/api/2/myself/preferences", "/rest/api/2/mypreferences", "/rest/x/2/myself"} {
-		if got := ask(t, w, "fred", "PUT", path); got != authz.Allowed {
+		if got := ask(t, w, "fred", "PUT", path); got != authz.TokenAllowed {
 			t.Errorf("PUT %s, which is another: %v", path, got)
 		}
 	}

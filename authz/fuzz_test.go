@@ -62,7 +62,7 @@ func FuzzAuthorization(f *testing.F) {
 				t.Errorf("%q is none of ours to judge", header)
 			}
 			fallthrough
-		case foreignCredential:
+		case otherBearerCredential:
 			if token.Contains(header) {
 				t.Errorf("%q holds a token", header)
 			}

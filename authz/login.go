@@ -24,15 +24,15 @@ var sessionLoginPath = regexp.MustCompile(`^(?:` + SessionLoginPath + `)$`)
 func (e *evaluation) checkLogin() bool {
 	switch {
 	case e.request.Body != "" && bodyHoldsToken(e.memory(), e.request.Body):
-		return e.refuseFor(MalformedCredential, TokenInLogin)
+		return e.denyFor(MalformedCredential, TokenInLogin)
 	case e.assumed != "" || !e.login:
 		return false
 	case !sessionLoginPath.MatchString(e.path):
-		return e.refuseFor(MalformedCredential, OddLogin)
+		return e.denyFor(MalformedCredential, OddLogin)
 	case e.request.Body == "":
-		return e.refuseFor(MalformedCredential, NoLoginBody)
+		return e.denyFor(MalformedCredential, NoLoginBody)
 	case emptyPassword.MatchString(e.request.Body):
-		return e.refuseFor(MalformedCredential, EmptyPassword)
+		return e.denyFor(MalformedCredential, EmptyPassword)
 	}
 	return false
 }
@@ -47,10 +47,10 @@ func bodyHoldsToken(m *memory, body string) bool {
 // hasTokenValue reports whether a whole token stands anywhere in text, or the
 // beginning of one where a word begins.
 func hasTokenValue(text string) bool {
-	return len(text) > len("tg") && findsTokenValue(text) // many a header is empty
+	return len(text) > len("tg") && findTokenValue(text) // many a header is empty
 }
 
-func findsTokenValue(text string) bool {
+func findTokenValue(text string) bool {
 	inWord := false // a token's beginning stands inside a word: only a whole token counts
 	for at := 0; at < len(text); at++ {
 		next := strings.Index(text[at:], "tg")

@@ -105,7 +105,7 @@ func TestFirstRowDecides(t *testing.T) {
 	decide := func(name string, want authz.Reason, bs ...breach) {
 		c, id := w.breaching(t, bs...)
 		user, known := "", token.ID{}
-		if want.Proved() {
+		if want.SecretVerified() {
 			user = "Fred"
 		}
 		if want > authz.MalformedToken {
@@ -115,7 +115,7 @@ func TestFirstRowDecides(t *testing.T) {
 			t.Errorf("%s: %v, user %q, token %q; want %v, %q, %q", name, d.Reason, d.User, d.TokenID, want, user, known)
 		}
 	}
-	decide("nothing wrong", authz.Allowed)
+	decide("nothing wrong", authz.TokenAllowed)
 	for i, a := range breaches {
 		decide(a.reason.String(), a.reason, a)
 		for _, b := range breaches[i+1:] {

@@ -12,14 +12,14 @@ type target struct {
 	detail    Detail // what makes it ambiguous; 0 where no word says it
 	outside   bool   // not below the context path
 	static    bool   // /s/<any>/_/<path>, which Jira rewrites to <path>
-	ours      bool   // Envoy routes it to tokengate, whatever else is said of it here
+	isOurs    bool   // Envoy routes it to tokengate, whatever else is said of it here
 	path      string // decoded, canonical, without the context path
 }
 
 // parseTarget classes a raw path, cut before its first `?`.
 func parseTarget(m *memory, raw, contextPath string) target {
 	below, ok := strings.CutPrefix(raw, contextPath)
-	t := target{ours: ok && policy.IsManagement(below)}
+	t := target{isOurs: ok && policy.IsManagement(below)}
 	if t.detail = ambiguity(raw, contextPath); t.detail != 0 {
 		t.ambiguous = true
 		return t
@@ -50,7 +50,7 @@ func (t target) isREST() bool {
 
 // isManagement reports whether the path is a management path in the spelling by
 // which rules are matched. Envoy routes by the raw path, so this is more than
-// ours: /rest/api-tokens.json goes to Jira.
+// isOurs: /rest/api-tokens.json goes to Jira.
 func (t target) isManagement() bool {
 	return !t.static && policy.IsManagement(t.path)
 }

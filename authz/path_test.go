@@ -24,7 +24,7 @@ func TestBytesOfAPath(t *testing.T) {
 		for _, text := range []string{string([]byte{byte(c)}), fmt.Sprintf("%%%02x", c), fmt.Sprintf("%%%02X", c)} {
 			for _, end := range ends {
 				path := "/rest/a" + text + end
-				want := authz.Allowed
+				want := authz.TokenAllowed
 				if raw, _, _ := strings.Cut(path, "?"); ambiguous.MatchString(raw) {
 					want = authz.AmbiguousPath
 				}
@@ -43,7 +43,7 @@ func TestBytesOfAQuery(t *testing.T) {
 		rest := "b=" + string([]byte{byte(c)})
 		want := ruling{outcome: refused, reason: authz.AmbiguousPath, user: "Fred"}
 		if '!' <= c && c <= '~' {
-			want = ruling{outcome: admitted, reason: authz.Allowed, user: "Fred", newPath: "/rest/x?" + rest}
+			want = ruling{outcome: admitted, reason: authz.TokenAllowed, user: "Fred", newPath: "/rest/x?" + rest}
 		}
 		want.authorization, want.path, want.protocol = "Bearer {fred}", "/rest/x?os_a=1&"+rest, "HTTP/1.1"
 		t.Run(fmt.Sprintf("%02x", c), func(t *testing.T) { want.check(t, w) })
@@ -55,7 +55,7 @@ func TestBytesOfAQuery(t *testing.T) {
 func TestBytesBehindAScheme(t *testing.T) {
 	w := newWorld(t)
 	const inToken = "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-	for scheme, withSpace := range map[string]authz.Reason{"Basic": authz.Password, "Bearer": authz.ForeignBearer} {
+	for scheme, withSpace := range map[string]authz.Reason{"Basic": authz.Password, "Bearer": authz.OtherBearer} {
 		for c := range 256 {
 			want := authz.MalformedCredential
 			switch {
@@ -82,22 +82,22 @@ func TestEscapesOfTheContextPath(t *testing.T) {
 			return ruling{authorization: "Bearer {fred}", path: path, config: func(s *config.Config) { s.Upstream.ContextPath = contextPath }}.run(t, w).Reason
 		}
 		root := "/ji" + c + "ra"
-		if got := in(root, root+"/rest/api/2/a"+c+"b"); got != authz.Allowed {
+		if got := in(root, root+"/rest/api/2/a"+c+"b"); got != authz.TokenAllowed {
 			t.Errorf("%s itself: %v", root, got)
 		}
 		for other, texts := range escapes {
 			for _, escape := range texts {
-				want := authz.Allowed
+				want := authz.TokenAllowed
 				if other == c {
 					want = authz.AmbiguousPath
 				}
 				if got := in(root, root+"/rest/api/2/a"+escape); got != want {
 					t.Errorf("%s below %s: %v", escape, root, got)
 				}
-				if got := in("/jira", "/jira/rest/api/2/a"+escape); got != authz.Allowed {
+				if got := in("/jira", "/jira/rest/api/2/a"+escape); got != authz.TokenAllowed {
 					t.Errorf("%s below /jira: %v", escape, got)
 				}
-				if got := in("", "/rest/api/2/a"+escape); got != authz.Allowed {
+				if got := in("", "/rest/api/2/a"+escape); got != authz.TokenAllowed {
 					t.Errorf("%s at the root: %v", escape, got)
 				}
 			}

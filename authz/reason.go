@@ -15,7 +15,7 @@ const (
 	MalformedCredential                   // unreadable, or more than one credential
 	PasswordBlocked                       // a password, where passwords are switched off
 	Password                              // a password, let through
-	ForeignBearer                         // a Bearer credential that is no token of ours
+	OtherBearer                           // a Bearer credential that is no token of ours
 	MalformedToken                        // it begins like a token, but is none
 	UnknownToken                          // no such token, or a revoked one
 	WrongSecret                           // the id exists, the secret is not its own
@@ -37,7 +37,7 @@ const (
 	EndpointForbidden                     // the endpoint would let a token escape its limits
 	ReadOnly                              // a read-only token, and the request may write
 	RateLimited                           // the token has made too many requests
-	Allowed                               //
+	TokenAllowed                          //
 	reasonCount
 )
 
@@ -56,7 +56,7 @@ var reasons = [reasonCount]struct {
 	MalformedCredential: {"malformed_credential", http.StatusUnauthorized, false, "The credential cannot be read. Send exactly one: an Authorization header with Basic (user name and API token) or Bearer (API token)."},
 	PasswordBlocked:     {"password_blocked", http.StatusForbidden, false, "Passwords are switched off here. Use an API token in place of the password. To get one, log in to Jira in the browser and create it there, or ask an administrator."},
 	Password:            {"password", http.StatusServiceUnavailable, false, ""},
-	ForeignBearer:       {"foreign_bearer", http.StatusUnauthorized, false, "This Bearer credential is not an API token of this site, and others are not accepted. Use an API token."},
+	OtherBearer:         {"other_bearer", http.StatusUnauthorized, false, "This Bearer credential is not an API token of this site, and others are not accepted. Use an API token."},
 	MalformedToken:      {"malformed_token", http.StatusUnauthorized, false, "The API token is not valid. Copy it again."},
 	UnknownToken:        {"unknown_token", http.StatusUnauthorized, false, unknownText},
 	WrongSecret:         {"wrong_secret", http.StatusUnauthorized, false, unknownText},
@@ -71,14 +71,14 @@ var reasons = [reasonCount]struct {
 	AmbiguousPath:       {"ambiguous_path", http.StatusBadRequest, true, "The URL can be read in more than one way, so it could not be checked. Write its path plainly: without semicolons, empty or dot segments, and without escapes of letters, digits, dots or slashes."},
 	NetworkDenied:       {"network_denied", http.StatusForbidden, true, "API tokens are not accepted from this network. An administrator can open it with the setting network.allow, unless network.deny closes it."},
 	NetworkNotAllowed:   {"network_not_allowed", http.StatusForbidden, true, "This API token is not accepted from this network. Its owner or an administrator can change the networks of the token."},
-	ManagementPath:      {"management", http.StatusServiceUnavailable, true, ""},
+	ManagementPath:      {"management_path", http.StatusServiceUnavailable, true, ""},
 	WrongTokenType:      {"wrong_token_type", http.StatusForbidden, true, "This kind of API token is not accepted here: an ordinary token does not manage tokens, and a management token does nothing else."},
 	PathNotAllowed:      {"path_not_allowed", http.StatusForbidden, true, "API tokens are not accepted on this path. An administrator can open it with the setting tokens.paths."},
 	SessionKept:         {"session_kept", http.StatusNoContent, true, "An API token has no session, so there is nothing to end. The request does not reach Jira, and the token stays as it is."},
 	EndpointForbidden:   {"endpoint_forbidden", http.StatusForbidden, true, "This endpoint is not open to API tokens, because it hands out credentials or changes who may do what. Log in to use it."},
 	ReadOnly:            {"read_only", http.StatusForbidden, true, "This API token is read-only, and the request may write. Use GET, HEAD or OPTIONS, or a token that may write."},
 	RateLimited:         {"rate_limited", http.StatusTooManyRequests, true, "This API token has made too many requests. Wait as many seconds as the Retry-After header says."},
-	Allowed:             {"allowed", http.StatusServiceUnavailable, true, ""},
+	TokenAllowed:        {"allowed", http.StatusServiceUnavailable, true, ""},
 }
 
 // unknownText is the text of a token that does not exist and of one whose secret
@@ -108,21 +108,21 @@ func (r Reason) Text() string {
 	return reasons[0].text
 }
 
-// Proved reports whether the client has proved the secret of a token that
+// SecretVerified reports whether the client has proved the secret of a token that
 // exists, whatever came of it.
-func (r Reason) Proved() bool { return reasons[r.known()].proved }
+func (r Reason) SecretVerified() bool { return reasons[r.known()].proved }
 
 // Outcomes returns what may happen to a request that is decided for this reason.
 func (r Reason) Outcomes() []Outcome {
 	switch r {
 	case NoCredential, Password, ManagementPath:
-		return []Outcome{Passed}
-	case ForeignBearer:
-		return []Outcome{Passed, Refused}
-	case Allowed:
-		return []Outcome{Admitted}
+		return []Outcome{PassThrough}
+	case OtherBearer:
+		return []Outcome{PassThrough, Denied}
+	case TokenAllowed:
+		return []Outcome{Allowed}
 	}
-	return []Outcome{Refused}
+	return []Outcome{Denied}
 }
 
 // known maps what is no Reason to the zero one, which refuses.

@@ -15,47 +15,47 @@ import (
 func TestReasonsAreStable(t *testing.T) {
 	var got []string
 	for _, r := range authz.Reasons() {
-		got = append(got, fmt.Sprintf("%v %d %v %v", r, r.Status(), r.Proved(), r.Outcomes()))
-		general := r == authz.BadCheck || !slices.Contains(r.Outcomes(), authz.Refused)
+		got = append(got, fmt.Sprintf("%v %d %v %v", r, r.Status(), r.SecretVerified(), r.Outcomes()))
+		general := r == authz.BadCheck || !slices.Contains(r.Outcomes(), authz.Denied)
 		if (r.Text() == authz.Reason(0).Text()) != general {
 			t.Errorf("%v says %q", r, r.Text())
 		}
 	}
 	want := []string{
-		"bad_check 503 false [refused]",
-		"no_credential 503 false [passed]",
-		"malformed_credential 401 false [refused]",
-		"password_blocked 403 false [refused]",
-		"password 503 false [passed]",
-		"foreign_bearer 401 false [passed refused]",
-		"malformed_token 401 false [refused]",
-		"unknown_token 401 false [refused]",
-		"wrong_secret 401 false [refused]",
-		"wrong_user 401 true [refused]",
-		"expired 401 true [refused]",
-		"disabled 401 true [refused]",
-		"pending 401 true [refused]",
-		"no_client_address 503 true [refused]",
-		"directory_stale 503 true [refused]",
-		"owner_inactive 401 true [refused]",
-		"owner_not_permitted 403 true [refused]",
-		"ambiguous_path 400 true [refused]",
-		"network_denied 403 true [refused]",
-		"network_not_allowed 403 true [refused]",
-		"management 503 true [passed]",
-		"wrong_token_type 403 true [refused]",
-		"path_not_allowed 403 true [refused]",
-		"session_kept 204 true [refused]",
-		"endpoint_forbidden 403 true [refused]",
-		"read_only 403 true [refused]",
-		"rate_limited 429 true [refused]",
+		"bad_check 503 false [denied]",
+		"no_credential 503 false [pass_through]",
+		"malformed_credential 401 false [denied]",
+		"password_blocked 403 false [denied]",
+		"password 503 false [pass_through]",
+		"other_bearer 401 false [pass_through denied]",
+		"malformed_token 401 false [denied]",
+		"unknown_token 401 false [denied]",
+		"wrong_secret 401 false [denied]",
+		"wrong_user 401 true [denied]",
+		"expired 401 true [denied]",
+		"disabled 401 true [denied]",
+		"pending 401 true [denied]",
+		"no_client_address 503 true [denied]",
+		"directory_stale 503 true [denied]",
+		"owner_inactive 401 true [denied]",
+		"owner_not_permitted 403 true [denied]",
+		"ambiguous_path 400 true [denied]",
+		"network_denied 403 true [denied]",
+		"network_not_allowed 403 true [denied]",
+		"management_path 503 true [pass_through]",
+		"wrong_token_type 403 true [denied]",
+		"path_not_allowed 403 true [denied]",
+		"session_kept 204 true [denied]",
+		"endpoint_forbidden 403 true [denied]",
+		"read_only 403 true [denied]",
+		"rate_limited 429 true [denied]",
 		"allowed 503 true [allowed]",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("reasons (-want +got):\n%s", diff)
 	}
 	for _, r := range []authz.Reason{0, 255, authz.Reason(len(want) + 1)} {
-		if got := fmt.Sprintf("%v %d %v %v", r, r.Status(), r.Proved(), r.Outcomes()); got != "undecided 503 false [refused]" || r.Text() == "" {
+		if got := fmt.Sprintf("%v %d %v %v", r, r.Status(), r.SecretVerified(), r.Outcomes()); got != "undecided 503 false [denied]" || r.Text() == "" {
 			t.Errorf("reason %d is %s", uint8(r), got)
 		}
 	}

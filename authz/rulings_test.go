@@ -123,7 +123,7 @@ func rulings() []ruling {
 		{name: "Basic, observed", authorization: "Basic {b64 fred:pw}", config: observe, outcome: passed, reason: authz.Password, observe: true},
 		{name: "Basic, observed but exempt", authorization: "Basic {b64 fred:pw}", config: both(observe, allowUser("FRED")), outcome: passed, reason: authz.Password},
 		{name: "session login, allowed", method: "POST", path: "/rest/auth/1/session", outcome: passed, reason: authz.Password},
-		{name: "session login beside a foreign Bearer, observed", method: "POST", path: "/rest/auth/1/session", authorization: "Bearer abc", config: observe, outcome: passed, reason: authz.ForeignBearer, observe: true},
+		{name: "session login beside a foreign Bearer, observed", method: "POST", path: "/rest/auth/1/session", authorization: "Bearer abc", config: observe, outcome: passed, reason: authz.OtherBearer, observe: true},
 		{name: "exempt user", authorization: "Basic {b64 Fred:pw}", config: both(block, allowUser("fRED")), outcome: passed, reason: authz.Password},
 		{name: "exempt everybody", authorization: "Basic {b64 x:pw}", config: both(block, allowUser("*")), outcome: passed, reason: authz.Password},
 		{name: "exempt user in the query", path: "/?os_username=fr%65d&os_password=pw", config: both(block, allowUser("fred")), outcome: passed, reason: authz.Password},
@@ -133,10 +133,10 @@ func rulings() []ruling {
 		{name: "exempt login path", method: "POST", path: "/rest/auth/1/session", config: both(block, allowPath("/rest/auth/*")), outcome: passed, reason: authz.Password},
 
 		// Row 6: foreign Bearer.
-		{name: "native PAT", authorization: "Bearer MDEyMzQ1Njc4OTo=", outcome: passed, reason: authz.ForeignBearer, config: block},
-		{name: "native PAT, refused", authorization: "bearer MDEyMzQ1Njc4OTo=", config: refuseForeign, reason: authz.ForeignBearer},
-		{name: "native PAT, refused beside an observed login", authorization: "Bearer abc", method: "POST", path: "/rest/auth/1/session", config: both(observe, refuseForeign), reason: authz.ForeignBearer},
-		{name: "native PAT, refused beside a login", authorization: "Bearer abc", method: "POST", path: "/rest/auth/1/session", config: refuseForeign, reason: authz.ForeignBearer},
+		{name: "native PAT", authorization: "Bearer MDEyMzQ1Njc4OTo=", outcome: passed, reason: authz.OtherBearer, config: block},
+		{name: "native PAT, refused", authorization: "bearer MDEyMzQ1Njc4OTo=", config: refuseForeign, reason: authz.OtherBearer},
+		{name: "native PAT, refused beside an observed login", authorization: "Bearer abc", method: "POST", path: "/rest/auth/1/session", config: both(observe, refuseForeign), reason: authz.OtherBearer},
+		{name: "native PAT, refused beside a login", authorization: "Bearer abc", method: "POST", path: "/rest/auth/1/session", config: refuseForeign, reason: authz.OtherBearer},
 
 		// Row 7: no token of ours, or not this one.
 		{name: "broken token", authorization: "Bearer tgate_", reason: authz.MalformedToken},
@@ -158,7 +158,7 @@ func rulings() []ruling {
 
 		// Row 8: not in force.
 		{name: "expired this second", authorization: "Bearer {expired}", reason: authz.Expired, user: "Fred"},
-		{name: "expires in a second", authorization: "Bearer {expiring}", outcome: admitted, reason: authz.Allowed, user: "Fred"},
+		{name: "expires in a second", authorization: "Bearer {expiring}", outcome: admitted, reason: authz.TokenAllowed, user: "Fred"},
 		{name: "disabled", authorization: "Bearer {disabled}", reason: authz.Disabled, user: "Fred"},
 		{name: "pending", authorization: "Bearer {pending}", reason: authz.Pending, user: "Fred"},
 		{name: "in no state", authorization: "Bearer {stateless}", reason: authz.Disabled, user: "Fred"},
@@ -171,7 +171,7 @@ func rulings() []ruling {
 		{name: "stale directory, owner gone", authorization: "Bearer {gone}", later: staleAfter, reason: authz.DirectoryStale, user: "Gone"},
 		{name: "stale directory, a browser", path: "/secure/Dashboard.jspa", later: staleAfter, outcome: passed, reason: authz.NoCredential},
 		{name: "stale directory, a password", authorization: "Basic {b64 fred:pw}", later: staleAfter, outcome: passed, reason: authz.Password},
-		{name: "directory about to be stale", authorization: "Bearer {fred}", later: staleAfter - 1, outcome: admitted, reason: authz.Allowed, user: "Fred"},
+		{name: "directory about to be stale", authorization: "Bearer {fred}", later: staleAfter - 1, outcome: admitted, reason: authz.TokenAllowed, user: "Fred"},
 		{name: "stale directory, a management token", authorization: "Bearer {management}", path: "/rest/api-tokens/latest/all", later: staleAfter, outcome: passed, reason: authz.ManagementPath},
 
 		// Row 11: the owner.
@@ -195,8 +195,8 @@ func rulings() []ruling {
 		{name: "a query that cannot go out as it came", authorization: "Bearer {fred}", path: "/rest/x?os_a=1&b=\xc3\xa9", reason: authz.AmbiguousPath, user: "Fred"},
 		{name: "a byte that HTTP/2 may hide", authorization: "Bearer {fred}", path: "/rest/x?os_a=1&b=!", protocol: "HTTP/2", reason: authz.AmbiguousPath, user: "Fred"},
 		{name: "the same without a known protocol", authorization: "Bearer {fred}", path: "/rest/!?os_a=1", reason: authz.AmbiguousPath, user: "Fred"},
-		{name: "HTTP/1 hides none", authorization: "Bearer {fred}", path: "/rest/!?os_a=1&b=!", protocol: "HTTP/1.1", outcome: admitted, reason: authz.Allowed, user: "Fred", newPath: "/rest/!?b=!"},
-		{name: "nothing to take out", authorization: "Bearer {fred}", path: "/rest/!?b=!", protocol: "HTTP/2", outcome: admitted, reason: authz.Allowed, user: "Fred"},
+		{name: "HTTP/1 hides none", authorization: "Bearer {fred}", path: "/rest/!?os_a=1&b=!", protocol: "HTTP/1.1", outcome: admitted, reason: authz.TokenAllowed, user: "Fred", newPath: "/rest/!?b=!"},
+		{name: "nothing to take out", authorization: "Bearer {fred}", path: "/rest/!?b=!", protocol: "HTTP/2", outcome: admitted, reason: authz.TokenAllowed, user: "Fred"},
 		{name: "rewritten twice", authorization: "Bearer {fred}", path: "/s/x/_/y/_/rest/api/2/myself", reason: authz.AmbiguousPath, user: "Fred"},
 
 		// Row 13: networks.
@@ -208,8 +208,8 @@ func rulings() []ruling {
 		{name: "no network allowed", authorization: "Bearer {fred}", config: func(c *config.Config) { c.Network.Allow = nil }, reason: authz.NetworkDenied, user: "Fred"},
 		{name: "not the token's network", authorization: "Bearer {office}", client: "10.2.0.1", reason: authz.NetworkNotAllowed, user: "Fred"},
 		{name: "not the token's network, IPv6", authorization: "Bearer {office}", client: "2001:db9::1", reason: authz.NetworkNotAllowed, user: "Fred"},
-		{name: "the token's network", authorization: "Bearer {office}", outcome: admitted, reason: authz.Allowed, user: "Fred"},
-		{name: "the token's network, IPv6", authorization: "Bearer {office}", client: "2001:db8::1", outcome: admitted, reason: authz.Allowed, user: "Fred"},
+		{name: "the token's network", authorization: "Bearer {office}", outcome: admitted, reason: authz.TokenAllowed, user: "Fred"},
+		{name: "the token's network, IPv6", authorization: "Bearer {office}", client: "2001:db8::1", outcome: admitted, reason: authz.TokenAllowed, user: "Fred"},
 
 		// Rows 14 and 15: management paths.
 		{name: "management token", authorization: "Bearer {management}", path: "/rest/api-tokens/latest/all", outcome: passed, reason: authz.ManagementPath},
@@ -249,8 +249,8 @@ func rulings() []ruling {
 		{name: "outside the context, all paths opened", authorization: "Bearer {fred}", config: both(context, openAll), reason: authz.PathNotAllowed, user: "Fred"},
 		{name: "nearly the context, all paths opened", authorization: "Bearer {fred}", path: "/jirax", config: both(context, openAll), reason: authz.PathNotAllowed, user: "Fred"},
 		{name: "rewritten, all paths opened", authorization: "Bearer {fred}", path: "/s/x/_/rest/api/2/myself", config: openAll, reason: authz.PathNotAllowed, user: "Fred"},
-		{name: "anywhere, all paths opened", authorization: "Bearer {fred}", path: "/x", config: openAll, outcome: admitted, reason: authz.Allowed, user: "Fred"},
-		{name: "opened path", authorization: "Bearer {fred}", path: "/secure/attachment/1/a%20b.txt", config: both(openPath("/secure/attachment/"), noDownloads), outcome: admitted, reason: authz.Allowed, user: "Fred"},
+		{name: "anywhere, all paths opened", authorization: "Bearer {fred}", path: "/x", config: openAll, outcome: admitted, reason: authz.TokenAllowed, user: "Fred"},
+		{name: "opened path", authorization: "Bearer {fred}", path: "/secure/attachment/1/a%20b.txt", config: both(openPath("/secure/attachment/"), noDownloads), outcome: admitted, reason: authz.TokenAllowed, user: "Fred"},
 		{name: "PAT API", authorization: "Bearer {fred}", path: "/rest/pat/latest/tokens", reason: authz.EndpointForbidden, user: "Fred"},
 		{name: "session API by POST", authorization: "Bearer {fred}", method: "POST", path: "/rest/auth/1/session", config: block, reason: authz.EndpointForbidden, user: "Fred"},
 		{name: "logout", authorization: "Bearer {fred}", method: "DELETE", path: "/rest/auth/1/session", reason: authz.SessionKept, user: "Fred"},
@@ -258,7 +258,7 @@ func rulings() []ruling {
 		{name: "logout, read-only", authorization: "Bearer {reader}", method: "DELETE", path: "/rest/auth/1/session", reason: authz.SessionKept, user: "Fred"},
 		{name: "logout, expired", authorization: "Bearer {expired}", method: "DELETE", path: "/rest/auth/1/session", reason: authz.Expired, user: "Fred"},
 		{name: "logout, overridden", authorization: "Bearer {fred}", method: "DELETE", path: "/rest/auth/1/session", header: map[string]string{"x-method-override": "POST"}, reason: authz.EndpointForbidden, user: "Fred"},
-		{name: "session API by GET", authorization: "Bearer {fred}", path: "/rest/auth/latest/session", outcome: admitted, reason: authz.Allowed, user: "Fred"},
+		{name: "session API by GET", authorization: "Bearer {fred}", path: "/rest/auth/latest/session", outcome: admitted, reason: authz.TokenAllowed, user: "Fred"},
 		{name: "session API by an overridden GET", authorization: "Bearer {fred}", path: "/rest/auth/1/session", header: map[string]string{"x-method-override": "POST"}, reason: authz.EndpointForbidden, user: "Fred"},
 		{name: "websudo API", authorization: "Bearer {fred}", path: "/rest/auth/1/websudo", reason: authz.EndpointForbidden, user: "Fred"},
 		{name: "access tokens, escaped hyphen", authorization: "Bearer {fred}", path: "/rest/access%2Dtokens/x", reason: authz.EndpointForbidden, user: "Fred"},
@@ -273,11 +273,11 @@ func rulings() []ruling {
 		{name: "someone's session", authorization: "Bearer {fred}", method: "DELETE", path: "/rest/api/2/user/session/wilma", reason: authz.EndpointForbidden, user: "Fred"},
 
 		// Row 17: read-only.
-		{name: "read-only reads", authorization: "Bearer {reader}", outcome: admitted, reason: authz.Allowed, user: "Fred"},
-		{name: "read-only HEAD", authorization: "Bearer {reader}", method: "HEAD", outcome: admitted, reason: authz.Allowed, user: "Fred"},
-		{name: "read-only OPTIONS", authorization: "Bearer {reader}", method: "OPTIONS", outcome: admitted, reason: authz.Allowed, user: "Fred"},
-		{name: "read-only searches", authorization: "Bearer {reader}", method: "POST", path: "/rest/api/latest/search.json", outcome: admitted, reason: authz.Allowed, user: "Fred"},
-		{name: "read-only lists worklogs", authorization: "Bearer {reader}", method: "POST", path: "/rest/api/2/worklog/list?x", outcome: admitted, reason: authz.Allowed, user: "Fred"},
+		{name: "read-only reads", authorization: "Bearer {reader}", outcome: admitted, reason: authz.TokenAllowed, user: "Fred"},
+		{name: "read-only HEAD", authorization: "Bearer {reader}", method: "HEAD", outcome: admitted, reason: authz.TokenAllowed, user: "Fred"},
+		{name: "read-only OPTIONS", authorization: "Bearer {reader}", method: "OPTIONS", outcome: admitted, reason: authz.TokenAllowed, user: "Fred"},
+		{name: "read-only searches", authorization: "Bearer {reader}", method: "POST", path: "/rest/api/latest/search.json", outcome: admitted, reason: authz.TokenAllowed, user: "Fred"},
+		{name: "read-only lists worklogs", authorization: "Bearer {reader}", method: "POST", path: "/rest/api/2/worklog/list?x", outcome: admitted, reason: authz.TokenAllowed, user: "Fred"},
 		{name: "read-only POST", authorization: "Bearer {reader}", method: "POST", path: "/rest/api/2/issue", reason: authz.ReadOnly, user: "Fred"},
 		{name: "read-only PUT where POST reads", authorization: "Bearer {reader}", method: "PUT", path: "/rest/api/2/search", reason: authz.ReadOnly, user: "Fred"},
 		{name: "read-only, below search", authorization: "Bearer {reader}", method: "POST", path: "/rest/api/2/search/x", reason: authz.ReadOnly, user: "Fred"},
@@ -289,40 +289,40 @@ func rulings() []ruling {
 		{name: "read-only, upgrade", authorization: "Bearer {reader}", path: "/rest/api/2/issue/A-1", header: map[string]string{"upgrade": "websocket"}, reason: authz.ReadOnly, user: "Fred"},
 		{name: "read-only, overridden search", authorization: "Bearer {reader}", method: "POST", path: "/rest/api/2/search", header: map[string]string{"x-method-override": "PUT"}, reason: authz.ReadOnly, user: "Fred"},
 		{name: "read-only on an opened path", authorization: "Bearer {reader}", path: "/secure/x/1", config: openPath("/secure/x/"), reason: authz.ReadOnly, detail: authz.ReadOnlyPath, user: "Fred"},
-		{name: "read-only on a path opened to it", authorization: "Bearer {reader}", path: "/secure/x/1", config: both(openPath("/secure/x/"), func(c *config.Config) { c.Tokens.ReadOnlyPaths = []string{"/secure/x/"} }), outcome: admitted, reason: authz.Allowed, user: "Fred"},
+		{name: "read-only on a path opened to it", authorization: "Bearer {reader}", path: "/secure/x/1", config: both(openPath("/secure/x/"), func(c *config.Config) { c.Tokens.ReadOnlyPaths = []string{"/secure/x/"} }), outcome: admitted, reason: authz.TokenAllowed, user: "Fred"},
 
 		// Row 18: rates.
 		{name: "over the rate", authorization: "Bearer {spent}", reason: authz.RateLimited, user: "Fred"},
 		{name: "nearly within the rate again", authorization: "Bearer {spent}", later: time.Minute - 1, reason: authz.RateLimited, user: "Fred"},
-		{name: "within the rate again", authorization: "Bearer {spent}", later: time.Minute, outcome: admitted, reason: authz.Allowed, user: "Fred"},
-		{name: "the first within the rate", authorization: "Bearer {rated}", outcome: admitted, reason: authz.Allowed, user: "Fred"},
+		{name: "within the rate again", authorization: "Bearer {spent}", later: time.Minute, outcome: admitted, reason: authz.TokenAllowed, user: "Fred"},
+		{name: "the first within the rate", authorization: "Bearer {rated}", outcome: admitted, reason: authz.TokenAllowed, user: "Fred"},
 
 		// Row 19: admitted.
-		{name: "Bearer", authorization: "Bearer {fred}", outcome: admitted, reason: authz.Allowed, user: "Fred"},
-		{name: "bearer, spaces around", authorization: " bEARER {fred}\t", outcome: admitted, reason: authz.Allowed, user: "Fred"},
-		{name: "Basic", authorization: "BASIC {b64 fRED:{fred}}", outcome: admitted, reason: authz.Allowed, user: "Fred", config: block},
-		{name: "a write", authorization: "Bearer {fred}", method: "POST", path: "/rest/api/2/issue", outcome: admitted, reason: authz.Allowed, user: "Fred", write: true},
-		{name: "a write by override", authorization: "Bearer {fred}", header: map[string]string{"x-http-method": "PUT"}, path: "/rest/x", outcome: admitted, reason: authz.Allowed, user: "Fred", write: true},
-		{name: "new secret in the overlap", authorization: "Bearer {overlapping}", outcome: admitted, reason: authz.Allowed, user: "Fred"},
-		{name: "old secret in the overlap", authorization: "Bearer {overlapping old}", outcome: admitted, reason: authz.Allowed, user: "Fred"},
-		{name: "new secret after the overlap", authorization: "Bearer {overlapped}", outcome: admitted, reason: authz.Allowed, user: "Fred"},
-		{name: "in a context", authorization: "Bearer {fred}", path: "/jira/rest/api/2/myself", config: context, outcome: admitted, reason: authz.Allowed, user: "Fred"},
-		{name: "rest itself", authorization: "Bearer {fred}", path: "/rest", outcome: admitted, reason: authz.Allowed, user: "Fred"},
-		{name: "what Jira rewrites begins with s", authorization: "Bearer {fred}", path: "/rest/s/x/_/rest/pat/1", outcome: admitted, reason: authz.Allowed, user: "Fred"},
-		{name: "harmless escapes", authorization: "Bearer {fred}", path: "/rest/api/2/a%20b%2Dc%3Bd%25%C3%A9", outcome: admitted, reason: authz.Allowed, user: "Fred"},
-		{name: "os_ parameters go", authorization: "Bearer {fred}", path: "/rest/x?b=2%2f&os_authType=basic&&a&os_username=x&c=", outcome: admitted, reason: authz.Allowed, user: "Fred", newPath: "/rest/x?b=2%2f&&a&c="},
-		{name: "the query stays as it is", authorization: "Bearer {fred}", path: "/rest/x?z=9&a=\xc3\xa9&&", outcome: admitted, reason: authz.Allowed, user: "Fred"},
-		{name: "query parameter", path: "/rest/x?a=1&access_token={fred}", config: query, outcome: admitted, reason: authz.Allowed, user: "Fred", newPath: "/rest/x?a=1"},
-		{name: "query parameter, alone, encoded", path: "/rest/x?access_token=%74gate_{fred tail}", config: query, outcome: admitted, reason: authz.Allowed, user: "Fred", newPath: "/rest/x"},
-		{name: "query parameter beside a password", path: "/rest/x?access_token={fred}&os_password=b", config: both(query, block), outcome: admitted, reason: authz.Allowed, user: "Fred", newPath: "/rest/x"},
+		{name: "Bearer", authorization: "Bearer {fred}", outcome: admitted, reason: authz.TokenAllowed, user: "Fred"},
+		{name: "bearer, spaces around", authorization: " bEARER {fred}\t", outcome: admitted, reason: authz.TokenAllowed, user: "Fred"},
+		{name: "Basic", authorization: "BASIC {b64 fRED:{fred}}", outcome: admitted, reason: authz.TokenAllowed, user: "Fred", config: block},
+		{name: "a write", authorization: "Bearer {fred}", method: "POST", path: "/rest/api/2/issue", outcome: admitted, reason: authz.TokenAllowed, user: "Fred", write: true},
+		{name: "a write by override", authorization: "Bearer {fred}", header: map[string]string{"x-http-method": "PUT"}, path: "/rest/x", outcome: admitted, reason: authz.TokenAllowed, user: "Fred", write: true},
+		{name: "new secret in the overlap", authorization: "Bearer {overlapping}", outcome: admitted, reason: authz.TokenAllowed, user: "Fred"},
+		{name: "old secret in the overlap", authorization: "Bearer {overlapping old}", outcome: admitted, reason: authz.TokenAllowed, user: "Fred"},
+		{name: "new secret after the overlap", authorization: "Bearer {overlapped}", outcome: admitted, reason: authz.TokenAllowed, user: "Fred"},
+		{name: "in a context", authorization: "Bearer {fred}", path: "/jira/rest/api/2/myself", config: context, outcome: admitted, reason: authz.TokenAllowed, user: "Fred"},
+		{name: "rest itself", authorization: "Bearer {fred}", path: "/rest", outcome: admitted, reason: authz.TokenAllowed, user: "Fred"},
+		{name: "what Jira rewrites begins with s", authorization: "Bearer {fred}", path: "/rest/s/x/_/rest/pat/1", outcome: admitted, reason: authz.TokenAllowed, user: "Fred"},
+		{name: "harmless escapes", authorization: "Bearer {fred}", path: "/rest/api/2/a%20b%2Dc%3Bd%25%C3%A9", outcome: admitted, reason: authz.TokenAllowed, user: "Fred"},
+		{name: "os_ parameters go", authorization: "Bearer {fred}", path: "/rest/x?b=2%2f&os_authType=basic&&a&os_username=x&c=", outcome: admitted, reason: authz.TokenAllowed, user: "Fred", newPath: "/rest/x?b=2%2f&&a&c="},
+		{name: "the query stays as it is", authorization: "Bearer {fred}", path: "/rest/x?z=9&a=\xc3\xa9&&", outcome: admitted, reason: authz.TokenAllowed, user: "Fred"},
+		{name: "query parameter", path: "/rest/x?a=1&access_token={fred}", config: query, outcome: admitted, reason: authz.TokenAllowed, user: "Fred", newPath: "/rest/x?a=1"},
+		{name: "query parameter, alone, encoded", path: "/rest/x?access_token=%74gate_{fred tail}", config: query, outcome: admitted, reason: authz.TokenAllowed, user: "Fred", newPath: "/rest/x"},
+		{name: "query parameter beside a password", path: "/rest/x?access_token={fred}&os_password=b", config: both(query, block), outcome: admitted, reason: authz.TokenAllowed, user: "Fred", newPath: "/rest/x"},
 		{name: "query parameter at the login", method: "POST", path: "/rest/auth/1/session?access_token={fred}", config: both(query, block), reason: authz.EndpointForbidden, user: "Fred", newPath: "/rest/auth/1/session"},
-		{name: "somebody else's parameter stays", authorization: "Bearer {fred}", path: "/rest/x?access_token=abc", config: query, outcome: admitted, reason: authz.Allowed, user: "Fred"},
-		{name: "passwords are nothing beside a token", authorization: "Bearer {fred}", path: "/rest/x?os_username=a&os_password=b", config: both(block, refuseForeign), outcome: admitted, reason: authz.Allowed, user: "Fred", newPath: "/rest/x"},
+		{name: "somebody else's parameter stays", authorization: "Bearer {fred}", path: "/rest/x?access_token=abc", config: query, outcome: admitted, reason: authz.TokenAllowed, user: "Fred"},
+		{name: "passwords are nothing beside a token", authorization: "Bearer {fred}", path: "/rest/x?os_username=a&os_password=b", config: both(block, refuseForeign), outcome: admitted, reason: authz.TokenAllowed, user: "Fred", newPath: "/rest/x"},
 	}
 }
 
 func context(c *config.Config)       { c.Upstream.ContextPath = "/jira" }
-func refuseForeign(c *config.Config) { c.Bearer.Foreign = config.ForeignRefuse }
+func refuseForeign(c *config.Config) { c.Bearer.Other = config.OtherBearerRefuse }
 
 func openPath(pattern string) func(*config.Config) {
 	return func(c *config.Config) { c.Tokens.Paths = append(c.Tokens.Paths, pattern) }

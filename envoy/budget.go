@@ -15,22 +15,22 @@ import (
 // can send such requests, and as many as they like. Each line spends some time,
 // and time that nobody spends is saved for a while.
 const (
-	lineCost  = 50 * time.Millisecond // 20 lines a second
-	saveUpTo  = 5 * time.Second       // 100 lines at once
-	beyondMsg = "requests without a proved token beyond the log's budget, not shown one by one"
+	lineInterval      = 50 * time.Millisecond // 20 lines a second
+	maxSavedLines     = 5 * time.Second       // 100 lines at once
+	suppressedMessage = "requests without a proved token beyond the log's budget, not shown one by one"
 )
 
-// budget is the log's budget for requests that proved no token. Each reason has
+// lineBudget is the log's budget for requests that proved no token. Each reason has
 // its own, so that junk hides no password and no guessed secret. The zero budget
 // is whole.
-type budget struct {
+type lineBudget struct {
 	mu    sync.Mutex
 	spent [math.MaxUint8 + 1]time.Time // by reason: what came before is spent
-	beyond
+	suppressed
 }
 
-// beyond counts the requests that the log does not show one by one.
-type beyond struct {
+// suppressed counts the requests that the log does not show one by one.
+type suppressed struct {
 	counts [math.MaxUint8 + 1]uint64 // by reason
 	since  time.Time                 // when the first of them came
 	level  zapcore.Level             // the highest that one of their lines would have had
@@ -38,13 +38,13 @@ type beyond struct {
 
 // take reports whether a line may be written now. If not, the request is
 // counted.
-func (b *budget) take(reason authz.Reason, level zapcore.Level, now time.Time) bool {
+func (b *lineBudget) take(reason authz.Reason, level zapcore.Level, now time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if saved := now.Add(-saveUpTo); b.spent[reason].Before(saved) {
+	if saved := now.Add(-maxSavedLines); b.spent[reason].Before(saved) {
 		b.spent[reason] = saved
 	}
-	spent := b.spent[reason].Add(lineCost)
+	spent := b.spent[reason].Add(lineInterval)
 	if spent.After(now) {
 		b.add(reason, level, now)
 		return false
@@ -54,22 +54,22 @@ func (b *budget) take(reason authz.Reason, level zapcore.Level, now time.Time) b
 }
 
 // miss counts a request whose line was not taken after all.
-func (b *budget) miss(reason authz.Reason, level zapcore.Level, now time.Time) {
+func (b *lineBudget) miss(reason authz.Reason, level zapcore.Level, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.add(reason, level, now)
 }
 
 // reset returns what was counted, and begins anew.
-func (b *budget) reset() beyond {
+func (b *lineBudget) reset() suppressed {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	counted := b.beyond
-	b.beyond = beyond{}
+	counted := b.suppressed
+	b.suppressed = suppressed{}
 	return counted
 }
 
-func (b *beyond) add(reason authz.Reason, level zapcore.Level, now time.Time) {
+func (b *suppressed) add(reason authz.Reason, level zapcore.Level, now time.Time) {
 	if b.since.IsZero() {
 		b.since = now
 	}
@@ -77,10 +77,10 @@ func (b *beyond) add(reason authz.Reason, level zapcore.Level, now time.Time) {
 	b.level = max(b.level, level)
 }
 
-// SumUp logs one line about the requests that the log has not shown one by one
+// LogSuppressed logs one line about the requests that the log has not shown one by one
 // since it was last called, if there are any: how many by reason, and within
 // which time. It is to be called every now and then, and after the last request.
-func (s *Server) SumUp() {
+func (s *Server) LogSuppressed() {
 	b, now := s.budget.reset(), s.Now()
 	core := s.Log.Core()
 	if b.since.IsZero() || !core.Enabled(b.level) {
@@ -92,5 +92,5 @@ func (s *Server) SumUp() {
 			fields = append(fields, zap.Uint64(authz.Reason(reason).String(), n))
 		}
 	}
-	core.Write(zapcore.Entry{Level: b.level, Time: now, Message: beyondMsg}, fields)
+	core.Write(zapcore.Entry{Level: b.level, Time: now, Message: suppressedMessage}, fields)
 }

@@ -19,7 +19,7 @@ import (
 // So many lines are allowed at once, so many as time goes by, and no more after
 // a quiet night.
 func TestBudget(t *testing.T) {
-	var b budget
+	var b lineBudget
 	at := noon
 	total := uint64(0)
 	for _, c := range []struct {
@@ -45,13 +45,13 @@ func TestBudget(t *testing.T) {
 	if counted := b.reset(); counted.counts[authz.UnknownToken] != total || counted.since != noon {
 		t.Errorf("%d counted since %v, want %d since %v", counted.counts[authz.UnknownToken], counted.since, total, noon)
 	}
-	if counted := b.reset(); counted != (beyond{}) {
+	if counted := b.reset(); counted != (suppressed{}) {
 		t.Errorf("counted again: %v", counted)
 	}
 }
 
 func TestBudgetRaces(t *testing.T) {
-	var b budget
+	var b lineBudget
 	var mu sync.Mutex
 	var shown, counted uint64
 	var wg sync.WaitGroup
@@ -93,8 +93,8 @@ func TestBeyondTheBudget(t *testing.T) {
 		}
 		return all
 	}
-	allowed := authz.Decision{Outcome: authz.Admitted, Reason: authz.Allowed, User: "fred", TokenID: some}
-	observed := authz.Decision{Outcome: authz.Passed, Reason: authz.Password, WouldBlock: true}
+	allowed := authz.Decision{Outcome: authz.Allowed, Reason: authz.TokenAllowed, User: "fred", TokenID: some}
+	observed := authz.Decision{Outcome: authz.PassThrough, Reason: authz.Password, WouldBlock: true}
 	unknown, badCheck := authz.Decision{Reason: authz.UnknownToken, TokenID: some}, authz.Decision{Reason: authz.BadCheck}
 	const sum = `,"time":"2026-03-14T12:00:08.000Z","msg":"requests without a proved token beyond the log's budget, not shown one by one","span_seconds":8`
 	for name, c := range map[string]struct {
@@ -112,7 +112,7 @@ func TestBeyondTheBudget(t *testing.T) {
 		"passwords":        {0, false, ask(150, observed), nil, 100, `{"level":"info"` + sum + `,"password":50}`},
 		"no client's junk": {0, false, ask(150, badCheck), ask(103, unknown), 200, `{"level":"error"` + sum + `,"bad_check":50,"unknown_token":3}`},
 		"nothing decided":  {0, false, ask(101, authz.Decision{}), nil, 100, `{"level":"error"` + sum + `,"undecided":1}`},
-		"passed":           {0, false, ask(1000, authz.Decision{Outcome: authz.Passed, Reason: authz.NoCredential}), ask(1, unknown), 1, ""},
+		"passed":           {0, false, ask(1000, authz.Decision{Outcome: authz.PassThrough, Reason: authz.NoCredential}), ask(1, unknown), 1, ""},
 		"allowed":          {0, false, ask(1000, allowed), ask(100, unknown), 1100, ""},
 		"proved":           {0, false, ask(1000, authz.Decision{Reason: authz.ReadOnly, User: "fred", TokenID: some}), ask(100, unknown), 1100, ""},
 		"proved, 503":      {0, false, ask(1000, authz.Decision{Reason: authz.NoClientAddress, User: "fred", TokenID: some}), nil, 1000, ""},
@@ -124,26 +124,26 @@ func TestBeyondTheBudget(t *testing.T) {
 			var got bytes.Buffer
 			at := noon
 			s := &Server{
-				Log: zap.New(jsonCore(&got), zap.IncreaseLevel(c.level)), Usage: store.NewUsageRecorder(new(store.Indexed)),
+				Log: zap.New(jsonCore(&got), zap.IncreaseLevel(c.level)), Usage: store.NewUsageRecorder(new(store.Cached)),
 				Now: func() time.Time { return at },
 			}
 			if c.full {
-				s.Lines.Unproved = full{jsonCore(&got)}
+				s.RequestLogs.Unauthenticated = full{jsonCore(&got)}
 			}
 			for _, d := range append(c.first, c.then...) {
-				s.tell(asked(), d, noon)
+				s.report(asked(), d, noon)
 			}
 			if lines := strings.Count(got.String(), "\n"); lines != c.lines {
 				t.Errorf("%d lines, want %d", lines, c.lines)
 			}
 			got.Reset()
 			at = noon.Add(8 * time.Second)
-			s.SumUp()
+			s.LogSuppressed()
 			if diff := cmp.Diff(c.sum, strings.TrimSuffix(got.String(), "\n")); diff != "" {
 				t.Errorf("the sum (-want +got):\n%s", diff)
 			}
 			got.Reset()
-			if s.SumUp(); got.Len() > 0 {
+			if s.LogSuppressed(); got.Len() > 0 {
 				t.Errorf("summed up twice: %s", &got)
 			}
 		})

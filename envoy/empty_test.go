@@ -27,7 +27,7 @@ import (
 // only the two outcomes that are an OK may encode as an OK.
 func TestEveryDecisionEncodesWhole(t *testing.T) {
 	const identity = "x-forwarded-user"
-	answers, err := newAnswers(identity)
+	answers, err := newResponses(identity)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,8 +37,8 @@ func TestEveryDecisionEncodesWhole(t *testing.T) {
 				for _, id := range []token.ID{{}, token.ID([]byte("0123456789ab"))} {
 					answer := encoded(t, answers.to(authz.Decision{Outcome: outcome, Reason: reason, User: user, TokenID: id}))
 					ok := answer.GetStatus().GetCode() == 0
-					passes := outcome == authz.Passed && (reason == authz.NoCredential || reason == authz.Password || reason == authz.ForeignBearer || reason == authz.ManagementPath)
-					admits := outcome == authz.Admitted && reason == authz.Allowed && user != ""
+					passes := outcome == authz.PassThrough && (reason == authz.NoCredential || reason == authz.Password || reason == authz.OtherBearer || reason == authz.ManagementPath)
+					admits := outcome == authz.Allowed && reason == authz.TokenAllowed && user != ""
 					if ok != (passes || admits) {
 						t.Errorf("%v %v for user %q encodes as OK: %v", outcome, reason, user, ok)
 					}
@@ -76,7 +76,7 @@ func encoded(t *testing.T, r *wire.Response) *authv3.CheckResponse {
 
 // A question whose caller has gone gets an error, is not counted and not logged.
 func TestNothingButAnErrorWhenTimeIsUp(t *testing.T) {
-	answers, err := newAnswers("x-forwarded-user")
+	answers, err := newResponses("x-forwarded-user")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,7 +22,7 @@ type line struct {
 	decision authz.Decision
 }
 
-var lines = sync.Pool{New: func() any {
+var linePool = sync.Pool{New: func() any {
 	l := &line{}
 	l.self[0] = zap.Inline(l)
 	return l
@@ -30,13 +30,13 @@ var lines = sync.Pool{New: func() any {
 
 // newLine returns a line without a message. It is good for one write.
 func newLine(r *authz.Request, d authz.Decision) *line {
-	l := lines.Get().(*line)
+	l := linePool.Get().(*line)
 	l.request, l.decision = r, d
 	return l
 }
 
-// say adds to the message.
-func (l *line) say(text string) *line {
+// withMessage adds to the message.
+func (l *line) withMessage(text string) *line {
 	l.message = append(l.message, text...)
 	return l
 }
@@ -49,21 +49,21 @@ func (l *line) write(core zapcore.Core, level zapcore.Level, now time.Time) erro
 		Message: string(l.message),
 	}, l.self[:])
 	l.message, l.request, l.decision = l.message[:0], nil, authz.Decision{}
-	lines.Put(l)
+	linePool.Put(l)
 	return err
 }
 
 // MarshalLogObject implements zapcore.ObjectMarshaler.
 func (l *line) MarshalLogObject(to zapcore.ObjectEncoder) error {
 	d := &l.decision
-	if d.Outcome == authz.Admitted {
+	if d.Outcome == authz.Allowed {
 		to.AddString("user", d.User)
 		to.AddByteString("token", d.TokenID[:])
 		l.addRequest(to)
 		return nil
 	}
 	l.addRequest(to)
-	if d.Outcome == authz.Passed {
+	if d.Outcome == authz.PassThrough {
 		return nil
 	}
 	to.AddString("reason", d.Reason.String())

@@ -18,26 +18,26 @@ import (
 // The line of a request costs its message, and nothing else does: neither the
 // use of a token nor that of a password.
 func TestLineAllocations(t *testing.T) {
-	var tokens store.Indexed
+	var tokens store.Cached
 	tokens.Index().Put(store.Token{ID: some.String(), Owner: store.Owner{Name: "fred"}, State: store.Active})
 	s := &Server{Log: zap.New(jsonCore(io.Discard)), Usage: store.NewUsageRecorder(&tokens), Records: NewRecorder(nil, nil, nil)}
-	s.Records.Known = func(name string) (string, bool) { return "fred", name == "fred" }
+	s.Records.IsKnown = func(name string) (string, bool) { return "fred", name == "fred" }
 	for _, c := range []struct {
 		decision authz.Decision
 		want     float64
 	}{
-		{authz.Decision{Outcome: authz.Admitted, Reason: authz.Allowed, User: "fred", TokenID: some}, 1},
-		{authz.Decision{Outcome: authz.Passed, Reason: authz.NoCredential}, 0},
-		{authz.Decision{Outcome: authz.Passed, Reason: authz.Password, ClaimedUser: "fred"}, 0},
-		{authz.Decision{Outcome: authz.Passed, Reason: authz.Password, ClaimedUser: "nobody"}, 0},
+		{authz.Decision{Outcome: authz.Allowed, Reason: authz.TokenAllowed, User: "fred", TokenID: some}, 1},
+		{authz.Decision{Outcome: authz.PassThrough, Reason: authz.NoCredential}, 0},
+		{authz.Decision{Outcome: authz.PassThrough, Reason: authz.Password, ClaimedUser: "fred"}, 0},
+		{authz.Decision{Outcome: authz.PassThrough, Reason: authz.Password, ClaimedUser: "nobody"}, 0},
 		{authz.Decision{Reason: authz.ReadOnly, User: "fred", TokenID: some}, 1},
 		{authz.Decision{Reason: authz.UnknownToken, TokenID: some}, 0}, // beyond the budget
 	} {
 		r := asked()
 		for range 1000 {
-			s.tell(r, c.decision, noon)
+			s.report(r, c.decision, noon)
 		}
-		if n := testing.AllocsPerRun(100, func() { s.tell(r, c.decision, noon) }); n != c.want {
+		if n := testing.AllocsPerRun(100, func() { s.report(r, c.decision, noon) }); n != c.want {
 			t.Errorf("%v: %v allocations, want %v", c.decision.Reason, n, c.want)
 		}
 	}

@@ -56,37 +56,37 @@ func TestLines(t *testing.T) {
 		decision authz.Decision
 		want     string
 	}{
-		"allowed": {asked(), authz.Decision{Outcome: authz.Admitted, Reason: authz.Allowed, User: "fred", TokenID: some},
+		"allowed": {asked(), authz.Decision{Outcome: authz.Allowed, Reason: authz.TokenAllowed, User: "fred", TokenID: some},
 			`{"level":"info",` + at + `"msg":"fred authenticated via API Token (0123456789ab)","user":"fred","token":"0123456789ab",` + common + `}`},
-		"a user to escape": {asked(), authz.Decision{Outcome: authz.Admitted, Reason: authz.Allowed, User: `f"red`, TokenID: some},
+		"a user to escape": {asked(), authz.Decision{Outcome: authz.Allowed, Reason: authz.TokenAllowed, User: `f"red`, TokenID: some},
 			`{"level":"info",` + at + `"msg":"f\"red authenticated via API Token (0123456789ab)","user":"f\"red","token":"0123456789ab",` + common + `}`},
 		"refused, proved": {asked(), authz.Decision{Reason: authz.ReadOnly, User: "fred", TokenID: some},
-			`{"level":"info",` + at + `"msg":"request refused: read_only",` + common + `,"reason":"read_only","token":"0123456789ab","user":"fred"}`},
+			`{"level":"info",` + at + `"msg":"request denied: read_only",` + common + `,"reason":"read_only","token":"0123456789ab","user":"fred"}`},
 		"refused, with an id": {asked(), authz.Decision{Reason: authz.WrongSecret, TokenID: some},
-			`{"level":"info",` + at + `"msg":"request refused: wrong_secret",` + common + `,"reason":"wrong_secret","token":"0123456789ab"}`},
+			`{"level":"info",` + at + `"msg":"request denied: wrong_secret",` + common + `,"reason":"wrong_secret","token":"0123456789ab"}`},
 		"refused, without": {asked(), authz.Decision{Reason: authz.MalformedCredential},
-			`{"level":"info",` + at + `"msg":"request refused: malformed_credential",` + common + `,"reason":"malformed_credential"}`},
+			`{"level":"info",` + at + `"msg":"request denied: malformed_credential",` + common + `,"reason":"malformed_credential"}`},
 		"refused, with a detail": {asked(), authz.Decision{Reason: authz.MalformedToken, Detail: authz.WrongLength, Length: 66},
-			`{"level":"info",` + at + `"msg":"request refused: malformed_token",` + common + `,"reason":"malformed_token","detail":"length"}`},
+			`{"level":"info",` + at + `"msg":"request denied: malformed_token",` + common + `,"reason":"malformed_token","detail":"length"}`},
 		"nothing decided": {&authz.Request{}, authz.Decision{},
-			`{"level":"error",` + at + `"msg":"request refused: undecided","method":"","path":"","client":"invalid IP","request_id":"","reason":"undecided"}`},
+			`{"level":"error",` + at + `"msg":"request denied: undecided","method":"","path":"","client":"invalid IP","request_id":"","reason":"undecided"}`},
 		"unreadable": {&authz.Request{}, authz.Decision{Reason: authz.BadCheck},
-			`{"level":"error",` + at + `"msg":"request refused: bad_check","method":"","path":"","client":"invalid IP","request_id":"","reason":"bad_check"}`},
-		"a password": {asked(), authz.Decision{Outcome: authz.Passed, Reason: authz.Password}, ""},
-		"a password observed": {asked(), authz.Decision{Outcome: authz.Passed, Reason: authz.Password, WouldBlock: true},
+			`{"level":"error",` + at + `"msg":"request denied: bad_check","method":"","path":"","client":"invalid IP","request_id":"","reason":"bad_check"}`},
+		"a password": {asked(), authz.Decision{Outcome: authz.PassThrough, Reason: authz.Password}, ""},
+		"a password observed": {asked(), authz.Decision{Outcome: authz.PassThrough, Reason: authz.Password, WouldBlock: true},
 			`{"level":"info",` + at + `"msg":"password let through that block would refuse",` + common + `}`},
-		"no credential": {asked(), authz.Decision{Outcome: authz.Passed, Reason: authz.NoCredential}, ""},
+		"no credential": {asked(), authz.Decision{Outcome: authz.PassThrough, Reason: authz.NoCredential}, ""},
 		"secrets": {odd, authz.Decision{Reason: authz.MalformedCredential},
-			`{"level":"info",` + at + `"msg":"request refused: malformed_credential","method":"GET\n\"` + cut + `","path":"/rest/` + cut + `","client":"invalid IP","request_id":"` + cut + `","reason":"malformed_credential"}`},
+			`{"level":"info",` + at + `"msg":"request denied: malformed_credential","method":"GET\n\"` + cut + `","path":"/rest/` + cut + `","client":"invalid IP","request_id":"` + cut + `","reason":"malformed_credential"}`},
 		"long": {long, authz.Decision{Reason: authz.UnknownToken, TokenID: some},
-			`{"level":"info",` + at + `"msg":"request refused: unknown_token","method":"` + strings.Repeat("x", 1000) + cut + `…","path":"/` + strings.Repeat("x", 1023) + `…","client":"fe80::1","request_id":"","reason":"unknown_token","token":"0123456789ab"}`},
+			`{"level":"info",` + at + `"msg":"request denied: unknown_token","method":"` + strings.Repeat("x", 1000) + cut + `…","path":"/` + strings.Repeat("x", 1023) + `…","client":"fe80::1","request_id":"","reason":"unknown_token","token":"0123456789ab"}`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got bytes.Buffer
-			s := &Server{Log: zap.New(jsonCore(&got)), Usage: store.NewUsageRecorder(new(store.Indexed))}
+			s := &Server{Log: zap.New(jsonCore(&got)), Usage: store.NewUsageRecorder(new(store.Cached))}
 			for range 2 { // the second line is made of the memory of the first
 				got.Reset()
-				s.tell(c.request, c.decision, noon)
+				s.report(c.request, c.decision, noon)
 			}
 			if diff := cmp.Diff(c.want, strings.TrimSuffix(got.String(), "\n")); diff != "" {
 				t.Errorf("(-want +got):\n%s", strings.ReplaceAll(diff, value[18:], "SECRET"))
@@ -95,12 +95,12 @@ func TestLines(t *testing.T) {
 	}
 }
 
-// Lines of admitted requests, of refused ones and of junk go different ways.
+// RequestLogs of admitted requests, of refused ones and of junk go different ways.
 func TestLinesBySort(t *testing.T) {
 	var own, admitted, refused, unproved bytes.Buffer
 	s := &Server{
-		Log: zap.New(jsonCore(&own)), Usage: store.NewUsageRecorder(new(store.Indexed)),
-		Lines: Lines{Admitted: jsonCore(&admitted), Refused: jsonCore(&refused), Unproved: jsonCore(&unproved)},
+		Log: zap.New(jsonCore(&own)), Usage: store.NewUsageRecorder(new(store.Cached)),
+		RequestLogs: RequestLogs{Allowed: jsonCore(&admitted), Denied: jsonCore(&refused), Unauthenticated: jsonCore(&unproved)},
 	}
 	for _, reason := range authz.Reasons() {
 		for _, outcome := range reason.Outcomes() {
@@ -109,12 +109,12 @@ func TestLinesBySort(t *testing.T) {
 			}
 			want := &unproved
 			switch {
-			case outcome == authz.Admitted:
+			case outcome == authz.Allowed:
 				want = &admitted
-			case reason.Proved():
+			case reason.SecretVerified():
 				want = &refused
 			}
-			s.tell(asked(), authz.Decision{Outcome: outcome, Reason: reason, User: "fred", TokenID: some, WouldBlock: outcome == authz.Passed}, noon)
+			s.report(asked(), authz.Decision{Outcome: outcome, Reason: reason, User: "fred", TokenID: some, WouldBlock: outcome == authz.PassThrough}, noon)
 			if all := admitted.Len() + refused.Len() + unproved.Len(); all == 0 || all != want.Len() || own.Len() > 0 {
 				t.Errorf("%v %v went elsewhere", outcome, reason)
 			}
@@ -125,13 +125,13 @@ func TestLinesBySort(t *testing.T) {
 // A level that is off writes nothing.
 func TestLinesByLevel(t *testing.T) {
 	var got bytes.Buffer
-	s := &Server{Log: zap.New(jsonCore(&got), zap.IncreaseLevel(zap.ErrorLevel)), Usage: store.NewUsageRecorder(new(store.Indexed))}
-	s.tell(asked(), authz.Decision{Outcome: authz.Admitted, Reason: authz.Allowed, User: "fred", TokenID: some}, noon)
-	s.tell(asked(), authz.Decision{Reason: authz.UnknownToken}, noon)
+	s := &Server{Log: zap.New(jsonCore(&got), zap.IncreaseLevel(zap.ErrorLevel)), Usage: store.NewUsageRecorder(new(store.Cached))}
+	s.report(asked(), authz.Decision{Outcome: authz.Allowed, Reason: authz.TokenAllowed, User: "fred", TokenID: some}, noon)
+	s.report(asked(), authz.Decision{Reason: authz.UnknownToken}, noon)
 	if got.Len() > 0 {
 		t.Errorf("logged %s", &got)
 	}
-	s.tell(asked(), authz.Decision{Reason: authz.NoClientAddress}, noon)
+	s.report(asked(), authz.Decision{Reason: authz.NoClientAddress}, noon)
 	if !strings.Contains(got.String(), "no_client_address") {
 		t.Errorf("logged %s", &got)
 	}
@@ -140,7 +140,7 @@ func TestLinesByLevel(t *testing.T) {
 func BenchmarkLine(b *testing.B) {
 	s := &Server{Log: zap.New(jsonCore(io.Discard))}
 	for _, d := range []authz.Decision{
-		{Outcome: authz.Admitted, Reason: authz.Allowed, User: "fred", TokenID: some},
+		{Outcome: authz.Allowed, Reason: authz.TokenAllowed, User: "fred", TokenID: some},
 		{Reason: authz.ReadOnly, User: "fred", TokenID: some},
 		{Reason: authz.UnknownToken, TokenID: some},
 	} {

@@ -47,7 +47,7 @@ var bounds = [...]time.Duration{
 	100 * time.Microsecond, 250 * time.Microsecond, time.Millisecond, 10 * time.Millisecond, 100 * time.Millisecond, time.Second,
 }
 
-const outcomes = int(authz.Admitted) + 1
+const outcomes = int(authz.Allowed) + 1
 
 // kindOf numbers the pairs of an outcome and a reason, from 0 to kinds; ok is
 // false for one that there is not.

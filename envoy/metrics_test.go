@@ -26,16 +26,16 @@ func TestMetricsCountAll(t *testing.T) {
 	for range workers {
 		counting.Go(func() {
 			for range each {
-				m.count(authz.Decision{Outcome: authz.Admitted, Reason: authz.Allowed}, began, func() time.Time { return began.Add(3 * time.Microsecond) })
+				m.count(authz.Decision{Outcome: authz.Allowed, Reason: authz.TokenAllowed}, began, func() time.Time { return began.Add(3 * time.Microsecond) })
 			}
 		})
 	}
 	counting.Wait()
 	for _, d := range []authz.Decision{
-		{Outcome: authz.Passed, Reason: authz.Password, WouldBlock: true},
-		{Outcome: 77, Reason: authz.Allowed},       // there is none
+		{Outcome: authz.PassThrough, Reason: authz.Password, WouldBlock: true},
+		{Outcome: 77, Reason: authz.TokenAllowed},  // there is none
 		{Outcome: 3, Reason: authz.MalformedToken}, // its number would be that of unknown_token
-		{Outcome: authz.Passed, Reason: 200},
+		{Outcome: authz.PassThrough, Reason: 200},
 	} {
 		m.count(d, began, func() time.Time { return began.Add(3 * time.Microsecond) })
 	}
@@ -43,8 +43,8 @@ func TestMetricsCountAll(t *testing.T) {
 	figures := scrape(t, registry)
 	for name, want := range map[string]float64{
 		`tokengate_decisions_total{outcome="allowed",reason="allowed"}`:       workers * each,
-		`tokengate_decisions_total{outcome="passed",reason="password"}`:       1,
-		`tokengate_decisions_total{outcome="refused",reason="unknown_token"}`: 0,
+		`tokengate_decisions_total{outcome="pass_through",reason="password"}`:       1,
+		`tokengate_decisions_total{outcome="denied",reason="unknown_token"}`: 0,
 		`tokengate_passwords_observed_total`:                                  1,
 		`tokengate_decision_seconds_bucket{le="2.5e-06"}`:                     0,
 	} {

@@ -17,8 +17,8 @@ import (
 // directory knows, the User-Agent and the address.
 func (r *Recorder) password(q *authz.Request, d authz.Decision, now time.Time) {
 	user, known := "", false
-	if r.Known != nil && d.ClaimedUser != "" {
-		user, known = r.Known(d.ClaimedUser)
+	if r.IsKnown != nil && d.ClaimedUser != "" {
+		user, known = r.IsKnown(d.ClaimedUser)
 	}
 	if !known {
 		r.unknown.Add(1)
@@ -26,7 +26,7 @@ func (r *Recorder) password(q *authz.Request, d authz.Decision, now time.Time) {
 	}
 	use := store.PasswordUse{User: user, Client: clientName(q.UserAgent), Address: q.Client, First: now, Last: now}
 	switch {
-	case d.Outcome != authz.Passed:
+	case d.Outcome != authz.PassThrough:
 		use.Blocked = 1
 	case d.WouldBlock:
 		use.WouldBlock = 1
@@ -36,7 +36,7 @@ func (r *Recorder) password(q *authz.Request, d authz.Decision, now time.Time) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.keep(r.fresh, use)
+	r.keep(r.pending, use)
 }
 
 // keep adds a use to a table, or counts it where that has no room.
@@ -49,8 +49,8 @@ func (r *Recorder) keep(t passwordTable, use store.PasswordUse) {
 // flushPasswords writes the uses of passwords.
 func (r *Recorder) flushPasswords(ctx context.Context) error {
 	r.mu.Lock()
-	fresh := r.fresh
-	r.fresh = make(passwordTable)
+	fresh := r.pending
+	r.pending = make(passwordTable)
 	r.mu.Unlock()
 	for _, uses := range fresh {
 		for _, use := range uses {

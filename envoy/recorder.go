@@ -34,12 +34,12 @@ const KeepPasswords = 90 * 24 * time.Hour
 // flush; if the store wrote something and still returned an error, that is
 // counted twice.
 type Recorder struct {
-	// Known says whether the directory knows a user name that a client claims,
+	// IsKnown says whether the directory knows a user name that a client claims,
 	// and how it spells it. It is asked on the path of a request, by many at
 	// once, so it does no I/O. The name may be anything, a password too, and is
 	// good until Known returns: Known neither keeps nor shows it. Nil knows
 	// nobody. It is set before the first request.
-	Known func(name string) (canonical string, ok bool)
+	IsKnown func(name string) (canonical string, ok bool)
 
 	store   store.Store
 	metrics *Metrics
@@ -47,8 +47,8 @@ type Recorder struct {
 
 	unknown atomic.Uint64 // of PasswordUnknownUser, since the start
 
-	mu    sync.Mutex
-	fresh passwordTable // since the last flush
+	mu      sync.Mutex
+	pending passwordTable // since the last flush
 
 	// writing holds one value during a flush. It is a channel because waiting
 	// for it ends with the context. Who flushes may touch the rest.
@@ -62,7 +62,7 @@ type Recorder struct {
 func NewRecorder(s store.Store, m *Metrics, now func() time.Time) *Recorder {
 	return &Recorder{
 		store: s, metrics: m, now: now,
-		fresh: make(passwordTable), kept: make(passwordTable),
+		pending: make(passwordTable), kept: make(passwordTable),
 		writing: make(chan struct{}, 1),
 	}
 }
@@ -121,7 +121,7 @@ func (m *Metrics) totals() map[string]uint64 {
 	totals := make(map[string]uint64)
 	for _, reason := range authz.Reasons() {
 		for _, outcome := range reason.Outcomes() {
-			if outcome != authz.Passed || reason == authz.Password {
+			if outcome != authz.PassThrough || reason == authz.Password {
 				totals[reason.String()] = m.decided(outcome, reason)
 			}
 		}

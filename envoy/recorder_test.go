@@ -48,7 +48,7 @@ func newRecording(t *testing.T) *recording {
 func (r *recording) restart() {
 	r.metrics = NewMetrics(prometheus.NewRegistry())
 	r.Recorder = NewRecorder(r, r.metrics, func() time.Time { return r.clock })
-	r.Known = func(name string) (string, bool) {
+	r.IsKnown = func(name string) (string, bool) {
 		switch strings.ToLower(name) {
 		case "fred", "wilma":
 			return strings.ToLower(name), true
@@ -128,15 +128,15 @@ func (r *recording) wantUses(what string, want ...store.PasswordUse) {
 // over midnight, and over a restart.
 func TestRecorderTotals(t *testing.T) {
 	r := newRecording(t)
-	admitted := authz.Decision{Outcome: authz.Admitted, Reason: authz.Allowed}
+	admitted := authz.Decision{Outcome: authz.Allowed, Reason: authz.TokenAllowed}
 	r.decided(3, admitted)
 	r.decided(2, authz.Decision{Reason: authz.ReadOnly})
-	r.decided(1, authz.Decision{Outcome: authz.Passed, Reason: authz.Password})
-	r.decided(1, authz.Decision{Outcome: authz.Passed, Reason: authz.NoCredential}) // Jira's
-	r.decided(1, authz.Decision{Outcome: authz.Passed, Reason: authz.ForeignBearer})
-	r.decided(1, authz.Decision{Reason: authz.ForeignBearer})
+	r.decided(1, authz.Decision{Outcome: authz.PassThrough, Reason: authz.Password})
+	r.decided(1, authz.Decision{Outcome: authz.PassThrough, Reason: authz.NoCredential}) // Jira's
+	r.decided(1, authz.Decision{Outcome: authz.PassThrough, Reason: authz.OtherBearer})
+	r.decided(1, authz.Decision{Reason: authz.OtherBearer})
 	r.flush()
-	today := map[string]uint64{"allowed": 3, "read_only": 2, "password": 1, "foreign_bearer": 1}
+	today := map[string]uint64{"allowed": 3, "read_only": 2, "password": 1, "other_bearer": 1}
 	r.wantTotals("at first", map[string]map[string]uint64{"2026-03-14": today})
 	r.flush()
 	r.wantTotals("after a flush of nothing", map[string]map[string]uint64{"2026-03-14": today})
@@ -170,8 +170,8 @@ func (r *recording) asks(name, agent, from string, d authz.Decision) {
 }
 
 var (
-	let      = authz.Decision{Outcome: authz.Passed, Reason: authz.Password}
-	observed = authz.Decision{Outcome: authz.Passed, Reason: authz.Password, WouldBlock: true}
+	let      = authz.Decision{Outcome: authz.PassThrough, Reason: authz.Password}
+	observed = authz.Decision{Outcome: authz.PassThrough, Reason: authz.Password, WouldBlock: true}
 	blocked  = authz.Decision{Reason: authz.PasswordBlocked}
 )
 
@@ -214,7 +214,7 @@ func TestRecorderPasswords(t *testing.T) {
 	curl.Passed, curl.Last = 3, curl.Last.Add(10*time.Second)
 	r.wantUses("with one more", curl, home, java, wilma)
 
-	r.Known = nil
+	r.IsKnown = nil
 	r.asks("fred", "curl/8", "10.0.0.1", let)
 	r.flush()
 	unknown["2026-03-14"][PasswordUnknownUser]++
@@ -225,7 +225,7 @@ func TestRecorderPasswords(t *testing.T) {
 // What is kept does not lie in the memory of a request, which serves another.
 func TestRecorderKeepsCopies(t *testing.T) {
 	r := newRecording(t)
-	r.Known = func(name string) (string, bool) { return name, true }
+	r.IsKnown = func(name string) (string, bool) { return name, true }
 	memory := []byte("fredcurl/8")
 	text := unsafe.String(&memory[0], len(memory))
 	for _, name := range []string{"fred", "john"} {
@@ -235,7 +235,7 @@ func TestRecorderKeepsCopies(t *testing.T) {
 		r.asks(text[:4], text[4:], "10.0.0.2", let)
 	}
 	copy(memory, "xxxxxxxxxx")
-	for user, uses := range r.fresh {
+	for user, uses := range r.pending {
 		if user != uses[0].User {
 			t.Errorf("%s's uses are found as %q", uses[0].User, user)
 		}
@@ -255,7 +255,7 @@ func TestRecorderKeepsCopies(t *testing.T) {
 // counted all the same.
 func TestRecorderIsBounded(t *testing.T) {
 	r := newRecording(t)
-	r.Known = func(name string) (string, bool) { return name, true }
+	r.IsKnown = func(name string) (string, bool) { return name, true }
 	const more = 5
 	for n := range store.MaxPasswordClients + more {
 		r.asks("fred", fmt.Sprint("client ", n), "10.0.0.1", let)
@@ -263,10 +263,10 @@ func TestRecorderIsBounded(t *testing.T) {
 	for n := range store.MaxPasswordUsers + more - 1 {
 		r.asks(fmt.Sprint("user ", n), "curl", "10.0.0.1", let)
 	}
-	if n := len(r.fresh); n != store.MaxPasswordUsers {
+	if n := len(r.pending); n != store.MaxPasswordUsers {
 		t.Errorf("%d users in the table", n)
 	}
-	if n := len(r.fresh["fred"]); n != store.MaxPasswordClients+1 {
+	if n := len(r.pending["fred"]); n != store.MaxPasswordClients+1 {
 		t.Errorf("%d clients of one user in the table", n)
 	}
 	// A store that takes nothing does not make it grow either.

@@ -23,33 +23,33 @@ const (
 	bearerChallenge = `Bearer realm="Jira"`
 )
 
-// answers are the answers to Check, encoded before the first question.
-type answers struct {
-	bearer, basic fixedAnswers     // the latter to clients that sent Basic
+// responses are the answers to Check, encoded before the first question.
+type responses struct {
+	bearer, basic fixedResponses   // the latter to clients that sent Basic
 	denial        *wire.Response   // of what nobody decided
 	limited       []*wire.Response // to tokens over their rate, by the seconds to wait less one
 	allowed       *wire.Allowed
 }
 
-// fixedAnswers are those that are the same for every token.
-type fixedAnswers struct {
+// fixedResponses are those that are the same for every token.
+type fixedResponses struct {
 	reasons []*wire.Response // by kindOf: all but those that let a token in
 	details []*wire.Response // by Detail: refusals that have one
 	lengths []*wire.Response // to tokens of another length than a token's, by their length
 }
 
-// newAnswers encodes the answers. identity is the name, in lower case, of the
+// newResponses encodes the answers. identity is the name, in lower case, of the
 // header that tells Jira who is calling.
-func newAnswers(identity string) (*answers, error) {
-	a := new(answers)
+func newResponses(identity string) (*responses, error) {
+	a := new(responses)
 	var err error
 	if a.denial, err = wire.NewResponse(denial(authz.Decision{})); err != nil {
 		return nil, err
 	}
-	if a.bearer, err = newFixedAnswers(identity, false); err != nil {
+	if a.bearer, err = newFixedResponses(identity, false); err != nil {
 		return nil, err
 	}
-	if a.basic, err = newFixedAnswers(identity, true); err != nil {
+	if a.basic, err = newFixedResponses(identity, true); err != nil {
 		return nil, err
 	}
 	for seconds := 1; seconds <= maxWait; seconds++ {
@@ -59,22 +59,22 @@ func newAnswers(identity string) (*answers, error) {
 		}
 		a.limited = append(a.limited, answer)
 	}
-	a.allowed, err = wire.NewAllowed(admission(), identity)
+	a.allowed, err = wire.NewAllowed(allowedResponse(), identity)
 	return a, err
 }
 
-// newFixedAnswers encodes the answers to clients that sent Basic, or did not.
-func newFixedAnswers(identity string, basic bool) (fixedAnswers, error) {
-	a := fixedAnswers{reasons: make([]*wire.Response, kinds), details: make([]*wire.Response, len(authz.Details())+1)}
+// newFixedResponses encodes the answers to clients that sent Basic, or did not.
+func newFixedResponses(identity string, basic bool) (fixedResponses, error) {
+	a := fixedResponses{reasons: make([]*wire.Response, kinds), details: make([]*wire.Response, len(authz.Details())+1)}
 	var err error
 	for _, reason := range authz.Reasons() {
 		for _, outcome := range reason.Outcomes() {
 			message := denial(authz.Decision{Reason: reason, Basic: basic})
 			switch outcome {
-			case authz.Admitted:
+			case authz.Allowed:
 				continue
-			case authz.Passed:
-				message = passage(reason, identity)
+			case authz.PassThrough:
+				message = passThroughResponse(reason, identity)
 			}
 			n, _ := kindOf(outcome, reason)
 			if a.reasons[n], err = wire.NewResponse(message); err != nil {
@@ -101,9 +101,9 @@ func newFixedAnswers(identity string, basic bool) (fixedAnswers, error) {
 // (CheckResponse.status.code 0); whatever else there is, the zero Decision
 // included, becomes a denial. An OK always says what becomes of the identity
 // header, so that a client's own never reaches Jira.
-func (a *answers) to(d authz.Decision) *wire.Response {
+func (a *responses) to(d authz.Decision) *wire.Response {
 	id := d.TokenID.String()
-	if d.Outcome == authz.Admitted && d.Reason == authz.Allowed && d.User != "" {
+	if d.Outcome == authz.Allowed && d.Reason == authz.TokenAllowed && d.User != "" {
 		return a.allowed.Response(d.User, id, d.Path)
 	}
 	fixed := &a.bearer
@@ -112,9 +112,9 @@ func (a *answers) to(d authz.Decision) *wire.Response {
 	}
 	answer := a.denial
 	switch {
-	case d.Outcome == authz.Refused && d.Reason == authz.RateLimited:
+	case d.Outcome == authz.Denied && d.Reason == authz.RateLimited:
 		answer = a.tooMany(d)
-	case d.Outcome == authz.Refused && d.Detail != 0 && d.Detail.Reason() == d.Reason:
+	case d.Outcome == authz.Denied && d.Detail != 0 && d.Detail.Reason() == d.Reason:
 		answer = fixed.details[d.Detail]
 		if d.Detail == authz.WrongLength {
 			answer = fixed.lengths[min(max(d.Length, 0), maxLength)]
@@ -124,7 +124,7 @@ func (a *answers) to(d authz.Decision) *wire.Response {
 			answer = fixed.reasons[n]
 		}
 	}
-	return answer.About(d.User, id)
+	return answer.WithMetadata(d.User, id)
 }
 
 // maxLength is up to which length of a broken token an answer says it. A longer
@@ -135,7 +135,7 @@ const maxLength = 200
 const maxWait = 60
 
 // tooMany returns the answer to a token over its rate.
-func (a *answers) tooMany(d authz.Decision) *wire.Response {
+func (a *responses) tooMany(d authz.Decision) *wire.Response {
 	seconds := d.WaitSeconds()
 	if seconds <= maxWait {
 		return a.limited[seconds-1]
@@ -156,9 +156,9 @@ func limited(seconds int) *authv3.CheckResponse {
 	return answer
 }
 
-// admission is the OK that lets a request in, but for what differs from call to
+// allowedResponse is the OK that lets a request in, but for what differs from call to
 // call: the identity header, a new path, and whose token it is.
-func admission() *authv3.CheckResponse {
+func allowedResponse() *authv3.CheckResponse {
 	return &authv3.CheckResponse{
 		Status: &rpcstatus.Status{Code: int32(codes.OK)},
 		HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{
@@ -167,12 +167,12 @@ func admission() *authv3.CheckResponse {
 			Headers:         []*corev3.HeaderValueOption{header(MarkerHeader, "1")},
 			HeadersToRemove: []string{"authorization", "cookie"},
 		}},
-		DynamicMetadata: metadataOf(authz.Allowed),
+		DynamicMetadata: metadataOf(authz.TokenAllowed),
 	}
 }
 
-// passage is the OK that lets a request through as it came.
-func passage(reason authz.Reason, identity string) *authv3.CheckResponse {
+// passThroughResponse is the OK that lets a request through as it came.
+func passThroughResponse(reason authz.Reason, identity string) *authv3.CheckResponse {
 	return &authv3.CheckResponse{
 		Status: &rpcstatus.Status{Code: int32(codes.OK)},
 		HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{

@@ -186,7 +186,7 @@ func TestRoutesAgreeWithDecisions(t *testing.T) {
 					continue
 				}
 				_, reason, arrived := r.exchange(t, "GET", target, "", "Authorization: Bearer "+value.Reveal())
-				want := map[string]string{"management": "tokengate", "allowed": "jira"}[reason]
+				want := map[string]string{"management_path": "tokengate", "allowed": "jira"}[reason]
 				if arrived.server != want {
 					t.Errorf("%s: decided as %q, arrived at %q, want %q", target, reason, arrived.server, want)
 				}
@@ -194,7 +194,7 @@ func TestRoutesAgreeWithDecisions(t *testing.T) {
 			}
 		}
 		t.Logf("context %q: %v", contextPath, count)
-		if count["management"] < 50 || count["allowed"] < 50 || count["wrong_token_type"] < 200 {
+		if count["management_path"] < 50 || count["allowed"] < 50 || count["wrong_token_type"] < 200 {
 			t.Errorf("context %q: %v is too little to say anything", contextPath, count)
 		}
 	}

@@ -41,27 +41,27 @@ type Server struct {
 	ClientAddress config.ClientAddress // where the client's address comes from
 	Identity      string               // the header that tells Jira who is calling, in lower case
 	Log           *zap.Logger          // takes the server's own lines
-	Lines         Lines                // take those of requests
+	RequestLogs   RequestLogs          // take those of requests
 	Metrics       *Metrics
 	Records       *Recorder // counts passwords by their user; nil: nobody does
 	Now           func() time.Time
 
-	budget budget // for lines of requests that proved no token
+	budget lineBudget // for lines of requests that proved no token
 }
 
-// Lines are where the log lines of requests go, by what came of the request, so
+// RequestLogs are where the log lines of requests go, by what came of the request, so
 // that none of them can take the room of others. One that is nil is the Server's
 // Log.
-type Lines struct {
-	Admitted zapcore.Core // a token was let in
-	Refused  zapcore.Core // the client proved a token's secret, and was refused
-	Unproved zapcore.Core // all others; it fails where it has no room, and the line is summed up
+type RequestLogs struct {
+	Allowed         zapcore.Core // a token was let in
+	Denied          zapcore.Core // the client proved a token's secret, and was refused
+	Unauthenticated zapcore.Core // all others; it fails where it has no room, and the line is summed up
 }
 
 // handler answers Check for a Server.
 type handler struct {
 	*Server
-	answers *answers
+	responses *responses
 }
 
 // Check answers one question of Envoy's. A question whose time has run out, or
@@ -81,17 +81,17 @@ func (h *handler) Check(ctx context.Context, in *wire.Request) (answer *wire.Res
 	if in.HTTP {
 		in.Client = clientOf(ctx, in, h.ClientAddress)
 		decision = authz.Decide(&in.Request, authz.View{Policy: rules, Index: h.Index, Now: now})
-		decision.Spend(now)
+		decision.CountAgainstRate(now)
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, status.FromContextError(err).Err()
 	}
-	answer = h.answers.to(decision)
-	if decision.Outcome == authz.Refused && in.Origin != "" && rules != nil && slices.Contains(rules.Origins, in.Origin) {
+	answer = h.responses.to(decision)
+	if decision.Outcome == authz.Denied && in.Origin != "" && rules != nil && slices.Contains(rules.Origins, in.Origin) {
 		answer = answer.Merge(readableBy(in.Origin))
 	}
 	h.Metrics.count(decision, now, h.Now)
-	h.tell(&in.Request, decision, now)
+	h.report(&in.Request, decision, now)
 	return answer, nil
 }
 
@@ -109,9 +109,9 @@ const (
 	// for all, a new one's would grow while it decides.
 	streamWorkers = 64
 
-	// maxQuestion is the longest question, in bytes. Envoy takes 60 KiB of headers
+	// maxCheckSize is the longest question, in bytes. Envoy takes 60 KiB of headers
 	// by default, and hands over no more than 8 KiB of a body.
-	maxQuestion = 96 << 10
+	maxCheckSize = 96 << 10
 
 	// maxStreams is how many questions of one connection are under way. Envoy opens
 	// another connection for more, up to max_connections in its configuration, and
@@ -122,15 +122,15 @@ const (
 	// maxMetadata bounds the headers of a question to gRPC itself, in bytes.
 	maxMetadata = 16 << 10
 
-	// handshakeTime is for a new connection, questionTime for a question to come
+	// handshakeTimeout is for a new connection, questionTime for a question to come
 	// and be answered. Envoy waits two seconds.
-	handshakeTime = 5 * time.Second
-	questionTime  = 10 * time.Second
+	handshakeTimeout = 5 * time.Second
+	checkTimeout     = 10 * time.Second
 
 	// Flow control windows (RFC 9113 §5.2), in bytes. A stream's holds any
 	// question, a connection's those of many streams. Fixed, they also spare the
 	// pings by which gRPC would measure what they should be.
-	streamWindow     = maxQuestion
+	streamWindow     = maxCheckSize
 	connectionWindow = 1 << 20
 )
 
@@ -139,17 +139,17 @@ const (
 // NOT_SERVING. It fails if an answer cannot be encoded, as with an identity
 // header that has no name.
 func (s *Server) GRPC() (*grpc.Server, *health.Server, error) {
-	answers, err := newAnswers(s.Identity)
+	answers, err := newResponses(s.Identity)
 	if err != nil {
 		return nil, nil, err
 	}
 	server := grpc.NewServer(
 		grpc.ForceServerCodecV2(wire.Codec(clientHeader(s.ClientAddress))),
 		grpc.NumStreamWorkers(streamWorkers),
-		grpc.MaxRecvMsgSize(maxQuestion),
+		grpc.MaxRecvMsgSize(maxCheckSize),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.MaxHeaderListSize(maxMetadata),
-		grpc.ConnectionTimeout(handshakeTime),
+		grpc.ConnectionTimeout(handshakeTimeout),
 		grpc.InTapHandle(inTime),
 		grpc.StaticStreamWindowSize(streamWindow),
 		grpc.StaticConnWindowSize(connectionWindow),
@@ -168,10 +168,10 @@ func (s *Server) GRPC() (*grpc.Server, *health.Server, error) {
 // Envoy's questions have one, gRPC would wait for the rest of it for ever. A watch
 // of the health service ends then, too; Envoy asks it again and again instead.
 func inTime(ctx context.Context, _ *tap.Info) (context.Context, error) {
-	if end, ok := ctx.Deadline(); ok && time.Until(end) <= questionTime {
+	if end, ok := ctx.Deadline(); ok && time.Until(end) <= checkTimeout {
 		return ctx, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, questionTime)
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	_ = cancel // gRPC cancels the parent at the end of the stream, which stops the timer
 	return ctx, nil
 }

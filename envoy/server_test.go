@@ -43,7 +43,7 @@ type gate struct {
 	client   authv3.AuthorizationClient
 	log      *logText
 	registry *prometheus.Registry
-	tokens   *store.Indexed
+	tokens   *store.Cached
 	usage    *store.UsageRecorder
 	value    token.Value
 }
@@ -56,11 +56,11 @@ func newGate(t *testing.T, from config.ClientAddress) *gate {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { db.Close() })
-	tokens, err := store.NewIndexed(ctx, db)
+	tokens, err := store.NewCached(ctx, db)
 	if err != nil {
 		t.Fatal(err)
 	}
-	tokens.Index().Judge(func(store.Owner, store.Standing) store.Standing { return store.Good }, store.Forever)
+	tokens.Index().UpdateOwnerStatus(func(store.Owner, store.OwnerStatus) store.OwnerStatus { return store.OwnerPermitted }, store.Forever)
 	value, err := token.Mint(token.Ordinary, token.Random)
 	if err != nil {
 		t.Fatal(err)

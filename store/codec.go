@@ -8,7 +8,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// A record is a message in protobuf's wire format
+// A encoder is a message in protobuf's wire format
 // (https://protobuf.dev/programming-guides/encoding/), written and read by
 // hand: a start reads each of a million. These are the messages; a field's
 // number and type are for ever. Times are seconds since 1970, UTC; a field
@@ -145,7 +145,7 @@ func EncodeToken(t Token) ([]byte, error) {
 	if t.Number == 0 {
 		return nil, invalid("token has no number")
 	}
-	r := make(record, 0, 256)
+	r := make(encoder, 0, 256)
 	r.text(tokenID, t.ID)
 	r.uint(tokenNumber, t.Number)
 	r.text(tokenOwner, t.Owner.Name)
@@ -197,7 +197,7 @@ func DecodeToken(id string, data []byte) (Token, error) {
 }
 
 func decodeToken(data []byte) (t Token, err error) {
-	f := readFields(data)
+	f := newDecoder(data)
 	for f.next(tokenNetworks) {
 		switch f.number {
 		case tokenID:
@@ -267,7 +267,7 @@ func decodeToken(data []byte) (t Token, err error) {
 	return t, Validate(t)
 }
 
-func (r *record) secret(n protowire.Number, s Secret) {
+func (r *encoder) secret(n protowire.Number, s Secret) {
 	if s != (Secret{}) {
 		var both [48]byte
 		copy(both[:16], s.Salt[:])
@@ -276,7 +276,7 @@ func (r *record) secret(n protowire.Number, s Secret) {
 	}
 }
 
-func (f *fields) secret() (s Secret) {
+func (f *decoder) secret() (s Secret) {
 	both := f.bytes()
 	if len(both) != len(s.Salt)+len(s.Hash) {
 		f.fail("is no salt and hash: it has %d bytes", len(both))
@@ -289,7 +289,7 @@ func (f *fields) secret() (s Secret) {
 
 // network returns an address and the length of its prefix. Whether they go
 // together is up to Validate.
-func (f *fields) network() netip.Prefix {
+func (f *decoder) network() netip.Prefix {
 	data := f.bytes()
 	if len(data) == 0 {
 		f.fail("is no network: it is empty")
@@ -303,7 +303,7 @@ func (f *fields) network() netip.Prefix {
 }
 
 // time leaves out a time that is none.
-func (r *record) time(n protowire.Number, at time.Time) {
+func (r *encoder) time(n protowire.Number, at time.Time) {
 	if !at.IsZero() {
 		r.int(n, at.Unix())
 	}
@@ -311,6 +311,6 @@ func (r *record) time(n protowire.Number, at time.Time) {
 
 // time returns a time that a token may have: the zero Time, which means none,
 // is none of them.
-func (f *fields) time() time.Time {
+func (f *decoder) time() time.Time {
 	return time.Unix(int64(f.atMost(lastSecond)), 0).UTC()
 }

@@ -22,10 +22,10 @@ const (
 
 // EncodeTotals returns the record of t.
 func EncodeTotals(t DayTotals) []byte {
-	r := make(record, 0, 512)
+	r := make(encoder, 0, 512)
 	r.int(totalsDay, int64(t.Day))
 	for _, word := range slices.Sorted(maps.Keys(t.Counts)) {
-		var c record
+		var c encoder
 		c.text(totalWord, word)
 		c.uint(totalCount, t.Counts[word])
 		r.bytes(totalsCounts, c)
@@ -47,7 +47,7 @@ func DecodeTotals(day Day, data []byte) (DayTotals, error) {
 
 func decodeTotals(data []byte) (DayTotals, error) {
 	t := DayTotals{Counts: make(map[string]uint64)}
-	f := readFields(data)
+	f := newDecoder(data)
 	for f.next(totalsCounts) {
 		switch f.number {
 		case totalsDay:
@@ -64,7 +64,7 @@ func decodeTotals(data []byte) (DayTotals, error) {
 }
 
 func decodeTotal(data []byte) (word string, count uint64, err error) {
-	f := readFields(data)
+	f := newDecoder(data)
 	for f.next(0) {
 		switch f.number {
 		case totalWord:
@@ -95,10 +95,10 @@ const (
 // EncodePasswordUses returns the record of one user's uses, their times in
 // whole seconds.
 func EncodePasswordUses(user string, uses []PasswordUse) []byte {
-	r := make(record, 0, 128)
+	r := make(encoder, 0, 128)
 	r.text(passwordsUser, user)
 	for _, u := range uses {
-		p := make(record, 0, 128)
+		p := make(encoder, 0, 128)
 		p.text(passwordClient, u.Client)
 		if u.Address.IsValid() {
 			p.bytes(passwordAddress, u.Address.AsSlice())
@@ -117,7 +117,7 @@ func EncodePasswordUses(user string, uses []PasswordUse) []byte {
 // name the user.
 func DecodePasswordUses(user string, data []byte) (uses []PasswordUse, err error) {
 	found := ""
-	f := readFields(data)
+	f := newDecoder(data)
 	for f.next(passwordsUses) {
 		switch f.number {
 		case passwordsUser:
@@ -141,7 +141,7 @@ func DecodePasswordUses(user string, data []byte) (uses []PasswordUse, err error
 }
 
 func decodePasswordUse(data []byte) (u PasswordUse, err error) {
-	f := readFields(data)
+	f := newDecoder(data)
 	for f.next(0) {
 		switch f.number {
 		case passwordClient:

@@ -21,7 +21,7 @@ const (
 // EncodeUsage returns the record of u, its time in whole seconds and its
 // address without a zone.
 func EncodeUsage(u Usage) []byte {
-	var r record
+	var r encoder
 	r.uint(usageCount, u.Count)
 	r.uint(usageWrites, u.Writes)
 	r.time(usageLastUsed, u.LastUsed)
@@ -33,7 +33,7 @@ func EncodeUsage(u Usage) []byte {
 
 // DecodeUsage reads the usage record of the token with this id.
 func DecodeUsage(id string, data []byte) (u Usage, err error) {
-	f := readFields(data)
+	f := newDecoder(data)
 	for f.next(0) {
 		switch f.number {
 		case usageCount:
@@ -78,7 +78,7 @@ const (
 
 // EncodeAudit returns the record of a.
 func EncodeAudit(a Audit) []byte {
-	r := make(record, 0, 128)
+	r := make(encoder, 0, 128)
 	r.uint(auditSequence, a.Sequence)
 	if !a.Time.IsZero() {
 		r.int(auditSeconds, a.Time.Unix())
@@ -92,7 +92,7 @@ func EncodeAudit(a Audit) []byte {
 	r.text(auditOutcome, a.Outcome)
 	r.text(auditReason, a.Reason)
 	for _, field := range slices.Sorted(maps.Keys(a.Changes)) {
-		var c record
+		var c encoder
 		c.text(changeField, field)
 		c.text(changeBefore, a.Changes[field].Before)
 		c.text(changeAfter, a.Changes[field].After)
@@ -114,7 +114,7 @@ func DecodeAudit(sequence uint64, data []byte) (Audit, error) {
 }
 
 func decodeAudit(data []byte) (a Audit, err error) {
-	f := readFields(data)
+	f := newDecoder(data)
 	for f.next(auditChanges) {
 		switch f.number {
 		case auditSequence:
@@ -152,7 +152,7 @@ func decodeAudit(data []byte) (a Audit, err error) {
 }
 
 func decodeChange(data []byte) (field string, c Change, err error) {
-	f := readFields(data)
+	f := newDecoder(data)
 	for f.next(0) {
 		switch f.number {
 		case changeField:

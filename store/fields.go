@@ -6,39 +6,39 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// record is a record that is being written, field by field in the order of
+// encoder is a record that is being written, field by field in the order of
 // their numbers. A field without a value is left out.
-type record []byte
+type encoder []byte
 
-func (r *record) uint(n protowire.Number, v uint64) {
+func (r *encoder) uint(n protowire.Number, v uint64) {
 	if v != 0 {
 		*r = protowire.AppendVarint(protowire.AppendTag(*r, n, protowire.VarintType), v)
 	}
 }
 
 // int writes 0, too.
-func (r *record) int(n protowire.Number, v int64) {
+func (r *encoder) int(n protowire.Number, v int64) {
 	*r = protowire.AppendVarint(protowire.AppendTag(*r, n, protowire.VarintType), uint64(v))
 }
 
-func (r *record) text(n protowire.Number, s string) {
+func (r *encoder) text(n protowire.Number, s string) {
 	if s != "" {
 		*r = protowire.AppendString(protowire.AppendTag(*r, n, protowire.BytesType), s)
 	}
 }
 
-func (r *record) bytes(n protowire.Number, b []byte) {
+func (r *encoder) bytes(n protowire.Number, b []byte) {
 	*r = protowire.AppendBytes(protowire.AppendTag(*r, n, protowire.BytesType), b)
 }
 
-// fields reads a record:
+// decoder reads a record:
 //
 //	for f.next(repeated) {
 //		switch f.number { … f.text() … }
 //	}
 //
 // and then looks at err, which the first failure sets and which ends the loop.
-type fields struct {
+type decoder struct {
 	number protowire.Number // of the field at hand
 	err    error
 
@@ -49,11 +49,11 @@ type fields struct {
 	varint uint64 // of the field at hand, if its kind is VarintType
 }
 
-func readFields(data []byte) fields { return fields{rest: data, whole: string(data)} }
+func newDecoder(data []byte) decoder { return decoder{rest: data, whole: string(data)} }
 
 // next goes to the next field, and reports whether there is one. A number that
 // is not above the one before is an error, unless it is repeated's again.
-func (f *fields) next(repeated protowire.Number) bool {
+func (f *decoder) next(repeated protowire.Number) bool {
 	if len(f.rest) == 0 || f.err != nil {
 		return false
 	}
@@ -83,19 +83,19 @@ func (f *fields) next(repeated protowire.Number) bool {
 }
 
 // broken says that the bytes are no record; code is what protowire returned.
-func (f *fields) broken(code int) bool {
+func (f *decoder) broken(code int) bool {
 	f.err = fmt.Errorf("it is no whole record: %w", protowire.ParseError(code))
 	return false
 }
 
 // fail says what is wrong with the field at hand.
-func (f *fields) fail(format string, args ...any) {
+func (f *decoder) fail(format string, args ...any) {
 	if f.err == nil {
 		f.err = fmt.Errorf("field %d "+format, append([]any{f.number}, args...)...)
 	}
 }
 
-func (f *fields) uint() uint64 {
+func (f *decoder) uint() uint64 {
 	if f.kind != protowire.VarintType {
 		f.fail("is no number")
 		return 0
@@ -104,7 +104,7 @@ func (f *fields) uint() uint64 {
 }
 
 // atMost returns a number that must not be above most.
-func (f *fields) atMost(most uint64) uint64 {
+func (f *decoder) atMost(most uint64) uint64 {
 	v := f.uint()
 	if v > most {
 		f.fail("is %d, above %d", v, most)
@@ -114,7 +114,7 @@ func (f *fields) atMost(most uint64) uint64 {
 }
 
 // bytes returns a part of the record that was given.
-func (f *fields) bytes() []byte {
+func (f *decoder) bytes() []byte {
 	if f.kind != protowire.BytesType {
 		f.fail("is no text and no bytes")
 		return nil
@@ -123,7 +123,7 @@ func (f *fields) bytes() []byte {
 }
 
 // text returns a part of the record's copy.
-func (f *fields) text() string {
+func (f *decoder) text() string {
 	end := len(f.whole) - len(f.rest)
 	return f.whole[end-len(f.bytes()) : end]
 }

@@ -11,16 +11,16 @@ import (
 // Entry is what a decision needs to know of a token, as it is at the instant of
 // the lookup. A later change of the token does not change it.
 type Entry struct {
-	Kind     Kind
-	Owner    string    // the owner's name as Jira spells it; empty if Kind is Management
-	Standing Standing  // the owner's, as Judge said last
-	Expires  time.Time // zero: never
-	ReadOnly bool
-	State    State // never Revoked
-	Networks []netip.Prefix
-	Secret   Secret
-	Previous Previous
-	Limiter  *Limiter // nil: none
+	Kind        Kind
+	Owner       string      // the owner's name as Jira spells it; empty if Kind is Management
+	OwnerStatus OwnerStatus // the owner's, as Judge said last
+	Expires     time.Time   // zero: never
+	ReadOnly    bool
+	State       State // never Revoked
+	Networks    []netip.Prefix
+	Secret      Secret
+	Previous    Previous
+	Limiter     *Limiter // nil: none
 }
 
 // Expired reports whether the token has reached its end at now.
@@ -37,9 +37,9 @@ func (e *Entry) Expired(now time.Time) bool {
 // follow. A token takes 128 bytes and about 20 more for finding it; one with
 // networks or an old secret takes some 150 more.
 type Index struct {
-	shards [1 << shardBits]shard
-	owners owners
-	judged atomic.Int64 // until when the standings hold, in Unix nanoseconds
+	shards     [1 << shardBits]shard
+	owners     owners
+	freshUntil atomic.Int64 // until when the standings hold, in Unix nanoseconds
 }
 
 const shardBits = 8
@@ -69,12 +69,12 @@ func (x *Index) Lookup(id string) (e Entry, ok bool) {
 		State:    c.state,
 		Secret:   c.secret,
 	}
-	e.Owner, e.Standing = x.owners.look(c.owner)
+	e.Owner, e.OwnerStatus = x.owners.lookup(c.owner)
 	if c.expires != 0 {
 		e.Expires = time.Unix(c.expires, 0).UTC()
 	}
-	if c.limits != 0 {
-		l := &t.limits[c.limits-1]
+	if c.restrictions != 0 {
+		l := &t.restrictions[c.restrictions-1]
 		e.Networks, e.Previous, e.Limiter = l.networks, l.previous, l.limiter
 	}
 	return e, true
@@ -84,7 +84,7 @@ func (x *Index) Lookup(id string) (e Entry, ok bool) {
 // Normalize and Validate). The index keeps t's Networks; they must not change any
 // more.
 func (x *Index) Put(t Token) {
-	f := facts{
+	f := record{
 		owner:    x.owners.number(t.Owner),
 		state:    t.State,
 		kind:     t.Kind,
@@ -96,31 +96,31 @@ func (x *Index) Put(t Token) {
 		f.expires = t.Expires.Unix()
 	}
 	s, hash := x.shard(t.ID)
-	s.put(hash, f, limits{networks: t.Networks, previous: t.Previous}, t.Rate)
+	s.put(hash, f, restrictions{networks: t.Networks, previous: t.Previous}, t.Rate)
 }
 
-// Judge asks how the owners of tokens stand, now and whenever a new one comes,
+// StatusFunc asks how the owners of tokens stand, now and whenever a new one comes,
 // until the next call: judge must be fast and not call the Index. What it says
 // holds before the given instant. Until the first call, and from that instant
 // on, nothing is known of any owner.
-func (x *Index) Judge(judge Judge, until time.Time) {
-	x.owners.judgeAll(judge)
+func (x *Index) UpdateOwnerStatus(judge StatusFunc, until time.Time) {
+	x.owners.updateAll(judge)
 	// Beyond these bounds UnixNano means nothing.
 	switch {
 	case until.Before(time.Unix(0, 0)):
-		x.judged.Store(0)
+		x.freshUntil.Store(0)
 	case until.After(Forever):
-		x.judged.Store(math.MaxInt64)
+		x.freshUntil.Store(math.MaxInt64)
 	default:
-		x.judged.Store(until.UnixNano())
+		x.freshUntil.Store(until.UnixNano())
 	}
 }
 
-// Standing returns how an owner stands, as the judge said last.
-func (x *Index) Standing(o Owner) Standing { return x.owners.stands(o) }
+// OwnerStatus returns how an owner stands, as the judge said last.
+func (x *Index) OwnerStatus(o Owner) OwnerStatus { return x.owners.statusOf(o) }
 
-// Judged reports whether the standings of owners hold at now.
-func (x *Index) Judged(now time.Time) bool { return now.UnixNano() < x.judged.Load() }
+// IsFresh reports whether the standings of owners hold at now.
+func (x *Index) IsFresh(now time.Time) bool { return now.UnixNano() < x.freshUntil.Load() }
 
 // Remove forgets a token, and the use of it that has not been flushed.
 func (x *Index) Remove(id string) {

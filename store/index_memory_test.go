@@ -8,7 +8,7 @@ import (
 
 // The index's memory per token is a promise (see Index).
 func TestCellSize(t *testing.T) {
-	if size := unsafe.Sizeof(cell{}); size != 128 {
+	if size := unsafe.Sizeof(entry{}); size != 128 {
 		t.Errorf("a cell has %d bytes, want 128", size)
 	}
 }

@@ -246,9 +246,9 @@ func BenchmarkLookup(b *testing.B) {
 
 // Standings hold before an instant and not from then on, however far it is.
 func TestJudged(t *testing.T) {
-	good := func(store.Owner, store.Standing) store.Standing { return store.Good }
+	good := func(store.Owner, store.OwnerStatus) store.OwnerStatus { return store.OwnerPermitted }
 	x := new(store.Index)
-	if x.Judged(storetest.Epoch) {
+	if x.IsFresh(storetest.Epoch) {
 		t.Error("standings hold that nobody gave")
 	}
 	for name, c := range map[string]struct {
@@ -265,11 +265,11 @@ func TestJudged(t *testing.T) {
 		"for ever":                      {store.Forever, storetest.Epoch, true},
 		"beyond ever":                   {store.Forever.Add(time.Hour), storetest.Epoch, true},
 	} {
-		if x.Judge(good, c.until); x.Judged(c.at) != c.want {
+		if x.UpdateOwnerStatus(good, c.until); x.IsFresh(c.at) != c.want {
 			t.Errorf("%s: they hold: %v", name, !c.want)
 		}
 	}
-	if x.Standing(store.Owner{Name: "whoever"}) != store.Good {
+	if x.OwnerStatus(store.Owner{Name: "whoever"}) != store.OwnerPermitted {
 		t.Error("the judge was not asked")
 	}
 }

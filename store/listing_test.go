@@ -264,8 +264,8 @@ func wantPages(t *testing.T, x *store.Listing, plain plainListing, q store.Query
 }
 
 func find(t testing.TB, x interface {
-	Find(context.Context, store.Query) (store.Found, error)
-}, q store.Query) store.Found {
+	Find(context.Context, store.Query) (store.Result, error)
+}, q store.Query) store.Result {
 	t.Helper()
 	f, err := x.Find(t.Context(), q)
 	if err != nil {

@@ -10,20 +10,20 @@ import (
 // Find returns a page of the tokens that a query selects. An error wraps
 // ErrInvalid, or is the context's. What changes while it runs may be found as it
 // was before or after.
-func (l *Listing) Find(ctx context.Context, q Query) (Found, error) {
+func (l *Listing) Find(ctx context.Context, q Query) (Result, error) {
 	if err := q.valid(); err != nil {
-		return Found{}, fmt.Errorf("find tokens: %w", err)
+		return Result{}, fmt.Errorf("find tokens: %w", err)
 	}
 	s := search{order: order{q.Sort, q.Descending}, limit: q.Limit}
 	if q.After != "" {
 		after, err := s.order.read(q.After)
 		if err != nil {
-			return Found{}, fmt.Errorf("find tokens: %w", err)
+			return Result{}, fmt.Errorf("find tokens: %w", err)
 		}
 		s.after = &after
 	}
 	if err := l.begin(ctx); err != nil {
-		return Found{}, fmt.Errorf("find tokens: %w", err)
+		return Result{}, fmt.Errorf("find tokens: %w", err)
 	}
 	defer l.end()
 	good, filters := q.flags(), q.filters(l.knownOwners())
@@ -48,7 +48,7 @@ func (l *Listing) Find(ctx context.Context, q Query) (Found, error) {
 		return ctx.Err()
 	})
 	if err != nil {
-		return Found{}, fmt.Errorf("find tokens: %w", err)
+		return Result{}, fmt.Errorf("find tokens: %w", err)
 	}
 	return s.found(), nil
 }
@@ -59,15 +59,15 @@ type search struct {
 	after *place // the page comes behind this; nil: it is the first
 	limit int
 
-	total int    // rows that are selected
-	rest  int    // those of them that come behind after
-	best  []hit  // the first limit of these, and some that are to be dropped
-	worst *place // the last of the first limit, as far as is known; nil: not yet so many
-	text  []byte // scratch
+	total int     // rows that are selected
+	rest  int     // those of them that come behind after
+	best  []match // the first limit of these, and some that are to be dropped
+	worst *place  // the last of the first limit, as far as is known; nil: not yet so many
+	text  []byte  // scratch
 }
 
-// hit is a token that may be on the page, as it was when the search met it.
-type hit struct {
+// match is a token that may be on the page, as it was when the search met it.
+type match struct {
 	place
 	id [idLength]byte
 }
@@ -100,14 +100,14 @@ func (s *search) take(l *Listing, c *rowChunk, rows []uint16) {
 		s.rest++
 		if s.worst == nil || s.compare(&at, s.worst) < 0 {
 			at.text = bytes.Clone(at.text)
-			s.best = append(s.best, hit{at, c.id[i]})
+			s.best = append(s.best, match{at, c.id[i]})
 		}
 	}
 }
 
 // cut drops what is not among the first.
 func (s *search) cut() {
-	slices.SortFunc(s.best, func(a, b hit) int { return s.compare(&a.place, &b.place) })
+	slices.SortFunc(s.best, func(a, b match) int { return s.compare(&a.place, &b.place) })
 	if len(s.best) > s.limit {
 		s.best = s.best[:s.limit]
 		worst := s.best[s.limit-1].place
@@ -115,9 +115,9 @@ func (s *search) cut() {
 	}
 }
 
-func (s *search) found() Found {
+func (s *search) found() Result {
 	s.cut()
-	f := Found{Total: s.total}
+	f := Result{Total: s.total}
 	for _, h := range s.best {
 		f.IDs = append(f.IDs, string(h.id[:]))
 	}

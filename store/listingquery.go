@@ -56,8 +56,8 @@ const (
 	columnCount
 )
 
-// Found is what a Query has found.
-type Found struct {
+// Result is what a Query has found.
+type Result struct {
 	IDs   []string // of the page, in its order
 	Total int      // tokens that the query selects, on all pages
 	Next  Cursor   // for After of the next page; empty: this is the last

@@ -8,16 +8,16 @@ import (
 	"unsafe"
 )
 
-// Standing is what the directory and the rules make of a token's owner. The zero
-// Standing is that of an owner of whom nobody has said anything.
-type Standing uint8
+// OwnerStatus is what the directory and the rules make of a token's owner. The zero
+// OwnerStatus is that of an owner of whom nobody has said anything.
+type OwnerStatus uint8
 
 // The standings.
 const (
-	Unknown      Standing = iota
-	Inactive              // there is no such user, or not any more, or the name is another's by now
-	NotPermitted          // may not use tokens
-	Good
+	OwnerUnknown      OwnerStatus = iota
+	OwnerInactive                 // there is no such user, or not any more, or the name is another's by now
+	OwnerNotPermitted             // may not use tokens
+	OwnerPermitted
 )
 
 // Forever is an instant until which standings may hold, and which no decision
@@ -25,21 +25,21 @@ const (
 var Forever = time.Unix(0, math.MaxInt64)
 
 // owners are the tokens' owners, each kept once: the name, and how the owner
-// stands. They lie one behind another, so that those of many people fit into a
+// statusOf. They lie one behind another, so that those of many people fit into a
 // processor's cache. An owner stays when the last token goes: there are as many
 // as there are people.
 type owners struct {
 	chunks atomic.Pointer[[]*ownerChunk]
 
-	mu      sync.Mutex
-	numbers map[Owner]uint32
-	end     int // of what is used of the last chunk
-	judge   Judge
+	mu         sync.Mutex
+	numbers    map[Owner]uint32
+	end        int // of what is used of the last chunk
+	statusFunc StatusFunc
 }
 
-// Judge says how an owner stands who stood as given before; Unknown if nobody
+// StatusFunc says how an owner stands who stood as given before; Unknown if nobody
 // has asked yet.
-type Judge func(o Owner, before Standing) Standing
+type StatusFunc func(o Owner, before OwnerStatus) OwnerStatus
 
 // ownerChunk holds owners, each in words: a head, which is the length of the
 // name and, above lengthBits, the standing; and the name. A head changes by
@@ -56,13 +56,13 @@ const (
 	wordMask = 1<<wordBits - 1
 )
 
-// look returns the name and the standing of the owner with a number that
+// lookup returns the name and the standing of the owner with a number that
 // number has given out.
-func (o *owners) look(number uint32) (name string, s Standing) {
+func (o *owners) lookup(number uint32) (name string, s OwnerStatus) {
 	words := (*o.chunks.Load())[number>>wordBits][number&wordMask:]
 	head := atomic.LoadUint32(&words[0])
 	length := head & (1<<lengthBits - 1)
-	s = Standing(head >> lengthBits)
+	s = OwnerStatus(head >> lengthBits)
 	if length == 0 {
 		return "", s
 	}
@@ -98,45 +98,45 @@ func (o *owners) number(owner Owner) uint32 {
 	if owner.Name != "" {
 		copy(unsafe.Slice((*byte)(unsafe.Pointer(&chunk[o.end+1])), len(owner.Name)), owner.Name)
 	}
-	o.stand(n, len(owner.Name), o.standing(owner))
+	o.setStatus(n, len(owner.Name), o.status(owner))
 	o.end += words
-	name, _ := o.look(n)
+	name, _ := o.lookup(n)
 	o.numbers[Owner{Name: name, Key: owner.Key}] = n
 	return n
 }
 
-// standing asks how an owner stands. The caller holds the lock.
-func (o *owners) standing(owner Owner) Standing {
-	if o.judge == nil {
-		return Unknown
+// status asks how an owner stands. The caller holds the lock.
+func (o *owners) status(owner Owner) OwnerStatus {
+	if o.statusFunc == nil {
+		return OwnerUnknown
 	}
-	return o.judge(owner, Unknown)
+	return o.statusFunc(owner, OwnerUnknown)
 }
 
-// stand says how an owner stands.
-func (o *owners) stand(number uint32, length int, s Standing) {
+// setStatus says how an owner stands.
+func (o *owners) setStatus(number uint32, length int, s OwnerStatus) {
 	head := &(*o.chunks.Load())[number>>wordBits][number&wordMask]
 	atomic.StoreUint32(head, uint32(s)<<lengthBits|uint32(length))
 }
 
-// stands returns how an owner stands, also one who has no tokens.
-func (o *owners) stands(owner Owner) Standing {
+// statusOf returns how an owner stands, also one who has no tokens.
+func (o *owners) statusOf(owner Owner) OwnerStatus {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if n, known := o.numbers[owner]; known {
-		_, s := o.look(n)
+		_, s := o.lookup(n)
 		return s
 	}
-	return o.standing(owner)
+	return o.status(owner)
 }
 
-// judgeAll asks how every owner stands, and those who come later.
-func (o *owners) judgeAll(judge Judge) {
+// updateAll asks how every owner stands, and those who come later.
+func (o *owners) updateAll(judge StatusFunc) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.judge = judge
+	o.statusFunc = judge
 	for owner, n := range o.numbers {
-		_, before := o.look(n)
-		o.stand(n, len(owner.Name), judge(owner, before))
+		_, before := o.lookup(n)
+		o.setStatus(n, len(owner.Name), judge(owner, before))
 	}
 }

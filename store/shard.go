@@ -8,32 +8,32 @@ import (
 	"sync/atomic"
 )
 
-// facts is what the index keeps of a token for decisions. It never changes once
+// record is what the index keeps of a token for decisions. It never changes once
 // a lookup can find it.
-type facts struct {
-	id       [idLength]byte
-	owner    uint32 // number among the owners
-	limits   uint32 // number in the table's limits, counted from 1; 0: none
-	state    State
-	kind     Kind
-	readOnly bool
-	expires  int64 // Unix seconds; 0: never
-	secret   Secret
+type record struct {
+	id           [idLength]byte
+	owner        uint32 // number among the owners
+	restrictions uint32 // number in the table's limits, counted from 1; 0: none
+	state        State
+	kind         Kind
+	readOnly     bool
+	expires      int64 // Unix seconds; 0: never
+	secret       Secret
 }
 
 // hash returns what Index.shard returns of the id.
-func (f *facts) hash() uint64 { return maphash.Bytes(seed, f.id[:]) }
+func (f *record) hash() uint64 { return maphash.Bytes(seed, f.id[:]) }
 
-// limits is what few tokens have.
-type limits struct {
+// restrictions is what few tokens have.
+type restrictions struct {
 	networks []netip.Prefix
 	previous Previous
 	limiter  *Limiter
 }
 
-// cell is a token in the index: 128 bytes, two lines of a processor's cache.
-type cell struct {
-	facts
+// entry is a token in the index: 128 bytes, two lines of a processor's cache.
+type entry struct {
+	record
 	pending
 }
 
@@ -41,7 +41,7 @@ type cell struct {
 // changes, or the shard is compacted.
 const chunkLength = 128
 
-func newChunk() []cell { return make([]cell, chunkLength) }
+func newChunk() []entry { return make([]entry, chunkLength) }
 
 // shard is a part of the index. Whoever holds a table has a view of the tokens
 // that stays good for as long as they hold it: a cell that is replaced is
@@ -64,9 +64,9 @@ type table struct {
 	// counted from 1, or 0 where the cell was removed, its upper bits a part
 	// of the id's hash, so that few cells are looked at in vain. One slot at
 	// least is 0.
-	slots  []atomic.Uint32
-	chunks [][]cell // slices, as the check for a nil array would read its first line
-	limits []limits
+	slots        []atomic.Uint32
+	chunks       [][]entry // slices, as the check for a nil array would read its first line
+	restrictions []restrictions
 }
 
 const (
@@ -80,7 +80,7 @@ func tagOf(hash uint64) uint32 { return uint32(hash>>12) &^ numberMask }
 
 // find returns the cell of the token with this id, and the table it was found
 // in, or nil.
-func (s *shard) find(hash uint64, id string) (*cell, *table) {
+func (s *shard) find(hash uint64, id string) (*entry, *table) {
 	for {
 		t := s.table.Load()
 		if t == nil {
@@ -96,7 +96,7 @@ func (s *shard) find(hash uint64, id string) (*cell, *table) {
 
 // find returns the slot and the cell of a token; the cell is nil if there
 // is none. whole is false where a slot leads beyond this table.
-func (t *table) find(hash uint64, id string) (slot int, c *cell, whole bool) {
+func (t *table) find(hash uint64, id string) (slot int, c *entry, whole bool) {
 	mask := len(t.slots) - 1
 	tag := tagOf(hash)
 	for slot = int(hash) & mask; ; slot = (slot + 1) & mask {
@@ -111,23 +111,23 @@ func (t *table) find(hash uint64, id string) (slot int, c *cell, whole bool) {
 		if n > len(t.chunks)*chunkLength {
 			return -1, nil, false
 		}
-		if c = t.cell(n); string(c.id[:]) == id {
-			return slot, c, int(c.limits) <= len(t.limits)
+		if c = t.entry(n); string(c.id[:]) == id {
+			return slot, c, int(c.restrictions) <= len(t.restrictions)
 		}
 	}
 }
 
-// cell returns the cell with this number.
-func (t *table) cell(number int) *cell {
+// entry returns the cell with this number.
+func (t *table) entry(number int) *entry {
 	return &t.chunks[(number-1)/chunkLength][(number-1)%chunkLength]
 }
 
 // limiter returns a cell's limiter; nil if there is no cell, or it has none.
-func (t *table) limiter(c *cell) *Limiter {
-	if c == nil || c.limits == 0 {
+func (t *table) limiter(c *entry) *Limiter {
+	if c == nil || c.restrictions == 0 {
 		return nil
 	}
-	return t.limits[c.limits-1].limiter
+	return t.restrictions[c.restrictions-1].limiter
 }
 
 // link makes the first free slot lead to a cell.
@@ -141,7 +141,7 @@ func (t *table) link(hash uint64, number int) {
 }
 
 // put adds or replaces a token.
-func (s *shard) put(hash uint64, f facts, l limits, r Rate) {
+func (s *shard) put(hash uint64, f record, l restrictions, r Rate) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := s.room()
@@ -150,17 +150,17 @@ func (s *shard) put(hash uint64, f facts, l limits, r Rate) {
 	l.limiter = NewLimiter(r, t.limiter(old))
 	if len(l.networks) > 0 || l.previous != (Previous{}) || l.limiter != nil {
 		next := *t
-		next.limits = append(t.limits, l)
-		f.limits = uint32(len(next.limits))
+		next.restrictions = append(t.restrictions, l)
+		f.restrictions = uint32(len(next.restrictions))
 		t = &next
 		s.table.Store(t)
 	}
 	s.given++
-	fresh := t.cell(s.given)
-	fresh.facts = f
+	fresh := t.entry(s.given)
+	fresh.record = f
 	if old != nil {
 		t.slots[slot].Store(tagOf(hash) | uint32(s.given))
-		s.hand(old, fresh)
+		s.entryOf(old, fresh)
 		return
 	}
 	t.link(hash, s.given)
@@ -182,9 +182,9 @@ func (s *shard) remove(hash uint64, id string) {
 	}
 }
 
-// hand gives the use of a token that is not flushed yet to the cell that has
+// entryOf gives the use of a token that is not flushed yet to the cell that has
 // taken the place of another one.
-func (s *shard) hand(old, fresh *cell) {
+func (s *shard) entryOf(old, fresh *entry) {
 	if u := old.leave(); u != (Usage{}) {
 		if first, _ := fresh.add(u); first {
 			s.used.note(fresh.id)
@@ -215,7 +215,7 @@ func (s *shard) room() *table {
 		next.slots = make([]atomic.Uint32, slotsFor(s.live+1))
 		s.filled = s.live
 		for n := range t.linked() {
-			next.link(t.cell(n).hash(), n)
+			next.link(t.entry(n).hash(), n)
 		}
 		t = &next
 	}
@@ -235,11 +235,11 @@ func (s *shard) compacted(t *table) *table {
 			next.chunks = append(next.chunks, newChunk())
 		}
 		s.given++
-		old, fresh := t.cell(n), next.cell(s.given)
-		fresh.facts = old.facts
-		if old.limits != 0 {
-			next.limits = append(next.limits, t.limits[old.limits-1])
-			fresh.limits = uint32(len(next.limits))
+		old, fresh := t.entry(n), next.entry(s.given)
+		fresh.record = old.record
+		if old.restrictions != 0 {
+			next.restrictions = append(next.restrictions, t.restrictions[old.restrictions-1])
+			fresh.restrictions = uint32(len(next.restrictions))
 		}
 		next.link(old.hash(), s.given)
 	}
@@ -250,7 +250,7 @@ func (s *shard) compacted(t *table) *table {
 	n := 0
 	for old := range t.linked() {
 		n++
-		s.hand(t.cell(old), next.cell(n))
+		s.entryOf(t.entry(old), next.entry(n))
 	}
 	return next
 }
@@ -276,8 +276,8 @@ func (t *table) linked() iter.Seq[int] {
 }
 
 // all returns the shard's cells, with its lock held.
-func (s *shard) all() iter.Seq[*cell] {
-	return func(yield func(*cell) bool) {
+func (s *shard) all() iter.Seq[*entry] {
+	return func(yield func(*entry) bool) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		t := s.table.Load()
@@ -285,7 +285,7 @@ func (s *shard) all() iter.Seq[*cell] {
 			return
 		}
 		for n := range t.linked() {
-			if !yield(t.cell(n)) {
+			if !yield(t.entry(n)) {
 				return
 			}
 		}

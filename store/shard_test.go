@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-func factsOf(n int) (f facts) {
+func factsOf(n int) (f record) {
 	copy(f.id[:], "000000000000")
 	for i := idLength - 1; n > 0; i-- {
 		f.id[i] = byte('0' + n%10)
@@ -24,22 +24,22 @@ func factsOf(n int) (f facts) {
 // A table that a reader has taken stays safe to use while writers go on: where a
 // slot leads beyond it, it says so.
 func TestOldTableKnowsItsEnd(t *testing.T) {
-	office := limits{networks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}
-	for name, l := range map[string]limits{"one more chunk": {}, "one more limit": office} {
+	office := restrictions{networks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}
+	for name, l := range map[string]restrictions{"one more chunk": {}, "one more limit": office} {
 		var s shard
 		n := 0
-		put := func(l limits) facts {
+		put := func(l restrictions) record {
 			n++
 			f := factsOf(n)
 			s.put(f.hash(), f, l, Rate{})
 			return f
 		}
-		put(limits{})
+		put(restrictions{})
 		for s.given != len(s.table.Load().chunks)*chunkLength {
-			put(limits{})
+			put(restrictions{})
 		}
 		if name == "one more limit" {
-			put(limits{}) // one more chunk
+			put(restrictions{}) // one more chunk
 		}
 		old := s.table.Load()
 		fresh := put(l)
@@ -49,7 +49,7 @@ func TestOldTableKnowsItsEnd(t *testing.T) {
 		if _, c, whole := old.find(fresh.hash(), string(fresh.id[:])); whole {
 			t.Errorf("%s: the old table gives cell %v as whole", name, c)
 		}
-		if c, now := s.find(fresh.hash(), string(fresh.id[:])); c == nil || int(c.limits) > len(now.limits) {
+		if c, now := s.find(fresh.hash(), string(fresh.id[:])); c == nil || int(c.restrictions) > len(now.restrictions) {
 			t.Errorf("%s: the token is not found", name)
 		}
 	}
@@ -59,12 +59,12 @@ func TestOldTableKnowsItsEnd(t *testing.T) {
 // that cell was given the use.
 func TestHandedUseIsFlushed(t *testing.T) {
 	var s shard
-	var old, fresh cell
-	old.facts, fresh.facts = factsOf(1), factsOf(1)
+	var old, fresh entry
+	old.record, fresh.record = factsOf(1), factsOf(1)
 	at := time.Unix(1e9, 0).UTC()
 	client := netip.MustParseAddr("192.0.2.7")
 	old.add(Usage{Count: 2, Writes: 1, LastUsed: at, LastAddress: client})
-	s.hand(&old, &fresh)
+	s.entryOf(&old, &fresh)
 	if ids := s.used.take(); len(ids) != 1 || ids[0] != fresh.id {
 		t.Errorf("%q are to be flushed", ids)
 	}
@@ -132,7 +132,7 @@ func TestShardStaysSmall(t *testing.T) {
 		for round := range 20 {
 			for n := range tokens {
 				f := factsOf(1 + n + round%3*tokens)
-				s.put(f.hash(), f, limits{}, Rate{})
+				s.put(f.hash(), f, restrictions{}, Rate{})
 			}
 			if round%3 == 2 {
 				for n := range 2 * tokens {
@@ -176,7 +176,7 @@ func TestOwners(t *testing.T) {
 		}
 	}
 	for number, name := range numbers {
-		if got, _ := o.look(number); got != name {
+		if got, _ := o.lookup(number); got != name {
 			t.Fatalf("%q is %q", name, got)
 		}
 	}
@@ -196,7 +196,7 @@ func TestOwners(t *testing.T) {
 	for length := 0; length <= 13; length++ { // 12 fit
 		o := o.copied()
 		last := strings.Repeat("z", length)
-		if name, _ := o.look(o.number(Owner{Name: last})); name != last {
+		if name, _ := o.lookup(o.number(Owner{Name: last})); name != last {
 			t.Errorf("the name at the end of a chunk is %q", name)
 		}
 		if chunks := len(*o.chunks.Load()); chunks != 1 && length <= 12 {
@@ -230,27 +230,27 @@ func TestStandings(t *testing.T) {
 	var o owners
 	fred, renamed, wilma := Owner{Name: "fred"}, Owner{Name: "fred", Key: "JIRAUSER1"}, Owner{Name: "wilma"}
 	numbers := map[Owner]uint32{fred: o.number(fred), renamed: o.number(renamed)}
-	check := func(want map[Owner]Standing) {
+	check := func(want map[Owner]OwnerStatus) {
 		t.Helper()
 		for owner, standing := range want {
-			if name, got := o.look(numbers[owner]); got != standing || name != owner.Name {
+			if name, got := o.lookup(numbers[owner]); got != standing || name != owner.Name {
 				t.Errorf("%v is %q and stands %v, want %v", owner, name, got, standing)
 			}
 		}
 	}
-	check(map[Owner]Standing{fred: Unknown, renamed: Unknown})
-	o.judgeAll(func(o Owner, _ Standing) Standing {
+	check(map[Owner]OwnerStatus{fred: OwnerUnknown, renamed: OwnerUnknown})
+	o.updateAll(func(o Owner, _ OwnerStatus) OwnerStatus {
 		if o.Key == "" {
-			return Good
+			return OwnerPermitted
 		}
-		return NotPermitted
+		return OwnerNotPermitted
 	})
 	numbers[wilma] = o.number(wilma)
-	check(map[Owner]Standing{fred: Good, renamed: NotPermitted, wilma: Good})
-	o.judgeAll(func(o Owner, _ Standing) Standing { return Inactive })
+	check(map[Owner]OwnerStatus{fred: OwnerPermitted, renamed: OwnerNotPermitted, wilma: OwnerPermitted})
+	o.updateAll(func(o Owner, _ OwnerStatus) OwnerStatus { return OwnerInactive })
 	barney := Owner{Name: "barney"}
 	numbers[barney] = o.number(barney)
-	check(map[Owner]Standing{fred: Inactive, renamed: Inactive, wilma: Inactive, barney: Inactive})
+	check(map[Owner]OwnerStatus{fred: OwnerInactive, renamed: OwnerInactive, wilma: OwnerInactive, barney: OwnerInactive})
 }
 
 // Standings are judged while they are looked at.
@@ -258,16 +258,16 @@ func TestStandingsRace(t *testing.T) {
 	var o owners
 	n := o.number(Owner{Name: "fred"})
 	var wg sync.WaitGroup
-	for _, s := range []Standing{NotPermitted, Good} {
+	for _, s := range []OwnerStatus{OwnerNotPermitted, OwnerPermitted} {
 		wg.Go(func() {
 			for range 1000 {
-				o.judgeAll(func(Owner, Standing) Standing { return s })
+				o.updateAll(func(Owner, OwnerStatus) OwnerStatus { return s })
 				o.number(Owner{Name: strings.Repeat("x", int(s))})
 			}
 		})
 	}
 	for range 1000 {
-		if name, _ := o.look(n); name != "fred" {
+		if name, _ := o.lookup(n); name != "fred" {
 			t.Fatalf("fred is %q", name)
 		}
 	}

@@ -28,7 +28,7 @@ func (u Usage) Add(v Usage) Usage {
 // and writes the counts to the store when it is told to. What was not flushed
 // is lost with the process.
 type UsageRecorder struct {
-	tokens *Indexed
+	tokens *Cached
 
 	// writing holds one value while a batch is on its way to the store, so
 	// that a reader sees a use either in the store or in memory, never in both.
@@ -39,7 +39,7 @@ type UsageRecorder struct {
 }
 
 // NewUsageRecorder returns a recorder of the use of these tokens.
-func NewUsageRecorder(x *Indexed) *UsageRecorder {
+func NewUsageRecorder(x *Cached) *UsageRecorder {
 	return &UsageRecorder{tokens: x, writing: make(chan struct{}, 1), kept: make(map[string]Usage)}
 }
 

@@ -253,7 +253,7 @@ func TestUsageRecorderRaces(t *testing.T) {
 }
 
 func BenchmarkRecord(b *testing.B) {
-	x, err := store.NewIndexed(b.Context(), nothing{})
+	x, err := store.NewCached(b.Context(), nothing{})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -291,7 +291,7 @@ func TestUsageFlushOver(t *testing.T) {
 	const tokens = 3*store.MaxUsageBatch + 1
 	synctest.Test(t, func(t *testing.T) {
 		s := &timed{began: time.Now()}
-		x, err := store.NewIndexed(t.Context(), s)
+		x, err := store.NewCached(t.Context(), s)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -363,7 +363,7 @@ func (s *timed) AddUsage(_ context.Context, usage map[string]store.Usage) error 
 func TestUsageFlushOverAll(t *testing.T) {
 	const tokens = 3 * store.MaxFlush
 	s := &counting{written: map[string]uint64{}}
-	x, err := store.NewIndexed(t.Context(), s)
+	x, err := store.NewCached(t.Context(), s)
 	if err != nil {
 		t.Fatal(err)
 	}

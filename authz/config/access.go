@@ -82,7 +82,7 @@ func isGroupName(name string) bool {
 }
 
 // complete makes networks optional.
-func (r *CreateRule) complete(given func(key string) bool) {
+func (r *CreationPolicy) complete(given func(key string) bool) {
 	if !given("networks") {
 		r.Networks = NetworksOptional
 	}

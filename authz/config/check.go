@@ -18,7 +18,7 @@ const (
 	maxUserName  = 255   // characters; what Jira's own column for user names holds
 	maxPerUser   = 10000
 	maxOverlap   = 90 * day
-	leastKept    = day // of tokens that have ended
+	minRetention = day // of tokens that have ended
 	maxQueryName = 64
 	maxEnded     = 100_000
 	maxAuditMiB  = 1 << 20 // a TiB
@@ -29,7 +29,7 @@ const (
 func check(c *Config, report reporter, sound func(key string) bool) {
 	checkPublicURL(c, report)
 	checkListen(c.Listen, report)
-	if fault := pathFault(c.Store.Badger.Dir, "a directory", "/var/lib/tokengate"); fault != "" {
+	if fault := pathError(c.Store.Badger.Dir, "a directory", "/var/lib/tokengate"); fault != "" {
 		report("store.badger.dir", "%s", fault)
 	}
 	checkUpstream(c.Upstream, report)
@@ -43,7 +43,7 @@ func check(c *Config, report reporter, sound func(key string) bool) {
 	checkCount("network.deny", len(c.Network.Deny), maxNetworks, report)
 	checkPasswords(c.Passwords, c.Upstream.ContextPath, report)
 	checkAudit(c.Audit, report)
-	checkOneOf("bearer.foreign", c.Bearer.Foreign, report, ForeignPass, ForeignRefuse)
+	checkOneOf("bearer.other", c.Bearer.Other, report, OtherBearerPass, OtherBearerRefuse)
 	checkOneOf("log.level", c.Log.Level, report, "debug", "info", "warn", "error")
 }
 
@@ -73,9 +73,9 @@ func checkListen(l Listen, report reporter) {
 	}
 }
 
-// pathFault says what is wrong with the path of a file or a directory on this
+// pathError says what is wrong with the path of a file or a directory on this
 // machine, or "".
-func pathFault(name, what, example string) string {
+func pathError(name, what, example string) string {
 	switch {
 	case !path.IsAbs(name) || path.Clean(name) != name || name == "/":
 		return fmt.Sprintf("%s: must be the absolute path of %s, without dot or empty segments or a slash at the end, such as %s",
@@ -93,7 +93,7 @@ func checkTokens(t Tokens, contextPath string, report reporter) {
 	checkPatterns("tokens.downloadPaths", t.DownloadPaths, contextPath, report)
 	checkPatterns("tokens.readingPosts", t.ReadingPosts, contextPath, report)
 	for i, p := range t.ReadingPosts {
-		if patternFault(p, contextPath) == "" && strings.ContainsAny(p[len(p)-1:], "/*") {
+		if patternError(p, contextPath) == "" && strings.ContainsAny(p[len(p)-1:], "/*") {
 			report(indexKey("tokens.readingPosts", i), "%s: must name one endpoint, without / or * at the end; a wider pattern would let read-only tokens write", quote(p))
 		}
 	}
@@ -103,8 +103,8 @@ func checkTokens(t Tokens, contextPath string, report reporter) {
 	if t.MaxOverlap > maxOverlap {
 		report("tokens.maxOverlap", "%s: must be 0s (none) to %s", spell(t.MaxOverlap), spell(maxOverlap))
 	}
-	if !t.KeepEnded.Unlimited && t.KeepEnded.Duration < leastKept {
-		report("tokens.keepEnded", "%s: must be at least %s, or unlimited", t.KeepEnded, spell(leastKept))
+	if !t.Retention.Unlimited && t.Retention.Duration < minRetention {
+		report("tokens.retention", "%s: must be at least %s, or unlimited", t.Retention, spell(minRetention))
 	}
 	if t.MaxEnded < 1 || t.MaxEnded > maxEnded {
 		report("tokens.maxEnded", "%d: must be 1 to %d", t.MaxEnded, maxEnded)
@@ -136,8 +136,8 @@ func checkPasswords(p Passwords, contextPath string, report reporter) {
 }
 
 func checkAudit(a Audit, report reporter) {
-	if !a.Retention.Unlimited && a.Retention.Duration < leastKept {
-		report("audit.retention", "%s: must be at least %s, or unlimited", a.Retention, spell(leastKept))
+	if !a.Retention.Unlimited && a.Retention.Duration < minRetention {
+		report("audit.retention", "%s: must be at least %s, or unlimited", a.Retention, spell(minRetention))
 	}
 	if a.MaxMiB < 1 || a.MaxMiB > maxAuditMiB {
 		report("audit.maxMiB", "%d: must be 1 to %d", a.MaxMiB, maxAuditMiB)

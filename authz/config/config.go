@@ -94,9 +94,9 @@ type Tokens struct {
 	// MaxOverlap bounds how long the secret before a rotation stays good: whole
 	// seconds, 0 (it ends at once) to 90 days.
 	MaxOverlap time.Duration `yaml:"maxOverlap"`
-	// KeepEnded is how long revoked and expired tokens are kept for the record;
+	// Retention is how long revoked and expired tokens are kept for the record;
 	// at least a day.
-	KeepEnded      Lifetime `yaml:"keepEnded"`
+	Retention      Lifetime `yaml:"retention"`
 	MaxEnded       int      `yaml:"maxEnded"`       // revoked and expired tokens of one owner that are kept, 1 to 100000
 	QueryParameter string   `yaml:"queryParameter"` // "" is off
 }
@@ -104,32 +104,32 @@ type Tokens struct {
 // Access says who may do what. A list of groups names groups of the directory,
 // compared without case, or is "*" alone: every active user.
 type Access struct {
-	Use             []string       `yaml:"use"`
-	Create          []CreateRule   `yaml:"create"`
-	CreateForOthers []ForOtherRule `yaml:"createForOthers"`
-	Admin           []string       `yaml:"admin"`       // never "*"
-	Writes          Rate           `yaml:"writes"`      // the changes of one person, refused ones included
-	AdminWrites     Rate           `yaml:"adminWrites"` // those of one administrator, management token or user of the admin socket
+	Use             []string          `yaml:"use"`
+	Create          []CreationPolicy  `yaml:"create"`
+	CreateForOthers []ForOthersPolicy `yaml:"createForOthers"`
+	Admin           []string          `yaml:"admin"`       // never "*"
+	Writes          Rate              `yaml:"writes"`      // the changes of one person, refused ones included
+	AdminWrites     Rate              `yaml:"adminWrites"` // those of one administrator, management token or user of the admin socket
 }
 
-// CreateRule says on what terms the members of some groups may create tokens.
-type CreateRule struct {
-	Groups      []string     `yaml:"groups"`
-	MaxLifetime Lifetime     `yaml:"maxLifetime"`
-	ReadOnly    bool         `yaml:"readOnly"` // every token is
-	Approval    bool         `yaml:"approval"` // a token waits for an administrator
-	Networks    NetworksRule `yaml:"networks"`
-	Rate        Rate         `yaml:"rate"` // the most that a token may have
+// CreationPolicy says on what terms the members of some groups may create tokens.
+type CreationPolicy struct {
+	Groups      []string       `yaml:"groups"`
+	MaxLifetime Lifetime       `yaml:"maxLifetime"`
+	ReadOnly    bool           `yaml:"readOnly"` // every token is
+	Approval    bool           `yaml:"approval"` // a token waits for an administrator
+	Networks    NetworksPolicy `yaml:"networks"`
+	Rate        Rate           `yaml:"rate"` // the most that a token may have
 }
 
-// NetworksRule says whether a token must name the networks that it is good
+// NetworksPolicy says whether a token must name the networks that it is good
 // from.
-type NetworksRule string
+type NetworksPolicy string
 
 // What a rule may say of networks.
 const (
-	NetworksOptional NetworksRule = "optional"
-	NetworksRequired NetworksRule = "required"
+	NetworksOptional NetworksPolicy = "optional"
+	NetworksRequired NetworksPolicy = "required"
 )
 
 // Rate is how many requests a token may make. The zero Rate is unlimited; in
@@ -140,8 +140,8 @@ type Rate struct {
 	Burst    int           `yaml:"burst"`    // at once, 1 to Requests
 }
 
-// ForOtherRule says for whom the members of some groups may create tokens.
-type ForOtherRule struct {
+// ForOthersPolicy says for whom the members of some groups may create tokens.
+type ForOthersPolicy struct {
 	Groups []string `yaml:"groups"`
 	For    []string `yaml:"for"`
 }
@@ -205,16 +205,16 @@ type Audit struct {
 
 // Bearer says what happens to a Bearer credential that is no token of ours.
 type Bearer struct {
-	Foreign ForeignBearer `yaml:"foreign"`
+	Other OtherBearer `yaml:"other"`
 }
 
-// ForeignBearer is pass or refuse.
-type ForeignBearer string
+// OtherBearer is pass or refuse.
+type OtherBearer string
 
-// What may happen to a foreign Bearer credential.
+// What may happen to a Bearer credential of another issuer.
 const (
-	ForeignPass   ForeignBearer = "pass"
-	ForeignRefuse ForeignBearer = "refuse"
+	OtherBearerPass   OtherBearer = "pass"
+	OtherBearerRefuse OtherBearer = "refuse"
 )
 
 // CORS says which browser applications of other origins may read refusals. What

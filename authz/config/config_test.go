@@ -66,11 +66,11 @@ func TestDefault(t *testing.T) {
 		Upstream:      config.Upstream{Product: "jira", URL: "http://127.0.0.1:8080", Identity: config.Identity{Header: "X-Forwarded-User"}},
 		ClientAddress: config.ClientAddress{Metadata: "x-client-ip"},
 		Tokens: config.Tokens{Paths: []string{"/rest/"}, ReadOnlyPaths: []string{},
-			DownloadPaths: []string{"/secure/attachment/", "/secure/thumbnail/", "/secure/useravatar", "/secure/projectavatar", "/secure/viewavatar"}, ReadingPosts: []string{}, MaxPerUser: 50, MaxOverlap: 7 * day, KeepEnded: config.Lifetime{Duration: 365 * day}, MaxEnded: 1000},
+			DownloadPaths: []string{"/secure/attachment/", "/secure/thumbnail/", "/secure/useravatar", "/secure/projectavatar", "/secure/viewavatar"}, ReadingPosts: []string{}, MaxPerUser: 50, MaxOverlap: 7 * day, Retention: config.Lifetime{Duration: 365 * day}, MaxEnded: 1000},
 		Access: config.Access{
 			Use:             []string{"*"},
-			Create:          []config.CreateRule{{Groups: []string{"*"}, MaxLifetime: config.Lifetime{Duration: 365 * day}, Networks: "optional"}},
-			CreateForOthers: []config.ForOtherRule{},
+			Create:          []config.CreationPolicy{{Groups: []string{"*"}, MaxLifetime: config.Lifetime{Duration: 365 * day}, Networks: "optional"}},
+			CreateForOthers: []config.ForOthersPolicy{},
 			Admin:           []string{},
 			Writes:          config.Rate{Requests: 600, Per: time.Hour, Burst: 60},
 			AdminWrites:     config.Rate{Requests: 10000, Per: time.Hour, Burst: 5000},
@@ -86,7 +86,7 @@ func TestDefault(t *testing.T) {
 			AllowedNetworks: []config.Prefix{},
 		},
 		Audit:  config.Audit{Retention: config.Lifetime{Duration: 730 * day}, MaxMiB: 256},
-		Bearer: config.Bearer{Foreign: config.ForeignPass},
+		Bearer: config.Bearer{Other: config.OtherBearerPass},
 		CORS:   config.CORS{AllowedOrigins: []string{}},
 		Log:    config.Log{Level: "info"},
 	}
@@ -114,7 +114,7 @@ func TestGiven(t *testing.T) {
 		{"empty lists", "tokens: {paths: []}\naccess: {use: [], create: []}\nnetwork: {allow: []}\npasswords: {allowedPaths: []}\n", func(c *config.Config) {
 			c.Tokens.Paths = []string{}
 			c.Access.Use = []string{}
-			c.Access.Create = []config.CreateRule{}
+			c.Access.Create = []config.CreationPolicy{}
 			c.Network.Allow = prefixes()
 			c.Passwords.AllowedPaths = []string{}
 		}},
@@ -140,7 +140,7 @@ func TestGiven(t *testing.T) {
 			c.Network.Allow = prefixes("10.1.0.0/16", "192.0.2.7/32", "fd00::/8", "::1/128", "192.0.2.8/32")
 		}},
 		{"block style", "access:\n  create:\n    - groups:\n        - \"*\"\n      maxLifetime: 1d12h # comment\n    - groups: []\n      maxLifetime: unlimited\n", func(c *config.Config) {
-			c.Access.Create = []config.CreateRule{
+			c.Access.Create = []config.CreationPolicy{
 				{Groups: []string{"*"}, MaxLifetime: config.Lifetime{Duration: 36 * time.Hour}, Networks: "optional"},
 				{Groups: []string{}, MaxLifetime: config.Lifetime{Unlimited: true}, Networks: "optional"},
 			}
@@ -148,7 +148,7 @@ func TestGiven(t *testing.T) {
 		{"terms", "access:\n  create:\n    - {groups: [], maxLifetime: 1d, readOnly: true, approval: true, networks: required, rate: {requests: 600, per: 1m, burst: 100}}\n" +
 			"    - {groups: [], maxLifetime: 1d, readOnly: false, networks: optional, rate: {per: 1d, requests: 1000000}}\n    - {groups: [], maxLifetime: 1d, rate: unlimited}\n", func(c *config.Config) {
 			oneDay := config.Lifetime{Duration: day}
-			c.Access.Create = []config.CreateRule{
+			c.Access.Create = []config.CreationPolicy{
 				{
 					Groups: []string{}, MaxLifetime: oneDay, ReadOnly: true, Approval: true, Networks: config.NetworksRequired,
 					Rate: config.Rate{Requests: 600, Per: time.Minute, Burst: 100},
@@ -178,23 +178,23 @@ func TestGiven(t *testing.T) {
 			defer func() { c.Access.Writes, c.Access.AdminWrites = writes, adminWrites }()
 			c.Access = config.Access{
 				Use: []string{"jira-users"},
-				Create: []config.CreateRule{{
+				Create: []config.CreationPolicy{{
 					Groups: []string{"a b", "Größe", strings.Repeat("ü", 255)}, MaxLifetime: config.Lifetime{Duration: day}, Networks: "optional",
 				}},
-				CreateForOthers: []config.ForOtherRule{{Groups: []string{"jira-users"}, For: []string{"*"}}},
+				CreateForOthers: []config.ForOthersPolicy{{Groups: []string{"jira-users"}, For: []string{"*"}}},
 				Admin:           []string{"Admins"},
 			}
 		}},
-		{"no overlap, and nothing pruned", "tokens: {maxOverlap: 0s, keepEnded: unlimited}\n", func(c *config.Config) {
+		{"no overlap, and nothing pruned", "tokens: {maxOverlap: 0s, retention: unlimited}\n", func(c *config.Config) {
 			c.Tokens.MaxOverlap = 0
-			c.Tokens.KeepEnded = config.Lifetime{Unlimited: true}
+			c.Tokens.Retention = config.Lifetime{Unlimited: true}
 		}},
-		{"the bounds of overlap and record", "tokens: {maxOverlap: 90d, keepEnded: 1d}\n", func(c *config.Config) {
+		{"the bounds of overlap and record", "tokens: {maxOverlap: 90d, retention: 1d}\n", func(c *config.Config) {
 			c.Tokens.MaxOverlap = 90 * day
-			c.Tokens.KeepEnded = config.Lifetime{Duration: day}
+			c.Tokens.Retention = config.Lifetime{Duration: day}
 		}},
 		{"others", "access: {createForOthers: [{groups: ['*'], for: []}]}\n", func(c *config.Config) {
-			c.Access.CreateForOthers = []config.ForOtherRule{{Groups: []string{"*"}, For: []string{}}}
+			c.Access.CreateForOthers = []config.ForOthersPolicy{{Groups: []string{"*"}, For: []string{}}}
 		}},
 		{"user names", "passwords: {mode: block, allowedUsers: [\"*\", 'o''neill@example.com', 'jane doe']}\n", func(c *config.Config) {
 			c.Passwords.Mode = config.PasswordsBlock
@@ -203,10 +203,10 @@ func TestGiven(t *testing.T) {
 		{"paths", "tokens: {paths: ['/', '/*', '/a b/*.json', /rest/api-tokensX]}\n", func(c *config.Config) {
 			c.Tokens.Paths = []string{"/", "/*", "/a b/*.json", "/rest/api-tokensX"}
 		}},
-		{"tokens", "tokens: {maxPerUser: 10000, queryParameter: access_token}\nbearer: {foreign: refuse}\nlog: {level: debug}\n", func(c *config.Config) {
+		{"tokens", "tokens: {maxPerUser: 10000, queryParameter: access_token}\nbearer: {other: refuse}\nlog: {level: debug}\n", func(c *config.Config) {
 			c.Tokens.MaxPerUser = 10000
 			c.Tokens.QueryParameter = "access_token"
-			c.Bearer.Foreign = config.ForeignRefuse
+			c.Bearer.Other = config.OtherBearerRefuse
 			c.Log.Level = "debug"
 		}},
 	}

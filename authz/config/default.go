@@ -29,15 +29,15 @@ func Default() Config {
 			ReadingPosts:  []string{},
 			MaxPerUser:    50,
 			MaxOverlap:    7 * day,
-			KeepEnded:     Lifetime{Duration: 365 * day},
+			Retention:     Lifetime{Duration: 365 * day},
 			MaxEnded:      1000,
 		},
 		Access: Access{
 			Use: []string{everyone},
-			Create: []CreateRule{
+			Create: []CreationPolicy{
 				{Groups: []string{everyone}, MaxLifetime: Lifetime{Duration: 365 * day}, Networks: NetworksOptional},
 			},
-			CreateForOthers: []ForOtherRule{},
+			CreateForOthers: []ForOthersPolicy{},
 			Admin:           []string{},
 			Writes:          Rate{Requests: 600, Per: time.Hour, Burst: 60},
 			AdminWrites:     Rate{Requests: 10_000, Per: time.Hour, Burst: 5000},
@@ -56,7 +56,7 @@ func Default() Config {
 			AllowedNetworks: []Prefix{},
 		},
 		Audit:  Audit{Retention: Lifetime{Duration: 2 * 365 * day}, MaxMiB: 256},
-		Bearer: Bearer{Foreign: ForeignPass},
+		Bearer: Bearer{Other: OtherBearerPass},
 		CORS:   CORS{AllowedOrigins: []string{}},
 		Log:    Log{Level: "info"},
 	}

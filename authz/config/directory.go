@@ -6,9 +6,9 @@ import "time"
 const none = "none"
 
 const (
-	leastRefresh   = 10 * time.Second
-	mostRefresh    = time.Hour
-	mostStaleAfter = day
+	minRefresh    = 10 * time.Second
+	maxRefresh    = time.Hour
+	maxStaleAfter = day
 )
 
 // Kind returns none, jira or file.
@@ -28,7 +28,7 @@ func checkDirectory(d Directory, report reporter) {
 		report("directory", "jira and file are given; give one")
 	}
 	if d.File != "" {
-		if fault := pathFault(d.File, "a file", "/etc/tokengate/users.yaml"); fault != "" {
+		if fault := pathError(d.File, "a file", "/etc/tokengate/users.yaml"); fault != "" {
 			report("directory.file", "%s", fault)
 		}
 	}
@@ -38,14 +38,14 @@ func checkDirectory(d Directory, report reporter) {
 }
 
 func checkJiraDirectory(j JiraDirectory, report reporter) {
-	if fault := pathFault(j.Credential, "the file that holds the credential", "/etc/tokengate/jira"); fault != "" {
+	if fault := pathError(j.Credential, "the file that holds the credential", "/etc/tokengate/jira"); fault != "" {
 		report("directory.jira.credential", "%s", fault)
 	}
-	if j.Refresh < leastRefresh || j.Refresh > mostRefresh {
-		report("directory.jira.refresh", "%s: must be %s to %s", spell(j.Refresh), spell(leastRefresh), spell(mostRefresh))
-	} else if j.StaleAfter < 2*j.Refresh || j.StaleAfter > mostStaleAfter {
+	if j.Refresh < minRefresh || j.Refresh > maxRefresh {
+		report("directory.jira.refresh", "%s: must be %s to %s", spell(j.Refresh), spell(minRefresh), spell(maxRefresh))
+	} else if j.StaleAfter < 2*j.Refresh || j.StaleAfter > maxStaleAfter {
 		report("directory.jira.staleAfter", "%s: must be %s (twice directory.jira.refresh) to %s",
-			spell(j.StaleAfter), spell(2*j.Refresh), spell(mostStaleAfter))
+			spell(j.StaleAfter), spell(2*j.Refresh), spell(maxStaleAfter))
 	}
 }
 

@@ -36,7 +36,7 @@ access:
   create: [{groups: [a b], maxLifetime: 1d, networks: required, rate: {requests: 6, per: 1m}}]
   admin: ["*x"]
 `)
-	f.Add(publicURL + "directory: {file: /u}\ntokens: {maxOverlap: 0s, keepEnded: 1w1s}\n")
+	f.Add(publicURL + "directory: {file: /u}\ntokens: {maxOverlap: 0s, retention: 1w1s}\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		c, err := config.Parse("fuzz.yaml", []byte(text))
 		if err != nil {

@@ -57,8 +57,8 @@ func alphanumeric(c byte) bool {
 // maxHeaderName bounds a name; no header in use comes near.
 const maxHeaderName = 100
 
-// headerFault says what is wrong with a request header's name, or "".
-func headerFault(name string) string {
+// headerError says what is wrong with a request header's name, or "".
+func headerError(name string) string {
 	switch {
 	case name == "":
 		return "must name a request header"
@@ -74,10 +74,10 @@ func headerFault(name string) string {
 	return ""
 }
 
-// metadataFault says what is wrong with a gRPC metadata key, or "". The rules
+// metadataError says what is wrong with a gRPC metadata key, or "". The rules
 // are gRPC's (PROTOCOL-HTTP2.md, Custom-Metadata): lower case, not grpc-, and
 // -bin means that the value is binary.
-func metadataFault(key string) string {
+func metadataError(key string) string {
 	switch {
 	case !only(key, func(c byte) bool {
 		return c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c == '-' || c == '_' || c == '.'
@@ -99,7 +99,7 @@ func metadataFault(key string) string {
 func checkIdentity(c *Config, report reporter) {
 	const key = "upstream.identity.header"
 	name := c.Upstream.Identity.Header
-	if fault := headerFault(name); fault != "" {
+	if fault := headerError(name); fault != "" {
 		report(key, "%s", fault)
 	} else if strings.EqualFold(name, c.ClientAddress.Header) {
 		report(key, "%s is clientAddress.header too; one header cannot carry both", quote(name))
@@ -127,7 +127,7 @@ func checkClientAddress(a ClientAddress, report reporter) {
 	if a.TrustedHops < 0 || a.TrustedHops > MaxTrustedHops {
 		report("clientAddress.trustedHops", "is %d; it must be 0 to %d, the number of HTTP proxies in front of Envoy", a.TrustedHops, MaxTrustedHops)
 	}
-	if fault := metadataFault(a.Metadata); fault != "" {
+	if fault := metadataError(a.Metadata); fault != "" {
 		report("clientAddress.metadata", "%s", fault)
 	}
 	switch a.Header {
@@ -136,7 +136,7 @@ func checkClientAddress(a ClientAddress, report reporter) {
 		report("clientAddress.header", "clients write x-forwarded-for themselves, and Envoy only appends to it; "+
 			"use trustedHops behind load balancers, or else metadata")
 	default:
-		if fault := headerFault(a.Header); fault != "" {
+		if fault := headerError(a.Header); fault != "" {
 			report("clientAddress.header", "%s", fault)
 		}
 	}

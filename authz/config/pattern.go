@@ -21,16 +21,16 @@ var ManagementPaths = []string{"/rest/api-tokens", "/plugins/servlet/api-tokens"
 func checkPatterns(key string, patterns []string, contextPath string, report reporter) {
 	checkCount(key, len(patterns), maxPatterns, report)
 	for i, p := range patterns {
-		if fault := patternFault(p, contextPath); fault != "" {
+		if fault := patternError(p, contextPath); fault != "" {
 			report(indexKey(key, i), "%s: %s", quote(p), fault)
 		}
 	}
 }
 
-// patternFault says what is wrong with a path pattern, or "". Patterns are
+// patternError says what is wrong with a path pattern, or "". Patterns are
 // held against decoded paths without the context path, so a pattern in another
 // spelling would match nothing and look as if it did.
-func patternFault(pattern, contextPath string) string {
+func patternError(pattern, contextPath string) string {
 	switch {
 	case !strings.HasPrefix(pattern, "/"):
 		return "a path pattern begins with /"
@@ -65,7 +65,7 @@ func patternFault(pattern, contextPath string) string {
 func checkCovered(key string, patterns []string, outerKey string, outer []string, contextPath string, report reporter) {
 	var covers []*regexp.Regexp
 	for _, p := range outer[:min(len(outer), maxPatterns)] {
-		if patternFault(p, contextPath) != "" {
+		if patternError(p, contextPath) != "" {
 			return
 		}
 		dir, isDir := strings.CutSuffix(p, "/")
@@ -82,7 +82,7 @@ func checkCovered(key string, patterns []string, outerKey string, outer []string
 	}
 	for i, p := range patterns[:min(len(patterns), maxPatterns)] {
 		dir, isDir := strings.CutSuffix(p, "/")
-		if patternFault(p, contextPath) == "" && !(covered(dir) && (!isDir || covered(dir+"/*"))) {
+		if patternError(p, contextPath) == "" && !(covered(dir) && (!isDir || covered(dir+"/*"))) {
 			report(indexKey(key, i), "%s: %s does not open all of it; add it there too", quote(p), outerKey)
 		}
 	}

@@ -41,7 +41,7 @@ func Parse(name string, data []byte) (Config, error) {
 	if root := r.read(data); root != nil {
 		r.decodeFile(root, &c)
 		c.ClientAddress.Header = strings.ToLower(c.ClientAddress.Header)
-		check(&c, r.reportValue, r.sound)
+		check(&c, r.reportValue, r.ok)
 	}
 	if len(r.problems) > 0 {
 		return Config{}, join(r.problems)
@@ -72,7 +72,7 @@ func (r *reader) report(at position, key, format string, args ...any) {
 // a part of it, has failed already: what is checked then is not what the file
 // says.
 func (r *reader) reportValue(key, format string, args ...any) {
-	if !r.sound(key) {
+	if !r.ok(key) {
 		return
 	}
 	at, known := r.at[key]
@@ -82,9 +82,9 @@ func (r *reader) reportValue(key, format string, args ...any) {
 	r.report(at, key, format, args...)
 }
 
-// sound reports whether the value of a key is what the file says, or the
+// ok reports whether the value of a key is what the file says, or the
 // default: neither it, nor a part of it, nor what it is a part of has failed.
-func (r *reader) sound(key string) bool {
+func (r *reader) ok(key string) bool {
 	return !slices.ContainsFunc(r.failed, func(f string) bool { return within(f, key) || within(key, f) })
 }
 

@@ -1,9 +1,9 @@
 package config
 
-// fixed are the keys that need a restart: what Envoy's configuration also
+// restartKeys are the keys that need a restart: what Envoy's configuration also
 // holds, so that a reload here alone would part the two, and what is opened
 // once at the start. publicURL goes with upstream.contextPath.
-var fixed = []struct {
+var restartKeys = []struct {
 	key   string
 	value func(*Config) any // comparable
 }{
@@ -27,7 +27,7 @@ var fixed = []struct {
 // A reload that would change one is refused by these names.
 func FixedKeysChanged(old, new Config) []string {
 	var changed []string
-	for _, f := range fixed {
+	for _, f := range restartKeys {
 		if f.value(&old) != f.value(&new) {
 			changed = append(changed, f.key)
 		}

@@ -90,7 +90,7 @@ func (r *reader) parse(text string) (file *ast.File, at position, err error) {
 	if t := tokens.InvalidToken(); t != nil {
 		return nil, place(t), errors.New(t.Error)
 	}
-	if at, err := survey(tokens); err != nil {
+	if at, err := checkSyntax(tokens); err != nil {
 		return nil, at, err
 	}
 	// Keys given twice are left to decode, which names them with their path.
@@ -104,9 +104,9 @@ func (r *reader) parse(text string) (file *ast.File, at position, err error) {
 	return file, at, err
 }
 
-// survey refuses what this file format leaves out of YAML, and files whose
+// checkSyntax refuses what this file format leaves out of YAML, and files whose
 // shape would keep the parser busy.
-func survey(tokens token.Tokens) (position, error) {
+func checkSyntax(tokens token.Tokens) (position, error) {
 	var depth, keys, entries, line, onLine int
 	content := false // something but comments came before
 	for _, t := range tokens {

@@ -23,7 +23,7 @@ func checkPublicURL(c *Config, report reporter) {
 	switch {
 	case fault != "":
 		report(key, "%s", fault)
-	case u.EscapedPath() == c.Upstream.ContextPath, contextPathFault(c.Upstream.ContextPath) != "":
+	case u.EscapedPath() == c.Upstream.ContextPath, contextPathError(c.Upstream.ContextPath) != "":
 	case u.EscapedPath() == c.Upstream.ContextPath+"/":
 		report(key, "ends in a slash; leave it out")
 	default:
@@ -49,7 +49,7 @@ func checkUpstream(u Upstream, report reporter) {
 		report("upstream.url", "has the path %s; write scheme, host and port only, and the path in upstream.contextPath",
 			quote(parsed.EscapedPath()))
 	}
-	if fault := contextPathFault(u.ContextPath); fault != "" {
+	if fault := contextPathError(u.ContextPath); fault != "" {
 		report("upstream.contextPath", "%s: %s", quote(u.ContextPath), fault)
 	}
 }
@@ -102,9 +102,9 @@ func isHost(host string) bool {
 	return true
 }
 
-// contextPathFault says what is wrong with a context path, or "". The
+// contextPathError says what is wrong with a context path, or "". The
 // characters are those that no client escapes (RFC 3986 section 2.3).
-func contextPathFault(path string) string {
+func contextPathError(path string) string {
 	if path == "" {
 		return ""
 	}

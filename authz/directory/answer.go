@@ -36,7 +36,7 @@ const (
 )
 
 // loginReason returns one of these, or nothing.
-func loginReason(r reply) string {
+func loginReason(r jiraResponse) string {
 	if strings.HasPrefix(r.header.Get("X-Authentication-Denied-Reason"), "CAPTCHA_CHALLENGE") {
 		return loginDenied
 	}
@@ -52,7 +52,7 @@ func loginReason(r reply) string {
 // basicRefused reports whether Jira says that it takes no Basic credentials at
 // all (from 8.16 where it is set so, and from 11 by default). It looks at no
 // password then.
-func basicRefused(r reply) bool {
+func basicRefused(r jiraResponse) bool {
 	said := strings.ToLower(message(r))
 	return r.status == http.StatusForbidden && strings.Contains(said, "basic auth") && strings.Contains(said, "disabled")
 }
@@ -68,7 +68,7 @@ const (
 )
 
 // caller reads who is calling from an answer to GET /rest/api/2/myself.
-func caller(r reply, asked time.Time) (User, verdict, error) {
+func caller(r jiraResponse, asked time.Time) (User, verdict, error) {
 	switch reason := loginReason(r); {
 	case reason == loginDenied:
 		return User{}, looked, ErrCaptcha

@@ -38,9 +38,9 @@ func (h hasher) sum(kind credentialKind, credential string) (sum credentialHash)
 	return sum
 }
 
-// answers keeps what was said of credentials for a time, and of too many those
+// answerCache keeps what was said of credentials for a time, and of too many those
 // that were used last.
-type answers struct {
+type answerCache struct {
 	most int
 
 	mu    sync.Mutex
@@ -56,7 +56,7 @@ type keptAnswer struct {
 }
 
 // get returns an answer that is still good.
-func (a *answers) get(key credentialHash, now time.Time) (keptAnswer, bool) {
+func (a *answerCache) get(key credentialHash, now time.Time) (keptAnswer, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	e, ok := a.byKey[key]
@@ -73,7 +73,7 @@ func (a *answers) get(key credentialHash, now time.Time) (keptAnswer, bool) {
 }
 
 // put keeps an answer, and forgets those that are not good any more.
-func (a *answers) put(kept keptAnswer, now time.Time) {
+func (a *answerCache) put(kept keptAnswer, now time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.byKey == nil {
@@ -92,7 +92,7 @@ func (a *answers) put(kept keptAnswer, now time.Time) {
 }
 
 // forget drops the answer about a credential.
-func (a *answers) forget(key credentialHash) {
+func (a *answerCache) forget(key credentialHash) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if e, ok := a.byKey[key]; ok {
@@ -100,7 +100,7 @@ func (a *answers) forget(key credentialHash) {
 	}
 }
 
-func (a *answers) remove(e *list.Element) {
+func (a *answerCache) remove(e *list.Element) {
 	a.order.Remove(e)
 	delete(a.byKey, e.Value.(keptAnswer).key)
 }

@@ -12,7 +12,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	clock := func() time.Time { return now }
 
-	kept := answers{most: maxAnswers}
+	kept := answerCache{most: maxAnswers}
 	h := newHasher()
 	first := h.sum(byCookie, "0")
 	for i := range maxAnswers + 10 {
@@ -72,7 +72,7 @@ func TestMemoryIsBounded(t *testing.T) {
 		t.Errorf("a week later: %v, %d names", err, len(l.names)+len(l.older))
 	}
 
-	var k known
+	var k credentialMemory
 	k.put("wilma", h.sum(byCookie, "wilma"), now.Add(knownLasts), now)
 	for i := range 40 {
 		k.put("fred", h.sum(byCookie, "fred"+strconv.Itoa(i)), now.Add(knownLasts), now)

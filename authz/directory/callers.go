@@ -90,7 +90,7 @@ const (
 // Answers are kept for 30 seconds from when Jira was asked, failures too.
 // Requests that bring the same credential at the same time share one question.
 // What is bounded is how many questions are under way at once, not their rate: a
-// question costs Jira no more than the same request sent to Jira. Credentials
+// jiraRequest costs Jira no more than the same request sent to Jira. Credentials
 // that were good lately have a lane of their own, and Jira is asked about them
 // again in the background before their answer ends, so that made-up credentials
 // delay nobody who is known. Unknown ones go newest first, those of the network
@@ -110,15 +110,15 @@ const (
 // Jira by other ways, too. And a session may be older than it looks: one that was
 // not used here for eight hours.
 type Callers struct {
-	client   *Client
-	now      func() time.Time
-	hasher   hasher
-	lockout  lockout
-	strange  *lane
-	familiar *lane
-	known    known
-	answers  answers // good ones
-	refusals answers // apart, so that strangers push out no good answer
+	client      *Client
+	now         func() time.Time
+	hasher      hasher
+	lockout     lockout
+	unknownPool *pool
+	knownPool   *pool
+	memory      credentialMemory
+	answerCache answerCache // good ones
+	refusals    answerCache // apart, so that strangers push out no good answer
 
 	asked, kept, blocked atomic.Uint64
 }
@@ -134,14 +134,14 @@ type CallerStats struct {
 // NewCallers returns Callers that ask by client.
 func NewCallers(client *Client, now func() time.Time) *Callers {
 	return &Callers{
-		client:   client,
-		now:      now,
-		hasher:   newHasher(),
-		lockout:  lockout{now: now},
-		strange:  newLane(unknownPlaces, unknownWait),
-		familiar: newLane(knownPlaces, knownWait),
-		answers:  answers{most: maxAnswers},
-		refusals: answers{most: maxRefusals},
+		client:      client,
+		now:         now,
+		hasher:      newHasher(),
+		lockout:     lockout{now: now},
+		unknownPool: newPool(unknownPlaces, unknownWait),
+		knownPool:   newPool(knownPlaces, knownWait),
+		answerCache: answerCache{most: maxAnswers},
+		refusals:    answerCache{most: maxRefusals},
 	}
 }
 
@@ -149,7 +149,7 @@ func NewCallers(client *Client, now func() time.Time) *Callers {
 func (c *Callers) Stats() CallerStats {
 	return CallerStats{
 		Asked: c.asked.Load(), Kept: c.kept.Load(), Blocked: c.blocked.Load(),
-		Dropped: c.strange.dropped.Load() + c.familiar.dropped.Load(),
+		Dropped: c.unknownPool.dropped.Load() + c.knownPool.dropped.Load(),
 	}
 }
 
@@ -189,7 +189,7 @@ func (c *Callers) Identify(ctx context.Context, credential Credential) (User, er
 
 // identify returns who has one credential. name is whose password it is.
 func (c *Callers) identify(ctx context.Context, client netip.Addr, kind credentialKind, text, name string) (User, error) {
-	a := attempt{kind: kind, text: text, name: name, key: c.hasher.sum(kind, text), lane: c.strange}
+	a := attempt{kind: kind, text: text, name: name, key: c.hasher.sum(kind, text), pool: c.unknownPool}
 	a.whose = a.key
 	if kind == byCookie {
 		a.whose = c.hasher.sum(kind, sessionOf(text))
@@ -199,25 +199,25 @@ func (c *Callers) identify(ctx context.Context, client netip.Addr, kind credenti
 		c.kept.Add(1)
 		return copied(kept.user), kept.err
 	}
-	user, known := c.known.get(a.whose, c.now())
+	user, known := c.memory.get(a.whose, c.now())
 	if known {
-		a.lane, a.known, a.shares = c.familiar, true, []string{user}
+		a.pool, a.known, a.shares = c.knownPool, true, []string{user}
 	} else {
 		a.shares = networks(client)
 	}
-	within, ask := a.lane.wait+identifyTime, func(ctx context.Context) (User, error) { return c.question(ctx, a) }
+	within, ask := a.pool.wait+identifyTime, func(ctx context.Context) (User, error) { return c.question(ctx, a) }
 	if ok {
 		c.kept.Add(1)
-		a.lane.flights.start(ctx, a.key, within, ask)
+		a.pool.flights.start(ctx, a.key, within, ask)
 		return copied(kept.user), nil
 	}
-	u, err := a.lane.flights.do(ctx, a.key, within, ask)
+	u, err := a.pool.flights.do(ctx, a.key, within, ask)
 	return copied(u), err
 }
 
 // remembered returns the answer about a credential that is still good.
 func (c *Callers) remembered(key credentialHash) (keptAnswer, bool) {
-	if kept, ok := c.answers.get(key, c.now()); ok {
+	if kept, ok := c.answerCache.get(key, c.now()); ok {
 		return kept, true
 	}
 	return c.refusals.get(key, c.now())
@@ -229,7 +229,7 @@ func (c *Callers) endsSoon(kept keptAnswer) bool {
 	return kept.err == nil && !c.now().Before(kept.until.Add(-answerLasts/2))
 }
 
-// question asks Jira about a credential and keeps the answer.
+// jiraRequest asks Jira about a credential and keeps the answer.
 func (c *Callers) question(ctx context.Context, a attempt) (User, error) {
 	// An earlier question may have left an answer since.
 	if kept, ok := c.remembered(a.key); ok && !c.endsSoon(kept) {
@@ -239,7 +239,7 @@ func (c *Callers) question(ctx context.Context, a attempt) (User, error) {
 	c.learn(a, asked, u, err)
 	switch {
 	case err == nil:
-		c.answers.put(keptAnswer{key: a.key, user: u, until: asked.Add(answerLasts)}, c.now())
+		c.answerCache.put(keptAnswer{key: a.key, user: u, until: asked.Add(answerLasts)}, c.now())
 	case errors.Is(err, ErrTooManyFailures):
 		c.blocked.Add(1)
 	case errors.Is(err, ErrBusy):
@@ -248,7 +248,7 @@ func (c *Callers) question(ctx context.Context, a attempt) (User, error) {
 	case errors.Is(err, ErrUnavailable):
 		c.refusals.put(keptAnswer{key: a.key, err: err, until: c.now().Add(silenceLasts)}, c.now())
 	default:
-		c.answers.forget(a.key)
+		c.answerCache.forget(a.key)
 		c.refusals.put(keptAnswer{key: a.key, user: u, err: err, until: asked.Add(answerLasts)}, c.now())
 	}
 	return u, err
@@ -265,12 +265,12 @@ func copied(u User) User {
 func (c *Callers) learn(a attempt, asked time.Time, u User, err error) {
 	switch {
 	case err == nil:
-		c.known.put(store.FoldOwner(u.Name), a.whose, asked.Add(knownLasts), c.now())
+		c.memory.put(store.FoldOwner(u.Name), a.whose, asked.Add(knownLasts), c.now())
 		if a.kind == byCookie && !a.known {
 			c.lockout.loggedIn(u.Name, asked)
 		}
 	case !errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrTooManyFailures):
-		c.known.forget(a.whose)
+		c.memory.forget(a.whose)
 	}
 }
 
@@ -281,7 +281,7 @@ type attempt struct {
 	name   string         // whose password it is
 	key    credentialHash // of the whole credential
 	whose  credentialHash // of what of it says whose it is
-	lane   *lane
+	pool   *pool
 	shares []string // in the lane
 	known  bool     // it was good lately
 }
@@ -313,14 +313,14 @@ func (c *Callers) ask(ctx context.Context, a attempt) (asked time.Time, u User, 
 			}
 		}
 	}
-	if err := a.lane.enter(ctx, a.shares...); err != nil {
+	if err := a.pool.enter(ctx, a.shares...); err != nil {
 		outcome(notLooked)
 		return time.Time{}, User{}, err
 	}
-	defer a.lane.leave(a.shares...)
+	defer a.pool.leave(a.shares...)
 	asked = c.now()
 	c.asked.Add(1)
-	r, err := c.client.ask(ctx, question{
+	r, err := c.client.ask(ctx, jiraRequest{
 		path:   myselfPath,
 		query:  url.Values{"expand": {"groups"}},
 		header: a.header(),

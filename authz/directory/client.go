@@ -66,8 +66,8 @@ func NewClient(base string, transport http.RoundTripper) (*Client, error) {
 	}, nil
 }
 
-// question is one GET.
-type question struct {
+// jiraRequest is one GET.
+type jiraRequest struct {
 	path   string // such as /rest/api/2/myself
 	query  url.Values
 	header http.Header // credentials
@@ -75,8 +75,8 @@ type question struct {
 	within time.Duration
 }
 
-// reply is what Jira answered.
-type reply struct {
+// jiraResponse is what Jira answered.
+type jiraResponse struct {
 	status int
 	header http.Header
 	body   []byte
@@ -87,7 +87,7 @@ var errNotSent = errors.New("can't connect")
 
 // ask sends a question. Its errors wrap ErrUnavailable, say what happened, and
 // hold nothing of the credentials.
-func (c *Client) ask(ctx context.Context, q question) (reply, error) {
+func (c *Client) ask(ctx context.Context, q jiraRequest) (jiraResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, q.within)
 	defer cancel()
 	target := c.base + q.path
@@ -96,7 +96,7 @@ func (c *Client) ask(ctx context.Context, q question) (reply, error) {
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
 	if err != nil {
-		return reply{}, fmt.Errorf("%w: the request can't be made", ErrUnavailable)
+		return jiraResponse{}, fmt.Errorf("%w: the request can't be made", ErrUnavailable)
 	}
 	for name, values := range q.header {
 		req.Header[name] = values
@@ -107,22 +107,22 @@ func (c *Client) ask(ctx context.Context, q question) (reply, error) {
 	req.Header.Set("User-Agent", "tokengate")
 	res, err := c.http.Do(req)
 	if err != nil {
-		return reply{}, unavailable(q, err)
+		return jiraResponse{}, unavailable(q, err)
 	}
 	defer res.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(res.Body, q.most+1))
 	if err != nil {
-		return reply{}, unavailable(q, err)
+		return jiraResponse{}, unavailable(q, err)
 	}
 	if int64(len(body)) > q.most {
-		return reply{}, fmt.Errorf("%w: GET %s: the answer is longer than %d bytes", ErrUnavailable, q.path, q.most)
+		return jiraResponse{}, fmt.Errorf("%w: GET %s: the answer is longer than %d bytes", ErrUnavailable, q.path, q.most)
 	}
-	return reply{status: res.StatusCode, header: res.Header, body: body}, nil
+	return jiraResponse{status: res.StatusCode, header: res.Header, body: body}, nil
 }
 
 // unavailable says why no answer came. The error of net/http would repeat the
 // query, in which a name stands.
-func unavailable(q question, err error) error {
+func unavailable(q jiraRequest, err error) error {
 	if outer, ok := errors.AsType[*url.Error](err); ok {
 		err = outer.Err
 	}
@@ -140,13 +140,13 @@ func unavailable(q question, err error) error {
 
 // isJSON reports whether the answer says that it is JSON. Jira's login page
 // and what proxies answer in its stead are HTML.
-func (r reply) isJSON() bool {
+func (r jiraResponse) isJSON() bool {
 	kind, _, err := mime.ParseMediaType(r.header.Get("Content-Type"))
 	return err == nil && kind == "application/json"
 }
 
 // unexpected says that an answer is not one of those that a question has.
-func (r reply) unexpected(path string) error {
+func (r jiraResponse) unexpected(path string) error {
 	kind := "JSON"
 	if !r.isJSON() {
 		kind = "something that is not JSON"

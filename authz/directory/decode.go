@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// bean is what Jira says of a user, in each of its answers. Versions differ in
+// apiUser is what Jira says of a user, in each of its answers. Versions differ in
 // the fields that they send.
-type bean struct {
+type apiUser struct {
 	Key         string `json:"key"`
 	Name        string `json:"name"`
 	DisplayName string `json:"displayName"`
@@ -22,10 +22,10 @@ type bean struct {
 	} `json:"groups"`
 }
 
-// user makes a User of what was said at a time. It reports false unless the
-// bean has a name that an owner of tokens can have, and says whether it is
+// toUser makes a User of what was said at a time. It reports false unless the
+// apiUser has a name that an owner of tokens can have, and says whether it is
 // active.
-func (b bean) user(asked time.Time) (User, bool) {
+func (b apiUser) toUser(asked time.Time) (User, bool) {
 	u := b.identified(asked)
 	u.Active = b.Active != nil && *b.Active && !b.Deleted
 	return u, b.Active != nil && u.check() == nil
@@ -33,7 +33,7 @@ func (b bean) user(asked time.Time) (User, bool) {
 
 // identified makes a User of somebody who has logged in. What only says who is
 // active may be missing there, since an inactive user can't log in.
-func (b bean) identified(asked time.Time) User {
+func (b apiUser) identified(asked time.Time) User {
 	u := User{
 		Key:         b.Key,
 		Name:        b.Name,
@@ -52,20 +52,20 @@ func (b bean) identified(asked time.Time) User {
 }
 
 // decodeUser reads one user.
-func decodeUser(r reply, path string) (bean, error) {
-	var b bean
+func decodeUser(r jiraResponse, path string) (apiUser, error) {
+	var b apiUser
 	if !r.isJSON() || json.Unmarshal(r.body, &b) != nil || b.Name == "" {
-		return bean{}, r.unexpected(path)
+		return apiUser{}, r.unexpected(path)
 	}
 	return b, nil
 }
 
 // memberPage is a page of a group's members.
 type memberPage struct {
-	Total    *int   `json:"total"`
-	IsLast   *bool  `json:"isLast"`
-	NextPage string `json:"nextPage"`
-	Values   []bean `json:"values"`
+	Total    *int      `json:"total"`
+	IsLast   *bool     `json:"isLast"`
+	NextPage string    `json:"nextPage"`
+	Values   []apiUser `json:"values"`
 }
 
 // last reports whether no page follows this one, which ends before the member
@@ -80,7 +80,7 @@ func (p memberPage) last(end int) bool {
 	return p.NextPage == ""
 }
 
-func decodeMembers(r reply, path string) (memberPage, error) {
+func decodeMembers(r jiraResponse, path string) (memberPage, error) {
 	var p memberPage
 	if !r.isJSON() || json.Unmarshal(r.body, &p) != nil || p.Values == nil {
 		return memberPage{}, r.unexpected(path)
@@ -92,7 +92,7 @@ func decodeMembers(r reply, path string) (memberPage, error) {
 type listPage struct {
 	IsLast     bool            `json:"isLast"`
 	NextCursor json.RawMessage `json:"nextCursor"` // text, and a number where it is sent back
-	Values     []bean          `json:"values"`
+	Values     []apiUser       `json:"values"`
 }
 
 // cursor returns what to ask the next page with; empty: there is none.
@@ -108,7 +108,7 @@ func (p listPage) cursor() string {
 	return ""
 }
 
-func decodeList(r reply, path string) (listPage, error) {
+func decodeList(r jiraResponse, path string) (listPage, error) {
 	var p listPage
 	if !r.isJSON() || json.Unmarshal(r.body, &p) != nil || p.Values == nil {
 		return listPage{}, r.unexpected(path)
@@ -117,8 +117,8 @@ func decodeList(r reply, path string) (listPage, error) {
 }
 
 // decodeSearch reads what a search for users found.
-func decodeSearch(r reply, path string) ([]bean, error) {
-	var found []bean
+func decodeSearch(r jiraResponse, path string) ([]apiUser, error) {
+	var found []apiUser
 	if !r.isJSON() || json.Unmarshal(r.body, &found) != nil {
 		return nil, r.unexpected(path)
 	}
@@ -127,7 +127,7 @@ func decodeSearch(r reply, path string) ([]bean, error) {
 
 // notFound reports whether a 404 is Jira's word that somebody or something
 // does not exist, and not that of who knows no such path.
-func notFound(r reply) bool {
+func notFound(r jiraResponse) bool {
 	var said struct {
 		ErrorMessages []string `json:"errorMessages"`
 	}
@@ -135,7 +135,7 @@ func notFound(r reply) bool {
 }
 
 // message returns what a short answer says to people; empty if nothing.
-func message(r reply) string {
+func message(r jiraResponse) string {
 	var said struct {
 		Message string `json:"message"`
 	}

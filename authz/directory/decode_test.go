@@ -9,7 +9,7 @@ import (
 )
 
 // FuzzAnswers reads anything as each of Jira's answers: nothing panics, and no
-// user comes of it whose name can't be that of an owner.
+// toUser comes of it whose name can't be that of an owner.
 func FuzzAnswers(f *testing.F) {
 	user := `{"key":"K1","name":"fred","displayName":"F","active":true,"deleted":false,"groups":{"size":1,"items":[{"name":"g"}]}}`
 	for _, body := range []string{
@@ -24,13 +24,13 @@ func FuzzAnswers(f *testing.F) {
 	f.Add(403, "text/html", "AUTHENTICATION_DENIED", []byte("<html>"))
 	asked := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	f.Fuzz(func(t *testing.T, status int, kind, reason string, body []byte) {
-		r := reply{status: status, header: http.Header{"Content-Type": {kind}, "X-Seraph-Loginreason": {reason}}, body: body}
+		r := jiraResponse{status: status, header: http.Header{"Content-Type": {kind}, "X-Seraph-Loginreason": {reason}}, body: body}
 		check := func(u User) {
 			if err := store.ValidOwnerName(u.Name); err != nil {
 				t.Errorf("user %+v: %v", u, err)
 			}
 		}
-		a := &assembly{taken: asked, users: map[string]User{}, names: map[string]User{}, member: map[string][]string{}, gone: map[string]time.Time{}}
+		a := &snapshotBuilder{builtAt: asked, users: map[string]User{}, names: map[string]User{}, member: map[string][]string{}, gone: map[string]time.Time{}}
 		if members, err := decodeMembers(r, ""); err == nil {
 			members.last(len(members.Values))
 			a.see(members.Values)
@@ -43,11 +43,11 @@ func FuzzAnswers(f *testing.F) {
 			a.see(found)
 		}
 		if b, err := decodeUser(r, ""); err == nil {
-			if u, ok := b.user(asked); ok {
+			if u, ok := b.toUser(asked); ok {
 				check(u)
 			}
 		}
-		for _, u := range a.snapshot(need{stale: time.Hour}).byName {
+		for _, u := range a.snapshot(refreshRequest{stale: time.Hour}).byName {
 			check(u)
 		}
 		notFound(r)

@@ -16,7 +16,7 @@ import (
 // Source is where a Directory gets its snapshots from: None, *File or *Jira.
 type Source interface {
 	// refresh makes a new snapshot, aside from the last one.
-	refresh(context.Context, need) (*Snapshot, error)
+	refresh(context.Context, refreshRequest) (*Snapshot, error)
 
 	// lookup asks for one user by name. Its errors are those of Lookup.
 	lookup(ctx context.Context, name string) (User, error)
@@ -33,8 +33,8 @@ type Source interface {
 	origin() string
 }
 
-// need is what a source is given for a refresh.
-type need struct {
+// refreshRequest is what a source is given for a refresh.
+type refreshRequest struct {
 	now    time.Time
 	owners []Owner
 	since  time.Time     // when the last good refresh began
@@ -78,7 +78,7 @@ type Directory struct {
 	learned []User     // looked up since the refresh under way began
 	stats   Stats
 
-	lookups flights[string]
+	lookups singleflight[string]
 }
 
 // Stats are what a Directory has to tell of itself.
@@ -145,7 +145,7 @@ func (d *Directory) Refresh(ctx context.Context) error {
 	d.refreshing.Lock()
 	defer d.refreshing.Unlock()
 	begun := d.options.Now()
-	n := need{
+	n := refreshRequest{
 		now:    begun,
 		owners: d.options.Owners(),
 		since:  d.since,

@@ -45,7 +45,7 @@ func (f *File) requests() uint64 { return 0 }
 // origin is empty, because the file itself is there after a restart.
 func (f *File) origin() string { return "" }
 
-func (f *File) refresh(_ context.Context, n need) (*Snapshot, error) {
+func (f *File) refresh(_ context.Context, n refreshRequest) (*Snapshot, error) {
 	users, err := f.read()
 	if err != nil {
 		return nil, err

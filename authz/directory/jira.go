@@ -47,16 +47,16 @@ type JiraOptions struct {
 // begins the count anew. It is not kept over a restart. Personal access tokens,
 // of which Jira does not count failures, are tried at each refresh.
 type Jira struct {
-	client *Client
-	file   string
-	groups func() []string
-	now    func() time.Time
-	pace   pace
-	sent   atomic.Uint64
+	client  *Client
+	file    string
+	groups  func() []string
+	now     func() time.Time
+	limiter limiter
+	sent    atomic.Uint64
 
 	// Look-ups of one user while somebody waits go one by one, beside a refresh:
 	// a wrong password of the service user must not be sent three times at once.
-	lookups *lane
+	lookups *pool
 
 	// tried is when each owner was last asked for, by identity. Refreshes do
 	// not overlap.
@@ -69,14 +69,14 @@ type Jira struct {
 // NewJira returns the source.
 func NewJira(o JiraOptions) *Jira {
 	return &Jira{
-		client: o.Client,
-		file:   o.Credential,
-		groups: o.Groups,
-		now:    o.Now,
-		pace:   pace{now: o.Now, every: time.Second / requestsPerSecond},
-		tried:  make(map[string]time.Time),
+		client:  o.Client,
+		file:    o.Credential,
+		groups:  o.Groups,
+		now:     o.Now,
+		limiter: limiter{now: o.Now, every: time.Second / requestsPerSecond},
+		tried:   make(map[string]time.Time),
 
-		lookups: newLane(1, lookupTime),
+		lookups: newPool(1, lookupTime),
 	}
 }
 
@@ -88,29 +88,29 @@ func (j *Jira) origin() string { return "jira " + j.client.base }
 
 // ask sends a question with the service credential, at the pace that is
 // allowed. A refused credential is an error that wraps errCredential.
-func (j *Jira) ask(ctx context.Context, s service, q question) (reply, error) {
-	if err := j.pace.wait(ctx); err != nil {
-		return reply{}, err
+func (j *Jira) ask(ctx context.Context, s service, q jiraRequest) (jiraResponse, error) {
+	if err := j.limiter.wait(ctx); err != nil {
+		return jiraResponse{}, err
 	}
 	return j.send(ctx, s, q)
 }
 
 // send is ask without a pace.
-func (j *Jira) send(ctx context.Context, s service, q question) (reply, error) {
+func (j *Jira) send(ctx context.Context, s service, q jiraRequest) (jiraResponse, error) {
 	if err := j.beginUse(s); err != nil {
-		return reply{}, err
+		return jiraResponse{}, err
 	}
 	j.sent.Add(1)
 	q.header = s.header
 	r, err := j.client.ask(ctx, q)
 	if err != nil {
 		j.endUse(s, unsure)
-		return reply{}, err
+		return jiraResponse{}, err
 	}
 	v := serviceVerdict(r)
 	j.endUse(s, v)
 	if v == looked || v == notLooked {
-		return reply{}, fmt.Errorf("%w: %w: GET %s: status %d%s", ErrUnavailable, errCredential, q.path, r.status, because(loginReason(r)))
+		return jiraResponse{}, fmt.Errorf("%w: %w: GET %s: status %d%s", ErrUnavailable, errCredential, q.path, r.status, because(loginReason(r)))
 	}
 	return r, nil
 }
@@ -124,9 +124,9 @@ func because(reason string) string {
 
 const userPath = "/rest/api/2/user"
 
-// userQuestion asks for one user, by one parameter: key or username.
-func userQuestion(within time.Duration, parameter, value string) question {
-	return question{
+// userRequest asks for one user, by one parameter: key or username.
+func userRequest(within time.Duration, parameter, value string) jiraRequest {
+	return jiraRequest{
 		path:   userPath,
 		query:  url.Values{parameter: {value}, "expand": {"groups"}},
 		most:   maxUserBody,
@@ -134,15 +134,15 @@ func userQuestion(within time.Duration, parameter, value string) question {
 	}
 }
 
-// user asks for one user. It returns ErrUnknownUser if there is none.
+// toUser asks for one user. It returns ErrUnknownUser if there is none.
 func (j *Jira) user(ctx context.Context, s service, parameter, value string) (User, error) {
 	asked := j.now()
-	r, err := j.ask(ctx, s, userQuestion(userTime, parameter, value))
+	r, err := j.ask(ctx, s, userRequest(userTime, parameter, value))
 	return oneUser(r, err, asked, parameter, value)
 }
 
 // oneUser reads the answer to a userQuestion.
-func oneUser(r reply, err error, asked time.Time, parameter, value string) (User, error) {
+func oneUser(r jiraResponse, err error, asked time.Time, parameter, value string) (User, error) {
 	const path = userPath
 	switch {
 	case err != nil:
@@ -159,7 +159,7 @@ func oneUser(r reply, err error, asked time.Time, parameter, value string) (User
 	if parameter == "key" && b.Key != value || parameter == "username" && store.FoldOwner(b.Name) != store.FoldOwner(value) {
 		return User{}, errDisagrees(path)
 	}
-	u, ok := b.user(asked)
+	u, ok := b.toUser(asked)
 	if !ok {
 		if err := u.check(); err != nil {
 			return User{}, err
@@ -185,6 +185,6 @@ func (j *Jira) lookup(ctx context.Context, name string) (User, error) {
 	defer j.lookups.leave()
 	const by = "username"
 	asked := j.now()
-	r, err := j.send(ctx, s, userQuestion(lookupTime, by, name))
+	r, err := j.send(ctx, s, userRequest(lookupTime, by, name))
 	return oneUser(r, err, asked, by, name)
 }

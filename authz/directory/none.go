@@ -6,12 +6,12 @@ import "context"
 // for exists as asked, active, with an unknown key and in no group.
 type None struct{}
 
-func (None) refresh(_ context.Context, n need) (*Snapshot, error) {
+func (None) refresh(_ context.Context, n refreshRequest) (*Snapshot, error) {
 	return &Snapshot{taken: n.now, goodUntil: forever, anyone: true, every: true}, nil
 }
 
 func (None) lookup(_ context.Context, name string) (User, error) {
-	u := asAsked(name)
+	u := asRequested(name)
 	return u, u.check()
 }
 

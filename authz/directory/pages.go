@@ -32,7 +32,7 @@ const (
 // hide another who moves to a page that was read already. Each page therefore
 // begins with the last member of the one before; if it does not, reading
 // begins again.
-func (j *Jira) members(ctx context.Context, s service, group string) ([]bean, bool, error) {
+func (j *Jira) members(ctx context.Context, s service, group string) ([]apiUser, bool, error) {
 	for range maxStarts {
 		members, found, moved, err := j.memberPages(ctx, s, group)
 		if err != nil || !moved {
@@ -44,10 +44,10 @@ func (j *Jira) members(ctx context.Context, s service, group string) ([]bean, bo
 
 const memberPath = "/rest/api/2/group/member"
 
-func (j *Jira) memberPages(ctx context.Context, s service, group string) (members []bean, found, moved bool, err error) {
+func (j *Jira) memberPages(ctx context.Context, s service, group string) (members []apiUser, found, moved bool, err error) {
 	for range maxMemberPages {
 		start := max(len(members)-1, 0)
-		r, err := j.ask(ctx, s, question{
+		r, err := j.ask(ctx, s, jiraRequest{
 			path: memberPath,
 			query: url.Values{
 				"groupname":            {group},
@@ -91,7 +91,7 @@ func (j *Jira) memberPages(ctx context.Context, s service, group string) (member
 }
 
 // same reports whether two answers are about one user.
-func (b bean) same(other bean) bool {
+func (b apiUser) same(other apiUser) bool {
 	return identity(b.Name, b.Key) == identity(other.Name, other.Key)
 }
 
@@ -100,7 +100,7 @@ func (b bean) same(other bean) bool {
 // first users, and a service user without the permission to browse users gets
 // none. Whoever is not handed to take is to be asked for one by one, and an
 // error is only that of a credential or of ctx.
-func (j *Jira) everybody(ctx context.Context, s service, take func([]bean) (enough bool)) error {
+func (j *Jira) everybody(ctx context.Context, s service, take func([]apiUser) (enough bool)) error {
 	listed, err := j.list(ctx, s, take)
 	if !listed && err == nil {
 		err = j.search(ctx, s, take)
@@ -113,12 +113,12 @@ func (j *Jira) everybody(ctx context.Context, s service, take func([]bean) (enou
 
 // list reads GET /rest/api/2/user/list, of Jira 11 and 10.3 LTS, and reports
 // false if there is no such call.
-func (j *Jira) list(ctx context.Context, s service, take func([]bean) bool) (bool, error) {
+func (j *Jira) list(ctx context.Context, s service, take func([]apiUser) bool) (bool, error) {
 	const path = "/rest/api/2/user/list"
 	query := url.Values{"maxResults": {strconv.Itoa(listPageSize)}}
 	seen := map[string]bool{}
 	for {
-		r, err := j.ask(ctx, s, question{path: path, query: query, most: maxPageBody, within: pageTime})
+		r, err := j.ask(ctx, s, jiraRequest{path: path, query: query, most: maxPageBody, within: pageTime})
 		if err != nil {
 			return false, err
 		}
@@ -140,11 +140,11 @@ func (j *Jira) list(ctx context.Context, s service, take func([]bean) bool) (boo
 
 // search reads GET /rest/api/2/user/search. The dot is in every mail address
 // (JRASERVER-29069), so that it finds almost everybody.
-func (j *Jira) search(ctx context.Context, s service, take func([]bean) bool) error {
+func (j *Jira) search(ctx context.Context, s service, take func([]apiUser) bool) error {
 	const path = "/rest/api/2/user/search"
-	var last bean
+	var last apiUser
 	for start := 0; ; {
-		r, err := j.ask(ctx, s, question{
+		r, err := j.ask(ctx, s, jiraRequest{
 			path: path,
 			query: url.Values{
 				"username":        {"."},

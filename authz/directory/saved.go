@@ -149,11 +149,11 @@ func (f saved) snapshot(now time.Time, stale time.Duration) (*Snapshot, error) {
 		if displayName(u.DisplayName) != u.DisplayName {
 			return nil, fmt.Errorf("users[%d]: the display name is too long or has control characters", i)
 		}
-		late = latest(late, u.Asked)
+		late = newer(late, u.Asked)
 		users[i] = u
 	}
 	for _, asked := range f.Gone {
-		late = latest(late, asked)
+		late = newer(late, asked)
 	}
 	if late.After(now) {
 		return nil, fmt.Errorf("it is of %s, which is yet to come: has the clock been put back?", late.Format(time.RFC3339))
@@ -169,7 +169,7 @@ func (f saved) snapshot(now time.Time, stale time.Duration) (*Snapshot, error) {
 	return s, nil
 }
 
-func latest(a, b time.Time) time.Time {
+func newer(a, b time.Time) time.Time {
 	if b.After(a) {
 		return b
 	}

@@ -71,10 +71,10 @@ func (j *Jira) endUse(s service, v verdict) {
 	}
 }
 
-// wentWell begins the count anew after a refresh in which Jira took the
+// recordSuccess begins the count anew after a refresh in which Jira took the
 // credential, as Jira does. Single answers do not: where some are good and others
 // refused, nobody knows what is counted.
-func (j *Jira) wentWell(s service) {
+func (j *Jira) recordSuccess(s service) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.use.hash == s.hash && j.use.good {
@@ -84,7 +84,7 @@ func (j *Jira) wentWell(s service) {
 
 // serviceVerdict returns what an answer says of the credential that it was
 // asked with.
-func serviceVerdict(r reply) verdict {
+func serviceVerdict(r jiraResponse) verdict {
 	reason := loginReason(r)
 	switch {
 	case r.status == http.StatusUnauthorized, reason == loginFailed, reason == loginDenied:

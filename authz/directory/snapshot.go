@@ -90,14 +90,14 @@ func (s *Snapshot) ByName(name string) (User, bool) {
 		return User{}, false
 	}
 	if s.anyone {
-		u := asAsked(name)
+		u := asRequested(name)
 		return u, u.check() == nil
 	}
 	return s.named(store.FoldOwner(name))
 }
 
-// asAsked returns the user that None knows by this name.
-func asAsked(name string) User {
+// asRequested returns the user that None knows by this name.
+func asRequested(name string) User {
 	return User{Name: name, Active: true, Groups: Groups{Known: true}}
 }
 
@@ -149,7 +149,7 @@ func (s *Snapshot) Owner(name, key string, now time.Time) (User, error) {
 		return User{}, fmt.Errorf("%w (what is known of all users is too old)", ErrUnavailable)
 	}
 	if s.anyone {
-		u := asAsked(name)
+		u := asRequested(name)
 		return u, u.check()
 	}
 	u, ok := s.ByKey(key)

@@ -57,7 +57,7 @@ func TestApprove(t *testing.T) {
 	if err := c.Approve(t.Context(), c.as(t, "ada"), k.Token.ID); err != nil {
 		t.Fatal(err)
 	}
-	c.decides(t, k.Value, authz.Allowed)
+	c.decides(t, k.Value, authz.TokenAllowed)
 	if audit := c.lastAudit(t); audit.Actor != "ada" || audit.Changes["state"].After != "active" || audit.Owner != "vic" {
 		t.Errorf("audit record %+v", audit)
 	}
@@ -94,7 +94,7 @@ func TestApproveForOthers(t *testing.T) {
 	if err := c.Approve(t.Context(), root, k.Token.ID); err != nil {
 		t.Fatal(err)
 	}
-	c.decides(t, k.Value, authz.Allowed)
+	c.decides(t, k.Value, authz.TokenAllowed)
 }
 
 // What somebody has made for another does not become an administrator's with the
@@ -116,7 +116,7 @@ func TestGuard(t *testing.T) {
 	own := c.creates(t, "rob", manage.NewToken{Name: "own"})
 	c.refresh(t)
 	for _, k := range []manage.Issued{adas, roots, own} {
-		c.decides(t, k.Value, authz.Allowed)
+		c.decides(t, k.Value, authz.TokenAllowed)
 	}
 	is(t, c.Enable(t.Context(), c.as(t, "ada"), leas.Token.ID), manage.ErrState)
 
@@ -140,7 +140,7 @@ func TestGuard(t *testing.T) {
 
 	// A silence of the directory disables nothing, and lets nothing on.
 	c.pass(staleAfter)
-	if err := c.Guard(t.Context()); err != nil {
+	if err := c.DisableExposedTokens(t.Context()); err != nil {
 		t.Error(err)
 	}
 	if got, err := c.Get(t.Context(), root, adas.Token.ID); err != nil || got.State != manage.StateActive {
@@ -222,7 +222,7 @@ func TestManagementTokens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.decides(t, robot.Value, authz.Allowed)
+	c.decides(t, robot.Value, authz.TokenAllowed)
 	if audit := c.lastAudit(t); audit.Actor != "token:"+issued.Token.ID+" bot" || audit.From != "192.0.2.9" {
 		t.Errorf("audit record %+v", audit)
 	}

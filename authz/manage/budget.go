@@ -9,55 +9,55 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// maxSpenders bounds the callers whose writes are counted. Where it is reached a
+// maxBudgets bounds the callers whose writes are counted. Where it is reached a
 // tenth is forgotten at once, those who have their whole budget first.
-const maxSpenders = 20_000
+const maxBudgets = 20_000
 
-// budgets hold each caller to how much they may write. The zero budgets have seen
+// writeBudgets hold each caller to how much they may write. The zero budgets have seen
 // nobody.
-type budgets struct {
-	mu   sync.Mutex
-	left map[string]*store.Limiter // by Caller.spender
+type writeBudgets struct {
+	mu       sync.Mutex
+	limiters map[string]*store.Limiter // by Caller.spender
 }
 
 // take counts a write of a caller, or returns how long it is until the caller may
 // make one.
-func (b *budgets) take(who string, rate store.Rate, now time.Time) (wait time.Duration) {
+func (b *writeBudgets) take(who string, rate store.Rate, now time.Time) (wait time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	before, known := b.left[who]
-	if !known && len(b.left) >= maxSpenders {
+	before, known := b.limiters[who]
+	if !known && len(b.limiters) >= maxBudgets {
 		b.forget(now)
 	}
 	limiter := store.NewLimiter(rate, before)
 	if limiter == nil {
-		delete(b.left, who)
+		delete(b.limiters, who)
 		return 0
 	}
-	if b.left == nil {
-		b.left = make(map[string]*store.Limiter)
+	if b.limiters == nil {
+		b.limiters = make(map[string]*store.Limiter)
 	}
-	b.left[who] = limiter
+	b.limiters[who] = limiter
 	return limiter.Take(now)
 }
 
-func (b *budgets) forget(now time.Time) {
-	for who, limiter := range b.left {
+func (b *writeBudgets) forget(now time.Time) {
+	for who, limiter := range b.limiters {
 		if limiter.Rested(now) {
-			delete(b.left, who)
+			delete(b.limiters, who)
 		}
 	}
-	for who := range b.left {
-		if len(b.left) <= maxSpenders-maxSpenders/10 {
+	for who := range b.limiters {
+		if len(b.limiters) <= maxBudgets-maxBudgets/10 {
 			return
 		}
-		delete(b.left, who)
+		delete(b.limiters, who)
 	}
 }
 
-// spender is by what a caller's writes are counted: a user's key, which outlives a
+// budgetKey is by what a caller's writes are counted: a user's key, which outlives a
 // new name and another spelling.
-func (c Caller) spender() string {
+func (c Caller) budgetKey() string {
 	switch {
 	case c.kind == person && c.user.Key != "":
 		return "key " + c.user.Key
@@ -76,16 +76,16 @@ func Seconds(wait time.Duration) string {
 	return fmt.Sprintf("%d seconds", n)
 }
 
-// spend counts a write of the caller. It refuses one that is beyond the budget.
-func (op *operation) spend() error {
-	if op.caller.kind == itself {
+// spendBudget counts a write of the caller. It refuses one that is beyond the budget.
+func (op *operation) spendBudget() error {
+	if op.caller.kind == system {
 		return nil
 	}
-	rate, key := op.rules.Writes, "access.writes"
+	rate, key := op.settings.Writes, "access.writes"
 	if op.administrator {
-		rate, key = op.rules.AdminWrites, "access.adminWrites"
+		rate, key = op.settings.AdminWrites, "access.adminWrites"
 	}
-	wait := op.manager.spent.take(op.caller.spender(), rate, op.now)
+	wait := op.manager.writeBudgets.take(op.caller.budgetKey(), rate, op.now)
 	if wait == 0 {
 		return nil
 	}

@@ -28,7 +28,7 @@ const (
 	person                // somebody with an account
 	automation            // a management token
 	operator              // whoever may open the admin socket
-	itself                // tokengate
+	system                // tokengate
 )
 
 // Operator returns the caller at the other end of the admin socket, such as
@@ -95,13 +95,13 @@ func (i identity) is(o identity) bool {
 func (c Caller) behind() []identity {
 	all := []identity{{c.name, c.user.Key}}
 	if c.kind == automation {
-		all = append(all, makers(c.token)...)
+		all = append(all, creators(c.token)...)
 	}
 	return all
 }
 
-// makers are whoever created a token and, if that is kept, was told its value.
-func makers(t store.Token) []identity {
+// creators are whoever created a token and, if that is kept, was told its value.
+func creators(t store.Token) []identity {
 	all := []identity{{t.CreatedBy, t.CreatedByKey}}
 	if t.IssuedBy != "" {
 		all = append(all, identity{t.IssuedBy, t.IssuedByKey})
@@ -137,13 +137,13 @@ func (op *operation) isAdmin(name, key string) (bool, error) {
 	case !u.Groups.Known:
 		return false, fmt.Errorf("%w: %w", directory.ErrUnavailable, errGroups)
 	}
-	return op.rules.Access.IsAdmin(groups(u.Groups)), nil
+	return op.settings.Access.IsAdmin(groups(u.Groups)), nil
 }
 
-// hasMaker reports whether those who made a management token and know its value
+// hasCreator reports whether those who made a management token and know its value
 // could make it now: what it may do is theirs.
-func (op *operation) hasMaker(t store.Token) (bool, error) {
-	for _, who := range makers(t) {
+func (op *operation) hasCreator(t store.Token) (bool, error) {
+	for _, who := range creators(t) {
 		if !isPerson(who.name) {
 			continue
 		}
@@ -157,7 +157,7 @@ func (op *operation) hasMaker(t store.Token) (bool, error) {
 // reachesAdministrator reports whether a token acts as an administrator, and
 // somebody else, who is none, was told a value of it that is good.
 func (op *operation) reachesAdministrator(t store.Token) (bool, error) {
-	all := makers(t)
+	all := creators(t)
 	know := all[len(all)-1:]
 	if op.now.Before(t.Previous.Until) && t.PreviousIssuedBy != "" {
 		know = append(know, identity{t.PreviousIssuedBy, t.PreviousIssuedByKey})
@@ -180,8 +180,8 @@ func (op *operation) reachesAdministrator(t store.Token) (bool, error) {
 	return false, nil
 }
 
-// mayReach refuses to bring a token into force that reachesAdministrator.
-func (op *operation) mayReach(t store.Token) error {
+// checkReach refuses to bring a token into force that reachesAdministrator.
+func (op *operation) checkReach(t store.Token) error {
 	reaches, err := op.reachesAdministrator(t)
 	switch {
 	case err != nil:

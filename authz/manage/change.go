@@ -47,7 +47,7 @@ func (m *Manager) Change(ctx context.Context, c Caller, id string, change Change
 		if err != nil {
 			return err
 		}
-		changed = op.tell(t, usage[before.ID])
+		changed = op.describe(t, usage[before.ID])
 		return nil
 	})
 	return changed, err
@@ -99,28 +99,28 @@ func (op *operation) change(t *store.Token, change Change, owned []store.Token) 
 			t.Previous.Until = at
 		}
 	}
-	return op.mayWiden(before, *t)
+	return op.checkWidening(before, *t)
 }
 
-// mayWiden refuses a change that makes a token wider than it may be.
-func (op *operation) mayWiden(before, after store.Token) error {
+// checkWidening refuses a change that makes a token wider than it may be.
+func (op *operation) checkWidening(before, after store.Token) error {
 	if !widens(before, after) {
 		return nil
 	}
 	if after.Kind == store.Management {
-		return op.mayWidenManagement(after)
+		return op.checkManagementWidening(after)
 	}
 	if !endsLater(before, after) {
-		return op.mayRenew(after, time.Time{})
+		return op.checkRenewal(after, time.Time{})
 	}
 	// A change gives no new lifetime, which only a new secret does.
-	return op.mayRenew(after, before.Created)
+	return op.checkRenewal(after, before.Created)
 }
 
-// mayRenew refuses a token of the caller's that is wider than a new one could
+// checkRenewal refuses a token of the caller's that is wider than a new one could
 // be, or for which that would need approval. Its lifetime counts from the given
 // time, if that is not zero.
-func (op *operation) mayRenew(t store.Token, from time.Time) error {
+func (op *operation) checkRenewal(t store.Token, from time.Time) error {
 	ts, err := op.termsOf()
 	if err != nil || ts == nil {
 		return err
@@ -136,11 +136,11 @@ func (op *operation) mayRenew(t store.Token, from time.Time) error {
 	return checkBounds(t, ts)
 }
 
-func (op *operation) mayWidenManagement(after store.Token) error {
-	if err := op.mayExtend(after.Kind); err != nil {
+func (op *operation) checkManagementWidening(after store.Token) error {
+	if err := op.checkExtension(after.Kind); err != nil {
 		return err
 	}
-	return boundManagement(after, op.now)
+	return limitManagement(after, op.now)
 }
 
 // uniqueName refuses a name that one of the tokens has.

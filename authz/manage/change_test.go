@@ -121,7 +121,7 @@ func TestChangeByAdministrator(t *testing.T) {
 	}
 	c.pass(4000 * day)
 	c.refresh(t)
-	c.decides(t, k.Value, authz.Allowed)
+	c.decides(t, k.Value, authz.TokenAllowed)
 	if _, err := c.Change(t.Context(), ada, k.Token.ID, manage.Change{Networks: &[]string{"198.51.100.0/24"}}); err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +143,7 @@ func TestChangeEndsAnOverlap(t *testing.T) {
 	if end := start.Add(day); !changed.PreviousUntil.Equal(end) || !changed.Expires.Equal(end) {
 		t.Errorf("it ends at %v, its old secret at %v", changed.Expires, changed.PreviousUntil)
 	}
-	c.decides(t, second.Value, authz.Allowed)
+	c.decides(t, second.Value, authz.TokenAllowed)
 	record, err := c.tokens.Get(t.Context(), first.Token.ID)
 	if err != nil || record.State != store.Active {
 		t.Errorf("%v, %v", record.State, err)
@@ -172,7 +172,7 @@ func TestRotateWithinTheRule(t *testing.T) {
 			if err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
-			c.decides(t, issued.Value, authz.Allowed)
+			c.decides(t, issued.Value, authz.TokenAllowed)
 			continue
 		}
 		if refusal := is(t, err, manage.ErrInvalid); !strings.Contains(refusal.Message, test.says) {
@@ -211,7 +211,7 @@ func TestRotationKeepsToTheRules(t *testing.T) {
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		c.decides(t, issued.Value, authz.Allowed)
+		c.decides(t, issued.Value, authz.TokenAllowed)
 	}
 
 	// One that was approved is not renewed without approval.

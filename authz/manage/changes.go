@@ -9,15 +9,15 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// never is how the audit log says that a token does not expire.
-const never = "never"
+// neverText is how the audit log says that a token does not expire.
+const neverText = "never"
 
 // changes returns what differs between two records of a token, field by field.
 // A field that one of them does not have is empty there. Of secrets it tells
 // nothing.
 func changes(before, after store.Token) map[string]store.Change {
 	found := make(map[string]store.Change)
-	was, is := facts(before), facts(after)
+	was, is := fieldsOf(before), fieldsOf(after)
 	for field, value := range is {
 		if old := was[field]; old != value {
 			found[field] = store.Change{Before: old, After: value}
@@ -26,12 +26,12 @@ func changes(before, after store.Token) map[string]store.Change {
 	return found
 }
 
-// facts returns a record's fields as text; none for the zero Token.
-func facts(t store.Token) map[string]string {
+// fieldsOf returns a record's fields as text; none for the zero Token.
+func fieldsOf(t store.Token) map[string]string {
 	if t.ID == "" {
 		return nil
 	}
-	expires := never
+	expires := neverText
 	if !t.Expires.IsZero() {
 		expires = instant(t.Expires)
 	}

@@ -44,12 +44,12 @@ func (m *Manager) Create(ctx context.Context, c Caller, n NewToken) (issued Issu
 		}
 		defer m.admission(t)()
 		created, err := op.create(ctx, t, func(owned []store.Token) error {
-			return op.admit(owned, t)
+			return op.checkLimits(owned, t)
 		})
 		if err != nil {
 			return err
 		}
-		issued = Issued{Token: op.tell(created, store.Usage{}), Value: value}
+		issued = Issued{Token: op.describe(created, store.Usage{}), Value: value}
 		return nil
 	})
 	return issued, err
@@ -76,7 +76,7 @@ func (op *operation) draft(ctx context.Context, n NewToken) (t store.Token, err 
 	op.issue(&t)
 	var ts terms
 	if n.Management {
-		t.Kind, err = store.Management, op.mayManagement(n)
+		t.Kind, err = store.Management, op.checkManagement(n)
 	} else {
 		var owner directory.User
 		owner, ts, err = op.ownerOf(ctx, n.Owner)
@@ -106,17 +106,17 @@ func (op *operation) draft(ctx context.Context, n NewToken) (t store.Token, err 
 	}
 	t.Expires = at
 	if t.Kind == store.Management {
-		return t, boundManagement(t, op.now)
+		return t, limitManagement(t, op.now)
 	}
-	return t, op.bind(&t, asked, ts)
+	return t, op.applyTerms(&t, asked, ts)
 }
 
-// mayManagement refuses a management token to whoever may not create one.
-func (op *operation) mayManagement(n NewToken) error {
+// checkManagement refuses a management token to whoever may not create one.
+func (op *operation) checkManagement(n NewToken) error {
 	if !op.administrator {
 		return refused(Forbidden, "Only administrators may create management tokens (access.admin).")
 	}
-	if err := op.mayExtend(store.Management); err != nil {
+	if err := op.checkExtension(store.Management); err != nil {
 		return err
 	}
 	if n.Owner != "" {
@@ -125,8 +125,8 @@ func (op *operation) mayManagement(n NewToken) error {
 	return nil
 }
 
-// boundManagement refuses a management token without bounds.
-func boundManagement(t store.Token, now time.Time) error {
+// limitManagement refuses a management token without bounds.
+func limitManagement(t store.Token, now time.Time) error {
 	switch {
 	case t.Expires.IsZero():
 		return invalid(FieldExpires, "A management token must expire. Say after what time, such as 90d.")
@@ -152,14 +152,14 @@ func (m *Manager) secret(v token.Value) (store.Secret, error) {
 	return store.Secret{Salt: salt, Hash: v.Hash(salt)}, nil
 }
 
-// admit refuses one more token in force for an owner who has the given others:
+// checkLimits refuses one more token in force for an owner who has the given others:
 // one too many, or one of a name that another has.
-func (op *operation) admit(owned []store.Token, t store.Token) error {
+func (op *operation) checkLimits(owned []store.Token, t store.Token) error {
 	others := op.inForce(owned, t)
 	if err := uniqueName(others, t.Name); err != nil {
 		return err
 	}
-	if most := op.rules.MaxPerUser; len(others) >= most {
+	if most := op.settings.MaxPerUser; len(others) >= most {
 		return refused(Limit, "The owner has %d tokens in force; %d are allowed (tokens.maxPerUser). Revoke one first.", len(others), most)
 	}
 	return nil

@@ -47,7 +47,7 @@ func TestCreate(t *testing.T) {
 	if diff := cmp.Diff(want, issued.Token, compareAddresses); diff != "" {
 		t.Errorf("created (-want +got):\n%s", diff)
 	}
-	if got := f.reason(issued.Value); got != authz.Allowed {
+	if got := f.reason(issued.Value); got != authz.TokenAllowed {
 		t.Errorf("a request with the new token is decided as %v", got)
 	}
 	wantAudit := []store.Audit{{
@@ -252,7 +252,7 @@ func TestNoRandomness(t *testing.T) {
 	if _, err := f.Rotate(t.Context(), root, issued.Token.ID, manage.Rotation{}); err == nil {
 		t.Error("a token was rotated without randomness")
 	}
-	if got := f.reason(issued.Value); got != authz.Allowed {
+	if got := f.reason(issued.Value); got != authz.TokenAllowed {
 		t.Errorf("the token is decided as %v", got)
 	}
 	if n := f.count(t); n != 1 {

@@ -12,7 +12,7 @@ import (
 // that token; otherwise it is with the credential that it holds. Who is no
 // administrator may ask about their own tokens only. Explain fails with
 // ErrForbidden or ErrNotFound.
-func (m *Manager) Explain(ctx context.Context, c Caller, r *authz.Request, id string, v authz.View) (d authz.Decision, verdicts []authz.Verdict, err error) {
+func (m *Manager) Explain(ctx context.Context, c Caller, r *authz.Request, id string, v authz.View) (d authz.Decision, verdicts []authz.CheckResult, err error) {
 	err = m.performOn(ctx, c, explainAction, id, func(op *operation) error {
 		if id != "" {
 			t, err := op.get(ctx, id)
@@ -32,7 +32,7 @@ func (m *Manager) Explain(ctx context.Context, c Caller, r *authz.Request, id st
 			d, verdicts = authz.Decision{}, nil
 			return err
 		}
-		if err != nil || !d.Reason.Proved() {
+		if err != nil || !d.Reason.SecretVerified() {
 			d, verdicts = authz.Decision{}, nil
 			return refused(Forbidden, "You may try requests with your own API tokens only.")
 		}

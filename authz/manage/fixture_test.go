@@ -35,7 +35,7 @@ const maxPerUser = 3
 // only the test moves.
 type fixture struct {
 	*manage.Manager
-	tokens    *store.Indexed
+	tokens    *store.Cached
 	directory *directory.Directory
 	settings  config.Config
 	between   func() // is called when owners are judged, and tokens not written yet
@@ -68,7 +68,7 @@ func newFixtureOf(t testing.TB, yaml string, people directory.Source, wrap func(
 			t.Error(err)
 		}
 	})
-	tokens, err := store.NewIndexed(t.Context(), wrap(db))
+	tokens, err := store.NewCached(t.Context(), wrap(db))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +82,7 @@ func newFixtureOf(t testing.TB, yaml string, people directory.Source, wrap func(
 		Tokens:    tokens,
 		Usage:     store.NewUsageRecorder(tokens),
 		Directory: f.directory,
-		Rules:     func() manage.Rules { return manage.NewRules(f.settings) },
+		Settings:     func() manage.Settings { return manage.NewSettings(f.settings) },
 		Now:       f.clock,
 		Random:    token.Random,
 	}
@@ -99,14 +99,14 @@ func (f *fixture) refresh(t testing.TB) {
 	if err := f.directory.Refresh(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	f.Judge(f.directory.Snapshot)
+	f.UpdateOwnerStatus(f.directory.Snapshot)
 	if f.between != nil {
 		f.between()
 	}
-	if err := f.Guard(t.Context()); err != nil {
+	if err := f.DisableExposedTokens(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.Follow(t.Context(), f.directory.Snapshot()); err != nil {
+	if err := f.SyncOwners(t.Context(), f.directory.Snapshot()); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -17,7 +17,7 @@ func (m *Manager) Get(ctx context.Context, c Caller, id string) (found Token, er
 		if err != nil {
 			return err
 		}
-		told, err := op.tellAll(ctx, []store.Token{t})
+		told, err := op.describeAll(ctx, []store.Token{t})
 		if err != nil {
 			return err
 		}
@@ -34,7 +34,7 @@ func (m *Manager) Own(ctx context.Context, c Caller, visit func([]Token) error) 
 	return m.perform(ctx, c, ownAction, func(op *operation) error {
 		return op.eachOwned(ctx, op.caller.user.Name, func(owned []store.Token) error {
 			owned = slices.DeleteFunc(owned, func(t store.Token) bool { return !op.caller.owns(t) })
-			told, err := op.tellAll(ctx, owned)
+			told, err := op.describeAll(ctx, owned)
 			if err != nil {
 				return err
 			}
@@ -107,7 +107,7 @@ func (op *operation) list(ctx context.Context, query store.Query) (found Page, e
 		return found, err
 	}
 	found = Page{Total: page.Total, Next: page.Next}
-	found.Tokens, err = op.tellAll(ctx, tokens)
+	found.Tokens, err = op.describeAll(ctx, tokens)
 	return found, err
 }
 
@@ -202,7 +202,7 @@ func (op *operation) visitOwner(ctx context.Context, name string, visit func(own
 	if err != nil || len(live) == 0 {
 		return err
 	}
-	told, err := op.tellAll(ctx, live)
+	told, err := op.describeAll(ctx, live)
 	if err != nil {
 		return err
 	}

@@ -45,10 +45,10 @@ const (
 // Manager manages the tokens in a store. All fields are set before the first
 // call and required. Its methods are safe for concurrent use.
 type Manager struct {
-	Tokens    *store.Indexed       // of which no other Manager makes changes
+	Tokens    *store.Cached        // of which no other Manager makes changes
 	Usage     *store.UsageRecorder // of the same store
 	Directory Directory
-	Rules     func() Rules // in force now
+	Settings     func() Settings // in force now
 	Now       func() time.Time
 	Random    io.Reader // token.Random but in tests
 
@@ -57,9 +57,9 @@ type Manager struct {
 	// Owners share locks; that costs a wait, never more.
 	admissions [64]sync.Mutex
 
-	spent budgets // what callers have written lately
+	writeBudgets writeBudgets // what callers have written lately
 
-	judging sync.Mutex // held while the owners are judged, so that the last word is the newest
+	updatingStatus sync.Mutex // held while the owners are judged, so that the last word is the newest
 }
 
 // admission takes the lock of a token's owner; the caller calls the result.
@@ -89,13 +89,13 @@ type Directory interface {
 	Owner(name, key string) (directory.User, error)
 }
 
-// Rules are the part of the configuration that binds people.
-type Rules struct {
+// Settings are the part of the configuration that binds people.
+type Settings struct {
 	Access     *policy.Access
 	Groups     []string        // that the rules name
 	MaxPerUser int             // tokens in force that one owner may have
 	MaxOverlap time.Duration   // how long a rotated secret may stay good
-	KeepEnded  config.Lifetime // how long revoked and expired tokens are kept
+	Retention  config.Lifetime // how long revoked and expired tokens are kept
 	MaxEnded   int             // of one owner that are kept
 
 	Writes      store.Rate // the changes of one person; zero: unlimited
@@ -104,14 +104,14 @@ type Rules struct {
 	Audit config.Audit // how much of the audit log is kept
 }
 
-// NewRules returns the rules of a checked configuration.
-func NewRules(c config.Config) Rules {
-	return Rules{
+// NewSettings returns the rules of a checked configuration.
+func NewSettings(c config.Config) Settings {
+	return Settings{
 		Access:     policy.NewAccess(c),
 		Groups:     c.Groups(),
 		MaxPerUser: c.Tokens.MaxPerUser,
 		MaxOverlap: c.Tokens.MaxOverlap,
-		KeepEnded:  c.Tokens.KeepEnded,
+		Retention:  c.Tokens.Retention,
 		MaxEnded:   c.Tokens.MaxEnded,
 
 		Writes:      stored(c.Access.Writes),
@@ -186,7 +186,7 @@ func (op *operation) stateOf(t store.Token) State {
 	case t.State != store.Revoked && expired(t, op.now):
 		return StateExpired
 	case t.State == store.Active && t.Kind == store.Management:
-		if has, err := op.hasMaker(t); err == nil && !has {
+		if has, err := op.hasCreator(t); err == nil && !has {
 			return StateSuspended
 		}
 	case t.State == store.Active && op.suspended(t.Owner):
@@ -201,12 +201,12 @@ func (op *operation) suspended(o store.Owner) bool {
 	if o == (store.Owner{}) {
 		return false
 	}
-	s := op.manager.Tokens.Index().Standing(o)
-	return s != store.Good && s != store.Unknown
+	s := op.manager.Tokens.Index().OwnerStatus(o)
+	return s != store.OwnerPermitted && s != store.OwnerUnknown
 }
 
-// tell returns what may be told of a token.
-func (op *operation) tell(t store.Token, u store.Usage) Token {
+// describe returns what may be told of a token.
+func (op *operation) describe(t store.Token, u store.Usage) Token {
 	told := Token{
 		ID:        t.ID,
 		Number:    t.Number,
@@ -231,8 +231,8 @@ func (op *operation) tell(t store.Token, u store.Usage) Token {
 	return told
 }
 
-// tellAll returns what may be told of tokens, their use included.
-func (op *operation) tellAll(ctx context.Context, ts []store.Token) ([]Token, error) {
+// describeAll returns what may be told of tokens, their use included.
+func (op *operation) describeAll(ctx context.Context, ts []store.Token) ([]Token, error) {
 	ids := make([]string, len(ts))
 	for i, t := range ts {
 		ids[i] = t.ID
@@ -243,7 +243,7 @@ func (op *operation) tellAll(ctx context.Context, ts []store.Token) ([]Token, er
 	}
 	told := make([]Token, len(ts))
 	for i, t := range ts {
-		told[i] = op.tell(t, usage[t.ID])
+		told[i] = op.describe(t, usage[t.ID])
 	}
 	return told, nil
 }

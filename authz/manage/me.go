@@ -33,8 +33,8 @@ func (m *Manager) Me(ctx context.Context, c Caller) (me Me, err error) {
 			Administrator: op.administrator,
 			ForOthers:     op.administrator && !c.token.ReadOnly,
 			MayCreate:     op.administrator && !c.token.ReadOnly,
-			MaxPerUser:    op.rules.MaxPerUser,
-			MaxOverlap:    op.rules.MaxOverlap,
+			MaxPerUser:    op.settings.MaxPerUser,
+			MaxOverlap:    op.settings.MaxOverlap,
 		}
 		if c.kind != person {
 			return nil
@@ -42,7 +42,7 @@ func (m *Manager) Me(ctx context.Context, c Caller) (me Me, err error) {
 		if !c.user.Groups.Known {
 			return unavailable(errGroups)
 		}
-		access := op.rules.Access
+		access := op.settings.Access
 		me.DisplayName = c.user.DisplayName
 		me.MayUse = access.MayUse(op.groups())
 		me.ForOthers = op.administrator || access.CreatesForOthers(op.groups())

@@ -38,13 +38,13 @@ var (
 	approveAction  = changing("token.approve", administrators)
 	disableAction  = changing("token.disable", administrators)
 	enableAction   = changing("token.enable", administrators)
-	followAction   = changing("token.owner", administrators)
+	syncAction     = changing("token.owner", administrators)
 	pruneAction    = changing("token.prune", administrators)
 	getAction      = reading("token.get", everyone)
 	ownAction      = reading("token.own", people)
 	listAction     = reading("token.list", administrators)
 	auditAction    = reading("audit.list", administrators)
-	rulesAction    = reading("rules.list", administrators)
+	settingsAction = reading("rules.list", administrators)
 	passwordAction = reading("passwords.list", administrators)
 	totalsAction   = reading("totals.list", administrators)
 	meAction       = reading("me", everyone)
@@ -87,7 +87,7 @@ type operation struct {
 	caller        Caller
 	action        action
 	subject       subject
-	rules         Rules
+	settings         Settings
 	administrator bool
 	now           time.Time
 }
@@ -107,14 +107,14 @@ func (m *Manager) perform(ctx context.Context, c Caller, a action, do func(*oper
 // performOn is perform for an action on the token with an id, which its record
 // names, whatever comes of it.
 func (m *Manager) performOn(ctx context.Context, c Caller, a action, id string, do func(*operation) error) error {
-	op := &operation{manager: m, caller: c, action: a, rules: m.Rules(), now: m.Now().UTC()}
+	op := &operation{manager: m, caller: c, action: a, settings: m.Settings(), now: m.Now().UTC()}
 	if token.ValidID(id) {
 		op.subject.id = id
 	}
 	err := op.authorize()
 	counted := err == nil && a.changes && !a.free
 	if counted {
-		err = op.spend()
+		err = op.spendBudget()
 	}
 	if err == nil {
 		err = do(op)
@@ -131,7 +131,7 @@ func (m *Manager) performOn(ctx context.Context, c Caller, a action, id string, 
 		return refusal
 	}
 	if !counted {
-		if err := op.spend(); err != nil {
+		if err := op.spendBudget(); err != nil {
 			return err
 		}
 	}
@@ -145,20 +145,20 @@ func (m *Manager) performOn(ctx context.Context, c Caller, a action, id string, 
 
 func (op *operation) isAdministrator() (bool, error) {
 	switch op.caller.kind {
-	case operator, itself:
+	case operator, system:
 		return true, nil
 	case automation:
 		t := op.caller.token
 		if expired(t, op.now) || t.State != store.Active {
 			return false, nil
 		}
-		has, err := op.hasMaker(t)
+		has, err := op.hasCreator(t)
 		if err != nil {
 			return false, unavailable(err)
 		}
 		return has, nil
 	case person:
-		return op.rules.Access.IsAdmin(op.groups()), nil
+		return op.settings.Access.IsAdmin(op.groups()), nil
 	}
 	return false, nil
 }
@@ -187,16 +187,16 @@ func (op *operation) authorize() (err error) {
 // groups are the caller's, if the caller is a person.
 func (op *operation) groups() policy.Member { return groups(op.caller.user.Groups) }
 
-// mayTouch refuses a token that is not the caller's as if there were none.
-func (op *operation) mayTouch(t store.Token) error {
+// checkAccess refuses a token that is not the caller's as if there were none.
+func (op *operation) checkAccess(t store.Token) error {
 	if op.administrator || op.caller.owns(t) {
 		return nil
 	}
 	return errUnknown()
 }
 
-// mayExtend refuses management tokens the making of others, and of themselves.
-func (op *operation) mayExtend(kind store.Kind) error {
+// checkExtension refuses management tokens the making of others, and of themselves.
+func (op *operation) checkExtension(kind store.Kind) error {
 	if kind == store.Management && op.caller.kind == automation {
 		return refused(Forbidden, "A management token cannot create, rotate or extend management tokens. An administrator has to log in for that.")
 	}
@@ -213,7 +213,7 @@ func (op *operation) get(ctx context.Context, id string) (store.Token, error) {
 	if err != nil {
 		return store.Token{}, op.translate(err)
 	}
-	if err := op.mayTouch(t); err != nil {
+	if err := op.checkAccess(t); err != nil {
 		return store.Token{}, op.unsure(err)
 	}
 	op.subject = subject{t.ID, t.Owner.Name}

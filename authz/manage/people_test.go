@@ -182,7 +182,7 @@ func TestTerms(t *testing.T) {
 				want.Expires = start.Add(test.life)
 			}
 			equal(t, "token", k, want)
-			if reason := map[manage.State]authz.Reason{manage.StateActive: authz.Allowed, manage.StatePending: authz.Pending}[test.state]; len(k.Networks) == 0 {
+			if reason := map[manage.State]authz.Reason{manage.StateActive: authz.TokenAllowed, manage.StatePending: authz.Pending}[test.state]; len(k.Networks) == 0 {
 				c.decides(t, issued.Value, reason)
 			}
 			record, err := c.tokens.Get(t.Context(), k.ID)
@@ -343,7 +343,7 @@ func TestAdministrator(t *testing.T) {
 	if err := c.Enable(t.Context(), c.as(t, "adam"), k.Token.ID); err != nil {
 		t.Fatal(err)
 	}
-	c.decides(t, k.Value, authz.Allowed)
+	c.decides(t, k.Value, authz.TokenAllowed)
 	if err := c.RevokeAll(t.Context(), c.as(t, "adam"), "Alice"); err != nil {
 		t.Fatal(err)
 	}

@@ -51,7 +51,7 @@ func TestTwoRotationsAtOnce(t *testing.T) {
 		}
 		good := 0
 		for _, k := range issued {
-			if f.reason(k.Value) == authz.Allowed {
+			if f.reason(k.Value) == authz.TokenAllowed {
 				good++
 			}
 		}
@@ -178,7 +178,7 @@ func TestApproveAndRotateAgainstPrune(t *testing.T) {
 			c.pass(400 * day)
 		}
 		if live {
-			c.settings.Tokens.KeepEnded = config.Lifetime{Duration: day}
+			c.settings.Tokens.Retention = config.Lifetime{Duration: day}
 		}
 		c.refresh(t)
 		var approve, rotate, prune, follow error
@@ -189,13 +189,13 @@ func TestApproveAndRotateAgainstPrune(t *testing.T) {
 				issued, rotate = c.Rotate(t.Context(), root, over.Token.ID, manage.Rotation{Expires: days(1)})
 			},
 			func() { _, prune = c.Prune(t.Context()) },
-			func() { follow = c.Follow(t.Context(), c.directory.Snapshot()) },
+			func() { follow = c.SyncOwners(t.Context(), c.directory.Snapshot()) },
 		)
 		if err := errors.Join(prune, follow); err != nil {
 			t.Fatal(err)
 		}
 		switch {
-		case live && (approve != nil || c.reason(pending.Value) != authz.Allowed):
+		case live && (approve != nil || c.reason(pending.Value) != authz.TokenAllowed):
 			t.Fatalf("approve: %v; it is decided as %v", approve, c.reason(pending.Value))
 		case !live && !errors.Is(approve, manage.ErrState) && !errors.Is(approve, manage.ErrNotFound):
 			t.Fatalf("approve what is over: %v", approve)
@@ -204,7 +204,7 @@ func TestApproveAndRotateAgainstPrune(t *testing.T) {
 		}
 		_, err := c.tokens.Get(t.Context(), over.Token.ID)
 		switch {
-		case rotate == nil && (err != nil || c.reason(issued.Value) != authz.Allowed):
+		case rotate == nil && (err != nil || c.reason(issued.Value) != authz.TokenAllowed):
 			t.Fatalf("rotated, and then %v, %v", err, c.reason(issued.Value))
 		case rotate != nil && (!errors.Is(rotate, manage.ErrNotFound) || !errors.Is(err, store.ErrNotFound)):
 			t.Fatalf("not rotated: %v, and then %v", rotate, err)
@@ -269,8 +269,8 @@ func TestAllAtOnce(t *testing.T) {
 				ignore(err)
 			},
 			func() { revoked = c.Revoke(t.Context(), me, id) },
-			func() { ignore(c.Follow(t.Context(), c.directory.Snapshot())) },
-			func() { ignore(c.Guard(t.Context())) },
+			func() { ignore(c.SyncOwners(t.Context(), c.directory.Snapshot())) },
+			func() { ignore(c.DisableExposedTokens(t.Context())) },
 		)
 		if revoked != nil {
 			t.Fatal(revoked)

@@ -33,8 +33,8 @@ type AuditPage struct {
 	Next uint64
 }
 
-// maxLook is how many records one page of the audit log looks at.
-const maxLook = 20_000
+// maxAuditScan is how many records one page of the audit log looks at.
+const maxAuditScan = 20_000
 
 // outOfOrder is by how much, at the most, a record's time is before that of one
 // that was written before it: a record has the time at which its operation began.
@@ -52,7 +52,7 @@ func (m *Manager) AuditLog(ctx context.Context, c Caller, q AuditQuery) (found A
 			return invalid(FieldAction, "There is no such action. There are %s.", strings.Join(Actions(), ", "))
 		}
 		before := q.Before
-		for looked := 0; looked < maxLook; looked += MaxPage {
+		for looked := 0; looked < maxAuditScan; looked += MaxPage {
 			records, err := m.Tokens.AuditLog(ctx, before, MaxPage)
 			if err != nil {
 				return err
@@ -91,11 +91,11 @@ func (q *AuditQuery) selects(r store.Audit) bool {
 		(q.Actor == "" || strings.Contains(strings.ToLower(r.Actor), strings.ToLower(q.Actor)))
 }
 
-// RulesInForce returns the rules as the configuration has them. It fails with
+// ListSettings returns the rules as the configuration has them. It fails with
 // ErrForbidden.
-func (m *Manager) RulesInForce(ctx context.Context, c Caller) (found []policy.Rule, err error) {
-	err = m.perform(ctx, c, rulesAction, func(op *operation) error {
-		found = op.rules.Access.Rules()
+func (m *Manager) ListSettings(ctx context.Context, c Caller) (found []policy.Setting, err error) {
+	err = m.perform(ctx, c, settingsAction, func(op *operation) error {
+		found = op.settings.Access.Settings()
 		return nil
 	})
 	return found, err
@@ -149,7 +149,7 @@ const UnknownPasswords = "password_unknown_user"
 
 // IsRefusal reports whether a word of the totals is the reason of a refusal.
 func IsRefusal(word string) bool {
-	return word != authz.Allowed.String() && word != authz.Password.String() && word != UnknownPasswords
+	return word != authz.TokenAllowed.String() && word != authz.Password.String() && word != UnknownPasswords
 }
 
 // TotalDays is of how many days there are totals, today's included.

@@ -32,11 +32,11 @@ func (m *Manager) Rotate(ctx context.Context, c Caller, id string, r Rotation) (
 		if err != nil {
 			return err
 		}
-		if err := op.mayExtend(before.Kind); err != nil {
+		if err := op.checkExtension(before.Kind); err != nil {
 			return err
 		}
-		if r.Overlap < 0 || r.Overlap > op.rules.MaxOverlap {
-			return invalid(FieldOverlap, "The overlap can be from nothing to %s (tokens.maxOverlap).", config.Lifetime{Duration: op.rules.MaxOverlap})
+		if r.Overlap < 0 || r.Overlap > op.settings.MaxOverlap {
+			return invalid(FieldOverlap, "The overlap can be from nothing to %s (tokens.maxOverlap).", config.Lifetime{Duration: op.settings.MaxOverlap})
 		}
 		named, err := token.ParseID(before.ID)
 		if err != nil {
@@ -56,7 +56,7 @@ func (m *Manager) Rotate(ctx context.Context, c Caller, id string, r Rotation) (
 			return err
 		}
 		defer m.admission(before)()
-		if err := op.readmit(ctx, before.ID); err != nil {
+		if err := op.recheckLimits(ctx, before.ID); err != nil {
 			return err
 		}
 		rotated, err := op.update(ctx, before.ID, func(t *store.Token) error {
@@ -65,15 +65,15 @@ func (m *Manager) Rotate(ctx context.Context, c Caller, id string, r Rotation) (
 		if err != nil {
 			return err
 		}
-		issued = Issued{Token: op.tell(rotated, usage[before.ID]), Value: value}
+		issued = Issued{Token: op.describe(rotated, usage[before.ID]), Value: value}
 		return nil
 	})
 	return issued, err
 }
 
-// readmit asks whether a token that has expired may come into force again
+// recheckLimits asks whether a token that has expired may come into force again
 // beside the owner's others. The caller holds admission.
-func (op *operation) readmit(ctx context.Context, id string) error {
+func (op *operation) recheckLimits(ctx context.Context, id string) error {
 	t, err := op.get(ctx, id)
 	if err != nil || t.State == store.Revoked || !expired(t, op.now) {
 		return err
@@ -82,7 +82,7 @@ func (op *operation) readmit(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	return op.admit(owned, t)
+	return op.checkLimits(owned, t)
 }
 
 // rotate puts a new secret into a record.
@@ -104,7 +104,7 @@ func (op *operation) rotate(t *store.Token, secret store.Secret, r Rotation) err
 		return invalid(FieldOverlap, "This token expired at %s, and its old secret with it. Rotate it without an overlap.", instant(t.Expires))
 	}
 	if asked {
-		if err := op.mayLive(*t, at); err != nil {
+		if err := op.checkLifetime(*t, at); err != nil {
 			return err
 		}
 	}
@@ -116,7 +116,7 @@ func (op *operation) rotate(t *store.Token, secret store.Secret, r Rotation) err
 	}
 	t.Previous, t.PreviousIssuedBy, t.PreviousIssuedByKey = store.Previous{}, "", ""
 	if until.After(op.now) {
-		all := makers(*t)
+		all := creators(*t)
 		knows := all[len(all)-1]
 		t.Previous = store.Previous{Secret: t.Secret, Until: until}
 		t.PreviousIssuedBy, t.PreviousIssuedByKey = knows.name, knows.key
@@ -129,17 +129,17 @@ func (op *operation) rotate(t *store.Token, secret store.Secret, r Rotation) err
 	return nil
 }
 
-// mayLive refuses a rotated token a longer life than a new token of the caller's
+// checkLifetime refuses a rotated token a longer life than a new token of the caller's
 // could have, or one that such a token could not be given as it is: as wide, or
 // without approval.
-func (op *operation) mayLive(t store.Token, at time.Time) error {
+func (op *operation) checkLifetime(t store.Token, at time.Time) error {
 	later := t
 	later.Expires = at
 	if t.Kind == store.Management {
-		return boundManagement(later, op.now)
+		return limitManagement(later, op.now)
 	}
 	if !endsLater(t, later) {
 		return nil
 	}
-	return op.mayRenew(later, op.now)
+	return op.checkRenewal(later, op.now)
 }

@@ -39,7 +39,7 @@ func TestRotate(t *testing.T) {
 	f.pass(time.Hour)
 	second := f.rotate(t, first.Token.ID, manage.Rotation{})
 	f.decides(t, first.Value, authz.WrongSecret)
-	f.decides(t, second.Value, authz.Allowed)
+	f.decides(t, second.Value, authz.TokenAllowed)
 
 	want := first.Token
 	if diff := cmp.Diff(want, second.Token, compareAddresses); diff != "" {
@@ -62,17 +62,17 @@ func TestRotateWithOverlap(t *testing.T) {
 	if got, want := second.Token.PreviousUntil, start.Add(time.Hour); !got.Equal(want) {
 		t.Errorf("the old value is good until %v, want %v", got, want)
 	}
-	f.decides(t, first.Value, authz.Allowed)
-	f.decides(t, second.Value, authz.Allowed)
+	f.decides(t, first.Value, authz.TokenAllowed)
+	f.decides(t, second.Value, authz.TokenAllowed)
 	if got, want := f.lastAudit(t).Changes["previousUntil"], (store.Change{After: "2026-03-01T13:00:00Z"}); got != want {
 		t.Errorf("the audit record says %+v of the overlap, want %+v", got, want)
 	}
 
 	f.pass(time.Hour - time.Second)
-	f.decides(t, first.Value, authz.Allowed)
+	f.decides(t, first.Value, authz.TokenAllowed)
 	f.pass(time.Second)
 	f.decides(t, first.Value, authz.WrongSecret)
-	f.decides(t, second.Value, authz.Allowed)
+	f.decides(t, second.Value, authz.TokenAllowed)
 	got, err := f.Get(t.Context(), root, first.Token.ID)
 	if err != nil {
 		t.Fatal(err)
@@ -90,11 +90,11 @@ func TestSecondRotationEndsTheFirstOverlap(t *testing.T) {
 		third := f.rotate(t, first.Token.ID, manage.Rotation{Overlap: overlap})
 		f.decides(t, first.Value, authz.WrongSecret)
 		if overlap > 0 {
-			f.decides(t, second.Value, authz.Allowed)
+			f.decides(t, second.Value, authz.TokenAllowed)
 		} else {
 			f.decides(t, second.Value, authz.WrongSecret)
 		}
-		f.decides(t, third.Value, authz.Allowed)
+		f.decides(t, third.Value, authz.TokenAllowed)
 	}
 }
 
@@ -108,7 +108,7 @@ func TestOverlapEndsWithTheOldLifetime(t *testing.T) {
 	}
 	f.pass(time.Hour)
 	f.decides(t, first.Value, authz.WrongSecret)
-	f.decides(t, second.Value, authz.Allowed)
+	f.decides(t, second.Value, authz.TokenAllowed)
 }
 
 func TestRotateNewLifetime(t *testing.T) {
@@ -146,7 +146,7 @@ func TestRotateExpired(t *testing.T) {
 	f.decides(t, first.Value, authz.Expired)
 
 	second := f.rotate(t, id, manage.Rotation{Expires: days(1)})
-	f.decides(t, second.Value, authz.Allowed)
+	f.decides(t, second.Value, authz.TokenAllowed)
 	f.decides(t, first.Value, authz.WrongSecret)
 }
 
@@ -223,7 +223,7 @@ func TestRotateRefused(t *testing.T) {
 			if id := audit.TokenID; id != "" && !token.ValidID(id) {
 				t.Errorf("the audit log repeats what is no id: %q", id)
 			}
-			f.decides(t, good.Value, authz.Allowed)
+			f.decides(t, good.Value, authz.TokenAllowed)
 			f.decides(t, gone.Value, authz.UnknownToken)
 		})
 	}

@@ -77,7 +77,7 @@ func (m *Manager) Approve(ctx context.Context, c Caller, id string) error {
 				return refused(BadState, "This token is %s; only a pending one is approved.", t.State)
 			}
 			t.State = store.Active
-			return op.mayReach(*t)
+			return op.checkReach(*t)
 		})
 		return err
 	})
@@ -105,10 +105,10 @@ func (op *operation) switchTo(ctx context.Context, id string, from, to store.Sta
 			return refused(BadState, "This token is %s; only one that is %s can be made %s.", t.State, from, to)
 		}
 		if to == store.Active {
-			if err := op.mayExtend(t.Kind); err != nil {
+			if err := op.checkExtension(t.Kind); err != nil {
 				return err
 			}
-			if err := op.mayReach(*t); err != nil {
+			if err := op.checkReach(*t); err != nil {
 				return err
 			}
 		}

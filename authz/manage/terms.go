@@ -20,7 +20,7 @@ type terms = *policy.Terms
 // What the caller may not do at all is refused before anybody is looked up, so
 // that nobody learns in this way who exists.
 func (op *operation) ownerOf(ctx context.Context, name string) (directory.User, terms, error) {
-	access, me := op.rules.Access, op.caller.user
+	access, me := op.settings.Access, op.caller.user
 	self := op.caller.kind == person && (name == "" || store.FoldOwner(name) == store.FoldOwner(me.Name))
 	if self {
 		op.subject.owner = me.Name
@@ -78,16 +78,16 @@ func (op *operation) termsOf() (terms, error) {
 	if op.administrator {
 		return nil, nil
 	}
-	ts, ok := op.rules.Access.Terms(op.groups())
+	ts, ok := op.settings.Access.Terms(op.groups())
 	if !ok {
 		return nil, op.unsure(refused(Forbidden, "You are not permitted to create API tokens (access.create). Ask an administrator."))
 	}
 	return &ts, nil
 }
 
-// bind makes a drafted token keep to terms. asked says whether its end was asked
+// applyTerms makes a drafted token keep to terms. asked says whether its end was asked
 // for.
-func (op *operation) bind(t *store.Token, asked bool, ts terms) error {
+func (op *operation) applyTerms(t *store.Token, asked bool, ts terms) error {
 	if ts == nil {
 		if !asked {
 			t.Expires = op.now.Add(DefaultLifetime)

@@ -14,9 +14,9 @@ import (
 // "*" is everyone.
 type Access struct {
 	use, admin groups
-	create     []createRule // the most permissive first
-	forOthers  []forOtherRule
-	rules      []Rule
+	create     []creationPolicy // the most permissive first
+	forOthers  []forOthersPolicy
+	rules      []Setting
 }
 
 // Member is one active person, and which groups they are in. A nil Member is a
@@ -30,12 +30,12 @@ type Member interface {
 	In(group string) bool
 }
 
-type createRule struct {
+type creationPolicy struct {
 	groups groups
 	terms  Terms
 }
 
-type forOtherRule struct{ groups, owners groups }
+type forOthersPolicy struct{ groups, owners groups }
 
 // groups is a compiled list of groups. The zero groups hold nobody.
 type groups struct {
@@ -59,32 +59,32 @@ func NewAccess(c config.Config) *Access {
 		}
 		return groups{names: names}
 	}
-	a := &Access{use: compile(c.Access.Use), admin: compile(c.Access.Admin), rules: rules(c)}
+	a := &Access{use: compile(c.Access.Use), admin: compile(c.Access.Admin), rules: settings(c)}
 	for i, rule := range c.Access.Create {
-		a.create = append(a.create, createRule{compile(rule.Groups), newTerms(indexKey("access.create", i), rule)})
+		a.create = append(a.create, creationPolicy{compile(rule.Groups), newTerms(indexKey("access.create", i), rule)})
 	}
-	slices.SortStableFunc(a.create, func(x, y createRule) int { return y.terms.compare(x.terms) })
+	slices.SortStableFunc(a.create, func(x, y creationPolicy) int { return y.terms.compare(x.terms) })
 	for _, rule := range c.Access.CreateForOthers {
-		a.forOthers = append(a.forOthers, forOtherRule{compile(rule.Groups), compile(rule.For)})
+		a.forOthers = append(a.forOthers, forOthersPolicy{compile(rule.Groups), compile(rule.For)})
 	}
 	return a
 }
 
 // MayUse reports whether the person's tokens are good.
-func (a *Access) MayUse(m Member) bool { return a.use.hold(m) }
+func (a *Access) MayUse(m Member) bool { return a.use.contain(m) }
 
 // UseGroups returns the groups whose members' tokens are good; "*" is none.
 func (a *Access) UseGroups() []string { return slices.Clone(a.use.names) }
 
 // IsAdmin reports whether the person may manage all tokens.
-func (a *Access) IsAdmin(m Member) bool { return a.admin.hold(m) }
+func (a *Access) IsAdmin(m Member) bool { return a.admin.contain(m) }
 
 // Terms returns the terms on which the person may create tokens: those of the
 // most permissive rule that matches, by the order that testdata/config/full.yaml
 // tells of access.create. false: they may create none.
 func (a *Access) Terms(m Member) (Terms, bool) {
 	for _, rule := range a.create {
-		if rule.groups.hold(m) {
+		if rule.groups.contain(m) {
 			return rule.terms, true
 		}
 	}
@@ -94,19 +94,19 @@ func (a *Access) Terms(m Member) (Terms, bool) {
 // CreatesForOthers reports whether a rule lets the caller create tokens for
 // anybody else.
 func (a *Access) CreatesForOthers(caller Member) bool {
-	return slices.ContainsFunc(a.forOthers, func(rule forOtherRule) bool { return rule.groups.hold(caller) })
+	return slices.ContainsFunc(a.forOthers, func(rule forOthersPolicy) bool { return rule.groups.contain(caller) })
 }
 
 // MayCreateFor reports whether a rule lets the caller create tokens for the
 // owner, who is somebody else. None lets anybody do so for an administrator.
 // What administrators may do is no matter of rules, and not asked here.
 func (a *Access) MayCreateFor(caller, owner Member) bool {
-	return !a.IsAdmin(owner) && slices.ContainsFunc(a.forOthers, func(rule forOtherRule) bool {
-		return rule.groups.hold(caller) && rule.owners.hold(owner)
+	return !a.IsAdmin(owner) && slices.ContainsFunc(a.forOthers, func(rule forOthersPolicy) bool {
+		return rule.groups.contain(caller) && rule.owners.contain(owner)
 	})
 }
 
-// hold reports whether the person is in one of the groups.
-func (g groups) hold(m Member) bool {
+// contain reports whether the person is in one of the groups.
+func (g groups) contain(m Member) bool {
 	return m != nil && (g.everyone || slices.ContainsFunc(g.names, m.In))
 }

@@ -136,9 +136,9 @@ func TestAccessIsACopy(t *testing.T) {
 	if _, ok := a.Terms(in{}); ok || a.MayUse(in{}) {
 		t.Error("a change of the configuration widened what was made of it")
 	}
-	rules := a.Rules()
+	rules := a.Settings()
 	rules[0].Key = "x"
-	if got := a.Rules()[0].Key; got == "x" {
+	if got := a.Settings()[0].Key; got == "x" {
 		t.Error("a change of the rules changed them for others")
 	}
 }

@@ -13,16 +13,16 @@ import (
 // Policy is what a decision consults beside the tokens. It is never changed
 // once made. The zero Policy opens no path to any token.
 type Policy struct {
-	ContextPath    string
-	QueryParameter string // the query parameter that may carry a token; "" is off
-	TokenPaths     Paths  // where tokens are good
-	ReadOnlyPaths  Paths  // where read-only tokens are good beyond /rest
-	DownloadPaths  Paths  // where every token is good for GET and HEAD
-	ReadingPosts   Paths  // where a POST only reads, beyond Jira's own
-	Allow, Deny    Networks
-	Passwords      Passwords
-	RefuseForeign  bool     // refuse Bearer credentials that are no tokens
-	Origins        []string // whose browser applications may read refusals, as config.CORS has them
+	ContextPath       string
+	QueryParameter    string // the query parameter that may carry a token; "" is off
+	TokenPaths        Paths  // where tokens are good
+	ReadOnlyPaths     Paths  // where read-only tokens are good beyond /rest
+	DownloadPaths     Paths  // where every token is good for GET and HEAD
+	ReadingPosts      Paths  // where a POST only reads, beyond Jira's own
+	Allow, Deny       Networks
+	Passwords         Passwords
+	RefuseOtherBearer bool     // refuse Bearer credentials that are no tokens
+	Origins           []string // whose browser applications may read refusals, as config.CORS has them
 }
 
 // Passwords is what happens to passwords on REST. Its zero value lets none
@@ -51,8 +51,8 @@ func New(c config.Config) *Policy {
 			AllowedPaths:    NewPaths(c.Passwords.AllowedPaths),
 			AllowedNetworks: networks(c.Passwords.AllowedNetworks),
 		},
-		RefuseForeign: c.Bearer.Foreign != config.ForeignPass,
-		Origins:       slices.Clone(c.CORS.AllowedOrigins),
+		RefuseOtherBearer: c.Bearer.Other != config.OtherBearerPass,
+		Origins:           slices.Clone(c.CORS.AllowedOrigins),
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 func ruleLines(t *testing.T, c config.Config) string {
 	t.Helper()
 	var b strings.Builder
-	for _, rule := range policy.NewAccess(c).Rules() {
+	for _, rule := range policy.NewAccess(c).Settings() {
 		value, err := json.Marshal(rule.Value)
 		if err != nil {
 			t.Fatal(err)
@@ -32,7 +32,7 @@ tokens.downloadPaths ["/secure/attachment/","/secure/thumbnail/","/secure/userav
 tokens.readingPosts []
 tokens.maxPerUser 50
 tokens.maxOverlap "7d"
-tokens.keepEnded "365d"
+tokens.retention "365d"
 tokens.maxEnded 1000
 access.use ["*"]
 access.create[0].approval false
@@ -58,7 +58,7 @@ passwords.allowedPaths ["/rest/usermanagement/*"]
 passwords.allowedNetworks []
 audit.retention "730d"
 audit.maxMiB 256
-bearer.foreign "pass"
+bearer.other "pass"
 `
 	if diff := cmp.Diff(want, ruleLines(t, config.Default())); diff != "" {
 		t.Errorf("rules (-want +got):\n%s", diff)
@@ -68,7 +68,7 @@ bearer.foreign "pass"
 func TestRules(t *testing.T) {
 	c, err := config.Parse("test.yaml", []byte(`
 publicURL: https://jira.example.com
-tokens: {paths: [/rest/, /x], readOnlyPaths: [/x], downloadPaths: [], readingPosts: [/rest/y], maxPerUser: 5, maxOverlap: 0s, keepEnded: unlimited, maxEnded: 200, queryParameter: key}
+tokens: {paths: [/rest/, /x], readOnlyPaths: [/x], downloadPaths: [], readingPosts: [/rest/y], maxPerUser: 5, maxOverlap: 0s, retention: unlimited, maxEnded: 200, queryParameter: key}
 access:
   use: [Users]
   create:
@@ -84,7 +84,7 @@ directory: {jira: {credential: /etc/tokengate/jira-secret}}
 network: {allow: [10.0.0.0/8], deny: [10.1.2.3]}
 passwords: {mode: block, allowedUsers: [fred], allowedPaths: [], allowedNetworks: ["::1"]}
 audit: {retention: 90d, maxMiB: 64}
-bearer: {foreign: refuse}
+bearer: {other: refuse}
 `))
 	if err != nil {
 		t.Fatal(err)
@@ -95,7 +95,7 @@ tokens.downloadPaths []
 tokens.readingPosts ["/rest/y"]
 tokens.maxPerUser 5
 tokens.maxOverlap "0s"
-tokens.keepEnded "unlimited"
+tokens.retention "unlimited"
 tokens.maxEnded 200
 access.use ["Users"]
 access.create[0].approval false
@@ -130,7 +130,7 @@ passwords.allowedPaths []
 passwords.allowedNetworks ["::1/128"]
 audit.retention "90d"
 audit.maxMiB 64
-bearer.foreign "refuse"
+bearer.other "refuse"
 `
 	if diff := cmp.Diff(want, ruleLines(t, c)); diff != "" {
 		t.Errorf("rules (-want +got):\n%s", diff)

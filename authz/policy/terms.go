@@ -17,7 +17,7 @@ type Terms struct {
 	Rate             config.Rate     // the most that the token may have
 }
 
-func newTerms(key string, rule config.CreateRule) Terms {
+func newTerms(key string, rule config.CreationPolicy) Terms {
 	return Terms{
 		Key:              key,
 		MaxLifetime:      rule.MaxLifetime,

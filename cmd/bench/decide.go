@@ -94,7 +94,7 @@ func newIndexes(sizes []int) (*indexes, error) {
 	}
 	for k := plain; k < kindCount; k++ {
 		x.single[k] = &store.Index{}
-		x.single[k].Judge(standing, judgedUntil)
+		x.single[k].UpdateOwnerStatus(standing, judgedUntil)
 		if err := putInto(x.single[k], 0, k); err != nil {
 			return nil, err
 		}
@@ -105,7 +105,7 @@ func newIndexes(sizes []int) (*indexes, error) {
 // newIndex puts the first size tokens of the fleet into an index.
 func newIndex(size int) (*store.Index, error) {
 	index := &store.Index{}
-	index.Judge(standing, judgedUntil)
+	index.UpdateOwnerStatus(standing, judgedUntil)
 	for i := range size {
 		if err := putInto(index, i, decideKindOf(i)); err != nil {
 			return nil, err

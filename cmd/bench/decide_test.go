@@ -37,7 +37,7 @@ func TestDecideCases(t *testing.T) {
 
 func TestDecideSeesAWrongReason(t *testing.T) {
 	c := decideCases()[0]
-	c.reason = authz.Allowed
+	c.reason = authz.TokenAllowed
 	x, err := newIndexes([]int{1})
 	if err != nil {
 		t.Fatal(err)

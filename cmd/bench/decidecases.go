@@ -55,7 +55,7 @@ func decideCases() []decideCase {
 		}},
 		{reason: authz.PasswordBlocked, request: password, configure: func(c *config.Config) { c.Passwords.Mode = config.PasswordsBlock }},
 		{reason: authz.Password, request: password},
-		{reason: authz.ForeignBearer, request: sending("Bearer MDEyMzQ1Njc4OTo6bXNhZmVndWFyZA==")},
+		{reason: authz.OtherBearer, request: sending("Bearer MDEyMzQ1Njc4OTo6bXNhZmVndWFyZA==")},
 		{reason: authz.MalformedToken, request: get, credential: func(i, _ int) (string, error) {
 			text, err := sendBearer(i, 0)
 			return text[:len(text)-1] + "-", err
@@ -85,10 +85,10 @@ func decideCases() []decideCase {
 		{reason: authz.EndpointForbidden, request: to("/rest/pat/latest/tokens"), credential: sendBearer},
 		{reason: authz.ReadOnly, request: with(func(r *authz.Request) { r.Method, r.Path = "POST", "/rest/api/2/issue" }), credential: sendBearer, kind: readOnly},
 		{reason: authz.RateLimited, request: get, credential: sendBearer, kind: limited},
-		{name: asBearer, reason: authz.Allowed, request: get, credential: sendBearer},
-		{name: asBasic, reason: authz.Allowed, request: get, credential: sendBasic},
-		{name: "its network", reason: authz.Allowed, request: get, credential: sendBearer, kind: networked},
-		{name: "old secret in an overlap", reason: authz.Allowed, request: get, credential: sendBearer, kind: rotated},
+		{name: asBearer, reason: authz.TokenAllowed, request: get, credential: sendBearer},
+		{name: asBasic, reason: authz.TokenAllowed, request: get, credential: sendBasic},
+		{name: "its network", reason: authz.TokenAllowed, request: get, credential: sendBearer, kind: networked},
+		{name: "old secret in an overlap", reason: authz.TokenAllowed, request: get, credential: sendBearer, kind: rotated},
 	}
 }
 

@@ -128,14 +128,14 @@ func managementValueOf(i int) (token.Value, error) {
 var keyOf = map[kind]string{gone: "GONE", banned: "BANNED"}
 
 // standing is how the owners of row a stand.
-func standing(o store.Owner, _ store.Standing) store.Standing {
+func standing(o store.Owner, _ store.OwnerStatus) store.OwnerStatus {
 	switch o.Key {
 	case keyOf[gone]:
-		return store.Inactive
+		return store.OwnerInactive
 	case keyOf[banned]:
-		return store.NotPermitted
+		return store.OwnerNotPermitted
 	}
-	return store.Good
+	return store.OwnerPermitted
 }
 
 // recordOf returns the record of token i, as if it were of kind k. It shares no

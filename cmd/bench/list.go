@@ -140,13 +140,13 @@ func newLister(ctx context.Context, size int) (_ *lister, err error) {
 	}
 	settings := config.Default()
 	settings.Access.Use, settings.Access.Admin = []string{jiraGroup}, []string{benchAdministrators}
-	rules := manage.NewRules(settings)
+	rules := manage.NewSettings(settings)
 	m := &manage.Manager{
 		Tokens: t.tokens, Usage: store.NewUsageRecorder(t.tokens), Directory: known,
-		Rules: func() manage.Rules { return rules },
+		Settings: func() manage.Settings { return rules },
 		Now:   func() time.Time { return decideNow }, Random: token.Random,
 	}
-	m.Judge(known.Snapshot)
+	m.UpdateOwnerStatus(known.Snapshot)
 	t.view.Policy = policy.New(settings)
 	const some = 42 // token and owner, whom the queries ask for
 	id, err := idOf(some)

@@ -75,10 +75,10 @@ func (v *visitor) visit(cookie, below string) (took float64, bytes int, err erro
 // sitePages are the pages that are measured, by whom they are opened.
 func sitePages(id string) map[string][]string {
 	return map[string][]string{
-		ownerCookie: {"", "/new", "/token/" + id, "/token/" + id + "/rotate", "/token/" + id + "/edit", "/test"},
+		ownerCookie: {"", "/new", "/token/" + id, "/token/" + id + "/rotate", "/token/" + id + "/edit", "/explain"},
 		adminCookie: {
 			"/tokens", "/tokens?name=2424", "/tokens?name=report&userPart=user&sort=name&order=desc", "/tokens?state=active&unusedSince=14d&sort=used",
-			"/tokens?user=" + ownerOf(42), "/waiting", "/insights", "/audit", "/rules", "/token/" + id,
+			"/tokens?user=" + ownerOf(42), "/pending", "/insights", "/audit", "/settings", "/token/" + id,
 		},
 	}
 }

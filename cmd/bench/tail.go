@@ -81,7 +81,7 @@ func (s *section) besides(what string, results [][]tailSlice) (longer, p999 spre
 type tail struct {
 	dir     string
 	db      store.Store
-	tokens  *store.Indexed
+	tokens  *store.Cached
 	view    authz.View
 	texts   []string // Authorization values of tokens at random
 	cursor  int
@@ -108,10 +108,10 @@ func newTail(ctx context.Context, size int) (_ *tail, err error) {
 	if t.db, err = badger.Open(ctx, badger.Options{Dir: filepath.Join(t.dir, "store")}); err != nil {
 		return nil, err
 	}
-	if t.tokens, err = store.NewIndexed(ctx, t.db); err != nil {
+	if t.tokens, err = store.NewCached(ctx, t.db); err != nil {
 		return nil, err
 	}
-	t.tokens.Index().Judge(func(store.Owner, store.Standing) store.Standing { return store.Good }, store.Forever)
+	t.tokens.Index().UpdateOwnerStatus(func(store.Owner, store.OwnerStatus) store.OwnerStatus { return store.OwnerPermitted }, store.Forever)
 	t.view = authz.View{Policy: policy.New(config.Default()), Index: t.tokens.Index(), Now: decideNow}
 	all, err := newCredentials(size)
 	if err != nil {
@@ -144,7 +144,7 @@ func (t *tail) decide(length time.Duration) (tailSlice, error) {
 		d := authz.Decide(&request, t.view)
 		last = time.Since(began)
 		times.add(last - before)
-		if d.Reason != authz.Allowed {
+		if d.Reason != authz.TokenAllowed {
 			return tailSlice{}, fmt.Errorf("a good token was decided as %v", d.Reason)
 		}
 	}

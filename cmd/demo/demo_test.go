@@ -43,7 +43,7 @@ func TestDemo(t *testing.T) {
 
 	// A step that goes wrong is noticed.
 	out.Reset()
-	wrong := []chapter{
+	wrong := []scenario{
 		{title: "wrong status", path: "/rest/api/2/serverInfo", header: map[string]string{"Authorization": ""}, status: 403, seen: "nobody"},
 		{title: "wrong user", path: "/rest/api/2/serverInfo", header: map[string]string{"Authorization": ""}, status: 200, seen: "admin"},
 	}

@@ -16,9 +16,9 @@ import (
 
 const api = "/rest/api-tokens/latest/"
 
-// step is a request that somebody makes with a password or a token of their own,
+// action is a request that somebody makes with a password or a token of their own,
 // and what must come of it.
-type step struct {
+type action struct {
 	title    string
 	user     string
 	password string // or a token's value
@@ -32,9 +32,9 @@ type step struct {
 
 // tellPeople plays what people do by themselves, and returns how many steps
 // went wrong.
-func (s *stage) tellPeople(ctx context.Context) (failures int, err error) {
+func (s *environment) tellPeople(ctx context.Context) (failures int, err error) {
 	s.say("\nPeople help themselves, by REST at Jira's own address, with what they have in Jira. fred is a\ndeveloper, whose tokens live 90 days at most; wilma is a contractor, whose tokens only read and\nneed betty's approval, who administers.\n")
-	take := func(st step) (id, value string) {
+	take := func(st action) (id, value string) {
 		answer, err := s.take(ctx, st)
 		if err != nil {
 			failures++
@@ -48,16 +48,16 @@ func (s *stage) tellPeople(ctx context.Context) (failures int, err error) {
 		return id, value
 	}
 	const myself = "/rest/api/2/myself"
-	_, freds := take(step{"fred makes himself a token", "fred", fred, "POST", api, `{"label":"my script"}`, 200, `"state":"active"`})
-	take(step{"It is fred to Jira", "fred", freds, "GET", myself, "", 200, `"name":"fred"`})
-	take(step{"In a browser he finds it, and can make others, on a page", "fred", fred, "GET", "/plugins/servlet/api-tokens", "", 200, "my script"})
-	take(step{"One that lives longer than his rule allows he does not get", "fred", fred, "POST", api, `{"label":"for ever","expiresInDays":91}`, 400, "90d"})
-	id, wilmas := take(step{"wilma makes one, which waits for approval", "wilma", wilma, "POST", api, `{"label":"report"}`, 200, `"state":"pending"`})
-	take(step{"and does not work yet", "wilma", wilmas, "GET", myself, "", 401, "approved yet"})
-	take(step{"She cannot approve it herself", "wilma", wilma, "POST", api + id + "/approve", "{}", 403, "administrators"})
-	take(step{"betty can", "betty", betty, "POST", api + id + "/approve", "{}", 204, ""})
-	take(step{"Now it works", "wilma", wilmas, "GET", myself, "", 200, `"name":"wilma"`})
-	take(step{"betty sees who did what", "betty", betty, "GET", api + "audit?limit=2", "", 200, "token.approve"})
+	_, freds := take(action{"fred makes himself a token", "fred", fred, "POST", api, `{"label":"my script"}`, 200, `"state":"active"`})
+	take(action{"It is fred to Jira", "fred", freds, "GET", myself, "", 200, `"name":"fred"`})
+	take(action{"In a browser he finds it, and can make others, on a page", "fred", fred, "GET", "/plugins/servlet/api-tokens", "", 200, "my script"})
+	take(action{"One that lives longer than his rule allows he does not get", "fred", fred, "POST", api, `{"label":"for ever","expiresInDays":91}`, 400, "90d"})
+	id, wilmas := take(action{"wilma makes one, which waits for approval", "wilma", wilma, "POST", api, `{"label":"report"}`, 200, `"state":"pending"`})
+	take(action{"and does not work yet", "wilma", wilmas, "GET", myself, "", 401, "approved yet"})
+	take(action{"She cannot approve it herself", "wilma", wilma, "POST", api + id + "/approve", "{}", 403, "administrators"})
+	take(action{"betty can", "betty", betty, "POST", api + id + "/approve", "{}", 204, ""})
+	take(action{"Now it works", "wilma", wilmas, "GET", myself, "", 200, `"name":"wilma"`})
+	take(action{"betty sees who did what", "betty", betty, "GET", api + "audit?limit=2", "", 200, "token.approve"})
 
 	s.say("\nfred leaves his team: somebody takes him out of the group in Jira, and tells nobody else.\n")
 	if err := s.jira.SetGroups("fred"); err != nil {
@@ -66,12 +66,12 @@ func (s *stage) tellPeople(ctx context.Context) (failures int, err error) {
 	if err := s.untilRefused(ctx, freds); err != nil {
 		return failures, err
 	}
-	take(step{"Within a minute (in this demo at once) his token is good for nothing", "fred", freds, "GET", myself, "", 403, "no group that may use tokens"})
+	take(action{"Within a minute (in this demo at once) his token is good for nothing", "fred", freds, "GET", myself, "", 403, "no group that may use tokens"})
 	return failures, nil
 }
 
 // take makes the request of a step and returns the answer, if it is right.
-func (s *stage) take(ctx context.Context, st step) (string, error) {
+func (s *environment) take(ctx context.Context, st action) (string, error) {
 	shown := st.password
 	if token.Contains(shown) || token.IsCredential(shown) {
 		shown = "$TOKEN"
@@ -107,7 +107,7 @@ func (s *stage) take(ctx context.Context, st step) (string, error) {
 
 // untilRefused has tokengate ask Jira who is who, and waits until the token is
 // refused.
-func (s *stage) untilRefused(ctx context.Context, value string) error {
+func (s *environment) untilRefused(ctx context.Context, value string) error {
 	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
 	if err := s.gate.Process.Signal(syscall.SIGHUP); err != nil {

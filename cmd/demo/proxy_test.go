@@ -63,11 +63,11 @@ func testProxy(t *testing.T, program, snippet string) {
 	}
 	const myself = "/rest/api/2/myself"
 	lie := map[string]string{"X-Forwarded-For": "127.9.8.7"}
-	if n := s.play(ctx, value, []chapter{
+	if n := s.play(ctx, value, []scenario{
 		{title: "the client's own network", path: myself, from: "127.9.8.7", status: 200, seen: "fred"},
-		{title: "another network", path: myself, from: "127.7.7.7", status: 403, logged: "request refused: network_not_allowed"},
-		{title: "the proxy's network", path: myself, status: 403, logged: "request refused: network_not_allowed"},
-		{title: "a client that lies", path: myself, from: "127.7.7.7", header: lie, status: 403, logged: "request refused: network_not_allowed"},
+		{title: "another network", path: myself, from: "127.7.7.7", status: 403, logged: "request denied: network_not_allowed"},
+		{title: "the proxy's network", path: myself, status: 403, logged: "request denied: network_not_allowed"},
+		{title: "a client that lies", path: myself, from: "127.7.7.7", header: lie, status: 403, logged: "request denied: network_not_allowed"},
 		{title: "a client behind a proxy of its own", path: myself, from: "127.9.8.7", header: map[string]string{"X-Forwarded-For": "unknown, 10.0.0.1"}, status: 200, seen: "fred"},
 	}); n > 0 {
 		t.Errorf("%d steps went wrong:\n%s", n, &out)
@@ -76,7 +76,7 @@ func testProxy(t *testing.T, program, snippet string) {
 	if _, value, err = s.mint(ctx, "--name", "upload"); err != nil {
 		t.Fatal(err)
 	}
-	upload := chapter{method: "POST", path: "/rest/api/2/issue/DEMO-1/attachments", body: strings.Repeat("x", 30<<20), header: map[string]string{"X-Atlassian-Token": "no-check"}}
+	upload := scenario{method: "POST", path: "/rest/api/2/issue/DEMO-1/attachments", body: strings.Repeat("x", 30<<20), header: map[string]string{"X-Atlassian-Token": "no-check"}}
 	r, err := upload.request(ctx, s.url, value)
 	if err != nil {
 		t.Fatal(err)

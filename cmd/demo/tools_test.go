@@ -21,7 +21,7 @@ import (
 // site is the demo's stage with a load balancer in front, which says where a
 // client is. What the parts write is searched for tokens at the end.
 type site struct {
-	*stage
+	*environment
 	t      *testing.T
 	config string                 // tokengate's configuration
 	from   atomic.Pointer[string] // the client's address
@@ -40,7 +40,7 @@ func newSite(t *testing.T) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	x := &site{stage: s, t: t, config: filepath.Join(s.dir, "tokengate.yaml")}
+	x := &site{environment: s, t: t, config: filepath.Join(s.dir, "tokengate.yaml")}
 	x.moveTo(inside)
 	t.Cleanup(func() {
 		text := s.envoy.Log() + s.envoy.Output() + out.String()

@@ -134,7 +134,7 @@ func TestClientAddressBehindProxies(t *testing.T) {
 			if hops == 0 {
 				return
 			}
-			if line := c.gate.waitFor("request refused: no_client_address"); !strings.Contains(line, "clientAddress.trustedHops") || !strings.Contains(line, "X-Forwarded-For") {
+			if line := c.gate.waitFor("request denied: no_client_address"); !strings.Contains(line, "clientAddress.trustedHops") || !strings.Contains(line, "X-Forwarded-For") {
 				t.Errorf("the log line tells no administrator what to do: %s", line)
 			}
 			h2 := h2Client(t)

@@ -122,12 +122,12 @@ func TestTerminalIsSafe(t *testing.T) {
 			Outcome: evil, Reason: evil, Changes: map[string]web.Change{evil: {Before: evil, After: evil}}}}}},
 		{[]string{"passwords"}, web.PasswordUsers{Users: []web.PasswordUser{{User: evil, Uses: []web.PasswordUse{{Client: evil, Address: &evil}}}}}},
 		{[]string{"totals"}, web.Totals{Days: []web.DayTotals{{Date: evil, Refused: map[string]uint64{evil: 1}}}}},
-		{[]string{"rules"}, web.Rules{Rules: []web.Rule{{Key: evil, Setting: web.Setting{Text: &evil}}, {Key: "x", Setting: web.Setting{List: []string{evil}}}}}},
+		{[]string{"settings"}, web.Settings{Settings: []web.Setting{{Key: evil, Value: web.SettingValue{Text: &evil}}, {Key: "x", Value: web.SettingValue{List: []string{evil}}}}}},
 		{[]string{"whoami"}, web.Me{Name: evil, From: evil, MaxOverlap: evil}},
 		{[]string{"token", "create", "--user", "x", "--name", "x"}, web.IssuedToken{PasswordValue: "value", Token: evilToken}},
 		{[]string{"token", "rotate", "000000000000"}, web.IssuedToken{PasswordValue: "value", Token: evilToken}},
 		{[]string{"explain", "--path", "/", "--ip", "::1"}, web.Explanation{
-			Outcome: evil, Reason: evil, Status: 403, Text: evil, User: evil, TokenID: evil, Rules: []web.RuleVerdict{{Rule: evil, Result: evil, Reason: evil}},
+			Outcome: evil, Reason: evil, Status: 403, Text: evil, User: evil, TokenID: evil, Checks: []web.CheckResult{{Check: evil, Result: evil, Reason: evil}},
 		}},
 	} {
 		answer = c.answer

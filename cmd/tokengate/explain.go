@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -14,7 +15,7 @@ import (
 )
 
 // errRefused is the end of an explanation: the answer, not a failure.
-var errRefused = errors.New("the request would be refused")
+var errRefused = errors.New("the request would be denied")
 
 func newExplainCommand() *cobra.Command {
 	var asked web.ExplainRequest
@@ -27,7 +28,7 @@ func newExplainCommand() *cobra.Command {
 			"byte for byte but for one line feed at its end; with --id it is not needed, and\n" +
 			"nothing is read. No request is made, and the token's use is not counted.\n\n" +
 			"The exit code is 0 if the request would be allowed, passed on, or answered in\n" +
-			"place of Jira, as a token's logout is, and 1 if it would be refused.",
+			"place of Jira, as a token's logout is, and 1 if it would be denied.",
 		Example: "  tokengate explain --path /rest/api/2/myself --ip 10.1.2.3 < token.txt\n" +
 			"  tokengate explain --path /rest/api/2/issue --method POST --ip 10.1.2.3 --id 4fVq0c1sXbYk",
 		Args: cobra.NoArgs,
@@ -61,7 +62,7 @@ func newExplainCommand() *cobra.Command {
 			if err := show(cmd.OutOrStdout(), answer); err != nil {
 				return err
 			}
-			if answer.Outcome == "refused" {
+			if !slices.Contains([]string{"allowed", "pass_through", "answered"}, answer.Outcome) {
 				return errRefused
 			}
 			return nil
@@ -119,9 +120,9 @@ func readToken(in io.Reader, hint io.Writer) (string, error) {
 
 // printExplanation prints the verdicts and the decision.
 func printExplanation(out io.Writer, e web.Explanation) error {
-	t := table{{"RULE", "RESULT", "REASON"}}
-	for _, r := range e.Rules {
-		t = append(t, []string{cell(r.Rule), cell(r.Result), cell(r.Reason)})
+	t := table{{"CHECK", "RESULT", "REASON"}}
+	for _, r := range e.Checks {
+		t = append(t, []string{cell(r.Check), cell(r.Result), cell(r.Reason)})
 	}
 	decision := table{{"decision:", printable(e.Outcome)}, {"reason:", printable(e.Reason)}}
 	if e.Detail != "" {

@@ -76,7 +76,7 @@ func TestFloodOfJunk(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		server.SumUp()
+		server.LogSuppressed()
 	}
 	if err := sink.Close(t.Context()); err != nil {
 		t.Fatal(err)
@@ -138,15 +138,15 @@ func TestFloodOfRefusals(t *testing.T) {
 
 // checkInto serves Check for these tokens, with its log in sink, and returns how
 // to ask.
-func checkInto(t *testing.T, sink *logSink, tokens *store.Indexed, now func() time.Time) (*envoy.Server, func(*authv3.CheckRequest) string) {
+func checkInto(t *testing.T, sink *logSink, tokens *store.Cached, now func() time.Time) (*envoy.Server, func(*authv3.CheckRequest) string) {
 	t.Helper()
-	tokens.Index().Judge(func(store.Owner, store.Standing) store.Standing { return store.Good }, store.Forever)
+	tokens.Index().UpdateOwnerStatus(func(store.Owner, store.OwnerStatus) store.OwnerStatus { return store.OwnerPermitted }, store.Forever)
 	server := &envoy.Server{
 		Policy: new(atomic.Pointer[policy.Policy]), Index: tokens.Index(), Usage: store.NewUsageRecorder(tokens),
 		ClientAddress: config.ClientAddress{Source: true}, Identity: "x-forwarded-user",
-		Log: zap.New(newLogCore(&sink.own, zapcore.InfoLevel)), Lines: envoy.Lines{
-			Admitted: newLogCore(&sink.admitted, zapcore.InfoLevel), Refused: newLogCore(&sink.refused, zapcore.InfoLevel),
-			Unproved: newLogCore(&sink.unproved, zapcore.InfoLevel),
+		Log: zap.New(newLogCore(&sink.own, zapcore.InfoLevel)), RequestLogs: envoy.RequestLogs{
+			Allowed: newLogCore(&sink.allowed, zapcore.InfoLevel), Denied: newLogCore(&sink.denied, zapcore.InfoLevel),
+			Unauthenticated: newLogCore(&sink.unauthenticated, zapcore.InfoLevel),
 		},
 		Metrics: envoy.NewMetrics(prometheus.NewRegistry()), Now: now,
 	}
@@ -232,14 +232,14 @@ func readLines(t *testing.T, log io.Reader, summed chan<- struct{}) loggedLines 
 }
 
 // oneToken returns a store that holds one token, of Fred's.
-func oneToken(t *testing.T) (*store.Indexed, token.Value) {
+func oneToken(t *testing.T) (*store.Cached, token.Value) {
 	t.Helper()
 	db, err := badger.Open(t.Context(), badger.Options{Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { db.Close() })
-	tokens, err := store.NewIndexed(t.Context(), db)
+	tokens, err := store.NewCached(t.Context(), db)
 	if err != nil {
 		t.Fatal(err)
 	}

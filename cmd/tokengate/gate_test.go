@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 // received.
 func TestDecisionsThroughEnvoy(t *testing.T) {
 	r := newRig(t, options{settings: func(yaml string) string {
-		return withoutKey(t, yaml, "network") + "\nnetwork: {deny: [198.51.100.0/24]}\nbearer: {foreign: refuse}\n"
+		return withoutKey(t, yaml, "network") + "\nnetwork: {deny: [198.51.100.0/24]}\nbearer: {other: refuse}\n"
 	}})
 	plain := r.mint("plain")
 	reader := r.mint("reader", "--read-only")
@@ -64,7 +64,7 @@ func TestDecisionsThroughEnvoy(t *testing.T) {
 		{"unknown", request{auth: bearer(unknown)}, 401, "unknown_token", ""},
 		{"revoked", request{auth: bearer(revoked)}, 401, "unknown_token", ""},
 		{"wrong user", request{auth: basic("admin", plain.Reveal())}, 401, "wrong_user", ""},
-		{"foreign Bearer", request{auth: "Bearer MDEyMzQ1Njc4OTo"}, 401, "foreign_bearer", ""},
+		{"foreign Bearer", request{auth: "Bearer MDEyMzQ1Njc4OTo"}, 401, "other_bearer", ""},
 		{"no network for tokens", request{auth: bearer(plain), from: "198.51.100.9"}, 403, "network_denied", ""},
 		{"not the token's network", request{auth: bearer(office), from: "10.2.0.1"}, 403, "network_not_allowed", ""},
 		{"management path", request{auth: bearer(plain), path: "/rest/api-tokens/latest/"}, 403, "wrong_token_type", ""},
@@ -304,7 +304,7 @@ func TestNoClientAddress(t *testing.T) {
 	if entry := r.logged(0); entry["reason"] != "no_client_address" {
 		t.Errorf("Envoy logged reason %v", entry["reason"])
 	}
-	if line := r.gate.waitFor("request refused: no_client_address"); !strings.Contains(line, `"level":"error"`) {
+	if line := r.gate.waitFor("request denied: no_client_address"); !strings.Contains(line, `"level":"error"`) {
 		t.Errorf("logged %s, want it as an error", line)
 	}
 	for name, q := range map[string]request{"password": {auth: basic("fred", "yabba")}, "browser": {path: "/secure/Dashboard.jspa"}} {

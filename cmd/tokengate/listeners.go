@@ -25,13 +25,13 @@ func (s *server) serveCheck(address config.Address) error {
 		Policy:        &s.policy,
 		Index:         s.tokens.Index(),
 		Usage:         s.usage,
-		ClientAddress: s.settings.ClientAddress,
-		Identity:      strings.ToLower(s.settings.Upstream.Identity.Header),
+		ClientAddress: s.config.ClientAddress,
+		Identity:      strings.ToLower(s.config.Upstream.Identity.Header),
 		Log:           s.log,
-		Lines: envoy.Lines{
-			Admitted: newLogCore(&s.sink.admitted, s.level),
-			Refused:  newLogCore(&s.sink.refused, s.level),
-			Unproved: newLogCore(&s.sink.unproved, s.level),
+		RequestLogs: envoy.RequestLogs{
+			Allowed:         newLogCore(&s.sink.allowed, s.level),
+			Denied:          newLogCore(&s.sink.denied, s.level),
+			Unauthenticated: newLogCore(&s.sink.unauthenticated, s.level),
 		},
 		Metrics: s.metrics,
 		Records: s.records,
@@ -41,7 +41,7 @@ func (s *server) serveCheck(address config.Address) error {
 	if err != nil {
 		return err
 	}
-	s.atStop("sum up the last refused requests", repeat(sumUpEvery, answers.SumUp))
+	s.atStop("sum up the last refused requests", repeat(logSuppressedEvery, answers.LogSuppressed))
 	health.SetServingStatus("", healthv1.HealthCheckResponse_SERVING)
 	l, err := listen(address, groupSocket)
 	if err != nil {
@@ -67,9 +67,9 @@ func (s *server) serveCheck(address config.Address) error {
 	return nil
 }
 
-// sumUpEvery is how often the log tells of requests that it does not show one
+// logSuppressedEvery is how often the log tells of requests that it does not show one
 // by one.
-const sumUpEvery = 10 * time.Second
+const logSuppressedEvery = 10 * time.Second
 
 // repeat calls do every now and then until the step is taken that it returns,
 // and then a last time.

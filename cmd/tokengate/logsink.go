@@ -29,10 +29,10 @@ var errLogFull = errors.New("the log is not read fast enough")
 // Lines come in by shares, each with a bound of its own, so that what clients
 // can cause without a good token never takes the room of other lines.
 type logSink struct {
-	own      logShare // the server's own lines
-	admitted logShare // lines of requests that a token let in
-	refused  logShare // lines of requests that proved a token, and were refused
-	unproved logShare // lines of all others; it says so where one finds no room
+	own             logShare // the server's own lines
+	allowed         logShare // lines of requests that a token let in
+	denied          logShare // lines of requests that proved a token, and were refused
+	unauthenticated logShare // lines of all others; it says so where one finds no room
 
 	to    io.Writer
 	early int // bytes held that are written at once, and not at the next tick: few, so that much is free while they are
@@ -60,9 +60,9 @@ func newLogSink(to io.Writer, most int) *logSink {
 		wake: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	s.own = logShare{sink: s, most: most / 8}
-	s.admitted = logShare{sink: s, most: most * 5 / 8}
-	s.refused = logShare{sink: s, most: most / 8}
-	s.unproved = logShare{sink: s, most: most / 8, full: errLogFull}
+	s.allowed = logShare{sink: s, most: most * 5 / 8}
+	s.denied = logShare{sink: s, most: most / 8}
+	s.unauthenticated = logShare{sink: s, most: most / 8, full: errLogFull}
 	go s.run(most)
 	return s
 }
@@ -134,7 +134,7 @@ func (s *logSink) take(empty []byte) (batch []byte, lost uint64, closed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	batch, s.pending = s.pending, empty[:0]
-	s.own.held, s.admitted.held, s.refused.held, s.unproved.held = 0, 0, 0, 0
+	s.own.held, s.allowed.held, s.denied.held, s.unauthenticated.held = 0, 0, 0, 0
 	return batch, s.lost, s.closed
 }
 

@@ -22,7 +22,7 @@ func TestLogSinkNeverWaits(t *testing.T) {
 	sink := newLogSink(writer, 160)
 	line := []byte(strings.Repeat("x", 39) + "\n")
 	for range 50 {
-		if n, err := sink.admitted.Write(line); n != len(line) || err != nil {
+		if n, err := sink.allowed.Write(line); n != len(line) || err != nil {
 			t.Fatalf("Write = %d, %v", n, err)
 		}
 	}
@@ -120,7 +120,7 @@ func TestLogSinkWritesBatches(t *testing.T) {
 		sink := newLogSink(&to, 1600)
 		<-time.After(flushLogEvery / 2) // between two ticks from now on
 		for range 4 {
-			sink.admitted.Write([]byte("line\n"))
+			sink.allowed.Write([]byte("line\n"))
 		}
 		sink.own.Write([]byte("own\n"))
 		if got := to.all(); len(got) != 0 {
@@ -137,7 +137,7 @@ func TestLogSinkWritesBatches(t *testing.T) {
 		}
 		many := strings.Repeat("line\n", 20) // a sixteenth
 		for line := range strings.Lines(many) {
-			sink.admitted.Write([]byte(line))
+			sink.allowed.Write([]byte(line))
 		}
 		if got := to.all(); !slices.Equal(got[1:], []string{many}) {
 			t.Errorf("written at once: %q, want %q", got[1:], many)
@@ -185,11 +185,11 @@ func TestLogSinkShares(t *testing.T) {
 				share          *logShare
 				taken, refused int
 			}{
-				{"unproved", &sink.unproved, 20, 980},
-				{"refused", &sink.refused, 20, 0},
-				{"admitted", &sink.admitted, 100, 0},
+				{"unproved", &sink.unauthenticated, 20, 980},
+				{"refused", &sink.denied, 20, 0},
+				{"admitted", &sink.allowed, 100, 0},
 				{"own", &sink.own, 20, 0},
-				{"unproved again", &sink.unproved, 0, 1000},
+				{"unproved again", &sink.unauthenticated, 0, 1000},
 				{"own again", &sink.own, 0, 0},
 			} {
 				if taken, refused := counts(c.share); taken != c.taken || refused != c.refused {
@@ -255,7 +255,7 @@ func TestLogSinkRaces(t *testing.T) {
 	for w := range writers {
 		wg.Go(func() {
 			for i := range each {
-				fmt.Fprintf(&sink.admitted, "line %d of %d\n", i, w)
+				fmt.Fprintf(&sink.allowed, "line %d of %d\n", i, w)
 			}
 		})
 	}

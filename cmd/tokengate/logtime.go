@@ -11,21 +11,21 @@ import (
 // logTimeLayout is that of zapcore.ISO8601TimeEncoder.
 const logTimeLayout = "2006-01-02T15:04:05.000Z0700"
 
-// stamp is the text of a second's times, but for the milliseconds.
-type stamp struct {
+// timestampCache is the text of a second's times, but for the milliseconds.
+type timestampCache struct {
 	second int64
 	zone   *time.Location
 	text   []byte
 	millis int // where in text they stand
 }
 
-var stamps = sync.Pool{New: func() any { return &stamp{} }}
+var stamps = sync.Pool{New: func() any { return &timestampCache{} }}
 
 // encodeLogTime writes what zapcore.ISO8601TimeEncoder writes. Most lines fall
 // into the same second as the one before, and of these only the milliseconds
 // are formatted.
 func encodeLogTime(t time.Time, to zapcore.PrimitiveArrayEncoder) {
-	s := stamps.Get().(*stamp)
+	s := stamps.Get().(*timestampCache)
 	if second := t.Unix(); len(s.text) == 0 || s.second != second || s.zone != t.Location() {
 		s.second, s.zone = second, t.Location()
 		s.text = t.AppendFormat(s.text[:0], logTimeLayout)

@@ -143,9 +143,9 @@ func TestReports(t *testing.T) {
 // A setting is shown as it came.
 func TestRules(t *testing.T) {
 	socket := fakeServer(t, func(w http.ResponseWriter, _ *http.Request) {
-		io.WriteString(w, `{"rules":[{"key":"a","value":"365d"},{"key":"b","value":1000000},{"key":"c","value":false},{"key":"d","value":["x","y"]},{"key":"e","value":[]}]}`)
+		io.WriteString(w, `{"settings":[{"key":"a","value":"365d"},{"key":"b","value":1000000},{"key":"c","value":false},{"key":"d","value":["x","y"]},{"key":"e","value":[]}]}`)
 	})
-	out, errs, code := command(t, socket, "", "rules")
+	out, errs, code := command(t, socket, "", "settings")
 	want := "KEY  VALUE\na    365d\nb    1000000\nc    false\nd    [\"x\",\"y\"]\ne    []\n"
 	if code != 0 || out != want {
 		t.Errorf("exit %d: %s; printed\n%s\nwant\n%s", code, errs, out, want)

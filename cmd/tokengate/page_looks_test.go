@@ -130,7 +130,7 @@ func looks(c *company) map[string][]look {
 			{"edit", "/token/" + ids[3] + "/edit", nil},
 			{"revoke", "/token/" + ids[0] + "/revoke", nil},
 			{"revoke-all", "/revoke-all", nil},
-			{"try", "/test?id=" + ids[0], func(b *browser) {
+			{"try", "/explain?id=" + ids[0], func(b *browser) {
 				b.fill("#method", "POST")
 				b.fill("#path", "/rest/api/2/issue")
 				b.submit("form.fields button.primary")
@@ -151,11 +151,11 @@ func looks(c *company) map[string][]look {
 			{"tokens-more", "/tokens?type=ordinary&sort=name", nil},
 			{"tokens-of", "/tokens?user=alice", nil},
 			{"tokens-none", "/tokens?name=nothing", nil},
-			{"waiting", "/waiting", nil},
+			{"waiting", "/pending", nil},
 			{"approve", "/token/" + pending.ID + "/approve", nil},
 			{"insights", "/insights", nil},
 			{"audit", "/audit", nil},
-			{"rules", "/rules", nil},
+			{"rules", "/settings", nil},
 			{"nothing", "/nothing", nil},
 		},
 	}
@@ -353,7 +353,7 @@ func TestPageAdministrationByKeyboard(t *testing.T) {
 	if b.clipboard() != issued.PasswordValue {
 		t.Error("the clipboard has something else than the value")
 	}
-	b.tabTo(`nav a[href$="/test"]`)
+	b.tabTo(`nav a[href$="/explain"]`)
 	b.submitBy("Enter")
 	b.tabTo("#id")
 	b.press(strings.Split(issued.ID, "")...)

@@ -145,7 +145,7 @@ func TestPageApprove(t *testing.T) {
 	if got := ada.text("nav .count"); got != "1" {
 		t.Errorf("%q wait", got)
 	}
-	ada.submit(`nav a[href$="/waiting"]`)
+	ada.submit(`nav a[href$="/pending"]`)
 	if got := ada.text("tbody"); !strings.Contains(got, "copies issues every hour") {
 		t.Errorf("what waits is %q", got)
 	}

@@ -53,7 +53,7 @@ func TestPasswordModes(t *testing.T) {
 		name, line, metric string
 	}{
 		{"observe", "password let through that block would refuse", "tokengate_passwords_observed_total 7"},
-		{"block", "request refused: password_blocked", `tokengate_decisions_total{outcome="refused",reason="password_blocked"} 7`},
+		{"block", "request denied: password_blocked", `tokengate_decisions_total{outcome="denied",reason="password_blocked"} 7`},
 	}
 	for _, mode := range modes {
 		blocks := mode.name == "block"

@@ -38,7 +38,7 @@ func TestRecordsOverREST(t *testing.T) {
 	if allowed != 1 {
 		t.Errorf("totals: %+v", totals)
 	}
-	for _, path := range []string{"passwords", "totals", "rules", "audit"} {
+	for _, path := range []string{"passwords", "totals", "settings", "audit"} {
 		c.do(c.by("alice", "GET", path, ""), 403, nil)
 	}
 	var me struct{ Name string }
@@ -60,7 +60,7 @@ func TestReadingOverREST(t *testing.T) {
 		"all":                                 `"username":"alice","count":1`,
 		"audit?format=csv":                    "token.create",
 		"me":                                  `"administrator":true`,
-		"rules":                               `"key":"access.create[0].maxLifetime"`,
+		"settings":                            `"key":"access.create[0].maxLifetime"`,
 		"passwords":                           `"users":[]`,
 		"totals":                              `"days":`,
 		"openapi.json":                        `"openapi": "3.0.3"`,

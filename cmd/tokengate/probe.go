@@ -37,7 +37,7 @@ func (s *server) probes() http.Handler {
 				http.Error(w, "not ready for tokens: the store does not work: "+err.Error(), http.StatusServiceUnavailable)
 				return
 			}
-			if !s.tokens.Index().Judged(time.Now()) {
+			if !s.tokens.Index().IsFresh(time.Now()) {
 				http.Error(w, "not ready for tokens: what is known of users is too old", http.StatusServiceUnavailable)
 				return
 			}

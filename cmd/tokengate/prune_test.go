@@ -23,7 +23,7 @@ func TestPruneIsLogged(t *testing.T) {
 	if err := s.openStore(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	s.manager = &manage.Manager{Tokens: s.tokens, Usage: s.usage, Rules: func() manage.Rules { return *s.rules.Load() }, Now: time.Now}
+	s.manager = &manage.Manager{Tokens: s.tokens, Usage: s.usage, Settings: func() manage.Settings { return *s.settings.Load() }, Now: time.Now}
 	large := store.Audit{Time: time.Now().AddDate(-3, 0, 0), Action: "token.change", Changes: map[string]store.Change{}}
 	for n := range 7 {
 		large.Changes[strconv.Itoa(n)] = store.Change{After: strings.Repeat("x", 1000)}

@@ -29,9 +29,9 @@ func TestReadmeDecisionTable(t *testing.T) {
 		var answers []string
 		for _, outcome := range reason.Outcomes() {
 			switch outcome {
-			case authz.Passed:
+			case authz.PassThrough:
 				answers = append(answers, "pass")
-			case authz.Admitted:
+			case authz.Allowed:
 				answers = append(answers, "allow")
 			default:
 				answers = append(answers, strconv.Itoa(reason.Status()))

@@ -18,7 +18,7 @@ const recordEvery = 30 * time.Second
 func (s *server) openRecords() {
 	s.metrics = envoy.NewMetrics(s.registry)
 	s.records = envoy.NewRecorder(s.tokens, s.metrics, time.Now)
-	s.records.Known = s.knows
+	s.records.IsKnown = s.knows
 	s.atStop("write the last totals and uses of passwords", s.records.Flush)
 }
 

@@ -124,7 +124,7 @@ func (r *reloader) try(found content) error {
 	if err != nil {
 		return err
 	}
-	if fixed := config.FixedKeysChanged(r.server.settings, settings); len(fixed) > 0 {
+	if fixed := config.FixedKeysChanged(r.server.config, settings); len(fixed) > 0 {
 		return fmt.Errorf("%s: a change of %s needs a restart", r.server.file, strings.Join(fixed, ", "))
 	}
 	r.server.apply(settings)

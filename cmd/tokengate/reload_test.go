@@ -86,7 +86,7 @@ func TestLogLevelIsReloaded(t *testing.T) {
 	r.write(good)
 	r.gate.signal(syscall.SIGHUP)
 	r.gate.waitFor("the configuration file was reloaded")
-	if text := r.gate.log.String(); strings.Contains(text, "authenticated via API Token ("+quiet.ID().String()) || strings.Contains(text, "request refused") {
+	if text := r.gate.log.String(); strings.Contains(text, "authenticated via API Token ("+quiet.ID().String()) || strings.Contains(text, "request denied") {
 		t.Errorf("at level error tokengate logged:\n%s", text)
 	}
 	r.send(request{auth: bearer(loud)})

@@ -58,21 +58,21 @@ func newTotalsCommand() *cobra.Command {
 		})
 }
 
-// ruleSettings are web.Rules whose values stay as they are.
-type ruleSettings struct {
+// settingsReport are web.Rules whose values stay as they are.
+type settingsReport struct {
 	Rules []struct {
 		Key   string          `json:"key"`
 		Value json.RawMessage `json:"value"`
-	} `json:"rules"`
+	} `json:"settings"`
 }
 
-func newRulesCommand() *cobra.Command {
+func newSettingsCommand() *cobra.Command {
 	return newReport(&cobra.Command{
-		Use:   "rules",
-		Short: "Show the rules in force",
-		Long:  "Show the rules in force, each with its key in the configuration.",
+		Use:   "settings",
+		Short: "Show the settings in force",
+		Long:  "Show the settings in force, each with its key in the configuration.",
 	}, []string{"key", "value"},
-		func(answer ruleSettings) (rows [][]string) {
+		func(answer settingsReport) (rows [][]string) {
 			for _, r := range answer.Rules {
 				var text string
 				if json.Unmarshal(r.Value, &text) != nil {

@@ -159,7 +159,7 @@ func (r *rig) run(args ...string) (stdout, stderr string) {
 func command(t *testing.T, adminSocket, stdin string, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	if adminSocket != "" && slices.Contains([]string{"token", "explain", "audit", "passwords", "totals", "rules", "whoami"}, args[0]) {
+	if adminSocket != "" && slices.Contains([]string{"token", "explain", "audit", "passwords", "totals", "settings", "whoami"}, args[0]) {
 		args = append(args, "--admin-socket", adminSocket)
 	}
 	code = run(context.Background(), args, strings.NewReader(stdin), &out, &errs)

@@ -58,8 +58,8 @@ func TestProbesAndMetrics(t *testing.T) {
 	}
 	for _, line := range []string{
 		`tokengate_decisions_total{outcome="allowed",reason="allowed"} 1`,
-		`tokengate_decisions_total{outcome="refused",reason="malformed_token"} 1`,
-		`tokengate_decisions_total{outcome="refused",reason="read_only"} 0`,
+		`tokengate_decisions_total{outcome="denied",reason="malformed_token"} 1`,
+		`tokengate_decisions_total{outcome="denied",reason="read_only"} 0`,
 		`tokengate_tokens{state="active"} 1`,
 		`tokengate_tokens{state="revoked"} 0`,
 		`tokengate_passwords_observed_total 0`,

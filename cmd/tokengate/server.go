@@ -26,23 +26,23 @@ import (
 // server is the running program: what lives as long as it does.
 type server struct {
 	file     string
-	settings config.Config // as loaded at the start; a reload changes a part of it only
+	config config.Config // as loaded at the start; a reload changes a part of it only
 	level    zap.AtomicLevel
 	log      *zap.Logger
 	sink     *logSink // behind log
 	registry *prometheus.Registry
 
 	policy atomic.Pointer[policy.Policy]
-	rules  atomic.Pointer[manage.Rules]
+	settings  atomic.Pointer[manage.Settings]
 
 	acceptLoss bool // of the store
 	db         *badger.Store
-	tokens     *store.Indexed
+	tokens     *store.Cached
 	usage      *store.UsageRecorder
 	health     storeHealth
 
 	manager *manage.Manager
-	people  *people
+	users   *userDirectory
 
 	metrics *envoy.Metrics
 	records *envoy.Recorder
@@ -57,7 +57,7 @@ func newServer(file string, settings config.Config, sink *logSink) *server {
 	level := zap.NewAtomicLevelAt(logLevel(settings))
 	s := &server{
 		file:     file,
-		settings: settings,
+		config: settings,
 		level:    level,
 		log:      zap.New(newLogCore(&sink.own, level)),
 		registry: prometheus.NewRegistry(),
@@ -92,10 +92,10 @@ func logLevel(c config.Config) zapcore.Level {
 // apply puts into force what a reload may change.
 func (s *server) apply(c config.Config) {
 	s.policy.Store(policy.New(c))
-	rules := manage.NewRules(c)
-	s.rules.Store(&rules)
+	rules := manage.NewSettings(c)
+	s.settings.Store(&rules)
 	if s.manager != nil {
-		s.manager.Judge(s.people.directory.Snapshot)
+		s.manager.UpdateOwnerStatus(s.users.directory.Snapshot)
 	}
 	s.level.SetLevel(logLevel(c))
 }
@@ -104,7 +104,7 @@ func (s *server) apply(c config.Config) {
 // another server, that one's sockets are left alone. The socket that Envoy asks
 // on appears last, when Check can be answered.
 func (s *server) start(ctx context.Context) error {
-	listen := s.settings.Listen
+	listen := s.config.Listen
 	if err := s.openStore(ctx); err != nil {
 		return err
 	}
@@ -118,7 +118,7 @@ func (s *server) start(ctx context.Context) error {
 	}
 	s.manager = &manage.Manager{
 		Tokens: s.tokens, Usage: s.usage, Directory: s,
-		Rules: func() manage.Rules { return *s.rules.Load() },
+		Settings: func() manage.Settings { return *s.settings.Load() },
 		Now:   time.Now, Random: rand.Reader,
 	}
 	s.followDirectory(ctx)
@@ -127,8 +127,8 @@ func (s *server) start(ctx context.Context) error {
 	}
 	public := web.New(web.Options{
 		Manager: s.manager, View: s.view, Identify: s.identify, Usage: s.usage,
-		PublicURL: s.settings.PublicURL, ContextPath: s.settings.Upstream.ContextPath,
-		TrustedHops: s.settings.ClientAddress.TrustedHops, Log: s.log, Now: time.Now,
+		PublicURL: s.config.PublicURL, ContextPath: s.config.Upstream.ContextPath,
+		TrustedHops: s.config.ClientAddress.TrustedHops, Log: s.log, Now: time.Now,
 	})
 	if err := s.serveHTTP("http", listen.HTTP, groupSocket, public); err != nil {
 		return err
@@ -144,7 +144,7 @@ func (s *server) view() authz.View {
 func (s *server) openStore(ctx context.Context) error {
 	log := s.log.Named("badger")
 	db, err := badger.Open(ctx, badger.Options{
-		Dir:        s.settings.Store.Badger.Dir,
+		Dir:        s.config.Store.Badger.Dir,
 		AcceptLoss: s.acceptLoss,
 		Log:        func(level slog.Level, message string) { log.Log(zapLevel(level), message) },
 	})
@@ -152,12 +152,12 @@ func (s *server) openStore(ctx context.Context) error {
 		return err
 	}
 	s.atStop("close the store", func(context.Context) error { return db.Close() })
-	tokens, err := store.NewIndexed(ctx, db)
+	tokens, err := store.NewCached(ctx, db)
 	if err != nil {
 		return fmt.Errorf("load the tokens: %w", err)
 	}
 	if db.IsNew() {
-		s.log.Warn("a new store was made: there was none in this directory", zap.String("dir", s.settings.Store.Badger.Dir))
+		s.log.Warn("a new store was made: there was none in this directory", zap.String("dir", s.config.Store.Badger.Dir))
 	}
 	loaded := 0
 	states, _ := tokens.Index().Counts(time.Now())

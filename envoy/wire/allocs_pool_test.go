@@ -27,7 +27,7 @@ func TestResponseAllocations(t *testing.T) {
 	}
 	allocates(t, "letting in", 0, func() { send(allowed.Response("fred", string(id[:]), "")) })
 	allocates(t, "letting in with a path", 0, func() { send(allowed.Response("fred", string(id[:]), "/x")) })
-	allocates(t, "refusing somebody", 0, func() { send(refusal.About("fred", string(id[:]))) })
+	allocates(t, "refusing somebody", 0, func() { send(refusal.WithMetadata("fred", string(id[:]))) })
 }
 
 // A whole call, but for what gRPC does itself.

@@ -51,7 +51,7 @@ func TestDecodeAllocations(t *testing.T) {
 func TestPrebuiltResponseAllocations(t *testing.T) {
 	codec, refusal := wire.Codec(""), newResponse(t, denied("", ""))
 	allocates(t, "sending a prebuilt answer", 0, func() {
-		data, err := codec.Marshal(refusal.About("", ""))
+		data, err := codec.Marshal(refusal.WithMetadata("", ""))
 		if err != nil {
 			t.Fatal(err)
 		}

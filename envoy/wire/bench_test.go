@@ -54,7 +54,7 @@ func BenchmarkAnswer(b *testing.B) {
 			func() *authv3.CheckResponse { return admitted("fred", "0123456789ab", "") },
 		},
 		{
-			"denied", func() *wire.Response { return refusal.About("fred", "0123456789ab") },
+			"denied", func() *wire.Response { return refusal.WithMetadata("fred", "0123456789ab") },
 			func() *authv3.CheckResponse { return denied("fred", "0123456789ab") },
 		},
 		{"prebuilt", func() *wire.Response { return refusal }, func() *authv3.CheckResponse { return denied("", "") }},

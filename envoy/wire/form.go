@@ -7,16 +7,16 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// form says of a message which of its fields proto.Unmarshal looks into: texts,
+// schema says of a message which of its fields proto.Unmarshal looks into: texts,
 // which must be UTF-8, and messages, which must be well formed. It is made from
 // the generated type's descriptor, so that it knows every field that that knows.
-type form struct {
+type schema struct {
 	fields []fieldForm // by number
 }
 
 type fieldForm struct {
 	kind    fieldKind
-	message *form
+	message *schema
 }
 
 type fieldKind uint8
@@ -31,15 +31,15 @@ const (
 // formOf makes the form of a message type. It panics on what no message within
 // a CheckRequest has, and checkField does not know: groups, extensions, required
 // fields and packed numbers.
-func formOf(d protoreflect.MessageDescriptor) *form {
-	return formsOf(d, map[protoreflect.FullName]*form{})
+func formOf(d protoreflect.MessageDescriptor) *schema {
+	return formsOf(d, map[protoreflect.FullName]*schema{})
 }
 
-func formsOf(d protoreflect.MessageDescriptor, known map[protoreflect.FullName]*form) *form {
+func formsOf(d protoreflect.MessageDescriptor, known map[protoreflect.FullName]*schema) *schema {
 	if f := known[d.FullName()]; f != nil {
 		return f
 	}
-	f := new(form)
+	f := new(schema)
 	known[d.FullName()] = f
 	if d.ExtensionRanges().Len() > 0 || d.RequiredNumbers().Len() > 0 {
 		panic(fmt.Sprintf("%s has extensions or required fields", d.FullName()))
@@ -68,7 +68,7 @@ func formsOf(d protoreflect.MessageDescriptor, known map[protoreflect.FullName]*
 	return f
 }
 
-func (f *form) field(number protowire.Number) fieldForm {
+func (f *schema) field(number protowire.Number) fieldForm {
 	if int(number) < len(f.fields) {
 		return f.fields[number]
 	}
@@ -76,11 +76,11 @@ func (f *form) field(number protowire.Number) fieldForm {
 }
 
 // message returns the form of a message field.
-func (f *form) message(number protowire.Number) *form { return f.field(number).message }
+func (f *schema) message(number protowire.Number) *schema { return f.field(number).message }
 
 // checkField checks a length-delimited field of a message that lies on the
 // given level, the outermost message's being 1.
-func (f *form) checkField(number protowire.Number, value []byte, level int) error {
+func (f *schema) checkField(number protowire.Number, value []byte, level int) error {
 	switch field := f.field(number); field.kind {
 	case textual:
 		if !isText(value) {
@@ -93,7 +93,7 @@ func (f *form) checkField(number protowire.Number, value []byte, level int) erro
 }
 
 // check checks a whole message.
-func (f *form) check(b []byte, level int) error {
+func (f *schema) check(b []byte, level int) error {
 	if level > protowire.DefaultRecursionLimit {
 		return errTooDeep
 	}

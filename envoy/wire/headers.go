@@ -76,8 +76,8 @@ func fold(name string) string {
 	return strings.ToLower(name)
 }
 
-// settle puts the headers where they are read.
-func (r *Request) settle(h *headers) {
+// finish puts the headers where they are read.
+func (r *Request) finish(h *headers) {
 	if !h.repeated {
 		for _, x := range h.list {
 			*x.place = x.value

@@ -64,10 +64,10 @@ func (r *Request) decode(clientHeader string) error {
 		r.Body = r.body
 	}
 	if r.raw.any {
-		r.settle(&r.raw)
+		r.finish(&r.raw)
 	} else {
 		r.mapped.lastOfEach()
-		r.settle(&r.mapped)
+		r.finish(&r.mapped)
 	}
 	return nil
 }

@@ -74,12 +74,12 @@ func (t *template) appendTo(b []byte, user, tokenID string) []byte {
 	return appendMetadata(b, t.metadata, user, tokenID)
 }
 
-// About returns the answer with user and token_id in its dynamic metadata, for
+// WithMetadata returns the answer with user and token_id in its dynamic metadata, for
 // Envoy's access log; empty ones are left out. Where both are empty it is the
 // Response itself, otherwise one that is made for this call. Text that is not
 // UTF-8 cannot be sent and gives the zero Response. So does a Response that
 // was itself made for a call.
-func (r *Response) About(user, tokenID string) *Response {
+func (r *Response) WithMetadata(user, tokenID string) *Response {
 	if r == nil || r.whole == nil || !utf8.ValidString(user) || !utf8.ValidString(tokenID) {
 		return new(Response)
 	}
@@ -150,7 +150,7 @@ func (*recycler) Get(length int) *[]byte {
 
 // Put gives the Response to other calls.
 func (r *recycler) Put(*[]byte) {
-	if cap(r.data) <= mostKept {
+	if cap(r.data) <= maxPooled {
 		responses.Put((*Response)(r))
 	}
 }

@@ -151,14 +151,14 @@ func TestResponseIsTheGeneratedAnswer(t *testing.T) {
 	for range 2 { // it is sent again and again
 		expect(t, refusal, denied("", ""))
 		expect(t, pass, passed())
-		expect(t, refusal.About("", ""), denied("", ""))
-		expect(t, refusal.About("fred", ""), denied("fred", ""))
-		expect(t, refusal.About("", "0123456789ab"), denied("", "0123456789ab"))
+		expect(t, refusal.WithMetadata("", ""), denied("", ""))
+		expect(t, refusal.WithMetadata("fred", ""), denied("fred", ""))
+		expect(t, refusal.WithMetadata("", "0123456789ab"), denied("", "0123456789ab"))
 	}
 	for _, n := range lengths() {
 		long := strings.Repeat("l", n)
-		expect(t, refusal.About(long, "0123456789ab"), denied(long, "0123456789ab"))
-		expect(t, refusal.About("fred", long), denied("fred", long))
+		expect(t, refusal.WithMetadata(long, "0123456789ab"), denied(long, "0123456789ab"))
+		expect(t, refusal.WithMetadata("fred", long), denied("fred", long))
 	}
 	bare := denied("", "")
 	bare.DynamicMetadata = nil
@@ -214,12 +214,12 @@ func TestEmptyResponsesAreNotSent(t *testing.T) {
 		"user, not UTF-8":  allowed.Response("\xff", "", ""),
 		"id, not UTF-8":    allowed.Response("fred", "\xff", ""),
 		"path, not UTF-8":  allowed.Response("fred", "", "/\xff"),
-		"about nil":        (*wire.Response)(nil).About("fred", ""),
-		"about zero":       new(wire.Response).About("fred", ""),
-		"about, not UTF-8": refusal.About("\xff", ""),
-		"about id":         refusal.About("", "\xff"),
-		"about twice":      refusal.About("fred", "").About("fred", ""),
-		"about allowed":    allowed.Response("fred", "", "").About("", ""),
+		"about nil":        (*wire.Response)(nil).WithMetadata("fred", ""),
+		"about zero":       new(wire.Response).WithMetadata("fred", ""),
+		"about, not UTF-8": refusal.WithMetadata("\xff", ""),
+		"about id":         refusal.WithMetadata("", "\xff"),
+		"about twice":      refusal.WithMetadata("fred", "").WithMetadata("fred", ""),
+		"about allowed":    allowed.Response("fred", "", "").WithMetadata("", ""),
 	} {
 		if data, err := wire.Codec("").Marshal(r); err == nil || data != nil {
 			t.Errorf("%s was sent as %q, %v", name, data.Materialize(), err)

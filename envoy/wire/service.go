@@ -68,15 +68,15 @@ func Register(s grpc.ServiceRegistrar, h Handler) {
 
 var requests = sync.Pool{New: func() any { return new(Request) }}
 
-// mostKept is the size of a buffer, in bytes, that is kept for another call.
+// maxPooled is the size of a buffer, in bytes, that is kept for another call.
 // Envoy's own limit on a request's headers is 60 KiB.
-const mostKept = 64 << 10
+const maxPooled = 64 << 10
 
 // release gives the Request's memory to other calls, unless it has grown too
 // large. It is wiped first, so that no secret waits in it, and a string that
 // somebody kept by mistake does not turn into another client's.
 func (r *Request) release() {
-	if cap(r.frame) > mostKept || cap(r.joined) > mostKept || cap(r.Memory) > mostKept || cap(r.mapped.list)+cap(r.raw.list) > mostKept/64 {
+	if cap(r.frame) > maxPooled || cap(r.joined) > maxPooled || cap(r.Memory) > maxPooled || cap(r.mapped.list)+cap(r.raw.list) > maxPooled/64 {
 		return
 	}
 	clear(r.frame)

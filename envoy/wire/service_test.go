@@ -67,7 +67,7 @@ func TestServe(t *testing.T) {
 	conn := serve(t, handler(func(_ context.Context, r *wire.Request) (*wire.Response, error) {
 		got = readingOf(r)
 		got.Request.UserAgent = strings.Clone(r.UserAgent)
-		return refusal.About(r.UserAgent, ""), nil
+		return refusal.WithMetadata(r.UserAgent, ""), nil
 	}))
 	answer, err := authv3.NewAuthorizationClient(conn).Check(context.Background(), trimmed())
 	if err != nil {
@@ -88,7 +88,7 @@ func TestServeManyAtOnce(t *testing.T) {
 	conn := serve(t, handler(func(_ context.Context, r *wire.Request) (*wire.Response, error) {
 		switch r.Method {
 		case "DENY":
-			return refusal.About(r.UserAgent, r.RequestID), nil
+			return refusal.WithMetadata(r.UserAgent, r.RequestID), nil
 		case "PASS":
 			return pass, nil
 		}

@@ -53,7 +53,7 @@ type Store struct {
 	statfs func(dir string) (filesystem, error)
 	lock   *os.File
 	ledger *ledger
-	room   *room
+	room   *reservedFile
 	soon   *time.Timer // probes after the last of several writes
 	isNew  bool
 
@@ -126,7 +126,7 @@ func open(ctx context.Context, opts Options) (s *Store, err error) {
 	if err := s.makeRoom(); err != nil {
 		return nil, err
 	}
-	if err := found.tidy(); err != nil {
+	if err := found.removeLeftovers(); err != nil {
 		return nil, err
 	}
 	if s.db, err = openDatabase(opts); err != nil {
@@ -135,7 +135,7 @@ func open(ctx context.Context, opts Options) (s *Store, err error) {
 	if err := s.load(found); err != nil {
 		return nil, errors.Join(fmt.Errorf("read database in %s: %w", opts.Dir, err), s.db.Close())
 	}
-	s.soon = time.AfterFunc(time.Hour, s.settle)
+	s.soon = time.AfterFunc(time.Hour, s.confirm)
 	s.soon.Stop()
 	s.measured, s.begun = make(chan struct{}), make(chan struct{})
 	s.closing, s.end = context.WithCancel(context.WithoutCancel(ctx))
@@ -163,8 +163,8 @@ func examine(opts Options) (*inspection, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := os.Stat(witness(opts.Dir)); err == nil && found.fresh() {
-		found.report(ErrLost, "there is no store in it, and %s says that there was one: is the disk mounted?", witness(opts.Dir))
+	if _, err := os.Stat(markerFile(opts.Dir)); err == nil && found.fresh() {
+		found.report(ErrLost, "there is no store in it, and %s says that there was one: is the disk mounted?", markerFile(opts.Dir))
 	}
 	switch err := found.err(); {
 	case err == nil:
@@ -317,7 +317,7 @@ func (s *Store) keepLedger(found *inspection, unmarked bool) (err error) {
 		return errors.Join(err, s.ledger.close())
 	}
 	if s.sequence > 0 {
-		s.testify()
+		s.writeMarker()
 	}
 	if found.identity != nil && !unmarked {
 		return nil
@@ -337,15 +337,15 @@ func (s *Store) keepLedger(found *inspection, unmarked bool) (err error) {
 // IsNew reports whether Open has made the store.
 func (s *Store) IsNew() bool { return s.isNew }
 
-// testify writes the witness, where it can.
-func (s *Store) testify() {
-	if err := testify(s.dir); err != nil {
+// writeMarker writes the witness, where it can.
+func (s *Store) writeMarker() {
+	if err := writeMarker(s.dir); err != nil {
 		s.log.line(slog.LevelInfo, "a data directory that is empty cannot be told from a new one: %v", []any{err})
 	}
 }
 
-// settle has the disk take what was acknowledged last.
-func (s *Store) settle() {
+// confirm has the disk take what was acknowledged last.
+func (s *Store) confirm() {
 	if s.begin(context.Background()) != nil {
 		return
 	}

@@ -30,7 +30,7 @@ func TestStore(t *testing.T) {
 func TestIndexedStore(t *testing.T) {
 	storetest.Run(t, storetest.Suite{
 		Open: func(t *testing.T, dir string) store.Store {
-			s, err := store.NewIndexed(t.Context(), open(t, dir))
+			s, err := store.NewCached(t.Context(), open(t, dir))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -287,7 +287,7 @@ func TestDamage(t *testing.T) {
 			return
 		}
 		defer s.Close()
-		if _, err := store.NewIndexed(t.Context(), s); err == nil {
+		if _, err := store.NewCached(t.Context(), s); err == nil {
 			t.Error("changed bytes are taken for a token")
 		}
 	})

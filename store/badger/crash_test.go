@@ -72,7 +72,7 @@ func work(dir, round string) error {
 	if err != nil {
 		return err
 	}
-	s, err := store.NewIndexed(ctx, durable)
+	s, err := store.NewCached(ctx, durable)
 	if err != nil {
 		return err
 	}
@@ -187,7 +187,7 @@ func TestCrash(t *testing.T) {
 
 func checkCrashed(t *testing.T, dir string, round int, acknowledged map[string]bool) {
 	t.Helper()
-	s, err := store.NewIndexed(t.Context(), open(t, dir))
+	s, err := store.NewCached(t.Context(), open(t, dir))
 	if err != nil {
 		t.Fatal(err)
 	}

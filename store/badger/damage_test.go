@@ -391,7 +391,7 @@ func (s *site) acceptLoss(says string) {
 	if _, err := db.Get(s.t.Context(), storetest.NewToken(1000, "barney").ID); err != nil {
 		s.t.Error(err)
 	}
-	if _, err := store.NewIndexed(s.t.Context(), db); err != nil {
+	if _, err := store.NewCached(s.t.Context(), db); err != nil {
 		s.t.Error(err)
 	}
 	closeStore(s.t, db)

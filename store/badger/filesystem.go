@@ -47,9 +47,9 @@ func prepareDir(opts Options) error {
 	case err == nil && !info.IsDir():
 		return fmt.Errorf("%s is not a directory", dir)
 	case errors.Is(err, os.ErrNotExist) && !opts.AcceptLoss:
-		if _, err := os.Stat(witness(dir)); err == nil {
+		if _, err := os.Stat(markerFile(dir)); err == nil {
 			return fmt.Errorf("%w: %s is not there, and %s says that it held a store: is the disk mounted? %s",
-				ErrLost, dir, witness(dir), advice)
+				ErrLost, dir, markerFile(dir), advice)
 		}
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {

@@ -103,13 +103,13 @@ func (i *inspection) text() string {
 		texts = append(texts, p.text)
 	}
 	if i.unknown > 0 {
-		texts = append(texts, i.doubt())
+		texts = append(texts, i.uncertain())
 	}
 	return strings.Join(texts, "; ")
 }
 
-// doubt says what the audit records cannot tell.
-func (i *inspection) doubt() string {
+// uncertain says what the audit records cannot tell.
+func (i *inspection) uncertain() string {
 	return fmt.Sprintf("whether records up to number %d are lost as well cannot be told, because old records are pruned", i.unknown)
 }
 
@@ -170,9 +170,9 @@ func (i *inspection) fresh() bool {
 	return !slices.Contains(i.names, badger.ManifestFilename) && len(i.problems) == 0
 }
 
-// tidy removes what a process leaves that is killed: files that it has not put in
+// removeLeftovers removes what a process leaves that is killed: files that it has not put in
 // their place, and logs without a byte, which Badger does not open.
-func (i *inspection) tidy() error {
+func (i *inspection) removeLeftovers() error {
 	for _, name := range append(i.ending(".mem"), i.ending(".vlog")...) {
 		if info, err := os.Stat(i.path(name)); err == nil && info.Size() == 0 {
 			if err := os.Remove(i.path(name)); err != nil {

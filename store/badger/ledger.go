@@ -195,7 +195,7 @@ func (l *ledger) probe(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if err := l.look(); err != nil {
+	if err := l.checkManifest(); err != nil {
 		return err
 	}
 	now, err := time.Now().MarshalBinary()
@@ -212,9 +212,9 @@ func (l *ledger) probe(ctx context.Context) error {
 // hangs, and the Go runtime ends a process that needs too many.
 const maxProbes = 64
 
-// look notes the state of MANIFEST if it has changed. The disk has that state
+// checkManifest notes the state of MANIFEST if it has changed. The disk has that state
 // before the ledger names it, so that no power cut takes it away again.
-func (l *ledger) look() error {
+func (l *ledger) checkManifest() error {
 	l.looking.Lock()
 	defer l.looking.Unlock()
 	path := filepath.Join(l.dir, badger.ManifestFilename)
@@ -251,19 +251,19 @@ func newIdentity() (id [16]byte) {
 	return id
 }
 
-// The witness is a file beside the data directory, not in it. It says that the
+// The markerFile is a file beside the data directory, not in it. It says that the
 // directory holds a store, so that a disk that is not mounted is no reason to
 // begin a new one.
-func witness(dir string) string { return filepath.Clean(dir) + ".tokengate" }
+func markerFile(dir string) string { return filepath.Clean(dir) + ".tokengate" }
 
-const witnessText = "The directory of this name without \".tokengate\" holds the tokens of tokengate.\n" +
+const markerText = "The directory of this name without \".tokengate\" holds the tokens of tokengate.\n" +
 	"While this file is here, tokengate does not begin a new store there.\n"
 
-// testify writes the witness if there is none. Where the directory above is not
+// writeMarker writes the witness if there is none. Where the directory above is not
 // writable, as in a container, there is none.
-func testify(dir string) error {
-	if _, err := os.Stat(witness(dir)); !errors.Is(err, fs.ErrNotExist) {
+func writeMarker(dir string) error {
+	if _, err := os.Stat(markerFile(dir)); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return files.Replace(witness(dir), []byte(witnessText))
+	return files.Replace(markerFile(dir), []byte(markerText))
 }

@@ -64,9 +64,9 @@ func live(ctx context.Context, txn *badger.Txn, owner string) (tokens []store.To
 	return tokens, nil
 }
 
-// relist lists an updated token under its owner's new name, and among the live
+// updateLive lists an updated token under its owner's new name, and among the live
 // ones if it may have become one of them there.
-func (t *tx) relist(before, after store.Token) error {
+func (t *tx) updateLive(before, after store.Token) error {
 	from, to := ownedKey(before.Owner.Name, before.Number), ownedKey(after.Owner.Name, after.Number)
 	moved := !bytes.Equal(from, to)
 	if moved {

@@ -106,7 +106,7 @@ func (i *inspection) accept(log logger) (*inspection, error) {
 	}
 	switch {
 	case after.unknown > 0:
-		log.line(slog.LevelWarn, "%s", []any{after.doubt()})
+		log.line(slog.LevelWarn, "%s", []any{after.uncertain()})
 	case !missing && !i.unledged:
 		log.line(slog.LevelWarn, "after the repair the audit records of all acknowledged changes are there", nil)
 	}

@@ -16,8 +16,8 @@ const roomName = "tokengate.reserve"
 // maxRoom is the size of that file in bytes, where the disk has as much.
 const maxRoom = 64 << 20
 
-// room is the space that is held back.
-type room struct {
+// reservedFile is the space that is held back.
+type reservedFile struct {
 	path string
 
 	mu     sync.Mutex
@@ -25,8 +25,8 @@ type room struct {
 	cannot bool // the file system does not hold space back
 }
 
-func newRoom(dir string) *room {
-	r := &room{path: filepath.Join(dir, roomName)}
+func newRoom(dir string) *reservedFile {
+	r := &reservedFile{path: filepath.Join(dir, roomName)}
 	var st syscall.Stat_t
 	if syscall.Stat(r.path, &st) == nil && st.Blocks > 0 {
 		r.held = min(uint64(st.Blocks)*512, uint64(st.Size))
@@ -36,7 +36,7 @@ func newRoom(dir string) *room {
 
 // available returns the bytes that the database may use: what is free, and what is
 // held back.
-func (r *room) available(fs filesystem) uint64 {
+func (r *reservedFile) available(fs filesystem) uint64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return fs.free + r.held
@@ -44,7 +44,7 @@ func (r *room) available(fs filesystem) uint64 {
 
 // fit holds back what is free above the bytes to be left, up to maxRoom. On a full
 // disk it gives back as much as makes these bytes free.
-func (r *room) fit(fs filesystem, left uint64) error {
+func (r *reservedFile) fit(fs filesystem, left uint64) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	want := uint64(0)

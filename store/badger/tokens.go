@@ -90,7 +90,7 @@ func (s *Store) Update(ctx context.Context, id string, change func(*store.Token)
 			return fmt.Errorf("%w: a token cannot go to another owner", store.ErrInvalid)
 		}
 		after = store.Normalize(after)
-		if err := tx.relist(before, after); err != nil {
+		if err := tx.updateLive(before, after); err != nil {
 			return err
 		}
 		tx.audits = []store.Audit{audit}

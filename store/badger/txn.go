@@ -121,7 +121,7 @@ func (s *Store) finish(ctx context.Context, t *tx) error {
 		return fmt.Errorf("commit: %w", err)
 	}
 	if first {
-		s.testify()
+		s.writeMarker()
 	}
 	s.soon.Reset(settleAfter)
 	return nil

@@ -19,22 +19,22 @@ var Bases = []string{"/rest/api-tokens/latest", "/rest/api-tokens/1.0"}
 // does not tell who is at its other end is refused. view is what a decision
 // made now consults.
 func Admin(m *manage.Manager, view func() authz.View, log *zap.Logger) http.Handler {
-	return &door{
+	return &handler{
 		bases:     Bases,
 		endpoints: endpoints(m, view),
 		read:      query.Read,
 		refuse:    refuseOnSocket,
-		identify:  socketVisitor,
+		identify:  socketPrincipal,
 		log:       log,
 	}
 }
 
-// socketVisitor is the user at the other end of a unix socket. Of one who is
+// socketPrincipal is the user at the other end of a unix socket. Of one who is
 // not known the manager refuses everything, and records it.
-func socketVisitor(r *http.Request) (visitor, error) {
+func socketPrincipal(r *http.Request) (principal, error) {
 	name, ok := peerName(r.Context())
 	if !ok {
-		return visitor{}, nil
+		return principal{}, nil
 	}
-	return visitor{caller: manage.Operator(name)}, nil
+	return principal{caller: manage.Operator(name)}, nil
 }

@@ -40,7 +40,7 @@ type Change struct {
 	After  string `json:"after"`
 }
 
-func auditBean(a store.Audit) AuditRecord {
+func apiAudit(a store.Audit) AuditRecord {
 	b := AuditRecord{
 		Sequence: a.Sequence,
 		Time:     a.Time.UnixMilli(),
@@ -61,7 +61,7 @@ func auditBean(a store.Audit) AuditRecord {
 
 // listAudit answers with a page of the audit log, or with all of it as CSV.
 func listAudit(m *manage.Manager) endpoint {
-	return answering[none, AuditPage](http.MethodGet, "audit", func(c call[none]) (reply, error) {
+	return routeReply[none, AuditPage](http.MethodGet, "audit", func(c call[none]) (reply, error) {
 		wanted, err := query.Audit(c.query)
 		if err != nil {
 			return reply{}, err
@@ -82,7 +82,7 @@ func listAudit(m *manage.Manager) endpoint {
 			answer.Next = cursor(strconv.FormatUint(page.Next, 10))
 		}
 		for i, a := range page.Records {
-			answer.Values[i] = auditBean(a)
+			answer.Values[i] = apiAudit(a)
 		}
 		return encode(answer)
 	}).asks(query.AuditFilters, query.AuditPages, formats)
@@ -101,7 +101,7 @@ func auditCSV(c call[none], m *manage.Manager, wanted manage.AuditQuery) (reply,
 			return nil, false, err
 		}
 		for _, a := range page.Records {
-			b := auditBean(a)
+			b := apiAudit(a)
 			rows = append(rows, []string{strconv.FormatUint(b.Sequence, 10), stamp(a.Time), b.Actor, b.From, b.Action,
 				b.TokenID, b.User, b.Outcome, b.Reason, changesText(b.Changes)})
 		}

@@ -58,5 +58,5 @@ func change(c call[ChangeRequest], m *manage.Manager) (Token, error) {
 		wanted.Rate = &rate
 	}
 	changed, err := m.Change(c.ctx, c.caller, c.id, wanted)
-	return bean(changed), err
+	return apiToken(changed), err
 }

@@ -32,9 +32,9 @@ var described = sync.OnceValues(func() (*description, error) {
 		return nil, err
 	}
 	asSchema(doc, false)
-	rule := doc.(map[string]any)["components"].(map[string]any)["schemas"].(map[string]any)["Rule"].(map[string]any)
+	setting := doc.(map[string]any)["components"].(map[string]any)["schemas"].(map[string]any)["Setting"].(map[string]any)
 	// Generators know no such union, so the description says it in words.
-	rule["properties"].(map[string]any)["value"] = map[string]any{
+	setting["properties"].(map[string]any)["value"] = map[string]any{
 		"type": []any{"string", "integer", "boolean", "array"}, "items": map[string]any{"type": "string"}}
 	d := &description{compiler: jsonschema.NewCompiler(), schemas: map[string]*jsonschema.Schema{}}
 	d.compiler.DefaultDraft(jsonschema.Draft2020)
@@ -212,7 +212,7 @@ func TestConforms(t *testing.T) {
 		{"an error", "GET", "/totals", answer{404, kind, `{"message":"x"}`}},
 		{"an error at no path", "GET", "/a/b/c", answer{404, kind, `{"message":"x"}`}},
 		{"a null", "GET", "/tokens", answer{200, kind, `{"values":[],"total":null,"next":null}`}},
-		{"a field too many in what a field refers to", "POST", "/explain", answer{200, kind, `{"outcome":"allowed","reason":"x","rules":[{"rule":"x","result":"decides","salt":"x"}]}`}},
+		{"a field too many in what a field refers to", "POST", "/explain", answer{200, kind, `{"outcome":"allowed","reason":"x","checks":[{"check":"x","result":"decides","salt":"x"}]}`}},
 		{"a value in a listing", "GET", "/tokens", answer{200, kind, `{"values":[{"passwordValue":"x"}],"total":1,"next":null}`}},
 	} {
 		if conforms(c.method, base+c.path, c.got) == nil {
@@ -221,7 +221,7 @@ func TestConforms(t *testing.T) {
 	}
 	for path, body := range map[string]string{
 		"/totals": `{"days":[]}`, "/tokens": `{"values":[],"total":0,"next":null}`,
-		"/rules": `{"rules":[{"key":"a","value":["x"]},{"key":"b","value":true}]}`,
+		"/settings": `{"settings":[{"key":"a","value":["x"]},{"key":"b","value":true}]}`,
 	} {
 		if err := conforms("GET", base+path, answer{200, kind, body}); err != nil {
 			t.Error(err)

@@ -12,7 +12,7 @@ func isUnsafe(r *http.Request) bool {
 	return r.Method != http.MethodGet && r.Method != http.MethodHead
 }
 
-// fromHere refuses a change that a browser was made to ask for by a page of
+// checkOrigin refuses a change that a browser was made to ask for by a page of
 // somebody else. Cookies and passwords come with such requests by themselves, so
 // it is asked of both; management tokens do not.
 //
@@ -20,7 +20,7 @@ func isUnsafe(r *http.Request) bool {
 // no browser nothing of it comes. Beyond that a POST has what a form can't send. A
 // DELETE or PATCH is not sent to another site before that one has agreed by CORS,
 // which this API never does.
-func (p *people) fromHere(r *http.Request) error {
+func (p *authenticator) checkOrigin(r *http.Request) error {
 	if !isUnsafe(r) {
 		return nil
 	}

@@ -40,11 +40,11 @@ type call[Request any] struct {
 // none is the type of a body that is not there.
 type none struct{}
 
-// on makes an endpoint of a function: it decodes the body for it and encodes
+// route makes an endpoint of a function: it decodes the body for it and encodes
 // what it returns. With none as Request the body is not read, with none as
 // Response the answer is 204 without a body.
-func on[Request, Response any](method, path string, do func(call[Request]) (Response, error)) endpoint {
-	return answering[Request, Response](method, path, func(c call[Request]) (reply, error) {
+func route[Request, Response any](method, path string, do func(call[Request]) (Response, error)) endpoint {
+	return routeReply[Request, Response](method, path, func(c call[Request]) (reply, error) {
 		answer, err := do(c)
 		if err != nil {
 			return reply{}, err
@@ -56,9 +56,9 @@ func on[Request, Response any](method, path string, do func(call[Request]) (Resp
 	})
 }
 
-// answering makes an endpoint of a function that makes the answer itself, of what
+// routeReply makes an endpoint of a function that makes the answer itself, of what
 // a Response holds.
-func answering[Request, Response any](method, path string, do func(call[Request]) (reply, error)) endpoint {
+func routeReply[Request, Response any](method, path string, do func(call[Request]) (reply, error)) endpoint {
 	e := endpoint{method: method, path: path, request: reflect.TypeFor[Request](), response: reflect.TypeFor[Response]()}
 	e.serve = func(r *http.Request, in incoming) (reply, error) {
 		asked := call[Request]{incoming: in, ctx: r.Context()}

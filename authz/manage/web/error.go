@@ -90,11 +90,11 @@ func denial(err error) reply {
 	if errors.Is(err, errPanic) {
 		return reply{status: http.StatusInternalServerError, body: authz.Denial("The server met a fault of its own. Its log says more.")}
 	}
-	return fault("The server could not do this; its log says why.")
+	return fieldError("The server could not do this; its log says why.")
 }
 
-// fault is the answer to an error that is no refusal.
-func fault(text string) reply {
+// fieldError is the answer to an error that is no refusal.
+func fieldError(text string) reply {
 	return reply{
 		status: http.StatusServiceUnavailable,
 		body:   authz.Denial(text + " Whether anything was changed is not sure: look before you try again."),
@@ -138,14 +138,14 @@ func challenge(r *http.Request) string {
 // can open it may read the log, too, so the answer says what went wrong.
 func refuseOnSocket(_ *http.Request, _ manage.Caller, err error) reply {
 	told := denial(err)
-	if told.status == http.StatusServiceUnavailable && isFault(err) {
-		return fault("The server could not do this: " + err.Error() + ".")
+	if told.status == http.StatusServiceUnavailable && isServerError(err) {
+		return fieldError("The server could not do this: " + err.Error() + ".")
 	}
 	return told
 }
 
-// isFault reports whether an error is none that a text was written for.
-func isFault(err error) bool {
+// isServerError reports whether an error is none that a text was written for.
+func isServerError(err error) bool {
 	_, request := errors.AsType[*httpError](err)
 	_, form := errors.AsType[*page.Error](err)
 	_, asked := errors.AsType[*query.Error](err)

@@ -30,12 +30,12 @@ type Explanation struct {
 	Text    string        `json:"text,omitempty"`    // what the status means
 	User    string        `json:"user,omitempty"`    // the owner, where the secret was right
 	TokenID string        `json:"tokenId,omitempty"` // of a well-formed token
-	Rules   []RuleVerdict `json:"rules"`             // in the order in which they are tried
+	Checks  []CheckResult `json:"checks"`            // in the order in which they are tried
 }
 
-// RuleVerdict is what one rule said.
-type RuleVerdict struct {
-	Rule   string `json:"rule"`
+// CheckResult is what one rule said.
+type CheckResult struct {
+	Check  string `json:"check"`
 	Result string `json:"result"`           // decides, goes on, or not reached
 	Reason string `json:"reason,omitempty"` // where it decides
 }
@@ -54,15 +54,15 @@ func explain(c call[ExplainRequest], m *manage.Manager, view func() authz.View) 
 		Reason:  d.Reason.String(),
 		User:    d.User,
 		TokenID: d.TokenID.String(),
-		Rules:   make([]RuleVerdict, len(verdicts)),
+		Checks:  make([]CheckResult, len(verdicts)),
 	}
-	if d.Outcome == authz.Refused {
+	if d.Outcome == authz.Denied {
 		e.Detail, e.Status, e.Text = d.Detail.String(), d.Reason.Status(), d.Text()
 	}
 	for i, v := range verdicts {
-		e.Rules[i] = RuleVerdict{Rule: v.Rule, Result: v.Result}
+		e.Checks[i] = CheckResult{Check: v.Check, Result: v.Result}
 		if v.Reason != 0 {
-			e.Rules[i].Reason = v.Reason.String()
+			e.Checks[i].Reason = v.Reason.String()
 		}
 	}
 	return e, nil
@@ -92,7 +92,7 @@ func (e ExplainRequest) request() (authz.Request, error) {
 		lower := strings.ToLower(name)
 		place := r.Header(lower)
 		if place == nil || lower == "authorization" {
-			return r, badField("headers", "No rule reads the header %q. There are: %s; a credential goes into token and user.",
+			return r, badField("headers", "No check reads the header %q. There are: %s; a credential goes into token and user.",
 				token.Excerpt(name), strings.Join(authz.Headers, ", "))
 		}
 		if *place != "" {

@@ -15,11 +15,11 @@ func OpenAPI() []byte {
 }
 
 // Remembered returns of how many callers an API remembers the requests.
-func Remembered(h http.Handler) int { return len(h.(*front).api.limits.known) }
+func Remembered(h http.Handler) int { return len(h.(*mux).api.limits.known) }
 
 // Remember makes requests of many callers.
 func Remember(h http.Handler, callers int) {
 	for n := range callers {
-		h.(*front).api.limits.take(fmt.Sprint("caller ", n, " of ", callers), requests)
+		h.(*mux).api.limits.take(fmt.Sprint("caller ", n, " of ", callers), requests)
 	}
 }

@@ -57,7 +57,7 @@ access:
 // the one that Envoy routes to.
 type fixture struct {
 	manager *manage.Manager
-	tokens  *store.Indexed
+	tokens  *store.Cached
 	faults  *faulty
 	jira    *jiratest.Server
 	callers *directory.Callers
@@ -88,11 +88,11 @@ func configured(t testing.TB, text string) *fixture {
 	}
 	t.Cleanup(func() { db.Close() })
 	faults := &faulty{Store: db}
-	tokens, err := store.NewIndexed(t.Context(), faults)
+	tokens, err := store.NewCached(t.Context(), faults)
 	if err != nil {
 		t.Fatal(err)
 	}
-	tokens.Index().Judge(func(store.Owner, store.Standing) store.Standing { return store.Good }, store.Forever)
+	tokens.Index().UpdateOwnerStatus(func(store.Owner, store.OwnerStatus) store.OwnerStatus { return store.OwnerPermitted }, store.Forever)
 	f := &fixture{tokens: tokens, faults: faults, now: start, jira: jiratest.New(jiratest.Options{ContextPath: c.Upstream.ContextPath}), policy: policy.New(c)}
 	for name, groups := range map[string][]string{
 		"Fred": {"jira-users"}, "wilma": {"jira-users"}, "fred & sons": {"jira-users"}, "user": {"jira-users"},
@@ -111,7 +111,7 @@ func configured(t testing.TB, text string) *fixture {
 		t.Fatal(err)
 	}
 	f.callers = directory.NewCallers(jira, f.clock)
-	rules := manage.NewRules(c)
+	rules := manage.NewSettings(c)
 	people := directory.New(directory.Options{
 		Source: directory.NewJira(directory.JiraOptions{Client: jira, Credential: credential, Groups: c.Groups, Now: hurried()}),
 		Owners: func() []directory.Owner { return nil }, Publish: func(*directory.Snapshot) {},
@@ -125,7 +125,7 @@ func configured(t testing.TB, text string) *fixture {
 		Tokens:    tokens,
 		Usage:     store.NewUsageRecorder(tokens),
 		Directory: people,
-		Rules:     func() manage.Rules { return rules },
+		Settings:     func() manage.Settings { return rules },
 		Now:       f.clock,
 		Random:    token.Random,
 	}

@@ -28,7 +28,7 @@ func TestNobody(t *testing.T) {
 		body         any
 	}{
 		{"GET", "/", nil}, {"POST", "/", `{"label":"x","user":"fred"}`}, {"GET", "/all", nil}, {"DELETE", "/all", nil}, {"DELETE", "/all?user=fred", nil},
-		{"GET", "/tokens", nil}, {"GET", "/tokens?format=csv", nil}, {"GET", "/audit", nil}, {"GET", "/me", nil}, {"GET", "/rules", nil},
+		{"GET", "/tokens", nil}, {"GET", "/tokens?format=csv", nil}, {"GET", "/audit", nil}, {"GET", "/me", nil}, {"GET", "/settings", nil},
 		{"GET", "/passwords", nil}, {"GET", "/totals", nil}, {"POST", "/explain", `{"path":"/"}`}, {"GET", "/openapi.json", nil},
 		{"GET", "/" + issued.ID, nil}, {"GET", "/1", nil}, {"GET", "/000000000000", nil}, {"PATCH", "/" + issued.ID, `{"label":"x"}`},
 		{"DELETE", "/" + issued.ID, nil}, {"POST", "/" + issued.ID + "/rotate", `{}`}, {"POST", "/" + issued.ID + "/approve", nil},

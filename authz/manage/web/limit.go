@@ -10,23 +10,23 @@ import (
 	"github.com/tokengate/tokengate/authz/manage"
 )
 
-// budget is a kind of thing of which somebody may do so many.
-type budget int
+// limit is a kind of thing of which somebody may do so many.
+type limit int
 
 const (
-	requests       budget = iota // of a caller, of any kind
-	costly                       // that make the store write a secret
-	long                         // answers without an end
-	refusedChanges               // each of which leaves a record in the audit log
-	refusedReads                 // likewise; apart, so that they keep nobody from changes
-	revocations                  // made when the budgets above are used up
-	lines                        // of the log that somebody can have by asking too much
-	budgets
+	requests       limit = iota // of a caller, of any kind
+	costly                      // that make the store write a secret
+	long                        // answers without an end
+	refusedChanges              // each of which leaves a record in the audit log
+	refusedReads                // likewise; apart, so that they keep nobody from changes
+	revocations                 // made when the budgets above are used up
+	lines                       // of the log that somebody can have by asking too much
+	limitCount
 )
 
-// paces are how often somebody may: one is earned every so often, and so many may
+// rates are how often somebody may: one is earned every so often, and so many may
 // be saved.
-var paces = [budgets]struct {
+var rates = [limitCount]struct {
 	every time.Duration
 	burst int
 }{
@@ -52,11 +52,11 @@ type limits struct {
 	now func() time.Time
 
 	mu    sync.Mutex
-	known map[string]*[budgets]time.Time // when the next one would come if they came evenly
+	known map[string]*[limitCount]time.Time // when the next one would come if they came evenly
 }
 
 // take counts one, or returns how long to wait for it.
-func (l *limits) take(who string, b budget) (wait time.Duration) {
+func (l *limits) take(who string, b limit) (wait time.Duration) {
 	if l == nil {
 		return 0
 	}
@@ -70,7 +70,7 @@ func (l *limits) take(who string, b budget) (wait time.Duration) {
 }
 
 // left returns how long to wait until there is one to take.
-func (l *limits) left(who string, b budget) (wait time.Duration) {
+func (l *limits) left(who string, b limit) (wait time.Duration) {
 	if l == nil {
 		return 0
 	}
@@ -81,7 +81,7 @@ func (l *limits) left(who string, b budget) (wait time.Duration) {
 
 // charge counts one that has been, even if there was none to take: of those that
 // come at once it is not known before which of them will cost.
-func (l *limits) charge(who string, b budget) {
+func (l *limits) charge(who string, b limit) {
 	if l == nil {
 		return
 	}
@@ -90,16 +90,16 @@ func (l *limits) charge(who string, b budget) {
 	l.count(who, b)
 }
 
-func (l *limits) wait(who string, b budget) time.Duration {
+func (l *limits) wait(who string, b limit) time.Duration {
 	next, ok := l.known[who]
 	if !ok {
 		return 0
 	}
 	ahead := max(next[b].Sub(l.now()), 0)
-	return max(ahead-paces[b].every*time.Duration(paces[b].burst-1), 0)
+	return max(ahead-rates[b].every*time.Duration(rates[b].burst-1), 0)
 }
 
-func (l *limits) count(who string, b budget) {
+func (l *limits) count(who string, b limit) {
 	now := l.now()
 	next, ok := l.known[who]
 	if !ok {
@@ -107,15 +107,15 @@ func (l *limits) count(who string, b budget) {
 			l.sweep(now)
 		}
 		if l.known == nil {
-			l.known = make(map[string]*[budgets]time.Time)
+			l.known = make(map[string]*[limitCount]time.Time)
 		}
-		next = new([budgets]time.Time)
+		next = new([limitCount]time.Time)
 		l.known[who] = next
 	}
 	if next[b].Before(now) {
 		next[b] = now
 	}
-	next[b] = next[b].Add(paces[b].every)
+	next[b] = next[b].Add(rates[b].every)
 }
 
 // tooMany is the refusal of a caller who has to wait. It adds for how long.
@@ -132,7 +132,7 @@ const tooManyRequests = "You have made too many requests in a short time."
 // forgets some others: who is forgotten begins anew, which costs less than to
 // refuse somebody who has asked for nothing yet.
 func (l *limits) sweep(now time.Time) {
-	maps.DeleteFunc(l.known, func(_ string, next *[budgets]time.Time) bool {
+	maps.DeleteFunc(l.known, func(_ string, next *[limitCount]time.Time) bool {
 		return !slices.ContainsFunc(next[:], now.Before)
 	})
 	for who := range l.known {

@@ -125,9 +125,9 @@ func TestRefusedRequests(t *testing.T) {
 	}
 	f.pass(time.Minute)
 	for range 20 {
-		denied(t, wilma.send(t, "GET", base+"/rules", nil), 403, "")
+		denied(t, wilma.send(t, "GET", base+"/settings", nil), 403, "")
 	}
-	denied(t, wilma.send(t, "GET", base+"/rules", nil), 429, "")
+	denied(t, wilma.send(t, "GET", base+"/settings", nil), 429, "")
 	if n := records(); n != 41 {
 		t.Errorf("%d records of what was refused", n)
 	}

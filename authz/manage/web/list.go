@@ -18,7 +18,7 @@ type TokenPage struct {
 
 // listTokens answers with a page of all tokens, or with all of them as CSV.
 func listTokens(m *manage.Manager) endpoint {
-	return answering[none, TokenPage](http.MethodGet, "tokens", func(c call[none]) (reply, error) {
+	return routeReply[none, TokenPage](http.MethodGet, "tokens", func(c call[none]) (reply, error) {
 		wanted, err := query.Tokens(c.query, m.Now().UTC())
 		if err != nil {
 			return reply{}, err
@@ -36,7 +36,7 @@ func listTokens(m *manage.Manager) endpoint {
 		}
 		answer := TokenPage{Values: make([]Token, len(page.Tokens)), Total: page.Total, Next: cursor(string(page.Next))}
 		for i, t := range page.Tokens {
-			answer.Values[i] = bean(t)
+			answer.Values[i] = apiToken(t)
 		}
 		return encode(answer)
 	}).asks(query.TokenFilters, query.TokenPages, formats)
@@ -72,7 +72,7 @@ func tokensCSV(c call[none], m *manage.Manager, wanted manage.Query) (reply, err
 }
 
 func tokenRow(t manage.Token) []string {
-	b := bean(t)
+	b := apiToken(t)
 	rate, address := "", ""
 	if b.Rate != nil {
 		rate = strconv.Itoa(b.Rate.Requests) + " per " + strconv.Itoa(b.Rate.PerSeconds) + "s, " + strconv.Itoa(b.Rate.Burst) + " at once"

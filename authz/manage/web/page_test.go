@@ -42,7 +42,7 @@ func TestPages(t *testing.T) {
 		{"fred", "/token/" + own + "/edit", 200, "Edit ci", []string{`value="ci"`}},
 		{"fred", "/token/" + own + "/revoke", 200, "Revoke “ci”?", []string{own}},
 		{"fred", "/token/" + theirs + "/revoke", 404, "There is nothing here", nil},
-		{"fred", "/test", 200, "Try a request", []string{own}},
+		{"fred", "/explain", 200, "Try a request", []string{own}},
 		{"fred", "/revoke-all", 200, "Revoke 1 token?", []string{"All of your tokens"}},
 		{"fred", "/revoke-all?user=wilma", 403, "This is not for you", []string{"access.admin"}},
 		{"admin", "/revoke-all?user=wilma", 200, "Revoke 1 token?", []string{"All tokens of wilma"}},
@@ -50,21 +50,21 @@ func TestPages(t *testing.T) {
 		{"fred", "?after=garbage", 400, "This cannot be read", nil},
 		{"fred", "?page=99999999999999999999", 400, "This cannot be read", nil},
 		{"fred", "/tokens", 403, "This is not for you", []string{"access.admin"}},
-		{"fred", "/waiting", 403, "This is not for you", nil},
+		{"fred", "/pending", 403, "This is not for you", nil},
 		{"fred", "/insights", 403, "This is not for you", nil},
 		{"fred", "/audit", 403, "This is not for you", nil},
-		{"fred", "/rules", 403, "This is not for you", nil},
+		{"fred", "/settings", 403, "This is not for you", nil},
 		{"admin", "/tokens", 200, "All tokens", []string{"2 tokens", "hers", "format=csv"}},
 		{"admin", "/tokens?user=WILMA", 200, "Tokens of WILMA", []string{"1 token", "hers", "/new?user=WILMA", "/revoke-all?user=WILMA"}},
 		{"admin", "/tokens?name=HER&state=&scope=", 200, "All tokens", []string{"1 token", "hers"}},
 		{"admin", "/tokens?name=nothing", 200, "All tokens", []string{"No token matches"}},
 		{"admin", "/tokens?nmae=x", 400, "This cannot be read", []string{"nmae"}},
 		{"admin", "/tokens?unusedSince=36d", 200, "All tokens", []string{`value="36d" selected`}},
-		{"admin", "/waiting", 200, "Waiting for approval", []string{"Nothing waits"}},
+		{"admin", "/pending", 200, "Waiting for approval", []string{"Nothing waits"}},
 		{"admin", "/insights", 200, "Insights", []string{"hit nobody", "Passwords on REST: allow"}},
 		{"admin", "/audit?action=token.create", 200, "Audit log", []string{"token.create", "uid:", own}},
 		{"admin", "/audit?user=wilma&actor=uid", 200, "Audit log", []string{theirs}},
-		{"admin", "/rules", 200, "Rules in force", []string{"access.create[1].rate.requests", "jira-administrators"}},
+		{"admin", "/settings", 200, "Settings in force", []string{"access.create[1].rate.requests", "jira-administrators"}},
 		{"admin", "/nothing", 404, "There is nothing here", []string{"no page at this address"}},
 		{"admin", "/token", 404, "There is nothing here", nil},
 		{"admin", "/assets/style.css", 404, "There is nothing here", nil},
@@ -225,7 +225,7 @@ func TestCreateByForm(t *testing.T) {
 	if again.status != 409 || title(again.body) != "This form was sent before" || !strings.Contains(again.body, id) || strings.Contains(again.body, value) {
 		t.Errorf("a reload: %d %s", again.status, again.body)
 	}
-	for _, below := range []string{"", "/token/" + id, "/token/" + id + "/edit", "/token/" + id + "/rotate", "/test?id=" + id} {
+	for _, below := range []string{"", "/token/" + id, "/token/" + id + "/edit", "/token/" + id + "/rotate", "/explain?id=" + id} {
 		if strings.Contains(fred.open(below), value) {
 			t.Errorf("%s shows the value", below)
 		}
@@ -549,7 +549,7 @@ func TestValuesAreNotRepeated(t *testing.T) {
 	value := f.create(t, "wilma", "hers").PasswordValue
 	for name, b := range map[string]browser{"fred": f.browser(t, "fred"), "admin": f.browser(t, "admin")} {
 		id := f.create(t, "fred", "for "+name).ID
-		for _, below := range []string{"/new", "/token/" + id + "/edit", "/token/" + id + "/rotate", "/revoke-all", "/test", "/token/" + id + "/revoke"} {
+		for _, below := range []string{"/new", "/token/" + id + "/edit", "/token/" + id + "/rotate", "/revoke-all", "/explain", "/token/" + id + "/revoke"} {
 			for _, nonce := range []string{"x", fields(b.open(below)).Get("nonce")} {
 				sent := url.Values{"nonce": {nonce}}
 				for _, field := range []string{"user", "name", "purpose", "lifetime", "until", "networks", "overlap", "from", "list", "id", "method", "path", "address"} {
@@ -677,12 +677,12 @@ func TestAdministrationByForms(t *testing.T) {
 	contractor, admin := f.browser(t, "contractor"), f.browser(t, "admin")
 	_, first := contractor.issue("/new", "name", "one", "networks", "192.0.2.0/24", "readOnly", "true")
 	_, second := contractor.issue("/new", "name", "two", "networks", "192.0.2.0/24")
-	if body := admin.open("/waiting"); !strings.Contains(body, `<span class="count">2</span>`) || !strings.Contains(body, "2 tokens wait") {
+	if body := admin.open("/pending"); !strings.Contains(body, `<span class="count">2</span>`) || !strings.Contains(body, "2 tokens wait") {
 		t.Errorf("what waits: %s", body)
 	}
 	for _, c := range []struct{ below, location, state string }{
-		{"/token/" + first + "/approve?from=waiting", "/waiting?done=approved&token=" + first, "active"},
-		{"/token/" + second + "/refuse?from=waiting", "/waiting?done=refused&token=" + second, "revoked"},
+		{"/token/" + first + "/approve?from=pending", "/pending?done=approved&token=" + first, "active"},
+		{"/token/" + second + "/refuse?from=pending", "/pending?done=refused&token=" + second, "revoked"},
 		{"/token/" + first + "/disable?from=tokens&list=name%3Don%26sort%3Dused%26done%3Dx", "/tokens?done=disabled&name=on&sort=used&token=" + first, "disabled"},
 		{"/token/" + first + "/enable?from=tokens&list=evil%3D1", "/tokens?done=enabled&token=" + first, "active"},
 		{"/token/" + first + "/disable?from=https://evil.example.net", "/token/" + first + "?done=disabled&token=" + first, "disabled"},
@@ -723,7 +723,7 @@ func TestFormsOfOtherSites(t *testing.T) {
 	fred := f.browser(t, "fred")
 	for _, header := range []string{"Origin: https://evil.example.net", "Origin: null", "Sec-Fetch-Site: cross-site", "Sec-Fetch-Site: same-site"} {
 		key, value, _ := strings.Cut(header, ": ")
-		for _, below := range []string{"/new", "/token/" + id + "/revoke", "/token/" + id + "/rotate", "/token/" + id + "/edit", "/revoke-all", "/test"} {
+		for _, below := range []string{"/new", "/token/" + id + "/revoke", "/token/" + id + "/rotate", "/token/" + id + "/edit", "/revoke-all", "/explain"} {
 			v := fields(fred.open(below)) // even if it had got hold of a nonce
 			v.Set("name", "x")
 			got := fred.with("Content-Type", "application/x-www-form-urlencoded").with(key, value).send(t, "POST", page.Path+below, v.Encode())
@@ -767,7 +767,7 @@ func TestHostileTexts(t *testing.T) {
 		t.Fatal(err)
 	}
 	pages := []string{"/tokens", "/tokens?user=" + url.QueryEscape("../../x"), "/tokens?name=" + url.QueryEscape(script), "/audit", "/audit?actor=" + url.QueryEscape(script), "/insights",
-		"/new?user=" + url.QueryEscape(script+"\u202e"), "/tokens?user=" + url.QueryEscape("\u202e"), "/tokens?name=" + url.QueryEscape("\u202e"), "/audit?actor=" + url.QueryEscape("\u202e"), "/revoke-all?user=" + url.QueryEscape("\u202e"), "/revoke-all?user=" + url.QueryEscape("../../x"), "/test?id=" + url.QueryEscape(script)}
+		"/new?user=" + url.QueryEscape(script+"\u202e"), "/tokens?user=" + url.QueryEscape("\u202e"), "/tokens?name=" + url.QueryEscape("\u202e"), "/audit?actor=" + url.QueryEscape("\u202e"), "/revoke-all?user=" + url.QueryEscape("\u202e"), "/revoke-all?user=" + url.QueryEscape("../../x"), "/explain?id=" + url.QueryEscape(script)}
 	for _, id := range ids {
 		pages = append(pages, "/token/"+id, "/token/"+id+"/edit", "/token/"+id+"/rotate", "/token/"+id+"/revoke")
 	}
@@ -820,7 +820,7 @@ func TestTrial(t *testing.T) {
 		{"a value in the path", fred, []string{"id", id, "path", "/rest/" + value}, 200, "Try a request"},
 	} {
 		pairs := append([]string{"method", "GET", "path", "/rest/api/2/myself", "address", "192.0.2.7"}, c.fill...)
-		got := c.who.fill("/test", pairs...)
+		got := c.who.fill("/explain", pairs...)
 		if got.status != c.status || !strings.Contains(got.body, c.says) {
 			t.Errorf("%s: %d %s", c.name, got.status, got.body)
 		}

@@ -12,11 +12,11 @@ import (
 	"github.com/tokengate/tokengate/authz/manage/web/query"
 )
 
-// front divides what Envoy sends here between the API and the pages.
-type front struct{ api, pages *door }
+// mux divides what Envoy sends here between the API and the pages.
+type mux struct{ api, pages *handler }
 
 // ServeHTTP implements http.Handler.
-func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (f *mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path, _, _ := strings.Cut(r.RequestURI, "?")
 	below, isPage := f.pages.belowBase(path)
 	if !isPage {
@@ -33,15 +33,15 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.pages.ServeHTTP(w, r)
 }
 
-// newPages returns the door to the pages. It counts what somebody asks together
+// newPageHandler returns the door to the pages. It counts what somebody asks together
 // with what they ask of the API.
-func newPages(p *people, api *door) *door {
+func newPageHandler(p *authenticator, api *handler) *handler {
 	site := page.New(page.Options{
 		Manager: p.Manager, View: p.View, PublicURL: p.PublicURL, ContextPath: p.ContextPath, API: api.bases[0], Now: p.Now,
 	})
 	visitors := *p
 	visitors.forms = true
-	d := &door{
+	d := &handler{
 		bases: []string{p.ContextPath + page.Path},
 		read: func(raw string, known []string, _ string) (query.Values, error) {
 			q, err := query.ReadForm(raw, append([]string{loginDone}, known...))
@@ -50,7 +50,7 @@ func newPages(p *people, api *door) *door {
 		},
 		identify:  visitors.identify,
 		limits:    api.limits,
-		strangers: api.strangers,
+		anonymous: api.anonymous,
 		address:   api.address,
 		log:       api.log,
 	}

@@ -94,7 +94,7 @@ type PasswordUsers struct {
 
 // listPasswords answers with who uses passwords.
 func listPasswords(m *manage.Manager) endpoint {
-	return answering[none, PasswordUsers](http.MethodGet, "passwords", func(c call[none]) (reply, error) {
+	return routeReply[none, PasswordUsers](http.MethodGet, "passwords", func(c call[none]) (reply, error) {
 		users, err := m.Passwords(c.ctx, c.caller)
 		if err != nil {
 			return reply{}, err
@@ -152,7 +152,7 @@ func totals(c call[none], m *manage.Manager) (Totals, error) {
 	answer := Totals{Days: make([]DayTotals, len(days))}
 	for i, d := range days {
 		t := DayTotals{
-			Date: d.Day.String(), Allowed: d.Counts[authz.Allowed.String()], Passwords: d.Counts[authz.Password.String()],
+			Date: d.Day.String(), Allowed: d.Counts[authz.TokenAllowed.String()], Passwords: d.Counts[authz.Password.String()],
 			Unknown: d.Counts[manage.UnknownPasswords], Refused: make(map[string]uint64),
 		}
 		for word, n := range d.Counts {

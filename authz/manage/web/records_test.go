@@ -47,11 +47,11 @@ func TestMe(t *testing.T) {
 // The rules are told as the configuration has them, key by key.
 func TestRules(t *testing.T) {
 	f := newFixture(t)
-	var got web.Rules
-	f.person("barney").into(t, "GET", base+"/rules", nil, &got)
+	var got web.Settings
+	f.person("barney").into(t, "GET", base+"/settings", nil, &got)
 	found := map[string]any{}
-	for _, r := range got.Rules {
-		switch s := r.Setting; {
+	for _, r := range got.Settings {
+		switch s := r.Value; {
 		case s.Text != nil:
 			found[r.Key] = *s.Text
 		case s.Number != nil:
@@ -78,13 +78,13 @@ func TestRules(t *testing.T) {
 			t.Errorf("%s is %v, want %v", key, found[key], want)
 		}
 	}
-	for _, path := range []string{"/rules", "/audit", "/passwords", "/totals", "/all", "/tokens"} {
+	for _, path := range []string{"/settings", "/audit", "/passwords", "/totals", "/all", "/tokens"} {
 		denied(t, f.person("fred").send(t, "GET", base+path, nil), 403, "")
 	}
 
 	// Lists without an entry, too.
 	f = configured(t, "publicURL: https://jira.example.com\naccess: {create: []}\n")
-	f.into(t, "GET", base+"/rules", nil, &got)
+	f.into(t, "GET", base+"/settings", nil, &got)
 }
 
 func TestAudit(t *testing.T) {

@@ -72,8 +72,8 @@ func encode(answer any) (reply, error) {
 		return reply{}, fmt.Errorf("encode the answer: %w", err)
 	}
 	done := reply{status: http.StatusOK, body: append(body, '\n')}
-	if about, ok := answer.(interface{ about() string }); ok {
-		done.token = about.about()
+	if described, ok := answer.(interface{ describe() string }); ok {
+		done.token = described.describe()
 	}
 	return done, nil
 }
@@ -87,10 +87,10 @@ const writeTime = 30 * time.Second
 
 // stream writes an answer as it comes. cut says that it failed when a part of
 // it was on its way: then the connection has to be cut.
-func (d *door) stream(w http.ResponseWriter, r *http.Request, c manage.Caller, answer reply) (written reply, cut bool, err error) {
-	out := &opening{w: w, head: answer}
+func (d *handler) stream(w http.ResponseWriter, r *http.Request, c manage.Caller, answer reply) (written reply, cut bool, err error) {
+	out := &headWriter{w: w, head: answer}
 	buffer := bufio.NewWriterSize(out, streamBuffer)
-	_, err = d.guarded(func() (reply, error) {
+	_, err = d.recovering(func() (reply, error) {
 		if err := answer.stream(buffer); err != nil {
 			return reply{}, err
 		}
@@ -107,15 +107,15 @@ func (d *door) stream(w http.ResponseWriter, r *http.Request, c manage.Caller, a
 	return answer, err != nil, err
 }
 
-// opening writes the head before the first of the body, and gives the client
+// headWriter writes the head before the first of the body, and gives the client
 // time anew for each part.
-type opening struct {
+type headWriter struct {
 	w     http.ResponseWriter
 	head  reply
 	begun bool
 }
 
-func (o *opening) Write(p []byte) (int, error) {
+func (o *headWriter) Write(p []byte) (int, error) {
 	if !o.begun {
 		o.begun = true
 		o.head.begin(o.w)

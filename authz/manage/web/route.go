@@ -12,7 +12,7 @@ const maxQuery = 4 << 10
 // route finds the endpoint of a request, and the id in its path. It looks at the
 // path as it was sent: what somebody may want to mean otherwise, by escapes or
 // semicolons, is no path here.
-func (d *door) route(r *http.Request) (e endpoint, id string, err error) {
+func (d *handler) route(r *http.Request) (e endpoint, id string, err error) {
 	path, _, _ := strings.Cut(r.RequestURI, "?")
 	if strings.ContainsFunc(path, isUnusual) {
 		return endpoint{}, "", errNoPath
@@ -57,7 +57,7 @@ func isUnusual(c rune) bool {
 }
 
 // belowBase returns the path below the API's base.
-func (d *door) belowBase(path string) (below string, ok bool) {
+func (d *handler) belowBase(path string) (below string, ok bool) {
 	for _, base := range d.bases {
 		if below, ok := strings.CutPrefix(path, base); ok && (below == "" || below[0] == '/') {
 			return strings.TrimPrefix(below, "/"), true

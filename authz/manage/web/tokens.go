@@ -32,35 +32,35 @@ type RotateRequest struct {
 func endpoints(m *manage.Manager, view func() authz.View) []endpoint {
 	return []endpoint{
 		listOwn(m),
-		on(http.MethodPost, "", func(c call[CreateRequest]) (IssuedToken, error) { return create(c, m) }).isCostly(),
+		route(http.MethodPost, "", func(c call[CreateRequest]) (IssuedToken, error) { return create(c, m) }).isCostly(),
 		listAll(m),
-		on(http.MethodDelete, "all", func(c call[none]) (none, error) {
+		route(http.MethodDelete, "all", func(c call[none]) (none, error) {
 			return none{}, m.RevokeAll(c.ctx, c.caller, c.query["user"])
 		}).asks([]string{"user"}),
 		listTokens(m),
 		listAudit(m),
-		on(http.MethodGet, "me", func(c call[none]) (Me, error) { return me(c, m) }),
-		on(http.MethodGet, "rules", func(c call[none]) (Rules, error) { return rules(c, m) }),
+		route(http.MethodGet, "me", func(c call[none]) (Me, error) { return me(c, m) }),
+		route(http.MethodGet, "settings", func(c call[none]) (Settings, error) { return listSettings(c, m) }),
 		listPasswords(m),
-		on(http.MethodGet, "totals", func(c call[none]) (Totals, error) { return totals(c, m) }),
-		on(http.MethodPost, "explain", func(c call[ExplainRequest]) (Explanation, error) { return explain(c, m, view) }),
+		route(http.MethodGet, "totals", func(c call[none]) (Totals, error) { return totals(c, m) }),
+		route(http.MethodPost, "explain", func(c call[ExplainRequest]) (Explanation, error) { return explain(c, m, view) }),
 		describeAPI(),
-		on(http.MethodGet, "{id}", func(c call[none]) (Token, error) {
+		route(http.MethodGet, "{id}", func(c call[none]) (Token, error) {
 			found, err := m.Get(c.ctx, c.caller, c.id)
-			return bean(found), err
+			return apiToken(found), err
 		}),
-		on(http.MethodPatch, "{id}", func(c call[ChangeRequest]) (Token, error) { return change(c, m) }),
-		on(http.MethodDelete, "{id}", func(c call[none]) (none, error) {
+		route(http.MethodPatch, "{id}", func(c call[ChangeRequest]) (Token, error) { return change(c, m) }),
+		route(http.MethodDelete, "{id}", func(c call[none]) (none, error) {
 			return none{}, m.Revoke(c.ctx, c.caller, c.id)
 		}),
-		on(http.MethodPost, "{id}/rotate", func(c call[RotateRequest]) (IssuedToken, error) { return rotate(c, m) }).isCostly(),
-		on(http.MethodPost, "{id}/approve", func(c call[none]) (none, error) {
+		route(http.MethodPost, "{id}/rotate", func(c call[RotateRequest]) (IssuedToken, error) { return rotate(c, m) }).isCostly(),
+		route(http.MethodPost, "{id}/approve", func(c call[none]) (none, error) {
 			return none{}, m.Approve(c.ctx, c.caller, c.id)
 		}),
-		on(http.MethodPost, "{id}/disable", func(c call[none]) (none, error) {
+		route(http.MethodPost, "{id}/disable", func(c call[none]) (none, error) {
 			return none{}, m.Disable(c.ctx, c.caller, c.id)
 		}),
-		on(http.MethodPost, "{id}/enable", func(c call[none]) (none, error) {
+		route(http.MethodPost, "{id}/enable", func(c call[none]) (none, error) {
 			return none{}, m.Enable(c.ctx, c.caller, c.id)
 		}),
 	}
@@ -92,7 +92,7 @@ func create(c call[CreateRequest], m *manage.Manager) (IssuedToken, error) {
 	if err != nil {
 		return IssuedToken{}, err
 	}
-	return issuedBean(issued), nil
+	return apiIssued(issued), nil
 }
 
 func rotate(c call[RotateRequest], m *manage.Manager) (IssuedToken, error) {
@@ -108,5 +108,5 @@ func rotate(c call[RotateRequest], m *manage.Manager) (IssuedToken, error) {
 	if err != nil {
 		return IssuedToken{}, err
 	}
-	return issuedBean(issued), nil
+	return apiIssued(issued), nil
 }

@@ -139,35 +139,35 @@ func TestExplain(t *testing.T) {
 		{"allowed as Basic", web.ExplainRequest{Token: issued.PasswordValue, User: "fred", Method: "POST", Path: "/rest/api/2/issue", IP: "::ffff:192.0.2.7"},
 			web.Explanation{Outcome: "allowed", Reason: "allowed", User: "Fred", TokenID: issued.ID}},
 		{"another's name", web.ExplainRequest{Token: issued.PasswordValue, User: "wilma", Path: "/rest/api/2/myself", IP: "192.0.2.7"},
-			web.Explanation{Outcome: "refused", Reason: "wrong_user", Status: 401, Text: authz.WrongUser.Text(), User: "Fred", TokenID: issued.ID}},
+			web.Explanation{Outcome: "denied", Reason: "wrong_user", Status: 401, Text: authz.WrongUser.Text(), User: "Fred", TokenID: issued.ID}},
 		{"no address", web.ExplainRequest{Token: issued.PasswordValue, Path: "/rest/api/2/myself"},
-			web.Explanation{Outcome: "refused", Reason: "no_client_address", Status: 503, Text: authz.NoClientAddress.Text(), User: "Fred", TokenID: issued.ID}},
+			web.Explanation{Outcome: "denied", Reason: "no_client_address", Status: 503, Text: authz.NoClientAddress.Text(), User: "Fred", TokenID: issued.ID}},
 		{"a password", web.ExplainRequest{Token: "yabba", User: "fred", Path: "/rest/api/2/myself", IP: "192.0.2.7"},
-			web.Explanation{Outcome: "passed", Reason: "password"}},
+			web.Explanation{Outcome: "pass_through", Reason: "password"}},
 		{"a line end behind the token", web.ExplainRequest{Token: issued.PasswordValue + "\n", User: "fred", Path: "/rest/api/2/myself", IP: "192.0.2.7"},
-			web.Explanation{Outcome: "refused", Reason: "malformed_token", Detail: "line_end", Status: 401,
+			web.Explanation{Outcome: "denied", Reason: "malformed_token", Detail: "line_end", Status: 401,
 				Text: authz.Decision{Reason: authz.MalformedToken, Detail: authz.LineEnd}.Text()}},
 		{"no token", web.ExplainRequest{Path: "/", IP: "192.0.2.7"},
-			web.Explanation{Outcome: "passed", Reason: "no_credential"}},
+			web.Explanation{Outcome: "pass_through", Reason: "no_credential"}},
 		{"a logout", web.ExplainRequest{Token: issued.PasswordValue, Method: "DELETE", Path: "/rest/auth/1/session", IP: "192.0.2.7"},
 			web.Explanation{Outcome: "answered", Reason: "session_kept", Status: 204, Text: authz.SessionKept.Text(), User: "Fred", TokenID: issued.ID}},
 		{"two credentials", web.ExplainRequest{Token: issued.PasswordValue + ", Basic eDp5", Path: "/", IP: "192.0.2.7"},
-			web.Explanation{Outcome: "refused", Reason: "malformed_credential", Detail: "two_credentials", Status: 401,
+			web.Explanation{Outcome: "denied", Reason: "malformed_credential", Detail: "two_credentials", Status: 401,
 				Text: authz.Decision{Reason: authz.MalformedCredential, Detail: authz.TwoCredentials}.Text()}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var got web.Explanation
 			f.into(t, "POST", base+"/explain", c.ask, &got)
 			deciding := 0
-			for _, r := range got.Rules {
-				if r.Result == "decides" && r.Reason == got.Reason && r.Rule != "" {
+			for _, r := range got.Checks {
+				if r.Result == "decides" && r.Reason == got.Reason && r.Check != "" {
 					deciding++
 				}
 			}
 			if deciding != 1 {
-				t.Errorf("of the rules %+v %d decide", got.Rules, deciding)
+				t.Errorf("of the rules %+v %d decide", got.Checks, deciding)
 			}
-			got.Rules = nil
+			got.Checks = nil
 			if diff := cmp.Diff(c.want, got); diff != "" {
 				t.Errorf("explanation (-want +got):\n%s", diff)
 			}

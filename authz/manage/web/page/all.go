@@ -20,11 +20,11 @@ type confirmAllPage struct {
 
 // confirmAll asks whether all tokens of the caller, or of a user, are to end.
 func (s *Site) confirmAll(r *Request) (Answer, error) {
-	return s.askAll(r, r.Query["user"], nil)
+	return s.revokeAllForm(r, r.Query["user"], nil)
 }
 
-func (s *Site) askAll(r *Request, user string, refusal error) (Answer, error) {
-	f, err := s.frame(r, text("all.title"), "")
+func (s *Site) revokeAllForm(r *Request, user string, refusal error) (Answer, error) {
+	f, err := s.layout(r, text("all.title"), "")
 	if err != nil {
 		return Answer{}, err
 	}
@@ -64,7 +64,7 @@ func (s *Site) revokeAll(r *Request) (Answer, error) {
 		err = s.Manager.RevokeAll(r.HTTP.Context(), r.Caller, user)
 	}
 	if err != nil {
-		return s.askAll(r, user, err)
+		return s.revokeAllForm(r, user, err)
 	}
 	if user == "" {
 		return s.seeOther("?"+encode(s.noticed(r, "all", "")...), ""), nil

@@ -23,7 +23,7 @@ type auditPage struct {
 
 // auditRow is a record of it.
 type auditRow struct {
-	Time            moment
+	Time            timestamp
 	Actor, From     string
 	Action, Outcome string
 	Refused         bool
@@ -41,7 +41,7 @@ type change struct {
 
 // audit shows a page of the audit log, the newest first.
 func (s *Site) audit(r *Request) (Answer, error) {
-	f, err := s.frame(r, text("audit.title"), "audit")
+	f, err := s.layout(r, text("audit.title"), "audit")
 	if err != nil {
 		return Answer{}, err
 	}

@@ -74,7 +74,7 @@ func newChart(totals []store.DayTotals, today store.Day) chart {
 			continue
 		}
 		days[d.Day-first] = d.Counts
-		allowed += d.Counts[authz.Allowed.String()]
+		allowed += d.Counts[authz.TokenAllowed.String()]
 		for word, n := range d.Counts {
 			if manage.IsRefusal(word) {
 				sums[word] += n
@@ -115,11 +115,11 @@ func (c *chart) draw(days []map[string]uint64, first store.Day, shown []string) 
 				refusals[i] += n
 			}
 		}
-		most, mostRefused = max(most, counts[authz.Allowed.String()]), max(mostRefused, refusals[i])
+		most, mostRefused = max(most, counts[authz.TokenAllowed.String()]), max(mostRefused, refusals[i])
 	}
 	c.Allowed.Top, c.Refused.Top = number(most), number(mostRefused)
 	for i, counts := range days {
-		date, allowed := (first + store.Day(i)).String(), counts[authz.Allowed.String()]
+		date, allowed := (first + store.Day(i)).String(), counts[authz.TokenAllowed.String()]
 		c.Days = append(c.Days, chartDay{date, number(allowed), number(refusals[i]), reasonsText(counts)})
 		if h := height(allowed, most); h > 0 {
 			c.Allowed.Rects = append(c.Allowed.Rects, rect{i * barStep, barsHeight - h, barWidth, h, "allowed", date + ": " + number(allowed)})

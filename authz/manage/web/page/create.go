@@ -12,7 +12,7 @@ import (
 type createPage struct {
 	Form *form
 	ending
-	Most     string        // how long the caller's tokens may live; "" for any time
+	Max      string        // how long the caller's tokens may live; "" for any time
 	Terms    *policy.Terms // that bind the caller's own tokens; nil: none
 	Rate     string        // of those; "" for none
 	Address  string        // where the caller is; "" if that is not known
@@ -31,15 +31,15 @@ func (s *Site) newToken(r *Request) (Answer, error) {
 // createForm shows the form that creates a token: filled with what was entered,
 // where that was refused.
 func (s *Site) createForm(r *Request, entered *form, refusal error) (Answer, error) {
-	f, err := s.frame(r, text("create.title"), "")
+	f, err := s.layout(r, text("create.title"), "")
 	if err != nil {
 		return Answer{}, err
 	}
-	now, most := s.Now().UTC(), mostOf(f.Me)
+	now, most := s.Now().UTC(), maxLifetimeOf(f.Me)
 	p := createPage{Form: entered, Terms: f.Me.Terms, Address: address(f.Me), Others: f.Me.ForOthers, Back: s.url("")}
 	p.ending = p.Form.ending(latest(most, now), now, false)
 	if !most.Unlimited {
-		p.Most = lifetimeLabel(most)
+		p.Max = lifetimeLabel(most)
 	}
 	if p.Terms != nil {
 		p.Forced, p.Pending = p.Terms.ReadOnly, p.Terms.Approval
@@ -72,7 +72,7 @@ func (s *Site) create(r *Request) (Answer, error) {
 	if err != nil {
 		return s.createForm(r, form, err)
 	}
-	s.nonces.came(form.Get("nonce"), issued.Token.ID)
+	s.nonces.record(form.Get("nonce"), issued.Token.ID)
 	return s.issued(r, issued, false)
 }
 
@@ -82,7 +82,7 @@ func (s *Site) createFrom(r *Request, f *form) (manage.Issued, error) {
 	if err != nil {
 		return manage.Issued{}, err
 	}
-	expires, err := f.expiry(latest(mostOf(&me), s.Now().UTC()), s.Now().UTC())
+	expires, err := f.expiry(latest(maxLifetimeOf(&me), s.Now().UTC()), s.Now().UTC())
 	if err != nil {
 		return manage.Issued{}, err
 	}

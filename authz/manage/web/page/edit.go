@@ -12,7 +12,7 @@ import (
 // editPage is the form that changes a token.
 type editPage struct {
 	Form  *form
-	Token row
+	Token tokenView
 	ending
 	Address string
 }
@@ -27,11 +27,11 @@ func (s *Site) edit(r *Request) (Answer, error) {
 }
 
 func (s *Site) editForm(r *Request, found manage.Token, entered *form, refusal error) (Answer, error) {
-	f, err := s.frame(r, text("edit.title", found.Name), tabOf(found))
+	f, err := s.layout(r, text("edit.title", found.Name), tabOf(found))
 	if err != nil {
 		return Answer{}, err
 	}
-	p := editPage{Form: entered, Token: s.row(found, shownNetworks), Address: address(f.Me)}
+	p := editPage{Form: entered, Token: s.tokenView(found, shownNetworks), Address: address(f.Me)}
 	if p.Form == nil {
 		values := url.Values{"name": {found.Name}, "purpose": {found.Purpose}, "networks": {joined(found.Networks)}}
 		if found.ReadOnly {
@@ -109,7 +109,7 @@ func (s *Site) changeFrom(r *Request, found manage.Token, f *form) (changed bool
 // lifetime: as it does, or as a new one of the caller's could, had it been created
 // with the token. Zero is never.
 func latestOf(me *manage.Me, t manage.Token) time.Time {
-	most := mostFor(me, t)
+	most := maxLifetimeFor(me, t)
 	end := t.Created.Add(most.Duration)
 	switch {
 	case most.Unlimited, t.Expires.IsZero():

@@ -72,11 +72,11 @@ func (s *Site) take(r *Request, below string, seen ...string) (f *form, done *An
 		return nil, done, nil
 	}
 	switch outcome, id := s.nonces.use(f.Get("nonce"), r.Caller, below); {
-	case outcome == again:
-		return nil, s.sentAgain(r, id), nil
+	case outcome == replayed:
+		return nil, s.alreadySubmitted(r, id), nil
 	case len(seen) > 0 && !s.nonces.sealed(f.Get("seen"), r.Caller, seen...):
 		return f, nil, errChanged
-	case outcome == first:
+	case outcome == fresh:
 		return f, nil, nil
 	}
 	return f, nil, &Error{Status: http.StatusConflict, Text: text("form.old")}
@@ -91,11 +91,11 @@ func (s *Site) problem(r *Request, status int, key string) *Answer {
 	return &a
 }
 
-// sentAgain says that a form was sent before, and what came of it.
-func (s *Site) sentAgain(r *Request, id string) *Answer {
-	f, err := s.frame(r, text("again.title"), "")
+// alreadySubmitted says that a form was sent before, and what came of it.
+func (s *Site) alreadySubmitted(r *Request, id string) *Answer {
+	f, err := s.layout(r, text("submitted.title"), "")
 	if err != nil {
-		return s.problem(r, http.StatusConflict, "again.text")
+		return s.problem(r, http.StatusConflict, "submitted.text")
 	}
 	p := struct {
 		Token, URL, Rotate string
@@ -104,9 +104,9 @@ func (s *Site) sentAgain(r *Request, id string) *Answer {
 	if found, err := s.Manager.Get(r.HTTP.Context(), r.Caller, id); err == nil {
 		p.Pending = found.State == manage.StatePending
 	}
-	a, err := render("again", http.StatusConflict, f, p)
+	a, err := render("already-submitted", http.StatusConflict, f, p)
 	if err != nil {
-		return s.problem(r, http.StatusConflict, "again.text")
+		return s.problem(r, http.StatusConflict, "submitted.text")
 	}
 	return &a
 }
@@ -125,7 +125,7 @@ func (f *form) redact() {
 }
 
 // refusedForm shows a form anew, with what it was refused for.
-func refusedForm(name string, fr *frame, f *form, page any, refusal error) (Answer, error) {
+func refusedForm(name string, fr *layout, f *form, page any, refusal error) (Answer, error) {
 	if !f.refused(fr, refusal) {
 		return Answer{}, refusal
 	}
@@ -139,7 +139,7 @@ func refusedForm(name string, fr *frame, f *form, page any, refusal error) (Answ
 
 // refused puts a refusal of the manager's where it belongs: to its field, or above
 // the form. It reports false of errors that are none.
-func (f *form) refused(fr *frame, err error) bool {
+func (f *form) refused(fr *layout, err error) bool {
 	var field manage.Field
 	if own, ok := errors.AsType[*Error](err); ok {
 		fr.Problem, field = own.Text, own.Field

@@ -24,7 +24,7 @@ type figure struct {
 
 // insights shows what an administrator may want to look at.
 func (s *Site) insights(r *Request) (Answer, error) {
-	f, err := s.frame(r, text("insights.title"), "insights")
+	f, err := s.layout(r, text("insights.title"), "insights")
 	if err != nil {
 		return Answer{}, err
 	}

@@ -10,7 +10,7 @@ import (
 
 // issuedPage is the one page that holds a token's value.
 type issuedPage struct {
-	Token    row
+	Token    tokenView
 	Value    string
 	Rotated  bool
 	Pending  bool
@@ -34,13 +34,13 @@ func (s *Site) issued(r *Request, i manage.Issued, rotated bool) (Answer, error)
 	case !i.Token.Mine:
 		title = text("issued.title.of", i.Token.Owner)
 	}
-	f, err := s.frame(r, title, tabOf(i.Token))
+	f, err := s.layout(r, title, tabOf(i.Token))
 	if err != nil {
 		// The value is told whatever happens now: nobody can tell it later.
-		f = s.bareFrame(title)
+		f = s.bareLayout(title)
 	}
 	p := issuedPage{
-		Token: s.row(i.Token, len(i.Token.Networks)), Value: i.Value.Reveal(), Rotated: rotated,
+		Token: s.tokenView(i.Token, len(i.Token.Networks)), Value: i.Value.Reveal(), Rotated: rotated,
 		Pending: i.Token.State == manage.StatePending, Done: s.url("token/" + i.Token.ID),
 	}
 	if i.Token.Owner != "" {

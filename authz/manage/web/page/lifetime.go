@@ -119,23 +119,23 @@ func (f *form) expiry(latest, now time.Time) (asked manage.Expiry, err error) {
 	}
 }
 
-// mostManagement is how long a management token may live.
-var mostManagement = config.Lifetime{Duration: 365 * 24 * time.Hour}
+// maxManagement is how long a management token may live.
+var maxManagement = config.Lifetime{Duration: 365 * 24 * time.Hour}
 
-// mostOf is how long tokens may live that somebody creates.
-func mostOf(me *manage.Me) config.Lifetime {
+// maxLifetimeOf is how long tokens may live that somebody creates.
+func maxLifetimeOf(me *manage.Me) config.Lifetime {
 	if me.Terms == nil {
 		return config.Lifetime{Unlimited: true}
 	}
 	return me.Terms.MaxLifetime
 }
 
-// mostFor is how long a token may live that somebody rotates or changes.
-func mostFor(me *manage.Me, t manage.Token) config.Lifetime {
+// maxLifetimeFor is how long a token may live that somebody rotates or changes.
+func maxLifetimeFor(me *manage.Me, t manage.Token) config.Lifetime {
 	if t.Kind == store.Management {
-		return mostManagement
+		return maxManagement
 	}
-	return mostOf(me)
+	return maxLifetimeOf(me)
 }
 
 // lastDay is the date of the latest end, for the field; "" for any.

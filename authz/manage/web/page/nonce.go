@@ -92,30 +92,30 @@ func (n *nonces) sealed(proof string, c manage.Caller, said ...string) bool {
 type outcome int
 
 const (
-	strange outcome = iota // not one of ours, or too old
-	first                  // good, and used with this
-	again                  // it was used before
+	invalid  outcome = iota // not one of ours, or too old
+	fresh                   // good, and used with this
+	replayed                // it was used before
 )
 
 // use uses a nonce. Of one that was used before it returns the id of the token that
-// came of it, if one did by now.
+// record of it, if one did by now.
 func (n *nonces) use(nonce string, c manage.Caller, form string) (o outcome, token string) {
 	head, ok := n.open(nonce, c, form)
 	if !ok {
-		return strange, ""
+		return invalid, ""
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if before, ok := n.used[head]; ok {
-		return again, before.token
+		return replayed, before.token
 	}
 	made, now := head.made(), n.now()
 	if made.Before(now.Add(-nonceLasts)) || made.After(now) || !made.After(n.floor) {
-		return strange, ""
+		return invalid, ""
 	}
 	n.sweep()
 	n.used[head] = &use{}
-	return first, ""
+	return fresh, ""
 }
 
 // open returns the head of a nonce of ours.
@@ -128,8 +128,8 @@ func (n *nonces) open(nonce string, c manage.Caller, form string) (head nonceHea
 	return head, hmac.Equal(raw[len(head):], n.sum(c, form, string(head[:])))
 }
 
-// came notes which token came of a nonce's use.
-func (n *nonces) came(nonce, token string) {
+// record notes which token came of a nonce's use.
+func (n *nonces) record(nonce, token string) {
 	raw, err := base64.RawURLEncoding.DecodeString(nonce)
 	if err != nil || len(raw) < len(nonceHead{}) {
 		return

@@ -92,16 +92,16 @@ func TestNoncesAreForgotten(t *testing.T) {
 	old := n.make(c, "new")
 	now = now.Add(time.Second)
 	used := n.make(c, "new")
-	if o, _ := n.use(used, c, "new"); o != first {
+	if o, _ := n.use(used, c, "new"); o != fresh {
 		t.Fatalf("a good one is %v", o)
 	}
-	n.came(used, "abc")
-	if o, token := n.use(used, c, "new"); o != again || token != "abc" {
+	n.record(used, "abc")
+	if o, token := n.use(used, c, "new"); o != replayed || token != "abc" {
 		t.Fatalf("a used one is %v of %q", o, token)
 	}
 	for range maxNonces {
 		now = now.Add(time.Millisecond)
-		if o, _ := n.use(n.make(c, "new"), c, "new"); o != first {
+		if o, _ := n.use(n.make(c, "new"), c, "new"); o != fresh {
 			t.Fatalf("a good one is %v", o)
 		}
 	}
@@ -109,15 +109,15 @@ func TestNoncesAreForgotten(t *testing.T) {
 		t.Errorf("%d are remembered", len(n.used))
 	}
 	for name, nonce := range map[string]string{"one that was used": used, "one that is older": old} {
-		if o, _ := n.use(nonce, c, "new"); o != strange {
+		if o, _ := n.use(nonce, c, "new"); o != invalid {
 			t.Errorf("%s is %v once it is forgotten", name, o)
 		}
 	}
-	n.came("no such", "x") // and nothing happens
+	n.record("no such", "x") // and nothing happens
 	written := n.make(c, "new")
 	for _, other := range []string{written + "\n", written[:3] + "\r\n" + written[3:], written + "="} {
 		n.use(written, c, "new")
-		if o, _ := n.use(other, c, "new"); o == first {
+		if o, _ := n.use(other, c, "new"); o == fresh {
 			t.Errorf("%q is good again", other)
 		}
 	}
@@ -126,7 +126,7 @@ func TestNoncesAreForgotten(t *testing.T) {
 	}
 	ahead := n.make(c, "new")
 	now = now.Add(-time.Minute)
-	if o, _ := n.use(ahead, c, "new"); o != strange {
+	if o, _ := n.use(ahead, c, "new"); o != invalid {
 		t.Errorf("one from the future is %v", o)
 	}
 }

@@ -22,7 +22,7 @@ type passwordRow struct {
 	User, URL string
 	Client    string
 	Address   string
-	Last      moment
+	Last      timestamp
 	Passed    string
 	Blocked   string
 	Exempt    bool

@@ -18,9 +18,9 @@ func (s *Site) Problem(r *Request, p Problem) Answer {
 		p.Text = text(textFor(p.Status))
 	}
 	title := text("problem.title." + strconv.Itoa(titleFor(p.Status)))
-	f := s.bareFrame(title)
+	f := s.bareLayout(title)
 	if r.Caller.Name() != "" {
-		if whole, err := s.frame(r, title, "none"); err == nil {
+		if whole, err := s.layout(r, title, "none"); err == nil {
 			f = whole
 		}
 	}

@@ -25,7 +25,7 @@ var files embed.FS
 var templates = parseTemplates()
 
 func parseTemplates() map[string]*template.Template {
-	common := template.Must(template.New("frame.html").Funcs(functions).ParseFS(files, "templates/frame.html", "templates/parts.html"))
+	common := template.Must(template.New("layout.html").Funcs(functions).ParseFS(files, "templates/layout.html", "templates/parts.html"))
 	all := make(map[string]*template.Template)
 	names, err := fs.Glob(files, "templates/*.html")
 	if err != nil {
@@ -33,7 +33,7 @@ func parseTemplates() map[string]*template.Template {
 	}
 	for _, name := range names {
 		short := strings.TrimSuffix(path.Base(name), ".html")
-		if short != "frame" && short != "parts" {
+		if short != "layout" && short != "parts" {
 			all[short] = template.Must(template.Must(common.Clone()).ParseFS(files, name))
 		}
 	}
@@ -87,17 +87,17 @@ func Asset(below string) (body []byte, contentType string, ok bool) {
 	}[path.Ext(below)], ok
 }
 
-// shown is what a template is given.
-type shown struct {
-	Frame *frame
-	Page  any
+// pageData is what a template is given.
+type pageData struct {
+	Layout *layout
+	Page   any
 }
 
 // render makes a page, or returns an error that no request should lead to.
-func render(name string, status int, f *frame, page any) (Answer, error) {
+func render(name string, status int, f *layout, page any) (Answer, error) {
 	f.ScriptNonce = rand.Text()
 	var body bytes.Buffer
-	if err := templates[name].ExecuteTemplate(&body, "frame.html", shown{f, page}); err != nil {
+	if err := templates[name].ExecuteTemplate(&body, "layout.html", pageData{f, page}); err != nil {
 		return Answer{}, fmt.Errorf("show the page %s: %w", name, err)
 	}
 	return Answer{Status: status, Body: body.Bytes(), Headers: headers(f.ScriptNonce)}, nil
@@ -119,6 +119,6 @@ func headers(nonce string) map[string]string {
 }
 
 // ok is render for what went well.
-func ok(name string, f *frame, page any) (Answer, error) {
+func ok(name string, f *layout, page any) (Answer, error) {
 	return render(name, http.StatusOK, f, page)
 }

@@ -9,7 +9,7 @@ import (
 // rotatePage is the form that gives a token a new secret.
 type rotatePage struct {
 	Form     *form
-	Token    row
+	Token    tokenView
 	Overlaps []lifetime // none: it may have none in its state
 	ending
 }
@@ -22,17 +22,17 @@ func (s *Site) rotateForm(r *Request, entered *form, refusal error) (Answer, err
 	if err != nil {
 		return Answer{}, err
 	}
-	f, err := s.frame(r, text("rotate.title", found.Name), tabOf(found))
+	f, err := s.layout(r, text("rotate.title", found.Name), tabOf(found))
 	if err != nil {
 		return Answer{}, err
 	}
 	now := s.Now().UTC()
 	over := found.State == manage.StateExpired
-	p := rotatePage{Form: entered, Token: s.row(found, shownNetworks)}
+	p := rotatePage{Form: entered, Token: s.tokenView(found, shownNetworks)}
 	if p.Form == nil {
 		p.Form = s.form(r, "token/"+r.ID+"/rotate", url.Values{}, seenSecret(found)...)
 	}
-	p.ending = p.Form.ending(latest(mostFor(f.Me, found), now), now, !over)
+	p.ending = p.Form.ending(latest(maxLifetimeFor(f.Me, found), now), now, !over)
 	if found.State == manage.StateActive || found.State == manage.StateSuspended {
 		p.Overlaps = overlaps(f.Me.MaxOverlap)
 	}
@@ -62,7 +62,7 @@ func (s *Site) rotate(r *Request) (Answer, error) {
 	if err != nil {
 		return s.rotateForm(r, form, err)
 	}
-	s.nonces.came(form.Get("nonce"), issued.Token.ID)
+	s.nonces.record(form.Get("nonce"), issued.Token.ID)
 	return s.issued(r, issued, true)
 }
 
@@ -82,7 +82,7 @@ func (s *Site) rotateFrom(r *Request, f *form, found manage.Token) (issued manag
 		return issued, err
 	}
 	now := s.Now().UTC()
-	if wanted.Expires, err = f.expiry(latest(mostFor(&me, found), now), now); err != nil {
+	if wanted.Expires, err = f.expiry(latest(maxLifetimeFor(&me, found), now), now); err != nil {
 		return issued, err
 	}
 	return s.Manager.Rotate(r.HTTP.Context(), r.Caller, r.ID, wanted)

@@ -63,7 +63,7 @@ type Page struct {
 func (s *Site) Pages() []Page {
 	const get, post = http.MethodGet, http.MethodPost
 	pages := []Page{
-		{get, "", slices.Concat([]string{"show", "after"}, noticeParameters), false, s.own},
+		{get, "", slices.Concat([]string{"show", "after"}, noticeParameters), false, s.mine},
 		{get, "new", []string{"user"}, false, s.newToken},
 		{post, "new", nil, true, s.create},
 		{get, "token/{id}", noticeParameters, false, s.token},
@@ -73,18 +73,18 @@ func (s *Site) Pages() []Page {
 		{post, "token/{id}/edit", nil, false, s.change},
 		{get, "revoke-all", []string{"user"}, false, s.confirmAll},
 		{post, "revoke-all", nil, true, s.revokeAll},
-		{get, "test", []string{"id"}, false, s.trial},
-		{post, "test", nil, false, s.try},
+		{get, "explain", []string{"id"}, false, s.explain},
+		{post, "explain", nil, false, s.explainRequest},
 		{get, "tokens", listParameters, false, s.tokens},
-		{get, "waiting", slices.Concat([]string{"after"}, noticeParameters), false, s.waiting},
+		{get, "pending", slices.Concat([]string{"after"}, noticeParameters), false, s.pending},
 		{get, "insights", nil, false, s.insights},
 		{get, "audit", slices.Concat(query.AuditFilters, []string{"after"}), false, s.audit},
-		{get, "rules", nil, false, s.rules},
+		{get, "settings", nil, false, s.settings},
 	}
-	for _, d := range deeds {
+	for _, d := range actions {
 		pages = append(pages,
 			Page{get, "token/{id}/" + d.word, []string{"from", "list"}, false, func(r *Request) (Answer, error) { return s.confirm(r, d) }},
-			Page{post, "token/{id}/" + d.word, nil, false, func(r *Request) (Answer, error) { return s.do(r, d) }})
+			Page{post, "token/{id}/" + d.word, nil, false, func(r *Request) (Answer, error) { return s.doAction(r, d) }})
 	}
 	return pages
 }

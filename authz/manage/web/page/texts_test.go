@@ -61,11 +61,11 @@ func TestTexts(t *testing.T) {
 		ask("state." + string(s))
 		ask("state." + string(s) + ".why")
 	}
-	for _, d := range deeds {
-		ask("deed." + d.word)
-		ask("deed." + d.word + ".question")
-		ask("deed." + d.word + ".text")
-		ask("deed." + d.word + ".button")
+	for _, d := range actions {
+		ask("confirm." + d.word)
+		ask("confirm." + d.word + ".question")
+		ask("confirm." + d.word + ".text")
+		ask("confirm." + d.word + ".button")
 		ask("done." + d.done)
 		if !slices.Contains(notices, d.done) {
 			t.Errorf("nothing is said when it is %s", d.done)
@@ -78,10 +78,10 @@ func TestTexts(t *testing.T) {
 		ask("problem.title." + number(titleFor(status)))
 		ask(textFor(status))
 	}
-	for _, o := range []authz.Outcome{authz.Refused, authz.Passed, authz.Admitted} {
-		ask("trial." + o.String())
+	for _, o := range []authz.Outcome{authz.Denied, authz.PassThrough, authz.Allowed} {
+		ask("explain." + o.String())
 	}
-	ask("trial." + authz.Decision{Reason: authz.SessionKept}.Result())
+	ask("explain." + authz.Decision{Reason: authz.SessionKept}.Result())
 	for _, word := range []string{"name", "user", "created", "expires", "used", "uses"} {
 		ask("column." + word)
 	}
@@ -92,9 +92,9 @@ func TestTexts(t *testing.T) {
 	for _, word := range []string{"7d", "14d", "30d", "90d", "365d"} {
 		ask("filter.within." + word)
 	}
-	for _, r := range policy.NewAccess(config.Default()).Rules() {
+	for _, r := range policy.NewAccess(config.Default()).Settings() {
 		part, _, _ := strings.Cut(r.Key, ".")
-		ask("rules." + part)
+		ask("settings." + part)
 	}
 	ask("outcome.done")
 	ask("outcome.refused")

@@ -8,13 +8,13 @@ import (
 
 // tokenPage is one token and what may be done with it.
 type tokenPage struct {
-	Token         row
-	Rate          string
-	Administrator bool
-	Deeds         []doing
-	Rotate, Edit  string // the addresses of the forms; empty: it is in no state for it
-	Test, Audit   string
-	Back          string
+	Token          tokenView
+	Rate           string
+	Administrator  bool
+	Actions        []actionLink
+	Rotate, Edit   string // the addresses of the forms; empty: it is in no state for it
+	Explain, Audit string
+	Back           string
 }
 
 // token shows one token.
@@ -23,14 +23,14 @@ func (s *Site) token(r *Request) (Answer, error) {
 	if err != nil {
 		return Answer{}, err
 	}
-	f, err := s.frame(r, text("token.title", found.Name), tabOf(found))
+	f, err := s.layout(r, text("token.title", found.Name), tabOf(found))
 	if err != nil {
 		return Answer{}, err
 	}
 	below := "token/" + found.ID
 	p := tokenPage{
-		Token: s.row(found, len(found.Networks)), Rate: rate(found.Rate), Administrator: f.Me.Administrator,
-		Deeds: s.doings(found, f.Me.Administrator, ""), Back: s.url(""), Test: s.url("test?" + encode("id", found.ID)),
+		Token: s.tokenView(found, len(found.Networks)), Rate: rate(found.Rate), Administrator: f.Me.Administrator,
+		Actions: s.actionLinks(found, f.Me.Administrator, ""), Back: s.url(""), Explain: s.url("test?" + encode("id", found.ID)),
 	}
 	if f.Me.Administrator {
 		p.Audit = s.url("audit?" + encode("tokenId", found.ID))

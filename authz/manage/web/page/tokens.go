@@ -32,8 +32,8 @@ type tokensPage struct {
 
 // listedRow is a token of the list, with what is done most.
 type listedRow struct {
-	row
-	Deeds []doing
+	tokenView
+	Actions []actionLink
 }
 
 // listed returns the rows of a list, from which a deed leads back to the list as it
@@ -41,8 +41,8 @@ type listedRow struct {
 func (s *Site) listed(tokens []manage.Token, list string) []listedRow {
 	rows := make([]listedRow, len(tokens))
 	for i, t := range tokens {
-		rows[i].row = s.row(t, shownNetworks)
-		rows[i].Deeds = s.doings(t, true, "?"+encode("from", "tokens", "list", list))
+		rows[i].tokenView = s.tokenView(t, shownNetworks)
+		rows[i].Actions = s.actionLinks(t, true, "?"+encode("from", "tokens", "list", list))
 	}
 	return rows
 }
@@ -84,7 +84,7 @@ func (s *Site) tokens(r *Request) (Answer, error) {
 	if owner != "" {
 		title = text("tokens.title.of", owner)
 	}
-	f, err := s.frame(r, title, "tokens")
+	f, err := s.layout(r, title, "tokens")
 	if err != nil {
 		return Answer{}, err
 	}

@@ -1,0 +1,103 @@
+package directory
+
+import (
+	"slices"
+	"sync"
+	"time"
+)
+
+const (
+	// A credential that was good is known for knownLasts after the last time
+	// that Jira said so.
+	knownLasts = 8 * time.Hour
+
+	// maxOfUser bounds the credentials of one user that are known. A user may
+	// have any number: each cookie beside the session can make another.
+	maxOfUser = 8
+
+	// maxKnown bounds the users. When it is reached, a tenth is forgotten at
+	// once, so that the search for them is rare.
+	maxKnown = 10_000
+	sweepTo  = maxKnown - maxKnown/10
+)
+
+// credentialMemory remembers which credentials were good lately: the ones that each user
+// used last. When there are too many users it forgets some. It is safe for
+// concurrent use.
+type credentialMemory struct {
+	mu  sync.Mutex
+	all map[credentialHash]knownCredential
+	of  map[string][]credentialHash // by user; the one used last comes last
+}
+
+type knownCredential struct {
+	user  string
+	until time.Time
+}
+
+// get returns whose a credential is, if it was good lately.
+func (k *credentialMemory) get(hash credentialHash, now time.Time) (user string, ok bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	c, ok := k.all[hash]
+	return c.user, ok && now.Before(c.until)
+}
+
+// put remembers that a credential is good.
+func (k *credentialMemory) put(user string, hash credentialHash, until, now time.Time) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.all == nil {
+		k.all, k.of = make(map[credentialHash]knownCredential), make(map[string][]credentialHash)
+	}
+	k.remove(hash) // it may have been another user's
+	hashes, ok := k.of[user]
+	if !ok && len(k.of) >= maxKnown {
+		k.sweep(now)
+	}
+	if len(hashes) == maxOfUser {
+		k.remove(hashes[0])
+		hashes = k.of[user]
+	}
+	k.of[user] = append(hashes, hash)
+	k.all[hash] = knownCredential{user, until}
+}
+
+// forget drops a credential.
+func (k *credentialMemory) forget(hash credentialHash) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.remove(hash)
+}
+
+// remove is called with mu held.
+func (k *credentialMemory) remove(hash credentialHash) {
+	c, ok := k.all[hash]
+	if !ok {
+		return
+	}
+	delete(k.all, hash)
+	k.of[c.user] = slices.DeleteFunc(k.of[c.user], func(other credentialHash) bool { return other == hash })
+	if len(k.of[c.user]) == 0 {
+		delete(k.of, c.user)
+	}
+}
+
+// sweep forgets credentials that were good too long ago. If that is not enough, it
+// forgets some users.
+func (k *credentialMemory) sweep(now time.Time) {
+	for hash, c := range k.all {
+		if !now.Before(c.until) {
+			k.remove(hash)
+		}
+	}
+	for user, hashes := range k.of {
+		if len(k.of) <= sweepTo {
+			return
+		}
+		for _, hash := range slices.Clone(hashes) {
+			k.remove(hash)
+		}
+		delete(k.of, user)
+	}
+}

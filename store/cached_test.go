@@ -1,0 +1,276 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/storetest"
+)
+
+func newIndexed(t *testing.T, s store.Store) *store.Cached {
+	t.Helper()
+	x, err := store.NewCached(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return x
+}
+
+// wantIndex wants the index to say what the store says of the token.
+func wantIndex(t *testing.T, what string, x *store.Cached, s store.Store, id string) {
+	t.Helper()
+	var want store.Entry
+	token, err := s.Get(t.Context(), id)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		t.Fatal(err)
+	}
+	live := err == nil && token.State != store.Revoked
+	if live {
+		want = store.Entry{
+			Owner: token.Owner.Name, Expires: token.Expires, ReadOnly: token.ReadOnly, State: token.State,
+			Kind: token.Kind, Networks: token.Networks, Secret: token.Secret, Previous: token.Previous,
+		}
+	}
+	got, ok := x.Index().Lookup(id)
+	if diff := cmp.Diff(want, got, comparer, cmpopts.IgnoreFields(store.Entry{}, "Limiter")); ok != live || diff != "" {
+		t.Errorf("index after %s: found %v, want %v (-store +index):\n%s", what, ok, live, diff)
+	}
+}
+
+func TestIndexed(t *testing.T) {
+	s := openFaulty(t)
+	full := fullToken()
+	create(t, s, full)
+	gone := storetest.NewToken(2, "fred")
+	create(t, s, gone)
+	if _, err := s.Update(t.Context(), gone.ID, revoke); err != nil {
+		t.Fatal(err)
+	}
+
+	x := newIndexed(t, s)
+	wantIndex(t, "loading", x, s, full.ID)
+	wantIndex(t, "loading", x, s, gone.ID)
+	wantCounts(t, x, map[store.State]int{store.Disabled: 1, store.Revoked: 1})
+
+	token := storetest.NewToken(3, "fred")
+	token.Networks = prefixes("10.0.0.0/8", "192.0.2.0/24")
+	created := create(t, x, token)
+	wantIndex(t, "create", x, s, token.ID)
+	created.Networks[0] = netip.MustParsePrefix("0.0.0.0/0")
+	wantIndex(t, "a change of what create returned", x, s, token.ID)
+
+	held, _ := x.Index().Lookup(token.ID)
+	updated, err := x.Update(t.Context(), token.ID, rename)
+	if err != nil || !updated.ReadOnly {
+		t.Fatalf("update: %+v, error %v", updated, err)
+	}
+	wantIndex(t, "update", x, s, token.ID)
+	updated.Networks[0] = netip.MustParsePrefix("0.0.0.0/0")
+	wantIndex(t, "a change of what update returned", x, s, token.ID)
+	if held.ReadOnly {
+		t.Error("an entry changed in the hands of a reader")
+	}
+
+	if _, err := x.Update(t.Context(), token.ID, revoke); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := x.Index().Lookup(token.ID); ok {
+		t.Error("a revoked token is in the index")
+	}
+	wantCounts(t, x, map[store.State]int{store.Disabled: 1, store.Revoked: 2})
+
+	ids, err := x.Prune(t.Context(), storetest.Epoch.AddDate(1, 0, 0), noAudit)
+	if err != nil || len(ids) != 3 {
+		t.Errorf("pruned %v, error %v", ids, err)
+	}
+	wantIndex(t, "prune", x, s, full.ID)
+	wantCounts(t, x, nil)
+}
+
+func wantCounts(t *testing.T, x *store.Cached, want map[store.State]int) {
+	t.Helper()
+	states, _ := x.Index().Counts(storetest.Epoch)
+	for state := store.Pending; state <= store.Revoked; state++ {
+		if states[state] != want[state] {
+			t.Errorf("the index counts %d %v tokens, want %d", states[state], state, want[state])
+		}
+	}
+}
+
+func TestIndexCounts(t *testing.T) {
+	var x store.Index
+	for n, expires := range []time.Time{{}, storetest.Epoch.Add(time.Second), storetest.Epoch, storetest.Epoch.Add(-time.Second)} {
+		token := storetest.NewToken(n, "fred")
+		token.Expires = expires
+		x.Put(token)
+		token.ID, token.State = strings.ToUpper(token.ID), store.Pending
+		x.Put(token)
+	}
+	states, expired := x.Counts(storetest.Epoch)
+	want := map[store.State]int{store.Pending: 4, store.Active: 4, store.Disabled: 0, store.Revoked: 0}
+	if diff := cmp.Diff(want, states); diff != "" || expired != 2 {
+		t.Errorf("%d have expired, want 2; states (-want +got):\n%s", expired, diff)
+	}
+	var zero store.Index
+	if _, ok := zero.Lookup("test00000001"); ok {
+		t.Error("the zero index has a token")
+	}
+	zero.Remove("test00000001")
+}
+
+// TestIndexedUnreadable wants no index rather than one with a hole.
+func TestIndexedUnreadable(t *testing.T) {
+	s := openFaulty(t)
+	create(t, s, storetest.NewToken(1, "fred"))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if x, err := store.NewCached(ctx, s); !errors.Is(err, context.Canceled) || x != nil {
+		t.Errorf("index %v, error %v", x, err)
+	}
+}
+
+// TestIndexedUnknownOutcome has writes that fail before or after they are on
+// disk, with a store that can then be read or not.
+func TestIndexedUnknownOutcome(t *testing.T) {
+	fail := func() error { return errDisk }
+	writes := map[string]func(context.Context, *store.Cached) error{
+		"create": func(ctx context.Context, x *store.Cached) error {
+			_, err := x.Create(ctx, storetest.NewToken(2, "fred"), func([]store.Token) (store.Audit, error) { return store.Audit{}, nil })
+			return err
+		},
+		"update": func(ctx context.Context, x *store.Cached) error {
+			_, err := x.Update(ctx, "test00000001", rename)
+			return err
+		},
+		"revoke": func(ctx context.Context, x *store.Cached) error {
+			_, err := x.Update(ctx, "test00000001", revoke)
+			return err
+		},
+	}
+	for name, write := range writes {
+		for _, written := range []bool{false, true} {
+			for _, readable := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s/written %v/readable %v", name, written, readable), func(t *testing.T) {
+					s := openFaulty(t)
+					create(t, s, storetest.NewToken(1, "fred"))
+					x := newIndexed(t, s)
+					ctx, cancel := context.WithCancel(t.Context())
+					defer cancel()
+					if written {
+						// The context may end with the write; the index is told all the same.
+						s.afterWrite = func() error { cancel(); return errDisk }
+					} else {
+						s.beforeWrite = fail
+					}
+					if !readable {
+						s.beforeGet = fail
+					}
+					if err := write(ctx, x); !errors.Is(err, errDisk) {
+						t.Errorf("error %v", err)
+					}
+					id := "test00000001"
+					if name == "create" {
+						id = "test00000002"
+					}
+					if !readable {
+						if _, ok := x.Index().Lookup(id); ok {
+							t.Error("the index lets in a token of which the store cannot tell")
+						}
+						return
+					}
+					if s.gets != 1 {
+						t.Errorf("the store was asked %d times, want once", s.gets)
+					}
+					wantIndex(t, name, x, s, id)
+				})
+			}
+		}
+	}
+}
+
+// TestIndexedRefused wants nothing to happen to the index, and no question to
+// the store, when it is certain that nothing was written.
+func TestIndexedRefused(t *testing.T) {
+	errNo := errors.New("no")
+	for name, run := range map[string]func(*store.Cached, string) error{
+		"refused update": func(x *store.Cached, id string) error {
+			_, err := x.Update(t.Context(), id, func(t *store.Token) (store.Audit, error) {
+				t.State, t.Networks = store.Disabled, nil
+				return store.Audit{}, errNo
+			})
+			return err
+		},
+		"refused create": func(x *store.Cached, id string) error {
+			_, err := x.Create(t.Context(), storetest.NewToken(9, "fred"), func([]store.Token) (store.Audit, error) {
+				return store.Audit{}, errNo
+			})
+			return err
+		},
+		"closed": func(x *store.Cached, id string) error {
+			if err := x.Close(); err != nil {
+				return err
+			}
+			_, err := x.Update(context.WithoutCancel(t.Context()), id, rename)
+			if !errors.Is(err, store.ErrClosed) {
+				return err
+			}
+			return errNo
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := openFaulty(t)
+			id := create(t, s, storetest.NewToken(1, "fred")).ID
+			x := newIndexed(t, s)
+			before, _ := x.Index().Lookup(id)
+			if err := run(x, id); err != errNo {
+				t.Errorf("error %v", err)
+			}
+			after, ok := x.Index().Lookup(id)
+			if diff := cmp.Diff(before, after, comparer); s.gets != 0 || !ok || diff != "" {
+				t.Errorf("the store was asked %d times, and the index changed (-before +after):\n%s", s.gets, diff)
+			}
+		})
+	}
+}
+
+// TestIndexedPanic wants a token to be usable after a closure has panicked.
+func TestIndexedPanic(t *testing.T) {
+	s := openFaulty(t)
+	id := create(t, s, storetest.NewToken(1, "fred")).ID
+	x := newIndexed(t, s)
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("the panic was swallowed")
+			}
+		}()
+		x.Update(t.Context(), id, func(t *store.Token) (store.Audit, error) { panic("oops") })
+	}()
+	if _, err := x.Update(t.Context(), id, revoke); err != nil {
+		t.Error(err)
+	}
+	wantIndex(t, "panic and revoke", x, s, id)
+}
+
+// TestIndexedPruneFails wants what was removed before the error to be gone.
+func TestIndexedPruneFails(t *testing.T) {
+	s := openFaulty(t)
+	token := storetest.NewToken(1, "fred")
+	token.Expires = storetest.Epoch
+	id := create(t, s, token).ID
+	x := newIndexed(t, s)
+	s.afterPrune = func(ids []string) ([]string, error) { return ids, errDisk }
+	if ids, err := x.Prune(t.Context(), storetest.Epoch.Add(time.Hour), noAudit); !errors.Is(err, errDisk) || len(ids) != 1 {
+		t.Errorf("pruned %v, error %v", ids, err)
+	}
+	wantIndex(t, "a prune that failed half way", x, s, id)
+}
