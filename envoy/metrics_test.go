@@ -43,8 +43,8 @@ func TestMetricsCountAll(t *testing.T) {
 	figures := scrape(t, registry)
 	for name, want := range map[string]float64{
 		`tokengate_decisions_total{outcome="allowed",reason="allowed"}`:       workers * each,
-		`tokengate_decisions_total{outcome="pass_through",reason="password"}`:       1,
-		`tokengate_decisions_total{outcome="denied",reason="unknown_token"}`: 0,
+		`tokengate_decisions_total{outcome="pass_through",reason="password"}`: 1,
+		`tokengate_decisions_total{outcome="denied",reason="unknown_token"}`:  0,
 		`tokengate_passwords_observed_total`:                                  1,
 		`tokengate_decision_seconds_bucket{le="2.5e-06"}`:                     0,
 	} {

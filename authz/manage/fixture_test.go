@@ -82,7 +82,7 @@ func newFixtureOf(t testing.TB, yaml string, people directory.Source, wrap func(
 		Tokens:    tokens,
 		Usage:     store.NewUsageRecorder(tokens),
 		Directory: f.directory,
-		Settings:     func() manage.Settings { return manage.NewSettings(f.settings) },
+		Settings:  func() manage.Settings { return manage.NewSettings(f.settings) },
 		Now:       f.clock,
 		Random:    token.Random,
 	}

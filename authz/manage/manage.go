@@ -48,7 +48,7 @@ type Manager struct {
 	Tokens    *store.Cached        // of which no other Manager makes changes
 	Usage     *store.UsageRecorder // of the same store
 	Directory Directory
-	Settings     func() Settings // in force now
+	Settings  func() Settings // in force now
 	Now       func() time.Time
 	Random    io.Reader // token.Random but in tests
 

@@ -87,7 +87,7 @@ type operation struct {
 	caller        Caller
 	action        action
 	subject       subject
-	settings         Settings
+	settings      Settings
 	administrator bool
 	now           time.Time
 }

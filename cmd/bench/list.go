@@ -144,7 +144,7 @@ func newLister(ctx context.Context, size int) (_ *lister, err error) {
 	m := &manage.Manager{
 		Tokens: t.tokens, Usage: store.NewUsageRecorder(t.tokens), Directory: known,
 		Settings: func() manage.Settings { return rules },
-		Now:   func() time.Time { return decideNow }, Random: token.Random,
+		Now:      func() time.Time { return decideNow }, Random: token.Random,
 	}
 	m.UpdateOwnerStatus(known.Snapshot)
 	t.view.Policy = policy.New(settings)

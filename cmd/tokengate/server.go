@@ -26,14 +26,14 @@ import (
 // server is the running program: what lives as long as it does.
 type server struct {
 	file     string
-	config config.Config // as loaded at the start; a reload changes a part of it only
+	config   config.Config // as loaded at the start; a reload changes a part of it only
 	level    zap.AtomicLevel
 	log      *zap.Logger
 	sink     *logSink // behind log
 	registry *prometheus.Registry
 
-	policy atomic.Pointer[policy.Policy]
-	settings  atomic.Pointer[manage.Settings]
+	policy   atomic.Pointer[policy.Policy]
+	settings atomic.Pointer[manage.Settings]
 
 	acceptLoss bool // of the store
 	db         *badger.Store
@@ -57,7 +57,7 @@ func newServer(file string, settings config.Config, sink *logSink) *server {
 	level := zap.NewAtomicLevelAt(logLevel(settings))
 	s := &server{
 		file:     file,
-		config: settings,
+		config:   settings,
 		level:    level,
 		log:      zap.New(newLogCore(&sink.own, level)),
 		registry: prometheus.NewRegistry(),
@@ -119,7 +119,7 @@ func (s *server) start(ctx context.Context) error {
 	s.manager = &manage.Manager{
 		Tokens: s.tokens, Usage: s.usage, Directory: s,
 		Settings: func() manage.Settings { return *s.settings.Load() },
-		Now:   time.Now, Random: rand.Reader,
+		Now:      time.Now, Random: rand.Reader,
 	}
 	s.followDirectory(ctx)
 	if err := s.serveHTTP("admin", listen.Admin, ownerSocket, web.Admin(s.manager, s.view, s.log)); err != nil {

@@ -125,7 +125,7 @@ func configured(t testing.TB, text string) *fixture {
 		Tokens:    tokens,
 		Usage:     store.NewUsageRecorder(tokens),
 		Directory: people,
-		Settings:     func() manage.Settings { return rules },
+		Settings:  func() manage.Settings { return rules },
 		Now:       f.clock,
 		Random:    token.Random,
 	}
