@@ -37,6 +37,14 @@ func (s *Store) HangProbe() (release func()) {
 // FailCommit leaves the store as a commit of two audit records does that fails.
 func (s *Store) FailCommit() { s.use(s.number+1, s.sequence+2) }
 
+// FailCommitWithoutAudit leaves the store as a failed commit without audit records
+// does, and reports whether more audit records may be missing after it.
+func (s *Store) FailCommitWithoutAudit() (more bool) {
+	before := s.from
+	s.use(s.number+1, s.sequence)
+	return s.from != before
+}
+
 // Missing returns what is missing in a window that begins with the record first:
 // x is there, d is deleted, o was deleted and an older version of it is seen after
 // that, and of . nothing was seen.

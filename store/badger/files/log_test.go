@@ -37,6 +37,7 @@ func TestReadLog(t *testing.T) {
 		"two":                            {[][]byte{record("a", 1), end(1), record("b", 2), end(2)}, []string{"a@1", "b@2"}},
 		"one without an end":             {[][]byte{record("a", 1), end(1), record("b", 2)}, []string{"a@1"}},
 		"one without an end, and one":    {[][]byte{record("a", 1), record("b", 2), end(2)}, nil},
+		"a record of another within one": {[][]byte{record("a", 1), record("b", 2), end(1)}, nil},
 		"the end of another":             {[][]byte{record("a", 1), end(2), record("b", 3), end(3)}, nil},
 		"an end that is no number":       {[][]byte{record("a", 1), logEntry(bitEnd, "!badger!txn", "x", 1)}, nil},
 		"a record without a transaction": {[][]byte{logEntry(0, "a", "", 1), logEntry(bitDelete, "b", "", 2)}, []string{"a@1", "b@2 deleted"}},
