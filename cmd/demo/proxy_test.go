@@ -165,7 +165,7 @@ func TestHTTP10(t *testing.T) {
 // snippet returns the README's block of code in a language.
 func snippet(t *testing.T, language string) string {
 	t.Helper()
-	readme, err := os.ReadFile("README.md")
+	readme, err := os.ReadFile("envoy/README.md")
 	if err != nil {
 		t.Fatal(err)
 	}

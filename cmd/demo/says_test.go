@@ -73,7 +73,7 @@ var says = []struct {
 
 func TestWhenYourClientSays(t *testing.T) {
 	x := newSite(t)
-	readme, err := os.ReadFile("README.md")
+	readme, err := os.ReadFile("authz/README.md")
 	if err != nil {
 		t.Fatal(err)
 	}

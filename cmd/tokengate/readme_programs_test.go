@@ -13,7 +13,7 @@ import (
 func TestReadmePrograms(t *testing.T) {
 	r := newRig(t, withoutProxy(t))
 	value := r.mint("programs")
-	readme := read(t, "../../README.md")
+	readme := read(t, "../../authz/README.md")
 	for _, program := range []struct {
 		kind, file string
 		run        []string

@@ -18,11 +18,22 @@ import (
 	"github.com/tokengate/tokengate/authz"
 )
 
+// documents are the READMEs, in the order in which their commands run. Paths are
+// from the repository's top.
+var documents = []string{"README.md", "authz/web/README.md", "cmd/tokengate/README.md", "authz/README.md", "envoy/README.md", "store/README.md", "k8s/README.md", "testdata/bench/README.md", ".github/CONTRIBUTING.md", ".github/SECURITY.md", ".github/CHANGELOG.md"}
+
+// The front page is short.
+func TestReadmeLength(t *testing.T) {
+	if n := len(strings.Fields(read(t, "../../README.md"))); n > 1300 {
+		t.Errorf("README.md has %d words", n)
+	}
+}
+
 // The README's table of decisions is the code's, in the code's order.
 func TestReadmeDecisionTable(t *testing.T) {
 	row := regexp.MustCompile("(?m)^\\| .* \\| (.*) \\| `(\\w+)` \\|$")
 	var got, want []string
-	for _, m := range row.FindAllStringSubmatch(read(t, "../../README.md"), -1) {
+	for _, m := range row.FindAllStringSubmatch(read(t, "../../authz/README.md"), -1) {
 		got = append(got, m[2]+": "+m[1])
 	}
 	for _, reason := range authz.Reasons() {
@@ -75,32 +86,36 @@ func TestReadmeMetrics(t *testing.T) {
 		return slices.Compact(names)
 	}
 	want := names(`(?m)^# TYPE (tokengate_\w+)`, exposed)
-	got := names("`(tokengate_\\w+)`", read(t, "../../README.md"))
+	got := names("`(tokengate_\\w+)`", read(t, "../../cmd/tokengate/README.md"))
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("metrics (-server +README):\n%s", diff)
 	}
 }
 
-// Every file that the README names is there, and both its make commands are
-// targets.
-func TestReadmeFiles(t *testing.T) {
-	text := read(t, "../../README.md")
-	for _, m := range regexp.MustCompile(`\]\(([^)]+)\)`).FindAllStringSubmatch(text, -1) {
-		if anchor, ok := strings.CutPrefix(m[1], "#"); ok {
-			heading := "(?im)^#+ " + strings.ReplaceAll(regexp.QuoteMeta(anchor), "-", " ") + "$"
-			if !regexp.MustCompile(heading).MatchString(text) {
-				t.Errorf("README links to %s, which is no heading", m[1])
-			}
-			continue
-		}
-		if _, err := os.Stat(filepath.Join("../..", m[1])); err != nil {
-			t.Errorf("README links to %s: %v", m[1], err)
-		}
-	}
+// Every link leads to a file or a heading, and every make command is a target.
+func TestReadmeLinks(t *testing.T) {
 	makefile := read(t, "../../Makefile")
-	for _, m := range regexp.MustCompile("(?m)(?:^|`)make ([a-z-]+)").FindAllStringSubmatch(text, -1) {
-		if !strings.Contains(makefile, "\n"+m[1]+": ") {
-			t.Errorf("README says make %s, which is no target", m[1])
+	for _, document := range documents {
+		text := read(t, "../../"+document)
+		for _, m := range regexp.MustCompile(`\]\(([^)]+)\)`).FindAllStringSubmatch(text, -1) {
+			file, anchor, _ := strings.Cut(m[1], "#")
+			linked := filepath.Join("../..", document)
+			if file != "" {
+				linked = filepath.Join("../..", filepath.Dir(document), file)
+			}
+			if _, err := os.Stat(linked); err != nil {
+				t.Errorf("%s links to %s: %v", document, m[1], err)
+				continue
+			}
+			heading := "(?im)^#+ " + strings.ReplaceAll(regexp.QuoteMeta(anchor), "-", " ") + "$"
+			if anchor != "" && !regexp.MustCompile(heading).MatchString(read(t, linked)) {
+				t.Errorf("%s links to %s, which is not a heading", document, m[1])
+			}
+		}
+		for _, m := range regexp.MustCompile("(?m)(?:^|`)make ([a-z-]+)").FindAllStringSubmatch(text, -1) {
+			if !strings.Contains(makefile, "\n"+m[1]+": ") {
+				t.Errorf("%s says make %s, which is not a target", document, m[1])
+			}
 		}
 	}
 }
@@ -112,11 +127,12 @@ func TestReadmeSpeed(t *testing.T) {
 	head, _, _ := strings.Cut(whole, "\n\n")
 	_, marks, _ := strings.Cut(whole, "**Marks**\n")
 	want := "\n" + head + "\n" + marks
+	const speedDocument = "../../testdata/bench/README.md"
 	const begin, end = "<!-- bench -->\n", "<!-- /bench -->\n"
-	before, rest, _ := strings.Cut(read(t, "../../README.md"), begin)
+	before, rest, _ := strings.Cut(read(t, speedDocument), begin)
 	got, after, _ := strings.Cut(rest, end)
 	if *updateReadme {
-		if err := os.WriteFile("../../README.md", []byte(before+begin+want+end+after), 0o644); err != nil {
+		if err := os.WriteFile(speedDocument, []byte(before+begin+want+end+after), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		return
@@ -143,7 +159,10 @@ func fences(text, kind string) (blocks []string) {
 // what they say. `…` stands for anything.
 func TestReadmeCommands(t *testing.T) {
 	r := newRig(t, options{settings: func(yaml string) string { return yaml }})
-	readme := read(t, "../../README.md")
+	var readme string
+	for _, document := range documents {
+		readme += read(t, "../../"+document)
+	}
 	dir := t.TempDir()
 	for _, file := range []string{"tokengate.yaml", "people.yaml"} {
 		blocks := fences(readme, "yaml file="+file)
