@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"context"
@@ -20,7 +20,7 @@ const saveEvery = 5 * time.Minute
 
 // keepDirectory puts into force what was known of users before a restart, so
 // that tokens do not wait for Jira, and saves what is known at the end.
-func (s *server) keepDirectory() {
+func (s *Server) keepDirectory() {
 	err := s.users.directory.Restore(s.directoryFile())
 	switch {
 	case err == nil:
@@ -34,13 +34,13 @@ func (s *server) keepDirectory() {
 
 // saveUsers saves what is known of users unless what is saved is good enough.
 // What is left of a disk that is almost full belongs to the database.
-func (s *server) saveUsers(every time.Duration) error {
+func (s *Server) saveUsers(every time.Duration) error {
 	if err := s.health.check(); err != nil {
 		return err
 	}
 	return s.users.directory.Save(s.directoryFile(), every)
 }
 
-func (s *server) directoryFile() string {
+func (s *Server) directoryFile() string {
 	return filepath.Join(s.config.Store.Badger.Dir, directoryFile)
 }

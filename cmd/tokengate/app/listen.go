@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"errors"
@@ -50,6 +50,15 @@ func listen(a config.Address, mode fs.FileMode) (net.Listener, error) {
 		return nil, fmt.Errorf("listen on %v: %w", a, err)
 	}
 	return l, nil
+}
+
+// addressOf returns the address of a listener that listen has opened for a. A unix
+// listener itself still has the temporary name.
+func addressOf(l net.Listener, a config.Address) net.Addr {
+	if a.Network == "unix" {
+		return &net.UnixAddr{Name: a.Address, Net: "unix"}
+	}
+	return l.Addr()
 }
 
 func exists(path string) bool {

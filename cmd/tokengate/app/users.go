@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"context"
@@ -41,7 +41,7 @@ type userDirectory struct {
 
 // openDirectory makes the directory that the configuration names. It knows
 // nobody until it is restored or refreshed.
-func (s *server) openDirectory() error {
+func (s *Server) openDirectory() error {
 	upstream, c := s.config.Upstream, s.config.Directory
 	client, err := directory.NewClient(upstream.URL+upstream.ContextPath, nil)
 	if err != nil {
@@ -71,7 +71,7 @@ func (s *server) openDirectory() error {
 
 // followDirectory keeps what is known of people fresh until the server stops.
 // Requests without a token do not wait for the first answer.
-func (s *server) followDirectory(ctx context.Context) {
+func (s *Server) followDirectory(ctx context.Context) {
 	if s.users.kind == "none" {
 		_ = s.users.directory.Refresh(ctx) // there is nobody to ask
 		return
@@ -101,7 +101,7 @@ func (s *server) followDirectory(ctx context.Context) {
 }
 
 // refreshDirectory asks the directory at once, rather than when it is due.
-func (s *server) refreshDirectory() {
+func (s *Server) refreshDirectory() {
 	select {
 	case s.users.now <- struct{}{}:
 	default: // it is asked for already
@@ -109,7 +109,7 @@ func (s *server) refreshDirectory() {
 }
 
 // owners are those whom the directory has to know.
-func (s *server) owners() []directory.Owner {
+func (s *Server) owners() []directory.Owner {
 	owned, err := s.tokens.Owners(context.Background())
 	if err != nil {
 		return nil // the only error is the context's
@@ -124,7 +124,7 @@ func (s *server) owners() []directory.Owner {
 }
 
 // publish puts into force what the directory knows.
-func (s *server) publish(known *directory.Snapshot) {
+func (s *Server) publish(known *directory.Snapshot) {
 	stats := s.users.directory.Stats()
 	result := &s.users.refreshed
 	if stats.LastError != "" {
@@ -168,7 +168,7 @@ func (s *server) publish(known *directory.Snapshot) {
 
 // reconcile does what takes writes once something new is known of users, until ctx
 // ends. No refresh waits for it.
-func (s *server) reconcile(ctx context.Context) {
+func (s *Server) reconcile(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -195,7 +195,7 @@ func (s *server) reconcile(ctx context.Context) {
 // identify finds out who has a credential, and in which groups they are: as the
 // directory says. Of groups within groups Jira may tell the directory and not
 // the caller.
-func (s *server) identify(ctx context.Context, c directory.Credential) (directory.User, error) {
+func (s *Server) identify(ctx context.Context, c directory.Credential) (directory.User, error) {
 	u, err := s.users.callers.Identify(ctx, c)
 	if err != nil || s.users.kind == "none" {
 		return u, err
@@ -212,7 +212,7 @@ func (s *server) identify(ctx context.Context, c directory.Credential) (director
 }
 
 // Lookup returns the user with this name: see directory.Directory.
-func (s *server) Lookup(ctx context.Context, name string) (directory.User, error) {
+func (s *Server) Lookup(ctx context.Context, name string) (directory.User, error) {
 	known := s.users.directory.Snapshot()
 	u, err := s.users.directory.Lookup(ctx, name)
 	return s.withGroups(u, known), err
@@ -220,7 +220,7 @@ func (s *server) Lookup(ctx context.Context, name string) (directory.User, error
 
 // Owner returns who the owner of a token is by what is known now: see
 // directory.Directory.
-func (s *server) Owner(name, key string) (directory.User, error) {
+func (s *Server) Owner(name, key string) (directory.User, error) {
 	known := s.users.directory.Snapshot()
 	u, err := known.Owner(name, key, time.Now())
 	return s.withGroups(u, known), err
@@ -229,7 +229,7 @@ func (s *server) Owner(name, key string) (directory.User, error) {
 // withGroups returns a user whose groups are not known as long as the directory
 // does not follow every group that the rules name: after a reload an
 // administrator could pass for somebody else.
-func (s *server) withGroups(u directory.User, known *directory.Snapshot) directory.User {
+func (s *Server) withGroups(u directory.User, known *directory.Snapshot) directory.User {
 	if !known.Follows(s.settings.Load().Groups) {
 		u.Groups = directory.Groups{}
 	}
@@ -237,7 +237,7 @@ func (s *server) withGroups(u directory.User, known *directory.Snapshot) directo
 }
 
 // knows tells whether a name is somebody's, and how it is spelled.
-func (s *server) knows(name string) (spelled string, ok bool) {
+func (s *Server) knows(name string) (spelled string, ok bool) {
 	if s.users.kind == "none" {
 		return "", false
 	}
@@ -254,7 +254,7 @@ const (
 )
 
 // keepPruned prunes until ctx ends.
-func (s *server) keepPruned(ctx context.Context) {
+func (s *Server) keepPruned(ctx context.Context) {
 	select {
 	case <-ctx.Done():
 	case <-time.After(pruneFirst):
@@ -264,7 +264,7 @@ func (s *server) keepPruned(ctx context.Context) {
 }
 
 // prune removes old tokens and audit records.
-func (s *server) prune(ctx context.Context) {
+func (s *Server) prune(ctx context.Context) {
 	removed, err := s.manager.Prune(ctx)
 	switch {
 	case err != nil && ctx.Err() == nil:
@@ -285,7 +285,7 @@ func (s *server) prune(ctx context.Context) {
 }
 
 // directoryMetrics are looked up when they are asked for.
-type directoryMetrics struct{ server *server }
+type directoryMetrics struct{ server *Server }
 
 var (
 	directoryAge = prometheus.NewDesc("tokengate_directory_age_seconds",

@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"net"
@@ -102,7 +102,7 @@ func (c *boundConn) Close() error {
 
 // bound bounds a listener's connections. Each one that is closed to make room is
 // counted, and the log tells of it once a minute at most.
-func (s *server) bound(name string, l net.Listener, most int) net.Listener {
+func (s *Server) bound(name string, l net.Listener, most int) net.Listener {
 	closed := s.cut.WithLabelValues(name)
 	var next atomic.Int64 // when the log may tell of it again
 	return &boundListener{Listener: l, most: most, cut: func() {

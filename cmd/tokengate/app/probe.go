@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"context"
@@ -22,7 +22,7 @@ import (
 //	/readyz?for=tokens  200 if, besides, the store can be written and what is
 //	          known of users is fresh
 //	/metrics  Prometheus
-func (s *server) probes() http.Handler {
+func (s *Server) probes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintln(w, "ok")
@@ -50,12 +50,12 @@ func (s *server) probes() http.Handler {
 
 // gauges are the metrics that are looked up when they are asked for.
 type gauges struct {
-	server                                     *server
+	server                                     *Server
 	tokens, expired, bytes, up, dropped, build *prometheus.Desc
 	records, recordBytes                       *prometheus.Desc
 }
 
-func (s *server) gauges() prometheus.Collector {
+func (s *Server) gauges() prometheus.Collector {
 	return &gauges{
 		server:  s,
 		tokens:  prometheus.NewDesc("tokengate_tokens", "Tokens in the index by state; revoked ones are kept for the record.", []string{"state"}, nil),
@@ -99,7 +99,7 @@ func (g *gauges) Collect(to chan<- prometheus.Metric) {
 	}
 	to <- prometheus.MustNewConstMetric(g.up, prometheus.GaugeValue, up)
 	to <- prometheus.MustNewConstMetric(g.dropped, prometheus.CounterValue, float64(g.server.sink.Lost()))
-	to <- prometheus.MustNewConstMetric(g.build, prometheus.GaugeValue, 1, version, runtime.Version())
+	to <- prometheus.MustNewConstMetric(g.build, prometheus.GaugeValue, 1, g.server.version, runtime.Version())
 }
 
 // storeHealth asks the store whether it works, at most once in a few seconds:

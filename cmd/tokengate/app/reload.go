@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"crypto/sha256"
@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -21,7 +22,8 @@ const watchEvery = 2 * time.Second
 
 // reloader puts a changed configuration file into force.
 type reloader struct {
-	server  *server
+	mu      sync.Mutex // serialises the watch and Server.Reload
+	server  *Server
 	settled fingerprint // the file that is in force, or was refused
 	seen    fingerprint // the file at the last look
 
@@ -70,7 +72,7 @@ func (c content) parse() (config.Config, error) {
 
 // newReloader returns a reloader for a server that runs what the file held when
 // it had the given fingerprint.
-func newReloader(s *server, loaded fingerprint) *reloader {
+func newReloader(s *Server, loaded fingerprint) *reloader {
 	r := &reloader{
 		server:  s,
 		settled: loaded,
@@ -91,19 +93,29 @@ func newReloader(s *server, loaded fingerprint) *reloader {
 	return r
 }
 
-// look reloads the file if it has changed, once it stands still from one look
+// check reloads the file if it has changed, once it stands still from one look
 // to the next: a file half written could be a good one with its end missing.
-func (r *reloader) look() {
+func (r *reloader) check() {
 	found := readContent(r.server.file)
 	now := found.fingerprint()
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if now != r.settled && now == r.seen {
 		r.reload(found)
 	}
 	r.seen = now
 }
 
-// reload puts what the file held into force, and asks the directory, or refuses
-// it whole and says why. It reports which.
+// reloadNow reloads the file even if it has not changed. It reports whether the file
+// was applied.
+func (r *reloader) reloadNow() (applied bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.reload(readContent(r.server.file))
+}
+
+// reload applies a content of the file and refreshes the directory, or refuses all of
+// it and logs why. mu is held.
 func (r *reloader) reload(found content) (applied bool) {
 	r.settled = found.fingerprint()
 	err := r.try(found)

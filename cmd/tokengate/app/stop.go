@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"context"
@@ -21,15 +21,19 @@ type step struct {
 	do   func(context.Context) error
 }
 
-// atStop adds a step that stop takes before those added so far.
-func (s *server) atStop(name string, do func(context.Context) error) {
+// atStop adds a step that Stop takes before those added so far.
+func (s *Server) atStop(name string, do func(context.Context) error) {
 	s.steps = append(s.steps, step{name, do})
 }
 
-// stop undoes start, last step first. Each gets its time and is then left
-// behind: a disk that hangs must not keep the process. stop goes on past a step
+// Stop undoes New and Start, last step first. Each gets its time and is then left
+// behind: a disk that hangs must not keep the process. Stop goes on past a step
 // that fails.
-func (s *server) stop() error {
+func (s *Server) Stop() error {
+	s.endJobs()
+	if s.ready.Load() {
+		s.log.Info("shutting down")
+	}
 	var all error
 	for ; len(s.steps) > 0; s.steps = s.steps[:len(s.steps)-1] {
 		if len(s.steps) == 1 {

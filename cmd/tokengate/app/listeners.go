@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"context"
@@ -20,7 +20,7 @@ import (
 
 // serveCheck answers Envoy. Its shutdown says first that it goes, then answers
 // what is still asked.
-func (s *server) serveCheck(address config.Address) error {
+func (s *Server) serveCheck(address config.Address) error {
 	answers := &envoy.Server{
 		Policy:        &s.policy,
 		Index:         s.tokens.Index(),
@@ -47,6 +47,7 @@ func (s *server) serveCheck(address config.Address) error {
 	if err != nil {
 		return err
 	}
+	s.addresses["grpc"] = addressOf(l, address)
 	l = s.bound("grpc", l, grpcConnections)
 	s.ready.Store(true)
 	go func() {
@@ -111,11 +112,12 @@ func every(ctx context.Context, interval time.Duration, do func(context.Context)
 }
 
 // serveHTTP serves one of the HTTP listeners.
-func (s *server) serveHTTP(name string, address config.Address, mode fs.FileMode, handler http.Handler) error {
+func (s *Server) serveHTTP(name string, address config.Address, mode fs.FileMode, handler http.Handler) error {
 	l, err := listen(address, mode)
 	if err != nil {
 		return err
 	}
+	s.addresses[name] = addressOf(l, address)
 	connections := otherConnections
 	if name == "http" {
 		connections = httpConnections

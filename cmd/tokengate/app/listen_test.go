@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"net"
@@ -66,8 +66,8 @@ func TestListenReplacesNothingElse(t *testing.T) {
 			t.Errorf("%s was %v and is %v", path, before.Mode(), after.Mode())
 		}
 	}
-	if got := read(t, file); got != "kept" {
-		t.Errorf("the file holds %q", got)
+	if got, err := os.ReadFile(file); err != nil || string(got) != "kept" {
+		t.Errorf("the file holds %q, %v", got, err)
 	}
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 4 {
 		t.Errorf("left behind: %v, %v", entries, err)
