@@ -30,10 +30,7 @@ func (r *rig) startServer(log *bytes.Buffer) (stop func()) {
 	if err := os.WriteFile(users, []byte("users: [{name: Fred, key: K1}]"), 0o600); err != nil {
 		r.t.Fatal(err)
 	}
-	settings := read(r.t, r.config)
-	if line := "\ndirectory: {file: " + users + "}\n"; !strings.HasSuffix(settings, line) {
-		r.write(settings + line)
-	}
+	r.write(withoutKey(r.t, read(r.t, r.config), "directory") + "\ndirectory: {file: " + users + "}\n")
 	s, err := app.New(context.Background(), r.config, app.Options{Log: log, Version: version})
 	if err != nil {
 		r.t.Fatal(err)
