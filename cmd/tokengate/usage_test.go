@@ -55,7 +55,7 @@ func TestUseSurvivesACrash(t *testing.T) {
 	r := newRig(t, options{})
 	value := r.mint("crash")
 	const flushEvery, flushOver = 2500 * time.Millisecond, 2 * time.Second // as the documentation promises
-	const flush = time.Second // what a flush may take on a busy machine
+	const flush = time.Second                                              // what a flush may take on a busy machine
 	var uses []time.Time
 	every := time.NewTicker(50 * time.Millisecond)
 	defer every.Stop()

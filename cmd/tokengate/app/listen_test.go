@@ -55,7 +55,7 @@ func TestListenReplacesNothingElse(t *testing.T) {
 		if err == nil {
 			l.Close()
 		}
-		if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "no socket") {
+		if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "not a socket") {
 			t.Errorf("listen on %s: %v", path, err)
 		}
 		after, err := os.Lstat(path)
@@ -81,7 +81,7 @@ func TestListenNamesAMissingFolder(t *testing.T) {
 	if err == nil {
 		l.Close()
 	}
-	if err == nil || !strings.Contains(err.Error(), "the folder "+dir+" does not exist; make it") {
+	if err == nil || !strings.Contains(err.Error(), "the directory "+dir+" does not exist; create it") {
 		t.Errorf("error %v", err)
 	}
 }

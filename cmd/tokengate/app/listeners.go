@@ -18,8 +18,8 @@ import (
 	"github.com/tokengate/tokengate/envoy"
 )
 
-// serveCheck answers Envoy. Its shutdown says first that it goes, then answers
-// what is still asked.
+// serveCheck answers Envoy. Its shutdown first reports NOT_SERVING, then answers
+// running requests.
 func (s *Server) serveCheck(address config.Address) error {
 	answers := &envoy.Server{
 		Policy:        &s.policy,
@@ -41,7 +41,7 @@ func (s *Server) serveCheck(address config.Address) error {
 	if err != nil {
 		return err
 	}
-	s.atStop("sum up the last refused requests", repeat(logSuppressedEvery, answers.LogSuppressed))
+	s.atStop("log the last suppressed refusals", repeat(logSuppressedEvery, answers.LogSuppressed))
 	health.SetServingStatus("", healthv1.HealthCheckResponse_SERVING)
 	l, err := listen(address, groupSocket)
 	if err != nil {
@@ -68,12 +68,12 @@ func (s *Server) serveCheck(address config.Address) error {
 	return nil
 }
 
-// logSuppressedEvery is how often the log tells of requests that it does not show one
-// by one.
+// logSuppressedEvery is the interval of the log lines that count suppressed
+// refusals.
 const logSuppressedEvery = 10 * time.Second
 
-// repeat calls do every now and then until the step is taken that it returns,
-// and then a last time.
+// repeat calls do at each interval until the returned step runs, which calls it a last
+// time.
 func repeat(every time.Duration, do func()) func(context.Context) error {
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	ticker := time.NewTicker(every)
@@ -97,7 +97,7 @@ func repeat(every time.Duration, do func()) func(context.Context) error {
 	}
 }
 
-// every does something every now and then, until ctx ends.
+// every calls do at each interval until ctx ends.
 func every(ctx context.Context, interval time.Duration, do func(context.Context)) {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
@@ -111,7 +111,7 @@ func every(ctx context.Context, interval time.Duration, do func(context.Context)
 	}
 }
 
-// serveHTTP serves one of the HTTP listeners.
+// serveHTTP serves an HTTP listener.
 func (s *Server) serveHTTP(name string, address config.Address, mode fs.FileMode, handler http.Handler) error {
 	l, err := listen(address, mode)
 	if err != nil {

@@ -11,25 +11,24 @@ import (
 	"go.uber.org/zap"
 )
 
-// collector fits Go's garbage collector to the container and to the tokens. It
-// leaves alone what the environment says of GOMEMLIMIT and GOGC.
+// collector tunes Go's garbage collector to the container and to the number of tokens.
+// GOMEMLIMIT and GOGC in the environment take precedence.
 type collector struct {
-	percent int // as set last; 0: the environment's
+	percent int // the last value set; 0: set by the environment
 	live    []metrics.Sample
 }
 
-// headroom is what may be allocated, in bytes, until the garbage collector runs
-// again. By itself it runs when the heap has doubled: with few tokens, whose
-// heap is of some megabytes, that is dozens of times a second under load.
+// headroom is how many bytes may be allocated before the garbage collector runs again.
+// By default it runs when the heap has doubled: with few tokens, and so a heap of a few
+// megabytes, dozens of times a second under load.
 const headroom = 16 << 20
 
-// newCollector takes 90 % of the container's memory for a soft limit: near it,
-// the garbage collector runs more often rather than the kernel ends the
-// process.
+// newCollector sets 90 % of the container's memory as the soft limit: near it, the
+// garbage collector runs more often, before the kernel kills the process.
 func newCollector(ctx context.Context, log *zap.Logger) *collector {
-	// Kubernetes can change the limit of a container that runs.
+	// Kubernetes can change the limit of a running container.
 	if _, err := memlimit.Set(memlimit.WithRatio(0.9), memlimit.WithRefreshInterval(ctx, time.Minute)); err != nil {
-		log.Warn("cannot tell how much memory the container has; Go's garbage collector knows no limit", zap.Error(err))
+		log.Warn("cannot read the container's memory limit; Go's garbage collector has no limit", zap.Error(err))
 	}
 	c := &collector{live: []metrics.Sample{{Name: "/gc/heap/live:bytes"}}}
 	if os.Getenv("GOGC") == "" {
@@ -38,25 +37,26 @@ func newCollector(ctx context.Context, log *zap.Logger) *collector {
 	return c
 }
 
-// fit makes the garbage collector wait until headroom is used up, or the heap
-// has grown by some 60 %: with a million tokens twice the heap would be too much. It is to be called every now and then: what is live changes.
+// fit lets the garbage collector run when headroom is used up or the heap has grown by
+// 60 %: with a million tokens, twice the heap would be too much. Call it regularly,
+// because the live heap changes.
 func (c *collector) fit() {
 	if c.percent == 0 {
 		return
 	}
 	metrics.Read(c.live)
 	wanted := percentFor(c.live[0].Value.Uint64())
-	// A change stops all threads for a moment.
+	// A change briefly stops all threads.
 	if wanted > c.percent+c.percent/4 || wanted < c.percent-c.percent/4 {
 		c.percent = wanted
 		debug.SetGCPercent(wanted)
 	}
 }
 
-// percentFor returns how much the heap may grow, in percent of the bytes that
-// live in it, which are 0 before the first collection.
+// percentFor returns how much the heap may grow, in percent of its live bytes. These are
+// 0 before the first collection.
 func percentFor(live uint64) int {
-	// The runtime lets the heap have 4 MiB in any case, times this figure.
+	// The runtime's minimum heap is 4 MiB, scaled by this percentage.
 	const least, most = 60, 100 * headroom / (4 << 20)
 	return int(min(max(100*headroom/max(live, 1), least), most))
 }

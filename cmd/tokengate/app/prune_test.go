@@ -45,7 +45,7 @@ func TestPruneIsLogged(t *testing.T) {
 	}
 	for _, want := range []string{
 		`"msg":"removed audit records that are too old (audit.retention)","records":3}`,
-		`"msg":"removed the oldest audit records before their time, because the audit log is too large (audit.maxMiB)","records":`,
+		`"msg":"removed the oldest audit records early, because the audit log is too large (audit.maxMiB)","records":`,
 	} {
 		if n := strings.Count(log.String(), want); n != 1 {
 			t.Errorf("the log has %d times %q:\n%s", n, want, log.String())

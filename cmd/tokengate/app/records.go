@@ -16,31 +16,29 @@ const (
 	flushOver  = 2 * time.Second
 )
 
-// recordEvery is how often the totals and the use of passwords are written, and
-// about how much of them a crash can lose.
+// recordEvery is how often totals and password uses are written, and so how much of
+// them a crash can lose.
 const recordEvery = 30 * time.Second
 
-// openRecords makes what counts requests for administrators. Its shutdown comes
-// behind the last request.
+// openRecords creates the metrics and the recorder of totals and password uses. It is
+// flushed after the last request.
 func (s *Server) openRecords() {
 	s.metrics = envoy.NewMetrics(s.registry)
 	s.records = envoy.NewRecorder(s.tokens, s.metrics, time.Now)
 	s.records.IsKnown = s.knows
-	s.atStop("write the last totals and uses of passwords", s.records.Flush)
+	s.atStop("write the last totals and password uses", s.records.Flush)
 }
 
-// flushRecords writes the totals and the use of passwords. A disk that hangs
-// holds up nothing but this.
+// flushRecords writes totals and password uses. A hanging disk blocks only this.
 func (s *Server) flushRecords(ctx context.Context) {
 	if err := s.records.Flush(ctx); err != nil && ctx.Err() == nil {
-		s.log.Error("cannot write the totals and the use of passwords; they are kept in memory and tried again", zap.Error(err))
+		s.log.Error("cannot write totals and password uses; they stay in memory for the next attempt", zap.Error(err))
 	}
 }
 
-// flushUsage writes the use of tokens. A disk that hangs holds up nothing but
-// this.
+// flushUsage writes the usage of tokens. A hanging disk blocks only this.
 func (s *Server) flushUsage(ctx context.Context) {
 	if err := s.usage.FlushOver(ctx, flushOver); err != nil && ctx.Err() == nil {
-		s.log.Error("cannot write the use of tokens; it is kept in memory and tried again", zap.Error(err))
+		s.log.Error("cannot write the usage of tokens; it stays in memory for the next attempt", zap.Error(err))
 	}
 }

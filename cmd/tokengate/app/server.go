@@ -192,7 +192,7 @@ func logLevel(c config.Config) zapcore.Level {
 	return level
 }
 
-// apply puts into force what a reload may change.
+// apply sets what a reload may change.
 func (s *Server) apply(c config.Config) {
 	s.policy.Store(policy.New(c))
 	rules := manage.NewSettings(c)
@@ -201,7 +201,7 @@ func (s *Server) apply(c config.Config) {
 	s.level.SetLevel(logLevel(c))
 }
 
-// view is what a decision made now consults.
+// view is the input of a decision made now.
 func (s *Server) view() authz.View {
 	return authz.View{Policy: s.policy.Load(), Index: s.tokens.Index(), Now: time.Now()}
 }
@@ -236,7 +236,7 @@ func (s *Server) openStore(ctx context.Context, acceptLoss bool) error {
 	return nil
 }
 
-// zapLevel maps a level of the store's log: its own "info" is detail here.
+// zapLevel maps a level of the store's log; its info lines are debug lines here.
 func zapLevel(level slog.Level) zapcore.Level {
 	switch {
 	case level >= slog.LevelError:
