@@ -21,23 +21,22 @@ func newServeCommand() *cobra.Command {
 		Short: "Answer Envoy, until SIGINT or SIGTERM",
 		Long: "Answer Envoy, until SIGINT or SIGTERM. A changed configuration file, or SIGHUP,\n" +
 			"reloads it without losing a request; a bad one is refused and the old one stays.\n" +
-			"SIGHUP also asks the directory of users at once.",
+			"SIGHUP also refreshes the user directory.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if file == "" {
 				return usageError{errors.New("serve needs --config FILE")}
 			}
-			// Data and sockets are the server's own; listen opens those that
-			// Envoy shares.
+			// Data and sockets are private; the server opens those that Envoy shares.
 			syscall.Umask(0o077)
-			// A log whose reader has gone must not end the server.
+			// A closed log must not end the server.
 			signal.Ignore(syscall.SIGPIPE)
 			return serve(cmd.Context(), file, acceptLoss, cmd.ErrOrStderr())
 		},
 	}
 	cmd.Flags().StringVar(&file, "config", "", "configuration `FILE`")
 	cmd.Flags().BoolVar(&acceptLoss, "accept-loss", false,
-		"start with what is left of a store that is damaged or incomplete; revoked tokens may be active again")
+		"start with what is left of a damaged or incomplete store; revoked tokens may be active again")
 	return cmd
 }
 
