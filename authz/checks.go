@@ -134,7 +134,7 @@ func (e *evaluation) checkCredential() bool {
 	path, query, _ := strings.Cut(e.request.Path, "?")
 	e.path = path
 	e.credential = parseAuthorization(e.memory(), e.request.Authorization)
-	e.query = parseQuery(e.memory(), query, e.view.Policy.QueryParameter)
+	e.query = parseQuery(e.memory(), query, e.view.Policy)
 	e.login = e.mayLogIn()
 	e.decision.Basic = e.credential.basic
 
@@ -171,7 +171,7 @@ func (e *evaluation) checkCredential() bool {
 // in its body.
 func (e *evaluation) mayLogIn() bool {
 	harmless := isReadMethod(e.request.Method) || e.request.Method == http.MethodDelete
-	return (!harmless || overridesMethod(e.request, e.query)) && isSessionLogin(e.memory(), e.path)
+	return (!harmless || overridesMethod(e.request, e.query)) && isSessionLogin(e.memory(), e.path, e.view.Policy.Product.Session)
 }
 
 // checkPassword decides requests without a token that carry a password: rows
@@ -220,7 +220,7 @@ func (e *evaluation) isExempt() bool {
 	if exempt.AllowedUsers.Contain(e.decision.ClaimedUser) {
 		return true
 	}
-	t := parseTarget(e.memory(), e.path, e.view.Policy.ContextPath)
+	t := parseTarget(e.memory(), e.path, e.view.Policy)
 	if !t.ambiguous && !t.outside && !t.static && exempt.AllowedPaths.Match(t.path) {
 		return true
 	}
@@ -328,7 +328,7 @@ func (e *evaluation) checkOwner() bool {
 // query that loses a parameter must also go out as it came, which only visible
 // ASCII is sure to do.
 func (e *evaluation) checkPath() bool {
-	e.target = parseTarget(e.memory(), e.path, e.view.Policy.ContextPath)
+	e.target = parseTarget(e.memory(), e.path, e.view.Policy)
 	switch {
 	case e.target.ambiguous:
 		return e.denyFor(AmbiguousPath, e.target.detail)
@@ -339,7 +339,7 @@ func (e *evaluation) checkPath() bool {
 		if !showsEveryByte(e.request) {
 			return e.denyFor(AmbiguousPath, OddByte)
 		}
-		e.decision.Path = stripQuery(e.memory(), e.request.Path, e.view.Policy.QueryParameter)
+		e.decision.Path = stripQuery(e.memory(), e.request.Path, e.view.Policy)
 	}
 	return false
 }
@@ -384,11 +384,11 @@ func (e *evaluation) checkTokenType() bool {
 // checkEndpoint keeps tokens to the paths opened to them, and off the
 // endpoints by which they would escape their limits: row 16.
 func (e *evaluation) checkEndpoint() bool {
-	t, p := e.target, e.view.Policy
+	t, p := &e.target, e.view.Policy
 	overridden := overridesMethod(e.request, e.query) || e.request.Upgrade != ""
 	reads := !overridden && isReadMethod(e.request.Method)
 	downloads := reads && e.request.Method != http.MethodOptions
-	e.mayWrite = !reads && (overridden || !readsByPost(e.request.Method, t.path, p.ReadingPosts))
+	e.mayWrite = !reads && (overridden || e.request.Method != http.MethodPost || !p.ReadingPosts.Match(t.path))
 	switch {
 	case t.outside:
 		return e.denyFor(PathNotAllowed, OutsideContext)
@@ -398,9 +398,9 @@ func (e *evaluation) checkEndpoint() bool {
 	case downloads && isDownload(t.path, p.DownloadPaths):
 	case isDownload(t.path, p.DownloadPaths):
 		return e.denyFor(PathNotAllowed, DownloadOnly)
-	case downloads && isDownload(t.path, usualDownloads):
+	case downloads && isDownload(t.path, p.UsualDownloads):
 		return e.denyFor(PathNotAllowed, DownloadClosed)
-	case e.entry.ReadOnly && reads && !t.isREST():
+	case e.entry.ReadOnly && reads && !t.isREST:
 		return e.denyFor(PathNotAllowed, BeyondREST)
 	default:
 		return e.deny(PathNotAllowed)
@@ -408,11 +408,11 @@ func (e *evaluation) checkEndpoint() bool {
 	if isClosedMethod(e.request.Method) {
 		return e.denyFor(EndpointForbidden, MethodRefused)
 	}
-	if !overridden && isLogout(t, e.request.Method) {
+	if !overridden && e.request.Method == http.MethodDelete && p.Product.IsSession(t.path) {
 		return e.deny(SessionKept)
 	}
 	// What the configuration calls a reading POST opens no forbidden endpoint.
-	if isForbidden(t, e.request.Method, !reads) {
+	if e.isForbidden(!reads) {
 		return e.deny(EndpointForbidden)
 	}
 	return false
@@ -428,11 +428,11 @@ func (e *evaluation) checkMethod() bool {
 	switch {
 	case overridesMethod(e.request, e.query), e.request.Upgrade != "":
 		return e.denyFor(ReadOnly, MethodOverride)
-	case e.mayWrite && e.request.Method == http.MethodPost && e.target.isREST():
+	case e.mayWrite && e.request.Method == http.MethodPost && e.target.isREST:
 		return e.denyFor(ReadOnly, PostMayWrite)
 	case e.mayWrite:
 		return e.deny(ReadOnly)
-	case e.target.isREST(), p.ReadOnlyPaths.Match(e.target.path), isDownload(e.target.path, p.DownloadPaths):
+	case e.target.isREST, p.ReadOnlyPaths.Match(e.target.path), isDownload(e.target.path, p.DownloadPaths):
 		return false
 	}
 	return e.denyFor(ReadOnly, ReadOnlyPath)

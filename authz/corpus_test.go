@@ -12,6 +12,7 @@ import (
 
 	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/authz/policy"
+	"github.com/tokengate/tokengate/authz/product/jira"
 	"github.com/tokengate/tokengate/authz/token"
 	"github.com/tokengate/tokengate/store"
 )
@@ -68,7 +69,7 @@ func TestTomcatDispatchesWhatIsDecidedOn(t *testing.T) {
 	plain := 0
 	for _, row := range corpus(t) {
 		raw, _, _ := strings.Cut(row.target, "?")
-		got := parseTarget(new(memory), raw, row.context)
+		got := parseTarget(new(memory), raw, &policy.Policy{Product: jira.Product, ContextPath: row.context})
 		if got.ambiguous || !row.ran() {
 			continue
 		}
@@ -76,8 +77,8 @@ func TestTomcatDispatchesWhatIsDecidedOn(t *testing.T) {
 		if decoded := string([]rune(decodePath(new(memory), raw))); decoded != row.path {
 			t.Errorf("line %d: %q is decided on as %q, Tomcat runs %q", row.line, row.target, decoded, row.path)
 		}
-		if got.isREST() != (row.servlet == "rest") {
-			t.Errorf("line %d: %q: taken for REST: %v, Tomcat runs %s", row.line, row.target, got.isREST(), row.servlet)
+		if got.isREST != (row.servlet == "rest") {
+			t.Errorf("line %d: %q: taken for REST: %v, Tomcat runs %s", row.line, row.target, got.isREST, row.servlet)
 		}
 		if row.session != "" {
 			t.Errorf("line %d: %q asks for session %q and is not ambiguous", row.line, row.target, row.session)
@@ -134,7 +135,7 @@ func TestNoSessionLoginIsHidden(t *testing.T) {
 			continue
 		}
 		seen++
-		if raw, _, _ := strings.Cut(row.target, "?"); !isSessionLogin(new(memory), raw) {
+		if raw, _, _ := strings.Cut(row.target, "?"); !isSessionLogin(new(memory), raw, jira.Product.Session) {
 			t.Errorf("line %d: %q reaches %q unseen", row.line, row.target, row.path)
 		}
 	}

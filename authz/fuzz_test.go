@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tokengate/tokengate/authz/policy"
+	"github.com/tokengate/tokengate/authz/product/jira"
 	"github.com/tokengate/tokengate/authz/token"
 )
 
@@ -172,7 +174,8 @@ func checkQuery(t *testing.T, query, tokenName string) {
 			kept = append(kept, pair)
 		}
 	}
-	facts := parseQuery(new(memory), query, tokenName)
+	p := &policy.Policy{Product: jira.Product, QueryParameter: tokenName}
+	facts := parseQuery(new(memory), query, p)
 	if facts != want {
 		t.Errorf("%q, token in %q:\n got %#v\nwant %#v", query, tokenName, facts, want)
 	}
@@ -183,7 +186,7 @@ func checkQuery(t *testing.T, query, tokenName string) {
 	if !facts.strip {
 		return
 	}
-	path, stripped, asks := strings.Cut(stripQuery(new(memory), "/rest/x?"+query, tokenName), "?")
+	path, stripped, asks := strings.Cut(stripQuery(new(memory), "/rest/x?"+query, p), "?")
 	left := strings.Split(stripped, "&")
 	if len(kept) == 0 && !asks {
 		kept = []string{""}
@@ -191,7 +194,7 @@ func checkQuery(t *testing.T, query, tokenName string) {
 	if path != "/rest/x" || !slices.Equal(left, kept) {
 		t.Errorf("%q, token in %q: %q %q is left, want %q", query, tokenName, path, left, kept)
 	}
-	after := parseQuery(new(memory), stripped, tokenName)
+	after := parseQuery(new(memory), stripped, p)
 	if after.strip || after.tokens > 0 || !facts.disguised && (after.password || after.disguised) {
 		t.Errorf("%q, token in %q: what is left has %#v", query, tokenName, after)
 	}
@@ -246,7 +249,7 @@ func FuzzSessionLogin(f *testing.F) {
 		f.Add(path)
 	}
 	f.Fuzz(func(t *testing.T, path string) {
-		if want := readsSessionLogin(path); isSessionLogin(new(memory), path) != want {
+		if want := readsSessionLogin(path); isSessionLogin(new(memory), path, jira.Product.Session) != want {
 			t.Errorf("%q is a session login: want %v", path, want)
 		}
 	})

@@ -7,17 +7,9 @@ import (
 	"github.com/tokengate/tokengate/authz/token"
 )
 
-// SessionLoginPath is a regular expression that matches a whole raw path, without
-// its query, if it is a plain spelling of /rest/auth/<version>/session. Envoy
-// hands over the bodies of requests to exactly these paths. It uses only what Go
-// and RE2 read alike, and only visible ASCII.
-const SessionLoginPath = `(/[!-$&-:<-\[\]-~]*)?/rest/auth/[!-$&-.0-:<-\[\]-~]+/session(/?\.[0-9A-Za-z]+)?/*`
-
 // emptyPassword matches the JSON, as it is sent, of a login without a password, which
 // Jira counts as a failed one. A quote within a password has a backslash there.
 var emptyPassword = regexp.MustCompile(`"password"\s*:\s*""`)
-
-var sessionLoginPath = regexp.MustCompile(`^(?:` + SessionLoginPath + `)$`)
 
 // checkLogin refuses tokens in the body of a login over REST, where Jira would count a
 // failed login, and logins whose body Envoy did not hand over: row 3.
@@ -27,7 +19,7 @@ func (e *evaluation) checkLogin() bool {
 		return e.denyFor(MalformedCredential, TokenInLogin)
 	case e.assumed != "" || !e.login:
 		return false
-	case !sessionLoginPath.MatchString(e.path):
+	case !e.view.Policy.LoginPath.MatchString(e.path):
 		return e.denyFor(MalformedCredential, OddLogin)
 	case e.request.Body == "":
 		return e.denyFor(MalformedCredential, NoLoginBody)

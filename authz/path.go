@@ -11,13 +11,15 @@ type target struct {
 	ambiguous bool   // Jira might read it otherwise than we do; only detail holds beside it
 	detail    Detail // what makes it ambiguous; 0 where no word says it
 	outside   bool   // not below the context path
-	static    bool   // /s/<any>/_/<path>, which Jira rewrites to <path>
+	static    bool   // the application rewrites it to path
+	isREST    bool   // in the REST API
 	isOurs    bool   // Envoy routes it to tokengate, whatever else is said of it here
 	path      string // decoded, canonical, without the context path
 }
 
 // parseTarget classes a raw path, cut before its first `?`.
-func parseTarget(m *memory, raw, contextPath string) target {
+func parseTarget(m *memory, raw string, p *policy.Policy) target {
+	contextPath := p.ContextPath
 	below, ok := strings.CutPrefix(raw, contextPath)
 	t := target{isOurs: ok && policy.IsManagement(below)}
 	if t.detail = ambiguity(raw, contextPath); t.detail != 0 {
@@ -28,24 +30,20 @@ func parseTarget(m *memory, raw, contextPath string) target {
 	if t.outside = !ok || path != "" && path[0] != '/'; t.outside {
 		return t
 	}
-	if strings.HasPrefix(path, "/s/") {
-		if mark := strings.Index(path, "/_/"); mark >= 0 {
-			path = path[mark+len("/_"):]
-			if strings.Contains(path[1:], "/_/") {
-				t.ambiguous = true // which of them counts is Jira's secret
-				return t
-			}
-			t.static = true
+	if p.Product.Rewrite != nil {
+		rewritten, clear := p.Product.Rewrite(path)
+		if t.ambiguous = !clear; t.ambiguous {
+			return t
 		}
+		t.static = rewritten != path
+		path = rewritten
 	}
-	t.path = policy.Canonical((*[]byte)(m), path)
+	t.path = p.Product.CanonicalPath((*[]byte)(m), path)
+	if api := p.Product.API; api != "" && !t.static {
+		rest, ok := strings.CutPrefix(t.path, api)
+		t.isREST = ok && (rest == "" || rest[0] == '/')
+	}
 	return t
-}
-
-// isREST reports whether the path is Jira's REST API.
-func (t target) isREST() bool {
-	rest, ok := strings.CutPrefix(t.path, "/rest")
-	return ok && (rest == "" || rest[0] == '/') && !t.static
 }
 
 // isManagement reports whether the path is a management path in the spelling by
@@ -126,13 +124,14 @@ func decodePath(m *memory, raw string) string {
 	return m.since(start)
 }
 
-// isSessionLogin reports whether a raw path may reach the REST resource that
-// takes a password in its body, /rest/auth/<version>/session, however it is
-// spelled. It is deliberately generous, since here a miss would let a password
-// through: it reads the path as Tomcat does, first dropping `;…`, then decoding,
-// then resolving empty and dot segments, and ignores whatever stands before.
-func isSessionLogin(m *memory, raw string) bool {
-	if strings.IndexByte(raw, '%') < 0 && !strings.Contains(raw, "session") {
+// isSessionLogin reports whether a raw path may reach the resource that takes a
+// password in its body, product.Product.Session, in any spelling. It is
+// deliberately generous, because a miss would let a password through: it reads
+// the path as Tomcat does, first removing `;…`, then decoding, then resolving
+// empty and dot segments, and ignores any segments before.
+func isSessionLogin(m *memory, raw, session string) bool {
+	session, resource, _ := cutLast(session, "/")
+	if resource == "" || strings.IndexByte(raw, '%') < 0 && !strings.Contains(raw, resource) {
 		return false
 	}
 	var segments lastSegments
@@ -150,11 +149,20 @@ func isSessionLogin(m *memory, raw string) bool {
 	if len(last) > 0 && last[0][0] == '.' {
 		last = last[1:] // a suffix behind a slash: session/.json
 	}
-	if len(last) < 4 || last[3] != "rest" || last[2] != "auth" {
+	if len(last) == 0 {
 		return false
 	}
-	resource, _, _ := strings.Cut(last[0], ".")
-	return resource == "session"
+	if name, _, _ := strings.Cut(last[0], "."); name != resource {
+		return false
+	}
+	for last = last[1:]; session != ""; last = last[1:] {
+		var want string
+		session, want, _ = cutLast(session, "/")
+		if len(last) == 0 || want != "*" && want != last[0] {
+			return false
+		}
+	}
+	return true
 }
 
 // cutLast cuts s at the last of the separators. Where there is none, all of s
@@ -169,7 +177,7 @@ func cutLast(s, separators string) (before, last string, found bool) {
 // lastSegments collects the last segments of a path that are left once empty
 // and dot segments are resolved. They are added from the last to the first.
 type lastSegments struct {
-	found [5]string
+	found [8]string // room for the seven of a session, and a suffix
 	count int
 	above int // how many segments a `..` behind them takes away
 }

@@ -3,6 +3,7 @@ package authz
 import (
 	"strings"
 
+	"github.com/tokengate/tokengate/authz/policy"
 	"github.com/tokengate/tokengate/authz/token"
 )
 
@@ -21,9 +22,9 @@ type queryFacts struct {
 	method    bool   // _method, by which some frameworks override the method
 }
 
-// parseQuery reads a raw query. tokenName is the parameter that may carry a
-// token; "" means none may.
-func parseQuery(m *memory, query, tokenName string) (facts queryFacts) {
+// parseQuery reads a raw query.
+func parseQuery(m *memory, query string, p *policy.Policy) (facts queryFacts) {
+	tokenName, product := p.QueryParameter, &p.Product
 	for rest := query; rest != ""; {
 		var pair string
 		pair, rest, _ = strings.Cut(rest, "&")
@@ -39,19 +40,20 @@ func parseQuery(m *memory, query, tokenName string) (facts queryFacts) {
 			}
 		case tokenName != "" && name == tokenName:
 			facts.disguised = true
-		case strings.HasPrefix(rawName, "os_"):
+		case product.IsLoginParameter(rawName):
 			facts.strip = true
-		case strings.HasPrefix(name, "os_"):
+		case product.IsLoginParameter(name):
 			facts.disguised = true
 		case name == "_method":
 			facts.method = true
 		}
-		switch name {
-		case "os_username":
+		switch {
+		case name == "":
+		case name == product.UserParameter:
 			facts.password = true
 			facts.user = unescape(m, rawValue)
 			facts.users++
-		case "os_password":
+		case name == product.PasswordParameter:
 			facts.password = true
 			value := unescape(m, rawValue)
 			facts.empty = facts.empty || value == ""
@@ -80,14 +82,15 @@ func holdsToken(m *memory, part string) bool {
 // stripQuery returns a raw path without the parameters that must not reach
 // Jira beside a token: the token's own and os_*. What stays, stays as it was,
 // byte for byte; a query that loses everything loses its `?` too.
-func stripQuery(m *memory, path, tokenName string) string {
+func stripQuery(m *memory, path string, p *policy.Policy) string {
+	tokenName := p.QueryParameter
 	path, query, _ := strings.Cut(path, "?")
 	start := len(*m)
 	*m = append(*m, path...)
 	separator := byte('?')
 	for pair := range strings.SplitSeq(query, "&") {
 		name, value, _ := strings.Cut(pair, "=")
-		if strings.HasPrefix(name, "os_") {
+		if p.Product.IsLoginParameter(name) {
 			continue
 		}
 		if tokenName != "" && name == tokenName {

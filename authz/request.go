@@ -29,7 +29,8 @@ type Request struct {
 	HTTPMethod         string // X-HTTP-Method
 	Origin             string // of the page whose script sends the request
 
-	// Body is the request's body, where Envoy hands it over: see SessionLoginPath.
+	// Body is the request's body, where Envoy hands it over: see
+	// product.Product.LoginExpression.
 	Body string
 
 	// Memory is where Decide puts the text that it decodes, credentials among

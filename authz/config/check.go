@@ -35,7 +35,7 @@ func check(c *Config, report reporter, sound func(key string) bool) {
 	checkUpstream(c.Upstream, report)
 	checkIdentity(c, report)
 	checkClientAddress(c.ClientAddress, report)
-	checkTokens(c.Tokens, c.Upstream.ContextPath, report)
+	checkTokens(c, report)
 	checkCORS(c.CORS, report)
 	checkAccess(c.Access, c.Directory == Directory{} && sound("directory"), report)
 	checkDirectory(c.Directory, report)
@@ -86,7 +86,8 @@ func pathError(name, what, example string) string {
 	return ""
 }
 
-func checkTokens(t Tokens, contextPath string, report reporter) {
+func checkTokens(c *Config, report reporter) {
+	t, contextPath, p := c.Tokens, c.Upstream.ContextPath, c.Upstream.product()
 	checkPatterns("tokens.paths", t.Paths, contextPath, report)
 	checkPatterns("tokens.readOnlyPaths", t.ReadOnlyPaths, contextPath, report)
 	checkCovered("tokens.readOnlyPaths", t.ReadOnlyPaths, "tokens.paths", t.Paths, contextPath, report)
@@ -114,8 +115,8 @@ func checkTokens(t Tokens, contextPath string, report reporter) {
 	switch lower := strings.ToLower(name); {
 	case len(name) > maxQueryName || !only(name, func(c byte) bool { return alphanumeric(c) || strings.IndexByte("_.-", c) >= 0 }):
 		report(key, `%s: must be "" (off) or 1 to %d letters, digits and _ . -`, quote(name), maxQueryName)
-	case strings.HasPrefix(lower, "os_"):
-		report(key, "%s: parameters that begin with os_ are Jira's own logins; choose another name", quote(name))
+	case p.IsLoginParameter(lower):
+		report(key, "%s: parameters that begin with %s are %s's own logins; choose another name", quote(name), p.LoginPrefix, p.Title)
 	case lower == "_method":
 		report(key, "%s: this name overrides the method in some frameworks; choose another", quote(name))
 	}

@@ -61,7 +61,7 @@ type Badger struct {
 
 // Upstream is the application behind Envoy.
 type Upstream struct {
-	Product     string   `yaml:"product"`     // only "jira" in this version
+	Product     string   `yaml:"product"`     // a key of Products, such as jira
 	URL         string   `yaml:"url"`         // scheme, host and port only, such as http://127.0.0.1:8080
 	ContextPath string   `yaml:"contextPath"` // "" or such as "/jira"
 	Identity    Identity `yaml:"identity"`

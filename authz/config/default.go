@@ -3,11 +3,16 @@ package config
 import (
 	"net/netip"
 	"time"
+
+	"github.com/tokengate/tokengate/authz/product"
 )
 
-// Default returns the configuration of a file that says nothing. One key has
-// no default and must be given: publicURL. No list in it is nil.
-func Default() Config {
+// Default returns the configuration of an empty file. One key has no default and
+// must be given: publicURL. No list in it is nil.
+func Default() Config { return defaults(defaultProduct) }
+
+// defaults returns the configuration of a file that names only the product.
+func defaults(p *product.Product) Config {
 	return Config{
 		Listen: Listen{
 			GRPC:    Address{Network: "unix", Address: "/run/tokengate/authz.sock"},
@@ -17,15 +22,15 @@ func Default() Config {
 		},
 		Store: Store{Badger: Badger{Dir: "/var/lib/tokengate"}},
 		Upstream: Upstream{
-			Product:  "jira",
+			Product:  p.Name,
 			URL:      "http://127.0.0.1:8080",
-			Identity: Identity{Header: "X-Forwarded-User"},
+			Identity: Identity{Header: p.IdentityHeader},
 		},
 		ClientAddress: ClientAddress{Metadata: "x-client-ip"},
 		Tokens: Tokens{
-			Paths:         []string{"/rest/"},
+			Paths:         []string{p.API + "/"},
 			ReadOnlyPaths: []string{},
-			DownloadPaths: []string{"/secure/attachment/", "/secure/thumbnail/", "/secure/useravatar", "/secure/projectavatar", "/secure/viewavatar"},
+			DownloadPaths: texts(p.DownloadPaths),
 			ReadingPosts:  []string{},
 			MaxPerUser:    50,
 			MaxOverlap:    7 * day,
@@ -52,7 +57,7 @@ func Default() Config {
 		Passwords: Passwords{
 			Mode:            PasswordsAllow,
 			AllowedUsers:    []string{},
-			AllowedPaths:    []string{"/rest/usermanagement/*"},
+			AllowedPaths:    texts(p.PasswordPaths),
 			AllowedNetworks: []Prefix{},
 		},
 		Audit:  Audit{Retention: Lifetime{Duration: 2 * 365 * day}, MaxMiB: 256},
@@ -61,3 +66,6 @@ func Default() Config {
 		Log:    Log{Level: "info"},
 	}
 }
+
+// texts returns a copy of a list, never nil.
+func texts(list []string) []string { return append([]string{}, list...) }

@@ -39,6 +39,7 @@ func Parse(name string, data []byte) (Config, error) {
 	r := reader{file: name, at: map[string]position{}}
 	c := Default()
 	if root := r.read(data); root != nil {
+		c = defaults(productOf(root))
 		r.decodeFile(root, &c)
 		c.ClientAddress.Header = strings.ToLower(c.ClientAddress.Header)
 		check(&c, r.reportValue, r.ok)

@@ -3,8 +3,11 @@ package config
 import (
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/tokengate/tokengate/authz/product"
 )
 
 // maxURL bounds a URL and a context path, in bytes.
@@ -23,7 +26,7 @@ func checkPublicURL(c *Config, report reporter) {
 	switch {
 	case fault != "":
 		report(key, "%s", fault)
-	case u.EscapedPath() == c.Upstream.ContextPath, contextPathError(c.Upstream.ContextPath) != "":
+	case u.EscapedPath() == c.Upstream.ContextPath, contextPathError(c.Upstream.ContextPath, c.Upstream.product()) != "":
 	case u.EscapedPath() == c.Upstream.ContextPath+"/":
 		report(key, "ends in a slash; leave it out")
 	default:
@@ -34,12 +37,8 @@ func checkPublicURL(c *Config, report reporter) {
 
 // checkUpstream checks the upstream but for its identity header.
 func checkUpstream(u Upstream, report reporter) {
-	switch u.Product {
-	case "jira":
-	case "confluence", "bitbucket":
-		report("upstream.product", "%s is not supported yet; this version knows jira", u.Product)
-	default:
-		report("upstream.product", "%s is unknown; this version knows jira", quote(u.Product))
+	if Products[u.Product] == nil {
+		report("upstream.product", "%s is unknown; this version knows %s", quote(u.Product), productNames())
 	}
 	parsed, fault := parseURL(u.URL)
 	switch {
@@ -49,7 +48,7 @@ func checkUpstream(u Upstream, report reporter) {
 		report("upstream.url", "has the path %s; write scheme, host and port only, and the path in upstream.contextPath",
 			quote(parsed.EscapedPath()))
 	}
-	if fault := contextPathError(u.ContextPath); fault != "" {
+	if fault := contextPathError(u.ContextPath, u.product()); fault != "" {
 		report("upstream.contextPath", "%s: %s", quote(u.ContextPath), fault)
 	}
 }
@@ -104,7 +103,7 @@ func isHost(host string) bool {
 
 // contextPathError says what is wrong with a context path, or "". The
 // characters are those that no client escapes (RFC 3986 section 2.3).
-func contextPathError(path string) string {
+func contextPathError(path string, p *product.Product) string {
 	if path == "" {
 		return ""
 	}
@@ -122,9 +121,8 @@ func contextPathError(path string) string {
 			return want
 		}
 	}
-	switch strings.ToLower(segments[0]) {
-	case "rest", "plugins", "s":
-		return "Jira has paths of its own that begin so; choose another context path, such as /jira"
+	if slices.Contains(p.ReservedSegments, strings.ToLower(segments[0])) {
+		return p.Title + " has paths of its own that begin so; choose another context path, such as /" + p.Name
 	}
 	return ""
 }

@@ -4,25 +4,30 @@ package policy
 
 import (
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/tokengate/tokengate/authz/config"
+	"github.com/tokengate/tokengate/authz/product"
 )
 
-// Policy is what a decision consults beside the tokens. It is never changed
-// once made. The zero Policy opens no path to any token.
+// Policy is the configuration that a decision reads. It is never changed once
+// made. The zero Policy accepts no token.
 type Policy struct {
+	Product           product.Product
+	LoginPath         *regexp.Regexp // matches plain spellings of Product.Session; nil without one
 	ContextPath       string
 	QueryParameter    string // the query parameter that may carry a token; "" is off
-	TokenPaths        Paths  // where tokens are good
-	ReadOnlyPaths     Paths  // where read-only tokens are good beyond /rest
-	DownloadPaths     Paths  // where every token is good for GET and HEAD
-	ReadingPosts      Paths  // where a POST only reads, beyond Jira's own
+	TokenPaths        Paths  // tokens.paths
+	ReadOnlyPaths     Paths  // open to read-only tokens, in addition to Product.API
+	DownloadPaths     Paths  // open to all tokens for GET and HEAD
+	UsualDownloads    Paths  // the default of DownloadPaths
+	ReadingPosts      Paths  // where a POST only reads
 	Allow, Deny       Networks
 	Passwords         Passwords
 	RefuseOtherBearer bool     // refuse Bearer credentials that are no tokens
-	Origins           []string // whose browser applications may read refusals, as config.CORS has them
+	Origins           []string // cors.allowedOrigins
 }
 
 // Passwords is what happens to passwords on REST. Its zero value lets none
@@ -34,26 +39,37 @@ type Passwords struct {
 	AllowedNetworks Networks
 }
 
-// New compiles a checked configuration.
+// New compiles a checked configuration. An unknown product gives the zero Policy.
 func New(c config.Config) *Policy {
-	return &Policy{
+	p := config.Products[c.Upstream.Product]
+	if p == nil {
+		return &Policy{}
+	}
+	paths := func(lists ...[]string) Paths { return NewPaths(slices.Concat(lists...), p) }
+	policy := &Policy{
+		Product:        *p,
 		ContextPath:    c.Upstream.ContextPath,
 		QueryParameter: c.Tokens.QueryParameter,
-		TokenPaths:     NewPaths(c.Tokens.Paths),
-		ReadOnlyPaths:  NewPaths(c.Tokens.ReadOnlyPaths),
-		DownloadPaths:  NewPaths(c.Tokens.DownloadPaths),
-		ReadingPosts:   NewPaths(c.Tokens.ReadingPosts),
+		TokenPaths:     paths(c.Tokens.Paths),
+		ReadOnlyPaths:  paths(c.Tokens.ReadOnlyPaths),
+		DownloadPaths:  paths(c.Tokens.DownloadPaths),
+		UsualDownloads: paths(p.DownloadPaths),
+		ReadingPosts:   paths(p.ReadingPosts, c.Tokens.ReadingPosts),
 		Allow:          networks(c.Network.Allow),
 		Deny:           networks(c.Network.Deny),
 		Passwords: Passwords{
 			Mode:            c.Passwords.Mode,
 			AllowedUsers:    users(c.Passwords.AllowedUsers),
-			AllowedPaths:    NewPaths(c.Passwords.AllowedPaths),
+			AllowedPaths:    paths(c.Passwords.AllowedPaths),
 			AllowedNetworks: networks(c.Passwords.AllowedNetworks),
 		},
 		RefuseOtherBearer: c.Bearer.Other != config.OtherBearerPass,
 		Origins:           slices.Clone(c.CORS.AllowedOrigins),
 	}
+	if expression := p.LoginExpression(); expression != "" {
+		policy.LoginPath = regexp.MustCompile("^(?:" + expression + ")$")
+	}
+	return policy
 }
 
 // Networks is a list of client networks. None contain nothing.
