@@ -249,7 +249,7 @@ func FuzzSessionLogin(f *testing.F) {
 		f.Add(path)
 	}
 	f.Fuzz(func(t *testing.T, path string) {
-		if want := readsSessionLogin(path); isSessionLogin(new(memory), path, jira.Product.Session) != want {
+		if want := readsSessionLogin(path); isSessionLogin(new(memory), path, jira.Product.Session.Pattern()) != want {
 			t.Errorf("%q is a session login: want %v", path, want)
 		}
 	})

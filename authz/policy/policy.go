@@ -4,7 +4,6 @@ package policy
 
 import (
 	"net/netip"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -16,7 +15,6 @@ import (
 // made. The zero Policy accepts no token.
 type Policy struct {
 	Product           product.Product
-	LoginPath         *regexp.Regexp // matches plain spellings of Product.Session; nil without one
 	ContextPath       string
 	QueryParameter    string // the query parameter that may carry a token; "" is off
 	TokenPaths        Paths  // tokens.paths
@@ -46,7 +44,7 @@ func New(c config.Config) *Policy {
 		return &Policy{}
 	}
 	paths := func(lists ...[]string) Paths { return NewPaths(slices.Concat(lists...), p) }
-	policy := &Policy{
+	return &Policy{
 		Product:        *p,
 		ContextPath:    c.Upstream.ContextPath,
 		QueryParameter: c.Tokens.QueryParameter,
@@ -66,10 +64,6 @@ func New(c config.Config) *Policy {
 		RefuseOtherBearer: c.Bearer.Other != config.OtherBearerPass,
 		Origins:           slices.Clone(c.CORS.AllowedOrigins),
 	}
-	if expression := p.LoginExpression(); expression != "" {
-		policy.LoginPath = regexp.MustCompile("^(?:" + expression + ")$")
-	}
-	return policy
 }
 
 // Networks is a list of client networks. None contain nothing.

@@ -6,7 +6,6 @@
 package product
 
 import (
-	"regexp"
 	"strings"
 	"unsafe"
 )
@@ -32,11 +31,7 @@ type Product struct {
 	// lower case. A context path cannot begin with one.
 	ReservedSegments []string
 
-	// Session is the resource at which clients log in with a password in the body
-	// (POST), read who they are (GET) and log out (DELETE), such as
-	// /rest/auth/*/session. An asterisk stands for one segment; there are at most
-	// seven segments.
-	Session string
+	Session Session // the resource for logins; the zero Session is none
 
 	// LoginPrefix begins the names of query parameters that control logins, such
 	// as os_. They are removed from requests with a token.
@@ -83,36 +78,4 @@ func (p *Product) CanonicalPath(memory *[]byte, path string) string {
 // IsLoginParameter reports whether a decoded query parameter controls logins.
 func (p *Product) IsLoginParameter(name string) bool {
 	return p.LoginPrefix != "" && strings.HasPrefix(name, p.LoginPrefix)
-}
-
-// IsSession reports whether a canonical path is Session.
-func (p *Product) IsSession(path string) bool {
-	if p.Session == "" {
-		return false
-	}
-	pattern := p.Session
-	for {
-		want, wantRest, wantMore := strings.Cut(pattern, "/")
-		segment, rest, more := strings.Cut(path, "/")
-		if want != segment && want != "*" || more != wantMore {
-			return false
-		}
-		if !more {
-			return true
-		}
-		pattern, path = wantRest, rest
-	}
-}
-
-// LoginExpression returns a regular expression that matches a whole raw path,
-// without its query, if it is a plain spelling of Session. Envoy hands over the
-// bodies of requests to exactly these paths. The expression uses only what Go
-// and RE2 read alike, and only visible ASCII. It is "" without a Session.
-func (p *Product) LoginExpression() string {
-	if p.Session == "" {
-		return ""
-	}
-	const segment = `[!-$&-.0-:<-\[\]-~]+`
-	session := strings.ReplaceAll(regexp.QuoteMeta(p.Session), `\*`, segment)
-	return `(/[!-$&-:<-\[\]-~]*)?` + session + `(/?\.[0-9A-Za-z]+)?/*`
 }

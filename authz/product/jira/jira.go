@@ -20,7 +20,7 @@ var Product = product.Product{
 
 	API:               "/rest",
 	ReservedSegments:  []string{"rest", "plugins", "s"},
-	Session:           "/rest/auth/*/session",
+	Session:           product.NewSession("/rest/auth/*/session"),
 	LoginPrefix:       "os_",
 	UserParameter:     "os_username",
 	PasswordParameter: "os_password",
