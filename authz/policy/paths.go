@@ -3,12 +3,12 @@ package policy
 import (
 	"strings"
 
+	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/authz/product"
 )
 
-// Paths is a list of path patterns. A pattern stands for a whole path without
-// its context path; `*` stands for any run of characters, `/` included. Case
-// counts. No patterns match nothing.
+// Paths is a list of path patterns. A pattern matches a whole path without the
+// context path; `*` matches any characters, including `/`. Case counts.
 type Paths []string
 
 // NewPaths compiles patterns of the configuration. A pattern that ends in `/`
@@ -37,8 +37,8 @@ func (ps Paths) Match(path string) bool {
 	return false
 }
 
-// match is glob matching with `*` alone. It goes back to the last `*` only, so
-// that it takes at most len(pattern)·len(text) steps.
+// match is glob matching with `*` only. It backtracks only to the last `*`, so it
+// takes at most len(pattern)·len(text) steps.
 func match(pattern, text string) bool {
 	star, resume := -1, 0
 	p, t := 0, 0
@@ -61,4 +61,17 @@ func match(pattern, text string) bool {
 		}
 	}
 	return strings.Trim(pattern[p:], "*") == ""
+}
+
+// IsManagement reports whether a path, without context path and query, is one of
+// config.ManagementPaths or below one. It compares bytes as Envoy's
+// RouteMatch.path_separated_prefix does, so for a raw path it tells where Envoy
+// routes it.
+func IsManagement(path string) bool {
+	for _, m := range config.ManagementPaths {
+		if rest, ok := strings.CutPrefix(path, m); ok && (rest == "" || rest[0] == '/') {
+			return true
+		}
+	}
+	return false
 }

@@ -1,5 +1,6 @@
-// Package policy is the configuration compiled for decisions: immutable, and
-// swapped whole on a reload.
+// Package policy compiles the configuration into immutable values that a reload
+// replaces as a whole: Policy for decisions about requests, and Access for what
+// users may do with tokens. Start with these two.
 package policy
 
 import (
@@ -28,8 +29,8 @@ type Policy struct {
 	Origins           []string // cors.allowedOrigins
 }
 
-// Passwords is what happens to passwords on REST. Its zero value lets none
-// through.
+// Passwords says how requests with passwords are decided. The zero Passwords denies
+// all of them.
 type Passwords struct {
 	Mode            config.PasswordMode
 	AllowedUsers    Users
@@ -66,11 +67,11 @@ func New(c config.Config) *Policy {
 	}
 }
 
-// Networks is a list of client networks. None contain nothing.
+// Networks is a list of client networks.
 type Networks []netip.Prefix
 
-// Contain reports whether one of them holds the address, which is unmapped
-// and without a zone. The invalid address is in none.
+// Contain reports whether a network contains the address, which is unmapped and
+// has no zone. The invalid address is in none.
 func (ns Networks) Contain(a netip.Addr) bool {
 	for _, n := range ns {
 		if n.Contains(a) {
@@ -88,10 +89,10 @@ func networks(prefixes []config.Prefix) Networks {
 	return ns
 }
 
-// Users is a list of user names, compared without case; "*" is everyone.
+// Users is a list of user names, compared without case; "*" matches all.
 type Users []string
 
-// Contain reports whether the list names the user. The empty name is nobody.
+// Contain reports whether the list contains the user. It never contains "".
 func (us Users) Contain(name string) bool {
 	return name != "" && slices.ContainsFunc(us, func(u string) bool {
 		return u == "*" || strings.EqualFold(u, name)
