@@ -9,23 +9,23 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// reporter takes one problem with the value of a key.
+// reporter adds a problem with the value of a key.
 type reporter func(key, format string, args ...any)
 
 const (
 	maxNetworks  = 1000  // in one list
 	maxUsers     = 10000 // in one list
-	maxUserName  = 255   // characters; what Jira's own column for user names holds
+	maxUserName  = 255   // characters; the size of Jira's column for user names
 	maxPerUser   = 10000
 	maxOverlap   = 90 * day
-	minRetention = day // of tokens that have ended
+	minRetention = day // of ended tokens and audit records
 	maxQueryName = 64
 	maxEnded     = 100_000
 	maxAuditMiB  = 1 << 20 // a TiB
 )
 
-// check reports all that is wrong with a configuration beyond its types. What
-// sound denies could not be read, and is reported already.
+// check reports all problems of a decoded configuration. sound reports whether a
+// key was decoded.
 func check(c *Config, report reporter, sound func(key string) bool) {
 	checkPublicURL(c, report)
 	checkListen(c.Listen, report)
@@ -62,19 +62,18 @@ func checkListen(l Listen, report reporter) {
 	}
 	if l.Admin.Network != "unix" {
 		report("listen.admin", "%s: must be a unix socket, such as unix:///run/tokengate-admin/admin.sock; "+
-			"who may open it is an administrator", l.Admin)
+			"all who can open it are administrators", l.Admin)
 	}
 	for i, a := range named {
 		for _, b := range named[:i] {
 			if a.address.overlaps(b.address) {
-				report(a.key, "%s: is taken by %s (%s)", a.address, b.key, b.address)
+				report(a.key, "%s: is already used by %s (%s)", a.address, b.key, b.address)
 			}
 		}
 	}
 }
 
-// pathError says what is wrong with the path of a file or a directory on this
-// machine, or "".
+// pathError returns the problem of a path of a file or directory, or "".
 func pathError(name, what, example string) string {
 	switch {
 	case !path.IsAbs(name) || path.Clean(name) != name || name == "/":
@@ -152,7 +151,7 @@ func checkCount(key string, count, most int, report reporter) {
 	}
 }
 
-// checkOneOf reports a value that is none of those allowed.
+// checkOneOf reports a value that is not allowed.
 func checkOneOf[T ~string](key string, value T, report reporter, allowed ...T) {
 	if slices.Contains(allowed, value) {
 		return

@@ -237,10 +237,10 @@ func TestContextPath(t *testing.T) {
 // TestBadBytes holds what a YAML file in the repository should not hold.
 func TestBadBytes(t *testing.T) {
 	tests := []struct{ name, data, want string }{
-		{"no UTF-8", publicURL + "log: {level: \xff}\n", "test.yaml:2:14: the file is no plain UTF-8 text: it holds the byte 0xff here"},
-		{"no UTF-8 after other letters", "# \u00fc\u20ac\xc3(\n", "test.yaml:1:5: the file is no plain UTF-8 text: it holds the byte 0xc3 here"},
-		{"NUL", publicURL + "\x00\nlog: {level: debug}\n", "test.yaml:2:1: the file is no plain UTF-8 text: it holds the control character U+0000 here"},
-		{"DEL", "# \x7f\n", "test.yaml:1:3: the file is no plain UTF-8 text: it holds the control character U+007F here"},
+		{"no UTF-8", publicURL + "log: {level: \xff}\n", "test.yaml:2:14: the file is not plain UTF-8 text: it contains the byte 0xff here"},
+		{"no UTF-8 after other letters", "# \u00fc\u20ac\xc3(\n", "test.yaml:1:5: the file is not plain UTF-8 text: it contains the byte 0xc3 here"},
+		{"NUL", publicURL + "\x00\nlog: {level: debug}\n", "test.yaml:2:1: the file is not plain UTF-8 text: it contains the control character U+0000 here"},
+		{"DEL", "# \x7f\n", "test.yaml:1:3: the file is not plain UTF-8 text: it contains the control character U+007F here"},
 		{"too large", publicURL + strings.Repeat("#", config.MaxSize), "test.yaml:1:1: the file is larger than 1 MiB; no configuration needs that"},
 	}
 	for _, test := range tests {
