@@ -17,7 +17,7 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// dispatch is what a real Tomcat did with a request target.
+// dispatch is how a real Tomcat dispatched a request target.
 type dispatch struct {
 	line    int
 	context string
@@ -63,9 +63,8 @@ func corpus(t *testing.T) (rows []dispatch) {
 	return rows
 }
 
-// For every target that a token could be used on, what the rules see is what
-// Tomcat dispatches, or the target is ambiguous.
-func TestTomcatDispatchesWhatIsDecidedOn(t *testing.T) {
+// Unless a target is ambiguous, the checks see the path that Tomcat dispatches.
+func TestPathsMatchTomcat(t *testing.T) {
 	plain := 0
 	for _, row := range corpus(t) {
 		raw, _, _ := strings.Cut(row.target, "?")
@@ -89,8 +88,7 @@ func TestTomcatDispatchesWhatIsDecidedOn(t *testing.T) {
 	}
 }
 
-// The same through Decide: a token gets 400 on an ambiguous target, and a
-// password matches no exemption there.
+// A token gets 400 on an ambiguous target, and a password matches no exemption.
 func TestAmbiguousTargets(t *testing.T) {
 	value, err := token.Mint(token.Ordinary, token.Random)
 	if err != nil {
@@ -126,8 +124,8 @@ func TestAmbiguousTargets(t *testing.T) {
 	}
 }
 
-// However a login over REST is spelled, it is seen.
-func TestNoSessionLoginIsHidden(t *testing.T) {
+// A login over REST is recognized in every spelling.
+func TestSessionLoginSpellings(t *testing.T) {
 	login := regexp.MustCompile(`^(/jira)?(/s/.*/_)?/rest/auth/[^/]+/session(\.\w+)?/?$`)
 	seen := 0
 	for _, row := range corpus(t) {
