@@ -2,16 +2,16 @@ package authz
 
 import (
 	"net/http"
+	"regexp"
 	"strings"
 
 	"github.com/tokengate/tokengate/authz/config"
-	"github.com/tokengate/tokengate/authz/policy"
 	"github.com/tokengate/tokengate/authz/token"
 	"github.com/tokengate/tokengate/store"
 )
 
-// check is a step of the decision. The order is the decision table's: what is
-// tried later presumes what was tried before.
+// check is a step of the decision. The order is that of the decision table:
+// later checks rely on the results of earlier ones.
 type check uint8
 
 const (
@@ -33,7 +33,7 @@ const (
 	checkCount
 )
 
-// checkNames say what each rule asks, for explanations.
+// checkNames say in explanations what each check requires.
 var checkNames = [checkCount]string{
 	credentialCheck: "at most one credential, and readable",
 	passwordCheck:   "passwords are allowed here",
@@ -52,10 +52,10 @@ var checkNames = [checkCount]string{
 	allowCheck:      "no check denies it",
 }
 
-// decidedBy tries one rule and reports whether it decided. The switch, rather
-// than a table of functions, keeps the evaluation off the heap.
-func (e *evaluation) decidedBy(r check) bool {
-	switch r {
+// decidedBy runs one check and reports whether it decided. A switch, unlike a
+// table of functions, keeps the evaluation off the heap.
+func (e *evaluation) decidedBy(c check) bool {
+	switch c {
 	case credentialCheck:
 		return e.checkCredential()
 	case passwordCheck:
@@ -63,7 +63,7 @@ func (e *evaluation) decidedBy(r check) bool {
 	case bearerCheck:
 		return e.checkOtherBearer()
 	case tokenCheck:
-		return e.identify()
+		return e.findToken()
 	case stateCheck:
 		return e.checkState()
 	case clientCheck:
@@ -90,15 +90,15 @@ func (e *evaluation) decidedBy(r check) bool {
 	return e.deny(0)
 }
 
-// evaluation is one request on its way through the rules.
+// evaluation is the state of one request during the checks.
 type evaluation struct {
 	request *Request
 	view    View
-	assumed string // the id of a token that is to be taken for sent and right; empty: none
+	assumed string // the id of the token to evaluate without a credential; empty: none
 
 	path       string // raw, before the first `?`
 	query      queryFacts
-	login      bool // a login over REST, maybe: see logsIn
+	login      bool // may be a login with a password in the body
 	credential credential
 	entry      store.Entry
 	target     target
@@ -111,11 +111,11 @@ func (e *evaluation) memory() *memory { return (*memory)(&e.request.Memory) }
 
 func (e *evaluation) deny(reason Reason) bool {
 	e.decision.Outcome, e.decision.Reason = Denied, reason
-	e.decision.WouldBlock = false // nothing was let through
+	e.decision.WouldBlock = false // nothing is forwarded
 	return true
 }
 
-// denyFor refuses with a finer reason; 0 is none.
+// denyFor denies with a Detail, which may be 0.
 func (e *evaluation) denyFor(reason Reason, detail Detail) bool {
 	e.decision.Detail = detail
 	return e.deny(reason)
@@ -126,7 +126,7 @@ func (e *evaluation) pass(reason Reason) bool {
 	return true
 }
 
-// checkCredential finds the one credential of the request: rows 2 and 3.
+// checkCredential finds the single credential of the request: rows 2 and 3.
 func (e *evaluation) checkCredential() bool {
 	if e.view.Policy == nil || e.view.Index == nil || e.view.Now.IsZero() {
 		return e.deny(BadCheck)
@@ -134,7 +134,7 @@ func (e *evaluation) checkCredential() bool {
 	path, query, _ := strings.Cut(e.request.Path, "?")
 	e.path = path
 	e.credential = parseAuthorization(e.memory(), e.request.Authorization)
-	e.query = parseQuery(e.memory(), query, e.view.Policy.QueryParameter)
+	e.query = parseQuery(e.memory(), query, e.view.Policy)
 	e.login = e.mayLogIn()
 	e.decision.Basic = e.credential.basic
 
@@ -159,7 +159,7 @@ func (e *evaluation) checkCredential() bool {
 	case e.query.tokens == 1:
 		e.credential = credential{kind: tokenCredential, text: e.query.token}
 		return false
-	case e.query.empty && sent != tokenCredential: // beside a token, os_* is removed
+	case e.query.empty && sent != tokenCredential: // with a token, login parameters are removed
 		return e.denyFor(MalformedCredential, EmptyPassword)
 	case sent != noCredential && sent != otherCredential, e.query.password, e.login:
 		return false
@@ -167,15 +167,37 @@ func (e *evaluation) checkCredential() bool {
 	return e.pass(NoCredential)
 }
 
-// mayLogIn reports whether the request may be a login over REST, with a password
-// in its body.
+// mayLogIn reports whether the request may be a login with a password in its
+// body.
 func (e *evaluation) mayLogIn() bool {
 	harmless := isReadMethod(e.request.Method) || e.request.Method == http.MethodDelete
-	return (!harmless || overridesMethod(e.request, e.query)) && isSessionLogin(e.memory(), e.path)
+	return (!harmless || overridesMethod(e.request, e.query)) && isSessionLogin(e.memory(), e.path, e.view.Policy.Product.Session.Pattern())
 }
 
-// checkPassword decides requests without a token that carry a password: rows
-// 4 and 5.
+// emptyPassword matches the JSON of a login with an empty password, which the
+// application counts as a failed login. A quote inside a password is escaped.
+var emptyPassword = regexp.MustCompile(`"password"\s*:\s*""`)
+
+// checkLogin denies tokens in the body of a login, which the application would
+// count as a failed login, and logins whose body Envoy did not hand over: row 3.
+func (e *evaluation) checkLogin() bool {
+	switch {
+	case e.request.Body != "" && bodyHoldsToken(e.memory(), e.request.Body):
+		return e.denyFor(MalformedCredential, TokenInLogin)
+	case e.assumed != "" || !e.login:
+		return false
+	case !e.view.Policy.Product.Session.IsPlain(e.path):
+		return e.denyFor(MalformedCredential, OddLogin)
+	case e.request.Body == "":
+		return e.denyFor(MalformedCredential, NoLoginBody)
+	case emptyPassword.MatchString(e.request.Body):
+		return e.denyFor(MalformedCredential, EmptyPassword)
+	}
+	return false
+}
+
+// checkPassword decides requests that carry a password and no token: rows 4 and
+// 5.
 func (e *evaluation) checkPassword() bool {
 	sent := e.credential.kind
 	if sent == tokenCredential || sent == otherBearerCredential && !e.login {
@@ -195,13 +217,13 @@ func (e *evaluation) checkPassword() bool {
 		}
 	}
 	if sent == otherBearerCredential {
-		return false // a login beside it; whether the Bearer may come is the next rule's
+		return false // the next check decides about the Bearer credential
 	}
 	return e.pass(Password)
 }
 
-// claimedUser returns the user name that comes with a password; "" where there
-// is none, or several, or where it stands in the body of a login.
+// claimedUser returns the user name sent with a password. It is "" without one,
+// with several, and for a login, whose body is not parsed.
 func (e *evaluation) claimedUser() string {
 	switch {
 	case e.login:
@@ -212,22 +234,22 @@ func (e *evaluation) claimedUser() string {
 	return e.credential.user
 }
 
-// isExempt reports whether a password is good here even where passwords are
-// blocked. A path that is ambiguous or rewritten by Jira matches no exemption,
-// and neither does a login whose user stands in a body we do not see.
+// isExempt reports whether a password is accepted although passwords are
+// blocked. A path that is ambiguous or rewritten by the application matches no
+// exemption.
 func (e *evaluation) isExempt() bool {
 	exempt := &e.view.Policy.Passwords
 	if exempt.AllowedUsers.Contain(e.decision.ClaimedUser) {
 		return true
 	}
-	t := parseTarget(e.memory(), e.path, e.view.Policy.ContextPath)
+	t := parseTarget(e.memory(), e.path, e.view.Policy)
 	if !t.ambiguous && !t.outside && !t.static && exempt.AllowedPaths.Match(t.path) {
 		return true
 	}
 	return exempt.AllowedNetworks.Contain(e.request.Client)
 }
 
-// checkOtherBearer decides Bearer credentials that are no tokens: row 6.
+// checkOtherBearer decides Bearer credentials that are not tokens: row 6.
 func (e *evaluation) checkOtherBearer() bool {
 	if e.credential.kind != otherBearerCredential {
 		return false
@@ -238,10 +260,10 @@ func (e *evaluation) checkOtherBearer() bool {
 	return e.pass(OtherBearer)
 }
 
-// identify finds the token and checks its secret and user: row 7.
-func (e *evaluation) identify() bool {
+// findToken looks up the token and checks its secret and user: row 7.
+func (e *evaluation) findToken() bool {
 	if e.assumed != "" {
-		return e.assume()
+		return e.findAssumed()
 	}
 	value, err := token.Parse(e.credential.text)
 	if err != nil {
@@ -273,8 +295,8 @@ func (e *evaluation) identify() bool {
 	return false
 }
 
-// assume takes a token for sent, with the right secret and user.
-func (e *evaluation) assume() bool {
+// findAssumed looks up the assumed token. Its secret and user count as right.
+func (e *evaluation) findAssumed() bool {
 	id, err := token.ParseID(e.assumed)
 	if err != nil {
 		return e.deny(MalformedToken)
@@ -288,10 +310,10 @@ func (e *evaluation) assume() bool {
 	return false
 }
 
-// kinds are what the values of the store's kinds of token look like.
+// kinds maps the store's kinds to those of token values.
 var kinds = [...]token.Kind{store.Ordinary: token.Ordinary, store.Management: token.Management}
 
-// checkState refuses tokens that are not in force: row 8.
+// checkState denies tokens that are expired, pending or disabled: row 8.
 func (e *evaluation) checkState() bool {
 	switch {
 	case e.entry.Expired(e.view.Now):
@@ -304,15 +326,15 @@ func (e *evaluation) checkState() bool {
 	return false
 }
 
-// hasOwner reports whether the token acts as somebody.
+// hasOwner reports whether the token acts as a user.
 func (e *evaluation) hasOwner() bool { return e.entry.Kind != store.Management }
 
-// ownerIsFresh reports whether what is known of the owner is fresh enough: row 10.
+// ownerIsFresh reports whether the owner's status is recent enough: row 10.
 func (e *evaluation) ownerIsFresh() bool {
 	return e.view.Index.IsFresh(e.view.Now) && e.entry.OwnerStatus != store.OwnerUnknown
 }
 
-// checkOwner refuses tokens whose owner has gone, or may not use tokens: row
+// checkOwner denies tokens of owners who are inactive or may not use tokens: row
 // 11.
 func (e *evaluation) checkOwner() bool {
 	switch e.entry.OwnerStatus {
@@ -322,136 +344,4 @@ func (e *evaluation) checkOwner() bool {
 		return e.deny(OwnerNotPermitted)
 	}
 	return e.deny(OwnerInactive)
-}
-
-// checkPath refuses URLs that Jira might read otherwise than we do: row 12. A
-// query that loses a parameter must also go out as it came, which only visible
-// ASCII is sure to do.
-func (e *evaluation) checkPath() bool {
-	e.target = parseTarget(e.memory(), e.path, e.view.Policy.ContextPath)
-	switch {
-	case e.target.ambiguous:
-		return e.denyFor(AmbiguousPath, e.target.detail)
-	case e.query.disguised:
-		return e.denyFor(AmbiguousPath, HiddenName)
-	}
-	if e.query.strip {
-		if !showsEveryByte(e.request) {
-			return e.denyFor(AmbiguousPath, OddByte)
-		}
-		e.decision.Path = stripQuery(e.memory(), e.request.Path, e.view.Policy.QueryParameter)
-	}
-	return false
-}
-
-// showsEveryByte reports whether a path stands in the request as the client
-// sent it. Envoy shows a byte that is no UTF-8 as `!`, which HTTP/1 cannot carry,
-// but HTTP/2 can.
-func showsEveryByte(r *Request) bool {
-	visible := !strings.ContainsFunc(r.Path, func(c rune) bool { return c < '!' || c > '~' })
-	return visible && (strings.HasPrefix(r.Protocol, "HTTP/1.") || !strings.Contains(r.Path, "!"))
-}
-
-// checkNetwork holds the client's address against the networks of all tokens
-// and of this one: row 13.
-func (e *evaluation) checkNetwork() bool {
-	client := e.request.Client
-	if e.view.Policy.Deny.Contain(client) || !e.view.Policy.Allow.Contain(client) {
-		return e.deny(NetworkDenied)
-	}
-	if own := policy.Networks(e.entry.Networks); len(own) > 0 && !own.Contain(client) {
-		return e.deny(NetworkNotAllowed)
-	}
-	return false
-}
-
-// checkTokenType keeps management tokens to the paths that Envoy routes to
-// tokengate, and other tokens off them: rows 14 and 15. A path that is only
-// another spelling of one of them goes to Jira, so no token is accepted on it.
-// The server of the management paths checks the token again.
-func (e *evaluation) checkTokenType() bool {
-	management := e.entry.Kind == store.Management
-	switch {
-	case management != e.target.isOurs, management != e.target.isManagement():
-		return e.deny(WrongTokenType)
-	case management:
-		e.decision.Path = "" // it goes on as it came
-		return e.pass(ManagementPath)
-	}
-	return false
-}
-
-// checkEndpoint keeps tokens to the paths opened to them, and off the
-// endpoints by which they would escape their limits: row 16.
-func (e *evaluation) checkEndpoint() bool {
-	t, p := e.target, e.view.Policy
-	overridden := overridesMethod(e.request, e.query) || e.request.Upgrade != ""
-	reads := !overridden && isReadMethod(e.request.Method)
-	downloads := reads && e.request.Method != http.MethodOptions
-	e.mayWrite = !reads && (overridden || !readsByPost(e.request.Method, t.path, p.ReadingPosts))
-	switch {
-	case t.outside:
-		return e.denyFor(PathNotAllowed, OutsideContext)
-	case t.static:
-		return e.denyFor(PathNotAllowed, StaticPath)
-	case p.TokenPaths.Match(t.path):
-	case downloads && isDownload(t.path, p.DownloadPaths):
-	case isDownload(t.path, p.DownloadPaths):
-		return e.denyFor(PathNotAllowed, DownloadOnly)
-	case downloads && isDownload(t.path, usualDownloads):
-		return e.denyFor(PathNotAllowed, DownloadClosed)
-	case e.entry.ReadOnly && reads && !t.isREST():
-		return e.denyFor(PathNotAllowed, BeyondREST)
-	default:
-		return e.deny(PathNotAllowed)
-	}
-	if isClosedMethod(e.request.Method) {
-		return e.denyFor(EndpointForbidden, MethodRefused)
-	}
-	if !overridden && isLogout(t, e.request.Method) {
-		return e.deny(SessionKept)
-	}
-	// What the configuration calls a reading POST opens no forbidden endpoint.
-	if isForbidden(t, e.request.Method, !reads) {
-		return e.deny(EndpointForbidden)
-	}
-	return false
-}
-
-// checkMethod keeps read-only tokens to reading, and to paths where reading
-// requests are known to read: row 17.
-func (e *evaluation) checkMethod() bool {
-	if !e.entry.ReadOnly {
-		return false
-	}
-	p := e.view.Policy
-	switch {
-	case overridesMethod(e.request, e.query), e.request.Upgrade != "":
-		return e.denyFor(ReadOnly, MethodOverride)
-	case e.mayWrite && e.request.Method == http.MethodPost && e.target.isREST():
-		return e.denyFor(ReadOnly, PostMayWrite)
-	case e.mayWrite:
-		return e.deny(ReadOnly)
-	case e.target.isREST(), p.ReadOnlyPaths.Match(e.target.path), isDownload(e.target.path, p.DownloadPaths):
-		return false
-	}
-	return e.denyFor(ReadOnly, ReadOnlyPath)
-}
-
-// checkRate refuses a token that has made too many requests: row 18. It does not
-// count this one.
-func (e *evaluation) checkRate() bool {
-	if wait := e.entry.Limiter.Wait(e.view.Now); wait > 0 {
-		e.decision.Wait = wait
-		return e.deny(RateLimited)
-	}
-	return false
-}
-
-// allow lets the request through as the token's owner: row 19.
-func (e *evaluation) allow() bool {
-	e.decision.Outcome, e.decision.Reason = Allowed, TokenAllowed
-	e.decision.Write = e.mayWrite
-	e.decision.limiter = e.entry.Limiter
-	return true
 }

@@ -12,11 +12,12 @@ import (
 
 	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/authz/policy"
+	"github.com/tokengate/tokengate/authz/product/jira"
 	"github.com/tokengate/tokengate/authz/token"
 	"github.com/tokengate/tokengate/store"
 )
 
-// dispatch is what a real Tomcat did with a request target.
+// dispatch is how a real Tomcat dispatched a request target.
 type dispatch struct {
 	line    int
 	context string
@@ -62,13 +63,12 @@ func corpus(t *testing.T) (rows []dispatch) {
 	return rows
 }
 
-// For every target that a token could be used on, what the rules see is what
-// Tomcat dispatches, or the target is ambiguous.
-func TestTomcatDispatchesWhatIsDecidedOn(t *testing.T) {
+// Unless a target is ambiguous, the checks see the path that Tomcat dispatches.
+func TestPathsMatchTomcat(t *testing.T) {
 	plain := 0
 	for _, row := range corpus(t) {
 		raw, _, _ := strings.Cut(row.target, "?")
-		got := parseTarget(new(memory), raw, row.context)
+		got := parseTarget(new(memory), raw, &policy.Policy{Product: jira.Product, ContextPath: row.context})
 		if got.ambiguous || !row.ran() {
 			continue
 		}
@@ -76,8 +76,8 @@ func TestTomcatDispatchesWhatIsDecidedOn(t *testing.T) {
 		if decoded := string([]rune(decodePath(new(memory), raw))); decoded != row.path {
 			t.Errorf("line %d: %q is decided on as %q, Tomcat runs %q", row.line, row.target, decoded, row.path)
 		}
-		if got.isREST() != (row.servlet == "rest") {
-			t.Errorf("line %d: %q: taken for REST: %v, Tomcat runs %s", row.line, row.target, got.isREST(), row.servlet)
+		if got.isREST != (row.servlet == "rest") {
+			t.Errorf("line %d: %q: taken for REST: %v, Tomcat runs %s", row.line, row.target, got.isREST, row.servlet)
 		}
 		if row.session != "" {
 			t.Errorf("line %d: %q asks for session %q and is not ambiguous", row.line, row.target, row.session)
@@ -88,8 +88,7 @@ func TestTomcatDispatchesWhatIsDecidedOn(t *testing.T) {
 	}
 }
 
-// The same through Decide: a token gets 400 on an ambiguous target, and a
-// password matches no exemption there.
+// A token gets 400 on an ambiguous target, and a password matches no exemption.
 func TestAmbiguousTargets(t *testing.T) {
 	value, err := token.Mint(token.Ordinary, token.Random)
 	if err != nil {
@@ -125,8 +124,8 @@ func TestAmbiguousTargets(t *testing.T) {
 	}
 }
 
-// However a login over REST is spelled, it is seen.
-func TestNoSessionLoginIsHidden(t *testing.T) {
+// A login over REST is recognized in every spelling.
+func TestSessionLoginSpellings(t *testing.T) {
 	login := regexp.MustCompile(`^(/jira)?(/s/.*/_)?/rest/auth/[^/]+/session(\.\w+)?/?$`)
 	seen := 0
 	for _, row := range corpus(t) {
@@ -134,7 +133,7 @@ func TestNoSessionLoginIsHidden(t *testing.T) {
 			continue
 		}
 		seen++
-		if raw, _, _ := strings.Cut(row.target, "?"); !isSessionLogin(new(memory), raw) {
+		if raw, _, _ := strings.Cut(row.target, "?"); !isSessionLogin(new(memory), raw, jira.Product.Session.Pattern()) {
 			t.Errorf("line %d: %q reaches %q unseen", row.line, row.target, row.path)
 		}
 	}

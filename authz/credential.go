@@ -6,31 +6,31 @@ import (
 	"github.com/tokengate/tokengate/authz/token"
 )
 
-// credentialKind is what an Authorization header turned out to be.
+// credentialKind classifies an Authorization header.
 type credentialKind uint8
 
 const (
 	noCredential          credentialKind = iota
-	otherCredential                      // Negotiate, OAuth 1, Digest: not ours to judge
-	malformedCredential                  // refused, whoever sent it
-	tokenCredential                      // begins like a token, however broken
+	otherCredential                      // Negotiate, OAuth 1, Digest: the application decides
+	malformedCredential                  // denied
+	tokenCredential                      // a token, or a text with its prefix
 	passwordCredential                   // Basic with anything else
 	otherBearerCredential                // Bearer with anything else
 )
 
-// credential is what a header or a query parameter holds.
+// credential is the content of a header or a query parameter.
 type credential struct {
 	kind   credentialKind
-	detail Detail // of a malformed one; 0 where no word says it
-	text   string // the token, where kind is tokenCredential
-	basic  bool   // sent as Basic, so that user has to be the owner
+	detail Detail // of a malformed one; may be 0
+	text   string // the token, if kind is tokenCredential
+	basic  bool   // sent as Basic, so that user must be the owner
 	user   string // the user name sent with Basic
 }
 
-// parseAuthorization reads an Authorization header. Envoy joins repeated
-// headers by a comma, so a comma in Basic or Bearer is a second credential;
-// other schemes have commas of right. Scheme names are matched in any case
-// (RFC 9110 §11.1).
+// parseAuthorization reads an Authorization header. Envoy joins repeated headers
+// with a comma, so a comma in Basic or Bearer means a second credential; other
+// schemes may contain commas. Scheme names are matched without case (RFC 9110
+// §11.1).
 func parseAuthorization(m *memory, header string) credential {
 	header = strings.Trim(header, " \t")
 	if header == "" {
@@ -45,44 +45,17 @@ func parseAuthorization(m *memory, header string) credential {
 	case strings.EqualFold(scheme, "bearer"):
 		return parseBearer(m, payload)
 	case token.IsCredential(unquote(header)), token.IsCredential(unquote(payload)), token.Contains(header):
-		return malformedFor(OtherScheme)
-	case hidesSecond(header):
-		return malformedFor(TwoCredentials)
+		return malformed(OtherScheme)
+	case hasSecondCredential(header):
+		return malformed(TwoCredentials)
 	case encodesToken(m, header):
-		return malformedFor(EncodedToken)
+		return malformed(EncodedToken)
 	}
 	return credential{kind: otherCredential}
 }
 
-// encodesToken reports whether a token stands in text in percent-encoding or in
-// base64 of any alignment, alphabet and padding (RFC 4648 §4 and §5).
-func encodesToken(m *memory, text string) bool {
-	if strings.IndexByte(text, '%') < 0 {
-		return hasBase64Token(text)
-	}
-	plain := unescape(m, text)
-	return hasTokenValue(plain) || hasBase64Token(plain)
-}
-
-// hasBase64Token looks for what the six characters that begin a token become in
-// base64, by how many bytes stand before them, modulo 3. No other text of these
-// lengths occurs by chance: the shortest has 42 bits.
-func hasBase64Token(text string) bool {
-	for rest := text; ; {
-		at := strings.Index(rest, "dGdh")
-		if at < 0 {
-			break
-		}
-		rest = rest[at+len("dGdh"):]
-		if strings.HasPrefix(rest, "dGVf") || strings.HasPrefix(rest, "ZG1f") {
-			return true
-		}
-	}
-	return strings.Contains(text, "RnYXRlX") || strings.Contains(text, "RnYWRtX") || strings.Contains(text, "0Z2F0ZV") || strings.Contains(text, "0Z2FkbV")
-}
-
-// cutScheme splits a header behind its scheme, which is the run of token
-// characters (RFC 9110 §5.6.2) that it begins with.
+// cutScheme splits a header after its scheme, the leading run of token characters
+// (RFC 9110 §5.6.2).
 func cutScheme(header string) (scheme, payload string) {
 	end := 0
 	for end < len(header) && isTokenCharacter[header[end]] {
@@ -98,9 +71,9 @@ var isTokenCharacter = func() (is [256]bool) {
 	return is
 }()
 
-// hidesSecond reports whether a Basic or Bearer credential stands behind a
-// comma, as it does when a client sent two headers.
-func hidesSecond(header string) bool {
+// hasSecondCredential reports whether a Basic or Bearer credential follows a
+// comma, as it does if the client sent two headers.
+func hasSecondCredential(header string) bool {
 	for {
 		comma := strings.IndexByte(header, ',')
 		if comma < 0 {
@@ -113,78 +86,77 @@ func hidesSecond(header string) bool {
 	}
 }
 
-// malformedFor is a credential that is refused, and why.
-func malformedFor(detail Detail) credential {
+// malformed returns a credential that is denied for this detail.
+func malformed(detail Detail) credential {
 	return credential{kind: malformedCredential, detail: detail}
 }
 
-// unquote cuts spaces and quotes off the ends of a text: a token between them is
-// still a token's value.
+// unquote removes spaces and quotes from the ends of a text.
 func unquote(text string) string { return strings.Trim(text, " \t\r\n\"'`") }
 
-// afterSpaces cuts the spaces between a scheme and its credential: at least one
-// (RFC 9110 §11.4, RFC 6750 §2.1).
+// afterSpaces removes the spaces between a scheme and its credential. There must
+// be at least one (RFC 9110 §11.4, RFC 6750 §2.1).
 func afterSpaces(payload string) (text string, ok bool) {
 	text = strings.TrimLeft(payload, " ")
 	return text, text != "" && len(text) < len(payload)
 }
 
-// parseBasic reads what stands behind "Basic" (RFC 7617): spaces, then base64 of
-// user name, colon and password. The first colon counts.
+// parseBasic reads the text after "Basic" (RFC 7617): spaces, then base64 of user
+// name, colon and password. The first colon counts.
 func parseBasic(m *memory, payload string) credential {
 	text, ok := afterSpaces(payload)
 	if !ok {
-		return malformedFor(NoBase64)
+		return malformed(NoBase64)
 	}
 	decoded, ok := decodeBase64(m, text)
 	switch {
 	case ok:
-	case strings.IndexByte(text, ',') >= 0: // no base64 has one: Envoy joins two headers so
-		return malformedFor(TwoCredentials)
+	case strings.IndexByte(text, ',') >= 0: // Envoy joins two headers this way
+		return malformed(TwoCredentials)
 	case strings.ContainsAny(text, " \t\r\n"):
-		return malformedFor(BrokenBase64)
+		return malformed(BrokenBase64)
 	default:
-		return malformedFor(NoBase64)
+		return malformed(NoBase64)
 	}
 	user, secret, found := strings.Cut(decoded, ":")
 	switch {
-	case strings.IndexByte(decoded, 0) >= 0 && hasTokenValue(unescapeJSON(m, decoded)): // UTF-16, as PowerShell writes
-		return malformedFor(EncodedToken)
+	case strings.IndexByte(decoded, 0) >= 0 && hasTokenValue(unescapeJSON(m, decoded)): // UTF-16, as PowerShell writes it
+		return malformed(EncodedToken)
 	case token.IsCredential(unquote(user)), token.Contains(user):
-		return malformedFor(TokenAsUser)
+		return malformed(TokenAsUser)
 	case !found:
-		return malformedFor(NoColon)
+		return malformed(NoColon)
 	case token.IsCredential(secret):
 		return credential{kind: tokenCredential, text: secret, user: user}
 	case token.IsCredential(unquote(secret)), token.Contains(secret):
-		return malformedFor(QuotedCredential)
+		return malformed(QuotedCredential)
 	case secret == "":
-		return malformedFor(EmptyPassword)
+		return malformed(EmptyPassword)
 	case encodesToken(m, secret):
-		return malformedFor(EncodedToken)
+		return malformed(EncodedToken)
 	}
 	return credential{kind: passwordCredential, user: user}
 }
 
-// parseBearer reads what stands behind "Bearer" (RFC 6750 §2.1): spaces, then a
+// parseBearer reads the text after "Bearer" (RFC 6750 §2.1): spaces, then a
 // credential without spaces or commas.
 func parseBearer(m *memory, payload string) credential {
 	text, ok := afterSpaces(payload)
 	switch {
 	case strings.Trim(payload, " \t") == "":
-		return malformedFor(EmptyBearer)
+		return malformed(EmptyBearer)
 	case !ok:
-		return malformedFor(0)
+		return malformed(0)
 	case strings.IndexByte(text, ',') >= 0:
-		return malformedFor(TwoCredentials)
+		return malformed(TwoCredentials)
 	case token.IsCredential(text) && strings.IndexByte(text, ' ') < 0 && strings.IndexByte(text, '\t') < 0:
 		return credential{kind: tokenCredential, text: text}
 	case token.IsCredential(unquote(text)), token.Contains(text):
-		return malformedFor(QuotedCredential)
+		return malformed(QuotedCredential)
 	case strings.IndexByte(text, ' ') >= 0, strings.IndexByte(text, '\t') >= 0:
-		return malformedFor(0)
+		return malformed(0)
 	case encodesToken(m, text):
-		return malformedFor(EncodedToken)
+		return malformed(EncodedToken)
 	}
 	return credential{kind: otherBearerCredential}
 }

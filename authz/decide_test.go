@@ -20,10 +20,10 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// now is the instant of every decision in these tests.
+// now is the time of every decision in these tests.
 var now = time.Date(2026, 3, 14, 15, 9, 26, 0, time.UTC)
 
-// world is an index with one token of each sort, and their values.
+// world is an index with one token of each kind and state, and their values.
 type world struct {
 	index  *store.Index
 	values map[string]token.Value
@@ -32,7 +32,7 @@ type world struct {
 func newWorld(t testing.TB) world {
 	t.Helper()
 	w := world{&store.Index{}, map[string]token.Value{}}
-	w.index.UpdateOwnerStatus(standing, now.Add(staleAfter))
+	w.index.UpdateOwnerStatus(ownerStatus, now.Add(staleAfter))
 	w.add(t, "fred", func(e *store.Token) {})
 	w.add(t, "reader", func(e *store.Token) { e.ReadOnly = true })
 	w.add(t, "office", func(e *store.Token) {
@@ -69,11 +69,11 @@ func newWorld(t testing.TB) world {
 	return w
 }
 
-// staleAfter is how long after now nothing is known of owners any more.
+// staleAfter is the time after which the directory is stale.
 const staleAfter = time.Hour
 
-// standing is what the directory says of owners.
-func standing(o store.Owner, _ store.OwnerStatus) store.OwnerStatus {
+// ownerStatus returns the status of an owner.
+func ownerStatus(o store.Owner, _ store.OwnerStatus) store.OwnerStatus {
 	switch {
 	case o == store.Owner{Name: "Fred"}:
 		return store.OwnerPermitted
@@ -85,7 +85,7 @@ func standing(o store.Owner, _ store.OwnerStatus) store.OwnerStatus {
 	return store.OwnerInactive
 }
 
-// spend makes the one request that a token of the world may make.
+// spend makes the only request that a token of the world may make.
 func (w world) spend(t testing.TB, name string) {
 	t.Helper()
 	d := w.decide(name)
@@ -96,7 +96,7 @@ func (w world) spend(t testing.TB, name string) {
 
 // decide decides a plain request with a token.
 func (w world) decide(name string) authz.Decision {
-	r, view := ruling{authorization: "Bearer {" + name + "}"}.asks(w)
+	r, view := decisionCase{authorization: "Bearer {" + name + "}"}.request(w)
 	return authz.Decide(r, view)
 }
 
@@ -109,7 +109,7 @@ func mint(t testing.TB, kind token.Kind) token.Value {
 	return v
 }
 
-// remint returns a value with the id of another, and a secret of its own.
+// remint returns a value with the id of v and another secret.
 func remint(t testing.TB, v token.Value) token.Value {
 	t.Helper()
 	fresh, err := token.Remint(v.Kind(), v.ID(), token.Random)
@@ -119,8 +119,8 @@ func remint(t testing.TB, v token.Value) token.Value {
 	return fresh
 }
 
-// pose returns a management token with the id and secret of an ordinary one: a
-// client can make it, since the checksum is no secret.
+// pose returns a management token with the id and secret of an ordinary one.
+// Clients can make it, because the checksum is not secret.
 func pose(t testing.TB, v token.Value) token.Value { return withPrefix(t, "tgadm_", v) }
 
 func poseOrdinary(t testing.TB, v token.Value) token.Value { return withPrefix(t, "tgate_", v) }
@@ -150,7 +150,7 @@ func secretOf(t testing.TB, v token.Value) store.Secret {
 	return store.Secret{Salt: salt, Hash: v.Hash(salt)}
 }
 
-// add puts a token of Fred's into the index under a name.
+// add puts a token of Fred into the index, with its value under a name.
 func (w world) add(t testing.TB, name string, change func(*store.Token)) {
 	t.Helper()
 	w.addKind(t, token.Ordinary, name, change)
@@ -165,8 +165,8 @@ func (w world) addKind(t testing.TB, kind token.Kind, name string, change func(*
 	w.index.Put(record)
 }
 
-// rotate adds a token that has a new secret, under name, and an old one, under
-// name+" old", that is good until the given instant.
+// rotate adds a token with a new secret, under name, and a previous one, under
+// name+" old", that is valid until the given time.
 func (w world) rotate(t testing.TB, name string, until time.Time) {
 	t.Helper()
 	old := mint(t, token.Ordinary)
@@ -178,7 +178,7 @@ func (w world) rotate(t testing.TB, name string, until time.Time) {
 	})
 }
 
-// fill replaces {name} by that token's value, and {b64 text} by its base64.
+// fill replaces {name} with that token's value, and {b64 text} with its base64.
 func (w world) fill(text string) string {
 	if !strings.Contains(text, "{") {
 		return text
@@ -197,9 +197,9 @@ func (w world) fill(text string) string {
 	}
 }
 
-// A ruling is one case of the decision table. The request is GET
-// /rest/api/2/myself from 10.1.2.3 unless said otherwise.
-type ruling struct {
+// A decisionCase is one case of the decision table. By default the request is GET
+// /rest/api/2/myself from 10.1.2.3.
+type decisionCase struct {
 	name          string
 	authorization string
 	method        string
@@ -245,8 +245,8 @@ func prefixes(texts ...string) (ps []config.Prefix) {
 	return ps
 }
 
-// asks returns the case's request, and what is consulted about it.
-func (c ruling) asks(w world) (*authz.Request, authz.View) {
+// request returns the request and the View of the case.
+func (c decisionCase) request(w world) (*authz.Request, authz.View) {
 	settings := config.Default()
 	if c.config != nil {
 		c.config(&settings)
@@ -285,19 +285,19 @@ func (c ruling) asks(w world) (*authz.Request, authz.View) {
 }
 
 // run makes the decision and checks that Explain agrees with it.
-func (c ruling) run(t *testing.T, w world) authz.Decision {
+func (c decisionCase) run(t *testing.T, w world) authz.Decision {
 	t.Helper()
-	r, view := c.asks(w)
+	r, view := c.request(w)
 	decision := authz.Decide(r, view)
 
 	explained, verdicts := authz.Explain(r, view)
 	if decision != explained {
-		t.Errorf("Explain decides otherwise (-Decide +Explain):\n%s", cmp.Diff(decision, explained, cmpopts.IgnoreUnexported(authz.Decision{})))
+		t.Errorf("Explain differs from Decide (-Decide +Explain):\n%s", cmp.Diff(decision, explained, cmpopts.IgnoreUnexported(authz.Decision{})))
 	}
-	// "passed" up to the rule that decides, "not reached" behind it.
+	// "passed" before the deciding check, "not reached" after it.
 	at := slices.IndexFunc(verdicts, func(v authz.CheckResult) bool { return v.Result == "decides" })
 	if at < 0 {
-		t.Errorf("Explain names no rule that decides: %+v", verdicts)
+		t.Errorf("Explain has no deciding check: %+v", verdicts)
 	}
 	for i, v := range verdicts {
 		want := authz.CheckResult{Check: v.Check, Result: "passed"}
@@ -314,8 +314,8 @@ func (c ruling) run(t *testing.T, w world) authz.Decision {
 	return decision
 }
 
-// check makes the decision and holds it against what the case wants.
-func (c ruling) check(t *testing.T, w world) authz.Decision {
+// check makes the decision and compares it with the expected one.
+func (c decisionCase) check(t *testing.T, w world) authz.Decision {
 	t.Helper()
 	d := c.run(t, w)
 	got := fmt.Sprintf("%v %v user=%q path=%q write=%v observe=%v", d.Outcome, d.Reason, d.User, redact(d.Path), d.Write, d.WouldBlock)
@@ -329,7 +329,7 @@ func (c ruling) check(t *testing.T, w world) authz.Decision {
 func TestDecisionTable(t *testing.T) {
 	w := newWorld(t)
 	seen := map[authz.Reason]bool{authz.BadCheck: true} // a question that is no HTTP request: package envoy
-	for _, c := range rulings() {
+	for _, c := range decisionCases() {
 		t.Run(strings.ReplaceAll(c.name, "/", "|"), func(t *testing.T) {
 			seen[c.check(t, w).Reason] = true
 		})
@@ -343,7 +343,7 @@ func TestDecisionTable(t *testing.T) {
 
 func redact(s string) string { return token.Redact(s) }
 
-func TestNothingMeansRefused(t *testing.T) {
+func TestZeroValuesDeny(t *testing.T) {
 	w := newWorld(t)
 	settings := policy.New(config.Default())
 	good := &authz.Request{
@@ -381,9 +381,9 @@ func TestNothingMeansRefused(t *testing.T) {
 	}
 }
 
-// A refusal's text must not tell a client that has not proved a secret whether
-// a token exists.
-func TestTextsTellNothingToStrangers(t *testing.T) {
+// Without a verified secret, the text of a denial must not reveal whether a token
+// exists.
+func TestTextsRevealNothing(t *testing.T) {
 	texts := map[string]bool{}
 	for _, r := range []authz.Reason{authz.UnknownToken, authz.WrongSecret} {
 		if r.SecretVerified() {
@@ -396,7 +396,7 @@ func TestTextsTellNothingToStrangers(t *testing.T) {
 	}
 }
 
-func TestHeaderListIsWhole(t *testing.T) {
+func TestHeadersIsComplete(t *testing.T) {
 	var r authz.Request
 	places := map[*string]string{}
 	for _, name := range authz.Headers {
@@ -414,12 +414,12 @@ func TestHeaderListIsWhole(t *testing.T) {
 	}
 }
 
-// A Request serves one decision after another: what one of them put into its
-// Memory makes room for the next, and an explanation is its reader's to keep.
+// Decisions of one Request reuse its Memory, but the Decision of an explanation
+// stays valid.
 func TestRequestMemory(t *testing.T) {
 	w := newWorld(t)
-	c := ruling{authorization: "Basic {b64 fred:{fred}}"}
-	r, view := c.asks(w)
+	c := decisionCase{authorization: "Basic {b64 fred:{fred}}"}
+	r, view := c.request(w)
 	r.Path = "/rest/api/latest/search?os_authType=basic&a=%41"
 	explained, _ := authz.Explain(r, view)
 	const want = "/rest/api/latest/search?a=%41"

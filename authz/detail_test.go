@@ -9,25 +9,24 @@ import (
 	"github.com/tokengate/tokengate/authz/config"
 )
 
-// finerRulings have the finer reasons of refusals, by the ways in which people
-// get a credential wrong.
-func finerRulings() []ruling {
-	malformed := func(detail authz.Detail, name, authorization string) ruling {
-		return ruling{name: name, authorization: authorization, reason: authz.MalformedCredential, detail: detail}
+// detailCases are the details of denials, by common mistakes with credentials.
+func detailCases() []decisionCase {
+	malformed := func(detail authz.Detail, name, authorization string) decisionCase {
+		return decisionCase{name: name, authorization: authorization, reason: authz.MalformedCredential, detail: detail}
 	}
-	token := func(detail authz.Detail, name, authorization string) ruling {
-		return ruling{name: name, authorization: authorization, reason: authz.MalformedToken, detail: detail}
+	token := func(detail authz.Detail, name, authorization string) decisionCase {
+		return decisionCase{name: name, authorization: authorization, reason: authz.MalformedToken, detail: detail}
 	}
-	path := func(detail authz.Detail, path string) ruling {
-		return ruling{name: path, authorization: "Bearer {fred}", path: path, reason: authz.AmbiguousPath, detail: detail, user: "Fred"}
+	path := func(detail authz.Detail, path string) decisionCase {
+		return decisionCase{name: path, authorization: "Bearer {fred}", path: path, reason: authz.AmbiguousPath, detail: detail, user: "Fred"}
 	}
-	login := func(name, body string) ruling {
-		return ruling{name: "login: " + name, method: "POST", path: "/rest/auth/1/session", body: body, reason: authz.MalformedCredential, detail: authz.TokenInLogin}
+	login := func(name, body string) decisionCase {
+		return decisionCase{name: "login: " + name, method: "POST", path: "/rest/auth/1/session", body: body, reason: authz.MalformedCredential, detail: authz.TokenInLogin}
 	}
-	query := func(detail authz.Detail, query string) ruling {
-		return ruling{name: query, path: "/rest/x?" + query, reason: authz.MalformedCredential, detail: detail}
+	query := func(detail authz.Detail, query string) decisionCase {
+		return decisionCase{name: query, path: "/rest/x?" + query, reason: authz.MalformedCredential, detail: detail}
 	}
-	return []ruling{
+	return []decisionCase{
 		malformed(authz.NoBase64, "Basic alone", "Basic"),
 		malformed(authz.NoBase64, "Basic with nothing but spaces", "Basic   "),
 		malformed(authz.NoBase64, "a tab behind Basic", "Basic\tZnJlZDpw"),
@@ -165,12 +164,12 @@ func finerRulings() []ruling {
 	}
 }
 
-// Each detail has a case, a word of its own within its reason, and a text that
-// says what to do.
+// Each detail has a case, a unique word within its reason, and a text that says
+// what to do.
 func TestDetails(t *testing.T) {
 	w := newWorld(t)
 	seen := map[authz.Detail]bool{}
-	for _, c := range finerRulings() {
+	for _, c := range detailCases() {
 		t.Run(strings.ReplaceAll(c.name, "/", "|"), func(t *testing.T) {
 			d := c.check(t, w)
 			if d.Detail != c.detail {
@@ -201,10 +200,9 @@ func TestDetails(t *testing.T) {
 	}
 }
 
-// A search for tokens takes time in proportion to a request's length, whatever a
-// client writes: 56 KiB of beginnings of tokens are no more work than 56 KiB of
-// anything else. In proportion to the square it would take minutes.
-func TestJunkTakesNoTime(t *testing.T) {
+// The search for tokens is linear in the length of a request: 56 KiB of token
+// prefixes take no longer than other text. A quadratic search would take minutes.
+func TestTokenSearchIsLinear(t *testing.T) {
 	w := newWorld(t)
 	junk := strings.Repeat("xtgate_", 8<<10)
 	half := strings.Repeat("xtgate_", 4<<10)
@@ -212,7 +210,7 @@ func TestJunkTakesNoTime(t *testing.T) {
 	go func() {
 		defer close(decided)
 		for range 20 {
-			for _, c := range []ruling{
+			for _, c := range []decisionCase{
 				{header: map[string]string{"user-agent": junk}},
 				{authorization: junk},
 				{authorization: "Bearer " + junk},
@@ -225,7 +223,7 @@ func TestJunkTakesNoTime(t *testing.T) {
 				{path: "/rest/x?a=" + strings.Repeat("dGdh", 12<<10)},
 				{method: "POST", path: "/rest/auth/1/session", body: `{"password":"\\` + junk + `"}`},
 			} {
-				r, view := c.asks(w)
+				r, view := c.request(w)
 				authz.Decide(r, view)
 			}
 		}
@@ -237,18 +235,18 @@ func TestJunkTakesNoTime(t *testing.T) {
 	}
 }
 
-// Texts say the numbers that are public.
-func TestTextsSayNumbers(t *testing.T) {
+// Texts contain the lengths and waiting times.
+func TestTextsContainNumbers(t *testing.T) {
 	w := newWorld(t)
 	for _, c := range []struct {
 		d    authz.Decision
 		want string
 	}{
-		{ruling{authorization: "Bearer {fred cut}"}.run(t, w), "not whole: 60 of 67 characters"},
-		{ruling{authorization: "Bearer tgate_"}.run(t, w), "not whole: 6 of 67 characters"},
-		{ruling{authorization: "Bearer {fred}xyz"}.run(t, w), "too long: 70 characters arrived, and a token has 67"},
-		{ruling{authorization: "Bearer {spent}"}.run(t, w), "Wait 60 seconds"},
-		{ruling{authorization: "Bearer {spent}", later: time.Minute - 1}.run(t, w), "Wait 1 second and"},
+		{decisionCase{authorization: "Bearer {fred cut}"}.run(t, w), "not whole: 60 of 67 characters"},
+		{decisionCase{authorization: "Bearer tgate_"}.run(t, w), "not whole: 6 of 67 characters"},
+		{decisionCase{authorization: "Bearer {fred}xyz"}.run(t, w), "too long: 70 characters arrived, and a token has 67"},
+		{decisionCase{authorization: "Bearer {spent}"}.run(t, w), "Wait 60 seconds"},
+		{decisionCase{authorization: "Bearer {spent}", later: time.Minute - 1}.run(t, w), "Wait 1 second and"},
 	} {
 		if text := c.d.Text(); !strings.Contains(text, c.want) {
 			t.Errorf("%v says %q, want %q in it", c.d.Reason, text, c.want)
@@ -256,22 +254,22 @@ func TestTextsSayNumbers(t *testing.T) {
 	}
 }
 
-// Between a scheme and its credential stands any number of spaces (RFC 9110
-// §11.4, RFC 6750 §2.1).
+// Any number of spaces may separate a scheme and its credential (RFC 9110 §11.4,
+// RFC 6750 §2.1).
 func TestSpacesAfterScheme(t *testing.T) {
 	w := newWorld(t)
 	for _, spaces := range []string{" ", "  ", strings.Repeat(" ", 50)} {
 		for _, authorization := range []string{"Bearer" + spaces + "{fred}", "Basic" + spaces + "{b64 fred:{fred}}"} {
-			ruling{authorization: authorization, outcome: admitted, reason: authz.TokenAllowed, user: "Fred"}.check(t, w)
+			decisionCase{authorization: authorization, outcome: admitted, reason: authz.TokenAllowed, user: "Fred"}.check(t, w)
 		}
-		ruling{authorization: "Basic" + spaces + "{b64 fred:pw}", outcome: passed, reason: authz.Password}.check(t, w)
-		ruling{authorization: "Bearer" + spaces + "abc", outcome: passed, reason: authz.OtherBearer}.check(t, w)
-		ruling{authorization: "Bearer" + spaces + "\t{fred}", reason: authz.MalformedCredential}.check(t, w)
+		decisionCase{authorization: "Basic" + spaces + "{b64 fred:pw}", outcome: passed, reason: authz.Password}.check(t, w)
+		decisionCase{authorization: "Bearer" + spaces + "abc", outcome: passed, reason: authz.OtherBearer}.check(t, w)
+		decisionCase{authorization: "Bearer" + spaces + "\t{fred}", reason: authz.MalformedCredential}.check(t, w)
 	}
 }
 
-// Downloads are open to every token, for reading alone, and to nothing that
-// might run an action.
+// Downloads are open to every token for reading, except paths that might run an
+// action.
 func TestDownloads(t *testing.T) {
 	w := newWorld(t)
 	open := []string{
@@ -291,18 +289,18 @@ func TestDownloads(t *testing.T) {
 				}
 			}
 			for _, method := range []string{"POST", "PUT", "DELETE", "OPTIONS", "get", "FOO"} {
-				d := ruling{authorization: "Bearer {" + name + "}", method: method, path: path}.run(t, w)
+				d := decisionCase{authorization: "Bearer {" + name + "}", method: method, path: path}.run(t, w)
 				if d.Reason != authz.PathNotAllowed || d.Detail != authz.DownloadOnly {
 					t.Errorf("%s, %s %s: %v %v", name, method, path, d.Reason, d.Detail)
 				}
 			}
 			for _, header := range []string{"upgrade", "x-http-method-override", "x-method-override", "x-http-method"} {
-				d := ruling{authorization: "Bearer {" + name + "}", path: path, header: map[string]string{header: "x"}}.run(t, w)
+				d := decisionCase{authorization: "Bearer {" + name + "}", path: path, header: map[string]string{header: "x"}}.run(t, w)
 				if d.Reason != authz.PathNotAllowed {
 					t.Errorf("%s, GET %s with %s: %v", name, path, header, d.Reason)
 				}
 			}
-			none := ruling{authorization: "Bearer {" + name + "}", path: path, config: noDownloads}.run(t, w)
+			none := decisionCase{authorization: "Bearer {" + name + "}", path: path, config: noDownloads}.run(t, w)
 			if none.Reason != authz.PathNotAllowed || none.Detail != authz.DownloadClosed {
 				t.Errorf("%s, %s without downloads: %v %v", name, path, none.Reason, none.Detail)
 			}
@@ -316,20 +314,20 @@ func TestDownloads(t *testing.T) {
 			t.Errorf("%s, a parameter: %v", name, got)
 		}
 	}
-	inContext := ruling{authorization: "Bearer {reader}", path: "/jira/secure/attachment/1/a", config: context, outcome: admitted, reason: authz.TokenAllowed, user: "Fred"}
+	inContext := decisionCase{authorization: "Bearer {reader}", path: "/jira/secure/attachment/1/a", config: context, outcome: admitted, reason: authz.TokenAllowed, user: "Fred"}
 	inContext.check(t, w)
-	written := ruling{authorization: "Bearer {fred}", method: "POST", path: "/secure/attachment/1", config: openPath("/secure/attachment/"),
+	written := decisionCase{authorization: "Bearer {fred}", method: "POST", path: "/secure/attachment/1", config: openPath("/secure/attachment/"),
 		outcome: admitted, reason: authz.TokenAllowed, user: "Fred", write: true}
 	written.check(t, w)
 }
 
-// What the configuration calls a reading POST, read-only tokens may send, in
-// every spelling of it, and nothing else becomes open by it.
+// Read-only tokens may send the POSTs in tokens.readingPosts, in every spelling, and
+// no other request.
 func TestReadingPosts(t *testing.T) {
 	w := newWorld(t)
 	post := func(pattern, path string, reason authz.Reason) {
 		t.Helper()
-		d := ruling{authorization: "Bearer {reader}", method: "POST", path: path, config: readingPost(pattern)}.run(t, w)
+		d := decisionCase{authorization: "Bearer {reader}", method: "POST", path: path, config: readingPost(pattern)}.run(t, w)
 		if d.Reason != reason || d.Write {
 			t.Errorf("POST %s with %s: %v, write %v", path, pattern, d.Reason, d.Write)
 		}
@@ -349,10 +347,10 @@ func TestReadingPosts(t *testing.T) {
 		post("/rest/*", forbidden, authz.EndpointForbidden)
 		post("*", forbidden, authz.EndpointForbidden)
 	}
-	put := ruling{authorization: "Bearer {reader}", method: "PUT", path: aql, config: readingPost(aql), reason: authz.ReadOnly, user: "Fred"}
+	put := decisionCase{authorization: "Bearer {reader}", method: "PUT", path: aql, config: readingPost(aql), reason: authz.ReadOnly, user: "Fred"}
 	put.check(t, w)
-	overridden := ruling{authorization: "Bearer {reader}", method: "POST", path: aql + "?_method=DELETE", config: readingPost(aql), reason: authz.ReadOnly, user: "Fred"}
+	overridden := decisionCase{authorization: "Bearer {reader}", method: "POST", path: aql + "?_method=DELETE", config: readingPost(aql), reason: authz.ReadOnly, user: "Fred"}
 	overridden.check(t, w)
-	write := ruling{authorization: "Bearer {fred}", method: "POST", path: aql, config: func(c *config.Config) {}, outcome: admitted, reason: authz.TokenAllowed, user: "Fred", write: true}
+	write := decisionCase{authorization: "Bearer {fred}", method: "POST", path: aql, config: func(c *config.Config) {}, outcome: admitted, reason: authz.TokenAllowed, user: "Fred", write: true}
 	write.check(t, w)
 }

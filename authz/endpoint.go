@@ -2,96 +2,174 @@ package authz
 
 import (
 	"net/http"
-	"slices"
 	"strings"
 
-	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/authz/policy"
+	"github.com/tokengate/tokengate/store"
 )
 
-// forbiddenModules are the REST modules, by the segment behind /rest/, that
-// hand out credentials or change whom Jira trusts. A token that reached them
-// could make itself a credential without its own limits.
-var forbiddenModules = []string{
-	"pat", "auth", "tsv", "access-tokens", "ssh", "keys", "oauth2", // credentials
-	"basicauth", "authconfig", "plugins", // trust, code
+// checkPath denies URLs that the application might interpret in another way: row
+// 12. If parameters must be removed, the rest of the URL has to be visible ASCII,
+// because Envoy might not forward other bytes unchanged.
+func (e *evaluation) checkPath() bool {
+	e.target = parseTarget(e.memory(), e.path, e.view.Policy)
+	switch {
+	case e.target.ambiguous:
+		return e.denyFor(AmbiguousPath, e.target.detail)
+	case e.query.disguised:
+		return e.denyFor(AmbiguousPath, HiddenName)
+	}
+	if e.query.strip {
+		if !isPathIntact(e.request) {
+			return e.denyFor(AmbiguousPath, OddByte)
+		}
+		e.decision.Path = stripQuery(e.memory(), e.request.Path, e.view.Policy)
+	}
+	return false
 }
 
-// forbiddenWrites are resources that read fine, but by writing change the
-// account that the token acts as.
-var forbiddenWrites = policy.NewPaths([]string{
-	"/rest/api/2/myself",
-	"/rest/api/2/myself/password",
-	"/rest/api/2/user/password",
-	"/rest/api/2/user/session/*",
-	"/rest/api/user/current/password", // Confluence
-})
+// isPathIntact reports whether Path is the text that the client sent. Envoy
+// replaces a byte that is not UTF-8 with `!`, which only HTTP/2 can carry.
+func isPathIntact(r *Request) bool {
+	visible := !strings.ContainsFunc(r.Path, func(c rune) bool { return c < '!' || c > '~' })
+	return visible && (strings.HasPrefix(r.Protocol, "HTTP/1.") || !strings.Contains(r.Path, "!"))
+}
 
-// readingPosts are the POST endpoints that only read: Jira's search takes its
-// query in a body.
-var readingPosts = policy.NewPaths([]string{
-	"/rest/api/2/search",
-	"/rest/api/2/worklog/list",
-})
+// checkNetwork compares the client's address with the networks of the
+// configuration and of the token: row 13.
+func (e *evaluation) checkNetwork() bool {
+	client := e.request.Client
+	if e.view.Policy.Deny.Contain(client) || !e.view.Policy.Allow.Contain(client) {
+		return e.deny(NetworkDenied)
+	}
+	if own := policy.Networks(e.entry.Networks); len(own) > 0 && !own.Contain(client) {
+		return e.deny(NetworkNotAllowed)
+	}
+	return false
+}
 
-// overridesMethod reports whether the request asks to be taken for another
-// method than it is.
+// checkTokenType restricts management tokens to the paths that Envoy routes to
+// tokengate, and other tokens to all other paths: rows 14 and 15. Envoy routes
+// another spelling of a management path to the application, so no token is
+// accepted there. The management server checks the token again.
+func (e *evaluation) checkTokenType() bool {
+	management := e.entry.Kind == store.Management
+	switch {
+	case management != e.target.routedHere, management != e.target.isManagement():
+		return e.deny(WrongTokenType)
+	case management:
+		e.decision.Path = "" // unchanged
+		return e.pass(ManagementPath)
+	}
+	return false
+}
+
+// checkEndpoint restricts tokens to the paths that are open to them, without the
+// endpoints through which they would escape their limits: row 16.
+func (e *evaluation) checkEndpoint() bool {
+	t, p := &e.target, e.view.Policy
+	overridden := overridesMethod(e.request, e.query) || e.request.Upgrade != ""
+	reads := !overridden && isReadMethod(e.request.Method)
+	downloads := reads && e.request.Method != http.MethodOptions
+	e.mayWrite = !reads && (overridden || e.request.Method != http.MethodPost || !p.ReadingPosts.Match(t.path))
+	switch {
+	case t.outside:
+		return e.denyFor(PathNotAllowed, OutsideContext)
+	case t.static:
+		return e.denyFor(PathNotAllowed, StaticPath)
+	case p.TokenPaths.Match(t.path):
+	case downloads && isDownload(t.path, p.DownloadPaths):
+	case isDownload(t.path, p.DownloadPaths):
+		return e.denyFor(PathNotAllowed, DownloadOnly)
+	case downloads && isDownload(t.path, p.UsualDownloads):
+		return e.denyFor(PathNotAllowed, DownloadClosed)
+	case e.entry.ReadOnly && reads && !t.isREST:
+		return e.denyFor(PathNotAllowed, BeyondREST)
+	default:
+		return e.deny(PathNotAllowed)
+	}
+	if isClosedMethod(e.request.Method) {
+		return e.denyFor(EndpointForbidden, MethodRefused)
+	}
+	if !overridden && e.request.Method == http.MethodDelete && p.Product.Session.Matches(t.path) {
+		return e.deny(SessionKept)
+	}
+	// A reading POST counts as a write here, so that none opens a forbidden endpoint.
+	if e.isForbidden(!reads) {
+		return e.deny(EndpointForbidden)
+	}
+	return false
+}
+
+// checkMethod restricts read-only tokens to requests that only read, on paths
+// where that can be told from the method: row 17.
+func (e *evaluation) checkMethod() bool {
+	if !e.entry.ReadOnly {
+		return false
+	}
+	p := e.view.Policy
+	switch {
+	case overridesMethod(e.request, e.query), e.request.Upgrade != "":
+		return e.denyFor(ReadOnly, MethodOverride)
+	case e.mayWrite && e.request.Method == http.MethodPost && e.target.isREST:
+		return e.denyFor(ReadOnly, PostMayWrite)
+	case e.mayWrite:
+		return e.deny(ReadOnly)
+	case e.target.isREST, p.ReadOnlyPaths.Match(e.target.path), isDownload(e.target.path, p.DownloadPaths):
+		return false
+	}
+	return e.denyFor(ReadOnly, ReadOnlyPath)
+}
+
+// checkRate denies a token that has made too many requests: row 18. It does not
+// count this request.
+func (e *evaluation) checkRate() bool {
+	if wait := e.entry.Limiter.Wait(e.view.Now); wait > 0 {
+		e.decision.Wait = wait
+		return e.deny(RateLimited)
+	}
+	return false
+}
+
+// allow forwards the request as the token's owner: row 19.
+func (e *evaluation) allow() bool {
+	e.decision.Outcome, e.decision.Reason = Allowed, TokenAllowed
+	e.decision.Write = e.mayWrite
+	e.decision.limiter = e.entry.Limiter
+	return true
+}
+
+// overridesMethod reports whether the request asks to be treated as another
+// method.
 func overridesMethod(r *Request, q queryFacts) bool {
 	return r.HTTPMethodOverride != "" || r.MethodOverride != "" || r.HTTPMethod != "" || q.method
 }
 
-// isReadMethod reports whether a method is one of those that only read. Case
-// counts: over HTTP/2 a client may send any text, and Jira knows no "get".
+// isReadMethod reports whether a method only reads. Case counts: over HTTP/2 a
+// client may send any text, and "get" is not GET.
 func isReadMethod(method string) bool {
 	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
 }
 
-// isClosedMethod reports whether no token may use a method anywhere: an answer to
-// TRACE repeats the request's headers, the identity among them (RFC 9110 §9.3.8),
+// isClosedMethod reports whether a method is closed to all tokens: an answer to
+// TRACE repeats the request's headers, including the identity (RFC 9110 §9.3.8),
 // and CONNECT asks for a tunnel (§9.3.6).
 func isClosedMethod(method string) bool {
 	return method == http.MethodTrace || method == http.MethodConnect
 }
 
-// readsByPost reports whether a request is a POST to an endpoint that only
-// reads, one of Jira's or one of the configuration's.
-func readsByPost(method, path string, configured policy.Paths) bool {
-	return method == http.MethodPost && (readingPosts.Match(path) || configured.Match(path))
-}
-
-// usualDownloads are the downloads that a configuration opens unless it says
-// otherwise.
-var usualDownloads = policy.NewPaths(config.Default().Tokens.DownloadPaths)
-
 // isDownload reports whether the path is open for downloads. A .jsp or .jspa in
-// it might run an action, whatever it stands below.
+// the path might run an action.
 func isDownload(path string, open policy.Paths) bool {
 	return open.Match(path) && !strings.Contains(path, ".jsp")
 }
 
-// isLogout reports whether a client ends its session, as clients do on close. A
-// token has none, so the request is answered without Jira.
-func isLogout(t target, method string) bool {
-	below, ok := strings.CutPrefix(t.path, "/rest/auth/")
-	_, resource, _ := strings.Cut(below, "/")
-	return ok && method == http.MethodDelete && resource == "session"
-}
-
 // isForbidden reports whether the endpoint would let a token escape its limits.
-func isForbidden(t target, method string, mayWrite bool) bool {
-	below, ok := strings.CutPrefix(t.path, "/rest/")
-	if !ok {
+// The session resource is readable: it tells a token's owner who they are.
+func (e *evaluation) isForbidden(write bool) bool {
+	p := &e.view.Policy.Product
+	if p.Forbidden == nil || !write && e.request.Method == http.MethodGet && p.Session.Matches(e.target.path) {
 		return false
 	}
-	module, rest, _ := strings.Cut(below, "/")
-	if module == "auth" && !mayWrite && method == http.MethodGet {
-		_, resource, _ := strings.Cut(rest, "/")
-		if resource == "session" {
-			return false // who am I
-		}
-	}
-	if slices.Contains(forbiddenModules, module) || strings.HasPrefix(module, "applinks") {
-		return true
-	}
-	return mayWrite && forbiddenWrites.Match(t.path)
+	return p.Forbidden(e.target.path, write)
 }

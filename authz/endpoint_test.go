@@ -7,13 +7,13 @@ import (
 	"github.com/tokengate/tokengate/authz"
 )
 
-// methods are those that only read, then those that may write.
+// methods are those that only read, followed by those that may write.
 var methods = []string{"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "get"}
 
 const reading = 3 // the first of methods
 
-// spellings are the ways to write one REST path: {v} is each of the versions,
-// and Jira ignores a suffix and slashes at the end.
+// spellings returns the spellings of a REST path that Jira answers alike: {v} is
+// each of the versions, and suffixes and trailing slashes are ignored.
 func spellings(path string, versions ...string) (all []string) {
 	for _, v := range versions {
 		for _, end := range []string{"", "/", ".json", ".json/", "/.json", ".xml", ".txt", ".htm", ".html", ".atom"} {
@@ -26,11 +26,11 @@ func spellings(path string, versions ...string) (all []string) {
 // ask returns the reason for a token's request.
 func ask(t *testing.T, w world, name, method, path string) authz.Reason {
 	t.Helper()
-	return ruling{authorization: "Bearer {" + name + "}", method: method, path: path}.run(t, w).Reason
+	return decisionCase{authorization: "Bearer {" + name + "}", method: method, path: path}.run(t, w).Reason
 }
 
-// No token reaches a module that hands out credentials or changes whom Jira
-// trusts, by any method and in any spelling.
+// Modules that hand out credentials or change whom Jira trusts are closed to
+// tokens, for all methods and in all spellings.
 func TestForbiddenModules(t *testing.T) {
 	w := newWorld(t)
 	for _, module := range []string{
@@ -64,7 +64,7 @@ func TestForbiddenModules(t *testing.T) {
 	}
 }
 
-// Of the module auth, tokens may ask who they are, and nothing else.
+// In the module auth, tokens may only ask who they are.
 func TestForbiddenAuth(t *testing.T) {
 	w := newWorld(t)
 	for _, path := range spellings("/rest/auth/{v}/session", "1", "1.0", "2", "latest") {
@@ -96,8 +96,7 @@ func TestForbiddenAuth(t *testing.T) {
 	}
 }
 
-// The account that a token acts as is open to its reading and closed to its
-// writing, by whatever method.
+// A token may read the account that it acts as, but not write it.
 func TestForbiddenAccountWrites(t *testing.T) {
 	w := newWorld(t)
 	paths := spellings("/rest/api/user/current/password", "") // Confluence

@@ -10,15 +10,17 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tokengate/tokengate/authz/policy"
+	"github.com/tokengate/tokengate/authz/product/jira"
 	"github.com/tokengate/tokengate/authz/token"
 )
 
-// sample is a whole value: fuzzing finds the prefix, but not 61 characters.
+// sample is a whole value, because fuzzing finds only the prefix.
 const sample = "tgate_" + "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxy"
 
-// FuzzAuthorization holds parseAuthorization against net/http's reader of Basic
-// credentials, which is laxer than ours: what it takes for a password must never
-// go to Jira as something that is none of ours to judge.
+// FuzzAuthorization compares parseAuthorization with net/http's parser of Basic
+// credentials, which is more lenient: a password for net/http must never be
+// forwarded as another credential.
 func FuzzAuthorization(f *testing.F) {
 	basic := func(text string) string { return base64.StdEncoding.EncodeToString([]byte(text)) }
 	for _, header := range []string{
@@ -59,16 +61,16 @@ func FuzzAuthorization(f *testing.F) {
 			}
 		case otherCredential:
 			if begins.MatchString(trimmed) || second.MatchString(trimmed) {
-				t.Errorf("%q is none of ours to judge", header)
+				t.Errorf("%q is another credential", header)
 			}
 			fallthrough
 		case otherBearerCredential:
 			if token.Contains(header) {
-				t.Errorf("%q holds a token", header)
+				t.Errorf("%q contains a token", header)
 			}
 		case tokenCredential:
 			if !token.IsCredential(got.text) {
-				t.Errorf("%q is a token, and %q none", header, got.text)
+				t.Errorf("%q is a token, but %q is not", header, got.text)
 			}
 		case malformedCredential, passwordCredential:
 		default:
@@ -80,8 +82,8 @@ func FuzzAuthorization(f *testing.F) {
 	})
 }
 
-// A token is found in base64 whatever stands before it and whatever the alphabet, and
-// nothing is found where one of its first letters is another.
+// A token is found in base64 after any text and in any alphabet, and text with
+// another prefix is not.
 func TestBase64Tokens(t *testing.T) {
 	for _, prefix := range []string{"tgate_", "tgadm_"} {
 		for _, before := range []string{"", "a", "ab", "abc", "fred:", "\xff", "\xff\xff"} {
@@ -105,7 +107,7 @@ func TestBase64Tokens(t *testing.T) {
 
 var escape = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
 
-// decoded is a plain reader of a query component, slow and easy to believe.
+// decoded is a slow and simple decoder of a query component.
 func decoded(s string) string {
 	return escape.ReplaceAllStringFunc(strings.ReplaceAll(s, "+", " "), func(e string) string {
 		const digits = "0123456789abcdef"
@@ -114,8 +116,8 @@ func decoded(s string) string {
 	})
 }
 
-// FuzzQuery holds parseQuery and stripQuery against a plain reading of the
-// query, with a parameter that may carry a token and without.
+// FuzzQuery compares parseQuery and stripQuery with a simple parser, with and
+// without a token parameter.
 func FuzzQuery(f *testing.F) {
 	for _, query := range []string{
 		"", "&", "=", "&&=&", "a=1&b=2", "os_username=fred&os_password=pw", "os%5Fusername=fr%65d", "%6fs_password", "os_passwor%64=a&os_username", "os+password=a",
@@ -133,7 +135,7 @@ func FuzzQuery(f *testing.F) {
 	})
 }
 
-// wantToken reports what holdsToken must.
+// wantToken returns the expected result of holdsToken.
 func wantToken(part string) bool {
 	if len(part) < token.SecretEnd {
 		return false
@@ -172,7 +174,8 @@ func checkQuery(t *testing.T, query, tokenName string) {
 			kept = append(kept, pair)
 		}
 	}
-	facts := parseQuery(new(memory), query, tokenName)
+	p := &policy.Policy{Product: jira.Product, QueryParameter: tokenName}
+	facts := parseQuery(new(memory), query, p)
 	if facts != want {
 		t.Errorf("%q, token in %q:\n got %#v\nwant %#v", query, tokenName, facts, want)
 	}
@@ -183,7 +186,7 @@ func checkQuery(t *testing.T, query, tokenName string) {
 	if !facts.strip {
 		return
 	}
-	path, stripped, asks := strings.Cut(stripQuery(new(memory), "/rest/x?"+query, tokenName), "?")
+	path, stripped, asks := strings.Cut(stripQuery(new(memory), "/rest/x?"+query, p), "?")
 	left := strings.Split(stripped, "&")
 	if len(kept) == 0 && !asks {
 		kept = []string{""}
@@ -191,13 +194,13 @@ func checkQuery(t *testing.T, query, tokenName string) {
 	if path != "/rest/x" || !slices.Equal(left, kept) {
 		t.Errorf("%q, token in %q: %q %q is left, want %q", query, tokenName, path, left, kept)
 	}
-	after := parseQuery(new(memory), stripped, tokenName)
+	after := parseQuery(new(memory), stripped, p)
 	if after.strip || after.tokens > 0 || !facts.disguised && (after.password || after.disguised) {
 		t.Errorf("%q, token in %q: what is left has %#v", query, tokenName, after)
 	}
 }
 
-// FuzzBase64 holds decodeBase64 against encoding/base64.
+// FuzzBase64 compares decodeBase64 with encoding/base64.
 func FuzzBase64(f *testing.F) {
 	for _, text := range []string{"", "Zg==", "Zm8=", "Zm9v", "Zh==", "Zm9=", "Zg=", "Z===", "====", "=", "Zg==Zg==", "Zm 9", "Zm9v\n", "\r\n\r\n", "+/+/", "-_-_", "\xff\xff\xff\xff"} {
 		f.Add(text)
@@ -212,7 +215,7 @@ func FuzzBase64(f *testing.F) {
 	})
 }
 
-// readsSessionLogin is a plain reader of paths, from left to right.
+// readsSessionLogin is isSessionLogin as a simple parser from left to right.
 func readsSessionLogin(raw string) bool {
 	var segments []string
 	for _, segment := range strings.Split(raw, "/") {
@@ -235,8 +238,8 @@ func readsSessionLogin(raw string) bool {
 	return n >= 4 && segments[n-4] == "rest" && segments[n-3] == "auth" && strings.Split(segments[n-1], ".")[0] == "session"
 }
 
-// FuzzSessionLogin holds isSessionLogin, which reads a path from its end, against
-// a reader that begins at its beginning.
+// FuzzSessionLogin compares isSessionLogin, which reads a path from its end, with
+// readsSessionLogin.
 func FuzzSessionLogin(f *testing.F) {
 	for _, path := range []string{
 		"/rest/auth/1/session", "/jira/rest/auth/latest/session.json", "/rest/auth/1/session/.json", "/rest/auth/1/x/../session", "/rest/auth/1/session/x/..",
@@ -246,7 +249,7 @@ func FuzzSessionLogin(f *testing.F) {
 		f.Add(path)
 	}
 	f.Fuzz(func(t *testing.T, path string) {
-		if want := readsSessionLogin(path); isSessionLogin(new(memory), path) != want {
+		if want := readsSessionLogin(path); isSessionLogin(new(memory), path, jira.Product.Session.Pattern()) != want {
 			t.Errorf("%q is a session login: want %v", path, want)
 		}
 	})

@@ -11,9 +11,9 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// A breach is one thing that is wrong with a request by token. Two of them can
-// be in one request, unless both say value, state, owner or path.
-type breach struct {
+// A failure makes one check deny a request with a token. A request can have two of
+// them, unless both set value, state, owner or path.
+type failure struct {
 	reason authz.Reason
 	value  func(*testing.T, token.Value) string // what is sent in place of the value
 	absent bool                                 // the token is not in the index
@@ -30,9 +30,9 @@ type breach struct {
 	config func(*config.Config)
 }
 
-// breaches are in the order of the decision table, and of what a row tries
-// first. Rows 4 to 6 are about requests without a token; rulings has theirs.
-var breaches = []breach{
+// failures are in the order of the decision table. Rows 4 to 6 are about requests
+// without a token; see decisionCases.
+var failures = []failure{
 	{reason: authz.MalformedCredential, query: "?a={unknown}"},
 	{reason: authz.MalformedToken, value: func(_ *testing.T, v token.Value) string { return v.Reveal()[:66] + "!" }},
 	{reason: authz.UnknownToken, absent: true},
@@ -56,9 +56,9 @@ var breaches = []breach{
 	{reason: authz.RateLimited, token: func(r *store.Token) { r.Rate = store.Rate{Requests: 1, Per: 2 * staleAfter, Burst: 1} }},
 }
 
-// breaching makes a request with these breaches, and puts its token, whose id
-// it returns, into the index.
-func (w world) breaching(t *testing.T, bs ...breach) (c ruling, id token.ID) {
+// requestWith returns a request with these failures and the id of its token, which
+// it puts into the index.
+func (w world) requestWith(t *testing.T, bs ...failure) (c decisionCase, id token.ID) {
 	t.Helper()
 	v := mint(t, token.Ordinary)
 	record := store.Token{ID: v.ID().String(), Owner: store.Owner{Name: "Fred"}, State: store.Active, Secret: secretOf(t, v)}
@@ -98,12 +98,11 @@ func (w world) breaching(t *testing.T, bs ...breach) (c ruling, id token.ID) {
 	return c, v.ID()
 }
 
-// Of two things that are wrong with a request, the one that the decision table
-// names first decides, whichever two they are.
-func TestFirstRowDecides(t *testing.T) {
+// Of any two failures of a request, the first in the decision table decides.
+func TestFirstCheckDecides(t *testing.T) {
 	w := newWorld(t)
-	decide := func(name string, want authz.Reason, bs ...breach) {
-		c, id := w.breaching(t, bs...)
+	decide := func(name string, want authz.Reason, bs ...failure) {
+		c, id := w.requestWith(t, bs...)
 		user, known := "", token.ID{}
 		if want.SecretVerified() {
 			user = "Fred"
@@ -116,9 +115,9 @@ func TestFirstRowDecides(t *testing.T) {
 		}
 	}
 	decide("nothing wrong", authz.TokenAllowed)
-	for i, a := range breaches {
+	for i, a := range failures {
 		decide(a.reason.String(), a.reason, a)
-		for _, b := range breaches[i+1:] {
+		for _, b := range failures[i+1:] {
 			if a.value != nil && b.value != nil || a.state != 0 && b.state != 0 || a.owner != "" && b.owner != "" || a.path != "" && b.path != "" {
 				continue
 			}

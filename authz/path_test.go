@@ -10,12 +10,12 @@ import (
 	"github.com/tokengate/tokengate/authz/config"
 )
 
-// Every byte in a path, raw and escaped, is held against the rule as it was
-// measured on Tomcat, written here as a pattern.
+// Every byte in a path, raw and escaped, is ambiguous as measured on Tomcat and
+// written here as a pattern.
 func TestBytesOfAPath(t *testing.T) {
 	w := newWorld(t)
 	at := func(path string) authz.Reason {
-		return ruling{authorization: "Bearer {fred}", path: path}.run(t, w).Reason
+		return decisionCase{authorization: "Bearer {fred}", path: path}.run(t, w).Reason
 	}
 	ambiguous := regexp.MustCompile(`[^!-~]|[;\\]|//|/\.\.?(/|$)|%($|.$|[^0-9A-Fa-f]|.[^0-9A-Fa-f])|` +
 		`%([01].|2[EeFf]|3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa]|5[Cc]|7[Ff])`)
@@ -36,23 +36,24 @@ func TestBytesOfAPath(t *testing.T) {
 	}
 }
 
-// A query that loses a parameter goes out as it came, or not at all.
+// The rest of a query from which a parameter is removed is forwarded unchanged or
+// denied.
 func TestBytesOfAQuery(t *testing.T) {
 	w := newWorld(t)
 	for c := range 256 {
 		rest := "b=" + string([]byte{byte(c)})
-		want := ruling{outcome: refused, reason: authz.AmbiguousPath, user: "Fred"}
+		want := decisionCase{outcome: refused, reason: authz.AmbiguousPath, user: "Fred"}
 		if '!' <= c && c <= '~' {
-			want = ruling{outcome: admitted, reason: authz.TokenAllowed, user: "Fred", newPath: "/rest/x?" + rest}
+			want = decisionCase{outcome: admitted, reason: authz.TokenAllowed, user: "Fred", newPath: "/rest/x?" + rest}
 		}
 		want.authorization, want.path, want.protocol = "Bearer {fred}", "/rest/x?os_a=1&"+rest, "HTTP/1.1"
 		t.Run(fmt.Sprintf("%02x", c), func(t *testing.T) { want.check(t, w) })
 	}
 }
 
-// A scheme ends where RFC 9110 §5.6.2 says that a token does. Basic and Bearer
-// take a space there, and what else ends them is refused.
-func TestBytesBehindAScheme(t *testing.T) {
+// A scheme ends where a token of RFC 9110 §5.6.2 ends. Basic and Bearer must be
+// followed by a space.
+func TestBytesAfterScheme(t *testing.T) {
 	w := newWorld(t)
 	const inToken = "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 	for scheme, withSpace := range map[string]authz.Reason{"Basic": authz.Password, "Bearer": authz.OtherBearer} {
@@ -65,21 +66,21 @@ func TestBytesBehindAScheme(t *testing.T) {
 				want = authz.NoCredential // another scheme
 			}
 			header := scheme + string([]byte{byte(c)}) + "ZnJlZDpw"
-			if got := (ruling{authorization: header}).run(t, w).Reason; got != want {
+			if got := (decisionCase{authorization: header}).run(t, w).Reason; got != want {
 				t.Errorf("%q: %v, want %v", header, got, want)
 			}
 		}
 	}
 }
 
-// A context path with a character that no client need escape is one that its
-// escape could hide: there the escape is ambiguous, and nowhere else.
+// If the context path contains an unreserved character, the escape of that
+// character is ambiguous.
 func TestEscapesOfTheContextPath(t *testing.T) {
 	w := newWorld(t)
 	escapes := map[string][]string{"-": {"%2d", "%2D"}, "_": {"%5f", "%5F"}, "~": {"%7e", "%7E"}}
 	for c, own := range escapes {
 		in := func(contextPath, path string) authz.Reason {
-			return ruling{authorization: "Bearer {fred}", path: path, config: func(s *config.Config) { s.Upstream.ContextPath = contextPath }}.run(t, w).Reason
+			return decisionCase{authorization: "Bearer {fred}", path: path, config: func(s *config.Config) { s.Upstream.ContextPath = contextPath }}.run(t, w).Reason
 		}
 		root := "/ji" + c + "ra"
 		if got := in(root, root+"/rest/api/2/a"+c+"b"); got != authz.TokenAllowed {

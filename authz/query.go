@@ -3,27 +3,28 @@ package authz
 import (
 	"strings"
 
+	"github.com/tokengate/tokengate/authz/policy"
 	"github.com/tokengate/tokengate/authz/token"
 )
 
-// queryFacts is what a query says that a rule wants to know. Jira's container
-// splits at `&` alone and decodes names and values once, `+` as a space.
+// queryFacts are the facts about a query that the checks need. The application's
+// container splits at `&` only and decodes names and values once, `+` as a space.
 type queryFacts struct {
-	tokens    int    // parameters that carry a token where one may stand
-	token     string // the last of them, decoded
-	misplaced bool   // a token value where none may stand
-	empty     bool   // os_password without a value
-	password  bool   // os_username or os_password, in any spelling
-	user      string // the value of os_username, if there is one
-	users     int    // how many os_username there are
-	disguised bool   // a name that only decoding makes os_* or the token's
-	strip     bool   // a parameter that must not reach Jira beside a token
-	method    bool   // _method, by which some frameworks override the method
+	tokens    int    // how many times the token parameter carries a token
+	token     string // the last of these tokens, decoded
+	misplaced bool   // a token outside the token parameter
+	empty     bool   // the password parameter has no value
+	password  bool   // the user or password parameter is present, in any spelling
+	user      string // the last value of the user parameter
+	users     int    // how many user parameters there are
+	disguised bool   // a login or token parameter with escapes in its name
+	strip     bool   // a parameter must be removed from requests with a token
+	method    bool   // _method, which overrides the method in some frameworks
 }
 
-// parseQuery reads a raw query. tokenName is the parameter that may carry a
-// token; "" means none may.
-func parseQuery(m *memory, query, tokenName string) (facts queryFacts) {
+// parseQuery reads a raw query.
+func parseQuery(m *memory, query string, p *policy.Policy) (facts queryFacts) {
+	tokenName, product := p.QueryParameter, &p.Product
 	for rest := query; rest != ""; {
 		var pair string
 		pair, rest, _ = strings.Cut(rest, "&")
@@ -39,19 +40,20 @@ func parseQuery(m *memory, query, tokenName string) (facts queryFacts) {
 			}
 		case tokenName != "" && name == tokenName:
 			facts.disguised = true
-		case strings.HasPrefix(rawName, "os_"):
+		case product.IsLoginParameter(rawName):
 			facts.strip = true
-		case strings.HasPrefix(name, "os_"):
+		case product.IsLoginParameter(name):
 			facts.disguised = true
 		case name == "_method":
 			facts.method = true
 		}
-		switch name {
-		case "os_username":
+		switch {
+		case name == "":
+		case name == product.UserParameter:
 			facts.password = true
 			facts.user = unescape(m, rawValue)
 			facts.users++
-		case "os_password":
+		case name == product.PasswordParameter:
 			facts.password = true
 			value := unescape(m, rawValue)
 			facts.empty = facts.empty || value == ""
@@ -62,32 +64,17 @@ func parseQuery(m *memory, query, tokenName string) (facts queryFacts) {
 	return facts
 }
 
-// holdsToken reports whether a whole secret stands in a raw part of a URL: as it
-// is, escaped up to three times, or in base64.
-func holdsToken(m *memory, part string) bool {
-	if len(part) < token.SecretEnd {
-		return false // most parts are this short, and are not decoded
-	}
-	for range 3 {
-		if strings.IndexByte(part, '%') < 0 {
-			break
-		}
-		part = unescape(m, part)
-	}
-	return token.Contains(part) || hasBase64Token(part)
-}
-
-// stripQuery returns a raw path without the parameters that must not reach
-// Jira beside a token: the token's own and os_*. What stays, stays as it was,
-// byte for byte; a query that loses everything loses its `?` too.
-func stripQuery(m *memory, path, tokenName string) string {
+// stripQuery returns a raw path without its token and login parameters. The rest
+// stays the same byte for byte; the `?` is removed with the last parameter.
+func stripQuery(m *memory, path string, p *policy.Policy) string {
+	tokenName := p.QueryParameter
 	path, query, _ := strings.Cut(path, "?")
 	start := len(*m)
 	*m = append(*m, path...)
 	separator := byte('?')
 	for pair := range strings.SplitSeq(query, "&") {
 		name, value, _ := strings.Cut(pair, "=")
-		if strings.HasPrefix(name, "os_") {
+		if p.Product.IsLoginParameter(name) {
 			continue
 		}
 		if tokenName != "" && name == tokenName {
@@ -103,42 +90,4 @@ func stripQuery(m *memory, path, tokenName string) string {
 		separator = '&'
 	}
 	return m.since(start)
-}
-
-// unescape decodes a query component once. An escape that is none stays as it
-// stands: what it means is for Jira to say, and it spells no name of ours.
-func unescape(m *memory, s string) string {
-	if strings.IndexByte(s, '%') < 0 && strings.IndexByte(s, '+') < 0 {
-		return s
-	}
-	start := len(*m)
-	for i := 0; i < len(s); i++ {
-		switch c := s[i]; {
-		case c == '+':
-			*m = append(*m, ' ')
-		case c == '%' && isEscape(s[i:]):
-			*m = append(*m, unhex(s[i+1])<<4|unhex(s[i+2]))
-			i += 2
-		default:
-			*m = append(*m, c)
-		}
-	}
-	return m.since(start)
-}
-
-// isEscape reports whether s begins with a percent sign and two hex digits.
-func isEscape(s string) bool { return len(s) >= 3 && isHex(s[1]) && isHex(s[2]) }
-
-func isHex(c byte) bool {
-	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
-}
-
-func unhex(c byte) byte {
-	switch {
-	case c <= '9':
-		return c - '0'
-	case c <= 'F':
-		return c - 'A' + 10
-	}
-	return c - 'a' + 10
 }

@@ -2,6 +2,6 @@
 
 package authz_test
 
-// raceDetector says that pools, such as those of regular expressions, forget at
-// random what was put into them: what they save cannot be counted.
+// raceDetector says that pools, such as those of regular expressions, drop values at
+// random, so that allocations cannot be counted.
 const raceDetector = true

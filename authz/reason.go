@@ -1,49 +1,52 @@
 package authz
 
-import "net/http"
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+)
 
-// Reason says why a request was decided as it was. Its text is a stable word:
-// it stands in logs, metrics, explanations and tests.
-//
-// The zero Reason is no reason; a Decision that carries it is a refusal.
+// Reason says why a request was decided as it was. Its String is a stable word of
+// logs, metrics and explanations. The zero Reason is none; a Decision with it is a
+// denial.
 type Reason uint8
 
 // The reasons, in the order of the decision table.
 const (
-	BadCheck            Reason = iota + 1 // the question was no HTTP request, or unreadable
-	NoCredential                          // nothing here is ours to judge
+	BadCheck            Reason = iota + 1 // the question is not an HTTP request, or unreadable
+	NoCredential                          // no password, and no Basic or Bearer credential
 	MalformedCredential                   // unreadable, or more than one credential
-	PasswordBlocked                       // a password, where passwords are switched off
-	Password                              // a password, let through
-	OtherBearer                           // a Bearer credential that is no token of ours
-	MalformedToken                        // it begins like a token, but is none
-	UnknownToken                          // no such token, or a revoked one
-	WrongSecret                           // the id exists, the secret is not its own
-	WrongUser                             // Basic names somebody other than the owner
+	PasswordBlocked                       // a password, and passwords are blocked
+	Password                              // a password, forwarded
+	OtherBearer                           // a Bearer credential that is not a token
+	MalformedToken                        // it begins like a token, but is not well formed
+	UnknownToken                          // no such token, or revoked
+	WrongSecret                           // the id exists, but with another secret
+	WrongUser                             // Basic names a user other than the owner
 	Expired                               //
 	Disabled                              //
-	Pending                               // not approved yet
+	Pending                               // not yet approved
 	NoClientAddress                       // the client's address is missing or unreadable
-	DirectoryStale                        // what is known of users is too old
-	OwnerInactive                         // the owner is unknown or inactive, or the name is another's by now
+	DirectoryStale                        // the user directory is too old
+	OwnerInactive                         // the owner is unknown or inactive, or the name belongs to another user now
 	OwnerNotPermitted                     // the owner may not use tokens
-	AmbiguousPath                         // Jira might read the path otherwise than we do
-	NetworkDenied                         // no token is good from this network
-	NetworkNotAllowed                     // this token is not good from this network
-	ManagementPath                        // a management token where it belongs
-	WrongTokenType                        // a token on a path that is not for its kind
-	PathNotAllowed                        // the path is not opened to tokens
-	SessionKept                           // a token's logout, answered in Jira's place; no session is ended
-	EndpointForbidden                     // the endpoint would let a token escape its limits
+	AmbiguousPath                         // the application might interpret the path in another way
+	NetworkDenied                         // the configuration accepts no token from this network
+	NetworkNotAllowed                     // the token is not accepted from this network
+	ManagementPath                        // a management token on a management path
+	WrongTokenType                        // a path for tokens of another kind
+	PathNotAllowed                        // the path is not open to tokens
+	SessionKept                           // a logout with a token, answered by tokengate; no session ends
+	EndpointForbidden                     // a token could escape its limits through this endpoint
 	ReadOnly                              // a read-only token, and the request may write
 	RateLimited                           // the token has made too many requests
 	TokenAllowed                          //
 	reasonCount
 )
 
-// reasons says of each Reason its word, the status of a refusal, what the
-// client is told, and whether the client has proved a token's secret. A client
-// that has not learns nothing of any token.
+// reasons has the word of each Reason, the status of a denial, whether the
+// client has proved a token's secret, and the text for the client. Without that
+// proof, the text reveals nothing about any token.
 var reasons = [reasonCount]struct {
 	word   string
 	status int
@@ -54,7 +57,7 @@ var reasons = [reasonCount]struct {
 	BadCheck:            {"bad_check", http.StatusServiceUnavailable, false, "The request could not be checked. Try again later."},
 	NoCredential:        {"no_credential", http.StatusServiceUnavailable, false, ""},
 	MalformedCredential: {"malformed_credential", http.StatusUnauthorized, false, "The credential cannot be read. Send exactly one: an Authorization header with Basic (user name and API token) or Bearer (API token)."},
-	PasswordBlocked:     {"password_blocked", http.StatusForbidden, false, "Passwords are switched off here. Use an API token in place of the password. To get one, log in to Jira in the browser and create it there, or ask an administrator."},
+	PasswordBlocked:     {"password_blocked", http.StatusForbidden, false, "Passwords are switched off here. Use an API token in place of the password. To get one, log in to this site in the browser and create it there, or ask an administrator."},
 	Password:            {"password", http.StatusServiceUnavailable, false, ""},
 	OtherBearer:         {"other_bearer", http.StatusUnauthorized, false, "This Bearer credential is not an API token of this site, and others are not accepted. Use an API token."},
 	MalformedToken:      {"malformed_token", http.StatusUnauthorized, false, "The API token is not valid. Copy it again."},
@@ -74,18 +77,18 @@ var reasons = [reasonCount]struct {
 	ManagementPath:      {"management_path", http.StatusServiceUnavailable, true, ""},
 	WrongTokenType:      {"wrong_token_type", http.StatusForbidden, true, "This kind of API token is not accepted here: an ordinary token does not manage tokens, and a management token does nothing else."},
 	PathNotAllowed:      {"path_not_allowed", http.StatusForbidden, true, "API tokens are not accepted on this path. An administrator can open it with the setting tokens.paths."},
-	SessionKept:         {"session_kept", http.StatusNoContent, true, "An API token has no session, so there is nothing to end. The request does not reach Jira, and the token stays as it is."},
+	SessionKept:         {"session_kept", http.StatusNoContent, true, "An API token has no session, so there is nothing to end. The request is not forwarded, and the token stays valid."},
 	EndpointForbidden:   {"endpoint_forbidden", http.StatusForbidden, true, "This endpoint is not open to API tokens, because it hands out credentials or changes who may do what. Log in to use it."},
 	ReadOnly:            {"read_only", http.StatusForbidden, true, "This API token is read-only, and the request may write. Use GET, HEAD or OPTIONS, or a token that may write."},
 	RateLimited:         {"rate_limited", http.StatusTooManyRequests, true, "This API token has made too many requests. Wait as many seconds as the Retry-After header says."},
 	TokenAllowed:        {"allowed", http.StatusServiceUnavailable, true, ""},
 }
 
-// unknownText is the text of a token that does not exist and of one whose secret
-// is wrong: a client that has proved nothing must not tell them apart.
+// unknownText is the text for both an unknown id and a wrong secret, because a
+// client without the secret must not learn whether the token exists.
 const unknownText = "The API token is not valid: it was revoked or replaced, or it is not of this site. Create another, or ask its owner."
 
-// Reasons returns every Reason there is.
+// Reasons returns all reasons.
 func Reasons() []Reason {
 	all := make([]Reason, 0, reasonCount-1)
 	for r := Reason(1); r < reasonCount; r++ {
@@ -97,10 +100,10 @@ func Reasons() []Reason {
 // String returns the stable word.
 func (r Reason) String() string { return reasons[r.known()].word }
 
-// Status returns the HTTP status of a refusal with this reason.
+// Status returns the HTTP status of a denial with this reason.
 func (r Reason) Status() int { return reasons[r.known()].status }
 
-// Text returns what a refused client is told.
+// Text returns the text for a denied client.
 func (r Reason) Text() string {
 	if text := reasons[r.known()].text; text != "" {
 		return text
@@ -108,11 +111,11 @@ func (r Reason) Text() string {
 	return reasons[0].text
 }
 
-// SecretVerified reports whether the client has proved the secret of a token that
-// exists, whatever came of it.
+// SecretVerified reports whether the client has proved the secret of an existing
+// token.
 func (r Reason) SecretVerified() bool { return reasons[r.known()].proved }
 
-// Outcomes returns what may happen to a request that is decided for this reason.
+// Outcomes returns the outcomes that decisions with this reason can have.
 func (r Reason) Outcomes() []Outcome {
 	switch r {
 	case NoCredential, Password, ManagementPath:
@@ -125,10 +128,35 @@ func (r Reason) Outcomes() []Outcome {
 	return []Outcome{Denied}
 }
 
-// known maps what is no Reason to the zero one, which refuses.
+// known maps invalid values to the zero Reason, which denies.
 func (r Reason) known() Reason {
 	if r >= reasonCount {
 		return 0
 	}
 	return r
+}
+
+// DenialType is the content type of a denial. Some clients read the body only with
+// exactly this type.
+const DenialType = "application/json;charset=UTF-8"
+
+// Denial returns the body of a denial, in the JSON that Atlassian's REST APIs use
+// for errors, so that clients show the text.
+func Denial(text string) []byte { return denial(text, map[string]string{}) }
+
+// FieldDenial returns a Denial that also names the invalid field of the request.
+func FieldDenial(field, text string) []byte {
+	return denial(text, map[string]string{field: text})
+}
+
+func denial(text string, fields map[string]string) []byte {
+	body, err := json.Marshal(struct {
+		ErrorMessages []string          `json:"errorMessages"`
+		Errors        map[string]string `json:"errors"`
+		Message       string            `json:"message"`
+	}{[]string{text}, fields, text})
+	if err != nil {
+		panic(fmt.Sprintf("encode a denial: %v", err)) // strings always encode
+	}
+	return body
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/tokengate/tokengate/authz"
 )
 
-// Words and statuses are what dashboards, scripts and clients rely on.
+// Dashboards, scripts and clients rely on words and statuses.
 func TestReasonsAreStable(t *testing.T) {
 	var got []string
 	for _, r := range authz.Reasons() {
@@ -61,8 +61,8 @@ func TestReasonsAreStable(t *testing.T) {
 	}
 }
 
-// Clients look for their message in three places.
-func TestDenialsAreInJirasShape(t *testing.T) {
+// Clients read the message from three different fields.
+func TestDenialBody(t *testing.T) {
 	for want, got := range map[string][]byte{
 		`{"errorMessages":["a \"b\""],"errors":{},"message":"a \"b\""}`:                    authz.Denial(`a "b"`),
 		`{"errorMessages":["too long"],"errors":{"name":"too long"},"message":"too long"}`: authz.FieldDenial("name", "too long"),
@@ -73,7 +73,7 @@ func TestDenialsAreInJirasShape(t *testing.T) {
 	}
 }
 
-// What a log repeats of a path holds neither its query nor any secret.
+// A logged path contains neither the query nor secrets.
 func TestPathForLog(t *testing.T) {
 	w := newWorld(t)
 	id := w.values["fred"].ID().String()
@@ -87,7 +87,7 @@ func TestPathForLog(t *testing.T) {
 	} {
 		r := authz.Request{Path: w.fill(path)}
 		if got := r.PathForLog(); got != want {
-			t.Errorf("%s is logged otherwise than %s", path, want)
+			t.Errorf("%s is not logged as %s", path, want)
 		}
 	}
 }

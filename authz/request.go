@@ -7,19 +7,19 @@ import (
 	"github.com/tokengate/tokengate/authz/token"
 )
 
-// Request is what a decision reads of an HTTP request. The zero Request has
-// no client address and an empty path; a token in it is refused.
+// Request is the part of an HTTP request that a decision reads. The zero Request
+// has no client address and an empty path; a token in it is denied.
 type Request struct {
 	Method string     // as sent: over HTTP/2 any text
-	Path   string     // raw, as it goes upstream, query included
+	Path   string     // raw, as sent upstream, with the query
 	Client netip.Addr // the client's address, unmapped; invalid: missing or unreadable
 
-	// Protocol is how the request came, such as HTTP/1.1. Over others than
-	// HTTP/1 a `!` in Path may stand for a byte that Envoy could not show.
+	// Protocol is such as HTTP/1.1. With HTTP/2, a `!` in Path may stand for a
+	// byte that Envoy could not represent.
 	Protocol string
 
-	// The headers that Envoy is asked to send: those that a rule or the log
-	// reads. Repeated headers arrive joined by a comma, as Envoy joins them.
+	// The headers that Envoy sends, because a check or the log reads them. Envoy
+	// joins repeated headers with a comma.
 	Authorization      string
 	RequestID          string
 	UserAgent          string
@@ -27,20 +27,19 @@ type Request struct {
 	HTTPMethodOverride string // X-HTTP-Method-Override
 	MethodOverride     string // X-Method-Override
 	HTTPMethod         string // X-HTTP-Method
-	Origin             string // of the page whose script sends the request
+	Origin             string // of the page whose script sent the request
 
-	// Body is the request's body, where Envoy hands it over: see SessionLoginPath.
+	// Body is the body of a login; see product.Session.LoginExpression.
 	Body string
 
-	// Memory is where Decide puts the text that it decodes, credentials among
-	// it, and a Decision's Path. It may be nil; it grows as it must, and what is
-	// in it is overwritten by the next Decide.
+	// Memory holds the text that Decide decodes, including credentials, and a
+	// Decision's Path. It may be nil and grows as needed. The next Decide
+	// overwrites it.
 	Memory []byte
 }
 
-// Headers are the names, in lower case, of the request headers that are read:
-// the one list that Envoy is told to send, that a decision consults, and that
-// the tests walk through.
+// Headers are the lower-case names of the request headers that Envoy sends and a
+// decision reads.
 var Headers = []string{
 	"authorization",
 	"x-request-id",
@@ -52,8 +51,8 @@ var Headers = []string{
 	"origin",
 }
 
-// Header returns the place for the header with this lower-case name, or nil
-// if no rule reads it.
+// Header returns the field of the header with this lower-case name, or nil if it
+// is not one of Headers.
 func (r *Request) Header(name string) *string {
 	switch name {
 	case "authorization":
@@ -76,19 +75,73 @@ func (r *Request) Header(name string) *string {
 	return nil
 }
 
-// headersHoldToken reports whether a token stands in a header that is read, other
-// than Authorization. Those go on to Jira as they are.
+// headersHoldToken reports whether a header other than Authorization contains a
+// token. These headers are forwarded unchanged.
 func (r *Request) headersHoldToken() bool {
 	return hasTokenValue(r.UserAgent) || hasTokenValue(r.RequestID) || hasTokenValue(r.Origin) || hasTokenValue(r.Upgrade) ||
 		hasTokenValue(r.HTTPMethodOverride) || hasTokenValue(r.MethodOverride) || hasTokenValue(r.HTTPMethod)
 }
 
-// PathForLog returns the path as a log may hold it: without the query, which
-// may carry secrets, and without any token that somebody put into the path.
+// PathForLog returns the path for logs: without the query, which may carry
+// secrets, and with the secrets of tokens removed.
 func (r *Request) PathForLog() string {
 	path, _, _ := strings.Cut(r.Path, "?")
 	if decoded := decodePath((*memory)(&r.Memory), path); token.Redact(decoded) != decoded {
 		return token.Redact(decoded)
 	}
 	return path
+}
+
+// ForwardedHeader is the header to which each proxy appends its client's address,
+// in lower case.
+const ForwardedHeader = "x-forwarded-for"
+
+// ClientAddress returns the client's address. With 0 hops, list is that address.
+// Otherwise list is X-Forwarded-For after Envoy appended its peer, and hops is the
+// number of trusted proxies in front of Envoy: the address is the entry with hops
+// entries to its right. Entries to the left come from the client and are ignored.
+//
+// It returns the invalid address if the list is too short or any of the last
+// hops+1 entries is unreadable. An entry is an address, an address with a port
+// (RFC 7239 section 6), or an IPv6 address in brackets, with optional blanks
+// around it. The result is unmapped and has no zone, so that it matches networks.
+func ClientAddress(list string, hops int) netip.Addr {
+	if hops == 0 {
+		return readAddress(list)
+	}
+	for {
+		comma := strings.LastIndexByte(list, ',')
+		address := readAddress(list[comma+1:])
+		if !address.IsValid() || hops == 0 {
+			return address
+		}
+		if comma < 0 {
+			return netip.Addr{}
+		}
+		list, hops = list[:comma], hops-1
+	}
+}
+
+func readAddress(text string) netip.Addr {
+	text = strings.Trim(text, " \t")
+	inner, bracket := strings.CutPrefix(text, "[")
+	var address netip.Addr
+	var err error
+	switch {
+	case bracket && strings.HasSuffix(inner, "]"):
+		address, err = netip.ParseAddr(inner[:len(inner)-1])
+		if address.Is4() { // brackets are for IPv6 (RFC 3986 section 3.2.2)
+			return netip.Addr{}
+		}
+	case bracket || strings.Count(text, ":") == 1:
+		var both netip.AddrPort
+		both, err = netip.ParseAddrPort(text)
+		address = both.Addr()
+	default:
+		address, err = netip.ParseAddr(text)
+	}
+	if err != nil {
+		return netip.Addr{}
+	}
+	return address.Unmap().WithZone("")
 }

@@ -138,7 +138,7 @@ func newBootstrapData(cfg config.Config, opts BootstrapOptions) (*bootstrapData,
 		DenialType:     authz.DenialType,
 	}
 
-	d.SessionLoginPath = authz.SessionLoginPath
+	d.SessionLoginPath = config.Products[cfg.Upstream.Product].Session.LoginExpression()
 	d.strip("proxy-authorization") // for a proxy, never for Jira
 	d.strip(identity)
 	d.strip(MarkerHeader)

@@ -23,6 +23,7 @@ import (
 
 	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/config"
+	"github.com/tokengate/tokengate/authz/product/jira"
 	"github.com/tokengate/tokengate/envoy"
 	"github.com/tokengate/tokengate/envoy/envoytest"
 )
@@ -251,7 +252,7 @@ func TestBootstrapRoutes(t *testing.T) {
 		for _, path := range config.ManagementPaths {
 			want = append(want, []string{"tokengate-http", "=" + c.Upstream.ContextPath + path, ""})
 		}
-		want = append(want, []string{"jira", "/", envoy.MarkerHeader}, []string{"jira", "~" + authz.SessionLoginPath, ""}, []string{"jira", "/", ""})
+		want = append(want, []string{"jira", "/", envoy.MarkerHeader}, []string{"jira", "~" + jira.Product.Session.LoginExpression(), ""}, []string{"jira", "/", ""})
 
 		for _, r := range p.routes {
 			m, a := r.GetMatch(), r.GetRoute()

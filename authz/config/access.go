@@ -2,47 +2,48 @@ package config
 
 import (
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 )
 
-// everyone stands for all active users in a list of groups or users.
+// everyone means all users, in a list of groups or user names.
 const everyone = "*"
 
 const (
-	maxRules     = 100  // in one list
+	maxPolicies  = 100  // in one list
 	maxGroups    = 1000 // in one list
-	maxGroupName = 255  // characters; what Jira's own column for group names holds
+	maxGroupName = 255  // characters; the size of Jira's column for group names
 )
 
-// checkAccess checks who may do what. noDirectory says that there is nobody to
-// ask for groups: a rule that names one would be a rule about nobody.
+// checkAccess checks the access settings. Without a directory there are no groups,
+// so no setting may name one.
 func checkAccess(a Access, noDirectory bool, report reporter) {
 	checkGroups("access.use", a.Use, noDirectory, report)
-	checkCount("access.create", len(a.Create), maxRules, report)
-	for i, rule := range a.Create {
+	checkCount("access.create", len(a.Create), maxPolicies, report)
+	for i, create := range a.Create {
 		key := indexKey("access.create", i)
-		checkGroups(key+".groups", rule.Groups, noDirectory, report)
-		if !rule.MaxLifetime.Unlimited && rule.MaxLifetime.Duration <= 0 {
+		checkGroups(key+".groups", create.Groups, noDirectory, report)
+		if !create.MaxLifetime.Unlimited && create.MaxLifetime.Duration <= 0 {
 			report(key+".maxLifetime", "must be given, such as 90d or unlimited")
 		}
-		checkOneOf(key+".networks", rule.Networks, report, NetworksOptional, NetworksRequired)
-		checkRate(key+".rate", rule.Rate, report)
+		checkOneOf(key+".networks", create.Networks, report, NetworksOptional, NetworksRequired)
+		checkRate(key+".rate", create.Rate, report)
 	}
-	checkCount("access.createForOthers", len(a.CreateForOthers), maxRules, report)
-	for i, rule := range a.CreateForOthers {
+	checkCount("access.createForOthers", len(a.CreateForOthers), maxPolicies, report)
+	for i, others := range a.CreateForOthers {
 		key := indexKey("access.createForOthers", i)
-		checkGroups(key+".groups", rule.Groups, noDirectory, report)
-		checkGroups(key+".for", rule.For, noDirectory, report)
-		if len(rule.Groups) > 0 && len(rule.For) > 0 && len(a.Admin) == 0 {
-			report(key, "would reach Jira's administrators, too: name their groups in access.admin, whose members no rule reaches")
+		checkGroups(key+".groups", others.Groups, noDirectory, report)
+		checkGroups(key+".for", others.For, noDirectory, report)
+		if len(others.Groups) > 0 && len(others.For) > 0 && len(a.Admin) == 0 {
+			report(key, "would apply to administrators, too; list their groups in access.admin, whose members are exempt")
 		}
 	}
 	checkRate("access.writes", a.Writes, report)
 	checkRate("access.adminWrites", a.AdminWrites, report)
 	switch {
 	case noDirectory && len(a.Admin) > 0:
-		report("access.admin", "must be [] without a directory, since nobody can be told to be an administrator; use the admin socket")
+		report("access.admin", "must be [] without a directory, because without groups no user is an administrator; use the admin socket")
 	case len(a.Admin) == 1 && a.Admin[0] == everyone:
 		report("access.admin", `"*" would make every user an administrator of all tokens; name groups, or write [] for the admin socket alone`)
 	default:
@@ -63,10 +64,10 @@ func checkGroups(key string, groups []string, noDirectory bool, report reporter)
 		first[FoldGroup(g)] = i
 		switch {
 		case g == everyone && len(groups) > 1:
-			report(at, `"*" stands alone in its list`)
+			report(at, `"*" must be the only entry of its list`)
 		case g == everyone:
 		case noDirectory:
-			report(at, `%s: a group rule needs a directory, and directory is none; write ["*"] (every active user) or [] (nobody)`, quote(g))
+			report(at, `%s: groups need a directory, and directory is none; write ["*"] (every active user) or [] (nobody)`, quote(g))
 		case !isGroupName(g):
 			report(at, "%s cannot be a group; write 1 to %d printable characters without a space at either end", quote(g), maxGroupName)
 		case twice:
@@ -75,21 +76,21 @@ func checkGroups(key string, groups []string, noDirectory bool, report reporter)
 	}
 }
 
-// isGroupName reports whether a group can have this name.
+// isGroupName reports whether a group may have this name.
 func isGroupName(name string) bool {
 	return name != "" && utf8.RuneCountInString(name) <= maxGroupName && strings.TrimSpace(name) == name &&
 		strings.IndexFunc(name, func(c rune) bool { return !unicode.IsPrint(c) }) < 0
 }
 
-// complete makes networks optional.
+// complete sets the default of networks.
 func (r *CreationPolicy) complete(given func(key string) bool) {
 	if !given("networks") {
 		r.Networks = NetworksOptional
 	}
 }
 
-// FoldGroup returns one spelling of all names of groups that are equal without
-// case, as strings.EqualFold compares.
+// FoldGroup returns the same text for all names that are equal without case, as
+// strings.EqualFold compares.
 func FoldGroup(name string) string {
 	return strings.Map(func(c rune) rune {
 		least := c
@@ -100,8 +101,8 @@ func FoldGroup(name string) string {
 	}, name)
 }
 
-// Groups returns the groups that the configuration names, each once, in the
-// order and the spelling in which they come first in the file. "*" is none.
+// Groups returns the groups that the configuration names, without "*". Each is
+// returned once, in the order and spelling of its first use in the file.
 func (c Config) Groups() []string {
 	var groups []string
 	seen := map[string]bool{everyone: true}
@@ -119,11 +120,82 @@ func (c Config) Groups() []string {
 // lists returns every list of groups, in the order of the file.
 func (a Access) lists() [][]string {
 	lists := [][]string{a.Use}
-	for _, rule := range a.Create {
-		lists = append(lists, rule.Groups)
+	for _, create := range a.Create {
+		lists = append(lists, create.Groups)
 	}
-	for _, rule := range a.CreateForOthers {
-		lists = append(lists, rule.Groups, rule.For)
+	for _, others := range a.CreateForOthers {
+		lists = append(lists, others.Groups, others.For)
 	}
 	return append(lists, a.Admin)
+}
+
+// none is the zero Directory in the file.
+const none = "none"
+
+const (
+	minRefresh    = 10 * time.Second
+	maxRefresh    = time.Hour
+	maxStaleAfter = day
+)
+
+// Kind returns none, jira or file.
+func (d Directory) Kind() string {
+	switch {
+	case d.Jira != JiraDirectory{}:
+		return "jira"
+	case d.File != "":
+		return "file"
+	}
+	return none
+}
+
+// checkDirectory checks the directory.
+func checkDirectory(d Directory, report reporter) {
+	if d.Jira != (JiraDirectory{}) && d.File != "" {
+		report("directory", "jira and file are given; give one")
+	}
+	if d.File != "" {
+		if fault := pathError(d.File, "a file", "/etc/tokengate/users.yaml"); fault != "" {
+			report("directory.file", "%s", fault)
+		}
+	}
+	if d.Jira != (JiraDirectory{}) {
+		checkJiraDirectory(d.Jira, report)
+	}
+}
+
+func checkJiraDirectory(j JiraDirectory, report reporter) {
+	if fault := pathError(j.Credential, "the file that holds the credential", "/etc/tokengate/jira"); fault != "" {
+		report("directory.jira.credential", "%s", fault)
+	}
+	if j.Refresh < minRefresh || j.Refresh > maxRefresh {
+		report("directory.jira.refresh", "%s: must be %s to %s", spell(j.Refresh), spell(minRefresh), spell(maxRefresh))
+	} else if j.StaleAfter < 2*j.Refresh || j.StaleAfter > maxStaleAfter {
+		report("directory.jira.staleAfter", "%s: must be %s (twice directory.jira.refresh) to %s",
+			spell(j.StaleAfter), spell(2*j.Refresh), spell(maxStaleAfter))
+	}
+}
+
+// zeroWord returns none.
+func (Directory) zeroWord() string { return none }
+
+// complete sets the defaults.
+func (j *JiraDirectory) complete(given func(key string) bool) {
+	if !given("refresh") {
+		j.Refresh = time.Minute
+	}
+	if !given("staleAfter") {
+		j.StaleAfter = 15 * time.Minute
+	}
+}
+
+// MarshalYAML returns none, or the key that is set.
+func (d Directory) MarshalYAML() (any, error) {
+	switch d.Kind() {
+	case "jira":
+		return map[string]JiraDirectory{"jira": d.Jira}, nil
+	case "file":
+		return map[string]string{"file": d.File}, nil
+	}
+	return none, nil
 }

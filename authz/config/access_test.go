@@ -63,8 +63,8 @@ func FuzzFoldGroup(f *testing.F) {
 	})
 }
 
-// TestMostGroups gives a list as many groups as it may have, and one more.
-func TestMostGroups(t *testing.T) {
+// A list may have the maximum number of groups, but not one more.
+func TestMaxGroups(t *testing.T) {
 	text := func(n int) string {
 		names := make([]string, n)
 		for i := range names {

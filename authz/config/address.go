@@ -9,9 +9,9 @@ import (
 	"strings"
 )
 
-// maxSocketPath is how long the path of a unix socket may be, in bytes. Linux
-// holds 107 (unix(7): sun_path has 108, the last a NUL), and the server binds
-// a name up to 6 bytes longer beside it, to rename it over the path.
+// maxSocketPath bounds the path of a unix socket, in bytes. Linux allows 107
+// (unix(7), sun_path), and the server first binds a temporary name that is up to 6
+// bytes longer.
 const maxSocketPath = 107 - 6
 
 // ParseAddress reads unix:///absolute/path or tcp://host:port, where host is
@@ -23,7 +23,7 @@ func ParseAddress(text string) (Address, error) {
 	if hostPort, ok := strings.CutPrefix(text, "tcp://"); ok {
 		return parseHostPort(text, hostPort)
 	}
-	return Address{}, fmt.Errorf("%s is no listening address; write unix:///absolute/path or tcp://host:port", quote(text))
+	return Address{}, fmt.Errorf("%s is not a listening address; write unix:///absolute/path or tcp://host:port", quote(text))
 }
 
 func parseSocket(text, socket string) (Address, error) {
@@ -81,7 +81,7 @@ func (a *Address) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// loopback reports whether only this machine reaches the address.
+// loopback reports whether the address is reachable only from this machine.
 func (a Address) loopback() bool {
 	host, _, err := net.SplitHostPort(a.Address)
 	if a.Network != "tcp" || err != nil {
@@ -91,7 +91,7 @@ func (a Address) loopback() bool {
 	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
-// overlaps reports whether two servers could not listen on a and b at once.
+// overlaps reports whether two servers cannot listen on a and b at the same time.
 func (a Address) overlaps(b Address) bool {
 	if a.Network != "tcp" || b.Network != "tcp" {
 		return a == b
@@ -114,4 +114,59 @@ func only(text string, ok func(byte) bool) bool {
 		}
 	}
 	return true
+}
+
+// mappedBits is the prefix length of IPv4-mapped IPv6 addresses (RFC 4291 section
+// 2.5.5.2).
+const mappedBits = 96
+
+// ParsePrefix reads a network such as 10.0.0.0/8 or 2001:db8::/32, or one address.
+// Bits beyond the prefix and zones are errors. IPv4-mapped addresses are unmapped,
+// like the addresses of clients.
+func ParsePrefix(text string) (Prefix, error) {
+	address, length, _ := strings.Cut(text, "/")
+	ip, err := netip.ParseAddr(address)
+	if err != nil {
+		return Prefix{}, fmt.Errorf("%s is not a network; write a prefix such as 10.0.0.0/8 or 2001:db8::/32, or one address", quote(text))
+	}
+	if ip.Zone() != "" {
+		return Prefix{}, fmt.Errorf("%s has a zone; write the address without it", quote(text))
+	}
+	bits := ip.BitLen()
+	if address != text {
+		if bits, err = prefixLength(length, bits); err != nil {
+			return Prefix{}, fmt.Errorf("%s: %w", quote(text), err)
+		}
+	}
+	prefix := netip.PrefixFrom(ip, bits)
+	if ip.Is4In6() && bits >= mappedBits {
+		prefix = netip.PrefixFrom(ip.Unmap(), bits-mappedBits)
+	}
+	if masked := prefix.Masked(); masked != prefix {
+		return Prefix{}, fmt.Errorf("%s has bits beyond its prefix; write %s for the network, or %s for the one address",
+			quote(text), masked, prefix.Addr())
+	}
+	return Prefix{prefix}, nil
+}
+
+// prefixLength reads a decimal number from 0 to most, without sign and leading zeros.
+func prefixLength(text string, most int) (int, error) {
+	n, err := strconv.ParseUint(text, 10, 8)
+	if err != nil || int(n) > most || len(text) > 1 && text[0] == '0' {
+		return 0, fmt.Errorf("the prefix length must be a number from 0 to %d", most)
+	}
+	return int(n), nil
+}
+
+// MarshalText returns what String returns.
+func (p Prefix) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
+// UnmarshalText reads what ParsePrefix reads.
+func (p *Prefix) UnmarshalText(text []byte) error {
+	parsed, err := ParsePrefix(string(text))
+	if err != nil {
+		return err
+	}
+	*p = parsed
+	return nil
 }

@@ -14,15 +14,14 @@ import (
 	"github.com/tokengate/tokengate/authz/config"
 )
 
-var update = flag.Bool("update", false, "write what Parse says to the expected texts of testdata/config/bad")
+var update = flag.Bool("update", false, "update the expected errors in testdata/config/bad")
 
 const testdata = "../../testdata/config"
 
 // problemLine is the form of every line of an error.
 var problemLine = regexp.MustCompile(`^[a-z-]+\.yaml:[1-9][0-9]*:[1-9][0-9]*: (\S.*: )?\S.*[^.]$`)
 
-// TestBad holds the error of every file of testdata/config/bad against the
-// text beside it.
+// The error of every file in testdata/config/bad is in the text file next to it.
 func TestBad(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join(testdata, "bad", "*.yaml"))
 	if err != nil || len(files) < 30 {
@@ -37,7 +36,7 @@ func TestBad(t *testing.T) {
 			}
 			c, err := config.Parse(name, data)
 			if err == nil {
-				t.Fatal("Parse took the file")
+				t.Fatal("Parse accepted the file")
 			}
 			if diff := cmp.Diff(config.Config{}, c, comparePrefixes); diff != "" {
 				t.Errorf("Config beside the error (-zero +got):\n%s", diff)

@@ -9,23 +9,23 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// reporter takes one problem with the value of a key.
+// reporter adds a problem with the value of a key.
 type reporter func(key, format string, args ...any)
 
 const (
 	maxNetworks  = 1000  // in one list
 	maxUsers     = 10000 // in one list
-	maxUserName  = 255   // characters; what Jira's own column for user names holds
+	maxUserName  = 255   // characters; the size of Jira's column for user names
 	maxPerUser   = 10000
 	maxOverlap   = 90 * day
-	minRetention = day // of tokens that have ended
+	minRetention = day // of ended tokens and audit records
 	maxQueryName = 64
 	maxEnded     = 100_000
 	maxAuditMiB  = 1 << 20 // a TiB
 )
 
-// check reports all that is wrong with a configuration beyond its types. What
-// sound denies could not be read, and is reported already.
+// check reports all problems of a decoded configuration. sound reports whether a
+// key was decoded.
 func check(c *Config, report reporter, sound func(key string) bool) {
 	checkPublicURL(c, report)
 	checkListen(c.Listen, report)
@@ -35,7 +35,7 @@ func check(c *Config, report reporter, sound func(key string) bool) {
 	checkUpstream(c.Upstream, report)
 	checkIdentity(c, report)
 	checkClientAddress(c.ClientAddress, report)
-	checkTokens(c.Tokens, c.Upstream.ContextPath, report)
+	checkTokens(c, report)
 	checkCORS(c.CORS, report)
 	checkAccess(c.Access, c.Directory == Directory{} && sound("directory"), report)
 	checkDirectory(c.Directory, report)
@@ -62,19 +62,18 @@ func checkListen(l Listen, report reporter) {
 	}
 	if l.Admin.Network != "unix" {
 		report("listen.admin", "%s: must be a unix socket, such as unix:///run/tokengate-admin/admin.sock; "+
-			"who may open it is an administrator", l.Admin)
+			"all who can open it are administrators", l.Admin)
 	}
 	for i, a := range named {
 		for _, b := range named[:i] {
 			if a.address.overlaps(b.address) {
-				report(a.key, "%s: is taken by %s (%s)", a.address, b.key, b.address)
+				report(a.key, "%s: is already used by %s (%s)", a.address, b.key, b.address)
 			}
 		}
 	}
 }
 
-// pathError says what is wrong with the path of a file or a directory on this
-// machine, or "".
+// pathError returns the problem of a path of a file or directory, or "".
 func pathError(name, what, example string) string {
 	switch {
 	case !path.IsAbs(name) || path.Clean(name) != name || name == "/":
@@ -86,7 +85,8 @@ func pathError(name, what, example string) string {
 	return ""
 }
 
-func checkTokens(t Tokens, contextPath string, report reporter) {
+func checkTokens(c *Config, report reporter) {
+	t, contextPath, p := c.Tokens, c.Upstream.ContextPath, c.Upstream.product()
 	checkPatterns("tokens.paths", t.Paths, contextPath, report)
 	checkPatterns("tokens.readOnlyPaths", t.ReadOnlyPaths, contextPath, report)
 	checkCovered("tokens.readOnlyPaths", t.ReadOnlyPaths, "tokens.paths", t.Paths, contextPath, report)
@@ -114,8 +114,8 @@ func checkTokens(t Tokens, contextPath string, report reporter) {
 	switch lower := strings.ToLower(name); {
 	case len(name) > maxQueryName || !only(name, func(c byte) bool { return alphanumeric(c) || strings.IndexByte("_.-", c) >= 0 }):
 		report(key, `%s: must be "" (off) or 1 to %d letters, digits and _ . -`, quote(name), maxQueryName)
-	case strings.HasPrefix(lower, "os_"):
-		report(key, "%s: parameters that begin with os_ are Jira's own logins; choose another name", quote(name))
+	case p.IsLoginParameter(lower):
+		report(key, "%s: parameters that begin with %s are %s's own logins; choose another name", quote(name), p.LoginPrefix, p.Title)
 	case lower == "_method":
 		report(key, "%s: this name overrides the method in some frameworks; choose another", quote(name))
 	}
@@ -151,7 +151,7 @@ func checkCount(key string, count, most int, report reporter) {
 	}
 }
 
-// checkOneOf reports a value that is none of those allowed.
+// checkOneOf reports a value that is not allowed.
 func checkOneOf[T ~string](key string, value T, report reporter, allowed ...T) {
 	if slices.Contains(allowed, value) {
 		return

@@ -1,10 +1,9 @@
-// Package config holds the one configuration file: its shape, its defaults,
-// and a strict reader whose errors name file, line and column.
+// Package config reads the configuration file: its structure, its defaults, and a
+// strict reader whose errors name file, line and column. Start with Config and
+// Parse.
 //
-// Default returns the defaults, Load and Parse put a file over them and check
-// the whole. A key that the file leaves out keeps its default; an empty list
-// is a list of nobody and nothing, not the default. A Config that Parse
-// returned keeps every rule of this package, so its users need not check again.
+// A key that the file leaves out keeps its default; an empty list is not the
+// default. A Config returned by Parse or Load is valid.
 package config
 
 import (
@@ -12,11 +11,10 @@ import (
 	"time"
 )
 
-// Config is the configuration file. Every key is documented in
-// testdata/config/full.yaml. The zero Config is none that Parse would return:
-// it opens nothing.
+// Config is the configuration file. testdata/config/full.yaml documents every key.
+// The zero Config is not valid and opens nothing.
 type Config struct {
-	PublicURL     string        `yaml:"publicURL"` // where users reach Jira, such as https://jira.example.com
+	PublicURL     string        `yaml:"publicURL"` // where users reach the application, such as https://jira.example.com
 	Listen        Listen        `yaml:"listen"`
 	Store         Store         `yaml:"store"`
 	Upstream      Upstream      `yaml:"upstream"`
@@ -32,24 +30,24 @@ type Config struct {
 	Log           Log           `yaml:"log"`
 }
 
-// Listen says where the server listens. There is no TLS in this version, so
-// GRPC and HTTP are unix sockets or tcp on loopback, and Admin is a unix
-// socket. Only Metrics may listen on any address.
+// Listen says where the server listens. This version has no TLS, so GRPC and HTTP
+// are unix sockets or tcp on loopback, and Admin is a unix socket. Only Metrics may
+// listen on any address.
 type Listen struct {
-	GRPC    Address `yaml:"grpc"`    // Envoy asks here
-	HTTP    Address `yaml:"http"`    // management, behind Envoy
-	Admin   Address `yaml:"admin"`   // the command line; a unix socket, mode 0600
+	GRPC    Address `yaml:"grpc"`    // ext_authz, for Envoy
+	HTTP    Address `yaml:"http"`    // the management paths, behind Envoy
+	Admin   Address `yaml:"admin"`   // for the command line; mode 0600
 	Metrics Address `yaml:"metrics"` // /metrics, /healthz, /readyz
 }
 
-// Address is a listening address: unix:///absolute/path or tcp://host:port.
-// The two fields are what net.Listen takes. The zero Address is none.
+// Address is a listening address: unix:///absolute/path or tcp://host:port. The
+// fields are the arguments of net.Listen. The zero Address is none.
 type Address struct {
 	Network string // "unix" or "tcp"
 	Address string // a path, or host:port with an IP address or localhost as host
 }
 
-// Store says where tokens are kept.
+// Store says where tokens are stored.
 type Store struct {
 	Badger Badger `yaml:"badger"`
 }
@@ -61,19 +59,19 @@ type Badger struct {
 
 // Upstream is the application behind Envoy.
 type Upstream struct {
-	Product     string   `yaml:"product"`     // only "jira" in this version
+	Product     string   `yaml:"product"`     // a key of Products, such as jira
 	URL         string   `yaml:"url"`         // scheme, host and port only, such as http://127.0.0.1:8080
 	ContextPath string   `yaml:"contextPath"` // "" or such as "/jira"
 	Identity    Identity `yaml:"identity"`
 }
 
-// Identity says how the upstream learns who is calling.
+// Identity says how the upstream learns who sent a request.
 type Identity struct {
-	Header string `yaml:"header"` // a request header; its value is the owner's name
+	Header string `yaml:"header"` // a request header; its value is the owner's user name
 }
 
-// ClientAddress says where the client's address comes from. Exactly one is
-// set: a file that gives the key replaces the default whole.
+// ClientAddress says where the client's address comes from. Exactly one field is
+// set: a file with this key replaces the whole default.
 type ClientAddress struct {
 	// TrustedHops is the number of HTTP proxies in front of Envoy, 0 to
 	// MaxTrustedHops. Above 0 the address is read from X-Forwarded-For.
@@ -84,56 +82,55 @@ type ClientAddress struct {
 	Header   string `yaml:"header"`   // one header that Envoy overwrites, in lower case
 }
 
-// Tokens says where tokens are good, and how many a user may have.
+// Tokens says where tokens are accepted, and how many a user may have.
 type Tokens struct {
 	Paths         []string `yaml:"paths"`         // path patterns, see policy.Paths
-	ReadOnlyPaths []string `yaml:"readOnlyPaths"` // paths beyond /rest/ that read-only tokens reach
-	DownloadPaths []string `yaml:"downloadPaths"` // paths beyond Paths that all tokens reach, by GET and HEAD
-	ReadingPosts  []string `yaml:"readingPosts"`  // paths where a POST only reads, beyond the product's own
+	ReadOnlyPaths []string `yaml:"readOnlyPaths"` // open to read-only tokens, in addition to the REST API
+	DownloadPaths []string `yaml:"downloadPaths"` // open to all tokens for GET and HEAD, in addition to Paths
+	ReadingPosts  []string `yaml:"readingPosts"`  // where a POST only reads, in addition to the product's own
 	MaxPerUser    int      `yaml:"maxPerUser"`    // live tokens of one owner, 1 to 10000
-	// MaxOverlap bounds how long the secret before a rotation stays good: whole
-	// seconds, 0 (it ends at once) to 90 days.
+	// MaxOverlap is the longest time for which the previous secret stays valid after
+	// a rotation: whole seconds, 0 to 90 days.
 	MaxOverlap time.Duration `yaml:"maxOverlap"`
-	// Retention is how long revoked and expired tokens are kept for the record;
-	// at least a day.
+	// Retention is how long revoked and expired tokens are kept; at least a day.
 	Retention      Lifetime `yaml:"retention"`
-	MaxEnded       int      `yaml:"maxEnded"`       // revoked and expired tokens of one owner that are kept, 1 to 100000
+	MaxEnded       int      `yaml:"maxEnded"`       // revoked and expired tokens kept of one owner, 1 to 100000
 	QueryParameter string   `yaml:"queryParameter"` // "" is off
 }
 
-// Access says who may do what. A list of groups names groups of the directory,
-// compared without case, or is "*" alone: every active user.
+// Access says who may do what. A list of groups contains names of groups, compared
+// without case, or only "*": every active user.
 type Access struct {
 	Use             []string          `yaml:"use"`
 	Create          []CreationPolicy  `yaml:"create"`
 	CreateForOthers []ForOthersPolicy `yaml:"createForOthers"`
 	Admin           []string          `yaml:"admin"`       // never "*"
-	Writes          Rate              `yaml:"writes"`      // the changes of one person, refused ones included
-	AdminWrites     Rate              `yaml:"adminWrites"` // those of one administrator, management token or user of the admin socket
+	Writes          Rate              `yaml:"writes"`      // changes by one user, including denied ones
+	AdminWrites     Rate              `yaml:"adminWrites"` // by one administrator, management token or user of the admin socket
 }
 
 // CreationPolicy says on what terms the members of some groups may create tokens.
 type CreationPolicy struct {
 	Groups      []string       `yaml:"groups"`
 	MaxLifetime Lifetime       `yaml:"maxLifetime"`
-	ReadOnly    bool           `yaml:"readOnly"` // every token is
-	Approval    bool           `yaml:"approval"` // a token waits for an administrator
+	ReadOnly    bool           `yaml:"readOnly"` // every token must be
+	Approval    bool           `yaml:"approval"` // an administrator must approve each token
 	Networks    NetworksPolicy `yaml:"networks"`
-	Rate        Rate           `yaml:"rate"` // the most that a token may have
+	Rate        Rate           `yaml:"rate"` // the maximum rate of a token
 }
 
-// NetworksPolicy says whether a token must name the networks that it is good
-// from.
+// NetworksPolicy says whether a token must list the networks from which it is
+// accepted.
 type NetworksPolicy string
 
-// What a rule may say of networks.
+// The networks policies.
 const (
 	NetworksOptional NetworksPolicy = "optional"
 	NetworksRequired NetworksPolicy = "required"
 )
 
-// Rate is how many requests a token may make. The zero Rate is unlimited; in
-// any other all three are above zero.
+// Rate is how many requests a token may make. The zero Rate is unlimited; in any
+// other, all fields are positive.
 type Rate struct {
 	Requests int           `yaml:"requests"` // per Per, 1 to 1000000
 	Per      time.Duration `yaml:"per"`      // whole seconds, at most a day
@@ -146,29 +143,27 @@ type ForOthersPolicy struct {
 	For    []string `yaml:"for"`
 }
 
-// Lifetime is a duration in the file's notation: 90d, 1d12h, unlimited. The
-// zero Lifetime is over at once.
+// Lifetime is a duration in the file's notation: 90d, 1d12h, unlimited.
 type Lifetime struct {
 	Duration  time.Duration // whole seconds; 0 when Unlimited
 	Unlimited bool          // no end
 }
 
-// Directory says where users and groups are looked up. At most one of its
-// fields is set; the zero Directory is none: every user name is taken as it is,
-// and there are no groups.
+// Directory says where users and groups are looked up. At most one field is set.
+// With the zero Directory, every user name is valid and there are no groups.
 type Directory struct {
 	Jira JiraDirectory `yaml:"jira"` // the upstream itself
-	File string        `yaml:"file"` // the absolute path of a file that lists them
+	File string        `yaml:"file"` // the absolute path of a file with the users
 }
 
-// JiraDirectory says how Jira is asked for users and groups.
+// JiraDirectory says how users and groups are read from Jira.
 type JiraDirectory struct {
-	Credential string        `yaml:"credential"` // the absolute path of a file that holds it
+	Credential string        `yaml:"credential"` // the absolute path of its file
 	Refresh    time.Duration `yaml:"refresh"`    // how often; 10 seconds to an hour
-	StaleAfter time.Duration `yaml:"staleAfter"` // no token is good on an older answer; two refreshes to a day
+	StaleAfter time.Duration `yaml:"staleAfter"` // tokens are denied if the last answer is older; two refreshes to a day
 }
 
-// Network is where tokens may be used from at all. Deny wins.
+// Network says from which networks tokens are accepted. Deny takes precedence.
 type Network struct {
 	Allow []Prefix `yaml:"allow"`
 	Deny  []Prefix `yaml:"deny"`
@@ -184,12 +179,12 @@ type PasswordMode string
 // The password modes.
 const (
 	PasswordsAllow   PasswordMode = "allow"
-	PasswordsObserve PasswordMode = "observe" // let through, and say what block would refuse
+	PasswordsObserve PasswordMode = "observe" // forward, and report what block would deny
 	PasswordsBlock   PasswordMode = "block"
 )
 
-// Passwords says whether passwords are good, and the exemptions from a block:
-// a request that matches any one of them is let through.
+// Passwords says whether passwords are accepted, and the exemptions from a block: a
+// request that matches any of them is forwarded.
 type Passwords struct {
 	Mode            PasswordMode `yaml:"mode"`
 	AllowedUsers    []string     `yaml:"allowedUsers"` // user names, or "*" for everyone
@@ -197,13 +192,14 @@ type Passwords struct {
 	AllowedNetworks []Prefix     `yaml:"allowedNetworks"`
 }
 
-// Audit says how much of the audit log is kept. The oldest records go first.
+// Audit says how much of the audit log is kept. The oldest records are removed
+// first.
 type Audit struct {
 	Retention Lifetime `yaml:"retention"` // at least a day
 	MaxMiB    int      `yaml:"maxMiB"`    // size of the records, 1 to 1048576
 }
 
-// Bearer says what happens to a Bearer credential that is no token of ours.
+// Bearer says how Bearer credentials that are not tokens are treated.
 type Bearer struct {
 	Other OtherBearer `yaml:"other"`
 }
@@ -211,21 +207,21 @@ type Bearer struct {
 // OtherBearer is pass or refuse.
 type OtherBearer string
 
-// What may happen to a Bearer credential of another issuer.
+// The treatments of Bearer credentials of other issuers.
 const (
 	OtherBearerPass   OtherBearer = "pass"
 	OtherBearerRefuse OtherBearer = "refuse"
 )
 
-// CORS says which browser applications of other origins may read refusals. What
-// Jira itself answers is Jira's to say.
+// CORS says which browser applications of other origins may read denials. The
+// upstream decides about its own answers.
 type CORS struct {
 	// AllowedOrigins are origins as browsers send them (RFC 6454 §6.2), such as
 	// https://app.example.com.
 	AllowedOrigins []string `yaml:"allowedOrigins"`
 }
 
-// Log says how much is logged.
+// Log says what is logged.
 type Log struct {
 	Level string `yaml:"level"` // debug, info, warn, error
 }

@@ -25,7 +25,7 @@ const publicURL = "publicURL: https://jira.example.com\n"
 // comparePrefixes compares networks as Go compares them.
 var comparePrefixes = cmpopts.EquateComparable(netip.Prefix{})
 
-// parse reads a file that must be right.
+// parse reads a valid file.
 func parse(t *testing.T, text string) config.Config {
 	t.Helper()
 	c, err := config.Parse("test.yaml", []byte(text))
@@ -35,7 +35,7 @@ func parse(t *testing.T, text string) config.Config {
 	return c
 }
 
-// withURL returns the defaults with the one key that has none.
+// withURL returns the defaults and the required publicURL.
 func withURL() config.Config {
 	c := config.Default()
 	c.PublicURL = "https://jira.example.com"
@@ -53,7 +53,7 @@ func TestExamplesAreTheDefaults(t *testing.T) {
 	}
 }
 
-// TestDefault writes the defaults down a second time, away from the file.
+// The defaults are those listed here.
 func TestDefault(t *testing.T) {
 	want := config.Config{
 		Listen: config.Listen{
@@ -95,7 +95,7 @@ func TestDefault(t *testing.T) {
 	}
 }
 
-// TestGiven shows what a file changes and what it leaves.
+// A file changes the keys that it contains and no others.
 func TestGiven(t *testing.T) {
 	prefixes := func(texts ...string) []config.Prefix {
 		list := []config.Prefix{}
@@ -234,13 +234,13 @@ func TestContextPath(t *testing.T) {
 	}
 }
 
-// TestBadBytes holds what a YAML file in the repository should not hold.
+// These invalid bytes are here and not in a YAML file of the repository.
 func TestBadBytes(t *testing.T) {
 	tests := []struct{ name, data, want string }{
-		{"no UTF-8", publicURL + "log: {level: \xff}\n", "test.yaml:2:14: the file is no plain UTF-8 text: it holds the byte 0xff here"},
-		{"no UTF-8 after other letters", "# \u00fc\u20ac\xc3(\n", "test.yaml:1:5: the file is no plain UTF-8 text: it holds the byte 0xc3 here"},
-		{"NUL", publicURL + "\x00\nlog: {level: debug}\n", "test.yaml:2:1: the file is no plain UTF-8 text: it holds the control character U+0000 here"},
-		{"DEL", "# \x7f\n", "test.yaml:1:3: the file is no plain UTF-8 text: it holds the control character U+007F here"},
+		{"no UTF-8", publicURL + "log: {level: \xff}\n", "test.yaml:2:14: the file is not plain UTF-8 text: it contains the byte 0xff here"},
+		{"no UTF-8 after other letters", "# \u00fc\u20ac\xc3(\n", "test.yaml:1:5: the file is not plain UTF-8 text: it contains the byte 0xc3 here"},
+		{"NUL", publicURL + "\x00\nlog: {level: debug}\n", "test.yaml:2:1: the file is not plain UTF-8 text: it contains the control character U+0000 here"},
+		{"DEL", "# \x7f\n", "test.yaml:1:3: the file is not plain UTF-8 text: it contains the control character U+007F here"},
 		{"too large", publicURL + strings.Repeat("#", config.MaxSize), "test.yaml:1:1: the file is larger than 1 MiB; no configuration needs that"},
 	}
 	for _, test := range tests {
@@ -278,7 +278,7 @@ func TestProblem(t *testing.T) {
 	_, err := config.Parse("/etc/tokengate.yaml", []byte(publicURL+"log: {level: loud}\n"))
 	var p *config.Problem
 	if !errors.As(err, &p) {
-		t.Fatalf("error %v holds no Problem", err)
+		t.Fatalf("error %v contains no Problem", err)
 	}
 	want := config.Problem{
 		File: "/etc/tokengate.yaml", Line: 2, Column: 14, Key: "log.level",
@@ -289,7 +289,7 @@ func TestProblem(t *testing.T) {
 	}
 }
 
-// TestNoSecretInErrors gives a URL with a password, which operators paste.
+// Errors do not repeat a password in a URL.
 func TestNoSecretInErrors(t *testing.T) {
 	for _, bad := range []string{"https://u:hunter2@h", "https://u:hunter2@h:x/", "https://u:hunter2@h?%", "u:hunter2@h"} {
 		for _, key := range []string{"publicURL: %", publicURL + "upstream: {url: '%'}"} {
@@ -301,8 +301,7 @@ func TestNoSecretInErrors(t *testing.T) {
 	}
 }
 
-// TestListenOverlap gives two servers addresses that cannot both be had, in
-// either order.
+// Two servers cannot listen on overlapping addresses, in either order.
 func TestListenOverlap(t *testing.T) {
 	tests := []struct {
 		a, b    string
@@ -357,9 +356,9 @@ func TestReservedHeader(t *testing.T) {
 	}
 }
 
-// TestSeams holds what this package repeats of authz, which it cannot import,
-// against what counts, and its lists against each other.
-func TestSeams(t *testing.T) {
+// The lists that this package copies from authz, which it cannot import, agree
+// with it.
+func TestListsAgree(t *testing.T) {
 	for _, name := range authz.Headers {
 		if !config.ReservedHeader(name) || !config.ReservedHeader(strings.ToUpper(name)) {
 			t.Errorf("a decision reads %s, and it is not reserved", name)
@@ -375,9 +374,8 @@ func TestSeams(t *testing.T) {
 	}
 }
 
-// leaves calls visit with each key of a configuration that holds a value, and
-// the value. Keys inside lists are visited once, below the list, and keys of
-// what may be one word instead (directory: none) below it.
+// leaves calls visit with each key that has a value and is not a mapping. Keys in
+// lists are visited once, below the list.
 func leaves(v reflect.Value, key string, visit func(key string, v reflect.Value)) {
 	_, text := v.Addr().Interface().(encoding.TextUnmarshaler)
 	_, word := v.Interface().(interface{ MarshalYAML() (any, error) })

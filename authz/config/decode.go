@@ -10,22 +10,19 @@ import (
 	"github.com/goccy/go-yaml/ast"
 )
 
-// worded is a mapping for whose zero value one word stands in the file.
+// worded is a mapping whose zero value is written as one word in the file.
 type worded interface{ zeroWord() string }
 
-// completer is a mapping with defaults that hold wherever it stands: in the
-// entries of a list, or where it takes the place of a word. given says which
-// keys the file has.
+// completer is a mapping with defaults of its own, such as an entry of a list.
+// given reports whether the file has a key.
 type completer interface {
 	complete(given func(key string) bool)
 }
 
-// decodeFile puts what the file says over the defaults in c.
+// decodeFile decodes the file into c, which contains the defaults.
 //
-// The YAML library's own decoder is not used: it stops at the first problem,
-// makes text of numbers and zero of null, and does not say where the value of
-// a key stood once it is decoded. This one knows no more of YAML than Config
-// needs.
+// The YAML library's decoder is not used: it stops at the first problem, converts
+// numbers to text and null to zero, and does not return the positions of values.
 func (r *reader) decodeFile(root ast.Node, c *Config) {
 	if _, ok := root.(*ast.MappingNode); !ok {
 		r.report(nodePlace(root), "", "the file is %s; it must be a mapping, such as publicURL: https://jira.example.com", kind(root))
@@ -33,11 +30,10 @@ func (r *reader) decodeFile(root ast.Node, c *Config) {
 		return
 	}
 	r.decode(root, reflect.ValueOf(c).Elem(), "")
-	r.at[""] = start // what is missing altogether is missed at the beginning
+	r.at[""] = start // missing keys are reported at the beginning
 }
 
-// decode puts the value of a node into v, or reports why it cannot and leaves
-// v alone.
+// decode decodes a node into v, or reports a problem and leaves v unchanged.
 func (r *reader) decode(n ast.Node, v reflect.Value, key string) {
 	r.at[key] = nodePlace(n)
 	if n == nil || n.Type() == ast.NullType {
@@ -77,7 +73,7 @@ func (r *reader) decode(n ast.Node, v reflect.Value, key string) {
 			v.SetString(text)
 			return
 		}
-		r.fail(key, "is %s; it must be text, so put it in quotes if it is meant as such", kind(n))
+		r.fail(key, "is %s; it must be text, so put it in quotes", kind(n))
 	case reflect.Bool:
 		if b, ok := n.(*ast.BoolNode); ok {
 			v.SetBool(b.Value)
@@ -95,8 +91,8 @@ func (r *reader) decode(n ast.Node, v reflect.Value, key string) {
 	}
 }
 
-// decodeText decodes a value that is written as one text. Numbers are handed
-// over as they are written, so that 365 is told that it needs a unit.
+// decodeText decodes a value that is written as text. It accepts numbers, so that
+// the error for 365 says that it needs a unit.
 func (r *reader) decodeText(n ast.Node, u encoding.TextUnmarshaler, key string) {
 	text, ok := textOf(n)
 	switch n.(type) {
@@ -112,7 +108,7 @@ func (r *reader) decodeText(n ast.Node, u encoding.TextUnmarshaler, key string) 
 
 func (r *reader) decodeMapping(m *ast.MappingNode, v reflect.Value, key string) {
 	if v.Type() == reflect.TypeFor[ClientAddress]() {
-		v.SetZero() // one source replaces the other
+		v.SetZero() // the file replaces the default source
 	}
 	known, problems := keysOf(v.Type()), len(r.problems)
 	seen := map[string]int{} // line of each key
@@ -137,7 +133,7 @@ func (r *reader) decodeMapping(m *ast.MappingNode, v reflect.Value, key string) 
 	if w, ok := v.Interface().(worded); ok && v.IsZero() {
 		r.failed = append(r.failed, key)
 		if len(r.problems) == problems {
-			r.report(r.at[key], key, "says nothing; write %s, or set some of the keys %s", w.zeroWord(), strings.Join(known, ", "))
+			r.report(r.at[key], key, "is empty; write %s, or set some of the keys %s", w.zeroWord(), strings.Join(known, ", "))
 		}
 	}
 }
@@ -156,8 +152,8 @@ func (r *reader) fail(key, format string, args ...any) {
 	r.report(r.at[key], key, format, args...)
 }
 
-// nodePlace returns where a value begins. A mapping in block style begins at
-// its first key; the library puts it at the first colon.
+// nodePlace returns the position of a value. A block mapping begins at its first
+// key; the library reports its first colon.
 func nodePlace(n ast.Node) position {
 	if n == nil {
 		return start
@@ -168,7 +164,7 @@ func nodePlace(n ast.Node) position {
 	return place(n.GetToken())
 }
 
-// kind says what a node is.
+// kind returns the kind of a node for messages.
 func kind(n ast.Node) string {
 	switch n.(type) {
 	case *ast.MappingNode:
@@ -185,7 +181,7 @@ func kind(n ast.Node) string {
 	return "something else"
 }
 
-// kindOrText says what a node is, a text by itself.
+// kindOrText returns the quoted text or the kind of a node.
 func kindOrText(n ast.Node) string {
 	if text, ok := textOf(n); ok {
 		return quote(text)
@@ -236,8 +232,7 @@ func keysOf(t reflect.Type) []string {
 	return keys
 }
 
-// fieldOf returns the field of a struct with this key; invalid if there is
-// none.
+// fieldOf returns the field of a struct with this key, or the zero Value.
 func fieldOf(v reflect.Value, key string) reflect.Value {
 	for i := range v.NumField() {
 		if v.Type().Field(i).Tag.Get("yaml") == key {
@@ -247,7 +242,7 @@ func fieldOf(v reflect.Value, key string) reflect.Value {
 	return reflect.Value{}
 }
 
-// plainKey matches the keys that need no quotes in a message.
+// plainKey matches keys that need no quotes in messages.
 var plainKey = regexp.MustCompile(`^[A-Za-z0-9_-]{1,80}$`)
 
 // joinKey returns the path of a key below another.

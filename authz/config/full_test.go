@@ -23,8 +23,8 @@ type documented struct {
 
 var keyLine = regexp.MustCompile(`^( *(?:- )?)([A-Za-z]+):`)
 
-// readFull returns the keys of full.yaml by their path; keys in lists stand
-// below the list.
+// readFull returns the keys of full.yaml by their path; keys in lists are below
+// the list.
 func readFull(t *testing.T) map[string]documented {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join(testdata, "full.yaml"))
@@ -67,8 +67,7 @@ func readFull(t *testing.T) map[string]documented {
 	return keys
 }
 
-// TestFullHasEveryKey walks Config and finds each key in full.yaml, with its
-// default and an example that Parse takes.
+// full.yaml documents every key of Config with its default and a valid example.
 func TestFullHasEveryKey(t *testing.T) {
 	keys := readFull(t)
 	c := config.Default()
@@ -80,8 +79,8 @@ func TestFullHasEveryKey(t *testing.T) {
 			if !slices.Contains(known, outer) {
 				continue
 			}
-			// A key of a rule in a list, or of what may be one word: the
-			// examples above show it.
+			// A key in a list, or of a mapping that may be one word: see the
+			// examples of the list or mapping.
 			_, name, _ := strings.Cut(key[len(parent(key)):], ".")
 			top := outer
 			for slices.Contains(known, parent(top)) {
@@ -135,8 +134,7 @@ func TestFullHasEveryKey(t *testing.T) {
 // parent returns the key around a key, or "".
 func parent(key string) string { return key[:max(0, strings.LastIndex(key, "."))] }
 
-// TestFixedKeys changes each key alone, and holds what FixedKeysChanged says
-// against what full.yaml tells operators.
+// FixedKeysChanged returns exactly the keys with "Restart" in full.yaml.
 func TestFixedKeys(t *testing.T) {
 	keys := readFull(t)
 	same := config.Default()
@@ -184,7 +182,7 @@ func TestFixedKeys(t *testing.T) {
 	}
 }
 
-// change sets a value that it has not.
+// change sets another value.
 func change(t *testing.T, v reflect.Value) {
 	t.Helper()
 	switch v.Kind() {

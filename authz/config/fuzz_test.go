@@ -13,9 +13,8 @@ import (
 	"github.com/tokengate/tokengate/authz/config"
 )
 
-// FuzzParse shows that no text makes Parse panic, that every error names a
-// place in the text, and that what Parse took, written out again, is taken
-// again and is the same.
+// Parse never panics, its errors name a position in the text, and a configuration
+// that is written and parsed again stays the same.
 func FuzzParse(f *testing.F) {
 	for _, pattern := range []string{"*.yaml", "bad/*.yaml"} {
 		files, err := filepath.Glob(filepath.Join(testdata, pattern))
@@ -49,7 +48,7 @@ access:
 		}
 		again, err := config.Parse("again.yaml", written)
 		if err != nil {
-			t.Fatalf("Parse took\n%s\nbut not what it made of it\n%s\n%v", text, written, err)
+			t.Fatalf("Parse accepted\n%s\nbut not the result\n%s\n%v", text, written, err)
 		}
 		if diff := cmp.Diff(c, again, comparePrefixes); diff != "" {
 			t.Fatalf("what Parse made of\n%s\nwritten and parsed again (-first +again):\n%s", text, diff)
@@ -57,7 +56,7 @@ access:
 	})
 }
 
-// checkProblems holds an error of Parse against what Parse promises.
+// checkProblems checks that an error of Parse has the documented form.
 func checkProblems(t *testing.T, text string, err error) {
 	t.Helper()
 	if !errors.Is(err, config.ErrInvalid) {

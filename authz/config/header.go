@@ -5,47 +5,43 @@ import (
 	"strings"
 )
 
-// reservedHeaders are request headers, in lower case, that neither carry the
-// identity nor the client's address: another part already reads, writes or
-// drops them.
+// reservedHeaders are request headers, in lower case, that cannot carry the
+// identity or the client's address, because they have another use.
 var reservedHeaders = []string{
-	// What a decision reads: authz.Headers, which this package cannot import.
+	// Read by the decision: authz.Headers, which this package cannot import.
 	"authorization", "x-request-id", "user-agent", "upgrade",
 	"x-http-method-override", "x-method-override", "x-http-method",
-	// What an allowed token request loses, or its answer.
+	// Removed from allowed requests or their answers.
 	"cookie", "set-cookie", "www-authenticate",
 	// Message framing and hops (RFC 9110 section 7.6.1, RFC 9112 section 6).
 	"connection", "content-length", "expect", "host", "http2-settings", "keep-alive", "proxy-authenticate",
 	"proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding",
-	// What Jira reads for other ends.
+	// Read by applications.
 	"accept", "content-type", "origin", "referer", "x-atlassian-token",
-	// What proxies write, Envoy among them, by rules of their own.
+	// Written by proxies, including Envoy.
 	"forwarded", "via", "x-forwarded-client-cert", "x-forwarded-for", "x-forwarded-host",
 	"x-forwarded-port", "x-forwarded-proto",
 }
 
-// reservedPrefixes begin the names of headers that Envoy and tokengate keep to
-// themselves.
+// reservedPrefixes begin the headers that are reserved for Envoy and tokengate.
 var reservedPrefixes = []string{"x-envoy-", "x-tokengate-"}
 
-// externalAddress is the one x-envoy- header that may carry the client's
-// address: with use_remote_address, Envoy overwrites it on every request from
-// outside (Envoy docs, HTTP header manipulation, x-envoy-external-address).
+// externalAddress is the only x-envoy- header that may carry the client's address:
+// with use_remote_address, Envoy overwrites it on every external request (Envoy
+// docs, HTTP header manipulation, x-envoy-external-address).
 const externalAddress = "x-envoy-external-address"
 
-// ReservedHeader reports whether a request header, in any case, has a meaning
-// that forbids it as upstream.identity.header: the headers that a decision
-// reads, cookies, message framing, the X-Forwarded- headers of proxies, and
-// every name that begins with X-Envoy- or X-Tokengate-.
+// ReservedHeader reports whether a request header, in any case, has another use
+// and so cannot be upstream.identity.header.
 func ReservedHeader(name string) bool {
 	name = strings.ToLower(name)
 	return slices.Contains(reservedHeaders, name) ||
 		slices.ContainsFunc(reservedPrefixes, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
 }
 
-// isHeaderName reports whether name is made of letters, digits and hyphens. A
-// field name may hold more (RFC 9110 section 5.1), but none in use does, and
-// those others have a meaning in the patterns of Envoy's configuration.
+// isHeaderName reports whether name consists of letters, digits and hyphens. RFC
+// 9110 section 5.1 allows more characters, but they are special in the patterns of
+// Envoy's configuration.
 func isHeaderName(name string) bool {
 	return name != "" && name[0] != '-' && only(name, func(c byte) bool { return alphanumeric(c) || c == '-' })
 }
@@ -54,10 +50,10 @@ func alphanumeric(c byte) bool {
 	return c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
 }
 
-// maxHeaderName bounds a name; no header in use comes near.
+// maxHeaderName bounds a name, in bytes.
 const maxHeaderName = 100
 
-// headerError says what is wrong with a request header's name, or "".
+// headerError returns the problem of a request header's name, or "".
 func headerError(name string) string {
 	switch {
 	case name == "":
@@ -65,7 +61,7 @@ func headerError(name string) string {
 	case strings.Contains(name, "_"):
 		return quote(name) + " has an underscore, and Envoy drops such headers; write hyphens"
 	case !isHeaderName(name):
-		return quote(name) + " is no header name; write letters, digits and hyphens"
+		return quote(name) + " is not a header name; write letters, digits and hyphens"
 	case len(name) > maxHeaderName:
 		return quote(name) + " is longer than 100 characters"
 	case ReservedHeader(name):
@@ -74,19 +70,18 @@ func headerError(name string) string {
 	return ""
 }
 
-// metadataError says what is wrong with a gRPC metadata key, or "". The rules
-// are gRPC's (PROTOCOL-HTTP2.md, Custom-Metadata): lower case, not grpc-, and
-// -bin means that the value is binary.
+// metadataError returns the problem of a gRPC metadata key, or ""
+// (PROTOCOL-HTTP2.md, Custom-Metadata).
 func metadataError(key string) string {
 	switch {
 	case !only(key, func(c byte) bool {
 		return c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c == '-' || c == '_' || c == '.'
 	}):
-		return quote(key) + " is no gRPC metadata key; write lower-case letters, digits and . _ -"
+		return quote(key) + " is not a gRPC metadata key; write lower-case letters, digits and . _ -"
 	case strings.HasPrefix(key, "grpc-"):
 		return quote(key) + ": keys that begin with grpc- are gRPC's own"
 	case strings.HasSuffix(key, "-bin"):
-		return quote(key) + ": keys that end in -bin hold binary values, and this one is text"
+		return quote(key) + ": keys that end in -bin have binary values, and this one is text"
 	case len(key) > maxHeaderName:
 		return quote(key) + " is longer than 100 characters"
 	case ReservedHeader(key):
@@ -106,11 +101,10 @@ func checkIdentity(c *Config, report reporter) {
 	}
 }
 
-// MaxTrustedHops is the most proxies in front of Envoy that may be trusted.
+// MaxTrustedHops is the maximum number of trusted proxies in front of Envoy.
 const MaxTrustedHops = 20
 
-// checkClientAddress checks that there is exactly one source of the client's
-// address, and its name.
+// checkClientAddress checks that exactly one source of the client's address is set.
 func checkClientAddress(a ClientAddress, report reporter) {
 	given := 0
 	for _, set := range []bool{a.TrustedHops != 0, a.Metadata != "", a.Source, a.Header != ""} {

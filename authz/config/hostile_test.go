@@ -9,8 +9,8 @@ import (
 	"github.com/tokengate/tokengate/authz/config"
 )
 
-// TestHostileShapes gives Parse much of what keeps a YAML parser busy
-// for minutes, or overflows its stack, when nothing stops it before.
+// Parse rejects input that would keep a YAML parser busy for minutes or overflow
+// its stack.
 func TestHostileShapes(t *testing.T) {
 	const size = config.MaxSize / 4
 	var staircase strings.Builder
@@ -52,7 +52,7 @@ func TestHostileShapes(t *testing.T) {
 	}
 }
 
-// TestLimits gives each list as many entries as it may have, and one more.
+// Each list may have its maximum number of entries, but not one more.
 func TestLimits(t *testing.T) {
 	list := func(n int, entry string) string { return "[" + strings.Repeat(entry+", ", n-1) + entry + "]" }
 	tests := []struct {

@@ -8,13 +8,13 @@ import (
 )
 
 const (
-	maxPatterns      = 200 // in one list; each is tried on each request with a token
+	maxPatterns      = 200 // in one list; each request with a token is matched against all
 	maxPatternLength = 500 // bytes
 )
 
-// ManagementPaths are the paths, below the context path, that tokengate serves
-// itself: each of them, and all below it. Envoy's routes and the decision are
-// made from this list, and no rule opens or exempts what is on it.
+// ManagementPaths are the paths, without the context path, that tokengate serves
+// itself, including all paths below them. Envoy's routes and the decision use this
+// list. No setting opens or exempts these paths.
 var ManagementPaths = []string{"/rest/api-tokens", "/plugins/servlet/api-tokens"}
 
 // checkPatterns checks a list of path patterns.
@@ -27,9 +27,9 @@ func checkPatterns(key string, patterns []string, contextPath string, report rep
 	}
 }
 
-// patternError says what is wrong with a path pattern, or "". Patterns are
-// held against decoded paths without the context path, so a pattern in another
-// spelling would match nothing and look as if it did.
+// patternError returns the problem of a path pattern, or "". Patterns are matched
+// against decoded paths without the context path, so another spelling would never
+// match.
 func patternError(pattern, contextPath string) string {
 	switch {
 	case !strings.HasPrefix(pattern, "/"):
@@ -39,7 +39,7 @@ func patternError(pattern, contextPath string) string {
 	case !only(pattern, func(c byte) bool { return c >= ' ' && c <= '~' }):
 		return "a path pattern is printable ASCII"
 	case strings.Contains(pattern, "%"):
-		return "a path pattern is held against the decoded path; write the character itself instead of its % escape"
+		return "a path pattern is matched against the decoded path; write the character itself instead of its % escape"
 	case strings.ContainsAny(pattern, "?#;"):
 		return "a path pattern has no ? # or ; (query, fragment and path parameters are no part of the path)"
 	}
@@ -51,7 +51,7 @@ func patternError(pattern, contextPath string) string {
 	}
 	for _, m := range ManagementPaths {
 		if below, ok := strings.CutPrefix(pattern, m); ok && (below == "" || below[0] == '/' || below[0] == '*') {
-			return "this is a management path, which no rule opens or exempts"
+			return "this is a management path, which no setting opens or exempts"
 		}
 	}
 	if contextPath != "" && strings.HasPrefix(pattern+"/", contextPath+"/") {
@@ -61,7 +61,7 @@ func patternError(pattern, contextPath string) string {
 }
 
 // checkCovered reports each pattern that matches a path which no pattern of the
-// outer list matches. It does so only if every pattern of the outer list is valid.
+// outer list matches. It does nothing if a pattern of the outer list is invalid.
 func checkCovered(key string, patterns []string, outerKey string, outer []string, contextPath string, report reporter) {
 	var covers []*regexp.Regexp
 	for _, p := range outer[:min(len(outer), maxPatterns)] {
@@ -75,8 +75,8 @@ func checkCovered(key string, patterns []string, outerKey string, outer []string
 		}
 		covers = append(covers, regexp.MustCompile("^"+expression+"$"))
 	}
-	// If the * of a pattern is taken for a character that only a * matches, then a
-	// pattern that matches the whole text matches all paths of the first pattern.
+	// With the * of a pattern as a character that only a * matches, a pattern that
+	// matches this text matches all paths of the pattern.
 	covered := func(text string) bool {
 		return slices.ContainsFunc(covers, func(c *regexp.Regexp) bool { return c.MatchString(text) })
 	}

@@ -7,8 +7,7 @@ import (
 	"github.com/tokengate/tokengate/authz/config"
 )
 
-// TestPositions puts a wrong value behind what could move the count of lines
-// or columns.
+// Positions are correct after text that could disturb the count of lines or columns.
 func TestPositions(t *testing.T) {
 	tests := []struct{ name, before, want string }{
 		{"nothing", "", "1:14"},

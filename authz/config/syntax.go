@@ -14,33 +14,31 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// Bounds on the shape of a file. The schema needs five levels, some dozens of
-// keys beside those of at most 200 rules, and the entries that its lists may
-// hold. The YAML parser takes time that grows with the square of the depth and
-// of the keys.
+// Bounds on the structure of a file, well above what a valid file needs. The time
+// of the YAML parser grows with the square of the depth and of the keys.
 const (
 	maxDepth   = 16
 	maxKeys    = 2000
 	maxEntries = 20000
 )
 
-// start is where a file begins.
+// start is the beginning of a file.
 var start = position{1, 1}
 
-// read returns the root of the file's one document. If there is none, it has
-// reported why.
+// read returns the root of the file's document, or reports a problem and returns
+// nil.
 func (r *reader) read(data []byte) ast.Node {
 	if len(data) > MaxSize {
 		r.report(start, "", "the file is larger than 1 MiB; no configuration needs that")
 		return nil
 	}
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
-	// To YAML all line breaks are one (YAML 1.2.2 section 5.4), but the library
-	// counts the two characters behind a comment as two lines.
+	// In YAML all line breaks are equal (YAML 1.2.2 section 5.4), but the library
+	// counts CR LF after a comment as two lines.
 	data = bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n"))
 	data = bytes.ReplaceAll(data, []byte("\r"), []byte("\n"))
 	if at, c, ok := firstUnreadable(data); ok {
-		r.report(at, "", "the file is no plain UTF-8 text: it holds %s here", c)
+		r.report(at, "", "the file is not plain UTF-8 text: it contains %s here", c)
 		return nil
 	}
 	file, at, err := r.parse(string(data))
@@ -55,8 +53,8 @@ func (r *reader) read(data []byte) ast.Node {
 	return file.Docs[0].Body
 }
 
-// firstUnreadable finds the first byte or character that YAML does not allow:
-// what is no UTF-8, and control characters (YAML 1.2.2 section 5.1).
+// firstUnreadable finds the first invalid UTF-8 or control character (YAML 1.2.2
+// section 5.1).
 func firstUnreadable(data []byte) (at position, what string, found bool) {
 	at = start
 	for len(data) > 0 {
@@ -76,9 +74,8 @@ func firstUnreadable(data []byte) (at position, what string, found bool) {
 	return at, "", false
 }
 
-// parse makes a syntax tree of the text, or says what is wrong where. A panic
-// of the YAML library is an error too: on a reload this runs in a process that
-// answers requests.
+// parse returns the syntax tree of the text, or an error and its position. A panic
+// of the YAML library becomes an error, because a reload runs in the server.
 func (r *reader) parse(text string) (file *ast.File, at position, err error) {
 	at = start
 	defer func() {
@@ -93,7 +90,7 @@ func (r *reader) parse(text string) (file *ast.File, at position, err error) {
 	if at, err := checkSyntax(tokens); err != nil {
 		return nil, at, err
 	}
-	// Keys given twice are left to decode, which names them with their path.
+	// decode reports duplicate keys, with their path.
 	file, err = parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
 	if fault, ok := errors.AsType[yaml.Error](err); ok {
 		if t := fault.GetToken(); t != nil {
@@ -104,11 +101,11 @@ func (r *reader) parse(text string) (file *ast.File, at position, err error) {
 	return file, at, err
 }
 
-// checkSyntax refuses what this file format leaves out of YAML, and files whose
-// shape would keep the parser busy.
+// checkSyntax rejects YAML features that this file format excludes, and files whose
+// structure is slow to parse.
 func checkSyntax(tokens token.Tokens) (position, error) {
 	var depth, keys, entries, line, onLine int
-	content := false // something but comments came before
+	content := false // a token other than a comment came before
 	for _, t := range tokens {
 		var fault string
 		switch t.Type {
@@ -137,12 +134,12 @@ func checkSyntax(tokens token.Tokens) (position, error) {
 		case token.SequenceStartType, token.MappingStartType:
 			depth++
 		case token.SequenceEndType, token.MappingEndType:
-			depth = max(0, depth-1) // none closes what was never open
+			depth = max(0, depth-1) // there may be too many ends
 		case token.SequenceEntryType:
 			if t.Position.Line != line {
 				line, onLine = t.Position.Line, 0
 			}
-			onLine++ // each but the first begins a list in a list
+			onLine++ // each after the first begins a list in a list
 			entries++
 		case token.CollectEntryType:
 			entries++
@@ -161,7 +158,7 @@ func checkSyntax(tokens token.Tokens) (position, error) {
 	return position{}, nil
 }
 
-// place returns where a token stands.
+// place returns the position of a token.
 func place(t *token.Token) position {
 	if t == nil || t.Position == nil {
 		return start
@@ -169,7 +166,7 @@ func place(t *token.Token) position {
 	return position{t.Position.Line, t.Position.Column}
 }
 
-// oneLine makes one line of a text of the YAML library, which may quote the
+// oneLine joins the lines of an error of the YAML library, which may quote the
 // file.
 func oneLine(text string) string {
 	return strings.Join(strings.Fields(strings.ReplaceAll(text, "\t", `\t`)), " ")

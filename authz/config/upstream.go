@@ -3,16 +3,18 @@ package config
 import (
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/tokengate/tokengate/authz/product"
 )
 
 // maxURL bounds a URL and a context path, in bytes.
 const maxURL = 2000
 
-// checkPublicURL checks publicURL. Its path is the context path, because Jira
-// makes links of its own base URL, and that has one path on both sides of a
-// proxy.
+// checkPublicURL checks publicURL. Its path must be the context path, because the
+// application's own base URL has the same path on both sides of a proxy.
 func checkPublicURL(c *Config, report reporter) {
 	const key = "publicURL"
 	if c.PublicURL == "" {
@@ -23,7 +25,7 @@ func checkPublicURL(c *Config, report reporter) {
 	switch {
 	case fault != "":
 		report(key, "%s", fault)
-	case u.EscapedPath() == c.Upstream.ContextPath, contextPathError(c.Upstream.ContextPath) != "":
+	case u.EscapedPath() == c.Upstream.ContextPath, contextPathError(c.Upstream.ContextPath, c.Upstream.product()) != "":
 	case u.EscapedPath() == c.Upstream.ContextPath+"/":
 		report(key, "ends in a slash; leave it out")
 	default:
@@ -32,14 +34,10 @@ func checkPublicURL(c *Config, report reporter) {
 	}
 }
 
-// checkUpstream checks the upstream but for its identity header.
+// checkUpstream checks the upstream without its identity header.
 func checkUpstream(u Upstream, report reporter) {
-	switch u.Product {
-	case "jira":
-	case "confluence", "bitbucket":
-		report("upstream.product", "%s is not supported yet; this version knows jira", u.Product)
-	default:
-		report("upstream.product", "%s is unknown; this version knows jira", quote(u.Product))
+	if Products[u.Product] == nil {
+		report("upstream.product", "%s is unknown; this version knows %s", quote(u.Product), productNames())
 	}
 	parsed, fault := parseURL(u.URL)
 	switch {
@@ -49,14 +47,14 @@ func checkUpstream(u Upstream, report reporter) {
 		report("upstream.url", "has the path %s; write scheme, host and port only, and the path in upstream.contextPath",
 			quote(parsed.EscapedPath()))
 	}
-	if fault := contextPathError(u.ContextPath); fault != "" {
+	if fault := contextPathError(u.ContextPath, u.product()); fault != "" {
 		report("upstream.contextPath", "%s: %s", quote(u.ContextPath), fault)
 	}
 }
 
-// parseURL reads an http or https URL with a host, and without user info,
-// query or fragment. It says what is wrong, or "". The text is not repeated:
-// what stands in the wrong place may be a password.
+// parseURL reads an http or https URL with a host and without user info, query and
+// fragment. It returns the problem, or "". The problem never repeats the text,
+// which may contain a password.
 func parseURL(text string) (*url.URL, string) {
 	const want = "write http:// or https:// and a host, such as https://jira.example.com"
 	if len(text) > maxURL || !only(text, func(c byte) bool { return c > ' ' && c <= '~' }) {
@@ -65,15 +63,15 @@ func parseURL(text string) (*url.URL, string) {
 	u, err := url.Parse(text)
 	switch {
 	case err != nil || u.Opaque != "":
-		return nil, "is no URL; " + want
+		return nil, "is not a URL; " + want
 	case u.Scheme != "http" && u.Scheme != "https":
-		return nil, "has no scheme that is supported; " + want
+		return nil, "has no supported scheme; " + want
 	case u.User != nil:
-		return nil, "holds a user name or password; leave it out"
+		return nil, "contains a user name or password; leave it out"
 	case strings.ContainsAny(text, "?#"):
 		return nil, "has a query or a fragment; leave it out"
 	case !isHost(u.Hostname()) || u.Port() == "" && strings.HasSuffix(u.Host, ":"):
-		return nil, "has no host that is valid; " + want
+		return nil, "has no valid host; " + want
 	}
 	if port := u.Port(); port != "" {
 		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
@@ -102,9 +100,9 @@ func isHost(host string) bool {
 	return true
 }
 
-// contextPathError says what is wrong with a context path, or "". The
-// characters are those that no client escapes (RFC 3986 section 2.3).
-func contextPathError(path string) string {
+// contextPathError returns the problem of a context path, or "". It allows the
+// characters that clients never escape (RFC 3986 section 2.3).
+func contextPathError(path string, p *product.Product) string {
 	if path == "" {
 		return ""
 	}
@@ -122,9 +120,49 @@ func contextPathError(path string) string {
 			return want
 		}
 	}
-	switch strings.ToLower(segments[0]) {
-	case "rest", "plugins", "s":
-		return "Jira has paths of its own that begin so; choose another context path, such as /jira"
+	if slices.Contains(p.ReservedSegments, strings.ToLower(segments[0])) {
+		return p.Title + " itself uses paths that begin like this; choose another context path, such as /" + p.Name
 	}
 	return ""
+}
+
+const (
+	maxOrigins      = 100
+	maxOriginLength = 200 // bytes
+)
+
+// checkCORS checks that the origins have the spelling that browsers send, because
+// they are compared byte by byte.
+func checkCORS(c CORS, report reporter) {
+	const key = "cors.allowedOrigins"
+	checkCount(key, len(c.AllowedOrigins), maxOrigins, report)
+	for i, origin := range c.AllowedOrigins {
+		if !isOrigin(origin) {
+			report(indexKey(key, i), "%s: must be an origin as browsers send it, such as https://app.example.com or http://localhost:3000: "+
+				"http or https, a host in lower case, a port unless it is the scheme's own, and no path, slash or wildcard", quote(origin))
+		}
+	}
+}
+
+// isOrigin reports whether a text is the ASCII serialization of an origin
+// (RFC 6454 §6.2).
+func isOrigin(text string) bool {
+	if len(text) > maxOriginLength || !only(text, func(c byte) bool { return alphanumeric(c) || strings.IndexByte(":/.-[]", c) >= 0 }) {
+		return false
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
+		return false
+	}
+	port := u.Port()
+	usual := u.Scheme == "http" && port == "80" || u.Scheme == "https" && port == "443"
+	if usual || strings.HasPrefix(port, "0") || strings.HasSuffix(u.Host, ":") {
+		return false
+	}
+	if strings.HasPrefix(u.Host, "[") {
+		if a, err := netip.ParseAddr(u.Hostname()); err != nil || a.String() != u.Hostname() {
+			return false
+		}
+	}
+	return text == u.Scheme+"://"+u.Host && text == strings.ToLower(text)
 }

@@ -103,7 +103,7 @@ func TestCreateRefused(t *testing.T) {
 		{"no network", func(n *manage.NewToken) { n.Networks = []string{"office"} }, manage.FieldNetworks, "office"},
 		{"bits behind the prefix", func(n *manage.NewToken) { n.Networks = []string{"192.0.2.7/24"} }, manage.FieldNetworks, "192.0.2.0/24"},
 		{"a zone", func(n *manage.NewToken) { n.Networks = []string{"fe80::1%eth0"} }, manage.FieldNetworks, "zone"},
-		{"a value as network", func(n *manage.NewToken) { n.Networks = []string{value.Reveal()} }, manage.FieldNetworks, "no network"},
+		{"a value as network", func(n *manage.NewToken) { n.Networks = []string{value.Reveal()} }, manage.FieldNetworks, "not a network"},
 		{"65 networks", func(n *manage.NewToken) { n.Networks = networks(65) }, manage.FieldNetworks, "65 networks"},
 		{"10000 networks", func(n *manage.NewToken) { n.Networks = slices.Repeat([]string{"x"}, 10000) }, manage.FieldNetworks, "10000 networks"},
 		{"an end in the past", func(n *manage.NewToken) { n.Expires = manage.Expiry{At: start} }, manage.FieldExpires, "future"},

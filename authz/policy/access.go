@@ -1,32 +1,31 @@
 package policy
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/tokengate/tokengate/authz/config"
 )
 
 // Access decides who may use tokens, create them, create them for others, and
-// administer them all. It is never changed once made. The zero Access lets
-// nobody do anything.
+// administer all tokens. It is never changed once made. The zero Access allows
+// nothing.
 //
-// It is asked about people whom the directory knows and who are active: to it
-// "*" is everyone.
+// All methods assume active users of the directory: "*" means all of them.
 type Access struct {
 	use, admin groups
 	create     []creationPolicy // the most permissive first
 	forOthers  []forOthersPolicy
-	rules      []Setting
+	settings   []Setting
 }
 
-// Member is one active person, and which groups they are in. A nil Member is a
-// person of whom that can't be told: nothing is allowed to them, nor to anyone
-// in their name.
+// Member is an active user with known groups. A nil Member is a user with unknown
+// groups, who may do nothing and for whom nobody may create tokens.
 type Member interface {
-	// In reports whether the person is in a group, in the spelling of
-	// config.Config.Groups. A group that does not exist has no members. Where
-	// members of a group of access.admin can't be told there is no Member, or
-	// an administrator would pass for somebody else.
+	// In reports whether the user is in a group, in the spelling of
+	// config.Config.Groups. A nonexistent group has no members. If the members of a
+	// group of access.admin are unknown, the Member must be nil, so that no
+	// administrator is taken for another user.
 	In(group string) bool
 }
 
@@ -37,7 +36,7 @@ type creationPolicy struct {
 
 type forOthersPolicy struct{ groups, owners groups }
 
-// groups is a compiled list of groups. The zero groups hold nobody.
+// groups is a compiled list of groups. The zero groups have no members.
 type groups struct {
 	everyone bool
 	names    []string // in the spelling of config.Config.Groups
@@ -59,54 +58,111 @@ func NewAccess(c config.Config) *Access {
 		}
 		return groups{names: names}
 	}
-	a := &Access{use: compile(c.Access.Use), admin: compile(c.Access.Admin), rules: settings(c)}
-	for i, rule := range c.Access.Create {
-		a.create = append(a.create, creationPolicy{compile(rule.Groups), newTerms(indexKey("access.create", i), rule)})
+	a := &Access{use: compile(c.Access.Use), admin: compile(c.Access.Admin), settings: settings(c)}
+	for i, create := range c.Access.Create {
+		a.create = append(a.create, creationPolicy{compile(create.Groups), newTerms(indexKey("access.create", i), create)})
 	}
 	slices.SortStableFunc(a.create, func(x, y creationPolicy) int { return y.terms.compare(x.terms) })
-	for _, rule := range c.Access.CreateForOthers {
-		a.forOthers = append(a.forOthers, forOthersPolicy{compile(rule.Groups), compile(rule.For)})
+	for _, others := range c.Access.CreateForOthers {
+		a.forOthers = append(a.forOthers, forOthersPolicy{compile(others.Groups), compile(others.For)})
 	}
 	return a
 }
 
-// MayUse reports whether the person's tokens are good.
+// MayUse reports whether the user's tokens are accepted.
 func (a *Access) MayUse(m Member) bool { return a.use.contain(m) }
 
-// UseGroups returns the groups whose members' tokens are good; "*" is none.
+// UseGroups returns the groups whose members' tokens are accepted; nil for "*".
 func (a *Access) UseGroups() []string { return slices.Clone(a.use.names) }
 
-// IsAdmin reports whether the person may manage all tokens.
+// IsAdmin reports whether the user may manage all tokens.
 func (a *Access) IsAdmin(m Member) bool { return a.admin.contain(m) }
 
-// Terms returns the terms on which the person may create tokens: those of the
-// most permissive rule that matches, by the order that testdata/config/full.yaml
-// tells of access.create. false: they may create none.
+// Terms returns the terms on which the user may create tokens, those of the most
+// permissive creation policy that applies, in the order of access.create in
+// testdata/config/full.yaml. false means that the user may create none.
 func (a *Access) Terms(m Member) (Terms, bool) {
-	for _, rule := range a.create {
-		if rule.groups.contain(m) {
-			return rule.terms, true
+	for _, policy := range a.create {
+		if policy.groups.contain(m) {
+			return policy.terms, true
 		}
 	}
 	return Terms{}, false
 }
 
-// CreatesForOthers reports whether a rule lets the caller create tokens for
-// anybody else.
+// CreatesForOthers reports whether the caller may create tokens for any other
+// user.
 func (a *Access) CreatesForOthers(caller Member) bool {
-	return slices.ContainsFunc(a.forOthers, func(rule forOthersPolicy) bool { return rule.groups.contain(caller) })
+	return slices.ContainsFunc(a.forOthers, func(p forOthersPolicy) bool { return p.groups.contain(caller) })
 }
 
-// MayCreateFor reports whether a rule lets the caller create tokens for the
-// owner, who is somebody else. None lets anybody do so for an administrator.
-// What administrators may do is no matter of rules, and not asked here.
+// MayCreateFor reports whether the caller may create tokens for the owner, another
+// user. Policies never apply to owners who are administrators. The caller's own
+// administrator rights are not considered.
 func (a *Access) MayCreateFor(caller, owner Member) bool {
-	return !a.IsAdmin(owner) && slices.ContainsFunc(a.forOthers, func(rule forOthersPolicy) bool {
-		return rule.groups.contain(caller) && rule.owners.contain(owner)
+	return !a.IsAdmin(owner) && slices.ContainsFunc(a.forOthers, func(p forOthersPolicy) bool {
+		return p.groups.contain(caller) && p.owners.contain(owner)
 	})
 }
 
-// contain reports whether the person is in one of the groups.
+// contain reports whether the user is in one of the groups.
 func (g groups) contain(m Member) bool {
 	return m != nil && (g.everyone || slices.ContainsFunc(g.names, m.In))
+}
+
+// Terms are the limits of tokens that a user creates. The zero Terms allow no
+// lifetime.
+type Terms struct {
+	Key              string          // of the creation policy, such as access.create[1]
+	MaxLifetime      config.Lifetime // also the default lifetime
+	ReadOnly         bool            // the token must be read-only
+	Approval         bool            // an administrator must approve the token before it works
+	NetworksRequired bool            // the token must name networks
+	Rate             config.Rate     // the maximum rate
+}
+
+func newTerms(key string, p config.CreationPolicy) Terms {
+	return Terms{
+		Key:              key,
+		MaxLifetime:      p.MaxLifetime,
+		ReadOnly:         p.ReadOnly,
+		Approval:         p.Approval,
+		NetworksRequired: p.Networks != config.NetworksOptional,
+		Rate:             p.Rate,
+	}
+}
+
+// compare returns -1 if t is less permissive than o, 1 if it is more permissive,
+// and 0 if only the keys differ. Earlier fields count first.
+func (t Terms) compare(o Terms) int {
+	return cmp.Or(
+		compareLimit(t.Approval, o.Approval),
+		compareLimit(t.ReadOnly, o.ReadOnly),
+		compareLimit(t.NetworksRequired, o.NetworksRequired),
+		t.MaxLifetime.Compare(o.MaxLifetime),
+		t.Rate.Compare(o.Rate),
+	)
+}
+
+// compareLimit compares two limits: not limited is more permissive.
+func compareLimit(limited, other bool) int {
+	switch {
+	case limited == other:
+		return 0
+	case limited:
+		return -1
+	}
+	return 1
+}
+
+// Narrower returns the narrower of each term, with t's key.
+func (t Terms) Narrower(o Terms) Terms {
+	if o.MaxLifetime.Compare(t.MaxLifetime) < 0 {
+		t.MaxLifetime = o.MaxLifetime
+	}
+	t.ReadOnly = t.ReadOnly || o.ReadOnly
+	t.Approval = t.Approval || o.Approval
+	t.NetworksRequired = t.NetworksRequired || o.NetworksRequired
+	t.Rate = t.Rate.Narrower(o.Rate)
+	return t
 }

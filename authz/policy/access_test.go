@@ -9,12 +9,12 @@ import (
 	"github.com/tokengate/tokengate/authz/policy"
 )
 
-// in are the groups of one person, in the spelling of the configuration.
+// in are the groups of one user, in the spelling of the configuration.
 type in []string
 
 func (groups in) In(group string) bool { return slices.Contains(groups, group) }
 
-// parse reads the access rules of a file that must be right.
+// parse reads the access settings of a valid file.
 func parse(t *testing.T, access string) config.Config {
 	t.Helper()
 	c, err := config.Parse("test.yaml", []byte("publicURL: https://jira.example.com\ndirectory: {file: /users.yaml}\naccess:\n"+access))
@@ -57,8 +57,7 @@ func TestMayUseAndIsAdmin(t *testing.T) {
 	}
 }
 
-// TestSpelling shows that whoever answers for a member needs to know groups in
-// the one spelling that Config.Groups has.
+// A Member is asked for groups only in the spelling of Config.Groups.
 func TestSpelling(t *testing.T) {
 	c := parse(t, `
   use: [Jira-Users]
@@ -112,7 +111,7 @@ func TestMayCreateFor(t *testing.T) {
 		})
 	}
 	if policy.NewAccess(parse(t, "  createForOthers: []\n")).MayCreateFor(in{"leads"}, in{"robots"}) {
-		t.Error("without a rule somebody may create for others")
+		t.Error("without a policy, a user may create for others")
 	}
 	everyone := policy.NewAccess(parse(t, "  createForOthers: [{groups: ['*'], for: ['*']}]\n  admin: [admins]\n"))
 	if !everyone.MayCreateFor(in{}, in{}) || everyone.MayCreateFor(in{}, in{"admins"}) {
@@ -124,11 +123,11 @@ func TestZeroAccess(t *testing.T) {
 	var a policy.Access
 	everywhere := in{"", "*", "users"}
 	if _, ok := a.Terms(everywhere); ok || a.MayUse(everywhere) || a.IsAdmin(everywhere) || a.MayCreateFor(everywhere, in{}) {
-		t.Error("the zero Access lets somebody do something")
+		t.Error("the zero Access allows something")
 	}
 }
 
-// TestAccessIsACopy changes the configuration after it has been compiled.
+// A later change of the configuration does not affect the compiled Access.
 func TestAccessIsACopy(t *testing.T) {
 	c := parse(t, "  use: [users]\n  create: [{groups: [users], maxLifetime: 1d}]\n")
 	a := policy.NewAccess(c)
@@ -143,7 +142,7 @@ func TestAccessIsACopy(t *testing.T) {
 	}
 }
 
-func TestTermsOfNobody(t *testing.T) {
+func TestNoTerms(t *testing.T) {
 	for name, test := range map[string]struct {
 		create string
 		member policy.Member

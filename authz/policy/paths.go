@@ -1,24 +1,24 @@
 package policy
 
 import (
-	"slices"
 	"strings"
-	"unsafe"
+
+	"github.com/tokengate/tokengate/authz/config"
+	"github.com/tokengate/tokengate/authz/product"
 )
 
-// Paths is a list of path patterns. A pattern stands for a whole path without
-// its context path; `*` stands for any run of characters, `/` included. Case
-// counts. No patterns match nothing.
+// Paths is a list of path patterns. A pattern matches a whole path without the
+// context path; `*` matches any characters, including `/`. Case counts.
 type Paths []string
 
-// NewPaths makes Paths of the patterns of a configuration file, where a
-// pattern that ends in `/` stands for the path without it and everything below.
-// Patterns are made canonical as the paths are that they will be held against.
-func NewPaths(patterns []string) Paths {
+// NewPaths compiles patterns of the configuration. A pattern that ends in `/`
+// matches the path without the slash and everything below it. Patterns become
+// canonical, like the paths that they are matched against.
+func NewPaths(patterns []string, p *product.Product) Paths {
 	ps := make(Paths, 0, len(patterns))
-	for _, p := range patterns {
-		dir, isDir := strings.CutSuffix(p, "/")
-		canonical := Canonical(new([]byte), dir)
+	for _, pattern := range patterns {
+		dir, isDir := strings.CutSuffix(pattern, "/")
+		canonical := p.CanonicalPath(new([]byte), dir)
 		ps = append(ps, canonical)
 		if isDir {
 			ps = append(ps, canonical+"/*")
@@ -27,7 +27,7 @@ func NewPaths(patterns []string) Paths {
 	return ps
 }
 
-// Match reports whether a pattern matches the path, as Canonical returns it.
+// Match reports whether a pattern matches a canonical path.
 func (ps Paths) Match(path string) bool {
 	for _, p := range ps {
 		if match(p, path) {
@@ -37,8 +37,8 @@ func (ps Paths) Match(path string) bool {
 	return false
 }
 
-// match is glob matching with `*` alone. It goes back to the last `*` only, so
-// that it takes at most len(pattern)·len(text) steps.
+// match is glob matching with `*` only. It backtracks only to the last `*`, so it
+// takes at most len(pattern)·len(text) steps.
 func match(pattern, text string) bool {
 	star, resume := -1, 0
 	p, t := 0, 0
@@ -63,60 +63,15 @@ func match(pattern, text string) bool {
 	return strings.Trim(pattern[p:], "*") == ""
 }
 
-// suffixes are what Jira's REST module strips from the end of a path before it
-// looks for a resource (ExtensionJerseyFilter): /rest/x.json is /rest/x.
-var suffixes = []string{".json", ".xml", ".txt", ".htm", ".html", ".atom"}
-
-// Canonical returns the one spelling of a decoded path without context path by
-// which rules are matched, so that a rule for one spelling holds for all that
-// Jira answers alike. Below /rest it drops one suffix such as .json, slashes at
-// the end, and writes versions one way: 2.0 as 2, and latest as 2 in
-// /rest/api/. Other paths it leaves as they are. What has to be written anew is
-// appended to memory, and stays there for as long as the result is used.
-func Canonical(memory *[]byte, path string) string {
-	rest, ok := strings.CutPrefix(path, "/rest/")
-	if !ok {
-		return path
-	}
-	trimmed := strings.TrimRight(rest, "/")
-	if dot := strings.LastIndexByte(trimmed, '.'); dot >= 0 && slices.Contains(suffixes, trimmed[dot:]) {
-		// What is left may end in a slash: /rest/x/.json is /rest/x/.
-		if cut := strings.TrimRight(trimmed[:dot], "/"); cut != "" {
-			trimmed = cut
+// IsManagement reports whether a path, without context path and query, is one of
+// config.ManagementPaths or below one. It compares bytes as Envoy's
+// RouteMatch.path_separated_prefix does, so for a raw path it tells where Envoy
+// routes it.
+func IsManagement(path string) bool {
+	for _, m := range config.ManagementPaths {
+		if rest, ok := strings.CutPrefix(path, m); ok && (rest == "" || rest[0] == '/') {
+			return true
 		}
 	}
-	module, below, _ := strings.Cut(trimmed, "/")
-	version, resource, more := strings.Cut(below, "/")
-	canonical, _, _ := strings.Cut(version, ".alpha") // 2.0.alpha1, an alias of old
-	switch {
-	case version == "latest" && module == "api":
-		canonical = "2"
-	case isVersion(canonical):
-		canonical = strings.TrimSuffix(canonical, ".0")
-	default:
-		canonical = version
-	}
-	if len(trimmed) == len(rest) && canonical == version {
-		return path
-	}
-	start := len(*memory)
-	*memory = append(append(*memory, "/rest/"...), module...)
-	if canonical != "" {
-		*memory = append(append(*memory, '/'), canonical...)
-	}
-	if more {
-		*memory = append(append(*memory, '/'), resource...)
-	}
-	written := (*memory)[start:]
-	return unsafe.String(unsafe.SliceData(written), len(written))
-}
-
-// isVersion reports whether a segment is a version such as 1 or 2.0.
-func isVersion(segment string) bool {
-	for i := range len(segment) {
-		if c := segment[i]; (c < '0' || c > '9') && (c != '.' || i == 0) {
-			return false
-		}
-	}
-	return segment != ""
+	return false
 }

@@ -1,5 +1,6 @@
-// Package policy is the configuration compiled for decisions: immutable, and
-// swapped whole on a reload.
+// Package policy compiles the configuration into immutable values that a reload
+// replaces as a whole: Policy for decisions about requests, and Access for what
+// users may do with tokens. Start with these two.
 package policy
 
 import (
@@ -8,25 +9,28 @@ import (
 	"strings"
 
 	"github.com/tokengate/tokengate/authz/config"
+	"github.com/tokengate/tokengate/authz/product"
 )
 
-// Policy is what a decision consults beside the tokens. It is never changed
-// once made. The zero Policy opens no path to any token.
+// Policy is the configuration that a decision reads. It is never changed once
+// made. The zero Policy accepts no token.
 type Policy struct {
+	Product           product.Product
 	ContextPath       string
 	QueryParameter    string // the query parameter that may carry a token; "" is off
-	TokenPaths        Paths  // where tokens are good
-	ReadOnlyPaths     Paths  // where read-only tokens are good beyond /rest
-	DownloadPaths     Paths  // where every token is good for GET and HEAD
-	ReadingPosts      Paths  // where a POST only reads, beyond Jira's own
+	TokenPaths        Paths  // tokens.paths
+	ReadOnlyPaths     Paths  // open to read-only tokens, in addition to Product.API
+	DownloadPaths     Paths  // open to all tokens for GET and HEAD
+	UsualDownloads    Paths  // the default of DownloadPaths
+	ReadingPosts      Paths  // where a POST only reads
 	Allow, Deny       Networks
 	Passwords         Passwords
 	RefuseOtherBearer bool     // refuse Bearer credentials that are no tokens
-	Origins           []string // whose browser applications may read refusals, as config.CORS has them
+	Origins           []string // cors.allowedOrigins
 }
 
-// Passwords is what happens to passwords on REST. Its zero value lets none
-// through.
+// Passwords says how requests with passwords are decided. The zero Passwords denies
+// all of them.
 type Passwords struct {
 	Mode            config.PasswordMode
 	AllowedUsers    Users
@@ -34,21 +38,28 @@ type Passwords struct {
 	AllowedNetworks Networks
 }
 
-// New compiles a checked configuration.
+// New compiles a checked configuration. An unknown product gives the zero Policy.
 func New(c config.Config) *Policy {
+	p := config.Products[c.Upstream.Product]
+	if p == nil {
+		return &Policy{}
+	}
+	paths := func(lists ...[]string) Paths { return NewPaths(slices.Concat(lists...), p) }
 	return &Policy{
+		Product:        *p,
 		ContextPath:    c.Upstream.ContextPath,
 		QueryParameter: c.Tokens.QueryParameter,
-		TokenPaths:     NewPaths(c.Tokens.Paths),
-		ReadOnlyPaths:  NewPaths(c.Tokens.ReadOnlyPaths),
-		DownloadPaths:  NewPaths(c.Tokens.DownloadPaths),
-		ReadingPosts:   NewPaths(c.Tokens.ReadingPosts),
+		TokenPaths:     paths(c.Tokens.Paths),
+		ReadOnlyPaths:  paths(c.Tokens.ReadOnlyPaths),
+		DownloadPaths:  paths(c.Tokens.DownloadPaths),
+		UsualDownloads: paths(p.DownloadPaths),
+		ReadingPosts:   paths(p.ReadingPosts, c.Tokens.ReadingPosts),
 		Allow:          networks(c.Network.Allow),
 		Deny:           networks(c.Network.Deny),
 		Passwords: Passwords{
 			Mode:            c.Passwords.Mode,
 			AllowedUsers:    users(c.Passwords.AllowedUsers),
-			AllowedPaths:    NewPaths(c.Passwords.AllowedPaths),
+			AllowedPaths:    paths(c.Passwords.AllowedPaths),
 			AllowedNetworks: networks(c.Passwords.AllowedNetworks),
 		},
 		RefuseOtherBearer: c.Bearer.Other != config.OtherBearerPass,
@@ -56,11 +67,11 @@ func New(c config.Config) *Policy {
 	}
 }
 
-// Networks is a list of client networks. None contain nothing.
+// Networks is a list of client networks.
 type Networks []netip.Prefix
 
-// Contain reports whether one of them holds the address, which is unmapped
-// and without a zone. The invalid address is in none.
+// Contain reports whether a network contains the address, which is unmapped and
+// has no zone. The invalid address is in none.
 func (ns Networks) Contain(a netip.Addr) bool {
 	for _, n := range ns {
 		if n.Contains(a) {
@@ -78,10 +89,10 @@ func networks(prefixes []config.Prefix) Networks {
 	return ns
 }
 
-// Users is a list of user names, compared without case; "*" is everyone.
+// Users is a list of user names, compared without case; "*" matches all.
 type Users []string
 
-// Contain reports whether the list names the user. The empty name is nobody.
+// Contain reports whether the list contains the user. It never contains "".
 func (us Users) Contain(name string) bool {
 	return name != "" && slices.ContainsFunc(us, func(u string) bool {
 		return u == "*" || strings.EqualFold(u, name)

@@ -42,7 +42,7 @@ func TestTerms(t *testing.T) {
 		{"optional networks before a longer life", in{"robots"}, users},
 	} {
 		if got, ok := a.Terms(test.member); !ok || got != test.want {
-			t.Errorf("somebody %s: %+v, %v; want %+v", test.name, got, ok, test.want)
+			t.Errorf("user %s: %+v, %v; want %+v", test.name, got, ok, test.want)
 		}
 	}
 	only := policy.NewAccess(parse(t, "  create: [{groups: [contractors], maxLifetime: 30d, readOnly: true, approval: true, networks: required, rate: {requests: 600, per: 1m, burst: 100}}]\n"))
@@ -51,8 +51,7 @@ func TestTerms(t *testing.T) {
 	}
 }
 
-// TestMostPermissive holds rules against each other, of which the first is the
-// more permissive, whichever comes first in the file.
+// Of each two policies the first is more permissive, in either order in the file.
 func TestMostPermissive(t *testing.T) {
 	tests := []struct{ name, more, less string }{
 		{"approval before all else",
@@ -139,9 +138,8 @@ func TestNarrower(t *testing.T) {
 	}
 }
 
-// FuzzNarrower shows that terms of two rules are wider than neither, the same
-// in either order but for the key, and no narrower than one alone where both
-// are the same.
+// The narrower terms are never wider than either, do not depend on the order except
+// for the key, and equal both terms if these are equal.
 func FuzzNarrower(f *testing.F) {
 	f.Add(int64(3600), byte(0), uint32(600), uint32(60), uint32(100), int64(-1), byte(7), uint32(10), uint32(1), uint32(10))
 	f.Add(int64(1), byte(1), uint32(10000), uint32(86400), uint32(5000), int64(2), byte(4), uint32(600), uint32(60), uint32(100))
@@ -157,7 +155,7 @@ func FuzzNarrower(f *testing.F) {
 			}
 		}
 		if r := n.Rate; r != (config.Rate{}) && (r.Requests < 1 || r.Per < time.Second || r.Burst < 1 || r.Burst > r.Requests) {
-			t.Errorf("%+v and %+v make a rate that is none: %+v", a, b, r)
+			t.Errorf("%+v and %+v make an invalid rate: %+v", a, b, r)
 		}
 		back := b.Narrower(a)
 		if n.Key != "a" || back.Key != "b" {
@@ -172,7 +170,7 @@ func FuzzNarrower(f *testing.F) {
 	})
 }
 
-// anyTerms makes terms such as a configuration may hold.
+// anyTerms returns terms that a configuration may have.
 func anyTerms(key string, life int64, bonds byte, requests, per, burst uint32) policy.Terms {
 	terms := policy.Terms{Key: key, ReadOnly: bonds&1 > 0, Approval: bonds&2 > 0, NetworksRequired: bonds&4 > 0}
 	if life < 0 {

@@ -2,12 +2,12 @@ package token
 
 import "strings"
 
-// SecretEnd is how many bytes of a value hold its whole secret: the checksum
-// behind them can be computed.
+// SecretEnd is the length of a value without its checksum, in bytes. These bytes
+// reveal the whole token, because the checksum can be computed.
 const SecretEnd = prefixLen + idLen + secretLen
 
-// Contains reports whether text holds, anywhere, something with the shape of a
-// value, with or without its checksum: a prefix and at least 55 letters or digits.
+// Contains reports whether text contains the form of a value, with or without its
+// checksum: a prefix and at least 55 letters or digits.
 func Contains(text string) bool {
 	for len(text) >= SecretEnd {
 		at := find(text)
@@ -22,9 +22,9 @@ func Contains(text string) bool {
 	return false
 }
 
-// Redact returns text with the secret of every token in it cut out, for what a
-// client wrote and a log repeats. It cuts more than Contains finds: whatever
-// follows a prefix and an id, whole or not.
+// Redact returns text without the secrets of tokens in it, for logs that repeat
+// client input. It also removes incomplete secrets: all letters and digits after a
+// prefix and an id.
 func Redact(text string) string {
 	at := find(text)
 	if at < 0 {
@@ -47,11 +47,11 @@ func Redact(text string) string {
 	return b.String()
 }
 
-// maxExcerpt is how much of a text an Excerpt has, in bytes.
+// maxExcerpt bounds an Excerpt, in bytes.
 const maxExcerpt = 256
 
-// Excerpt returns what a client wrote in a form that a line for people may hold:
-// redacted, and not longer than 256 bytes and an ellipsis.
+// Excerpt returns client input for messages: redacted, and at most 256 bytes and
+// an ellipsis.
 func Excerpt(text string) string {
 	if len(text) > maxExcerpt {
 		text = text[:maxExcerpt] + "…"
@@ -59,7 +59,7 @@ func Excerpt(text string) string {
 	return Redact(text)
 }
 
-// find returns where the first prefix begins, or -1.
+// find returns the index of the first prefix, or -1.
 func find(text string) int {
 	for from := 0; ; {
 		at := strings.Index(text[from:], "tg")
@@ -73,7 +73,7 @@ func find(text string) int {
 	}
 }
 
-// run returns how many base62 characters text begins with.
+// run returns the number of leading base62 characters of text.
 func run(text string) int {
 	n := 0
 	for n < len(text) && isDigit[text[n]] {

@@ -1,16 +1,15 @@
-// Package token is the text form of a token: how it is minted, parsed, shown
-// and checked.
+// Package token creates, parses, displays and verifies the values of tokens. Start
+// with Value, Mint and Parse.
 //
 // A value is 67 characters:
 //
 //	tgate_ 4mR9…  (12) 8Xk2…  (43) 1q0ZpB
 //	prefix id          secret      checksum
 //
-// The id is public and names the token in logs. The secret carries 256 bits
-// that only the client has. The checksum is the CRC-32 (IEEE) of all before
-// it, so that a mistyped token is told from a wrong one without a look-up, and
-// a secret scanner can be sure of what it found. All three are base62:
-// 0-9, A-Z, a-z. Scanners match \btgate_[0-9A-Za-z]{61}\b.
+// The id is public and identifies the token in logs. The secret has 256 bits that
+// only the client knows. The checksum is the CRC-32 (IEEE) of all characters before
+// it. It detects typing errors without a lookup, and lets secret scanners verify a
+// finding. All three are base62: 0-9, A-Z, a-z. Scanners match \btgate_[0-9A-Za-z]{61}\b.
 package token
 
 import (
@@ -25,17 +24,17 @@ import (
 	"unsafe"
 )
 
-// ErrMalformed says that a text is no token value. The error that wraps it
-// never repeats the text.
+// ErrMalformed matches the error of a text that is not a token value. Such errors
+// never contain the text.
 var ErrMalformed = errors.New("malformed token")
 
-// Kind is what a token opens.
+// Kind says what a token gives access to.
 type Kind uint8
 
 // The kinds of token. The zero Kind is none.
 const (
-	Ordinary   Kind = iota + 1 // tgate_: opens Jira
-	Management                 // tgadm_: opens the management API, never Jira
+	Ordinary   Kind = iota + 1 // tgate_: the application
+	Management                 // tgadm_: only the management API
 )
 
 // Length is the length of a value, in bytes.
@@ -58,8 +57,8 @@ const (
 )
 
 // Value is a token's value, as a client sends it. The zero Value is none. It
-// prints without its secret; only Reveal shows the whole. Values are compared
-// with ==; to check a secret use Matches.
+// prints without its secret; only Reveal returns all of it. Use Matches to verify
+// a secret.
 type Value struct {
 	kind Kind
 	text [valueLen]byte
@@ -76,13 +75,12 @@ func (id ID) String() string {
 	return string(id[:])
 }
 
-// Mint makes a new value with randomness from random, which is
-// crypto/rand.Reader but in tests.
+// Mint makes a new value. random is Random except in tests.
 func Mint(kind Kind, random io.Reader) (Value, error) {
 	return mint(kind, "", random)
 }
 
-// Remint makes a value with a new secret for the token with this id.
+// Remint makes a value with this id and a new secret.
 func Remint(kind Kind, id ID, random io.Reader) (Value, error) {
 	if !ValidID(id.String()) {
 		return Value{}, fmt.Errorf("mint a secret: %w: bad id", ErrMalformed)
@@ -123,7 +121,7 @@ func fillRandom(text []byte, random io.Reader) error {
 			return fmt.Errorf("read randomness: %w", err)
 		}
 		for _, b := range buffer {
-			// 62*4 = 248: the bytes above would favour some characters.
+			// 62*4 = 248: higher bytes would favour some characters.
 			if b < 248 && n < len(text) {
 				text[n] = alphabet[b%62]
 				n++
@@ -133,8 +131,7 @@ func fillRandom(text []byte, random io.Reader) error {
 	return nil
 }
 
-// checksum is the CRC-32 of all before it, as 6 base62 digits, the highest
-// first.
+// checksum returns the CRC-32 of text as 6 base62 digits, the highest first.
 func checksum(text []byte) (sum [checksumLen]byte) {
 	crc := crc32.ChecksumIEEE(text)
 	for i := checksumLen - 1; i >= 0; i-- {
@@ -144,9 +141,8 @@ func checksum(text []byte) (sum [checksumLen]byte) {
 	return sum
 }
 
-// What may be wrong with a text. Parse returns exactly these, and all of them
-// wrap ErrMalformed. They are made once, so that a flood of junk costs no
-// memory, and none of them repeats the text.
+// The errors of Parse. All of them wrap ErrMalformed. They are allocated once, so
+// that malformed input costs no memory.
 var (
 	ErrPrefix   = fmt.Errorf("%w: it begins neither with %s nor with %s", ErrMalformed, ordinaryPrefix, managementPrefix)
 	ErrLength   = fmt.Errorf("%w: it is not %d characters long", ErrMalformed, valueLen)
@@ -154,8 +150,8 @@ var (
 	ErrChecksum = fmt.Errorf("%w: its checksum is wrong", ErrMalformed)
 )
 
-// Parse reads a value. Whatever is not exactly what Mint made is refused with
-// an error that wraps ErrMalformed.
+// Parse reads a value in exactly the form that Mint makes. The error is one of
+// those above.
 func Parse(text string) (Value, error) {
 	v := Value{kind: kindOf(text)}
 	switch {
@@ -166,7 +162,7 @@ func Parse(text string) (Value, error) {
 	case !base62(text[prefixLen:]):
 		return Value{}, ErrAlphabet
 	}
-	// Of the text as it is: the sum of v.text would move v to the heap.
+	// The sum of text, because that of v.text would move v to the heap.
 	sum := checksum(unsafe.Slice(unsafe.StringData(text), valueLen-checksumLen))
 	if string(sum[:]) != text[valueLen-checksumLen:] {
 		return Value{}, ErrChecksum
@@ -185,14 +181,13 @@ func kindOf(text string) Kind {
 	return 0
 }
 
-// IsCredential reports whether a credential claims to be a token: it begins
-// like one, however broken the rest.
+// IsCredential reports whether a text has the prefix of a token.
 func IsCredential(text string) bool { return kindOf(text) != 0 }
 
-// ValidID reports whether id has the shape of a token id.
+// ValidID reports whether id has the form of a token id.
 func ValidID(id string) bool { return len(id) == idLen && base62(id) }
 
-// ParseID reads an id. It fails with ErrMalformed where ValidID says no.
+// ParseID reads an id. Unless ValidID(text), the error wraps ErrMalformed.
 func ParseID(text string) (ID, error) {
 	if !ValidID(text) {
 		return ID{}, fmt.Errorf("%w: a token's id is %d letters and digits", ErrMalformed, idLen)
@@ -209,7 +204,7 @@ func base62(s string) bool {
 	return true
 }
 
-// isDigit says which bytes are digits of base62.
+// isDigit marks the digits of base62.
 var isDigit = func() (is [256]bool) {
 	for _, c := range []byte(alphabet) {
 		is[c] = true
@@ -217,7 +212,7 @@ var isDigit = func() (is [256]bool) {
 	return is
 }()
 
-// Kind returns what the token opens.
+// Kind returns the kind of the token.
 func (v Value) Kind() Kind { return v.kind }
 
 // ID returns the public id, or the zero ID for the zero Value.
@@ -228,8 +223,8 @@ func (v Value) ID() (id ID) {
 	return id
 }
 
-// Reveal returns the whole value, or "" for the zero Value. Its only uses are
-// to hand it to the person it was made for, and to send it.
+// Reveal returns the whole value, or "" for the zero Value. Use it only to show a
+// new token to its creator, and to send it.
 func (v Value) Reveal() string {
 	if v.kind == 0 {
 		return ""
@@ -237,7 +232,7 @@ func (v Value) Reveal() string {
 	return string(v.text[:])
 }
 
-// String returns the value without its secret, so that no log shows one.
+// String returns the value without its secret.
 func (v Value) String() string {
 	if v.kind == 0 {
 		return "no token"
@@ -245,14 +240,14 @@ func (v Value) String() string {
 	return string(v.text[:prefixLen+idLen]) + "…"
 }
 
-// GoString does for %#v what String does for %v.
+// GoString returns what String returns, for %#v.
 func (v Value) GoString() string { return v.String() }
 
-// MarshalText does for encoders what String does for %v.
+// MarshalText returns what String returns, for encoders.
 func (v Value) MarshalText() ([]byte, error) { return []byte(v.String()), nil }
 
-// Hash returns the SHA-256 of salt and secret: what is stored instead of the
-// secret. The zero Value has no secret to hash, and Matches nothing.
+// Hash returns the SHA-256 of salt and secret, which is stored in place of the
+// secret. For the zero Value it returns the zero hash.
 func (v Value) Hash(salt [16]byte) [32]byte {
 	if v.kind == 0 {
 		return [32]byte{}
@@ -263,8 +258,8 @@ func (v Value) Hash(salt [16]byte) [32]byte {
 	return sha256.Sum256(salted[:])
 }
 
-// Matches reports, in a time that does not depend on the secret, whether the
-// value's secret has this salted hash. A zero hash is matched by nothing.
+// Matches reports, in constant time, whether the value's secret has this salted
+// hash. The zero Value and the zero hash never match.
 func (v Value) Matches(salt [16]byte, hash [32]byte) bool {
 	if v.kind == 0 || hash == [32]byte{} {
 		return false
@@ -281,5 +276,5 @@ func Salt(random io.Reader) (salt [16]byte, err error) {
 	return salt, nil
 }
 
-// Random is the system's randomness, for Mint, Remint and Salt.
+// Random is the random source for Mint, Remint and Salt.
 var Random io.Reader = rand.Reader

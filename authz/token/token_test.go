@@ -41,7 +41,7 @@ func TestMintedValueHasTheDocumentedShape(t *testing.T) {
 	}
 }
 
-// The text form is fixed for ever: tokens are in people's scripts.
+// The text form never changes, because users' scripts contain tokens.
 func TestTextFormIsStable(t *testing.T) {
 	v, err := token.Mint(token.Ordinary, bytes.NewReader(bytes.Repeat([]byte{0, 1, 2, 250, 61, 62}, 50)))
 	if err != nil {
@@ -150,7 +150,7 @@ func TestNoPrintedFormHoldsTheSecret(t *testing.T) {
 		fmt.Sprintf("%+v", struct{ V token.Value }{v}),
 	} {
 		if strings.Contains(shown, secret) {
-			t.Errorf("the secret stands in %q", strings.ReplaceAll(shown, secret, "SECRET"))
+			t.Errorf("the secret is in %q", strings.ReplaceAll(shown, secret, "SECRET"))
 		}
 		if !strings.Contains(shown, v.ID().String()) {
 			t.Errorf("%q does not name the id", shown)
@@ -210,7 +210,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// Whatever randomness makes, parses to itself; no other string does.
+// Minted values parse to themselves, and no other text parses to them.
 func FuzzMint(f *testing.F) {
 	f.Add([]byte("seed"), 0)
 	f.Fuzz(func(t *testing.T, seed []byte, at int) {

@@ -7,16 +7,16 @@ import (
 	"github.com/tokengate/tokengate/authz/config"
 )
 
-// Setting is one rule in force, for people to read.
+// Setting is one setting in force, for users to read.
 type Setting struct {
-	Key   string `json:"key"`   // of the configuration, such as access.create[0].maxLifetime
-	Value any    `json:"value"` // a string, an int, a bool or a []string that is not nil; not to be changed
+	Key   string `json:"key"`   // configuration key, such as access.create[0].maxLifetime
+	Value any    `json:"value"` // a string, int, bool or non-nil []string; read-only
 }
 
-// Settings returns the rules that bind people and their tokens, in the order of
-// the file. Of the directory it tells the kind alone, and of what the server
-// itself listens on, opens and trusts it tells nothing.
-func (a *Access) Settings() []Setting { return slices.Clone(a.rules) }
+// Settings returns the settings that affect users and their tokens, in the order
+// of the file. It includes only the kind of the directory, and nothing about
+// listeners, files and the upstream.
+func (a *Access) Settings() []Setting { return slices.Clone(a.settings) }
 
 func settings(c config.Config) []Setting {
 	rs := []Setting{
@@ -33,22 +33,22 @@ func settings(c config.Config) []Setting {
 	if len(c.Access.Create) == 0 {
 		rs = append(rs, Setting{"access.create", []string{}})
 	}
-	for i, rule := range c.Access.Create {
+	for i, create := range c.Access.Create {
 		key := indexKey("access.create", i)
 		rs = append(rs,
-			Setting{key + ".approval", rule.Approval},
-			Setting{key + ".groups", texts(rule.Groups)},
-			Setting{key + ".maxLifetime", rule.MaxLifetime.String()},
-			Setting{key + ".networks", string(rule.Networks)})
-		rs = append(rs, rateSettings(key+".rate", rule.Rate)...)
-		rs = append(rs, Setting{key + ".readOnly", rule.ReadOnly})
+			Setting{key + ".approval", create.Approval},
+			Setting{key + ".groups", texts(create.Groups)},
+			Setting{key + ".maxLifetime", create.MaxLifetime.String()},
+			Setting{key + ".networks", string(create.Networks)})
+		rs = append(rs, rateSettings(key+".rate", create.Rate)...)
+		rs = append(rs, Setting{key + ".readOnly", create.ReadOnly})
 	}
 	if len(c.Access.CreateForOthers) == 0 {
 		rs = append(rs, Setting{"access.createForOthers", []string{}})
 	}
-	for i, rule := range c.Access.CreateForOthers {
+	for i, others := range c.Access.CreateForOthers {
 		key := indexKey("access.createForOthers", i)
-		rs = append(rs, Setting{key + ".for", texts(rule.For)}, Setting{key + ".groups", texts(rule.Groups)})
+		rs = append(rs, Setting{key + ".for", texts(others.For)}, Setting{key + ".groups", texts(others.Groups)})
 	}
 	rs = append(rs, Setting{"access.admin", texts(c.Access.Admin)})
 	rs = append(rs, rateSettings("access.writes", c.Access.Writes)...)
@@ -78,7 +78,7 @@ func rateSettings(key string, r config.Rate) []Setting {
 	}
 }
 
-// texts returns a copy that is never nil, so that JSON has a list.
+// texts returns a copy that is never nil, so that it is a list in JSON.
 func texts(list []string) []string { return append([]string{}, list...) }
 
 func prefixTexts(prefixes []config.Prefix) []string {

@@ -11,21 +11,21 @@ import (
 	"github.com/tokengate/tokengate/authz/policy"
 )
 
-// ruleLines returns each rule as its key and its value in JSON.
-func ruleLines(t *testing.T, c config.Config) string {
+// settingLines returns each setting as its key and its value in JSON.
+func settingLines(t *testing.T, c config.Config) string {
 	t.Helper()
 	var b strings.Builder
-	for _, rule := range policy.NewAccess(c).Settings() {
-		value, err := json.Marshal(rule.Value)
+	for _, setting := range policy.NewAccess(c).Settings() {
+		value, err := json.Marshal(setting.Value)
 		if err != nil {
 			t.Fatal(err)
 		}
-		b.WriteString(rule.Key + " " + string(value) + "\n")
+		b.WriteString(setting.Key + " " + string(value) + "\n")
 	}
 	return b.String()
 }
 
-func TestRulesOfTheDefaults(t *testing.T) {
+func TestDefaultSettings(t *testing.T) {
 	const want = `tokens.paths ["/rest/"]
 tokens.readOnlyPaths []
 tokens.downloadPaths ["/secure/attachment/","/secure/thumbnail/","/secure/useravatar","/secure/projectavatar","/secure/viewavatar"]
@@ -60,12 +60,12 @@ audit.retention "730d"
 audit.maxMiB 256
 bearer.other "pass"
 `
-	if diff := cmp.Diff(want, ruleLines(t, config.Default())); diff != "" {
+	if diff := cmp.Diff(want, settingLines(t, config.Default())); diff != "" {
 		t.Errorf("rules (-want +got):\n%s", diff)
 	}
 }
 
-func TestRules(t *testing.T) {
+func TestSettings(t *testing.T) {
 	c, err := config.Parse("test.yaml", []byte(`
 publicURL: https://jira.example.com
 tokens: {paths: [/rest/, /x], readOnlyPaths: [/x], downloadPaths: [], readingPosts: [/rest/y], maxPerUser: 5, maxOverlap: 0s, retention: unlimited, maxEnded: 200, queryParameter: key}
@@ -132,11 +132,11 @@ audit.retention "90d"
 audit.maxMiB 64
 bearer.other "refuse"
 `
-	if diff := cmp.Diff(want, ruleLines(t, c)); diff != "" {
+	if diff := cmp.Diff(want, settingLines(t, c)); diff != "" {
 		t.Errorf("rules (-want +got):\n%s", diff)
 	}
 	c.Access.Create = nil
-	if got := ruleLines(t, c); !strings.Contains(got, "\naccess.create []\n") {
-		t.Errorf("nobody may create, and the rules do not say so:\n%s", got)
+	if got := settingLines(t, c); !strings.Contains(got, "\naccess.create []\n") {
+		t.Errorf("without create policies, the settings are:\n%s", got)
 	}
 }

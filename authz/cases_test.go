@@ -8,11 +8,11 @@ import (
 	"github.com/tokengate/tokengate/authz/config"
 )
 
-// rulings is the decision table by example, in its order.
-func rulings() []ruling {
+// decisionCases are examples for the decision table, in its order.
+func decisionCases() []decisionCase {
 	upm := "/rest/plugins/1.0/?os_authType=basic"
-	return []ruling{
-		// Row 2: nothing of ours.
+	return []decisionCase{
+		// Row 2: no credential to check.
 		{name: "anonymous", outcome: passed, reason: authz.NoCredential},
 		{name: "browser", path: "/secure/Dashboard.jspa?selectPageId=1", outcome: passed, reason: authz.NoCredential},
 		{name: "Negotiate", authorization: "Negotiate YII=", outcome: passed, reason: authz.NoCredential, config: block},
@@ -117,7 +117,7 @@ func rulings() []ruling {
 		{name: "exempt path, rewritten twice", authorization: "Basic {b64 crowd:pw}", path: "/s/x/_/y/_/rest/usermanagement/1", config: block, reason: authz.PasswordBlocked},
 		{name: "exempt path, rewritten from another", authorization: "Basic {b64 crowd:pw}", path: "/s/rest/usermanagement/1/_/rest/x", config: block, reason: authz.PasswordBlocked},
 
-		// Row 5: passwords let through.
+		// Row 5: passwords forwarded.
 		{name: "Basic, allowed", authorization: "Basic {b64 fred:pw}", outcome: passed, reason: authz.Password},
 		{name: "Basic with an empty user", authorization: "Basic {b64 :pw}", outcome: passed, reason: authz.Password},
 		{name: "Basic, observed", authorization: "Basic {b64 fred:pw}", config: observe, outcome: passed, reason: authz.Password, observe: true},
@@ -132,13 +132,13 @@ func rulings() []ruling {
 		{name: "exempt network", authorization: "Basic {b64 fred:pw}", config: both(block, allowNetwork("10.1.0.0/16")), outcome: passed, reason: authz.Password},
 		{name: "exempt login path", method: "POST", path: "/rest/auth/1/session", config: both(block, allowPath("/rest/auth/*")), outcome: passed, reason: authz.Password},
 
-		// Row 6: foreign Bearer.
+		// Row 6: other Bearer credentials.
 		{name: "native PAT", authorization: "Bearer MDEyMzQ1Njc4OTo=", outcome: passed, reason: authz.OtherBearer, config: block},
 		{name: "native PAT, refused", authorization: "bearer MDEyMzQ1Njc4OTo=", config: refuseForeign, reason: authz.OtherBearer},
 		{name: "native PAT, refused beside an observed login", authorization: "Bearer abc", method: "POST", path: "/rest/auth/1/session", config: both(observe, refuseForeign), reason: authz.OtherBearer},
 		{name: "native PAT, refused beside a login", authorization: "Bearer abc", method: "POST", path: "/rest/auth/1/session", config: refuseForeign, reason: authz.OtherBearer},
 
-		// Row 7: no token of ours, or not this one.
+		// Row 7: unknown or wrong tokens.
 		{name: "broken token", authorization: "Bearer tgate_", reason: authz.MalformedToken},
 		{name: "broken token as password", authorization: "Basic {b64 fred:tgate_hello}", config: block, reason: authz.MalformedToken},
 		{name: "cut token", authorization: "Bearer {fred cut}", reason: authz.MalformedToken},
@@ -156,7 +156,7 @@ func rulings() []ruling {
 		{name: "no user", authorization: "Basic {b64 :{fred}}", reason: authz.WrongUser, user: "Fred"},
 		{name: "user with a space", authorization: "Basic {b64 fred :{fred}}", reason: authz.WrongUser, user: "Fred"},
 
-		// Row 8: not in force.
+		// Row 8: the state of the token.
 		{name: "expired this second", authorization: "Bearer {expired}", reason: authz.Expired, user: "Fred"},
 		{name: "expires in a second", authorization: "Bearer {expiring}", outcome: admitted, reason: authz.TokenAllowed, user: "Fred"},
 		{name: "disabled", authorization: "Bearer {disabled}", reason: authz.Disabled, user: "Fred"},
@@ -165,7 +165,7 @@ func rulings() []ruling {
 
 		// Rows 9 and 11.
 		{name: "no address", authorization: "Bearer {fred}", client: "none", reason: authz.NoClientAddress, user: "Fred"},
-		// Row 10: what is known of users is too old.
+		// Row 10: stale directory.
 		{name: "stale directory", authorization: "Bearer {fred}", later: staleAfter, reason: authz.DirectoryStale, user: "Fred"},
 		{name: "nothing is known of the owner", authorization: "Bearer {unheard-of}", reason: authz.DirectoryStale, user: "Fred"},
 		{name: "stale directory, owner gone", authorization: "Bearer {gone}", later: staleAfter, reason: authz.DirectoryStale, user: "Gone"},
@@ -297,7 +297,7 @@ func rulings() []ruling {
 		{name: "within the rate again", authorization: "Bearer {spent}", later: time.Minute, outcome: admitted, reason: authz.TokenAllowed, user: "Fred"},
 		{name: "the first within the rate", authorization: "Bearer {rated}", outcome: admitted, reason: authz.TokenAllowed, user: "Fred"},
 
-		// Row 19: admitted.
+		// Row 19: allowed.
 		{name: "Bearer", authorization: "Bearer {fred}", outcome: admitted, reason: authz.TokenAllowed, user: "Fred"},
 		{name: "bearer, spaces around", authorization: " bEARER {fred}\t", outcome: admitted, reason: authz.TokenAllowed, user: "Fred"},
 		{name: "Basic", authorization: "BASIC {b64 fRED:{fred}}", outcome: admitted, reason: authz.TokenAllowed, user: "Fred", config: block},
@@ -348,8 +348,8 @@ func allowNetwork(network string) func(*config.Config) {
 	return func(c *config.Config) { c.Passwords.AllowedNetworks = prefixes(network) }
 }
 
-// tails are parts of values that cases need: what stands behind the prefix, and
-// a value with its end cut off.
+// tails are parts of values for cases: the text after the prefix, and a value
+// without its end.
 func tails(value string) *strings.Replacer {
 	return strings.NewReplacer("{fred tail}", value[len("tgate_"):], "{fred cut}", value[:60], "{fred secret}", value[:61])
 }
