@@ -21,12 +21,12 @@ func BoundAudit(a Audit) Audit {
 		for _, text := range []*string{
 			&bounded.Actor, &bounded.From, &bounded.Action, &bounded.TokenID, &bounded.Owner, &bounded.Outcome, &bounded.Reason,
 		} {
-			*text = cutAudit(*text, most)
+			*text = truncateText(*text, most)
 		}
 		if a.Changes != nil {
 			bounded.Changes = make(map[string]Change, len(a.Changes))
 			for field, c := range a.Changes {
-				bounded.Changes[field] = Change{Before: cutAudit(c.Before, most), After: cutAudit(c.After, most)}
+				bounded.Changes[field] = Change{Before: truncateText(c.Before, most), After: truncateText(c.After, most)}
 			}
 		}
 		if most == 0 {
@@ -39,9 +39,9 @@ func BoundAudit(a Audit) Audit {
 	}
 }
 
-// cutAudit returns the beginning of a text that is longer than most bytes, with a
+// truncateText returns the beginning of a text that is longer than most bytes, with a
 // mark that says so.
-func cutAudit(text string, most int) string {
+func truncateText(text string, most int) string {
 	if len(text) <= most {
 		return text
 	}

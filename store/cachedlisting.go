@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// usageQueue puts many tokens into an empty listing, each once, so many at a time that those who bring
+// tokenBatcher puts many tokens into an empty listing, each once, so many at a time that those who bring
 // them seldom wait for each other: the listing has one lock only.
-type usageQueue struct {
+type tokenBatcher struct {
 	listing *Listing
 
 	mu      sync.Mutex
@@ -17,12 +17,12 @@ type usageQueue struct {
 	spare   []Token // empty, to be used again
 }
 
-const usageQueueLength = 256
+const tokenBatchLength = 256
 
-func (in *usageQueue) put(t Token) {
+func (in *tokenBatcher) add(t Token) {
 	in.mu.Lock()
 	in.waiting = append(in.waiting, t)
-	if len(in.waiting) < usageQueueLength {
+	if len(in.waiting) < tokenBatchLength {
 		in.mu.Unlock()
 		return
 	}
@@ -30,26 +30,26 @@ func (in *usageQueue) put(t Token) {
 	in.waiting, in.spare = in.spare, nil
 	in.mu.Unlock()
 
-	in.listing.add(full)
+	in.listing.Add(full)
 	in.mu.Lock()
 	in.spare = full[:0]
 	in.mu.Unlock()
 }
 
-// end puts what is still waiting into the listing.
-func (in *usageQueue) end() { in.listing.add(in.waiting) }
+// flush puts what is still waiting into the listing.
+func (in *tokenBatcher) flush() { in.listing.Add(in.waiting) }
 
-// reading is how far a reading has come.
-type reading struct {
-	ended chan struct{} // closed at its end
+// usageLoad is how far a reading has come.
+type usageLoad struct {
+	done chan struct{} // closed at its end
 	err   error         // what ended it too early; to be looked at when it has ended
 }
 
-// readUse begins to read the use of all tokens into the listing, and returns when
+// loadUsage begins to read the use of all tokens into the listing, and returns when
 // the store has settled on what it will read. It takes no part of the start's
 // time. What is flushed meanwhile comes on top, before or after.
-func (x *Cached) readUse(ctx context.Context) {
-	x.use.ended = make(chan struct{})
+func (x *Cached) loadUsage(ctx context.Context) {
+	x.usageLoad.done = make(chan struct{})
 	settled := make(chan struct{})
 	go func() {
 		var first sync.Once
@@ -68,9 +68,9 @@ func (x *Cached) readUse(ctx context.Context) {
 		flush()
 		first.Do(func() { close(settled) })
 		if err != nil {
-			x.use.err = fmt.Errorf("read the use of all tokens: %w", err)
+			x.usageLoad.err = fmt.Errorf("read the use of all tokens: %w", err)
 		}
-		close(x.use.ended)
+		close(x.usageLoad.done)
 	}()
 	<-settled
 }
@@ -86,15 +86,15 @@ func (x *Cached) AddUsage(ctx context.Context, usage map[string]Usage) error {
 }
 
 // Find returns a page of the tokens that a query selects: see Listing. Of their
-// use it knows what has been flushed. A query about use waits, soon after the
+// usageLoad it knows what has been flushed. A query about use waits, soon after the
 // start, until the listing has read all use there is, and fails where it could
 // not read it; none other does.
 func (x *Cached) Find(ctx context.Context, q Query) (Result, error) {
-	if q.asksForUse() {
+	if q.NeedsUsage() {
 		select {
-		case <-x.use.ended:
-			if x.use.err != nil {
-				return Result{}, fmt.Errorf("find tokens by their use: %w", x.use.err)
+		case <-x.usageLoad.done:
+			if x.usageLoad.err != nil {
+				return Result{}, fmt.Errorf("find tokens by their use: %w", x.usageLoad.err)
 			}
 		case <-ctx.Done():
 			return Result{}, fmt.Errorf("find tokens by their use: %w", ctx.Err())
@@ -104,7 +104,7 @@ func (x *Cached) Find(ctx context.Context, q Query) (Result, error) {
 }
 
 // Owners returns the owners of live tokens: see Listing. Soon after the start a
-// use may be missing.
+// usageLoad may be missing.
 func (x *Cached) Owners(ctx context.Context) ([]Owned, error) { return x.listing.Owners(ctx) }
 
 // Counts returns how many tokens there are in each state: see Listing.

@@ -14,8 +14,8 @@ import (
 // shows the sorted-by value of the page's last token.
 type Cursor string
 
-// place is where a token stands in an order.
-type place struct {
+// position is where a token stands in an order.
+type position struct {
 	value  uint64 // of a column of numbers or times
 	text   []byte // of a column of texts, folded
 	number uint64
@@ -27,7 +27,7 @@ type order struct {
 	descending bool
 }
 
-func (o order) compare(a, b *place) int {
+func (o order) compare(a, b *position) int {
 	c := cmp.Compare(a.value, b.value)
 	if c == 0 {
 		c = bytes.Compare(a.text, b.text)
@@ -44,10 +44,10 @@ func (o order) compare(a, b *place) int {
 // A cursor is, in base64: its form, the order, the number and the value as
 // varints, the text, and a checksum of all this, because half a cursor or another
 // one's would be a place, too.
-const cursorForm = 1
+const cursorVersion = 1
 
-func (o order) head() []byte {
-	head := []byte{cursorForm, byte(o.column) << 1}
+func (o order) header() []byte {
+	head := []byte{cursorVersion, byte(o.column) << 1}
 	if o.descending {
 		head[1] |= 1
 	}
@@ -55,31 +55,31 @@ func (o order) head() []byte {
 }
 
 // cursor returns the cursor of a place.
-func (o order) cursor(p *place) Cursor {
-	b := binary.AppendUvarint(o.head(), p.number)
+func (o order) cursor(p *position) Cursor {
+	b := binary.AppendUvarint(o.header(), p.number)
 	b = append(binary.AppendUvarint(b, p.value), p.text...)
 	b = binary.BigEndian.AppendUint32(b, crc32.ChecksumIEEE(b))
 	return Cursor(base64.RawURLEncoding.EncodeToString(b))
 }
 
-// read returns the place of a cursor of this order, or an error that wraps
+// parse returns the place of a cursor of this order, or an error that wraps
 // ErrInvalid.
-func (o order) read(c Cursor) (p place, err error) {
+func (o order) parse(c Cursor) (p position, err error) {
 	garbage := invalid("the cursor is none that a page gave: begin with the first page")
 	b, err := base64.RawURLEncoding.DecodeString(string(c))
 	end := len(b) - crc32.Size
 	if err != nil || base64.RawURLEncoding.EncodeToString(b) != string(c) || // the decoder skips line breaks
-		end < 2 || binary.BigEndian.Uint32(b[end:]) != crc32.ChecksumIEEE(b[:end]) || b[0] != cursorForm {
-		return place{}, garbage
+		end < 2 || binary.BigEndian.Uint32(b[end:]) != crc32.ChecksumIEEE(b[:end]) || b[0] != cursorVersion {
+		return position{}, garbage
 	}
 	head, rest := b[:2], b[2:end]
-	if !bytes.Equal(head, o.head()) {
-		return place{}, invalid("the cursor is of a page in another order: begin with the first page")
+	if !bytes.Equal(head, o.header()) {
+		return position{}, invalid("the cursor is of a page in another order: begin with the first page")
 	}
 	for _, v := range []*uint64{&p.number, &p.value} {
 		n := 0
 		if *v, n = binary.Uvarint(rest); n <= 0 {
-			return place{}, garbage
+			return position{}, garbage
 		}
 		rest = rest[n:]
 	}

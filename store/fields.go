@@ -60,7 +60,7 @@ func (f *decoder) next(repeated protowire.Number) bool {
 	before := f.number
 	number, kind, n := protowire.ConsumeTag(f.rest)
 	if n < 0 {
-		return f.broken(n)
+		return f.malformed(n)
 	}
 	f.number, f.kind, f.rest = number, kind, f.rest[n:]
 	switch kind {
@@ -72,7 +72,7 @@ func (f *decoder) next(repeated protowire.Number) bool {
 		n = protowire.ConsumeFieldValue(number, kind, f.rest)
 	}
 	if n < 0 {
-		return f.broken(n)
+		return f.malformed(n)
 	}
 	f.rest = f.rest[n:]
 	if number < before || number == before && number != repeated {
@@ -82,8 +82,8 @@ func (f *decoder) next(repeated protowire.Number) bool {
 	return true
 }
 
-// broken says that the bytes are no record; code is what protowire returned.
-func (f *decoder) broken(code int) bool {
+// malformed says that the bytes are no record; code is what protowire returned.
+func (f *decoder) malformed(code int) bool {
 	f.err = fmt.Errorf("it is no whole record: %w", protowire.ParseError(code))
 	return false
 }

@@ -84,8 +84,8 @@ func (x *Index) Lookup(id string) (e Entry, ok bool) {
 // Normalize and Validate). The index keeps t's Networks; they must not change any
 // more.
 func (x *Index) Put(t Token) {
-	f := record{
-		owner:    x.owners.number(t.Owner),
+	f := tokenData{
+		owner:    x.owners.numberOf(t.Owner),
 		state:    t.State,
 		kind:     t.Kind,
 		readOnly: t.ReadOnly,

@@ -14,23 +14,23 @@ import (
 // decision never looks here. A token's facts lie in columns without pointers. A
 // search looks at every row, one chunk of them at a time, so that a write waits
 // for one chunk at most. A token takes its name's length and some 70 bytes more,
-// each owner some 50.
+// eachChunk owner some 50.
 type Listing struct {
-	// searching holds one value while a search runs. One at a time leaves the
+	// searchSlot holds one value while a search runs. One at a time leaves the
 	// other processors to requests. It is a channel because waiting for it ends
 	// with the context.
-	searching chan struct{}
+	searchSlot chan struct{}
 
 	mu     sync.RWMutex
 	chunks []*rowChunk
 	rows   uint32               // rows that were ever given out
 	free   []uint32             // those of them that are free again
-	ids    [1 << partBits]slots // lead to rows
+	ids    [1 << partBits]hashTable // lead to rows
 	owners listedOwners
 }
 
 // NewListing returns an empty listing.
-func NewListing() *Listing { return &Listing{searching: make(chan struct{}, 1)} }
+func NewListing() *Listing { return &Listing{searchSlot: make(chan struct{}, 1)} }
 
 // Put makes the listing say what the tokens say, which are normalized and valid
 // (see Normalize and Validate). What is known of their use stays.
@@ -44,8 +44,8 @@ func (l *Listing) Put(tokens ...Token) {
 	}
 }
 
-// add is Put of tokens that are not there: it does not look for them.
-func (l *Listing) add(tokens []Token) {
+// Add is Put of tokens that are not there: it does not look for them.
+func (l *Listing) Add(tokens []Token) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i := range tokens {
@@ -58,22 +58,22 @@ func (l *Listing) put(t *Token, hash uint64, row uint32, there bool) {
 	if !there {
 		row = l.newRow()
 	}
-	c, i := l.at(row)
+	c, i := l.locate(row)
 	switch {
 	case !there:
 		copy(c.id[i][:], t.ID)
-		l.part(hash).add(hash, row, l.hash)
+		l.idTable(hash).add(hash, row, l.hashOf)
 		c.setName(i, t.Name)
 	case string(c.nameOf(i)) != t.Name:
-		c.dropName(i)
+		c.discardName(i)
 		c.setName(i, t.Name)
 	}
 	c.flags[i] = flagsOf(t)
 	c.number[i] = t.Number
-	c.owner[i] = l.owners.number(t.Owner)
+	c.owner[i] = l.owners.numberOf(t.Owner)
 	c.created[i] = instantOf(t.Created)
 	c.expires[i] = instantOf(t.Expires)
-	c.tidy()
+	c.compactNames()
 }
 
 // Remove forgets a token and its use.
@@ -85,11 +85,11 @@ func (l *Listing) Remove(id string) {
 	if !there {
 		return
 	}
-	l.part(hash).remove(hash, row, l.hash)
-	c, i := l.at(row)
-	c.dropName(i)
+	l.idTable(hash).remove(hash, row, l.hashOf)
+	c, i := l.locate(row)
+	c.discardName(i)
 	c.flags[i], c.uses[i], c.used[i] = 0, 0, instant{}
-	c.tidy()
+	c.compactNames()
 	l.free = append(l.free, row)
 }
 
@@ -103,7 +103,7 @@ func (l *Listing) AddUsage(usage map[string]Usage) {
 		if !there {
 			continue
 		}
-		c, i := l.at(row)
+		c, i := l.locate(row)
 		c.uses[i] += u.Count
 		if at := instantOf(u.LastUsed); at.value() > c.used[i].value() {
 			c.used[i] = at
@@ -114,16 +114,16 @@ func (l *Listing) AddUsage(usage map[string]Usage) {
 // Counts returns how many tokens there are in each state, and how many of the
 // active ones have expired at now. The only error is the context's.
 func (l *Listing) Counts(ctx context.Context, now time.Time) (states map[State]int, expired int, err error) {
-	if err := l.begin(ctx); err != nil {
+	if err := l.beginSearch(ctx); err != nil {
 		return nil, 0, err
 	}
-	defer l.end()
+	defer l.endSearch()
 	var count [stateFlags + 1]int
-	ended := endedBy(now)
-	err = l.each(false, func(c *rowChunk) {
+	ended := expiredBy(now)
+	err = l.eachChunk(false, func(c *rowChunk) {
 		for i, f := range &c.flags {
 			count[f.state()]++
-			if f.state() == Active && ended.holds(c.expires[i].value()) {
+			if f.state() == Active && ended.contains(c.expires[i].value()) {
 				expired++
 			}
 		}
@@ -138,17 +138,17 @@ func (l *Listing) Counts(ctx context.Context, now time.Time) (states map[State]i
 	return states, expired, nil
 }
 
-// begin waits for other searches to end.
-func (l *Listing) begin(ctx context.Context) error {
+// beginSearch waits for other searches to end.
+func (l *Listing) beginSearch(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	select {
-	case l.searching <- struct{}{}:
+	case l.searchSlot <- struct{}{}:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
-func (l *Listing) end() { <-l.searching }
+func (l *Listing) endSearch() { <-l.searchSlot }

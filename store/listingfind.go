@@ -11,26 +11,26 @@ import (
 // ErrInvalid, or is the context's. What changes while it runs may be found as it
 // was before or after.
 func (l *Listing) Find(ctx context.Context, q Query) (Result, error) {
-	if err := q.valid(); err != nil {
+	if err := q.check(); err != nil {
 		return Result{}, fmt.Errorf("find tokens: %w", err)
 	}
 	s := search{order: order{q.Sort, q.Descending}, limit: q.Limit}
 	if q.After != "" {
-		after, err := s.order.read(q.After)
+		after, err := s.order.parse(q.After)
 		if err != nil {
 			return Result{}, fmt.Errorf("find tokens: %w", err)
 		}
 		s.after = &after
 	}
-	if err := l.begin(ctx); err != nil {
+	if err := l.beginSearch(ctx); err != nil {
 		return Result{}, fmt.Errorf("find tokens: %w", err)
 	}
-	defer l.end()
-	good, filters := q.flags(), q.filters(l.knownOwners())
+	defer l.endSearch()
+	good, filters := q.flags(), q.filters(l.ownersSnapshot())
 	var room [chunkRows]uint16
 	// What came last mostly has the highest number and the latest use: the order's
 	// beginning is better met early than late.
-	err := l.each(q.Descending, func(c *rowChunk) {
+	err := l.eachChunk(q.Descending, func(c *rowChunk) {
 		rows := room[:0]
 		for i, f := range &c.flags {
 			if good[f] {
@@ -40,46 +40,46 @@ func (l *Listing) Find(ctx context.Context, q Query) (Result, error) {
 		for _, f := range filters {
 			rows = f(c, rows)
 		}
-		s.take(l, c, rows)
+		s.collect(l, c, rows)
 	}, func() error {
 		if len(s.best) > 2*s.limit {
-			s.cut()
+			s.trim()
 		}
 		return ctx.Err()
 	})
 	if err != nil {
 		return Result{}, fmt.Errorf("find tokens: %w", err)
 	}
-	return s.found(), nil
+	return s.result(), nil
 }
 
 // search is on its way through the chunks of a listing.
 type search struct {
 	order
-	after *place // the page comes behind this; nil: it is the first
+	after *position // the page comes behind this; nil: it is the first
 	limit int
 
 	total int     // rows that are selected
-	rest  int     // those of them that come behind after
-	best  []match // the first limit of these, and some that are to be dropped
-	worst *place  // the last of the first limit, as far as is known; nil: not yet so many
+	remaining  int     // those of them that come behind after
+	best  []candidate // the first limit of these, and some that are to be dropped
+	worst *position  // the last of the first limit, as far as is known; nil: not yet so many
 	text  []byte  // scratch
 }
 
-// match is a token that may be on the page, as it was when the search met it.
-type match struct {
-	place
-	id [idLength]byte
+// candidate is a token that may be on the page, as it was when the search met it.
+type candidate struct {
+	position
+	id [IDLength]byte
 }
 
-// take looks at selected rows of a chunk.
-func (s *search) take(l *Listing, c *rowChunk, rows []uint16) {
+// collect looks at selected rows of a chunk.
+func (s *search) collect(l *Listing, c *rowChunk, rows []uint16) {
 	s.total += len(rows)
 	if s.limit == 0 {
 		return
 	}
 	for _, i := range rows {
-		at := place{number: c.number[i]}
+		at := position{number: c.number[i]}
 		switch s.column {
 		case ByOwner:
 			s.text = appendFolded(s.text[:0], l.owners.name(c.owner[i]))
@@ -97,32 +97,32 @@ func (s *search) take(l *Listing, c *rowChunk, rows []uint16) {
 		if s.after != nil && s.compare(&at, s.after) <= 0 {
 			continue
 		}
-		s.rest++
+		s.remaining++
 		if s.worst == nil || s.compare(&at, s.worst) < 0 {
 			at.text = bytes.Clone(at.text)
-			s.best = append(s.best, match{at, c.id[i]})
+			s.best = append(s.best, candidate{at, c.id[i]})
 		}
 	}
 }
 
-// cut drops what is not among the first.
-func (s *search) cut() {
-	slices.SortFunc(s.best, func(a, b match) int { return s.compare(&a.place, &b.place) })
+// trim drops what is not among the first.
+func (s *search) trim() {
+	slices.SortFunc(s.best, func(a, b candidate) int { return s.compare(&a.position, &b.position) })
 	if len(s.best) > s.limit {
 		s.best = s.best[:s.limit]
-		worst := s.best[s.limit-1].place
+		worst := s.best[s.limit-1].position
 		s.worst = &worst
 	}
 }
 
-func (s *search) found() Result {
-	s.cut()
+func (s *search) result() Result {
+	s.trim()
 	f := Result{Total: s.total}
 	for _, h := range s.best {
 		f.IDs = append(f.IDs, string(h.id[:]))
 	}
-	if s.rest > len(s.best) {
-		f.Next = s.cursor(&s.best[len(s.best)-1].place)
+	if s.remaining > len(s.best) {
+		f.Next = s.cursor(&s.best[len(s.best)-1].position)
 	}
 	return f
 }

@@ -12,30 +12,30 @@ import (
 type listedOwners struct {
 	begin []uint32 // by number: where it begins in texts
 	texts []byte   // names and keys, each behind its length
-	names slots    // lead from a name to numbers
+	names hashTable    // lead from a name to numbers
 }
 
 // name returns the name of the owner with a number.
 func (o *listedOwners) name(number uint32) []byte {
-	name, _ := cutText(o.texts[o.begin[number]:])
+	name, _ := splitText(o.texts[o.begin[number]:])
 	return name
 }
 
 func (o *listedOwners) owner(number uint32) Owner {
-	name, behind := cutText(o.texts[o.begin[number]:])
-	key, _ := cutText(behind)
+	name, behind := splitText(o.texts[o.begin[number]:])
+	key, _ := splitText(behind)
 	return Owner{Name: string(name), Key: string(key)}
 }
 
-// number returns the number of an owner.
-func (o *listedOwners) number(owner Owner) uint32 {
+// numberOf returns the number of an owner.
+func (o *listedOwners) numberOf(owner Owner) uint32 {
 	hash := maphash.String(seed, owner.Name)
 	n, known := o.names.find(hash, func(n uint32) bool {
-		name, behind := cutText(o.texts[o.begin[n]:])
+		name, behind := splitText(o.texts[o.begin[n]:])
 		if string(name) != owner.Name {
 			return false
 		}
-		key, _ := cutText(behind)
+		key, _ := splitText(behind)
 		return string(key) == owner.Key
 	})
 	if known {
@@ -59,13 +59,13 @@ type Owned struct {
 // order. Spellings and keys that differ are owners that differ. The only error is
 // the context's.
 func (l *Listing) Owners(ctx context.Context) ([]Owned, error) {
-	if err := l.begin(ctx); err != nil {
+	if err := l.beginSearch(ctx); err != nil {
 		return nil, err
 	}
-	defer l.end()
+	defer l.endSearch()
 	var live []int
 	var used []uint64
-	err := l.each(false, func(c *rowChunk) {
+	err := l.eachChunk(false, func(c *rowChunk) {
 		if more := len(l.owners.begin) - len(live); more > 0 {
 			live, used = append(live, make([]int, more)...), append(used, make([]uint64, more)...)
 		}
@@ -80,7 +80,7 @@ func (l *Listing) Owners(ctx context.Context) ([]Owned, error) {
 	if err != nil {
 		return nil, err
 	}
-	owners := l.knownOwners()
+	owners := l.ownersSnapshot()
 	var all []Owned
 	for n := range live {
 		if live[n] > 0 {
@@ -90,8 +90,8 @@ func (l *Listing) Owners(ctx context.Context) ([]Owned, error) {
 	return all, nil
 }
 
-// knownOwners returns the owners there are now.
-func (l *Listing) knownOwners() listedOwners {
+// ownersSnapshot returns the owners there are now.
+func (l *Listing) ownersSnapshot() listedOwners {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	return listedOwners{begin: l.owners.begin, texts: l.owners.texts}

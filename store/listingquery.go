@@ -63,7 +63,7 @@ type Result struct {
 	Next  Cursor   // for After of the next page; empty: this is the last
 }
 
-func (q *Query) valid() error {
+func (q *Query) check() error {
 	switch {
 	case q.Limit < 0:
 		return invalid("a page of %d tokens was asked for", q.Limit)
@@ -80,8 +80,8 @@ func (q *Query) valid() error {
 	return nil
 }
 
-// asksForUse reports whether the answer depends on the tokens' use.
-func (q *Query) asksForUse() bool {
+// NeedsUsage reports whether the answer depends on the tokens' use.
+func (q *Query) NeedsUsage() bool {
 	return q.Sort == ByLastUsed || q.Sort == ByUses || q.NeverUsed ||
 		!q.UsedFrom.IsZero() || !q.UsedUntil.IsZero() || !q.UnusedSince.IsZero()
 }
@@ -99,32 +99,32 @@ func (q *Query) filters(owners listedOwners) []filter {
 		})
 	}
 	for _, s := range []struct {
-		span
+		valueRange
 		column func(*rowChunk) *[chunkRows]instant
 	}{
-		{spanOf(q.CreatedFrom, q.CreatedUntil), func(c *rowChunk) *[chunkRows]instant { return &c.created }},
-		{spanOf(q.ExpiresFrom, q.ExpiresUntil), func(c *rowChunk) *[chunkRows]instant { return &c.expires }},
+		{rangeBetween(q.CreatedFrom, q.CreatedUntil), func(c *rowChunk) *[chunkRows]instant { return &c.created }},
+		{rangeBetween(q.ExpiresFrom, q.ExpiresUntil), func(c *rowChunk) *[chunkRows]instant { return &c.expires }},
 		{neverIf(q.NeverExpires), func(c *rowChunk) *[chunkRows]instant { return &c.expires }},
 		{q.expired(), func(c *rowChunk) *[chunkRows]instant { return &c.expires }},
-		{spanOf(q.UsedFrom, q.UsedUntil), func(c *rowChunk) *[chunkRows]instant { return &c.used }},
+		{rangeBetween(q.UsedFrom, q.UsedUntil), func(c *rowChunk) *[chunkRows]instant { return &c.used }},
 		{neverIf(q.NeverUsed), func(c *rowChunk) *[chunkRows]instant { return &c.used }},
 	} {
-		if s.span != always {
+		if s.valueRange != always {
 			all = append(all, func(c *rowChunk, rows []uint16) []uint16 {
 				column := s.column(c)
-				return slices.DeleteFunc(rows, func(i uint16) bool { return !s.holds(column[i].value()) })
+				return slices.DeleteFunc(rows, func(i uint16) bool { return !s.contains(column[i].value()) })
 			})
 		}
 	}
 	if !q.UnusedSince.IsZero() {
-		before := spanOf(time.Time{}, q.UnusedSince)
+		before := rangeBetween(time.Time{}, q.UnusedSince)
 		all = append(all, func(c *rowChunk, rows []uint16) []uint16 {
 			return slices.DeleteFunc(rows, func(i uint16) bool {
 				at := c.used[i].value()
 				if at == 0 {
 					at = c.created[i].value()
 				}
-				return !before.holds(at)
+				return !before.contains(at)
 			})
 		})
 	}
@@ -179,24 +179,24 @@ func (q *Query) owners(owners listedOwners) []bool {
 	return selected
 }
 
-// span is of the values of instants: those from, and not until, or all others.
-type span struct {
+// valueRange is of the values of instants: those from, and not until, or all others.
+type valueRange struct {
 	from, until uint64
-	not         bool
+	inverted         bool
 }
 
 // always holds every instant and the one that is none.
-var always = span{0, math.MaxUint64, false}
+var always = valueRange{0, math.MaxUint64, false}
 
-func (s span) holds(value uint64) bool { return (s.from <= value && value < s.until) != s.not }
+func (s valueRange) contains(value uint64) bool { return (s.from <= value && value < s.until) != s.inverted }
 
-// spanOf returns the span between two times. An instant is a whole second: it is
+// rangeBetween returns the span between two times. An instant is a whole second: it is
 // before a time that lies within the second.
-func spanOf(from, until time.Time) span {
+func rangeBetween(from, until time.Time) valueRange {
 	if from.IsZero() && until.IsZero() {
 		return always
 	}
-	s := span{from: 1, until: math.MaxUint64}
+	s := valueRange{from: 1, until: math.MaxUint64}
 	if !from.IsZero() {
 		s.from = firstAt(from)
 	}
@@ -214,24 +214,24 @@ func firstAt(t time.Time) uint64 {
 	return uint64(min(max(t.Unix(), 0), lastSecond+1)) + 1
 }
 
-func neverIf(asked bool) span {
+func neverIf(asked bool) valueRange {
 	if !asked {
 		return always
 	}
-	return span{from: 0, until: 1}
+	return valueRange{from: 0, until: 1}
 }
 
-// endedBy returns the span of ends that have been reached at now.
-func endedBy(now time.Time) span {
-	return span{from: 1, until: firstAt(wholeSeconds(now).Add(time.Second))}
+// expiredBy returns the span of ends that have been reached at now.
+func expiredBy(now time.Time) valueRange {
+	return valueRange{from: 1, until: firstAt(wholeSeconds(now).Add(time.Second))}
 }
 
-func (q *Query) expired() span {
+func (q *Query) expired() valueRange {
 	if q.Expired == nil {
 		return always
 	}
-	s := endedBy(q.Now)
-	s.not = !*q.Expired
+	s := expiredBy(q.Now)
+	s.inverted = !*q.Expired
 	return s
 }
 

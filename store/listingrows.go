@@ -29,7 +29,7 @@ type columns struct {
 	created [chunkRows]instant
 	expires [chunkRows]instant
 	used    [chunkRows]instant
-	id      [chunkRows][idLength]byte
+	id      [chunkRows][IDLength]byte
 	flags   [chunkRows]flags
 }
 
@@ -82,10 +82,10 @@ func flagsOf(t *Token) flags {
 
 func (f flags) state() State { return State(f & stateFlags) }
 
-// each calls look with every chunk there is now, first or last first, while it
+// eachChunk calls look with every chunk there is now, first or last first, while it
 // holds the lock for reading, and between without it. It ends with between's error.
 // A write waits for one chunk, and a request for a few.
-func (l *Listing) each(backward bool, look func(*rowChunk), between func() error) error {
+func (l *Listing) eachChunk(backward bool, look func(*rowChunk), between func() error) error {
 	one := func(n int) {
 		l.mu.RLock()
 		defer l.mu.RUnlock()
@@ -114,14 +114,14 @@ func appendText(to []byte, text string) []byte {
 	return append(binary.AppendUvarint(to, uint64(len(text))), text...)
 }
 
-// cutText returns the text that is first, and what is behind it.
-func cutText(texts []byte) (text, behind []byte) {
+// splitText returns the text that is first, and what is behind it.
+func splitText(texts []byte) (text, behind []byte) {
 	length, n := binary.Uvarint(texts)
 	return texts[n : n+int(length)], texts[n+int(length):]
 }
 
-// at returns where a row lies.
-func (l *Listing) at(row uint32) (c *rowChunk, i int) {
+// locate returns where a row lies.
+func (l *Listing) locate(row uint32) (c *rowChunk, i int) {
 	return l.chunks[row/chunkRows], int(row % chunkRows)
 }
 
@@ -145,7 +145,7 @@ func (l *Listing) newRow() uint32 {
 // nameOf returns the name of a row that is not free. It is good for as long as
 // the lock is held.
 func (c *rowChunk) nameOf(i int) []byte {
-	name, _ := cutText(c.texts[c.name[i]:])
+	name, _ := splitText(c.texts[c.name[i]:])
 	return name
 }
 
@@ -155,14 +155,14 @@ func (c *rowChunk) setName(i int, name string) {
 	c.texts = appendText(c.texts, name)
 }
 
-// dropName makes garbage of a row's name.
-func (c *rowChunk) dropName(i int) {
-	_, behind := cutText(c.texts[c.name[i]:])
+// discardName makes garbage of a row's name.
+func (c *rowChunk) discardName(i int) {
+	_, behind := splitText(c.texts[c.name[i]:])
 	c.garbage += len(c.texts) - int(c.name[i]) - len(behind)
 }
 
-// tidy gives up the names that are garbage, once they are half of all.
-func (c *rowChunk) tidy() {
+// compactNames gives up the names that are garbage, once they are half of all.
+func (c *rowChunk) compactNames() {
 	if c.garbage <= len(c.texts)/2 {
 		return
 	}
@@ -177,20 +177,20 @@ func (c *rowChunk) tidy() {
 
 // find returns the row of the token with this id.
 func (l *Listing) find(hash uint64, id string) (row uint32, there bool) {
-	return l.part(hash).find(hash, func(row uint32) bool {
-		c, i := l.at(row)
+	return l.idTable(hash).find(hash, func(row uint32) bool {
+		c, i := l.locate(row)
 		return string(c.id[i][:]) == id
 	})
 }
 
-// part returns the part of the table of ids that a hash belongs to. The table is
+// idTable returns the part of the table of ids that a hash belongs to. The table is
 // in parts because all of one moves when it grows.
-func (l *Listing) part(hash uint64) *slots { return &l.ids[hash>>(64-partBits)] }
+func (l *Listing) idTable(hash uint64) *hashTable { return &l.ids[hash>>(64-partBits)] }
 
 const partBits = 8
 
-// hash returns the hash of a row's id.
-func (l *Listing) hash(row uint32) uint64 {
-	c, i := l.at(row)
+// hashOf returns the hash of a row's id.
+func (l *Listing) hashOf(row uint32) uint64 {
+	c, i := l.locate(row)
 	return maphash.Bytes(seed, c.id[i][:])
 }

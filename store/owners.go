@@ -57,7 +57,7 @@ const (
 )
 
 // lookup returns the name and the standing of the owner with a number that
-// number has given out.
+// numberOf has given out.
 func (o *owners) lookup(number uint32) (name string, s OwnerStatus) {
 	words := (*o.chunks.Load())[number>>wordBits][number&wordMask:]
 	head := atomic.LoadUint32(&words[0])
@@ -69,9 +69,9 @@ func (o *owners) lookup(number uint32) (name string, s OwnerStatus) {
 	return unsafe.String((*byte)(unsafe.Pointer(&words[1])), length), s
 }
 
-// number returns the number of an owner, whose name has at most maxOwnerName
+// numberOf returns the number of an owner, whose name has at most maxOwnerName
 // bytes. Spellings that differ in case have numbers of their own.
-func (o *owners) number(owner Owner) uint32 {
+func (o *owners) numberOf(owner Owner) uint32 {
 	if len(owner.Name) > maxOwnerName {
 		panic("the name of a token's owner was not validated") // cut off, it would be another's
 	}
@@ -98,15 +98,15 @@ func (o *owners) number(owner Owner) uint32 {
 	if owner.Name != "" {
 		copy(unsafe.Slice((*byte)(unsafe.Pointer(&chunk[o.end+1])), len(owner.Name)), owner.Name)
 	}
-	o.setStatus(n, len(owner.Name), o.status(owner))
+	o.setStatus(n, len(owner.Name), o.computeStatus(owner))
 	o.end += words
 	name, _ := o.lookup(n)
 	o.numbers[Owner{Name: name, Key: owner.Key}] = n
 	return n
 }
 
-// status asks how an owner stands. The caller holds the lock.
-func (o *owners) status(owner Owner) OwnerStatus {
+// computeStatus asks how an owner stands. The caller holds the lock.
+func (o *owners) computeStatus(owner Owner) OwnerStatus {
 	if o.statusFunc == nil {
 		return OwnerUnknown
 	}
@@ -127,7 +127,7 @@ func (o *owners) statusOf(owner Owner) OwnerStatus {
 		_, s := o.lookup(n)
 		return s
 	}
-	return o.status(owner)
+	return o.computeStatus(owner)
 }
 
 // updateAll asks how every owner stands, and those who come later.

@@ -52,11 +52,11 @@ func AddPasswordUse(uses []PasswordUse, more PasswordUse) []PasswordUse {
 			u.add(more)
 			return uses
 		}
-		if !u.others() {
+		if !u.isOther() {
 			clients++
 		}
 	}
-	if clients == MaxPasswordClients && !more.others() {
+	if clients == MaxPasswordClients && !more.isOther() {
 		more.Client, more.Address = "", netip.Addr{}
 		return AddPasswordUse(uses, more)
 	}
@@ -64,9 +64,9 @@ func AddPasswordUse(uses []PasswordUse, more PasswordUse) []PasswordUse {
 	return append(uses, more)
 }
 
-// others reports whether u is that of all clients beyond MaxPasswordClients, or
+// isOther reports whether u is that of all clients beyond MaxPasswordClients, or
 // of one of which nothing is known.
-func (u *PasswordUse) others() bool { return u.Client == "" && !u.Address.IsValid() }
+func (u *PasswordUse) isOther() bool { return u.Client == "" && !u.Address.IsValid() }
 
 func (u *PasswordUse) add(more PasswordUse) {
 	u.Passed += more.Passed

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// pending is the use of one token since the last flush. One lock guards it
+// pendingUsage is the use of one token since the last flush. One lock guards it
 // whole, so that the time and the address are always those of one request.
-type pending struct {
+type pendingUsage struct {
 	mu      sync.Mutex
 	count   uint64
 	writes  uint64
@@ -16,15 +16,15 @@ type pending struct {
 	address [16]byte // at last; all zero, which no client has: none
 }
 
-// moved says that another cell has taken this one's place.
-const moved = -1
+// replaced says that another cell has taken this one's place.
+const replaced = -1
 
 // add adds a use. It reports whether it is the first since the last flush, and
 // ok is false, and nothing added, if this is not the token's cell any more.
-func (p *pending) add(u Usage) (first, ok bool) {
+func (p *pendingUsage) add(u Usage) (first, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.last == moved {
+	if p.last == replaced {
 		return false, false
 	}
 	first = p.count == 0
@@ -39,7 +39,7 @@ func (p *pending) add(u Usage) (first, ok bool) {
 }
 
 // take returns the use since the last call, and forgets it.
-func (p *pending) take() Usage {
+func (p *pendingUsage) take() Usage {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	u := p.usage()
@@ -47,23 +47,23 @@ func (p *pending) take() Usage {
 	return u
 }
 
-// leave is the last take: nothing is added any more.
-func (p *pending) leave() Usage {
+// close is the last take: nothing is added any more.
+func (p *pendingUsage) close() Usage {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	u := p.usage()
-	p.count, p.writes, p.last, p.address = 0, 0, moved, [16]byte{}
+	p.count, p.writes, p.last, p.address = 0, 0, replaced, [16]byte{}
 	return u
 }
 
-// look returns what take would.
-func (p *pending) look() Usage {
+// peek returns what take would.
+func (p *pendingUsage) peek() Usage {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.usage()
 }
 
-func (p *pending) usage() Usage {
+func (p *pendingUsage) usage() Usage {
 	u := Usage{Count: p.count, Writes: p.writes}
 	if p.last > 0 {
 		u.LastUsed = time.Unix(p.last, 0).UTC()
@@ -74,19 +74,19 @@ func (p *pending) usage() Usage {
 	return u
 }
 
-// used are the ids of the tokens of a shard that have a use to be flushed.
-type used struct {
+// dirty are the ids of the tokens of a shard that have a use to be flushed.
+type dirtyIDs struct {
 	mu  sync.Mutex
-	ids [][idLength]byte
+	ids [][IDLength]byte
 }
 
-func (u *used) note(id [idLength]byte) {
+func (u *dirtyIDs) add(id [IDLength]byte) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.ids = append(u.ids, id)
 }
 
-func (u *used) take() [][idLength]byte {
+func (u *dirtyIDs) take() [][IDLength]byte {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	ids := u.ids
@@ -94,8 +94,8 @@ func (u *used) take() [][idLength]byte {
 	return ids
 }
 
-// use counts the use of a token that is in the index, revoked or not.
-func (x *Index) use(id string, u Usage) {
+// AddUsage counts the use of a token that is in the index, revoked or not.
+func (x *Index) AddUsage(id string, u Usage) {
 	s, hash := x.shard(id)
 	for {
 		c, _ := s.find(hash, id)
@@ -104,7 +104,7 @@ func (x *Index) use(id string, u Usage) {
 		}
 		first, ok := c.add(u)
 		if first {
-			s.used.note(c.id)
+			s.dirty.add(c.id)
 		}
 		if ok {
 			return
@@ -113,8 +113,8 @@ func (x *Index) use(id string, u Usage) {
 	}
 }
 
-// pendingUse returns the use of a token that takeUse would.
-func (x *Index) pendingUse(id string) Usage {
+// PendingUsage returns the use of a token that takeUse would.
+func (x *Index) PendingUsage(id string) Usage {
 	s, hash := x.shard(id)
 	s.mu.Lock() // no cell hands its use to another meanwhile
 	defer s.mu.Unlock()
@@ -122,19 +122,19 @@ func (x *Index) pendingUse(id string) Usage {
 	if c == nil {
 		return Usage{}
 	}
-	return c.look()
+	return c.peek()
 }
 
-// takeUse adds to all the use of tokens since it was last taken: of every token,
+// TakeUsage adds to all the use of tokens since it was last taken: of every token,
 // or of those of some shards where that makes limit tokens or more. It begins
 // with the given shard and returns the one to begin with next.
-func (x *Index) takeUse(all map[string]Usage, first, limit int) (next int) {
+func (x *Index) TakeUsage(all map[string]Usage, first, limit int) (next int) {
 	for n := range x.shards {
 		if len(all) >= limit {
 			return (first + n) % len(x.shards)
 		}
 		s := &x.shards[(first+n)%len(x.shards)]
-		for _, raw := range s.used.take() {
+		for _, raw := range s.dirty.take() {
 			id := string(raw[:])
 			_, hash := x.shard(id)
 			c, _ := s.find(hash, id)

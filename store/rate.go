@@ -19,7 +19,7 @@ type Rate struct {
 	Burst    uint32        // 1 to Requests
 }
 
-func (r Rate) valid() error {
+func (r Rate) check() error {
 	switch {
 	case r == Rate{}:
 		return nil

@@ -8,10 +8,10 @@ import (
 	"sync/atomic"
 )
 
-// record is what the index keeps of a token for decisions. It never changes once
+// tokenData is what the index keeps of a token for decisions. It never changes once
 // a lookup can find it.
-type record struct {
-	id           [idLength]byte
+type tokenData struct {
+	id           [IDLength]byte
 	owner        uint32 // number among the owners
 	restrictions uint32 // number in the table's limits, counted from 1; 0: none
 	state        State
@@ -22,7 +22,7 @@ type record struct {
 }
 
 // hash returns what Index.shard returns of the id.
-func (f *record) hash() uint64 { return maphash.Bytes(seed, f.id[:]) }
+func (f *tokenData) hash() uint64 { return maphash.Bytes(seed, f.id[:]) }
 
 // restrictions is what few tokens have.
 type restrictions struct {
@@ -33,8 +33,8 @@ type restrictions struct {
 
 // entry is a token in the index: 128 bytes, two lines of a processor's cache.
 type entry struct {
-	record
-	pending
+	tokenData
+	pendingUsage
 }
 
 // Cells are allocated in chunks. A cell stays where it is until its token
@@ -50,11 +50,11 @@ type shard struct {
 	table atomic.Pointer[table]
 
 	mu     sync.Mutex // held by whoever changes the shard, guards the counts below
-	given  int        // cells in use, and those that were replaced or removed
+	allocated  int        // cells in use, and those that were replaced or removed
 	live   int        // cells that a slot leads to
 	filled int        // slots that are not empty
 
-	used used
+	dirty dirtyIDs
 }
 
 // table is a hash table with open addressing. Only its slots change; for all
@@ -130,8 +130,8 @@ func (t *table) limiter(c *entry) *Limiter {
 	return t.restrictions[c.restrictions-1].limiter
 }
 
-// link makes the first free slot lead to a cell.
-func (t *table) link(hash uint64, number int) {
+// insert makes the first free slot lead to a cell.
+func (t *table) insert(hash uint64, number int) {
 	mask := len(t.slots) - 1
 	slot := int(hash) & mask
 	for t.slots[slot].Load() != 0 {
@@ -141,10 +141,10 @@ func (t *table) link(hash uint64, number int) {
 }
 
 // put adds or replaces a token.
-func (s *shard) put(hash uint64, f record, l restrictions, r Rate) {
+func (s *shard) put(hash uint64, f tokenData, l restrictions, r Rate) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t := s.room()
+	t := s.ensureRoom()
 	id := string(f.id[:])
 	slot, old, _ := t.find(hash, id)
 	l.limiter = NewLimiter(r, t.limiter(old))
@@ -155,15 +155,15 @@ func (s *shard) put(hash uint64, f record, l restrictions, r Rate) {
 		t = &next
 		s.table.Store(t)
 	}
-	s.given++
-	fresh := t.entry(s.given)
-	fresh.record = f
+	s.allocated++
+	fresh := t.entry(s.allocated)
+	fresh.tokenData = f
 	if old != nil {
-		t.slots[slot].Store(tagOf(hash) | uint32(s.given))
-		s.entryOf(old, fresh)
+		t.slots[slot].Store(tagOf(hash) | uint32(s.allocated))
+		s.moveUsage(old, fresh)
 		return
 	}
-	t.link(hash, s.given)
+	t.insert(hash, s.allocated)
 	s.filled++
 	s.live++
 }
@@ -182,27 +182,27 @@ func (s *shard) remove(hash uint64, id string) {
 	}
 }
 
-// entryOf gives the use of a token that is not flushed yet to the cell that has
+// moveUsage gives the use of a token that is not flushed yet to the cell that has
 // taken the place of another one.
-func (s *shard) entryOf(old, fresh *entry) {
-	if u := old.leave(); u != (Usage{}) {
+func (s *shard) moveUsage(old, fresh *entry) {
+	if u := old.close(); u != (Usage{}) {
 		if first, _ := fresh.add(u); first {
-			s.used.note(fresh.id)
+			s.dirty.add(fresh.id)
 		}
 	}
 }
 
-// room returns a table with room for one more cell and one more slot. The
+// ensureRoom returns a table with room for one more cell and one more slot. The
 // caller holds the lock.
-func (s *shard) room() *table {
+func (s *shard) ensureRoom() *table {
 	shown := s.table.Load()
 	t := shown
 	if t == nil {
 		t = &table{}
 	}
-	full := s.given == len(t.chunks)*chunkLength
+	full := s.allocated == len(t.chunks)*chunkLength
 	switch {
-	case full && s.given > s.live+s.live/4+chunkLength:
+	case full && s.allocated > s.live+s.live/4+chunkLength:
 		t = s.compacted(t)
 		shown = t
 	case full:
@@ -214,8 +214,8 @@ func (s *shard) room() *table {
 		next := *t
 		next.slots = make([]atomic.Uint32, slotsFor(s.live+1))
 		s.filled = s.live
-		for n := range t.linked() {
-			next.link(t.entry(n).hash(), n)
+		for n := range t.live() {
+			next.insert(t.entry(n).hash(), n)
 		}
 		t = &next
 	}
@@ -226,31 +226,31 @@ func (s *shard) room() *table {
 }
 
 // compacted returns a table without the cells that no slot leads to, and with
-// room for more.
+// ensureRoom for more.
 func (s *shard) compacted(t *table) *table {
 	next := &table{slots: make([]atomic.Uint32, slotsFor(s.live+1))}
-	s.given, s.filled = 0, s.live
-	for n := range t.linked() {
-		if s.given%chunkLength == 0 {
+	s.allocated, s.filled = 0, s.live
+	for n := range t.live() {
+		if s.allocated%chunkLength == 0 {
 			next.chunks = append(next.chunks, newChunk())
 		}
-		s.given++
-		old, fresh := t.entry(n), next.entry(s.given)
-		fresh.record = old.record
+		s.allocated++
+		old, fresh := t.entry(n), next.entry(s.allocated)
+		fresh.tokenData = old.tokenData
 		if old.restrictions != 0 {
 			next.restrictions = append(next.restrictions, t.restrictions[old.restrictions-1])
 			fresh.restrictions = uint32(len(next.restrictions))
 		}
-		next.link(old.hash(), s.given)
+		next.insert(old.hash(), s.allocated)
 	}
-	if s.given == len(next.chunks)*chunkLength {
+	if s.allocated == len(next.chunks)*chunkLength {
 		next.chunks = append(next.chunks, newChunk())
 	}
 	s.table.Store(next)
 	n := 0
-	for old := range t.linked() {
+	for old := range t.live() {
 		n++
-		s.entryOf(t.entry(old), next.entry(n))
+		s.moveUsage(t.entry(old), next.entry(n))
 	}
 	return next
 }
@@ -264,8 +264,8 @@ func slotsFor(cells int) int {
 	return n
 }
 
-// linked returns the numbers of the cells that a slot leads to.
-func (t *table) linked() iter.Seq[int] {
+// live returns the numbers of the cells that a slot leads to.
+func (t *table) live() iter.Seq[int] {
 	return func(yield func(int) bool) {
 		for i := range t.slots {
 			if n := int(t.slots[i].Load() & numberMask); n != 0 && !yield(n) {
@@ -284,7 +284,7 @@ func (s *shard) all() iter.Seq[*entry] {
 		if t == nil {
 			return
 		}
-		for n := range t.linked() {
+		for n := range t.live() {
 			if !yield(t.entry(n)) {
 				return
 			}

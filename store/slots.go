@@ -1,10 +1,10 @@
 package store
 
-// slots is a hash table with open addressing that leads from a hash to numbers;
+// hashTable is a hash table with open addressing that leads from a hash to numbers;
 // what has the number is kept elsewhere. A slot is 0, or its lower bits are a
 // number, counted from 1, and its upper bits a part of the hash, so that little
 // is looked at in vain.
-type slots struct {
+type hashTable struct {
 	slots  []uint32
 	filled int
 }
@@ -18,7 +18,7 @@ const (
 func slotOf(hash uint64, number uint32) uint32 { return uint32(hash>>20)&^slotMask | (number + 1) }
 
 // find returns the number for which is says so, of those with this hash.
-func (s *slots) find(hash uint64, is func(number uint32) bool) (number uint32, there bool) {
+func (s *hashTable) find(hash uint64, is func(number uint32) bool) (number uint32, there bool) {
 	if s.filled == 0 {
 		return 0, false
 	}
@@ -33,7 +33,7 @@ func (s *slots) find(hash uint64, is func(number uint32) bool) (number uint32, t
 
 // add makes a slot lead to a number that none leads to. hashOf returns the hash
 // of one that is there.
-func (s *slots) add(hash uint64, number uint32, hashOf func(number uint32) uint64) {
+func (s *hashTable) add(hash uint64, number uint32, hashOf func(number uint32) uint64) {
 	s.filled++
 	if s.filled > len(s.slots)*3/4 {
 		old := s.slots
@@ -48,7 +48,7 @@ func (s *slots) add(hash uint64, number uint32, hashOf func(number uint32) uint6
 }
 
 // fill puts something into the first slot that is empty.
-func (s *slots) fill(hash uint64, slot uint32) {
+func (s *hashTable) fill(hash uint64, slot uint32) {
 	mask := len(s.slots) - 1
 	at := int(hash) & mask
 	for s.slots[at] != 0 {
@@ -59,7 +59,7 @@ func (s *slots) fill(hash uint64, slot uint32) {
 
 // remove empties the slot that leads to a number. What lies behind it and would
 // be found no longer moves up.
-func (s *slots) remove(hash uint64, number uint32, hashOf func(number uint32) uint64) {
+func (s *hashTable) remove(hash uint64, number uint32, hashOf func(number uint32) uint64) {
 	s.filled--
 	mask := len(s.slots) - 1
 	hole := int(hash) & mask

@@ -30,17 +30,17 @@ func (u Usage) Add(v Usage) Usage {
 type UsageRecorder struct {
 	tokens *Cached
 
-	// writing holds one value while a batch is on its way to the store, so
+	// busy holds one value while a batch is on its way to the store, so
 	// that a reader sees a use either in the store or in memory, never in both.
 	// It is a channel because waiting for it ends with the context.
-	writing chan struct{}
-	kept    map[string]Usage // taken from the index, not written; who writes may touch it
-	next    int              // the shard to begin with; the same
+	busy chan struct{}
+	unwritten    map[string]Usage // taken from the index, not written; who writes may touch it
+	nextShard    int              // the shard to begin with; the same
 }
 
 // NewUsageRecorder returns a recorder of the use of these tokens.
 func NewUsageRecorder(x *Cached) *UsageRecorder {
-	return &UsageRecorder{tokens: x, writing: make(chan struct{}, 1), kept: make(map[string]Usage)}
+	return &UsageRecorder{tokens: x, busy: make(chan struct{}, 1), unwritten: make(map[string]Usage)}
 }
 
 // Record counts one allowed request with the token of this id: whether it may
@@ -52,7 +52,7 @@ func (r *UsageRecorder) Record(id string, write bool, now time.Time, from netip.
 	if write {
 		use.Writes = 1
 	}
-	r.tokens.index.use(id, use)
+	r.tokens.index.AddUsage(id, use)
 }
 
 // Flush writes what has been counted since the last flush. What the store
@@ -67,7 +67,7 @@ const MaxFlush = 4 * MaxUsageBatch
 // FlushOver writes what Flush would, of MaxFlush tokens or a few more, with its
 // batches spread evenly over a span of time: to write that of very many tokens
 // takes processors and disk from requests. The other tokens' comes first the
-// next time.
+// nextShard time.
 func (r *UsageRecorder) FlushOver(ctx context.Context, span time.Duration) error {
 	return r.flush(ctx, span, MaxFlush)
 }
@@ -84,8 +84,8 @@ func (r *UsageRecorder) flush(ctx context.Context, span time.Duration, most int)
 			return fmt.Errorf("flush usage: %w", err)
 		}
 		if n == 0 {
-			r.next = r.tokens.index.takeUse(r.kept, r.next, most)
-			batches = (len(r.kept) + MaxUsageBatch - 1) / MaxUsageBatch
+			r.nextShard = r.tokens.index.TakeUsage(r.unwritten, r.nextShard, most)
+			batches = (len(r.unwritten) + MaxUsageBatch - 1) / MaxUsageBatch
 		}
 		err := r.writeBatch(ctx)
 		r.unlock()
@@ -114,8 +114,8 @@ func waitUntil(ctx context.Context, due time.Time) error {
 
 // writeBatch writes some of what is kept. The caller holds the lock.
 func (r *UsageRecorder) writeBatch(ctx context.Context) error {
-	batch := make(map[string]Usage, min(len(r.kept), MaxUsageBatch))
-	for id, u := range r.kept {
+	batch := make(map[string]Usage, min(len(r.unwritten), MaxUsageBatch))
+	for id, u := range r.unwritten {
 		if len(batch) == MaxUsageBatch {
 			break
 		}
@@ -128,10 +128,10 @@ func (r *UsageRecorder) writeBatch(ctx context.Context) error {
 		return err
 	}
 	for id := range batch {
-		delete(r.kept, id)
+		delete(r.unwritten, id)
 	}
-	if len(r.kept) == 0 {
-		r.kept = make(map[string]Usage) // a map keeps the room it once had
+	if len(r.unwritten) == 0 {
+		r.unwritten = make(map[string]Usage) // a map keeps the room it once had
 	}
 	return nil
 }
@@ -150,7 +150,7 @@ func (r *UsageRecorder) Usage(ctx context.Context, ids []string) (map[string]Usa
 	}
 	all := make(map[string]Usage, len(ids))
 	for _, id := range ids {
-		if u := stored[id].Add(r.kept[id]).Add(r.tokens.index.pendingUse(id)); u != (Usage{}) {
+		if u := stored[id].Add(r.unwritten[id]).Add(r.tokens.index.PendingUsage(id)); u != (Usage{}) {
 			all[id] = u
 		}
 	}
@@ -159,11 +159,11 @@ func (r *UsageRecorder) Usage(ctx context.Context, ids []string) (map[string]Usa
 
 func (r *UsageRecorder) lock(ctx context.Context) error {
 	select {
-	case r.writing <- struct{}{}:
+	case r.busy <- struct{}{}:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
-func (r *UsageRecorder) unlock() { <-r.writing }
+func (r *UsageRecorder) unlock() { <-r.busy }

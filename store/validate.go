@@ -12,7 +12,7 @@ import (
 // The lengths of a record's texts. Names and purposes are counted in
 // characters (Unicode code points), the others in bytes.
 const (
-	idLength     = 12
+	IDLength     = 12
 	maxName      = 100
 	maxPurpose   = 1000
 	maxOwnerName = 255
@@ -43,22 +43,22 @@ func wholeSeconds(t time.Time) time.Time { return t.UTC().Truncate(time.Second) 
 // Store calls it before it writes; the Number is the store's own and not
 // looked at.
 func Validate(t Token) error {
-	if err := validID(t.ID); err != nil {
+	if err := checkID(t.ID); err != nil {
 		return err
 	}
-	if err := validOwner(t); err != nil {
+	if err := checkOwner(t); err != nil {
 		return err
 	}
-	if err := validText("name", t.Name, utf8.RuneCountInString(t.Name), 1, maxName, false); err != nil {
+	if err := checkText("name", t.Name, utf8.RuneCountInString(t.Name), 1, maxName, false); err != nil {
 		return err
 	}
 	if strings.TrimSpace(t.Name) == "" {
 		return invalid("name has only spaces")
 	}
-	if err := validText("purpose", t.Purpose, utf8.RuneCountInString(t.Purpose), 0, maxPurpose, true); err != nil {
+	if err := checkText("purpose", t.Purpose, utf8.RuneCountInString(t.Purpose), 0, maxPurpose, true); err != nil {
 		return err
 	}
-	if err := validText("created by", t.CreatedBy, len(t.CreatedBy), 1, maxCreatedBy, false); err != nil {
+	if err := checkText("created by", t.CreatedBy, len(t.CreatedBy), 1, maxCreatedBy, false); err != nil {
 		return err
 	}
 	for _, by := range [...]struct{ what, text string }{
@@ -68,29 +68,29 @@ func Validate(t Token) error {
 		{"previous issued by", t.PreviousIssuedBy},
 		{"key of previous issued by", t.PreviousIssuedByKey},
 	} {
-		if err := validText(by.what, by.text, len(by.text), 0, maxCreatedBy, false); err != nil {
+		if err := checkText(by.what, by.text, len(by.text), 0, maxCreatedBy, false); err != nil {
 			return err
 		}
 	}
-	if err := t.Rate.valid(); err != nil {
+	if err := t.Rate.check(); err != nil {
 		return err
 	}
-	if err := validTimes(t); err != nil {
+	if err := checkTimes(t); err != nil {
 		return err
 	}
-	if err := validNetworks(t.Networks); err != nil {
+	if err := checkNetworks(t.Networks); err != nil {
 		return err
 	}
-	return validSecrets(t)
+	return checkSecrets(t)
 }
 
 func invalid(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{ErrInvalid}, args...)...)
 }
 
-func validID(id string) error {
-	if len(id) != idLength {
-		return invalid("id has %d characters, not %d", len(id), idLength)
+func checkID(id string) error {
+	if len(id) != IDLength {
+		return invalid("id has %d characters, not %d", len(id), IDLength)
 	}
 	for i := range len(id) {
 		c := id[i]
@@ -101,8 +101,8 @@ func validID(id string) error {
 	return nil
 }
 
-// validOwner holds a token's owner against its kind.
-func validOwner(t Token) error {
+// checkOwner holds a token's owner against its kind.
+func checkOwner(t Token) error {
 	switch {
 	case t.Kind > Management:
 		return invalid("kind %d is none", t.Kind)
@@ -116,7 +116,7 @@ func validOwner(t Token) error {
 	if err := ValidOwnerName(t.Owner.Name); err != nil {
 		return err
 	}
-	return validText("owner key", t.Owner.Key, len(t.Owner.Key), 0, maxOwnerKey, false)
+	return checkText("owner key", t.Owner.Key, len(t.Owner.Key), 0, maxOwnerKey, false)
 }
 
 // ValidOwnerName reports why name cannot be the name of a token's owner, as an
@@ -148,12 +148,12 @@ func ValidOwnerName(name string) error {
 	return nil
 }
 
-// validText checks the length, the encoding and the characters of a text for
+// checkText checks the length, the encoding and the characters of a text for
 // people. Letters, marks, numbers, punctuation, symbols and spaces of every
 // script are good. Control and format characters are not: they break log
 // lines and tables, and the bidirectional ones (CVE-2021-42574) show a text
 // in another order than it has. lines allows line breaks, as "\n" alone.
-func validText(what, text string, length, least, most int, lines bool) error {
+func checkText(what, text string, length, least, most int, lines bool) error {
 	switch {
 	case length < least:
 		return invalid("%s is empty", what)
@@ -183,7 +183,7 @@ func plainText(text string) bool {
 	return true
 }
 
-func validTimes(t Token) error {
+func checkTimes(t Token) error {
 	if t.Created.IsZero() {
 		return invalid("created has no time")
 	}
@@ -210,7 +210,7 @@ func validTimes(t Token) error {
 	return nil
 }
 
-func validNetworks(networks []netip.Prefix) error {
+func checkNetworks(networks []netip.Prefix) error {
 	if len(networks) > MaxNetworks {
 		return invalid("token has %d networks, at most %d are allowed", len(networks), MaxNetworks)
 	}
@@ -227,7 +227,7 @@ func validNetworks(networks []netip.Prefix) error {
 	return nil
 }
 
-func validSecrets(t Token) error {
+func checkSecrets(t Token) error {
 	if !t.State.known() {
 		return invalid("state %d is none", t.State)
 	}
@@ -243,11 +243,11 @@ func validSecrets(t Token) error {
 	switch {
 	case !t.Revoked.IsZero():
 		return invalid("token is %s and says when it was revoked", t.State)
-	case !t.Secret.whole():
+	case !t.Secret.complete():
 		return invalid("token has no salt or no hash")
 	case t.Previous == Previous{}:
 		return nil
-	case !t.Previous.Secret.whole():
+	case !t.Previous.Secret.complete():
 		return invalid("previous secret has no salt or no hash")
 	case t.Previous.Until.IsZero():
 		return invalid("previous secret has no end")
@@ -255,5 +255,5 @@ func validSecrets(t Token) error {
 	return nil
 }
 
-// whole reports whether both parts are there.
-func (s Secret) whole() bool { return s.Salt != [16]byte{} && s.Hash != [32]byte{} }
+// complete reports whether both parts are there.
+func (s Secret) complete() bool { return s.Salt != [16]byte{} && s.Hash != [32]byte{} }

@@ -40,7 +40,7 @@ func (s *Store) All(ctx context.Context, visit func(store.Token) error) error {
 			return err
 		}
 		s.release()
-		s.beginToMeasure()
+		s.allowCounting()
 		return nil
 	})
 }
@@ -63,7 +63,7 @@ func visitPart(ctx context.Context, txn *badger.Txn, part int, visit func(store.
 	if part+1 < len(idCharacters) {
 		to = tokenKey(idCharacters[part+1 : part+2])
 	}
-	return values(ctx, txn, tokenPrefix, from, func(key, value []byte) (bool, error) {
+	return eachValue(ctx, txn, tokenPrefix, from, func(key, value []byte) (bool, error) {
 		if to != nil && bytes.Compare(key, to) >= 0 {
 			return false, nil
 		}
@@ -79,7 +79,7 @@ func visitPart(ctx context.Context, txn *badger.Txn, part int, visit func(store.
 // requests are being answered meanwhile: see store.Store.
 func (s *Store) AllUsage(ctx context.Context, visit func(id string, u store.Usage) error) error {
 	return s.view(ctx, func(txn *badger.Txn) error {
-		err := values(ctx, txn, usagePrefix, usagePrefix, func(key, value []byte) (bool, error) {
+		err := eachValue(ctx, txn, usagePrefix, usagePrefix, func(key, value []byte) (bool, error) {
 			id := string(key[len(usagePrefix):])
 			u, err := store.DecodeUsage(id, value)
 			if err != nil {

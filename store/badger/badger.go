@@ -53,27 +53,27 @@ type Store struct {
 	statfs func(dir string) (filesystem, error)
 	lock   *os.File
 	ledger *ledger
-	room   *reservedFile
-	soon   *time.Timer // probes after the last of several writes
+	reserved   *reservedFile
+	settleTimer   *time.Timer // probes after the last of several writes
 	isNew  bool
 
 	mu      sync.Mutex
 	closed  bool
 	running sync.WaitGroup // operations that Close waits for
 
-	commit   sync.Mutex // one commit at a time, guards those below
+	commitMu   sync.Mutex // one commit at a time, guards those below
 	number   uint64     // the highest token number given out
 	sequence uint64     // the highest sequence in the audit log
-	from     uint64     // from this sequence on the audit log has no gaps
+	completeFrom     uint64     // from this sequence on the audit log has no gaps
 
 	probing chan struct{} // holds one value while a Health round trip runs
 
 	sizes     counters
-	measured  chan struct{}   // closed once sizes holds what was there at the start
-	begun     chan struct{}   // closed when that may be counted
-	beginning sync.Once       // guards the closing of begun
+	counted  chan struct{}   // closed once sizes holds what was there at the start
+	countingAllowed     chan struct{}   // closed when that may be counted
+	allowOnce sync.Once       // guards the closing of begun
 	closing   context.Context // ends with Close
-	end       func()
+	cancel       func()
 }
 
 var _ store.Store = (*Store)(nil)
@@ -117,13 +117,13 @@ func open(ctx context.Context, opts Options) (s *Store, err error) {
 		return nil, err
 	}
 	s = &Store{
-		dir: opts.Dir, log: opts.Log, statfs: opts.statfs, lock: locked, room: newRoom(opts.Dir),
-		isNew: found.fresh(), probing: make(chan struct{}, 1),
+		dir: opts.Dir, log: opts.Log, statfs: opts.statfs, lock: locked, reserved: newReservedFile(opts.Dir),
+		isNew: found.isNew(), probing: make(chan struct{}, 1),
 	}
-	if err := writable(opts.Dir); err != nil {
+	if err := checkWritable(opts.Dir); err != nil {
 		return nil, err
 	}
-	if err := s.makeRoom(); err != nil {
+	if err := s.ensureSpace(); err != nil {
 		return nil, err
 	}
 	if err := found.removeLeftovers(); err != nil {
@@ -135,19 +135,19 @@ func open(ctx context.Context, opts Options) (s *Store, err error) {
 	if err := s.load(found); err != nil {
 		return nil, errors.Join(fmt.Errorf("read database in %s: %w", opts.Dir, err), s.db.Close())
 	}
-	s.soon = time.AfterFunc(time.Hour, s.confirm)
-	s.soon.Stop()
-	s.measured, s.begun = make(chan struct{}), make(chan struct{})
-	s.closing, s.end = context.WithCancel(context.WithoutCancel(ctx))
+	s.settleTimer = time.AfterFunc(time.Hour, s.settle)
+	s.settleTimer.Stop()
+	s.counted, s.countingAllowed = make(chan struct{}), make(chan struct{})
+	s.closing, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	s.running.Add(1)
-	go s.measure(s.closing, s.db.NewTransaction(false))
+	go s.countRecords(s.closing, s.db.NewTransaction(false))
 	return s, nil
 }
 
 // examine inspects the directory, and returns an error for one with problems
 // unless they are accepted.
 func examine(opts Options) (*inspection, error) {
-	odd, err := irregular(opts.Dir)
+	odd, err := inspectFileTypes(opts.Dir)
 	if err != nil {
 		return nil, err
 	}
@@ -163,7 +163,7 @@ func examine(opts Options) (*inspection, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := os.Stat(markerFile(opts.Dir)); err == nil && found.fresh() {
+	if _, err := os.Stat(markerFile(opts.Dir)); err == nil && found.isNew() {
 		found.report(ErrLost, "there is no store in it, and %s says that there was one: is the disk mounted?", markerFile(opts.Dir))
 	}
 	switch err := found.err(); {
@@ -187,12 +187,12 @@ func openDatabase(opts Options) (db *badger.DB, err error) {
 			db, err = nil, fmt.Errorf("%w: reading it ended in %q; restore it from a backup", ErrDamaged, fmt.Sprint(p))
 		}
 	}()
-	return badger.Open(sidecar(opts))
+	return badger.Open(databaseOptions(opts))
 }
 
-// sidecar returns Badger's options for a small database beside an Envoy: some
+// databaseOptions returns Badger's options for a small database beside an Envoy: some
 // 25 MB of memory under load, 6 MB at rest.
-func sidecar(opts Options) badger.Options {
+func databaseOptions(opts Options) badger.Options {
 	return badger.DefaultOptions(opts.Dir).
 		WithLogger(logger(opts.Log)).
 
@@ -255,7 +255,7 @@ func (s *Store) load(found *inspection) error {
 			it := txn.NewIterator(badger.IteratorOptions{})
 			defer it.Close()
 			// A table that was lost may have held the schema. The ledger says whose database it is.
-			ours := found.accepted && !found.unledged
+			ours := found.accepted && !found.noLedger
 			if it.Rewind(); it.Valid() && !ours {
 				return fmt.Errorf("%w: it holds a Badger database of another program", ErrSchema)
 			}
@@ -269,36 +269,36 @@ func (s *Store) load(found *inspection) error {
 			return err
 		}
 		if value != nil {
-			if s.number, err = number(value); err != nil {
+			if s.number, err = trailingNumber(value); err != nil {
 				return err
 			}
 		}
-		given, err := last(txn, numberPrefix) // a table that was lost may have held lastNumberKey
+		given, err := lastNumber(txn, numberPrefix) // a table that was lost may have held lastNumberKey
 		if err != nil {
 			return err
 		}
 		s.number = max(s.number, given)
-		s.sequence, err = last(txn, auditPrefix)
+		s.sequence, err = lastNumber(txn, auditPrefix)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	return s.keepLedger(found, unmarked)
+	return s.initLedger(found, unmarked)
 }
 
-// keepLedger begins the ledger anew, and gives the database a schema and an
+// initLedger begins the ledger anew, and gives the database a schema and an
 // identity if it has none. A process that is killed in between leaves a ledger
 // that an identity is still to be written for.
-func (s *Store) keepLedger(found *inspection, unmarked bool) (err error) {
+func (s *Store) initLedger(found *inspection, unmarked bool) (err error) {
 	next := found.ledger
 	switch {
 	case found.identity != nil:
 		next.identity = [16]byte(found.identity)
-	case found.unledged:
+	case found.noLedger:
 		next.identity = newIdentity()
 	}
-	if found.unledged && next.from == 0 {
+	if found.noLedger && next.from == 0 {
 		next.from = max(s.sequence, 1)
 		if s.sequence > 0 {
 			s.log.line(slog.LevelWarn, "%s begins with change %d: from now on it is known what must be there",
@@ -309,7 +309,7 @@ func (s *Store) keepLedger(found *inspection, unmarked bool) (err error) {
 	if found.accepted {
 		next.from = s.sequence + 1 // what is missing now is not asked for again
 	}
-	next.sequence, s.from = s.sequence, next.from
+	next.sequence, s.completeFrom = s.sequence, next.from
 	if s.ledger, err = makeLedger(s.dir, next); err != nil {
 		return err
 	}
@@ -344,8 +344,8 @@ func (s *Store) writeMarker() {
 	}
 }
 
-// confirm has the disk take what was acknowledged last.
-func (s *Store) confirm() {
+// settle has the disk take what was acknowledged last.
+func (s *Store) settle() {
 	if s.begin(context.Background()) != nil {
 		return
 	}
@@ -365,9 +365,9 @@ func (s *Store) Close() error {
 	s.closed = true
 	s.mu.Unlock()
 
-	s.end()
+	s.cancel()
 	s.running.Wait()
-	s.soon.Stop()
+	s.settleTimer.Stop()
 	if err := s.close(); err != nil {
 		return fmt.Errorf("close store: %w", err)
 	}
@@ -376,7 +376,7 @@ func (s *Store) Close() error {
 
 func (s *Store) close() error {
 	err := s.ledger.probe(context.Background())
-	if full := s.makeRoom(); errors.Is(full, ErrNoSpace) {
+	if full := s.ensureSpace(); errors.Is(full, ErrNoSpace) {
 		// Badger writes its log into a table when it is closed, and would be
 		// killed. The log is on the disk, and the next start reads it.
 		s.log.line(slog.LevelWarn, "the database is left as it is: %v", []any{full})
@@ -384,7 +384,7 @@ func (s *Store) close() error {
 	}
 	err = errors.Join(err, s.db.Close(), s.ledger.probe(context.Background()), s.ledger.close())
 	if fs, look := s.statfs(s.dir); look == nil {
-		err = errors.Join(err, s.room.fit(fs, 0)) // for the next start
+		err = errors.Join(err, s.reserved.resize(fs, 0)) // for the next start
 	}
 	return errors.Join(err, s.lock.Close())
 }

@@ -25,7 +25,7 @@ var ErrDamaged = errors.New("data directory is damaged")
 // the tables of the memtables that wait (3 times 4 MiB) and a compaction that
 // writes its levels anew (about 30 MiB) with some space between. The rest is
 // for ending tokens when other programs have filled the disk.
-const reserve = reserveToOpen + maxRoom
+const reserve = reserveToOpen + maxReserved
 
 // reserveToOpen is the space that opening, ending a token and closing take: two logs
 // of 8 MiB, a value log of 2 MiB, and the tables of a log that is read again.
@@ -69,7 +69,7 @@ func prepareDir(opts Options) error {
 // probePrefix begins the name of a file that writable makes and removes.
 const probePrefix = "tokengate-probe-"
 
-func writable(dir string) error {
+func checkWritable(dir string) error {
 	probe, err := os.CreateTemp(dir, probePrefix)
 	if errors.Is(err, syscall.ENOSPC) {
 		return nil // makeRoom says what to do
@@ -80,20 +80,20 @@ func writable(dir string) error {
 	return errors.Join(probe.Close(), os.Remove(probe.Name()))
 }
 
-// makeRoom makes reserveToOpen free, out of what is held back if need be, and
+// ensureSpace makes reserveToOpen free, out of what is held back if need be, and
 // holds back what is free above that.
-func (s *Store) makeRoom() error {
+func (s *Store) ensureSpace() error {
 	fs, err := s.statfs(s.dir)
 	if err != nil {
 		return err
 	}
-	if err := enough(s.dir, s.room.available(fs), reserveToOpen); err != nil {
+	if err := checkFree(s.dir, s.reserved.available(fs), reserveToOpen); err != nil {
 		return err
 	}
-	return s.room.fit(fs, reserveToOpen)
+	return s.reserved.resize(fs, reserveToOpen)
 }
 
-func enough(dir string, available, least uint64) error {
+func checkFree(dir string, available, least uint64) error {
 	if available < least {
 		return fmt.Errorf("%w: %s has %d MiB left, and %d MiB must stay free",
 			ErrNoSpace, dir, available>>20, least>>20)

@@ -7,14 +7,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// remote are the file systems that are refused, by the f_type of statfs(2),
+// remoteFilesystems are the file systems that are refused, by the f_type of statfs(2),
 // from <linux/magic.h> and, in hexadecimal, the file systems' own sources.
 //
 // FUSE is among them though some of what runs under it is local: sshfs,
 // GlusterFS, S3 and the host directories of virtual machines come as FUSE
 // too, the kernel does not say which it is, and what a sync is worth is up to
 // each of them.
-var remote = map[uint32]string{
+var remoteFilesystems = map[uint32]string{
 	unix.NFS_SUPER_MAGIC:  "NFS",
 	unix.SMB_SUPER_MAGIC:  "SMB",
 	unix.SMB2_SUPER_MAGIC: "SMB",
@@ -45,7 +45,7 @@ func statfs(dir string) (filesystem, error) {
 			return filesystem{}, fmt.Errorf("statfs %s: %w", dir, err)
 		}
 		return filesystem{
-			kind: remote[uint32(st.Type)],
+			kind: remoteFilesystems[uint32(st.Type)],
 			free: st.Bavail * uint64(st.Bsize),
 		}, nil
 	}

@@ -33,21 +33,21 @@ const maxWindow = 1 << 16
 type inspection struct {
 	dir      string
 	ledger   state
-	unledged bool // there is no ledger
+	noLedger bool // there is no ledger
 	accepted bool // there were problems, and they do not count any more
 	repaired bool // tokengate has just repaired the directory
 
 	names    []string // of the files
-	list     files.Manifest
+	manifest     files.Manifest
 	tables   map[uint64]files.Entry // whole ones that MANIFEST names
 	orphans  []uint64               // tables that MANIFEST does not name, as a crash may leave some
 	broken   []string               // names of files that Badger cannot use
 	identity []byte                 // of the database; nil: it has none
 
 	problems []problem
-	gone     bool   // a table or a log is missing or cannot be used
-	unknown  uint64 // records up to this one may be pruned or lost
-	denied   error  // a file that this user may not read
+	dataMissing     bool   // a table or a log is missing or cannot be used
+	uncertainUpTo  uint64 // records up to this one may be pruned or lost
+	permissionErr   error  // a file that this user may not read
 }
 
 // problem is one reason not to open the directory.
@@ -63,16 +63,16 @@ func (i *inspection) report(kind error, format string, args ...any) {
 // unusable reports a file that Badger cannot use.
 func (i *inspection) unusable(name string, err error) {
 	if errors.Is(err, fs.ErrPermission) {
-		i.denied = err
+		i.permissionErr = err
 		return
 	}
 	i.broken = append(i.broken, name)
-	i.gone = i.gone || strings.HasSuffix(name, ".sst") || strings.HasSuffix(name, ".mem")
+	i.dataMissing = i.dataMissing || strings.HasSuffix(name, ".sst") || strings.HasSuffix(name, ".mem")
 	i.report(ErrDamaged, "%s: %v", name, err)
 }
 
-// shown is how many problems an error names.
-const shown = 5
+// maxShown is how many problems an error names.
+const maxShown = 5
 
 // err is the error that all problems are, or nil.
 func (i *inspection) err() error {
@@ -96,13 +96,13 @@ const advice = "nothing was changed; restore the whole directory from a backup, 
 func (i *inspection) text() string {
 	var texts []string
 	for n, p := range i.problems {
-		if n == shown {
-			texts = append(texts, fmt.Sprintf("and %d more", len(i.problems)-shown))
+		if n == maxShown {
+			texts = append(texts, fmt.Sprintf("and %d more", len(i.problems)-maxShown))
 			break
 		}
 		texts = append(texts, p.text)
 	}
-	if i.unknown > 0 {
+	if i.uncertainUpTo > 0 {
 		texts = append(texts, i.uncertain())
 	}
 	return strings.Join(texts, "; ")
@@ -110,7 +110,7 @@ func (i *inspection) text() string {
 
 // uncertain says what the audit records cannot tell.
 func (i *inspection) uncertain() string {
-	return fmt.Sprintf("whether records up to number %d are lost as well cannot be told, because old records are pruned", i.unknown)
+	return fmt.Sprintf("whether records up to number %d are lost as well cannot be told, because old records are pruned", i.uncertainUpTo)
 }
 
 // inspect reads the files in dir and changes none. Its error is about reading
@@ -127,9 +127,9 @@ func inspect(dir string, repaired bool) (*inspection, error) {
 	}
 	switch i.ledger, err = readLedger(dir); {
 	case errors.Is(err, fs.ErrNotExist):
-		i.unledged = true
+		i.noLedger = true
 	case errors.Is(err, errLedger):
-		i.unledged = true
+		i.noLedger = true
 		i.report(ErrDamaged, "%v", err)
 	case err != nil:
 		return nil, err
@@ -145,16 +145,16 @@ func inspect(dir string, repaired bool) (*inspection, error) {
 
 // unreadable is the error about a file that this user may not read, or nil.
 func (i *inspection) unreadable() error {
-	if i.denied == nil {
+	if i.permissionErr == nil {
 		return nil
 	}
-	return fmt.Errorf("the data directory cannot be read by this user: %w", i.denied)
+	return fmt.Errorf("the data directory cannot be read by this user: %w", i.permissionErr)
 }
 
-// has reports whether there is a file whose name has the ending.
-func (i *inspection) has(ending string) bool { return len(i.ending(ending)) > 0 }
+// hasSuffix reports whether there is a file whose name has the ending.
+func (i *inspection) hasSuffix(ending string) bool { return len(i.withSuffix(ending)) > 0 }
 
-func (i *inspection) ending(ending string) (names []string) {
+func (i *inspection) withSuffix(ending string) (names []string) {
 	for _, name := range i.names {
 		if strings.HasSuffix(name, ending) {
 			names = append(names, name)
@@ -165,15 +165,15 @@ func (i *inspection) ending(ending string) (names []string) {
 
 func (i *inspection) path(name string) string { return filepath.Join(i.dir, name) }
 
-// fresh reports whether there is no database and, as far as is known, never was.
-func (i *inspection) fresh() bool {
+// isNew reports whether there is no database and, as far as is known, never was.
+func (i *inspection) isNew() bool {
 	return !slices.Contains(i.names, badger.ManifestFilename) && len(i.problems) == 0
 }
 
 // removeLeftovers removes what a process leaves that is killed: files that it has not put in
 // their place, and logs without a byte, which Badger does not open.
 func (i *inspection) removeLeftovers() error {
-	for _, name := range append(i.ending(".mem"), i.ending(".vlog")...) {
+	for _, name := range append(i.withSuffix(".mem"), i.withSuffix(".vlog")...) {
 		if info, err := os.Stat(i.path(name)); err == nil && info.Size() == 0 {
 			if err := os.Remove(i.path(name)); err != nil {
 				return fmt.Errorf("remove a log without content: %w", err)
@@ -199,26 +199,26 @@ func (i *inspection) removeLeftovers() error {
 // MANIFEST that can be read.
 func (i *inspection) checkFiles() (listed bool) {
 	var err error
-	switch i.list, err = files.ReadManifest(i.dir, false); {
+	switch i.manifest, err = files.ReadManifest(i.dir, false); {
 	case errors.Is(err, fs.ErrNotExist):
 		// Badger makes MANIFEST first, so no crash leaves these without it.
 		switch {
-		case i.has(".sst") || i.has(".mem"):
+		case i.hasSuffix(".sst") || i.hasSuffix(".mem"):
 			i.report(ErrDamaged, "there are tables or logs but no %s", badger.ManifestFilename)
 		case i.ledger.sequence > 0:
 			i.report(ErrLost, "the database is gone, and only %s is left", ledgerName)
-		case i.has(".vlog") || i.has(badger.KeyRegistryFileName) || i.has(discardName):
+		case i.hasSuffix(".vlog") || i.hasSuffix(badger.KeyRegistryFileName) || i.hasSuffix(discardName):
 			i.report(ErrDamaged, "there are files of a database but no %s", badger.ManifestFilename)
 		}
 	case err != nil:
 		i.unusable(badger.ManifestFilename, err)
-	case !i.unledged && !i.repaired && !i.list.Follows(i.ledger.manifest):
+	case !i.noLedger && !i.repaired && !i.manifest.Follows(i.ledger.manifest):
 		i.report(ErrLost, "%s is older or shorter than it was: it has %d bytes and had %d",
-			badger.ManifestFilename, i.list.Mark().Size, i.ledger.manifest.Size)
+			badger.ManifestFilename, i.manifest.Mark().Size, i.ledger.manifest.Size)
 	}
 	listed = err == nil
 	i.checkTables()
-	for _, name := range append(i.ending(".mem"), i.ending(".vlog")...) {
+	for _, name := range append(i.withSuffix(".mem"), i.withSuffix(".vlog")...) {
 		if err := files.CheckLog(i.path(name)); err != nil {
 			i.unusable(name, err)
 		}
@@ -240,7 +240,7 @@ func (i *inspection) checkTables() {
 	for range 3 {
 		readers.Go(func() {
 			for id := range ids {
-				t := i.list.Tables[id]
+				t := i.manifest.Tables[id]
 				var err error
 				if t.Compression == 0 { // this program writes no other
 					err = files.CheckTable(table.NewFilename(id, i.dir))
@@ -256,18 +256,18 @@ func (i *inspection) checkTables() {
 		})
 	}
 	there := make(map[uint64]bool)
-	for _, name := range i.ending(".sst") {
+	for _, name := range i.withSuffix(".sst") {
 		id, ok := table.ParseFileID(name)
 		if !ok {
 			continue
 		}
-		if _, named := i.list.Tables[id]; named {
+		if _, named := i.manifest.Tables[id]; named {
 			there[id] = true
 		} else {
 			i.orphans = append(i.orphans, id)
 		}
 	}
-	for id := range i.list.Tables {
+	for id := range i.manifest.Tables {
 		if there[id] {
 			ids <- id
 		}
@@ -277,9 +277,9 @@ func (i *inspection) checkTables() {
 	for _, id := range slices.Sorted(maps.Keys(failed)) {
 		i.unusable(table.IDToFilename(id), failed[id])
 	}
-	for _, id := range slices.Sorted(maps.Keys(i.list.Tables)) {
+	for _, id := range slices.Sorted(maps.Keys(i.manifest.Tables)) {
 		if !there[id] {
-			i.gone = true
+			i.dataMissing = true
 			i.report(ErrDamaged, "%s is missing", table.IDToFilename(id))
 		}
 	}
@@ -306,7 +306,7 @@ func (i *inspection) checkRecords() {
 				i.identity = slices.Clone(r.Value)
 			}
 		case len(r.Key) == len(auditPrefix)+8 && strings.HasPrefix(string(r.Key), string(auditPrefix)):
-			if s, err := number(r.Key); err == nil {
+			if s, err := trailingNumber(r.Key); err == nil {
 				seen.add(s, r)
 			}
 		}
@@ -317,21 +317,21 @@ func (i *inspection) checkRecords() {
 			i.unusable(table.IDToFilename(id), err)
 		}
 	}
-	for _, name := range i.ending(".mem") {
+	for _, name := range i.withSuffix(".mem") {
 		if err := files.ReadLog(i.path(name), take); err != nil {
 			i.unusable(name, err)
 		}
 	}
 	switch {
-	case i.unledged && i.identity != nil:
+	case i.noLedger && i.identity != nil:
 		i.report(ErrDamaged, "%s is missing or cannot be read, so that it is not known what must be there", ledgerName)
-	case i.unledged:
+	case i.noLedger:
 	case i.identity != nil && string(i.identity) != string(i.ledger.identity[:]):
 		i.report(ErrLost, "the database is another one (%s) than %s belongs to (%s)",
 			hex.EncodeToString(i.identity), ledgerName, hex.EncodeToString(i.ledger.identity[:]))
 	}
 	missing, unknown := seen.missing()
-	if i.unknown = unknown; missing != "" {
+	if i.uncertainUpTo = unknown; missing != "" {
 		i.report(ErrLost, "the changes up to number %d were acknowledged, and %s", last, missing)
 	}
 }
@@ -380,8 +380,8 @@ func (w *window) missing() (text string, unknown uint64) {
 			n++
 		}
 		count += n - from + 1
-		if len(ranges) < shown {
-			ranges = append(ranges, span(w.first+uint64(from), w.first+uint64(n)))
+		if len(ranges) < maxShown {
+			ranges = append(ranges, formatRange(w.first+uint64(from), w.first+uint64(n)))
 		}
 	}
 	switch {
@@ -395,7 +395,7 @@ func (w *window) missing() (text string, unknown uint64) {
 	return fmt.Sprintf("not one of the records from number %d on is there", w.first), w.first - 1
 }
 
-func span(from, to uint64) string {
+func formatRange(from, to uint64) string {
 	if from == to {
 		return strconv.FormatUint(from, 10)
 	}

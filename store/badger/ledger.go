@@ -125,8 +125,8 @@ type ledger struct {
 
 	probes chan struct{} // holds one value for each probe that runs
 
-	looking sync.Mutex  // guards list
-	list    os.FileInfo // of MANIFEST as it was when state's mark was made
+	manifestMu sync.Mutex  // guards list
+	manifestInfo    os.FileInfo // of MANIFEST as it was when state's mark was made
 
 	mu    sync.Mutex // guards the two below
 	state state
@@ -215,15 +215,15 @@ const maxProbes = 64
 // checkManifest notes the state of MANIFEST if it has changed. The disk has that state
 // before the ledger names it, so that no power cut takes it away again.
 func (l *ledger) checkManifest() error {
-	l.looking.Lock()
-	defer l.looking.Unlock()
+	l.manifestMu.Lock()
+	defer l.manifestMu.Unlock()
 	path := filepath.Join(l.dir, badger.ManifestFilename)
 	info, err := os.Stat(path)
 	for {
 		if err != nil {
 			return err
 		}
-		if l.list != nil && sameFile(l.list, info) {
+		if l.manifestInfo != nil && sameFile(l.manifestInfo, info) {
 			return nil
 		}
 		m, failed := files.ReadManifest(l.dir, true)
@@ -231,7 +231,7 @@ func (l *ledger) checkManifest() error {
 			if err := l.write(func(s *state) { s.manifest = m.Mark() }); err != nil {
 				return err
 			}
-			l.list = info
+			l.manifestInfo = info
 			return nil
 		}
 		before := info

@@ -20,16 +20,16 @@ func (s *Store) Live(ctx context.Context, owner string) (tokens []store.Token, e
 		return nil, nil // its key could be the beginning of another's
 	}
 	err = s.view(ctx, func(txn *badger.Txn) error {
-		tokens, err = live(ctx, txn, owner)
+		tokens, err = liveTokens(ctx, txn, owner)
 		return err
 	})
 	return tokens, err
 }
 
-// live returns the owner's tokens that are not revoked, by number; expired ones
+// liveTokens returns the owner's tokens that are not revoked, by number; expired ones
 // may be missing. It reads the owner's key so that a token that is being added
 // now is a conflict.
-func live(ctx context.Context, txn *badger.Txn, owner string) (tokens []store.Token, err error) {
+func liveTokens(ctx context.Context, txn *badger.Txn, owner string) (tokens []store.Token, err error) {
 	list, err := readLive(txn, owner)
 	if err != nil {
 		return nil, err
@@ -37,7 +37,7 @@ func live(ctx context.Context, txn *badger.Txn, owner string) (tokens []store.To
 	ids := list.ids
 	if !list.known {
 		prefix := ownedPrefix(owner)
-		err := values(ctx, txn, prefix, prefix, func(_, id []byte) (bool, error) {
+		err := eachValue(ctx, txn, prefix, prefix, func(_, id []byte) (bool, error) {
 			ids = append(ids, string(id))
 			return true, nil
 		})
@@ -49,7 +49,7 @@ func live(ctx context.Context, txn *badger.Txn, owner string) (tokens []store.To
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		t, err := token(txn, id)
+		t, err := getToken(txn, id)
 		if list.known && errors.Is(err, store.ErrNotFound) {
 			continue // pruned
 		}

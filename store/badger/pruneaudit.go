@@ -17,9 +17,9 @@ const auditBatch = 1000
 
 // PruneAudit removes the oldest audit records: see store.Store.
 func (s *Store) PruneAudit(ctx context.Context, before time.Time, maxBytes int64) (pruned store.AuditPruned, err error) {
-	s.beginToMeasure()
+	s.allowCounting()
 	select {
-	case <-s.measured:
+	case <-s.counted:
 	case <-s.closing.Done():
 		return pruned, store.ErrClosed
 	case <-ctx.Done():
@@ -44,13 +44,13 @@ func (s *Store) pruneAudit(ctx context.Context, from []byte, before time.Time, m
 	if maxBytes > 0 {
 		over = s.sizes[auditKind].bytes.Load() - maxBytes
 	}
-	s.commit.Lock()
+	s.commitMu.Lock()
 	newest := auditKey(s.sequence) // which stays: it says where the numbers stand
-	s.commit.Unlock()
+	s.commitMu.Unlock()
 	var keys [][]byte
 	err = s.view(ctx, func(txn *badger.Txn) error {
-		return values(ctx, txn, auditPrefix, from, func(key, value []byte) (bool, error) {
-			sequence, err := number(key)
+		return eachValue(ctx, txn, auditPrefix, from, func(key, value []byte) (bool, error) {
+			sequence, err := trailingNumber(key)
 			if err != nil {
 				return false, err
 			}
@@ -82,7 +82,7 @@ func (s *Store) pruneAudit(ctx context.Context, from []byte, before time.Time, m
 	}
 	err = s.write(ctx, func(tx *tx) error {
 		for _, key := range keys {
-			if err := tx.drop(key); err != nil {
+			if err := tx.deleteKey(key); err != nil {
 				return err
 			}
 		}

@@ -107,13 +107,13 @@ func (s *Store) AuditLog(ctx context.Context, before uint64, limit int) ([]store
 	}
 	var log []store.Audit
 	err := s.view(ctx, func(txn *badger.Txn) error {
-		it := backwards(txn, auditPrefix)
+		it := reverseIterator(txn, auditPrefix)
 		defer it.Close()
 		for it.Seek(auditKey(before - 1)); it.Valid() && len(log) < limit; it.Next() {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			sequence, err := number(it.Item().Key())
+			sequence, err := trailingNumber(it.Item().Key())
 			if err != nil {
 				return err
 			}
@@ -134,18 +134,18 @@ func (s *Store) AuditLog(ctx context.Context, before uint64, limit int) ([]store
 	return log, nil
 }
 
-// last returns the highest number that a key with the prefix ends in, or 0.
-func last(txn *badger.Txn, prefix []byte) (uint64, error) {
-	it := backwards(txn, prefix)
+// lastNumber returns the highest number that a key with the prefix ends in, or 0.
+func lastNumber(txn *badger.Txn, prefix []byte) (uint64, error) {
+	it := reverseIterator(txn, prefix)
 	defer it.Close()
-	if it.Seek(numbered(prefix, math.MaxUint64)); !it.Valid() {
+	if it.Seek(appendNumber(prefix, math.MaxUint64)); !it.Valid() {
 		return 0, nil
 	}
-	return number(it.Item().Key())
+	return trailingNumber(it.Item().Key())
 }
 
-// backwards walks the keys with the prefix backwards from where it is told to seek.
-func backwards(txn *badger.Txn, prefix []byte) *badger.Iterator {
+// reverseIterator walks the keys with the prefix backwards from where it is told to seek.
+func reverseIterator(txn *badger.Txn, prefix []byte) *badger.Iterator {
 	return txn.NewIterator(badger.IteratorOptions{Prefix: prefix, Reverse: true})
 }
 

@@ -15,20 +15,20 @@ import (
 // discardName is a file in which Badger counts what its value logs could free.
 const discardName = "DISCARD"
 
-// opened are the names of files that the store or Badger opens, besides tables
+// openedNames are the names of files that the store or Badger opens, besides tables
 // and logs, which have an ending.
-var opened = []string{
+var openedNames = []string{
 	badger.ManifestFilename, "MANIFEST-REWRITE", badger.KeyRegistryFileName, badger.KeyRegistryRewriteFileName,
-	discardName, ledgerName, roomName,
+	discardName, ledgerName, reserveName,
 }
 
 var openedEndings = []string{".sst", ".mem", ".vlog"}
 
-// irregular inspects dir for entries that have the name of a file which is opened
+// inspectFileTypes inspects dir for entries that have the name of a file which is opened
 // and that are neither a regular file nor a link to one. It opens none of them:
 // to open a named pipe is to wait until another process writes to it, and to open
 // a device may do anything.
-func irregular(dir string) (*inspection, error) {
+func inspectFileTypes(dir string) (*inspection, error) {
 	i := &inspection{dir: dir}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -36,7 +36,7 @@ func irregular(dir string) (*inspection, error) {
 	}
 	for _, e := range entries {
 		name := e.Name()
-		if !slices.Contains(opened, name) && !slices.Contains(openedEndings, filepath.Ext(name)) {
+		if !slices.Contains(openedNames, name) && !slices.Contains(openedEndings, filepath.Ext(name)) {
 			continue
 		}
 		info, err := os.Stat(i.path(name))
@@ -46,13 +46,13 @@ func irregular(dir string) (*inspection, error) {
 		case err != nil:
 			i.unusable(name, err)
 		case !info.Mode().IsRegular():
-			i.unusable(name, fmt.Errorf("it is %s and not a file", kind(info.Mode())))
+			i.unusable(name, fmt.Errorf("it is %s and not a file", fileType(info.Mode())))
 		}
 	}
 	return i, i.unreadable()
 }
 
-func kind(mode fs.FileMode) string {
+func fileType(mode fs.FileMode) string {
 	switch {
 	case mode.IsDir():
 		return "a directory"
@@ -70,7 +70,7 @@ func (i *inspection) setAside(log logger) error {
 	for _, p := range i.problems {
 		log.line(slog.LevelWarn, "loss accepted: %s", []any{p.text})
 	}
-	return i.keep(log, func(kept string) error {
+	return i.preserve(log, func(kept string) error {
 		for _, name := range i.broken {
 			if err := os.Rename(i.path(name), filepath.Join(kept, name)); err != nil {
 				return fmt.Errorf("keep the damaged files: %w", err)

@@ -20,9 +20,9 @@ import (
 // they were before an open with AcceptLoss.
 const lostPrefix = "tokengate.lost-"
 
-// keep has move put files into a new directory in the data directory, and says in
+// preserve has move put files into a new directory in the data directory, and says in
 // the log where they are.
-func (i *inspection) keep(log logger, move func(kept string) error) error {
+func (i *inspection) preserve(log logger, move func(kept string) error) error {
 	kept, err := os.MkdirTemp(i.dir, lostPrefix)
 	if err != nil {
 		return fmt.Errorf("keep the damaged files: %w", err)
@@ -51,7 +51,7 @@ func (i *inspection) repair(kept string) (err error) {
 			return fmt.Errorf("keep the damaged files: %w", err)
 		}
 	}
-	if !slices.Contains(i.names, badger.ManifestFilename) && !i.has(".sst") {
+	if !slices.Contains(i.names, badger.ManifestFilename) && !i.hasSuffix(".sst") {
 		return nil // Badger makes a new one
 	}
 	for _, id := range i.orphans {
@@ -87,7 +87,7 @@ func (i *inspection) accept(log logger) (*inspection, error) {
 	for _, p := range i.problems {
 		log.line(slog.LevelWarn, "loss accepted: %s", []any{p.text})
 	}
-	if err := i.keep(log, i.repair); err != nil {
+	if err := i.preserve(log, i.repair); err != nil {
 		return nil, err
 	}
 	after, err := inspect(i.dir, true)
@@ -101,13 +101,13 @@ func (i *inspection) accept(log logger) (*inspection, error) {
 			log.line(slog.LevelWarn, "lost: %s", []any{p.text})
 		}
 	}
-	if i.gone {
+	if i.dataMissing {
 		log.line(slog.LevelWarn, "what the missing or damaged files held is lost, even where the audit record of a change is there", nil)
 	}
 	switch {
-	case after.unknown > 0:
+	case after.uncertainUpTo > 0:
 		log.line(slog.LevelWarn, "%s", []any{after.uncertain()})
-	case !missing && !i.unledged:
+	case !missing && !i.noLedger:
 		log.line(slog.LevelWarn, "after the repair the audit records of all acknowledged changes are there", nil)
 	}
 	log.line(slog.LevelWarn, "start without --accept-loss from now on", nil)

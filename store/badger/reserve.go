@@ -9,12 +9,12 @@ import (
 	"syscall"
 )
 
-// roomName is a file that holds blocks of the disk back from other programs.
+// reserveName is a file that holds blocks of the disk back from other programs.
 // They are given to the database when nothing else is left.
-const roomName = "tokengate.reserve"
+const reserveName = "tokengate.reserve"
 
-// maxRoom is the size of that file in bytes, where the disk has as much.
-const maxRoom = 64 << 20
+// maxReserved is the size of that file in bytes, where the disk has as much.
+const maxReserved = 64 << 20
 
 // reservedFile is the space that is held back.
 type reservedFile struct {
@@ -25,8 +25,8 @@ type reservedFile struct {
 	cannot bool // the file system does not hold space back
 }
 
-func newRoom(dir string) *reservedFile {
-	r := &reservedFile{path: filepath.Join(dir, roomName)}
+func newReservedFile(dir string) *reservedFile {
+	r := &reservedFile{path: filepath.Join(dir, reserveName)}
 	var st syscall.Stat_t
 	if syscall.Stat(r.path, &st) == nil && st.Blocks > 0 {
 		r.held = min(uint64(st.Blocks)*512, uint64(st.Size))
@@ -42,14 +42,14 @@ func (r *reservedFile) available(fs filesystem) uint64 {
 	return fs.free + r.held
 }
 
-// fit holds back what is free above the bytes to be left, up to maxRoom. On a full
+// resize holds back what is free above the bytes to be left, up to maxRoom. On a full
 // disk it gives back as much as makes these bytes free.
-func (r *reservedFile) fit(fs filesystem, left uint64) error {
+func (r *reservedFile) resize(fs filesystem, left uint64) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	want := uint64(0)
 	if total := fs.free + r.held; total > left {
-		want = min(total-left, maxRoom)
+		want = min(total-left, maxReserved)
 	}
 	want &^= 1<<20 - 1 // whole MiB, so that a few bytes are no reason to write
 	if want == r.held || want > r.held && r.cannot {

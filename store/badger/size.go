@@ -13,7 +13,7 @@ import (
 func (s *Store) Size() int64 {
 	var size int64
 	err := filepath.WalkDir(s.dir, func(_ string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || d.Name() == roomName {
+		if err != nil || d.IsDir() || d.Name() == reserveName {
 			return err
 		}
 		// A compaction may have removed the file meanwhile.

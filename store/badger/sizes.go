@@ -13,8 +13,8 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// kinds are the kinds of record that are counted, by the prefix of their keys.
-var kinds = [...]struct {
+// recordKinds are the kinds of record that are counted, by the prefix of their keys.
+var recordKinds = [...]struct {
 	name   string
 	prefix []byte
 }{
@@ -30,7 +30,7 @@ const auditKind = 2
 
 // kindOf returns the place in kinds of a key; -1 for keys that are not counted.
 func kindOf(key []byte) int {
-	for i, k := range kinds {
+	for i, k := range recordKinds {
 		if bytes.HasPrefix(key, k.prefix) {
 			return i
 		}
@@ -48,10 +48,10 @@ func (s *size) add(sign int64, key []byte, value int64) {
 }
 
 // sizes are the sizes of all kinds of record.
-type sizes [len(kinds)]size
+type sizes [len(recordKinds)]size
 
 // counters are sizes that change while others read them.
-type counters [len(kinds)]struct{ records, bytes atomic.Int64 }
+type counters [len(recordKinds)]struct{ records, bytes atomic.Int64 }
 
 func (c *counters) add(more sizes) {
 	for i, m := range more {
@@ -60,19 +60,19 @@ func (c *counters) add(more sizes) {
 	}
 }
 
-// measure counts the records that txn sees, those that were there when the store was
+// countRecords counts the records that txn sees, those that were there when the store was
 // opened. What is written meanwhile is counted with its transaction. It begins when
 // all tokens have been read, for which a start waits, or somebody needs the sizes.
-func (s *Store) measure(ctx context.Context, txn *badger.Txn) {
+func (s *Store) countRecords(ctx context.Context, txn *badger.Txn) {
 	defer s.running.Done()
 	defer txn.Discard()
 	select {
-	case <-s.begun:
+	case <-s.countingAllowed:
 	case <-ctx.Done():
 		return
 	}
 	var found sizes
-	for i, k := range kinds {
+	for i, k := range recordKinds {
 		it := txn.NewIterator(badger.IteratorOptions{Prefix: k.prefix})
 		for it.Rewind(); it.Valid(); it.Next() {
 			if ctx.Err() != nil {
@@ -86,23 +86,23 @@ func (s *Store) measure(ctx context.Context, txn *badger.Txn) {
 	}
 	s.sizes.add(found)
 	s.release()
-	close(s.measured)
+	close(s.counted)
 }
 
-// beginToMeasure lets measure begin.
-func (s *Store) beginToMeasure() { s.beginning.Do(func() { close(s.begun) }) }
+// allowCounting lets measure begin.
+func (s *Store) allowCounting() { s.allowOnce.Do(func() { close(s.countingAllowed) }) }
 
 // Sizes returns how many records of each kind the store holds, and their bytes,
 // without what the database needs beside them. Until the store has counted what was
 // there when it was opened, ok is false.
 func (s *Store) Sizes() (all map[string]store.Size, ok bool) {
 	select {
-	case <-s.measured:
+	case <-s.counted:
 	default:
 		return nil, false
 	}
-	all = make(map[string]store.Size, len(kinds))
-	for i, k := range kinds {
+	all = make(map[string]store.Size, len(recordKinds))
+	for i, k := range recordKinds {
 		all[k.name] = store.Size{Records: s.sizes[i].records.Load(), Bytes: s.sizes[i].bytes.Load()}
 	}
 	return all, true
@@ -123,8 +123,8 @@ func (t *tx) set(key, value []byte) error {
 	return t.Set(key, value)
 }
 
-// drop deletes a key, whose value it reads.
-func (t *tx) drop(key []byte) error {
+// deleteKey deletes a key, whose value it reads.
+func (t *tx) deleteKey(key []byte) error {
 	if err := t.uncount(key); err != nil {
 		return err
 	}

@@ -38,7 +38,7 @@ func (s *Store) Create(ctx context.Context, t store.Token, admit func(owned []st
 		if there != nil {
 			return fmt.Errorf("%w: %q", store.ErrExists, t.ID)
 		}
-		owned, err := live(ctx, tx.Txn, t.Owner.Name)
+		owned, err := liveTokens(ctx, tx.Txn, t.Owner.Name)
 		if err != nil {
 			return err
 		}
@@ -60,7 +60,7 @@ func (s *Store) Create(ctx context.Context, t store.Token, admit func(owned []st
 // Get returns one token: see store.Store.
 func (s *Store) Get(ctx context.Context, id string) (t store.Token, err error) {
 	err = s.view(ctx, func(txn *badger.Txn) error {
-		t, err = token(txn, id)
+		t, err = getToken(txn, id)
 		return err
 	})
 	return t, err
@@ -70,7 +70,7 @@ func (s *Store) Get(ctx context.Context, id string) (t store.Token, err error) {
 func (s *Store) Update(ctx context.Context, id string, change func(*store.Token) (store.Audit, error)) (store.Token, error) {
 	var after store.Token
 	err := s.write(ctx, func(tx *tx) error {
-		before, err := token(tx.Txn, id)
+		before, err := getToken(tx.Txn, id)
 		if err != nil {
 			return err
 		}
@@ -120,8 +120,8 @@ func (s *Store) List(ctx context.Context, owner string, after uint64, limit int)
 		if after == math.MaxUint64 {
 			return nil
 		}
-		return values(ctx, txn, prefix, numbered(prefix, after+1), func(_, id []byte) (bool, error) {
-			t, err := token(txn, string(id))
+		return eachValue(ctx, txn, prefix, appendNumber(prefix, after+1), func(_, id []byte) (bool, error) {
+			t, err := getToken(txn, string(id))
 			if err != nil {
 				return false, fmt.Errorf("list tokens: %w", err)
 			}
@@ -146,7 +146,7 @@ const pruneBatch = 100
 func (s *Store) Prune(ctx context.Context, before time.Time, record func(store.Token) store.Audit) ([]string, error) {
 	var mu sync.Mutex
 	var old []string
-	is := func(t store.Token) bool { return ended(t, before) }
+	is := func(t store.Token) bool { return endedBefore(t, before) }
 	err := s.All(ctx, func(t store.Token) error {
 		if is(t) {
 			mu.Lock()
@@ -224,14 +224,14 @@ func (s *Store) prune(ctx context.Context, ids []string, is func(store.Token) bo
 	err = s.write(ctx, func(tx *tx) error {
 		removed, tx.audits = nil, nil
 		for _, id := range ids {
-			t, err := token(tx.Txn, id)
+			t, err := getToken(tx.Txn, id)
 			if errors.Is(err, store.ErrNotFound) || err == nil && !is(t) {
 				continue
 			}
 			if err != nil {
 				return err
 			}
-			if err := tx.remove(t); err != nil {
+			if err := tx.removeToken(t); err != nil {
 				return err
 			}
 			tx.audits = append(tx.audits, record(t))
@@ -242,8 +242,8 @@ func (s *Store) prune(ctx context.Context, ids []string, is func(store.Token) bo
 	return removed, err
 }
 
-// ended reports whether the token was revoked or expired before the instant.
-func ended(t store.Token, before time.Time) bool {
+// endedBefore reports whether the token was revoked or expired before the instant.
+func endedBefore(t store.Token, before time.Time) bool {
 	return t.State == store.Revoked && t.Revoked.Before(before) ||
 		!t.Expires.IsZero() && t.Expires.Before(before)
 }

@@ -43,7 +43,7 @@ func (s *Store) AddTotals(ctx context.Context, day store.Day, counts map[string]
 // dropDays removes the totals of the earliest days, when a new one has come.
 func dropDays(ctx context.Context, tx *tx) error {
 	var days [][]byte
-	err := values(ctx, tx.Txn, dayPrefix, dayPrefix, func(key, _ []byte) (bool, error) {
+	err := eachValue(ctx, tx.Txn, dayPrefix, dayPrefix, func(key, _ []byte) (bool, error) {
 		days = append(days, slices.Clone(key))
 		return true, nil
 	})
@@ -51,7 +51,7 @@ func dropDays(ctx context.Context, tx *tx) error {
 		return err
 	}
 	for _, key := range days[:max(len(days)-store.KeepDays, 0)] {
-		if err := tx.drop(key); err != nil {
+		if err := tx.deleteKey(key); err != nil {
 			return err
 		}
 	}
@@ -62,8 +62,8 @@ func dropDays(ctx context.Context, tx *tx) error {
 func (s *Store) Totals(ctx context.Context, from store.Day) ([]store.DayTotals, error) {
 	var all []store.DayTotals
 	err := s.view(ctx, func(txn *badger.Txn) error {
-		return values(ctx, txn, dayPrefix, dayKey(from), func(key, value []byte) (bool, error) {
-			day, err := number(key)
+		return eachValue(ctx, txn, dayPrefix, dayKey(from), func(key, value []byte) (bool, error) {
+			day, err := trailingNumber(key)
 			if err != nil {
 				return false, err
 			}
@@ -135,7 +135,7 @@ func addPasswordUses(tx *tx, users []string, more map[string][]store.PasswordUse
 	if known == before {
 		return left, nil
 	}
-	return left, tx.Set(passwordUsersKey, numbered(nil, known))
+	return left, tx.Set(passwordUsersKey, appendNumber(nil, known))
 }
 
 // passwordUsers returns how many users have uses of passwords.
@@ -144,7 +144,7 @@ func passwordUsers(txn *badger.Txn) (uint64, error) {
 	if err != nil || data == nil {
 		return 0, err
 	}
-	return number(data)
+	return trailingNumber(data)
 }
 
 // PasswordUses returns all uses: see store.Store.
@@ -159,7 +159,7 @@ func (s *Store) PasswordUses(ctx context.Context) ([]store.PasswordUse, error) {
 
 func (s *Store) eachPasswordUser(ctx context.Context, visit func(user string, uses []store.PasswordUse)) error {
 	return s.view(ctx, func(txn *badger.Txn) error {
-		return values(ctx, txn, passwordPrefix, passwordPrefix, func(key, value []byte) (bool, error) {
+		return eachValue(ctx, txn, passwordPrefix, passwordPrefix, func(key, value []byte) (bool, error) {
 			user := string(key[len(passwordPrefix):])
 			uses, err := store.DecodePasswordUses(user, value)
 			if err == nil {
@@ -215,7 +215,7 @@ func prunePasswordUses(tx *tx, users []string, old func(store.PasswordUse) bool)
 			err = tx.set(passwordKey(user), store.EncodePasswordUses(user, uses))
 		} else {
 			known--
-			err = tx.drop(passwordKey(user))
+			err = tx.deleteKey(passwordKey(user))
 		}
 		if err != nil {
 			return err
@@ -224,5 +224,5 @@ func prunePasswordUses(tx *tx, users []string, old func(store.PasswordUse) bool)
 	if known == before {
 		return nil
 	}
-	return tx.Set(passwordUsersKey, numbered(nil, known))
+	return tx.Set(passwordUsersKey, appendNumber(nil, known))
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // tx is one write transaction. What needs a running number waits in it for the
-// commit.
+// commitMu.
 type tx struct {
 	*badger.Txn
 	urgent  bool // it ends a token: it may use the space that other writes leave
@@ -49,20 +49,20 @@ func (s *Store) attempt(ctx context.Context, fn func(*tx) error) error {
 	t := &tx{Txn: s.db.NewTransaction(true)}
 	defer t.Discard()
 	// The disk is asked while the transaction reads: one wait instead of two.
-	probed := s.start(func() error { return s.ledger.probe(ctx) })
+	probed := s.runAsync(func() error { return s.ledger.probe(ctx) })
 	failed := fn(t)
-	if err := answer(ctx, probed); failed != nil || err != nil {
+	if err := await(ctx, probed); failed != nil || err != nil {
 		return cmp.Or(failed, err)
 	}
-	if err := answer(ctx, s.start(func() error { return s.checkSpace(t.urgent) })); err != nil {
+	if err := await(ctx, s.runAsync(func() error { return s.checkSpace(t.urgent) })); err != nil {
 		return err
 	}
-	return s.finish(ctx, t)
+	return s.commitNumbered(ctx, t)
 }
 
-// start runs fn, which may hang with the disk, beside an operation that has
+// runAsync runs fn, which may hang with the disk, beside an operation that has
 // begun. Close waits for it.
-func (s *Store) start(fn func() error) <-chan error {
+func (s *Store) runAsync(fn func() error) <-chan error {
 	done := make(chan error, 1)
 	s.running.Add(1)
 	go func() {
@@ -72,8 +72,8 @@ func (s *Store) start(fn func() error) <-chan error {
 	return done
 }
 
-// answer waits for what start runs, until ctx ends.
-func answer(ctx context.Context, done <-chan error) error {
+// await waits for what start runs, until ctx ends.
+func await(ctx context.Context, done <-chan error) error {
 	select {
 	case err := <-done:
 		return err
@@ -82,16 +82,16 @@ func answer(ctx context.Context, done <-chan error) error {
 	}
 }
 
-// finish gives out the numbers and commits. A number is used up unless it is
+// commitNumbered gives out the numbers and commits. A number is used up unless it is
 // certain that nothing was written.
-func (s *Store) finish(ctx context.Context, t *tx) error {
-	s.commit.Lock()
-	defer s.commit.Unlock()
+func (s *Store) commitNumbered(ctx context.Context, t *tx) error {
+	s.commitMu.Lock()
+	defer s.commitMu.Unlock()
 	number, sequence := s.number, s.sequence
 	if t.created != nil {
 		number++
 		t.created.Number = number
-		if err := t.add(*t.created); err != nil {
+		if err := t.addToken(*t.created); err != nil {
 			return err
 		}
 	}
@@ -108,7 +108,7 @@ func (s *Store) finish(ctx context.Context, t *tx) error {
 	if err := t.Commit(); errors.Is(err, badger.ErrConflict) {
 		return errConflict
 	} else if err != nil {
-		s.use(number, sequence)
+		s.skipNumbers(number, sequence)
 		return fmt.Errorf("commit: %w", err)
 	}
 	first := s.sequence == 0
@@ -117,21 +117,21 @@ func (s *Store) finish(ctx context.Context, t *tx) error {
 	if len(t.audits) == 0 {
 		return nil // nobody relies on it
 	}
-	if err := s.ledger.acknowledge(s.sequence, s.from); err != nil {
+	if err := s.ledger.acknowledge(s.sequence, s.completeFrom); err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
 	if first {
 		s.writeMarker()
 	}
-	s.soon.Reset(settleAfter)
+	s.settleTimer.Reset(settleAfter)
 	return nil
 }
 
-// use uses up the numbers of a commit that has failed, whose records may be in the
+// skipNumbers uses up the numbers of a commit that has failed, whose records may be in the
 // log or not.
-func (s *Store) use(number, sequence uint64) {
+func (s *Store) skipNumbers(number, sequence uint64) {
 	if sequence > s.sequence {
-		s.from = sequence + 1
+		s.completeFrom = sequence + 1
 	}
 	s.number, s.sequence = number, sequence
 }
@@ -150,31 +150,31 @@ func (s *Store) checkSpace(urgent bool) error {
 	if urgent {
 		least = reserveToOpen
 	}
-	if err := enough(s.dir, s.room.available(fs), least); err != nil {
+	if err := checkFree(s.dir, s.reserved.available(fs), least); err != nil {
 		return err
 	}
-	return s.room.fit(fs, reserveToOpen)
+	return s.reserved.resize(fs, reserveToOpen)
 }
 
-// add writes everything that belongs to a new token.
-func (t *tx) add(n store.Token) error {
+// addToken writes everything that belongs to a new token.
+func (t *tx) addToken(n store.Token) error {
 	if err := t.putToken(n); err != nil {
 		return err
 	}
 	return errors.Join(
 		t.Set(numberKey(n.Number), []byte(n.ID)),
 		t.Set(ownedKey(n.Owner.Name, n.Number), []byte(n.ID)),
-		t.Set(lastNumberKey, numbered(nil, n.Number)),
+		t.Set(lastNumberKey, appendNumber(nil, n.Number)),
 	)
 }
 
-// remove deletes everything that belongs to a token.
-func (t *tx) remove(old store.Token) error {
+// removeToken deletes everything that belongs to a token.
+func (t *tx) removeToken(old store.Token) error {
 	return errors.Join(
-		t.drop(tokenKey(old.ID)),
+		t.deleteKey(tokenKey(old.ID)),
 		t.Delete(numberKey(old.Number)),
 		t.Delete(ownedKey(old.Owner.Name, old.Number)),
-		t.drop(usageKey(old.ID)),
+		t.deleteKey(usageKey(old.ID)),
 	)
 }
 
@@ -202,8 +202,8 @@ func get(txn *badger.Txn, key []byte) ([]byte, error) {
 	return value, nil
 }
 
-// token returns one token, or ErrNotFound.
-func token(txn *badger.Txn, id string) (store.Token, error) {
+// getToken returns one token, or ErrNotFound.
+func getToken(txn *badger.Txn, id string) (store.Token, error) {
 	if id == "" {
 		return store.Token{}, store.ErrNotFound
 	}
@@ -217,9 +217,9 @@ func token(txn *badger.Txn, id string) (store.Token, error) {
 	return store.DecodeToken(id, data)
 }
 
-// values calls visit with the key and the value of each key that begins with
+// eachValue calls visit with the key and the value of each key that begins with
 // prefix and is not below from, in order, until it says stop.
-func values(ctx context.Context, txn *badger.Txn, prefix, from []byte, visit func(key, value []byte) (more bool, err error)) error {
+func eachValue(ctx context.Context, txn *badger.Txn, prefix, from []byte, visit func(key, value []byte) (more bool, err error)) error {
 	// Values lie beside their keys, and Badger prefetches with a goroutine for
 	// each.
 	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
