@@ -8,12 +8,11 @@ import (
 	"sync/atomic"
 )
 
-// tokenData is what the index keeps of a token for decisions. It never changes once
-// a lookup can find it.
+// tokenData is a token as decisions need it. It is immutable once a lookup can find it.
 type tokenData struct {
 	id           [IDLength]byte
-	owner        uint32 // number among the owners
-	restrictions uint32 // number in the table's limits, counted from 1; 0: none
+	owner        uint32 // number in Index.owners
+	restrictions uint32 // index in the table's restrictions plus 1; 0: none
 	state        State
 	kind         Kind
 	readOnly     bool
@@ -21,65 +20,62 @@ type tokenData struct {
 	secret       Secret
 }
 
-// hash returns what Index.shard returns of the id.
+// hash returns the hash of the id, as Index.shard does.
 func (f *tokenData) hash() uint64 { return maphash.Bytes(seed, f.id[:]) }
 
-// restrictions is what few tokens have.
+// restrictions are the properties that few tokens have.
 type restrictions struct {
 	networks []netip.Prefix
 	previous Previous
 	limiter  *Limiter
 }
 
-// entry is a token in the index: 128 bytes, two lines of a processor's cache.
+// entry is a token in the index: 128 bytes, two cache lines.
 type entry struct {
 	tokenData
 	pendingUsage
 }
 
-// Cells are allocated in chunks. A cell stays where it is until its token
-// changes, or the shard is compacted.
+// Entries are allocated in chunks. An entry stays in place until its token changes or the shard
+// is compacted.
 const chunkLength = 128
 
 func newChunk() []entry { return make([]entry, chunkLength) }
 
-// shard is a part of the index. Whoever holds a table has a view of the tokens
-// that stays good for as long as they hold it: a cell that is replaced is
-// left as it is, for the garbage collector.
+// shard is a part of the index. A table is a consistent view for as long as a reader holds it: an
+// entry that is replaced is left unchanged for the garbage collector.
 type shard struct {
 	table atomic.Pointer[table]
 
-	mu     sync.Mutex // held by whoever changes the shard, guards the counts below
-	allocated  int        // cells in use, and those that were replaced or removed
-	live   int        // cells that a slot leads to
-	filled int        // slots that are not empty
+	mu        sync.Mutex // serializes writes and guards the counts below
+	allocated int        // entries, including replaced and removed ones
+	live      int        // entries that a slot refers to
+	filled    int        // slots that are not empty
 
 	dirty dirtyIDs
 }
 
-// table is a hash table with open addressing. Only its slots change; for all
-// other changes another table takes its place.
+// table is a hash table with open addressing. Only its slots change; any other change makes a new
+// table.
 type table struct {
-	// A slot is 0 if it was never used. Its lower bits are a cell's number,
-	// counted from 1, or 0 where the cell was removed, its upper bits a part
-	// of the id's hash, so that few cells are looked at in vain. One slot at
-	// least is 0.
+	// A slot is 0 if it was never used. Its lower bits are the number of an entry, counted from
+	// 1, or 0 if the entry was removed; its upper bits are a part of the id's hash, which avoids
+	// most comparisons. At least one slot is 0.
 	slots        []atomic.Uint32
-	chunks       [][]entry // slices, as the check for a nil array would read its first line
+	chunks       [][]entry // slices, because the nil check of an array pointer would load a cache line
 	restrictions []restrictions
 }
 
 const (
-	numberBits = 20 // of cells in a shard: a million, in an index of 256 millions
+	numberBits = 20 // a million entries per shard, 256 million in the index
 	numberMask = 1<<numberBits - 1
-	removed    = 1 << numberBits // a slot whose cell is gone
+	removed    = 1 << numberBits // a slot whose entry was removed
 )
 
-// tagOf returns the part of a hash that a slot holds.
+// tagOf returns the part of a hash that is stored in a slot.
 func tagOf(hash uint64) uint32 { return uint32(hash>>12) &^ numberMask }
 
-// find returns the cell of the token with this id, and the table it was found
-// in, or nil.
+// find returns the entry of a token and the table that holds it, or nil.
 func (s *shard) find(hash uint64, id string) (*entry, *table) {
 	for {
 		t := s.table.Load()
@@ -89,13 +85,12 @@ func (s *shard) find(hash uint64, id string) (*entry, *table) {
 		if _, c, whole := t.find(hash, id); whole {
 			return c, t
 		}
-		// A writer has put a table behind this one, and then a cell that only
-		// that one has.
+		// A writer has published a newer table and an entry that only that one has.
 	}
 }
 
-// find returns the slot and the cell of a token; the cell is nil if there
-// is none. whole is false where a slot leads beyond this table.
+// find returns the slot and the entry of a token; the entry is nil if there is none. whole is
+// false if the slot refers to an entry of a newer table.
 func (t *table) find(hash uint64, id string) (slot int, c *entry, whole bool) {
 	mask := len(t.slots) - 1
 	tag := tagOf(hash)
@@ -117,12 +112,12 @@ func (t *table) find(hash uint64, id string) (slot int, c *entry, whole bool) {
 	}
 }
 
-// entry returns the cell with this number.
+// entry returns the entry with this number.
 func (t *table) entry(number int) *entry {
 	return &t.chunks[(number-1)/chunkLength][(number-1)%chunkLength]
 }
 
-// limiter returns a cell's limiter; nil if there is no cell, or it has none.
+// limiter returns an entry's limiter, or nil. c may be nil.
 func (t *table) limiter(c *entry) *Limiter {
 	if c == nil || c.restrictions == 0 {
 		return nil
@@ -130,7 +125,7 @@ func (t *table) limiter(c *entry) *Limiter {
 	return t.restrictions[c.restrictions-1].limiter
 }
 
-// insert makes the first free slot lead to a cell.
+// insert makes the first free slot refer to an entry.
 func (t *table) insert(hash uint64, number int) {
 	mask := len(t.slots) - 1
 	slot := int(hash) & mask
@@ -168,7 +163,7 @@ func (s *shard) put(hash uint64, f tokenData, l restrictions, r Rate) {
 	s.live++
 }
 
-// remove forgets a token.
+// remove removes a token.
 func (s *shard) remove(hash uint64, id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -182,8 +177,7 @@ func (s *shard) remove(hash uint64, id string) {
 	}
 }
 
-// moveUsage gives the use of a token that is not flushed yet to the cell that has
-// taken the place of another one.
+// moveUsage moves the pending usage of a replaced entry to the new one.
 func (s *shard) moveUsage(old, fresh *entry) {
 	if u := old.close(); u != (Usage{}) {
 		if first, _ := fresh.add(u); first {
@@ -192,8 +186,8 @@ func (s *shard) moveUsage(old, fresh *entry) {
 	}
 }
 
-// ensureRoom returns a table with room for one more cell and one more slot. The
-// caller holds the lock.
+// ensureRoom returns a table with room for one more entry and one more slot. The caller holds the
+// lock.
 func (s *shard) ensureRoom() *table {
 	shown := s.table.Load()
 	t := shown
@@ -219,14 +213,13 @@ func (s *shard) ensureRoom() *table {
 		}
 		t = &next
 	}
-	if t != shown { // not before: a lookup must find slots
+	if t != shown { // published only now: a lookup needs slots
 		s.table.Store(t)
 	}
 	return t
 }
 
-// compacted returns a table without the cells that no slot leads to, and with
-// ensureRoom for more.
+// compacted returns a table of the live entries, with room for more.
 func (s *shard) compacted(t *table) *table {
 	next := &table{slots: make([]atomic.Uint32, slotsFor(s.live+1))}
 	s.allocated, s.filled = 0, s.live
@@ -255,16 +248,17 @@ func (s *shard) compacted(t *table) *table {
 	return next
 }
 
-// slotsFor returns a power of two that leaves half of the slots empty.
-func slotsFor(cells int) int {
+// slotsFor returns the number of slots for this many entries: a power of two, at least half of
+// them empty.
+func slotsFor(entries int) int {
 	n := 8
-	for n < 2*cells {
+	for n < 2*entries {
 		n *= 2
 	}
 	return n
 }
 
-// live returns the numbers of the cells that a slot leads to.
+// live returns the numbers of the entries that a slot refers to.
 func (t *table) live() iter.Seq[int] {
 	return func(yield func(int) bool) {
 		for i := range t.slots {
@@ -275,7 +269,7 @@ func (t *table) live() iter.Seq[int] {
 	}
 }
 
-// all returns the shard's cells, with its lock held.
+// all returns the shard's live entries, with the lock held.
 func (s *shard) all() iter.Seq[*entry] {
 	return func(yield func(*entry) bool) {
 		s.mu.Lock()

@@ -6,21 +6,21 @@ import (
 	"time"
 )
 
-// pendingUsage is the use of one token since the last flush. One lock guards it
-// whole, so that the time and the address are always those of one request.
+// pendingUsage is the usage of one token since the last flush. One lock guards it all, so that
+// time and address always belong to the same request.
 type pendingUsage struct {
 	mu      sync.Mutex
 	count   uint64
 	writes  uint64
-	last    int64    // Unix seconds; 0: none, or moved
-	address [16]byte // at last; all zero, which no client has: none
+	last    int64    // Unix seconds; 0: none; or replaced
+	address [16]byte // at last; all zero: none
 }
 
-// replaced says that another cell has taken this one's place.
+// replaced is the value of last after another entry has taken this one's place.
 const replaced = -1
 
-// add adds a use. It reports whether it is the first since the last flush, and
-// ok is false, and nothing added, if this is not the token's cell any more.
+// add adds usage. first reports whether it is the first since the last flush. ok is false, and
+// nothing is added, if the entry was replaced.
 func (p *pendingUsage) add(u Usage) (first, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -30,15 +30,14 @@ func (p *pendingUsage) add(u Usage) (first, ok bool) {
 	first = p.count == 0
 	p.count += u.Count
 	p.writes += u.Writes
-	// What overtook an older request on its way stays. The zero time is long
-	// before the year 1970.
+	// Requests may arrive out of order: the latest time wins. The zero time is before 1970.
 	if at := u.LastUsed.Unix(); at >= p.last {
 		p.last, p.address = at, u.LastAddress.As16()
 	}
 	return first, true
 }
 
-// take returns the use since the last call, and forgets it.
+// take returns and clears the usage.
 func (p *pendingUsage) take() Usage {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -47,7 +46,7 @@ func (p *pendingUsage) take() Usage {
 	return u
 }
 
-// close is the last take: nothing is added any more.
+// close is take for an entry that was replaced: later calls of add fail.
 func (p *pendingUsage) close() Usage {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -56,7 +55,7 @@ func (p *pendingUsage) close() Usage {
 	return u
 }
 
-// peek returns what take would.
+// peek returns the usage without clearing it.
 func (p *pendingUsage) peek() Usage {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -74,7 +73,7 @@ func (p *pendingUsage) usage() Usage {
 	return u
 }
 
-// dirty are the ids of the tokens of a shard that have a use to be flushed.
+// dirtyIDs are the ids of a shard's tokens with pending usage.
 type dirtyIDs struct {
 	mu  sync.Mutex
 	ids [][IDLength]byte
@@ -94,7 +93,7 @@ func (u *dirtyIDs) take() [][IDLength]byte {
 	return ids
 }
 
-// AddUsage counts the use of a token that is in the index, revoked or not.
+// AddUsage adds to the pending usage of a token, which may be revoked. Unknown ids are ignored.
 func (x *Index) AddUsage(id string, u Usage) {
 	s, hash := x.shard(id)
 	for {
@@ -109,14 +108,14 @@ func (x *Index) AddUsage(id string, u Usage) {
 		if ok {
 			return
 		}
-		// The cell was replaced: the next look finds the other one.
+		// The entry was replaced: find the new one.
 	}
 }
 
-// PendingUsage returns the use of a token that takeUse would.
+// PendingUsage returns the pending usage of a token.
 func (x *Index) PendingUsage(id string) Usage {
 	s, hash := x.shard(id)
-	s.mu.Lock() // no cell hands its use to another meanwhile
+	s.mu.Lock() // moveUsage must not run meanwhile
 	defer s.mu.Unlock()
 	c, _ := s.find(hash, id)
 	if c == nil {
@@ -125,9 +124,8 @@ func (x *Index) PendingUsage(id string) Usage {
 	return c.peek()
 }
 
-// TakeUsage adds to all the use of tokens since it was last taken: of every token,
-// or of those of some shards where that makes limit tokens or more. It begins
-// with the given shard and returns the one to begin with next.
+// TakeUsage moves the pending usage of tokens into all. It starts with shard first, stops once
+// all has limit tokens or more, and returns the shard to start with next time.
 func (x *Index) TakeUsage(all map[string]Usage, first, limit int) (next int) {
 	for n := range x.shards {
 		if len(all) >= limit {
