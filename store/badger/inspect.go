@@ -1,7 +1,6 @@
 package badger
 
 import (
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 
@@ -24,10 +22,6 @@ import (
 // active again.
 var ErrLost = errors.New("acknowledged changes are missing")
 
-// maxWindow is how many audit records, counted from the newest, are looked for
-// one by one. One log and the tables that are written from it at once hold fewer.
-const maxWindow = 1 << 16
-
 // inspection is what the files of a data directory say, before Badger opens
 // and changes them.
 type inspection struct {
@@ -38,16 +32,16 @@ type inspection struct {
 	repaired bool // tokengate has just repaired the directory
 
 	names    []string // of the files
-	manifest     files.Manifest
+	manifest files.Manifest
 	tables   map[uint64]files.Entry // whole ones that MANIFEST names
 	orphans  []uint64               // tables that MANIFEST does not name, as a crash may leave some
 	broken   []string               // names of files that Badger cannot use
 	identity []byte                 // of the database; nil: it has none
 
-	problems []problem
-	dataMissing     bool   // a table or a log is missing or cannot be used
-	uncertainUpTo  uint64 // records up to this one may be pruned or lost
-	permissionErr   error  // a file that this user may not read
+	problems      []problem
+	dataMissing   bool   // a table or a log is missing or cannot be used
+	uncertainUpTo uint64 // records up to this one may be pruned or lost
+	permissionErr error  // a file that this user may not read
 }
 
 // problem is one reason not to open the directory.
@@ -285,119 +279,54 @@ func (i *inspection) checkTables() {
 	}
 }
 
-// checkRecords looks in the tables and the logs for the audit records that were
-// acknowledged, and for the database's identity.
-func (i *inspection) checkRecords() {
-	last := i.ledger.sequence
-	first := max(i.ledger.from, 1)
-	if last >= maxWindow {
-		first = max(first, last-maxWindow+1)
-	}
-	seen := newWindow(first, last)
-	var identityVersion uint64
-	take := func(r files.Record) {
-		switch {
-		case string(r.Key) == string(identityKey):
-			if r.Version < identityVersion {
-				return
-			}
-			identityVersion, i.identity = r.Version, nil
-			if len(r.Value) == len(i.ledger.identity) && !r.Deleted {
-				i.identity = slices.Clone(r.Value)
-			}
-		case len(r.Key) == len(auditPrefix)+8 && strings.HasPrefix(string(r.Key), string(auditPrefix)):
-			if s, err := trailingNumber(r.Key); err == nil {
-				seen.add(s, r)
-			}
-		}
-	}
-	ranges := []files.Range{{From: identityKey, To: identityKey}, {From: auditKey(first), To: auditKey(last)}}
-	for _, id := range slices.Sorted(maps.Keys(i.tables)) {
-		if err := files.ReadTable(table.NewFilename(id, i.dir), i.tables[id].Compression, take, ranges...); err != nil {
-			i.unusable(table.IDToFilename(id), err)
-		}
-	}
-	for _, name := range i.withSuffix(".mem") {
-		if err := files.ReadLog(i.path(name), take); err != nil {
-			i.unusable(name, err)
-		}
-	}
-	switch {
-	case i.noLedger && i.identity != nil:
-		i.report(ErrDamaged, "%s is missing or cannot be read, so that it is not known what must be there", ledgerName)
-	case i.noLedger:
-	case i.identity != nil && string(i.identity) != string(i.ledger.identity[:]):
-		i.report(ErrLost, "the database is another one (%s) than %s belongs to (%s)",
-			hex.EncodeToString(i.identity), ledgerName, hex.EncodeToString(i.ledger.identity[:]))
-	}
-	missing, unknown := seen.missing()
-	if i.uncertainUpTo = unknown; missing != "" {
-		i.report(ErrLost, "the changes up to number %d were acknowledged, and %s", last, missing)
-	}
+// discardName is a file in which Badger counts what its value logs could free.
+const discardName = "DISCARD"
+
+// openedNames are the names of files that the store or Badger opens, besides tables
+// and logs, which have an ending.
+var openedNames = []string{
+	badger.ManifestFilename, "MANIFEST-REWRITE", badger.KeyRegistryFileName, badger.KeyRegistryRewriteFileName,
+	discardName, ledgerName, reserveName,
 }
 
-// window says which of the audit records first to last were seen.
-type window struct {
-	first   uint64
-	version []uint64 // the newest version of the record; 0: none
-	deleted []bool   // that version says that the record is deleted
-}
+var openedEndings = []string{".sst", ".mem", ".vlog"}
 
-func newWindow(first, last uint64) *window {
-	size := uint64(0)
-	if last >= first {
-		size = last - first + 1
+// inspectFileTypes inspects dir for entries that have the name of a file which is opened
+// and that are neither a regular file nor a link to one. It opens none of them:
+// to open a named pipe is to wait until another process writes to it, and to open
+// a device may do anything.
+func inspectFileTypes(dir string) (*inspection, error) {
+	i := &inspection{dir: dir}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("read data directory: %w", err)
 	}
-	return &window{first: first, version: make([]uint64, size), deleted: make([]bool, size)}
-}
-
-func (w *window) add(sequence uint64, r files.Record) {
-	if at := sequence - w.first; sequence >= w.first && at < uint64(len(w.version)) && r.Version >= w.version[at] {
-		w.version[at], w.deleted[at] = r.Version, r.Deleted
-	}
-}
-
-// missing names the records that should be there: the newest, and all that are
-// newer than one that is there. The oldest are pruned in order, so records up to
-// the number unknown may be pruned or lost.
-func (w *window) missing() (text string, unknown uint64) {
-	unknown = w.first - 1
-	oldest := 0
-	for ; oldest < len(w.version)-1 && (w.version[oldest] == 0 || w.deleted[oldest]); oldest++ {
-		unknown = w.first + uint64(oldest)
-		if w.deleted[oldest] {
-			unknown = 0 // it was pruned, and all before it
-		}
-	}
-	var ranges []string
-	count := 0
-	for n := oldest; n < len(w.version); n++ {
-		if w.version[n] != 0 {
+	for _, e := range entries {
+		name := e.Name()
+		if !slices.Contains(openedNames, name) && !slices.Contains(openedEndings, filepath.Ext(name)) {
 			continue
 		}
-		from := n
-		for n+1 < len(w.version) && w.version[n+1] == 0 {
-			n++
-		}
-		count += n - from + 1
-		if len(ranges) < maxShown {
-			ranges = append(ranges, formatRange(w.first+uint64(from), w.first+uint64(n)))
+		info, err := os.Stat(i.path(name))
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			i.unusable(name, errors.New("it is a link to a file that is not there"))
+		case err != nil:
+			i.unusable(name, err)
+		case !info.Mode().IsRegular():
+			i.unusable(name, fmt.Errorf("it is %s and not a file", fileType(info.Mode())))
 		}
 	}
-	switch {
-	case count == 0:
-		return "", unknown
-	case oldest < len(w.version)-1 || w.version[oldest] != 0:
-		return fmt.Sprintf("the records of %d of them (%s) are not there", count, strings.Join(ranges, ", ")), unknown
-	case w.first == 1:
-		return "not one of their records is there", 0
-	}
-	return fmt.Sprintf("not one of the records from number %d on is there", w.first), w.first - 1
+	return i, i.unreadable()
 }
 
-func formatRange(from, to uint64) string {
-	if from == to {
-		return strconv.FormatUint(from, 10)
+func fileType(mode fs.FileMode) string {
+	switch {
+	case mode.IsDir():
+		return "a directory"
+	case mode&fs.ModeNamedPipe != 0:
+		return "a named pipe"
+	case mode&fs.ModeSocket != 0:
+		return "a socket"
 	}
-	return fmt.Sprintf("%d to %d", from, to)
+	return "a device"
 }

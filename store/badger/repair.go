@@ -115,3 +115,19 @@ func (i *inspection) accept(log logger) (*inspection, error) {
 	after.problems, after.accepted = nil, true
 	return after, nil
 }
+
+// setAside moves what cannot be opened out of the way, so that the rest can be
+// inspected.
+func (i *inspection) setAside(log logger) error {
+	for _, p := range i.problems {
+		log.line(slog.LevelWarn, "loss accepted: %s", []any{p.text})
+	}
+	return i.preserve(log, func(kept string) error {
+		for _, name := range i.broken {
+			if err := os.Rename(i.path(name), filepath.Join(kept, name)); err != nil {
+				return fmt.Errorf("keep the damaged files: %w", err)
+			}
+		}
+		return nil
+	})
+}

@@ -5,12 +5,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/tokengate/tokengate/store"
 )
+
+// view runs fn on the database as it is at one instant.
+func (s *Store) view(ctx context.Context, fn func(*badger.Txn) error) error {
+	if err := s.begin(ctx); err != nil {
+		return err
+	}
+	defer s.running.Done()
+	return s.db.View(fn)
+}
 
 // tx is one write transaction. What needs a running number waits in it for the
 // commitMu.
@@ -239,4 +249,19 @@ func eachValue(ctx context.Context, txn *badger.Txn, prefix, from []byte, visit 
 		}
 	}
 	return nil
+}
+
+// lastNumber returns the highest number that a key with the prefix ends in, or 0.
+func lastNumber(txn *badger.Txn, prefix []byte) (uint64, error) {
+	it := reverseIterator(txn, prefix)
+	defer it.Close()
+	if it.Seek(appendNumber(prefix, math.MaxUint64)); !it.Valid() {
+		return 0, nil
+	}
+	return trailingNumber(it.Item().Key())
+}
+
+// reverseIterator walks the keys with the prefix backwards from where it is told to seek.
+func reverseIterator(txn *badger.Txn, prefix []byte) *badger.Iterator {
+	return txn.NewIterator(badger.IteratorOptions{Prefix: prefix, Reverse: true})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -11,6 +12,55 @@ import (
 
 	"github.com/tokengate/tokengate/store"
 )
+
+// AppendAudit adds a record to the audit log: see store.Store.
+func (s *Store) AppendAudit(ctx context.Context, a store.Audit) error {
+	err := s.write(ctx, func(tx *tx) error {
+		tx.audits = []store.Audit{a}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("append audit record: %w", err)
+	}
+	return nil
+}
+
+// AuditLog returns audit records, newest first: see store.Store.
+func (s *Store) AuditLog(ctx context.Context, before uint64, limit int) ([]store.Audit, error) {
+	if limit < 1 {
+		return nil, fmt.Errorf("read audit log: %d records were asked for", limit)
+	}
+	if before == 0 {
+		before = math.MaxUint64
+	}
+	var log []store.Audit
+	err := s.view(ctx, func(txn *badger.Txn) error {
+		it := reverseIterator(txn, auditPrefix)
+		defer it.Close()
+		for it.Seek(auditKey(before - 1)); it.Valid() && len(log) < limit; it.Next() {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			sequence, err := trailingNumber(it.Item().Key())
+			if err != nil {
+				return err
+			}
+			err = it.Item().Value(func(value []byte) error {
+				a, err := store.DecodeAudit(sequence, value)
+				log = append(log, a)
+				return err
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read audit log: %w", err)
+	}
+	return log, nil
+}
 
 // auditBatch is the number of audit records that one transaction removes at most.
 const auditBatch = 1000

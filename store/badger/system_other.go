@@ -19,3 +19,6 @@ func statfs(string) (filesystem, error) {
 
 // allocate holds no space back.
 func allocate(*os.File, int64) error { return errors.ErrUnsupported }
+
+// releaseTables does nothing where there is no /proc/self/maps.
+func (s *Store) releaseTables() error { return nil }

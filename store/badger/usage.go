@@ -13,6 +13,95 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
+// AddUsage adds counts: see store.Store. Each store.MaxUsageBatch of the ids,
+// in order, are one transaction.
+func (s *Store) AddUsage(ctx context.Context, usage map[string]store.Usage) error {
+	for ids := range slices.Chunk(slices.Sorted(maps.Keys(usage)), store.MaxUsageBatch) {
+		err := s.write(ctx, func(tx *tx) error {
+			for _, id := range ids {
+				if err := addUsage(tx, id, usage[id]); err != nil {
+					return err
+				}
+				runtime.Gosched() // requests come first
+			}
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("add usage: %w", err)
+		}
+	}
+	return nil
+}
+
+// addUsage reads the keys that a prune of the token deletes, so that one at the
+// same time is a conflict and leaves no usage behind. A token with usage is
+// there.
+func addUsage(tx *tx, id string, more store.Usage) error {
+	u, err := usage(tx.Txn, id)
+	if err != nil {
+		return err
+	}
+	if u == (store.Usage{}) {
+		if record, err := get(tx.Txn, tokenKey(id)); err != nil || record == nil {
+			return err
+		}
+	}
+	return tx.set(usageKey(id), store.EncodeUsage(u.Add(more)))
+}
+
+// usage returns what is known of a token's use; the zero Usage for nothing.
+func usage(txn *badger.Txn, id string) (store.Usage, error) {
+	data, err := get(txn, usageKey(id))
+	if err != nil || data == nil {
+		return store.Usage{}, err
+	}
+	return store.DecodeUsage(id, data)
+}
+
+// Usage returns the usage of tokens: see store.Store.
+func (s *Store) Usage(ctx context.Context, ids []string) (map[string]store.Usage, error) {
+	found := make(map[string]store.Usage, len(ids))
+	err := s.view(ctx, func(txn *badger.Txn) error {
+		for _, id := range ids {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			u, err := usage(txn, id)
+			if err != nil {
+				return err
+			}
+			if u != (store.Usage{}) {
+				found[id] = u
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read usage: %w", err)
+	}
+	return found, nil
+}
+
+// AllUsage calls visit with the usage of every token, one after another, because
+// requests are being answered meanwhile: see store.Store.
+func (s *Store) AllUsage(ctx context.Context, visit func(id string, u store.Usage) error) error {
+	return s.view(ctx, func(txn *badger.Txn) error {
+		err := eachValue(ctx, txn, usagePrefix, usagePrefix, func(key, value []byte) (bool, error) {
+			id := string(key[len(usagePrefix):])
+			u, err := store.DecodeUsage(id, value)
+			if err != nil {
+				return false, err
+			}
+			runtime.Gosched() // they come first
+			return true, visit(id, u)
+		})
+		if err == nil {
+			s.release()
+		}
+		return err
+	})
+}
+
 // AddTotals adds to a day's counts: see store.Store.
 func (s *Store) AddTotals(ctx context.Context, day store.Day, counts map[string]uint64) error {
 	err := s.write(ctx, func(tx *tx) error {

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"sync"
 	"syscall"
 )
 
@@ -13,9 +15,6 @@ var ErrNetworkFS = errors.New("not on a local file system")
 
 // ErrNoSpace says that the disk is too full to write to it safely.
 var ErrNoSpace = errors.New("disk is almost full")
-
-// ErrDamaged says that the files in the data directory are not whole.
-var ErrDamaged = errors.New("data directory is damaged")
 
 // reserve is the space, in bytes, below which nothing is written: what is free,
 // and what roomName holds back. Badger
@@ -39,47 +38,6 @@ type filesystem struct {
 	free uint64 // bytes that this process may still write
 }
 
-// prepareDir makes the directory if it is not there, and refuses one that
-// cannot hold the database.
-func prepareDir(opts Options) error {
-	dir := opts.Dir
-	switch info, err := os.Stat(dir); {
-	case err == nil && !info.IsDir():
-		return fmt.Errorf("%s is not a directory", dir)
-	case errors.Is(err, os.ErrNotExist) && !opts.AcceptLoss:
-		if _, err := os.Stat(markerFile(dir)); err == nil {
-			return fmt.Errorf("%w: %s is not there, and %s says that it held a store: is the disk mounted? %s",
-				ErrLost, dir, markerFile(dir), advice)
-		}
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("make data directory: %w", err)
-	}
-	fs, err := opts.statfs(dir)
-	if err != nil {
-		return err
-	}
-	if fs.kind != "" {
-		return fmt.Errorf("%s is on %s: %w; there a lock or a sync may not hold what it promises, "+
-			"so give the store a directory on a local disk", dir, fs.kind, ErrNetworkFS)
-	}
-	return nil
-}
-
-// probePrefix begins the name of a file that writable makes and removes.
-const probePrefix = "tokengate-probe-"
-
-func checkWritable(dir string) error {
-	probe, err := os.CreateTemp(dir, probePrefix)
-	if errors.Is(err, syscall.ENOSPC) {
-		return nil // makeRoom says what to do
-	}
-	if err != nil {
-		return fmt.Errorf("%s is not writable for this user: %w", dir, err)
-	}
-	return errors.Join(probe.Close(), os.Remove(probe.Name()))
-}
-
 // ensureSpace makes reserveToOpen free, out of what is held back if need be, and
 // holds back what is free above that.
 func (s *Store) ensureSpace() error {
@@ -97,6 +55,73 @@ func checkFree(dir string, available, least uint64) error {
 	if available < least {
 		return fmt.Errorf("%w: %s has %d MiB left, and %d MiB must stay free",
 			ErrNoSpace, dir, available>>20, least>>20)
+	}
+	return nil
+}
+
+// reserveName is a file that holds blocks of the disk back from other programs.
+// They are given to the database when nothing else is left.
+const reserveName = "tokengate.reserve"
+
+// maxReserved is the size of that file in bytes, where the disk has as much.
+const maxReserved = 64 << 20
+
+// reservedFile is the space that is held back.
+type reservedFile struct {
+	path string
+
+	mu     sync.Mutex
+	held   uint64
+	cannot bool // the file system does not hold space back
+}
+
+func newReservedFile(dir string) *reservedFile {
+	r := &reservedFile{path: filepath.Join(dir, reserveName)}
+	var st syscall.Stat_t
+	if syscall.Stat(r.path, &st) == nil && st.Blocks > 0 {
+		r.held = min(uint64(st.Blocks)*512, uint64(st.Size))
+	}
+	return r
+}
+
+// available returns the bytes that the database may use: what is free, and what is
+// held back.
+func (r *reservedFile) available(fs filesystem) uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return fs.free + r.held
+}
+
+// resize holds back what is free above the bytes to be left, up to maxRoom. On a full
+// disk it gives back as much as makes these bytes free.
+func (r *reservedFile) resize(fs filesystem, left uint64) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	want := uint64(0)
+	if total := fs.free + r.held; total > left {
+		want = min(total-left, maxReserved)
+	}
+	want &^= 1<<20 - 1 // whole MiB, so that a few bytes are no reason to write
+	if want == r.held || want > r.held && r.cannot {
+		return nil
+	}
+	f, err := os.OpenFile(r.path, os.O_WRONLY|os.O_CREATE, 0o600)
+	if err != nil {
+		return fmt.Errorf("hold back space: %w", err)
+	}
+	if want < r.held {
+		err = f.Truncate(int64(want))
+	} else if err = allocate(f, int64(want)); err != nil && !errors.Is(err, syscall.ENOSPC) {
+		r.cannot = true
+	}
+	if err == nil {
+		r.held = want
+	}
+	if want > r.held {
+		err = nil // nothing depends on it now
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("hold back space: %w", err)
 	}
 	return nil
 }
