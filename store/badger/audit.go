@@ -28,7 +28,7 @@ func (s *Store) AppendAudit(ctx context.Context, a store.Audit) error {
 // AuditLog returns audit records, newest first: see store.Store.
 func (s *Store) AuditLog(ctx context.Context, before uint64, limit int) ([]store.Audit, error) {
 	if limit < 1 {
-		return nil, fmt.Errorf("read audit log: %d records were asked for", limit)
+		return nil, fmt.Errorf("read audit log: invalid limit %d", limit)
 	}
 	if before == 0 {
 		before = math.MaxUint64
@@ -62,7 +62,7 @@ func (s *Store) AuditLog(ctx context.Context, before uint64, limit int) ([]store
 	return log, nil
 }
 
-// auditBatch is the number of audit records that one transaction removes at most.
+// auditBatch is the maximum number of audit records that one transaction removes.
 const auditBatch = 1000
 
 // PruneAudit removes the oldest audit records: see store.Store.
@@ -87,15 +87,15 @@ func (s *Store) PruneAudit(ctx context.Context, before time.Time, maxBytes int64
 	return pruned, nil
 }
 
-// pruneAudit removes some records from a key on. It returns the key to go on from;
-// nil: there is nothing left to remove.
+// pruneAudit removes a batch of records, from a key on. It returns the key to continue from, or
+// nil at the end.
 func (s *Store) pruneAudit(ctx context.Context, from []byte, before time.Time, maxBytes int64) (pruned store.AuditPruned, next []byte, err error) {
 	var over int64
 	if maxBytes > 0 {
 		over = s.sizes[auditKind].bytes.Load() - maxBytes
 	}
 	s.commitMu.Lock()
-	newest := auditKey(s.sequence) // which stays: it says where the numbers stand
+	newest := auditKey(s.sequence) // kept, because a start reads the sequence from it
 	s.commitMu.Unlock()
 	var keys [][]byte
 	err = s.view(ctx, func(txn *badger.Txn) error {

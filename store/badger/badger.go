@@ -26,25 +26,25 @@ type Store struct {
 	lock        *os.File
 	ledger      *ledger
 	reserved    *reservedFile
-	settleTimer *time.Timer // probes after the last of several writes
+	settleTimer *time.Timer // runs settle after the last of several writes
 	isNew       bool
 
 	mu      sync.Mutex
 	closed  bool
-	running sync.WaitGroup // operations that Close waits for
+	running sync.WaitGroup // operations that Close waits for; Add with mu held
 
-	commitMu     sync.Mutex // one commit at a time, guards those below
-	number       uint64     // the highest token number given out
-	sequence     uint64     // the highest sequence in the audit log
-	completeFrom uint64     // from this sequence on the audit log has no gaps
+	commitMu     sync.Mutex // serializes commits and guards the fields below
+	number       uint64     // the highest token number assigned
+	sequence     uint64     // the highest sequence of the audit log
+	completeFrom uint64     // the audit log has no gaps from this sequence on
 
-	probing chan struct{} // holds one value while a Health round trip runs
+	probing chan struct{} // holds one value while a Health check runs
 
 	sizes           counters
-	counted         chan struct{}   // closed once sizes holds what was there at the start
-	countingAllowed chan struct{}   // closed when that may be counted
-	allowOnce       sync.Once       // guards the closing of begun
-	closing         context.Context // ends with Close
+	counted         chan struct{}   // closed once sizes includes the records present at the start
+	countingAllowed chan struct{}   // closed when these may be counted
+	allowOnce       sync.Once       // closes countingAllowed
+	closing         context.Context // cancelled by Close
 	cancel          func()
 }
 
@@ -53,17 +53,17 @@ var _ store.Store = (*Store)(nil)
 // Opts returns the options of the open database.
 func (s *Store) Opts() badger.Options { return s.db.Opts() }
 
-// IsNew reports whether Open has made the store.
+// IsNew reports whether Open created the store.
 func (s *Store) IsNew() bool { return s.isNew }
 
-// writeMarker writes the witness, where it can.
+// writeMarker writes the marker file if it can.
 func (s *Store) writeMarker() {
 	if err := writeMarker(s.dir); err != nil {
-		s.log.line(slog.LevelInfo, "a data directory that is empty cannot be told from a new one: %v", []any{err})
+		s.log.line(slog.LevelInfo, "an empty data directory will not be recognized as lost: %v", []any{err})
 	}
 }
 
-// settle has the disk take what was acknowledged last.
+// settle syncs the latest acknowledged writes to disk.
 func (s *Store) settle() {
 	if s.begin(context.Background()) != nil {
 		return
@@ -74,7 +74,7 @@ func (s *Store) settle() {
 	}
 }
 
-// Close waits for running operations, then flushes and closes.
+// Close waits for running operations, then flushes and closes the store.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	if s.closed {
@@ -96,9 +96,9 @@ func (s *Store) Close() error {
 func (s *Store) close() error {
 	err := s.ledger.probe(context.Background())
 	if full := s.ensureSpace(); errors.Is(full, ErrNoSpace) {
-		// Badger writes its log into a table when it is closed, and would be
-		// killed. The log is on the disk, and the next start reads it.
-		s.log.line(slog.LevelWarn, "the database is left as it is: %v", []any{full})
+		// On close Badger writes its log to a table, and the process would be killed. The log is
+		// on disk, and the next start reads it.
+		s.log.line(slog.LevelWarn, "the database is not closed cleanly: %v", []any{full})
 		return err
 	}
 	err = errors.Join(err, s.db.Close(), s.ledger.probe(context.Background()), s.ledger.close())
@@ -108,8 +108,8 @@ func (s *Store) close() error {
 	return errors.Join(err, s.lock.Close())
 }
 
-// begin lets an operation run unless the store is closed or the context has
-// ended. The operation calls s.running.Done at its end.
+// begin registers an operation, unless the store is closed or the context has ended. The
+// operation calls s.running.Done at its end.
 func (s *Store) begin(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -123,7 +123,7 @@ func (s *Store) begin(ctx context.Context) error {
 	return nil
 }
 
-// logger passes Badger's lines on.
+// logger forwards Badger's log lines.
 type logger func(level slog.Level, message string)
 
 func (l logger) Errorf(format string, args ...any)   { l.line(slog.LevelError, format, args) }
@@ -138,9 +138,8 @@ func (l logger) line(level slog.Level, format string, args []any) {
 	}
 }
 
-// Health writes, reads and removes a record: see store.Store. A disk that
-// hangs holds one round trip, on which later calls wait until their contexts
-// end.
+// Health writes, reads and removes a record: see store.Store. If the disk hangs, one check waits
+// for it and later calls wait for that one until their contexts end.
 func (s *Store) Health(ctx context.Context) error {
 	if err := s.begin(ctx); err != nil {
 		return err
@@ -156,7 +155,7 @@ func (s *Store) Health(ctx context.Context) error {
 	go func() {
 		defer s.running.Done()
 		defer func() { <-s.probing }()
-		done <- s.roundTrip(context.WithoutCancel(ctx)) // the next check waits until the disk has answered
+		done <- s.roundTrip(context.WithoutCancel(ctx)) // not cancelled: the next check waits until the disk answers
 	}()
 	select {
 	case err := <-done:
@@ -184,7 +183,7 @@ func (s *Store) roundTrip(ctx context.Context) error {
 		return err
 	}
 	if !bytes.Equal(got, want) {
-		return errors.New("what was read is not what was written")
+		return errors.New("the record read differs from the record written")
 	}
 	return s.attempt(ctx, func(tx *tx) error { return tx.Delete(healthKey) })
 }

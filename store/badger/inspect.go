@@ -17,30 +17,28 @@ import (
 	"github.com/tokengate/tokengate/store/badger/files"
 )
 
-// ErrLost says that changes are missing which the store has acknowledged: it is
-// older than it was, or a part of it is gone. A token that was revoked could be
-// active again.
+// ErrLost means that acknowledged changes are missing: the data is older than it was, or a part
+// of it is gone. A revoked token could be active again.
 var ErrLost = errors.New("acknowledged changes are missing")
 
-// inspection is what the files of a data directory say, before Badger opens
-// and changes them.
+// inspection is the result of inspecting a data directory before Badger opens and changes it.
 type inspection struct {
 	dir      string
 	ledger   state
 	noLedger bool // there is no ledger
-	accepted bool // there were problems, and they do not count any more
-	repaired bool // tokengate has just repaired the directory
+	accepted bool // there were problems, which were accepted
+	repaired bool // the directory has just been repaired
 
 	names    []string // of the files
 	manifest files.Manifest
-	tables   map[uint64]files.Entry // whole ones that MANIFEST names
-	orphans  []uint64               // tables that MANIFEST does not name, as a crash may leave some
+	tables   map[uint64]files.Entry // intact tables in MANIFEST
+	orphans  []uint64               // tables that are not in MANIFEST, such as a crash may leave
 	broken   []string               // names of files that Badger cannot use
-	identity []byte                 // of the database; nil: it has none
+	identity []byte                 // of the database; nil: none
 
 	problems      []problem
-	dataMissing   bool   // a table or a log is missing or cannot be used
-	uncertainUpTo uint64 // records up to this one may be pruned or lost
+	dataMissing   bool   // a table or a log is missing or damaged
+	uncertainUpTo uint64 // audit records up to this one are pruned or lost
 	permissionErr error  // a file that this user may not read
 }
 
@@ -65,10 +63,10 @@ func (i *inspection) unusable(name string, err error) {
 	i.report(ErrDamaged, "%s: %v", name, err)
 }
 
-// maxShown is how many problems an error names.
+// maxShown is the number of problems in an error.
 const maxShown = 5
 
-// err is the error that all problems are, or nil.
+// err returns an error with all problems, or nil.
 func (i *inspection) err() error {
 	if len(i.problems) == 0 {
 		return nil
@@ -84,8 +82,8 @@ func (i *inspection) err() error {
 	return fmt.Errorf(strings.Join(kinds, ", ")+": %s: %s; %s", all...)
 }
 
-const advice = "nothing was changed; restore the whole directory from a backup, or read in README what " +
-	"--accept-loss means and start once with it"
+const advice = "nothing was changed; restore the whole directory from a backup, or read about " +
+	"--accept-loss in README and start once with it"
 
 func (i *inspection) text() string {
 	var texts []string
@@ -102,14 +100,14 @@ func (i *inspection) text() string {
 	return strings.Join(texts, "; ")
 }
 
-// uncertain says what the audit records cannot tell.
+// uncertain says which records are pruned or lost.
 func (i *inspection) uncertain() string {
-	return fmt.Sprintf("whether records up to number %d are lost as well cannot be told, because old records are pruned", i.uncertainUpTo)
+	return fmt.Sprintf("records up to number %d may be lost as well or may have been pruned", i.uncertainUpTo)
 }
 
-// inspect reads the files in dir and changes none. Its error is about reading
-// the directory; what is wrong with the files is among the problems. After a
-// repair it does not compare MANIFEST with the ledger.
+// inspect reads the files in dir and changes none. Its error is about reading the directory;
+// problems with the files are in the inspection. After a repair MANIFEST is not compared with the
+// ledger.
 func inspect(dir string, repaired bool) (*inspection, error) {
 	i := &inspection{dir: dir, repaired: repaired, tables: make(map[uint64]files.Entry)}
 	entries, err := os.ReadDir(dir)
@@ -137,15 +135,15 @@ func inspect(dir string, repaired bool) (*inspection, error) {
 	return i, nil
 }
 
-// unreadable is the error about a file that this user may not read, or nil.
+// unreadable returns an error about a file that this user may not read, or nil.
 func (i *inspection) unreadable() error {
 	if i.permissionErr == nil {
 		return nil
 	}
-	return fmt.Errorf("the data directory cannot be read by this user: %w", i.permissionErr)
+	return fmt.Errorf("the data directory is not readable by this user: %w", i.permissionErr)
 }
 
-// hasSuffix reports whether there is a file whose name has the ending.
+// hasSuffix reports whether there is a file with the suffix.
 func (i *inspection) hasSuffix(ending string) bool { return len(i.withSuffix(ending)) > 0 }
 
 func (i *inspection) withSuffix(ending string) (names []string) {
@@ -159,18 +157,18 @@ func (i *inspection) withSuffix(ending string) (names []string) {
 
 func (i *inspection) path(name string) string { return filepath.Join(i.dir, name) }
 
-// isNew reports whether there is no database and, as far as is known, never was.
+// isNew reports whether there is no database and no sign of an earlier one.
 func (i *inspection) isNew() bool {
 	return !slices.Contains(i.names, badger.ManifestFilename) && len(i.problems) == 0
 }
 
-// removeLeftovers removes what a process leaves that is killed: files that it has not put in
-// their place, and logs without a byte, which Badger does not open.
+// removeLeftovers removes files that a killed process left: temporary files, and empty logs,
+// which Badger does not open.
 func (i *inspection) removeLeftovers() error {
 	for _, name := range append(i.withSuffix(".mem"), i.withSuffix(".vlog")...) {
 		if info, err := os.Stat(i.path(name)); err == nil && info.Size() == 0 {
 			if err := os.Remove(i.path(name)); err != nil {
-				return fmt.Errorf("remove a log without content: %w", err)
+				return fmt.Errorf("remove an empty log: %w", err)
 			}
 		}
 	}
@@ -183,24 +181,23 @@ func (i *inspection) removeLeftovers() error {
 			continue
 		}
 		if err := os.Remove(i.path(name)); err != nil {
-			return fmt.Errorf("remove what an earlier process has left: %w", err)
+			return fmt.Errorf("remove a leftover file: %w", err)
 		}
 	}
 	return nil
 }
 
-// checkFiles looks at each file by itself, and reports whether there is a
-// MANIFEST that can be read.
+// checkFiles checks each file by itself, and reports whether there is a readable MANIFEST.
 func (i *inspection) checkFiles() (listed bool) {
 	var err error
 	switch i.manifest, err = files.ReadManifest(i.dir, false); {
 	case errors.Is(err, fs.ErrNotExist):
-		// Badger makes MANIFEST first, so no crash leaves these without it.
+		// Badger creates MANIFEST first, so no crash leaves these without it.
 		switch {
 		case i.hasSuffix(".sst") || i.hasSuffix(".mem"):
 			i.report(ErrDamaged, "there are tables or logs but no %s", badger.ManifestFilename)
 		case i.ledger.sequence > 0:
-			i.report(ErrLost, "the database is gone, and only %s is left", ledgerName)
+			i.report(ErrLost, "the database is gone, only %s is left", ledgerName)
 		case i.hasSuffix(".vlog") || i.hasSuffix(badger.KeyRegistryFileName) || i.hasSuffix(discardName):
 			i.report(ErrDamaged, "there are files of a database but no %s", badger.ManifestFilename)
 		}
@@ -236,7 +233,7 @@ func (i *inspection) checkTables() {
 			for id := range ids {
 				t := i.manifest.Tables[id]
 				var err error
-				if t.Compression == 0 { // this program writes no other
+				if t.Compression == 0 { // tokengate writes no compressed tables
 					err = files.CheckTable(table.NewFilename(id, i.dir))
 				}
 				mu.Lock()
@@ -279,11 +276,11 @@ func (i *inspection) checkTables() {
 	}
 }
 
-// discardName is a file in which Badger counts what its value logs could free.
+// discardName is Badger's file of statistics about its value logs.
 const discardName = "DISCARD"
 
-// openedNames are the names of files that the store or Badger opens, besides tables
-// and logs, which have an ending.
+// openedNames are the files that the store or Badger opens, besides tables and logs, which are
+// recognized by their suffix.
 var openedNames = []string{
 	badger.ManifestFilename, "MANIFEST-REWRITE", badger.KeyRegistryFileName, badger.KeyRegistryRewriteFileName,
 	discardName, ledgerName, reserveName,
@@ -291,10 +288,8 @@ var openedNames = []string{
 
 var openedEndings = []string{".sst", ".mem", ".vlog"}
 
-// inspectFileTypes inspects dir for entries that have the name of a file which is opened
-// and that are neither a regular file nor a link to one. It opens none of them:
-// to open a named pipe is to wait until another process writes to it, and to open
-// a device may do anything.
+// inspectFileTypes checks that the files to be opened are regular files or links to one. It opens
+// none of them: opening a named pipe would block, and opening a device may have any effect.
 func inspectFileTypes(dir string) (*inspection, error) {
 	i := &inspection{dir: dir}
 	entries, err := os.ReadDir(dir)
@@ -309,11 +304,11 @@ func inspectFileTypes(dir string) (*inspection, error) {
 		info, err := os.Stat(i.path(name))
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-			i.unusable(name, errors.New("it is a link to a file that is not there"))
+			i.unusable(name, errors.New("it is a dangling link"))
 		case err != nil:
 			i.unusable(name, err)
 		case !info.Mode().IsRegular():
-			i.unusable(name, fmt.Errorf("it is %s and not a file", fileType(info.Mode())))
+			i.unusable(name, fmt.Errorf("it is %s, not a file", fileType(info.Mode())))
 		}
 	}
 	return i, i.unreadable()

@@ -13,12 +13,12 @@ import (
 	"github.com/tokengate/tokengate/store/badger/files"
 )
 
-// maxWindow is how many audit records, counted from the newest, are looked for
-// one by one. One log and the tables that are written from it at once hold fewer.
+// maxWindow is the number of audit records, counted from the newest, that are looked up one by
+// one. One log and the tables written from it hold fewer.
 const maxWindow = 1 << 16
 
-// checkRecords looks in the tables and the logs for the audit records that were
-// acknowledged, and for the database's identity.
+// checkRecords looks in tables and logs for the acknowledged audit records and the database's
+// identity.
 func (i *inspection) checkRecords() {
 	last := i.ledger.sequence
 	first := max(i.ledger.from, 1)
@@ -56,23 +56,23 @@ func (i *inspection) checkRecords() {
 	}
 	switch {
 	case i.noLedger && i.identity != nil:
-		i.report(ErrDamaged, "%s is missing or cannot be read, so that it is not known what must be there", ledgerName)
+		i.report(ErrDamaged, "%s is missing or unreadable, so that losses cannot be detected", ledgerName)
 	case i.noLedger:
 	case i.identity != nil && string(i.identity) != string(i.ledger.identity[:]):
-		i.report(ErrLost, "the database is another one (%s) than %s belongs to (%s)",
+		i.report(ErrLost, "the database has identity %s, but %s belongs to %s",
 			hex.EncodeToString(i.identity), ledgerName, hex.EncodeToString(i.ledger.identity[:]))
 	}
 	missing, unknown := seen.missing()
 	if i.uncertainUpTo = unknown; missing != "" {
-		i.report(ErrLost, "the changes up to number %d were acknowledged, and %s", last, missing)
+		i.report(ErrLost, "the changes up to number %d were acknowledged, but %s", last, missing)
 	}
 }
 
-// window says which of the audit records first to last were seen.
+// window records which of the audit records first to last were found.
 type window struct {
 	first   uint64
-	version []uint64 // the newest version of the record; 0: none
-	deleted []bool   // that version says that the record is deleted
+	version []uint64 // the newest version found; 0: none
+	deleted []bool   // that version is a deletion
 }
 
 func newWindow(first, last uint64) *window {
@@ -89,16 +89,16 @@ func (w *window) add(sequence uint64, r files.Record) {
 	}
 }
 
-// missing names the records that should be there: the newest, and all that are
-// newer than one that is there. The oldest are pruned in order, so records up to
-// the number unknown may be pruned or lost.
+// missing describes the records that should exist: the newest, and all that are newer than an
+// existing one. The oldest are pruned in order, so records up to the number unknown may be pruned
+// or lost.
 func (w *window) missing() (text string, unknown uint64) {
 	unknown = w.first - 1
 	oldest := 0
 	for ; oldest < len(w.version)-1 && (w.version[oldest] == 0 || w.deleted[oldest]); oldest++ {
 		unknown = w.first + uint64(oldest)
 		if w.deleted[oldest] {
-			unknown = 0 // it was pruned, and all before it
+			unknown = 0 // it was pruned, with all before it
 		}
 	}
 	var ranges []string
@@ -120,11 +120,11 @@ func (w *window) missing() (text string, unknown uint64) {
 	case count == 0:
 		return "", unknown
 	case oldest < len(w.version)-1 || w.version[oldest] != 0:
-		return fmt.Sprintf("the records of %d of them (%s) are not there", count, strings.Join(ranges, ", ")), unknown
+		return fmt.Sprintf("the records of %d of them (%s) are missing", count, strings.Join(ranges, ", ")), unknown
 	case w.first == 1:
-		return "not one of their records is there", 0
+		return "all their records are missing", 0
 	}
-	return fmt.Sprintf("not one of the records from number %d on is there", w.first), w.first - 1
+	return fmt.Sprintf("all records from number %d on are missing", w.first), w.first - 1
 }
 
 func formatRange(from, to uint64) string {

@@ -14,41 +14,40 @@ import (
 	"github.com/dgraph-io/badger/v4/options"
 )
 
-// ErrInUse says that another process has the data directory open.
+// ErrInUse means that another process has the data directory open.
 var ErrInUse = errors.New("data directory is in use by another process")
 
-// ErrSchema says that the data was written by a version of tokengate that this
-// one does not understand, or by another program.
+// ErrSchema means that the data was written by an incompatible version of tokengate, or by
+// another program.
 var ErrSchema = errors.New("data directory has another schema")
 
-// ErrDamaged says that the files in the data directory are not whole.
+// ErrDamaged means that files in the data directory are damaged.
 var ErrDamaged = errors.New("data directory is damaged")
 
-// schema is the version of the key layout and of what a record's fields mean.
-// Version 1, which was never released, kept records as JSON.
+// schema is the version of the key layout and of the records' meaning. Version 1, which was never
+// released, stored records as JSON.
 const schema = 2
 
-// Options says where the store is and where it logs.
+// Options configures Open.
 type Options struct {
-	// Dir is the data directory, on a local disk. It is made with mode 0700
-	// if it is not there; the mode of one that is there is left alone.
+	// Dir is the data directory, on a local disk. It is created with mode 0700 if it does not
+	// exist; the mode of an existing one is not changed.
 	Dir string
 
-	// Log receives Badger's own messages, one line each, without a line
-	// break. They name files and keys, never a record. Nil drops them.
+	// Log receives Badger's messages, without line breaks. They contain file names and keys,
+	// never records. Nil discards them.
 	Log func(level slog.Level, message string)
 
-	// AcceptLoss opens a store of which something is damaged or missing, with
-	// what is there. The log says what was found, or that nothing was lost.
+	// AcceptLoss opens a store with damaged or missing data. The log says what was found, or that
+	// nothing was lost.
 	AcceptLoss bool
 
-	statfs func(dir string) (filesystem, error) // nil: the system's
+	statfs func(dir string) (filesystem, error) // nil: the system call
 }
 
-// Open opens the store in opts.Dir, and makes it if there is none. Its errors
-// can be told apart as ErrInUse, ErrNetworkFS, ErrNoSpace, ErrDamaged, ErrLost
-// and ErrSchema. A directory that is damaged, or of which something is missing,
-// is left as it is.
+// Open opens the store in opts.Dir, and creates it if there is none. Its errors wrap ErrInUse,
+// ErrNetworkFS, ErrNoSpace, ErrDamaged, ErrLost or ErrSchema. A directory with damaged or missing
+// data is not changed.
 func Open(ctx context.Context, opts Options) (*Store, error) {
 	s, err := open(ctx, opts)
 	if err != nil {
@@ -111,8 +110,8 @@ func open(ctx context.Context, opts Options) (s *Store, err error) {
 	return s, nil
 }
 
-// prepareDir makes the directory if it is not there, and refuses one that
-// cannot hold the database.
+// prepareDir creates the directory if it does not exist, and refuses one that cannot hold the
+// database.
 func prepareDir(opts Options) error {
 	dir := opts.Dir
 	switch info, err := os.Stat(dir); {
@@ -120,7 +119,7 @@ func prepareDir(opts Options) error {
 		return fmt.Errorf("%s is not a directory", dir)
 	case errors.Is(err, os.ErrNotExist) && !opts.AcceptLoss:
 		if _, err := os.Stat(markerFile(dir)); err == nil {
-			return fmt.Errorf("%w: %s is not there, and %s says that it held a store: is the disk mounted? %s",
+			return fmt.Errorf("%w: %s does not exist, but %s says that it held a store: is the disk mounted? %s",
 				ErrLost, dir, markerFile(dir), advice)
 		}
 	}
@@ -132,28 +131,28 @@ func prepareDir(opts Options) error {
 		return err
 	}
 	if fs.kind != "" {
-		return fmt.Errorf("%s is on %s: %w; there a lock or a sync may not hold what it promises, "+
-			"so give the store a directory on a local disk", dir, fs.kind, ErrNetworkFS)
+		return fmt.Errorf("%s is on %s: %w; locks and syncs are unreliable there, "+
+			"so use a directory on a local disk", dir, fs.kind, ErrNetworkFS)
 	}
 	return nil
 }
 
-// probePrefix begins the name of a file that writable makes and removes.
+// probePrefix starts the name of the temporary file of checkWritable.
 const probePrefix = "tokengate-probe-"
 
 func checkWritable(dir string) error {
 	probe, err := os.CreateTemp(dir, probePrefix)
 	if errors.Is(err, syscall.ENOSPC) {
-		return nil // makeRoom says what to do
+		return nil // ensureSpace reports it
 	}
 	if err != nil {
-		return fmt.Errorf("%s is not writable for this user: %w", dir, err)
+		return fmt.Errorf("%s is not writable by this user: %w", dir, err)
 	}
 	return errors.Join(probe.Close(), os.Remove(probe.Name()))
 }
 
-// lock takes the lock of dir, as Badger would: flock(2) on the directory. The
-// store takes it before it looks at the files, and holds it until it is closed.
+// lock locks dir as Badger would, with flock(2) on the directory. The store holds the lock from
+// before it reads the files until it is closed.
 func lock(dir string) (*os.File, error) {
 	f, err := os.Open(dir)
 	if err != nil {
@@ -164,15 +163,14 @@ func lock(dir string) (*os.File, error) {
 		return f, nil
 	}
 	if errors.Is(err, syscall.EWOULDBLOCK) {
-		err = fmt.Errorf("%w: %s: stop that process, or give this one a directory of its own", ErrInUse, dir)
+		err = fmt.Errorf("%w: %s: stop that process, or use another directory", ErrInUse, dir)
 	} else {
 		err = fmt.Errorf("lock %s: %w", dir, err)
 	}
 	return nil, errors.Join(err, f.Close())
 }
 
-// examine inspects the directory, and returns an error for one with problems
-// unless they are accepted.
+// examine inspects the directory. Problems are an error unless they are accepted.
 func examine(opts Options) (*inspection, error) {
 	odd, err := inspectFileTypes(opts.Dir)
 	if err != nil {
@@ -191,13 +189,13 @@ func examine(opts Options) (*inspection, error) {
 		return nil, err
 	}
 	if _, err := os.Stat(markerFile(opts.Dir)); err == nil && found.isNew() {
-		found.report(ErrLost, "there is no store in it, and %s says that there was one: is the disk mounted?", markerFile(opts.Dir))
+		found.report(ErrLost, "it contains no store, but %s says that it did: is the disk mounted?", markerFile(opts.Dir))
 	}
 	switch err := found.err(); {
 	case err == nil:
 		if opts.AcceptLoss {
 			logger(opts.Log).line(slog.LevelWarn, "--accept-loss is set and nothing was lost: "+
-				"start without it from now on, or the next loss is accepted unasked", nil)
+				"remove the flag, or the next loss is accepted silently", nil)
 		}
 		return found, nil
 	case !opts.AcceptLoss:
@@ -206,70 +204,66 @@ func examine(opts Options) (*inspection, error) {
 	return found.accept(opts.Log)
 }
 
-// openDatabase opens the database. Badger panics on some files that are not
-// what they should be.
+// openDatabase opens the database. Badger panics on some damaged files.
 func openDatabase(opts Options) (db *badger.DB, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			db, err = nil, fmt.Errorf("%w: reading it ended in %q; restore it from a backup", ErrDamaged, fmt.Sprint(p))
+			db, err = nil, fmt.Errorf("%w: reading it failed with %q; restore it from a backup", ErrDamaged, fmt.Sprint(p))
 		}
 	}()
 	return badger.Open(databaseOptions(opts))
 }
 
-// databaseOptions returns Badger's options for a small database beside an Envoy: some
-// 25 MB of memory under load, 6 MB at rest.
+// databaseOptions returns Badger's options for a small database in a sidecar: about 25 MB of
+// memory under load, 6 MB idle.
 func databaseOptions(opts Options) badger.Options {
 	return badger.DefaultOptions(opts.Dir).
 		WithLogger(logger(opts.Log)).
 
-		// An acknowledged write survives a power cut, too.
+		// Acknowledged writes survive a power failure.
 		WithSyncWrites(true).
 
-		// A file that a disk has damaged is an error, not another token. Open has
-		// read the tables to their end; Badger would leave out a damaged one.
+		// Disk corruption is an error. Open has checked whole tables; Badger would skip a
+		// damaged one.
 		WithChecksumVerificationMode(options.OnBlockRead).
 
-		// The lock is taken before Badger comes.
+		// The store holds the lock already.
 		WithBypassLockGuard(true).
 
-		// A wiped hash goes with the next compaction; old versions have no use.
+		// Old versions are not needed, and a compaction must remove wiped hashes.
 		WithNumVersionsToKeep(1).
 
-		// Each memtable takes its size in memory from the start, and twice its
-		// size in a log that a start reads again. Badger takes a transaction of
-		// up to 15 % of it: 600 kB, far above what is written here in one.
+		// Each memtable takes its full size in memory, and twice its size in a log that a start
+		// reads. The maximum transaction is 15 % of it, 600 kB, far more than any written here.
 		WithMemTableSize(4 << 20).
 		WithNumMemtables(2).
 
-		// Records stay in the tree, where deleting one frees its space in a
-		// compaction. So the value log stays empty and needs no collection.
-		// set refuses a value above the threshold. The value log's smallest
-		// size is 1 MiB; each sync covers the whole file.
+		// All values stay in the tree, where compactions free the space of deleted ones, and
+		// the value log stays empty and needs no garbage collection. set refuses larger values.
+		// The minimum size of the value log is 1 MiB; each sync covers the whole file.
 		WithValueThreshold(maxValue).
 		WithValueLogFileSize(1 << 20).
 
-		// Records are small and read once, into the index. Without compression
-		// Badger reads tables through the page cache and wants no cache of its
-		// own, and salts and hashes do not compress anyway.
+		// Records are small and read once, into the index. Without compression Badger reads
+		// tables through the page cache and needs no block cache. Hashes do not compress.
 		WithCompression(options.None).
 		WithBlockCacheSize(0).
 
-		// Two is the least that Badger takes.
+		// Badger's minimum.
 		WithNumCompactors(2).
 
-		// Badger's metrics are global variables of the process.
+		// Badger's metrics are global variables.
 		WithMetricsEnabled(false)
 }
 
-// maxValue is the size of the largest value in bytes. The largest token's
-// record takes some 6.5 kB, its audit record a few times that.
+// maxValue is the maximum size of a value in bytes. The largest token record is about 6.5 kB, its
+// audit record a few times that.
 const maxValue = 128 << 10
 
-// load checks the schema, or writes it into an empty database, finds where the
-// running numbers stand, and begins the ledger.
+// load checks the schema, or notes that an empty database needs one, reads the running numbers,
+// and starts the ledger.
 func (s *Store) load(found *inspection) error {
-	var unmarked bool // the schema is still to be written
+	var unmarked bool // the schema has to be written
 	err := s.db.View(func(txn *badger.Txn) error {
 		version, err := get(txn, schemaKey)
 		switch {
@@ -278,10 +272,10 @@ func (s *Store) load(found *inspection) error {
 		case version == nil:
 			it := txn.NewIterator(badger.IteratorOptions{})
 			defer it.Close()
-			// A table that was lost may have held the schema. The ledger says whose database it is.
-			ours := found.accepted && !found.noLedger
-			if it.Rewind(); it.Valid() && !ours {
-				return fmt.Errorf("%w: it holds a Badger database of another program", ErrSchema)
+			// The schema may have been in a lost table. The ledger identifies the database.
+			own := found.accepted && !found.noLedger
+			if it.Rewind(); it.Valid() && !own {
+				return fmt.Errorf("%w: it contains another program's Badger database", ErrSchema)
 			}
 			unmarked = true
 		case string(version) != strconv.Itoa(schema):
@@ -297,7 +291,7 @@ func (s *Store) load(found *inspection) error {
 				return err
 			}
 		}
-		given, err := lastNumber(txn, numberPrefix) // a table that was lost may have held lastNumberKey
+		given, err := lastNumber(txn, numberPrefix) // lastNumberKey may have been in a lost table
 		if err != nil {
 			return err
 		}
@@ -311,9 +305,9 @@ func (s *Store) load(found *inspection) error {
 	return s.initLedger(found, unmarked)
 }
 
-// initLedger begins the ledger anew, and gives the database a schema and an
-// identity if it has none. A process that is killed in between leaves a ledger
-// that an identity is still to be written for.
+// initLedger writes a new ledger, and gives the database a schema and an identity if it has none.
+// If the process is killed in between, the next start writes the ledger's identity to the
+// database.
 func (s *Store) initLedger(found *inspection, unmarked bool) (err error) {
 	next := found.ledger
 	switch {
@@ -325,13 +319,13 @@ func (s *Store) initLedger(found *inspection, unmarked bool) (err error) {
 	if found.noLedger && next.from == 0 {
 		next.from = max(s.sequence, 1)
 		if s.sequence > 0 {
-			s.log.line(slog.LevelWarn, "%s begins with change %d: from now on it is known what must be there",
+			s.log.line(slog.LevelWarn, "%s starts at change %d: losses before it cannot be detected",
 				[]any{ledgerName, s.sequence})
 		}
 	}
 	s.sequence = max(s.sequence, next.sequence)
 	if found.accepted {
-		next.from = s.sequence + 1 // what is missing now is not asked for again
+		next.from = s.sequence + 1 // what is missing now is no longer required
 	}
 	next.sequence, s.completeFrom = s.sequence, next.from
 	if s.ledger, err = makeLedger(s.dir, next); err != nil {

@@ -9,37 +9,33 @@ import (
 	"syscall"
 )
 
-// ErrNetworkFS says that the data directory is on a file system that another
-// machine or program serves.
+// ErrNetworkFS means that the data directory is on a network or FUSE file system.
 var ErrNetworkFS = errors.New("not on a local file system")
 
-// ErrNoSpace says that the disk is too full to write to it safely.
+// ErrNoSpace means that the disk is too full for safe writes.
 var ErrNoSpace = errors.New("disk is almost full")
 
-// reserve is the space, in bytes, below which nothing is written: what is free,
-// and what roomName holds back. Badger
-// writes through memory maps of files without blocks: when a block cannot be
-// had the kernel kills the process (SIGBUS), and with it would go the requests
-// that need no write at all. The reserve holds the rest of the log (8 MiB),
-// the tables of the memtables that wait (3 times 4 MiB) and a compaction that
-// writes its levels anew (about 30 MiB) with some space between. The rest is
-// for ending tokens when other programs have filled the disk.
+// reserve is the space in bytes, free or reserved, below which only the end of a token is
+// written. Badger writes through memory maps of sparse files: if the disk is full, the kernel
+// kills the process (SIGBUS), which would also stop requests that need no write. The reserve
+// covers the rest of the log (8 MiB), the tables of the waiting memtables (3 times 4 MiB) and a
+// compaction that rewrites its levels (about 30 MiB). The rest is for ending tokens after other
+// programs have filled the disk.
 const reserve = reserveToOpen + maxReserved
 
-// reserveToOpen is the space that opening, ending a token and closing take: two logs
-// of 8 MiB, a value log of 2 MiB, and the tables of a log that is read again.
-// With less than reserve the store opens, so that a restart on a full disk keeps
-// the tokens at work, and writes nothing but the end of a token.
+// reserveToOpen is the space in bytes that is needed to open, to end a token and to close: two
+// logs of 8 MiB, a value log of 2 MiB, and the tables of a log that is read again. Below reserve
+// the store still opens, so that a restart on a full disk keeps tokens working.
 const reserveToOpen = 32 << 20
 
-// filesystem is what the store wants to know of the one it is on.
+// filesystem is what the store needs to know about its file system.
 type filesystem struct {
-	kind string // such as "NFS"; empty for one that is good to use
-	free uint64 // bytes that this process may still write
+	kind string // such as "NFS"; empty if it is suitable
+	free uint64 // bytes available to this process
 }
 
-// ensureSpace makes reserveToOpen free, out of what is held back if need be, and
-// holds back what is free above that.
+// ensureSpace makes reserveToOpen bytes available, from the reserved space if necessary, and
+// reserves free space above that.
 func (s *Store) ensureSpace() error {
 	fs, err := s.statfs(s.dir)
 	if err != nil {
@@ -59,20 +55,20 @@ func checkFree(dir string, available, least uint64) error {
 	return nil
 }
 
-// reserveName is a file that holds blocks of the disk back from other programs.
-// They are given to the database when nothing else is left.
+// reserveName is a file that reserves disk blocks. They are freed for the database when the disk
+// is full.
 const reserveName = "tokengate.reserve"
 
-// maxReserved is the size of that file in bytes, where the disk has as much.
+// maxReserved is the maximum size of that file in bytes.
 const maxReserved = 64 << 20
 
-// reservedFile is the space that is held back.
+// reservedFile is the reserved space.
 type reservedFile struct {
 	path string
 
 	mu     sync.Mutex
 	held   uint64
-	cannot bool // the file system does not hold space back
+	cannot bool // the file system cannot reserve space
 }
 
 func newReservedFile(dir string) *reservedFile {
@@ -84,16 +80,15 @@ func newReservedFile(dir string) *reservedFile {
 	return r
 }
 
-// available returns the bytes that the database may use: what is free, and what is
-// held back.
+// available returns the bytes that the database may use, free or reserved.
 func (r *reservedFile) available(fs filesystem) uint64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return fs.free + r.held
 }
 
-// resize holds back what is free above the bytes to be left, up to maxRoom. On a full
-// disk it gives back as much as makes these bytes free.
+// resize reserves the free space above left bytes, up to maxReserved. On a full disk it shrinks
+// the file to make left bytes free.
 func (r *reservedFile) resize(fs filesystem, left uint64) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -101,13 +96,13 @@ func (r *reservedFile) resize(fs filesystem, left uint64) error {
 	if total := fs.free + r.held; total > left {
 		want = min(total-left, maxReserved)
 	}
-	want &^= 1<<20 - 1 // whole MiB, so that a few bytes are no reason to write
+	want &^= 1<<20 - 1 // whole MiB, to avoid frequent small changes
 	if want == r.held || want > r.held && r.cannot {
 		return nil
 	}
 	f, err := os.OpenFile(r.path, os.O_WRONLY|os.O_CREATE, 0o600)
 	if err != nil {
-		return fmt.Errorf("hold back space: %w", err)
+		return fmt.Errorf("reserve disk space: %w", err)
 	}
 	if want < r.held {
 		err = f.Truncate(int64(want))
@@ -118,10 +113,10 @@ func (r *reservedFile) resize(fs filesystem, left uint64) error {
 		r.held = want
 	}
 	if want > r.held {
-		err = nil // nothing depends on it now
+		err = nil // not needed now
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("hold back space: %w", err)
+		return fmt.Errorf("reserve disk space: %w", err)
 	}
 	return nil
 }

@@ -13,13 +13,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// remoteFilesystems are the file systems that are refused, by the f_type of statfs(2),
-// from <linux/magic.h> and, in hexadecimal, the file systems' own sources.
+// remoteFilesystems are the file systems that are refused, by the f_type of statfs(2), from
+// <linux/magic.h> and, in hexadecimal, from the file systems' sources.
 //
-// FUSE is among them though some of what runs under it is local: sshfs,
-// GlusterFS, S3 and the host directories of virtual machines come as FUSE
-// too, the kernel does not say which it is, and what a sync is worth is up to
-// each of them.
+// FUSE is included although some FUSE file systems are local: sshfs, GlusterFS, S3 and the host
+// directories of virtual machines use FUSE as well, the kernel does not say which it is, and the
+// meaning of a sync depends on it.
 var remoteFilesystems = map[uint32]string{
 	unix.NFS_SUPER_MAGIC:  "NFS",
 	unix.SMB_SUPER_MAGIC:  "SMB",
@@ -37,7 +36,7 @@ var remoteFilesystems = map[uint32]string{
 	0x20030528:            "OrangeFS",
 }
 
-// syncData makes a write return when the disk has its data (open(2)).
+// syncData makes a write return after the disk has its data (open(2)).
 const syncData = unix.O_DSYNC
 
 func statfs(dir string) (filesystem, error) {
@@ -57,19 +56,16 @@ func statfs(dir string) (filesystem, error) {
 	}
 }
 
-// allocate gives a file size bytes, with blocks of the disk behind them.
+// allocate reserves size bytes of disk space for a file.
 func allocate(f *os.File, size int64) error { return unix.Fallocate(int(f.Fd()), 0, 0, size) }
 
-// releaseTables gives up the pages of the tables that this process has looked
-// at. All reads all tokens, so that a start leaves most of the database among the
-// process's memory, for the sake of records that are hardly read again. The kernel keeps the pages as its
-// cache for as long as it likes, and a later look finds them there: what a
-// container is charged does not change, only what counts as the process's own.
+// releaseTables drops the tables' pages from this process's memory. All reads all tokens, which
+// leaves most of the database mapped although records are rarely read again. The kernel may keep
+// the pages in its cache: a container's total does not change, only the process's share of it.
 //
-// Badger does not say where it has mapped its tables, /proc/self/maps does
-// (proc_pid_maps(5)). While it is read no table must be unmapped, or something
-// else could be in its place: an iterator over everything holds each table that
-// was there both before and after the iterator was made.
+// Badger does not expose the mappings' addresses, but /proc/self/maps does (proc_pid_maps(5)). No
+// table may be unmapped meanwhile, because another mapping could take its place: an iterator
+// holds each table that existed both before and after the iterator was created.
 func (s *Store) releaseTables() error {
 	before, err := s.tables()
 	if err != nil {
@@ -108,7 +104,7 @@ func (s *Store) releaseTables() error {
 		if err != nil {
 			return fmt.Errorf("read /proc/self/maps: %w", err)
 		}
-		// The map is shared with the file: nothing that was written is lost.
+		// The mapping is shared with the file, so no written data is lost.
 		if _, _, errno := unix.Syscall(unix.SYS_MADVISE, uintptr(begin), uintptr(end-begin), unix.MADV_DONTNEED); errno != 0 {
 			return fmt.Errorf("madvise %s: %w", path, errno)
 		}
@@ -116,7 +112,7 @@ func (s *Store) releaseTables() error {
 	return lines.Err()
 }
 
-// tables returns the files of the tables, as the kernel names them.
+// tables returns the paths of the tables, as the kernel names them.
 func (s *Store) tables() (map[string]bool, error) {
 	dir, err := filepath.Abs(s.dir)
 	if err != nil {

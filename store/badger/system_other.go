@@ -8,17 +8,16 @@ import (
 	"os"
 )
 
-// syncData makes a write return when the disk has it.
+// syncData makes a write return after the disk has its data.
 const syncData = os.O_SYNC
 
-// statfs knows nothing where there is no Linux: tokengate runs there for
-// development only.
+// statfs is only implemented for Linux; other systems are for development.
 func statfs(string) (filesystem, error) {
 	return filesystem{free: math.MaxUint64}, nil
 }
 
-// allocate holds no space back.
+// allocate reserves no space.
 func allocate(*os.File, int64) error { return errors.ErrUnsupported }
 
-// releaseTables does nothing where there is no /proc/self/maps.
+// releaseTables does nothing without /proc/self/maps.
 func (s *Store) releaseTables() error { return nil }

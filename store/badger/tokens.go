@@ -82,7 +82,7 @@ func (s *Store) Update(ctx context.Context, id string, change func(*store.Token)
 			return fmt.Errorf("%w: id, number, kind, created and created by cannot change", store.ErrInvalid)
 		}
 		if !before.Owner.MayBecome(after.Owner) {
-			return fmt.Errorf("%w: a token cannot go to another owner", store.ErrInvalid)
+			return fmt.Errorf("%w: a token cannot move to another owner", store.ErrInvalid)
 		}
 		after = store.Normalize(after)
 		if err := tx.updateLive(before, after); err != nil {
@@ -101,12 +101,12 @@ func (s *Store) Update(ctx context.Context, id string, change func(*store.Token)
 // List returns one page of tokens: see store.Store.
 func (s *Store) List(ctx context.Context, owner string, after uint64, limit int) (store.Page, error) {
 	if limit < 1 {
-		return store.Page{}, fmt.Errorf("list tokens: a page of %d tokens was asked for", limit)
+		return store.Page{}, fmt.Errorf("list tokens: invalid page size %d", limit)
 	}
 	prefix := numberPrefix
 	if owner != "" {
 		if store.ValidOwnerName(owner) != nil {
-			return store.Page{}, nil // its key could be the beginning of another's
+			return store.Page{}, nil // its key could be a prefix of another owner's
 		}
 		prefix = ownedPrefix(owner)
 	}
@@ -134,7 +134,7 @@ func (s *Store) List(ctx context.Context, owner string, after uint64, limit int)
 	return page, nil
 }
 
-// pruneBatch is the number of tokens that one transaction removes at most.
+// pruneBatch is the maximum number of tokens that one transaction removes.
 const pruneBatch = 100
 
 // Prune removes old tokens: see store.Store.
@@ -156,7 +156,7 @@ func (s *Store) Prune(ctx context.Context, before time.Time, record func(store.T
 	return s.pruneAll(ctx, old, is, record)
 }
 
-// PruneEnded removes the oldest of the ended tokens of each owner: see store.Store.
+// PruneEnded limits the number of ended tokens of each owner: see store.Store.
 func (s *Store) PruneEnded(ctx context.Context, at time.Time, most int, record func(store.Token) store.Audit) ([]string, error) {
 	type over struct {
 		id  string
@@ -173,7 +173,7 @@ func (s *Store) PruneEnded(ctx context.Context, at time.Time, most int, record f
 		if end.IsZero() || !t.Expires.IsZero() && t.Expires.Before(end) {
 			end = t.Expires
 		}
-		owner := store.Owner{Key: t.Owner.Key} // which outlives the name
+		owner := store.Owner{Key: t.Owner.Key} // survives renames
 		if owner.Key == "" {
 			owner.Name = store.FoldOwner(t.Owner.Name)
 		}
@@ -195,7 +195,7 @@ func (s *Store) PruneEnded(ctx context.Context, at time.Time, most int, record f
 	return s.pruneAll(ctx, old, is, record)
 }
 
-// pruneAll removes those of the ids that still are what is to go.
+// pruneAll removes the tokens with these ids that still match.
 func (s *Store) pruneAll(ctx context.Context, old []string, is func(store.Token) bool, record func(store.Token) store.Audit) (removed []string, err error) {
 	for size := pruneBatch; len(old) > 0; {
 		batch := old[:min(size, len(old))]
@@ -213,8 +213,8 @@ func (s *Store) pruneAll(ctx context.Context, old []string, is func(store.Token)
 	return removed, nil
 }
 
-// prune is pruneAll for some ids, in one transaction. It
-// reads each record in it, so that an update at the same time is a conflict.
+// prune is pruneAll in one transaction. It reads each record again, so that a concurrent update
+// is a conflict.
 func (s *Store) prune(ctx context.Context, ids []string, is func(store.Token) bool, record func(store.Token) store.Audit) (removed []string, err error) {
 	err = s.write(ctx, func(tx *tx) error {
 		removed, tx.audits = nil, nil
@@ -243,12 +243,12 @@ func endedBefore(t store.Token, before time.Time) bool {
 		!t.Expires.IsZero() && t.Expires.Before(before)
 }
 
-// idCharacters begin the parts in which All reads the tokens. Ids are random,
-// so the parts are about equal.
+// idCharacters partition the tokens for All, by the first character of the id. Ids are random, so
+// the parts are about equal.
 const idCharacters = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
-// All calls visit with every token, from one goroutine per processor, because a
-// start waits for it: see store.Store.
+// All calls visit with every token, from one goroutine per CPU to shorten a start: see
+// store.Store.
 func (s *Store) All(ctx context.Context, visit func(store.Token) error) error {
 	return s.view(ctx, func(txn *badger.Txn) error {
 		ctx, cancel := context.WithCancelCause(ctx)
@@ -275,16 +275,15 @@ func (s *Store) All(ctx context.Context, visit func(store.Token) error) error {
 	})
 }
 
-// release gives up the memory that reading everything took.
+// release frees the memory that a full read took.
 func (s *Store) release() {
 	if err := s.releaseTables(); err != nil {
-		s.log.line(slog.LevelInfo, "the tables stay in memory: %v", []any{err})
+		s.log.line(slog.LevelInfo, "cannot release the tables' memory: %v", []any{err})
 	}
 }
 
-// visitPart calls visit with the tokens of one part. The first part begins with
-// the first of all keys, and the last one ends with the last, so that a key that
-// is no token's is met, too.
+// visitPart calls visit with the tokens of one part. The first and the last part are open-ended,
+// so that invalid keys are found, too.
 func visitPart(ctx context.Context, txn *badger.Txn, part int, visit func(store.Token) error) error {
 	from, to := tokenPrefix, []byte(nil)
 	if part > 0 {

@@ -13,7 +13,7 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// view runs fn on the database as it is at one instant.
+// view runs fn on a snapshot of the database.
 func (s *Store) view(ctx context.Context, fn func(*badger.Txn) error) error {
 	if err := s.begin(ctx); err != nil {
 		return err
@@ -22,19 +22,17 @@ func (s *Store) view(ctx context.Context, fn func(*badger.Txn) error) error {
 	return s.db.View(fn)
 }
 
-// tx is one write transaction. What needs a running number waits in it for the
-// commitMu.
+// tx is a write transaction. Records that need a running number wait in it for the commit.
 type tx struct {
 	*badger.Txn
-	urgent  bool // it ends a token: it may use the space that other writes leave
+	urgent  bool // it ends a token, and may use the reserved disk space
 	created *store.Token
 	audits  []store.Audit
-	sizes   sizes // by how much the records of each kind become more
+	sizes   sizes // the change in size of each kind of record
 }
 
-// write runs fn in a transaction and commits it, and does so again for as long
-// as the commit meets a conflict and ctx lasts. Of transactions in conflict one
-// always gets through, so each round makes progress.
+// write runs fn in a transaction and commits it, and retries after conflicts until ctx ends. One
+// of several conflicting transactions always succeeds, so every round makes progress.
 func (s *Store) write(ctx context.Context, fn func(*tx) error) error {
 	if err := s.begin(ctx); err != nil {
 		return err
@@ -46,19 +44,18 @@ func (s *Store) write(ctx context.Context, fn func(*tx) error) error {
 			return err
 		}
 		if err := ctx.Err(); err != nil {
-			return fmt.Errorf("write met other writes until the end: %w", err)
+			return fmt.Errorf("write conflicted with other writes: %w", err)
 		}
 	}
 }
 
-// errConflict is the conflict of a commit, and no error that a caller's closure
-// may have returned.
+// errConflict is a conflict at commit, as distinct from an error of the caller's callback.
 var errConflict = fmt.Errorf("commit: %w", badger.ErrConflict)
 
 func (s *Store) attempt(ctx context.Context, fn func(*tx) error) error {
 	t := &tx{Txn: s.db.NewTransaction(true)}
 	defer t.Discard()
-	// The disk is asked while the transaction reads: one wait instead of two.
+	// The probe runs while the transaction reads, to wait only once.
 	probed := s.runAsync(func() error { return s.ledger.probe(ctx) })
 	failed := fn(t)
 	if err := await(ctx, probed); failed != nil || err != nil {
@@ -70,8 +67,7 @@ func (s *Store) attempt(ctx context.Context, fn func(*tx) error) error {
 	return s.commitNumbered(ctx, t)
 }
 
-// runAsync runs fn, which may hang with the disk, beside an operation that has
-// begun. Close waits for it.
+// runAsync runs fn, which may hang with the disk, in a goroutine that Close waits for.
 func (s *Store) runAsync(fn func() error) <-chan error {
 	done := make(chan error, 1)
 	s.running.Add(1)
@@ -82,7 +78,7 @@ func (s *Store) runAsync(fn func() error) <-chan error {
 	return done
 }
 
-// await waits for what start runs, until ctx ends.
+// await waits for the result of runAsync until ctx ends.
 func await(ctx context.Context, done <-chan error) error {
 	select {
 	case err := <-done:
@@ -92,7 +88,7 @@ func await(ctx context.Context, done <-chan error) error {
 	}
 }
 
-// commitNumbered gives out the numbers and commits. A number is used up unless it is
+// commitNumbered assigns the running numbers and commits. Numbers are reused only if it is
 // certain that nothing was written.
 func (s *Store) commitNumbered(ctx context.Context, t *tx) error {
 	s.commitMu.Lock()
@@ -125,7 +121,7 @@ func (s *Store) commitNumbered(ctx context.Context, t *tx) error {
 	s.number, s.sequence = number, sequence
 	s.sizes.add(t.sizes)
 	if len(t.audits) == 0 {
-		return nil // nobody relies on it
+		return nil // may be lost
 	}
 	if err := s.ledger.acknowledge(s.sequence, s.completeFrom); err != nil {
 		return fmt.Errorf("commit: %w", err)
@@ -137,8 +133,8 @@ func (s *Store) commitNumbered(ctx context.Context, t *tx) error {
 	return nil
 }
 
-// skipNumbers uses up the numbers of a commit that has failed, whose records may be in the
-// log or not.
+// skipNumbers marks the numbers of a failed commit as used: its records may or may not be in the
+// log.
 func (s *Store) skipNumbers(number, sequence uint64) {
 	if sequence > s.sequence {
 		s.completeFrom = sequence + 1
@@ -146,11 +142,11 @@ func (s *Store) skipNumbers(number, sequence uint64) {
 	s.number, s.sequence = number, sequence
 }
 
-// settleAfter is how long after the last of several writes the disk is made to
-// take what the ledger says of it. A write that follows sooner does so itself.
+// settleAfter is the delay after the last of several writes until the ledger is synced. A write
+// that follows sooner syncs it anyway.
 const settleAfter = 50 * time.Millisecond
 
-// checkSpace refuses a write for which the disk is too full.
+// checkSpace refuses a write if the disk is too full.
 func (s *Store) checkSpace(urgent bool) error {
 	fs, err := s.statfs(s.dir)
 	if err != nil {
@@ -166,7 +162,7 @@ func (s *Store) checkSpace(urgent bool) error {
 	return s.reserved.resize(fs, reserveToOpen)
 }
 
-// addToken writes everything that belongs to a new token.
+// addToken writes all keys of a new token.
 func (t *tx) addToken(n store.Token) error {
 	if err := t.putToken(n); err != nil {
 		return err
@@ -178,7 +174,7 @@ func (t *tx) addToken(n store.Token) error {
 	)
 }
 
-// removeToken deletes everything that belongs to a token.
+// removeToken deletes all keys of a token.
 func (t *tx) removeToken(old store.Token) error {
 	return errors.Join(
 		t.deleteKey(tokenKey(old.ID)),
@@ -196,7 +192,7 @@ func (t *tx) putToken(n store.Token) error {
 	return t.set(tokenKey(n.ID), data)
 }
 
-// get returns a copy of a key's value, or nil if there is none.
+// get returns a copy of a key's value, or nil.
 func get(txn *badger.Txn, key []byte) ([]byte, error) {
 	item, err := txn.Get(key)
 	if errors.Is(err, badger.ErrKeyNotFound) {
@@ -227,11 +223,10 @@ func getToken(txn *badger.Txn, id string) (store.Token, error) {
 	return store.DecodeToken(id, data)
 }
 
-// eachValue calls visit with the key and the value of each key that begins with
-// prefix and is not below from, in order, until it says stop.
+// eachValue calls visit with each key that has the prefix and is not below from, in order, and
+// its value, until visit returns false or an error.
 func eachValue(ctx context.Context, txn *badger.Txn, prefix, from []byte, visit func(key, value []byte) (more bool, err error)) error {
-	// Values lie beside their keys, and Badger prefetches with a goroutine for
-	// each.
+	// No prefetching: values are stored with their keys, and Badger starts a goroutine for each.
 	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
 	defer it.Close()
 	for it.Seek(from); it.Valid(); it.Next() {
@@ -251,7 +246,7 @@ func eachValue(ctx context.Context, txn *badger.Txn, prefix, from []byte, visit 
 	return nil
 }
 
-// lastNumber returns the highest number that a key with the prefix ends in, or 0.
+// lastNumber returns the highest number at the end of a key with the prefix, or 0.
 func lastNumber(txn *badger.Txn, prefix []byte) (uint64, error) {
 	it := reverseIterator(txn, prefix)
 	defer it.Close()
@@ -261,7 +256,7 @@ func lastNumber(txn *badger.Txn, prefix []byte) (uint64, error) {
 	return trailingNumber(it.Item().Key())
 }
 
-// reverseIterator walks the keys with the prefix backwards from where it is told to seek.
+// reverseIterator iterates over the keys with the prefix in descending order.
 func reverseIterator(txn *badger.Txn, prefix []byte) *badger.Iterator {
 	return txn.NewIterator(badger.IteratorOptions{Prefix: prefix, Reverse: true})
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// AddUsage adds counts: see store.Store. Each store.MaxUsageBatch of the ids,
-// in order, are one transaction.
+// AddUsage adds counts: see store.Store. Batches of store.MaxUsageBatch ids, in order, are
+// atomic.
 func (s *Store) AddUsage(ctx context.Context, usage map[string]store.Usage) error {
 	for ids := range slices.Chunk(slices.Sorted(maps.Keys(usage)), store.MaxUsageBatch) {
 		err := s.write(ctx, func(tx *tx) error {
@@ -33,9 +33,8 @@ func (s *Store) AddUsage(ctx context.Context, usage map[string]store.Usage) erro
 	return nil
 }
 
-// addUsage reads the keys that a prune of the token deletes, so that one at the
-// same time is a conflict and leaves no usage behind. A token with usage is
-// there.
+// addUsage reads the keys that a prune of the token deletes, so that a concurrent prune is a
+// conflict and leaves no usage behind. A token with usage exists.
 func addUsage(tx *tx, id string, more store.Usage) error {
 	u, err := usage(tx.Txn, id)
 	if err != nil {
@@ -49,7 +48,7 @@ func addUsage(tx *tx, id string, more store.Usage) error {
 	return tx.set(usageKey(id), store.EncodeUsage(u.Add(more)))
 }
 
-// usage returns what is known of a token's use; the zero Usage for nothing.
+// usage returns a token's usage, zero if it was never used.
 func usage(txn *badger.Txn, id string) (store.Usage, error) {
 	data, err := get(txn, usageKey(id))
 	if err != nil || data == nil {
@@ -82,8 +81,8 @@ func (s *Store) Usage(ctx context.Context, ids []string) (map[string]store.Usage
 	return found, nil
 }
 
-// AllUsage calls visit with the usage of every token, one after another, because
-// requests are being answered meanwhile: see store.Store.
+// AllUsage calls visit with the usage of every token, in one goroutine, because requests are
+// being answered meanwhile: see store.Store.
 func (s *Store) AllUsage(ctx context.Context, visit func(id string, u store.Usage) error) error {
 	return s.view(ctx, func(txn *badger.Txn) error {
 		err := eachValue(ctx, txn, usagePrefix, usagePrefix, func(key, value []byte) (bool, error) {
@@ -92,7 +91,7 @@ func (s *Store) AllUsage(ctx context.Context, visit func(id string, u store.Usag
 			if err != nil {
 				return false, err
 			}
-			runtime.Gosched() // they come first
+			runtime.Gosched() // requests come first
 			return true, visit(id, u)
 		})
 		if err == nil {
@@ -129,7 +128,7 @@ func (s *Store) AddTotals(ctx context.Context, day store.Day, counts map[string]
 	return nil
 }
 
-// dropDays removes the totals of the earliest days, when a new one has come.
+// dropDays removes the totals of the earliest days.
 func dropDays(ctx context.Context, tx *tx) error {
 	var days [][]byte
 	err := eachValue(ctx, tx.Txn, dayPrefix, dayPrefix, func(key, _ []byte) (bool, error) {
@@ -167,8 +166,8 @@ func (s *Store) Totals(ctx context.Context, from store.Day) ([]store.DayTotals, 
 	return all, nil
 }
 
-// AddPasswordUses adds uses: see store.Store. Each store.MaxPasswordBatch of
-// the users, in order, are one transaction.
+// AddPasswordUses adds uses: see store.Store. Batches of store.MaxPasswordBatch users, in order,
+// are atomic.
 func (s *Store) AddPasswordUses(ctx context.Context, uses []store.PasswordUse) (left uint64, err error) {
 	byUser := make(map[string][]store.PasswordUse)
 	for _, u := range uses {
@@ -181,7 +180,7 @@ func (s *Store) AddPasswordUses(ctx context.Context, uses []store.PasswordUse) (
 			return err
 		})
 		if err != nil {
-			return left, fmt.Errorf("add uses of passwords: %w", err)
+			return left, fmt.Errorf("add password uses: %w", err)
 		}
 		left += leftNow
 	}
@@ -227,7 +226,7 @@ func addPasswordUses(tx *tx, users []string, more map[string][]store.PasswordUse
 	return left, tx.Set(passwordUsersKey, appendNumber(nil, known))
 }
 
-// passwordUsers returns how many users have uses of passwords.
+// passwordUsers returns the number of users with password uses.
 func passwordUsers(txn *badger.Txn) (uint64, error) {
 	data, err := get(txn, passwordUsersKey)
 	if err != nil || data == nil {
@@ -241,7 +240,7 @@ func (s *Store) PasswordUses(ctx context.Context) ([]store.PasswordUse, error) {
 	var all []store.PasswordUse
 	err := s.eachPasswordUser(ctx, func(_ string, uses []store.PasswordUse) { all = append(all, uses...) })
 	if err != nil {
-		return nil, fmt.Errorf("read uses of passwords: %w", err)
+		return nil, fmt.Errorf("read password uses: %w", err)
 	}
 	return all, nil
 }
@@ -275,13 +274,12 @@ func (s *Store) PrunePasswordUses(ctx context.Context, before time.Time) error {
 		err = s.write(ctx, func(tx *tx) error { return prunePasswordUses(tx, batch, old) })
 	}
 	if err != nil {
-		return fmt.Errorf("prune uses of passwords: %w", err)
+		return fmt.Errorf("prune password uses: %w", err)
 	}
 	return nil
 }
 
-// prunePasswordUses reads each record again, so that uses that are added at the
-// same time are a conflict.
+// prunePasswordUses reads each record again, so that uses added concurrently are a conflict.
 func prunePasswordUses(tx *tx, users []string, old func(store.PasswordUse) bool) error {
 	known, err := passwordUsers(tx.Txn)
 	if err != nil {
