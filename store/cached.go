@@ -10,110 +10,107 @@ import (
 	"time"
 )
 
-// Cached is a Store with an Index and a Listing that say the same: when a write
-// of its own returns, the next lookup sees it. All writes to the store must go
-// through it.
+// Cached is a Store with an Index and a Listing that are kept in sync: when a write returns, the
+// next lookup sees it. All writes to the store must go through it.
 type Cached struct {
-	durable // reads and the audit log go straight to the store
-	index   Index
-	listing *Listing // shares no line of a processor's cache with the index
-	use     reading  // of the tokens' use into the listing
+	durable   // most reads and the audit log go directly to the store
+	index     Index
+	listing   *Listing  // a pointer, so that it shares no cache line with the index
+	usageLoad usageLoad // of all usage into the listing
 
-	// A write holds its token's lock from before the store is asked until the
-	// index has been told. Otherwise the slower of two updates could tell the
-	// index last though the store took it first, and bring back a token that
-	// is revoked. Tokens share locks; that costs a wait, never more.
+	// A write holds its token's lock until the index is updated. Otherwise two updates could
+	// reach the index in another order than the store, and bring back a revoked token. Tokens
+	// share locks, which can only cost a wait.
 	locks [256]sync.Mutex
 }
 
-// durable keeps the embedded store out of Indexed's exported fields.
+// durable keeps the embedded store unexported.
 type durable = Store
 
-// rereadTimeout bounds the look at the record after a write of unknown
-// outcome.
+// rereadTimeout is the timeout of reading a record after a write with an unknown outcome.
 const rereadTimeout = 5 * time.Second
 
-// NewCached reads every token of s into a fresh index and a fresh listing. It
-// fails if one of them cannot be read: an index with holes would refuse good
-// tokens. The listing reads their use after that, for as long as ctx lasts (see
-// Find).
+// NewCached reads every token of s into a new index and listing, and fails if one cannot be read:
+// an incomplete index would refuse valid tokens. The listing reads the tokens' usage afterwards,
+// until ctx ends (see Find).
 func NewCached(ctx context.Context, s Store) (*Cached, error) {
 	x := &Cached{durable: s, listing: NewListing()}
-	list := usageQueue{listing: x.listing}
+	list := tokenBatcher{listing: x.listing}
 	err := s.All(ctx, func(t Token) error {
 		x.index.Put(t)
-		list.put(t)
+		list.add(t)
 		return nil
 	})
-	list.end()
+	list.flush()
 	if err != nil {
 		return nil, fmt.Errorf("read all tokens into the index: %w", err)
 	}
-	x.readUse(ctx)
+	x.loadUsage(ctx)
 	return x, nil
 }
 
-// Index returns the index, for lookups.
+// Index returns the index.
 func (x *Cached) Index() *Index { return &x.index }
 
-// lock takes the lock of the token with this id; the caller calls the result.
-func (x *Cached) lock(id string) (unlock func()) {
-	mu := &x.locks[maphash.String(seed, id)%uint64(len(x.locks))]
+var lockSeed = maphash.MakeSeed()
+
+// lockToken locks the token with this id; the caller calls unlock.
+func (x *Cached) lockToken(id string) (unlock func()) {
+	mu := &x.locks[maphash.String(lockSeed, id)%uint64(len(x.locks))]
 	mu.Lock()
 	return mu.Unlock
 }
 
 // Create adds a token: see Store.
 func (x *Cached) Create(ctx context.Context, t Token, admit func(owned []Token) (Audit, error)) (Token, error) {
-	defer x.lock(t.ID)()
+	defer x.lockToken(t.ID)()
 	refused := false
 	created, err := x.durable.Create(ctx, t, func(owned []Token) (Audit, error) {
 		a, err := admit(owned)
 		refused = err != nil
 		return a, err
 	})
-	return x.resolve(ctx, t.ID, created, err, refused)
+	return x.applyResult(ctx, t.ID, created, err, refused)
 }
 
-// Update changes a token: see Store. change must not call the store, this
-// token's lock is held while it runs.
+// Update changes a token: see Store. It holds the token's lock while change runs, so change must
+// not call the store.
 func (x *Cached) Update(ctx context.Context, id string, change func(t *Token) (Audit, error)) (Token, error) {
-	defer x.lock(id)()
+	defer x.lockToken(id)()
 	refused := false
 	updated, err := x.durable.Update(ctx, id, func(t *Token) (Audit, error) {
 		a, err := change(t)
 		refused = err != nil
 		return a, err
 	})
-	return x.resolve(ctx, id, updated, err, refused)
+	return x.applyResult(ctx, id, updated, err, refused)
 }
 
-// resolve tells the index what came of a write. refused says that the caller's
-// own closure ended it, so that nothing can have been written.
-func (x *Cached) resolve(ctx context.Context, id string, t Token, err error, refused bool) (Token, error) {
+// applyResult updates the index after a write. refused means that the caller's callback ended it,
+// so that nothing was written.
+func (x *Cached) applyResult(ctx context.Context, id string, t Token, err error, refused bool) (Token, error) {
 	switch {
 	case err == nil:
 		x.put(t)
 	case refused || errors.Is(err, ErrClosed):
 	default:
-		x.reread(ctx, id)
+		x.reload(ctx, id)
 	}
 	return t, err
 }
 
-// put gives the index a token that shares no memory with the caller's.
+// put updates index and listing with a copy that shares no memory with the caller's token.
 func (x *Cached) put(t Token) {
 	t.Networks = slices.Clone(t.Networks)
 	x.index.Put(t)
 	x.listing.Put(t)
 }
 
-// reread makes the index say what the store says. A store that cannot tell
-// may hold a revocation, so the token is then taken out of the index: better
-// to refuse a good token than to let in a revoked one. The listing, which lets
-// nobody in, goes on showing it. The caller's context may be the reason why the
-// write failed, so it does not end this look.
-func (x *Cached) reread(ctx context.Context, id string) {
+// reload updates the index from the store. If the store fails, the token is removed from the
+// index, because it may have been revoked; refusing a valid token is better than accepting a
+// revoked one. The listing, which no decision uses, keeps it. The context may be the reason why
+// the write failed, so its end does not stop the read.
+func (x *Cached) reload(ctx context.Context, id string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rereadTimeout)
 	defer cancel()
 	t, err := x.durable.Get(ctx, id)
@@ -145,9 +142,112 @@ func (x *Cached) PruneEnded(ctx context.Context, at time.Time, most int, record 
 	return removed, err
 }
 
-// remove takes a removed token out of the index once a running update of it
-// has told the index, and asks the store in case the id is there again.
+// remove updates the index after a prune of the token. It waits for a running update of it, and
+// reads the store in case the id exists again.
 func (x *Cached) remove(ctx context.Context, id string) {
-	defer x.lock(id)()
-	x.reread(ctx, id)
+	defer x.lockToken(id)()
+	x.reload(ctx, id)
+}
+
+// tokenBatcher adds new tokens to a listing in batches, so that concurrent readers of the store
+// rarely wait for the listing's lock.
+type tokenBatcher struct {
+	listing *Listing
+
+	mu      sync.Mutex
+	waiting []Token
+	spare   []Token // empty, for reuse
+}
+
+const tokenBatchLength = 256
+
+func (in *tokenBatcher) add(t Token) {
+	in.mu.Lock()
+	in.waiting = append(in.waiting, t)
+	if len(in.waiting) < tokenBatchLength {
+		in.mu.Unlock()
+		return
+	}
+	full := in.waiting
+	in.waiting, in.spare = in.spare, nil
+	in.mu.Unlock()
+
+	in.listing.Add(full)
+	in.mu.Lock()
+	in.spare = full[:0]
+	in.mu.Unlock()
+}
+
+// flush adds the tokens that are still waiting.
+func (in *tokenBatcher) flush() { in.listing.Add(in.waiting) }
+
+// usageLoad is a background read of all usage.
+type usageLoad struct {
+	done chan struct{} // closed when the read has ended
+	err  error         // valid once done is closed
+}
+
+// loadUsage starts to read the usage of all tokens into the listing, and returns once the store
+// has fixed the snapshot that it reads. Usage flushed meanwhile is added to it.
+func (x *Cached) loadUsage(ctx context.Context) {
+	x.usageLoad.done = make(chan struct{})
+	settled := make(chan struct{})
+	go func() {
+		var first sync.Once
+		batch := make(map[string]Usage, MaxUsageBatch)
+		flush := func() {
+			x.listing.AddUsage(batch)
+			clear(batch)
+		}
+		err := x.durable.AllUsage(ctx, func(id string, u Usage) error {
+			first.Do(func() { close(settled) })
+			if batch[id] = u; len(batch) == MaxUsageBatch {
+				flush()
+			}
+			return nil
+		})
+		flush()
+		first.Do(func() { close(settled) })
+		if err != nil {
+			x.usageLoad.err = fmt.Errorf("read the usage of all tokens: %w", err)
+		}
+		close(x.usageLoad.done)
+	}()
+	<-settled
+}
+
+// AddUsage adds usage: see Store. If the store returns an error after adding some, the listing
+// misses that until the next start.
+func (x *Cached) AddUsage(ctx context.Context, usage map[string]Usage) error {
+	if err := x.durable.AddUsage(ctx, usage); err != nil {
+		return err
+	}
+	x.listing.AddUsage(usage)
+	return nil
+}
+
+// Find returns a page of the tokens that a query selects: see Listing. Usage is as of the last
+// flush. A query that needs usage waits until all usage is loaded after a start, and fails if
+// that failed.
+func (x *Cached) Find(ctx context.Context, q Query) (Result, error) {
+	if q.NeedsUsage() {
+		select {
+		case <-x.usageLoad.done:
+			if x.usageLoad.err != nil {
+				return Result{}, fmt.Errorf("find tokens by their usage: %w", x.usageLoad.err)
+			}
+		case <-ctx.Done():
+			return Result{}, fmt.Errorf("find tokens by their usage: %w", ctx.Err())
+		}
+	}
+	return x.listing.Find(ctx, q)
+}
+
+// Owners returns the owners of live tokens: see Listing. Usage may be missing shortly after a
+// start.
+func (x *Cached) Owners(ctx context.Context) ([]Owned, error) { return x.listing.Owners(ctx) }
+
+// Counts returns the number of tokens in each state: see Listing.
+func (x *Cached) Counts(ctx context.Context, now time.Time) (states map[State]int, expired int, err error) {
+	return x.listing.Counts(ctx, now)
 }

@@ -2,315 +2,128 @@ package store
 
 import (
 	"fmt"
-	"net/netip"
-	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// A encoder is a message in protobuf's wire format
-// (https://protobuf.dev/programming-guides/encoding/), written and read by
-// hand: a start reads each of a million. These are the messages; a field's
-// number and type are for ever. Times are seconds since 1970, UTC; a field
-// that is not there has no value, which for a time is not the same as 0.
-//
-//	message Token {
-//	  string id               = 1;
-//	  uint64 number           = 2;
-//	  string owner            = 3;
-//	  string owner_key        = 4;
-//	  string name             = 5;
-//	  string purpose          = 6;
-//	  optional int64 created  = 7;
-//	  string created_by       = 8;
-//	  optional int64 expires  = 9;
-//	  bool read_only          = 10;
-//	  repeated bytes networks = 11;  // 4 or 16 bytes of address, 1 of prefix length
-//	  optional int64 revoked  = 12;
-//	  bytes secret            = 13;  // 16 bytes of salt, 32 of hash
-//	  bytes previous_secret   = 14;  // the same
-//	  optional int64 previous_until = 15;
-//	  Kind kind               = 16;  // as the constants count: 1 management
-//	  uint64 rate_requests    = 17;
-//	  uint64 rate_per         = 18;  // seconds
-//	  uint64 rate_burst       = 19;
-//	  string created_by_key   = 20;
-//	  string issued_by        = 21;
-//	  string issued_by_key    = 22;
-//	  string previous_issued_by     = 23;
-//	  string previous_issued_by_key = 24;
-//	  State state             = 31;  // as the constants count: 1 pending, 2 active, 3 disabled, 4 revoked
-//	}
-//
-//	message Usage {
-//	  uint64 count             = 1;
-//	  uint64 writes            = 2;
-//	  optional int64 last_used = 3;
-//	  bytes last_address       = 4;  // 4 or 16 bytes
-//	}
-//
-//	message Audit {
-//	  uint64 sequence         = 1;
-//	  optional int64 seconds  = 2;
-//	  int32 nanos             = 3;
-//	  string actor            = 4;
-//	  string from             = 5;
-//	  string action           = 6;
-//	  string token_id         = 7;
-//	  string owner            = 8;
-//	  string outcome          = 9;
-//	  string reason           = 10;
-//	  repeated Change changes = 11;  // ordered by field
-//	}
-//
-//	message Change {
-//	  string field  = 1;
-//	  string before = 2;
-//	  string after  = 3;
-//	}
-//
-//	message DayTotals {
-//	  uint32 day            = 1;  // days since 1970-01-01
-//	  repeated Total counts = 2;  // ordered by word
-//	}
-//
-//	message Total {
-//	  string word  = 1;
-//	  uint64 count = 2;
-//	}
-//
-//	message PasswordUses {
-//	  string user               = 1;
-//	  repeated PasswordUse uses = 2;
-//	}
-//
-//	message PasswordUse {
-//	  string client        = 1;
-//	  bytes address        = 2;  // 4 or 16 bytes
-//	  optional int64 first = 3;
-//	  optional int64 last  = 4;
-//	  uint64 passed        = 5;
-//	  uint64 would_block   = 6;
-//	  uint64 blocked       = 7;
-//	}
-//
-// Fields stand in the order of their numbers, each at most once unless it is
-// repeated; a record in which they do not is refused. So a record ends with
-// what has the highest number, and the state, which every token has, says that
-// nothing before it is missing: a token that was cut anywhere is refused.
-//
-// A field that this version does not know is skipped, so that a version can go
-// back to a store that a newer one has written; an update then drops it. That
-// is safe only for what does not narrow what a token may do. So of a token the
-// numbers from firstOptional on are for such fields, and one below it that is
-// not known refuses the token. The numbers 25 to 30 are free for what narrows.
-// Where refusing each such token alone is not enough, the store's schema
-// version has to rise, and older versions refuse to open the store at all.
-const (
-	tokenID protowire.Number = iota + 1
-	tokenNumber
-	tokenOwner
-	tokenOwnerKey
-	tokenName
-	tokenPurpose
-	tokenCreated
-	tokenCreatedBy
-	tokenExpires
-	tokenReadOnly
-	tokenNetworks
-	tokenRevoked
-	tokenSecret
-	tokenPreviousSecret
-	tokenPreviousUntil
-	tokenKind
-	tokenRateRequests
-	tokenRatePer
-	tokenRateBurst
-	tokenCreatedByKey
-	tokenIssuedBy
-	tokenIssuedByKey
-	tokenPreviousIssuedBy
-	tokenPreviousIssuedByKey
+// encoder builds a record in protobuf's wire format, field by field in the order of their
+// numbers. Fields without a value are omitted.
+type encoder []byte
 
-	tokenState    protowire.Number = 31
-	firstOptional protowire.Number = 32
-)
-
-// EncodeToken returns the record of t, which must have its Number. It refuses
-// what Validate refuses.
-func EncodeToken(t Token) ([]byte, error) {
-	if err := Validate(t); err != nil {
-		return nil, err
-	}
-	if t.Number == 0 {
-		return nil, invalid("token has no number")
-	}
-	r := make(encoder, 0, 256)
-	r.text(tokenID, t.ID)
-	r.uint(tokenNumber, t.Number)
-	r.text(tokenOwner, t.Owner.Name)
-	r.text(tokenOwnerKey, t.Owner.Key)
-	r.text(tokenName, t.Name)
-	r.text(tokenPurpose, t.Purpose)
-	r.time(tokenCreated, t.Created)
-	r.text(tokenCreatedBy, t.CreatedBy)
-	r.time(tokenExpires, t.Expires)
-	if t.ReadOnly {
-		r.uint(tokenReadOnly, 1)
-	}
-	for _, n := range t.Networks {
-		r.bytes(tokenNetworks, append(n.Addr().AsSlice(), byte(n.Bits())))
-	}
-	r.time(tokenRevoked, t.Revoked)
-	r.secret(tokenSecret, t.Secret)
-	r.secret(tokenPreviousSecret, t.Previous.Secret)
-	r.time(tokenPreviousUntil, t.Previous.Until)
-	r.uint(tokenKind, uint64(t.Kind))
-	r.uint(tokenRateRequests, uint64(t.Rate.Requests))
-	r.uint(tokenRatePer, uint64(t.Rate.Per/time.Second))
-	r.uint(tokenRateBurst, uint64(t.Rate.Burst))
-	r.text(tokenCreatedByKey, t.CreatedByKey)
-	r.text(tokenIssuedBy, t.IssuedBy)
-	r.text(tokenIssuedByKey, t.IssuedByKey)
-	r.text(tokenPreviousIssuedBy, t.PreviousIssuedBy)
-	r.text(tokenPreviousIssuedByKey, t.PreviousIssuedByKey)
-	r.uint(tokenState, uint64(t.State))
-	return r, nil
-}
-
-// DecodeToken reads the record of the token with this id. A record that
-// cannot be read whole, belongs to another id or breaks a rule of Validate is
-// an error that names the id, and gives no token: half a token could be one
-// without its limits.
-//
-// The token's texts share one piece of memory, a copy of the record. Whoever
-// keeps one of them for long and not the others should clone it.
-func DecodeToken(id string, data []byte) (Token, error) {
-	t, err := decodeToken(data)
-	if err == nil && t.ID != id {
-		err = fmt.Errorf("it is the record of %q", t.ID)
-	}
-	if err != nil {
-		return Token{}, fmt.Errorf("read record of token %q: %w", id, err)
-	}
-	return t, nil
-}
-
-func decodeToken(data []byte) (t Token, err error) {
-	f := newDecoder(data)
-	for f.next(tokenNetworks) {
-		switch f.number {
-		case tokenID:
-			t.ID = f.text()
-		case tokenNumber:
-			t.Number = f.uint()
-		case tokenOwner:
-			t.Owner.Name = f.text()
-		case tokenOwnerKey:
-			t.Owner.Key = f.text()
-		case tokenName:
-			t.Name = f.text()
-		case tokenPurpose:
-			t.Purpose = f.text()
-		case tokenCreated:
-			t.Created = f.time()
-		case tokenCreatedBy:
-			t.CreatedBy = f.text()
-		case tokenExpires:
-			t.Expires = f.time()
-		case tokenReadOnly:
-			t.ReadOnly = f.atMost(1) == 1
-		case tokenNetworks:
-			t.Networks = append(t.Networks, f.network())
-		case tokenRevoked:
-			t.Revoked = f.time()
-		case tokenSecret:
-			t.Secret = f.secret()
-		case tokenPreviousSecret:
-			t.Previous.Secret = f.secret()
-		case tokenPreviousUntil:
-			t.Previous.Until = f.time()
-		case tokenKind:
-			t.Kind = Kind(f.atMost(uint64(Management)))
-		case tokenRateRequests:
-			t.Rate.Requests = uint32(f.atMost(MaxRateRequests))
-		case tokenRatePer:
-			t.Rate.Per = time.Duration(f.atMost(uint64(MaxRatePer/time.Second))) * time.Second
-		case tokenRateBurst:
-			t.Rate.Burst = uint32(f.atMost(MaxRateRequests))
-		case tokenCreatedByKey:
-			t.CreatedByKey = f.text()
-		case tokenIssuedBy:
-			t.IssuedBy = f.text()
-		case tokenIssuedByKey:
-			t.IssuedByKey = f.text()
-		case tokenPreviousIssuedBy:
-			t.PreviousIssuedBy = f.text()
-		case tokenPreviousIssuedByKey:
-			t.PreviousIssuedByKey = f.text()
-		case tokenState:
-			t.State = State(f.atMost(uint64(Revoked)))
-		default:
-			if f.number < firstOptional {
-				f.fail("is not known to this version of tokengate and may narrow what the token is good for")
-			}
-		}
-	}
-	switch {
-	case f.err != nil:
-		return Token{}, f.err
-	case !t.State.known():
-		return Token{}, fmt.Errorf("it has no state: the record is not whole")
-	case t.Number == 0:
-		return Token{}, fmt.Errorf("it has no number")
-	}
-	return t, Validate(t)
-}
-
-func (r *encoder) secret(n protowire.Number, s Secret) {
-	if s != (Secret{}) {
-		var both [48]byte
-		copy(both[:16], s.Salt[:])
-		copy(both[16:], s.Hash[:])
-		r.bytes(n, both[:])
+func (r *encoder) uint(n protowire.Number, v uint64) {
+	if v != 0 {
+		*r = protowire.AppendVarint(protowire.AppendTag(*r, n, protowire.VarintType), v)
 	}
 }
 
-func (f *decoder) secret() (s Secret) {
-	both := f.bytes()
-	if len(both) != len(s.Salt)+len(s.Hash) {
-		f.fail("is no salt and hash: it has %d bytes", len(both))
-		return Secret{}
-	}
-	copy(s.Salt[:], both)
-	copy(s.Hash[:], both[len(s.Salt):])
-	return s
+// int writes 0, too: it is for fields with explicit presence.
+func (r *encoder) int(n protowire.Number, v int64) {
+	*r = protowire.AppendVarint(protowire.AppendTag(*r, n, protowire.VarintType), uint64(v))
 }
 
-// network returns an address and the length of its prefix. Whether they go
-// together is up to Validate.
-func (f *decoder) network() netip.Prefix {
-	data := f.bytes()
-	if len(data) == 0 {
-		f.fail("is no network: it is empty")
-		return netip.Prefix{}
-	}
-	addr, ok := netip.AddrFromSlice(data[:len(data)-1])
-	if !ok {
-		f.fail("is no network: it has %d bytes", len(data))
-	}
-	return netip.PrefixFrom(addr, int(data[len(data)-1]))
-}
-
-// time leaves out a time that is none.
-func (r *encoder) time(n protowire.Number, at time.Time) {
-	if !at.IsZero() {
-		r.int(n, at.Unix())
+func (r *encoder) text(n protowire.Number, s string) {
+	if s != "" {
+		*r = protowire.AppendString(protowire.AppendTag(*r, n, protowire.BytesType), s)
 	}
 }
 
-// time returns a time that a token may have: the zero Time, which means none,
-// is none of them.
-func (f *decoder) time() time.Time {
-	return time.Unix(int64(f.atMost(lastSecond)), 0).UTC()
+func (r *encoder) bytes(n protowire.Number, b []byte) {
+	*r = protowire.AppendBytes(protowire.AppendTag(*r, n, protowire.BytesType), b)
+}
+
+// decoder reads a record:
+//
+//	for f.next(repeated) {
+//		switch f.number { … f.text() … }
+//	}
+//
+// The first error ends the loop and is in err.
+type decoder struct {
+	number protowire.Number // of the current field
+	err    error
+
+	rest   []byte // after the current field
+	whole  string // a copy of the input, which the texts share
+	kind   protowire.Type
+	value  []byte // of the current field if its kind is BytesType
+	varint uint64 // of the current field if its kind is VarintType
+}
+
+func newDecoder(data []byte) decoder { return decoder{rest: data, whole: string(data)} }
+
+// next reads the next field and reports whether there is one. A field number that is not higher
+// than the previous one is an error, except that of repeated.
+func (f *decoder) next(repeated protowire.Number) bool {
+	if len(f.rest) == 0 || f.err != nil {
+		return false
+	}
+	before := f.number
+	number, kind, n := protowire.ConsumeTag(f.rest)
+	if n < 0 {
+		return f.malformed(n)
+	}
+	f.number, f.kind, f.rest = number, kind, f.rest[n:]
+	switch kind {
+	case protowire.VarintType:
+		f.varint, n = protowire.ConsumeVarint(f.rest)
+	case protowire.BytesType:
+		f.value, n = protowire.ConsumeBytes(f.rest)
+	default:
+		n = protowire.ConsumeFieldValue(number, kind, f.rest)
+	}
+	if n < 0 {
+		return f.malformed(n)
+	}
+	f.rest = f.rest[n:]
+	if number < before || number == before && number != repeated {
+		f.fail("comes after field %d", before)
+		return false
+	}
+	return true
+}
+
+// malformed fails because of malformed wire format; code is from protowire.
+func (f *decoder) malformed(code int) bool {
+	f.err = fmt.Errorf("it is malformed: %w", protowire.ParseError(code))
+	return false
+}
+
+// fail reports an error in the current field.
+func (f *decoder) fail(format string, args ...any) {
+	if f.err == nil {
+		f.err = fmt.Errorf("field %d "+format, append([]any{f.number}, args...)...)
+	}
+}
+
+func (f *decoder) uint() uint64 {
+	if f.kind != protowire.VarintType {
+		f.fail("is not a number")
+		return 0
+	}
+	return f.varint
+}
+
+// atMost returns a number, and fails if it is above most.
+func (f *decoder) atMost(most uint64) uint64 {
+	v := f.uint()
+	if v > most {
+		f.fail("is %d, above %d", v, most)
+		return 0
+	}
+	return v
+}
+
+// bytes returns a part of the input.
+func (f *decoder) bytes() []byte {
+	if f.kind != protowire.BytesType {
+		f.fail("is not text or bytes")
+		return nil
+	}
+	return f.value
+}
+
+// text returns a part of the copy of the input.
+func (f *decoder) text() string {
+	end := len(f.whole) - len(f.rest)
+	return f.whole[end-len(f.bytes()) : end]
 }

@@ -8,55 +8,52 @@ import (
 	"time"
 )
 
-// Entry is what a decision needs to know of a token, as it is at the instant of
-// the lookup. A later change of the token does not change it.
+// Entry is a copy of what a decision needs to know about a token, taken at the time of the
+// lookup.
 type Entry struct {
 	Kind        Kind
 	Owner       string      // the owner's name as Jira spells it; empty if Kind is Management
-	OwnerStatus OwnerStatus // the owner's, as Judge said last
+	OwnerStatus OwnerStatus // from the latest UpdateOwnerStatus
 	Expires     time.Time   // zero: never
 	ReadOnly    bool
 	State       State // never Revoked
 	Networks    []netip.Prefix
 	Secret      Secret
 	Previous    Previous
-	Limiter     *Limiter // nil: none
+	Limiter     *Limiter // nil: unlimited
 }
 
-// Expired reports whether the token has reached its end at now.
+// Expired reports whether the token has expired at now.
 func (e *Entry) Expired(now time.Time) bool {
 	return !e.Expires.IsZero() && !now.Before(e.Expires)
 }
 
-// Index answers lookups from memory. The zero Index is empty and ready; all
-// methods are safe for concurrent use.
+// Index answers lookups from memory. The zero Index is empty and ready to use; all methods are
+// safe for concurrent use.
 //
-// It is made for a million tokens beside a busy server. Lookups take no lock
-// and wait for nobody. A write locks and changes one of many shards. Tokens lie
-// in memory without pointers, so that the garbage collector has little to
-// follow. A token takes 128 bytes and about 20 more for finding it; one with
-// networks or an old secret takes some 150 more.
+// It is designed for a million tokens. Lookups take no lock. A write locks one of many shards.
+// Tokens are stored without pointers, so that the garbage collector has little to scan. A token
+// takes 128 bytes and about 20 more in the hash table; networks or a previous secret take about
+// 150 more.
 type Index struct {
 	shards     [1 << shardBits]shard
 	owners     owners
-	freshUntil atomic.Int64 // until when the standings hold, in Unix nanoseconds
+	freshUntil atomic.Int64 // when the owners' status becomes stale, in Unix nanoseconds
 }
 
 const shardBits = 8
 
-// seed makes a token's place in the index differ from process to process.
+// seed makes a token's position in the index differ between processes.
 var seed = maphash.MakeSeed()
 
-// shard returns the shard of the token with this id, and the id's hash. The
-// shard is chosen by the hash's highest bits, the place in it by others.
+// shard returns the shard of a token and the hash of its id. The highest bits of the hash select
+// the shard, the others the slot in it.
 func (x *Index) shard(id string) (*shard, uint64) {
 	hash := maphash.String(seed, id)
 	return &x.shards[hash>>(64-shardBits)], hash
 }
 
-// Lookup returns the entry of the token with this id. ok is false for a token
-// that is not there or is revoked. The entry is a copy, because the index holds
-// none: its tokens have no pointers.
+// Lookup returns the entry of a token; ok is false if there is none or it is revoked.
 func (x *Index) Lookup(id string) (e Entry, ok bool) {
 	s, hash := x.shard(id)
 	c, t := s.find(hash, id)
@@ -80,12 +77,11 @@ func (x *Index) Lookup(id string) (e Entry, ok bool) {
 	return e, true
 }
 
-// Put makes the index say what t says, which is normalized and valid (see
-// Normalize and Validate). The index keeps t's Networks; they must not change any
-// more.
+// Put adds or replaces a token, which is normalized and valid (see Normalize and Validate). The
+// index keeps t's Networks, which must not change any more.
 func (x *Index) Put(t Token) {
-	f := record{
-		owner:    x.owners.number(t.Owner),
+	f := tokenData{
+		owner:    x.owners.numberOf(t.Owner),
 		state:    t.State,
 		kind:     t.Kind,
 		readOnly: t.ReadOnly,
@@ -99,13 +95,12 @@ func (x *Index) Put(t Token) {
 	s.put(hash, f, restrictions{networks: t.Networks, previous: t.Previous}, t.Rate)
 }
 
-// StatusFunc asks how the owners of tokens stand, now and whenever a new one comes,
-// until the next call: judge must be fast and not call the Index. What it says
-// holds before the given instant. Until the first call, and from that instant
-// on, nothing is known of any owner.
+// UpdateOwnerStatus recomputes each owner's status with judge, which is also used for new owners
+// until the next call. The results are valid before the given instant; from then on, and before
+// the first call, IsFresh returns false. judge must be fast and must not call the Index.
 func (x *Index) UpdateOwnerStatus(judge StatusFunc, until time.Time) {
 	x.owners.updateAll(judge)
-	// Beyond these bounds UnixNano means nothing.
+	// UnixNano is undefined outside these bounds.
 	switch {
 	case until.Before(time.Unix(0, 0)):
 		x.freshUntil.Store(0)
@@ -116,21 +111,20 @@ func (x *Index) UpdateOwnerStatus(judge StatusFunc, until time.Time) {
 	}
 }
 
-// OwnerStatus returns how an owner stands, as the judge said last.
+// OwnerStatus returns an owner's status. The owner need not have tokens.
 func (x *Index) OwnerStatus(o Owner) OwnerStatus { return x.owners.statusOf(o) }
 
-// IsFresh reports whether the standings of owners hold at now.
+// IsFresh reports whether the owners' status is up to date at now.
 func (x *Index) IsFresh(now time.Time) bool { return now.UnixNano() < x.freshUntil.Load() }
 
-// Remove forgets a token, and the use of it that has not been flushed.
+// Remove removes a token and its pending usage.
 func (x *Index) Remove(id string) {
 	s, hash := x.shard(id)
 	s.remove(hash, id)
 }
 
-// Counts returns how many tokens there are in each state, revoked ones that
-// are kept for the record included, and how many of the active ones have
-// expired at now.
+// Counts returns the number of tokens in each state, revoked ones included, and the number of
+// active tokens that have expired at now.
 func (x *Index) Counts(now time.Time) (states map[State]int, expired int) {
 	states = map[State]int{Pending: 0, Active: 0, Disabled: 0, Revoked: 0}
 	for i := range x.shards {

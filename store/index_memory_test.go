@@ -26,7 +26,7 @@ func TestIndexMemory(t *testing.T) {
 	before := heap()
 	x := new(Index)
 	owners := []string{"fred", "wilma", "barney", "betty"}
-	var raw [idLength]byte
+	var raw [IDLength]byte
 	for n := range tokens {
 		for i := range raw {
 			raw[i] = "0123456789abcdefghijklmnopqrstuv"[n>>(5*(i%4))&31]

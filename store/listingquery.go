@@ -2,95 +2,93 @@ package store
 
 import (
 	"bytes"
+	"fmt"
 	"math"
 	"slices"
 	"strings"
 	"time"
 )
 
-// Query selects tokens, orders them and takes a page of them. The zero Query
-// selects all and asks for none of them, only for how many there are.
+// Query selects tokens, orders them and takes a page of them. The zero Query selects all tokens
+// and returns only their number.
 //
-// Of two times a From is the first instant that is good and an Until the first
-// that is not any more; a zero one is no limit. A token without the time at all,
-// because it never expires or was never used, is in no such span, however wide.
+// A From is the first instant of a range and an Until the first one after it; a zero one means no
+// limit. Tokens without the time, because they never expire or were never used, are in no range.
 type Query struct {
-	ID        string  // exactly this id; empty: any
-	Owner     string  // the owner's name, compared without case; empty: any
-	OwnerPart string  // a part of the owner's name, compared without case
-	Name      string  // a part of the token's name, compared without case
-	States    []State // one of these; none: any
+	ID        string  // the exact id; empty: any
+	Owner     string  // the owner's name, case-insensitive; empty: any
+	OwnerPart string  // a substring of the owner's name, case-insensitive
+	Name      string  // a substring of the token's name, case-insensitive
+	States    []State // any of these; empty: any
 	ReadOnly  *bool   // nil: either
 	Kind      *Kind   // nil: either
-	Expired   *bool   // at Now, whatever the state is; nil: either
+	Expired   *bool   // at Now, in any state; nil: either
 	Now       time.Time
 
 	CreatedFrom, CreatedUntil time.Time
 	ExpiresFrom, ExpiresUntil time.Time
 	UsedFrom, UsedUntil       time.Time // the last use
 	NeverExpires, NeverUsed   bool
-	UnusedSince               time.Time // last used before this, or created before it and never used
+	UnusedSince               time.Time // last used before this, or never used and created before this
 
-	// OwnerIs is asked at most once about each distinct owner, for what only the
-	// caller knows of them. It must not search the listing. Nil: any.
+	// OwnerIs filters owners by criteria that only the caller knows. It is called at most once
+	// for each distinct owner, and must not search the listing. Nil: any.
 	OwnerIs func(Owner) bool
 
 	Sort       Column
-	Descending bool   // the same order from its other end
-	After      Cursor // where the page before ended; empty: the first page
-	Limit      int    // of tokens on the page, which the search keeps; 0: none, but the total
+	Descending bool   // reverse order
+	After      Cursor // Next of the previous page; empty: the first page
+	Limit      int    // page size; 0: only the total
 }
 
-// Column is what tokens are sorted by. Those that are equal in it are in the
-// order of their numbers.
+// Column is a sort key. Tokens with equal values are sorted by number.
 type Column uint8
 
-// The columns of a listing.
+// The sort keys of a listing.
 const (
-	ByNumber   Column = iota // as they were created
-	ByOwner                  // the owner's name, without case
-	ByName                   // the token's name, without case
-	ByExpires                // never comes after every date
-	ByLastUsed               // never comes before every use
+	ByNumber   Column = iota // order of creation
+	ByOwner                  // the owner's name, case-insensitive
+	ByName                   // the token's name, case-insensitive
+	ByExpires                // tokens that never expire come last
+	ByLastUsed               // tokens that were never used come first
 	ByUses
 	columnCount
 )
 
-// Result is what a Query has found.
+// Result is the result of a Query.
 type Result struct {
-	IDs   []string // of the page, in its order
-	Total int      // tokens that the query selects, on all pages
-	Next  Cursor   // for After of the next page; empty: this is the last
+	IDs   []string // of the page's tokens, in order
+	Total int      // number of selected tokens on all pages
+	Next  Cursor   // After for the next page; empty: this is the last
 }
 
-func (q *Query) valid() error {
+func (q *Query) check() error {
 	switch {
 	case q.Limit < 0:
-		return invalid("a page of %d tokens was asked for", q.Limit)
+		return fmt.Errorf("%w: page size %d is negative", ErrInvalid, q.Limit)
 	case q.Sort >= columnCount:
-		return invalid("column %d is none", q.Sort)
+		return fmt.Errorf("%w: column %d does not exist", ErrInvalid, q.Sort)
 	case q.Expired != nil && q.Now.IsZero():
-		return invalid("what has expired was asked for without the time that is now")
+		return fmt.Errorf("%w: the filter on expired tokens needs the current time", ErrInvalid)
 	}
 	for _, s := range q.States {
-		if !s.known() {
-			return invalid("state %d is none", s)
+		if s < Pending || s > Revoked {
+			return fmt.Errorf("%w: state %d does not exist", ErrInvalid, s)
 		}
 	}
 	return nil
 }
 
-// asksForUse reports whether the answer depends on the tokens' use.
-func (q *Query) asksForUse() bool {
+// NeedsUsage reports whether the result depends on the tokens' usage.
+func (q *Query) NeedsUsage() bool {
 	return q.Sort == ByLastUsed || q.Sort == ByUses || q.NeverUsed ||
 		!q.UsedFrom.IsZero() || !q.UsedUntil.IsZero() || !q.UnusedSince.IsZero()
 }
 
-// filter takes away those of a chunk's rows that it does not select, and returns
-// what is left.
+// filter removes those of a chunk's rows that do not match, and returns the rest.
 type filter func(c *rowChunk, rows []uint16) []uint16
 
-// filters returns what a row has to pass, the cheapest first.
+// filters returns the query's filters, the cheapest first.
 func (q *Query) filters(owners listedOwners) []filter {
 	var all []filter
 	if q.ID != "" {
@@ -99,32 +97,32 @@ func (q *Query) filters(owners listedOwners) []filter {
 		})
 	}
 	for _, s := range []struct {
-		span
+		valueRange
 		column func(*rowChunk) *[chunkRows]instant
 	}{
-		{spanOf(q.CreatedFrom, q.CreatedUntil), func(c *rowChunk) *[chunkRows]instant { return &c.created }},
-		{spanOf(q.ExpiresFrom, q.ExpiresUntil), func(c *rowChunk) *[chunkRows]instant { return &c.expires }},
+		{rangeBetween(q.CreatedFrom, q.CreatedUntil), func(c *rowChunk) *[chunkRows]instant { return &c.created }},
+		{rangeBetween(q.ExpiresFrom, q.ExpiresUntil), func(c *rowChunk) *[chunkRows]instant { return &c.expires }},
 		{neverIf(q.NeverExpires), func(c *rowChunk) *[chunkRows]instant { return &c.expires }},
 		{q.expired(), func(c *rowChunk) *[chunkRows]instant { return &c.expires }},
-		{spanOf(q.UsedFrom, q.UsedUntil), func(c *rowChunk) *[chunkRows]instant { return &c.used }},
+		{rangeBetween(q.UsedFrom, q.UsedUntil), func(c *rowChunk) *[chunkRows]instant { return &c.used }},
 		{neverIf(q.NeverUsed), func(c *rowChunk) *[chunkRows]instant { return &c.used }},
 	} {
-		if s.span != always {
+		if s.valueRange != always {
 			all = append(all, func(c *rowChunk, rows []uint16) []uint16 {
 				column := s.column(c)
-				return slices.DeleteFunc(rows, func(i uint16) bool { return !s.holds(column[i].value()) })
+				return slices.DeleteFunc(rows, func(i uint16) bool { return !s.contains(column[i].value()) })
 			})
 		}
 	}
 	if !q.UnusedSince.IsZero() {
-		before := spanOf(time.Time{}, q.UnusedSince)
+		before := rangeBetween(time.Time{}, q.UnusedSince)
 		all = append(all, func(c *rowChunk, rows []uint16) []uint16 {
 			return slices.DeleteFunc(rows, func(i uint16) bool {
 				at := c.used[i].value()
 				if at == 0 {
 					at = c.created[i].value()
 				}
-				return !before.holds(at)
+				return !before.contains(at)
 			})
 		})
 	}
@@ -132,7 +130,7 @@ func (q *Query) filters(owners listedOwners) []filter {
 		all = append(all, func(c *rowChunk, rows []uint16) []uint16 {
 			return slices.DeleteFunc(rows, func(i uint16) bool {
 				owner := int(c.owner[i])
-				// One that came after the query is none of those it asked for.
+				// Owners added after the query started are not selected.
 				return owner >= len(selected) || !selected[owner]
 			})
 		})
@@ -150,7 +148,7 @@ func (q *Query) filters(owners listedOwners) []filter {
 	return all
 }
 
-// flags returns which flags a row may have. A free row's are not among them.
+// flags returns the set of flags that match. The flags of free rows never match.
 func (q *Query) flags() (good [math.MaxUint8 + 1]bool) {
 	for n := range good {
 		f := flags(n)
@@ -162,7 +160,7 @@ func (q *Query) flags() (good [math.MaxUint8 + 1]bool) {
 	return good
 }
 
-// owners returns which owners, by number, are selected; nil: all.
+// owners returns the selected owners by number; nil: all.
 func (q *Query) owners(owners listedOwners) []bool {
 	if q.Owner == "" && q.OwnerPart == "" && q.OwnerIs == nil {
 		return nil
@@ -179,24 +177,26 @@ func (q *Query) owners(owners listedOwners) []bool {
 	return selected
 }
 
-// span is of the values of instants: those from, and not until, or all others.
-type span struct {
+// valueRange is a range of values of instants, from inclusive and until exclusive, or its
+// complement.
+type valueRange struct {
 	from, until uint64
-	not         bool
+	inverted    bool
 }
 
-// always holds every instant and the one that is none.
-var always = span{0, math.MaxUint64, false}
+// always contains every value, including that of no instant.
+var always = valueRange{0, math.MaxUint64, false}
 
-func (s span) holds(value uint64) bool { return (s.from <= value && value < s.until) != s.not }
+func (s valueRange) contains(value uint64) bool {
+	return (s.from <= value && value < s.until) != s.inverted
+}
 
-// spanOf returns the span between two times. An instant is a whole second: it is
-// before a time that lies within the second.
-func spanOf(from, until time.Time) span {
+// rangeBetween returns the range between two times. Instants are whole seconds.
+func rangeBetween(from, until time.Time) valueRange {
 	if from.IsZero() && until.IsZero() {
 		return always
 	}
-	s := span{from: 1, until: math.MaxUint64}
+	s := valueRange{from: 1, until: math.MaxUint64}
 	if !from.IsZero() {
 		s.from = firstAt(from)
 	}
@@ -206,37 +206,36 @@ func spanOf(from, until time.Time) span {
 	return s
 }
 
-// firstAt returns the value of the first instant that is not before a time.
+// firstAt returns the value of the first instant at or after a time.
 func firstAt(t time.Time) uint64 {
-	if whole := wholeSeconds(t); !whole.Equal(t) {
+	if whole := t.Truncate(time.Second); !whole.Equal(t) {
 		t = whole.Add(time.Second)
 	}
-	return uint64(min(max(t.Unix(), 0), lastSecond+1)) + 1
+	return uint64(min(max(t.Unix(), 0), maxInstant+1)) + 1
 }
 
-func neverIf(asked bool) span {
+func neverIf(asked bool) valueRange {
 	if !asked {
 		return always
 	}
-	return span{from: 0, until: 1}
+	return valueRange{from: 0, until: 1}
 }
 
-// endedBy returns the span of ends that have been reached at now.
-func endedBy(now time.Time) span {
-	return span{from: 1, until: firstAt(wholeSeconds(now).Add(time.Second))}
+// expiredBy returns the range of expiry times that have been reached at now.
+func expiredBy(now time.Time) valueRange {
+	return valueRange{from: 1, until: firstAt(now.Truncate(time.Second).Add(time.Second))}
 }
 
-func (q *Query) expired() span {
+func (q *Query) expired() valueRange {
 	if q.Expired == nil {
 		return always
 	}
-	s := endedBy(q.Now)
-	s.not = !*q.Expired
+	s := expiredBy(q.Now)
+	s.inverted = !*q.Expired
 	return s
 }
 
-// appendFolded appends a name as strings.ToLower would return it. Hardly a name
-// has other characters than ASCII.
+// appendFolded appends a name in lower case, like strings.ToLower. Most names are ASCII.
 func appendFolded(to, name []byte) []byte {
 	begin := len(to)
 	for _, b := range name {

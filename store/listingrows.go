@@ -7,41 +7,41 @@ import (
 	"time"
 )
 
-// A row stays a token's for as long as the token is there: a search that takes
-// chunk after chunk meets each token once. A row that is free is given out again.
+// A token keeps its row until it is removed, so that a search finds each token once.
 
-// chunkRows is how many rows a chunk has.
+// chunkRows is the number of rows of a chunk.
 const chunkRows = 2048
 
-// rowChunk is some of the listing's rows.
+// rowChunk is a chunk of the listing's rows.
 type rowChunk struct {
 	*columns
-	texts   []byte // the names, each behind its length
-	garbage int    // bytes of texts that are no row's any more
+	texts   []byte // the names, each prefixed with its length
+	garbage int    // unused bytes of texts
 }
 
-// columns has no pointers: the garbage collector has nothing to follow.
+// columns has no pointers that the garbage collector would have to follow.
 type columns struct {
 	number  [chunkRows]uint64
 	uses    [chunkRows]uint64
-	owner   [chunkRows]uint32 // number among the listed owners
-	name    [chunkRows]uint32 // where it begins in texts
+	owner   [chunkRows]uint32 // number in listedOwners
+	name    [chunkRows]uint32 // offset in texts
 	created [chunkRows]instant
 	expires [chunkRows]instant
 	used    [chunkRows]instant
-	id      [chunkRows][idLength]byte
+	id      [chunkRows][IDLength]byte
 	flags   [chunkRows]flags
 }
 
-// instant is a time in whole seconds since 1970, counted from 1; 0 is none. Five
-// bytes reach far beyond the year 9999.
+// instant is a time as Unix seconds plus 1, little endian; 0 means none.
 type instant [5]byte
+
+const maxInstant = 1<<40 - 2 // Unix seconds, far beyond the year 9999
 
 func instantOf(t time.Time) (at instant) {
 	if t.IsZero() {
 		return instant{}
 	}
-	v := uint64(min(max(t.Unix(), 0), lastSecond)) + 1
+	v := uint64(min(max(t.Unix(), 0), maxInstant)) + 1
 	binary.LittleEndian.PutUint32(at[:], uint32(v))
 	at[4] = byte(v >> 32)
 	return at
@@ -59,8 +59,8 @@ func timeOf(value uint64) time.Time {
 	return time.Unix(int64(value)-1, 0).UTC()
 }
 
-// flags are a token's state, in the lower bits, and what else it is or is not.
-// The zero flags are those of a free row.
+// flags hold a token's state in the lower bits, and other properties. Free rows have the zero
+// flags.
 type flags uint8
 
 const (
@@ -82,10 +82,10 @@ func flagsOf(t *Token) flags {
 
 func (f flags) state() State { return State(f & stateFlags) }
 
-// each calls look with every chunk there is now, first or last first, while it
-// holds the lock for reading, and between without it. It ends with between's error.
-// A write waits for one chunk, and a request for a few.
-func (l *Listing) each(backward bool, look func(*rowChunk), between func() error) error {
+// eachChunk calls look with each chunk, in reverse order if backward, with the read lock held,
+// and between after each one without the lock. It stops at an error of between. A write waits for
+// at most one chunk.
+func (l *Listing) eachChunk(backward bool, look func(*rowChunk), between func() error) error {
 	one := func(n int) {
 		l.mu.RLock()
 		defer l.mu.RUnlock()
@@ -109,19 +109,19 @@ func (l *Listing) each(backward bool, look func(*rowChunk), between func() error
 	return nil
 }
 
-// appendText appends a text behind its length.
+// appendText appends a text, prefixed with its length.
 func appendText(to []byte, text string) []byte {
 	return append(binary.AppendUvarint(to, uint64(len(text))), text...)
 }
 
-// cutText returns the text that is first, and what is behind it.
-func cutText(texts []byte) (text, behind []byte) {
+// splitText returns the first text and the rest.
+func splitText(texts []byte) (text, behind []byte) {
 	length, n := binary.Uvarint(texts)
 	return texts[n : n+int(length)], texts[n+int(length):]
 }
 
-// at returns where a row lies.
-func (l *Listing) at(row uint32) (c *rowChunk, i int) {
+// locate returns the chunk of a row and the index in it.
+func (l *Listing) locate(row uint32) (c *rowChunk, i int) {
 	return l.chunks[row/chunkRows], int(row % chunkRows)
 }
 
@@ -133,7 +133,7 @@ func (l *Listing) newRow() uint32 {
 		return row
 	}
 	if l.rows == maxSlot {
-		panic("more tokens than a listing can have") // a slot would lead to another one's row
+		panic("store: too many tokens for the listing") // a slot would refer to the wrong row
 	}
 	if int(l.rows) == len(l.chunks)*chunkRows {
 		l.chunks = append(l.chunks, &rowChunk{columns: new(columns)})
@@ -142,27 +142,26 @@ func (l *Listing) newRow() uint32 {
 	return l.rows - 1
 }
 
-// nameOf returns the name of a row that is not free. It is good for as long as
-// the lock is held.
+// nameOf returns the name of a row that is not free. It is valid while the lock is held.
 func (c *rowChunk) nameOf(i int) []byte {
-	name, _ := cutText(c.texts[c.name[i]:])
+	name, _ := splitText(c.texts[c.name[i]:])
 	return name
 }
 
-// setName gives a row its name.
+// setName sets the name of a row.
 func (c *rowChunk) setName(i int, name string) {
 	c.name[i] = uint32(len(c.texts))
 	c.texts = appendText(c.texts, name)
 }
 
-// dropName makes garbage of a row's name.
-func (c *rowChunk) dropName(i int) {
-	_, behind := cutText(c.texts[c.name[i]:])
+// discardName marks a row's name as unused.
+func (c *rowChunk) discardName(i int) {
+	_, behind := splitText(c.texts[c.name[i]:])
 	c.garbage += len(c.texts) - int(c.name[i]) - len(behind)
 }
 
-// tidy gives up the names that are garbage, once they are half of all.
-func (c *rowChunk) tidy() {
+// compactNames drops unused names once they are more than half.
+func (c *rowChunk) compactNames() {
 	if c.garbage <= len(c.texts)/2 {
 		return
 	}
@@ -177,20 +176,95 @@ func (c *rowChunk) tidy() {
 
 // find returns the row of the token with this id.
 func (l *Listing) find(hash uint64, id string) (row uint32, there bool) {
-	return l.part(hash).find(hash, func(row uint32) bool {
-		c, i := l.at(row)
+	return l.idTable(hash).find(hash, func(row uint32) bool {
+		c, i := l.locate(row)
 		return string(c.id[i][:]) == id
 	})
 }
 
-// part returns the part of the table of ids that a hash belongs to. The table is
-// in parts because all of one moves when it grows.
-func (l *Listing) part(hash uint64) *slots { return &l.ids[hash>>(64-partBits)] }
+// idTable returns the hash table for a hash. There are many, because a table is copied when it
+// grows.
+func (l *Listing) idTable(hash uint64) *hashTable { return &l.ids[hash>>(64-partBits)] }
 
 const partBits = 8
 
-// hash returns the hash of a row's id.
-func (l *Listing) hash(row uint32) uint64 {
-	c, i := l.at(row)
-	return maphash.Bytes(seed, c.id[i][:])
+var listingSeed = maphash.MakeSeed()
+
+// hashOf returns the hash of a row's id.
+func (l *Listing) hashOf(row uint32) uint64 {
+	c, i := l.locate(row)
+	return maphash.Bytes(listingSeed, c.id[i][:])
+}
+
+// hashTable is a hash table with open addressing from hashes to numbers of elements that are
+// stored elsewhere. A slot is 0 if it is empty. Its lower bits are the number plus 1, and its
+// upper bits a part of the hash, which avoids most comparisons.
+type hashTable struct {
+	slots  []uint32
+	filled int
+}
+
+const (
+	slotMask = 1<<28 - 1
+	maxSlot  = slotMask // the maximum number of elements, 256 million
+)
+
+// slotOf returns the slot for a number.
+func slotOf(hash uint64, number uint32) uint32 { return uint32(hash>>20)&^slotMask | (number + 1) }
+
+// find returns the first number with this hash for which is returns true.
+func (s *hashTable) find(hash uint64, is func(number uint32) bool) (number uint32, there bool) {
+	if s.filled == 0 {
+		return 0, false
+	}
+	mask, tag := len(s.slots)-1, slotOf(hash, 0)&^slotMask
+	for at := int(hash) & mask; s.slots[at] != 0; at = (at + 1) & mask {
+		if slot := s.slots[at]; slot&^slotMask == tag && is(slot&slotMask-1) {
+			return slot&slotMask - 1, true
+		}
+	}
+	return 0, false
+}
+
+// add adds a number that is not in the table. hashOf returns the hash of numbers that are.
+func (s *hashTable) add(hash uint64, number uint32, hashOf func(number uint32) uint64) {
+	s.filled++
+	if s.filled > len(s.slots)*3/4 {
+		old := s.slots
+		s.slots = make([]uint32, max(8, 2*len(s.slots)))
+		for _, slot := range old {
+			if slot != 0 {
+				s.fill(hashOf(slot&slotMask-1), slot)
+			}
+		}
+	}
+	s.fill(hash, slotOf(hash, number))
+}
+
+// fill puts a value into the first empty slot.
+func (s *hashTable) fill(hash uint64, slot uint32) {
+	mask := len(s.slots) - 1
+	at := int(hash) & mask
+	for s.slots[at] != 0 {
+		at = (at + 1) & mask
+	}
+	s.slots[at] = slot
+}
+
+// remove removes a number, and moves up entries behind it that would not be found any more.
+func (s *hashTable) remove(hash uint64, number uint32, hashOf func(number uint32) uint64) {
+	s.filled--
+	mask := len(s.slots) - 1
+	hole := int(hash) & mask
+	for s.slots[hole] != slotOf(hash, number) {
+		hole = (hole + 1) & mask
+	}
+	for at := (hole + 1) & mask; s.slots[at] != 0; at = (at + 1) & mask {
+		first := int(hashOf(s.slots[at]&slotMask-1)) & mask
+		if (at-first)&mask >= (at-hole)&mask {
+			s.slots[hole] = s.slots[at]
+			hole = at
+		}
+	}
+	s.slots[hole] = 0
 }

@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-func factsOf(n int) (f record) {
+func factsOf(n int) (f tokenData) {
 	copy(f.id[:], "000000000000")
-	for i := idLength - 1; n > 0; i-- {
+	for i := IDLength - 1; n > 0; i-- {
 		f.id[i] = byte('0' + n%10)
 		n /= 10
 	}
@@ -28,14 +28,14 @@ func TestOldTableKnowsItsEnd(t *testing.T) {
 	for name, l := range map[string]restrictions{"one more chunk": {}, "one more limit": office} {
 		var s shard
 		n := 0
-		put := func(l restrictions) record {
+		put := func(l restrictions) tokenData {
 			n++
 			f := factsOf(n)
 			s.put(f.hash(), f, l, Rate{})
 			return f
 		}
 		put(restrictions{})
-		for s.given != len(s.table.Load().chunks)*chunkLength {
+		for s.allocated != len(s.table.Load().chunks)*chunkLength {
 			put(restrictions{})
 		}
 		if name == "one more limit" {
@@ -60,12 +60,12 @@ func TestOldTableKnowsItsEnd(t *testing.T) {
 func TestHandedUseIsFlushed(t *testing.T) {
 	var s shard
 	var old, fresh entry
-	old.record, fresh.record = factsOf(1), factsOf(1)
+	old.tokenData, fresh.tokenData = factsOf(1), factsOf(1)
 	at := time.Unix(1e9, 0).UTC()
 	client := netip.MustParseAddr("192.0.2.7")
 	old.add(Usage{Count: 2, Writes: 1, LastUsed: at, LastAddress: client})
-	s.entryOf(&old, &fresh)
-	if ids := s.used.take(); len(ids) != 1 || ids[0] != fresh.id {
+	s.moveUsage(&old, &fresh)
+	if ids := s.dirty.take(); len(ids) != 1 || ids[0] != fresh.id {
 		t.Errorf("%q are to be flushed", ids)
 	}
 	if _, ok := old.add(Usage{Count: 1}); ok {
@@ -109,7 +109,7 @@ func TestPendingUseStays(t *testing.T) {
 	var x Index
 	token := Token{ID: "000000000001", Owner: Owner{Name: "fred"}, State: Active}
 	x.Put(token)
-	x.use(token.ID, Usage{Count: 7, LastUsed: time.Unix(1e9, 0), LastAddress: netip.MustParseAddr("192.0.2.7")})
+	x.AddUsage(token.ID, Usage{Count: 7, LastUsed: time.Unix(1e9, 0), LastAddress: netip.MustParseAddr("192.0.2.7")})
 	var changing sync.WaitGroup
 	changing.Go(func() {
 		for range 20_000 {
@@ -117,7 +117,7 @@ func TestPendingUseStays(t *testing.T) {
 		}
 	})
 	for range 20_000 {
-		if n := x.pendingUse(token.ID).Count; n != 7 {
+		if n := x.PendingUsage(token.ID).Count; n != 7 {
 			t.Fatalf("%d uses are in view, of 7", n)
 		}
 	}
@@ -141,7 +141,7 @@ func TestShardStaysSmall(t *testing.T) {
 				}
 			}
 			table, live, filled := s.table.Load(), 0, 0
-			for range table.linked() {
+			for range table.live() {
 				live++
 			}
 			for i := range table.slots {
@@ -166,12 +166,12 @@ func TestOwners(t *testing.T) {
 	for n := range 1500 {
 		name := fmt.Sprintf("%d", n)
 		name += strings.Repeat("x", (n*37)%(maxOwnerName-len(name))+1)[1:]
-		number := o.number(Owner{Name: name})
+		number := o.numberOf(Owner{Name: name})
 		if other, taken := numbers[number]; taken {
 			t.Fatalf("%q and %q have one number", name, other)
 		}
 		numbers[number] = name
-		if again := o.number(Owner{Name: strings.Clone(name)}); again != number {
+		if again := o.numberOf(Owner{Name: strings.Clone(name)}); again != number {
 			t.Fatalf("%q has the numbers %d and %d", name, number, again)
 		}
 	}
@@ -191,12 +191,12 @@ func TestOwners(t *testing.T) {
 
 	o = owners{}
 	for n := range 252 { // of 65 words each: 4 are left
-		o.number(Owner{Name: strings.Repeat("x", 253) + string(rune('a'+n%16)) + string(rune('a'+n/16))})
+		o.numberOf(Owner{Name: strings.Repeat("x", 253) + string(rune('a'+n%16)) + string(rune('a'+n/16))})
 	}
 	for length := 0; length <= 13; length++ { // 12 fit
 		o := o.copied()
 		last := strings.Repeat("z", length)
-		if name, _ := o.lookup(o.number(Owner{Name: last})); name != last {
+		if name, _ := o.lookup(o.numberOf(Owner{Name: last})); name != last {
 			t.Errorf("the name at the end of a chunk is %q", name)
 		}
 		if chunks := len(*o.chunks.Load()); chunks != 1 && length <= 12 {
@@ -209,7 +209,7 @@ func TestOwners(t *testing.T) {
 				t.Error("a name that is too long has a number")
 			}
 		}()
-		o.number(Owner{Name: strings.Repeat("x", maxOwnerName+1)})
+		o.numberOf(Owner{Name: strings.Repeat("x", maxOwnerName+1)})
 	}()
 }
 
@@ -229,7 +229,7 @@ func (o *owners) copied() *owners {
 func TestStandings(t *testing.T) {
 	var o owners
 	fred, renamed, wilma := Owner{Name: "fred"}, Owner{Name: "fred", Key: "JIRAUSER1"}, Owner{Name: "wilma"}
-	numbers := map[Owner]uint32{fred: o.number(fred), renamed: o.number(renamed)}
+	numbers := map[Owner]uint32{fred: o.numberOf(fred), renamed: o.numberOf(renamed)}
 	check := func(want map[Owner]OwnerStatus) {
 		t.Helper()
 		for owner, standing := range want {
@@ -245,24 +245,24 @@ func TestStandings(t *testing.T) {
 		}
 		return OwnerNotPermitted
 	})
-	numbers[wilma] = o.number(wilma)
+	numbers[wilma] = o.numberOf(wilma)
 	check(map[Owner]OwnerStatus{fred: OwnerPermitted, renamed: OwnerNotPermitted, wilma: OwnerPermitted})
 	o.updateAll(func(o Owner, _ OwnerStatus) OwnerStatus { return OwnerInactive })
 	barney := Owner{Name: "barney"}
-	numbers[barney] = o.number(barney)
+	numbers[barney] = o.numberOf(barney)
 	check(map[Owner]OwnerStatus{fred: OwnerInactive, renamed: OwnerInactive, wilma: OwnerInactive, barney: OwnerInactive})
 }
 
 // Standings are judged while they are looked at.
 func TestStandingsRace(t *testing.T) {
 	var o owners
-	n := o.number(Owner{Name: "fred"})
+	n := o.numberOf(Owner{Name: "fred"})
 	var wg sync.WaitGroup
 	for _, s := range []OwnerStatus{OwnerNotPermitted, OwnerPermitted} {
 		wg.Go(func() {
 			for range 1000 {
 				o.updateAll(func(Owner, OwnerStatus) OwnerStatus { return s })
-				o.number(Owner{Name: strings.Repeat("x", int(s))})
+				o.numberOf(Owner{Name: strings.Repeat("x", int(s))})
 			}
 		})
 	}

@@ -1,20 +1,26 @@
 package store
 
 import (
-	"context"
-	"fmt"
-	"math"
 	"net/netip"
+	"strings"
 	"time"
 )
 
-// MaxUsageBatch is the number of tokens whose usage a Store adds in one
-// transaction: AddUsage with at most so many is applied whole or not at all.
+// Usage is the usage of a token. It is stored apart from the token, so that counting a request
+// never rewrites a token.
+type Usage struct {
+	Count       uint64     // allowed requests
+	Writes      uint64     // those that were not reads
+	LastUsed    time.Time  // UTC, whole seconds; zero: never
+	LastAddress netip.Addr // the client's address at LastUsed; invalid: none
+}
+
+// MaxUsageBatch is the number of tokens whose usage a Store adds in one transaction: AddUsage
+// with up to this many is atomic.
 const MaxUsageBatch = 500
 
-// Add returns u with the later use v on top: the counts are added, and the
-// time and the address are those of the more recent of the two, v's when both
-// fall into the same second.
+// Add returns the sum of u and the later usage v. Time and address are those of the more
+// recent one, and v's if both fall into the same second.
 func (u Usage) Add(v Usage) Usage {
 	u.Count += v.Count
 	u.Writes += v.Writes
@@ -24,146 +30,96 @@ func (u Usage) Add(v Usage) Usage {
 	return u
 }
 
-// UsageRecorder counts the use of tokens in memory, on the path of a request,
-// and writes the counts to the store when it is told to. What was not flushed
-// is lost with the process.
-type UsageRecorder struct {
-	tokens *Cached
+// Day is a UTC day, as the number of days since 1970-01-01.
+type Day uint32
 
-	// writing holds one value while a batch is on its way to the store, so
-	// that a reader sees a use either in the store or in memory, never in both.
-	// It is a channel because waiting for it ends with the context.
-	writing chan struct{}
-	kept    map[string]Usage // taken from the index, not written; who writes may touch it
-	next    int              // the shard to begin with; the same
+// DayOf returns the day that contains t; earlier times give 1970-01-01.
+func DayOf(t time.Time) Day { return Day(max(t.Unix(), 0) / (24 * 60 * 60)) }
+
+// Time returns the instant at which the day begins.
+func (d Day) Time() time.Time { return time.Unix(int64(d)*24*60*60, 0).UTC() }
+
+// String returns the day as 2006-01-02.
+func (d Day) String() string { return d.Time().Format(time.DateOnly) }
+
+// DayTotals counts the requests of a day by outcome. The store does not interpret the
+// outcomes' names.
+type DayTotals struct {
+	Day    Day
+	Counts map[string]uint64
 }
 
-// NewUsageRecorder returns a recorder of the use of these tokens.
-func NewUsageRecorder(x *Cached) *UsageRecorder {
-	return &UsageRecorder{tokens: x, writing: make(chan struct{}, 1), kept: make(map[string]Usage)}
+// KeepDays is the number of days whose totals a Store keeps. It counts stored days and not
+// calendar days, so that a clock that was wrong once costs at most one of them.
+const KeepDays = 40
+
+// PasswordUse counts the requests with a password of one user, from one client at one address.
+type PasswordUse struct {
+	User    string     // as the directory spells it
+	Client  string     // the User-Agent; empty: none
+	Address netip.Addr // the client's address; invalid: unknown
+
+	First, Last time.Time // of the first and the last request; UTC, whole seconds
+
+	Passed     uint64 // allowed requests
+	WouldBlock uint64 // those that would have been refused if passwords had been blocked, not observed
+	Blocked    uint64 // requests refused because passwords are blocked
 }
 
-// Record counts one allowed request with the token of this id: whether it may
-// have written, when it came, and the client's address. It waits for no I/O,
-// and for nothing but requests with the same token. A token that is not in the
-// index is not counted.
-func (r *UsageRecorder) Record(id string, write bool, now time.Time, from netip.Addr) {
-	use := Usage{Count: 1, LastUsed: now, LastAddress: from.Unmap().WithZone("")}
-	if write {
-		use.Writes = 1
-	}
-	r.tokens.index.use(id, use)
-}
+// Limits on the password uses that a Store keeps.
+const (
+	// MaxPasswordUsers is the number of users.
+	MaxPasswordUsers = 10_000
 
-// Flush writes what has been counted since the last flush. What the store
-// does not take is kept for the next one. If the store wrote a batch and
-// still returned an error, the uses in that batch, at most MaxUsageBatch
-// tokens, are counted twice.
-func (r *UsageRecorder) Flush(ctx context.Context) error { return r.flush(ctx, 0, math.MaxInt) }
+	// MaxPasswordClients is the number of clients of one user, each at one address. All further
+	// ones share one entry without Client and Address.
+	MaxPasswordClients = 20
 
-// MaxFlush is of about how many tokens FlushOver writes the use at a time.
-const MaxFlush = 4 * MaxUsageBatch
+	// MaxPasswordBatch is the number of users whose uses a Store adds in one transaction:
+	// AddPasswordUses with up to this many is atomic.
+	MaxPasswordBatch = 100
+)
 
-// FlushOver writes what Flush would, of MaxFlush tokens or a few more, with its
-// batches spread evenly over a span of time: to write that of very many tokens
-// takes processors and disk from requests. The other tokens' comes first the
-// next time.
-func (r *UsageRecorder) FlushOver(ctx context.Context, span time.Duration) error {
-	return r.flush(ctx, span, MaxFlush)
-}
+// Requests returns the number of requests.
+func (u PasswordUse) Requests() uint64 { return u.Passed + u.Blocked }
 
-func (r *UsageRecorder) flush(ctx context.Context, span time.Duration, most int) error {
-	began := time.Now()
-	batches := 1
-	for n := 0; n < batches; n++ {
-		due := began.Add(span * time.Duration(n) / time.Duration(batches))
-		if err := waitUntil(ctx, due); err != nil {
-			return fmt.Errorf("flush usage: %w", err)
+// AddPasswordUse adds another use of the same user to uses: to the one with the same client and
+// address, or to the shared one if there are MaxPasswordClients already. It changes uses in
+// place; the result shares no memory with more.
+func AddPasswordUse(uses []PasswordUse, more PasswordUse) []PasswordUse {
+	more.First, more.Last = wholeSeconds(more.First), wholeSeconds(more.Last)
+	more.Address = more.Address.Unmap().WithZone("")
+	clients := 0
+	for i := range uses {
+		u := &uses[i]
+		if u.Address == more.Address && u.Client == more.Client {
+			u.add(more)
+			return uses
 		}
-		if err := r.lock(ctx); err != nil {
-			return fmt.Errorf("flush usage: %w", err)
-		}
-		if n == 0 {
-			r.next = r.tokens.index.takeUse(r.kept, r.next, most)
-			batches = (len(r.kept) + MaxUsageBatch - 1) / MaxUsageBatch
-		}
-		err := r.writeBatch(ctx)
-		r.unlock()
-		if err != nil {
-			return fmt.Errorf("flush usage: %w", err)
-		}
-	}
-	return nil
-}
-
-// waitUntil waits, at most until the context ends.
-func waitUntil(ctx context.Context, due time.Time) error {
-	length := time.Until(due)
-	if length <= 0 {
-		return ctx.Err()
-	}
-	timer := time.NewTimer(length)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// writeBatch writes some of what is kept. The caller holds the lock.
-func (r *UsageRecorder) writeBatch(ctx context.Context) error {
-	batch := make(map[string]Usage, min(len(r.kept), MaxUsageBatch))
-	for id, u := range r.kept {
-		if len(batch) == MaxUsageBatch {
-			break
-		}
-		batch[id] = u
-	}
-	if len(batch) == 0 {
-		return nil
-	}
-	if err := r.tokens.AddUsage(ctx, batch); err != nil {
-		return err
-	}
-	for id := range batch {
-		delete(r.kept, id)
-	}
-	if len(r.kept) == 0 {
-		r.kept = make(map[string]Usage) // a map keeps the room it once had
-	}
-	return nil
-}
-
-// Usage returns the usage of the given ids, what is stored and what is not
-// flushed yet together; ids never used are absent.
-func (r *UsageRecorder) Usage(ctx context.Context, ids []string) (map[string]Usage, error) {
-	if err := r.lock(ctx); err != nil {
-		return nil, fmt.Errorf("read usage: %w", err)
-	}
-	defer r.unlock()
-
-	stored, err := r.tokens.Usage(ctx, ids)
-	if err != nil {
-		return nil, fmt.Errorf("read usage: %w", err)
-	}
-	all := make(map[string]Usage, len(ids))
-	for _, id := range ids {
-		if u := stored[id].Add(r.kept[id]).Add(r.tokens.index.pendingUse(id)); u != (Usage{}) {
-			all[id] = u
+		if !u.isOther() {
+			clients++
 		}
 	}
-	return all, nil
+	if clients == MaxPasswordClients && !more.isOther() {
+		more.Client, more.Address = "", netip.Addr{}
+		return AddPasswordUse(uses, more)
+	}
+	more.User, more.Client = strings.Clone(more.User), strings.Clone(more.Client)
+	return append(uses, more)
 }
 
-func (r *UsageRecorder) lock(ctx context.Context) error {
-	select {
-	case r.writing <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+// isOther reports whether u is the shared entry of all further clients, or that of an unknown
+// client.
+func (u *PasswordUse) isOther() bool { return u.Client == "" && !u.Address.IsValid() }
+
+func (u *PasswordUse) add(more PasswordUse) {
+	u.Passed += more.Passed
+	u.WouldBlock += more.WouldBlock
+	u.Blocked += more.Blocked
+	if more.First.Before(u.First) {
+		u.First = more.First
+	}
+	if more.Last.After(u.Last) {
+		u.Last = more.Last
 	}
 }
-
-func (r *UsageRecorder) unlock() { <-r.writing }

@@ -9,23 +9,21 @@ import (
 	"unicode/utf8"
 )
 
-// The lengths of a record's texts. Names and purposes are counted in
-// characters (Unicode code points), the others in bytes.
+// Maximum lengths of a record's texts: names and purposes in Unicode code points, the others in
+// bytes.
 const (
-	idLength     = 12
 	maxName      = 100
 	maxPurpose   = 1000
 	maxOwnerName = 255
 	maxOwnerKey  = 255
 	maxCreatedBy = 255
 
-	lastYear   = 9999         // the last that RFC 3339, and so the API's JSON, can spell
-	lastSecond = 253402300799 // its last second, since 1970
+	lastYear   = 9999         // the last year of RFC 3339, and so of the API's JSON
+	lastSecond = 253402300799 // the last second of that year, in Unix seconds
 )
 
-// Normalize returns t as a store keeps it: times in UTC and whole seconds,
-// rounded down, and no secrets in a revoked token. It repairs nothing else;
-// Validate says what is wrong.
+// Normalize returns t as a store keeps it: times in UTC, rounded down to whole seconds, and no
+// secrets in a revoked token.
 func Normalize(t Token) Token {
 	for _, at := range []*time.Time{&t.Created, &t.Expires, &t.Revoked, &t.Previous.Until} {
 		*at = wholeSeconds(*at)
@@ -38,27 +36,25 @@ func Normalize(t Token) Token {
 
 func wholeSeconds(t time.Time) time.Time { return t.UTC().Truncate(time.Second) }
 
-// Validate reports the first rule that a normalized token breaks, as an error
-// that wraps ErrInvalid and is fit to show to whoever sent the record. Every
-// Store calls it before it writes; the Number is the store's own and not
-// looked at.
+// Validate checks a normalized token. Its error wraps ErrInvalid and may be shown to the client.
+// Every Store calls it before it writes. It ignores the Number, which the store sets.
 func Validate(t Token) error {
-	if err := validID(t.ID); err != nil {
+	if err := checkID(t.ID); err != nil {
 		return err
 	}
-	if err := validOwner(t); err != nil {
+	if err := checkOwner(t); err != nil {
 		return err
 	}
-	if err := validText("name", t.Name, utf8.RuneCountInString(t.Name), 1, maxName, false); err != nil {
+	if err := checkText("name", t.Name, utf8.RuneCountInString(t.Name), 1, maxName, false); err != nil {
 		return err
 	}
 	if strings.TrimSpace(t.Name) == "" {
 		return invalid("name has only spaces")
 	}
-	if err := validText("purpose", t.Purpose, utf8.RuneCountInString(t.Purpose), 0, maxPurpose, true); err != nil {
+	if err := checkText("purpose", t.Purpose, utf8.RuneCountInString(t.Purpose), 0, maxPurpose, true); err != nil {
 		return err
 	}
-	if err := validText("created by", t.CreatedBy, len(t.CreatedBy), 1, maxCreatedBy, false); err != nil {
+	if err := checkText("created by", t.CreatedBy, len(t.CreatedBy), 1, maxCreatedBy, false); err != nil {
 		return err
 	}
 	for _, by := range [...]struct{ what, text string }{
@@ -68,29 +64,29 @@ func Validate(t Token) error {
 		{"previous issued by", t.PreviousIssuedBy},
 		{"key of previous issued by", t.PreviousIssuedByKey},
 	} {
-		if err := validText(by.what, by.text, len(by.text), 0, maxCreatedBy, false); err != nil {
+		if err := checkText(by.what, by.text, len(by.text), 0, maxCreatedBy, false); err != nil {
 			return err
 		}
 	}
-	if err := t.Rate.valid(); err != nil {
+	if err := t.Rate.check(); err != nil {
 		return err
 	}
-	if err := validTimes(t); err != nil {
+	if err := checkTimes(t); err != nil {
 		return err
 	}
-	if err := validNetworks(t.Networks); err != nil {
+	if err := checkNetworks(t.Networks); err != nil {
 		return err
 	}
-	return validSecrets(t)
+	return checkSecrets(t)
 }
 
 func invalid(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{ErrInvalid}, args...)...)
 }
 
-func validID(id string) error {
-	if len(id) != idLength {
-		return invalid("id has %d characters, not %d", len(id), idLength)
+func checkID(id string) error {
+	if len(id) != IDLength {
+		return invalid("id has %d characters, not %d", len(id), IDLength)
 	}
 	for i := range len(id) {
 		c := id[i]
@@ -101,11 +97,11 @@ func validID(id string) error {
 	return nil
 }
 
-// validOwner holds a token's owner against its kind.
-func validOwner(t Token) error {
+// checkOwner checks the kind, and that the owner fits it.
+func checkOwner(t Token) error {
 	switch {
 	case t.Kind > Management:
-		return invalid("kind %d is none", t.Kind)
+		return invalid("kind %d does not exist", t.Kind)
 	case t.Kind == Management && t.Owner != Owner{}:
 		return invalid("management token has an owner")
 	case t.Kind == Management && t.Expires.IsZero():
@@ -116,18 +112,17 @@ func validOwner(t Token) error {
 	if err := ValidOwnerName(t.Owner.Name); err != nil {
 		return err
 	}
-	return validText("owner key", t.Owner.Key, len(t.Owner.Key), 0, maxOwnerKey, false)
+	return checkText("owner key", t.Owner.Key, len(t.Owner.Key), 0, maxOwnerKey, false)
 }
 
-// ValidOwnerName reports why name cannot be the name of a token's owner, as an
-// error that wraps ErrInvalid; nil if it can: 1 to 255 characters of printable
-// ASCII without comma, semicolon and colon and without a space at either end.
+// ValidOwnerName returns an error that wraps ErrInvalid unless name can be a token owner's name:
+// 1 to 255 characters of printable ASCII without comma, semicolon and colon, and without a space
+// at either end.
 //
-// The name travels in a header and in Basic credentials. Basic ends a user
-// name at the first colon (RFC 7617, section 2), authenticators behind a
-// proxy split header values at commas and semicolons and trim spaces, and
-// they disagree on the encoding of anything but ASCII: any of these could
-// turn one user into another.
+// The name is sent in a header and in Basic credentials. In Basic credentials the user name ends
+// at the first colon (RFC 7617, section 2). Authenticators behind a proxy split header values at
+// commas and semicolons, trim spaces, and disagree on the encoding of non-ASCII characters. Any
+// of these could turn one user into another.
 func ValidOwnerName(name string) error {
 	switch {
 	case name == "":
@@ -148,12 +143,10 @@ func ValidOwnerName(name string) error {
 	return nil
 }
 
-// validText checks the length, the encoding and the characters of a text for
-// people. Letters, marks, numbers, punctuation, symbols and spaces of every
-// script are good. Control and format characters are not: they break log
-// lines and tables, and the bidirectional ones (CVE-2021-42574) show a text
-// in another order than it has. lines allows line breaks, as "\n" alone.
-func validText(what, text string, length, least, most int, lines bool) error {
+// checkText checks the length, encoding and characters of a free text. It refuses control and
+// format characters: they break log lines and tables, and bidirectional ones (CVE-2021-42574)
+// display a text in another order. lines allows "\n".
+func checkText(what, text string, length, least, most int, lines bool) error {
 	switch {
 	case length < least:
 		return invalid("%s is empty", what)
@@ -173,7 +166,7 @@ func validText(what, text string, length, least, most int, lines bool) error {
 	return nil
 }
 
-// plainText reports whether a text is printable ASCII, as almost all are.
+// plainText reports whether a text is printable ASCII: a fast path for almost all texts.
 func plainText(text string) bool {
 	for i := range len(text) {
 		if text[i] < ' ' || text[i] > '~' {
@@ -183,12 +176,12 @@ func plainText(text string) bool {
 	return true
 }
 
-func validTimes(t Token) error {
+func checkTimes(t Token) error {
 	if t.Created.IsZero() {
 		return invalid("created has no time")
 	}
 	if !t.Expires.IsZero() && t.Expires.Unix() == 0 {
-		return invalid("expires is not between the years 1970 and %d", lastYear) // the index's 0 is never
+		return invalid("expires is not between the years 1970 and %d", lastYear) // 0 means never in the index
 	}
 	for _, at := range []struct {
 		what string
@@ -210,14 +203,14 @@ func validTimes(t Token) error {
 	return nil
 }
 
-func validNetworks(networks []netip.Prefix) error {
+func checkNetworks(networks []netip.Prefix) error {
 	if len(networks) > MaxNetworks {
 		return invalid("token has %d networks, at most %d are allowed", len(networks), MaxNetworks)
 	}
 	for _, n := range networks {
 		switch {
 		case !n.IsValid():
-			return invalid("token has a network that is none")
+			return invalid("token has an invalid network")
 		case n.Addr().Is4In6():
 			return invalid("network %s is an IPv4 network in IPv6 form: write it as IPv4", n)
 		case n != n.Masked():
@@ -227,14 +220,14 @@ func validNetworks(networks []netip.Prefix) error {
 	return nil
 }
 
-func validSecrets(t Token) error {
+func checkSecrets(t Token) error {
 	if !t.State.known() {
-		return invalid("state %d is none", t.State)
+		return invalid("state %d does not exist", t.State)
 	}
 	if t.State == Revoked {
 		switch {
 		case t.Revoked.IsZero():
-			return invalid("token is revoked and does not say when")
+			return invalid("token is revoked but has no revocation time")
 		case t.Secret != Secret{} || t.Previous != Previous{}:
 			return invalid("token is revoked and still has a secret")
 		}
@@ -242,12 +235,12 @@ func validSecrets(t Token) error {
 	}
 	switch {
 	case !t.Revoked.IsZero():
-		return invalid("token is %s and says when it was revoked", t.State)
-	case !t.Secret.whole():
+		return invalid("token is %s but has a revocation time", t.State)
+	case !t.Secret.complete():
 		return invalid("token has no salt or no hash")
 	case t.Previous == Previous{}:
 		return nil
-	case !t.Previous.Secret.whole():
+	case !t.Previous.Secret.complete():
 		return invalid("previous secret has no salt or no hash")
 	case t.Previous.Until.IsZero():
 		return invalid("previous secret has no end")
@@ -255,5 +248,16 @@ func validSecrets(t Token) error {
 	return nil
 }
 
-// whole reports whether both parts are there.
-func (s Secret) whole() bool { return s.Salt != [16]byte{} && s.Hash != [32]byte{} }
+func (r Rate) check() error {
+	switch {
+	case r == Rate{}:
+		return nil
+	case r.Requests < 1 || r.Requests > MaxRateRequests:
+		return invalid("rate has %d requests; 1 to %d are allowed", r.Requests, MaxRateRequests)
+	case r.Per < time.Second || r.Per > MaxRatePer || r.Per%time.Second != 0:
+		return invalid("rate is per %s; whole seconds from 1s to %s are allowed", r.Per, MaxRatePer)
+	case r.Burst < 1 || r.Burst > r.Requests:
+		return invalid("rate has a burst of %d; 1 to its %d requests are allowed", r.Burst, r.Requests)
+	}
+	return nil
+}

@@ -42,7 +42,7 @@ func TestValidate(t *testing.T) {
 		{"id of all kinds", func(t *store.Token) { t.ID = "AZaz09AZaz09" }, ""},
 
 		{"owner", func(t *store.Token) { t.Owner.Name = "a,b" }, "owner name has the character ','"},
-		{"kind unknown", func(t *store.Token) { t.Kind = 2 }, "kind 2 is none"},
+		{"kind unknown", func(t *store.Token) { t.Kind = 2 }, "kind 2 does not exist"},
 		{"management", func(t *store.Token) {
 			t.Kind, t.Owner, t.Expires = store.Management, store.Owner{}, storetest.Epoch
 		}, ""},
@@ -103,19 +103,19 @@ func TestValidate(t *testing.T) {
 		{"64 networks", func(t *store.Token) { t.Networks = slices.Repeat(prefixes("10.0.0.0/8"), 64) }, ""},
 		{"65 networks", func(t *store.Token) { t.Networks = slices.Repeat(prefixes("10.0.0.0/8"), 65) }, "token has 65 networks, at most 64"},
 		{"10000 networks", func(t *store.Token) { t.Networks = make([]netip.Prefix, 10_000) }, "token has 10000 networks, at most 64"},
-		{"network that is none", func(t *store.Token) { t.Networks = make([]netip.Prefix, 1) }, "a network that is none"},
+		{"network that is none", func(t *store.Token) { t.Networks = make([]netip.Prefix, 1) }, "an invalid network"},
 		{"network not masked", func(t *store.Token) { t.Networks = prefixes("10.1.2.3/8") }, "network 10.1.2.3/8 has bits set behind its prefix: write 10.0.0.0/8"},
 		{"network mapped", func(t *store.Token) { t.Networks = prefixes("::ffff:10.0.0.0/104") }, "in IPv6 form: write it as IPv4"},
 
-		{"no state", func(t *store.Token) { t.State = 0 }, "state 0 is none"},
-		{"state beyond the last", func(t *store.Token) { t.State = store.Revoked + 1 }, "state 5 is none"},
+		{"no state", func(t *store.Token) { t.State = 0 }, "state 0 does not exist"},
+		{"state beyond the last", func(t *store.Token) { t.State = store.Revoked + 1 }, "state 5 does not exist"},
 		{"pending", func(t *store.Token) { t.State = store.Pending }, ""},
 		{"disabled", func(t *store.Token) { t.State = store.Disabled }, ""},
 		{"revoked", revokedToken, ""},
-		{"revoked, no time", func(t *store.Token) { revokedToken(t); t.Revoked = time.Time{} }, "does not say when"},
+		{"revoked, no time", func(t *store.Token) { revokedToken(t); t.Revoked = time.Time{} }, "has no revocation time"},
 		{"revoked with a secret", func(t *store.Token) { revokedToken(t); t.Secret = good }, "still has a secret"},
 		{"revoked with a previous secret", func(t *store.Token) { revokedToken(t); t.Previous.Secret = good }, "still has a secret"},
-		{"active with a time of revocation", func(t *store.Token) { t.Revoked = t.Created }, "token is active and says when it was revoked"},
+		{"active with a time of revocation", func(t *store.Token) { t.Revoked = t.Created }, "token is active but has a revocation time"},
 
 		{"no secret", func(t *store.Token) { t.Secret = store.Secret{} }, "no salt or no hash"},
 		{"no salt", func(t *store.Token) { t.Secret.Salt = [16]byte{} }, "no salt or no hash"},

@@ -106,7 +106,7 @@ func TestStoreThatIsLost(t *testing.T) {
 	acceptLoss()
 	log := r.gate.log.String()
 	for _, words := range []string{
-		"lost: the changes up to number 7 were acknowledged, and not one of their records is there",
+		"lost: the changes up to number 7 were acknowledged, but all their records are missing",
 		"are kept in " + filepath.Join(r.dir, "data", "tokengate.lost-"),
 		`"msg":"the tokens are loaded","tokens":0`,
 	} {

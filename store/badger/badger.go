@@ -1,351 +1,70 @@
 package badger
 
 import (
+	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
-	"github.com/dgraph-io/badger/v4/options"
 
 	"github.com/tokengate/tokengate/store"
 )
 
-// ErrInUse says that another process has the data directory open.
-var ErrInUse = errors.New("data directory is in use by another process")
-
-// ErrSchema says that the data was written by a version of tokengate that this
-// one does not understand, or by another program.
-var ErrSchema = errors.New("data directory has another schema")
-
-// schema is the version of the key layout and of what a record's fields mean.
-// Version 1, which was never released, kept records as JSON.
-const schema = 2
-
-// Options says where the store is and where it logs.
-type Options struct {
-	// Dir is the data directory, on a local disk. It is made with mode 0700
-	// if it is not there; the mode of one that is there is left alone.
-	Dir string
-
-	// Log receives Badger's own messages, one line each, without a line
-	// break. They name files and keys, never a record. Nil drops them.
-	Log func(level slog.Level, message string)
-
-	// AcceptLoss opens a store of which something is damaged or missing, with
-	// what is there. The log says what was found, or that nothing was lost.
-	AcceptLoss bool
-
-	statfs func(dir string) (filesystem, error) // nil: the system's
-}
-
 // Store is a store.Store in a directory.
 type Store struct {
-	db     *badger.DB
-	dir    string
-	log    logger
-	statfs func(dir string) (filesystem, error)
-	lock   *os.File
-	ledger *ledger
-	room   *reservedFile
-	soon   *time.Timer // probes after the last of several writes
-	isNew  bool
+	db          *badger.DB
+	dir         string
+	log         logger
+	statfs      func(dir string) (filesystem, error)
+	lock        *os.File
+	ledger      *ledger
+	reserved    *reservedFile
+	settleTimer *time.Timer // runs settle after the last of several writes
+	isNew       bool
 
 	mu      sync.Mutex
 	closed  bool
-	running sync.WaitGroup // operations that Close waits for
+	running sync.WaitGroup // operations that Close waits for; Add with mu held
 
-	commit   sync.Mutex // one commit at a time, guards those below
-	number   uint64     // the highest token number given out
-	sequence uint64     // the highest sequence in the audit log
-	from     uint64     // from this sequence on the audit log has no gaps
+	commitMu     sync.Mutex // serializes commits and guards the fields below
+	number       uint64     // the highest token number assigned
+	sequence     uint64     // the highest sequence of the audit log
+	completeFrom uint64     // the audit log has no gaps from this sequence on
 
-	probing chan struct{} // holds one value while a Health round trip runs
+	probing chan struct{} // holds one value while a Health check runs
 
-	sizes     counters
-	measured  chan struct{}   // closed once sizes holds what was there at the start
-	begun     chan struct{}   // closed when that may be counted
-	beginning sync.Once       // guards the closing of begun
-	closing   context.Context // ends with Close
-	end       func()
+	sizes           counters
+	counted         chan struct{}   // closed once sizes includes the records present at the start
+	countingAllowed chan struct{}   // closed when these may be counted
+	allowOnce       sync.Once       // closes countingAllowed
+	closing         context.Context // cancelled by Close
+	cancel          func()
 }
 
 var _ store.Store = (*Store)(nil)
 
-// Open opens the store in opts.Dir, and makes it if there is none. Its errors
-// can be told apart as ErrInUse, ErrNetworkFS, ErrNoSpace, ErrDamaged, ErrLost
-// and ErrSchema. A directory that is damaged, or of which something is missing,
-// is left as it is.
-func Open(ctx context.Context, opts Options) (*Store, error) {
-	s, err := open(ctx, opts)
-	if err != nil {
-		return nil, fmt.Errorf("open store: %w", err)
-	}
-	return s, nil
-}
-
-func open(ctx context.Context, opts Options) (s *Store, err error) {
-	if opts.Dir == "" {
-		return nil, errors.New("no data directory given")
-	}
-	if opts.statfs == nil {
-		opts.statfs = statfs
-	}
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	if err := prepareDir(opts); err != nil {
-		return nil, err
-	}
-	locked, err := lock(opts.Dir)
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, locked.Close())
-		}
-	}()
-	found, err := examine(opts)
-	if err != nil {
-		return nil, err
-	}
-	s = &Store{
-		dir: opts.Dir, log: opts.Log, statfs: opts.statfs, lock: locked, room: newRoom(opts.Dir),
-		isNew: found.fresh(), probing: make(chan struct{}, 1),
-	}
-	if err := writable(opts.Dir); err != nil {
-		return nil, err
-	}
-	if err := s.makeRoom(); err != nil {
-		return nil, err
-	}
-	if err := found.removeLeftovers(); err != nil {
-		return nil, err
-	}
-	if s.db, err = openDatabase(opts); err != nil {
-		return nil, fmt.Errorf("open database in %s: %w", opts.Dir, err)
-	}
-	if err := s.load(found); err != nil {
-		return nil, errors.Join(fmt.Errorf("read database in %s: %w", opts.Dir, err), s.db.Close())
-	}
-	s.soon = time.AfterFunc(time.Hour, s.confirm)
-	s.soon.Stop()
-	s.measured, s.begun = make(chan struct{}), make(chan struct{})
-	s.closing, s.end = context.WithCancel(context.WithoutCancel(ctx))
-	s.running.Add(1)
-	go s.measure(s.closing, s.db.NewTransaction(false))
-	return s, nil
-}
-
-// examine inspects the directory, and returns an error for one with problems
-// unless they are accepted.
-func examine(opts Options) (*inspection, error) {
-	odd, err := irregular(opts.Dir)
-	if err != nil {
-		return nil, err
-	}
-	if err := odd.err(); err != nil {
-		if !opts.AcceptLoss {
-			return nil, err
-		}
-		if err := odd.setAside(opts.Log); err != nil {
-			return nil, err
-		}
-	}
-	found, err := inspect(opts.Dir, false)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := os.Stat(markerFile(opts.Dir)); err == nil && found.fresh() {
-		found.report(ErrLost, "there is no store in it, and %s says that there was one: is the disk mounted?", markerFile(opts.Dir))
-	}
-	switch err := found.err(); {
-	case err == nil:
-		if opts.AcceptLoss {
-			logger(opts.Log).line(slog.LevelWarn, "--accept-loss is set and nothing was lost: "+
-				"start without it from now on, or the next loss is accepted unasked", nil)
-		}
-		return found, nil
-	case !opts.AcceptLoss:
-		return nil, err
-	}
-	return found.accept(opts.Log)
-}
-
-// openDatabase opens the database. Badger panics on some files that are not
-// what they should be.
-func openDatabase(opts Options) (db *badger.DB, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			db, err = nil, fmt.Errorf("%w: reading it ended in %q; restore it from a backup", ErrDamaged, fmt.Sprint(p))
-		}
-	}()
-	return badger.Open(sidecar(opts))
-}
-
-// sidecar returns Badger's options for a small database beside an Envoy: some
-// 25 MB of memory under load, 6 MB at rest.
-func sidecar(opts Options) badger.Options {
-	return badger.DefaultOptions(opts.Dir).
-		WithLogger(logger(opts.Log)).
-
-		// An acknowledged write survives a power cut, too.
-		WithSyncWrites(true).
-
-		// A file that a disk has damaged is an error, not another token. Open has
-		// read the tables to their end; Badger would leave out a damaged one.
-		WithChecksumVerificationMode(options.OnBlockRead).
-
-		// The lock is taken before Badger comes.
-		WithBypassLockGuard(true).
-
-		// A wiped hash goes with the next compaction; old versions have no use.
-		WithNumVersionsToKeep(1).
-
-		// Each memtable takes its size in memory from the start, and twice its
-		// size in a log that a start reads again. Badger takes a transaction of
-		// up to 15 % of it: 600 kB, far above what is written here in one.
-		WithMemTableSize(4 << 20).
-		WithNumMemtables(2).
-
-		// Records stay in the tree, where deleting one frees its space in a
-		// compaction. So the value log stays empty and needs no collection.
-		// set refuses a value above the threshold. The value log's smallest
-		// size is 1 MiB; each sync covers the whole file.
-		WithValueThreshold(maxValue).
-		WithValueLogFileSize(1 << 20).
-
-		// Records are small and read once, into the index. Without compression
-		// Badger reads tables through the page cache and wants no cache of its
-		// own, and salts and hashes do not compress anyway.
-		WithCompression(options.None).
-		WithBlockCacheSize(0).
-
-		// Two is the least that Badger takes.
-		WithNumCompactors(2).
-
-		// Badger's metrics are global variables of the process.
-		WithMetricsEnabled(false)
-}
-
-// maxValue is the size of the largest value in bytes. The largest token's
-// record takes some 6.5 kB, its audit record a few times that.
-const maxValue = 128 << 10
-
 // Opts returns the options of the open database.
 func (s *Store) Opts() badger.Options { return s.db.Opts() }
 
-// load checks the schema, or writes it into an empty database, finds where the
-// running numbers stand, and begins the ledger.
-func (s *Store) load(found *inspection) error {
-	var unmarked bool // the schema is still to be written
-	err := s.db.View(func(txn *badger.Txn) error {
-		version, err := get(txn, schemaKey)
-		switch {
-		case err != nil:
-			return err
-		case version == nil:
-			it := txn.NewIterator(badger.IteratorOptions{})
-			defer it.Close()
-			// A table that was lost may have held the schema. The ledger says whose database it is.
-			ours := found.accepted && !found.unledged
-			if it.Rewind(); it.Valid() && !ours {
-				return fmt.Errorf("%w: it holds a Badger database of another program", ErrSchema)
-			}
-			unmarked = true
-		case string(version) != strconv.Itoa(schema):
-			return fmt.Errorf("%w: it has schema %q and this version of tokengate knows %d: "+
-				"open it with the version that wrote it", ErrSchema, version, schema)
-		}
-		value, err := get(txn, lastNumberKey)
-		if err != nil {
-			return err
-		}
-		if value != nil {
-			if s.number, err = number(value); err != nil {
-				return err
-			}
-		}
-		given, err := last(txn, numberPrefix) // a table that was lost may have held lastNumberKey
-		if err != nil {
-			return err
-		}
-		s.number = max(s.number, given)
-		s.sequence, err = last(txn, auditPrefix)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	return s.keepLedger(found, unmarked)
-}
-
-// keepLedger begins the ledger anew, and gives the database a schema and an
-// identity if it has none. A process that is killed in between leaves a ledger
-// that an identity is still to be written for.
-func (s *Store) keepLedger(found *inspection, unmarked bool) (err error) {
-	next := found.ledger
-	switch {
-	case found.identity != nil:
-		next.identity = [16]byte(found.identity)
-	case found.unledged:
-		next.identity = newIdentity()
-	}
-	if found.unledged && next.from == 0 {
-		next.from = max(s.sequence, 1)
-		if s.sequence > 0 {
-			s.log.line(slog.LevelWarn, "%s begins with change %d: from now on it is known what must be there",
-				[]any{ledgerName, s.sequence})
-		}
-	}
-	s.sequence = max(s.sequence, next.sequence)
-	if found.accepted {
-		next.from = s.sequence + 1 // what is missing now is not asked for again
-	}
-	next.sequence, s.from = s.sequence, next.from
-	if s.ledger, err = makeLedger(s.dir, next); err != nil {
-		return err
-	}
-	if err := s.ledger.probe(context.Background()); err != nil {
-		return errors.Join(err, s.ledger.close())
-	}
-	if s.sequence > 0 {
-		s.writeMarker()
-	}
-	if found.identity != nil && !unmarked {
-		return nil
-	}
-	err = s.db.Update(func(txn *badger.Txn) error {
-		return errors.Join(
-			txn.Set(schemaKey, []byte(strconv.Itoa(schema))),
-			txn.Set(identityKey, next.identity[:]),
-		)
-	})
-	if err != nil {
-		return errors.Join(err, s.ledger.close())
-	}
-	return nil
-}
-
-// IsNew reports whether Open has made the store.
+// IsNew reports whether Open created the store.
 func (s *Store) IsNew() bool { return s.isNew }
 
-// writeMarker writes the witness, where it can.
+// writeMarker writes the marker file if it can.
 func (s *Store) writeMarker() {
 	if err := writeMarker(s.dir); err != nil {
-		s.log.line(slog.LevelInfo, "a data directory that is empty cannot be told from a new one: %v", []any{err})
+		s.log.line(slog.LevelInfo, "an empty data directory will not be recognized as lost: %v", []any{err})
 	}
 }
 
-// confirm has the disk take what was acknowledged last.
-func (s *Store) confirm() {
+// settle syncs the latest acknowledged writes to disk.
+func (s *Store) settle() {
 	if s.begin(context.Background()) != nil {
 		return
 	}
@@ -355,7 +74,7 @@ func (s *Store) confirm() {
 	}
 }
 
-// Close waits for running operations, then flushes and closes.
+// Close waits for running operations, then flushes and closes the store.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	if s.closed {
@@ -365,9 +84,9 @@ func (s *Store) Close() error {
 	s.closed = true
 	s.mu.Unlock()
 
-	s.end()
+	s.cancel()
 	s.running.Wait()
-	s.soon.Stop()
+	s.settleTimer.Stop()
 	if err := s.close(); err != nil {
 		return fmt.Errorf("close store: %w", err)
 	}
@@ -376,21 +95,21 @@ func (s *Store) Close() error {
 
 func (s *Store) close() error {
 	err := s.ledger.probe(context.Background())
-	if full := s.makeRoom(); errors.Is(full, ErrNoSpace) {
-		// Badger writes its log into a table when it is closed, and would be
-		// killed. The log is on the disk, and the next start reads it.
-		s.log.line(slog.LevelWarn, "the database is left as it is: %v", []any{full})
+	if full := s.ensureSpace(); errors.Is(full, ErrNoSpace) {
+		// On close Badger writes its log to a table, and the process would be killed. The log is
+		// on disk, and the next start reads it.
+		s.log.line(slog.LevelWarn, "the database is not closed cleanly: %v", []any{full})
 		return err
 	}
 	err = errors.Join(err, s.db.Close(), s.ledger.probe(context.Background()), s.ledger.close())
 	if fs, look := s.statfs(s.dir); look == nil {
-		err = errors.Join(err, s.room.fit(fs, 0)) // for the next start
+		err = errors.Join(err, s.reserved.resize(fs, 0)) // for the next start
 	}
 	return errors.Join(err, s.lock.Close())
 }
 
-// begin lets an operation run unless the store is closed or the context has
-// ended. The operation calls s.running.Done at its end.
+// begin registers an operation, unless the store is closed or the context has ended. The
+// operation calls s.running.Done at its end.
 func (s *Store) begin(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -404,7 +123,7 @@ func (s *Store) begin(ctx context.Context) error {
 	return nil
 }
 
-// logger passes Badger's lines on.
+// logger forwards Badger's log lines.
 type logger func(level slog.Level, message string)
 
 func (l logger) Errorf(format string, args ...any)   { l.line(slog.LevelError, format, args) }
@@ -417,4 +136,54 @@ func (l logger) line(level slog.Level, format string, args []any) {
 		message := strings.TrimSpace(fmt.Sprintf(format, args...))
 		l(level, strings.ReplaceAll(message, "\n", "; "))
 	}
+}
+
+// Health writes, reads and removes a record: see store.Store. If the disk hangs, one check waits
+// for it and later calls wait for that one until their contexts end.
+func (s *Store) Health(ctx context.Context) error {
+	if err := s.begin(ctx); err != nil {
+		return err
+	}
+	defer s.running.Done()
+	select {
+	case s.probing <- struct{}{}:
+	case <-ctx.Done():
+		return fmt.Errorf("check store: an earlier check still runs: %w", ctx.Err())
+	}
+	done := make(chan error, 1)
+	s.running.Add(1)
+	go func() {
+		defer s.running.Done()
+		defer func() { <-s.probing }()
+		done <- s.roundTrip(context.WithoutCancel(ctx)) // not cancelled: the next check waits until the disk answers
+	}()
+	select {
+	case err := <-done:
+		if err != nil {
+			return fmt.Errorf("check store: %w", err)
+		}
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("check store: no answer from the disk: %w", ctx.Err())
+	}
+}
+
+func (s *Store) roundTrip(ctx context.Context) error {
+	want := []byte(rand.Text())
+	err := s.attempt(ctx, func(tx *tx) error { return tx.Set(healthKey, want) })
+	if err != nil {
+		return err
+	}
+	var got []byte
+	err = s.db.View(func(txn *badger.Txn) (err error) {
+		got, err = get(txn, healthKey)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(got, want) {
+		return errors.New("the record read differs from the record written")
+	}
+	return s.attempt(ctx, func(tx *tx) error { return tx.Delete(healthKey) })
 }

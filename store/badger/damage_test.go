@@ -246,7 +246,7 @@ func TestDamagedDirectory(t *testing.T) {
 		}, want: badger.ErrLost, says: "1 of them (6)"},
 		"the log, a bit near its begin": {crashed: true, do: func(s *site) { s.change("*.mem", flip(60)) }, want: badger.ErrLost, says: "2 of them (5 to 6)"},
 		"the log, three bytes cut":      {crashed: true, do: func(s *site) { s.change("*.mem", cutLog(3)) }, want: badger.ErrLost, says: "1 of them (6)"},
-		"the log, garbage":              {crashed: true, do: func(s *site) { s.change("*.mem", garbage) }, want: badger.ErrDamaged, says: "does not begin as a log"},
+		"the log, garbage":              {crashed: true, do: func(s *site) { s.change("*.mem", garbage) }, want: badger.ErrDamaged, says: "does not start like a log"},
 		"the log, without its rest":     {crashed: true, do: func(s *site) { s.change("*.mem", withoutRest) }},
 		"nothing, crashed":              {crashed: true, do: func(*site) {}},
 		"a second log, empty":           {crashed: true, do: func(s *site) { write(s.t, s.dir+"/00099.mem", nil) }},
@@ -255,7 +255,7 @@ func TestDamagedDirectory(t *testing.T) {
 		"the value log, zeroed":      {do: func(s *site) { s.change("*.vlog", zeroed) }},
 		"the value log, empty":       {do: func(s *site) { s.change("*.vlog", emptied) }},
 		"the value log, a few bytes": {do: func(s *site) { s.change("*.vlog", first(10)) }},
-		"the value log, garbage":     {do: func(s *site) { s.change("*.vlog", func(b []byte) []byte { return garbage(make([]byte, 100)) }) }, want: badger.ErrDamaged, says: "does not begin as a log"},
+		"the value log, garbage":     {do: func(s *site) { s.change("*.vlog", func(b []byte) []byte { return garbage(make([]byte, 100)) }) }, want: badger.ErrDamaged, says: "does not start like a log"},
 
 		"KEYREGISTRY, none":    {do: func(s *site) { s.remove("KEYREGISTRY") }},
 		"KEYREGISTRY, zeroed":  {do: func(s *site) { s.change("KEYREGISTRY", zeroed) }, want: badger.ErrDamaged, says: "KEYREGISTRY"},
@@ -269,23 +269,23 @@ func TestDamagedDirectory(t *testing.T) {
 		"LOCK, none":           {do: func(*site) {}}, // and no reserve: a copy has neither
 
 		"the sequence, none":          {do: func(s *site) { s.remove("tokengate.sequence") }, want: badger.ErrDamaged, says: "tokengate.sequence is missing"},
-		"the sequence, zeroed":        {do: func(s *site) { s.change("tokengate.sequence", zeroed) }, want: badger.ErrDamaged, says: "tokengate.sequence is not whole"},
-		"the sequence, empty":         {do: func(s *site) { s.change("tokengate.sequence", emptied) }, want: badger.ErrDamaged, says: "tokengate.sequence is not whole"},
+		"the sequence, zeroed":        {do: func(s *site) { s.change("tokengate.sequence", zeroed) }, want: badger.ErrDamaged, says: "tokengate.sequence is damaged"},
+		"the sequence, empty":         {do: func(s *site) { s.change("tokengate.sequence", emptied) }, want: badger.ErrDamaged, says: "tokengate.sequence is damaged"},
 		"the sequence, none, crashed": {crashed: true, do: func(s *site) { s.remove("tokengate.sequence") }, want: badger.ErrDamaged, says: "tokengate.sequence is missing"},
 		"the sequence, its newest slot, and the log's end": {crashed: true, do: func(s *site) {
 			s.change("*.mem", cutLog(3))
 			s.change("tokengate.sequence", func(b []byte) []byte { return flip(newestSlot(b) + 20)(b) })
-		}, want: badger.ErrDamaged, says: "tokengate.sequence is not whole"},
+		}, want: badger.ErrDamaged, says: "tokengate.sequence is damaged"},
 		"the sequence, its newest slot zeroed, and the log's end": {crashed: true, do: func(s *site) {
 			s.change("*.mem", cutLog(3))
 			s.change("tokengate.sequence", func(b []byte) []byte { clear(b[newestSlot(b):][:512]); return b })
-		}, want: badger.ErrDamaged, says: "tokengate.sequence is not whole"},
+		}, want: badger.ErrDamaged, says: "tokengate.sequence is damaged"},
 		"everything but the sequence":  {do: func(s *site) { keepOnly(s, "tokengate.sequence") }, want: badger.ErrLost, says: "only tokengate.sequence is left"},
 		"everything":                   {do: func(s *site) { s.remove("*") }, want: badger.ErrLost, says: "is the disk mounted?"},
 		"the directory":                {do: func(s *site) { s.remove("") }, want: badger.ErrLost, says: "is the disk mounted?"},
 		"tables and logs":              {do: func(s *site) { s.remove("*.sst"); s.remove("MANIFEST"); s.remove("*.vlog") }, want: badger.ErrLost, says: "only tokengate.sequence is left"},
 		"a database of before":         {do: func(s *site) { keepOnly(s, "tokengate.sequence"); older(s) }, want: badger.ErrLost, says: "the records of 2 of them (3 to 4)"},
-		"a database of another server": {do: func(s *site) { keepOnly(s, "tokengate.sequence"); another(s) }, want: badger.ErrLost, says: "the database is another one"},
+		"a database of another server": {do: func(s *site) { keepOnly(s, "tokengate.sequence"); another(s) }, want: badger.ErrLost, says: "the database has identity"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -20,7 +20,7 @@ func (o Options) WithFilesystem(look func() (kind string, free uint64)) Options 
 const (
 	Reserve       = reserve
 	ReserveToOpen = reserveToOpen
-	MaxRoom       = maxRoom
+	MaxRoom       = maxReserved
 	MaxValue      = maxValue
 	MaxLive       = maxLive
 )
@@ -30,19 +30,19 @@ func (s *Store) ProbeFile() *os.File { return s.ledger.synced }
 
 // HangProbe makes the probe hang until release is called.
 func (s *Store) HangProbe() (release func()) {
-	s.ledger.looking.Lock()
-	return s.ledger.looking.Unlock
+	s.ledger.manifestMu.Lock()
+	return s.ledger.manifestMu.Unlock
 }
 
 // FailCommit leaves the store as a commit of two audit records does that fails.
-func (s *Store) FailCommit() { s.use(s.number+1, s.sequence+2) }
+func (s *Store) FailCommit() { s.skipNumbers(s.number+1, s.sequence+2) }
 
 // FailCommitWithoutAudit leaves the store as a failed commit without audit records
 // does, and reports whether more audit records may be missing after it.
 func (s *Store) FailCommitWithoutAudit() (more bool) {
-	before := s.from
-	s.use(s.number+1, s.sequence)
-	return s.from != before
+	before := s.completeFrom
+	s.skipNumbers(s.number+1, s.sequence)
+	return s.completeFrom != before
 }
 
 // Missing returns what is missing in a window that begins with the record first:

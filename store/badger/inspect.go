@@ -1,7 +1,6 @@
 package badger
 
 import (
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 
@@ -19,35 +17,29 @@ import (
 	"github.com/tokengate/tokengate/store/badger/files"
 )
 
-// ErrLost says that changes are missing which the store has acknowledged: it is
-// older than it was, or a part of it is gone. A token that was revoked could be
-// active again.
+// ErrLost means that acknowledged changes are missing: the data is older than it was, or a part
+// of it is gone. A revoked token could be active again.
 var ErrLost = errors.New("acknowledged changes are missing")
 
-// maxWindow is how many audit records, counted from the newest, are looked for
-// one by one. One log and the tables that are written from it at once hold fewer.
-const maxWindow = 1 << 16
-
-// inspection is what the files of a data directory say, before Badger opens
-// and changes them.
+// inspection is the result of inspecting a data directory before Badger opens and changes it.
 type inspection struct {
 	dir      string
 	ledger   state
-	unledged bool // there is no ledger
-	accepted bool // there were problems, and they do not count any more
-	repaired bool // tokengate has just repaired the directory
+	noLedger bool // there is no ledger
+	accepted bool // there were problems, which were accepted
+	repaired bool // the directory has just been repaired
 
 	names    []string // of the files
-	list     files.Manifest
-	tables   map[uint64]files.Entry // whole ones that MANIFEST names
-	orphans  []uint64               // tables that MANIFEST does not name, as a crash may leave some
+	manifest files.Manifest
+	tables   map[uint64]files.Entry // intact tables in MANIFEST
+	orphans  []uint64               // tables that are not in MANIFEST, such as a crash may leave
 	broken   []string               // names of files that Badger cannot use
-	identity []byte                 // of the database; nil: it has none
+	identity []byte                 // of the database; nil: none
 
-	problems []problem
-	gone     bool   // a table or a log is missing or cannot be used
-	unknown  uint64 // records up to this one may be pruned or lost
-	denied   error  // a file that this user may not read
+	problems      []problem
+	dataMissing   bool   // a table or a log is missing or damaged
+	uncertainUpTo uint64 // audit records up to this one are pruned or lost
+	permissionErr error  // a file that this user may not read
 }
 
 // problem is one reason not to open the directory.
@@ -63,18 +55,18 @@ func (i *inspection) report(kind error, format string, args ...any) {
 // unusable reports a file that Badger cannot use.
 func (i *inspection) unusable(name string, err error) {
 	if errors.Is(err, fs.ErrPermission) {
-		i.denied = err
+		i.permissionErr = err
 		return
 	}
 	i.broken = append(i.broken, name)
-	i.gone = i.gone || strings.HasSuffix(name, ".sst") || strings.HasSuffix(name, ".mem")
+	i.dataMissing = i.dataMissing || strings.HasSuffix(name, ".sst") || strings.HasSuffix(name, ".mem")
 	i.report(ErrDamaged, "%s: %v", name, err)
 }
 
-// shown is how many problems an error names.
-const shown = 5
+// maxShown is the number of problems in an error.
+const maxShown = 5
 
-// err is the error that all problems are, or nil.
+// err returns an error with all problems, or nil.
 func (i *inspection) err() error {
 	if len(i.problems) == 0 {
 		return nil
@@ -90,32 +82,32 @@ func (i *inspection) err() error {
 	return fmt.Errorf(strings.Join(kinds, ", ")+": %s: %s; %s", all...)
 }
 
-const advice = "nothing was changed; restore the whole directory from a backup, or read in README what " +
-	"--accept-loss means and start once with it"
+const advice = "nothing was changed; restore the whole directory from a backup, or read about " +
+	"--accept-loss in README and start once with it"
 
 func (i *inspection) text() string {
 	var texts []string
 	for n, p := range i.problems {
-		if n == shown {
-			texts = append(texts, fmt.Sprintf("and %d more", len(i.problems)-shown))
+		if n == maxShown {
+			texts = append(texts, fmt.Sprintf("and %d more", len(i.problems)-maxShown))
 			break
 		}
 		texts = append(texts, p.text)
 	}
-	if i.unknown > 0 {
+	if i.uncertainUpTo > 0 {
 		texts = append(texts, i.uncertain())
 	}
 	return strings.Join(texts, "; ")
 }
 
-// uncertain says what the audit records cannot tell.
+// uncertain says which records are pruned or lost.
 func (i *inspection) uncertain() string {
-	return fmt.Sprintf("whether records up to number %d are lost as well cannot be told, because old records are pruned", i.unknown)
+	return fmt.Sprintf("records up to number %d may be lost as well or may have been pruned", i.uncertainUpTo)
 }
 
-// inspect reads the files in dir and changes none. Its error is about reading
-// the directory; what is wrong with the files is among the problems. After a
-// repair it does not compare MANIFEST with the ledger.
+// inspect reads the files in dir and changes none. Its error is about reading the directory;
+// problems with the files are in the inspection. After a repair MANIFEST is not compared with the
+// ledger.
 func inspect(dir string, repaired bool) (*inspection, error) {
 	i := &inspection{dir: dir, repaired: repaired, tables: make(map[uint64]files.Entry)}
 	entries, err := os.ReadDir(dir)
@@ -127,9 +119,9 @@ func inspect(dir string, repaired bool) (*inspection, error) {
 	}
 	switch i.ledger, err = readLedger(dir); {
 	case errors.Is(err, fs.ErrNotExist):
-		i.unledged = true
+		i.noLedger = true
 	case errors.Is(err, errLedger):
-		i.unledged = true
+		i.noLedger = true
 		i.report(ErrDamaged, "%v", err)
 	case err != nil:
 		return nil, err
@@ -143,18 +135,18 @@ func inspect(dir string, repaired bool) (*inspection, error) {
 	return i, nil
 }
 
-// unreadable is the error about a file that this user may not read, or nil.
+// unreadable returns an error about a file that this user may not read, or nil.
 func (i *inspection) unreadable() error {
-	if i.denied == nil {
+	if i.permissionErr == nil {
 		return nil
 	}
-	return fmt.Errorf("the data directory cannot be read by this user: %w", i.denied)
+	return fmt.Errorf("the data directory is not readable by this user: %w", i.permissionErr)
 }
 
-// has reports whether there is a file whose name has the ending.
-func (i *inspection) has(ending string) bool { return len(i.ending(ending)) > 0 }
+// hasSuffix reports whether there is a file with the suffix.
+func (i *inspection) hasSuffix(ending string) bool { return len(i.withSuffix(ending)) > 0 }
 
-func (i *inspection) ending(ending string) (names []string) {
+func (i *inspection) withSuffix(ending string) (names []string) {
 	for _, name := range i.names {
 		if strings.HasSuffix(name, ending) {
 			names = append(names, name)
@@ -165,18 +157,18 @@ func (i *inspection) ending(ending string) (names []string) {
 
 func (i *inspection) path(name string) string { return filepath.Join(i.dir, name) }
 
-// fresh reports whether there is no database and, as far as is known, never was.
-func (i *inspection) fresh() bool {
+// isNew reports whether there is no database and no sign of an earlier one.
+func (i *inspection) isNew() bool {
 	return !slices.Contains(i.names, badger.ManifestFilename) && len(i.problems) == 0
 }
 
-// removeLeftovers removes what a process leaves that is killed: files that it has not put in
-// their place, and logs without a byte, which Badger does not open.
+// removeLeftovers removes files that a killed process left: temporary files, and empty logs,
+// which Badger does not open.
 func (i *inspection) removeLeftovers() error {
-	for _, name := range append(i.ending(".mem"), i.ending(".vlog")...) {
+	for _, name := range append(i.withSuffix(".mem"), i.withSuffix(".vlog")...) {
 		if info, err := os.Stat(i.path(name)); err == nil && info.Size() == 0 {
 			if err := os.Remove(i.path(name)); err != nil {
-				return fmt.Errorf("remove a log without content: %w", err)
+				return fmt.Errorf("remove an empty log: %w", err)
 			}
 		}
 	}
@@ -189,36 +181,35 @@ func (i *inspection) removeLeftovers() error {
 			continue
 		}
 		if err := os.Remove(i.path(name)); err != nil {
-			return fmt.Errorf("remove what an earlier process has left: %w", err)
+			return fmt.Errorf("remove a leftover file: %w", err)
 		}
 	}
 	return nil
 }
 
-// checkFiles looks at each file by itself, and reports whether there is a
-// MANIFEST that can be read.
+// checkFiles checks each file by itself, and reports whether there is a readable MANIFEST.
 func (i *inspection) checkFiles() (listed bool) {
 	var err error
-	switch i.list, err = files.ReadManifest(i.dir, false); {
+	switch i.manifest, err = files.ReadManifest(i.dir, false); {
 	case errors.Is(err, fs.ErrNotExist):
-		// Badger makes MANIFEST first, so no crash leaves these without it.
+		// Badger creates MANIFEST first, so no crash leaves these without it.
 		switch {
-		case i.has(".sst") || i.has(".mem"):
+		case i.hasSuffix(".sst") || i.hasSuffix(".mem"):
 			i.report(ErrDamaged, "there are tables or logs but no %s", badger.ManifestFilename)
 		case i.ledger.sequence > 0:
-			i.report(ErrLost, "the database is gone, and only %s is left", ledgerName)
-		case i.has(".vlog") || i.has(badger.KeyRegistryFileName) || i.has(discardName):
+			i.report(ErrLost, "the database is gone, only %s is left", ledgerName)
+		case i.hasSuffix(".vlog") || i.hasSuffix(badger.KeyRegistryFileName) || i.hasSuffix(discardName):
 			i.report(ErrDamaged, "there are files of a database but no %s", badger.ManifestFilename)
 		}
 	case err != nil:
 		i.unusable(badger.ManifestFilename, err)
-	case !i.unledged && !i.repaired && !i.list.Follows(i.ledger.manifest):
+	case !i.noLedger && !i.repaired && !i.manifest.Follows(i.ledger.manifest):
 		i.report(ErrLost, "%s is older or shorter than it was: it has %d bytes and had %d",
-			badger.ManifestFilename, i.list.Mark().Size, i.ledger.manifest.Size)
+			badger.ManifestFilename, i.manifest.Mark().Size, i.ledger.manifest.Size)
 	}
 	listed = err == nil
 	i.checkTables()
-	for _, name := range append(i.ending(".mem"), i.ending(".vlog")...) {
+	for _, name := range append(i.withSuffix(".mem"), i.withSuffix(".vlog")...) {
 		if err := files.CheckLog(i.path(name)); err != nil {
 			i.unusable(name, err)
 		}
@@ -240,9 +231,9 @@ func (i *inspection) checkTables() {
 	for range 3 {
 		readers.Go(func() {
 			for id := range ids {
-				t := i.list.Tables[id]
+				t := i.manifest.Tables[id]
 				var err error
-				if t.Compression == 0 { // this program writes no other
+				if t.Compression == 0 { // tokengate writes no compressed tables
 					err = files.CheckTable(table.NewFilename(id, i.dir))
 				}
 				mu.Lock()
@@ -256,18 +247,18 @@ func (i *inspection) checkTables() {
 		})
 	}
 	there := make(map[uint64]bool)
-	for _, name := range i.ending(".sst") {
+	for _, name := range i.withSuffix(".sst") {
 		id, ok := table.ParseFileID(name)
 		if !ok {
 			continue
 		}
-		if _, named := i.list.Tables[id]; named {
+		if _, named := i.manifest.Tables[id]; named {
 			there[id] = true
 		} else {
 			i.orphans = append(i.orphans, id)
 		}
 	}
-	for id := range i.list.Tables {
+	for id := range i.manifest.Tables {
 		if there[id] {
 			ids <- id
 		}
@@ -277,127 +268,60 @@ func (i *inspection) checkTables() {
 	for _, id := range slices.Sorted(maps.Keys(failed)) {
 		i.unusable(table.IDToFilename(id), failed[id])
 	}
-	for _, id := range slices.Sorted(maps.Keys(i.list.Tables)) {
+	for _, id := range slices.Sorted(maps.Keys(i.manifest.Tables)) {
 		if !there[id] {
-			i.gone = true
+			i.dataMissing = true
 			i.report(ErrDamaged, "%s is missing", table.IDToFilename(id))
 		}
 	}
 }
 
-// checkRecords looks in the tables and the logs for the audit records that were
-// acknowledged, and for the database's identity.
-func (i *inspection) checkRecords() {
-	last := i.ledger.sequence
-	first := max(i.ledger.from, 1)
-	if last >= maxWindow {
-		first = max(first, last-maxWindow+1)
-	}
-	seen := newWindow(first, last)
-	var identityVersion uint64
-	take := func(r files.Record) {
-		switch {
-		case string(r.Key) == string(identityKey):
-			if r.Version < identityVersion {
-				return
-			}
-			identityVersion, i.identity = r.Version, nil
-			if len(r.Value) == len(i.ledger.identity) && !r.Deleted {
-				i.identity = slices.Clone(r.Value)
-			}
-		case len(r.Key) == len(auditPrefix)+8 && strings.HasPrefix(string(r.Key), string(auditPrefix)):
-			if s, err := number(r.Key); err == nil {
-				seen.add(s, r)
-			}
-		}
-	}
-	ranges := []files.Range{{From: identityKey, To: identityKey}, {From: auditKey(first), To: auditKey(last)}}
-	for _, id := range slices.Sorted(maps.Keys(i.tables)) {
-		if err := files.ReadTable(table.NewFilename(id, i.dir), i.tables[id].Compression, take, ranges...); err != nil {
-			i.unusable(table.IDToFilename(id), err)
-		}
-	}
-	for _, name := range i.ending(".mem") {
-		if err := files.ReadLog(i.path(name), take); err != nil {
-			i.unusable(name, err)
-		}
-	}
-	switch {
-	case i.unledged && i.identity != nil:
-		i.report(ErrDamaged, "%s is missing or cannot be read, so that it is not known what must be there", ledgerName)
-	case i.unledged:
-	case i.identity != nil && string(i.identity) != string(i.ledger.identity[:]):
-		i.report(ErrLost, "the database is another one (%s) than %s belongs to (%s)",
-			hex.EncodeToString(i.identity), ledgerName, hex.EncodeToString(i.ledger.identity[:]))
-	}
-	missing, unknown := seen.missing()
-	if i.unknown = unknown; missing != "" {
-		i.report(ErrLost, "the changes up to number %d were acknowledged, and %s", last, missing)
-	}
+// discardName is Badger's file of statistics about its value logs.
+const discardName = "DISCARD"
+
+// openedNames are the files that the store or Badger opens, besides tables and logs, which are
+// recognized by their suffix.
+var openedNames = []string{
+	badger.ManifestFilename, "MANIFEST-REWRITE", badger.KeyRegistryFileName, badger.KeyRegistryRewriteFileName,
+	discardName, ledgerName, reserveName,
 }
 
-// window says which of the audit records first to last were seen.
-type window struct {
-	first   uint64
-	version []uint64 // the newest version of the record; 0: none
-	deleted []bool   // that version says that the record is deleted
-}
+var openedEndings = []string{".sst", ".mem", ".vlog"}
 
-func newWindow(first, last uint64) *window {
-	size := uint64(0)
-	if last >= first {
-		size = last - first + 1
+// inspectFileTypes checks that the files to be opened are regular files or links to one. It opens
+// none of them: opening a named pipe would block, and opening a device may have any effect.
+func inspectFileTypes(dir string) (*inspection, error) {
+	i := &inspection{dir: dir}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("read data directory: %w", err)
 	}
-	return &window{first: first, version: make([]uint64, size), deleted: make([]bool, size)}
-}
-
-func (w *window) add(sequence uint64, r files.Record) {
-	if at := sequence - w.first; sequence >= w.first && at < uint64(len(w.version)) && r.Version >= w.version[at] {
-		w.version[at], w.deleted[at] = r.Version, r.Deleted
-	}
-}
-
-// missing names the records that should be there: the newest, and all that are
-// newer than one that is there. The oldest are pruned in order, so records up to
-// the number unknown may be pruned or lost.
-func (w *window) missing() (text string, unknown uint64) {
-	unknown = w.first - 1
-	oldest := 0
-	for ; oldest < len(w.version)-1 && (w.version[oldest] == 0 || w.deleted[oldest]); oldest++ {
-		unknown = w.first + uint64(oldest)
-		if w.deleted[oldest] {
-			unknown = 0 // it was pruned, and all before it
-		}
-	}
-	var ranges []string
-	count := 0
-	for n := oldest; n < len(w.version); n++ {
-		if w.version[n] != 0 {
+	for _, e := range entries {
+		name := e.Name()
+		if !slices.Contains(openedNames, name) && !slices.Contains(openedEndings, filepath.Ext(name)) {
 			continue
 		}
-		from := n
-		for n+1 < len(w.version) && w.version[n+1] == 0 {
-			n++
-		}
-		count += n - from + 1
-		if len(ranges) < shown {
-			ranges = append(ranges, span(w.first+uint64(from), w.first+uint64(n)))
+		info, err := os.Stat(i.path(name))
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			i.unusable(name, errors.New("it is a dangling link"))
+		case err != nil:
+			i.unusable(name, err)
+		case !info.Mode().IsRegular():
+			i.unusable(name, fmt.Errorf("it is %s, not a file", fileType(info.Mode())))
 		}
 	}
-	switch {
-	case count == 0:
-		return "", unknown
-	case oldest < len(w.version)-1 || w.version[oldest] != 0:
-		return fmt.Sprintf("the records of %d of them (%s) are not there", count, strings.Join(ranges, ", ")), unknown
-	case w.first == 1:
-		return "not one of their records is there", 0
-	}
-	return fmt.Sprintf("not one of the records from number %d on is there", w.first), w.first - 1
+	return i, i.unreadable()
 }
 
-func span(from, to uint64) string {
-	if from == to {
-		return strconv.FormatUint(from, 10)
+func fileType(mode fs.FileMode) string {
+	switch {
+	case mode.IsDir():
+		return "a directory"
+	case mode&fs.ModeNamedPipe != 0:
+		return "a named pipe"
+	case mode&fs.ModeSocket != 0:
+		return "a socket"
 	}
-	return fmt.Sprintf("%d to %d", from, to)
+	return "a device"
 }

@@ -28,30 +28,29 @@ func usageKey(id string) []byte { return key(usagePrefix, id) }
 
 func passwordKey(user string) []byte { return key(passwordPrefix, user) }
 
-func numberKey(n uint64) []byte { return numbered(numberPrefix, n) }
-func auditKey(s uint64) []byte  { return numbered(auditPrefix, s) }
-func dayKey(d store.Day) []byte { return numbered(dayPrefix, uint64(d)) }
+func numberKey(n uint64) []byte { return appendNumber(numberPrefix, n) }
+func auditKey(s uint64) []byte  { return appendNumber(auditPrefix, s) }
+func dayKey(d store.Day) []byte { return appendNumber(dayPrefix, uint64(d)) }
 
-// ownerKey is the key by which Creates for one owner find out about each
-// other. Its value is a liveList.
+// ownerKey is the key on which concurrent Creates for one owner conflict. Its value is a
+// liveList.
 func ownerKey(owner string) []byte { return key(ownerPrefix, store.FoldOwner(owner)) }
 
-// ownedPrefix begins the keys of the owner's tokens.
+// ownedPrefix starts the keys of the owner's tokens.
 func ownedPrefix(owner string) []byte { return append(ownerKey(owner), 0) }
 
-func ownedKey(owner string, n uint64) []byte { return numbered(ownedPrefix(owner), n) }
+func ownedKey(owner string, n uint64) []byte { return appendNumber(ownedPrefix(owner), n) }
 
 func key(prefix []byte, name string) []byte {
 	return append(prefix[:len(prefix):len(prefix)], name...)
 }
 
-func numbered(prefix []byte, n uint64) []byte {
+func appendNumber(prefix []byte, n uint64) []byte {
 	return binary.BigEndian.AppendUint64(prefix[:len(prefix):len(prefix)], n)
 }
 
-// number is the other way round: the number at the end of a key, or a value
-// that is one.
-func number(key []byte) (uint64, error) {
+// trailingNumber returns the number at the end of a key or value.
+func trailingNumber(key []byte) (uint64, error) {
 	if len(key) < 8 {
 		return 0, fmt.Errorf("%q does not end in a number", key)
 	}

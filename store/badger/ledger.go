@@ -20,25 +20,24 @@ import (
 	"github.com/tokengate/tokengate/store/badger/files"
 )
 
-// ledgerName is a file beside the database's own that says what the database
-// must hold. See the package's text.
+// ledgerName is a file next to the database's files that says what the database must contain. See
+// the package documentation.
 const ledgerName = "tokengate.sequence"
 
-// state is what the ledger says.
+// state is the content of the ledger.
 type state struct {
-	identity [16]byte // of the database, as its key m/identity has it
-	sequence uint64   // the audit records up to this one were acknowledged
-	from     uint64   // from this audit record on there are no gaps
+	identity [16]byte // the database's m/identity
+	sequence uint64   // audit records up to this one were acknowledged
+	from     uint64   // no gaps from this audit record on
 	manifest files.Mark
 }
 
-// The ledger is one page: two slots, of which the newer one counts, and the time
-// of the last probe. Writes alternate between the slots: an even count goes into
-// the first and an odd one into the second. A slot is a sector, which a disk
-// writes whole, so neither a killed process nor a power cut leaves half a slot.
-// A slot that cannot be read is damage: the other one may be the older, and with
-// it a store that has lost its last change would look whole. The kernel writes
-// the page back as one, so a synced write of the probe's time syncs the slots, too.
+// The ledger is one page: two slots, of which the newer one is valid, and the time of the last
+// probe. Writes alternate between the slots: even counts go to the first, odd ones to the second.
+// A slot is one sector, which disks write atomically, so that neither a killed process nor a
+// power failure leaves a partial slot. An unreadable slot is damage: the other one may be older,
+// which would hide the loss of the last change. The kernel writes the page as a whole, so the
+// synchronous write of the probe's time also syncs the slots.
 const (
 	slotSize   = 512
 	stampAt    = 2 * slotSize
@@ -47,8 +46,7 @@ const (
 
 var slotMagic = [8]byte{'t', 'g', 's', 'e', 'q', 0, 0, 1}
 
-// slot is a state as the ledger has it, big endian, with the CRC-32C of the rest
-// behind it.
+// slot is a state as stored in the ledger, big endian and followed by a CRC-32C.
 type slot struct {
 	Magic        [8]byte
 	Count        uint64 // of states written so far
@@ -86,11 +84,10 @@ func decodeSlot(data []byte) (s state, count uint64, ok bool) {
 	}, d.Count, true
 }
 
-// errLedger says that the ledger cannot be read.
-var errLedger = errors.New(ledgerName + " is not whole")
+// errLedger means that the ledger is damaged.
+var errLedger = errors.New(ledgerName + " is damaged")
 
-// readLedger returns what the ledger in dir says. The error is fs.ErrNotExist if
-// there is none.
+// readLedger returns the state in the ledger. The error is fs.ErrNotExist if there is none.
 func readLedger(dir string) (state, error) {
 	f, err := os.Open(filepath.Join(dir, ledgerName))
 	if err != nil {
@@ -104,7 +101,7 @@ func readLedger(dir string) (state, error) {
 	first, firstCount, firstOK := decodeSlot(data[:slotSize])
 	second, secondCount, secondOK := decodeSlot(data[slotSize:])
 	if !firstOK && secondCount == 1 && bytes.Equal(data[:slotSize], make([]byte, slotSize)) {
-		firstOK = true // nothing was written yet since makeLedger
+		firstOK = true // not written since makeLedger
 	}
 	switch {
 	case !firstOK || !secondOK || firstCount%2 != 0 || secondCount%2 != 1:
@@ -120,20 +117,20 @@ func readLedger(dir string) (state, error) {
 // ledger is the open ledger.
 type ledger struct {
 	dir    string
-	plain  *os.File // a write to it does not wait for the disk
-	synced *os.File // a write to it does
+	plain  *os.File // writes do not wait for the disk
+	synced *os.File // writes wait for the disk
 
-	probes chan struct{} // holds one value for each probe that runs
+	probes chan struct{} // holds one value for each running probe
 
-	looking sync.Mutex  // guards list
-	list    os.FileInfo // of MANIFEST as it was when state's mark was made
+	manifestMu   sync.Mutex  // guards manifestInfo
+	manifestInfo os.FileInfo // of MANIFEST at state's mark
 
-	mu    sync.Mutex // guards the two below
+	mu    sync.Mutex // guards the fields below
 	state state
 	count uint64 // of states written so far
 }
 
-// makeLedger puts a new ledger into dir.
+// makeLedger writes and opens a new ledger in dir.
 func makeLedger(dir string, s state) (*ledger, error) {
 	content := make([]byte, ledgerSize)
 	data, err := s.encode(1)
@@ -155,9 +152,8 @@ func makeLedger(dir string, s state) (*ledger, error) {
 	return l, nil
 }
 
-// write writes the state as change makes it. It does not wait for the disk: a
-// process that is killed leaves what it has written to the kernel, and the
-// next probe waits for the disk.
+// write writes the changed state without waiting for the disk: the kernel keeps it if the process
+// is killed, and the next probe syncs it.
 func (l *ledger) write(change func(*state)) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -174,20 +170,19 @@ func (l *ledger) write(change func(*state)) error {
 	return nil
 }
 
-// acknowledge notes that the audit records up to sequence are committed.
+// acknowledge records that the audit records up to sequence are committed.
 func (l *ledger) acknowledge(sequence, from uint64) error {
 	return l.write(func(s *state) { s.sequence, s.from = sequence, from })
 }
 
-// probe returns once the disk has taken a small write, by plain system calls.
-// Badger writes to memory maps, where a disk that hangs stops a thread of the
-// Go runtime in a page fault, and with it, at the next garbage collection, the
-// whole process: no request would be answered any more. A system call stops its
-// own goroutine only, so the hang is met here first.
+// probe returns once the disk has completed a small synchronous write. Badger writes to memory
+// maps. If the disk hangs, that blocks a thread of the Go runtime in a page fault, and at the
+// next garbage collection the whole process, which would then answer no request. A system call
+// only blocks its own goroutine, so the probe meets the hang first.
 //
-// With it the disk has everything that was acknowledged before.
+// It also syncs everything that was acknowledged before.
 //
-// The context ends the wait for the probes before it, not the write itself.
+// The context ends the wait for earlier probes, not the write.
 func (l *ledger) probe(ctx context.Context) error {
 	select {
 	case l.probes <- struct{}{}:
@@ -208,22 +203,22 @@ func (l *ledger) probe(ctx context.Context) error {
 	return nil
 }
 
-// maxProbes is how many probes run at once. Each takes a thread while the disk
-// hangs, and the Go runtime ends a process that needs too many.
+// maxProbes is the maximum number of concurrent probes. Each takes a thread while the disk hangs,
+// and the Go runtime limits the number of threads.
 const maxProbes = 64
 
-// checkManifest notes the state of MANIFEST if it has changed. The disk has that state
-// before the ledger names it, so that no power cut takes it away again.
+// checkManifest records the state of MANIFEST if it has changed. MANIFEST is synced first, so
+// that a power failure cannot undo a state that the ledger names.
 func (l *ledger) checkManifest() error {
-	l.looking.Lock()
-	defer l.looking.Unlock()
+	l.manifestMu.Lock()
+	defer l.manifestMu.Unlock()
 	path := filepath.Join(l.dir, badger.ManifestFilename)
 	info, err := os.Stat(path)
 	for {
 		if err != nil {
 			return err
 		}
-		if l.list != nil && sameFile(l.list, info) {
+		if l.manifestInfo != nil && sameFile(l.manifestInfo, info) {
 			return nil
 		}
 		m, failed := files.ReadManifest(l.dir, true)
@@ -231,12 +226,12 @@ func (l *ledger) checkManifest() error {
 			if err := l.write(func(s *state) { s.manifest = m.Mark() }); err != nil {
 				return err
 			}
-			l.list = info
+			l.manifestInfo = info
 			return nil
 		}
 		before := info
 		if info, err = os.Stat(path); err == nil && sameFile(before, info) {
-			return failed // not because Badger wrote to it at the same time
+			return failed // not because of a concurrent write of Badger
 		}
 	}
 }
@@ -245,22 +240,21 @@ func sameFile(a, b os.FileInfo) bool { return os.SameFile(a, b) && a.Size() == b
 
 func (l *ledger) close() error { return errors.Join(l.plain.Close(), l.synced.Close()) }
 
-// newIdentity returns a name for a new database.
+// newIdentity returns a random name for a new database.
 func newIdentity() (id [16]byte) {
 	rand.Read(id[:]) // never fails
 	return id
 }
 
-// The markerFile is a file beside the data directory, not in it. It says that the
-// directory holds a store, so that a disk that is not mounted is no reason to
-// begin a new one.
+// markerFile is a file next to the data directory, which says that the directory holds a store.
+// It prevents a new store from being created if the disk is not mounted.
 func markerFile(dir string) string { return filepath.Clean(dir) + ".tokengate" }
 
 const markerText = "The directory of this name without \".tokengate\" holds the tokens of tokengate.\n" +
 	"While this file is here, tokengate does not begin a new store there.\n"
 
-// writeMarker writes the witness if there is none. Where the directory above is not
-// writable, as in a container, there is none.
+// writeMarker writes the marker file if there is none. There is none if the parent directory is
+// not writable, as in a container.
 func writeMarker(dir string) error {
 	if _, err := os.Stat(markerFile(dir)); !errors.Is(err, fs.ErrNotExist) {
 		return err

@@ -87,7 +87,7 @@ func TestDamagedSlot(t *testing.T) {
 				s := *stopped
 				s.t, s.dir = t, t.TempDir()
 				write(t, filepath.Join(s.dir, "tokengate.sequence"), flip(slot*512+at)(read(t, stopped.dir+"/tokengate.sequence")))
-				wantOpenError(t, badger.Options{Dir: s.dir}, badger.ErrDamaged, "tokengate.sequence is not whole")
+				wantOpenError(t, badger.Options{Dir: s.dir}, badger.ErrDamaged, "tokengate.sequence is damaged")
 			})
 		}
 	}
@@ -127,7 +127,7 @@ func TestLedgerPairs(t *testing.T) {
 			if want := max(c.slots[0], c.slots[1]); c.whole && (err != nil || sequence != want) {
 				t.Errorf("sequence %d, error %v, want %d", sequence, err, want)
 			}
-			if !c.whole && (err == nil || !strings.Contains(err.Error(), "is not whole")) {
+			if !c.whole && (err == nil || !strings.Contains(err.Error(), "is damaged")) {
 				t.Errorf("sequence %d, error %v", sequence, err)
 			}
 		})

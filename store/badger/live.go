@@ -17,19 +17,18 @@ import (
 // Live returns an owner's live tokens: see store.Store.
 func (s *Store) Live(ctx context.Context, owner string) (tokens []store.Token, err error) {
 	if owner != "" && store.ValidOwnerName(owner) != nil {
-		return nil, nil // its key could be the beginning of another's
+		return nil, nil // its key could be a prefix of another owner's
 	}
 	err = s.view(ctx, func(txn *badger.Txn) error {
-		tokens, err = live(ctx, txn, owner)
+		tokens, err = liveTokens(ctx, txn, owner)
 		return err
 	})
 	return tokens, err
 }
 
-// live returns the owner's tokens that are not revoked, by number; expired ones
-// may be missing. It reads the owner's key so that a token that is being added
-// now is a conflict.
-func live(ctx context.Context, txn *badger.Txn, owner string) (tokens []store.Token, err error) {
+// liveTokens returns the owner's tokens that are not revoked, by number; expired ones may be
+// missing. It reads the owner's key, so that a concurrent Create is a conflict.
+func liveTokens(ctx context.Context, txn *badger.Txn, owner string) (tokens []store.Token, err error) {
 	list, err := readLive(txn, owner)
 	if err != nil {
 		return nil, err
@@ -37,7 +36,7 @@ func live(ctx context.Context, txn *badger.Txn, owner string) (tokens []store.To
 	ids := list.ids
 	if !list.known {
 		prefix := ownedPrefix(owner)
-		err := values(ctx, txn, prefix, prefix, func(_, id []byte) (bool, error) {
+		err := eachValue(ctx, txn, prefix, prefix, func(_, id []byte) (bool, error) {
 			ids = append(ids, string(id))
 			return true, nil
 		})
@@ -49,7 +48,7 @@ func live(ctx context.Context, txn *badger.Txn, owner string) (tokens []store.To
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		t, err := token(txn, id)
+		t, err := getToken(txn, id)
 		if list.known && errors.Is(err, store.ErrNotFound) {
 			continue // pruned
 		}
@@ -64,8 +63,8 @@ func live(ctx context.Context, txn *badger.Txn, owner string) (tokens []store.To
 	return tokens, nil
 }
 
-// updateLive lists an updated token under its owner's new name, and among the live
-// ones if it may have become one of them there.
+// updateLive moves an updated token to its owner's new name, and adds it to the live tokens there
+// if it may have become one.
 func (t *tx) updateLive(before, after store.Token) error {
 	from, to := ownedKey(before.Owner.Name, before.Number), ownedKey(after.Owner.Name, after.Number)
 	moved := !bytes.Equal(from, to)
@@ -78,7 +77,7 @@ func (t *tx) updateLive(before, after store.Token) error {
 	if after.State == store.Revoked || !moved && !extended {
 		return nil
 	}
-	// A Create that leaves the token out at the same time is a conflict.
+	// A concurrent Create that omits the token is a conflict.
 	list, err := readLive(t.Txn, after.Owner.Name)
 	if err != nil || slices.Contains(list.ids, after.ID) {
 		return err
@@ -91,22 +90,21 @@ func expired(t store.Token, at time.Time) bool {
 	return !t.Expires.IsZero() && !at.Before(t.Expires)
 }
 
-// liveList has the ids of an owner's tokens that may be live. The zero liveList
-// knows nothing of them.
+// liveList holds the ids of an owner's tokens that may be live. In the zero liveList they are
+// unknown.
 type liveList struct {
 	known bool
 	ids   []string
 }
 
-// The first bytes of an encoded liveList, and the length of an id behind it.
+// The first byte of an encoded liveList.
 const (
 	liveUnknown = 1
 	liveKnown   = 2
-	idLength    = 12
 )
 
-// maxLive is the number of ids that are kept of an owner, 120 kB, as maxValue
-// allows. Whoever has more live tokens has all tokens read.
+// maxLive is the maximum number of ids in a liveList, 120 kB, because of maxValue. For owners
+// with more live tokens all tokens are read.
 const maxLive = 10_000
 
 func listOf(tokens []store.Token) liveList {
@@ -117,7 +115,7 @@ func listOf(tokens []store.Token) liveList {
 	return l
 }
 
-// with returns a list that has one id more, if this one is known.
+// with returns the list with one more id; an unknown list stays unknown.
 func (l liveList) with(id string) liveList {
 	if !l.known || len(l.ids) >= maxLive {
 		return liveList{}
@@ -136,7 +134,7 @@ func (l liveList) encode() []byte {
 	return data
 }
 
-// readLive returns the list of an owner, or one that knows nothing.
+// readLive returns the list of an owner, which may be unknown.
 func readLive(txn *badger.Txn, owner string) (liveList, error) {
 	data, err := get(txn, ownerKey(owner))
 	switch {
@@ -144,11 +142,11 @@ func readLive(txn *badger.Txn, owner string) (liveList, error) {
 		return liveList{}, err
 	case data == nil || bytes.Equal(data, []byte{liveUnknown}):
 		return liveList{}, nil
-	case !bytes.HasPrefix(data, []byte{liveKnown}) || len(data[1:])%idLength != 0:
+	case !bytes.HasPrefix(data, []byte{liveKnown}) || len(data[1:])%store.IDLength != 0:
 		return liveList{}, fmt.Errorf("the list of the live tokens of %q is damaged", owner)
 	}
 	l := liveList{known: true}
-	for id := range slices.Chunk(data[1:], idLength) {
+	for id := range slices.Chunk(data[1:], store.IDLength) {
 		l.ids = append(l.ids, string(id))
 	}
 	return l, nil

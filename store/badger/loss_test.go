@@ -16,8 +16,8 @@ import (
 
 const (
 	flagSet  = "--accept-loss is set and nothing was lost"
-	allThere = "the audit records of all acknowledged changes are there"
-	noneLeft = "lost: the changes up to number 4 were acknowledged, and not one of their records is there"
+	allThere = "no audit record of an acknowledged change is missing"
+	noneLeft = "lost: the changes up to number 4 were acknowledged, but all their records are missing"
 )
 
 // openWarned opens the store and returns what it warned of, a line each.
@@ -57,14 +57,14 @@ func TestAcceptedLoss(t *testing.T) {
 	}{
 		"all tables, broken": {
 			do:   func(s *site) { s.change("*.sst", flip(40)) },
-			says: []string{noneLeft, "what the missing or damaged files held is lost"},
-			not:  []string{allThere, "cannot be told"},
+			says: []string{noneLeft, "the content of missing or damaged files is lost"},
+			not:  []string{allThere, "may have been pruned"},
 			kept: []string{"000001.sst", "000002.sst", "MANIFEST", "tokengate.sequence"},
 		},
 		"all tables, deleted": {
 			do:   func(s *site) { s.remove("*.sst") },
-			says: []string{noneLeft, "what the missing or damaged files held is lost"},
-			not:  []string{allThere, "cannot be told"},
+			says: []string{noneLeft, "the content of missing or damaged files is lost"},
+			not:  []string{allThere, "may have been pruned"},
 			kept: []string{"MANIFEST", "tokengate.sequence"},
 		},
 		"the database, deleted": {
@@ -75,46 +75,46 @@ func TestAcceptedLoss(t *testing.T) {
 		},
 		"the older table, deleted": {
 			do:   func(s *site) { s.remove("000001.sst") },
-			says: []string{"what the missing or damaged files held is lost", "whether records up to number 2 are lost as well cannot be told"},
-			not:  []string{allThere, "not one of"},
+			says: []string{"the content of missing or damaged files is lost", "records up to number 2 may be lost as well or may have been pruned"},
+			not:  []string{allThere, "all their", "all records"},
 			kept: []string{"MANIFEST", "tokengate.sequence"},
 		},
 		"the newer table, broken": {
 			do:   func(s *site) { s.change("000002.sst", half) },
-			says: []string{"lost: the changes up to number 4 were acknowledged, and the records of 2 of them (3 to 4) are not there"},
-			not:  []string{allThere, "not one of", "cannot be told"},
+			says: []string{"lost: the changes up to number 4 were acknowledged, but the records of 2 of them (3 to 4) are missing"},
+			not:  []string{allThere, "all their", "all records", "may have been pruned"},
 			kept: []string{"000002.sst", "MANIFEST", "tokengate.sequence"},
 		},
 		"all but the log": {
 			crashed: true,
 			do:      func(s *site) { s.remove("MANIFEST"); s.remove("*.sst") },
-			says:    []string{"whether records up to number 4 are lost as well cannot be told"},
+			says:    []string{"records up to number 4 may be lost as well or may have been pruned"},
 			not:     []string{allThere},
 			kept:    []string{"*.mem", "tokengate.sequence"},
 		},
 		"once more, without a change in between": {
 			do:   func(s *site) { s.remove("000002.sst"); s.warnings(true); s.remove("000001.sst") },
-			says: []string{"whether records up to number 4 are lost as well cannot be told"},
+			says: []string{"records up to number 4 may be lost as well or may have been pruned"},
 			not:  []string{allThere},
 			kept: []string{"MANIFEST", "tokengate.sequence"},
 		},
 		"the log, garbage": {
 			crashed: true,
 			do:      func(s *site) { s.change("*.mem", garbage) },
-			says:    []string{"the records of 2 of them (5 to 6) are not there", "what the missing or damaged files held is lost"},
+			says:    []string{"the records of 2 of them (5 to 6) are missing", "the content of missing or damaged files is lost"},
 			not:     []string{allThere},
 			kept:    []string{"*.mem", "MANIFEST", "tokengate.sequence"},
 		},
 		"MANIFEST, deleted, and the newer table, broken": {
 			do:   func(s *site) { s.remove("MANIFEST"); s.change("000002.sst", half) },
-			says: []string{"the records of 2 of them (3 to 4) are not there"},
+			says: []string{"the records of 2 of them (3 to 4) are missing"},
 			not:  []string{allThere},
 			kept: []string{"000002.sst", "tokengate.sequence"},
 		},
 		"MANIFEST, cut": {
 			do:   func(s *site) { s.change("MANIFEST", cut(3)) },
 			says: []string{"loss accepted: MANIFEST is older or shorter than it was", allThere},
-			not:  []string{"lost: ", "files held is lost", "cannot be told"},
+			not:  []string{"lost: ", "damaged files is lost", "may have been pruned"},
 			kept: []string{"MANIFEST", "tokengate.sequence"},
 		},
 	} {
@@ -126,7 +126,7 @@ func TestAcceptedLoss(t *testing.T) {
 			}
 			c.do(s)
 			log := s.warnings(true)
-			for _, words := range append(c.says, "start without --accept-loss from now on") {
+			for _, words := range append(c.says, "remove --accept-loss for the next start") {
 				if !strings.Contains(log, words) {
 					t.Errorf("the log does not say %q:\n%s", words, log)
 				}
@@ -167,7 +167,7 @@ func TestAcceptLossLeftSet(t *testing.T) {
 func TestRefusalNamesDoubt(t *testing.T) {
 	s := newSite(t, false)
 	s.remove("000001.sst")
-	wantOpenError(t, badger.Options{Dir: s.dir}, badger.ErrDamaged, "whether records up to number 2 are lost as well cannot be told")
+	wantOpenError(t, badger.Options{Dir: s.dir}, badger.ErrDamaged, "records up to number 2 may be lost as well or may have been pruned")
 }
 
 // A disk that is not mounted leaves nothing to keep, so no folder is named.
@@ -187,7 +187,7 @@ func TestManyProblems(t *testing.T) {
 			write(t, filepath.Join(s.dir, fmt.Sprintf("%06d.vlog", 100+n)), []byte("no beginning of a log"))
 		}
 		_, err := badger.Open(t.Context(), badger.Options{Dir: s.dir})
-		if err == nil || strings.Count(err.Error(), "does not begin as a log") != 5 || !strings.Contains(err.Error(), rest) ||
+		if err == nil || strings.Count(err.Error(), "does not start like a log") != 5 || !strings.Contains(err.Error(), rest) ||
 			rest == "" && strings.Contains(err.Error(), "more") {
 			t.Errorf("%d problems: error %v", count, err)
 		}
@@ -197,7 +197,7 @@ func TestManyProblems(t *testing.T) {
 // TestMissingRecords gives a window of audit records: x is there, d is deleted, o
 // was deleted and an older version of it is there, and of . nothing was seen.
 func TestMissingRecords(t *testing.T) {
-	none := "not one of their records is there"
+	none := "all their records are missing"
 	for _, c := range []struct {
 		first   uint64
 		records string
@@ -214,14 +214,14 @@ func TestMissingRecords(t *testing.T) {
 		{5, "xx", "", 4},
 		{5, "dx", "", 0},
 		{5, "ox", "", 0},
-		{1, "x.x.x.x.x.x.x", "the records of 6 of them (2, 4, 6, 8, 10) are not there", 0},
-		{1, "x.x", "the records of 1 of them (2) are not there", 0},
-		{1, ".x.x..", "the records of 3 of them (3, 5 to 6) are not there", 1},
+		{1, "x.x.x.x.x.x.x", "the records of 6 of them (2, 4, 6, 8, 10) are missing", 0},
+		{1, "x.x", "the records of 1 of them (2) are missing", 0},
+		{1, ".x.x..", "the records of 3 of them (3, 5 to 6) are missing", 1},
 		{1, ".", none, 0},
 		{1, ".......", none, 0},
 		{1, "dd..", none, 0},
-		{5, "...", "not one of the records from number 5 on is there", 4},
-		{5, "d..", "not one of the records from number 5 on is there", 4},
+		{5, "...", "all records from number 5 on are missing", 4},
+		{5, "d..", "all records from number 5 on are missing", 4},
 	} {
 		t.Run(fmt.Sprint(c.first, c.records), func(t *testing.T) {
 			missing, unknown := badger.Missing(c.first, c.records)
@@ -242,7 +242,7 @@ func TestLossAfterLoss(t *testing.T) {
 	closeStore(t, db)
 	s.remove("*.sst")
 	log := s.warnings(true)
-	for _, words := range []string{"not one of the records from number 5 on is there", "whether records up to number 4 are lost"} {
+	for _, words := range []string{"all records from number 5 on are missing", "records up to number 4 may be lost"} {
 		if !strings.Contains(log, words) {
 			t.Errorf("the log does not say %q:\n%s", words, log)
 		}

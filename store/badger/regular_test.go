@@ -25,12 +25,12 @@ func TestNotARegularFile(t *testing.T) {
 		put  func(path string) error
 		says string
 	}{
-		"pipe":                {func(path string) error { return syscall.Mkfifo(path, 0o600) }, "it is a named pipe and not a file"},
-		"directory":           {func(path string) error { return os.Mkdir(path, 0o700) }, "it is a directory and not a file"},
-		"socket":              {listen, "it is a socket and not a file"},
-		"device":              {func(path string) error { return os.Symlink(os.DevNull, path) }, "it is a device and not a file"},
-		"dangling link":       {func(path string) error { return os.Symlink("nowhere", path) }, "it is a link to a file that is not there"},
-		"link to a directory": {func(path string) error { return os.Symlink("/", path) }, "it is a directory and not a file"},
+		"pipe":                {func(path string) error { return syscall.Mkfifo(path, 0o600) }, "it is a named pipe, not a file"},
+		"directory":           {func(path string) error { return os.Mkdir(path, 0o700) }, "it is a directory, not a file"},
+		"socket":              {listen, "it is a socket, not a file"},
+		"device":              {func(path string) error { return os.Symlink(os.DevNull, path) }, "it is a device, not a file"},
+		"dangling link":       {func(path string) error { return os.Symlink("nowhere", path) }, "it is a dangling link"},
+		"link to a directory": {func(path string) error { return os.Symlink("/", path) }, "it is a directory, not a file"},
 	}
 	names := []string{
 		"MANIFEST", "MANIFEST-REWRITE", "KEYREGISTRY", "REWRITE-KEYREGISTRY", "DISCARD", "tokengate.sequence", "tokengate.reserve",

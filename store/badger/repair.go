@@ -16,28 +16,28 @@ import (
 	"github.com/tokengate/tokengate/store/badger/files"
 )
 
-// lostPrefix begins the name of a directory, in the data directory, for files as
-// they were before an open with AcceptLoss.
+// lostPrefix starts the name of a directory, in the data directory, for the files as they were
+// before an open with AcceptLoss.
 const lostPrefix = "tokengate.lost-"
 
-// keep has move put files into a new directory in the data directory, and says in
-// the log where they are.
-func (i *inspection) keep(log logger, move func(kept string) error) error {
+// preserve calls move with a new directory in the data directory, to preserve files in, and logs
+// its name.
+func (i *inspection) preserve(log logger, move func(kept string) error) error {
 	kept, err := os.MkdirTemp(i.dir, lostPrefix)
 	if err != nil {
 		return fmt.Errorf("keep the damaged files: %w", err)
 	}
 	defer func() {
 		if os.Remove(kept) != nil { // it is not empty
-			log.line(slog.LevelWarn, "the files as they were before the repair are kept in %s", []any{kept})
+			log.line(slog.LevelWarn, "the original files are kept in %s", []any{kept})
 		}
 	}()
 	return move(kept)
 }
 
-// repair makes a directory with problems one that Badger opens with all that is
-// there: tables that are whole are used even if MANIFEST does not name them. The
-// files that it changes, or that Badger will, are kept as they were.
+// repair makes Badger able to open the directory with all data that is left: intact tables are
+// used even if MANIFEST does not list them. Files that repair or Badger will change are
+// preserved.
 func (i *inspection) repair(kept string) (err error) {
 	for _, name := range i.names {
 		path := i.path(name)
@@ -51,8 +51,8 @@ func (i *inspection) repair(kept string) (err error) {
 			return fmt.Errorf("keep the damaged files: %w", err)
 		}
 	}
-	if !slices.Contains(i.names, badger.ManifestFilename) && !i.has(".sst") {
-		return nil // Badger makes a new one
+	if !slices.Contains(i.names, badger.ManifestFilename) && !i.hasSuffix(".sst") {
+		return nil // Badger creates a new one
 	}
 	for _, id := range i.orphans {
 		name := table.IDToFilename(id)
@@ -62,7 +62,7 @@ func (i *inspection) repair(kept string) (err error) {
 			}
 			continue
 		}
-		i.tables[id] = files.Entry{} // at level 0 tables may overlap, and the newest version of a key counts
+		i.tables[id] = files.Entry{} // at level 0 tables may overlap, and the newest version of a key wins
 	}
 	return files.WriteManifest(i.dir, i.tables)
 }
@@ -81,13 +81,13 @@ func copyFile(to, from string) error {
 	return errors.Join(err, out.Sync(), out.Close())
 }
 
-// accept repairs a directory with problems, says in the log what was found and
-// what is lost, and returns how it is then.
+// accept repairs a directory with problems, logs them and the losses, and returns a new
+// inspection.
 func (i *inspection) accept(log logger) (*inspection, error) {
 	for _, p := range i.problems {
 		log.line(slog.LevelWarn, "loss accepted: %s", []any{p.text})
 	}
-	if err := i.keep(log, i.repair); err != nil {
+	if err := i.preserve(log, i.repair); err != nil {
 		return nil, err
 	}
 	after, err := inspect(i.dir, true)
@@ -101,17 +101,32 @@ func (i *inspection) accept(log logger) (*inspection, error) {
 			log.line(slog.LevelWarn, "lost: %s", []any{p.text})
 		}
 	}
-	if i.gone {
-		log.line(slog.LevelWarn, "what the missing or damaged files held is lost, even where the audit record of a change is there", nil)
+	if i.dataMissing {
+		log.line(slog.LevelWarn, "the content of missing or damaged files is lost, even where a change's audit record exists", nil)
 	}
 	switch {
-	case after.unknown > 0:
+	case after.uncertainUpTo > 0:
 		log.line(slog.LevelWarn, "%s", []any{after.uncertain()})
-	case !missing && !i.unledged:
-		log.line(slog.LevelWarn, "after the repair the audit records of all acknowledged changes are there", nil)
+	case !missing && !i.noLedger:
+		log.line(slog.LevelWarn, "after the repair no audit record of an acknowledged change is missing", nil)
 	}
-	log.line(slog.LevelWarn, "start without --accept-loss from now on", nil)
+	log.line(slog.LevelWarn, "remove --accept-loss for the next start", nil)
 	after.ledger.manifest = files.Mark{}
 	after.problems, after.accepted = nil, true
 	return after, nil
+}
+
+// setAside moves files that cannot be opened away, so that the rest can be inspected.
+func (i *inspection) setAside(log logger) error {
+	for _, p := range i.problems {
+		log.line(slog.LevelWarn, "loss accepted: %s", []any{p.text})
+	}
+	return i.preserve(log, func(kept string) error {
+		for _, name := range i.broken {
+			if err := os.Rename(i.path(name), filepath.Join(kept, name)); err != nil {
+				return fmt.Errorf("keep the damaged files: %w", err)
+			}
+		}
+		return nil
+	})
 }

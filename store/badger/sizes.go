@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"path/filepath"
 	"runtime"
 	"sync/atomic"
 
@@ -13,8 +15,31 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// kinds are the kinds of record that are counted, by the prefix of their keys.
-var kinds = [...]struct {
+// Size returns the total length of the files in bytes, without the reserved space, or 0 if the
+// directory cannot be read. The log has its full length of 8 MiB from the start, of which the
+// disk holds the written part.
+//
+// Badger's own figure needs its metrics and is up to a minute old.
+func (s *Store) Size() int64 {
+	var size int64
+	err := filepath.WalkDir(s.dir, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || d.Name() == reserveName {
+			return err
+		}
+		// A compaction may have removed the file meanwhile.
+		if info, err := d.Info(); err == nil {
+			size += info.Size()
+		}
+		return nil
+	})
+	if err != nil {
+		return 0
+	}
+	return size
+}
+
+// recordKinds are the kinds of record that are counted, by key prefix.
+var recordKinds = [...]struct {
 	name   string
 	prefix []byte
 }{
@@ -25,12 +50,12 @@ var kinds = [...]struct {
 	{"passwords", passwordPrefix},
 }
 
-// auditKind is the place of the audit log in kinds.
+// auditKind is the index of the audit log in recordKinds.
 const auditKind = 2
 
-// kindOf returns the place in kinds of a key; -1 for keys that are not counted.
+// kindOf returns the index of a key's kind in recordKinds, or -1.
 func kindOf(key []byte) int {
-	for i, k := range kinds {
+	for i, k := range recordKinds {
 		if bytes.HasPrefix(key, k.prefix) {
 			return i
 		}
@@ -38,8 +63,7 @@ func kindOf(key []byte) int {
 	return -1
 }
 
-// size is how many records there are, and how many bytes their keys and values
-// have.
+// size is a number of records, and the bytes of their keys and values.
 type size struct{ records, bytes int64 }
 
 func (s *size) add(sign int64, key []byte, value int64) {
@@ -48,10 +72,10 @@ func (s *size) add(sign int64, key []byte, value int64) {
 }
 
 // sizes are the sizes of all kinds of record.
-type sizes [len(kinds)]size
+type sizes [len(recordKinds)]size
 
-// counters are sizes that change while others read them.
-type counters [len(kinds)]struct{ records, bytes atomic.Int64 }
+// counters are sizes for concurrent use.
+type counters [len(recordKinds)]struct{ records, bytes atomic.Int64 }
 
 func (c *counters) add(more sizes) {
 	for i, m := range more {
@@ -60,19 +84,19 @@ func (c *counters) add(more sizes) {
 	}
 }
 
-// measure counts the records that txn sees, those that were there when the store was
-// opened. What is written meanwhile is counted with its transaction. It begins when
-// all tokens have been read, for which a start waits, or somebody needs the sizes.
-func (s *Store) measure(ctx context.Context, txn *badger.Txn) {
+// countRecords counts the records in txn, which were present when the store was opened. Later
+// writes are counted with their transactions. It starts once All has read the tokens, which a
+// start waits for, or when PruneAudit needs the sizes.
+func (s *Store) countRecords(ctx context.Context, txn *badger.Txn) {
 	defer s.running.Done()
 	defer txn.Discard()
 	select {
-	case <-s.begun:
+	case <-s.countingAllowed:
 	case <-ctx.Done():
 		return
 	}
 	var found sizes
-	for i, k := range kinds {
+	for i, k := range recordKinds {
 		it := txn.NewIterator(badger.IteratorOptions{Prefix: k.prefix})
 		for it.Rewind(); it.Valid(); it.Next() {
 			if ctx.Err() != nil {
@@ -86,33 +110,32 @@ func (s *Store) measure(ctx context.Context, txn *badger.Txn) {
 	}
 	s.sizes.add(found)
 	s.release()
-	close(s.measured)
+	close(s.counted)
 }
 
-// beginToMeasure lets measure begin.
-func (s *Store) beginToMeasure() { s.beginning.Do(func() { close(s.begun) }) }
+// allowCounting lets countRecords start.
+func (s *Store) allowCounting() { s.allowOnce.Do(func() { close(s.countingAllowed) }) }
 
-// Sizes returns how many records of each kind the store holds, and their bytes,
-// without what the database needs beside them. Until the store has counted what was
-// there when it was opened, ok is false.
+// Sizes returns the number and the bytes of the records of each kind, without the database's
+// overhead. ok is false until the records present at the start are counted.
 func (s *Store) Sizes() (all map[string]store.Size, ok bool) {
 	select {
-	case <-s.measured:
+	case <-s.counted:
 	default:
 		return nil, false
 	}
-	all = make(map[string]store.Size, len(kinds))
-	for i, k := range kinds {
+	all = make(map[string]store.Size, len(recordKinds))
+	for i, k := range recordKinds {
 		all[k.name] = store.Size{Records: s.sizes[i].records.Load(), Bytes: s.sizes[i].bytes.Load()}
 	}
 	return all, true
 }
 
-// set writes a value, if it is one that stays in the tree. The caller has read the
-// key in this transaction, or knows that it is new.
+// set writes a value of at most maxValue bytes, and counts it. The caller has read the key in
+// this transaction, or knows that it is new.
 func (t *tx) set(key, value []byte) error {
 	if len(value) > maxValue {
-		return fmt.Errorf("record has %d bytes, at most %d are stored", len(value), maxValue)
+		return fmt.Errorf("record has %d bytes, more than the maximum of %d", len(value), maxValue)
 	}
 	if err := t.uncount(key); err != nil {
 		return err
@@ -123,15 +146,15 @@ func (t *tx) set(key, value []byte) error {
 	return t.Set(key, value)
 }
 
-// drop deletes a key, whose value it reads.
-func (t *tx) drop(key []byte) error {
+// deleteKey deletes a key, whose value it reads, and counts it.
+func (t *tx) deleteKey(key []byte) error {
 	if err := t.uncount(key); err != nil {
 		return err
 	}
 	return t.Delete(key)
 }
 
-// uncount takes the record that a key has so far out of the sizes.
+// uncount subtracts a key's current record from the sizes.
 func (t *tx) uncount(key []byte) error {
 	k := kindOf(key)
 	if k < 0 {

@@ -1,28 +1,23 @@
 package badger
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
+	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/tokengate/tokengate/store"
 )
-
-// view runs fn on the database as it is at one instant.
-func (s *Store) view(ctx context.Context, fn func(*badger.Txn) error) error {
-	if err := s.begin(ctx); err != nil {
-		return err
-	}
-	defer s.running.Done()
-	return s.db.View(fn)
-}
 
 // Create adds a token: see store.Store.
 func (s *Store) Create(ctx context.Context, t store.Token, admit func(owned []store.Token) (store.Audit, error)) (store.Token, error) {
@@ -38,7 +33,7 @@ func (s *Store) Create(ctx context.Context, t store.Token, admit func(owned []st
 		if there != nil {
 			return fmt.Errorf("%w: %q", store.ErrExists, t.ID)
 		}
-		owned, err := live(ctx, tx.Txn, t.Owner.Name)
+		owned, err := liveTokens(ctx, tx.Txn, t.Owner.Name)
 		if err != nil {
 			return err
 		}
@@ -60,7 +55,7 @@ func (s *Store) Create(ctx context.Context, t store.Token, admit func(owned []st
 // Get returns one token: see store.Store.
 func (s *Store) Get(ctx context.Context, id string) (t store.Token, err error) {
 	err = s.view(ctx, func(txn *badger.Txn) error {
-		t, err = token(txn, id)
+		t, err = getToken(txn, id)
 		return err
 	})
 	return t, err
@@ -70,7 +65,7 @@ func (s *Store) Get(ctx context.Context, id string) (t store.Token, err error) {
 func (s *Store) Update(ctx context.Context, id string, change func(*store.Token) (store.Audit, error)) (store.Token, error) {
 	var after store.Token
 	err := s.write(ctx, func(tx *tx) error {
-		before, err := token(tx.Txn, id)
+		before, err := getToken(tx.Txn, id)
 		if err != nil {
 			return err
 		}
@@ -87,7 +82,7 @@ func (s *Store) Update(ctx context.Context, id string, change func(*store.Token)
 			return fmt.Errorf("%w: id, number, kind, created and created by cannot change", store.ErrInvalid)
 		}
 		if !before.Owner.MayBecome(after.Owner) {
-			return fmt.Errorf("%w: a token cannot go to another owner", store.ErrInvalid)
+			return fmt.Errorf("%w: a token cannot move to another owner", store.ErrInvalid)
 		}
 		after = store.Normalize(after)
 		if err := tx.updateLive(before, after); err != nil {
@@ -106,12 +101,12 @@ func (s *Store) Update(ctx context.Context, id string, change func(*store.Token)
 // List returns one page of tokens: see store.Store.
 func (s *Store) List(ctx context.Context, owner string, after uint64, limit int) (store.Page, error) {
 	if limit < 1 {
-		return store.Page{}, fmt.Errorf("list tokens: a page of %d tokens was asked for", limit)
+		return store.Page{}, fmt.Errorf("list tokens: invalid page size %d", limit)
 	}
 	prefix := numberPrefix
 	if owner != "" {
 		if store.ValidOwnerName(owner) != nil {
-			return store.Page{}, nil // its key could be the beginning of another's
+			return store.Page{}, nil // its key could be a prefix of another owner's
 		}
 		prefix = ownedPrefix(owner)
 	}
@@ -120,8 +115,8 @@ func (s *Store) List(ctx context.Context, owner string, after uint64, limit int)
 		if after == math.MaxUint64 {
 			return nil
 		}
-		return values(ctx, txn, prefix, numbered(prefix, after+1), func(_, id []byte) (bool, error) {
-			t, err := token(txn, string(id))
+		return eachValue(ctx, txn, prefix, appendNumber(prefix, after+1), func(_, id []byte) (bool, error) {
+			t, err := getToken(txn, string(id))
 			if err != nil {
 				return false, fmt.Errorf("list tokens: %w", err)
 			}
@@ -139,14 +134,14 @@ func (s *Store) List(ctx context.Context, owner string, after uint64, limit int)
 	return page, nil
 }
 
-// pruneBatch is the number of tokens that one transaction removes at most.
+// pruneBatch is the maximum number of tokens that one transaction removes.
 const pruneBatch = 100
 
 // Prune removes old tokens: see store.Store.
 func (s *Store) Prune(ctx context.Context, before time.Time, record func(store.Token) store.Audit) ([]string, error) {
 	var mu sync.Mutex
 	var old []string
-	is := func(t store.Token) bool { return ended(t, before) }
+	is := func(t store.Token) bool { return endedBefore(t, before) }
 	err := s.All(ctx, func(t store.Token) error {
 		if is(t) {
 			mu.Lock()
@@ -161,7 +156,7 @@ func (s *Store) Prune(ctx context.Context, before time.Time, record func(store.T
 	return s.pruneAll(ctx, old, is, record)
 }
 
-// PruneEnded removes the oldest of the ended tokens of each owner: see store.Store.
+// PruneEnded limits the number of ended tokens of each owner: see store.Store.
 func (s *Store) PruneEnded(ctx context.Context, at time.Time, most int, record func(store.Token) store.Audit) ([]string, error) {
 	type over struct {
 		id  string
@@ -178,7 +173,7 @@ func (s *Store) PruneEnded(ctx context.Context, at time.Time, most int, record f
 		if end.IsZero() || !t.Expires.IsZero() && t.Expires.Before(end) {
 			end = t.Expires
 		}
-		owner := store.Owner{Key: t.Owner.Key} // which outlives the name
+		owner := store.Owner{Key: t.Owner.Key} // survives renames
 		if owner.Key == "" {
 			owner.Name = store.FoldOwner(t.Owner.Name)
 		}
@@ -200,7 +195,7 @@ func (s *Store) PruneEnded(ctx context.Context, at time.Time, most int, record f
 	return s.pruneAll(ctx, old, is, record)
 }
 
-// pruneAll removes those of the ids that still are what is to go.
+// pruneAll removes the tokens with these ids that still match.
 func (s *Store) pruneAll(ctx context.Context, old []string, is func(store.Token) bool, record func(store.Token) store.Audit) (removed []string, err error) {
 	for size := pruneBatch; len(old) > 0; {
 		batch := old[:min(size, len(old))]
@@ -218,20 +213,20 @@ func (s *Store) pruneAll(ctx context.Context, old []string, is func(store.Token)
 	return removed, nil
 }
 
-// prune is pruneAll for some ids, in one transaction. It
-// reads each record in it, so that an update at the same time is a conflict.
+// prune is pruneAll in one transaction. It reads each record again, so that a concurrent update
+// is a conflict.
 func (s *Store) prune(ctx context.Context, ids []string, is func(store.Token) bool, record func(store.Token) store.Audit) (removed []string, err error) {
 	err = s.write(ctx, func(tx *tx) error {
 		removed, tx.audits = nil, nil
 		for _, id := range ids {
-			t, err := token(tx.Txn, id)
+			t, err := getToken(tx.Txn, id)
 			if errors.Is(err, store.ErrNotFound) || err == nil && !is(t) {
 				continue
 			}
 			if err != nil {
 				return err
 			}
-			if err := tx.remove(t); err != nil {
+			if err := tx.removeToken(t); err != nil {
 				return err
 			}
 			tx.audits = append(tx.audits, record(t))
@@ -242,8 +237,69 @@ func (s *Store) prune(ctx context.Context, ids []string, is func(store.Token) bo
 	return removed, err
 }
 
-// ended reports whether the token was revoked or expired before the instant.
-func ended(t store.Token, before time.Time) bool {
+// endedBefore reports whether the token was revoked or expired before the instant.
+func endedBefore(t store.Token, before time.Time) bool {
 	return t.State == store.Revoked && t.Revoked.Before(before) ||
 		!t.Expires.IsZero() && t.Expires.Before(before)
+}
+
+// idCharacters partition the tokens for All, by the first character of the id. Ids are random, so
+// the parts are about equal.
+const idCharacters = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+// All calls visit with every token, from one goroutine per CPU to shorten a start: see
+// store.Store.
+func (s *Store) All(ctx context.Context, visit func(store.Token) error) error {
+	return s.view(ctx, func(txn *badger.Txn) error {
+		ctx, cancel := context.WithCancelCause(ctx)
+		defer cancel(nil)
+		var next atomic.Int64
+		var readers sync.WaitGroup
+		for range runtime.GOMAXPROCS(0) {
+			readers.Go(func() {
+				for part := next.Add(1) - 1; part < int64(len(idCharacters)); part = next.Add(1) - 1 {
+					if err := visitPart(ctx, txn, int(part), visit); err != nil {
+						cancel(err)
+						return
+					}
+				}
+			})
+		}
+		readers.Wait()
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		s.release()
+		s.allowCounting()
+		return nil
+	})
+}
+
+// release frees the memory that a full read took.
+func (s *Store) release() {
+	if err := s.releaseTables(); err != nil {
+		s.log.line(slog.LevelInfo, "cannot release the tables' memory: %v", []any{err})
+	}
+}
+
+// visitPart calls visit with the tokens of one part. The first and the last part are open-ended,
+// so that invalid keys are found, too.
+func visitPart(ctx context.Context, txn *badger.Txn, part int, visit func(store.Token) error) error {
+	from, to := tokenPrefix, []byte(nil)
+	if part > 0 {
+		from = tokenKey(idCharacters[part : part+1])
+	}
+	if part+1 < len(idCharacters) {
+		to = tokenKey(idCharacters[part+1 : part+2])
+	}
+	return eachValue(ctx, txn, tokenPrefix, from, func(key, value []byte) (bool, error) {
+		if to != nil && bytes.Compare(key, to) >= 0 {
+			return false, nil
+		}
+		t, err := store.DecodeToken(string(key[len(tokenPrefix):]), value)
+		if err != nil {
+			return false, err
+		}
+		return true, visit(t)
+	})
 }

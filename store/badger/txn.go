@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -12,19 +13,26 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// tx is one write transaction. What needs a running number waits in it for the
-// commit.
-type tx struct {
-	*badger.Txn
-	urgent  bool // it ends a token: it may use the space that other writes leave
-	created *store.Token
-	audits  []store.Audit
-	sizes   sizes // by how much the records of each kind become more
+// view runs fn on a snapshot of the database.
+func (s *Store) view(ctx context.Context, fn func(*badger.Txn) error) error {
+	if err := s.begin(ctx); err != nil {
+		return err
+	}
+	defer s.running.Done()
+	return s.db.View(fn)
 }
 
-// write runs fn in a transaction and commits it, and does so again for as long
-// as the commit meets a conflict and ctx lasts. Of transactions in conflict one
-// always gets through, so each round makes progress.
+// tx is a write transaction. Records that need a running number wait in it for the commit.
+type tx struct {
+	*badger.Txn
+	urgent  bool // it ends a token, and may use the reserved disk space
+	created *store.Token
+	audits  []store.Audit
+	sizes   sizes // the change in size of each kind of record
+}
+
+// write runs fn in a transaction and commits it, and retries after conflicts until ctx ends. One
+// of several conflicting transactions always succeeds, so every round makes progress.
 func (s *Store) write(ctx context.Context, fn func(*tx) error) error {
 	if err := s.begin(ctx); err != nil {
 		return err
@@ -36,33 +44,31 @@ func (s *Store) write(ctx context.Context, fn func(*tx) error) error {
 			return err
 		}
 		if err := ctx.Err(); err != nil {
-			return fmt.Errorf("write met other writes until the end: %w", err)
+			return fmt.Errorf("write conflicted with other writes: %w", err)
 		}
 	}
 }
 
-// errConflict is the conflict of a commit, and no error that a caller's closure
-// may have returned.
+// errConflict is a conflict at commit, as distinct from an error of the caller's callback.
 var errConflict = fmt.Errorf("commit: %w", badger.ErrConflict)
 
 func (s *Store) attempt(ctx context.Context, fn func(*tx) error) error {
 	t := &tx{Txn: s.db.NewTransaction(true)}
 	defer t.Discard()
-	// The disk is asked while the transaction reads: one wait instead of two.
-	probed := s.start(func() error { return s.ledger.probe(ctx) })
+	// The probe runs while the transaction reads, to wait only once.
+	probed := s.runAsync(func() error { return s.ledger.probe(ctx) })
 	failed := fn(t)
-	if err := answer(ctx, probed); failed != nil || err != nil {
+	if err := await(ctx, probed); failed != nil || err != nil {
 		return cmp.Or(failed, err)
 	}
-	if err := answer(ctx, s.start(func() error { return s.checkSpace(t.urgent) })); err != nil {
+	if err := await(ctx, s.runAsync(func() error { return s.checkSpace(t.urgent) })); err != nil {
 		return err
 	}
-	return s.finish(ctx, t)
+	return s.commitNumbered(ctx, t)
 }
 
-// start runs fn, which may hang with the disk, beside an operation that has
-// begun. Close waits for it.
-func (s *Store) start(fn func() error) <-chan error {
+// runAsync runs fn, which may hang with the disk, in a goroutine that Close waits for.
+func (s *Store) runAsync(fn func() error) <-chan error {
 	done := make(chan error, 1)
 	s.running.Add(1)
 	go func() {
@@ -72,8 +78,8 @@ func (s *Store) start(fn func() error) <-chan error {
 	return done
 }
 
-// answer waits for what start runs, until ctx ends.
-func answer(ctx context.Context, done <-chan error) error {
+// await waits for the result of runAsync until ctx ends.
+func await(ctx context.Context, done <-chan error) error {
 	select {
 	case err := <-done:
 		return err
@@ -82,16 +88,16 @@ func answer(ctx context.Context, done <-chan error) error {
 	}
 }
 
-// finish gives out the numbers and commits. A number is used up unless it is
+// commitNumbered assigns the running numbers and commits. Numbers are reused only if it is
 // certain that nothing was written.
-func (s *Store) finish(ctx context.Context, t *tx) error {
-	s.commit.Lock()
-	defer s.commit.Unlock()
+func (s *Store) commitNumbered(ctx context.Context, t *tx) error {
+	s.commitMu.Lock()
+	defer s.commitMu.Unlock()
 	number, sequence := s.number, s.sequence
 	if t.created != nil {
 		number++
 		t.created.Number = number
-		if err := t.add(*t.created); err != nil {
+		if err := t.addToken(*t.created); err != nil {
 			return err
 		}
 	}
@@ -108,39 +114,39 @@ func (s *Store) finish(ctx context.Context, t *tx) error {
 	if err := t.Commit(); errors.Is(err, badger.ErrConflict) {
 		return errConflict
 	} else if err != nil {
-		s.use(number, sequence)
+		s.skipNumbers(number, sequence)
 		return fmt.Errorf("commit: %w", err)
 	}
 	first := s.sequence == 0
 	s.number, s.sequence = number, sequence
 	s.sizes.add(t.sizes)
 	if len(t.audits) == 0 {
-		return nil // nobody relies on it
+		return nil // may be lost
 	}
-	if err := s.ledger.acknowledge(s.sequence, s.from); err != nil {
+	if err := s.ledger.acknowledge(s.sequence, s.completeFrom); err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
 	if first {
 		s.writeMarker()
 	}
-	s.soon.Reset(settleAfter)
+	s.settleTimer.Reset(settleAfter)
 	return nil
 }
 
-// use uses up the numbers of a commit that has failed, whose records may be in the
-// log or not.
-func (s *Store) use(number, sequence uint64) {
+// skipNumbers marks the numbers of a failed commit as used: its records may or may not be in the
+// log.
+func (s *Store) skipNumbers(number, sequence uint64) {
 	if sequence > s.sequence {
-		s.from = sequence + 1
+		s.completeFrom = sequence + 1
 	}
 	s.number, s.sequence = number, sequence
 }
 
-// settleAfter is how long after the last of several writes the disk is made to
-// take what the ledger says of it. A write that follows sooner does so itself.
+// settleAfter is the delay after the last of several writes until the ledger is synced. A write
+// that follows sooner syncs it anyway.
 const settleAfter = 50 * time.Millisecond
 
-// checkSpace refuses a write for which the disk is too full.
+// checkSpace refuses a write if the disk is too full.
 func (s *Store) checkSpace(urgent bool) error {
 	fs, err := s.statfs(s.dir)
 	if err != nil {
@@ -150,31 +156,31 @@ func (s *Store) checkSpace(urgent bool) error {
 	if urgent {
 		least = reserveToOpen
 	}
-	if err := enough(s.dir, s.room.available(fs), least); err != nil {
+	if err := checkFree(s.dir, s.reserved.available(fs), least); err != nil {
 		return err
 	}
-	return s.room.fit(fs, reserveToOpen)
+	return s.reserved.resize(fs, reserveToOpen)
 }
 
-// add writes everything that belongs to a new token.
-func (t *tx) add(n store.Token) error {
+// addToken writes all keys of a new token.
+func (t *tx) addToken(n store.Token) error {
 	if err := t.putToken(n); err != nil {
 		return err
 	}
 	return errors.Join(
 		t.Set(numberKey(n.Number), []byte(n.ID)),
 		t.Set(ownedKey(n.Owner.Name, n.Number), []byte(n.ID)),
-		t.Set(lastNumberKey, numbered(nil, n.Number)),
+		t.Set(lastNumberKey, appendNumber(nil, n.Number)),
 	)
 }
 
-// remove deletes everything that belongs to a token.
-func (t *tx) remove(old store.Token) error {
+// removeToken deletes all keys of a token.
+func (t *tx) removeToken(old store.Token) error {
 	return errors.Join(
-		t.drop(tokenKey(old.ID)),
+		t.deleteKey(tokenKey(old.ID)),
 		t.Delete(numberKey(old.Number)),
 		t.Delete(ownedKey(old.Owner.Name, old.Number)),
-		t.drop(usageKey(old.ID)),
+		t.deleteKey(usageKey(old.ID)),
 	)
 }
 
@@ -186,7 +192,7 @@ func (t *tx) putToken(n store.Token) error {
 	return t.set(tokenKey(n.ID), data)
 }
 
-// get returns a copy of a key's value, or nil if there is none.
+// get returns a copy of a key's value, or nil.
 func get(txn *badger.Txn, key []byte) ([]byte, error) {
 	item, err := txn.Get(key)
 	if errors.Is(err, badger.ErrKeyNotFound) {
@@ -202,8 +208,8 @@ func get(txn *badger.Txn, key []byte) ([]byte, error) {
 	return value, nil
 }
 
-// token returns one token, or ErrNotFound.
-func token(txn *badger.Txn, id string) (store.Token, error) {
+// getToken returns one token, or ErrNotFound.
+func getToken(txn *badger.Txn, id string) (store.Token, error) {
 	if id == "" {
 		return store.Token{}, store.ErrNotFound
 	}
@@ -217,11 +223,10 @@ func token(txn *badger.Txn, id string) (store.Token, error) {
 	return store.DecodeToken(id, data)
 }
 
-// values calls visit with the key and the value of each key that begins with
-// prefix and is not below from, in order, until it says stop.
-func values(ctx context.Context, txn *badger.Txn, prefix, from []byte, visit func(key, value []byte) (more bool, err error)) error {
-	// Values lie beside their keys, and Badger prefetches with a goroutine for
-	// each.
+// eachValue calls visit with each key that has the prefix and is not below from, in order, and
+// its value, until visit returns false or an error.
+func eachValue(ctx context.Context, txn *badger.Txn, prefix, from []byte, visit func(key, value []byte) (more bool, err error)) error {
+	// No prefetching: values are stored with their keys, and Badger starts a goroutine for each.
 	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
 	defer it.Close()
 	for it.Seek(from); it.Valid(); it.Next() {
@@ -239,4 +244,19 @@ func values(ctx context.Context, txn *badger.Txn, prefix, from []byte, visit fun
 		}
 	}
 	return nil
+}
+
+// lastNumber returns the highest number at the end of a key with the prefix, or 0.
+func lastNumber(txn *badger.Txn, prefix []byte) (uint64, error) {
+	it := reverseIterator(txn, prefix)
+	defer it.Close()
+	if it.Seek(appendNumber(prefix, math.MaxUint64)); !it.Valid() {
+		return 0, nil
+	}
+	return trailingNumber(it.Item().Key())
+}
+
+// reverseIterator iterates over the keys with the prefix in descending order.
+func reverseIterator(txn *badger.Txn, prefix []byte) *badger.Iterator {
+	return txn.NewIterator(badger.IteratorOptions{Prefix: prefix, Reverse: true})
 }

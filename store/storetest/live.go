@@ -9,15 +9,15 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// expiring is a token that is good for a minute.
+// expiring returns a token that expires after a minute.
 func expiring(n int, owner string) store.Token {
 	t := NewToken(n, owner)
 	t.Expires = Epoch.Add(time.Minute)
 	return t
 }
 
-// createAt creates a token at a later time than the others, and returns the ids
-// of what admit was given.
+// createAt creates a token at the given time, and returns the ids of the tokens that admit
+// received.
 func (f *fixture) createAt(at time.Time, n int, owner string) (seen []string) {
 	f.t.Helper()
 	token := NewToken(n, owner)
@@ -32,7 +32,7 @@ func (f *fixture) createAt(at time.Time, n int, owner string) (seen []string) {
 	return seen
 }
 
-// idsOf returns the ids of the tokens made from the numbers.
+// idsOf returns the ids of tokens by number.
 func idsOf(numbers ...int) (ids []string) {
 	for _, n := range numbers {
 		ids = append(ids, NewToken(n, "").ID)
@@ -75,8 +75,8 @@ func testLive(t *testing.T, s Suite) {
 	}
 }
 
-// An expired token goes by the creates that find it so, and comes back with a
-// later end. Whatever becomes of it, it is listed.
+// testLiveExpired checks that later creates omit an expired token, that an extension brings it
+// back, and that List always has it.
 func testLiveExpired(t *testing.T, s Suite) {
 	f := open(t, s)
 	later := Epoch.Add(time.Hour)
@@ -138,7 +138,7 @@ func testLiveRenamed(t *testing.T, s Suite) {
 	same(t, "live under the new name when extended", f.live("freddy", later), idsOf(0, 1, 3, 5))
 	same(t, "live under the old name", f.live("fred", later), idsOf(4))
 
-	// One that is live all the time goes from one name's to the other's.
+	// A live token moves from one owner name to the other.
 	token := NewToken(6, "fred")
 	token.Owner.Key, token.Expires = "JIRAUSER1", later.Add(time.Minute)
 	f.create(token)
@@ -184,8 +184,8 @@ func testLiveAmongMany(t *testing.T, s Suite) {
 	}
 }
 
-// testCreateRacesUpdates runs a create beside the updates that change what it
-// is given: the audit log tells which of them came before it.
+// testCreateRacesUpdates runs a create concurrently with updates of the tokens that admit
+// receives. The audit log shows which updates came before it.
 func testCreateRacesUpdates(t *testing.T, s Suite) {
 	f := open(t, s)
 	later := Epoch.Add(time.Hour)
@@ -234,12 +234,12 @@ func testCreateRacesUpdates(t *testing.T, s Suite) {
 		same(t, "live at the end", f.live(owner, later), []string{id[0], id[1], id[4]})
 		same(t, "listed at the end", ids(f.list(owner, 0, 10).Tokens), id)
 		if t.Failed() {
-			t.Fatalf("in round %d the log says %+v", round, log)
+			t.Fatalf("round %d: audit log %+v", round, log)
 		}
 	}
 }
 
-// A token that is made live again while a create looks is one that it must see.
+// testCreateMeetsExtension extends an expired token during a create, which must then see it.
 func testCreateMeetsExtension(t *testing.T, s Suite) {
 	later := Epoch.Add(time.Hour)
 	rename := func(t *store.Token) { t.Expires, t.Owner.Name = time.Time{}, "fred" }
@@ -283,7 +283,7 @@ func testCreateMeetsExtension(t *testing.T, s Suite) {
 	}
 }
 
-// While a token is changed, a create finds that it has expired.
+// testCreateMeetsExpired runs a create that finds a token expired during an update of it.
 func testCreateMeetsExpired(t *testing.T, s Suite) {
 	later := Epoch.Add(time.Hour)
 	tests := []struct {

@@ -11,7 +11,7 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// together runs the functions at once and waits for them.
+// together runs the functions concurrently and waits for them.
 func together(run ...func()) {
 	var wg sync.WaitGroup
 	start := make(chan struct{})
@@ -53,7 +53,7 @@ func testParallelLimit(t *testing.T, s Suite) {
 	}
 	together(run...)
 	if kept := len(f.all()); created != limit || kept != limit {
-		t.Errorf("%d creates were acknowledged and %d tokens are there, the limit is %d", created, kept, limit)
+		t.Errorf("%d creates were acknowledged and %d tokens exist, the limit is %d", created, kept, limit)
 	}
 	if log := f.auditLog(); len(log) != limit {
 		t.Errorf("%d audit records for %d creates", len(log), limit)
@@ -92,7 +92,7 @@ func testParallelCreates(t *testing.T, s Suite) {
 	}
 }
 
-// testParallelUpdates shows that no update is lost.
+// testParallelUpdates checks that no update is lost.
 func testParallelUpdates(t *testing.T, s Suite) {
 	f := open(t, s)
 	const updaters, each = 8, 20
@@ -113,7 +113,7 @@ func testParallelUpdates(t *testing.T, s Suite) {
 	}
 	together(run...)
 	if got, want := f.get(id).Expires.Sub(Epoch), updaters*each*time.Second; got != want {
-		t.Errorf("%v of %v updates are left", got, want)
+		t.Errorf("%v of %v updates were kept", got, want)
 	}
 }
 
@@ -162,7 +162,7 @@ func testUpdateRacesRevoke(t *testing.T, s Suite) {
 			t.Fatalf("revoke: error %v; update beside it: error %v", revokeErr, updateErr)
 		}
 		if got := f.get(id); got.State != store.Revoked || got.Secret != (store.Secret{}) {
-			t.Fatalf("the revoked token is %v again", got.State)
+			t.Fatalf("the revoked token became %v", got.State)
 		}
 	}
 }
@@ -183,7 +183,7 @@ func testUpdateRacesPrune(t *testing.T, s Suite) {
 		var pruned []string
 		together(
 			func() {
-				// The other end first, to meet the prune on its way.
+				// In reverse order, to meet the prune.
 				for _, id := range slices.Backward(tokens) {
 					_, updateErrs[id] = f.Update(t.Context(), id, func(t *store.Token) (store.Audit, error) {
 						t.Expires = Epoch.Add(time.Hour)
@@ -202,7 +202,7 @@ func testUpdateRacesPrune(t *testing.T, s Suite) {
 				t.Fatalf("update: %v", updateErrs[id])
 			}
 			if kept != extended || slices.Contains(pruned, id) == kept {
-				t.Fatalf("token %s: update says %v, prune removed it: %v, it is there: %v",
+				t.Fatalf("token %s: update error %v, prune removed it: %v, it exists: %v",
 					id, updateErrs[id], slices.Contains(pruned, id), kept)
 			}
 		}
@@ -215,8 +215,7 @@ func testUpdateRacesPrune(t *testing.T, s Suite) {
 	same(t, "tokens left of the owner", f.list("fred", 0, 1), store.Page{})
 }
 
-// nested are the races that are the same each time: a closure makes the other
-// write itself, when it is called first.
+// nested are deterministic races: the first call of a callback makes the concurrent write itself.
 var nested = []test{
 	{"update meets update", testUpdateMeetsUpdate},
 	{"update meets revoke", testUpdateMeetsRevoke},
@@ -312,7 +311,7 @@ func testPruneMeetsUpdate(t *testing.T, s Suite) {
 	same(t, "left", ids(f.list("", 0, 10).Tokens), []string{saved})
 	for _, a := range f.auditLog() {
 		if a.Action == "token.prune" && a.TokenID == saved {
-			t.Error("the audit log says that the saved token was pruned")
+			t.Error("the audit log has a prune of the extended token")
 		}
 	}
 }

@@ -79,7 +79,7 @@ func testPrune(t *testing.T, s Suite) {
 	f.unchanged("a second prune", func() { same(t, "pruned again", f.prune(cut), []string(nil)) })
 }
 
-// testPruneMany removes more than one transaction holds.
+// testPruneMany removes more tokens than fit into one transaction.
 func testPruneMany(t *testing.T, s Suite) {
 	f := open(t, s)
 	var want []string
@@ -116,7 +116,7 @@ func testNumbersAfterPrune(t *testing.T, s Suite) {
 	f.prune(Epoch.Add(time.Second))
 	f.reopen()
 	if next := f.create(NewToken(3, "fred")).Number; next <= number {
-		t.Errorf("number %d is given out after %d", next, number)
+		t.Errorf("number %d after %d", next, number)
 	}
 }
 
@@ -153,11 +153,11 @@ func testUsage(t *testing.T, s Suite) {
 	f.revoke(a)
 	f.addUsage(map[string]store.Usage{a: {Count: 1, LastUsed: at(50)}})
 	if got := f.usage(a)[a]; got.Count != 10 {
-		t.Errorf("a revoked token's last use was not counted: %+v", got)
+		t.Errorf("usage of a revoked token was not counted: %+v", got)
 	}
 }
 
-// testUsageOfMany adds more than one transaction holds.
+// testUsageOfMany adds usage of more tokens than fit into one transaction.
 func testUsageOfMany(t *testing.T, s Suite) {
 	f := open(t, s)
 	want := make(map[string]store.Usage)
@@ -190,7 +190,7 @@ func testAllUsage(t *testing.T, s Suite) {
 	f.addUsage(want)
 	same(t, "all usage", f.allUsage(), want)
 
-	// What is added once the first is given is not seen.
+	// Usage added after the first call is not seen.
 	seen := 0
 	err := f.AllUsage(t.Context(), func(id string, u store.Usage) error {
 		if seen++; seen == 1 {
@@ -211,7 +211,7 @@ func testAllUsage(t *testing.T, s Suite) {
 		return errNo
 	})
 	if !errors.Is(err, errNo) || calls != 1 {
-		t.Errorf("a visit that fails: %d calls, error %v", calls, err)
+		t.Errorf("failing visit: %d calls, error %v", calls, err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -219,7 +219,7 @@ func testAllUsage(t *testing.T, s Suite) {
 		cancel()
 		return nil
 	})
-	wantError(t, "all usage, whose context ends on the way", err, context.Canceled)
+	wantError(t, "all usage with a cancelled context", err, context.Canceled)
 }
 
 func testAuditLog(t *testing.T, s Suite) {
@@ -263,7 +263,7 @@ func testAuditLog(t *testing.T, s Suite) {
 	}
 	same(t, "audit log by pages", paged, want)
 	if _, err := f.AuditLog(t.Context(), 0, 0); err == nil {
-		t.Error("a page of no records is no error")
+		t.Error("no error for a limit of 0")
 	}
 }
 
@@ -307,7 +307,7 @@ func testHealth(t *testing.T, s Suite) {
 		}
 		for range 8 {
 			if err := <-errs; err != nil {
-				t.Errorf("health beside others: %v", err)
+				t.Errorf("concurrent health check: %v", err)
 			}
 		}
 	})

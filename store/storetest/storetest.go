@@ -1,4 +1,4 @@
-// Package storetest is the suite that every store.Store passes.
+// Package storetest is the test suite that every store.Store must pass. A store's tests call Run.
 package storetest
 
 import (
@@ -17,16 +17,15 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// Suite says how to get at the store under test.
+// Suite describes the store under test.
 type Suite struct {
-	// Open opens what is kept under dir, a directory of the test's own. It is
-	// called again with the same dir after the store has been closed.
+	// Open opens the store under dir, a temporary directory. It is called again with the same dir
+	// after the store was closed.
 	Open func(t *testing.T, dir string) store.Store
 
-	// Nested says that other writes go on while a closure runs, and that the
-	// closure is called again when they have changed what it was given. The
-	// suite then calls the store from within closures, which makes races that
-	// are the same each time. A store that locks would wait for itself.
+	// Nested says that other writes may run during a callback, and that the callback is called
+	// again if they change its input. The suite then calls the store from within callbacks, which
+	// makes races deterministic. A store that holds a lock during callbacks would deadlock.
 	Nested bool
 }
 
@@ -53,7 +52,7 @@ func Run(t *testing.T, s Suite) {
 		{"live and expired", testLiveExpired},
 		{"live under another name", testLiveRenamed},
 		{"live and pruned", testLivePruned},
-		{"live among many ended", testLiveAmongMany},
+		{"live with many ended", testLiveAmongMany},
 		{"all", testAll},
 		{"prune", testPrune},
 		{"prune many", testPruneMany},
@@ -69,11 +68,11 @@ func Run(t *testing.T, s Suite) {
 		{"prune long audit log", testPruneAuditMany},
 		{"totals", testTotals},
 		{"totals of many days", testTotalsOfManyDays},
-		{"uses of passwords", testPasswordUses},
-		{"uses of passwords by many clients", testPasswordClients},
-		{"uses of passwords by many users", testPasswordUsers},
-		{"large uses of passwords", testPasswordBatch},
-		{"prune uses of passwords", testPrunePasswordUses},
+		{"password uses", testPasswordUses},
+		{"password uses of many clients", testPasswordClients},
+		{"password uses of many users", testPasswordUsers},
+		{"large password uses", testPasswordBatch},
+		{"prune password uses", testPrunePasswordUses},
 		{"context ended", testContextEnded},
 		{"health", testHealth},
 		{"closed", testClosed},
@@ -83,7 +82,7 @@ func Run(t *testing.T, s Suite) {
 		{"parallel updates", testParallelUpdates},
 		{"parallel usage", testParallelUsage},
 		{"parallel totals", testParallelTotals},
-		{"parallel uses of passwords", testParallelPasswordUses},
+		{"parallel password uses", testParallelPasswordUses},
 		{"update races revoke", testUpdateRacesRevoke},
 		{"update races prune", testUpdateRacesPrune},
 		{"create races updates of one owner", testCreateRacesUpdates},
@@ -99,11 +98,11 @@ func Run(t *testing.T, s Suite) {
 	}
 }
 
-// Epoch is the time at which NewToken's tokens were created.
+// Epoch is the creation time of NewToken's tokens.
 var Epoch = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-// NewToken returns a token fit for Create: active, without end, with an id
-// made from n and a secret that is good for nothing.
+// NewToken returns a valid token for Create: active, without expiry, with an id and a fake secret
+// made from n.
 func NewToken(n int, owner string) store.Token {
 	t := store.Token{
 		ID:        fmt.Sprintf("test%08d", n),
@@ -118,7 +117,7 @@ func NewToken(n int, owner string) store.Token {
 	return t
 }
 
-// fullToken is a token with every field set that an active one can have.
+// fullToken returns an active token with every field set.
 func fullToken(n int, owner string) store.Token {
 	t := NewToken(n, owner)
 	t.Owner.Key = "JIRAUSER10100"
@@ -137,7 +136,7 @@ func fullToken(n int, owner string) store.Token {
 	return t
 }
 
-var errNo = errors.New("the closure says no")
+var errNo = errors.New("refused by the callback")
 
 func audit(action, id string) store.Audit {
 	return store.Audit{
@@ -155,7 +154,7 @@ func revoked(t *store.Token) (store.Audit, error) {
 	return audit("token.revoke", t.ID), nil
 }
 
-// fixture is a store under test with its directory.
+// fixture is a store under test.
 type fixture struct {
 	store.Store
 	t     *testing.T
@@ -183,7 +182,7 @@ func (f *fixture) reopen() {
 	f.Store = f.suite.Open(f.t, f.dir)
 }
 
-// create creates a token, whoever owns how many.
+// create creates a token without a limit.
 func (f *fixture) create(token store.Token) store.Token {
 	f.t.Helper()
 	created, err := f.Create(f.t.Context(), token, admitted(token.ID))
@@ -241,8 +240,7 @@ func (f *fixture) list(owner string, after uint64, limit int) store.Page {
 	return page
 }
 
-// live returns the ids of what Live gives of an owner, but for what has expired
-// at an instant, which may be among it.
+// live returns the ids of the owner's live tokens, without those that have expired at an instant.
 func (f *fixture) live(owner string, at time.Time) []string {
 	f.t.Helper()
 	tokens, err := f.Live(f.t.Context(), owner)
@@ -277,7 +275,7 @@ func (f *fixture) addUsage(usage map[string]store.Usage) {
 	}
 }
 
-// allUsage returns the usage of every token by its id.
+// allUsage returns the usage of every token by id.
 func (f *fixture) allUsage() map[string]store.Usage {
 	f.t.Helper()
 	all := make(map[string]store.Usage)
@@ -304,7 +302,7 @@ func (f *fixture) auditLog() []store.Audit {
 	return log
 }
 
-// all returns every token by its id.
+// all returns every token by id.
 func (f *fixture) all() map[string]store.Token {
 	f.t.Helper()
 	var mu sync.Mutex
@@ -324,7 +322,7 @@ func (f *fixture) all() map[string]store.Token {
 	return all
 }
 
-// unchanged runs what should leave nothing behind.
+// unchanged checks that run changes nothing.
 func (f *fixture) unchanged(what string, run func()) {
 	f.t.Helper()
 	tokens, log := f.all(), f.auditLog()

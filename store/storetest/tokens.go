@@ -17,7 +17,7 @@ func testCreate(t *testing.T, s Suite) {
 	f := open(t, s)
 	want := fullToken(1, "fred")
 	given := want
-	// Times arrive as they like and are kept in UTC and whole seconds.
+	// Times are converted to UTC and whole seconds.
 	east := time.FixedZone("east", 3*3600)
 	given.Created = want.Created.Add(987 * time.Millisecond).In(east)
 	given.Expires = want.Expires.Add(time.Millisecond).In(east)
@@ -50,7 +50,7 @@ func testCreateRefused(t *testing.T, s Suite) {
 			return audit("token.create", "test00000002"), errNo
 		})
 		if err != errNo {
-			t.Errorf("create: error %v, want the closure's own", err)
+			t.Errorf("create: error %v, want the callback's", err)
 		}
 	})
 	broken := map[string]func(*store.Token){
@@ -108,7 +108,7 @@ func testGetUnknown(t *testing.T, s Suite) {
 		_, err := f.Get(t.Context(), id)
 		wantError(t, fmt.Sprintf("get %.20q", id), err, store.ErrNotFound)
 		_, err = f.Update(t.Context(), id, func(*store.Token) (store.Audit, error) {
-			t.Errorf("update %.20q called the closure", id)
+			t.Errorf("update %.20q called the callback", id)
 			return store.Audit{}, nil
 		})
 		wantError(t, fmt.Sprintf("update %.20q", id), err, store.ErrNotFound)
@@ -128,7 +128,7 @@ func testUpdate(t *testing.T, s Suite) {
 	want.Secret.Hash[0] ^= 1
 
 	got := f.update(before.ID, func(token *store.Token) {
-		same(t, "token that the closure was given", *token, before)
+		same(t, "token passed to the callback", *token, before)
 		next := want
 		next.Created = want.Created.In(time.FixedZone("east", 3600))
 		*token = next
@@ -138,7 +138,7 @@ func testUpdate(t *testing.T, s Suite) {
 
 	got = f.update(before.ID, func(token *store.Token) { token.Expires = Epoch.Add(1500 * time.Millisecond) })
 	if !got.Expires.Equal(Epoch.Add(time.Second)) {
-		t.Errorf("expires at %v, not in whole seconds", got.Expires)
+		t.Errorf("expires at %v, want whole seconds", got.Expires)
 	}
 }
 
@@ -152,7 +152,7 @@ func testUpdateRefused(t *testing.T, s Suite) {
 			return audit("token.update", token.ID), errNo
 		})
 		if err != errNo {
-			t.Errorf("update: error %v, want the closure's own", err)
+			t.Errorf("update: error %v, want the callback's", err)
 		}
 	})
 	broken := map[string]func(*store.Token){
@@ -181,7 +181,7 @@ func testUpdateRefused(t *testing.T, s Suite) {
 	}
 }
 
-// A user whom Jira renames keeps the tokens, under the new name.
+// testUpdateOwner checks that a renamed user keeps the tokens.
 func testUpdateOwner(t *testing.T, s Suite) {
 	f := open(t, s)
 	listed := func(owner string) []string { return ids(f.list(owner, 0, 10).Tokens) }
@@ -242,7 +242,7 @@ func testRevoke(t *testing.T, s Suite) {
 	same(t, "read token", f.get(want.ID), want)
 	f.unchanged("an update of a revoked token", func() {
 		_, err := f.Update(t.Context(), want.ID, func(*store.Token) (store.Audit, error) {
-			t.Error("the closure was given a revoked token")
+			t.Error("the callback received a revoked token")
 			return store.Audit{}, nil
 		})
 		wantError(t, "update", err, store.ErrRevoked)
@@ -305,7 +305,7 @@ func testListPages(t *testing.T, s Suite) {
 	first := f.list("", 0, 3)
 	same(t, "first page", ids(first.Tokens), want[:3])
 
-	// What comes and goes between two pages moves nothing.
+	// Changes between two pages do not shift the next one.
 	f.create(NewToken(7, "fred"))
 	f.update(want[2], func(t *store.Token) { t.Expires = Epoch.Add(-time.Hour) })
 	f.prune(Epoch)
@@ -314,20 +314,20 @@ func testListPages(t *testing.T, s Suite) {
 	last := f.list("", second.Next, 3)
 	same(t, "last page", ids(last.Tokens), []string{want[6], "test00000007"})
 	if last.Next != 0 {
-		t.Errorf("the last page has a next one, %d", last.Next)
+		t.Errorf("the last page has Next %d", last.Next)
 	}
 	exact := f.list("", 0, 7)
 	if len(exact.Tokens) != 7 || exact.Next != 0 {
-		t.Errorf("a page that fits has %d tokens and next %d", len(exact.Tokens), exact.Next)
+		t.Errorf("a page with all tokens has %d of them and Next %d", len(exact.Tokens), exact.Next)
 	}
 	for _, after := range []uint64{last.Tokens[1].Number, 1 << 40, 1<<64 - 1} {
 		if page := f.list("", after, 3); len(page.Tokens) != 0 || page.Next != 0 {
-			t.Errorf("behind %d there are %v", after, ids(page.Tokens))
+			t.Errorf("after %d there are tokens %v", after, ids(page.Tokens))
 		}
 	}
 	for _, limit := range []int{0, -1} {
 		if _, err := f.List(t.Context(), "", 0, limit); err == nil {
-			t.Errorf("a page of %d tokens is no error", limit)
+			t.Errorf("no error for a page of %d tokens", limit)
 		}
 	}
 }
@@ -343,7 +343,7 @@ func testAll(t *testing.T, s Suite) {
 	want["test00000007"] = f.revoke("test00000007")
 	same(t, "all tokens", f.all(), want)
 
-	// What is in files is found as what has just been written.
+	// Tokens from before a restart and new ones.
 	f.reopen()
 	same(t, "all tokens after a reopen", f.all(), want)
 	for n := range 62 {
@@ -361,7 +361,7 @@ func testAll(t *testing.T, s Suite) {
 		return nil
 	})
 	if n := calls.Load(); !errors.Is(err, errNo) || n < 3 || n > 100 {
-		t.Errorf("a visit that fails: %d calls, error %v", n, err)
+		t.Errorf("failing visit: %d calls, error %v", n, err)
 	}
 
 	ctx, cancel := context.WithCancel(t.Context())
@@ -370,5 +370,5 @@ func testAll(t *testing.T, s Suite) {
 		cancel()
 		return nil
 	})
-	wantError(t, "all, whose context ends on the way", err, context.Canceled)
+	wantError(t, "all with a cancelled context", err, context.Canceled)
 }

@@ -49,8 +49,8 @@ func testTotals(t *testing.T, s Suite) {
 	same(t, "totals after reopening", f.totals(0), want)
 }
 
-// testTotalsOfManyDays shows that the latest days stay, and that those that a
-// wrong clock has added push out no more than themselves.
+// testTotalsOfManyDays checks that the latest days are kept, and that days added by a wrong clock
+// displace only as many others.
 func testTotalsOfManyDays(t *testing.T, s Suite) {
 	f := open(t, s)
 	today := store.DayOf(Epoch)
@@ -61,7 +61,7 @@ func testTotalsOfManyDays(t *testing.T, s Suite) {
 	f.addTotals(0, map[string]uint64{"allowed": 1}) // too old to stay
 	got := f.totals(0)
 	if len(got) != store.KeepDays {
-		t.Fatalf("%d days are kept, want %d", len(got), store.KeepDays)
+		t.Fatalf("%d days were kept, want %d", len(got), store.KeepDays)
 	}
 	first := today + store.KeepDays + 1
 	for i, d := range got[:store.KeepDays-1] {
@@ -98,17 +98,17 @@ func (f *fixture) addPasswords(uses ...store.PasswordUse) (left uint64) {
 	f.t.Helper()
 	left, err := f.AddPasswordUses(f.t.Context(), uses)
 	if err != nil {
-		f.t.Fatalf("add uses of passwords: %v", err)
+		f.t.Fatalf("add password uses: %v", err)
 	}
 	return left
 }
 
-// passwords returns the uses by their user, client and address.
+// passwords returns the password uses by user, client and address.
 func (f *fixture) passwords() map[string]store.PasswordUse {
 	f.t.Helper()
 	uses, err := f.PasswordUses(f.t.Context())
 	if err != nil {
-		f.t.Fatalf("uses of passwords: %v", err)
+		f.t.Fatalf("password uses: %v", err)
 	}
 	return byClient(f.t, uses...)
 }
@@ -120,7 +120,7 @@ func byClient(t *testing.T, uses ...store.PasswordUse) map[string]store.Password
 	for _, u := range uses {
 		if u.User != last {
 			if done[u.User] {
-				t.Errorf("the uses of %q do not stand one behind another", u.User)
+				t.Errorf("the uses of %q are not adjacent", u.User)
 			}
 			last, done[u.User] = u.User, true
 		}
@@ -133,7 +133,7 @@ func byClient(t *testing.T, uses ...store.PasswordUse) map[string]store.Password
 	return by
 }
 
-// passwordUse returns one request that was let through.
+// passwordUse returns the use of one allowed request.
 func passwordUse(user, client string, seconds int) store.PasswordUse {
 	at := Epoch.Add(time.Duration(seconds) * time.Second)
 	return store.PasswordUse{User: user, Client: client, Address: netip.MustParseAddr("192.0.2.7"), First: at, Last: at, Passed: 1}
@@ -145,11 +145,10 @@ func testPasswordUses(t *testing.T, s Suite) {
 	a := passwordUse("fred", "curl/8", 10)
 	a.WouldBlock = 1
 	if left := f.addPasswords(a); left != 0 {
-		t.Errorf("%d requests were left out", left)
+		t.Errorf("%d requests were dropped", left)
 	}
 
-	// Of another user, client and address each, of unknown ones, and in
-	// another spelling.
+	// Other users, clients and addresses, unknown ones, and another spelling.
 	others := []store.PasswordUse{a, a, a, a, a, a}
 	others[0].User, others[1].User = "wilma", "Fred"
 	others[2].Client, others[3].Client = "Bérénice's/1", ""
@@ -161,8 +160,8 @@ func testPasswordUses(t *testing.T, s Suite) {
 	maps.Copy(want, byClient(t, others[2:]...))
 	same(t, "uses", f.passwords(), want)
 
-	// More of the first: later, earlier, in parts of a second, and as IPv6 in
-	// two calls and in one.
+	// More uses of the first: later, earlier, with fractions of a second, and as IPv6, in two
+	// calls and in one.
 	later, earlier := passwordUse("fred", "curl/8", 30), passwordUse("fred", "curl/8", 5)
 	later.WouldBlock, later.Blocked = 2, 4
 	earlier.Address = netip.MustParseAddr("::ffff:192.0.2.7")
@@ -211,13 +210,13 @@ func testPasswordUsers(t *testing.T, s Suite) {
 		uses = append(uses, passwordUse(fmt.Sprint("user ", n), "curl", 0))
 	}
 	if left := f.addPasswords(uses...); left != 0 {
-		t.Errorf("%d requests were left out", left)
+		t.Errorf("%d requests were dropped", left)
 	}
 	another := passwordUse("user 10000", "curl", 3600)
 	another.Blocked = 2
 	for range 2 {
 		if left := f.addPasswords(another, passwordUse("user 7", "wget", 3600)); left != 3 {
-			t.Errorf("%d requests were left out, want 3", left)
+			t.Errorf("%d requests were dropped, want 3", left)
 		}
 	}
 	f.reopen()
@@ -226,7 +225,7 @@ func testPasswordUsers(t *testing.T, s Suite) {
 		t.Errorf("%d uses, %+v", n, got["user 7, wget, 192.0.2.7"])
 	}
 
-	// A prune makes room.
+	// A prune makes room for new users.
 	f.prunePasswords(Epoch.Add(time.Minute))
 	same(t, "left out after a prune", f.addPasswords(another), uint64(0))
 	two := passwordUse("user 7", "wget", 3600)
@@ -234,7 +233,7 @@ func testPasswordUsers(t *testing.T, s Suite) {
 	same(t, "uses after a prune", f.passwords(), byClient(t, two, another))
 }
 
-// testPasswordBatch adds the largest uses that one transaction takes.
+// testPasswordBatch adds the largest uses that fit into one transaction.
 func testPasswordBatch(t *testing.T, s Suite) {
 	f := open(t, s)
 	var uses []store.PasswordUse
@@ -248,14 +247,14 @@ func testPasswordBatch(t *testing.T, s Suite) {
 	}
 	f.addPasswords(uses...)
 	if n := len(f.passwords()); n != len(uses) {
-		t.Errorf("%d uses are there, want %d", n, len(uses))
+		t.Errorf("there are %d uses, want %d", n, len(uses))
 	}
 }
 
 func (f *fixture) prunePasswords(before time.Time) {
 	f.t.Helper()
 	if err := f.PrunePasswordUses(f.t.Context(), before); err != nil {
-		f.t.Fatalf("prune uses of passwords: %v", err)
+		f.t.Fatalf("prune password uses: %v", err)
 	}
 }
 
@@ -275,8 +274,7 @@ func testPrunePasswordUses(t *testing.T, s Suite) {
 	same(t, "uses after a second prune", f.passwords(), want)
 }
 
-// testParallelPasswordUses shows that no use is lost, neither to another nor to
-// a prune.
+// testParallelPasswordUses checks that neither concurrent additions nor a prune lose uses.
 func testParallelPasswordUses(t *testing.T, s Suite) {
 	f := open(t, s)
 	const adders, each = 8, 20
@@ -290,7 +288,7 @@ func testParallelPasswordUses(t *testing.T, s Suite) {
 					passwordUse(fmt.Sprint("old ", a, n%2), "curl", -1),
 				}
 				if _, err := f.AddPasswordUses(t.Context(), uses); err != nil {
-					t.Errorf("add uses of passwords: %v", err)
+					t.Errorf("add password uses: %v", err)
 				}
 			}
 		})

@@ -14,17 +14,17 @@ import (
 	"github.com/tokengate/tokengate/store/badger"
 )
 
-// Fill makes a store in dir that holds tokens, or writes them into an empty one that
-// nobody has open: past package store/badger, which syncs each one and keeps an audit
-// record of it. The tokens have ids of their own, the numbers from 1 on, and none is
-// revoked. Fill fails with the first error that comes in place of a token.
+// Fill creates a store in dir that contains tokens, or writes them to an empty, closed one. It
+// bypasses package store/badger, which syncs each write and adds an audit record. The tokens have
+// distinct ids, numbers from 1 on, and none is revoked. Fill stops at the first error of the
+// sequence.
 func Fill(ctx context.Context, dir string, tokens iter.Seq2[store.Token, error]) error {
 	empty, err := badger.Open(ctx, badger.Options{Dir: dir})
 	if err != nil {
-		return fmt.Errorf("make the store to be filled: %w", err)
+		return fmt.Errorf("create the store: %w", err)
 	}
 	if err := empty.Close(); err != nil {
-		return fmt.Errorf("make the store to be filled: %w", err)
+		return fmt.Errorf("create the store: %w", err)
 	}
 	db, err := badgerdb.Open(badgerdb.DefaultOptions(dir).WithLogger(nil).
 		WithSyncWrites(false).
@@ -33,19 +33,19 @@ func Fill(ctx context.Context, dir string, tokens iter.Seq2[store.Token, error])
 		WithCompression(0).
 		WithBlockCacheSize(0))
 	if err != nil {
-		return fmt.Errorf("open the store to be filled: %w", err)
+		return fmt.Errorf("open the store: %w", err)
 	}
 	batch := db.NewWriteBatch()
 	defer batch.Cancel()
 	err = errors.Join(put(ctx, batch, tokens), batch.Flush())
 	if err == nil {
-		// What is read at the start lies in tables then, not in logs.
+		// Starts read tables then, not logs.
 		err = db.Flatten(2)
 	}
 	return errors.Join(err, db.Close())
 }
 
-// put writes what package store/badger would have written, under its keys.
+// put writes the keys that package store/badger would write.
 func put(ctx context.Context, batch *badgerdb.WriteBatch, tokens iter.Seq2[store.Token, error]) error {
 	live := make(map[string][]byte) // ids, by the owner's key
 	var last uint64
@@ -54,7 +54,7 @@ func put(ctx context.Context, batch *badgerdb.WriteBatch, tokens iter.Seq2[store
 			return err
 		}
 		if t.Number != last+1 || t.State == store.Revoked {
-			return fmt.Errorf("token %q is number %d behind %d, and %v", t.ID, t.Number, last, t.State)
+			return fmt.Errorf("token %q has number %d after %d and state %v", t.ID, t.Number, last, t.State)
 		}
 		record, err := store.EncodeToken(t)
 		if err != nil {

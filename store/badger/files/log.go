@@ -12,18 +12,17 @@ import (
 	"github.com/dgraph-io/badger/v4/y"
 )
 
-// The beginning of a log is the id of the key that encrypts it, 8 bytes, and
-// 12 random bytes.
+// A log starts with the id of its encryption key, 8 bytes, and 12 random bytes.
 const logHeader = 20
 
 const (
-	bitTransaction = 1 << 6 // a record of a transaction
-	bitEnd         = 1 << 7 // the end of one
+	bitTransaction = 1 << 6 // a record in a transaction
+	bitEnd         = 1 << 7 // the end of a transaction
 	maxKey         = 1 << 16
 )
 
-// CheckLog looks at the beginning of a log, which is a memtable's (.mem) or a
-// value log (.vlog). A log may be shorter: the process that made it was killed.
+// CheckLog checks the start of the log of a memtable (.mem) or of a value log (.vlog). A log may
+// be shorter if its process was killed.
 func CheckLog(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -32,13 +31,13 @@ func CheckLog(path string) error {
 	defer f.Close()
 	var header [8]byte
 	if n, _ := f.ReadAt(header[:], 0); n == len(header) && binary.BigEndian.Uint64(header[:]) != 0 {
-		return errors.New("it does not begin as a log does")
+		return errors.New("it does not start like a log")
 	}
 	return nil
 }
 
-// ReadLog calls visit with the records of a memtable's log that Badger will read
-// from it: those of whole transactions, up to the first that is not whole.
+// ReadLog calls visit with the records of a memtable's log that Badger will read: those of
+// complete transactions, up to the first incomplete one.
 func ReadLog(path string, visit func(Record)) error {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -82,9 +81,9 @@ func ReadLog(path string, visit func(Record)) error {
 	}
 }
 
-// entry returns the first entry of data and its size in bytes, or 0 if there
-// is no whole one: meta and user meta, one byte each; the lengths of key and value
-// and the expiry as varints; key and value; and their CRC-32C.
+// entry returns the first entry of data and its size in bytes, or 0 if it is incomplete: meta and
+// user meta, one byte each; the lengths of key and value and the expiry as varints; key and
+// value; and their CRC-32C.
 func entry(data []byte) (meta byte, key, value []byte, size int) {
 	if len(data) < 2 {
 		return 0, nil, nil, 0
@@ -111,15 +110,14 @@ func entry(data []byte) (meta byte, key, value []byte, size int) {
 	return data[0], data[at : at+int(keySize)], data[at+int(keySize) : end], end + crc32.Size
 }
 
-// CheckKeys looks at KEYREGISTRY of a database without encryption: 16 random
-// bytes and a text.
+// CheckKeys checks the KEYREGISTRY of a database without encryption: 16 random bytes and a text.
 func CheckKeys(path string) error {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
 	if text := []byte("Hello Badger"); len(data) != 16+len(text) || !bytes.HasSuffix(data, text) {
-		return fmt.Errorf("it is not a whole list of keys: %d bytes", len(data))
+		return fmt.Errorf("it is not a complete key registry: %d bytes", len(data))
 	}
 	return nil
 }

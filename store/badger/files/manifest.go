@@ -1,7 +1,6 @@
-// Package files reads the files of a Badger database (v4, format 8) without
-// changing them, and without Badger, which repairs on opening: it cuts logs,
-// deletes tables that MANIFEST does not name, and leaves out tables with a bad
-// checksum.
+// Package files reads the files of a Badger database (v4, format 8) without changing them. Badger
+// itself repairs on opening: it truncates logs, deletes tables that are not in MANIFEST, and skips
+// tables with bad checksums. Start reading at ReadManifest, CheckTable and ReadLog.
 package files
 
 import (
@@ -21,29 +20,28 @@ import (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// Manifest is the state of Badger's list of tables.
+// Manifest is the content of MANIFEST, Badger's list of tables.
 type Manifest struct {
 	Tables map[uint64]Entry // by the table's id
 	MaxID  uint64           // the highest id among Tables
-	data   []byte           // up to the end of the last whole change
+	data   []byte           // up to the end of the last complete change
 }
 
-// Entry is what MANIFEST says of a table.
+// Entry describes a table in MANIFEST.
 type Entry struct {
 	Level       int
 	Compression options.CompressionType
 }
 
-// Mark identifies a state of MANIFEST. Badger appends to the file and, once in
-// many thousand changes, writes it anew.
+// Mark identifies a state of MANIFEST. Badger appends to the file and rewrites it after many
+// thousand changes.
 type Mark struct {
 	Size  uint64 // bytes
 	Sum   uint32 // CRC-32C of these bytes
-	MaxID uint64 // the highest id of a table that MANIFEST names
+	MaxID uint64 // the highest table id in MANIFEST
 }
 
-// ReadManifest reads the MANIFEST in dir. With sync it returns when the disk
-// has what was read.
+// ReadManifest reads the MANIFEST in dir. With sync it also syncs it to disk.
 func ReadManifest(dir string, sync bool) (Manifest, error) {
 	f, err := os.Open(filepath.Join(dir, badger.ManifestFilename))
 	if err != nil {
@@ -73,16 +71,16 @@ func (m Manifest) Mark() Mark {
 	return Mark{Size: uint64(len(m.data)), Sum: crc32.Checksum(m.data, castagnoli), MaxID: m.MaxID}
 }
 
-// Follows reports whether m is the state that the mark is of, or a later one.
+// Follows reports whether m is the marked state or a later one.
 func (m Manifest) Follows(k Mark) bool {
 	if uint64(len(m.data)) >= k.Size && crc32.Checksum(m.data[:k.Size], castagnoli) == k.Sum {
 		return true
 	}
-	// Badger writes the file anew when it has added a table.
+	// Badger rewrites the file only after adding a table.
 	return m.MaxID > k.MaxID
 }
 
-// WriteManifest replaces the MANIFEST in dir by one that names these tables.
+// WriteManifest replaces the MANIFEST in dir with one of these tables.
 func WriteManifest(dir string, tables map[uint64]Entry) error {
 	var set pb.ManifestChangeSet
 	for id, t := range tables {
@@ -95,19 +93,17 @@ func WriteManifest(dir string, tables map[uint64]Entry) error {
 		return fmt.Errorf("encode %s: %w", badger.ManifestFilename, err)
 	}
 	var b bytes.Buffer
-	b.WriteString("Bdgr\x00\x00\x00\x08") // the format's number is 8
+	b.WriteString("Bdgr\x00\x00\x00\x08") // format version 8
 	b.Write(binary.BigEndian.AppendUint32(nil, uint32(len(changes))))
 	b.Write(binary.BigEndian.AppendUint32(nil, crc32.Checksum(changes, castagnoli)))
 	b.Write(changes)
 	return Replace(filepath.Join(dir, badger.ManifestFilename), b.Bytes())
 }
 
-// New is in the name of a file that Replace has not put in its place yet, behind
-// that file's name.
+// New follows a file's name in the name of the temporary file that Replace renames to it.
 const New = ".new-"
 
-// Replace puts a file with this content in the place of path, as one step that
-// lasts when Replace returns.
+// Replace atomically and durably replaces the file at path.
 func Replace(path string, content []byte) error {
 	dir, name := filepath.Split(path)
 	if dir == "" {
@@ -128,7 +124,7 @@ func Replace(path string, content []byte) error {
 	return SyncDir(dir)
 }
 
-// SyncDir returns when the disk has the directory's list of files.
+// SyncDir syncs a directory's entries to disk.
 func SyncDir(dir string) error {
 	f, err := os.Open(dir)
 	if err != nil {

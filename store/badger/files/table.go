@@ -19,18 +19,16 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-var errTable = errors.New("it is not a whole table")
+var errTable = errors.New("it is not a complete table")
 
-// CheckTable reads a table without compression or encryption to its end and
-// compares the checksums of its blocks and of its index. Badger's own check
-// ends the process on some files that are cut.
+// CheckTable reads a whole table without compression or encryption, and verifies the checksums of
+// its blocks and its index. Badger's own check ends the process on some truncated files.
 //
-// A table is its blocks, the index, and the index's trailer; a block and the
-// index are each followed by a checksum, and the checksum by its length in 4
-// bytes, big endian.
+// A table consists of its blocks, the index, and the index's trailer. Each block and the index
+// are followed by a checksum, and the checksum by its length in 4 bytes, big endian.
 func CheckTable(path string) (err error) {
 	defer func() {
-		if p := recover(); p != nil { // the index is not what its checksum says
+		if p := recover(); p != nil { // the index is malformed
 			err = fmt.Errorf("%w: %v", errTable, p)
 		}
 	}()
@@ -121,21 +119,20 @@ func checkSum(data, encoded []byte) error {
 	return y.VerifyChecksum(data, &sum)
 }
 
-// Record is a version of a key. Its slices are valid until visit returns.
+// Record is one version of a key. Its slices are valid until visit returns.
 type Record struct {
 	Key     []byte // without the version
 	Version uint64
-	Deleted bool // the version says that the key is no more
+	Deleted bool // the version is a deletion
 	Value   []byte
 }
 
 const bitDelete = 1
 
-// Range is the keys from From to To, both included.
+// Range is a range of keys, both ends included.
 type Range struct{ From, To []byte }
 
-// ReadTable calls visit with the records in the ranges of a table that
-// CheckTable has passed.
+// ReadTable calls visit with the records in the ranges of a table that CheckTable accepts.
 func ReadTable(path string, compression options.CompressionType, visit func(Record), ranges ...Range) (err error) {
 	defer func() {
 		if p := recover(); p != nil {

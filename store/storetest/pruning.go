@@ -10,8 +10,8 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// testPruneEnded keeps the latest ended tokens of each owner, and all that are in
-// force.
+// testPruneEnded checks that PruneEnded keeps each owner's latest ended tokens and all that have
+// not ended.
 func testPruneEnded(t *testing.T, s Suite) {
 	f := open(t, s)
 	at := Epoch.AddDate(0, 1, 0)
@@ -36,12 +36,12 @@ func testPruneEnded(t *testing.T, s Suite) {
 	never := time.Time{}
 	kept := []string{
 		add("fred", "K1", never, never),
-		add("fred", "K1", at.Add(time.Second), never), // in force for a second more
+		add("fred", "K1", at.Add(time.Second), never), // valid for one more second
 		add("fred", "K1", day(5), never),
 		add("fred", "K1", never, day(4)),
-		add("wilma", "", day(1), never), // another owner's
+		add("wilma", "", day(1), never), // of another owner
 		add("WILMA", "", day(2), never),
-		add("fred", "K2", day(1), never), // has the name that another had
+		add("fred", "K2", day(1), never), // another user with the same name
 	}
 	gone := []string{
 		add("fred", "K1", day(3), never),
@@ -85,7 +85,7 @@ func testPruneEnded(t *testing.T, s Suite) {
 	f.unchanged("a second prune", func() { same(t, "pruned again", prune(), []string(nil)) })
 }
 
-// testPruneAudit removes the oldest records and no others.
+// testPruneAudit checks that PruneAudit removes the oldest records and no others.
 func testPruneAudit(t *testing.T, s Suite) {
 	f := open(t, s)
 	append := func(at time.Time) {
@@ -112,9 +112,9 @@ func testPruneAudit(t *testing.T, s Suite) {
 	for hour := range 10 {
 		append(Epoch.Add(time.Duration(hour) * time.Hour))
 	}
-	each := int64(len(store.EncodeAudit(f.auditLog()[0]))) + 10 // about, with its key
-	f.unchanged("bounds that hold", func() { same(t, "pruned within bounds", prune(Epoch, 0), store.AuditPruned{}) })
-	f.unchanged("a size that holds", func() { same(t, "pruned within a size", prune(time.Time{}, 11*each), store.AuditPruned{}) })
+	each := int64(len(store.EncodeAudit(f.auditLog()[0]))) + 10 // approximate size with the key
+	f.unchanged("a prune within bounds", func() { same(t, "pruned within bounds", prune(Epoch, 0), store.AuditPruned{}) })
+	f.unchanged("a prune within a size", func() { same(t, "pruned within a size", prune(time.Time{}, 11*each), store.AuditPruned{}) })
 	same(t, "by age", prune(Epoch.Add(2*time.Hour), 0), store.AuditPruned{Old: 2})
 	same(t, "left by age", left(), []uint64{3, 4, 5, 6, 7, 8, 9, 10})
 	same(t, "by size", prune(time.Time{}, 5*each+each/2), store.AuditPruned{Cut: 3})
@@ -125,10 +125,10 @@ func testPruneAudit(t *testing.T, s Suite) {
 	same(t, "the newest stays", left(), []uint64{10})
 	f.reopen()
 	append(Epoch)
-	same(t, "the numbers go on", left(), []uint64{10, 11})
+	same(t, "sequences continue", left(), []uint64{10, 11})
 }
 
-// testPruneAuditMany removes more than one transaction holds.
+// testPruneAuditMany removes more records than fit into one transaction.
 func testPruneAuditMany(t *testing.T, s Suite) {
 	f := open(t, s)
 	for n := range 1800 {
@@ -142,13 +142,12 @@ func testPruneAuditMany(t *testing.T, s Suite) {
 	log := f.auditLog()
 	pruned, err := f.PruneAudit(t.Context(), Epoch.Add(time.Hour), 0)
 	if err != nil || pruned.Old != len(log)-1 {
-		t.Errorf("of %d records %+v are removed, %v", len(log), pruned, err)
+		t.Errorf("removed %+v of %d records, error %v", pruned, len(log), err)
 	}
 	same(t, "left", f.auditLog(), log[:1])
 }
 
-// testAuditBounded stores no record that is larger than allowed, whichever write it
-// comes with.
+// testAuditBounded checks that audit records are truncated in every write.
 func testAuditBounded(t *testing.T, s Suite) {
 	f := open(t, s)
 	large := func(action, id string) store.Audit {

@@ -13,6 +13,94 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
+// AddUsage adds counts: see store.Store. Batches of store.MaxUsageBatch ids, in order, are
+// atomic.
+func (s *Store) AddUsage(ctx context.Context, usage map[string]store.Usage) error {
+	for ids := range slices.Chunk(slices.Sorted(maps.Keys(usage)), store.MaxUsageBatch) {
+		err := s.write(ctx, func(tx *tx) error {
+			for _, id := range ids {
+				if err := addUsage(tx, id, usage[id]); err != nil {
+					return err
+				}
+				runtime.Gosched() // requests come first
+			}
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("add usage: %w", err)
+		}
+	}
+	return nil
+}
+
+// addUsage reads the keys that a prune of the token deletes, so that a concurrent prune is a
+// conflict and leaves no usage behind. A token with usage exists.
+func addUsage(tx *tx, id string, more store.Usage) error {
+	u, err := usage(tx.Txn, id)
+	if err != nil {
+		return err
+	}
+	if u == (store.Usage{}) {
+		if record, err := get(tx.Txn, tokenKey(id)); err != nil || record == nil {
+			return err
+		}
+	}
+	return tx.set(usageKey(id), store.EncodeUsage(u.Add(more)))
+}
+
+// usage returns a token's usage, zero if it was never used.
+func usage(txn *badger.Txn, id string) (store.Usage, error) {
+	data, err := get(txn, usageKey(id))
+	if err != nil || data == nil {
+		return store.Usage{}, err
+	}
+	return store.DecodeUsage(id, data)
+}
+
+// Usage returns the usage of tokens: see store.Store.
+func (s *Store) Usage(ctx context.Context, ids []string) (map[string]store.Usage, error) {
+	found := make(map[string]store.Usage, len(ids))
+	err := s.view(ctx, func(txn *badger.Txn) error {
+		for _, id := range ids {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			u, err := usage(txn, id)
+			if err != nil {
+				return err
+			}
+			if u != (store.Usage{}) {
+				found[id] = u
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read usage: %w", err)
+	}
+	return found, nil
+}
+
+// AllUsage calls visit with the usage of every token, in one goroutine, because requests are
+// being answered meanwhile: see store.Store.
+func (s *Store) AllUsage(ctx context.Context, visit func(id string, u store.Usage) error) error {
+	return s.view(ctx, func(txn *badger.Txn) error {
+		err := eachValue(ctx, txn, usagePrefix, usagePrefix, func(key, value []byte) (bool, error) {
+			id := string(key[len(usagePrefix):])
+			u, err := store.DecodeUsage(id, value)
+			if err != nil {
+				return false, err
+			}
+			runtime.Gosched() // requests come first
+			return true, visit(id, u)
+		})
+		if err == nil {
+			s.release()
+		}
+		return err
+	})
+}
+
 // AddTotals adds to a day's counts: see store.Store.
 func (s *Store) AddTotals(ctx context.Context, day store.Day, counts map[string]uint64) error {
 	err := s.write(ctx, func(tx *tx) error {
@@ -40,10 +128,10 @@ func (s *Store) AddTotals(ctx context.Context, day store.Day, counts map[string]
 	return nil
 }
 
-// dropDays removes the totals of the earliest days, when a new one has come.
+// dropDays removes the totals of the earliest days.
 func dropDays(ctx context.Context, tx *tx) error {
 	var days [][]byte
-	err := values(ctx, tx.Txn, dayPrefix, dayPrefix, func(key, _ []byte) (bool, error) {
+	err := eachValue(ctx, tx.Txn, dayPrefix, dayPrefix, func(key, _ []byte) (bool, error) {
 		days = append(days, slices.Clone(key))
 		return true, nil
 	})
@@ -51,7 +139,7 @@ func dropDays(ctx context.Context, tx *tx) error {
 		return err
 	}
 	for _, key := range days[:max(len(days)-store.KeepDays, 0)] {
-		if err := tx.drop(key); err != nil {
+		if err := tx.deleteKey(key); err != nil {
 			return err
 		}
 	}
@@ -62,8 +150,8 @@ func dropDays(ctx context.Context, tx *tx) error {
 func (s *Store) Totals(ctx context.Context, from store.Day) ([]store.DayTotals, error) {
 	var all []store.DayTotals
 	err := s.view(ctx, func(txn *badger.Txn) error {
-		return values(ctx, txn, dayPrefix, dayKey(from), func(key, value []byte) (bool, error) {
-			day, err := number(key)
+		return eachValue(ctx, txn, dayPrefix, dayKey(from), func(key, value []byte) (bool, error) {
+			day, err := trailingNumber(key)
 			if err != nil {
 				return false, err
 			}
@@ -78,8 +166,8 @@ func (s *Store) Totals(ctx context.Context, from store.Day) ([]store.DayTotals, 
 	return all, nil
 }
 
-// AddPasswordUses adds uses: see store.Store. Each store.MaxPasswordBatch of
-// the users, in order, are one transaction.
+// AddPasswordUses adds uses: see store.Store. Batches of store.MaxPasswordBatch users, in order,
+// are atomic.
 func (s *Store) AddPasswordUses(ctx context.Context, uses []store.PasswordUse) (left uint64, err error) {
 	byUser := make(map[string][]store.PasswordUse)
 	for _, u := range uses {
@@ -92,7 +180,7 @@ func (s *Store) AddPasswordUses(ctx context.Context, uses []store.PasswordUse) (
 			return err
 		})
 		if err != nil {
-			return left, fmt.Errorf("add uses of passwords: %w", err)
+			return left, fmt.Errorf("add password uses: %w", err)
 		}
 		left += leftNow
 	}
@@ -135,16 +223,16 @@ func addPasswordUses(tx *tx, users []string, more map[string][]store.PasswordUse
 	if known == before {
 		return left, nil
 	}
-	return left, tx.Set(passwordUsersKey, numbered(nil, known))
+	return left, tx.Set(passwordUsersKey, appendNumber(nil, known))
 }
 
-// passwordUsers returns how many users have uses of passwords.
+// passwordUsers returns the number of users with password uses.
 func passwordUsers(txn *badger.Txn) (uint64, error) {
 	data, err := get(txn, passwordUsersKey)
 	if err != nil || data == nil {
 		return 0, err
 	}
-	return number(data)
+	return trailingNumber(data)
 }
 
 // PasswordUses returns all uses: see store.Store.
@@ -152,14 +240,14 @@ func (s *Store) PasswordUses(ctx context.Context) ([]store.PasswordUse, error) {
 	var all []store.PasswordUse
 	err := s.eachPasswordUser(ctx, func(_ string, uses []store.PasswordUse) { all = append(all, uses...) })
 	if err != nil {
-		return nil, fmt.Errorf("read uses of passwords: %w", err)
+		return nil, fmt.Errorf("read password uses: %w", err)
 	}
 	return all, nil
 }
 
 func (s *Store) eachPasswordUser(ctx context.Context, visit func(user string, uses []store.PasswordUse)) error {
 	return s.view(ctx, func(txn *badger.Txn) error {
-		return values(ctx, txn, passwordPrefix, passwordPrefix, func(key, value []byte) (bool, error) {
+		return eachValue(ctx, txn, passwordPrefix, passwordPrefix, func(key, value []byte) (bool, error) {
 			user := string(key[len(passwordPrefix):])
 			uses, err := store.DecodePasswordUses(user, value)
 			if err == nil {
@@ -186,13 +274,12 @@ func (s *Store) PrunePasswordUses(ctx context.Context, before time.Time) error {
 		err = s.write(ctx, func(tx *tx) error { return prunePasswordUses(tx, batch, old) })
 	}
 	if err != nil {
-		return fmt.Errorf("prune uses of passwords: %w", err)
+		return fmt.Errorf("prune password uses: %w", err)
 	}
 	return nil
 }
 
-// prunePasswordUses reads each record again, so that uses that are added at the
-// same time are a conflict.
+// prunePasswordUses reads each record again, so that uses added concurrently are a conflict.
 func prunePasswordUses(tx *tx, users []string, old func(store.PasswordUse) bool) error {
 	known, err := passwordUsers(tx.Txn)
 	if err != nil {
@@ -215,7 +302,7 @@ func prunePasswordUses(tx *tx, users []string, old func(store.PasswordUse) bool)
 			err = tx.set(passwordKey(user), store.EncodePasswordUses(user, uses))
 		} else {
 			known--
-			err = tx.drop(passwordKey(user))
+			err = tx.deleteKey(passwordKey(user))
 		}
 		if err != nil {
 			return err
@@ -224,5 +311,5 @@ func prunePasswordUses(tx *tx, users []string, old func(store.PasswordUse) bool)
 	if known == before {
 		return nil
 	}
-	return tx.Set(passwordUsersKey, numbered(nil, known))
+	return tx.Set(passwordUsersKey, appendNumber(nil, known))
 }

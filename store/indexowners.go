@@ -8,42 +8,39 @@ import (
 	"unsafe"
 )
 
-// OwnerStatus is what the directory and the rules make of a token's owner. The zero
-// OwnerStatus is that of an owner of whom nobody has said anything.
+// OwnerStatus says whether a token's owner may use tokens, according to the directory and the
+// policies.
 type OwnerStatus uint8
 
-// The standings.
+// The status of an owner.
 const (
 	OwnerUnknown      OwnerStatus = iota
-	OwnerInactive                 // there is no such user, or not any more, or the name is another's by now
+	OwnerInactive                 // the user does not exist, is inactive, or the name now belongs to another user
 	OwnerNotPermitted             // may not use tokens
 	OwnerPermitted
 )
 
-// Forever is an instant until which standings may hold, and which no decision
-// reaches.
+// Forever is an expiry for UpdateOwnerStatus that no decision reaches.
 var Forever = time.Unix(0, math.MaxInt64)
 
-// owners are the tokens' owners, each kept once: the name, and how the owner
-// statusOf. They lie one behind another, so that those of many people fit into a
-// processor's cache. An owner stays when the last token goes: there are as many
-// as there are people.
+// owners holds the name and the status of each distinct owner. Names are stored contiguously, so
+// that many fit into the CPU cache. An owner stays after the last of its tokens is removed; the
+// number of users bounds them.
 type owners struct {
 	chunks atomic.Pointer[[]*ownerChunk]
 
 	mu         sync.Mutex
 	numbers    map[Owner]uint32
-	end        int // of what is used of the last chunk
+	end        int // of the used part of the last chunk
 	statusFunc StatusFunc
 }
 
-// StatusFunc says how an owner stands who stood as given before; Unknown if nobody
-// has asked yet.
+// StatusFunc returns an owner's status, given the previous one, or OwnerUnknown for a new owner.
 type StatusFunc func(o Owner, before OwnerStatus) OwnerStatus
 
-// ownerChunk holds owners, each in words: a head, which is the length of the
-// name and, above lengthBits, the standing; and the name. A head changes by
-// atomic writes, a name does not change.
+// ownerChunk holds owners as words: a header, with the length of the name in the lower lengthBits
+// and the status above them, and then the name. A header is updated atomically; a name never
+// changes.
 type ownerChunk [1 << wordBits]uint32
 
 const (
@@ -51,13 +48,11 @@ const (
 	lengthBits = 8
 	wordLength = 4 // bytes
 
-	// An owner's number is that of the chunk and, in its lower bits, that of
-	// the head.
+	// An owner's number is the index of the chunk and, in its lower bits, that of the header.
 	wordMask = 1<<wordBits - 1
 )
 
-// lookup returns the name and the standing of the owner with a number that
-// number has given out.
+// lookup returns the name and the status of the owner with a number from numberOf.
 func (o *owners) lookup(number uint32) (name string, s OwnerStatus) {
 	words := (*o.chunks.Load())[number>>wordBits][number&wordMask:]
 	head := atomic.LoadUint32(&words[0])
@@ -69,11 +64,11 @@ func (o *owners) lookup(number uint32) (name string, s OwnerStatus) {
 	return unsafe.String((*byte)(unsafe.Pointer(&words[1])), length), s
 }
 
-// number returns the number of an owner, whose name has at most maxOwnerName
-// bytes. Spellings that differ in case have numbers of their own.
-func (o *owners) number(owner Owner) uint32 {
-	if len(owner.Name) > maxOwnerName {
-		panic("the name of a token's owner was not validated") // cut off, it would be another's
+// numberOf returns the number of an owner, and adds the owner if it is new. Spellings that differ
+// in case are different owners.
+func (o *owners) numberOf(owner Owner) uint32 {
+	if len(owner.Name) >= 1<<lengthBits {
+		panic("store: owner name is too long") // a truncated name could be another user's
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -88,7 +83,7 @@ func (o *owners) number(owner Owner) uint32 {
 	}
 	words := 1 + (len(owner.Name)+wordLength-1)/wordLength
 	if len(chunks) == 0 || o.end+words > 1<<wordBits {
-		// Who reads the list that was there before does not look beyond its end.
+		// Readers of the previous slice never look beyond its end.
 		chunks = append(chunks, new(ownerChunk))
 		o.chunks.Store(&chunks)
 		o.end = 0
@@ -98,28 +93,27 @@ func (o *owners) number(owner Owner) uint32 {
 	if owner.Name != "" {
 		copy(unsafe.Slice((*byte)(unsafe.Pointer(&chunk[o.end+1])), len(owner.Name)), owner.Name)
 	}
-	o.setStatus(n, len(owner.Name), o.status(owner))
+	o.setStatus(n, len(owner.Name), o.computeStatus(owner))
 	o.end += words
 	name, _ := o.lookup(n)
 	o.numbers[Owner{Name: name, Key: owner.Key}] = n
 	return n
 }
 
-// status asks how an owner stands. The caller holds the lock.
-func (o *owners) status(owner Owner) OwnerStatus {
+// computeStatus returns the status of a new owner. The caller holds the lock.
+func (o *owners) computeStatus(owner Owner) OwnerStatus {
 	if o.statusFunc == nil {
 		return OwnerUnknown
 	}
 	return o.statusFunc(owner, OwnerUnknown)
 }
 
-// setStatus says how an owner stands.
 func (o *owners) setStatus(number uint32, length int, s OwnerStatus) {
 	head := &(*o.chunks.Load())[number>>wordBits][number&wordMask]
 	atomic.StoreUint32(head, uint32(s)<<lengthBits|uint32(length))
 }
 
-// statusOf returns how an owner stands, also one who has no tokens.
+// statusOf returns an owner's status, even without tokens.
 func (o *owners) statusOf(owner Owner) OwnerStatus {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -127,10 +121,10 @@ func (o *owners) statusOf(owner Owner) OwnerStatus {
 		_, s := o.lookup(n)
 		return s
 	}
-	return o.status(owner)
+	return o.computeStatus(owner)
 }
 
-// updateAll asks how every owner stands, and those who come later.
+// updateAll recomputes the status of every owner.
 func (o *owners) updateAll(judge StatusFunc) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -12,14 +13,63 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// auditBatch is the number of audit records that one transaction removes at most.
+// AppendAudit adds a record to the audit log: see store.Store.
+func (s *Store) AppendAudit(ctx context.Context, a store.Audit) error {
+	err := s.write(ctx, func(tx *tx) error {
+		tx.audits = []store.Audit{a}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("append audit record: %w", err)
+	}
+	return nil
+}
+
+// AuditLog returns audit records, newest first: see store.Store.
+func (s *Store) AuditLog(ctx context.Context, before uint64, limit int) ([]store.Audit, error) {
+	if limit < 1 {
+		return nil, fmt.Errorf("read audit log: invalid limit %d", limit)
+	}
+	if before == 0 {
+		before = math.MaxUint64
+	}
+	var log []store.Audit
+	err := s.view(ctx, func(txn *badger.Txn) error {
+		it := reverseIterator(txn, auditPrefix)
+		defer it.Close()
+		for it.Seek(auditKey(before - 1)); it.Valid() && len(log) < limit; it.Next() {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			sequence, err := trailingNumber(it.Item().Key())
+			if err != nil {
+				return err
+			}
+			err = it.Item().Value(func(value []byte) error {
+				a, err := store.DecodeAudit(sequence, value)
+				log = append(log, a)
+				return err
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read audit log: %w", err)
+	}
+	return log, nil
+}
+
+// auditBatch is the maximum number of audit records that one transaction removes.
 const auditBatch = 1000
 
 // PruneAudit removes the oldest audit records: see store.Store.
 func (s *Store) PruneAudit(ctx context.Context, before time.Time, maxBytes int64) (pruned store.AuditPruned, err error) {
-	s.beginToMeasure()
+	s.allowCounting()
 	select {
-	case <-s.measured:
+	case <-s.counted:
 	case <-s.closing.Done():
 		return pruned, store.ErrClosed
 	case <-ctx.Done():
@@ -37,20 +87,20 @@ func (s *Store) PruneAudit(ctx context.Context, before time.Time, maxBytes int64
 	return pruned, nil
 }
 
-// pruneAudit removes some records from a key on. It returns the key to go on from;
-// nil: there is nothing left to remove.
+// pruneAudit removes a batch of records, from a key on. It returns the key to continue from, or
+// nil at the end.
 func (s *Store) pruneAudit(ctx context.Context, from []byte, before time.Time, maxBytes int64) (pruned store.AuditPruned, next []byte, err error) {
 	var over int64
 	if maxBytes > 0 {
 		over = s.sizes[auditKind].bytes.Load() - maxBytes
 	}
-	s.commit.Lock()
-	newest := auditKey(s.sequence) // which stays: it says where the numbers stand
-	s.commit.Unlock()
+	s.commitMu.Lock()
+	newest := auditKey(s.sequence) // kept, because a start reads the sequence from it
+	s.commitMu.Unlock()
 	var keys [][]byte
 	err = s.view(ctx, func(txn *badger.Txn) error {
-		return values(ctx, txn, auditPrefix, from, func(key, value []byte) (bool, error) {
-			sequence, err := number(key)
+		return eachValue(ctx, txn, auditPrefix, from, func(key, value []byte) (bool, error) {
+			sequence, err := trailingNumber(key)
 			if err != nil {
 				return false, err
 			}
@@ -82,7 +132,7 @@ func (s *Store) pruneAudit(ctx context.Context, from []byte, before time.Time, m
 	}
 	err = s.write(ctx, func(tx *tx) error {
 		for _, key := range keys {
-			if err := tx.drop(key); err != nil {
+			if err := tx.deleteKey(key); err != nil {
 				return err
 			}
 		}

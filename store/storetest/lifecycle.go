@@ -69,15 +69,15 @@ var calls = map[string]func(context.Context, store.Store) error{
 		_, err := s.Totals(ctx, 0)
 		return err
 	},
-	"add uses of passwords": func(ctx context.Context, s store.Store) error {
+	"add password uses": func(ctx context.Context, s store.Store) error {
 		_, err := s.AddPasswordUses(ctx, []store.PasswordUse{passwordUse("fred", "curl", 0)})
 		return err
 	},
-	"uses of passwords": func(ctx context.Context, s store.Store) error {
+	"password uses": func(ctx context.Context, s store.Store) error {
 		_, err := s.PasswordUses(ctx)
 		return err
 	},
-	"prune uses of passwords": func(ctx context.Context, s store.Store) error {
+	"prune password uses": func(ctx context.Context, s store.Store) error {
 		return s.PrunePasswordUses(ctx, Epoch)
 	},
 	"health": func(ctx context.Context, s store.Store) error { return s.Health(ctx) },
@@ -95,9 +95,9 @@ func testContextEnded(t *testing.T, s Suite) {
 	}
 	same(t, "usage", f.usage(token.ID), map[string]store.Usage{})
 	same(t, "totals", f.totals(0), []store.DayTotals(nil))
-	same(t, "uses of passwords", f.passwords(), map[string]store.PasswordUse{})
+	same(t, "password uses", f.passwords(), map[string]store.PasswordUse{})
 
-	// The context ends after the closure has agreed and before the commit.
+	// The context ends after the callback and before the commit.
 	inside := map[string]func(context.Context, func()) error{
 		"create": func(ctx context.Context, cancel func()) error {
 			_, err := f.Create(ctx, NewToken(2, "fred"), func([]store.Token) (store.Audit, error) {
@@ -122,18 +122,18 @@ func testContextEnded(t *testing.T, s Suite) {
 		},
 	}
 	for name, call := range inside {
-		f.unchanged(name+" whose context ends in the closure", func() {
+		f.unchanged(name+" whose context ends in the callback", func() {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			wantError(t, name, call(ctx, cancel), context.Canceled)
 		})
 	}
-	// What the store counts with has not suffered.
+	// The running numbers have no gaps.
 	if n := f.create(NewToken(3, "fred")).Number; n != 2 {
-		t.Errorf("the number after 1 is %d", n)
+		t.Errorf("the number after 1 is %d, want 2", n)
 	}
 	if log := f.auditLog(); log[0].Sequence != 2 {
-		t.Errorf("the sequence after 1 is %d", log[0].Sequence)
+		t.Errorf("the sequence after 1 is %d, want 2", log[0].Sequence)
 	}
 }
 

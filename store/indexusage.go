@@ -1,0 +1,148 @@
+package store
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// pendingUsage is the usage of one token since the last flush. One lock guards it all, so that
+// time and address always belong to the same request.
+type pendingUsage struct {
+	mu      sync.Mutex
+	count   uint64
+	writes  uint64
+	last    int64    // Unix seconds; 0: none; or replaced
+	address [16]byte // at last; all zero: none
+}
+
+// replaced is the value of last after another entry has taken this one's place.
+const replaced = -1
+
+// add adds usage. first reports whether it is the first since the last flush. ok is false, and
+// nothing is added, if the entry was replaced.
+func (p *pendingUsage) add(u Usage) (first, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.last == replaced {
+		return false, false
+	}
+	first = p.count == 0
+	p.count += u.Count
+	p.writes += u.Writes
+	// Requests may arrive out of order: the latest time wins. The zero time is before 1970.
+	if at := u.LastUsed.Unix(); at >= p.last {
+		p.last, p.address = at, u.LastAddress.As16()
+	}
+	return first, true
+}
+
+// take returns and clears the usage.
+func (p *pendingUsage) take() Usage {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	u := p.usage()
+	p.count, p.writes, p.last, p.address = 0, 0, min(p.last, 0), [16]byte{}
+	return u
+}
+
+// close is take for an entry that was replaced: later calls of add fail.
+func (p *pendingUsage) close() Usage {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	u := p.usage()
+	p.count, p.writes, p.last, p.address = 0, 0, replaced, [16]byte{}
+	return u
+}
+
+// peek returns the usage without clearing it.
+func (p *pendingUsage) peek() Usage {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.usage()
+}
+
+func (p *pendingUsage) usage() Usage {
+	u := Usage{Count: p.count, Writes: p.writes}
+	if p.last > 0 {
+		u.LastUsed = time.Unix(p.last, 0).UTC()
+	}
+	if p.address != [16]byte{} {
+		u.LastAddress = netip.AddrFrom16(p.address).Unmap()
+	}
+	return u
+}
+
+// dirtyIDs are the ids of a shard's tokens with pending usage.
+type dirtyIDs struct {
+	mu  sync.Mutex
+	ids [][IDLength]byte
+}
+
+func (u *dirtyIDs) add(id [IDLength]byte) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.ids = append(u.ids, id)
+}
+
+func (u *dirtyIDs) take() [][IDLength]byte {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	ids := u.ids
+	u.ids = nil
+	return ids
+}
+
+// AddUsage adds to the pending usage of a token, which may be revoked. Unknown ids are ignored.
+func (x *Index) AddUsage(id string, u Usage) {
+	s, hash := x.shard(id)
+	for {
+		c, _ := s.find(hash, id)
+		if c == nil {
+			return
+		}
+		first, ok := c.add(u)
+		if first {
+			s.dirty.add(c.id)
+		}
+		if ok {
+			return
+		}
+		// The entry was replaced: find the new one.
+	}
+}
+
+// PendingUsage returns the pending usage of a token.
+func (x *Index) PendingUsage(id string) Usage {
+	s, hash := x.shard(id)
+	s.mu.Lock() // moveUsage must not run meanwhile
+	defer s.mu.Unlock()
+	c, _ := s.find(hash, id)
+	if c == nil {
+		return Usage{}
+	}
+	return c.peek()
+}
+
+// TakeUsage moves the pending usage of tokens into all. It starts with shard first, stops once
+// all has limit tokens or more, and returns the shard to start with next time.
+func (x *Index) TakeUsage(all map[string]Usage, first, limit int) (next int) {
+	for n := range x.shards {
+		if len(all) >= limit {
+			return (first + n) % len(x.shards)
+		}
+		s := &x.shards[(first+n)%len(x.shards)]
+		for _, raw := range s.dirty.take() {
+			id := string(raw[:])
+			_, hash := x.shard(id)
+			c, _ := s.find(hash, id)
+			if c == nil {
+				continue
+			}
+			if u := c.take(); u != (Usage{}) {
+				all[id] = all[id].Add(u)
+			}
+		}
+	}
+	return first
+}
