@@ -1,6 +1,6 @@
 // Command bench measures tokengate against its rivals and prints a table.
 //
-//	go run ./cmd/bench [-quick] [-rows a,b,c,d,e] [-svg FILE] [-json FILE] [-markdown FILE]
+//	.build/bench [-quick] [-rows a,b,c,d,e] [-svg FILE] [-json FILE] [-markdown FILE]
 //
 // What has a rival is measured beside it in the same run, in short slices that
 // alternate, because a machine's speed drifts within seconds; ratios are taken
