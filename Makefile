@@ -207,11 +207,11 @@ bench-program: envoy build
 
 .PHONY: bench
 bench: bench-program ## measure against baselines, about ten minutes; also writes .build/bench.md
-	.build/bench -markdown .build/bench.md -svg .build/bench.svg -json .build/bench.json
+	.build/bench -markdown .build/bench.md
 
 .PHONY: bench-publish
 bench-publish: ## copy the last full bench to testdata/bench and its README
-	cp .build/bench.md .build/bench.svg testdata/bench/
+	cp .build/bench.md testdata/bench/
 	$(GO) test ./cmd/tokengate -run '^TestReadmeSpeed$$' -update
 
 .PHONY: bench-quick

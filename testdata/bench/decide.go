@@ -2,220 +2,119 @@ package main
 
 import (
 	"context"
+	"errors"
+	"flag"
 	"fmt"
-	"math"
-	"runtime"
-	"strings"
-	"time"
+	"net/netip"
+	"testing"
 
 	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/store"
 )
 
-// decideNow is the instant of every decision of row a.
-var decideNow = time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
-
-// judgedUntil is when what is known of owners is too old.
-var judgedUntil = decideNow.AddDate(1, 0, 0)
-
-// decideSlice is what one slice of row a saw, for one decision.
-type decideSlice struct{ ns, bytes, allocs float64 }
-
-// measureDecide is row a: one decision for each reason, in indexes of different
-// sizes.
+// measureDecide is row a: one decision, at indexes of different sizes.
+// BenchmarkDecide of package authz times every reason.
 func measureDecide(ctx context.Context, sizes scale, r *report) error {
-	indexes, err := newIndexes(sizes.decideSizes)
-	if err != nil {
+	if err := flag.Set("test.benchtime", sizes.decide.String()); err != nil {
 		return err
 	}
-	s := section{Row: "a", Title: "One decision, in ns, by its reason and by the tokens in the index"}
-	s.Columns = []string{"reason"}
-	for _, size := range sizes.decideSizes {
-		s.Columns = append(s.Columns, number(float64(size)))
-	}
-	s.Columns = append(s.Columns, "bytes", "allocations")
-	largest := number(float64(sizes.decideSizes[len(sizes.decideSizes)-1]))
-	allAllocs, passAllocs := 0.0, spread{}
-	for _, c := range decideCases() {
-		results, err := decideRounds(ctx, sizes, c, indexes)
+	tokens := []int{sizes.small, sizes.tokens}
+	columns := []string{"ns per decision"}
+	var views []authz.View
+	var all []*credentials
+	for _, size := range tokens {
+		columns = append(columns, count(size)+" tokens")
+		index, err := newIndex(size)
 		if err != nil {
 			return err
 		}
-		line := []string{c.label()}
-		var ns []spread
-		for i, size := range sizes.decideSizes {
-			found := spreadOf(each(results[i], func(s decideSlice) float64 { return s.ns }))
-			ns = append(ns, found)
-			line = append(line, s.cell(fmt.Sprintf("%s at %d", c.label(), size), "ns", found))
-		}
-		last := results[len(results)-1]
-		bytes := spreadOf(each(last, func(s decideSlice) float64 { return math.Round(s.bytes) }))
-		allocs := spreadOf(each(last, func(s decideSlice) float64 { return math.Round(s.allocs) }))
-		s.Lines = append(s.Lines, append(line, s.cell(c.label(), "B", bytes), s.cell(c.label(), "allocations", allocs)))
-
-		allAllocs = max(allAllocs, allocs.Max)
-		most := ns[len(ns)-1]
-		switch {
-		case c.reason == authz.NoCredential:
-			passAllocs = allocs
-			r.atMost("Decide, pass-through, "+largest+" tokens", 150, "ns", most)
-		case c.name == asBearer || c.name == asBasic:
-			r.atMost("Decide, allowed by "+c.name+", "+largest+" tokens", 1000, "ns", most)
-			if base := results[min(1, len(results)-1)]; len(results) > 2 {
-				slower := ratios(each(last, func(s decideSlice) float64 { return s.ns }), each(base, func(s decideSlice) float64 { return s.ns }))
-				r.atMost(fmt.Sprintf("Decide, allowed by %s, %s ÷ %s tokens", c.name, largest, number(float64(sizes.decideSizes[1]))), 2, "×", spreadOf(slower))
-			}
-		}
-	}
-	r.atMost("allocations of Decide, pass-through", 0, "", passAllocs)
-	r.atMost("allocations of Decide, the most of any row", 0, "", spread{allAllocs, allAllocs, allAllocs})
-	s.Notes = append(s.Notes, "Tokens are picked at random over the whole index. Bytes and allocations are those at the largest index.")
-	r.Sections = append(r.Sections, s)
-	return nil
-}
-
-// indexes are the indexes of row a by size. An index of one token holds none of
-// another kind, so there is one for each kind.
-type indexes struct {
-	bySize map[int]*store.Index
-	single map[kind]*store.Index
-}
-
-func newIndexes(sizes []int) (*indexes, error) {
-	x := &indexes{bySize: map[int]*store.Index{}, single: map[kind]*store.Index{}}
-	for _, size := range sizes {
-		if size > 1 {
-			index, err := newIndex(size)
-			if err != nil {
-				return nil, err
-			}
-			x.bySize[size] = index
-		}
-	}
-	for k := plain; k < kindCount; k++ {
-		x.single[k] = &store.Index{}
-		x.single[k].UpdateOwnerStatus(standing, judgedUntil)
-		if err := putInto(x.single[k], 0, k); err != nil {
-			return nil, err
-		}
-	}
-	return x, nil
-}
-
-// newIndex puts the first size tokens of the fleet into an index.
-func newIndex(size int) (*store.Index, error) {
-	index := &store.Index{}
-	index.UpdateOwnerStatus(standing, judgedUntil)
-	for i := range size {
-		if err := putInto(index, i, decideKindOf(i)); err != nil {
-			return nil, err
-		}
-	}
-	return index, nil
-}
-
-func putInto(index *store.Index, i int, k kind) error {
-	t, err := recordOf(i, k)
-	if err != nil {
-		return err
-	}
-	index.Put(t)
-	if k == limited {
-		entry, _ := index.Lookup(t.ID)
-		entry.Limiter.Take(decideNow)
-	}
-	return nil
-}
-
-// tokens returns the index of a size for a case, and the numbers of the tokens
-// to send.
-func (x *indexes) tokens(size int, c decideCase) (*store.Index, []int) {
-	if size == 1 {
-		return x.single[c.kind], []int{0}
-	}
-	// As many as no cache holds where time matters most.
-	most := 1 << 14
-	if c.name == asBearer || c.name == asBasic {
-		most = 1 << 18
-	}
-	return x.bySize[size], pickAmong(size, most, func(i int) bool { return decideKindOf(i) == c.kind })
-}
-
-// decideRounds measures a case at every size.
-func decideRounds(ctx context.Context, sizes scale, c decideCase, x *indexes) ([][]decideSlice, error) {
-	var contenders []contender[decideSlice]
-	for _, size := range sizes.decideSizes {
-		index, picked := x.tokens(size, c)
-		texts := []string{c.request.Authorization}
-		if c.credential != nil {
-			var err error
-			if texts, err = credentialTexts(c, picked, size); err != nil {
-				return nil, err
-			}
-		}
-		view := authz.View{Policy: c.policy(), Index: index, Now: decideNow}
-		if c.stale {
-			view.Now = judgedUntil
-		}
-		at := 0
-		contenders = append(contenders, contender[decideSlice]{c.label(), func(context.Context) (decideSlice, error) {
-			return timeDecide(c, view, texts, &at, sizes.decideSlice)
-		}})
-	}
-	return alternate(ctx, sizes.decideRounds, contenders)
-}
-
-// credentialTexts makes the values to send, in one piece of memory, in the
-// order in which they are sent: only the index is read at random.
-func credentialTexts(c decideCase, picked []int, size int) ([]string, error) {
-	var all strings.Builder
-	ends := make([]int, len(picked))
-	for n, i := range picked {
-		text, err := c.credential(i, size)
+		c, err := newCredentials(size)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		all.WriteString(text)
-		ends[n] = all.Len()
+		views, all = append(views, permitAll(index)), append(all, c)
 	}
-	texts := make([]string, len(picked))
-	begin := 0
-	for n, end := range ends {
-		texts[n] = all.String()[begin:end]
-		begin = end
+	s := r.add("(a) One decision", append(columns, "bytes", "allocations")...)
+	s.note("Tokens are picked at random from the whole index. Bytes and allocations are those at the largest index.")
+	passThrough := func(*credentials) []string { return []string{""} }
+	for _, c := range []struct {
+		name   string
+		path   string
+		texts  func(*credentials) []string
+		reason authz.Reason
+		limit  float64 // ns
+	}{
+		{"pass-through", "/secure/Dashboard.jspa?selectPageId=10100", passThrough, authz.NoCredential, 150},
+		{"allowed by Bearer", searchPath, func(c *credentials) []string { return c.of(bearer) }, authz.TokenAllowed, 1000},
+		{"allowed by Basic", searchPath, func(c *credentials) []string { return c.of(basic) }, authz.TokenAllowed, 1000},
+	} {
+		var variants []variant[testing.BenchmarkResult]
+		for i, size := range tokens {
+			decide := decideBenchmark(views[i], c.path, c.texts(all[i]), c.reason)
+			variants = append(variants, variant[testing.BenchmarkResult]{fmt.Sprintf("%s at %d", c.name, size), decide})
+		}
+		results, err := alternate(ctx, sizes.rounds, variants)
+		if err != nil {
+			return err
+		}
+		line := []string{c.name}
+		ns := make([][]float64, len(tokens))
+		for i := range tokens {
+			ns[i] = each(results[i], func(b testing.BenchmarkResult) float64 { return float64(b.T) / float64(b.N) })
+			line = append(line, spreadOf(ns[i]...).String())
+		}
+		largest := results[len(tokens)-1]
+		bytes := spreadOf(each(largest, func(b testing.BenchmarkResult) float64 { return float64(b.AllocedBytesPerOp()) })...)
+		allocs := spreadOf(each(largest, func(b testing.BenchmarkResult) float64 { return float64(b.AllocsPerOp()) })...)
+		s.line(append(line, bytes.String(), allocs.String())...)
+		r.atMost(fmt.Sprintf("Decide, %s, %s tokens", c.name, count(sizes.tokens)), c.limit, "ns", spreadOf(ns[1]...))
+		if c.reason == authz.TokenAllowed {
+			r.atMost(fmt.Sprintf("Decide, %s, %s ÷ %s tokens", c.name, count(sizes.tokens), count(sizes.small)), 2, "×", ratios(ns[1], ns[0]))
+		}
+		r.atMost("allocations of Decide, "+c.name, 0, "", allocs)
 	}
-	return texts, nil
+	return nil
 }
 
-// timeDecide decides over and over for a while, going on in texts where it
-// stopped before.
-func timeDecide(c decideCase, view authz.View, texts []string, at *int, length time.Duration) (decideSlice, error) {
-	const between = 256 // looks at the clock
-	request := c.request
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	n, i := 0, *at
-	began := time.Now()
-	// At least one round, or a short slice on a busy machine has no decision.
-	for n == 0 || time.Since(began) < length {
-		for range between {
-			if i >= len(texts) {
-				i = 0
-			}
-			request.Authorization = texts[i]
-			i++
-			if d := authz.Decide(&request, view); d.Reason != c.reason {
-				return decideSlice{}, c.wrong(d.Reason)
-			}
+// newIndex puts the first size tokens of the dataset into an index.
+func newIndex(size int) (_ *store.Index, err error) {
+	index := &store.Index{}
+	records(size, func(t store.Token, e error) bool {
+		if err = e; e == nil {
+			index.Put(t)
 		}
-		n += between
+		return e == nil
+	})
+	return index, err
+}
+
+// decideBenchmark returns a slice that decides requests for a path with these
+// Authorization values in turn. It continues where the previous slice ended.
+func decideBenchmark(view authz.View, path string, texts []string, reason authz.Reason) func(context.Context) (testing.BenchmarkResult, error) {
+	next := 0
+	request := authz.Request{
+		Method: "GET", Path: path, Client: netip.MustParseAddr("10.1.2.3"),
+		RequestID: "e319af8f-85a6-4d3d-af89-aef9d5d2deb9", UserAgent: "python-requests/2.32.3",
 	}
-	took := time.Since(began)
-	runtime.ReadMemStats(&after)
-	*at = i
-	return decideSlice{
-		ns:     float64(took) / float64(n),
-		bytes:  float64(after.TotalAlloc-before.TotalAlloc) / float64(n),
-		allocs: float64(after.Mallocs-before.Mallocs) / float64(n),
-	}, nil
+	return func(context.Context) (testing.BenchmarkResult, error) {
+		wrong := reason
+		result := testing.Benchmark(func(b *testing.B) {
+			for b.Loop() {
+				request.Authorization = texts[next]
+				if next++; next == len(texts) {
+					next = 0
+				}
+				if d := authz.Decide(&request, view); d.Reason != reason {
+					wrong = d.Reason
+				}
+			}
+		})
+		switch {
+		case wrong != reason:
+			return result, fmt.Errorf("a request for %v was decided as %v", reason, wrong)
+		case result.N == 0:
+			return result, errors.New("the benchmark failed")
+		}
+		return result, nil
+	}
 }

@@ -1,187 +1,133 @@
 package main
 
 import (
-	"encoding/json"
+	"context"
 	"fmt"
-	"io"
 	"math"
-	"os"
+	"slices"
 	"strings"
-	"unicode/utf8"
+	"text/tabwriter"
+	"time"
 )
 
-// report is everything that a run found out.
+// report collects the tables and the targets of a run.
 type report struct {
-	Machine  machine   `json:"machine"`
-	Quick    bool      `json:"quick"`
-	Sections []section `json:"sections"`
-	Marks    []mark    `json:"marks"`
-	Bars     []bar     `json:"bars"`
+	head     []string
+	quick    bool
+	sections []*section
+	targets  [][]string
 }
 
 // section is one table.
 type section struct {
-	Row     string     `json:"row"` // a, b, c, d or e
-	Title   string     `json:"title"`
-	Notes   []string   `json:"notes"`
-	Columns []string   `json:"columns"`
-	Lines   [][]string `json:"lines"`
-	Figures []figure   `json:"figures"`
+	title   string
+	columns []string
+	lines   [][]string
+	notes   []string
 }
 
-// figure is a number of a table for machines.
-type figure struct {
-	Name string `json:"name"`
-	Unit string `json:"unit"`
-	spread
+func (r *report) add(title string, columns ...string) *section {
+	s := &section{title: title, columns: columns}
+	r.sections = append(r.sections, s)
+	return s
 }
 
-// mark is a figure that is to be reached.
-type mark struct {
-	What    string `json:"what"`
-	Limit   string `json:"limit"`
-	Unit    string `json:"unit"`
-	Found   spread `json:"found"`
-	Reached bool   `json:"reached"`
+func (s *section) line(cells ...string) { s.lines = append(s.lines, cells) }
+
+func (s *section) note(format string, args ...any) {
+	s.notes = append(s.notes, fmt.Sprintf(format, args...))
 }
 
-// bar is a ratio for the picture: tokengate to its rival.
-type bar struct {
-	Label string  `json:"label"`
-	Found spread  `json:"found"`
-	Mark  float64 `json:"mark"`
-	Less  bool    `json:"less"` // less is better
+// atMost adds a target that passes if the median is at most limit.
+func (r *report) atMost(what string, limit float64, unit string, measured spread) {
+	r.target(what, "≤ "+number(limit), unit, measured, measured.median <= limit)
 }
 
-// cell writes a figure into a table and keeps it for machines.
-func (s *section) cell(name, unit string, found spread) string {
-	s.Figures = append(s.Figures, figure{name, unit, found})
-	return found.String()
+// atLeast adds a target that passes if the median is at least limit.
+func (r *report) atLeast(what string, limit float64, unit string, measured spread) {
+	r.target(what, "≥ "+number(limit), unit, measured, measured.median >= limit)
 }
 
-// atMost is a mark that is reached if the median is no larger.
-func (r *report) atMost(what string, limit float64, unit string, found spread) {
-	r.Marks = append(r.Marks, mark{what, "≤ " + join(number(limit), unit), unit, found, found.Median <= limit})
-}
-
-// atLeast is a mark that is reached if the median is no smaller.
-func (r *report) atLeast(what string, limit float64, unit string, found spread) {
-	r.Marks = append(r.Marks, mark{what, "≥ " + join(number(limit), unit), unit, found, found.Median >= limit})
-}
-
-// text writes the report for a terminal.
-func (r *report) text(w io.Writer) {
-	for _, line := range r.head() {
-		fmt.Fprintln(w, line)
+func (r *report) target(what, limit, unit string, measured spread, pass bool) {
+	verdict := "fail"
+	if pass {
+		verdict = "pass"
 	}
-	for _, s := range r.Sections {
-		fmt.Fprintf(w, "\n(%s) %s\n\n", s.Row, s.Title)
-		columns(w, s.Columns, s.Lines)
-		for _, note := range s.Notes {
-			fmt.Fprintf(w, "    %s\n", note)
-		}
-	}
-	if len(r.Marks) > 0 {
-		fmt.Fprint(w, "\nMarks\n\n")
-		columns(w, markColumns, r.markLines())
-	}
+	r.targets = append(r.targets, []string{what, strings.TrimSpace(limit + " " + unit), strings.TrimSpace(measured.String() + " " + unit), verdict})
 }
 
-// markdown writes the report for a README.
-func (r *report) markdown(w io.Writer) {
-	fmt.Fprintln(w, strings.Join(r.head(), "  \n"))
-	for _, s := range r.Sections {
-		fmt.Fprintf(w, "\n**(%s) %s**\n\n", s.Row, s.Title)
-		pipes(w, s.Columns, s.Lines)
-		for _, note := range s.Notes {
-			fmt.Fprintf(w, "\n%s\n", note)
-		}
+// markdown returns the report. TestReadmeSpeed in cmd/tokengate finds the head and
+// the targets in it.
+func (r *report) markdown() string {
+	head := r.head
+	if r.quick {
+		head = append(head, "A quick run: fewer tokens and rounds. Its figures are rough, and the targets are those of the full run.")
 	}
-	if len(r.Marks) > 0 {
-		fmt.Fprint(w, "\n**Marks**\n\n")
-		pipes(w, markColumns, r.markLines())
+	head = append(head, "Figures are medians over rounds, with the smallest and the largest in brackets. Ratios are taken within a round. The targets were set before measuring.")
+	var b strings.Builder
+	b.WriteString(strings.Join(head, "  \n") + "\n")
+	for _, s := range r.sections {
+		s.markdown(&b)
+	}
+	targets := section{title: "Targets", columns: []string{"what", "target", "measured", ""}, lines: r.targets}
+	targets.markdown(&b)
+	return b.String()
+}
+
+func (s *section) markdown(b *strings.Builder) {
+	fmt.Fprintf(b, "\n**%s**\n\n", s.title)
+	w := tabwriter.NewWriter(b, 0, 0, 1, ' ', 0)
+	rule := strings.Repeat("---:\t|", len(s.columns)-1)
+	fmt.Fprintf(w, "| %s\t|\n|---\t|%s\n", strings.Join(s.columns, "\t| "), rule)
+	for _, line := range s.lines {
+		fmt.Fprintf(w, "| %s\t|\n", strings.Join(line, "\t| "))
+	}
+	w.Flush()
+	for _, note := range s.notes {
+		fmt.Fprintf(b, "\n%s\n", note)
 	}
 }
 
-func (r *report) head() []string {
-	lines := r.Machine.lines()
-	if r.Quick {
-		lines = append(lines, "A quick run: fewer tokens, few rounds. Its figures are rough, and its marks are not the full run's.")
+// spread is a figure over the rounds.
+type spread struct{ median, min, max float64 }
+
+// spreadOf summarises the values of the rounds.
+func spreadOf(values ...float64) spread {
+	if len(values) == 0 {
+		return spread{}
 	}
-	return append(lines, "Figures are medians over rounds, with the smallest and the largest in brackets; ratios are taken within a round, so they need not be those of the medians. A mark is a goal that was set before measuring.")
+	sorted := slices.Sorted(slices.Values(values))
+	n := len(sorted)
+	return spread{(sorted[(n-1)/2] + sorted[n/2]) / 2, sorted[0], sorted[n-1]}
 }
 
-var markColumns = []string{"what", "mark", "found", ""}
-
-func (r *report) markLines() [][]string {
-	lines := make([][]string, len(r.Marks))
-	for i, m := range r.Marks {
-		verdict := "missed"
-		if m.Reached {
-			verdict = "reached"
-		}
-		lines[i] = []string{m.What, m.Limit, join(m.Found.String(), m.Unit), verdict}
-	}
-	return lines
-}
-
-// writeFile writes one form of the report to a file, unless it has no name.
-func writeFile(name string, write func(io.Writer)) error {
-	if name == "" {
-		return nil
-	}
-	var text strings.Builder
-	write(&text)
-	return os.WriteFile(name, []byte(text.String()), 0o644)
-}
-
-func (r *report) json(w io.Writer) error {
-	encoder := json.NewEncoder(w)
-	encoder.SetEscapeHTML(false)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(r)
-}
-
-// columns writes a table with columns as wide as they must be.
-func columns(w io.Writer, names []string, lines [][]string) {
-	widths := make([]int, len(names))
-	all := append([][]string{names}, lines...)
-	for _, line := range all {
-		for i, text := range line {
-			widths[i] = max(widths[i], utf8.RuneCountInString(text))
-		}
-	}
-	for _, line := range all {
-		var b strings.Builder
-		for i, text := range line {
-			padding := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(text))
-			if i == 0 {
-				b.WriteString(text + padding)
-			} else {
-				b.WriteString("   " + padding + text)
-			}
-		}
-		fmt.Fprintf(w, "  %s\n", strings.TrimRight(b.String(), " "))
-	}
-}
-
-// pipes writes a table in Markdown.
-func pipes(w io.Writer, names []string, lines [][]string) {
-	fmt.Fprintf(w, "| %s |\n|---|%s\n", strings.Join(names, " | "), strings.Repeat("---:|", len(names)-1))
-	for _, line := range lines {
-		fmt.Fprintf(w, "| %s |\n", strings.Join(line, " | "))
-	}
-}
-
-// String returns the median, and the extremes where there are any.
+// String returns the median, and the extremes if they differ.
 func (s spread) String() string {
-	if s.Min == s.Max {
-		return number(s.Median)
+	if s.min == s.max {
+		return number(s.median)
 	}
-	return fmt.Sprintf("%s (%s–%s)", number(s.Median), number(s.Min), number(s.Max))
+	return fmt.Sprintf("%s (%s–%s)", number(s.median), number(s.min), number(s.max))
 }
 
-// number writes a figure with three digits, or all of them above a thousand.
+// ratios divides round by round, because a machine's speed drifts between rounds.
+func ratios(above, below []float64) spread {
+	all := make([]float64, len(above))
+	for i := range all {
+		all[i] = above[i] / below[i]
+	}
+	return spreadOf(all...)
+}
+
+// each takes one figure from every round's result.
+func each[R any](results []R, figure func(R) float64) []float64 {
+	all := make([]float64, len(results))
+	for i, r := range results {
+		all[i] = figure(r)
+	}
+	return all
+}
+
+// number formats a figure with three digits, or with all of them above a thousand.
 func number(v float64) string {
 	switch size := math.Abs(v); {
 	case math.IsNaN(v) || math.IsInf(v, 0):
@@ -189,7 +135,11 @@ func number(v float64) string {
 	case v == math.Trunc(v) && size < 1000:
 		return fmt.Sprintf("%.0f", v)
 	case size >= 999.5:
-		return thousands(fmt.Sprintf("%.0f", v))
+		digits := fmt.Sprintf("%.0f", v)
+		for i := len(digits) - 3; i > 0; i -= 3 {
+			digits = digits[:i] + "," + digits[i:]
+		}
+		return digits
 	case size >= 99.95:
 		return fmt.Sprintf("%.0f", v)
 	case size >= 9.995:
@@ -198,17 +148,48 @@ func number(v float64) string {
 	return fmt.Sprintf("%.2f", v)
 }
 
-// thousands puts commas into the digits of a whole number.
-func thousands(digits string) string {
-	for i := len(digits) - 3; i > 0 && digits[i-1] != '-'; i -= 3 {
-		digits = digits[:i] + "," + digits[i:]
+func count(n int) string { return number(float64(n)) }
+
+func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
+
+// samples are durations of single operations.
+type samples []time.Duration
+
+// quantile returns the duration that the share q of the samples does not exceed.
+// It sorts the samples.
+func (s samples) quantile(q float64) time.Duration {
+	if len(s) == 0 {
+		return 0
 	}
-	return digits
+	slices.Sort(s)
+	return s[min(int(q*float64(len(s))), len(s)-1)]
 }
 
-func join(text, unit string) string {
-	if unit == "" {
-		return text
+// variant is one side of a comparison.
+type variant[R any] struct {
+	name  string
+	slice func(context.Context) (R, error) // measures once, for a second or less
+}
+
+// alternate measures one slice of every variant in each round, and returns the
+// results by variant and round. The first variant of a round is the last of the
+// next, so that the order favours none. The first round warms up and is dropped.
+func alternate[R any](ctx context.Context, rounds int, variants []variant[R]) ([][]R, error) {
+	results := make([][]R, len(variants))
+	for round := range rounds + 1 {
+		for turn := range variants {
+			which := (round + turn) % len(variants)
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			result, err := variants[which].slice(ctx)
+			if err != nil {
+				return nil, fmt.Errorf("%s, round %d: %w", variants[which].name, round, err)
+			}
+			if round > 0 {
+				results[which] = append(results[which], result)
+			}
+		}
 	}
-	return text + " " + unit
+	return results, nil
 }

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"net"
+	"os"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"github.com/valyala/fasthttp"
 	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -14,15 +17,15 @@ import (
 	"github.com/tokengate/tokengate/envoy"
 )
 
-// The roles of a rival: see playRole.
+// The roles of runRole.
 const (
 	roleAllowAll   = "allow-all"
 	roleSameAnswer = "allow-all, tokengate's answer"
+	roleUpstream   = "upstream"
 )
 
-// allowAll is the server that everyone would write first: stock grpc-go and
-// the generated types, registered as usual. It decides nothing, logs nothing,
-// counts nothing, and gives everyone the one answer that it made at the start.
+// allowAll is the baseline: stock grpc-go and the generated types. It decides, logs
+// and counts nothing, and always returns the same answer.
 type allowAll struct {
 	authv3.UnimplementedAuthorizationServer
 	answer *authv3.CheckResponse
@@ -33,14 +36,27 @@ func (a *allowAll) Check(context.Context, *authv3.CheckRequest) (*authv3.CheckRe
 	return a.answer, nil
 }
 
-// serveAllowAll serves until l fails.
 func serveAllowAll(l net.Listener, answer *authv3.CheckResponse) error {
-	server := grpc.NewServer()
-	authv3.RegisterAuthorizationServer(server, &allowAll{answer: answer})
-	return server.Serve(l)
+	s := grpc.NewServer()
+	authv3.RegisterAuthorizationServer(s, &allowAll{answer: answer})
+	return s.Serve(l)
 }
 
-// plainAllow is the least that Envoy takes for an allow and that says so.
+// startAllowAll starts the baseline in a role, on a socket.
+func startAllowAll(socket, role string) (*process, error) {
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket, Net: "unix"})
+	if err != nil {
+		return nil, err
+	}
+	defer l.Close()
+	l.SetUnlinkOnClose(false)
+	if err := os.Chmod(socket, 0o600); err != nil {
+		return nil, err
+	}
+	return startRole(role, l)
+}
+
+// plainAllow is the smallest answer that Envoy takes for an allow.
 func plainAllow() *authv3.CheckResponse {
 	return &authv3.CheckResponse{
 		Status:       &rpcstatus.Status{Code: int32(codes.OK)},
@@ -48,9 +64,12 @@ func plainAllow() *authv3.CheckResponse {
 	}
 }
 
-// sameAnswer is what tokengate answers when it lets a token in, for always the
-// same user. What it costs beyond plainAllow is Envoy's work: it changes headers,
-// chooses the route again, keeps metadata.
+// identityHeader is the default of upstream.identity.header.
+const identityHeader = "x-forwarded-user"
+
+// sameAnswer is tokengate's answer to an allowed token, always for one user. Its
+// additional cost is Envoy's: it changes headers, chooses the route again and keeps
+// metadata.
 func sameAnswer() *authv3.CheckResponse {
 	set := func(name, value string) *corev3.HeaderValueOption {
 		return &corev3.HeaderValueOption{Header: &corev3.HeaderValue{Key: name, Value: value}}
@@ -68,4 +87,24 @@ func sameAnswer() *authv3.CheckResponse {
 			"token_id": structpb.NewStringValue("000000000000"),
 		}},
 	}
+}
+
+// noUser is what the upstream answers to a request without an identity.
+const noUser = "no user"
+
+// bodyLength is the length of every answer's body.
+const bodyLength = 512
+
+// serveUpstream stands for Jira, but answers at once: with the user of the identity
+// header, padded with spaces.
+func serveUpstream(l net.Listener) error {
+	padding := bytes.Repeat([]byte(" "), bodyLength)
+	return fasthttp.Serve(l, func(ctx *fasthttp.RequestCtx) {
+		user := ctx.Request.Header.Peek(identityHeader)
+		if len(user) == 0 {
+			user = []byte(noUser)
+		}
+		ctx.Response.AppendBody(user)
+		ctx.Response.AppendBody(padding[len(user):])
+	})
 }
