@@ -25,47 +25,13 @@ var benchTime = time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
 // ownerOf returns the owner of token i. All names have the same length.
 func ownerOf(i int) string { return fmt.Sprintf("user%05d", i%owners) }
 
-// kind is what distinguishes a token from others.
-type kind int
-
-const (
-	plain kind = iota
-	readOnly
-	networked // valid from 10/8 and 127/8 only
-	rotated   // valueOf is its old value, in an overlap that does not end
-	disabled
-	pending
-	expired
-)
-
-// kindOf returns the kind of token i. Of a thousand, 894 are plain.
-func kindOf(i int) kind {
-	switch i % 1000 {
-	case 7:
-		return disabled
-	case 8:
-		return pending
-	case 9:
-		return expired
-	case 10, 11, 12:
-		return rotated
-	}
-	switch i % 20 {
-	case 1:
-		return readOnly
-	case 2:
-		return networked
-	}
-	return plain
-}
-
-// reads reports whether token i allows a reading request from 10/8.
-func reads(i int) bool { return kindOf(i) <= rotated }
+// reads reports whether token i allows a reading request from 10/8. All do but one of
+// a thousand, which is pending.
+func reads(i int) bool { return i%1000 != 8 }
 
 var (
 	firstCreated = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	lastExpiry   = time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)
-	networks     = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("127.0.0.0/8")}
 )
 
 // distinct is the number of tokens with different times of creation and expiry.
@@ -107,7 +73,7 @@ func recordOf(i int) (store.Token, error) {
 	if err != nil {
 		return store.Token{}, err
 	}
-	secret, err := secretOf(i, value)
+	salt, err := token.Salt(randomOf(i, "bench salt"))
 	if err != nil {
 		return store.Token{}, err
 	}
@@ -121,36 +87,17 @@ func recordOf(i int) (store.Token, error) {
 		CreatedBy: "uid:0",
 		Expires:   expiryOf(i),
 		State:     store.Active,
-		Secret:    secret,
+		Secret:    store.Secret{Salt: salt, Hash: value.Hash(salt)},
 	}
-	switch kindOf(i) {
-	case readOnly:
-		t.ReadOnly = true
-	case networked:
-		t.Networks = append(t.Networks, networks...)
-	case disabled:
-		t.State = store.Disabled
-	case pending:
+	switch {
+	case !reads(i):
 		t.State = store.Pending
-	case expired:
-		// After the creation of the last token, so that the store lists all as live.
-		t.Expires = time.Date(2026, 5, 2, 0, 0, 0, 0, time.UTC)
-	case rotated:
-		fresh, err := token.Remint(token.Ordinary, value.ID(), randomOf(i, "bench rotation"))
-		if err != nil {
-			return store.Token{}, err
-		}
-		t.Previous = store.Previous{Secret: secret, Until: lastExpiry}
-		if t.Secret, err = secretOf(i, fresh); err != nil {
-			return store.Token{}, err
-		}
+	case i%20 == 1:
+		t.ReadOnly = true
+	case i%20 == 2:
+		t.Networks = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("127.0.0.0/8")}
 	}
 	return t, nil
-}
-
-func secretOf(i int, v token.Value) (store.Secret, error) {
-	salt, err := token.Salt(randomOf(i, "bench salt"))
-	return store.Secret{Salt: salt, Hash: v.Hash(salt)}, err
 }
 
 // records calls yield with the records of the first size tokens.

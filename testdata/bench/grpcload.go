@@ -73,17 +73,13 @@ func parallel(conns int, part func(conn int) (answers int, err error)) (result l
 func (l *grpcLoad) run(ctx context.Context, length time.Duration) (loadResult, error) {
 	deadline := time.Now().Add(length)
 	result, err := parallel(l.conns, func(conn int) (answers int, err error) {
-		// The connections begin far apart in the credentials. A server may end one
-		// because of its age.
-		for cursor := l.cursor + conn*100_003; err == nil && ctx.Err() == nil && time.Now().Before(deadline); {
-			var c *grpcConn
-			if c, err = dialGRPC(l, cursor); err == nil {
-				err = c.run(deadline)
-				cursor = c.cursor
-				answers += c.answers
-			}
+		// The connections begin far apart in the credentials.
+		c, err := dialGRPC(l, l.cursor+conn*100_003)
+		if err != nil {
+			return 0, err
 		}
-		return answers, err
+		err = c.run(deadline)
+		return c.answers, err
 	})
 	l.cursor += result.answers
 	if err = errors.Join(err, ctx.Err()); err != nil {
@@ -117,9 +113,6 @@ type grpcConn struct {
 	window     int // bytes of DATA that may be sent
 	next       uint32
 	open       map[uint32]*check
-	free       []*check
-	goAway     bool
-	received   int // bytes of DATA not yet returned to the server's window
 	cursor     int
 	answers    int
 	grpcStatus string // of the header block that is being read
@@ -127,8 +120,7 @@ type grpcConn struct {
 
 // check is a Check in flight.
 type check struct {
-	owner    string
-	answer   []byte // received so far, with gRPC's 5 bytes in front
+	owner    string // that the answer must name; empty: any
 	verified bool
 }
 
@@ -145,13 +137,10 @@ func dialGRPC(l *grpcLoad, cursor int) (*grpcConn, error) {
 		load: l, conn: conn, headers: headers, cursor: cursor, templates: l.templates,
 		in:      bufio.NewReaderSize(conn, 64<<10),
 		streams: l.streams, window: defaultWindow, next: 1,
-		open: make(map[uint32]*check, l.streams),
+		open: map[uint32]*check{},
 	}
 	for f := range c.templates {
 		c.templates[f].message = bytes.Clone(c.templates[f].message)
-	}
-	for range l.streams {
-		c.free = append(c.free, new(check))
 	}
 	c.decoder = hpack.NewDecoder(4096, func(f hpack.HeaderField) {
 		if f.Name == "grpc-status" {
@@ -167,8 +156,7 @@ func dialGRPC(l *grpcLoad, cursor int) (*grpcConn, error) {
 	)
 }
 
-// run sends Checks until the deadline, or until the server ends the connection, and
-// then waits for the missing answers.
+// run sends Checks until the deadline, and then waits for the missing answers.
 func (c *grpcConn) run(deadline time.Time) error {
 	defer c.conn.Close()
 	if err := c.conn.SetDeadline(deadline.Add(drainTime)); err != nil {
@@ -179,7 +167,7 @@ func (c *grpcConn) run(deadline time.Time) error {
 		return err
 	}
 	for {
-		sending := !c.goAway && time.Now().Before(deadline)
+		sending := time.Now().Before(deadline)
 		if sending {
 			if err := c.send(); err != nil {
 				return err
@@ -225,10 +213,10 @@ func (c *grpcConn) send() error {
 		); err != nil {
 			return err
 		}
-		k := c.free[len(c.free)-1]
-		c.free = c.free[:len(c.free)-1]
-		*k = check{owner: owner, answer: k.answer[:0]}
-		c.open[c.next] = k
+		if !c.load.named {
+			owner = ""
+		}
+		c.open[c.next] = &check{owner: owner}
 		c.next += 2
 		c.cursor++
 	}
@@ -262,8 +250,6 @@ func (c *grpcConn) read() error {
 		if f.StreamID == 0 {
 			c.window += int(f.Increment)
 		}
-	case *http2.GoAwayFrame:
-		c.goAway = true
 	default:
 		return fmt.Errorf("unexpected frame: %v", frame.Header())
 	}
@@ -292,38 +278,19 @@ func (c *grpcConn) readHeaders(f *http2.HeadersFrame) error {
 		return errors.New("the server sent half an answer")
 	}
 	delete(c.open, f.StreamID)
-	c.free = append(c.free, k)
 	c.answers++
 	return nil
 }
 
+// readData checks an answer. A server sends so short a one in a single frame. The
+// window of the connection is larger than the answers of a slice.
 func (c *grpcConn) readData(f *http2.DataFrame) error {
-	k := c.open[f.StreamID]
-	if k == nil || f.StreamEnded() {
-		return errors.New("unexpected data")
-	}
-	if c.received += len(f.Data()); c.received > maxWindow/2 {
-		if err := c.framer.WriteWindowUpdate(0, uint32(c.received)); err != nil {
-			return err
-		}
-		c.received = 0
-	}
-	k.answer = append(k.answer, f.Data()...)
-	if len(k.answer) < 5 {
-		return nil
-	}
-	length := int(binary.BigEndian.Uint32(k.answer[1:]))
-	switch {
-	case k.answer[0] != 0 || len(k.answer)-5 > length:
+	k, data := c.open[f.StreamID], f.Data()
+	if k == nil || len(data) < 5 || data[0] != 0 || int(binary.BigEndian.Uint32(data[1:])) != len(data)-5 {
 		return errUnreadable
-	case len(k.answer)-5 < length:
-		return nil
-	}
-	if !c.load.named {
-		k.owner = ""
 	}
 	k.verified = true
-	return checkAnswer(k.answer[5:], k.owner)
+	return checkAnswer(data[5:], k.owner)
 }
 
 // clients is the number of client addresses.

@@ -2,19 +2,17 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"go.uber.org/zap"
-	"golang.org/x/sys/unix"
 
 	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/config"
@@ -27,39 +25,44 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// queries are first pages of GET /tokens. BenchmarkFind of package store times every
-// filter and order; these are the common ones and the slowest.
-var queries = []string{
-	"",
-	"limit=1000",
-	"user=user00042",
-	"userPart=user",
-	"name=2424",
-	"name=Report",
-	"state=active",
-	"unusedSince=14d",
-	"sort=user&order=asc",
-	"sort=used&order=desc",
-	"state=active&unusedSince=14d&sort=used",
-	"name=report&userPart=user&sort=name&order=desc",
-	"expiresUntil=2099-06-01&scope=write&sort=expires",
-	"userPart=user&name=report&scope=write&state=active&usedFrom=2026-04-02&sort=name&limit=1000",
-}
-
-// The pages in the browser, by who opens them; ID is a token's id.
-var (
-	ownerPages = []string{"", "/new", "/token/ID", "/token/ID/rotate", "/token/ID/edit", "/explain"}
-	adminPages = []string{
-		"/tokens", "/tokens?name=2424", "/tokens?name=report&userPart=user&sort=name&order=desc", "/tokens?state=active&unusedSince=14d&sort=used",
-		"/tokens?user=user00042", "/pending", "/insights", "/audit", "/settings", "/token/ID",
-	}
-)
-
-// The cookies of the two visitors of the pages.
+// The cookies of the two visitors.
 const (
 	ownerCookie = "JSESSIONID=owner"
 	adminCookie = "JSESSIONID=admin"
 )
+
+// pageGroups are the requests by who sends them, with the longest that the server may
+// take; ID is a token's id. BenchmarkFind of package store times every filter and
+// order of the list; these are the common ones and the slowest.
+var pageGroups = []struct {
+	name, cookie, base string
+	limit              float64 // ms
+	paths              []string
+}{
+	{"first page of the administrator's list", adminCookie, web.Bases[0], 200, []string{
+		"/tokens",
+		"/tokens?limit=1000",
+		"/tokens?user=user00042",
+		"/tokens?userPart=user",
+		"/tokens?name=2424",
+		"/tokens?name=Report",
+		"/tokens?state=active",
+		"/tokens?unusedSince=14d",
+		"/tokens?sort=user&order=asc",
+		"/tokens?sort=used&order=desc",
+		"/tokens?state=active&unusedSince=14d&sort=used",
+		"/tokens?name=report&userPart=user&sort=name&order=desc",
+		"/tokens?expiresUntil=2099-06-01&scope=write&sort=expires",
+		"/tokens?userPart=user&name=report&scope=write&state=active&usedFrom=2026-04-02&sort=name&limit=1000",
+	}},
+	{"an owner's page in the browser", ownerCookie, page.Path, 50, []string{
+		"", "/new", "/token/ID", "/token/ID/rotate", "/token/ID/edit", "/explain",
+	}},
+	{"an administrator's page in the browser", adminCookie, page.Path, 250, []string{
+		"/tokens", "/tokens?name=2424", "/tokens?name=report&userPart=user&sort=name&order=desc", "/tokens?state=active&unusedSince=14d&sort=used",
+		"/tokens?user=user00042", "/pending", "/insights", "/audit", "/settings", "/token/ID",
+	}},
+}
 
 // The groups of the owners and of the administrator.
 const (
@@ -70,10 +73,8 @@ const (
 // site serves the management API and the pages from a store in this process.
 type site struct {
 	*localStore
-	api   http.Handler
-	admin context.Context // of a connection to the admin socket
-	pages http.Handler
-	now   time.Time // advances with each page, so that no rate limit applies
+	handler http.Handler
+	now     time.Time // advances with each request, so that no rate limit applies
 }
 
 // measurePages is row e: the administrator's list and the pages in the browser.
@@ -100,38 +101,39 @@ func measurePages(ctx context.Context, sizes scale, r *report) (err error) {
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
 
-	list := r.add("(e) An administrator's first page of GET /tokens"+at, "query", "ms", "tokens found")
-	list.note("The server's time in this process. A page has 100 tokens by default. A third of the tokens has been used. The directory knows all owners. The listing takes %v bytes per token.", columns)
-	slowest, _, err := s.measure(ctx, sizes, list, queries, func(query string) (took time.Duration, size int, label string, err error) {
-		answer, took := s.query(query)
-		var found web.TokenPage
-		if err := readPage(query, answer, &found); err != nil {
-			return 0, 0, "", err
-		}
-		return took, answer.Body.Len(), count(found.Total), nil
-	})
+	id, err := idOf(42)
 	if err != nil {
 		return err
 	}
-	r.atMost("first page of the administrator's list"+at+", the slowest query", 200, "ms", slowest)
-
-	browser := r.add("(e) The pages in the browser"+at, "page", "ms", "KB")
-	browser.note("The server's time in this process, after the visitor was identified. A page lists 50 tokens.")
 	largest := 0
-	for _, visitor := range []struct {
-		name, cookie string
-		paths        []string
-		limit        float64 // ms
-	}{{"an owner's", ownerCookie, ownerPages, 50}, {"an administrator's", adminCookie, adminPages, 250}} {
-		slowest, size, err := s.measure(ctx, sizes, browser, visitor.paths, func(path string) (time.Duration, int, string, error) {
-			took, size, err := s.visit(visitor.cookie, path)
-			return took, size, fmt.Sprintf("%.1f", float64(size)/1000), err
-		})
+	for _, group := range pageGroups {
+		table := r.add("(e) "+group.name+at, "request", "ms", "KB")
+		pageSizes := make([]int, len(group.paths))
+		var variants []variant[float64]
+		for i, path := range group.paths {
+			path = group.base + strings.ReplaceAll(path, "ID", id)
+			variants = append(variants, variant[float64]{path, func(context.Context) (took float64, err error) {
+				took, pageSizes[i], err = s.get(group.cookie, path)
+				return took, err
+			}})
+		}
+		results, err := alternate(ctx, sizes.rounds, variants)
 		if err != nil {
 			return err
 		}
-		largest = max(largest, size)
-		r.atMost("page in the browser"+at+", "+visitor.name+" slowest", visitor.limit, "ms", slowest)
+		var slowest spread
+		for i, v := range variants {
+			took := spreadOf(results[i]...)
+			if took.median > slowest.median {
+				slowest = took
+			}
+			table.line(v.name, took.String(), fmt.Sprintf("%.1f", float64(pageSizes[i])/1000))
+		}
+		if group.base == page.Path {
+			largest = max(largest, slices.Max(pageSizes))
+		}
+		table.note("The server's time in this process, after the visitor was identified.")
+		r.atMost(group.name+at+", the slowest", group.limit, "ms", slowest)
 	}
 	r.atMost("page in the browser"+at+", the largest", 100, "KB", spreadOf(float64(largest)/1000))
 	return nil
@@ -165,12 +167,8 @@ func newSite(ctx context.Context, size int) (_ *site, err error) {
 	m.UpdateOwnerStatus(known.Snapshot)
 	l.view.Policy = policy.New(access)
 	s := &site{localStore: l, now: benchTime}
-	if s.admin, err = adminContext(ctx); err != nil {
-		return nil, err
-	}
 	view := func() authz.View { return l.view }
-	s.api = web.Admin(m, view, zap.NewNop())
-	s.pages = web.New(web.Options{
+	s.handler = web.New(web.Options{
 		Manager: m, View: view, Usage: m.Usage,
 		PublicURL: "https://jira.example.com", Log: zap.NewNop(), Now: func() time.Time { return s.now },
 		Identify: func(_ context.Context, c directory.Credential) (directory.User, error) {
@@ -202,24 +200,6 @@ func newDirectory(ctx context.Context, file string, owners int) (*directory.Dire
 	return known, known.Refresh(ctx)
 }
 
-// adminContext returns the context of a request over the admin socket from this
-// process.
-func adminContext(ctx context.Context) (context.Context, error) {
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, fmt.Errorf("make an admin socket: %w", err)
-	}
-	defer unix.Close(pair[1])
-	file := os.NewFile(uintptr(pair[0]), "admin")
-	defer file.Close()
-	conn, err := net.FileConn(file)
-	if err != nil {
-		return nil, fmt.Errorf("make an admin socket: %w", err)
-	}
-	defer conn.Close()
-	return web.ConnContext(ctx, conn), nil
-}
-
 // recordUses records a use of a third of the tokens, within two months before now.
 func recordUses(ctx context.Context, tokens *store.Cached, size int) error {
 	const minutes = 60 * 24 * 60
@@ -242,70 +222,18 @@ func recordUses(ctx context.Context, tokens *store.Cached, size int) error {
 	return nil
 }
 
-// measure times each item and adds it to a table with the label that once returns.
-// It returns the time of the slowest item, and the size of the largest.
-func (s *site) measure(ctx context.Context, sizes scale, table *section, items []string, once func(item string) (took time.Duration, size int, label string, err error)) (slowest spread, largest int, err error) {
-	labels := make([]string, len(items))
-	var variants []variant[float64]
-	for i, item := range items {
-		variants = append(variants, variant[float64]{item, func(context.Context) (float64, error) {
-			took, size, label, err := once(item)
-			labels[i], largest = label, max(largest, size)
-			return took.Seconds() * 1000, err
-		}})
-	}
-	results, err := alternate(ctx, sizes.rounds, variants)
-	if err != nil {
-		return spread{}, 0, err
-	}
-	for i, item := range items {
-		took := spreadOf(results[i]...)
-		if took.median > slowest.median {
-			slowest = took
-		}
-		if item == "" {
-			item = "none"
-		}
-		table.line(strings.ReplaceAll(item, "&", " "), took.String(), labels[i])
-	}
-	return slowest, largest, nil
-}
-
-// query sends a query for tokens to the API.
-func (s *site) query(query string) (*httptest.ResponseRecorder, time.Duration) {
-	return serve(s.api, httptest.NewRequestWithContext(s.admin, http.MethodGet, web.Bases[0]+"/tokens?"+query, nil))
-}
-
-func serve(h http.Handler, request *http.Request) (*httptest.ResponseRecorder, time.Duration) {
-	answer := httptest.NewRecorder()
-	began := time.Now()
-	h.ServeHTTP(answer, request)
-	return answer, time.Since(began)
-}
-
-func readPage(query string, answer *httptest.ResponseRecorder, found *web.TokenPage) error {
-	if answer.Code != http.StatusOK {
-		return fmt.Errorf("GET /tokens?%s: status %d: %s", query, answer.Code, token.Redact(answer.Body.String()))
-	}
-	if err := json.Unmarshal(answer.Body.Bytes(), found); err != nil {
-		return fmt.Errorf("GET /tokens?%s: %w", query, err)
-	}
-	return nil
-}
-
-// visit opens a page in the browser and returns its size in bytes.
-func (s *site) visit(cookie, path string) (took time.Duration, size int, err error) {
-	id, err := idOf(42)
-	if err != nil {
-		return 0, 0, err
-	}
+// get returns the server's time in milliseconds and the size of the answer in bytes.
+func (s *site) get(cookie, path string) (took float64, size int, err error) {
 	s.now = s.now.Add(time.Second)
-	request := httptest.NewRequest(http.MethodGet, page.Path+strings.ReplaceAll(path, "ID", id), nil)
+	request := httptest.NewRequest(http.MethodGet, path, nil)
 	request.Header.Set("Cookie", cookie)
 	request.Header.Set(web.ClientIPHeader, "10.1.2.3")
-	answer, took := serve(s.pages, request)
+	answer := httptest.NewRecorder()
+	began := time.Now()
+	s.handler.ServeHTTP(answer, request)
+	took = time.Since(began).Seconds() * 1000
 	if answer.Code != http.StatusOK {
-		return 0, 0, fmt.Errorf("GET %s: status %d: %s", request.URL, answer.Code, token.Redact(answer.Body.String()))
+		err = fmt.Errorf("GET %s: status %d: %s", path, answer.Code, token.Redact(answer.Body.String()))
 	}
-	return took, answer.Body.Len(), nil
+	return took, answer.Body.Len(), err
 }

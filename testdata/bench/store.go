@@ -177,7 +177,7 @@ func newWriter(s *server, tokens int) (*writer, error) {
 	if err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
-	return &writer{server: s, file: file, conn: conn, old: pickAmong(tokens, tokens, func(i int) bool { return kindOf(i) == plain })}, nil
+	return &writer{server: s, file: file, conn: conn, old: pickAmong(tokens, tokens, reads)}, nil
 }
 
 func (w *writer) close() {
