@@ -14,24 +14,16 @@ import (
 
 // measureDecide is row a: one decision, at indexes of different sizes.
 // BenchmarkDecide of package authz times every reason.
-func measureDecide(ctx context.Context, sizes scale, r *report) error {
-	if err := flag.Set("test.benchtime", sizes.decide.String()); err != nil {
-		return err
-	}
+func measureDecide(ctx context.Context, sizes scale, r *report) {
+	try(flag.Set("test.benchtime", sizes.decide.String()))
 	tokens := []int{sizes.small, sizes.tokens}
 	columns := []string{"ns per decision"}
 	var views []authz.View
 	var all []*credentials
 	for _, size := range tokens {
 		columns = append(columns, count(size)+" tokens")
-		index, err := newIndex(size)
-		if err != nil {
-			return err
-		}
-		c, err := newCredentials(size)
-		if err != nil {
-			return err
-		}
+		index := must(newIndex(size))
+		c := must(newCredentials(size))
 		views, all = append(views, permitAll(index)), append(all, c)
 	}
 	s := r.add("(a) One decision", append(columns, "bytes", "allocations")...)
@@ -53,10 +45,7 @@ func measureDecide(ctx context.Context, sizes scale, r *report) error {
 			decide := decideBenchmark(views[i], c.path, c.texts(all[i]), c.reason)
 			variants = append(variants, variant[testing.BenchmarkResult]{fmt.Sprintf("%s at %d", c.name, size), decide})
 		}
-		results, err := alternate(ctx, sizes.rounds, variants)
-		if err != nil {
-			return err
-		}
+		results := must(alternate(ctx, sizes.rounds, variants))
 		line := []string{c.name}
 		ns := make([][]float64, len(tokens))
 		for i := range tokens {
@@ -73,7 +62,6 @@ func measureDecide(ctx context.Context, sizes scale, r *report) error {
 		}
 		r.atMost("allocations of Decide, "+c.name, 0, "", allocs)
 	}
-	return nil
 }
 
 // newIndex puts the first size tokens of the dataset into an index.

@@ -31,26 +31,15 @@ const (
 )
 
 // measureEnvoy is row c: requests through a real Envoy.
-func measureEnvoy(ctx context.Context, sizes scale, r *report) (err error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
+func measureEnvoy(ctx context.Context, sizes scale, r *report) {
+	listener := must(net.Listen("tcp", "127.0.0.1:0"))
 	address := listener.Addr().String()
 	upstream, err := startRole(roleUpstream, listener.(*net.TCPListener))
-	if err = errors.Join(err, listener.Close()); err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, upstream.stop()) }()
-	s, err := startServer(ctx, sizes.tokens, address)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.close()) }()
-	credentials, err := newCredentials(sizes.tokens)
-	if err != nil {
-		return err
-	}
+	try(errors.Join(err, listener.Close()))
+	defer func() { try(upstream.stop()) }()
+	s := must(startServer(ctx, sizes.tokens, address))
+	defer func() { try(s.close()) }()
+	credentials := must(newCredentials(sizes.tokens))
 
 	direct := &route{name: "upstream alone"}
 	alone := &route{name: "Envoy alone"}
@@ -58,63 +47,33 @@ func measureEnvoy(ctx context.Context, sizes scale, r *report) (err error) {
 	same := &route{name: "Envoy + stock allow-all, tokengate's answer", socket: filepath.Join(s.dir, "c2")}
 	measured := &route{name: "Envoy + tokengate", socket: s.check, server: s.process}
 	for route, role := range map[*route]string{stock: roleAllowAll, same: roleSameAnswer} {
-		if route.server, err = startAllowAll(route.socket, role); err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, route.server.stop()) }()
+		route.server = must(startAllowAll(route.socket, role))
+		defer func() { try(route.server.stop()) }()
 	}
 	routes := []*route{direct, alone, stock, same, measured} // stock is number 2
-	stop, err := startEnvoy(s, routes[1:])
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, stop()) }()
+	envoy := startEnvoy(s, routes[1:])
+	defer func() { try(envoy.Stop()) }()
 	direct.load = &httpLoad{address: address}
 	for _, route := range routes {
 		route.load.credentials = credentials
 		route.load.user = func(string) string { return noUser }
 		if route.server != nil {
-			if err := route.server.pause(); err != nil {
-				return err
-			}
+			try(route.server.pause())
 		}
 	}
 	same.load.user = func(string) string { return ownerOf(0) }
 	measured.load.user = func(owner string) string { return owner }
-	return compareRoutes(ctx, sizes, routes, s, r)
+	compareRoutes(ctx, sizes, routes, s, r)
 }
 
 // startEnvoy starts an Envoy with a listener for each route.
-func startEnvoy(s *server, routes []*route) (stop func() error, err error) {
-	binary, err := envoytest.Binary()
-	if err != nil {
-		return nil, err
-	}
-	settings, err := config.Load(s.config())
-	if err != nil {
-		return nil, err
-	}
+func startEnvoy(s *server, routes []*route) *envoytest.Process {
 	var names, sockets []string
 	for _, route := range routes {
 		names, sockets = append(names, route.name), append(sockets, route.socket)
 	}
-	text, err := envoyBootstrap(settings, filepath.Join(s.dir, "e"), names, sockets)
-	if err != nil {
-		return nil, err
-	}
-	process, err := envoytest.Run(binary, text)
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, process.Stop())
-		}
-	}()
-	answer, err := process.Admin("/listeners?format=json")
-	if err != nil {
-		return nil, err
-	}
+	text := must(envoyBootstrap(must(config.Load(s.config())), filepath.Join(s.dir, "e"), names, sockets))
+	process := must(envoytest.Run(must(envoytest.Binary()), text))
 	var listeners struct {
 		Statuses []struct {
 			Name  string `json:"name"`
@@ -126,17 +85,21 @@ func startEnvoy(s *server, routes []*route) (stop func() error, err error) {
 			} `json:"local_address"`
 		} `json:"listener_statuses"`
 	}
-	if err := json.Unmarshal(answer, &listeners); err != nil {
-		return nil, fmt.Errorf("read Envoy's listeners: %w", err)
+	answer, err := process.Admin("/listeners?format=json")
+	if err == nil {
+		err = json.Unmarshal(answer, &listeners)
 	}
-	addresses := map[string]string{}
+	if err != nil {
+		try(errors.Join(fmt.Errorf("read Envoy's listeners: %w", err), process.Stop()))
+	}
 	for _, l := range listeners.Statuses {
-		addresses[l.Name] = net.JoinHostPort(l.Local.Socket.Address, strconv.Itoa(l.Local.Socket.Port))
+		for _, route := range routes {
+			if route.name == l.Name {
+				route.load = &httpLoad{address: net.JoinHostPort(l.Local.Socket.Address, strconv.Itoa(l.Local.Socket.Port))}
+			}
+		}
 	}
-	for _, route := range routes {
-		route.load = &httpLoad{address: addresses[route.name]}
-	}
-	return process.Stop, nil
+	return process
 }
 
 // routeVariants returns a variant for each route.
@@ -158,7 +121,7 @@ func (r *route) during(work func() error) (time.Duration, error) {
 	return r.server.during(work)
 }
 
-func compareRoutes(ctx context.Context, sizes scale, routes []*route, s *server, r *report) error {
+func compareRoutes(ctx context.Context, sizes scale, routes []*route, s *server, r *report) {
 	const stock = 2
 	closed, err := alternate(ctx, sizes.rounds, routeVariants(routes, s, func(route *route) (result loadResult, err error) {
 		result.server, err = route.during(func() (err error) {
@@ -167,9 +130,7 @@ func compareRoutes(ctx context.Context, sizes scale, routes []*route, s *server,
 		})
 		return result, err
 	}))
-	if err != nil {
-		return err
-	}
+	try(err)
 	// At half of the baseline's rate, Envoy is busy but nothing queues for long.
 	baseRate := each(closed[stock], loadResult.perSecond)
 	rate := math.Max(100, math.Round(spreadOf(baseRate...).median/2/100)*100)
@@ -180,9 +141,7 @@ func compareRoutes(ctx context.Context, sizes scale, routes []*route, s *server,
 		})
 		return result, err
 	}))
-	if err != nil {
-		return err
-	}
+	try(err)
 	p50 := func(p pacedResult) float64 { return p.p50 }
 	p99 := func(p pacedResult) float64 { return p.p99 }
 	p999 := func(p pacedResult) float64 { return p.p999 }
@@ -210,5 +169,4 @@ func compareRoutes(ctx context.Context, sizes scale, routes []*route, s *server,
 		closedConns, number(rate), pacedConns, number(late))
 	table.note("All routes use one Envoy with 2 workers, with listeners that differ only in the server that they ask. Load, Envoy, servers and upstream share the cores. Every answer was 200, with the user that the upstream must see.")
 	table.note("tokengate's answer: the stock server allows one fixed user. The additional cost is Envoy's work on headers, metadata and route.")
-	return nil
 }

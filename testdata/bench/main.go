@@ -50,7 +50,7 @@ func main() {
 // rows are the measurements in the order of the report.
 var rows = []struct {
 	name    string
-	measure func(context.Context, scale, *report) error
+	measure func(context.Context, scale, *report) // fails by must and try
 }{
 	{"a", measureDecide},
 	{"b", measureCheck},
@@ -112,7 +112,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 			continue
 		}
 		progress("row %s", row.name)
-		if err := row.measure(ctx, sizes, r); err != nil {
+		if err := attempt(func() { row.measure(ctx, sizes, r) }); err != nil {
 			return fmt.Errorf("row %s: %w", row.name, err)
 		}
 		// The next row's garbage collector starts with an empty heap.
@@ -130,4 +130,35 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 // progress writes to standard error, because standard output has the report alone.
 func progress(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, "bench: "+format+"\n", args...)
+}
+
+// failure is the panic of must and try.
+type failure struct{ error }
+
+// attempt returns the error with which must or try ended f.
+func attempt(f func()) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			failed, ok := r.(failure)
+			if !ok {
+				panic(r)
+			}
+			err = failed.error
+		}
+	}()
+	f()
+	return nil
+}
+
+// must returns v, or ends attempt's function with err.
+func must[T any](v T, err error) T {
+	try(err)
+	return v
+}
+
+// try ends attempt's function unless err is nil.
+func try(err error) {
+	if err != nil {
+		panic(failure{err})
+	}
 }

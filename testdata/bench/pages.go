@@ -79,7 +79,7 @@ type site struct {
 
 // measurePages is row e: the administrator's list and the pages in the browser.
 // BenchmarkLookupBesideFind of package store times decisions beside queries.
-func measurePages(ctx context.Context, sizes scale, r *report) (err error) {
+func measurePages(ctx context.Context, sizes scale, r *report) {
 	at := " at " + count(sizes.tokens) + " tokens"
 	columns, err := heapPerToken(sizes.tokens, func() (_ any, err error) {
 		listing := store.NewListing()
@@ -91,20 +91,12 @@ func measurePages(ctx context.Context, sizes scale, r *report) (err error) {
 		})
 		return listing, err
 	})
-	if err != nil {
-		return err
-	}
+	try(err)
 	r.atMost("columns of the listing, per token"+at, 100, "B", columns)
-	s, err := newSite(ctx, sizes.tokens)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.close()) }()
+	s := must(newSite(ctx, sizes.tokens))
+	defer func() { try(s.close()) }()
 
-	id, err := idOf(42)
-	if err != nil {
-		return err
-	}
+	id := must(idOf(42))
 	largest := 0
 	for _, group := range pageGroups {
 		table := r.add("(e) "+group.name+at, "request", "ms", "KB")
@@ -117,10 +109,7 @@ func measurePages(ctx context.Context, sizes scale, r *report) (err error) {
 				return took, err
 			}})
 		}
-		results, err := alternate(ctx, sizes.rounds, variants)
-		if err != nil {
-			return err
-		}
+		results := must(alternate(ctx, sizes.rounds, variants))
 		var slowest spread
 		for i, v := range variants {
 			took := spreadOf(results[i]...)
@@ -136,7 +125,6 @@ func measurePages(ctx context.Context, sizes scale, r *report) (err error) {
 		r.atMost(group.name+at+", the slowest", group.limit, "ms", slowest)
 	}
 	r.atMost("page in the browser"+at+", the largest", 100, "KB", spreadOf(float64(largest)/1000))
-	return nil
 }
 
 func newSite(ctx context.Context, size int) (_ *site, err error) {

@@ -11,7 +11,7 @@ import (
 func TestPages(t *testing.T) {
 	t.Chdir(t.TempDir())
 	r := &report{}
-	if err := measurePages(t.Context(), scale{tokens: 3000, rounds: 1}, r); err != nil {
+	if err := attempt(func() { measurePages(t.Context(), scale{tokens: 3000, rounds: 1}, r) }); err != nil {
 		t.Fatal(err)
 	}
 	for i, group := range pageGroups {

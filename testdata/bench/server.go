@@ -1,17 +1,16 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
-	"strings"
+	"regexp"
 	"time"
 )
 
@@ -134,27 +133,21 @@ func (s *server) remove() {
 // trimLog empties the log, which gets a line for each request.
 func (s *server) trimLog() error { return os.Truncate(s.log(), 0) }
 
-const (
-	allowedMetric = `tokengate_decisions_total{outcome="allowed",reason="allowed"}`
-	droppedMetric = "tokengate_log_lines_dropped_total"
-)
+var droppedMetric = regexp.MustCompile(`(?m)^tokengate_log_lines_dropped_total (\S+)$`)
 
-// metrics returns the values of /metrics by name and labels.
-func (s *server) metrics() (map[string]float64, error) {
+// droppedLines returns how many log lines tokengate has dropped.
+func (s *server) droppedLines() (string, error) {
 	response, err := s.scrape.Get("http://tokengate/metrics")
 	if err != nil {
-		return nil, fmt.Errorf("read the metrics: %w", err)
+		return "", fmt.Errorf("read the metrics: %w", err)
 	}
 	defer response.Body.Close()
-	all := map[string]float64{}
-	lines := bufio.NewScanner(response.Body)
-	for lines.Scan() {
-		name, value, _ := strings.Cut(lines.Text(), " ") // no label has a space
-		if v, err := strconv.ParseFloat(value, 64); err == nil {
-			all[name] = v
-		}
+	text, err := io.ReadAll(response.Body)
+	found := droppedMetric.FindSubmatch(text)
+	if err != nil || found == nil {
+		return "", fmt.Errorf("the metrics have no dropped log lines (%v)", err)
 	}
-	return all, lines.Err()
+	return string(found[1]), nil
 }
 
 // socketClient returns a client for HTTP over a unix socket.
