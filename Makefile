@@ -150,12 +150,14 @@ test: tools ## every test, with the race detector, a real Envoy and a real brows
 	@# save, and what a flood costs, is counted without it.
 	$(GO) test -run 'Alloc|Neighbours' ./authz ./envoy ./envoy/wire ./cmd/tokengate 2>&1 | tee -a .build/test.log
 	$(GO) -C testdata/tools test -count 1 ./... 2>&1 | tee -a .build/test.log
+	CGO_ENABLED=1 $(GO) -C testdata/bench test -race ./... 2>&1 | tee -a .build/test.log
 	@# The tests search what their processes write; this searches what they print.
 	@! grep -nE 't(gate|gadm)_[0-9A-Za-z]{61}' .build/test.log || { echo "a token stands in the output above" >&2; exit 1; }
 
 .PHONY: test-long
 test-long: tools-long ## the same and what takes longer, three times over and in random order
 	CGO_ENABLED=1 $(GO) test -race -p 1 -timeout 60m -tags long -count 3 -shuffle on ./...
+	CGO_ENABLED=1 $(GO) -C testdata/bench test -race -timeout 60m -tags long -count 3 -shuffle on ./...
 
 FUZZTIME ?= 1m
 .PHONY: fuzz
@@ -177,8 +179,9 @@ lint: $(STATICCHECK) ## gofmt, go vet, staticcheck
 	@files=$$(gofmt -l .); test -z "$$files" || { echo "not formatted by gofmt:" $$files >&2; exit 1; }
 	$(GO) vet -tags long ./...
 	$(STATICCHECK) -tags long ./...
-	@# A module of its own is no part of ./... here.
+	@# The other modules are not part of ./... here.
 	cd testdata/tools && $(GO) vet ./... && $(CURDIR)/$(STATICCHECK) ./...
+	cd testdata/bench && $(GO) vet -tags long ./... && $(CURDIR)/$(STATICCHECK) -tags long ./...
 
 .PHONY: demo
 demo: envoy build ## the whole story through a real Envoy; DEMO=once exits at its end
@@ -198,19 +201,22 @@ screenshots-publish: screenshots ## put three of them into the README
 	cp .build/screenshots/tokens-light.png testdata/page/tokens.png
 	cp .build/screenshots/insights-dark.png testdata/page/insights.png
 
+.PHONY: bench-program
+bench-program: envoy build
+	$(GO) -C testdata/bench build -o $(CURDIR)/.build/bench .
+
 .PHONY: bench
-bench: envoy build ## measure against rivals, some ten minutes; the table and a picture go to .build, too
-	$(GO) run ./cmd/bench -markdown .build/bench.md -svg .build/bench.svg -json .build/bench.json
+bench: bench-program ## measure against baselines, about ten minutes; also writes .build/bench.md
+	.build/bench -markdown .build/bench.md
 
 .PHONY: bench-publish
-bench-publish: ## put the last full bench into testdata/bench and the README
-	mkdir -p testdata/bench
-	cp .build/bench.md .build/bench.svg testdata/bench/
+bench-publish: ## copy the last full bench to testdata/bench and its README
+	cp .build/bench.md testdata/bench/
 	$(GO) test ./cmd/tokengate -run '^TestReadmeSpeed$$' -update
 
 .PHONY: bench-quick
-bench-quick: envoy build ## a small version of it, within a minute
-	$(GO) run ./cmd/bench -quick
+bench-quick: bench-program ## a small version of bench, about a minute
+	.build/bench -quick
 
 .PHONY: clean
 clean: ## remove what was built and fetched

@@ -121,12 +121,12 @@ func TestReadmeLinks(t *testing.T) {
 }
 
 // The README's figures are those of the bench's last published run: its head and
-// its marks. -update puts them there.
+// its targets. -update puts them there.
 func TestReadmeSpeed(t *testing.T) {
 	whole := read(t, "../../testdata/bench/bench.md")
 	head, _, _ := strings.Cut(whole, "\n\n")
-	_, marks, _ := strings.Cut(whole, "**Marks**\n")
-	want := "\n" + head + "\n" + marks
+	_, targets, _ := strings.Cut(whole, "**Targets**\n")
+	want := "\n" + head + "\n" + targets
 	const speedDocument = "../../testdata/bench/README.md"
 	const begin, end = "<!-- bench -->\n", "<!-- /bench -->\n"
 	before, rest, _ := strings.Cut(read(t, speedDocument), begin)
@@ -137,8 +137,8 @@ func TestReadmeSpeed(t *testing.T) {
 		}
 		return
 	}
-	if marks == "" {
-		t.Error("the published run has no marks")
+	if targets == "" {
+		t.Error("the published run has no targets")
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("figures (-testdata/bench +README; -update rewrites them):\n%s", diff)
