@@ -96,7 +96,7 @@ func TestBeyondTheBudget(t *testing.T) {
 	allowed := authz.Decision{Outcome: authz.Allowed, Reason: authz.TokenAllowed, User: "fred", TokenID: some}
 	observed := authz.Decision{Outcome: authz.PassThrough, Reason: authz.Password, WouldBlock: true}
 	unknown, badCheck := authz.Decision{Reason: authz.UnknownToken, TokenID: some}, authz.Decision{Reason: authz.BadCheck}
-	const sum = `,"time":"2026-03-14T12:00:08.000Z","msg":"requests without a proved token beyond the log's budget, not shown one by one","span_seconds":8`
+	const sum = `,"time":"2026-03-14T12:00:08.000Z","msg":"requests without a verified token that were not logged individually","span_seconds":8`
 	for name, c := range map[string]struct {
 		level zapcore.Level
 		full  bool // there is no room for them

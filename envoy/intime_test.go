@@ -22,7 +22,7 @@ func TestQuestionsEndInTime(t *testing.T) {
 				defer cancel()
 			}
 			began := time.Now()
-			ctx, err := inTime(ctx, nil)
+			ctx, err := limitTime(ctx, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
