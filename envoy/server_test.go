@@ -37,7 +37,7 @@ import (
 
 var now = time.Date(2026, 3, 14, 15, 9, 26, 0, time.UTC)
 
-// gate is a server on a real connection, with one token of fred's.
+// gate is a server on a real connection, with one token of fred.
 type gate struct {
 	server   *envoy.Server
 	client   authv3.AuthorizationClient
@@ -85,8 +85,7 @@ func newGate(t *testing.T, from config.ClientAddress) *gate {
 	return g
 }
 
-// logText keeps what was logged, as it was encoded: the texts of a request do not
-// outlive its answer.
+// logText keeps the encoded log. A request's strings do not outlive its answer.
 type logText struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -146,7 +145,7 @@ func serve(t *testing.T, s *envoy.Server) authv3.AuthorizationClient {
 	return authv3.NewAuthorizationClient(conn)
 }
 
-// question is what Envoy asks about GET /rest/api/2/myself.
+// question is Envoy's check of GET /rest/api/2/myself.
 func question(headers map[string]string) *authv3.CheckRequest {
 	return &authv3.CheckRequest{Attributes: &authv3.AttributeContext{
 		Source: peer("192.0.2.1"),
@@ -192,7 +191,7 @@ func reasonOf(answer *authv3.CheckResponse) string {
 	return answer.GetDynamicMetadata().GetFields()["reason"].GetStringValue()
 }
 
-func TestAdmittedAnswer(t *testing.T) {
+func TestAllowedAnswer(t *testing.T) {
 	g := newGate(t, byMetadata)
 	q := question(map[string]string{"authorization": "Bearer " + g.value.Reveal(), "x-request-id": "r-1"})
 	q.Attributes.Request.Http.Path = "/rest/api/2/myself?os_authType=basic&a=b%2f&&"
@@ -245,7 +244,7 @@ func TestAdmittedAnswer(t *testing.T) {
 	}
 }
 
-func TestPassedAnswer(t *testing.T) {
+func TestPassThroughAnswer(t *testing.T) {
 	g := newGate(t, byMetadata)
 	answer := g.ask(t, from("10.1.2.3"), question(nil))
 	if answer.GetStatus() == nil || answer.GetStatus().GetCode() != 0 || len(answer.GetOkResponse().GetHeaders()) != 0 {
@@ -270,17 +269,17 @@ func TestDeniedAnswers(t *testing.T) {
 		status int32
 		reason string
 	}{
-		"401":                {from("10.1.2.3"), question(map[string]string{"authorization": "Bearer tgate_x"}), 401, "malformed_token"},
-		"Basic":              {from("10.1.2.3"), question(map[string]string{"authorization": "Basic e30="}), 401, "malformed_credential"},
-		"Basic, a token":     {from("10.1.2.3"), question(map[string]string{"authorization": "Basic eDp0Z2F0ZV94"}), 401, "malformed_token"},
-		"403":                {from("10.1.2.3"), write, 403, "endpoint_forbidden"},
-		"no address":         {from(), question(bearer), 503, "no_client_address"},
-		"empty question":     {from("10.1.2.3"), &authv3.CheckRequest{}, 503, "bad_check"},
-		"no HTTP":            {from("10.1.2.3"), &authv3.CheckRequest{Attributes: &authv3.AttributeContext{Request: &authv3.AttributeContext_Request{}}}, 503, "bad_check"},
-		"neither path":       {from("10.1.2.3"), withPath(question(bearer), ""), 503, "bad_check"},
-		"a hanging token":    {from("10.1.2.3"), withPath(question(bearer), "/rest/x?y="+g.value.Reveal()), 401, "malformed_credential"},
-		"a token in a path":  {from("10.1.2.3"), withPath(question(nil), "/rest/tgate%5f"+g.value.Reveal()[6:]), 401, "malformed_credential"},
-		"two authorizations": {from("10.1.2.3"), raw(question(nil), pair("authorization", "Bearer "+g.value.Reveal()), pair("Authorization", "Basic eDp5")), 401, "malformed_credential"},
+		"401":                  {from("10.1.2.3"), question(map[string]string{"authorization": "Bearer tgate_x"}), 401, "malformed_token"},
+		"Basic":                {from("10.1.2.3"), question(map[string]string{"authorization": "Basic e30="}), 401, "malformed_credential"},
+		"Basic, a token":       {from("10.1.2.3"), question(map[string]string{"authorization": "Basic eDp0Z2F0ZV94"}), 401, "malformed_token"},
+		"403":                  {from("10.1.2.3"), write, 403, "endpoint_forbidden"},
+		"no address":           {from(), question(bearer), 503, "no_client_address"},
+		"empty question":       {from("10.1.2.3"), &authv3.CheckRequest{}, 503, "bad_check"},
+		"no HTTP":              {from("10.1.2.3"), &authv3.CheckRequest{Attributes: &authv3.AttributeContext{Request: &authv3.AttributeContext_Request{}}}, 503, "bad_check"},
+		"no path":              {from("10.1.2.3"), withPath(question(bearer), ""), 503, "bad_check"},
+		"a token in the query": {from("10.1.2.3"), withPath(question(bearer), "/rest/x?y="+g.value.Reveal()), 401, "malformed_credential"},
+		"a token in a path":    {from("10.1.2.3"), withPath(question(nil), "/rest/tgate%5f"+g.value.Reveal()[6:]), 401, "malformed_credential"},
+		"two authorizations":   {from("10.1.2.3"), raw(question(nil), pair("authorization", "Bearer "+g.value.Reveal()), pair("Authorization", "Basic eDp5")), 401, "malformed_credential"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			answer := g.ask(t, c.ctx, c.q)
@@ -316,8 +315,8 @@ func TestDeniedAnswers(t *testing.T) {
 	}
 }
 
-// A refusal says what was wrong, also by numbers.
-func TestDetailedDenials(t *testing.T) {
+// A denial says what is wrong with the credential, with its length.
+func TestDenialDetails(t *testing.T) {
 	g := newGate(t, byMetadata)
 	value := g.value.Reveal()
 	for want, authorization := range map[string]string{
@@ -338,7 +337,7 @@ func TestDetailedDenials(t *testing.T) {
 	}
 }
 
-// forged returns a value with the id of another, and a secret of its own.
+// forged returns a token with the same id and another secret.
 func forged(t *testing.T, v token.Value) string {
 	t.Helper()
 	fresh, err := token.Remint(v.Kind(), v.ID(), token.Random)
@@ -348,9 +347,9 @@ func forged(t *testing.T, v token.Value) string {
 	return fresh.Reveal()
 }
 
-// A refusal may be read by the scripts of listed origins, and of no others. An OK
-// says nothing of it: Jira's answer is Jira's.
-func TestRefusalsForOtherOrigins(t *testing.T) {
+// Scripts of listed origins, and no others, can read a denial. An OK has no CORS
+// headers: they are Jira's.
+func TestDenialsForOtherOrigins(t *testing.T) {
 	g := newGate(t, byMetadata)
 	const app = "https://app.example.com"
 	good := "Bearer " + g.value.Reveal()
@@ -361,19 +360,19 @@ func TestRefusalsForOtherOrigins(t *testing.T) {
 		origin, authorization string
 		want                  bool
 	}{
-		"listed":              {listed, app, "Bearer tgate_x", true},
-		"listed, no detail":   {listed, app, "Bearer " + forged(t, g.value), true},
-		"another listed":      {listed, "http://localhost:3000", "Bearer tgate_x", true},
-		"listed, allowed":     {listed, app, good, false},
-		"not listed":          {listed, "https://evil.example", "Bearer tgate_x", false},
-		"longer":              {listed, app + ".evil.example", "Bearer tgate_x", false},
-		"twice":               {listed, app + "," + app, "Bearer tgate_x", false},
-		"another spelling":    {listed, "https://APP.example.com", "Bearer tgate_x", false},
-		"a slash behind it":   {listed, app + "/", "Bearer tgate_x", false},
-		"null":                {listed, "null", "Bearer tgate_x", false},
-		"none":                {listed, "", "Bearer tgate_x", false},
-		"nothing listed":      {config.Default(), app, "Bearer tgate_x", false},
-		"nothing listed, nor": {config.Default(), "", "Bearer tgate_x", false},
+		"listed":                    {listed, app, "Bearer tgate_x", true},
+		"listed, no detail":         {listed, app, "Bearer " + forged(t, g.value), true},
+		"another listed":            {listed, "http://localhost:3000", "Bearer tgate_x", true},
+		"listed, allowed":           {listed, app, good, false},
+		"not listed":                {listed, "https://evil.example", "Bearer tgate_x", false},
+		"longer":                    {listed, app + ".evil.example", "Bearer tgate_x", false},
+		"twice":                     {listed, app + "," + app, "Bearer tgate_x", false},
+		"another spelling":          {listed, "https://APP.example.com", "Bearer tgate_x", false},
+		"a trailing slash":          {listed, app + "/", "Bearer tgate_x", false},
+		"null":                      {listed, "null", "Bearer tgate_x", false},
+		"none":                      {listed, "", "Bearer tgate_x", false},
+		"nothing listed":            {config.Default(), app, "Bearer tgate_x", false},
+		"nothing listed, no origin": {config.Default(), "", "Bearer tgate_x", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g.server.Policy.Store(policy.New(c.settings))
@@ -403,7 +402,7 @@ func TestRefusalsForOtherOrigins(t *testing.T) {
 	}
 }
 
-// A token over its rate is told when to come again, in whole seconds.
+// The denial of a token that exceeds its rate has Retry-After, in whole seconds.
 func TestTooManyRequests(t *testing.T) {
 	for per, want := range map[time.Duration]string{time.Second: "1", 90 * time.Second: "90", time.Hour: "3600"} {
 		g := newGate(t, byMetadata)
@@ -427,7 +426,7 @@ func TestTooManyRequests(t *testing.T) {
 			}
 		}
 		if said := " " + want + " second"; !strings.Contains(denied.GetBody(), said) {
-			t.Errorf("the text %s does not say%s", denied.GetBody(), said)
+			t.Errorf("the text %s does not contain%s", denied.GetBody(), said)
 		}
 		if denied.GetStatus().GetCode() != 429 || reasonOf(answer) != "rate_limited" || after != want {
 			t.Errorf("%d %s, Retry-After %q, want %s", denied.GetStatus().GetCode(), reasonOf(answer), after, want)
@@ -514,8 +513,8 @@ func TestClientAddress(t *testing.T) {
 	}
 }
 
-// A server without a policy panics in no way that Envoy could take for an OK.
-func TestPanicIsRefusedAndLogged(t *testing.T) {
+// A panic results in an error, which Envoy does not take for an OK.
+func TestPanicIsAnErrorAndLogged(t *testing.T) {
 	g := newGate(t, byMetadata)
 	g.server.Policy = nil
 	answer, err := g.client.Check(from("10.1.2.3"), question(nil))

@@ -1,7 +1,7 @@
 //go:build !race
 
-// Under the race detector a sync.Pool forgets now and then what was put into
-// it, so allocations can be counted only without it.
+// Under the race detector a sync.Pool drops some values, so allocations can be
+// counted only without it.
 
 package envoy
 
@@ -15,8 +15,8 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// The line of a request costs its message, and nothing else does: neither the
-// use of a token nor that of a password.
+// Only the message of a line is allocated. Recording the use of a token or password
+// allocates nothing.
 func TestLineAllocations(t *testing.T) {
 	var tokens store.Cached
 	tokens.Index().Put(store.Token{ID: some.String(), Owner: store.Owner{Name: "fred"}, State: store.Active})
