@@ -118,11 +118,7 @@ func Bootstrap(w io.Writer, cfg config.Config, opts BootstrapOptions) error {
 }
 
 func newBootstrapData(cfg config.Config, opts BootstrapOptions) (*bootstrapData, error) {
-	identity := strings.ToLower(cfg.Upstream.Identity.Header)
-	if identity == "" {
-		return nil, errors.New("upstream.identity.header is empty")
-	}
-	headers := upstreamHeaders{identity: identity}
+	headers := upstreamHeaders{identity: strings.ToLower(cfg.Upstream.Identity.Header)}
 	d := &bootstrapData{
 		AdminSocket:    cmp.Or(opts.AdminSocket, DefaultAdminSocket),
 		TrustedHops:    cfg.ClientAddress.TrustedHops,
@@ -147,21 +143,16 @@ func newBootstrapData(cfg config.Config, opts BootstrapOptions) (*bootstrapData,
 	}
 	d.strip(ClientIPHeader)
 
-	switch ca := cfg.ClientAddress; {
-	case ca.TrustedHops > 0 && ca.Metadata == "" && !ca.Source && ca.Header == "":
+	switch ca := cfg.ClientAddress; { // config allows exactly one source; Source needs nothing here
+	case ca.TrustedHops > 0:
 		d.ClientIP = "%REQ(X-FORWARDED-FOR)%"
 		d.CheckHeaders = append(d.CheckHeaders, authz.ForwardedHeader)
-	case ca.TrustedHops != 0:
-		return nil, errors.New("clientAddress.trustedHops must be 0 or more and excludes metadata, source and header")
-	case ca.Metadata != "" && !ca.Source && ca.Header == "":
+	case ca.Metadata != "":
 		d.ClientMetadata = ca.Metadata
-	case ca.Header != "" && !ca.Source && ca.Metadata == "":
+	case ca.Header != "":
 		d.ClientHeader = strings.ToLower(ca.Header)
 		d.strip(d.ClientHeader)
 		d.CheckHeaders = append(d.CheckHeaders, d.ClientHeader)
-	case ca.Source && ca.Metadata == "" && ca.Header == "":
-	default:
-		return nil, errors.New("clientAddress needs exactly one of trustedHops, metadata, source and header")
 	}
 
 	for _, p := range config.ManagementPaths {

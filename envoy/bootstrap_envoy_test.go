@@ -201,7 +201,7 @@ func TestEnvoySendsTheClientAddress(t *testing.T) {
 				addresses []string
 				headers   map[string]string
 			}
-			questions := make(chan asked, 1)
+			checks := make(chan asked, 1)
 			rig := newBootstrapRig(t, func(ctx context.Context, r *authv3.CheckRequest) (*authv3.CheckResponse, error) {
 				a := asked{headers: r.GetAttributes().GetRequest().GetHttp().GetHeaders()}
 				md, _ := metadata.FromIncomingContext(ctx)
@@ -216,7 +216,7 @@ func TestEnvoySendsTheClientAddress(t *testing.T) {
 				default:
 					a.addresses = md.Get(tc.address.Metadata)
 				}
-				questions <- a
+				checks <- a
 				return passThrough(ctx, r)
 			}, false, func(c *config.Config, _ *envoy.BootstrapOptions) { c.ClientAddress = tc.address })
 
@@ -231,7 +231,7 @@ func TestEnvoySendsTheClientAddress(t *testing.T) {
 			}
 			rig.send(t, "/", header...)
 			rig.got(t)
-			got := <-questions
+			got := <-checks
 			if diff := cmp.Diff([]string{tc.want}, got.addresses); diff != "" {
 				t.Errorf("address (-want +got):\n%s", diff)
 			}

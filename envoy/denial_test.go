@@ -18,7 +18,7 @@ import (
 func TestDeniedAnswers(t *testing.T) {
 	g := newGate(t, byMetadata)
 	bearer := map[string]string{"authorization": "Bearer " + g.value.Reveal()}
-	write := question(bearer)
+	write := checkRequest(bearer)
 	write.Attributes.Request.Http.Path = "/rest/pat/latest/tokens"
 	for name, c := range map[string]struct {
 		ctx    context.Context
@@ -26,17 +26,17 @@ func TestDeniedAnswers(t *testing.T) {
 		status int32
 		reason string
 	}{
-		"401":                  {from("10.1.2.3"), question(map[string]string{"authorization": "Bearer tgate_x"}), 401, "malformed_token"},
-		"Basic":                {from("10.1.2.3"), question(map[string]string{"authorization": "Basic e30="}), 401, "malformed_credential"},
-		"Basic, a token":       {from("10.1.2.3"), question(map[string]string{"authorization": "Basic eDp0Z2F0ZV94"}), 401, "malformed_token"},
+		"401":                  {from("10.1.2.3"), checkRequest(map[string]string{"authorization": "Bearer tgate_x"}), 401, "malformed_token"},
+		"Basic":                {from("10.1.2.3"), checkRequest(map[string]string{"authorization": "Basic e30="}), 401, "malformed_credential"},
+		"Basic, a token":       {from("10.1.2.3"), checkRequest(map[string]string{"authorization": "Basic eDp0Z2F0ZV94"}), 401, "malformed_token"},
 		"403":                  {from("10.1.2.3"), write, 403, "endpoint_forbidden"},
-		"no address":           {from(), question(bearer), 503, "no_client_address"},
-		"empty question":       {from("10.1.2.3"), &authv3.CheckRequest{}, 503, "bad_check"},
+		"no address":           {from(), checkRequest(bearer), 503, "no_client_address"},
+		"empty check":          {from("10.1.2.3"), &authv3.CheckRequest{}, 503, "bad_check"},
 		"no HTTP":              {from("10.1.2.3"), &authv3.CheckRequest{Attributes: &authv3.AttributeContext{Request: &authv3.AttributeContext_Request{}}}, 503, "bad_check"},
-		"no path":              {from("10.1.2.3"), withPath(question(bearer), ""), 503, "bad_check"},
-		"a token in the query": {from("10.1.2.3"), withPath(question(bearer), "/rest/x?y="+g.value.Reveal()), 401, "malformed_credential"},
-		"a token in a path":    {from("10.1.2.3"), withPath(question(nil), "/rest/tgate%5f"+g.value.Reveal()[6:]), 401, "malformed_credential"},
-		"two authorizations":   {from("10.1.2.3"), raw(question(nil), pair("authorization", "Bearer "+g.value.Reveal()), pair("Authorization", "Basic eDp5")), 401, "malformed_credential"},
+		"no path":              {from("10.1.2.3"), withPath(checkRequest(bearer), ""), 503, "bad_check"},
+		"a token in the query": {from("10.1.2.3"), withPath(checkRequest(bearer), "/rest/x?y="+g.value.Reveal()), 401, "malformed_credential"},
+		"a token in a path":    {from("10.1.2.3"), withPath(checkRequest(nil), "/rest/tgate%5f"+g.value.Reveal()[6:]), 401, "malformed_credential"},
+		"two authorizations":   {from("10.1.2.3"), raw(checkRequest(nil), pair("authorization", "Bearer "+g.value.Reveal()), pair("Authorization", "Basic eDp5")), 401, "malformed_credential"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			answer := g.ask(t, c.ctx, c.q)
@@ -87,7 +87,7 @@ func TestDenialDetails(t *testing.T) {
 		"more than one credential":                 "Basic ZnJlZDpw,Basic ZnJlZDpw",
 		"it was revoked or replaced, or it is not": "Bearer " + forged(t, g.value),
 	} {
-		answer := g.ask(t, from("10.1.2.3"), question(map[string]string{"authorization": authorization}))
+		answer := g.ask(t, from("10.1.2.3"), checkRequest(map[string]string{"authorization": authorization}))
 		if body := answer.GetDeniedResponse().GetBody(); !strings.Contains(body, want) || answer.GetStatus().GetCode() == 0 {
 			t.Errorf("%s, want %q", body, want)
 		}
@@ -133,7 +133,7 @@ func TestDenialsForOtherOrigins(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g.server.Policy.Store(policy.New(c.settings))
-			answer := g.ask(t, from("10.1.2.3"), question(map[string]string{"authorization": c.authorization, "origin": c.origin}))
+			answer := g.ask(t, from("10.1.2.3"), checkRequest(map[string]string{"authorization": c.authorization, "origin": c.origin}))
 			headers := map[string]string{}
 			for _, h := range answer.GetDeniedResponse().GetHeaders() {
 				headers[h.GetHeader().GetKey()] += h.GetHeader().GetValue()
@@ -170,7 +170,7 @@ func TestTooManyRequests(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		q := question(map[string]string{"authorization": "Bearer " + g.value.Reveal()})
+		q := checkRequest(map[string]string{"authorization": "Bearer " + g.value.Reveal()})
 		if got := reasonOf(g.ask(t, from("10.1.2.3"), q)); got != "allowed" {
 			t.Fatalf("the first request is %s", got)
 		}
@@ -194,4 +194,3 @@ func TestTooManyRequests(t *testing.T) {
 		}
 	}
 }
-

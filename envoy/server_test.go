@@ -145,8 +145,8 @@ func serve(t *testing.T, s *envoy.Server) authv3.AuthorizationClient {
 	return authv3.NewAuthorizationClient(conn)
 }
 
-// question is Envoy's check of GET /rest/api/2/myself.
-func question(headers map[string]string) *authv3.CheckRequest {
+// checkRequest is Envoy's check of GET /rest/api/2/myself.
+func checkRequest(headers map[string]string) *authv3.CheckRequest {
 	return &authv3.CheckRequest{Attributes: &authv3.AttributeContext{
 		Source: peer("192.0.2.1"),
 		Request: &authv3.AttributeContext_Request{Http: &authv3.AttributeContext_HttpRequest{
@@ -193,7 +193,7 @@ func reasonOf(answer *authv3.CheckResponse) string {
 
 func TestAllowedAnswer(t *testing.T) {
 	g := newGate(t, byMetadata)
-	q := question(map[string]string{"authorization": "Bearer " + g.value.Reveal(), "x-request-id": "r-1"})
+	q := checkRequest(map[string]string{"authorization": "Bearer " + g.value.Reveal(), "x-request-id": "r-1"})
 	q.Attributes.Request.Http.Path = "/rest/api/2/myself?os_authType=basic&a=b%2f&&"
 	answer := g.ask(t, from("10.1.2.3"), q)
 
@@ -246,7 +246,7 @@ func TestAllowedAnswer(t *testing.T) {
 
 func TestPassThroughAnswer(t *testing.T) {
 	g := newGate(t, byMetadata)
-	answer := g.ask(t, from("10.1.2.3"), question(nil))
+	answer := g.ask(t, from("10.1.2.3"), checkRequest(nil))
 	if answer.GetStatus() == nil || answer.GetStatus().GetCode() != 0 || len(answer.GetOkResponse().GetHeaders()) != 0 {
 		t.Fatalf("answer %v", answer)
 	}
@@ -269,11 +269,11 @@ func TestHeaderForms(t *testing.T) {
 	g := newGate(t, byMetadata)
 	bearer := "Bearer " + g.value.Reveal()
 	for name, q := range map[string]*authv3.CheckRequest{
-		"headers":                 question(map[string]string{"authorization": bearer}),
-		"header_map, raw_value":   raw(question(nil), &corev3.HeaderValue{Key: "authorization", RawValue: []byte(bearer)}),
-		"header_map, value":       raw(question(nil), pair("authorization", bearer)),
-		"header_map, odd case":    raw(question(nil), pair("Authorization", bearer)),
-		"headers, odd case":       question(map[string]string{"AUTHORIZATION": bearer}),
+		"headers":                 checkRequest(map[string]string{"authorization": bearer}),
+		"header_map, raw_value":   raw(checkRequest(nil), &corev3.HeaderValue{Key: "authorization", RawValue: []byte(bearer)}),
+		"header_map, value":       raw(checkRequest(nil), pair("authorization", bearer)),
+		"header_map, odd case":    raw(checkRequest(nil), pair("Authorization", bearer)),
+		"headers, odd case":       checkRequest(map[string]string{"AUTHORIZATION": bearer}),
 		"an empty header_map too": {Attributes: &authv3.AttributeContext{Request: &authv3.AttributeContext_Request{Http: &authv3.AttributeContext_HttpRequest{Method: "GET", Path: "/rest/", Headers: map[string]string{"authorization": bearer}, HeaderMap: &corev3.HeaderMap{}}}}},
 	} {
 		if answer := g.ask(t, from("10.1.2.3"), q); reasonOf(answer) != "allowed" {
@@ -315,7 +315,7 @@ func TestClientAddress(t *testing.T) {
 			for k, v := range spoof {
 				headers[k] = v
 			}
-			answer := g.ask(t, c.ctx, question(headers))
+			answer := g.ask(t, c.ctx, checkRequest(headers))
 			if c.want == "" {
 				if reasonOf(answer) != "no_client_address" {
 					t.Errorf("reason %s", reasonOf(answer))
@@ -337,7 +337,7 @@ func TestClientAddress(t *testing.T) {
 func TestPanicIsAnErrorAndLogged(t *testing.T) {
 	g := newGate(t, byMetadata)
 	g.server.Policy = nil
-	answer, err := g.client.Check(from("10.1.2.3"), question(nil))
+	answer, err := g.client.Check(from("10.1.2.3"), checkRequest(nil))
 	if answer != nil || status.Code(err) != codes.Internal {
 		t.Fatalf("Check = %v, %v", answer, err)
 	}
@@ -348,7 +348,7 @@ func TestPanicIsAnErrorAndLogged(t *testing.T) {
 		t.Errorf("logged %s", g.log)
 	}
 	g.server.Policy = new(atomic.Pointer[policy.Policy])
-	if answer := g.ask(t, from("10.1.2.3"), question(nil)); reasonOf(answer) != "bad_check" {
+	if answer := g.ask(t, from("10.1.2.3"), checkRequest(nil)); reasonOf(answer) != "bad_check" {
 		t.Errorf("with no policy loaded: %s", reasonOf(answer))
 	}
 }

@@ -44,7 +44,7 @@ func TestDemo(t *testing.T) {
 	// A failing step is reported.
 	out.Reset()
 	wrong := []step{
-		{title: "wrong status", path: "/rest/api/2/serverInfo", header: map[string]string{"Authorization": ""}, status: 403, seen: "nobody"},
+		{title: "wrong status", path: "/rest/api/2/serverInfo", header: map[string]string{"Authorization": ""}, status: 403, seen: "anonymous"},
 		{title: "wrong user", path: "/rest/api/2/serverInfo", header: map[string]string{"Authorization": ""}, status: 200, seen: "admin"},
 	}
 	if n := s.runSteps(ctx, "tgate_x", wrong); n != len(wrong) {

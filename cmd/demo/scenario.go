@@ -26,7 +26,7 @@ type step struct {
 
 	status int
 	logged string // the expected log message; "" if not checked
-	seen   string // the user that Jira must see, or "nobody"; "" if Jira must not receive the request
+	seen   string // the user that Jira must see, or "anonymous"; "" if Jira must not receive the request
 }
 
 // runScenario runs all steps and returns an error with the number of failures.
@@ -46,7 +46,7 @@ func runScenario(ctx context.Context, e *environment) error {
 		{title: "It is denied in another network (curl sends from another loopback address)", path: myself, from: "127.7.7.7", status: 403, logged: "request denied: network_not_allowed"},
 		{title: "It works in its second network", path: myself, from: "127.9.8.7", status: 200, logged: in, seen: "fred"},
 		{title: "It cannot create other credentials", path: "/rest/pat/latest/tokens", status: 403, logged: "request denied: endpoint_forbidden"},
-		{title: "A client cannot set Jira's identity header", path: myself, header: map[string]string{"X-Forwarded-User": "admin", "Authorization": ""}, status: 401, seen: "nobody"},
+		{title: "A client cannot set Jira's identity header", path: myself, header: map[string]string{"X-Forwarded-User": "admin", "Authorization": ""}, status: 401, seen: "anonymous"},
 	})
 
 	e.printf("\nThe administrator revokes it:\n\n    $ tokengate token revoke %s\n", id)
@@ -164,7 +164,7 @@ func (e *environment) checkSeen(want string) error {
 	got := ""
 	if received {
 		if got = last.User; got == "" {
-			got = "nobody"
+			got = "anonymous"
 		}
 		e.printf("    Jira: user %s", got)
 		for _, name := range []string{"Authorization", "Cookie"} {

@@ -33,8 +33,8 @@ func socket(address string, port uint32) *corev3.Address {
 	}}}
 }
 
-// question is a CheckRequest for a request with these headers.
-func question(headers map[string]string) *authv3.CheckRequest {
+// checkRequest is a CheckRequest for a request with these headers.
+func checkRequest(headers map[string]string) *authv3.CheckRequest {
 	return &authv3.CheckRequest{Attributes: &authv3.AttributeContext{
 		Source:      &authv3.AttributeContext_Peer{Address: socket("192.0.2.17", 51234)},
 		Destination: &authv3.AttributeContext_Peer{Address: socket("198.51.100.4", 8443)},
@@ -54,14 +54,14 @@ func question(headers map[string]string) *authv3.CheckRequest {
 var authorization = "Bearer " + strings.Repeat("t", 67)
 
 func trimmed() *authv3.CheckRequest {
-	return padded(question(map[string]string{
+	return padded(checkRequest(map[string]string{
 		"authorization": authorization,
 		"x-request-id":  "3f0a6c1e-1d2b-4c3d-8e4f-5a6b7c8d9e0f",
 	}), "user-agent", trimmedSize)
 }
 
 func full() *authv3.CheckRequest {
-	return padded(question(map[string]string{
+	return padded(checkRequest(map[string]string{
 		":authority": "jira.example.com", ":method": "GET", ":path": "/rest/api/2/issue/PROJ-1234?expand=changelog", ":scheme": "https",
 		"authorization":     authorization,
 		"x-request-id":      "3f0a6c1e-1d2b-4c3d-8e4f-5a6b7c8d9e0f",

@@ -101,7 +101,7 @@ func TestServeManyAtOnce(t *testing.T) {
 			for j := range calls {
 				id := fmt.Sprintf("%d-%d", i, j)
 				user := strings.Repeat("u", 1+i*j%300) + id
-				check := question(map[string]string{"x-request-id": id, "user-agent": user, "cookie": strings.Repeat("c", i*j%5000)})
+				check := checkRequest(map[string]string{"x-request-id": id, "user-agent": user, "cookie": strings.Repeat("c", i*j%5000)})
 				http := check.GetAttributes().GetRequest().GetHttp()
 				http.Path = "/" + strings.Repeat("p", i*j%3000) + id
 				want := allowed(user, id, http.Path)
