@@ -55,7 +55,7 @@ func (s *Server) log(r *authz.Request, d authz.Decision, now time.Time) {
 	case d.Outcome == authz.Allowed:
 		l.withMessage(d.User).withMessage(" authenticated via API Token (").withMessage(d.TokenID.String()).withMessage(")")
 	case d.Outcome == authz.PassThrough:
-		l.withMessage("password let through that block would refuse")
+		l.withMessage("password passed through; mode block would deny it")
 	default:
 		l.withMessage("request denied: ").withMessage(d.Reason.String())
 	}

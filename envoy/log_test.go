@@ -76,7 +76,7 @@ func TestLines(t *testing.T) {
 			`{"level":"error",` + at + `"msg":"request denied: bad_check","method":"","path":"","client":"invalid IP","request_id":"","reason":"bad_check"}`},
 		"a password": {asked(), authz.Decision{Outcome: authz.PassThrough, Reason: authz.Password}, ""},
 		"a password observed": {asked(), authz.Decision{Outcome: authz.PassThrough, Reason: authz.Password, WouldBlock: true},
-			`{"level":"info",` + at + `"msg":"password let through that block would refuse",` + common + `}`},
+			`{"level":"info",` + at + `"msg":"password passed through; mode block would deny it",` + common + `}`},
 		"no credential": {asked(), authz.Decision{Outcome: authz.PassThrough, Reason: authz.NoCredential}, ""},
 		"secrets": {odd, authz.Decision{Reason: authz.MalformedCredential},
 			`{"level":"info",` + at + `"msg":"request denied: malformed_credential","method":"GET\n\"` + cut + `","path":"/rest/` + cut + `","client":"invalid IP","request_id":"` + cut + `","reason":"malformed_credential"}`},
