@@ -14,9 +14,9 @@ import (
 func newAuditCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "audit",
-		Short: "Show who did what to which token",
+		Short: "Show the audit log",
 		Long: "Show the audit log, newest first: every change of a token, and every attempt that\n" +
-			"was refused. Old and new values stand in the last column.",
+			"was refused. The last column has the old and new values.",
 		Example: "  tokengate audit --limit 20\n" +
 			"  tokengate audit --user fred --action token.revoke --from 2030-01-01 --output csv > audit.csv",
 	}
@@ -26,7 +26,7 @@ func newAuditCommand() *cobra.Command {
 		return []string{instant(&at, ""), cell(r.Actor), cell(r.From), cell(r.Action), cell(r.TokenID), cell(r.User),
 			cell(r.Outcome), cell(r.Reason), cell(changesText(r.Changes))}
 	})
-	f.text("actor", "actor", "only by those with this `TEXT` in their names", nil)
+	f.text("actor", "actor", "only by actors with this `TEXT` in their names", nil)
 	f.text("action", "action", "only this `ACTION`, such as token.create", nil)
 	f.text("id", "tokenId", "only of the token with this `ID`", checkWholeID)
 	f.text("user", "user", "only of tokens of the user `NAME`", nil)
@@ -37,7 +37,7 @@ func newAuditCommand() *cobra.Command {
 	return cmd
 }
 
-// changesText writes changes in one line, by field.
+// changesText returns changes as one line, sorted by field.
 func changesText(changes map[string]web.Change) string {
 	var texts []string
 	for _, field := range slices.Sorted(maps.Keys(changes)) {

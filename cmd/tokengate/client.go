@@ -22,7 +22,7 @@ import (
 	"github.com/tokengate/tokengate/authz/manage/web"
 )
 
-// usageError is a command that was written wrongly.
+// usageError is a wrong use of a command.
 type usageError struct{ error }
 
 func usagef(format string, args ...any) error {
@@ -33,30 +33,29 @@ const (
 	socketFlag     = "admin-socket"
 	socketVariable = "TOKENGATE_ADMIN_SOCKET"
 
-	// callTime bounds one call to the server, and of a long answer the wait for
-	// its beginning.
+	// callTime limits one call to the server; for a long answer, the wait for its
+	// beginning.
 	callTime = time.Minute
-	// maxAnswer bounds what is read of an answer, in bytes. A page of the
-	// longest tokens is shorter.
+	// maxAnswer limits an answer, in bytes. A page of the longest tokens is shorter.
 	maxAnswer = 64 << 20
 	// maxSocketPath is the longest path of a unix socket, in bytes (unix(7)).
 	maxSocketPath = 107
 )
 
-// addSocketFlag lets a command and those below it say where the server is.
+// addSocketFlag adds the flag for the server's socket to a command and its subcommands.
 func addSocketFlag(cmd *cobra.Command) {
 	cmd.PersistentFlags().String(socketFlag, config.Default().Listen.Admin.Address,
 		"`PATH` of the server's admin socket (listen.admin); "+socketVariable+" sets it as well")
 }
 
-// client speaks to a running server over its admin socket.
+// client talks to a running server over its admin socket.
 type client struct {
 	socket string
 	http   *http.Client
 }
 
-// newClient returns a client for the socket that the command line names, or
-// else the environment, or else the default.
+// newClient returns a client for the socket from the command line, the environment or
+// the default, in that order.
 func newClient(cmd *cobra.Command) (*client, error) {
 	flag := cmd.Flags().Lookup(socketFlag)
 	socket := flag.Value.String()
@@ -80,8 +79,8 @@ func newClient(cmd *cobra.Command) (*client, error) {
 	}, nil
 }
 
-// call sends a request to a path below the API's base, and reads the answer
-// into answer, unless that is nil.
+// call sends a request to a path below the API's base and decodes the response into
+// answer, unless it is nil.
 func (c *client) call(ctx context.Context, method, path string, query url.Values, body, answer any) error {
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
@@ -103,8 +102,8 @@ func (c *client) call(ctx context.Context, method, path string, query url.Values
 	return nil
 }
 
-// send sends a request and returns the body of an answer that is no refusal. The
-// caller closes it.
+// send sends a request and returns the body of a successful response, or the refusal as
+// an error. The caller closes the body.
 func (c *client) send(ctx context.Context, method, path string, query url.Values, body any) (io.ReadCloser, error) {
 	target := "http://tokengate" + web.Bases[0] + "/" + path
 	if len(query) > 0 {
@@ -140,28 +139,28 @@ func (c *client) send(ctx context.Context, method, path string, query url.Values
 	return nil, refusal(response.StatusCode, data)
 }
 
-// explain says what to do about a server that cannot be reached.
+// explain returns an error that says what to do if the server cannot be reached.
 func (c *client) explain(err error) error {
 	const advice = "is the server running? Its socket is listen.admin of its configuration: set --" + socketFlag + " or " + socketVariable
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("there is no admin socket at %s; %s", c.socket, advice)
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("nobody listens on the admin socket %s; %s", c.socket, advice)
+		return fmt.Errorf("no server listens on the admin socket %s; %s", c.socket, advice)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("the admin socket %s is not open to this user; run the command as the server's user or as root", c.socket)
 	}
-	// A url.Error repeats the whole URL, and with it the filters of a listing.
+	// A url.Error repeats the whole URL, including the filters of a listing.
 	if outer, ok := errors.AsType[*url.Error](err); ok {
 		err = outer.Err
 	}
 	return fmt.Errorf("ask the server over %s: %w", c.socket, err)
 }
 
-// refusedError is the server's answer that it did not do something.
+// refusedError is a refusal by the server.
 type refusedError struct{ error }
 
-// refusal is the error that the server's answer tells.
+// refusal returns the error in the server's response.
 func refusal(status int, body []byte) error {
 	var told struct {
 		Message string `json:"message"`

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"encoding/json"
 	"os"
 	"strings"
 	"testing"
@@ -54,5 +55,36 @@ func TestMessagesRepeatNoToken(t *testing.T) {
 		if code == 0 || strings.Contains(stdout+stderr, value[18:61]) {
 			t.Errorf("tokengate %s: exit %d, and it prints %s", token.Redact(strings.Join(args, " ")), code, strings.ReplaceAll(stdout+stderr, value[18:61], "SECRET"))
 		}
+	}
+}
+
+// The server logs the suppressed refusals at its end, before the log is closed.
+func TestSuppressedRefusalsAreLogged(t *testing.T) {
+	r := newRig(t, options{})
+	const sent = 300
+	for range sent {
+		if got := r.send(request{auth: "Bearer tgate_x"}); got.status != 401 {
+			t.Errorf("status %d", got.status)
+		}
+	}
+	if err := r.gate.stop(); err != nil {
+		t.Error(err)
+	}
+	shown, suppressed := 0, 0
+	for lines := json.NewDecoder(strings.NewReader(r.gate.log.String())); ; {
+		var line struct {
+			Reason     string
+			Suppressed int `json:"malformed_token"`
+		}
+		if err := lines.Decode(&line); err != nil {
+			break
+		}
+		if line.Reason == "malformed_token" {
+			shown++
+		}
+		suppressed += line.Suppressed
+	}
+	if shown < 100 || suppressed == 0 || shown+suppressed != sent {
+		t.Errorf("%d shown and %d suppressed, of %d", shown, suppressed, sent)
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// completions write the script of a shell.
+// completions write the completion script of each shell.
 var completions = map[string]func(root *cobra.Command, out io.Writer) error{
 	"bash": func(root *cobra.Command, out io.Writer) error { return root.GenBashCompletionV2(out, true) },
 	"zsh":  (*cobra.Command).GenZshCompletion,
@@ -24,9 +24,9 @@ func newCompletionCommand() *cobra.Command {
 		Long: "Print a script by which a shell completes commands, flags and their fixed words.\n\n" +
 			"For the running shell:\n" +
 			"  bash:  source <(tokengate completion bash)   # needs the package bash-completion\n" +
-			"  zsh:   source <(tokengate completion zsh)    # behind autoload -U compinit; compinit\n" +
+			"  zsh:   source <(tokengate completion zsh)    # after autoload -U compinit; compinit\n" +
 			"  fish:  tokengate completion fish | source\n\n" +
-			"For every shell to come, as root:\n" +
+			"For all future shells, as root:\n" +
 			"  bash:  tokengate completion bash > /etc/bash_completion.d/tokengate\n" +
 			"  zsh:   tokengate completion zsh > /usr/local/share/zsh/site-functions/_tokengate\n" +
 			"  fish:  tokengate completion fish > /etc/fish/completions/tokengate.fish",

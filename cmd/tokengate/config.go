@@ -17,7 +17,7 @@ func newConfigCommand() *cobra.Command {
 	}
 	cmd.AddCommand(&cobra.Command{
 		Use:   "check FILE",
-		Short: "Say whether a configuration file is good, and if not, where not",
+		Short: "Check a configuration file and report its errors with line and column",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if _, err := config.Load(args[0]); err != nil {

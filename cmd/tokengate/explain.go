@@ -14,7 +14,7 @@ import (
 	"github.com/tokengate/tokengate/authz/manage/web"
 )
 
-// errRefused is the end of an explanation: the answer, not a failure.
+// errRefused makes the exit code 1 for a request that would be denied.
 var errRefused = errors.New("the request would be denied")
 
 func newExplainCommand() *cobra.Command {
@@ -22,11 +22,11 @@ func newExplainCommand() *cobra.Command {
 	var format string
 	cmd := &cobra.Command{
 		Use:   "explain --path PATH --ip ADDRESS [--method METHOD] [--user NAME | --id ID]",
-		Short: "Say how a request with a token would be decided, and why",
-		Long: "Say how a request with a token would be decided, rule by rule. The token's value\n" +
-			"is read from standard input, so that no list of processes shows it, and is judged\n" +
-			"byte for byte but for one line feed at its end; with --id it is not needed, and\n" +
-			"nothing is read. No request is made, and the token's use is not counted.\n\n" +
+		Short: "Show how a request with a token would be decided, and why",
+		Long: "Show how a request with a token would be decided, check by check. The token's value\n" +
+			"is read from standard input, so that no list of processes shows it; every byte\n" +
+			"counts, except one line feed at the end. With --id nothing is read. No request is\n" +
+			"sent, and the token's usage does not change.\n\n" +
 			"The exit code is 0 if the request would be allowed, passed on, or answered in\n" +
 			"place of Jira, as a token's logout is, and 1 if it would be denied.",
 		Example: "  tokengate explain --path /rest/api/2/myself --ip 10.1.2.3 < token.txt\n" +
@@ -37,10 +37,10 @@ func newExplainCommand() *cobra.Command {
 				return usagef("explain needs --path and --ip")
 			}
 			if strings.Contains(asked.Path, "://") && !strings.HasPrefix(asked.Path, "/") {
-				return usagef("explain --path takes a path, such as /rest/api/2/myself, and no whole URL")
+				return usagef("explain --path takes a path such as /rest/api/2/myself, not a whole URL")
 			}
 			if asked.TokenID != "" && asked.User != "" {
-				return usagef("explain --id takes the token for sent as Bearer: leave --user out")
+				return usagef("explain --id assumes a Bearer credential: omit --user")
 			}
 			c, err := newClient(cmd)
 			if err != nil {
@@ -70,10 +70,10 @@ func newExplainCommand() *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&asked.Method, "method", http.MethodGet, "`METHOD` of the request")
-	flags.StringVar(&asked.Path, "path", "", "`PATH` and query as Envoy sends them on: // and dot segments merged, escaped letters decoded")
+	flags.StringVar(&asked.Path, "path", "", "`PATH` and query as Envoy forwards them: // and dot segments merged, escaped letters decoded")
 	flags.StringVar(&asked.IP, "ip", "", "the client's `ADDRESS`")
 	flags.StringVar(&asked.User, "user", "", "send the token as Basic with this user `NAME`, not as Bearer")
-	textFlag(cmd, "header", "`HEADER` of the request that a rule reads, such as 'X-Method-Override: PUT'; may be repeated", nil, func(text string) error {
+	textFlag(cmd, "header", "`HEADER` of the request that a check reads, such as 'X-Method-Override: PUT'; may be repeated", nil, func(text string) error {
 		name, value, ok := strings.Cut(text, ":")
 		if !ok {
 			return errors.New("it must be a name, a colon and a value")
@@ -93,11 +93,10 @@ func newExplainCommand() *cobra.Command {
 	return cmd
 }
 
-// maxToken bounds what is read as a token, in bytes.
+// maxToken is the longest input read as a token, in bytes.
 const maxToken = 8 << 10
 
-// readToken reads the credential on standard input. One line feed at the end is
-// the line's, and not the credential's; every other byte is judged.
+// readToken reads the credential from standard input, without one line feed at the end.
 func readToken(in io.Reader, hint io.Writer) (string, error) {
 	if file, ok := in.(*os.File); ok {
 		if info, err := file.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
@@ -111,14 +110,14 @@ func readToken(in io.Reader, hint io.Writer) (string, error) {
 	value := strings.TrimSuffix(string(data), "\n")
 	switch {
 	case strings.TrimSpace(value) == "":
-		return "", usagef("explain reads the token's value from standard input, where nothing came")
+		return "", usagef("explain reads the token's value from standard input, which is empty")
 	case len(data) > maxToken:
 		return "", usagef("standard input holds more than a token's value")
 	}
 	return value, nil
 }
 
-// printExplanation prints the verdicts and the decision.
+// printExplanation prints the checks and the decision.
 func printExplanation(out io.Writer, e web.Explanation) error {
 	t := table{{"CHECK", "RESULT", "REASON"}}
 	for _, r := range e.Checks {

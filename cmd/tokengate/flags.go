@@ -16,17 +16,17 @@ import (
 	"github.com/tokengate/tokengate/authz/token"
 )
 
-// textFlag adds a flag whose text is read at once, so that a mistake in it is
-// wrong usage. The shell completes it by the words, if there are any.
+// textFlag adds a flag that is parsed immediately, so that an error in it is a usage
+// error. The shell completes it with words, if given.
 func textFlag(cmd *cobra.Command, name, usage string, words []string, read func(string) error) {
 	cmd.Flags().Func(name, usage, read)
 	complete := cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)
 	if err := cmd.RegisterFlagCompletionFunc(name, complete); err != nil {
-		panic(err) // there is no such flag
+		panic(err) // the flag was added above
 	}
 }
 
-// wordFlag adds a flag that takes one of some words.
+// wordFlag adds a flag that takes one of the words.
 func wordFlag(cmd *cobra.Command, name, usage string, words []string, set func(string)) {
 	listed := strings.Join(words[:len(words)-1], ", ") + " or " + words[len(words)-1]
 	textFlag(cmd, name, usage+": "+listed, words, func(text string) error {
@@ -38,25 +38,25 @@ func wordFlag(cmd *cobra.Command, name, usage string, words []string, set func(s
 	})
 }
 
-// outputFlag adds --output, which knows text and the given formats.
+// outputFlag adds --output for text and the given formats.
 func outputFlag(cmd *cobra.Command, format *string, formats ...string) {
 	*format = "text"
 	wordFlag(cmd, "output", "`FORMAT` of the output (default text)", append([]string{"text"}, formats...), func(text string) { *format = text })
 }
 
-// filters are flags that become parameters of a query.
+// filters are flags that become query parameters.
 type filters struct {
 	cmd   *cobra.Command
 	query url.Values
 }
 
-// text adds a filter by a text that check has nothing against; nil: any. An empty
-// one is refused: the variable that it came from may be empty by mistake, and
-// without the filter everything is selected.
+// text adds a filter whose text must pass check, which may be nil. An empty text is
+// refused: it may come from an unset variable, and without the filter the command would
+// select everything.
 func (f filters) text(name, parameter, usage string, check func(string) error) {
 	textFlag(f.cmd, name, usage, nil, func(text string) error {
 		if text == "" {
-			return errors.New("it is empty; leave the flag out to select any")
+			return errors.New("it is empty; omit the flag to select any")
 		}
 		if token.IsCredential(text) || token.Contains(text) {
 			return errValue
@@ -71,12 +71,12 @@ func (f filters) text(name, parameter, usage string, check func(string) error) {
 	})
 }
 
-// word adds a filter by one of some words.
+// word adds a filter that takes one of the words.
 func (f filters) word(name, parameter, usage string, words ...string) {
 	wordFlag(f.cmd, name, usage, words, func(text string) { f.query.Set(parameter, text) })
 }
 
-// on adds a filter that is there or not.
+// on adds a filter without a value.
 func (f filters) on(name, parameter, value, usage string) {
 	f.cmd.Flags().BoolFunc(name, usage, func(text string) error {
 		on, err := strconv.ParseBool(text)
@@ -91,7 +91,7 @@ func (f filters) on(name, parameter, value, usage string) {
 // limitFlag adds --limit; 0: all.
 func limitFlag(cmd *cobra.Command) *int {
 	limit := 0
-	textFlag(cmd, "limit", "at most so many, a `NUMBER` (default all)", nil, func(text string) error {
+	textFlag(cmd, "limit", "the maximum `NUMBER` (default all)", nil, func(text string) error {
 		n, err := strconv.ParseUint(text, 10, 31)
 		if err != nil || n == 0 {
 			return errors.New("it must be a positive whole number")
@@ -102,7 +102,7 @@ func limitFlag(cmd *cobra.Command) *int {
 	return &limit
 }
 
-// checkTime refuses what is no instant and no day.
+// checkTime accepts an RFC 3339 time or a day.
 func checkTime(text string) error {
 	for _, layout := range []string{time.RFC3339, time.DateOnly} {
 		if _, err := time.Parse(layout, text); err == nil {
@@ -112,7 +112,7 @@ func checkTime(text string) error {
 	return errors.New("it must be a day of UTC such as 2030-01-31, or a time such as 2030-01-31T12:00:00Z")
 }
 
-// checkPeriod refuses what is no time that has an end.
+// checkPeriod accepts a limited period.
 func checkPeriod(text string) error {
 	switch l, err := config.ParseLifetime(text); {
 	case err != nil:
@@ -123,7 +123,7 @@ func checkPeriod(text string) error {
 	return nil
 }
 
-// checkPeriodOrTime refuses what is neither.
+// checkPeriodOrTime accepts either.
 func checkPeriodOrTime(text string) error {
 	if checkPeriod(text) == nil || checkTime(text) == nil {
 		return nil
@@ -155,8 +155,7 @@ func addNetwork(networks *[]string) func(string) error {
 	}
 }
 
-// parseRate reads such as 600/1m or 600/1m/100: requests, in what time, and how
-// many of them at once.
+// parseRate reads a rate such as 600/1m or 600/1m/100: requests, period and burst.
 func parseRate(text string) (*web.Rate, error) {
 	wrong := errors.New("it must be requests/time, such as 600/1m, or requests/time/burst, such as 600/1m/100")
 	parts := strings.Split(text, "/")

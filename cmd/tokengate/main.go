@@ -1,4 +1,4 @@
-// Command tokengate is API tokens for Jira Data Center, enforced by Envoy.
+// Command tokengate provides API tokens for Jira Data Center, enforced by Envoy.
 //
 // tokengate serve answers Envoy; the other commands talk to the running server
 // over its admin socket, or work on files.
@@ -25,8 +25,8 @@ import (
 // The exit codes.
 const (
 	exitDone   = 0
-	exitFailed = 1 // refused, or it did not work
-	exitUsage  = 2 // the command was written wrongly
+	exitFailed = 1 // refused or failed
+	exitUsage  = 2 // wrong usage
 )
 
 func main() {
@@ -39,8 +39,8 @@ func main() {
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root := newRootCommand()
 	if slices.ContainsFunc(args, func(arg string) bool { return !utf8.ValidString(arg) }) {
-		// JSON would put U+FFFD in the place of such bytes, and so name something else.
-		complain(stderr, errors.New("an argument is not UTF-8; look at the terminal's locale"))
+		// JSON would replace such bytes by U+FFFD, and so change the meaning.
+		complain(stderr, errors.New("an argument is not UTF-8; check the terminal's locale"))
 		return exitUsage
 	}
 	root.SetArgs(args)
@@ -53,16 +53,15 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	}
 	complain(stderr, err)
 	var usage usageError
-	// cobra has no error of its own for a command it does not know.
+	// cobra has no error type for unknown commands.
 	if errors.As(err, &usage) || strings.HasPrefix(err.Error(), "unknown command ") {
 		return exitUsage
 	}
 	return exitFailed
 }
 
-// complain prints why a command failed. A token in the wrong place must not
-// come back into the log of a build, and a standard error that nobody reads must
-// not keep the process: it gets a second.
+// complain prints why a command failed, without the secrets of tokens. It waits at most
+// one second for a standard error that is not read.
 func complain(stderr io.Writer, err error) {
 	done := make(chan struct{})
 	go func() {
@@ -78,7 +77,7 @@ func complain(stderr io.Writer, err error) {
 func newRootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "tokengate",
-		Short:         "API tokens for Jira Data Center, enforced at the door by Envoy",
+		Short:         "API tokens for Jira Data Center, enforced by Envoy",
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
@@ -93,8 +92,8 @@ func newRootCommand() *cobra.Command {
 	return root
 }
 
-// requireExactArguments makes a wrong number of arguments a usage error in
-// every command.
+// requireExactArguments makes a wrong number of arguments a usage error in all
+// commands.
 func requireExactArguments(cmd *cobra.Command) {
 	if check := cmd.Args; check != nil {
 		cmd.Args = func(c *cobra.Command, args []string) error {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -35,6 +36,13 @@ func (p *process) resident() int {
 	}
 	return kilobytes >> 10
 }
+
+// The documented limits of connections.
+var (
+	grpcConnections  = 32 + 2*runtime.NumCPU()
+	httpConnections  = 1280
+	otherConnections = 128
+)
 
 // What a neighbour sends to the socket on which Envoy asks costs a bounded amount
 // of memory, and Envoy's own questions and health checks are answered meanwhile.

@@ -100,7 +100,7 @@ func TestSlowAndPanickingServers(t *testing.T) {
 	}
 	for name, server := range map[string]*grpc.Server{"slow": slow, "panicking": broken} {
 		t.Run(name, func(t *testing.T) {
-			l, err := listen(config.Address{Network: "unix", Address: r.dir + "/g"}, ownerSocket)
+			l, err := net.Listen("unix", r.dir+"/g")
 			if err != nil {
 				t.Fatal(err)
 			}

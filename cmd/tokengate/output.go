@@ -20,8 +20,7 @@ import (
 	"github.com/tokengate/tokengate/authz/manage/web"
 )
 
-// listing is a command that prints as many values as there are, which the API
-// has in pages.
+// listing is a command that prints all values of a paged API call.
 type listing[T any] struct {
 	path   string
 	header []string
@@ -32,7 +31,7 @@ type listing[T any] struct {
 	format string
 }
 
-// newListing makes a command a listing. Its filters are the caller's to add.
+// newListing turns a command into a listing. The caller adds filters.
 func newListing[T any](cmd *cobra.Command, path string, header []string, row func(T) []string) filters {
 	l := listing[T]{path: path, header: header, row: row, query: url.Values{}}
 	cmd.Args = cobra.NoArgs
@@ -54,7 +53,7 @@ func newListing[T any](cmd *cobra.Command, path string, header []string, row fun
 	return filters{cmd, l.query}
 }
 
-// pages asks for page after page, up to the limit. An error is the last.
+// pages fetches pages up to the limit. It stops after an error.
 func (l *listing[T]) pages(ctx context.Context, c *client) iter.Seq2[[]T, error] {
 	return func(yield func([]T, error) bool) {
 		for left := *l.limit; ; {
@@ -79,7 +78,7 @@ func (l *listing[T]) pages(ctx context.Context, c *client) iter.Seq2[[]T, error]
 	}
 }
 
-// printTable prints pages as they come. Each has columns of its own width.
+// printTable prints pages as they arrive, each with its own column widths.
 func (l *listing[T]) printTable(out io.Writer, pages iter.Seq2[[]T, error]) error {
 	t := table{l.header}
 	for page, err := range pages {
@@ -162,9 +161,8 @@ func flushCSV(w *csv.Writer) error {
 	return nil
 }
 
-// newReport makes a command that prints the whole of a short answer: what stands
-// at the path of its name. The header is as in CSV, such as lastSeen; cells are
-// raw.
+// newReport returns a command that prints the whole answer of the endpoint with its
+// name. The header is the CSV's, such as lastSeen; the cells are raw.
 func newReport[T any](cmd *cobra.Command, header []string, rows func(T) [][]string) *cobra.Command {
 	var format string
 	outputFlag(cmd, &format, "json", "csv")
@@ -209,7 +207,7 @@ func newReport[T any](cmd *cobra.Command, header []string, rows func(T) [][]stri
 	return cmd
 }
 
-// heading makes LAST SEEN of lastSeen.
+// heading returns LAST SEEN for lastSeen.
 func heading(name string) string {
 	var b strings.Builder
 	for _, r := range name {

@@ -32,7 +32,7 @@ func (c *company) refused() {
 // tokens work as they did, by what was known before.
 func TestRestartWhileTheDirectoryIsAway(t *testing.T) {
 	c := newCompany(t, options{})
-	saved, credential := filepath.Join(c.dir, "data", directoryFile), filepath.Join(c.dir, "credential")
+	saved, credential := filepath.Join(c.dir, "data", "tokengate.directory"), filepath.Join(c.dir, "credential")
 	content := func() string {
 		found, _ := os.ReadFile(saved)
 		return string(found)

@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/tokengate/tokengate/cmd/tokengate/app"
 	"github.com/tokengate/tokengate/envoy"
 	"github.com/tokengate/tokengate/store"
 	"github.com/tokengate/tokengate/store/badger"
@@ -25,21 +26,21 @@ import (
 // Fred, and returns what stops it in order. The log is whole once it has.
 func (r *rig) startServer(log *bytes.Buffer) (stop func()) {
 	r.t.Helper()
-	settings, err := readContent(r.config).parse()
+	users := r.dir + "/users.yaml"
+	if err := os.WriteFile(users, []byte("users: [{name: Fred, key: K1}]"), 0o600); err != nil {
+		r.t.Fatal(err)
+	}
+	r.write(withoutKey(r.t, read(r.t, r.config), "directory") + "\ndirectory: {file: " + users + "}\n")
+	s, err := app.New(context.Background(), r.config, app.Options{Log: log, Version: version})
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	settings.Directory.File = r.dir + "/users.yaml"
-	if err := os.WriteFile(settings.Directory.File, []byte("users: [{name: Fred, key: K1}]"), 0o600); err != nil {
-		r.t.Fatal(err)
-	}
-	s := newServer(r.config, settings, newLogSink(log, logBuffer))
-	if err := s.start(context.Background()); err != nil {
-		r.t.Fatal(err, s.stop())
+	if err := s.Start(); err != nil {
+		r.t.Fatal(err, s.Stop())
 	}
 	return func() {
 		r.t.Helper()
-		if err := s.stop(); err != nil {
+		if err := s.Stop(); err != nil {
 			r.t.Error(err)
 		}
 	}

@@ -15,10 +15,10 @@ import (
 func newPasswordsCommand() *cobra.Command {
 	return newReport(&cobra.Command{
 		Use:   "passwords",
-		Short: "Show who still uses passwords on REST",
-		Long: "Show who still uses passwords on REST, whoever did so last coming first: whom\n" +
-			"passwords.mode block would hit. Only users whom the directory knows are shown;\n" +
-			"tokengate totals counts the rest.",
+		Short: "Show who still sends passwords to REST",
+		Long: "Show the users who still send passwords to REST, most recent first; passwords.mode\n" +
+			"block would refuse them. Only users in the directory are shown; tokengate totals\n" +
+			"counts the others.",
 	}, []string{"user", "address", "firstSeen", "lastSeen", "passed", "wouldBlock", "blocked", "client"},
 		func(answer web.PasswordUsers) (rows [][]string) {
 			for _, u := range answer.Users {
@@ -38,7 +38,7 @@ func newPasswordsCommand() *cobra.Command {
 func newTotalsCommand() *cobra.Command {
 	return newReport(&cobra.Command{
 		Use:   "totals",
-		Short: "Show how many requests were allowed and refused on each day",
+		Short: "Show how many requests were allowed and denied each day",
 		Long: "Show the requests of each of the last 30 days of UTC, but for days without any:\n" +
 			"those that a token was allowed, those with a password that went through, those\n" +
 			"with a password of nobody whom tokengate passwords shows, and those refused, by\n" +
@@ -58,7 +58,7 @@ func newTotalsCommand() *cobra.Command {
 		})
 }
 
-// settingsReport are web.Rules whose values stay as they are.
+// settingsReport is web.Settings with undecoded values.
 type settingsReport struct {
 	Rules []struct {
 		Key   string          `json:"key"`

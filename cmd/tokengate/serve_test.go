@@ -238,3 +238,22 @@ func TestSecondServer(t *testing.T) {
 		t.Error("listen.metrics: the decision is not counted")
 	}
 }
+
+// A server with few tokens collects less often than Go's default would, and
+// leaves what the environment says alone.
+func TestCollectorFits(t *testing.T) {
+	r := newRig(t, options{})
+	_, figures := r.probe("/metrics")
+	if strings.Contains(figures, "\ngo_gc_gogc_percent 100\n") || !strings.Contains(figures, "\ngo_gc_gogc_percent ") {
+		t.Error("the garbage collector is Go's default")
+	}
+
+	t.Setenv("GOGC", "55")
+	t.Setenv("GOMEMLIMIT", "777MiB")
+	r = newRig(t, options{})
+	for _, line := range []string{"go_gc_gogc_percent 55", "go_gc_gomemlimit_bytes 8.14743552e+08"} {
+		if !r.hasMetric(line) {
+			t.Errorf("no metric %s", line)
+		}
+	}
+}

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// table is rows of cells for people.
+// table is rows of cells to print.
 type table [][]string
 
 func (t table) print(out io.Writer) error {
@@ -28,10 +28,9 @@ func newLine(out io.Writer) error {
 	return err
 }
 
-// cell returns a text as one cell of a table that is what it seems: a text with
-// control characters, line breaks, unusual spaces, or two spaces in a row, which
-// would look like two cells, is put in quotes and escaped as in Go. So is one
-// that begins with a quote, so that quotes always mean this.
+// cell returns a text as an unambiguous cell. A text with control characters, line
+// breaks, unusual spaces or two spaces in a row, which would look like two cells, is
+// quoted as in Go. So is one that begins with a quote.
 func cell(text string) string {
 	switch {
 	case text == "":
@@ -42,7 +41,7 @@ func cell(text string) string {
 	return text
 }
 
-// printable escapes what is not to be printed on a terminal as it is.
+// printable escapes characters that are unsafe on a terminal.
 func printable(text string) string {
 	var b strings.Builder
 	for _, r := range text {
@@ -56,8 +55,8 @@ func printable(text string) string {
 	return b.String()
 }
 
-// instant returns a time in milliseconds since 1970 as RFC 3339 in UTC, and
-// otherwise if there is none.
+// instant returns a time in milliseconds since 1970 as RFC 3339 in UTC, or otherwise
+// for nil.
 func instant(ms *int64, otherwise string) string {
 	if ms == nil {
 		return otherwise

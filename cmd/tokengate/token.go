@@ -17,22 +17,22 @@ func newTokenCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "token",
 		Short: "Create, list, show, change, rotate, approve and revoke tokens",
-		Long: "Work with tokens, in the running server over its admin socket. Whoever may open\n" +
-			"the socket is an administrator.\n\n" +
-			"An ID is the token's id, which is the 12 characters behind the first underscore\n" +
-			"of its value, or its running number, which token show tells.",
+		Long: "Work with the tokens of the running server, over its admin socket. Every user who can\n" +
+			"open the socket is an administrator.\n\n" +
+			"An ID is the token's id, the 12 characters after the first underscore of its value,\n" +
+			"or its number, which token show prints.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	addSocketFlag(cmd)
 	cmd.AddCommand(newCreateCommand(), newListCommand(), newShowCommand(), newChangeCommand(), newRotateCommand(), newRevokeCommand(),
-		newStateCommand("approve", "Approved", "Let pending tokens come into force"),
-		newStateCommand("disable", "Disabled", "Switch tokens off until they are enabled"),
-		newStateCommand("enable", "Enabled", "Switch disabled tokens on again"))
+		newStateCommand("approve", "Approved", "Approve pending tokens"),
+		newStateCommand("disable", "Disabled", "Disable tokens until they are enabled"),
+		newStateCommand("enable", "Enabled", "Enable disabled tokens"))
 	return cmd
 }
 
-// newStateCommand makes a command for an endpoint of its name below a token.
+// newStateCommand returns a command for the endpoint with its name below a token.
 func newStateCommand(name, done, short string) *cobra.Command {
 	return &cobra.Command{
 		Use:               name + " ID...",
@@ -51,9 +51,9 @@ func newRevokeCommand() *cobra.Command {
 	var all bool
 	cmd := &cobra.Command{
 		Use:   "revoke ID... | revoke --all --user NAME",
-		Short: "End tokens for ever",
-		Long: "End tokens for ever. Nothing is asked. Each is tried; the exit code is 1 if one\n" +
-			"was refused. With --all it is every token of a user, whatever its state.",
+		Short: "Revoke tokens permanently",
+		Long: "Revoke tokens permanently, without a confirmation. All are tried; the exit code is 1 if one\n" +
+			"was refused. With --all, every token of a user is revoked, in any state.",
 		Example:           "  tokengate token revoke 4fVq0c1sXbYk 17\n  tokengate token revoke --all --user fred",
 		Args:              cobra.ArbitraryArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -72,8 +72,8 @@ func newRevokeCommand() *cobra.Command {
 	return cmd
 }
 
-// revokeAll revokes a user's tokens. The answer does not tell how many there
-// were.
+// revokeAll revokes a user's tokens. It counts them itself, because the response has
+// no count.
 func revokeAll(cmd *cobra.Command, user string) error {
 	c, err := newClient(cmd)
 	if err != nil {
@@ -103,8 +103,7 @@ func revokeAll(cmd *cobra.Command, user string) error {
 	return err
 }
 
-// eachToken asks for the same with each of the tokens. It goes on after a
-// refusal.
+// eachToken sends the same request for each token. It continues after a refusal.
 func eachToken(cmd *cobra.Command, ids []string, done, method, below string) error {
 	for _, id := range ids {
 		if err := checkID(id); err != nil {
@@ -127,8 +126,8 @@ func eachToken(cmd *cobra.Command, ids []string, done, method, below string) err
 		case refused:
 			failed++
 			complain(cmd.ErrOrStderr(), fmt.Errorf("token %s: %w", id, err))
-		default: // the others would fare the same
-			return fmt.Errorf("token %s, and those behind it: %w", id, err)
+		default: // the others would fail too
+			return fmt.Errorf("token %s and those after it: %w", id, err)
 		}
 	}
 	if failed > 0 {
@@ -137,11 +136,10 @@ func eachToken(cmd *cobra.Command, ids []string, done, method, below string) err
 	return nil
 }
 
-var errValue = errors.New("this is a token's value, not its id: the id is the 12 characters behind the first underscore. " +
-	"The value may now stand in your shell's history: rotate the token")
+var errValue = errors.New("this is a token's value, not its id: the id is the 12 characters after the first underscore. " +
+	"The value may now be in your shell's history: rotate the token")
 
-// checkID refuses what is no id and no running number. A value where an id
-// belongs is not repeated.
+// checkID accepts an id or a number. Its error never repeats a token's value.
 func checkID(id string) error {
 	if n, err := strconv.ParseUint(id, 10, 64); err == nil && n > 0 && len(id) < len("000000000000") {
 		return nil
@@ -149,7 +147,7 @@ func checkID(id string) error {
 	return checkWholeID(id)
 }
 
-// checkWholeID refuses what is no id.
+// checkWholeID accepts an id.
 func checkWholeID(id string) error {
 	switch {
 	case token.IsCredential(id), token.Contains(id):

@@ -16,10 +16,10 @@ func newCreateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "create {--user NAME | --management} --name LABEL",
 		Short: "Create a token and print its value",
-		Long: "Create a token. Its value alone goes to standard output, all else to standard\n" +
-			"error. The value is shown this once: only a salted hash of it is kept.\n\n" +
+		Long: "Create a token. Only its value goes to standard output; the rest goes to standard\n" +
+			"error. The value is shown once: the server keeps only a salted hash.\n\n" +
 			"A management token (tgadm_...) opens the management API as an administrator, and\n" +
-			"never Jira. It has no user, and needs an end and networks.",
+			"never Jira. It has no user, and needs an expiry and networks.",
 		Example: "  tokengate token create --user fred --name 'build server' --expires 90d --ip 10.1.0.0/16 > token.txt\n" +
 			"  tokengate token create --management --name terraform --expires 30d --ip 10.1.2.3 > token.txt",
 		Args: cobra.NoArgs,
@@ -28,9 +28,9 @@ func newCreateCommand() *cobra.Command {
 			case !management && (asked.User == "" || asked.Label == ""):
 				return usagef("token create needs --user and --name")
 			case management && asked.User != "":
-				return usagef("a management token acts as nobody: leave --user out")
+				return usagef("a management token has no user: omit --user")
 			case management && (asked.Label == "" || asked.Expiry == web.Expiry{} || asked.ExpiresIn == "unlimited" || asked.Networks == nil):
-				return usagef("token create --management needs --name, --expires with an end, and --ip")
+				return usagef("token create --management needs --name, a limited --expires, and --ip")
 			case management:
 				asked.Type = "management"
 			}
@@ -48,7 +48,7 @@ func newCreateCommand() *cobra.Command {
 	flags.BoolVar(&management, "management", false, "make it a management token")
 	flags.StringVar(&asked.Label, "name", "", "`LABEL` of the token, unlike those of the user's other tokens")
 	flags.StringVar(&asked.Purpose, "purpose", "", "free `TEXT`")
-	flags.BoolVar(&asked.ReadOnly, "read-only", false, "make it good for reading requests only")
+	flags.BoolVar(&asked.ReadOnly, "read-only", false, "allow reading requests only")
 	textFlag(cmd, "ip", "`NETWORK` or address it is good from, such as 10.1.0.0/16; may be repeated (default any)", nil, addNetwork(&asked.Networks))
 	expiryFlag(cmd, "`LIFETIME` such as 90d, 1d12h or unlimited, or time such as 2030-01-31T12:00:00Z (default 365d)", &asked.Expiry)
 	textFlag(cmd, "rate", "`RATE` of requests, such as 600/1m, or 600/1m/100 for at most 100 of them at once (default none)", nil, func(text string) (err error) {
@@ -65,9 +65,9 @@ func newRotateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rotate ID",
 		Short: "Give a token a new secret and print its value",
-		Long: "Give a token a new secret. Its new value alone goes to standard output, all else\n" +
-			"to standard error. The old value ends at once, or after the overlap; one that an\n" +
-			"earlier rotation left good ends at once. An expired token needs --expires.",
+		Long: "Give a token a new secret. Only the new value goes to standard output; the rest goes\n" +
+			"to standard error. The old value ends immediately, or after the overlap; the value of\n" +
+			"an earlier rotation ends immediately. An expired token needs --expires.",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -87,12 +87,12 @@ func newRotateCommand() *cobra.Command {
 		asked.Overlap = text
 		return checkPeriod(text)
 	})
-	expiryFlag(cmd, "new `LIFETIME` from now on, such as 90d or unlimited, or a time (default as it was)", &asked.Expiry)
+	expiryFlag(cmd, "new `LIFETIME` from now, such as 90d or unlimited, or a time (default unchanged)", &asked.Expiry)
 	outputFlag(cmd, &format, "json")
 	return cmd
 }
 
-// issue asks for a value and prints it.
+// issue requests a value and prints it.
 func issue(cmd *cobra.Command, format, path string, asked any, told func(web.Token) string) error {
 	c, err := newClient(cmd)
 	if err != nil {

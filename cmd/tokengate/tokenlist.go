@@ -13,7 +13,7 @@ func newListCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List tokens",
-		Long: "List the tokens that all of the filters select. A TIME is a day of UTC such as\n" +
+		Long: "List the tokens that match all filters. A TIME is a day of UTC such as\n" +
 			"2030-01-31, an instant such as 2030-01-31T12:00:00Z, or, where it says so, a length\n" +
 			"of time such as 90d.",
 		Example: "  tokengate token list --user fred --state active\n" +
@@ -47,6 +47,6 @@ func newListCommand() *cobra.Command {
 	f.on("never-used", "neverUsed", "true", "only tokens that were never used")
 	f.on("never-expires", "neverExpires", "true", "only tokens that never expire")
 	f.word("sort", "sort", "`COLUMN` to sort by (default created)", "created", "user", "name", "expires", "used", "uses")
-	f.on("desc", "order", "desc", "sort the other way round")
+	f.on("desc", "order", "desc", "sort in reverse")
 	return cmd
 }

@@ -18,7 +18,7 @@ func newShowCommand() *cobra.Command {
 	var format string
 	cmd := &cobra.Command{
 		Use:               "show ID",
-		Short:             "Show all that is known of a token",
+		Short:             "Show all details of a token",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -43,7 +43,7 @@ func newShowCommand() *cobra.Command {
 	return cmd
 }
 
-// anyNetwork says that a token is good from anywhere.
+// anyNetwork is the value of --ip for any network.
 const anyNetwork = "any"
 
 func describe(t web.Token) table {
@@ -90,8 +90,8 @@ func newChangeCommand() *cobra.Command {
 	var networks []string
 	cmd := &cobra.Command{
 		Use:               "change ID",
-		Short:             "Change a token's name, purpose, end or limits",
-		Long:              "Change a token. What no flag names stays as it is; its value stays, too.",
+		Short:             "Change a token's name, purpose, expiry or limits",
+		Long:              "Change a token. Properties without a flag stay unchanged, and so does the value.",
 		Example:           "  tokengate token change 4fVq0c1sXbYk --ip 10.1.0.0/16 --ip 10.2.0.0/16 --rate none",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -103,7 +103,7 @@ func newChangeCommand() *cobra.Command {
 				return usagef("--ip is %s, or networks, but not both", anyNetwork)
 			}
 			if anywhere {
-				networks = []string{} // which JSON does not write as null
+				networks = []string{} // JSON would encode nil as null
 			}
 			for flag, set := range map[string]func(){
 				"name":      func() { asked.Label = &name },
@@ -116,7 +116,7 @@ func newChangeCommand() *cobra.Command {
 				}
 			}
 			if (asked == web.ChangeRequest{}) {
-				return usagef("say what is to change; see %s --help", cmd.CommandPath())
+				return usagef("nothing to change; see %s --help", cmd.CommandPath())
 			}
 			return change(cmd, format, args[0], asked)
 		},
@@ -124,8 +124,8 @@ func newChangeCommand() *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringVar(&name, "name", "", "new `LABEL`")
 	flags.StringVar(&purpose, "purpose", "", "new free `TEXT`; '' for none")
-	flags.BoolVar(&readOnly, "read-only", false, "make it good for reading requests only; --read-only=false for all")
-	textFlag(cmd, "ip", "`NETWORK` or address it is good from, in place of those so far; may be repeated; "+anyNetwork+" for any", nil, func(text string) error {
+	flags.BoolVar(&readOnly, "read-only", false, "allow reading requests only; --read-only=false for all")
+	textFlag(cmd, "ip", "`NETWORK` or address to allow, instead of the present ones; may be repeated; "+anyNetwork+" for any", nil, func(text string) error {
 		if text == anyNetwork {
 			anywhere = true
 			return nil

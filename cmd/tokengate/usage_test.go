@@ -54,7 +54,8 @@ func TestUseSurvivesACrash(t *testing.T) {
 	t.Parallel() // it waits most of the time
 	r := newRig(t, options{})
 	value := r.mint("crash")
-	const flush = time.Second // what a flush may take on a busy machine
+	const flushEvery, flushOver = 2500 * time.Millisecond, 2 * time.Second // as the documentation promises
+	const flush = time.Second                                              // what a flush may take on a busy machine
 	var uses []time.Time
 	every := time.NewTicker(50 * time.Millisecond)
 	defer every.Stop()

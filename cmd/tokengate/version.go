@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// version is set when the program is built.
+// version is set at build time.
 var version = "development"
 
 func newVersionCommand() *cobra.Command {
@@ -23,7 +23,7 @@ func newVersionCommand() *cobra.Command {
 	}
 }
 
-// commit is the revision that the program was built from, where Go recorded it.
+// commit returns the revision that the program was built from, if Go recorded it.
 func commit() string {
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, s := range info.Settings {

@@ -13,7 +13,7 @@ func newWhoamiCommand() *cobra.Command {
 	var format string
 	cmd := &cobra.Command{
 		Use:   "whoami",
-		Short: "Show as whom the server sees you, and what you may do",
+		Short: "Show your user name and rights on the server",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := newClient(cmd)

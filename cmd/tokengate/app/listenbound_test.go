@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"errors"
@@ -29,7 +29,7 @@ func TestBoundListener(t *testing.T) {
 		t.Fatal(err)
 	}
 	core, logs := observer.New(zapcore.InfoLevel)
-	s := &server{log: zap.New(core), cut: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "x"}, []string{"listener"})}
+	s := &Server{log: zap.New(core), cut: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "x"}, []string{"listener"})}
 	l := s.bound("grpc", inner, 3).(*boundListener)
 	defer l.Close()
 	type pair struct{ client, server net.Conn }

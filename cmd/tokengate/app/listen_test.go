@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"net"
@@ -55,7 +55,7 @@ func TestListenReplacesNothingElse(t *testing.T) {
 		if err == nil {
 			l.Close()
 		}
-		if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "no socket") {
+		if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "not a socket") {
 			t.Errorf("listen on %s: %v", path, err)
 		}
 		after, err := os.Lstat(path)
@@ -66,8 +66,8 @@ func TestListenReplacesNothingElse(t *testing.T) {
 			t.Errorf("%s was %v and is %v", path, before.Mode(), after.Mode())
 		}
 	}
-	if got := read(t, file); got != "kept" {
-		t.Errorf("the file holds %q", got)
+	if got, err := os.ReadFile(file); err != nil || string(got) != "kept" {
+		t.Errorf("the file holds %q, %v", got, err)
 	}
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 4 {
 		t.Errorf("left behind: %v, %v", entries, err)
@@ -81,7 +81,7 @@ func TestListenNamesAMissingFolder(t *testing.T) {
 	if err == nil {
 		l.Close()
 	}
-	if err == nil || !strings.Contains(err.Error(), "the folder "+dir+" does not exist; make it") {
+	if err == nil || !strings.Contains(err.Error(), "the directory "+dir+" does not exist; create it") {
 		t.Errorf("error %v", err)
 	}
 }

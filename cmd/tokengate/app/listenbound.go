@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"net"
@@ -10,10 +10,9 @@ import (
 	"go.uber.org/zap"
 )
 
-// How many connections a listener has open at once. With the configuration that
-// tokengate writes, Envoy opens up to 32 to the gRPC listener and one for each of
-// its workers, of which it has one for each processor; to the management listener
-// it opens up to 1024 and one for each worker.
+// The maximum of open connections per listener. With the generated configuration,
+// Envoy opens at most 32 connections plus one per worker to the gRPC listener, and 1024
+// plus one per worker to the HTTP listener. It has one worker per processor.
 var grpcConnections = 32 + 2*runtime.NumCPU()
 
 const (
@@ -21,16 +20,15 @@ const (
 	otherConnections = 128 // of each other listener
 )
 
-// boundListener holds its listener to a number of open connections. Where there
-// are as many, a new connection takes the place of the one on which nothing came
-// or went for the longest time: whoever opens many and leaves them unused keeps
-// nobody out.
+// boundListener limits the open connections of a listener. Beyond the limit, a new
+// connection replaces the one that has been idle longest, so a client that opens many
+// idle connections does not lock out others.
 type boundListener struct {
 	net.Listener
 	most int
-	cut  func() // is called after a connection was closed to make room
+	cut  func() // called after a connection was closed to make room
 
-	clock atomic.Uint64 // counts what comes and goes
+	clock atomic.Uint64 // counts reads and writes
 	mu    sync.Mutex
 	open  map[*boundConn]struct{}
 }
@@ -100,17 +98,17 @@ func (c *boundConn) Close() error {
 	return c.Conn.Close()
 }
 
-// bound bounds a listener's connections. Each one that is closed to make room is
-// counted, and the log tells of it once a minute at most.
-func (s *server) bound(name string, l net.Listener, most int) net.Listener {
+// bound limits a listener's connections. Each connection closed to make room is
+// counted, and logged at most once a minute.
+func (s *Server) bound(name string, l net.Listener, most int) net.Listener {
 	closed := s.cut.WithLabelValues(name)
-	var next atomic.Int64 // when the log may tell of it again
+	var next atomic.Int64 // when the next log line is due
 	return &boundListener{Listener: l, most: most, cut: func() {
 		closed.Inc()
 		now := time.Now()
 		due := next.Load()
 		if now.UnixNano() >= due && next.CompareAndSwap(due, now.Add(time.Minute).UnixNano()) {
-			s.log.Warn("too many connections: the one that was silent longest was closed for a new one (see tokengate_connections_cut_total)",
+			s.log.Warn("too many connections: the one that was idle longest was closed for a new one (see tokengate_connections_cut_total)",
 				zap.String("listener", name), zap.Int("connections", most))
 		}
 	}}

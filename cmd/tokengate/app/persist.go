@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"context"
@@ -10,17 +10,17 @@ import (
 	"go.uber.org/zap"
 )
 
-// directoryFile is a file beside the database's own, which holds what Jira last
-// said of users.
+// directoryFile is the file beside the database that holds the last snapshot of the
+// directory.
 const directoryFile = "tokengate.directory"
 
-// saveEvery is how old that file gets, at the most, while the directory
-// answers. Nobody's loss of rights waits that long: see directory.Directory.
+// saveEvery is the maximum age of that file while the directory answers. Revoked rights
+// are saved immediately: see directory.Directory.
 const saveEvery = 5 * time.Minute
 
-// keepDirectory puts into force what was known of users before a restart, so
-// that tokens do not wait for Jira, and saves what is known at the end.
-func (s *server) keepDirectory() {
+// keepDirectory restores the snapshot from before a restart, so that tokens do not wait
+// for Jira, and saves the last snapshot at the end.
+func (s *Server) keepDirectory() {
 	err := s.users.directory.Restore(s.directoryFile())
 	switch {
 	case err == nil:
@@ -32,15 +32,15 @@ func (s *server) keepDirectory() {
 	s.atStop("save what is known of users", func(context.Context) error { return s.saveUsers(0) })
 }
 
-// saveUsers saves what is known of users unless what is saved is good enough.
-// What is left of a disk that is almost full belongs to the database.
-func (s *server) saveUsers(every time.Duration) error {
+// saveUsers saves the snapshot unless the saved one is recent enough. It writes nothing
+// to a disk that is almost full, whose rest belongs to the database.
+func (s *Server) saveUsers(every time.Duration) error {
 	if err := s.health.check(); err != nil {
 		return err
 	}
 	return s.users.directory.Save(s.directoryFile(), every)
 }
 
-func (s *server) directoryFile() string {
+func (s *Server) directoryFile() string {
 	return filepath.Join(s.config.Store.Badger.Dir, directoryFile)
 }

@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"crypto/sha256"
@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -14,27 +15,26 @@ import (
 	"github.com/tokengate/tokengate/authz/config"
 )
 
-// watchEvery is how often the configuration file is looked at. It is looked at
-// rather than watched, because Kubernetes changes a file by renaming a
-// directory above it.
+// watchEvery is how often the configuration file is read. It is polled, not watched,
+// because Kubernetes changes a file by renaming a directory above it.
 const watchEvery = 2 * time.Second
 
-// reloader puts a changed configuration file into force.
+// reloader applies a changed configuration file.
 type reloader struct {
-	server  *server
-	settled fingerprint // the file that is in force, or was refused
-	seen    fingerprint // the file at the last look
+	mu      sync.Mutex // serialises the watch and Server.Reload
+	server  *Server
+	settled fingerprint // the file that was applied or refused last
+	seen    fingerprint // the file at the last check
 
 	result *prometheus.CounterVec
 	good   prometheus.Gauge
 }
 
-// fingerprint tells two contents of the file apart. A file that cannot be read
-// has the zero one.
+// fingerprint identifies a content of the file; it is zero for a file that cannot be
+// read.
 type fingerprint [sha256.Size]byte
 
-// content is what one look at the file found. What is compared and what is put
-// into force is the same read.
+// content is the result of one read of the file, which is both compared and applied.
 type content struct {
 	file string
 	data []byte
@@ -47,7 +47,7 @@ func readContent(file string) content {
 		return content{file: file, err: fmt.Errorf("read configuration: %w", err)}
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, config.MaxSize+1)) // Parse refuses what is larger
+	data, err := io.ReadAll(io.LimitReader(f, config.MaxSize+1)) // Parse refuses a longer file
 	if err != nil {
 		err = fmt.Errorf("read configuration: %w", err)
 	}
@@ -68,9 +68,9 @@ func (c content) parse() (config.Config, error) {
 	return config.Parse(c.file, c.data)
 }
 
-// newReloader returns a reloader for a server that runs what the file held when
-// it had the given fingerprint.
-func newReloader(s *server, loaded fingerprint) *reloader {
+// newReloader returns a reloader for a server whose configuration has the given
+// fingerprint.
+func newReloader(s *Server, loaded fingerprint) *reloader {
 	r := &reloader{
 		server:  s,
 		settled: loaded,
@@ -81,7 +81,7 @@ func newReloader(s *server, loaded fingerprint) *reloader {
 		}, []string{"result"}),
 		good: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "tokengate_config_last_reload_successful",
-			Help: "1 if the configuration file as it stands is in force, 0 if it was refused.",
+			Help: "1 if the current configuration file is in force, 0 if it was refused.",
 		}),
 	}
 	r.result.WithLabelValues("applied")
@@ -91,26 +91,36 @@ func newReloader(s *server, loaded fingerprint) *reloader {
 	return r
 }
 
-// look reloads the file if it has changed, once it stands still from one look
-// to the next: a file half written could be a good one with its end missing.
-func (r *reloader) look() {
+// check reloads a changed file once it is the same in two checks: a half-written file
+// could be valid without its end.
+func (r *reloader) check() {
 	found := readContent(r.server.file)
 	now := found.fingerprint()
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if now != r.settled && now == r.seen {
 		r.reload(found)
 	}
 	r.seen = now
 }
 
-// reload puts what the file held into force, and asks the directory, or refuses
-// it whole and says why. It reports which.
+// reloadNow reloads the file even if it has not changed. It reports whether the file
+// was applied.
+func (r *reloader) reloadNow() (applied bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.reload(readContent(r.server.file))
+}
+
+// reload applies a content of the file and refreshes the directory, or refuses all of
+// it and logs why. mu is held.
 func (r *reloader) reload(found content) (applied bool) {
 	r.settled = found.fingerprint()
 	err := r.try(found)
 	if err != nil {
 		r.result.WithLabelValues("refused").Inc()
 		r.good.Set(0)
-		r.server.log.Error("the configuration file was refused; the one before stays in force", zap.Error(err))
+		r.server.log.Error("the configuration file was refused; the previous one stays in force", zap.Error(err))
 		return false
 	}
 	r.result.WithLabelValues("applied").Inc()
@@ -128,6 +138,6 @@ func (r *reloader) try(found content) error {
 		return fmt.Errorf("%s: a change of %s needs a restart", r.server.file, strings.Join(fixed, ", "))
 	}
 	r.server.apply(settings)
-	r.server.refreshDirectory() // which may have to follow other groups now
+	r.server.refreshDirectory() // the groups to fetch may have changed
 	return nil
 }

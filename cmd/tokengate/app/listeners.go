@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"context"
@@ -18,9 +18,9 @@ import (
 	"github.com/tokengate/tokengate/envoy"
 )
 
-// serveCheck answers Envoy. Its shutdown says first that it goes, then answers
-// what is still asked.
-func (s *server) serveCheck(address config.Address) error {
+// serveCheck answers Envoy. Its shutdown first reports NOT_SERVING, then answers
+// running requests.
+func (s *Server) serveCheck(address config.Address) error {
 	answers := &envoy.Server{
 		Policy:        &s.policy,
 		Index:         s.tokens.Index(),
@@ -41,12 +41,13 @@ func (s *server) serveCheck(address config.Address) error {
 	if err != nil {
 		return err
 	}
-	s.atStop("sum up the last refused requests", repeat(logSuppressedEvery, answers.LogSuppressed))
+	s.atStop("log the last suppressed refusals", repeat(logSuppressedEvery, answers.LogSuppressed))
 	health.SetServingStatus("", healthv1.HealthCheckResponse_SERVING)
 	l, err := listen(address, groupSocket)
 	if err != nil {
 		return err
 	}
+	s.addresses["grpc"] = addressOf(l, address)
 	l = s.bound("grpc", l, grpcConnections)
 	s.ready.Store(true)
 	go func() {
@@ -67,12 +68,12 @@ func (s *server) serveCheck(address config.Address) error {
 	return nil
 }
 
-// logSuppressedEvery is how often the log tells of requests that it does not show one
-// by one.
+// logSuppressedEvery is the interval of the log lines that count suppressed
+// refusals.
 const logSuppressedEvery = 10 * time.Second
 
-// repeat calls do every now and then until the step is taken that it returns,
-// and then a last time.
+// repeat calls do at each interval until the returned step runs, which calls it a last
+// time.
 func repeat(every time.Duration, do func()) func(context.Context) error {
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	ticker := time.NewTicker(every)
@@ -96,7 +97,7 @@ func repeat(every time.Duration, do func()) func(context.Context) error {
 	}
 }
 
-// every does something every now and then, until ctx ends.
+// every calls do at each interval until ctx ends.
 func every(ctx context.Context, interval time.Duration, do func(context.Context)) {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
@@ -110,12 +111,13 @@ func every(ctx context.Context, interval time.Duration, do func(context.Context)
 	}
 }
 
-// serveHTTP serves one of the HTTP listeners.
-func (s *server) serveHTTP(name string, address config.Address, mode fs.FileMode, handler http.Handler) error {
+// serveHTTP serves an HTTP listener.
+func (s *Server) serveHTTP(name string, address config.Address, mode fs.FileMode, handler http.Handler) error {
 	l, err := listen(address, mode)
 	if err != nil {
 		return err
 	}
+	s.addresses[name] = addressOf(l, address)
 	connections := otherConnections
 	if name == "http" {
 		connections = httpConnections

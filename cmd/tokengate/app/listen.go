@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"errors"
@@ -17,10 +17,10 @@ const (
 	ownerSocket fs.FileMode = 0o600
 )
 
-// listen opens a listener that is ready the moment its path appears. A unix
-// socket is bound under a temporary name and renamed over its path: whoever
-// listened there before goes on with its open connections, and since a closing
-// listener does not unlink, it cannot take its successor's socket along.
+// listen opens a listener that is ready when its path appears. A unix socket is
+// bound under a temporary name and renamed over its path. A previous listener keeps its
+// open connections, and it does not unlink the path when it closes, so it cannot remove
+// its successor's socket.
 func listen(a config.Address, mode fs.FileMode) (net.Listener, error) {
 	if a.Network != "unix" {
 		l, err := net.Listen(a.Network, a.Address)
@@ -30,10 +30,10 @@ func listen(a config.Address, mode fs.FileMode) (net.Listener, error) {
 		return l, nil
 	}
 	if there, err := os.Lstat(a.Address); err == nil && there.Mode().Type() != fs.ModeSocket {
-		return nil, fmt.Errorf("listen on %v: there is a file at this path that is no socket; move it away or choose another path", a)
+		return nil, fmt.Errorf("listen on %v: there is a file at this path that is not a socket; move it or choose another path", a)
 	}
 	if dir := filepath.Dir(a.Address); !exists(dir) {
-		return nil, fmt.Errorf("listen on %v: the folder %s does not exist; make it, with mode 0700 and for the user that tokengate runs as", a, dir)
+		return nil, fmt.Errorf("listen on %v: the directory %s does not exist; create it with mode 0700 for the user that tokengate runs as", a, dir)
 	}
 	temporary := fmt.Sprintf("%s.%05d", a.Address, os.Getpid()%100000)
 	if err := os.Remove(temporary); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -50,6 +50,15 @@ func listen(a config.Address, mode fs.FileMode) (net.Listener, error) {
 		return nil, fmt.Errorf("listen on %v: %w", a, err)
 	}
 	return l, nil
+}
+
+// addressOf returns the address of a listener that listen has opened for a. A unix
+// listener itself still has the temporary name.
+func addressOf(l net.Listener, a config.Address) net.Addr {
+	if a.Network == "unix" {
+		return &net.UnixAddr{Name: a.Address, Net: "unix"}
+	}
+	return l.Addr()
 }
 
 func exists(path string) bool {

@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"bytes"
@@ -19,10 +19,12 @@ func TestPruneIsLogged(t *testing.T) {
 	settings.Store.Badger.Dir = t.TempDir()
 	settings.Audit.MaxMiB = 1
 	var log bytes.Buffer
-	s := newServer("", settings, newLogSink(&log, logBuffer))
-	if err := s.openStore(t.Context()); err != nil {
+	s := newServer("", settings, Options{Log: &log})
+	if err := s.openStore(t.Context(), false); err != nil {
 		t.Fatal(err)
 	}
+	values := manage.NewSettings(settings)
+	s.settings.Store(&values)
 	s.manager = &manage.Manager{Tokens: s.tokens, Usage: s.usage, Settings: func() manage.Settings { return *s.settings.Load() }, Now: time.Now}
 	large := store.Audit{Time: time.Now().AddDate(-3, 0, 0), Action: "token.change", Changes: map[string]store.Change{}}
 	for n := range 7 {
@@ -38,12 +40,12 @@ func TestPruneIsLogged(t *testing.T) {
 	}
 	s.prune(t.Context())
 	s.prune(t.Context()) // finds nothing, and says nothing
-	if err := s.stop(); err != nil {
+	if err := s.Stop(); err != nil {
 		t.Error(err)
 	}
 	for _, want := range []string{
 		`"msg":"removed audit records that are too old (audit.retention)","records":3}`,
-		`"msg":"removed the oldest audit records before their time, because the audit log is too large (audit.maxMiB)","records":`,
+		`"msg":"removed the oldest audit records early, because the audit log is too large (audit.maxMiB)","records":`,
 	} {
 		if n := strings.Count(log.String(), want); n != 1 {
 			t.Errorf("the log has %d times %q:\n%s", n, want, log.String())

@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"bytes"
@@ -8,22 +8,21 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// logTimeLayout is that of zapcore.ISO8601TimeEncoder.
+// logTimeLayout is the layout of zapcore.ISO8601TimeEncoder.
 const logTimeLayout = "2006-01-02T15:04:05.000Z0700"
 
-// timestampCache is the text of a second's times, but for the milliseconds.
+// timestampCache is the formatted time of one second, with room for the milliseconds.
 type timestampCache struct {
 	second int64
 	zone   *time.Location
 	text   []byte
-	millis int // where in text they stand
+	millis int // their position in text
 }
 
 var stamps = sync.Pool{New: func() any { return &timestampCache{} }}
 
-// encodeLogTime writes what zapcore.ISO8601TimeEncoder writes. Most lines fall
-// into the same second as the one before, and of these only the milliseconds
-// are formatted.
+// encodeLogTime writes the same text as zapcore.ISO8601TimeEncoder. Most lines fall into
+// the same second as the previous one; for these it formats only the milliseconds.
 func encodeLogTime(t time.Time, to zapcore.PrimitiveArrayEncoder) {
 	s := stamps.Get().(*timestampCache)
 	if second := t.Unix(); len(s.text) == 0 || s.second != second || s.zone != t.Location() {

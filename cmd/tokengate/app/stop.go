@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"context"
@@ -11,8 +11,8 @@ import (
 	"github.com/tokengate/tokengate/store/badger"
 )
 
-// stepTime bounds each step of a shutdown: running requests get this long to
-// end, and the store to write its last.
+// stepTime limits each step of a shutdown, such as ending running requests or closing
+// the store.
 const stepTime = 5 * time.Second
 
 // step is one named step of a shutdown.
@@ -21,15 +21,19 @@ type step struct {
 	do   func(context.Context) error
 }
 
-// atStop adds a step that stop takes before those added so far.
-func (s *server) atStop(name string, do func(context.Context) error) {
+// atStop adds a step that Stop runs before those added so far.
+func (s *Server) atStop(name string, do func(context.Context) error) {
 	s.steps = append(s.steps, step{name, do})
 }
 
-// stop undoes start, last step first. Each gets its time and is then left
-// behind: a disk that hangs must not keep the process. stop goes on past a step
-// that fails.
-func (s *server) stop() error {
+// Stop undoes New and Start, last step first. A step that does not end in time is
+// abandoned, because a hanging disk must not keep the process. Stop continues after a
+// step that fails, and returns all errors.
+func (s *Server) Stop() error {
+	s.endJobs()
+	if s.ready.Load() {
+		s.log.Info("shutting down")
+	}
 	var all error
 	for ; len(s.steps) > 0; s.steps = s.steps[:len(s.steps)-1] {
 		if len(s.steps) == 1 {
@@ -37,7 +41,7 @@ func (s *server) stop() error {
 		}
 		if err := s.steps[len(s.steps)-1].take(); err != nil {
 			s.log.Error("shutdown", zap.Error(err))
-			if !errors.Is(err, badger.ErrNoSpace) { // what could not be written there is said, and no failure of this program
+			if !errors.Is(err, badger.ErrNoSpace) { // logged above; a full disk is not a failure of this program
 				all = errors.Join(all, err)
 			}
 		}
@@ -46,8 +50,7 @@ func (s *server) stop() error {
 }
 
 func (s step) take() error {
-	// A step that minds its context ends in time; for one that does not there
-	// is a moment more.
+	// A step that respects its context ends in time; others get a second more.
 	ctx, cancel := context.WithTimeout(context.Background(), stepTime)
 	defer cancel()
 	done := make(chan error, 1)
@@ -56,7 +59,7 @@ func (s step) take() error {
 	case err := <-done:
 		return s.wrap(err)
 	case <-time.After(stepTime + time.Second):
-		return s.wrap(errors.New("it did not end in time and was left behind"))
+		return s.wrap(errors.New("it did not end in time and was abandoned"))
 	}
 }
 

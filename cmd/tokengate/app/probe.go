@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"context"
@@ -14,15 +14,14 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// probes serves what Kubernetes and Prometheus ask.
+// probes serves Kubernetes and Prometheus.
 //
-//	/healthz  200 as long as the process runs
-//	/readyz   200 if Check can be answered. A store that fails does not turn
-//	          it off: browsers would lose Jira with the tokens
-//	/readyz?for=tokens  200 if, besides, the store can be written and what is
-//	          known of users is fresh
-//	/metrics  Prometheus
-func (s *server) probes() http.Handler {
+//	/healthz            200 while the process runs
+//	/readyz             200 if Check can be answered, even if the store fails, because
+//	                    browsers would otherwise lose Jira too
+//	/readyz?for=tokens  200 if also the store is writable and the directory is fresh
+//	/metrics            Prometheus
+func (s *Server) probes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintln(w, "ok")
@@ -38,7 +37,7 @@ func (s *server) probes() http.Handler {
 				return
 			}
 			if !s.tokens.Index().IsFresh(time.Now()) {
-				http.Error(w, "not ready for tokens: what is known of users is too old", http.StatusServiceUnavailable)
+				http.Error(w, "not ready for tokens: the user directory is too old", http.StatusServiceUnavailable)
 				return
 			}
 		}
@@ -48,21 +47,21 @@ func (s *server) probes() http.Handler {
 	return mux
 }
 
-// gauges are the metrics that are looked up when they are asked for.
+// gauges are the metrics that are read at each scrape.
 type gauges struct {
-	server                                     *server
+	server                                     *Server
 	tokens, expired, bytes, up, dropped, build *prometheus.Desc
 	records, recordBytes                       *prometheus.Desc
 }
 
-func (s *server) gauges() prometheus.Collector {
+func (s *Server) gauges() prometheus.Collector {
 	return &gauges{
 		server:  s,
 		tokens:  prometheus.NewDesc("tokengate_tokens", "Tokens in the index by state; revoked ones are kept for the record.", []string{"state"}, nil),
 		expired: prometheus.NewDesc("tokengate_tokens_expired", "Active tokens that have expired.", nil, nil),
 		bytes:   prometheus.NewDesc("tokengate_store_bytes", "Size of the store's files on disk.", nil, nil),
 		records: prometheus.NewDesc("tokengate_store_records",
-			"Records in the store by kind. Ended tokens, which are revoked or expired, are among the tokens. Not there until the store has counted after a start.", []string{"kind"}, nil),
+			"Records in the store by kind. Ended tokens, which are revoked or expired, are among the tokens. Absent until the store has counted after a start.", []string{"kind"}, nil),
 		recordBytes: prometheus.NewDesc("tokengate_store_record_bytes",
 			"Bytes of the records and their keys by kind, without what the database needs beside them.", []string{"kind"}, nil),
 		up:      prometheus.NewDesc("tokengate_store_up", "1 if the store takes a write and gives it back, 0 if not.", nil, nil),
@@ -99,12 +98,12 @@ func (g *gauges) Collect(to chan<- prometheus.Metric) {
 	}
 	to <- prometheus.MustNewConstMetric(g.up, prometheus.GaugeValue, up)
 	to <- prometheus.MustNewConstMetric(g.dropped, prometheus.CounterValue, float64(g.server.sink.Lost()))
-	to <- prometheus.MustNewConstMetric(g.build, prometheus.GaugeValue, 1, version, runtime.Version())
+	to <- prometheus.MustNewConstMetric(g.build, prometheus.GaugeValue, 1, g.server.version, runtime.Version())
 }
 
-// storeHealth asks the store whether it works, at most once in a few seconds:
-// each time costs it two synced writes, and whoever reaches the probes may ask.
-// store is set before the first use.
+// storeHealth checks the store at most once every few seconds, because each check costs
+// two synced writes and every client of the probes can ask for it. store is set before
+// the first use.
 type storeHealth struct {
 	store store.Store
 

@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"bytes"
@@ -11,36 +11,36 @@ import (
 )
 
 const (
-	// logBuffer is how much may wait to be written: some thousands of lines.
+	// logBuffer is the size of the buffer in bytes: some thousands of lines.
 	logBuffer = 1 << 20
 
-	// flushLogEvery is how long a line waits at most before it is written, and
-	// how much of the log a crash can lose.
+	// flushLogEvery is the longest time before a line is written, and how much of the
+	// log a crash can lose.
 	flushLogEvery = 100 * time.Millisecond
 )
 
-// errLogFull says that a line found no room in a logSink.
+// errLogFull is returned for a line that does not fit in a logSink.
 var errLogFull = errors.New("the log is not read fast enough")
 
-// logSink writes log lines off the path of a request, many at a time. What it
-// holds is bounded: if the reader of the log is stuck, lines are dropped and
-// counted rather than requests held up.
+// logSink writes log lines in batches, outside the path of a request. Its buffer is
+// bounded: if the log's reader is stuck, lines are dropped and counted, and no request
+// waits.
 //
-// Lines come in by shares, each with a bound of its own, so that what clients
-// can cause without a good token never takes the room of other lines.
+// Lines arrive through shares with bounds of their own, so lines that clients can cause
+// without a valid token never displace others.
 type logSink struct {
 	own             logShare // the server's own lines
-	allowed         logShare // lines of requests that a token let in
-	denied          logShare // lines of requests that proved a token, and were refused
-	unauthenticated logShare // lines of all others; it says so where one finds no room
+	allowed         logShare // lines of allowed requests
+	denied          logShare // lines of denied requests with a valid token
+	unauthenticated logShare // lines of other requests; Write reports a full share
 
 	to    io.Writer
-	early int // bytes held that are written at once, and not at the next tick: few, so that much is free while they are
+	early int // buffered bytes that trigger a write before the next tick; small, so that most of the buffer is free during the write
 
 	mu      sync.Mutex
 	pending []byte
 	lost    uint64 // lines dropped since the start
-	closed  bool   // nothing more is taken
+	closed  bool   // no more lines are accepted
 
 	wake chan struct{} // holds a value when there is something to do before the next tick
 	done chan struct{} // closed when the last line is out
@@ -49,9 +49,9 @@ type logSink struct {
 // logShare takes lines for a logSink. It implements zapcore.WriteSyncer.
 type logShare struct {
 	sink *logSink
-	most int   // bytes held
-	held int   // of the sink's pending; guarded by its mu
-	full error // what Write returns where there is no room; nil: the line counts as lost
+	most int   // limit of held
+	held int   // bytes in the sink's pending; guarded by its mu
+	full error // returned by Write when the share is full; nil: the line is counted as lost
 }
 
 func newLogSink(to io.Writer, most int) *logSink {
@@ -67,8 +67,8 @@ func newLogSink(to io.Writer, most int) *logSink {
 	return s
 }
 
-// Write takes a line. It never waits, and fails only in the share for requests
-// that proved no token.
+// Write accepts a line. It never waits, and fails only in the share for requests
+// without a valid token.
 func (h *logShare) Write(line []byte) (int, error) {
 	s := h.sink
 	s.mu.Lock()
@@ -128,8 +128,8 @@ func (s *logSink) run(most int) {
 	}
 }
 
-// take returns what is held, how many lines were lost so far, and whether
-// nothing more will come. The sink goes on with the memory of empty.
+// take returns the buffered lines, the number of lines lost so far, and whether the
+// sink is closed. The sink reuses empty as its next buffer.
 func (s *logSink) take(empty []byte) (batch []byte, lost uint64, closed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -138,16 +138,16 @@ func (s *logSink) take(empty []byte) (batch []byte, lost uint64, closed bool) {
 	return batch, s.lost, s.closed
 }
 
-// logWriter writes batches of lines, and tells of lost ones as soon as the log
-// flows again.
+// logWriter writes batches of lines, and reports lost lines when the log can be
+// written again.
 type logWriter struct {
 	to   io.Writer
-	torn bool   // the last line out is not whole
-	told uint64 // lost lines that were told of
+	torn bool   // the last line was written only in part
+	told uint64 // lost lines already reported
 }
 
-// write writes a batch and returns how many of its lines were lost. lost is how
-// many were before it, since the start.
+// write writes a batch and returns how many of its lines were lost. lost counts the
+// lines lost before it.
 func (w *logWriter) write(batch []byte, lost uint64) (dropped uint64) {
 	if len(batch) > 0 {
 		if n, err := w.put(batch); err != nil {
@@ -164,8 +164,8 @@ func (w *logWriter) write(batch []byte, lost uint64) (dropped uint64) {
 	return 0
 }
 
-// put writes whole lines, and returns how much of them went out. What follows a
-// line that was cut off begins on a new one.
+// put writes whole lines and returns the number of bytes written. Text after a partial
+// line begins on a new line.
 func (w *logWriter) put(lines []byte) (int, error) {
 	if w.torn {
 		if _, err := w.to.Write([]byte("\n")); err != nil {
@@ -177,7 +177,7 @@ func (w *logWriter) put(lines []byte) (int, error) {
 	return n, err
 }
 
-// Close writes what is held, until ctx ends.
+// Close writes the buffered lines, until ctx ends.
 func (s *logSink) Close(ctx context.Context) error {
 	s.mu.Lock()
 	s.closed = true

@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"bytes"
@@ -20,7 +20,7 @@ import (
 // the process.
 func TestStopIsOrderedAndBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newServer("", config.Default(), newLogSink(io.Discard, logBuffer))
+		s := newServer("", config.Default(), Options{Log: io.Discard})
 		var mu sync.Mutex
 		var taken []string
 		note := func(name string, do func(context.Context) error) {
@@ -40,7 +40,7 @@ func TestStopIsOrderedAndBounded(t *testing.T) {
 		note("first", func(context.Context) error { return nil })
 
 		began := time.Now()
-		err := s.stop()
+		err := s.Stop()
 		mu.Lock()
 		defer mu.Unlock()
 		if want := []string{"first", "minds its context", "hangs", "fails", "last"}; !slices.Equal(taken, want) {
@@ -59,9 +59,9 @@ func TestStopIsOrderedAndBounded(t *testing.T) {
 // The log is whole when stop returns.
 func TestStopWritesTheLog(t *testing.T) {
 	var log bytes.Buffer
-	s := newServer("", config.Default(), newLogSink(&log, logBuffer))
+	s := newServer("", config.Default(), Options{Log: &log})
 	s.log.Info("before")
-	if err := s.stop(); err != nil {
+	if err := s.Stop(); err != nil {
 		t.Fatal(err)
 	}
 	for _, line := range []string{"before", "tokengate has stopped"} {

@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"context"
@@ -18,30 +18,30 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// How often a file of users is looked at, and for how long one that cannot be
-// read leaves the tokens good.
+// How often a file of users is read, and how long tokens work after it becomes
+// unreadable.
 const (
 	fileRefresh    = time.Minute
 	fileStaleAfter = 15 * time.Minute
 )
 
-// userDirectory is what the server knows of people, and by whom.
+// userDirectory is the user directory and the caller identifier.
 type userDirectory struct {
-	kind       string        // of the directory
-	now        chan struct{} // asks for a refresh at once; holds one
-	published  chan struct{} // something new may be known; holds one
+	kind       string        // jira, file or none
+	now        chan struct{} // requests an immediate refresh; capacity 1
+	published  chan struct{} // signals a new snapshot; capacity 1
 	directory  *directory.Directory
 	callers    *directory.Callers
-	refreshed  atomic.Uint64 // refreshes that are in force
+	refreshed  atomic.Uint64 // successful refreshes
 	failed     atomic.Uint64
-	failing    bool     // the last refresh failed, and the log says so
-	missing    []string // groups that the log says are not there
-	unanswered int      // owners of whom the log says that nothing is known
+	failing    bool     // the last refresh failed, which is logged
+	missing    []string // missing groups already logged
+	unanswered int      // unanswered owners already logged
 }
 
-// openDirectory makes the directory that the configuration names. It knows
-// nobody until it is restored or refreshed.
-func (s *server) openDirectory() error {
+// openDirectory creates the configured directory. It is empty until it is restored or
+// refreshed.
+func (s *Server) openDirectory() error {
 	upstream, c := s.config.Upstream, s.config.Directory
 	client, err := directory.NewClient(upstream.URL+upstream.ContextPath, nil)
 	if err != nil {
@@ -69,11 +69,11 @@ func (s *server) openDirectory() error {
 	return nil
 }
 
-// followDirectory keeps what is known of people fresh until the server stops.
-// Requests without a token do not wait for the first answer.
-func (s *server) followDirectory(ctx context.Context) {
+// followDirectory keeps the directory fresh until the server stops. Requests without a
+// token do not wait for the first refresh.
+func (s *Server) followDirectory(ctx context.Context) {
 	if s.users.kind == "none" {
-		_ = s.users.directory.Refresh(ctx) // there is nobody to ask
+		_ = s.users.directory.Refresh(ctx) // no source to ask
 		return
 	}
 	if s.users.kind == "jira" {
@@ -89,7 +89,7 @@ func (s *server) followDirectory(ctx context.Context) {
 			case <-ctx.Done():
 				return
 			case <-s.users.now:
-				_ = s.users.directory.Refresh(ctx) // publish tells of it
+				_ = s.users.directory.Refresh(ctx) // publish logs the result
 			}
 		}
 	})
@@ -100,19 +100,19 @@ func (s *server) followDirectory(ctx context.Context) {
 	})
 }
 
-// refreshDirectory asks the directory at once, rather than when it is due.
-func (s *server) refreshDirectory() {
+// refreshDirectory requests an immediate refresh.
+func (s *Server) refreshDirectory() {
 	select {
 	case s.users.now <- struct{}{}:
-	default: // it is asked for already
+	default: // one is already requested
 	}
 }
 
-// owners are those whom the directory has to know.
-func (s *server) owners() []directory.Owner {
+// owners returns the owners of all tokens, which the directory must cover.
+func (s *Server) owners() []directory.Owner {
 	owned, err := s.tokens.Owners(context.Background())
 	if err != nil {
-		return nil // the only error is the context's
+		return nil // fails only with its context
 	}
 	owners := make([]directory.Owner, 0, len(owned))
 	for _, o := range owned {
@@ -123,8 +123,8 @@ func (s *server) owners() []directory.Owner {
 	return owners
 }
 
-// publish puts into force what the directory knows.
-func (s *server) publish(known *directory.Snapshot) {
+// publish applies a new snapshot and logs changes.
+func (s *Server) publish(known *directory.Snapshot) {
 	stats := s.users.directory.Stats()
 	result := &s.users.refreshed
 	if stats.LastError != "" {
@@ -134,10 +134,10 @@ func (s *server) publish(known *directory.Snapshot) {
 	switch {
 	case stats.LastError != "" && known == nil:
 		s.users.failing = true
-		s.log.Error("the directory could not be asked yet; until it answers every token is refused", zap.String("error", stats.LastError))
+		s.log.Error("the directory has not answered yet; every token is refused until it does", zap.String("error", stats.LastError))
 	case stats.LastError != "":
 		s.users.failing = true
-		s.log.Error("the directory could not be refreshed; what is known of users stays in force until it is too old",
+		s.log.Error("the directory could not be refreshed; the last snapshot stays in force until it is too old",
 			zap.String("error", stats.LastError), zap.Time("good_until", known.GoodUntil()))
 	case s.users.failing:
 		s.users.failing = false
@@ -146,56 +146,55 @@ func (s *server) publish(known *directory.Snapshot) {
 	if missing := known.MissingGroups(); !slices.Equal(missing, s.users.missing) {
 		s.users.missing = missing
 		if len(missing) > 0 {
-			s.log.Warn("groups that the configuration names are not in the directory: nobody is in them", zap.Strings("groups", missing))
+			s.log.Warn("the configuration names groups that the directory does not have: they have no members", zap.Strings("groups", missing))
 		} else {
-			s.log.Info("all groups that the configuration names are in the directory")
+			s.log.Info("the directory has all groups that the configuration names")
 		}
 	}
 	if n := stats.Unanswered; n != s.users.unanswered {
 		s.users.unanswered = n
 		if n > 0 {
-			s.log.Warn("owners of whom the directory says nothing: their tokens are refused", zap.Int("owners", n), zap.String("error", stats.OwnerError))
+			s.log.Warn("the directory does not answer for some owners: their tokens are refused", zap.Int("owners", n), zap.String("error", stats.OwnerError))
 		} else {
-			s.log.Info("the directory answers for all owners of tokens")
+			s.log.Info("the directory answers for all owners")
 		}
 	}
 	s.manager.UpdateOwnerStatus(s.users.directory.Snapshot)
 	select {
 	case s.users.published <- struct{}{}:
-	default: // nobody has looked yet
+	default: // already signalled
 	}
 }
 
-// reconcile does what takes writes once something new is known of users, until ctx
-// ends. No refresh waits for it.
-func (s *server) reconcile(ctx context.Context) {
+// reconcile writes the consequences of each new snapshot to the store, until ctx ends.
+// No refresh waits for it.
+func (s *Server) reconcile(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-s.users.published:
 		}
-		if s.users.directory.Stats().Refreshed > 0 { // what was restored may be older than the names in the tokens
+		if s.users.directory.Stats().Refreshed > 0 { // a restored snapshot may be older than the owners' names in the tokens
 			if err := s.manager.DisableExposedTokens(ctx); err != nil && ctx.Err() == nil {
-				s.log.Error("administrators' tokens could not be guarded; it is tried again", zap.Error(err))
+				s.log.Error("exposed tokens of administrators could not be disabled; it is tried again", zap.Error(err))
 			}
 			if err := s.manager.SyncOwners(ctx, s.users.directory.Snapshot()); err != nil && ctx.Err() == nil {
-				s.log.Error("renamed users' tokens could not be written; it is tried again", zap.Error(err))
+				s.log.Error("tokens of renamed users could not be updated; it is tried again", zap.Error(err))
 			}
 		}
 		if s.users.kind != "jira" {
 			continue
 		}
 		if err := s.saveUsers(saveEvery); err != nil && ctx.Err() == nil {
-			s.log.Error("cannot save what is known of users for the next start; it is tried again", zap.Error(err))
+			s.log.Error("cannot save the directory's snapshot; it is tried again", zap.Error(err))
 		}
 	}
 }
 
-// identify finds out who has a credential, and in which groups they are: as the
-// directory says. Of groups within groups Jira may tell the directory and not
-// the caller.
-func (s *server) identify(ctx context.Context, c directory.Credential) (directory.User, error) {
+// identify returns the user of a credential, with the groups that the directory has:
+// Jira tells nested groups only to the directory.
+func (s *Server) identify(ctx context.Context, c directory.Credential) (directory.User, error) {
 	u, err := s.users.callers.Identify(ctx, c)
 	if err != nil || s.users.kind == "none" {
 		return u, err
@@ -203,7 +202,7 @@ func (s *server) identify(ctx context.Context, c directory.Credential) (director
 	known, err := s.Lookup(ctx, u.Name)
 	switch {
 	case errors.Is(err, directory.ErrUnknownUser), err == nil && known.Key != "" && u.Key != "" && known.Key != u.Key:
-		return directory.User{}, fmt.Errorf("%w, or not among those whom tokengate knows", directory.ErrInactive)
+		return directory.User{}, fmt.Errorf("%w, or not in the directory", directory.ErrInactive)
 	case err != nil:
 		return directory.User{}, err
 	}
@@ -212,32 +211,32 @@ func (s *server) identify(ctx context.Context, c directory.Credential) (director
 }
 
 // Lookup returns the user with this name: see directory.Directory.
-func (s *server) Lookup(ctx context.Context, name string) (directory.User, error) {
+func (s *Server) Lookup(ctx context.Context, name string) (directory.User, error) {
 	known := s.users.directory.Snapshot()
 	u, err := s.users.directory.Lookup(ctx, name)
 	return s.withGroups(u, known), err
 }
 
-// Owner returns who the owner of a token is by what is known now: see
+// Owner returns the user who owns a token, from the current snapshot: see
 // directory.Directory.
-func (s *server) Owner(name, key string) (directory.User, error) {
+func (s *Server) Owner(name, key string) (directory.User, error) {
 	known := s.users.directory.Snapshot()
 	u, err := known.Owner(name, key, time.Now())
 	return s.withGroups(u, known), err
 }
 
-// withGroups returns a user whose groups are not known as long as the directory
-// does not follow every group that the rules name: after a reload an
-// administrator could pass for somebody else.
-func (s *server) withGroups(u directory.User, known *directory.Snapshot) directory.User {
+// withGroups removes the user's groups while the directory does not cover every
+// configured group: after a reload, an administrator could otherwise be taken for an
+// ordinary user.
+func (s *Server) withGroups(u directory.User, known *directory.Snapshot) directory.User {
 	if !known.Follows(s.settings.Load().Groups) {
 		u.Groups = directory.Groups{}
 	}
 	return u
 }
 
-// knows tells whether a name is somebody's, and how it is spelled.
-func (s *server) knows(name string) (spelled string, ok bool) {
+// knows reports whether a user name exists, and returns Jira's spelling.
+func (s *Server) knows(name string) (spelled string, ok bool) {
 	if s.users.kind == "none" {
 		return "", false
 	}
@@ -245,16 +244,15 @@ func (s *server) knows(name string) (spelled string, ok bool) {
 	return u.Name, ok
 }
 
-// pruneEvery is how often it looks for ended tokens and audit records that are to go.
-// It looks for the first time some minutes after the start, so that a server that is
-// often restarted looks, too.
+// pruneEvery is how often old tokens and audit records are removed. The first time is a
+// few minutes after the start, so that a server that restarts often does it too.
 const (
 	pruneEvery = 6 * time.Hour
 	pruneFirst = 5 * time.Minute
 )
 
 // keepPruned prunes until ctx ends.
-func (s *server) keepPruned(ctx context.Context) {
+func (s *Server) keepPruned(ctx context.Context) {
 	select {
 	case <-ctx.Done():
 	case <-time.After(pruneFirst):
@@ -264,11 +262,11 @@ func (s *server) keepPruned(ctx context.Context) {
 }
 
 // prune removes old tokens and audit records.
-func (s *server) prune(ctx context.Context) {
+func (s *Server) prune(ctx context.Context) {
 	removed, err := s.manager.Prune(ctx)
 	switch {
 	case err != nil && ctx.Err() == nil:
-		s.log.Error("cannot remove the tokens that ended long ago; it is tried again", zap.Error(err))
+		s.log.Error("cannot remove old tokens; it is tried again", zap.Error(err))
 	case removed > 0:
 		s.log.Info("removed ended tokens (tokens.retention, tokens.maxEnded)", zap.Int("tokens", removed))
 	}
@@ -277,29 +275,29 @@ func (s *server) prune(ctx context.Context) {
 		s.log.Info("removed audit records that are too old (audit.retention)", zap.Int("records", pruned.Old))
 	}
 	if pruned.Cut > 0 {
-		s.log.Warn("removed the oldest audit records before their time, because the audit log is too large (audit.maxMiB)", zap.Int("records", pruned.Cut))
+		s.log.Warn("removed the oldest audit records early, because the audit log is too large (audit.maxMiB)", zap.Int("records", pruned.Cut))
 	}
 	if err != nil && ctx.Err() == nil {
 		s.log.Error("cannot remove audit records; it is tried again", zap.Error(err))
 	}
 }
 
-// directoryMetrics are looked up when they are asked for.
-type directoryMetrics struct{ server *server }
+// directoryMetrics are read at each scrape.
+type directoryMetrics struct{ server *Server }
 
 var (
 	directoryAge = prometheus.NewDesc("tokengate_directory_age_seconds",
-		"Age of what is known of users; not there while nothing is known, and 0 without a directory.", nil, nil)
+		"Age of the user directory; absent until the first refresh, and 0 without a directory.", nil, nil)
 	directoryFresh = prometheus.NewDesc("tokengate_directory_fresh",
-		"1 if what is known of users is fresh enough for tokens, 0 if every token is refused because of it.", nil, nil)
+		"1 if the user directory is fresh enough for tokens, 0 if every token is refused because of its age.", nil, nil)
 	missingGroups = prometheus.NewDesc("tokengate_directory_missing_groups",
 		"Groups that the configuration names and the directory does not have.", nil, nil)
 	unansweredOwners = prometheus.NewDesc("tokengate_directory_unanswered_owners",
-		"Owners of tokens of whom the directory says nothing, so that their tokens are refused.", nil, nil)
+		"Owners of tokens for whom the directory has no answer, so that their tokens are refused.", nil, nil)
 	directoryRefreshes = prometheus.NewDesc("tokengate_directory_refreshes_total", "Refreshes of the directory by result.", []string{"result"}, nil)
 	directoryRequests  = prometheus.NewDesc("tokengate_directory_requests_total", "Requests to Jira with the service credential.", nil, nil)
 	callerRequests     = prometheus.NewDesc("tokengate_caller_checks_total",
-		"Who is calling: asked of Jira, answered from what is kept, refused after too many wrong passwords, or dropped because too many waited for Jira.", []string{"answer"}, nil)
+		"Checks of callers: asked of Jira, answered from memory, refused after too many wrong passwords, or dropped because too many waited for Jira.", []string{"answer"}, nil)
 )
 
 // Describe implements prometheus.Collector.
@@ -314,7 +312,7 @@ func (m *directoryMetrics) Collect(to chan<- prometheus.Metric) {
 	p := m.server.users
 	if age, known := p.directory.Age(); known {
 		if p.kind == "none" {
-			age = 0 // which it is always as good as
+			age = 0 // the absence of a directory never ages
 		}
 		to <- prometheus.MustNewConstMetric(directoryAge, prometheus.GaugeValue, age.Seconds())
 	}

@@ -1,0 +1,248 @@
+package app
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/tokengate/tokengate/authz"
+	"github.com/tokengate/tokengate/authz/config"
+	"github.com/tokengate/tokengate/authz/manage"
+	"github.com/tokengate/tokengate/authz/manage/web"
+	"github.com/tokengate/tokengate/authz/policy"
+	"github.com/tokengate/tokengate/envoy"
+	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/badger"
+)
+
+// Options are what New takes besides the configuration file. All fields are required.
+type Options struct {
+	AcceptLoss bool      // open what is left of a damaged store
+	Log        io.Writer // gets the log, one JSON object a line
+	Version    string    // for the log and the metric tokengate_build_info
+}
+
+// Server is the whole program except the command line. New makes it, Start opens the
+// listeners, and Stop ends both.
+type Server struct {
+	file     string
+	config   config.Config // as loaded at the start; a reload changes only a part of it
+	version  string
+	level    zap.AtomicLevel
+	log      *zap.Logger
+	sink     *logSink // behind log
+	registry *prometheus.Registry
+
+	policy   atomic.Pointer[policy.Policy]
+	settings atomic.Pointer[manage.Settings]
+
+	db     *badger.Store
+	tokens *store.Cached
+	usage  *store.UsageRecorder
+	health storeHealth
+
+	manager *manage.Manager
+	users   *userDirectory
+	reloads *reloader
+	garbage *collector
+
+	metrics *envoy.Metrics
+	records *envoy.Recorder
+	cut     *prometheus.CounterVec // connections closed to make room for others
+
+	jobs      context.Context // ends the background jobs
+	endJobs   context.CancelFunc
+	addresses map[string]net.Addr // of the listeners, by name
+	ready     atomic.Bool         // Check can be answered, and no shutdown has begun
+	failed    chan error          // receives the error of a listener that stopped by itself
+	steps     []step              // what Stop does, last added first
+}
+
+// New reads the configuration file and opens the store. An error of the
+// configuration is config.ErrInvalid, and one of a damaged store badger.ErrDamaged or
+// badger.ErrLost.
+func New(ctx context.Context, file string, o Options) (_ *Server, err error) {
+	loaded := readContent(file)
+	c, err := loaded.parse()
+	if err != nil {
+		return nil, err
+	}
+	s := newServer(file, c, o)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Stop())
+		}
+	}()
+	s.garbage = newCollector(s.jobs, s.log)
+	if err := s.openStore(ctx, o.AcceptLoss); err != nil {
+		return nil, err
+	}
+	s.openRecords()
+	if err := s.openDirectory(); err != nil {
+		return nil, err
+	}
+	s.manager = &manage.Manager{
+		Tokens: s.tokens, Usage: s.usage, Directory: s,
+		Settings: func() manage.Settings { return *s.settings.Load() },
+		Now:      time.Now, Random: rand.Reader,
+	}
+	s.reloads = newReloader(s, loaded.fingerprint())
+	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), s.gauges(), s.cut)
+	s.apply(c)
+	return s, nil
+}
+
+// newServer returns a server that can only log and stop.
+func newServer(file string, c config.Config, o Options) *Server {
+	sink := newLogSink(o.Log, logBuffer)
+	level := zap.NewAtomicLevelAt(logLevel(c))
+	s := &Server{
+		file:      file,
+		config:    c,
+		version:   o.Version,
+		level:     level,
+		log:       zap.New(newLogCore(&sink.own, level)),
+		registry:  prometheus.NewRegistry(),
+		sink:      sink,
+		addresses: make(map[string]net.Addr),
+		failed:    make(chan error, 4),
+		cut: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tokengate_connections_cut_total",
+			Help: "Connections that were closed to make room for new ones, by listener.",
+		}, []string{"listener"}),
+	}
+	s.jobs, s.endJobs = context.WithCancel(context.Background())
+	s.atStop("write the last log lines", sink.Close)
+	return s
+}
+
+// Start opens the listeners and starts the background jobs. The socket that Envoy
+// connects to appears last, when Check can be answered. After an error, call Stop.
+func (s *Server) Start() error {
+	listen := s.config.Listen
+	if err := s.serveHTTP("metrics", listen.Metrics, groupSocket, s.probes()); err != nil {
+		return err
+	}
+	s.followDirectory(s.jobs)
+	if err := s.serveHTTP("admin", listen.Admin, ownerSocket, web.Admin(s.manager, s.view, s.log)); err != nil {
+		return err
+	}
+	public := web.New(web.Options{
+		Manager: s.manager, View: s.view, Identify: s.identify, Usage: s.usage,
+		PublicURL: s.config.PublicURL, ContextPath: s.config.Upstream.ContextPath,
+		TrustedHops: s.config.ClientAddress.TrustedHops, Log: s.log, Now: time.Now,
+	})
+	if err := s.serveHTTP("http", listen.HTTP, groupSocket, public); err != nil {
+		return err
+	}
+	if err := s.serveCheck(listen.GRPC); err != nil {
+		return err
+	}
+	s.log.Info("tokengate is ready", zap.String("version", s.version), zap.Stringer("grpc", listen.GRPC))
+	s.garbage.fit()
+	go every(s.jobs, flushEvery, s.flushUsage)
+	go every(s.jobs, recordEvery, s.flushRecords)
+	go every(s.jobs, watchEvery, func(context.Context) {
+		s.reloads.check()
+		s.garbage.fit()
+	})
+	go s.keepPruned(s.jobs)
+	return nil
+}
+
+// Failed receives the error of a listener that stopped by itself.
+func (s *Server) Failed() <-chan error { return s.failed }
+
+// Addr returns the address of a listener that Start has opened: grpc, http, admin or
+// metrics. It is nil for others.
+func (s *Server) Addr(listener string) net.Addr { return s.addresses[listener] }
+
+// Reload puts the configuration file into force, or logs why it is refused, and
+// refreshes the directory either way.
+func (s *Server) Reload() {
+	if !s.reloads.reloadNow() {
+		s.refreshDirectory()
+	}
+}
+
+// newLogCore returns a core that writes JSON lines.
+func newLogCore(to zapcore.WriteSyncer, level zapcore.LevelEnabler) zapcore.Core {
+	encoder := zap.NewProductionEncoderConfig()
+	encoder.TimeKey, encoder.EncodeTime = "time", encodeLogTime
+	return zapcore.NewCore(zapcore.NewJSONEncoder(encoder), to, level)
+}
+
+// logLevel returns the level of a checked configuration.
+func logLevel(c config.Config) zapcore.Level {
+	level, err := zapcore.ParseLevel(c.Log.Level)
+	if err != nil {
+		return zapcore.InfoLevel
+	}
+	return level
+}
+
+// apply sets what a reload may change.
+func (s *Server) apply(c config.Config) {
+	s.policy.Store(policy.New(c))
+	rules := manage.NewSettings(c)
+	s.settings.Store(&rules)
+	s.manager.UpdateOwnerStatus(s.users.directory.Snapshot)
+	s.level.SetLevel(logLevel(c))
+}
+
+// view is the input of a decision made now.
+func (s *Server) view() authz.View {
+	return authz.View{Policy: s.policy.Load(), Index: s.tokens.Index(), Now: time.Now()}
+}
+
+func (s *Server) openStore(ctx context.Context, acceptLoss bool) error {
+	log := s.log.Named("badger")
+	db, err := badger.Open(ctx, badger.Options{
+		Dir:        s.config.Store.Badger.Dir,
+		AcceptLoss: acceptLoss,
+		Log:        func(level slog.Level, message string) { log.Log(zapLevel(level), message) },
+	})
+	if err != nil {
+		return err
+	}
+	s.atStop("close the store", func(context.Context) error { return db.Close() })
+	tokens, err := store.NewCached(ctx, db)
+	if err != nil {
+		return fmt.Errorf("load the tokens: %w", err)
+	}
+	if db.IsNew() {
+		s.log.Warn("a new store was made: there was none in this directory", zap.String("dir", s.config.Store.Badger.Dir))
+	}
+	loaded := 0
+	states, _ := tokens.Index().Counts(time.Now())
+	for _, n := range states {
+		loaded += n
+	}
+	s.log.Info("the tokens are loaded", zap.Int("tokens", loaded))
+	s.db, s.tokens, s.usage = db, tokens, store.NewUsageRecorder(tokens)
+	s.health.store = tokens
+	s.atStop("write the last usage", s.usage.Flush)
+	return nil
+}
+
+// zapLevel maps a level of the store's log; its info lines are debug lines here.
+func zapLevel(level slog.Level) zapcore.Level {
+	switch {
+	case level >= slog.LevelError:
+		return zapcore.ErrorLevel
+	case level >= slog.LevelWarn:
+		return zapcore.WarnLevel
+	}
+	return zapcore.DebugLevel
+}
