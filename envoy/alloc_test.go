@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tokengate/tokengate/authz"
+	"github.com/tokengate/tokengate/envoy/wire"
 	"github.com/tokengate/tokengate/store"
 )
 
@@ -40,5 +41,24 @@ func TestLineAllocations(t *testing.T) {
 		if n := testing.AllocsPerRun(100, func() { s.report(r, c.decision, noon) }); n != c.want {
 			t.Errorf("%v: %v allocations, want %v", c.decision.Reason, n, c.want)
 		}
+	}
+}
+
+// Encoding the answer to an allowed request allocates nothing.
+func TestAllowedAnswerAllocations(t *testing.T) {
+	answers, err := newResponses("x-forwarded-user")
+	if err != nil {
+		t.Fatal(err)
+	}
+	codec := wire.Codec("")
+	d := authz.Decision{Outcome: authz.Allowed, Reason: authz.TokenAllowed, User: "fred", TokenID: some, Path: "/rest/x"}
+	if n := testing.AllocsPerRun(100, func() {
+		data, err := codec.Marshal(answers.to(d))
+		if err != nil {
+			t.Fatal(err)
+		}
+		data.Free()
+	}); n != 0 {
+		t.Errorf("%v allocations, want 0", n)
 	}
 }
