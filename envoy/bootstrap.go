@@ -22,45 +22,45 @@ import (
 	"github.com/tokengate/tokengate/authz/config"
 )
 
-// Where Envoy listens unless BootstrapOptions say otherwise.
+// Defaults of BootstrapOptions.
 const (
 	DefaultListen      = "0.0.0.0:10000"
 	DefaultAdminSocket = "/run/envoy/admin.sock"
 )
 
-// BootstrapOptions are what Envoy's configuration needs to know and tokengate's
-// does not hold. The zero value listens on the defaults.
+// BootstrapOptions are the settings of Envoy that are not in tokengate's
+// configuration. The zero value means the defaults.
 type BootstrapOptions struct {
 	// Listen is the IP address and port that clients connect to, such as
-	// 0.0.0.0:10000 or [::]:10000. Empty is DefaultListen. Port 0 lets the
-	// system choose.
+	// 0.0.0.0:10000 or [::]:10000. Empty means DefaultListen. For port 0 the
+	// system chooses a port.
 	Listen string
 
 	// AdminSocket is the absolute path of Envoy's administration socket, at
-	// most 107 bytes. Empty is DefaultAdminSocket.
+	// most 107 bytes. Empty means DefaultAdminSocket.
 	AdminSocket string
 }
 
-// What the trusted authorities' file is called on Debian, on Alpine and in
-// Envoy's own image. Envoy has no working name for "the system's": the field
+// systemCA is the file of trusted CA certificates on Debian, on Alpine and in
+// Envoy's image. Envoy cannot use the system's by itself:
 // CertificateValidationContext.system_root_certs is for gRPC only.
 const systemCA = "/etc/ssl/certs/ca-certificates.crt"
 
-// healthPath is where load balancers ask, below the context path, whether Envoy
-// and tokengate can answer.
+// healthPath is the load balancers' health check of Envoy and tokengate, below the
+// context path.
 const healthPath = "/plugins/servlet/api-tokens/healthz"
 
-// The longest path of a unix socket on Linux, sockaddr_un.sun_path less its
-// closing zero.
+// maxSocketPath is the longest path of a unix socket on Linux: the size of
+// sockaddr_un.sun_path minus the terminating zero.
 const maxSocketPath = 107
 
-// maxRequestHeaders is how many headers a request may have, including those that
-// Envoy and tokengate add. Where these exceed the limit, Envoy answers 500, so it is
-// far above what clients send: Tomcat's own limit (maxHeaderCount) is 100.
+// maxRequestHeaders limits the headers of a request, including those that Envoy
+// and tokengate add. Envoy answers 500 if added headers exceed it, so it is far
+// above what clients send: Tomcat's own limit (maxHeaderCount) is 100.
 const maxRequestHeaders = 1000
 
-// Headers by which Jira authenticators other than the configured one name the
-// user. A client never gets to send them.
+// identityHeaders are common headers that name the user to other Jira
+// authenticators. Clients may not send them.
 var identityHeaders = []string{"x-forwarded-user", "remote-user", "x-remote-user"}
 
 //go:embed bootstrap.yaml.tmpl
@@ -71,7 +71,7 @@ var bootstrapTemplate = template.Must(template.New("bootstrap").
 	Option("missingkey=error").
 	Parse(bootstrapText))
 
-// bootstrapData is what the template reads.
+// bootstrapData is the data of the template.
 type bootstrapData struct {
 	Listen      endpoint
 	ListenBoth  bool // the IPv6 wildcard
@@ -84,12 +84,12 @@ type bootstrapData struct {
 	ClientMetadata              string // at most one of these two
 	ClientHeader                string
 	MarkerHeader                string
-	ClientIPHeader, ClientIP    string // the header of the management routes, and Envoy's format of its value
+	ClientIPHeader, ClientIP    string // the header for the management routes, and its value in Envoy's format language
 	ManagementPaths             []string
 	SessionLoginPath            string
 	MaxHeaders                  int
 	LocalReplies                []localReply
-	RestPath, DenialType        string // whom local replies address
+	RestPath, DenialType        string // which requests get JSON, and its content type
 	HealthPath                  string // answered by Envoy itself
 	PublicHost                  string // host of publicURL, for HTTP/1.0 requests without one; may be empty
 
@@ -98,10 +98,10 @@ type bootstrapData struct {
 	SystemCA                    string
 }
 
-// Bootstrap writes an Envoy 1.40 bootstrap, YAML with comments, that enforces
-// cfg: every request is asked about over ext_authz, allowed ones go to the
-// upstream, and the management paths to tokengate. cfg must be valid. On an
-// error nothing has been written, unless w itself failed.
+// Bootstrap writes an Envoy 1.40 bootstrap, YAML with comments, for cfg: Envoy
+// checks every request with ext_authz, forwards the management paths to tokengate
+// and all others to the upstream. cfg must be valid. On an error nothing is
+// written, unless w itself fails.
 func Bootstrap(w io.Writer, cfg config.Config, opts BootstrapOptions) error {
 	data, err := newBootstrapData(cfg, opts)
 	if err != nil {
@@ -118,17 +118,14 @@ func Bootstrap(w io.Writer, cfg config.Config, opts BootstrapOptions) error {
 }
 
 func newBootstrapData(cfg config.Config, opts BootstrapOptions) (*bootstrapData, error) {
-	identity := strings.ToLower(cfg.Upstream.Identity.Header)
-	if identity == "" {
-		return nil, errors.New("upstream.identity.header is empty")
-	}
+	headers := upstreamHeaders{identity: strings.ToLower(cfg.Upstream.Identity.Header)}
 	d := &bootstrapData{
 		AdminSocket:    cmp.Or(opts.AdminSocket, DefaultAdminSocket),
 		TrustedHops:    cfg.ClientAddress.TrustedHops,
 		StripHeaders:   slices.Clone(identityHeaders),
 		StripPrefixes:  []string{"x-tokengate-", "x-envoy-"},
 		CheckHeaders:   slices.Clone(authz.Headers),
-		MutationRegex:  alternatives(identity, MarkerHeader, "authorization", "cookie", ":path"),
+		MutationRegex:  alternatives(headers.changed()...),
 		MarkerHeader:   MarkerHeader,
 		ClientIPHeader: ClientIPHeader,
 		ClientIP:       "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
@@ -136,29 +133,26 @@ func newBootstrapData(cfg config.Config, opts BootstrapOptions) (*bootstrapData,
 		MaxHeaders:     maxRequestHeaders,
 		RestPath:       cfg.Upstream.ContextPath + "/rest",
 		DenialType:     authz.DenialType,
+
+		SessionLoginPath: config.Products[cfg.Upstream.Product].Session.LoginExpression(),
 	}
 
-	d.SessionLoginPath = config.Products[cfg.Upstream.Product].Session.LoginExpression()
 	d.strip("proxy-authorization") // for a proxy, never for Jira
-	d.strip(identity)
-	d.strip(MarkerHeader)
+	for _, name := range headers.reserved() {
+		d.strip(name)
+	}
 	d.strip(ClientIPHeader)
 
-	switch ca := cfg.ClientAddress; {
-	case ca.TrustedHops > 0 && ca.Metadata == "" && !ca.Source && ca.Header == "":
+	switch ca := cfg.ClientAddress; { // config allows exactly one source; Source needs nothing here
+	case ca.TrustedHops > 0:
 		d.ClientIP = "%REQ(X-FORWARDED-FOR)%"
 		d.CheckHeaders = append(d.CheckHeaders, authz.ForwardedHeader)
-	case ca.TrustedHops != 0:
-		return nil, errors.New("clientAddress.trustedHops must be 0 or more, and stands alone: leave out metadata, source and header")
-	case ca.Metadata != "" && !ca.Source && ca.Header == "":
+	case ca.Metadata != "":
 		d.ClientMetadata = ca.Metadata
-	case ca.Header != "" && !ca.Source && ca.Metadata == "":
+	case ca.Header != "":
 		d.ClientHeader = strings.ToLower(ca.Header)
 		d.strip(d.ClientHeader)
 		d.CheckHeaders = append(d.CheckHeaders, d.ClientHeader)
-	case ca.Source && ca.Metadata == "" && ca.Header == "":
-	default:
-		return nil, errors.New("clientAddress needs exactly one of trustedHops, metadata, source and header")
 	}
 
 	for _, p := range config.ManagementPaths {
@@ -168,7 +162,7 @@ func newBootstrapData(cfg config.Config, opts BootstrapOptions) (*bootstrapData,
 	d.LocalReplies = localReplies(d.ManagementPaths, d.HealthPath)
 	public, err := url.Parse(cfg.PublicURL)
 	if err != nil {
-		return nil, errors.New("publicURL is no URL")
+		return nil, errors.New("publicURL is not a URL")
 	}
 	d.PublicHost = public.Host
 
@@ -195,21 +189,22 @@ func newBootstrapData(cfg config.Config, opts BootstrapOptions) (*bootstrapData,
 	return d, nil
 }
 
-// strip adds a header that clients may not send, once.
+// strip adds a header that clients may not send, if it is new.
 func (d *bootstrapData) strip(name string) {
 	if !slices.Contains(d.StripHeaders, name) {
 		d.StripHeaders = append(d.StripHeaders, name)
 	}
 }
 
-// endpoint is where a cluster's one server is: a unix socket or host and port.
+// endpoint is the address of a cluster's only server: a unix socket, or host and
+// port.
 type endpoint struct {
 	Pipe string
 	Host string // an IP address, or a name to resolve
 	Port uint16
 }
 
-// Name says that Host is to be resolved.
+// Name reports whether Host is a DNS name.
 func (e endpoint) Name() bool {
 	if e.Pipe != "" {
 		return false
@@ -218,7 +213,7 @@ func (e endpoint) Name() bool {
 	return err != nil
 }
 
-// Discovery is the cluster's type: envoy.config.cluster.v3.Cluster.DiscoveryType.
+// Discovery returns the cluster's envoy.config.cluster.v3.Cluster.DiscoveryType.
 func (e endpoint) Discovery() string {
 	if e.Name() {
 		return "STRICT_DNS"
@@ -226,7 +221,7 @@ func (e endpoint) Discovery() string {
 	return "STATIC"
 }
 
-// listenEndpoint is where Envoy reaches an address that tokengate listens on.
+// listenEndpoint returns the endpoint of an address that tokengate listens on.
 func listenEndpoint(a config.Address) (endpoint, error) {
 	switch a.Network {
 	case "unix":
@@ -241,11 +236,11 @@ func listenEndpoint(a config.Address) (endpoint, error) {
 	return endpoint{}, fmt.Errorf("network is %q: give a unix:// or tcp:// address", a.Network)
 }
 
-// upstreamEndpoint is where an http or https URL leads, and whether by TLS.
+// upstreamEndpoint returns the endpoint of an http or https URL.
 func upstreamEndpoint(raw string) (e endpoint, tls bool, err error) {
 	u, err := url.Parse(raw)
 	if err != nil {
-		return endpoint{}, false, errors.New("is no URL") // the error would repeat it
+		return endpoint{}, false, errors.New("is not a URL") // err would quote it, with any password
 	}
 	port := u.Port()
 	switch {
@@ -269,7 +264,7 @@ func hostPort(host, port string) (endpoint, error) {
 	return endpoint{Host: host, Port: uint16(n)}, nil
 }
 
-// alternatives is a regular expression that matches exactly these names.
+// alternatives returns a regular expression that matches exactly these names.
 func alternatives(names ...string) string {
 	for i := range names {
 		names[i] = regexp.QuoteMeta(names[i])
@@ -277,7 +272,7 @@ func alternatives(names ...string) string {
 	return strings.Join(names, "|")
 }
 
-// quote renders s as a JSON string, which is a double-quoted string in YAML too.
+// quote returns s as a JSON string, which is also a YAML string.
 func quote(s string) (string, error) {
 	var b strings.Builder
 	enc := json.NewEncoder(&b)

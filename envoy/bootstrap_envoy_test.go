@@ -20,7 +20,7 @@ import (
 	"github.com/tokengate/tokengate/envoy"
 )
 
-// What a client claims about itself reaches nobody.
+// Headers that clients may not send reach no server.
 func TestEnvoyStripsClaims(t *testing.T) {
 	rig := newBootstrapRig(t, passThrough, false, nil)
 	for _, name := range []string{
@@ -38,7 +38,7 @@ func TestEnvoyStripsClaims(t *testing.T) {
 	}
 }
 
-// A browser's request and Jira's answer pass as they are.
+// A browser's request and Jira's answer are forwarded unchanged.
 func TestEnvoyPassesBrowsersThrough(t *testing.T) {
 	rig := newBootstrapRig(t, passThrough, false, nil)
 	const target = "/secure/Dashboard.jspa?z=9&a=b%2f&&c&os_x=%zz|{}"
@@ -66,9 +66,10 @@ func TestEnvoyPassesBrowsersThrough(t *testing.T) {
 	}
 }
 
-// What tokengate does to an allowed token request arrives: the headers and the
-// path that it sets, no marker, no cookie back, and its words in the access log.
-func TestEnvoyObeysTokengate(t *testing.T) {
+// An allowed token request arrives with the headers and path that tokengate sets,
+// without the marker; the answer has no cookies, and the access log has the
+// metadata.
+func TestEnvoyAppliesTokengatesChanges(t *testing.T) {
 	rig := newBootstrapRig(t, func(context.Context, *authv3.CheckRequest) (*authv3.CheckResponse, error) {
 		set := func(k, v string) *corev3.HeaderValueOption {
 			return &corev3.HeaderValueOption{Header: &corev3.HeaderValue{Key: k, Value: v}}
@@ -114,7 +115,7 @@ func TestEnvoyObeysTokengate(t *testing.T) {
 	}
 }
 
-// A change that tokengate never makes is an error, and a failed check is a 503.
+// A change that tokengate never makes is an error.
 func TestEnvoyRefusesOtherChanges(t *testing.T) {
 	rig := newBootstrapRig(t, func(context.Context, *authv3.CheckRequest) (*authv3.CheckResponse, error) {
 		return &authv3.CheckResponse{
@@ -139,12 +140,12 @@ func TestEnvoyWithoutTokengate(t *testing.T) {
 	}
 	rig.gotNothing(t)
 	if n := rig.envoy.Stats()["cluster.tokengate.upstream_rq_retry"]; n < 3 {
-		t.Errorf("%d retries, want a restart's gap of them", n)
+		t.Errorf("%d retries, want enough for a restart", n)
 	}
 }
 
-// The management paths, and only they, go to tokengate, with the client's
-// address from Envoy, and with the caller's credentials.
+// Only the management paths are sent to tokengate, with the client's address from
+// Envoy and the caller's credentials.
 func TestEnvoyRoutesManagement(t *testing.T) {
 	for _, ctx := range []string{"", "/jira"} {
 		rig := newBootstrapRig(t, passThrough, false, func(c *config.Config, _ *envoy.BootstrapOptions) { c.Upstream.ContextPath = ctx })
@@ -181,8 +182,8 @@ func TestEnvoyRoutesManagement(t *testing.T) {
 	}
 }
 
-// Each way to learn the client's address gives tokengate one value, Envoy's.
-func TestEnvoyTellsTheClientAddress(t *testing.T) {
+// With each source of the client's address tokengate gets one value, from Envoy.
+func TestEnvoySendsTheClientAddress(t *testing.T) {
 	const forged, forwarded = "192.0.2.66", "198.51.100.7"
 	for _, tc := range []struct {
 		name    string
@@ -200,7 +201,7 @@ func TestEnvoyTellsTheClientAddress(t *testing.T) {
 				addresses []string
 				headers   map[string]string
 			}
-			questions := make(chan asked, 1)
+			checks := make(chan asked, 1)
 			rig := newBootstrapRig(t, func(ctx context.Context, r *authv3.CheckRequest) (*authv3.CheckResponse, error) {
 				a := asked{headers: r.GetAttributes().GetRequest().GetHttp().GetHeaders()}
 				md, _ := metadata.FromIncomingContext(ctx)
@@ -215,7 +216,7 @@ func TestEnvoyTellsTheClientAddress(t *testing.T) {
 				default:
 					a.addresses = md.Get(tc.address.Metadata)
 				}
-				questions <- a
+				checks <- a
 				return passThrough(ctx, r)
 			}, false, func(c *config.Config, _ *envoy.BootstrapOptions) { c.ClientAddress = tc.address })
 
@@ -230,11 +231,11 @@ func TestEnvoyTellsTheClientAddress(t *testing.T) {
 			}
 			rig.send(t, "/", header...)
 			rig.got(t)
-			got := <-questions
+			got := <-checks
 			if diff := cmp.Diff([]string{tc.want}, got.addresses); diff != "" {
 				t.Errorf("address (-want +got):\n%s", diff)
 			}
-			// Envoy's pseudo headers come along; all else is on the list.
+			// Besides Envoy's pseudo headers, only listed ones are sent.
 			for name := range got.headers {
 				if !strings.HasPrefix(name, ":") && !slices.Contains(authz.Headers, name) && !strings.EqualFold(name, tc.address.Header) &&
 					(name != "x-forwarded-for" || tc.address.TrustedHops == 0) {
@@ -250,7 +251,7 @@ func TestEnvoyTellsTheClientAddress(t *testing.T) {
 	}
 }
 
-// An https upstream is spoken to only if its certificate is for its name.
+// An https upstream is used only if its certificate is for its name.
 func TestEnvoyVerifiesTheUpstream(t *testing.T) {
 	for host, want := range map[string]int{"127.0.0.1": http.StatusOK, "localhost": http.StatusServiceUnavailable} {
 		rig := newBootstrapRig(t, passThrough, true, func(c *config.Config, _ *envoy.BootstrapOptions) {

@@ -25,7 +25,7 @@ import (
 	"github.com/tokengate/tokengate/envoy"
 )
 
-// bootstrapShape is one way to set tokengate and Envoy up.
+// bootstrapShape is a configuration of tokengate and Envoy.
 type bootstrapShape struct {
 	name   string
 	config string // tokengate's file
@@ -90,7 +90,7 @@ func (s bootstrapShape) parts(t *testing.T) (config.Config, envoy.BootstrapOptio
 	return c, s.opts
 }
 
-// generateBootstrap generates what is tested.
+// generateBootstrap returns the generated configuration.
 func generateBootstrap(t *testing.T, c config.Config, opts envoy.BootstrapOptions) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -100,7 +100,7 @@ func generateBootstrap(t *testing.T, c config.Config, opts envoy.BootstrapOption
 	return b.Bytes()
 }
 
-// eachBootstrap runs a test on every shape's configuration, parsed.
+// eachBootstrap runs a test on the parsed configuration of every shape.
 func eachBootstrap(t *testing.T, test func(t *testing.T, c config.Config, p parsedBootstrap)) {
 	for _, s := range bootstrapShapes {
 		t.Run(s.name, func(t *testing.T) {
@@ -110,7 +110,7 @@ func eachBootstrap(t *testing.T, test func(t *testing.T, c config.Config, p pars
 	}
 }
 
-// parsedBootstrap is a bootstrap in Envoy's own types.
+// parsedBootstrap is a bootstrap in Envoy's types.
 type parsedBootstrap struct {
 	bootstrap *bootstrapv3.Bootstrap
 	hcm       *hcmv3.HttpConnectionManager
@@ -119,8 +119,8 @@ type parsedBootstrap struct {
 	clusters  map[string]*clusterv3.Cluster
 }
 
-// parse is strict: a key that Envoy's types do not have, a wrong type and a
-// broken constraint all fail the test.
+// parseBootstrap fails the test on unknown keys, wrong types and violated
+// constraints.
 func parseBootstrap(t *testing.T, text []byte) parsedBootstrap {
 	t.Helper()
 	var tree any
@@ -176,11 +176,11 @@ func unpackAny[M interface {
 	return into
 }
 
-// bootstrapCA is the authorities' file of a generated configuration. It is
-// where Envoy will run; tests put their own in its place.
+// bootstrapCA is the file of CA certificates in a generated configuration. Tests
+// replace it.
 const bootstrapCA = "/etc/ssl/certs/ca-certificates.crt"
 
-// testAuthority is some certificate, as PEM.
+// testAuthority returns a certificate as PEM.
 func testAuthority(t *testing.T) []byte {
 	t.Helper()
 	s := httptest.NewTLSServer(http.NotFoundHandler())

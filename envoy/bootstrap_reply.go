@@ -8,32 +8,32 @@ import (
 	"github.com/tokengate/tokengate/authz"
 )
 
-// localReply is what Envoy says in an answer of its own. The status stays
-// Envoy's.
+// localReply is the body of an answer that Envoy makes itself. The status is not
+// changed.
 type localReply struct {
-	Why        string   // a comment
-	Conditions []string // access log filters, as YAML, all of which must match
-	Text       string   // whole sentences: what happened, and what to do; empty: the body stays as it is
+	Why        string   // a comment in the configuration
+	Conditions []string // access log filters, as YAML; all must match
+	Text       string   // what happened and what to do; if empty, the body is not changed
 }
 
-// The response flags (Envoy docs, access log, %RESPONSE_FLAGS%) that an upstream's
-// absence sets: before the request was sent, and after.
+// Response flags (Envoy docs, access log, %RESPONSE_FLAGS%) of upstream failures,
+// before and after the request was sent.
 const (
 	notSent   = "UF, UH, UO, URX, DF, NC"
 	maybeSent = "UC, UT, UR, LR, UPE"
 )
 
-// localReplies are tried in turn; the first whose conditions match is used. The
-// conditions on paths are for requests that Envoy has routed.
+// localReplies returns the replies; the first one whose conditions match is used.
+// Conditions on paths match only requests that Envoy has routed.
 func localReplies(managementPaths []string, healthPath string) []localReply {
 	replies := []localReply{
 		{
-			"A fault of this configuration, or a request that the headers added here would bring over the limit.", []string{answered(500)},
+			"An error in this configuration, or a request that exceeds the limit with the headers added here.", []string{answered(500)},
 			"The proxy in front of Jira could not handle this request, and Jira did not receive it. " +
-				"If it has nearly 1,000 headers or nearly 60 KiB of them, send fewer. Otherwise tell an administrator to look at Envoy's access log and to compare Envoy's configuration with tokengate's.",
+				"If it has nearly 1,000 headers or nearly 60 KiB of them, send fewer. Otherwise tell an administrator to check Envoy's access log and to compare Envoy's configuration with tokengate's.",
 		},
 		{
-			"tokengate's own refusals stay as they are.",
+			"tokengate's own denials are not changed.",
 			[]string{
 				flagged("UAEX"),
 				"metadata_filter: {matcher: {filter: envoy.filters.http.ext_authz, path: [{key: reason}], value: {present_match: true}}, match_if_key_not_found: false}",
@@ -43,37 +43,37 @@ func localReplies(managementPaths []string, healthPath string) []localReply {
 	}
 	for _, path := range managementPaths {
 		replies = append(replies, localReply{
-			"tokengate's API and page do not answer.",
+			"tokengate's API and page are unavailable.",
 			[]string{flagged(notSent + ", " + maybeSent), matching(fmt.Sprintf("name: %q, string_match: {prefix: %q}", ":path", path))},
-			"tokengate, which manages API tokens in front of Jira, does not answer. Jira itself may be well. " +
-				"Try again in a minute; if it stays so, tell an administrator that tokengate is down.",
+			"tokengate, which manages API tokens in front of Jira, does not answer. Jira itself may be running. " +
+				"Try again in a minute; if the error persists, tell an administrator that tokengate is down.",
 		})
 	}
 	return append(replies,
 		localReply{
-			"tokengate is not ready, by the health check.",
+			"The health check reports tokengate as not ready.",
 			[]string{answered(503), matching(fmt.Sprintf("name: %q, string_match: {exact: %q}", ":path", healthPath))},
-			"tokengate is not ready, so requests to Jira are answered with 503. Jira itself may be well. " +
-				"If it stays so, tell an administrator that tokengate is down.",
+			"tokengate is not ready, so requests to Jira are answered with 503. Jira itself may be running. " +
+				"If the error persists, tell an administrator that tokengate is down.",
 		},
 		localReply{
 			"Jira cannot be reached.", []string{flagged(notSent)},
 			"Jira cannot be reached, so the request was not sent to it. It may be restarting. " +
-				"Try again in a minute; if it stays so, tell an administrator that Jira is down.",
+				"Try again in a minute; if the error persists, tell an administrator that Jira is down.",
 		},
 		localReply{
 			"Jira stopped answering.", []string{flagged(maybeSent)},
 			"Jira ended the connection before it answered, so it may or may not have done what the request asked for. " +
-				"Look before you send it again; if this happens often, tell an administrator.",
+				"Check before you send it again; if this happens often, tell an administrator.",
 		},
 		localReply{
 			"tokengate does not answer.", []string{flagged("UAEX"), answered(503)},
 			"tokengate, which checks requests on their way to Jira, does not answer, so Jira did not receive the request. " +
-				"Jira itself may be well. Try again in a minute; if it stays so, tell an administrator that tokengate is down.",
+				"Jira itself may be running. Try again in a minute; if the error persists, tell an administrator that tokengate is down.",
 		},
 		localReply{
-			"An escaped slash, a broken header, a method or path that is none, no host.", []string{answered(400)},
-			"The request is not written in a way that Jira could be sent safely. The path must not hold an escaped slash or backslash " +
+			"An escaped slash, a malformed header, an invalid method or path, no host.", []string{answered(400)},
+			"The request cannot be sent to Jira safely. The path must not contain an escaped slash or backslash " +
 				"(%2F, %5C), a NUL (%00) or a fragment (#) and must begin with a slash, the request must name a host, and the method and the headers must follow HTTP. Correct the request.",
 		},
 		localReply{
@@ -82,19 +82,19 @@ func localReplies(managementPaths []string, healthPath string) []localReply {
 		},
 		localReply{
 			"CONNECT, and OPTIONS *.", []string{answered(404)},
-			"Only addresses of Jira are served here, and this is no forward proxy: there is no CONNECT and no OPTIONS *. Send the request to a path of Jira.",
+			"This server forwards requests to Jira only. It is not a forward proxy and does not support CONNECT or OPTIONS *. Send the request to a path of Jira.",
 		},
 		localReply{
 			"stream_idle_timeout while the body was sent.", []string{flagged("SI"), answered(408)},
-			"Nothing of the request's body arrived for an hour, so the request was ended. Jira may have received a part of it. Look before you send it again.",
+			"Nothing of the request's body arrived for an hour, so the request was ended. Jira may have received a part of it. Check before you send it again.",
 		},
 		localReply{
 			"request_headers_timeout.", []string{answered(408)},
-			"The request's headers did not arrive within 10 seconds. Look at the connection, and send the request again.",
+			"The request's headers did not arrive within 10 seconds. Check the connection, and send the request again.",
 		},
 		localReply{
 			"A body that is buffered for tokengate.", []string{answered(413)},
-			"The body of a login may have 8 KiB at most. Send only the user name and the password in it.",
+			"The body of a login may have at most 8 KiB. Send only the user name and the password in it.",
 		},
 		localReply{
 			"Over the limits of header sizes and numbers.", []string{answered(431)},
@@ -103,11 +103,11 @@ func localReplies(managementPaths []string, healthPath string) []localReply {
 		},
 		localReply{
 			"stream_idle_timeout.", []string{answered(504)},
-			"Nothing was sent or received for an hour, so the request was ended. Jira may or may not have done what it asked for. Look before you send it again.",
+			"Nothing was sent or received for an hour, so the request was ended. Jira may or may not have done what it asked for. Check before you send it again.",
 		},
 		localReply{
-			"Whatever else.", []string{"status_code_filter: {comparison: {op: GE, value: {default_value: 400, runtime_key: tokengate.local_reply}}}"},
-			"The proxy in front of Jira answered this request itself, with an error. Try again in a minute; if it stays so, tell an administrator to look at Envoy's access log.",
+			"All other errors.", []string{"status_code_filter: {comparison: {op: GE, value: {default_value: 400, runtime_key: tokengate.local_reply}}}"},
+			"The proxy in front of Jira answered this request itself, with an error. Try again in a minute; if the error persists, tell an administrator to check Envoy's access log.",
 		})
 }
 
@@ -119,11 +119,11 @@ func answered(code int) string {
 	return fmt.Sprintf("status_code_filter: {comparison: {op: EQ, value: {default_value: %d, runtime_key: tokengate.local_reply}}}", code)
 }
 
-// JSON is the body for API clients, in Envoy's format language.
+// JSON returns the body for API clients, in Envoy's format language.
 func (r localReply) JSON() string { return literal(string(authz.Denial(r.Text))) }
 
-// HTML is the page for browsers, in Envoy's format language. It holds nothing of
-// the request.
+// HTML returns the page for browsers, in Envoy's format language. It contains
+// nothing from the request.
 func (r localReply) HTML() string {
 	return literal(`<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Jira</title>` +
 		`<meta name="viewport" content="width=device-width"></head>` +
@@ -131,5 +131,5 @@ func (r localReply) HTML() string {
 		`<h1 style="font-size:1.3em">This page could not be shown</h1><p>` + html.EscapeString(r.Text) + `</p></body></html>` + "\n")
 }
 
-// literal escapes what Envoy's format language would expand.
+// literal escapes text for Envoy's format language.
 func literal(text string) string { return strings.ReplaceAll(text, "%", "%%") }

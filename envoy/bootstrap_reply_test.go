@@ -23,7 +23,7 @@ import (
 	"github.com/tokengate/tokengate/envoy"
 )
 
-// ask sends text as it is and returns the answer with its body.
+// ask sends text unchanged and returns the answer and its body.
 func (rig *bootstrapRig) ask(t *testing.T, text string) (*http.Response, string) {
 	t.Helper()
 	conn, err := net.Dial("tcp", rig.envoy.Addr)
@@ -46,7 +46,7 @@ func (rig *bootstrapRig) ask(t *testing.T, text string) (*http.Response, string)
 	return resp, string(body)
 }
 
-// unreachable is an address that nobody listens on.
+// unreachable returns an address without a listener.
 func unreachable(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -57,8 +57,8 @@ func unreachable(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// refusal is a denial as tokengate sends it.
-func refusal(text string, code typev3.StatusCode) checkFunc {
+// denied is a denial in tokengate's format.
+func denied(text string, code typev3.StatusCode) checkFunc {
 	return func(context.Context, *authv3.CheckRequest) (*authv3.CheckResponse, error) {
 		said, err := structpb.NewStruct(map[string]any{"reason": "read_only"})
 		return &authv3.CheckResponse{
@@ -71,8 +71,8 @@ func refusal(text string, code typev3.StatusCode) checkFunc {
 	}
 }
 
-// Envoy's own answers say what happened: to API clients in the shape of Jira's
-// errors, to browsers on a page. What tokengate says stays as it is.
+// Envoy's own answers explain the error: to API clients in the format of Jira's
+// errors, to browsers on a page.
 func TestEnvoysOwnAnswers(t *testing.T) {
 	const get, secret = "GET %s HTTP/1.1\r\nHost: jira.example.com\r\nConnection: close\r\n%s\r\n", "s3cret<script>"
 	away := func(c *config.Config, _ *envoy.BootstrapOptions) { c.Upstream.URL = "http://" + unreachable(t) }
@@ -92,7 +92,7 @@ func TestEnvoysOwnAnswers(t *testing.T) {
 		header string
 		status int
 		says   string
-		json   bool // for browsers too: nothing of the request is known
+		json   bool // for browsers too, because the request was not parsed
 	}{
 		{"tokengate is away", nil, nil, "/x", "", 503, "tokengate, which checks", false},
 		{"tokengate is away, management", nil, nil, "/plugins/servlet/api-tokens", "", 503, "tokengate, which checks", false},
@@ -120,7 +120,7 @@ func TestEnvoysOwnAnswers(t *testing.T) {
 					t.Errorf("Accept %q: status %d, want %d: %s", accept, resp.StatusCode, c.status, body)
 				}
 				if strings.Contains(body, "s3cret") {
-					t.Errorf("Accept %q: the answer repeats the request", accept)
+					t.Errorf("Accept %q: the answer quotes the request", accept)
 				}
 				if page && !c.json {
 					if resp.Header.Get("Content-Type") != "text/html;charset=UTF-8" || !strings.HasPrefix(body, "<!DOCTYPE html>") || !strings.Contains(strings.ReplaceAll(body, "&#39;", "'"), c.says) {
@@ -143,9 +143,10 @@ func TestEnvoysOwnAnswers(t *testing.T) {
 	}
 }
 
-func TestTokengatesRefusalsStay(t *testing.T) {
+// tokengate's own denials are not changed.
+func TestEnvoyKeepsDenials(t *testing.T) {
 	for _, code := range []typev3.StatusCode{400, 401, 403, 404, 413, 429, 503} {
-		rig := newBootstrapRig(t, refusal("100%REQ(:PATH)% refused <b>", code), false, nil)
+		rig := newBootstrapRig(t, denied("100%REQ(:PATH)% refused <b>", code), false, nil)
 		for _, accept := range []string{"*/*", "text/html"} {
 			resp, body := rig.ask(t, "GET /x HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAccept: "+accept+"\r\n\r\n")
 			if resp.StatusCode != int(code) || body != string(authz.Denial("100%REQ(:PATH)% refused <b>")) || resp.Header.Get("Content-Type") != authz.DenialType {
@@ -155,10 +156,10 @@ func TestTokengatesRefusalsStay(t *testing.T) {
 	}
 }
 
-// Up to 100 headers of a client's, Tomcat's own limit, and well beyond, what is
-// added on the way never turns an answer into Envoy's 500.
+// With up to 100 headers of a client, Tomcat's own limit, and well beyond, added
+// headers never lead to Envoy's 500.
 func TestEnvoyTakesManyHeaders(t *testing.T) {
-	admitted := func(context.Context, *authv3.CheckRequest) (*authv3.CheckResponse, error) {
+	allowed := func(context.Context, *authv3.CheckRequest) (*authv3.CheckResponse, error) {
 		set := func(k, v string) *corev3.HeaderValueOption {
 			return &corev3.HeaderValueOption{Header: &corev3.HeaderValue{Key: k, Value: v}}
 		}
@@ -169,7 +170,7 @@ func TestEnvoyTakesManyHeaders(t *testing.T) {
 	for name, c := range map[string]struct {
 		check checkFunc
 		want  int
-	}{"an allowed token": {admitted, 200}, "passed through": {passThrough, 200}, "refused": {refusal("no", 403), 403}} {
+	}{"an allowed token": {allowed, 200}, "passed through": {passThrough, 200}, "denied": {denied("no", 403), 403}} {
 		rig := newBootstrapRig(t, c.check, false, nil)
 		for _, n := range []int{98, 99, 100, 101, 150, 193, 200, 201, 300, 990, 1001} {
 			want := c.want

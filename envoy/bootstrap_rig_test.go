@@ -27,7 +27,7 @@ import (
 	"github.com/tokengate/tokengate/envoy/envoytest"
 )
 
-// checkFunc answers ext_authz with what a test wants answered.
+// checkFunc is an ext_authz server.
 type checkFunc func(context.Context, *authv3.CheckRequest) (*authv3.CheckResponse, error)
 
 // Check implements authv3.AuthorizationServer.
@@ -35,22 +35,22 @@ func (f checkFunc) Check(ctx context.Context, r *authv3.CheckRequest) (*authv3.C
 	return f(ctx, r)
 }
 
-// seen is one request as a server behind Envoy got it.
+// seen is a request that a server behind Envoy received.
 type seen struct {
 	server string // jira or tokengate
 	target string
 	header http.Header
 }
 
-// bootstrapRig is a real Envoy with a generated configuration, between the
-// test and two servers that tell what reached them.
+// bootstrapRig is a real Envoy with a generated configuration, between the test and
+// two servers that report their requests.
 type bootstrapRig struct {
 	envoy *envoytest.Envoy
 	seen  chan seen
 }
 
-// newBootstrapRig runs it. tls puts Jira behind TLS with a certificate for
-// 127.0.0.1; a nil check leaves nobody to ask.
+// newBootstrapRig starts it. With tls, Jira has a certificate for 127.0.0.1; with a
+// nil check there is no ext_authz server.
 func newBootstrapRig(t *testing.T, check checkFunc, tls bool, edit func(*config.Config, *envoy.BootstrapOptions)) *bootstrapRig {
 	t.Helper()
 	dir := envoytest.Dir(t)
@@ -72,7 +72,7 @@ func newBootstrapRig(t *testing.T, check checkFunc, tls bool, edit func(*config.
 			handler = jiratest.Watch(handler, func(where string) { t.Errorf("Jira received a token: %s", where) })
 		}
 		s := httptest.NewUnstartedServer(handler)
-		s.Config.ErrorLog = log.New(io.Discard, "", 0) // refused handshakes are wanted
+		s.Config.ErrorLog = log.New(io.Discard, "", 0) // refused handshakes are expected
 		t.Cleanup(s.Close)
 		return s
 	}
@@ -138,14 +138,14 @@ func (rig *bootstrapRig) send(t *testing.T, target string, header ...string) *ht
 	return resp
 }
 
-// got returns the one request that reached a server.
+// got returns the request that reached a server.
 func (rig *bootstrapRig) got(t *testing.T) seen {
 	t.Helper()
 	select {
 	case s := <-rig.seen:
 		return s
 	default:
-		t.Fatal("no request came through")
+		t.Fatal("no request arrived")
 		return seen{}
 	}
 }
@@ -159,7 +159,7 @@ func (rig *bootstrapRig) gotNothing(t *testing.T) {
 	}
 }
 
-// passThrough answers as tokengate does to a request without a token.
+// passThrough answers like tokengate to a request without a token.
 func passThrough(context.Context, *authv3.CheckRequest) (*authv3.CheckResponse, error) {
 	return &authv3.CheckResponse{
 		Status:       status.New(codes.OK, "").Proto(),

@@ -11,14 +11,14 @@ import (
 	"time"
 )
 
-// A client that asks with Expect: 100-continue hears a refusal before it sends a
-// byte of the body, and otherwise Jira's own 100.
+// A client that sends Expect: 100-continue gets a denial before it sends the body,
+// and otherwise Jira's own 100.
 func TestEnvoyAnswersExpect(t *testing.T) {
 	const size = 1 << 20
 	for name, c := range map[string]struct {
 		check checkFunc
 		want  int // the status of the first answer
-	}{"refused": {refusal("no", 403), 403}, "allowed": {passThrough, 100}} {
+	}{"refused": {denied("no", 403), 403}, "allowed": {passThrough, 100}} {
 		t.Run(name, func(t *testing.T) {
 			rig := newBootstrapRig(t, c.check, false, nil)
 			conn, err := net.Dial("tcp", rig.envoy.Addr)
@@ -33,7 +33,7 @@ func TestEnvoyAnswersExpect(t *testing.T) {
 			r := bufio.NewReader(conn)
 			line, err := r.ReadString('\n')
 			if want := fmt.Sprintf("HTTP/1.1 %d ", c.want); err != nil || !strings.HasPrefix(line, want) {
-				t.Fatalf("the first line is %q, %v; want %s", line, err, want)
+				t.Fatalf("the first line is %q, %v, want %s", line, err, want)
 			}
 			if c.want != 100 {
 				rig.gotNothing(t)
@@ -57,12 +57,11 @@ func TestEnvoyAnswersExpect(t *testing.T) {
 	}
 }
 
-// A client that does not ask first can read the refusal while it sends; Envoy
-// takes no more of the body, and resets the connection after
-// delayed_close_timeout.
-func TestEnvoyRefusesUploads(t *testing.T) {
+// Without Expect, a client can read the denial while it sends the body. Envoy stops
+// reading and resets the connection after delayed_close_timeout.
+func TestEnvoyDeniesUploads(t *testing.T) {
 	const size = 30 << 20
-	rig := newBootstrapRig(t, refusal("no", 403), false, nil)
+	rig := newBootstrapRig(t, denied("no", 403), false, nil)
 	conn, err := net.Dial("tcp", rig.envoy.Addr)
 	if err != nil {
 		t.Fatal(err)
@@ -86,7 +85,7 @@ func TestEnvoyRefusesUploads(t *testing.T) {
 		t.Errorf("status %d, %q, %v", resp.StatusCode, body, err)
 	}
 	if err := <-sent; err == nil {
-		t.Error("Envoy took the whole body of a refused upload")
+		t.Error("Envoy read the whole body of a denied upload")
 	}
 	rig.gotNothing(t)
 }

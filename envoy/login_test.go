@@ -11,8 +11,8 @@ import (
 	"github.com/tokengate/tokengate/authz/config"
 )
 
-// A token in the body of a login over REST is refused before Jira receives it,
-// however it is spelled and framed, and passwords go on to Jira.
+// A token in the body of a login over REST is denied, in every encoding and framing,
+// before Jira receives it. Passwords are forwarded.
 func TestLoginsThroughEnvoy(t *testing.T) {
 	r := newGateRig(t, func(*config.Config) {})
 	value := r.value.Reveal()
@@ -54,14 +54,14 @@ func TestLoginsThroughEnvoy(t *testing.T) {
 			}
 		}
 	}
-	// Basic beside the login does not hide what is in the body.
+	// Basic in the header does not hide a token in the body.
 	if status, reason, _ := r.exchange(t, "POST", "/rest/auth/1/session", login(value), fmt.Sprintf("Content-Length: %d", len(login(value))),
 		"Authorization: Basic "+base64.StdEncoding.EncodeToString([]byte("fred:pw"))); status != 401 || reason != "malformed_credential" {
-		t.Errorf("beside Basic: %d %q", status, reason)
+		t.Errorf("with Basic: %d %q", status, reason)
 	}
 }
 
-// A token's logout is answered with 204, without a body, and Jira does not receive it.
+// A logout with a token is answered with 204 and an empty body, and not forwarded.
 func TestLogoutThroughEnvoy(t *testing.T) {
 	r := newGateRig(t, func(*config.Config) {})
 	for _, path := range []string{"/rest/auth/1/session", "/rest/auth/latest/session.json"} {
@@ -71,11 +71,11 @@ func TestLogoutThroughEnvoy(t *testing.T) {
 		}
 	}
 	if _, _, arrived := r.exchange(t, "DELETE", "/rest/auth/1/session", ""); arrived.server != "jira" {
-		t.Error("a person's logout did not arrive")
+		t.Error("a logout without a token did not arrive")
 	}
 }
 
-// The body of every other request is streamed: it arrives before its end is sent.
+// The body of every other request is streamed, not buffered.
 func TestOtherBodiesAreStreamed(t *testing.T) {
 	r := newGateRig(t, func(*config.Config) {})
 	conn, err := net.Dial("tcp", r.envoy.Addr)

@@ -12,33 +12,32 @@ import (
 
 // Metrics counts decisions. No label holds a user or a token.
 //
-// Requests that are decided at once on different processors count in different
-// places, and a scrape adds them up: one place would be written by all of them,
-// and each would wait for the others' caches.
+// Each processor counts in its own stripe, and a scrape adds them up: processors
+// that write to one place wait for each other's caches.
 type Metrics struct {
 	stripes [32]stripe
 	next    atomic.Uint32
-	free    sync.Pool // of *stripe; keeps them by processor
+	free    sync.Pool // of *stripe, per processor
 
 	panics prometheus.Counter
 
 	decisions, seconds, observed *prometheus.Desc
 }
 
-// stripe is one of the places to count in.
+// stripe is one set of counters.
 type stripe struct {
 	decisions []atomic.Uint64 // by kindOf
 	observed  atomic.Uint64
 	counted   atomic.Uint64
 
 	buckets [len(bounds) + 1]atomic.Uint64
-	nanos   atomic.Uint64 // of what is in the buckets, in all
+	nanos   atomic.Uint64 // the sum of the durations in the buckets
 
-	_ [64]byte // no other stripe in the same line of a cache
+	_ [64]byte // keeps stripes in different cache lines
 }
 
-// timedEvery is of how many decisions one is timed: reading the clock once more
-// takes as long as many a decision.
+// timedEvery is the sampling interval of the timing: reading the clock again takes
+// about as long as a decision.
 const timedEvery = 64
 
 // bounds are the upper bounds of the buckets of tokengate_decision_seconds.
@@ -49,8 +48,8 @@ var bounds = [...]time.Duration{
 
 const outcomes = int(authz.Allowed) + 1
 
-// kindOf numbers the pairs of an outcome and a reason, from 0 to kinds; ok is
-// false for one that there is not.
+// kindOf returns an index below kinds for a pair of outcome and reason. ok is false
+// if either is out of range.
 func kindOf(outcome authz.Outcome, reason authz.Reason) (n int, ok bool) {
 	n = int(reason)*outcomes + int(outcome)
 	return n, int(outcome) < outcomes && n < kinds
@@ -58,18 +57,18 @@ func kindOf(outcome authz.Outcome, reason authz.Reason) (n int, ok bool) {
 
 var kinds = (len(authz.Reasons()) + 1) * outcomes
 
-// NewMetrics makes the metrics and registers them. Every reason is there from
-// the start, at zero, so that an alert on a rate sees its first increase.
+// NewMetrics makes the metrics and registers them. All reasons exist from the
+// start, at zero, so that an alert on a rate sees the first increase.
 func NewMetrics(registry prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		panics: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "tokengate_panics_total",
-			Help: "Requests that made the server panic and were refused.",
+			Help: "Requests that were refused because the server panicked.",
 		}),
 		decisions: prometheus.NewDesc("tokengate_decisions_total", "Decisions by outcome and reason.", []string{"outcome", "reason"}, nil),
 		seconds: prometheus.NewDesc("tokengate_decision_seconds",
-			"Time from having a question of Envoy's to having its answer, of one in 64 decisions.", nil, nil),
-		observed: prometheus.NewDesc("tokengate_passwords_observed_total", "Passwords let through that the mode block would refuse.", nil, nil),
+			"Time from a decoded check to its answer, sampled once in 64 decisions.", nil, nil),
+		observed: prometheus.NewDesc("tokengate_passwords_observed_total", "Requests with a password that passed and that mode block would deny.", nil, nil),
 	}
 	for i := range m.stripes {
 		m.stripes[i].decisions = make([]atomic.Uint64, kinds)
@@ -79,7 +78,7 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 	return m
 }
 
-// count counts a decision that was begun at the given instant.
+// count counts a decision that began at the given time.
 func (m *Metrics) count(d authz.Decision, began time.Time, now func() time.Time) {
 	s := m.free.Get().(*stripe)
 	defer m.free.Put(s)
@@ -110,7 +109,7 @@ func (m *Metrics) Describe(to chan<- *prometheus.Desc) {
 	to <- m.observed
 }
 
-// sum adds up one of the counters.
+// sum returns the sum of a counter over all stripes.
 func (m *Metrics) sum(of func(*stripe) *atomic.Uint64) (total uint64) {
 	for i := range m.stripes {
 		total += of(&m.stripes[i]).Load()
@@ -118,7 +117,7 @@ func (m *Metrics) sum(of func(*stripe) *atomic.Uint64) (total uint64) {
 	return total
 }
 
-// decided returns how many requests were decided so.
+// decided returns the number of requests with this outcome and reason.
 func (m *Metrics) decided(outcome authz.Outcome, reason authz.Reason) uint64 {
 	n, _ := kindOf(outcome, reason)
 	return m.sum(func(s *stripe) *atomic.Uint64 { return &s.decisions[n] })

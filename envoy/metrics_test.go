@@ -15,8 +15,7 @@ import (
 	"github.com/tokengate/tokengate/authz"
 )
 
-// Decisions that are counted at once are all counted, and one in timedEvery is
-// timed.
+// Concurrent decisions are all counted, and one in timedEvery is timed.
 func TestMetricsCountAll(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	m := NewMetrics(registry)
@@ -33,14 +32,14 @@ func TestMetricsCountAll(t *testing.T) {
 	counting.Wait()
 	for _, d := range []authz.Decision{
 		{Outcome: authz.PassThrough, Reason: authz.Password, WouldBlock: true},
-		{Outcome: 77, Reason: authz.TokenAllowed},  // there is none
-		{Outcome: 3, Reason: authz.MalformedToken}, // its number would be that of unknown_token
+		{Outcome: 77, Reason: authz.TokenAllowed},  // undefined
+		{Outcome: 3, Reason: authz.MalformedToken}, // its index would be that of unknown_token
 		{Outcome: authz.PassThrough, Reason: 200},
 	} {
 		m.count(d, began, func() time.Time { return began.Add(3 * time.Microsecond) })
 	}
 
-	figures := scrape(t, registry)
+	values := scrape(t, registry)
 	for name, want := range map[string]float64{
 		`tokengate_decisions_total{outcome="allowed",reason="allowed"}`:       workers * each,
 		`tokengate_decisions_total{outcome="pass_through",reason="password"}`: 1,
@@ -48,23 +47,23 @@ func TestMetricsCountAll(t *testing.T) {
 		`tokengate_passwords_observed_total`:                                  1,
 		`tokengate_decision_seconds_bucket{le="2.5e-06"}`:                     0,
 	} {
-		if got, there := figures[name]; !there || got != want {
-			t.Errorf("%s is %v (there: %v), want %v", name, got, there, want)
+		if got, found := values[name]; !found || got != want {
+			t.Errorf("%s is %v (found: %v), want %v", name, got, found, want)
 		}
 	}
-	if sum, n := figures["tokengate_decision_seconds_sum"], figures["tokengate_decision_seconds_count"]; math.Abs(sum-3e-6*n) > 1e-9 {
+	if sum, n := values["tokengate_decision_seconds_sum"], values["tokengate_decision_seconds_count"]; math.Abs(sum-3e-6*n) > 1e-9 {
 		t.Errorf("%v decisions took %v s", n, sum)
 	}
-	// Each stripe begins with one that is timed.
+	// The first decision of each stripe is timed.
 	least, most := float64(workers*each/timedEvery), float64(workers*each/timedEvery+len(m.stripes))
 	for _, name := range []string{`tokengate_decision_seconds_bucket{le="5e-06"}`, "tokengate_decision_seconds_count"} {
-		if n := figures[name]; n < least || n > most {
+		if n := values[name]; n < least || n > most {
 			t.Errorf("%s is %v, want %v to %v", name, n, least, most)
 		}
 	}
 }
 
-// A bound belongs to the bucket below it.
+// Bounds are inclusive.
 func TestMetricsBuckets(t *testing.T) {
 	var s stripe
 	for bucket, bound := range bounds {
@@ -76,20 +75,20 @@ func TestMetricsBuckets(t *testing.T) {
 	}
 }
 
-// scrape returns the figures of a registry by name and labels.
+// scrape returns the values of a registry, by name and labels.
 func scrape(t *testing.T, registry *prometheus.Registry) map[string]float64 {
 	t.Helper()
 	answer := httptest.NewRecorder()
 	promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
-	figures := map[string]float64{}
+	values := map[string]float64{}
 	for line := range strings.Lines(answer.Body.String()) {
 		if name, value, _ := strings.Cut(strings.TrimSpace(line), " "); !strings.HasPrefix(line, "#") {
 			figure, err := strconv.ParseFloat(value, 64)
 			if err != nil {
 				t.Fatalf("%q: %v", line, err)
 			}
-			figures[name] = figure
+			values[name] = figure
 		}
 	}
-	return figures
+	return values
 }

@@ -29,7 +29,7 @@ type recording struct {
 	clock   time.Time
 	fails   error
 	added   int         // calls of AddTotals
-	prunes  []time.Time // what PrunePasswordUses was told
+	prunes  []time.Time // arguments of PrunePasswordUses
 }
 
 func newRecording(t *testing.T) *recording {
@@ -44,7 +44,7 @@ func newRecording(t *testing.T) *recording {
 	return r
 }
 
-// restart gives the store to another recorder, as a new process does.
+// restart gives the store to a new recorder, like a new process.
 func (r *recording) restart() {
 	r.metrics = NewMetrics(prometheus.NewRegistry())
 	r.Recorder = NewRecorder(r, r.metrics, func() time.Time { return r.clock })
@@ -109,7 +109,7 @@ func (r *recording) wantTotals(what string, want map[string]map[string]uint64) {
 	}
 }
 
-// wantUses compares the uses without regard to their order.
+// wantUses compares the uses, ignoring their order.
 func (r *recording) wantUses(what string, want ...store.PasswordUse) {
 	r.t.Helper()
 	got, err := r.PasswordUses(r.t.Context())
@@ -124,12 +124,12 @@ func (r *recording) wantUses(what string, want ...store.PasswordUse) {
 	}
 }
 
-// The totals are what was decided, each decision once: whatever the store does,
-// over midnight, and over a restart.
+// The totals count each decision once: after failures of the store, over midnight,
+// and after a restart.
 func TestRecorderTotals(t *testing.T) {
 	r := newRecording(t)
-	admitted := authz.Decision{Outcome: authz.Allowed, Reason: authz.TokenAllowed}
-	r.decided(3, admitted)
+	allowed := authz.Decision{Outcome: authz.Allowed, Reason: authz.TokenAllowed}
+	r.decided(3, allowed)
 	r.decided(2, authz.Decision{Reason: authz.ReadOnly})
 	r.decided(1, authz.Decision{Outcome: authz.PassThrough, Reason: authz.Password})
 	r.decided(1, authz.Decision{Outcome: authz.PassThrough, Reason: authz.NoCredential}) // Jira's
@@ -141,36 +141,36 @@ func TestRecorderTotals(t *testing.T) {
 	r.flush()
 	r.wantTotals("after a flush of nothing", map[string]map[string]uint64{"2026-03-14": today})
 	if r.added != 1 {
-		t.Errorf("%d writes, one of them of something", r.added)
+		t.Errorf("%d writes, want 1", r.added)
 	}
 
-	r.decided(4, admitted)
-	r.fails = errors.New("the disk says no")
+	r.decided(4, allowed)
+	r.fails = errors.New("disk failure")
 	if err := r.Flush(t.Context()); !errors.Is(err, r.fails) {
 		t.Errorf("error %v", err)
 	}
 	r.fails = nil
 	r.clock = r.clock.Add(time.Minute)
-	r.decided(1, admitted)
+	r.decided(1, allowed)
 	r.flush()
 	want := map[string]map[string]uint64{"2026-03-14": today, "2026-03-15": {"allowed": 5}}
 	r.wantTotals("after a failure", want)
 
 	r.restart()
-	r.decided(1, admitted)
+	r.decided(1, allowed)
 	r.flush()
 	want["2026-03-15"]["allowed"]++
 	r.wantTotals("after a restart", want)
 }
 
-// asks is a request with a password, decided.
+// asks records a request with a password.
 func (r *recording) asks(name, agent, from string, d authz.Decision) {
 	d.ClaimedUser = name
 	r.password(&authz.Request{UserAgent: agent, Client: netip.MustParseAddr(from)}, d, r.clock)
 }
 
 var (
-	let      = authz.Decision{Outcome: authz.PassThrough, Reason: authz.Password}
+	passed   = authz.Decision{Outcome: authz.PassThrough, Reason: authz.Password}
 	observed = authz.Decision{Outcome: authz.PassThrough, Reason: authz.Password, WouldBlock: true}
 	blocked  = authz.Decision{Reason: authz.PasswordBlocked}
 )
@@ -179,27 +179,27 @@ func TestRecorderPasswords(t *testing.T) {
 	r := newRecording(t)
 	r.clock = r.clock.Add(5e8)
 	first := r.clock.Truncate(time.Second)
-	r.asks("FRED", "curl/8", "10.0.0.1", let)
-	r.asks("fred", "curl/8", "10.0.0.2", let)
+	r.asks("FRED", "curl/8", "10.0.0.1", passed)
+	r.asks("fred", "curl/8", "10.0.0.2", passed)
 	r.asks("Fred", "Java/21", "10.0.0.1", observed)
 	r.clock = r.clock.Add(time.Second)
 	r.asks("fred", "curl/8", "10.0.0.1", blocked)
 	r.asks("fred", "curl/8", "10.0.0.1", observed)
 	r.asks("Wilma", "", "2001:db8::1", blocked)
 	for _, name := range []string{"", "yabba dabba", "fred ", strings.Repeat("fred", 100_000)} {
-		r.asks(name, "curl/8", "10.0.0.1", let)
+		r.asks(name, "curl/8", "10.0.0.1", passed)
 	}
-	r.password(&authz.Request{}, let, r.clock)
+	r.password(&authz.Request{}, passed, r.clock)
 
 	curl := store.PasswordUse{User: "fred", Client: "curl/8", Address: netip.MustParseAddr("10.0.0.1"), First: first, Last: first.Add(time.Second), Passed: 2, WouldBlock: 1, Blocked: 1}
 	home := store.PasswordUse{User: "fred", Client: "curl/8", Address: netip.MustParseAddr("10.0.0.2"), First: first, Last: first, Passed: 1}
 	java := store.PasswordUse{User: "fred", Client: "Java/21", Address: netip.MustParseAddr("10.0.0.1"), First: first, Last: first, Passed: 1, WouldBlock: 1}
 	wilma := store.PasswordUse{User: "wilma", Address: netip.MustParseAddr("2001:db8::1"), First: first.Add(time.Second), Last: first.Add(time.Second), Blocked: 1}
-	r.fails = errors.New("the disk says no")
+	r.fails = errors.New("disk failure")
 	if err := r.Flush(t.Context()); !errors.Is(err, r.fails) {
 		t.Errorf("error %v", err)
 	}
-	r.wantUses("when the store says no")
+	r.wantUses("when the store fails")
 	r.fails = nil
 	r.flush()
 	unknown := map[string]map[string]uint64{"2026-03-14": {PasswordUnknownUser: 5}}
@@ -209,20 +209,20 @@ func TestRecorderPasswords(t *testing.T) {
 	r.wantUses("after a flush of nothing", curl, home, java, wilma)
 
 	r.clock = r.clock.Add(10 * time.Second)
-	r.asks("fred", "curl/8", "10.0.0.1", let)
+	r.asks("fred", "curl/8", "10.0.0.1", passed)
 	r.flush()
 	curl.Passed, curl.Last = 3, curl.Last.Add(10*time.Second)
 	r.wantUses("with one more", curl, home, java, wilma)
 
 	r.IsKnown = nil
-	r.asks("fred", "curl/8", "10.0.0.1", let)
+	r.asks("fred", "curl/8", "10.0.0.1", passed)
 	r.flush()
 	unknown["2026-03-14"][PasswordUnknownUser]++
-	r.wantUses("when nobody is known", curl, home, java, wilma)
-	r.wantTotals("when nobody is known", unknown)
+	r.wantUses("when no user is known", curl, home, java, wilma)
+	r.wantTotals("when no user is known", unknown)
 }
 
-// What is kept does not lie in the memory of a request, which serves another.
+// The records do not share the memory of a request, which is reused.
 func TestRecorderKeepsCopies(t *testing.T) {
 	r := newRecording(t)
 	r.IsKnown = func(name string) (string, bool) { return name, true }
@@ -230,14 +230,14 @@ func TestRecorderKeepsCopies(t *testing.T) {
 	text := unsafe.String(&memory[0], len(memory))
 	for _, name := range []string{"fred", "john"} {
 		copy(memory, name)
-		r.asks(text[:4], text[4:], "10.0.0.1", let)
-		r.asks(text[:4], text[4:], "10.0.0.1", let)
-		r.asks(text[:4], text[4:], "10.0.0.2", let)
+		r.asks(text[:4], text[4:], "10.0.0.1", passed)
+		r.asks(text[:4], text[4:], "10.0.0.1", passed)
+		r.asks(text[:4], text[4:], "10.0.0.2", passed)
 	}
 	copy(memory, "xxxxxxxxxx")
 	for user, uses := range r.pending {
 		if user != uses[0].User {
-			t.Errorf("%s's uses are found as %q", uses[0].User, user)
+			t.Errorf("the uses of %s have the key %q", uses[0].User, user)
 		}
 	}
 	r.flush()
@@ -251,17 +251,16 @@ func TestRecorderKeepsCopies(t *testing.T) {
 	r.wantUses("after their requests", want...)
 }
 
-// What people can send takes no more memory than the table may have, and is
-// counted all the same.
+// The memory of the records is bounded, and requests beyond the bound are counted.
 func TestRecorderIsBounded(t *testing.T) {
 	r := newRecording(t)
 	r.IsKnown = func(name string) (string, bool) { return name, true }
 	const more = 5
 	for n := range store.MaxPasswordClients + more {
-		r.asks("fred", fmt.Sprint("client ", n), "10.0.0.1", let)
+		r.asks("fred", fmt.Sprint("client ", n), "10.0.0.1", passed)
 	}
 	for n := range store.MaxPasswordUsers + more - 1 {
-		r.asks(fmt.Sprint("user ", n), "curl", "10.0.0.1", let)
+		r.asks(fmt.Sprint("user ", n), "curl", "10.0.0.1", passed)
 	}
 	if n := len(r.pending); n != store.MaxPasswordUsers {
 		t.Errorf("%d users in the table", n)
@@ -269,11 +268,11 @@ func TestRecorderIsBounded(t *testing.T) {
 	if n := len(r.pending["fred"]); n != store.MaxPasswordClients+1 {
 		t.Errorf("%d clients of one user in the table", n)
 	}
-	// A store that takes nothing does not make it grow either.
-	r.fails = errors.New("the disk says no")
+	// It does not grow while the store fails, either.
+	r.fails = errors.New("disk failure")
 	for n := range 2 {
 		r.Flush(t.Context())
-		r.asks(fmt.Sprint("another ", n), "curl", "10.0.0.1", let)
+		r.asks(fmt.Sprint("another ", n), "curl", "10.0.0.1", passed)
 	}
 	r.Flush(t.Context())
 	r.fails = nil
@@ -281,7 +280,7 @@ func TestRecorderIsBounded(t *testing.T) {
 		t.Errorf("%d users are kept", n)
 	}
 	r.flush()
-	r.asks("one more", "curl", "10.0.0.1", blocked) // the store has no room
+	r.asks("one more", "curl", "10.0.0.1", blocked) // the store is full
 	r.flush()
 	r.wantTotals("of users beyond the bound", map[string]map[string]uint64{"2026-03-14": {PasswordUnknownUser: more + 2 + 1}})
 	uses, err := r.PasswordUses(t.Context())
@@ -293,14 +292,14 @@ func TestRecorderIsBounded(t *testing.T) {
 		passed += u.Passed
 	}
 	if want := uint64(store.MaxPasswordClients + more + store.MaxPasswordUsers - 1); passed != want {
-		t.Errorf("%d requests on record, want %d", passed, want)
+		t.Errorf("%d requests recorded, want %d", passed, want)
 	}
 }
 
-// Old uses go once a day, and at the first flush of a process.
+// Old uses are removed once a day, and at the first flush of a process.
 func TestRecorderPrunes(t *testing.T) {
 	r := newRecording(t)
-	r.asks("fred", "curl", "10.0.0.1", let)
+	r.asks("fred", "curl", "10.0.0.1", passed)
 	began := r.clock
 	for _, after := range []time.Duration{0, 10 * time.Second, time.Minute, time.Hour, 25 * time.Hour, KeepPasswords, KeepPasswords + 23*time.Hour} {
 		r.clock = began.Add(after)
@@ -314,7 +313,7 @@ func TestRecorderPrunes(t *testing.T) {
 	r.wantUses("after their time")
 }
 
-// Nothing is lost or counted twice while requests and flushes run at once.
+// Concurrent requests and flushes lose nothing and count nothing twice.
 func TestRecorderCountsAll(t *testing.T) {
 	r := newRecording(t)
 	const workers, each = 4, 500
@@ -322,8 +321,8 @@ func TestRecorderCountsAll(t *testing.T) {
 	for w := range workers {
 		asking.Go(func() {
 			for n := range each {
-				r.asks([]string{"fred", "wilma", "nobody"}[n%3], fmt.Sprint("client ", w), "10.0.0.1", let)
-				r.decided(1, let)
+				r.asks([]string{"fred", "wilma", "nobody"}[n%3], fmt.Sprint("client ", w), "10.0.0.1", passed)
+				r.decided(1, passed)
 			}
 		})
 	}
@@ -362,7 +361,7 @@ func TestRecorderCountsAll(t *testing.T) {
 	}
 }
 
-// A flush does not wait for another one that hangs.
+// A flush that waits for another one ends with its context.
 func TestRecorderFlushEndsWithItsContext(t *testing.T) {
 	r := newRecording(t)
 	r.writing <- struct{}{}

@@ -1,6 +1,7 @@
 package envoy
 
 import (
+	"errors"
 	"net/http"
 	"strconv"
 	"time"
@@ -16,55 +17,59 @@ import (
 	"github.com/tokengate/tokengate/envoy/wire"
 )
 
-// The challenges of a 401 (RFC 9110 §11.6.1). Basic makes a browser ask its user for
-// a password in a dialog of its own, so only a client that sent Basic gets it.
+// The challenges of a 401 (RFC 9110 §11.6.1). Basic makes a browser show its
+// password dialog, so only a client that sent Basic gets it.
 const (
 	basicChallenge  = `Basic realm="Jira"`
 	bearerChallenge = `Bearer realm="Jira"`
 )
 
-// responses are the answers to Check, encoded before the first question.
+// responses are the answers to Check, encoded at startup.
 type responses struct {
-	bearer, basic fixedResponses   // the latter to clients that sent Basic
-	denial        *wire.Response   // of what nobody decided
-	limited       []*wire.Response // to tokens over their rate, by the seconds to wait less one
-	allowed       *wire.Allowed
+	headers       upstreamHeaders
+	bearer, basic fixedResponses   // basic is for clients that sent Basic
+	undecided     *wire.Response   // the denial of decisions that have no other answer
+	rateLimited   []*wire.Response // by the seconds to wait minus one
+	allowed       *wire.Response
 }
 
-// fixedResponses are those that are the same for every token.
+// fixedResponses are the answers that do not depend on the token.
 type fixedResponses struct {
-	reasons []*wire.Response // by kindOf: all but those that let a token in
-	details []*wire.Response // by Detail: refusals that have one
-	lengths []*wire.Response // to tokens of another length than a token's, by their length
+	reasons []*wire.Response // by kindOf; nil for allowed requests
+	details []*wire.Response // by Detail
+	lengths []*wire.Response // for tokens of a wrong length, by length
 }
 
 // newResponses encodes the answers. identity is the name, in lower case, of the
 // header that tells Jira who is calling.
 func newResponses(identity string) (*responses, error) {
-	a := new(responses)
+	if identity == "" {
+		return nil, errors.New("encode the answers: the identity header has no name")
+	}
+	a := &responses{headers: upstreamHeaders{identity: identity}}
 	var err error
-	if a.denial, err = wire.NewResponse(denial(authz.Decision{})); err != nil {
+	if a.undecided, err = wire.NewResponse(denial(authz.Decision{})); err != nil {
 		return nil, err
 	}
-	if a.bearer, err = newFixedResponses(identity, false); err != nil {
+	if a.bearer, err = newFixedResponses(a.headers, false); err != nil {
 		return nil, err
 	}
-	if a.basic, err = newFixedResponses(identity, true); err != nil {
+	if a.basic, err = newFixedResponses(a.headers, true); err != nil {
 		return nil, err
 	}
 	for seconds := 1; seconds <= maxWait; seconds++ {
-		answer, err := wire.NewResponse(limited(seconds))
+		answer, err := wire.NewResponse(rateLimited(seconds))
 		if err != nil {
 			return nil, err
 		}
-		a.limited = append(a.limited, answer)
+		a.rateLimited = append(a.rateLimited, answer)
 	}
-	a.allowed, err = wire.NewAllowed(allowedResponse(), identity)
+	a.allowed, err = wire.NewResponse(okResponse(authz.TokenAllowed, a.headers.removed()))
 	return a, err
 }
 
 // newFixedResponses encodes the answers to clients that sent Basic, or did not.
-func newFixedResponses(identity string, basic bool) (fixedResponses, error) {
+func newFixedResponses(headers upstreamHeaders, basic bool) (fixedResponses, error) {
 	a := fixedResponses{reasons: make([]*wire.Response, kinds), details: make([]*wire.Response, len(authz.Details())+1)}
 	var err error
 	for _, reason := range authz.Reasons() {
@@ -74,7 +79,7 @@ func newFixedResponses(identity string, basic bool) (fixedResponses, error) {
 			case authz.Allowed:
 				continue
 			case authz.PassThrough:
-				message = passThroughResponse(reason, identity)
+				message = okResponse(reason, headers.reserved())
 			}
 			n, _ := kindOf(outcome, reason)
 			if a.reasons[n], err = wire.NewResponse(message); err != nil {
@@ -97,23 +102,24 @@ func newFixedResponses(identity string, basic bool) (fixedResponses, error) {
 	return a, nil
 }
 
-// to returns the answer to a decision. Only Passed and Admitted become an OK
-// (CheckResponse.status.code 0); whatever else there is, the zero Decision
-// included, becomes a denial. An OK always says what becomes of the identity
-// header, so that a client's own never reaches Jira.
+// to returns the answer to a decision. Only PassThrough and Allowed become an OK
+// (CheckResponse.status.code 0); every other decision, including the zero one,
+// becomes a denial. An OK always sets or removes the identity header, so a
+// client's own never reaches Jira.
 func (a *responses) to(d authz.Decision) *wire.Response {
 	id := d.TokenID.String()
 	if d.Outcome == authz.Allowed && d.Reason == authz.TokenAllowed && d.User != "" {
-		return a.allowed.Response(d.User, id, d.Path)
+		var list [maxUpstreamHeaders]wire.Header
+		return a.allowed.WithHeaders(a.headers.set(list[:0], &d), d.User, id)
 	}
 	fixed := &a.bearer
 	if d.Basic {
 		fixed = &a.basic
 	}
-	answer := a.denial
+	answer := a.undecided
 	switch {
 	case d.Outcome == authz.Denied && d.Reason == authz.RateLimited:
-		answer = a.tooMany(d)
+		answer = a.toRateLimited(d)
 	case d.Outcome == authz.Denied && d.Detail != 0 && d.Detail.Reason() == d.Reason:
 		answer = fixed.details[d.Detail]
 		if d.Detail == authz.WrongLength {
@@ -127,65 +133,45 @@ func (a *responses) to(d authz.Decision) *wire.Response {
 	return answer.WithMetadata(d.User, id)
 }
 
-// maxLength is up to which length of a broken token an answer says it. A longer
-// one is said to have this length.
-const maxLength = 200
+const (
+	maxLength = 200 // the largest length of a malformed token that an answer states; longer ones are said to have it
+	maxWait   = 60  // up to how many seconds of waiting the answers are encoded at startup
+)
 
-// maxWait is up to how many seconds to wait an answer is kept.
-const maxWait = 60
-
-// tooMany returns the answer to a token over its rate.
-func (a *responses) tooMany(d authz.Decision) *wire.Response {
+// toRateLimited returns the answer to a token that exceeds its rate.
+func (a *responses) toRateLimited(d authz.Decision) *wire.Response {
 	seconds := d.WaitSeconds()
 	if seconds <= maxWait {
-		return a.limited[seconds-1]
+		return a.rateLimited[seconds-1]
 	}
-	answer, err := wire.NewResponse(limited(seconds))
+	answer, err := wire.NewResponse(rateLimited(seconds))
 	if err != nil {
-		return a.denial
+		return a.undecided
 	}
 	return answer
 }
 
-// limited is the denial of a token over its rate. Clients read whole seconds
-// (RFC 9110 §10.2.3).
-func limited(seconds int) *authv3.CheckResponse {
+// rateLimited is the denial of a token that exceeds its rate. Retry-After is in
+// whole seconds (RFC 9110 §10.2.3).
+func rateLimited(seconds int) *authv3.CheckResponse {
 	answer := denial(authz.Decision{Reason: authz.RateLimited, Wait: time.Duration(seconds) * time.Second})
 	denied := answer.GetDeniedResponse()
 	denied.Headers = append(denied.Headers, header("retry-after", strconv.Itoa(seconds)))
 	return answer
 }
 
-// allowedResponse is the OK that lets a request in, but for what differs from call to
-// call: the identity header, a new path, and whose token it is.
-func allowedResponse() *authv3.CheckResponse {
+// okResponse is the OK that forwards a request without the headers to remove.
+func okResponse(reason authz.Reason, remove []string) *authv3.CheckResponse {
 	return &authv3.CheckResponse{
-		Status: &rpcstatus.Status{Code: int32(codes.OK)},
-		HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{
-			// Envoy reads value, not raw_value, and with append unset it
-			// replaces whatever was there.
-			Headers:         []*corev3.HeaderValueOption{header(MarkerHeader, "1")},
-			HeadersToRemove: []string{"authorization", "cookie"},
-		}},
-		DynamicMetadata: metadataOf(authz.TokenAllowed),
-	}
-}
-
-// passThroughResponse is the OK that lets a request through as it came.
-func passThroughResponse(reason authz.Reason, identity string) *authv3.CheckResponse {
-	return &authv3.CheckResponse{
-		Status: &rpcstatus.Status{Code: int32(codes.OK)},
-		HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{
-			HeadersToRemove: []string{identity, MarkerHeader},
-		}},
+		Status:          &rpcstatus.Status{Code: int32(codes.OK)},
+		HttpResponse:    &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{HeadersToRemove: remove}},
 		DynamicMetadata: metadataOf(reason),
 	}
 }
 
-// readableBy is what a refusal says besides to a browser application of another
-// origin, so that its script may read the answer
-// (https://fetch.spec.whatwg.org/#http-cors-protocol).
-func readableBy(origin string) *authv3.CheckResponse {
+// corsHeaders are added to a denial so that a browser application of another
+// origin can read it (https://fetch.spec.whatwg.org/#http-cors-protocol).
+func corsHeaders(origin string) *authv3.CheckResponse {
 	return &authv3.CheckResponse{
 		HttpResponse: &authv3.CheckResponse_DeniedResponse{DeniedResponse: &authv3.DeniedHttpResponse{
 			Headers: []*corev3.HeaderValueOption{
@@ -198,7 +184,7 @@ func readableBy(origin string) *authv3.CheckResponse {
 	}
 }
 
-// denial is the answer to a refusal.
+// denial is the answer to a denied request.
 func denial(d authz.Decision) *authv3.CheckResponse {
 	status := d.Reason.Status()
 	headers := []*corev3.HeaderValueOption{
@@ -231,9 +217,9 @@ func header(name, value string) *corev3.HeaderValueOption {
 	return &corev3.HeaderValueOption{Header: &corev3.HeaderValue{Key: name, Value: value}}
 }
 
-// metadataOf tells Envoy's access log what was decided
+// metadataOf is the reason for Envoy's access log
 // (%DYNAMIC_METADATA(envoy.filters.http.ext_authz:reason)%); user and token_id
-// are added to it for each call.
+// are added for each call.
 func metadataOf(reason authz.Reason) *structpb.Struct {
 	return &structpb.Struct{Fields: map[string]*structpb.Value{"reason": structpb.NewStringValue(reason.String())}}
 }

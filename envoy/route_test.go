@@ -22,14 +22,14 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// gateRig is a real Envoy that asks a real server. It keeps the reason of the
-// last answer.
+// gateRig is a real Envoy with a real server. It keeps the reason of the last
+// answer.
 type gateRig struct {
 	*bootstrapRig
 	*gate
 
 	mu     sync.Mutex
-	reason string // of the last answer; "" where the server was not asked
+	reason string // of the last answer; "" if the server was not asked
 	conn   net.Conn
 	reader *bufio.Reader
 }
@@ -58,9 +58,9 @@ func (r *gateRig) hangUp() {
 	r.conn = nil
 }
 
-// exchange sends a request byte for byte over a connection that is kept, and
-// returns the status, the server's reason, and what arrived behind Envoy; the
-// zero seen means that nothing did.
+// exchange sends a request byte for byte over a persistent connection, and returns
+// the status, the server's reason, and the request that arrived behind Envoy; it is
+// zero if none did.
 func (r *gateRig) exchange(t *testing.T, method, target, body string, header ...string) (status int, reason string, arrived seen) {
 	t.Helper()
 	r.mu.Lock()
@@ -94,7 +94,7 @@ func (r *gateRig) exchange(t *testing.T, method, target, body string, header ...
 	return response.StatusCode, r.reason, arrived
 }
 
-// createManagement makes a management token.
+// createManagement creates a management token.
 func (g *gate) createManagement(t *testing.T) token.Value {
 	t.Helper()
 	value, err := token.Mint(token.Management, token.Random)
@@ -111,9 +111,9 @@ func (g *gate) createManagement(t *testing.T) token.Value {
 	return value
 }
 
-// targets returns request targets for an application at a context path: those
-// of the corpus with management paths put in, a fifth of the others, and some
-// that look like management paths.
+// targets returns request targets for a context path: those of the corpus with
+// management paths inserted, a fifth of the others, and some that look like
+// management paths.
 func targets(t *testing.T, contextPath string) []string {
 	t.Helper()
 	file, err := os.Open("../testdata/paths/corpus.tsv")
@@ -129,7 +129,7 @@ func targets(t *testing.T, contextPath string) []string {
 			all = append(all, target)
 		}
 	}
-	ours := strings.NewReplacer("/rest/api/2/myself", "/rest/api-tokens/latest", "/rest/api", "/rest/api-tokens", "/api/2/myself", "/api-tokens/latest", "servlet/", "servlet/api-tokens/")
+	management := strings.NewReplacer("/rest/api/2/myself", "/rest/api-tokens/latest", "/rest/api", "/rest/api-tokens", "/api/2/myself", "/api-tokens/latest", "servlet/", "servlet/api-tokens/")
 	n := 0
 	lines := bufio.NewScanner(file)
 	for lines.Scan() {
@@ -144,7 +144,7 @@ func targets(t *testing.T, contextPath string) []string {
 		if n++; n%5 == 0 {
 			add(target)
 		}
-		if changed := ours.Replace(target); changed != target {
+		if changed := management.Replace(target); changed != target {
 			add(changed)
 		}
 	}
@@ -168,9 +168,9 @@ func targets(t *testing.T, contextPath string) []string {
 	return all
 }
 
-// Envoy sends to tokengate exactly what tokengate passed as management, and to
-// Jira exactly what it admitted, in every spelling of a path. The rig's Jira fails
-// the test if it receives a value.
+// In every spelling of a path, Envoy sends to tokengate exactly the requests that
+// tokengate decided as management, and to Jira exactly the allowed ones. The rig's
+// Jira fails the test if it receives a token.
 func TestRoutesAgreeWithDecisions(t *testing.T) {
 	for _, contextPath := range []string{"", "/jira"} {
 		r := newGateRig(t, func(c *config.Config) {
@@ -195,7 +195,7 @@ func TestRoutesAgreeWithDecisions(t *testing.T) {
 		}
 		t.Logf("context %q: %v", contextPath, count)
 		if count["management_path"] < 50 || count["allowed"] < 50 || count["wrong_token_type"] < 200 {
-			t.Errorf("context %q: %v is too little to say anything", contextPath, count)
+			t.Errorf("context %q: %v are too few", contextPath, count)
 		}
 	}
 }

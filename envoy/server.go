@@ -1,15 +1,16 @@
-// Package envoy is tokengate's side towards Envoy: the external authorization
+// Package envoy is tokengate's interface to Envoy: the external authorization
 // server (envoy.service.auth.v3) that Envoy asks about every request, and the
-// generator of the Envoy configuration that goes with it.
+// generator of the matching Envoy configuration.
 //
-// It turns Envoy's question into an authz.Request and an authz.Decision into
-// Envoy's answer, and tells what happened: a log line, counters, usage. It holds
-// no rule of its own.
+// It turns Envoy's CheckRequest into an authz.Request and an authz.Decision into
+// the answer, and records the result in log, metrics and usage. It decides
+// nothing itself. Start at handler.Check.
 package envoy
 
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"runtime/debug"
 	"slices"
 	"sync/atomic"
@@ -22,6 +23,7 @@ import (
 	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/tap"
 
@@ -32,30 +34,29 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// Server answers Check. All fields but Lines and Records are required, and all
-// are set before the first request; Policy may be swapped at any time.
+// Server answers Check. All fields but RequestLogs and Records are required, and
+// are set before the first request; the Policy can be swapped at any time.
 type Server struct {
 	Policy        *atomic.Pointer[policy.Policy]
 	Index         *store.Index
 	Usage         *store.UsageRecorder
 	ClientAddress config.ClientAddress // where the client's address comes from
 	Identity      string               // the header that tells Jira who is calling, in lower case
-	Log           *zap.Logger          // takes the server's own lines
-	RequestLogs   RequestLogs          // take those of requests
+	Log           *zap.Logger          // the server's own lines
+	RequestLogs   RequestLogs          // lines about requests
 	Metrics       *Metrics
-	Records       *Recorder // counts passwords by their user; nil: nobody does
+	Records       *Recorder // counts password use by user; may be nil
 	Now           func() time.Time
 
-	budget lineBudget // for lines of requests that proved no token
+	budget lineBudget // for lines about unauthenticated requests
 }
 
-// RequestLogs are where the log lines of requests go, by what came of the request, so
-// that none of them can take the room of others. One that is nil is the Server's
-// Log.
+// RequestLogs are the logs of requests by result, separate so that none can fill
+// the space of another. The Server's Log replaces one that is nil.
 type RequestLogs struct {
-	Allowed         zapcore.Core // a token was let in
-	Denied          zapcore.Core // the client proved a token's secret, and was refused
-	Unauthenticated zapcore.Core // all others; it fails where it has no room, and the line is summed up
+	Allowed         zapcore.Core // allowed token requests
+	Denied          zapcore.Core // denied requests whose token secret was verified
+	Unauthenticated zapcore.Core // all others; if Write fails for lack of space, the line is only counted
 }
 
 // handler answers Check for a Server.
@@ -64,11 +65,10 @@ type handler struct {
 	responses *responses
 }
 
-// Check answers one question of Envoy's. A question whose time has run out, or
-// that cannot be answered, gets a gRPC error, which Envoy turns into its
-// status_on_error; it never gets an empty answer, which would be an OK. A panic
-// becomes an error, too: grpc-go does not see to that, and the outage of one
-// request must not become one of all.
+// Check answers one CheckRequest. If its deadline has passed, or it cannot be
+// answered, the result is a gRPC error, which Envoy turns into status_on_error. It
+// is never an empty answer, which would be an OK. A panic becomes an error, too:
+// grpc-go would let it end the process.
 func (h *handler) Check(ctx context.Context, in *wire.Request) (answer *wire.Response, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -77,26 +77,25 @@ func (h *handler) Check(ctx context.Context, in *wire.Request) (answer *wire.Res
 	}()
 	now := h.Now()
 	decision := authz.Decision{Reason: authz.BadCheck}
-	rules := h.Policy.Load()
+	current := h.Policy.Load()
 	if in.HTTP {
 		in.Client = clientOf(ctx, in, h.ClientAddress)
-		decision = authz.Decide(&in.Request, authz.View{Policy: rules, Index: h.Index, Now: now})
+		decision = authz.Decide(&in.Request, authz.View{Policy: current, Index: h.Index, Now: now})
 		decision.CountAgainstRate(now)
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, status.FromContextError(err).Err()
 	}
 	answer = h.responses.to(decision)
-	if decision.Outcome == authz.Denied && in.Origin != "" && rules != nil && slices.Contains(rules.Origins, in.Origin) {
-		answer = answer.Merge(readableBy(in.Origin))
+	if decision.Outcome == authz.Denied && in.Origin != "" && current != nil && slices.Contains(current.Origins, in.Origin) {
+		answer = answer.Merge(corsHeaders(in.Origin))
 	}
 	h.Metrics.count(decision, now, h.Now)
 	h.report(&in.Request, decision, now)
 	return answer, nil
 }
 
-// panicked logs a panic. Its own text is left out: it might repeat what a
-// client sent.
+// panicked logs a panic without its text, which could quote a client's request.
 func (s *Server) panicked(p any) error {
 	s.Metrics.panics.Inc()
 	s.Log.Error("a request made the server panic; it was refused", zap.String("kind", fmt.Sprintf("%T", p)), zap.ByteString("stack", debug.Stack()))
@@ -104,40 +103,35 @@ func (s *Server) panicked(p any) error {
 }
 
 const (
-	// streamWorkers is how many goroutines are kept for questions; when all are
-	// busy, a question gets one of its own. A kept one's stack has grown once and
-	// for all, a new one's would grow while it decides.
+	// streamWorkers is how many goroutines are kept for calls; further calls get
+	// one each. A kept goroutine's stack grows only once.
 	streamWorkers = 64
 
-	// maxCheckSize is the longest question, in bytes. Envoy takes 60 KiB of headers
-	// by default, and hands over no more than 8 KiB of a body.
+	// maxCheckSize is the largest CheckRequest, in bytes. Envoy accepts 60 KiB of
+	// headers by default, and sends at most 8 KiB of a body.
 	maxCheckSize = 96 << 10
 
-	// maxStreams is how many questions of one connection are under way. Envoy opens
-	// another connection for more, up to max_connections in its configuration, and
-	// keeps what is left waiting. With the listener's bound on connections this
-	// bounds what unfinished questions cost.
+	// maxStreams is the limit of concurrent calls on a connection. Envoy opens
+	// more connections, up to max_connections in its configuration, and queues the
+	// rest. With the listener's limit on connections this bounds the memory of
+	// unfinished calls.
 	maxStreams = 64
 
-	// maxMetadata bounds the headers of a question to gRPC itself, in bytes.
+	// maxMetadata is the limit of a call's gRPC metadata, in bytes.
 	maxMetadata = 16 << 10
 
-	// handshakeTimeout is for a new connection, questionTime for a question to come
-	// and be answered. Envoy waits two seconds.
-	handshakeTimeout = 5 * time.Second
-	checkTimeout     = 10 * time.Second
+	handshakeTimeout = 5 * time.Second  // of a new connection
+	checkTimeout     = 10 * time.Second // of a call; Envoy waits two seconds
 
-	// Flow control windows (RFC 9113 §5.2), in bytes. A stream's holds any
-	// question, a connection's those of many streams. Fixed, they also spare the
-	// pings by which gRPC would measure what they should be.
+	// Flow control windows (RFC 9113 §5.2), in bytes: a stream's holds the largest
+	// CheckRequest. Fixed sizes also avoid gRPC's pings for estimating them.
 	streamWindow     = maxCheckSize
 	connectionWindow = 1 << 20
 )
 
-// GRPC returns a gRPC server that serves Check and the standard health
-// service, and the health server to say when Check may be asked: it begins as
-// NOT_SERVING. It fails if an answer cannot be encoded, as with an identity
-// header that has no name.
+// GRPC returns a gRPC server for Check and the standard health service, and the
+// health server, which starts as NOT_SERVING. It fails if an answer cannot be
+// encoded, for example if Identity is empty.
 func (s *Server) GRPC() (*grpc.Server, *health.Server, error) {
 	answers, err := newResponses(s.Identity)
 	if err != nil {
@@ -150,11 +144,11 @@ func (s *Server) GRPC() (*grpc.Server, *health.Server, error) {
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.MaxHeaderListSize(maxMetadata),
 		grpc.ConnectionTimeout(handshakeTimeout),
-		grpc.InTapHandle(inTime),
+		grpc.InTapHandle(limitTime),
 		grpc.StaticStreamWindowSize(streamWindow),
 		grpc.StaticConnWindowSize(connectionWindow),
-		// Envoy's connection_keepalive may ping more often than the default
-		// of five minutes, which would end the connection.
+		// The default of five minutes would close connections on which Envoy's
+		// connection_keepalive pings more often.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 	)
 	wire.Register(server, &handler{s, answers})
@@ -164,14 +158,39 @@ func (s *Server) GRPC() (*grpc.Server, *health.Server, error) {
 	return server, state, nil
 }
 
-// inTime ends a question that does not come to its end: without a deadline, as
-// Envoy's questions have one, gRPC would wait for the rest of it for ever. A watch
-// of the health service ends then, too; Envoy asks it again and again instead.
-func inTime(ctx context.Context, _ *tap.Info) (context.Context, error) {
+// limitTime limits a call to checkTimeout. Without a deadline, which Envoy sets but
+// other clients may not, gRPC would wait for the rest of a request forever. It
+// also ends a watch of the health service; Envoy polls instead.
+func limitTime(ctx context.Context, _ *tap.Info) (context.Context, error) {
 	if end, ok := ctx.Deadline(); ok && time.Until(end) <= checkTimeout {
 		return ctx, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
-	_ = cancel // gRPC cancels the parent at the end of the stream, which stops the timer
+	_ = cancel // gRPC cancels the parent when the stream ends, which stops the timer
 	return ctx, nil
+}
+
+// clientOf returns the client's address from the configured source. It is
+// invalid if the address is missing or unreadable.
+func clientOf(ctx context.Context, r *wire.Request, from config.ClientAddress) netip.Addr {
+	switch {
+	case from.Metadata != "":
+		values := metadata.ValueFromIncomingContext(ctx, from.Metadata)
+		if len(values) != 1 {
+			return netip.Addr{}
+		}
+		return authz.ClientAddress(values[0], 0)
+	case from.Source:
+		return authz.ClientAddress(r.Source, 0)
+	}
+	return authz.ClientAddress(r.ClientHeader, from.TrustedHops)
+}
+
+// clientHeader returns the name, in lower case, of the header with the client's
+// address; empty if the address comes from elsewhere.
+func clientHeader(from config.ClientAddress) string {
+	if from.TrustedHops > 0 {
+		return authz.ForwardedHeader
+	}
+	return from.Header
 }

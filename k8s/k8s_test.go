@@ -1,5 +1,5 @@
-// Package k8s_test holds the tests of the manifests that need this module's
-// code. That they are sound Kubernetes objects is tested in testdata/tools.
+// Package k8s_test has the tests of the manifests that need this module's code.
+// testdata/tools validates them as Kubernetes objects.
 package k8s_test
 
 import (
@@ -14,8 +14,7 @@ import (
 	"github.com/tokengate/tokengate/envoy"
 )
 
-// options are what envoy.yaml was written with, regenerate the command that
-// writes it.
+// options and regenerate are the options and the command for envoy.yaml.
 var options = envoy.BootstrapOptions{Listen: "0.0.0.0:8000", AdminSocket: "/run/envoy/admin.sock"}
 
 const regenerate = `
@@ -32,8 +31,8 @@ func load(t *testing.T) config.Config {
 	return c
 }
 
-// Envoy's file is what tokengate prints for tokengate's file.
-func TestEnvoyFitsTokengate(t *testing.T) {
+// envoy.yaml is the output of tokengate for tokengate.yaml.
+func TestEnvoyMatchesTokengate(t *testing.T) {
 	var want bytes.Buffer
 	if err := envoy.Bootstrap(&want, load(t), options); err != nil {
 		t.Fatal(err)
@@ -43,14 +42,14 @@ func TestEnvoyFitsTokengate(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(want.String(), string(got)); diff != "" {
-		t.Errorf("k8s/base/envoy.yaml does not fit k8s/base/tokengate.yaml (-want +got):\n%s\nwrite it anew, from the top of the repository:\n%s", diff, regenerate)
+		t.Errorf("k8s/base/envoy.yaml does not match k8s/base/tokengate.yaml (-want +got):\n%s\nregenerate it in the repository's root:\n%s", diff, regenerate)
 	}
 }
 
-// The pod runs the defaults, except for the name of the site, the ingress
-// controller in front of Envoy, and metrics, which the kubelet and Prometheus ask
-// for from outside of the pod.
-func TestTokengateRunsTheDefaults(t *testing.T) {
+// The pod uses the defaults, except for the public URL, the ingress controller in
+// front of Envoy, and the metrics address, which the kubelet and Prometheus use
+// from outside of the pod.
+func TestTokengateUsesDefaults(t *testing.T) {
 	want := config.Default()
 	want.PublicURL = "https://jira.example.com"
 	want.ClientAddress = config.ClientAddress{TrustedHops: 1}

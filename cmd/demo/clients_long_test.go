@@ -18,17 +18,16 @@ import (
 	"github.com/tokengate/tokengate/authz/token"
 )
 
-// jiraClients are unmodified clients of Jira, each with the list of
-// testdata/tools/python that it comes from and what takes its steps.
-// mcp-atlassian shows texts of its own of a file that it can't have (closed) and of
-// a rate that is spent (spent).
+// jiraClients are unmodified clients of Jira, each with its package list in
+// testdata/tools/python and a script that runs the steps. mcp-atlassian shows its
+// own texts for a forbidden path (closed) and an exceeded rate (spent).
 var jiraClients = []struct{ name, list, script, closed, spent string }{
 	{"python-jira", "clients", "python_jira.py", "", ""},
 	{"atlassian-python-api", "clients", "atlassian_python_api.py", "", ""},
 	{"mcp-atlassian", "mcp", "mcp_atlassian_client.py", "403 Client Error: Forbidden", "rate limit hit (429). Server requested Retry-After: "},
 }
 
-// clientStep is what a client does, with which credential, sent how.
+// clientStep is an action of a client with a credential.
 type clientStep struct {
 	URL     string `json:"url"`
 	How     string `json:"how"` // basic, bearer, or session
@@ -38,13 +37,13 @@ type clientStep struct {
 	Retries int    `json:"retries"` // 0: the client shows the first answer
 
 	name string
-	want string // what the client shows; empty: the text of the refusal
+	want string // the text that the client shows; empty: the text of the denial
 	fail bool   // the client must fail
-	// path and method are of the request by which the text of a refusal is found.
+	// path and method are the request whose denial has the expected text.
 	method, path string
 }
 
-// outcome is what came of a step, as the client shows it.
+// outcome is the result of a step, as the client shows it.
 type outcome struct {
 	OK      bool    `json:"ok"`
 	Text    string  `json:"text"`
@@ -53,7 +52,7 @@ type outcome struct {
 
 const myself = "/rest/api/2/myself"
 
-// Unmodified clients work with tokens, and show why one is refused.
+// Unmodified clients work with tokens, and show why a request is denied.
 func TestJiraClients(t *testing.T) {
 	x := newSite(t)
 	full, _ := x.create("--user", "fred", "--name", "full", "--expires", "1d")
@@ -64,7 +63,7 @@ func TestJiraClients(t *testing.T) {
 		t.Fatal(err)
 	}
 	expired, id := x.create("--user", "fred", "--name", "expired", "--expires", "1s")
-	if err := x.untilExpired(t.Context(), id); err != nil {
+	if err := x.waitForExpiry(t.Context(), id); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range jiraClients {
@@ -72,7 +71,7 @@ func TestJiraClients(t *testing.T) {
 		pace, _ := x.create("--user", "fred", "--name", "pace "+c.name, "--expires", "1d", "--rate", "1/3s")
 		t.Run(c.name, func(t *testing.T) {
 			for _, how := range []string{"basic", "bearer"} {
-				x.take(t, c.list, c.script, []clientStep{
+				x.runClient(t, c.list, c.script, []clientStep{
 					{name: how + " reads", How: how, Secret: full, Do: "read", want: "fred reads DEMO-1"},
 					{name: how + " writes", How: how, Secret: full, Do: "write", want: "DEMO-"},
 					{name: how + " attaches", How: how, Secret: full, Do: "attach", want: "attached"},
@@ -81,24 +80,24 @@ func TestJiraClients(t *testing.T) {
 					{name: how + " writes with a read-only token", How: how, Secret: reader, Do: "write", fail: true, method: "POST", path: "/rest/api/2/issue"},
 					{name: how + " with a revoked token", How: how, Secret: revoked, Do: "myself", fail: true, path: myself},
 					{name: how + " with an expired token", How: how, Secret: expired, Do: "myself", fail: true, path: myself},
-					{name: how + " outside of what is open", How: how, Secret: full, Do: "closed", fail: true, want: c.closed, path: "/secure/Dashboard.jspa"},
+					{name: how + " on a path that is not allowed", How: how, Secret: full, Do: "closed", fail: true, want: c.closed, path: "/secure/Dashboard.jspa"},
 				})
 			}
-			x.take(t, c.list, c.script, []clientStep{
-				{name: "the one request of a day", How: "bearer", Secret: slow, Do: "issue", want: "DEMO-1"},
+			x.runClient(t, c.list, c.script, []clientStep{
+				{name: "the only request of a day", How: "bearer", Secret: slow, Do: "issue", want: "DEMO-1"},
 				{name: "the second", How: "bearer", Secret: slow, Do: "issue", fail: true, want: c.spent, path: myself},
 				{name: "one request in three seconds", How: "bearer", Secret: pace, Do: "issue", want: "DEMO-1"},
 				{name: "the next waits", How: "bearer", Secret: pace, Do: "issue", Retries: 3, want: "DEMO-1"},
 			})
 			x.moveTo(outside)
 			defer x.moveTo(inside)
-			x.take(t, c.list, c.script, []clientStep{{name: "from another network", How: "bearer", Secret: office, Do: "myself", fail: true, path: myself}})
+			x.runClient(t, c.list, c.script, []clientStep{{name: "from another network", How: "bearer", Secret: office, Do: "myself", fail: true, path: myself}})
 		})
 	}
 	x.reconfigure("passwords: {mode: block}\n")
 	for _, c := range jiraClients {
 		t.Run(c.name+" with a password", func(t *testing.T) {
-			x.take(t, c.list, c.script, []clientStep{{name: "password", How: "basic", Secret: fred, Do: "myself", fail: true, path: myself}})
+			x.runClient(t, c.list, c.script, []clientStep{{name: "password", How: "basic", Secret: fred, Do: "myself", fail: true, path: myself}})
 		})
 	}
 	if n := x.jira.Failures("fred"); n != 0 {
@@ -106,15 +105,15 @@ func TestJiraClients(t *testing.T) {
 	}
 }
 
-// take has a client take steps, and checks what it shows.
-func (x *site) take(t *testing.T, list, script string, steps []clientStep) []outcome {
+// runClient runs steps with a client and checks the texts that it shows.
+func (x *site) runClient(t *testing.T, list, script string, steps []clientStep) []outcome {
 	t.Helper()
-	texts := make([]string, len(steps)) // of the refusals
+	texts := make([]string, len(steps)) // of the denials
 	for i := range steps {
 		s := &steps[i]
 		s.URL, s.User = x.url, "fred"
 		if s.want == "" && s.How != "" && s.Do != "issue" {
-			texts[i] = x.refusal(t, *s)
+			texts[i] = x.denialText(t, *s)
 		}
 	}
 	input, err := json.Marshal(steps)
@@ -138,7 +137,7 @@ func (x *site) take(t *testing.T, list, script string, steps []clientStep) []out
 	for i, got := range outcomes {
 		s, shown := steps[i], token.Redact(outcomes[i].Text)
 		if s.want == "" && texts[i] == "" {
-			texts[i] = x.refusal(t, s)
+			texts[i] = x.denialText(t, s)
 		}
 		t.Logf("%s: %v in %.1f s: %s", s.name, got.OK, got.Seconds, shown)
 		switch {
@@ -153,11 +152,11 @@ func (x *site) take(t *testing.T, list, script string, steps []clientStep) []out
 	return outcomes
 }
 
-// unpaced is a text without numbers, which change while a client waits.
+// unpaced replaces numbers, which change while a client waits.
 func unpaced(text string) string { return regexp.MustCompile(`[0-9]+`).ReplaceAllString(text, "N") }
 
-// refusal returns the text of the refusal that a step meets.
-func (x *site) refusal(t *testing.T, s clientStep) string {
+// denialText returns the text of the denial that a step gets.
+func (x *site) denialText(t *testing.T, s clientStep) string {
 	t.Helper()
 	method := s.method
 	if method == "" {
@@ -178,18 +177,18 @@ func (x *site) refusal(t *testing.T, s clientStep) string {
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
-	var refused struct{ Message string }
+	var denied struct{ Message string }
 	if err == nil {
-		err = json.Unmarshal(body, &refused)
+		err = json.Unmarshal(body, &denied)
 	}
-	if err != nil || response.StatusCode < 400 || refused.Message == "" {
+	if err != nil || response.StatusCode < 400 || denied.Message == "" {
 		t.Fatalf("%s: %d %v: %s", s.name, response.StatusCode, err, body)
 	}
-	return refused.Message
+	return denied.Message
 }
 
-// Python's requests prefers ~/.netrc to the header that a program sets, in which
-// another user may stand.
+// Python's requests prefers ~/.netrc, possibly with another user, to the header
+// that a program sets.
 func TestNetrc(t *testing.T) {
 	x := newSite(t)
 	value, _ := x.create("--user", "fred", "--name", "netrc", "--expires", "1d")
@@ -207,7 +206,7 @@ print(me.json()["name"])`
 		cmd := python(t.Context(), t, "clients", "-c", program)
 		cmd.Env = append(cmd.Env, "NETRC="+file, "TRUST="+trust, "JIRA="+x.url, "TOKEN="+value)
 		if got := strings.TrimSpace(succeed(t, cmd)); got != want {
-			t.Errorf("with trust_env %s it is %s, not %s", trust, got, want)
+			t.Errorf("with trust_env %s the user is %s, want %s", trust, got, want)
 		}
 	}
 }

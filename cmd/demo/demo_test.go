@@ -12,7 +12,7 @@ import (
 	"github.com/tokengate/tokengate/authz/token"
 )
 
-// The demo's story, told to the end through a real Envoy.
+// The whole scenario succeeds with a real Envoy.
 func TestDemo(t *testing.T) {
 	t.Chdir("../..")
 	build(t)
@@ -23,7 +23,7 @@ func TestDemo(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.tearDown()
-	if err := tell(ctx, s); err != nil {
+	if err := runScenario(ctx, s); err != nil {
 		t.Errorf("%v:\n%s", err, &out)
 	}
 	for name, text := range map[string]string{"the demo": out.String(), "Envoy's log": s.envoy.Log(), "Envoy's access log": s.envoy.Output()} {
@@ -31,7 +31,7 @@ func TestDemo(t *testing.T) {
 			t.Errorf("%s shows a token", name)
 		}
 	}
-	for _, part := range []string{`curl -s -u "fred:$TOKEN"`, "fred authenticated via API Token (", "Every step answered as it should."} {
+	for _, part := range []string{`curl -s -u "fred:$TOKEN"`, "fred authenticated via API Token (", "All steps succeeded."} {
 		if !strings.Contains(out.String(), part) {
 			t.Errorf("the demo does not show %s", part)
 		}
@@ -41,22 +41,22 @@ func TestDemo(t *testing.T) {
 		t.Errorf("the token's file: %v, %v", info, err)
 	}
 
-	// A step that goes wrong is noticed.
+	// A failing step is reported.
 	out.Reset()
-	wrong := []scenario{
-		{title: "wrong status", path: "/rest/api/2/serverInfo", header: map[string]string{"Authorization": ""}, status: 403, seen: "nobody"},
+	wrong := []step{
+		{title: "wrong status", path: "/rest/api/2/serverInfo", header: map[string]string{"Authorization": ""}, status: 403, seen: "anonymous"},
 		{title: "wrong user", path: "/rest/api/2/serverInfo", header: map[string]string{"Authorization": ""}, status: 200, seen: "admin"},
 	}
-	if n := s.play(ctx, "tgate_x", wrong); n != len(wrong) {
-		t.Errorf("%d of %d wrong steps were noticed:\n%s", n, len(wrong), &out)
+	if n := s.runSteps(ctx, "tgate_x", wrong); n != len(wrong) {
+		t.Errorf("%d of %d failing steps were reported:\n%s", n, len(wrong), &out)
 	}
-	s.invite()
+	s.printHints()
 	if !strings.Contains(out.String(), s.socket) {
-		t.Error("the invitation does not name the admin socket")
+		t.Error("the hints do not name the admin socket")
 	}
 }
 
-// build makes the program that the demo starts, where it overwrites nothing.
+// build builds the tokengate binary in a directory of its own.
 func build(t *testing.T) {
 	t.Helper()
 	program = filepath.Join(t.TempDir(), "tokengate")

@@ -20,25 +20,25 @@ import (
 	"github.com/tokengate/tokengate/envoy/envoytest"
 )
 
-// program is what make build makes, and in a test what the test built.
+// program is the tokengate binary: that of make build or, in tests, of the test.
 var program = ".build/tokengate"
 
-// startTime bounds how long a part may take to come up.
+// startTime limits how long a process may take to start.
 const startTime = 30 * time.Second
 
-// environment is what the story is played on: a Jira-shaped server, tokengate and
-// Envoy, each a real one, on loopback.
+// environment is the servers on which the scenario runs: a simulated Jira,
+// tokengate and a real Envoy, on loopback.
 type environment struct {
-	out    io.Writer
-	dir    string // everything of the demo's own, removed at the end
-	socket string // tokengate's admin socket
-	listen string // host and port of Envoy
-	url    string // where people reach it: Envoy's, or the proxy's
-	jira   *jiratest.Server
-	web    *http.Server
-	gate   *exec.Cmd
-	envoy  *envoytest.Process
-	log    *logLines
+	out        io.Writer
+	dir        string // the demo's files, removed at the end
+	socket     string // tokengate's admin socket
+	listen     string // host and port of Envoy
+	url        string // the address for users: Envoy's, or the proxy's
+	jira       *jiratest.Server
+	jiraServer *http.Server
+	tokengate  *exec.Cmd
+	envoy      *envoytest.Process
+	log        *logLines
 }
 
 const settings = `publicURL: %[3]s
@@ -60,55 +60,55 @@ access:
   admin: [token-administrators]
 `
 
-// The passwords of the people in the demo's Jira, and the native token by which
-// tokengate asks it who is in which group.
+// The passwords of the users in the demo's Jira, and the Jira token with which
+// tokengate reads users and groups.
 const (
 	fred, wilma, betty = "yabba-dabba", "pebbles", "bamm-bamm"
 	service            = "ZGVtbyBzZXJ2aWNlIGNyZWRlbnRpYWwgZm9yIGppcmE="
 )
 
-// setUp starts everything. proxy is the host and port of an HTTPS proxy in front
-// of Envoy, which the caller starts; empty without one.
+// setUp starts the environment. proxy is the host and port of an HTTPS proxy in
+// front of Envoy, which the caller starts; empty without one.
 func setUp(ctx context.Context, out io.Writer, proxy string) (_ *environment, err error) {
-	s := &environment{out: out, log: newLogLines()}
+	e := &environment{out: out, log: newLogLines()}
 	defer func() {
 		if err != nil {
-			s.tearDown()
+			e.tearDown()
 		}
 	}()
-	if s.dir, err = os.MkdirTemp("", "tokengate-demo"); err != nil {
+	if e.dir, err = os.MkdirTemp("", "tokengate-demo"); err != nil {
 		return nil, err
 	}
-	s.socket = filepath.Join(s.dir, "admin.sock")
-	jira, err := s.startJira()
+	e.socket = filepath.Join(e.dir, "admin.sock")
+	jira, err := e.startJira()
 	if err != nil {
-		return nil, fmt.Errorf("start the Jira-shaped server: %w", err)
+		return nil, fmt.Errorf("start the simulated Jira: %w", err)
 	}
-	if err := os.WriteFile(filepath.Join(s.dir, "credential"), []byte(service), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(e.dir, "credential"), []byte(service), 0o600); err != nil {
 		return nil, err
 	}
-	if s.listen, err = freeAddress(); err != nil {
+	if e.listen, err = freeAddress(); err != nil {
 		return nil, fmt.Errorf("find a port for Envoy: %w", err)
 	}
-	s.url = "http://" + s.listen
-	config, hops := filepath.Join(s.dir, "tokengate.yaml"), ""
+	e.url = "http://" + e.listen
+	config, hops := filepath.Join(e.dir, "tokengate.yaml"), ""
 	if proxy != "" {
-		s.url, hops = "https://"+proxy, "clientAddress: {trustedHops: 1}\n"
+		e.url, hops = "https://"+proxy, "clientAddress: {trustedHops: 1}\n"
 	}
-	if err := os.WriteFile(config, fmt.Appendf(nil, settings+hops, s.dir, jira, s.url), 0o600); err != nil {
+	if err := os.WriteFile(config, fmt.Appendf(nil, settings+hops, e.dir, jira, e.url), 0o600); err != nil {
 		return nil, err
 	}
-	if err := s.startGate(ctx, config); err != nil {
+	if err := e.startTokengate(ctx, config); err != nil {
 		return nil, fmt.Errorf("start tokengate: %w", err)
 	}
-	if err := s.startEnvoy(ctx, config); err != nil {
+	if err := e.startEnvoy(ctx, config); err != nil {
 		return nil, err
 	}
-	return s, nil
+	return e, nil
 }
 
-// freeAddress returns a host and port on loopback that nobody listens on. The page
-// takes forms at publicURL only, so Envoy's has to be known before it starts.
+// freeAddress returns a free host and port on loopback. Envoy's must be known
+// before it starts, because the page accepts forms at publicURL only.
 func freeAddress() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -117,8 +117,8 @@ func freeAddress() (string, error) {
 	return l.Addr().String(), l.Close()
 }
 
-func (s *environment) startJira() (address string, err error) {
-	s.jira = jiratest.New(jiratest.Options{Users: []jiratest.User{
+func (e *environment) startJira() (address string, err error) {
+	e.jira = jiratest.New(jiratest.Options{Users: []jiratest.User{
 		{Name: "fred", Password: fred, DisplayName: "Fred F.", Active: true, Groups: []string{"developers"}},
 		{Name: "wilma", Password: wilma, Active: true, Groups: []string{"contractors"}},
 		{Name: "betty", Password: betty, Active: true, Groups: []string{"token-administrators"}},
@@ -128,32 +128,32 @@ func (s *environment) startJira() (address string, err error) {
 	if err != nil {
 		return "", err
 	}
-	s.web = &http.Server{Handler: s.jira, ReadHeaderTimeout: time.Minute}
-	go s.web.Serve(l)
+	e.jiraServer = &http.Server{Handler: e.jira, ReadHeaderTimeout: time.Minute}
+	go e.jiraServer.Serve(l)
 	return l.Addr().String(), nil
 }
 
-func (s *environment) startGate(ctx context.Context, config string) error {
-	s.gate = exec.Command(program, "serve", "--config", config)
-	s.gate.Stderr = s.log
-	// Ctrl-C is for the demo, which then stops its parts in order.
-	s.gate.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if err := s.gate.Start(); err != nil {
-		return fmt.Errorf("%w; make build makes it", err)
+func (e *environment) startTokengate(ctx context.Context, config string) error {
+	e.tokengate = exec.Command(program, "serve", "--config", config)
+	e.tokengate.Stderr = e.log
+	// In its own process group, so that on Ctrl-C the demo stops the processes in order.
+	e.tokengate.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if err := e.tokengate.Start(); err != nil {
+		return fmt.Errorf("%w; run make build", err)
 	}
-	if _, err := s.log.wait(ctx, func(line string) bool { return strings.Contains(line, "tokengate is ready") }); err != nil {
+	if _, err := e.log.wait(ctx, func(line string) bool { return strings.Contains(line, "tokengate is ready") }); err != nil {
 		return err
 	}
-	return s.untilTokens(ctx)
+	return e.waitForTokens(ctx)
 }
 
-// untilTokens waits until tokens are good, too: until Jira has said who is in
-// which group.
-func (s *environment) untilTokens(ctx context.Context) error {
+// waitForTokens waits until tokens can be used: until tokengate has read the users
+// and groups.
+func (e *environment) waitForTokens(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
 	socket := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(s.dir, "metrics.sock"))
+		return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(e.dir, "metrics.sock"))
 	}}}
 	defer socket.CloseIdleConnections()
 	for {
@@ -163,7 +163,7 @@ func (s *environment) untilTokens(ctx context.Context) error {
 		}
 		response, err := socket.Do(r)
 		if err != nil {
-			return fmt.Errorf("ask tokengate whether it is ready for tokens: %w", err)
+			return fmt.Errorf("check whether tokengate is ready for tokens: %w", err)
 		}
 		response.Body.Close()
 		if response.StatusCode == http.StatusOK {
@@ -172,29 +172,29 @@ func (s *environment) untilTokens(ctx context.Context) error {
 		select {
 		case <-time.After(20 * time.Millisecond):
 		case <-ctx.Done():
-			return errors.New("the directory does not answer")
+			return errors.New("tokengate did not read the directory")
 		}
 	}
 }
 
-func (s *environment) startEnvoy(ctx context.Context, config string) error {
+func (e *environment) startEnvoy(ctx context.Context, config string) error {
 	binary, err := envoytest.Binary()
 	if err != nil {
 		return err
 	}
-	bootstrap, err := s.command(ctx, "envoy", "bootstrap", "--config", config, "--listen", s.listen,
-		"--envoy-admin", filepath.Join(s.dir, "envoy.sock"))
+	bootstrap, err := e.command(ctx, "envoy", "bootstrap", "--config", config, "--listen", e.listen,
+		"--envoy-admin", filepath.Join(e.dir, "envoy.sock"))
 	if err != nil {
 		return err
 	}
-	s.envoy, err = envoytest.Run(binary, []byte(bootstrap))
+	e.envoy, err = envoytest.Run(binary, []byte(bootstrap))
 	return err
 }
 
 // command runs a tokengate command and returns its standard output.
-func (s *environment) command(ctx context.Context, args ...string) (string, error) {
+func (e *environment) command(ctx context.Context, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, program, args...)
-	cmd.Env = append(os.Environ(), "TOKENGATE_ADMIN_SOCKET="+s.socket)
+	cmd.Env = append(os.Environ(), "TOKENGATE_ADMIN_SOCKET="+e.socket)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
@@ -203,27 +203,27 @@ func (s *environment) command(ctx context.Context, args ...string) (string, erro
 	return stdout.String(), nil
 }
 
-// tearDown stops what setUp started, in the order of a request's way.
-func (s *environment) tearDown() {
-	if s.envoy != nil {
-		if err := s.envoy.Stop(); err != nil {
+// tearDown stops the processes in the order in which a request passes them.
+func (e *environment) tearDown() {
+	if e.envoy != nil {
+		if err := e.envoy.Stop(); err != nil {
 			fmt.Fprintln(os.Stderr, "demo: stop Envoy:", err)
 		}
 	}
-	if s.gate != nil && s.gate.Process != nil {
-		if err := errors.Join(s.gate.Process.Signal(syscall.SIGTERM), s.gate.Wait()); err != nil {
+	if e.tokengate != nil && e.tokengate.Process != nil {
+		if err := errors.Join(e.tokengate.Process.Signal(syscall.SIGTERM), e.tokengate.Wait()); err != nil {
 			fmt.Fprintln(os.Stderr, "demo: stop tokengate:", err)
 		}
 	}
-	if s.web != nil {
-		s.web.Close()
+	if e.jiraServer != nil {
+		e.jiraServer.Close()
 	}
-	if s.dir != "" {
-		os.RemoveAll(s.dir)
+	if e.dir != "" {
+		os.RemoveAll(e.dir)
 	}
 }
 
-// logLines collects what tokengate logs.
+// logLines collects tokengate's log.
 type logLines struct {
 	mu      sync.Mutex
 	partial []byte
@@ -250,8 +250,8 @@ func (l *logLines) Write(p []byte) (int, error) {
 	}
 }
 
-// wait returns the first line that match accepts and that no wait before has
-// passed, or an error that shows the last lines.
+// wait returns the first line that match accepts after the line that the previous
+// wait returned. The error of a timeout shows the lines.
 func (l *logLines) wait(ctx context.Context, match func(line string) bool) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
@@ -269,7 +269,7 @@ func (l *logLines) wait(ctx context.Context, match func(line string) bool) (stri
 		select {
 		case <-more:
 		case <-ctx.Done():
-			return "", fmt.Errorf("tokengate did not log what was expected; it logged:\n%s", all)
+			return "", fmt.Errorf("tokengate did not log the expected line; it logged:\n%s", all)
 		}
 	}
 }

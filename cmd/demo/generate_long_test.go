@@ -16,7 +16,7 @@ import (
 	"testing"
 )
 
-// Clients of other languages lead a token through its life, too.
+// Generated clients in other languages take a token through its life cycle.
 func TestGenerated(t *testing.T) {
 	x := newSite(t)
 	bot, _ := x.create("--management", "--name", "bot", "--expires", "1d", "--ip", "10.0.0.0/8")
@@ -34,13 +34,13 @@ func TestGenerated(t *testing.T) {
 		}
 		run("node_modules/.bin/openapi-typescript", description, "-o", "api.d.ts")
 		run("node_modules/.bin/tsc", "--strict", "--target", "es2022", "--module", "nodenext", "--types", "node", "life.ts")
-		lived(t, run("node", "life.js"))
+		checkLifeCycle(t, run("node", "life.js"))
 	})
 	t.Run("openapi-generator", func(t *testing.T) {
 		dir := t.TempDir()
 		generate := tool(t.Context(), t, ".tools/openapi-generator.jar", "java", "-jar", ".tools/openapi-generator.jar", "generate",
 			"-i", description, "-g", "go", "-o", filepath.Join(dir, "client"),
-			// With this the client bears fields of later versions.
+			// The client must accept fields of later versions.
 			"--additional-properties", "packageName=client,withGoMod=false,disallowAdditionalPropertiesIfNotPresent=false",
 			"--global-property", "models,apis,supportingFiles,modelDocs=false,apiDocs=false,modelTests=false,apiTests=false")
 		succeed(t, generate)
@@ -50,7 +50,7 @@ func TestGenerated(t *testing.T) {
 		}
 		cmd := exec.CommandContext(t.Context(), "go", "run", ".")
 		cmd.Dir, cmd.Env = dir, append(os.Environ(), environment...)
-		lived(t, succeed(t, cmd))
+		checkLifeCycle(t, succeed(t, cmd))
 	})
 }
 
@@ -65,13 +65,13 @@ func copyFile(t *testing.T, from, to string) {
 	}
 }
 
-// schemathesis finds no request that the description allows and the server refuses,
-// none the other way round, and no answer that the description does not know. It
-// asks over the admin socket, where nothing bounds how often. Nobody needs a
-// credential there, so the check of those is left out.
+// schemathesis checks that the server accepts exactly the requests that the
+// description allows, and sends only answers that it describes. It uses the admin
+// socket, which has no rate limit. That needs no credential, so the check of
+// credentials is excluded.
 func TestSchemathesis(t *testing.T) {
 	x := newSite(t)
-	x.create("--user", "fred", "--name", "number 1", "--expires", "1d") // the id that it tries first
+	x.create("--user", "fred", "--name", "number 1", "--expires", "1d") // the id that schemathesis tries first
 	bot, _ := x.create("--management", "--name", "bot", "--expires", "1d", "--ip", "10.0.0.0/8")
 	description := x.description(bot)
 	socket := httptest.NewServer(&httputil.ReverseProxy{
@@ -95,7 +95,7 @@ func TestSchemathesis(t *testing.T) {
 				cmd.Env[i] = "PYTHONPATH=" + list + ":" + hooks
 			}
 		}
-		cmd.Dir = t.TempDir() // where it keeps what it has found
+		cmd.Dir = t.TempDir() // for its files
 		t.Log(succeed(t, cmd))
 	}
 	run(socket.URL, "--max-examples", "30", "--max-time", "60", "--exclude-checks", "ignored_auth")

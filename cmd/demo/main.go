@@ -1,10 +1,9 @@
-// Command demo tells tokengate's story through a real Envoy: a token that
-// works, and the same token refused where it should be. make demo runs it.
+// Command demo runs tokengate behind a real Envoy and shows how tokens are used,
+// allowed and denied. make demo runs it; start reading at scenario.go.
 //
-// Each step is shown as the curl line that does the same, with its answer and
-// what tokengate logged. At a terminal everything then stays up to be tried,
-// until Ctrl-C or the terminal's end; elsewhere, or with DEMO=once, the demo ends
-// there. It exits with 1 if any step did not answer as it should.
+// Each step is printed as a curl command with its answer and tokengate's log
+// line. At a terminal everything then stays up until Ctrl-C; otherwise, or with
+// DEMO=once, the demo ends there. It exits with 1 if any step failed.
 package main
 
 import (
@@ -27,18 +26,18 @@ func main() {
 }
 
 func run(ctx context.Context) error {
-	stage, err := setUp(ctx, os.Stdout, "")
+	env, err := setUp(ctx, os.Stdout, "")
 	if err != nil {
 		return err
 	}
-	defer stage.tearDown()
-	if err := tell(ctx, stage); err != nil {
+	defer env.tearDown()
+	if err := runScenario(ctx, env); err != nil {
 		return err
 	}
 	if os.Getenv("DEMO") == "once" || !isTerminal(os.Stdin) || !isTerminal(os.Stdout) {
 		return nil
 	}
-	stage.invite()
+	env.printHints()
 	<-ctx.Done()
 	return nil
 }

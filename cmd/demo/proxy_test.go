@@ -21,8 +21,8 @@ import (
 
 const healthPath = "/plugins/servlet/api-tokens/healthz"
 
-// The README's snippets, run by the real programs with TLS: the whole story and
-// what a proxy could spoil.
+// The README's snippets work in the real programs with TLS: the scenario, client
+// addresses, health checks and uploads.
 func TestProxies(t *testing.T) {
 	t.Chdir("../..")
 	build(t)
@@ -51,32 +51,32 @@ func testProxy(t *testing.T, program, snippet string) {
 	defer s.tearDown()
 	startProxy(t, program, snippet, proxy, s.listen)
 	wait(t, s.url+healthPath, http.StatusOK)
-	s.jira.Reset() // tokengate itself asked who is who
+	s.jira.Reset() // forget tokengate's own requests
 	wait(t, s.url+healthPath, http.StatusOK)
-	if _, heard := s.jira.Last(); heard {
-		t.Error("Jira heard of the health check")
+	if _, received := s.jira.Last(); received {
+		t.Error("Jira received the health check")
 	}
 
-	_, value, err := s.mint(ctx, "--name", "network", "--ip", "127.9.0.0/16")
+	_, value, err := s.createToken(ctx, "--name", "network", "--ip", "127.9.0.0/16")
 	if err != nil {
 		t.Fatal(err)
 	}
 	const myself = "/rest/api/2/myself"
-	lie := map[string]string{"X-Forwarded-For": "127.9.8.7"}
-	if n := s.play(ctx, value, []scenario{
+	forged := map[string]string{"X-Forwarded-For": "127.9.8.7"}
+	if n := s.runSteps(ctx, value, []step{
 		{title: "the client's own network", path: myself, from: "127.9.8.7", status: 200, seen: "fred"},
 		{title: "another network", path: myself, from: "127.7.7.7", status: 403, logged: "request denied: network_not_allowed"},
 		{title: "the proxy's network", path: myself, status: 403, logged: "request denied: network_not_allowed"},
-		{title: "a client that lies", path: myself, from: "127.7.7.7", header: lie, status: 403, logged: "request denied: network_not_allowed"},
+		{title: "a client with a forged address", path: myself, from: "127.7.7.7", header: forged, status: 403, logged: "request denied: network_not_allowed"},
 		{title: "a client behind a proxy of its own", path: myself, from: "127.9.8.7", header: map[string]string{"X-Forwarded-For": "unknown, 10.0.0.1"}, status: 200, seen: "fred"},
 	}); n > 0 {
-		t.Errorf("%d steps went wrong:\n%s", n, &out)
+		t.Errorf("%d steps failed:\n%s", n, &out)
 	}
 
-	if _, value, err = s.mint(ctx, "--name", "upload"); err != nil {
+	if _, value, err = s.createToken(ctx, "--name", "upload"); err != nil {
 		t.Fatal(err)
 	}
-	upload := scenario{method: "POST", path: "/rest/api/2/issue/DEMO-1/attachments", body: strings.Repeat("x", 30<<20), header: map[string]string{"X-Atlassian-Token": "no-check"}}
+	upload := step{method: "POST", path: "/rest/api/2/issue/DEMO-1/attachments", body: strings.Repeat("x", 30<<20), header: map[string]string{"X-Atlassian-Token": "no-check"}}
 	r, err := upload.request(ctx, s.url, value)
 	if err != nil {
 		t.Fatal(err)
@@ -87,21 +87,21 @@ func testProxy(t *testing.T, program, snippet string) {
 		t.Errorf("upload: status is %d, want 200", response.StatusCode)
 	}
 
-	if err := tell(ctx, s); err != nil {
+	if err := runScenario(ctx, s); err != nil {
 		t.Errorf("%v:\n%s", err, &out)
 	}
 
-	// Without tokengate the check fails, at Envoy and at the proxy.
-	if err := s.gate.Process.Signal(syscall.SIGTERM); err != nil {
+	// Without tokengate the health check fails, at Envoy and at the proxy.
+	if err := s.tokengate.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	_ = s.gate.Wait()
-	s.gate = nil
+	_ = s.tokengate.Wait()
+	s.tokengate = nil
 	wait(t, "http://"+s.listen+healthPath, http.StatusServiceUnavailable)
 	wait(t, s.url+healthPath, http.StatusServiceUnavailable)
 }
 
-// HTTP/1.0 to Envoy itself, byte for byte.
+// Envoy accepts HTTP/1.0.
 func TestHTTP10(t *testing.T) {
 	t.Chdir("../..")
 	build(t)
@@ -111,7 +111,7 @@ func TestHTTP10(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.tearDown()
-	_, value, err := s.mint(t.Context(), "--name", "old")
+	_, value, err := s.createToken(t.Context(), "--name", "old")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,7 +122,7 @@ func TestHTTP10(t *testing.T) {
 		status             int
 	}{
 		{"health", healthPath, "", 200},
-		{"health below the path is no health", healthPath + "/x", "", 404},
+		{"path below the health check", healthPath + "/x", "", 404},
 		{"page", "/plugins/servlet/api-tokens", "", 303},
 		{"allowed", "/rest/api/2/myself", bearer, 200},
 		{"refused", "/rest/api/2/myself", "Authorization: Bearer tgate_x\r\n", 401},
@@ -149,7 +149,7 @@ func TestHTTP10(t *testing.T) {
 					if response.StatusCode != tt.status {
 						t.Errorf("%s, %q, %s: status is %d, want %d", tt.name, host, connection, response.StatusCode, tt.status)
 					}
-					// Envoy's own answer has no length, and so ends its connection.
+					// Envoy's own answer has no length, so it closes the connection.
 					if response.Close != (connection == "close" || tt.path == healthPath) {
 						t.Errorf("%s, %q, %s: closed %v", tt.name, host, connection, response.Close)
 					}
@@ -162,7 +162,7 @@ func TestHTTP10(t *testing.T) {
 	}
 }
 
-// snippet returns the README's block of code in a language.
+// snippet returns the README's code block in a language.
 func snippet(t *testing.T, language string) string {
 	t.Helper()
 	readme, err := os.ReadFile("envoy/README.md")
@@ -177,11 +177,11 @@ func snippet(t *testing.T, language string) string {
 	return text
 }
 
-// startProxy runs nginx or haproxy with a snippet until the test ends, and has
+// startProxy runs nginx or haproxy with a snippet until the test ends, and makes
 // http.DefaultTransport trust its certificate.
 func startProxy(t *testing.T, program, snippet, listen, envoy string) {
 	t.Helper()
-	// httptest has a certificate for 127.0.0.1, and a client that trusts it.
+	// httptest has a certificate for 127.0.0.1 and a client that trusts it.
 	server := httptest.NewTLSServer(nil)
 	t.Cleanup(server.Close)
 	before := http.DefaultTransport
@@ -215,14 +215,14 @@ func startProxy(t *testing.T, program, snippet, listen, envoy string) {
 	}
 	path, err := exec.LookPath(program)
 	if err != nil {
-		path = "/usr/sbin/" + program // not in everybody's PATH on Debian
+		path = "/usr/sbin/" + program // not in every user's PATH on Debian
 	}
 	var log bytes.Buffer
 	cmd := exec.Command(path, args...)
 	cmd.Stdout, cmd.Stderr = &log, &log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
-		t.Fatalf("%v; make proxies installs it", err)
+		t.Fatalf("%v; run make proxies", err)
 	}
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
@@ -233,7 +233,7 @@ func startProxy(t *testing.T, program, snippet, listen, envoy string) {
 	})
 }
 
-// wait asks until the status is the one expected.
+// wait repeats a request until it has the expected status.
 func wait(t *testing.T, url string, status int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), startTime)

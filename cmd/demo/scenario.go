@@ -14,92 +14,91 @@ import (
 	"time"
 )
 
-// scenario is one step of the story: a request, as curl would send it, and what
-// must come of it.
-type scenario struct {
+// step is a request with the token and its expected result.
+type step struct {
 	title  string
-	method string            // "" is GET
-	path   string            //
-	header map[string]string // beyond the credential
+	method string // "" is GET
+	path   string
+	header map[string]string // besides the credential
 	body   string
-	from   string // a loopback address to send from; "" is 127.0.0.1
-	bearer bool   // send the token as Bearer instead of with Fred's name
+	from   string // the loopback address to send from; "" is 127.0.0.1
+	bearer bool   // send the token as Bearer instead of Basic
 
 	status int
-	logged string // the message that tokengate must log; "" for none
-	seen   string // whom Jira must have seen; "" if it must have heard nothing
+	logged string // the expected log message; "" if not checked
+	seen   string // the user that Jira must see, or "anonymous"; "" if Jira must not receive the request
 }
 
-// tell plays the story and returns an error that counts what went wrong.
-func tell(ctx context.Context, s *environment) error {
-	s.say("\nA Jira-shaped server, tokengate and a real Envoy are up. Jira is reached at %s,\nthrough Envoy; it knows a user fred, who has a password. Fred wants a token for a script.\n", s.url)
+// runScenario runs all steps and returns an error with the number of failures.
+func runScenario(ctx context.Context, e *environment) error {
+	e.printf("\nA simulated Jira, tokengate and a real Envoy are running. Jira is reached at %s,\nthrough Envoy. It has a user fred, who needs a token for a script.\n", e.url)
 
-	id, value, err := s.mint(ctx, "--name", "nightly report", "--expires", "90d", "--read-only", "--ip", "127.0.0.1", "--ip", "127.9.0.0/16")
+	id, value, err := e.createToken(ctx, "--name", "nightly report", "--expires", "90d", "--read-only", "--ip", "127.0.0.1", "--ip", "127.9.0.0/16")
 	if err != nil {
 		return err
 	}
 	const myself = "/rest/api/2/myself"
 	in := fmt.Sprintf("fred authenticated via API Token (%s)", id)
-	failures := s.play(ctx, value, []scenario{
-		{title: "The token lets the script in, as fred", path: myself, status: 200, logged: in, seen: "fred"},
-		{title: "It works as Bearer, too", path: myself, bearer: true, status: 200, logged: in, seen: "fred"},
-		{title: "It is read-only, so it may not write", method: "POST", path: "/rest/api/2/issue", body: `{"fields":{"summary":"hello"}}`, status: 403, logged: "request denied: read_only"},
-		{title: "It is not good from another network (curl uses another of this machine's addresses)", path: myself, from: "127.7.7.7", status: 403, logged: "request denied: network_not_allowed"},
-		{title: "It is good from its second network", path: myself, from: "127.9.8.7", status: 200, logged: in, seen: "fred"},
-		{title: "It cannot make itself another credential", path: "/rest/pat/latest/tokens", status: 403, logged: "request denied: endpoint_forbidden"},
-		{title: "A client that names itself in Jira's identity header stays nobody", path: myself, header: map[string]string{"X-Forwarded-User": "admin", "Authorization": ""}, status: 401, seen: "nobody"},
+	failures := e.runSteps(ctx, value, []step{
+		{title: "The token works, as fred", path: myself, status: 200, logged: in, seen: "fred"},
+		{title: "It also works as a Bearer token", path: myself, bearer: true, status: 200, logged: in, seen: "fred"},
+		{title: "It is read-only, so writing is denied", method: "POST", path: "/rest/api/2/issue", body: `{"fields":{"summary":"hello"}}`, status: 403, logged: "request denied: read_only"},
+		{title: "It is denied in another network (curl sends from another loopback address)", path: myself, from: "127.7.7.7", status: 403, logged: "request denied: network_not_allowed"},
+		{title: "It works in its second network", path: myself, from: "127.9.8.7", status: 200, logged: in, seen: "fred"},
+		{title: "It cannot create other credentials", path: "/rest/pat/latest/tokens", status: 403, logged: "request denied: endpoint_forbidden"},
+		{title: "A client cannot set Jira's identity header", path: myself, header: map[string]string{"X-Forwarded-User": "admin", "Authorization": ""}, status: 401, seen: "anonymous"},
 	})
 
-	s.say("\nThe administrator revokes it:\n\n    $ tokengate token revoke %s\n", id)
-	if _, err := s.command(ctx, "token", "revoke", id); err != nil {
+	e.printf("\nThe administrator revokes it:\n\n    $ tokengate token revoke %s\n", id)
+	if _, err := e.command(ctx, "token", "revoke", id); err != nil {
 		return err
 	}
-	failures += s.play(ctx, value, []scenario{
-		{title: "The very next request is refused, and Jira counts no failed login for fred", path: myself, status: 401, logged: "request denied: unknown_token"},
+	failures += e.runSteps(ctx, value, []step{
+		{title: "The next request is denied, and Jira counts no failed login for fred", path: myself, status: 401, logged: "request denied: unknown_token"},
 	})
 
-	id, value, err = s.mint(ctx, "--name", "short-lived", "--expires", "3s")
+	id, value, err = e.createToken(ctx, "--name", "short-lived", "--expires", "3s")
 	if err != nil {
 		return err
 	}
-	failures += s.play(ctx, value, []scenario{
-		{title: "A token that lives for three seconds works", path: myself, status: 200, logged: fmt.Sprintf("fred authenticated via API Token (%s)", id), seen: "fred"},
+	failures += e.runSteps(ctx, value, []step{
+		{title: "A token that is valid for three seconds works", path: myself, status: 200, logged: fmt.Sprintf("fred authenticated via API Token (%s)", id), seen: "fred"},
 	})
-	s.say("\n… three seconds later …\n")
-	if err := s.untilExpired(ctx, id); err != nil {
+	e.printf("\n… three seconds later …\n")
+	if err := e.waitForExpiry(ctx, id); err != nil {
 		return err
 	}
-	failures += s.play(ctx, value, []scenario{
-		{title: "and then no more", path: myself, status: 401, logged: "request denied: expired"},
+	failures += e.runSteps(ctx, value, []step{
+		{title: "It has expired", path: myself, status: 401, logged: "request denied: expired"},
 	})
-	wrong, err := s.tellPeople(ctx)
+	more, err := e.runSelfService(ctx)
 	if err != nil {
 		return err
 	}
-	failures += wrong
-	if n := s.jira.Failures("fred"); n != 0 {
+	failures += more
+	if n := e.jira.Failures("fred"); n != 0 {
 		failures++
-		s.say("\nJira counted %d failed logins for fred, not 0\n", n)
+		e.printf("\nJira counted %d failed logins for fred, not 0\n", n)
 	}
 	if failures > 0 {
-		return fmt.Errorf("%d steps did not answer as they should", failures)
+		return fmt.Errorf("%d steps failed", failures)
 	}
-	s.say("\nEvery step answered as it should.\n")
+	e.printf("\nAll steps succeeded.\n")
 	return nil
 }
 
-// mint creates a token for fred by the command line, keeps its value in a file
-// that only this user can read, and returns its id and value.
-func (s *environment) mint(ctx context.Context, args ...string) (id, value string, err error) {
+// createToken creates a token for fred with the command line, writes its value to
+// a file with mode 0600, and returns its id and value.
+func (e *environment) createToken(ctx context.Context, args ...string) (id, value string, err error) {
 	quoted := make([]string, len(args))
 	for i, a := range args {
 		if quoted[i] = a; strings.Contains(a, " ") {
 			quoted[i] = `"` + a + `"`
 		}
 	}
-	file := filepath.Join(s.dir, "token")
-	s.say("\n    $ tokengate token create --user fred %s > %s\n    $ TOKEN=$(cat %[2]s)\n", strings.Join(quoted, " "), file)
-	out, err := s.command(ctx, append([]string{"token", "create", "--user", "fred"}, args...)...)
+	file := filepath.Join(e.dir, "token")
+	e.printf("\n    $ tokengate token create --user fred %s > %s\n    $ TOKEN=$(cat %[2]s)\n", strings.Join(quoted, " "), file)
+	out, err := e.command(ctx, append([]string{"token", "create", "--user", "fred"}, args...)...)
 	if err != nil {
 		return "", "", err
 	}
@@ -110,21 +109,21 @@ func (s *environment) mint(ctx context.Context, args ...string) (id, value strin
 	return value[len("tgate_"):][:12], value, nil
 }
 
-// play sends the requests of some chapters and returns how many failed.
-func (s *environment) play(ctx context.Context, value string, chapters []scenario) (failures int) {
-	for _, c := range chapters {
-		s.say("\n── %s\n\n    $ %s\n", c.title, c.curl(s.url))
-		if err := s.playOne(ctx, value, c); err != nil {
+// runSteps runs steps with a token and returns how many failed.
+func (e *environment) runSteps(ctx context.Context, value string, steps []step) (failures int) {
+	for _, c := range steps {
+		e.printf("\n── %s\n\n    $ %s\n", c.title, c.curl(e.url))
+		if err := e.runStep(ctx, value, c); err != nil {
 			failures++
-			s.say("    ✗ %v\n", err)
+			e.printf("    ✗ %v\n", err)
 		}
 	}
 	return failures
 }
 
-func (s *environment) playOne(ctx context.Context, value string, c scenario) error {
-	s.jira.Reset()
-	request, err := c.request(ctx, s.url, value)
+func (e *environment) runStep(ctx context.Context, value string, c step) error {
+	e.jira.Reset()
+	request, err := c.request(ctx, e.url, value)
 	if err != nil {
 		return err
 	}
@@ -145,47 +144,47 @@ func (s *environment) playOne(ctx context.Context, value string, c scenario) err
 	if err != nil {
 		return err
 	}
-	s.say("    HTTP %d  %s\n", response.StatusCode, excerpt(body))
+	e.printf("    HTTP %d  %s\n", response.StatusCode, excerpt(body))
 	if response.StatusCode != c.status {
-		return fmt.Errorf("the status should be %d", c.status)
+		return fmt.Errorf("want status %d", c.status)
 	}
 	if c.logged != "" {
-		line, err := s.log.wait(ctx, func(line string) bool { return message(line) == c.logged })
+		line, err := e.log.wait(ctx, func(line string) bool { return message(line) == c.logged })
 		if err != nil {
 			return err
 		}
-		s.say("    log:  %s\n", line)
+		e.printf("    log:  %s\n", line)
 	}
-	return s.checkSeen(c.seen)
+	return e.checkSeen(c.seen)
 }
 
-// checkSeen says whom Jira saw, and whether that is right.
-func (s *environment) checkSeen(want string) error {
-	last, heard := s.jira.Last()
+// checkSeen prints which user Jira saw, and compares it with the expected one.
+func (e *environment) checkSeen(want string) error {
+	last, received := e.jira.Last()
 	got := ""
-	if heard {
+	if received {
 		if got = last.User; got == "" {
-			got = "nobody"
+			got = "anonymous"
 		}
-		s.say("    Jira: saw %s", got)
+		e.printf("    Jira: user %s", got)
 		for _, name := range []string{"Authorization", "Cookie"} {
 			if last.Header.Get(name) == "" {
-				s.say(", no %s", name)
+				e.printf(", no %s", name)
 			}
 		}
-		s.say("\n")
+		e.printf("\n")
 	} else {
-		s.say("    Jira: heard nothing\n")
+		e.printf("    Jira: no request\n")
 	}
 	if got != want {
-		return fmt.Errorf("it should have been %q that Jira saw", want)
+		return fmt.Errorf("want Jira to see %q", want)
 	}
 	return nil
 }
 
-// untilExpired waits until the token's end has passed by the clock.
-func (s *environment) untilExpired(ctx context.Context, id string) error {
-	out, err := s.command(ctx, "token", "show", id, "--output", "json")
+// waitForExpiry waits until the token has expired.
+func (e *environment) waitForExpiry(ctx context.Context, id string) error {
+	out, err := e.command(ctx, "token", "show", id, "--output", "json")
 	if err != nil {
 		return err
 	}
@@ -203,7 +202,7 @@ func (s *environment) untilExpired(ctx context.Context, id string) error {
 	}
 }
 
-func (c scenario) request(ctx context.Context, url, value string) (*http.Request, error) {
+func (c step) request(ctx context.Context, url, value string) (*http.Request, error) {
 	method := c.method
 	if method == "" {
 		method = http.MethodGet
@@ -227,8 +226,8 @@ func (c scenario) request(ctx context.Context, url, value string) (*http.Request
 	return r, nil
 }
 
-// curl returns the command line that equals the request.
-func (c scenario) curl(url string) string {
+// curl returns the request as a curl command.
+func (c step) curl(url string) string {
 	words := []string{"curl", "-s"}
 	if c.from != "" {
 		words = append(words, "--interface "+c.from)
@@ -252,10 +251,10 @@ func (c scenario) curl(url string) string {
 	return strings.Join(append(words, url+c.path), " ")
 }
 
-// invite says what there is to try.
-func (s *environment) invite() {
-	s.say(`
-Everything stays up until Ctrl-C. In another terminal:
+// printHints prints commands to try.
+func (e *environment) printHints() {
+	e.printf(`
+Everything keeps running until Ctrl-C. In another terminal:
 
     $ export TOKENGATE_ADMIN_SOCKET=%s
     $ TOKEN=$(%s token create --user wilma --name "my own")
@@ -263,13 +262,13 @@ Everything stays up until Ctrl-C. In another terminal:
     $ curl -s -u betty:%[4]s %[3]s%[5]s
     $ %[2]s token list
 
-And in a browser, for wilma (password %[6]s) and betty, who administers (%[4]s):
+In a browser, as wilma (password %[6]s) or as the administrator betty (%[4]s):
 
     %[3]s/plugins/servlet/api-tokens
-`, s.socket, program, s.url, betty, api+"tokens", wilma)
+`, e.socket, program, e.url, betty, api+"tokens", wilma)
 }
 
-func (s *environment) say(format string, args ...any) { fmt.Fprintf(s.out, format, args...) }
+func (e *environment) printf(format string, args ...any) { fmt.Fprintf(e.out, format, args...) }
 
 // message returns the message of a log line.
 func message(line string) string {
@@ -282,7 +281,7 @@ func message(line string) string {
 	return entry.Message
 }
 
-// excerpt returns a body on one line, cut.
+// excerpt returns a body on one line, shortened.
 func excerpt(body []byte) string {
 	if _, title, ok := strings.Cut(string(body), "<title>"); ok { // of a page
 		title, _, _ = strings.Cut(title, "</title>")

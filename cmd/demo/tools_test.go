@@ -18,8 +18,8 @@ import (
 	"github.com/tokengate/tokengate/authz/token"
 )
 
-// site is the demo's stage with a load balancer in front, which says where a
-// client is. What the parts write is searched for tokens at the end.
+// site is the demo's environment behind a load balancer that sets the client's
+// address. At the end its output is searched for tokens.
 type site struct {
 	*environment
 	t      *testing.T
@@ -27,7 +27,7 @@ type site struct {
 	from   atomic.Pointer[string] // the client's address
 }
 
-// outside is an address that is in none of the tests' networks, inside one that is.
+// outside is in none of the tests' networks, inside is in one.
 const outside, inside = "203.0.113.7", "10.1.2.3"
 
 func newSite(t *testing.T) *site {
@@ -60,10 +60,10 @@ func newSite(t *testing.T) *site {
 	return x
 }
 
-// moveTo puts the clients at an address.
+// moveTo sets the clients' address.
 func (x *site) moveTo(address string) { x.from.Store(&address) }
 
-// create makes a token and returns its value and its id.
+// create creates a token and returns its value and id.
 func (x *site) create(args ...string) (value, id string) {
 	x.t.Helper()
 	out, err := x.command(x.t.Context(), append([]string{"token", "create"}, args...)...)
@@ -77,7 +77,7 @@ func (x *site) create(args ...string) (value, id string) {
 	return v.Reveal(), v.ID().String()
 }
 
-// reconfigure adds lines to tokengate's configuration and has it read them.
+// reconfigure adds lines to tokengate's configuration and reloads it.
 func (x *site) reconfigure(lines string) {
 	x.t.Helper()
 	before, err := os.ReadFile(x.config)
@@ -87,7 +87,7 @@ func (x *site) reconfigure(lines string) {
 	if err := os.WriteFile(x.config, append(before, lines...), 0o600); err != nil {
 		x.t.Fatal(err)
 	}
-	if err := x.gate.Process.Signal(syscall.SIGHUP); err != nil {
+	if err := x.tokengate.Process.Signal(syscall.SIGHUP); err != nil {
 		x.t.Fatal(err)
 	}
 	if _, err := x.log.wait(x.t.Context(), func(line string) bool { return strings.Contains(line, "the configuration file was reloaded") }); err != nil {
@@ -95,7 +95,7 @@ func (x *site) reconfigure(lines string) {
 	}
 }
 
-// get reads from Envoy with a Bearer credential.
+// get sends a GET with a Bearer credential and returns the body.
 func (x *site) get(path, bearer string) (body []byte) {
 	x.t.Helper()
 	r, err := http.NewRequestWithContext(x.t.Context(), http.MethodGet, x.url+path, nil)
@@ -115,7 +115,7 @@ func (x *site) get(path, bearer string) (body []byte) {
 	return b.Bytes()
 }
 
-// description writes the API's description, as it is served, into a file.
+// description writes the served OpenAPI description to a file.
 func (x *site) description(credential string) (file string) {
 	x.t.Helper()
 	file = filepath.Join(x.t.TempDir(), "openapi.json")
@@ -125,14 +125,14 @@ func (x *site) description(credential string) (file string) {
 	return file
 }
 
-// python makes a command of Python with the programs of a list of
+// python returns a Python command with the packages of a list in
 // testdata/tools/python.
 func python(ctx context.Context, t *testing.T, list string, args ...string) *exec.Cmd {
 	t.Helper()
 	return tool(ctx, t, ".tools/python/"+list, "python3", args...)
 }
 
-// tool makes a command that needs a directory that the Makefile fetches.
+// tool returns a command that needs a file or directory from make tools-long.
 func tool(ctx context.Context, t *testing.T, needs, program string, args ...string) *exec.Cmd {
 	t.Helper()
 	needs, err := filepath.Abs(needs)
@@ -140,7 +140,7 @@ func tool(ctx context.Context, t *testing.T, needs, program string, args ...stri
 		_, err = os.Stat(needs)
 	}
 	if err != nil {
-		t.Fatalf("%v; make tools-long fetches it", err)
+		t.Fatalf("%v; run make tools-long", err)
 	}
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Env = append(os.Environ(), "PYTHONPATH="+needs, "PYTHONDONTWRITEBYTECODE=1", "PYTHONNOUSERSITE=1",
@@ -148,7 +148,7 @@ func tool(ctx context.Context, t *testing.T, needs, program string, args ...stri
 	return cmd
 }
 
-// succeed runs a command, which must succeed, and returns what it printed.
+// succeed runs a command that must succeed, and returns its output.
 func succeed(t *testing.T, cmd *exec.Cmd) string {
 	t.Helper()
 	out, err := cmd.CombinedOutput()
@@ -156,7 +156,7 @@ func succeed(t *testing.T, cmd *exec.Cmd) string {
 		t.Fatalf("%s: %v:\n%s", strings.Join(cmd.Args[:2], " "), err, token.Redact(string(out)))
 	}
 	if token.Contains(string(out)) {
-		t.Errorf("%s printed a token", cmd.Args[0])
+		t.Errorf("the output of %s contains a token", cmd.Args[0])
 	}
 	return string(out)
 }

@@ -52,7 +52,7 @@ func TestPasswordModes(t *testing.T) {
 	modes := []struct {
 		name, line, metric string
 	}{
-		{"observe", "password let through that block would refuse", "tokengate_passwords_observed_total 7"},
+		{"observe", "password passed through; mode block would deny it", "tokengate_passwords_observed_total 7"},
 		{"block", "request denied: password_blocked", `tokengate_decisions_total{outcome="denied",reason="password_blocked"} 7`},
 	}
 	for _, mode := range modes {

@@ -3,22 +3,23 @@ package envoytest
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 )
 
-// Envoy is a Process that belongs to a test: what fails, fails the test.
+// Envoy is a Process that belongs to a test: errors fail the test.
 type Envoy struct {
 	*Process
 	t testing.TB
 }
 
-// Start runs Envoy with this bootstrap until the test ends, and returns when
-// it serves. An Envoy that ends before, or ends badly, fails the test and
-// shows its log.
+// Start runs Envoy with this bootstrap until the test ends, and returns when it is
+// ready. If Envoy exits earlier or with an error, the test fails and shows its log.
 func Start(t testing.TB, bootstrap []byte) *Envoy {
 	t.Helper()
 	p, err := Run(mustBinary(t), bootstrap)
@@ -30,7 +31,7 @@ func Start(t testing.TB, bootstrap []byte) *Envoy {
 	return e
 }
 
-// Stop ends Envoy now instead of at the end of the test.
+// Stop stops Envoy before the end of the test.
 func (e *Envoy) Stop() {
 	e.t.Helper()
 	if err := e.Process.Stop(); err != nil {
@@ -48,8 +49,7 @@ func (e *Envoy) Admin(path string) []byte {
 	return b
 }
 
-// Stats returns Envoy's counters and gauges by name. One that is missing has
-// its initial value, 0.
+// Stats returns Envoy's counters and gauges by name. A missing one is 0.
 func (e *Envoy) Stats() map[string]uint64 {
 	e.t.Helper()
 	s, err := e.Process.Stats()
@@ -59,9 +59,9 @@ func (e *Envoy) Stats() map[string]uint64 {
 	return s
 }
 
-// AccessLog waits, for at most ten seconds, for an access log entry that match
-// accepts, and returns it. Entries are JSON objects, one in a line of Envoy's
-// standard output, written a little after the response.
+// AccessLog waits up to ten seconds for an access log entry that match accepts, and
+// returns it. Entries are JSON objects, one per line of Envoy's standard output,
+// written shortly after the response.
 func (e *Envoy) AccessLog(match func(entry map[string]any) bool) map[string]any {
 	e.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -83,8 +83,8 @@ func (e *Envoy) AccessLog(match func(entry map[string]any) bool) map[string]any 
 	return found
 }
 
-// Validate has Envoy read this bootstrap as if it were to start, and returns
-// what it logged. A bootstrap that Envoy would refuse fails the test.
+// Validate runs Envoy's validation of this bootstrap and returns its log. An invalid
+// bootstrap fails the test.
 func Validate(t testing.TB, bootstrap []byte) string {
 	t.Helper()
 	dir, file, err := writeConfig(bootstrap)
@@ -101,8 +101,8 @@ func Validate(t testing.TB, bootstrap []byte) string {
 	return string(out)
 }
 
-// Dir makes a directory for the test whose name is short enough to hold unix
-// sockets; testing.T.TempDir's often is not. It is removed after the test.
+// Dir makes a temporary directory for the test. Unlike testing.T.TempDir's, its path
+// is short enough for unix sockets.
 func Dir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "tg")
@@ -120,4 +120,31 @@ func mustBinary(t testing.TB) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// BinaryEnv names the environment variable that holds another Envoy's path.
+const BinaryEnv = "TOKENGATE_ENVOY"
+
+// Binary returns the path of Envoy: $TOKENGATE_ENVOY, or .tools/envoy (see make
+// tools) in the working directory or the nearest directory above it.
+func Binary() (string, error) {
+	if path := os.Getenv(BinaryEnv); path != "" {
+		if _, err := os.Stat(path); err != nil {
+			return "", fmt.Errorf("find envoy by %s: %w", BinaryEnv, err)
+		}
+		return path, nil
+	}
+	start, err := os.Getwd()
+	if err != nil {
+		return "", fmt.Errorf("find envoy: %w", err)
+	}
+	for dir := start; ; dir = filepath.Dir(dir) {
+		path := filepath.Join(dir, ".tools", "envoy")
+		if _, err := os.Stat(path); err == nil {
+			return path, nil
+		}
+		if dir == filepath.Dir(dir) {
+			return "", fmt.Errorf("find envoy: no .tools/envoy in %s or above it: run `make tools`, or set %s", start, BinaryEnv)
+		}
+	}
 }

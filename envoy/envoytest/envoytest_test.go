@@ -14,7 +14,7 @@ import (
 	"github.com/tokengate/tokengate/envoy/envoytest"
 )
 
-// direct is an Envoy that forwards everything to one address.
+// direct returns a bootstrap that forwards all requests to one address.
 func direct(socket, upstream string) []byte {
 	host, port, _ := net.SplitHostPort(upstream)
 	return fmt.Appendf(nil, `
@@ -103,7 +103,7 @@ func TestStart(t *testing.T) {
 	}
 }
 
-// Several run side by side, each on a port of its own.
+// Several run concurrently, each on its own port.
 func TestStartTwo(t *testing.T) {
 	up := upstream(t)
 	a := envoytest.Start(t, direct(filepath.Join(envoytest.Dir(t), "a.sock"), up))
@@ -118,7 +118,7 @@ func TestStartTwo(t *testing.T) {
 	}
 }
 
-func TestRunSaysWhatIsWrong(t *testing.T) {
+func TestRunErrors(t *testing.T) {
 	binary, err := envoytest.Binary()
 	if err != nil {
 		t.Fatal(err)
@@ -146,7 +146,7 @@ func TestRunSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
-// An Envoy that ended by itself is not taken for one that was stopped.
+// Stop reports an Envoy that exited by itself.
 func TestStopAfterCrash(t *testing.T) {
 	binary, err := envoytest.Binary()
 	if err != nil {
@@ -167,7 +167,7 @@ func TestStopAfterCrash(t *testing.T) {
 	}
 	<-p.Exited()
 	if err := p.Stop(); err == nil || !strings.Contains(err.Error(), "by itself") {
-		t.Errorf("Stop says %v", err)
+		t.Errorf("Stop returned %v", err)
 	}
 }
 

@@ -5,7 +5,7 @@ import (
 	"syscall"
 )
 
-// dieWithParent keeps an Envoy from outliving a test that was killed.
+// dieWithParent kills Envoy when the test process ends.
 func dieWithParent(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 }

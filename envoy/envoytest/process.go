@@ -1,3 +1,9 @@
+// Package envoytest runs a real Envoy for a test or a demonstration. Start at
+// Start, for tests, or Run.
+//
+// The configuration is used unchanged. It must have its administration on a unix
+// socket (admin.address.pipe), through which Envoy reports its readiness and the
+// port of a listener on port 0.
 package envoytest
 
 import (
@@ -23,7 +29,7 @@ import (
 )
 
 const (
-	readyTimeout = 30 * time.Second // a cold start on a busy machine
+	readyTimeout = 30 * time.Second // allows for a slow machine
 	stopTimeout  = 10 * time.Second
 )
 
@@ -37,14 +43,14 @@ type Process struct {
 	stdout, stderr *output
 	admin          *http.Client
 	exited         chan struct{} // closed when the process is gone
-	exitErr        error         // then: how it went
+	exitErr        error         // valid once exited is closed
 
 	stopOnce sync.Once
 	stopErr  error
 }
 
-// Run starts Envoy with this bootstrap and waits until it serves. The caller
-// must Stop it. On Linux it dies with the process that started it.
+// Run starts Envoy with this bootstrap and waits until it is ready. The caller
+// must Stop it. On Linux it is killed when the calling process ends.
 func Run(binary string, bootstrap []byte) (*Process, error) {
 	socket, err := adminSocket(bootstrap)
 	if err != nil {
@@ -66,8 +72,8 @@ func Run(binary string, bootstrap []byte) (*Process, error) {
 	if p.dir, file, err = writeConfig(bootstrap); err != nil {
 		return nil, fmt.Errorf("start envoy: %w", err)
 	}
-	// Hot restart needs shared memory with an id of its own per process; the
-	// access log is otherwise written every ten seconds.
+	// Hot restart would share memory between processes; by default the access log is
+	// written every ten seconds.
 	p.cmd = exec.Command(binary, "-c", file, "--concurrency", "2",
 		"--disable-hot-restart", "--file-flush-interval-msec", "20")
 	p.cmd.Stdout, p.cmd.Stderr = p.stdout, p.stderr
@@ -82,8 +88,8 @@ func Run(binary string, bootstrap []byte) (*Process, error) {
 	return p, nil
 }
 
-// start runs the command in a thread of its own: the kernel's "die with the
-// parent" means the thread that started the process.
+// start runs the command in its own thread: the parent-death signal is sent when
+// the thread that started the process ends.
 func (p *Process) start() error {
 	dieWithParent(p.cmd)
 	started := make(chan error)
@@ -127,7 +133,7 @@ func (p *Process) waitReady() error {
 	return nil
 }
 
-// listener asks Envoy for the address of its first listener.
+// listener returns the address of Envoy's first listener.
 func (p *Process) listener() (string, error) {
 	b, err := p.Admin("/listeners?format=json")
 	if err != nil {
@@ -171,8 +177,8 @@ func (p *Process) Admin(path string) ([]byte, error) {
 	return body, nil
 }
 
-// Stats returns Envoy's counters and gauges by name, those still at their
-// initial value excepted.
+// Stats returns Envoy's counters and gauges by name, except those that were never
+// updated.
 func (p *Process) Stats() (map[string]uint64, error) {
 	b, err := p.Admin("/stats?usedonly")
 	if err != nil {
@@ -182,24 +188,23 @@ func (p *Process) Stats() (map[string]uint64, error) {
 	for line := range strings.Lines(string(b)) {
 		name, value, _ := strings.Cut(strings.TrimSpace(line), ": ")
 		if n, err := strconv.ParseUint(value, 10, 64); err == nil {
-			stats[name] = n // the others are histograms and texts
+			stats[name] = n // others are histograms and strings
 		}
 	}
 	return stats, nil
 }
 
-// Log is what Envoy has logged about itself so far.
+// Log returns Envoy's own log so far.
 func (p *Process) Log() string { return p.stderr.String() }
 
-// Output is what Envoy has written to its standard output so far: the access
-// log, if it goes there.
+// Output returns Envoy's standard output so far, which may have the access log.
 func (p *Process) Output() string { return p.stdout.String() }
 
-// Exited is closed when Envoy is gone, by Stop or by itself.
+// Exited returns a channel that is closed when Envoy has exited.
 func (p *Process) Exited() <-chan struct{} { return p.exited }
 
-// Stop ends Envoy and waits until it is gone. It returns an error if Envoy had
-// ended by itself, or did not end well. Later calls return the same.
+// Stop stops Envoy and waits until it has exited. It returns an error if Envoy had
+// already exited or failed to stop. Later calls return the same.
 func (p *Process) Stop() error {
 	p.stopOnce.Do(func() {
 		p.stopErr = p.stop()
@@ -214,7 +219,7 @@ func (p *Process) stop() error {
 		return fmt.Errorf("envoy ended by itself: %v", p.exitErr)
 	default:
 	}
-	_ = p.cmd.Process.Signal(syscall.SIGTERM) // gone by now is seen below
+	_ = p.cmd.Process.Signal(syscall.SIGTERM) // a process that has exited is handled below
 	select {
 	case <-p.exited:
 	case <-time.After(stopTimeout):
@@ -228,7 +233,7 @@ func (p *Process) stop() error {
 	return nil
 }
 
-// writeConfig puts a bootstrap into a directory of its own.
+// writeConfig writes a bootstrap into a new directory.
 func writeConfig(bootstrap []byte) (dir, file string, err error) {
 	if dir, err = os.MkdirTemp("", "tg"); err != nil {
 		return "", "", err
@@ -241,7 +246,7 @@ func writeConfig(bootstrap []byte) (dir, file string, err error) {
 	return dir, file, nil
 }
 
-// adminSocket is where this bootstrap has its administration.
+// adminSocket returns the path of the bootstrap's administration socket.
 func adminSocket(bootstrap []byte) (string, error) {
 	var b struct {
 		Admin struct {
@@ -259,4 +264,48 @@ func adminSocket(bootstrap []byte) (string, error) {
 		return "", errors.New("the bootstrap has no admin.address.pipe.path")
 	}
 	return b.Admin.Address.Pipe.Path, nil
+}
+
+// output collects the output of a process.
+type output struct {
+	mu   sync.Mutex
+	buf  bytes.Buffer
+	more chan struct{} // closed at the next write
+}
+
+func newOutput() *output { return &output{more: make(chan struct{})} }
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	close(o.more)
+	o.more = make(chan struct{})
+	return o.buf.Write(p)
+}
+
+// String returns the output so far.
+func (o *output) String() string {
+	s, _ := o.read()
+	return s
+}
+
+func (o *output) read() (string, <-chan struct{}) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.String(), o.more
+}
+
+// wait returns when ok accepts the output so far, or with an error when ctx ends.
+func (o *output) wait(ctx context.Context, ok func(string) bool) error {
+	for {
+		s, more := o.read()
+		if ok(s) {
+			return nil
+		}
+		select {
+		case <-more:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }

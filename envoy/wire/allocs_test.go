@@ -9,7 +9,7 @@ import (
 	"github.com/tokengate/tokengate/envoy/wire"
 )
 
-// allocates says how many allocations a run of f takes, once it has run.
+// allocates checks how many allocations a warmed-up run of f makes.
 func allocates(t *testing.T, name string, want float64, f func()) {
 	t.Helper()
 	if got := testing.AllocsPerRun(200, f); got != want {
@@ -28,7 +28,7 @@ func TestDecodeAllocations(t *testing.T) {
 		"metadata": {withMetadata(full()), 0},
 		"raw":      {rawHeaders(full(), "authorization", authorization, "user-agent", "curl"), 0},
 		"repeated": {rawHeaders(full(), "upgrade", "a", "authorization", "b", "upgrade", "c"), 0},
-		// Envoy never sends capitals. Each such name is turned into lower case.
+		// Envoy never sends capitals.
 		"capitals": {rawHeaders(full(), "authorization", authorization, capitals, "curl"), 1},
 	} {
 		codec := wire.Codec(addressHeader)
@@ -40,7 +40,7 @@ func TestDecodeAllocations(t *testing.T) {
 			}
 		})
 	}
-	r, frame := new(wire.Request), malformed["a superseded path, not UTF-8"]
+	r, frame := new(wire.Request), malformed["an earlier path, not UTF-8"]
 	allocates(t, "decoding a malformed frame", 0, func() {
 		if err := wire.Decode(frame, r, addressHeader); err == nil {
 			t.Fatal("it was read")
@@ -49,9 +49,9 @@ func TestDecodeAllocations(t *testing.T) {
 }
 
 func TestPrebuiltResponseAllocations(t *testing.T) {
-	codec, refusal := wire.Codec(""), newResponse(t, denied("", ""))
+	codec, denial := wire.Codec(""), newResponse(t, denied("", ""))
 	allocates(t, "sending a prebuilt answer", 0, func() {
-		data, err := codec.Marshal(refusal.WithMetadata("", ""))
+		data, err := codec.Marshal(denial.WithMetadata("", ""))
 		if err != nil {
 			t.Fatal(err)
 		}

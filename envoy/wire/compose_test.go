@@ -8,10 +8,10 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// compose turns any bytes into a frame that is made of a CheckRequest's fields,
-// mostly well-formed ones: in pieces, repeated, with unknown fields and wrong
-// wire types between them, and now and then broken. A fuzzer that only changes
-// bytes of a frame seldom gets past the lengths.
+// compose turns any bytes into a frame of CheckRequest fields: mostly well formed,
+// split, repeated, with unknown fields and wrong wire types between them, and
+// sometimes malformed. A fuzzer that only changes bytes of a frame seldom gets
+// past the lengths.
 func compose(program []byte) []byte {
 	c := composer{program: program}
 	return c.message((*authv3.CheckRequest)(nil).ProtoReflect().Descriptor(), 0)
@@ -29,8 +29,8 @@ func (c *composer) pick(n int) int {
 	return int(b) % n
 }
 
-// favourites are the fields that are read, by the message's name. They are
-// taken more often than the others.
+// favourites are the fields that are read, by message name. They are picked more
+// often than others.
 var favourites = map[protoreflect.Name][]protoreflect.FieldNumber{
 	"AttributeContext": {1, 4},
 	"Peer":             {1},
@@ -96,7 +96,7 @@ var texts = []string{"", "", "a", "b", "GET", "/", ",", "192.0.2.1", "ünï", "\
 
 func (c *composer) text(name bool) string {
 	if name && c.pick(8) > 0 {
-		return names[min(c.pick(len(names)), c.pick(len(names)))] // the first ones come more often, and again
+		return names[min(c.pick(len(names)), c.pick(len(names)))] // the first ones more often
 	}
 	if i := c.pick(len(texts)); texts[i] != "\xff" || c.pick(8) == 7 {
 		return texts[i]
@@ -136,7 +136,7 @@ func (c *composer) group(b []byte, depth int) []byte {
 	return protowire.AppendTag(b, number, protowire.EndGroupType)
 }
 
-// broken encodes what no message may hold, seldom, and what looks like it.
+// broken sometimes encodes a malformed field, or one that looks malformed.
 func (c *composer) broken() []byte {
 	if c.pick(4) > 0 {
 		return nil
@@ -144,15 +144,15 @@ func (c *composer) broken() []byte {
 	return slices.Clone([][]byte{
 		{0x00},         // number 0
 		{0x02, 0x00},   // number 0, a text
-		{0x0e}, {0x0f}, // wire types that there are none of
-		{0x0c},                               // the end of no group
-		{0x0b},                               // no end of a group
-		{0x0a, 0x05, 'a'},                    // cut off
-		{0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f}, // longer than all there is
+		{0x0e}, {0x0f}, // undefined wire types
+		{0x0c},                               // the end of a group that did not start
+		{0x0b},                               // a group without an end
+		{0x0a, 0x05, 'a'},                    // truncated
+		{0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f}, // longer than the frame
 		{0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01},       // the greatest number
 		{0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02},       // greater than that
-		{0x88, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x00, 0x07},       // a tag longer than it needs to be
-		{0x88, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x00, 0x07}, // longer than it may be
+		{0x88, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x00, 0x07},       // a tag that is not minimal
+		{0x88, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x00, 0x07}, // a tag of eleven bytes
 		{0x80, 0x80, 0x80, 0x80, 0x10, 0x00},                                     // number 1<<29
 		{0x82, 0x80, 0x80, 0x80, 0x80, 0x01, 0x00},                               // number 1<<32
 	}[c.pick(14)])

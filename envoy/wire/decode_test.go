@@ -2,7 +2,6 @@ package wire_test
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 
@@ -13,7 +12,7 @@ import (
 	"github.com/tokengate/tokengate/envoy/wire"
 )
 
-// want is the reading of asked, changed.
+// want returns the reading of asked, changed.
 func want(change func(*reading)) reading {
 	r := reading{HTTP: true, Request: authz.Request{Method: "GET", Path: "/"}}
 	if change != nil {
@@ -27,7 +26,7 @@ var (
 	rawHeader = func(name, value string) []byte { return inHTTP(pair(name, value), 13, 1) }
 )
 
-// meanings are frames and what they say. Each is also held against the
+// meanings are frames and their readings. Each is also compared with the
 // generated types.
 var meanings = []struct {
 	name  string
@@ -55,18 +54,10 @@ var meanings = []struct {
 	{"a header", join(asked, mapHeader("upgrade", "a")), want(func(r *reading) { r.Request.Upgrade = "a" })},
 	{"its name in capitals", join(asked, mapHeader("UPGRADE", "a")), want(func(r *reading) { r.Request.Upgrade = "a" })},
 	{
-		"the last of a name", join(asked, mapHeader("upgrade", "a"), mapHeader("upgrade", "b")),
-		want(func(r *reading) { r.Request.Upgrade = "b" }),
-	},
-	{
-		"the last of a name, twice, and one in capitals",
-		join(asked, mapHeader("upgrade", "a"), mapHeader("Upgrade", "x"), mapHeader("upgrade", "b"), mapHeader("Upgrade", "c")),
-		want(func(r *reading) { r.Request.Upgrade = "c,b" }),
+		"a repeated header", join(asked, mapHeader("upgrade", "a"), mapHeader("Upgrade", "x"), mapHeader("upgrade", "b")),
+		want(func(r *reading) { r.Request.Upgrade = "a,x,b" }),
 	},
 	{"a header without a value", join(asked, inHTTP(string(piece("upgrade", 1)), 3)), want(nil)},
-	{
-		"a header whose value is taken back", join(asked, mapHeader("upgrade", "a"), inHTTP(string(piece("upgrade", 1)), 3)), want(nil),
-	},
 	{"a header without a name", join(asked, inHTTP(string(piece("a", 2)), 3)), want(nil)},
 	{
 		"a header with two names and values", join(asked, inHTTP(pair("user-agent", "a")+pair("upgrade", "b"), 3)),
@@ -121,10 +112,11 @@ var meanings = []struct {
 	{
 		"a pipe between two sources", join(asked, inSource("192.0.2.1", 1, 2), inSource("/run/s", 2, 1), inSource("", 1)), want(nil),
 	},
+	{"unread fields, not UTF-8", join(asked, inHTTP("\xff", 5), inSource("\xff", 2, 1), piece("\xff", 1, 12, 1), piece("\x08", 1, 4, 1)), want(nil)},
 	{"a destination", join(asked, piece("192.0.2.1", 1, 2, 1, 1, 2)), want(nil)},
 }
 
-func TestDecodeMeansWhatProtobufMeans(t *testing.T) {
+func TestDecodeAgreesWithGeneratedTypes(t *testing.T) {
 	for _, c := range meanings {
 		t.Run(c.name, func(t *testing.T) {
 			compare(t, c.frame, addressHeader, used(t))
@@ -149,7 +141,7 @@ func TestDecodeRealFrames(t *testing.T) {
 	}
 }
 
-// Every header that a rule reads is read, in both forms.
+// Every header in authz.Headers is read, in both forms.
 func TestDecodeEveryHeader(t *testing.T) {
 	for _, name := range authz.Headers {
 		for form, frame := range map[string][]byte{"headers": mapHeader(name, "value"), "header_map": rawHeader(name, "value")} {
@@ -161,11 +153,10 @@ func TestDecodeEveryHeader(t *testing.T) {
 	}
 }
 
-// malformed are frames that proto.Unmarshal refuses.
+// malformed are frames that are refused.
 var malformed = map[string][]byte{
 	"field number 0":                   join(asked, []byte{0x02, 0x00}),
 	"field number 0 in a map's entry":  join(asked, inHTTP("\x02\x00", 3)),
-	"a number beyond the greatest":     join(asked, inHTTP("\x80\x80\x80\x80\x10\x00")),
 	"a varint of eleven bytes":         join(asked, []byte{0x10, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01}),
 	"a varint beyond 64 bits":          join(asked, []byte{0x10, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02}),
 	"a length beyond the end":          join(asked, []byte{0x0a, 0x7f}),
@@ -176,19 +167,12 @@ var malformed = map[string][]byte{
 	"a group with another's end":       join(asked, []byte{0x13, 0x1c}),
 	"a method that is not UTF-8":       join(asked, inHTTP("\xff", 2)),
 	"a path that is not UTF-8":         inHTTP("/\xff", 4),
-	"a superseded path, not UTF-8":     join(inHTTP("/\xff", 4), asked),
-	"a host that is not UTF-8":         join(asked, inHTTP("\xff", 5)),
+	"an earlier path, not UTF-8":       join(inHTTP("/\xff", 4), asked),
 	"a header's name, not UTF-8":       join(asked, mapHeader("\xff", "a")),
 	"a value, not UTF-8":               join(asked, mapHeader("upgrade", "\xff")),
 	"another header's value":           join(asked, mapHeader("cookie", "\xff")),
 	"a value in header_map, not UTF-8": join(asked, rawHeader("upgrade", "\xff")),
 	"the source, not UTF-8":            join(asked, inSource("\xff", 1, 2)),
-	"a pipe, not UTF-8":                join(asked, inSource("\xff", 2, 1)),
-	"the destination, not UTF-8":       join(asked, piece("\xff", 1, 2, 1, 1, 2)),
-	"a label, not UTF-8":               join(asked, piece(pair("k", "\xff"), 1, 1, 3)),
-	"the server name, not UTF-8":       join(asked, piece("\xff", 1, 12, 1)),
-	"metadata, not UTF-8":              join(asked, piece(string(join(piece("f", 1), piece(pair("\xff", ""), 2, 1))), 1, 11, 1)),
-	"a time cut off":                   join(asked, piece("\x08", 1, 4, 1)),
 }
 
 func TestDecodeRefusesMalformedFrames(t *testing.T) {
@@ -196,17 +180,16 @@ func TestDecodeRefusesMalformedFrames(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := used(t)
 			compare(t, frame, addressHeader, r)
-			if err := wire.Decode(frame, r, addressHeader); err == nil {
-				t.Errorf("read %+v", readingOf(r))
+			if err := wire.Decode(frame, r, addressHeader); err == nil || r.HTTP {
+				t.Errorf("read %+v, %v", readingOf(r), err)
 			} else if strings.Contains(err.Error(), "\xff") {
-				t.Errorf("the error repeats the frame: %v", err)
+				t.Errorf("the error quotes the frame: %v", err)
 			}
 		})
 	}
 }
 
-// A frame that ends anywhere but where it should is read as proto.Unmarshal
-// reads it.
+// Truncated frames are read as proto.Unmarshal reads them.
 func TestDecodeTruncated(t *testing.T) {
 	r := used(t)
 	for _, whole := range [][]byte{frameOf(full()), frameOf(withMetadata(trimmed()))} {
@@ -216,77 +199,33 @@ func TestDecodeTruncated(t *testing.T) {
 	}
 }
 
-// Messages nest as deep as proto.Unmarshal lets them, and no deeper.
+// Nested groups are skipped up to a depth, and do not exhaust the stack.
 func TestDecodeDepth(t *testing.T) {
-	metadata := func(b []byte) []byte { return join(asked, piece(string(b), 1, 11, 1, 2)) }
 	open, end := strings.Repeat("\x13", 11_000), strings.Repeat("\x14", 11_000)
-	cases := map[string]struct {
-		about int // the depth at which it ends
-		frame func(n int) []byte
-	}{
-		// A Struct in a Value in an entry's value, and so on.
-		"structs": {3330, func(n int) []byte { return metadata(nested(nil, n, 1, 2, 5)) }},
-		// What ends them is an empty Value, or a number where a map should be.
-		"structs around a value": {3331, func(n int) []byte { return metadata(nested(piece("", 1, 2), n, 1, 2, 5)) }},
-		"structs around a map": {3330, func(n int) []byte {
-			return metadata(nested(piece("\x0a\x00", 1, 2, 6, 1, 5), n, 1, 2, 5))
-		}},
-		"structs around no map": {3330, func(n int) []byte {
-			return metadata(nested(piece("\x08\x00", 1, 2, 6, 1, 5), n, 1, 2, 5))
-		}},
-		"lists":          {4997, func(n int) []byte { return metadata(piece(string(nested(nil, n, 6, 1)), 1, 2)) }},
-		"groups":         {10_000, func(n int) []byte { return join(asked, []byte(open[:n]+end[:n])) }},
-		"groups, far in": {10_000, func(n int) []byte { return join(asked, inHTTP(open[:n]+end[:n])) }},
-	}
-	for name, c := range cases {
-		t.Run(name, func(t *testing.T) {
-			r := new(wire.Request)
-			refused := 0
-			for n := c.about - 6; n <= c.about+6; n++ {
-				frame := c.frame(n)
-				compare(t, frame, "", r)
-				if !r.HTTP {
-					refused++
-				}
+	for n, want := range map[int]bool{1000: true, 11_000: false} {
+		for name, frame := range map[string][]byte{"outermost": join(asked, []byte(open[:n]+end[:n])), "in http": join(asked, inHTTP(open[:n]+end[:n]))} {
+			r := used(t)
+			if err := wire.Decode(frame, r, ""); (err == nil) != want || r.HTTP != want {
+				t.Errorf("%s, %d groups: %v", name, n, err)
 			}
-			if refused == 0 || refused == 13 {
-				t.Errorf("%d of 13 frames around the limit were refused", refused)
-			}
-		})
-	}
-}
-
-// nested puts content into n rounds of the length-delimited fields with these
-// numbers, the first outermost.
-func nested(content []byte, n int, numbers ...protowire.Number) []byte {
-	b := make([]byte, len(content)+4*n*len(numbers)+8) // written from the end
-	at := len(b) - copy(b[len(b)-len(content):], content)
-	for range n {
-		for _, number := range slices.Backward(numbers) {
-			head := protowire.AppendVarint(protowire.AppendTag(nil, number, protowire.BytesType), uint64(len(b)-at))
-			at -= len(head)
-			copy(b[at:], head)
 		}
 	}
-	return b[at:]
 }
 
-// A header may be read as one of a rule's and as the client's. What holds for
-// repeated ones holds for both.
+// A header may be read both as one of authz.Headers and as the client's
+// address.
 func TestDecodeHeaderReadTwice(t *testing.T) {
-	var mapped, raw [][]byte
+	var raw [][]byte
 	for i := range 40 {
 		name := []string{"upgrade", "Upgrade", "UPGRADE", "user-agent"}[i%4]
-		mapped = append(mapped, mapHeader(name, fmt.Sprint(i)))
 		raw = append(raw, rawHeader(name, fmt.Sprint(i)))
 	}
 	for n := range 41 {
-		compare(t, join(asked, join(mapped[:n]...)), "upgrade", used(t))
 		compare(t, join(asked, join(raw[:n]...)), "upgrade", used(t))
 	}
 }
 
-// Many spellings of one name do not take time that grows with their square.
+// Reading many spellings of one name takes linear time.
 func TestDecodeManySpellings(t *testing.T) {
 	frame := append([]byte{}, asked...)
 	var http []byte

@@ -16,12 +16,12 @@ import (
 	"github.com/tokengate/tokengate/envoy/wire"
 )
 
-// addressHeader is the header that the tests have the decoder read besides.
+// addressHeader is the client header that the tests give to the decoder.
 const addressHeader = "x-envoy-external-address"
 
-// The sizes, in bytes, of the frames that a real Envoy sends about a request of
-// a browser's: with all of its 20 headers, and with the three that it is
-// configured to send.
+// The sizes, in bytes, of the frames that a real Envoy sends for a browser's
+// request: with all of its 20 headers, and with the three that it is configured
+// to send.
 const (
 	fullSize    = 1251
 	trimmedSize = 452
@@ -33,8 +33,8 @@ func socket(address string, port uint32) *corev3.Address {
 	}}}
 }
 
-// question is what Envoy asks about a request with these headers.
-func question(headers map[string]string) *authv3.CheckRequest {
+// checkRequest is a CheckRequest for a request with these headers.
+func checkRequest(headers map[string]string) *authv3.CheckRequest {
 	return &authv3.CheckRequest{Attributes: &authv3.AttributeContext{
 		Source:      &authv3.AttributeContext_Peer{Address: socket("192.0.2.17", 51234)},
 		Destination: &authv3.AttributeContext_Peer{Address: socket("198.51.100.4", 8443)},
@@ -50,18 +50,18 @@ func question(headers map[string]string) *authv3.CheckRequest {
 	}}
 }
 
-// authorization is as long as that of a token.
+// authorization is as long as one with a token.
 var authorization = "Bearer " + strings.Repeat("t", 67)
 
 func trimmed() *authv3.CheckRequest {
-	return padded(question(map[string]string{
+	return padded(checkRequest(map[string]string{
 		"authorization": authorization,
 		"x-request-id":  "3f0a6c1e-1d2b-4c3d-8e4f-5a6b7c8d9e0f",
 	}), "user-agent", trimmedSize)
 }
 
 func full() *authv3.CheckRequest {
-	return padded(question(map[string]string{
+	return padded(checkRequest(map[string]string{
 		":authority": "jira.example.com", ":method": "GET", ":path": "/rest/api/2/issue/PROJ-1234?expand=changelog", ":scheme": "https",
 		"authorization":     authorization,
 		"x-request-id":      "3f0a6c1e-1d2b-4c3d-8e4f-5a6b7c8d9e0f",
@@ -81,7 +81,7 @@ func full() *authv3.CheckRequest {
 	}), "cookie", fullSize)
 }
 
-// padded gives one header the length that makes the whole frame this long.
+// padded pads one header so that the frame has this size.
 func padded(check *authv3.CheckRequest, header string, size int) *authv3.CheckRequest {
 	headers := check.GetAttributes().GetRequest().GetHttp().GetHeaders()
 	for n := range size {
@@ -93,7 +93,7 @@ func padded(check *authv3.CheckRequest, header string, size int) *authv3.CheckRe
 	panic(fmt.Sprintf("no %s makes a frame of %d bytes", header, size))
 }
 
-// rawHeaders is the question with its headers in the other form.
+// rawHeaders adds headers in the form header_map.
 func rawHeaders(check *authv3.CheckRequest, pairs ...string) *authv3.CheckRequest {
 	var list []*corev3.HeaderValue
 	for i := 0; i < len(pairs); i += 2 {
@@ -103,7 +103,7 @@ func rawHeaders(check *authv3.CheckRequest, pairs ...string) *authv3.CheckReques
 	return check
 }
 
-// withMetadata is the question with what filters before us left behind.
+// withMetadata adds metadata of earlier filters.
 func withMetadata(check *authv3.CheckRequest) *authv3.CheckRequest {
 	filter, err := structpb.NewStruct(map[string]any{"a": []any{1, "two", map[string]any{"b": nil, "c": true}}})
 	if err != nil {
@@ -124,7 +124,7 @@ func frameOf(m proto.Message) []byte {
 	return b
 }
 
-// piece encodes a length-delimited field, from the innermost content outwards:
+// piece encodes nested length-delimited fields, the first number outermost:
 // piece("GET", 1, 4, 2, 2) is attributes.request.http.method.
 func piece(content string, numbers ...protowire.Number) []byte {
 	b := []byte(content)
@@ -155,10 +155,10 @@ func join(parts ...[]byte) []byte {
 // pair encodes the content of a header: a map's entry, or a HeaderValue.
 func pair(name, value string) string { return string(join(piece(name, 1), piece(value, 2))) }
 
-// asked is the least that makes an HTTP check.
+// asked is the smallest HTTP check.
 var asked = join(inHTTP("GET", 2), inHTTP("/", 4))
 
-// reading is what is read of a frame.
+// reading is the decoded part of a frame.
 type reading struct {
 	HTTP         bool
 	Request      authz.Request

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// seeds are frames of every shape that the decoder treats in a way of its own.
+// seeds returns frames for each case that the decoder distinguishes.
 func seeds() [][]byte {
 	whole := frameOf(full())
 	all := [][]byte{
@@ -39,7 +39,7 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// FuzzComposed changes what frames are composed of.
+// FuzzComposed changes the input of compose.
 func FuzzComposed(f *testing.F) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 50 {
@@ -51,8 +51,8 @@ func FuzzComposed(f *testing.F) {
 	})
 }
 
-// TestComposed does the same for frames drawn at random, in every test run, and
-// makes sure that many of them are read.
+// TestComposed does the same with random frames in every test run, and checks
+// that many of them are read.
 func TestComposed(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
 	into := used(t)
@@ -68,7 +68,7 @@ func TestComposed(t *testing.T) {
 		}
 	}
 	if read < frames/4 || failed < frames/20 {
-		t.Errorf("of %d frames %d were read and %d malformed: composed of the wrong things", frames, read, failed)
+		t.Errorf("of %d frames %d were read and %d malformed: compose needs other proportions", frames, read, failed)
 	}
 }
 

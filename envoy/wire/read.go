@@ -1,13 +1,16 @@
 package wire
 
 import (
-	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"errors"
+	"unicode/utf8"
+	"unsafe"
+
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // The fields that are read, by message (external_auth.proto,
 // attribute_context.proto, address.proto, base.proto). All of them are
-// length-delimited; the same number in another wire type is an unknown field.
+// length-delimited.
 const (
 	checkAttributes protowire.Number = 1
 
@@ -16,7 +19,7 @@ const (
 
 	peerAddress protowire.Number = 1
 
-	// One of the three: another one takes the place of what was there.
+	// A oneof: each of the three replaces the others.
 	addressSocket   protowire.Number = 1
 	addressPipe     protowire.Number = 2
 	addressInternal protowire.Number = 3
@@ -36,239 +39,114 @@ const (
 	headerMapHeaders protowire.Number = 1
 
 	headerKey   protowire.Number = 1 // of HeaderValue, and of an entry of headers
-	headerValue protowire.Number = 2 // the same
+	headerValue protowire.Number = 2 // of both
 	headerRaw   protowire.Number = 3 // of HeaderValue only
 )
 
-// The forms of the messages that are read, for the fields that are not.
+// The errors do not quote the frame, which holds a client's text.
 var (
-	checkForm       = formOf((*authv3.CheckRequest)(nil).ProtoReflect().Descriptor())
-	attributesForm  = checkForm.message(checkAttributes)
-	peerForm        = attributesForm.message(attributesSource)
-	addressForm     = peerForm.message(peerAddress)
-	socketForm      = addressForm.message(addressSocket)
-	requestForm     = attributesForm.message(attributesRequest)
-	httpForm        = requestForm.message(requestHTTP)
-	headerMapForm   = httpForm.message(httpHeaderMap)
-	headerValueForm = headerMapForm.message(headerMapHeaders)
+	errMalformed = errors.New("malformed CheckRequest")
+	errNotUTF8   = errors.New("malformed CheckRequest: a string is not UTF-8")
 )
 
-// How deep the messages lie: proto.Unmarshal has a limit.
-const (
-	checkLevel = 1 + iota
-	attributesLevel
-	peerLevel    // and Request
-	addressLevel // and HttpRequest
-	socketLevel  // and HeaderMap, and an entry of headers
-	headerValueLevel
-)
-
-// A message may come in pieces, which are merged: each of the functions below
-// adds one piece to what was read before, so that the last value of a field
-// stands.
-
-func (r *Request) readCheck(b []byte) error {
+// read calls field for each length-delimited field of a message. Later
+// occurrences of a message field are merged into earlier ones, and the last
+// value of a string field wins, as in proto.Unmarshal.
+func (r *Request) read(message []byte, field func(r *Request, number protowire.Number, content []byte) error) error {
 	for {
-		number, content, rest, err := nextField(b)
+		number, content, rest, err := nextField(message)
 		if number == 0 {
 			return err
 		}
-		switch number {
-		case checkAttributes:
-			err = r.readAttributes(content)
-		default:
-			err = checkForm.checkField(number, content, checkLevel)
-		}
-		if err != nil {
+		if err := field(r, number, content); err != nil {
 			return err
 		}
-		b = rest
+		message = rest
 	}
 }
 
-func (r *Request) readAttributes(b []byte) error {
-	for {
-		number, content, rest, err := nextField(b)
-		if number == 0 {
-			return err
-		}
-		switch number {
-		case attributesSource:
-			err = r.readSource(content)
-		case attributesRequest:
-			err = r.readRequest(content)
-		default:
-			err = attributesForm.checkField(number, content, attributesLevel)
-		}
-		if err != nil {
-			return err
-		}
-		b = rest
+func (r *Request) readCheck(number protowire.Number, content []byte) error {
+	if number == checkAttributes {
+		return r.read(content, (*Request).readAttributes)
 	}
-}
-
-func (r *Request) readSource(b []byte) error {
-	for {
-		number, content, rest, err := nextField(b)
-		if number == 0 {
-			return err
-		}
-		switch number {
-		case peerAddress:
-			err = r.readAddress(content)
-		default:
-			err = peerForm.checkField(number, content, peerLevel)
-		}
-		if err != nil {
-			return err
-		}
-		b = rest
-	}
-}
-
-func (r *Request) readAddress(b []byte) error {
-	for {
-		number, content, rest, err := nextField(b)
-		if number == 0 {
-			return err
-		}
-		switch number {
-		case addressSocket:
-			err = r.readSocket(content)
-		case addressPipe, addressInternal:
-			r.Source = ""
-			err = addressForm.checkField(number, content, addressLevel)
-		default:
-			err = addressForm.checkField(number, content, addressLevel)
-		}
-		if err != nil {
-			return err
-		}
-		b = rest
-	}
-}
-
-func (r *Request) readSocket(b []byte) error {
-	for {
-		number, content, rest, err := nextField(b)
-		if number == 0 {
-			return err
-		}
-		switch number {
-		case socketAddress:
-			r.Source, err = text(content)
-		default:
-			err = socketForm.checkField(number, content, socketLevel)
-		}
-		if err != nil {
-			return err
-		}
-		b = rest
-	}
-}
-
-func (r *Request) readRequest(b []byte) error {
-	for {
-		number, content, rest, err := nextField(b)
-		if number == 0 {
-			return err
-		}
-		switch number {
-		case requestHTTP:
-			err = r.readHTTP(content)
-		default:
-			err = requestForm.checkField(number, content, peerLevel)
-		}
-		if err != nil {
-			return err
-		}
-		b = rest
-	}
-}
-
-func (r *Request) readHTTP(b []byte) error {
-	for {
-		number, content, rest, err := nextField(b)
-		if number == 0 {
-			return err
-		}
-		switch number {
-		case httpHeaders:
-			err = r.readMapEntry(content)
-		case httpMethod:
-			r.Method, err = text(content)
-		case httpPath:
-			r.Path, err = text(content)
-		case httpProtocol:
-			r.Protocol, err = text(content)
-		case httpBody:
-			r.body, err = text(content)
-		case httpRawBody:
-			r.rawBody = view(content)
-		case httpHeaderMap:
-			err = r.readHeaderMap(content)
-		default:
-			err = httpForm.checkField(number, content, addressLevel)
-		}
-		if err != nil {
-			return err
-		}
-		b = rest
-	}
-}
-
-// readMapEntry reads an entry of headers: a message with a key and a value.
-func (r *Request) readMapEntry(b []byte) error {
-	var key, value string
-	for {
-		number, content, rest, err := nextField(b)
-		if err != nil {
-			return err
-		}
-		if number == 0 {
-			break
-		}
-		switch number {
-		case headerKey:
-			key, err = text(content)
-		case headerValue:
-			value, err = text(content)
-		}
-		if err != nil {
-			return err
-		}
-		b = rest
-	}
-	r.collect(&r.mapped, key, value)
 	return nil
 }
 
-func (r *Request) readHeaderMap(b []byte) error {
-	for {
-		number, content, rest, err := nextField(b)
-		if number == 0 {
-			return err
-		}
-		switch number {
-		case headerMapHeaders:
-			err = r.readHeaderValue(content)
-		default:
-			err = headerMapForm.checkField(number, content, socketLevel)
-		}
-		if err != nil {
-			return err
-		}
-		b = rest
+func (r *Request) readAttributes(number protowire.Number, content []byte) error {
+	switch number {
+	case attributesSource:
+		return r.read(content, (*Request).readPeer)
+	case attributesRequest:
+		return r.read(content, (*Request).readRequest)
 	}
+	return nil
 }
 
-// readHeaderValue reads a header of header_map. raw_value counts where Envoy
-// filled it, value otherwise.
-func (r *Request) readHeaderValue(b []byte) error {
+func (r *Request) readPeer(number protowire.Number, content []byte) error {
+	if number == peerAddress {
+		return r.read(content, (*Request).readAddress)
+	}
+	return nil
+}
+
+func (r *Request) readAddress(number protowire.Number, content []byte) error {
+	switch number {
+	case addressSocket:
+		return r.read(content, (*Request).readSocket)
+	case addressPipe, addressInternal:
+		r.Source = ""
+	}
+	return nil
+}
+
+func (r *Request) readSocket(number protowire.Number, content []byte) error {
+	if number == socketAddress {
+		return setText(&r.Source, content)
+	}
+	return nil
+}
+
+func (r *Request) readRequest(number protowire.Number, content []byte) error {
+	if number == requestHTTP {
+		return r.read(content, (*Request).readHTTP)
+	}
+	return nil
+}
+
+func (r *Request) readHTTP(number protowire.Number, content []byte) error {
+	switch number {
+	case httpHeaders:
+		return r.readHeader(content, &r.mapped)
+	case httpMethod:
+		return setText(&r.Method, content)
+	case httpPath:
+		return setText(&r.Path, content)
+	case httpProtocol:
+		return setText(&r.Protocol, content)
+	case httpBody:
+		return setText(&r.body, content)
+	case httpRawBody:
+		r.rawBody = view(content)
+	case httpHeaderMap:
+		return r.read(content, (*Request).readHeaderMap)
+	}
+	return nil
+}
+
+func (r *Request) readHeaderMap(number protowire.Number, content []byte) error {
+	if number == headerMapHeaders {
+		return r.readHeader(content, &r.raw)
+	}
+	return nil
+}
+
+// readHeader reads a HeaderValue or an entry of headers. A raw_value that is not
+// empty takes precedence over value.
+func (r *Request) readHeader(message []byte, into *headers) error {
 	var key, value string
 	var raw []byte
 	for {
-		number, content, rest, err := nextField(b)
+		number, content, rest, err := nextField(message)
 		if err != nil {
 			return err
 		}
@@ -277,22 +155,68 @@ func (r *Request) readHeaderValue(b []byte) error {
 		}
 		switch number {
 		case headerKey:
-			key, err = text(content)
+			err = setText(&key, content)
 		case headerValue:
-			value, err = text(content)
+			err = setText(&value, content)
 		case headerRaw:
-			raw = content
-		default:
-			err = headerValueForm.checkField(number, content, headerValueLevel)
+			if into == &r.raw {
+				raw = content
+			}
 		}
 		if err != nil {
 			return err
 		}
-		b = rest
+		message = rest
 	}
 	if len(raw) > 0 {
 		value = view(raw)
 	}
-	r.collect(&r.raw, key, value)
+	r.collect(into, key, value)
 	return nil
 }
+
+// nextField returns the next length-delimited field of a message, known or not,
+// and the bytes after it. Other wire types are skipped: no field that is read
+// has one. At the end of the message the number is 0.
+func nextField(b []byte) (number protowire.Number, content, rest []byte, err error) {
+	for len(b) > 0 {
+		// Nearly all fields have a tag and a length of one byte each.
+		if len(b) >= 2 && b[0] >= 1<<3 && b[0] < 0x80 && b[0]&7 == byte(protowire.BytesType) && b[1] < 0x80 {
+			end := 2 + int(b[1])
+			if end > len(b) {
+				return 0, nil, nil, errMalformed
+			}
+			return protowire.Number(b[0] >> 3), b[2:end], b[end:], nil
+		}
+		number, wireType, n := protowire.ConsumeTag(b)
+		if n < 0 {
+			return 0, nil, nil, errMalformed
+		}
+		b = b[n:]
+		if wireType == protowire.BytesType {
+			content, n := protowire.ConsumeBytes(b)
+			if n < 0 {
+				return 0, nil, nil, errMalformed
+			}
+			return number, content, b[n:], nil
+		}
+		if n = protowire.ConsumeFieldValue(number, wireType, b); n < 0 {
+			return 0, nil, nil, errMalformed
+		}
+		b = b[n:]
+	}
+	return 0, nil, nil, nil
+}
+
+// setText sets a string field, which must be UTF-8.
+func setText(field *string, content []byte) error {
+	if !utf8.Valid(content) {
+		return errNotUTF8
+	}
+	*field = view(content)
+	return nil
+}
+
+// view returns a string that shares b's memory, which the Request owns and
+// leaves unchanged until it is released or decoded into again.
+func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

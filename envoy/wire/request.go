@@ -1,47 +1,49 @@
 package wire
 
 import (
+	"slices"
+	"strings"
+
 	"github.com/tokengate/tokengate/authz"
 )
 
-// Request is what is read of a CheckRequest. Its strings are views of memory
-// that it owns, and good until it is decoded into again or released.
+// Request is the part of a CheckRequest that is read. Its strings share memory
+// that the Request owns, and are valid until it is released or decoded into
+// again.
 type Request struct {
-	// What a decision reads: method, path and headers. Client is not filled:
-	// where the client's address comes from is the caller's to know.
+	// Method, path, protocol, headers and body. Client is not set: the caller
+	// knows which source of the client's address to trust.
 	authz.Request
 
-	// HTTP reports an HTTP check with a method and a path. Without it all
-	// else is zero.
+	// HTTP reports that the check has an HTTP method and a path. If it is false,
+	// all other fields are zero.
 	HTTP bool
 
-	// Source is the text of attributes.source.address.socket_address.address:
-	// the connection's peer, as Envoy sees it. Empty where there is none.
+	// Source is attributes.source.address.socket_address.address: the
+	// connection's peer, as Envoy sees it. Empty if there is none.
 	Source string
 
-	// ClientHeader is the value of the header that the Codec was told of;
-	// values of a repeated one are joined by commas.
+	// ClientHeader is the value of the header that the Codec was given; values
+	// of a repeated one are joined by commas.
 	ClientHeader string
 
 	clientHeader string // its name
 	body         string // the two fields that may hold the body
 	rawBody      string
-	frame        []byte // what was read
+	frame        []byte // the encoded CheckRequest
 	joined       []byte // values of repeated headers
 	mapped       headers
 	raw          headers
 }
 
-// Decode reads the frame of an envoy.service.auth.v3.CheckRequest. It means
-// what proto.Unmarshal means, and fails where that fails; into is zero then.
-// The frame is copied: it may change once Decode has returned. clientHeader is
-// as for Codec.
+// Decode reads the frame of an envoy.service.auth.v3.CheckRequest. Fields that
+// are read mean what they mean to proto.Unmarshal; on an error, into is zero.
+// Other fields are skipped unchecked. The frame is copied, so it may change once
+// Decode has returned. clientHeader is as for Codec.
 //
 // Headers are read from header_map if that has any, from headers otherwise
 // (AttributeContext.HttpRequest: Envoy fills one of them). Names are compared
-// without case. A repeated header's values are joined by commas, in the order
-// of header_map; names in headers that differ in case alone are ordered as
-// text, since a map has no order.
+// without case. A repeated header's values are joined by commas.
 func Decode(frame []byte, into *Request, clientHeader string) error {
 	into.frame = append(into.frame[:0], frame...)
 	return into.decode(clientHeader)
@@ -51,7 +53,7 @@ func Decode(frame []byte, into *Request, clientHeader string) error {
 func (r *Request) decode(clientHeader string) error {
 	r.reset()
 	r.clientHeader = clientHeader
-	if err := r.readCheck(r.frame); err != nil {
+	if err := r.read(r.frame, (*Request).readCheck); err != nil {
 		r.reset()
 		return err
 	}
@@ -64,15 +66,14 @@ func (r *Request) decode(clientHeader string) error {
 		r.Body = r.body
 	}
 	if r.raw.any {
-		r.finish(&r.raw)
+		r.setHeaders(&r.raw)
 	} else {
-		r.mapped.lastOfEach()
-		r.finish(&r.mapped)
+		r.setHeaders(&r.mapped)
 	}
 	return nil
 }
 
-// reset forgets what was read, and keeps the buffers.
+// reset clears all fields and keeps the buffers.
 func (r *Request) reset() {
 	r.Request = authz.Request{Memory: r.Memory[:0]}
 	r.HTTP, r.Source, r.ClientHeader, r.clientHeader = false, "", "", ""
@@ -80,4 +81,69 @@ func (r *Request) reset() {
 	r.joined = r.joined[:0]
 	r.mapped.reset()
 	r.raw.reset()
+}
+
+// headers are the headers of one form, header_map or headers, that a decision
+// reads.
+type headers struct {
+	any      bool // there was a header, read or not
+	repeated bool // two of the list belong to the same field
+	list     []header
+}
+
+type header struct {
+	field *string // of the Request
+	value string
+}
+
+func (h *headers) reset() {
+	clear(h.list)
+	*h = headers{list: h.list[:0]}
+}
+
+func (h *headers) add(added header) {
+	h.repeated = h.repeated || slices.ContainsFunc(h.list, func(x header) bool { return x.field == added.field })
+	h.list = append(h.list, added)
+}
+
+// collect keeps a header that is read.
+func (r *Request) collect(h *headers, name, value string) {
+	h.any = true
+	name = strings.ToLower(name) // allocates nothing for Envoy's names, which are in lower case
+	if field := r.Header(name); field != nil {
+		h.add(header{field, value})
+	}
+	if r.clientHeader != "" && name == r.clientHeader {
+		h.add(header{&r.ClientHeader, value})
+	}
+}
+
+// setHeaders sets the Request's fields.
+func (r *Request) setHeaders(h *headers) {
+	if !h.repeated {
+		for _, x := range h.list {
+			*x.field = x.value
+		}
+		return
+	}
+	for _, name := range authz.Headers {
+		r.join(h.list, r.Header(name))
+	}
+	r.join(h.list, &r.ClientHeader)
+}
+
+// join joins the values of one header with commas, as Envoy does. Leading empty
+// values are left out.
+func (r *Request) join(list []header, field *string) {
+	start := len(r.joined)
+	for _, x := range list {
+		if x.field != field {
+			continue
+		}
+		if len(r.joined) > start {
+			r.joined = append(r.joined, ',')
+		}
+		r.joined = append(r.joined, x.value...)
+	}
+	*field = view(r.joined[start:])
 }

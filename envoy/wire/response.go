@@ -3,61 +3,67 @@ package wire
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"unicode/utf8"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 )
 
-// Response is an answer to Check, ready to send. The zero Response is none, and
-// an error where it is sent.
+// Response is an answer to Check, ready to send. Sending the zero Response is an
+// error.
 //
-// A Response from NewResponse is sent any number of times, by any number of
-// calls at once. One made for a call, by About or Allowed.Response, is sent
-// once: its memory then serves another.
+// A Response from NewResponse can be sent any number of times, also
+// concurrently. One from WithMetadata, WithHeaders or Merge is for one call and
+// can be sent once; its memory is then reused.
 type Response struct {
 	data []byte        // the message
-	out  [1]mem.Buffer // what gRPC gets of it
+	out  [1]mem.Buffer // data, as gRPC takes it
 
-	whole *template // what About appends to; nil: made for one call
-	sent  bool      // of one call, and that has had it
+	template *template // nil: made for one call
+	sent     bool      // made for one call, and sent
 }
 
-// template is an answer without its dynamic_metadata, and the fields that are
-// in that.
+// template is an answer without its dynamic_metadata, and the fields of that.
 type template struct {
+	ok       bool
 	head     []byte // encoded CheckResponse
 	metadata []byte // encoded google.protobuf.Struct
 }
 
-// NewResponse encodes an answer that is the same for many calls. It refuses
-// one that Envoy would take for more than it says: without a status, an OK
-// that does not say what headers to remove, a denial without denied_response.
+// Header is a request header that an OK sets for the upstream, replacing any
+// header of that name.
+type Header struct{ Name, Value string }
+
+// NewResponse encodes an answer. It returns an error for answers that Envoy would
+// take for more than was meant: without a status, an OK that removes no header,
+// a denial without denied_response.
 func NewResponse(answer *authv3.CheckResponse) (*Response, error) {
-	whole, err := newTemplate(answer)
+	t, err := newTemplate(answer)
 	if err != nil {
 		return nil, err
 	}
-	r := &Response{whole: whole, data: whole.appendTo(nil, "", "")}
+	r := &Response{template: t, data: appendMetadata(slices.Clone(t.head), t.metadata, "", "")}
 	r.out[0] = mem.SliceBuffer(r.data)
 	return r, nil
 }
 
 func newTemplate(answer *authv3.CheckResponse) (*template, error) {
+	t := template{ok: answer.GetStatus().GetCode() == int32(codes.OK)}
 	switch {
 	case answer.GetStatus() == nil:
-		return nil, errors.New("encode an answer: it has no status, and an empty answer is an OK to Envoy")
-	case answer.GetStatus().GetCode() == int32(codes.OK) && len(answer.GetOkResponse().GetHeadersToRemove()) == 0:
+		return nil, errors.New("encode an answer: it has no status, and Envoy takes an empty answer for an OK")
+	case t.ok && len(answer.GetOkResponse().GetHeadersToRemove()) == 0:
 		return nil, errors.New("encode an answer: an OK must remove headers, or a client's own identity header stays")
-	case answer.GetStatus().GetCode() != int32(codes.OK) && answer.GetDeniedResponse() == nil:
+	case !t.ok && answer.GetDeniedResponse() == nil:
 		return nil, errors.New("encode an answer: a denial has no denied_response")
 	}
 	head := proto.CloneOf(answer)
 	head.DynamicMetadata = nil
-	var t template
 	var err error
 	if t.head, err = proto.Marshal(head); err != nil {
 		return nil, fmt.Errorf("encode an answer: %w", err)
@@ -68,39 +74,54 @@ func newTemplate(answer *authv3.CheckResponse) (*template, error) {
 	return &t, nil
 }
 
-// appendTo appends the answer with the user and the token's id in its metadata.
-func (t *template) appendTo(b []byte, user, tokenID string) []byte {
-	b = append(b, t.head...)
-	return appendMetadata(b, t.metadata, user, tokenID)
-}
-
-// WithMetadata returns the answer with user and token_id in its dynamic metadata, for
-// Envoy's access log; empty ones are left out. Where both are empty it is the
-// Response itself, otherwise one that is made for this call. Text that is not
-// UTF-8 cannot be sent and gives the zero Response. So does a Response that
-// was itself made for a call.
+// WithMetadata returns the answer with user and token_id in its dynamic
+// metadata, for Envoy's access log. Empty ones are left out; if both are empty,
+// it returns r itself. It returns the zero Response if a value is not UTF-8, or
+// if r was itself made for one call.
 func (r *Response) WithMetadata(user, tokenID string) *Response {
-	if r == nil || r.whole == nil || !utf8.ValidString(user) || !utf8.ValidString(tokenID) {
-		return new(Response)
-	}
-	if user == "" && tokenID == "" {
+	if r != nil && r.template != nil && user == "" && tokenID == "" {
 		return r
 	}
-	once := takeResponse()
-	once.data = r.whole.appendTo(once.data, user, tokenID)
+	return r.with(nil, user, tokenID)
+}
+
+// WithHeaders returns the OK r with headers set besides, and with metadata as
+// WithMetadata adds it. It returns the zero Response if a header has no name or
+// no value, if a text is not UTF-8, if r is no OK, or if r was itself made for
+// one call.
+func (r *Response) WithHeaders(set []Header, user, tokenID string) *Response {
+	if r == nil || r.template == nil || !r.template.ok || len(set) == 0 {
+		return new(Response)
+	}
+	for i := range set {
+		if set[i].Name == "" || set[i].Value == "" || !utf8.ValidString(set[i].Name) || !utf8.ValidString(set[i].Value) {
+			return new(Response)
+		}
+	}
+	return r.with(set, user, tokenID)
+}
+
+func (r *Response) with(set []Header, user, tokenID string) *Response {
+	if r == nil || r.template == nil || !utf8.ValidString(user) || !utf8.ValidString(tokenID) {
+		return new(Response)
+	}
+	once := newForOneCall()
+	b := append(once.data, r.template.head...)
+	b = appendHeaders(b, set)
+	once.data = appendMetadata(b, r.template.metadata, user, tokenID)
 	return once
 }
 
-// Merge returns the answer with what more says added, as proto.Merge adds it, for
-// one call: encoded messages merge by standing behind each other. A message that
-// cannot be encoded gives the zero Response. So does a Response that was sent.
+// Merge returns the answer merged with more, as proto.Merge does it, for one
+// call. Concatenated encoded messages merge when they are read. It returns the
+// zero Response if more cannot be encoded or r was already sent.
 func (r *Response) Merge(more *authv3.CheckResponse) *Response {
 	if r == nil || len(r.data) == 0 || r.sent {
 		return new(Response)
 	}
 	once := r
-	if r.whole != nil {
-		once = takeResponse()
+	if r.template != nil {
+		once = newForOneCall()
 		once.data = append(once.data, r.data...)
 	}
 	data, err := proto.MarshalOptions{}.MarshalAppend(once.data, more)
@@ -116,7 +137,7 @@ func (r *Response) buffers() (mem.BufferSlice, error) {
 	switch {
 	case r == nil || len(r.data) == 0:
 		return nil, errEmptyResponse
-	case r.whole != nil:
+	case r.template != nil:
 		return r.out[:], nil
 	case r.sent:
 		return nil, errors.New("an answer that was made for one call was sent twice")
@@ -126,31 +147,118 @@ func (r *Response) buffers() (mem.BufferSlice, error) {
 	return r.out[:], nil
 }
 
-// leastSize is the size of a new buffer, in bytes. mem.NewBuffer returns
-// buffers of up to 1 KiB to no pool.
+// leastSize is the size of a new buffer, in bytes. mem.NewBuffer does not pool
+// buffers of up to 1 KiB.
 const leastSize = 2 << 10
 
 var responses = sync.Pool{New: func() any { return &Response{data: make([]byte, 0, leastSize)} }}
 
-func takeResponse() *Response {
+func newForOneCall() *Response {
 	r := responses.Get().(*Response)
 	r.data, r.sent = r.data[:0], false
 	return r
 }
 
-// recycler takes a Response back once gRPC has freed its buffer: until then,
-// gRPC's writer reads both data and out.
+// recycler returns a Response to the pool once gRPC has freed its buffer: until
+// then, gRPC's writer reads both data and out.
 type recycler Response
 
-// Get is never called: it is there to make a mem.BufferPool.
+// Get implements mem.BufferPool. It is never called.
 func (*recycler) Get(length int) *[]byte {
 	b := make([]byte, length)
 	return &b
 }
 
-// Put gives the Response to other calls.
+// Put implements mem.BufferPool.
 func (r *recycler) Put(*[]byte) {
 	if cap(r.data) <= maxPooled {
 		responses.Put((*Response)(r))
 	}
+}
+
+// The fields that are appended to encoded answers, by message. Their numbers
+// are below 16, so each tag is one byte.
+const (
+	responseOK       protowire.Number = 3 // CheckResponse.ok_response
+	responseMetadata protowire.Number = 4 // CheckResponse.dynamic_metadata
+
+	okHeaders    protowire.Number = 2 // OkHttpResponse.headers
+	optionHeader protowire.Number = 1 // HeaderValueOption.header
+
+	structFields protowire.Number = 1 // google.protobuf.Struct.fields, a map
+	entryKey     protowire.Number = 1 // the key of a map's entry
+	entryValue   protowire.Number = 2 // the value of a map's entry
+	valueString  protowire.Number = 3 // google.protobuf.Value.string_value
+)
+
+// sizeField returns the size of a length-delimited field with n bytes in it.
+func sizeField(n int) int { return 1 + protowire.SizeBytes(n) }
+
+// appendField appends the tag and the length of a length-delimited field with n
+// bytes in it.
+func appendField(b []byte, number protowire.Number, n int) []byte {
+	b = protowire.AppendTag(b, number, protowire.BytesType)
+	return protowire.AppendVarint(b, uint64(n))
+}
+
+// appendText appends a string field.
+func appendText(b []byte, number protowire.Number, text string) []byte {
+	return append(appendField(b, number, len(text)), text...)
+}
+
+// sizePair returns the size of a HeaderValue.
+func sizePair(h *Header) int { return sizeField(len(h.Name)) + sizeField(len(h.Value)) }
+
+// appendHeaders appends CheckResponse.ok_response with headers to set, which
+// merges with the ok_response before it.
+func appendHeaders(b []byte, set []Header) []byte {
+	if len(set) == 0 {
+		return b
+	}
+	size := 0
+	for i := range set {
+		size += sizeField(sizeField(sizePair(&set[i])))
+	}
+	b = appendField(b, responseOK, size)
+	for i := range set {
+		pair := sizePair(&set[i])
+		b = appendField(b, okHeaders, sizeField(pair))
+		b = appendField(b, optionHeader, pair)
+		b = appendText(b, headerKey, set[i].Name)
+		b = appendText(b, headerValue, set[i].Value)
+	}
+	return b
+}
+
+// appendMetadata appends CheckResponse.dynamic_metadata: the encoded fields
+// given, and user and token_id unless they are empty.
+func appendMetadata(b, fields []byte, user, tokenID string) []byte {
+	size := len(fields) + sizeEntry("user", user) + sizeEntry("token_id", tokenID)
+	if size == 0 {
+		return b
+	}
+	b = appendField(b, responseMetadata, size)
+	b = append(b, fields...)
+	b = appendEntry(b, "user", user)
+	return appendEntry(b, "token_id", tokenID)
+}
+
+// sizeEntry returns the size of what appendEntry appends.
+func sizeEntry(key, text string) int {
+	if text == "" {
+		return 0
+	}
+	return sizeField(sizeField(len(key)) + sizeField(sizeField(len(text))))
+}
+
+// appendEntry appends an entry of Struct.fields, unless the text is empty.
+func appendEntry(b []byte, key, text string) []byte {
+	if text == "" {
+		return b
+	}
+	value := sizeField(len(text))
+	b = appendField(b, structFields, sizeField(len(key))+sizeField(value))
+	b = appendText(b, entryKey, key)
+	b = appendField(b, entryValue, value)
+	return appendText(b, valueString, text)
 }

@@ -21,14 +21,13 @@ import (
 
 const identity = "x-forwarded-user"
 
-// admitted is the whole answer that lets a request in, as generated types say
-// it. Without a user it is what the maker is made from.
-func admitted(user, tokenID, path string) *authv3.CheckResponse {
-	var headers []*corev3.HeaderValueOption
+// allowed is the answer to an allowed request, in generated types. Without a
+// user it is the one from which the others are made.
+func allowed(user, tokenID, path string) *authv3.CheckResponse {
+	headers := []*corev3.HeaderValueOption{header("x-marker", "1")}
 	if user != "" {
 		headers = append(headers, header(identity, user))
 	}
-	headers = append(headers, header("x-marker", "1"))
 	if path != "" {
 		headers = append(headers, header(":path", path))
 	}
@@ -41,7 +40,7 @@ func admitted(user, tokenID, path string) *authv3.CheckResponse {
 	}
 }
 
-// passed is the answer that lets a request through as it came.
+// passed is the answer to a request that is forwarded unchanged.
 func passed() *authv3.CheckResponse {
 	return &authv3.CheckResponse{
 		Status: &rpcstatus.Status{Code: int32(codes.OK)},
@@ -52,7 +51,7 @@ func passed() *authv3.CheckResponse {
 	}
 }
 
-// denied is a refusal.
+// denied is a denial.
 func denied(user, tokenID string) *authv3.CheckResponse {
 	return &authv3.CheckResponse{
 		Status: &rpcstatus.Status{Code: int32(codes.PermissionDenied)},
@@ -80,7 +79,7 @@ func metadata(reason, user, tokenID string) *structpb.Struct {
 	return &structpb.Struct{Fields: fields}
 }
 
-// sent is the message that the codec makes of a response.
+// sent returns the message that the codec sends.
 func sent(r *wire.Response) (*authv3.CheckResponse, error) {
 	data, err := wire.Codec("").Marshal(r)
 	if err != nil {
@@ -111,17 +110,18 @@ func newResponse(t testing.TB, answer *authv3.CheckResponse) *wire.Response {
 	return r
 }
 
-func newAllowed(t testing.TB) *wire.Allowed {
-	t.Helper()
-	a, err := wire.NewAllowed(admitted("", "", ""), identity)
-	if err != nil {
-		t.Fatal(err)
+// allow makes the answer for one call.
+func allow(ok *wire.Response, user, tokenID, path string) *wire.Response {
+	var list [2]wire.Header
+	set := append(list[:0], wire.Header{Name: identity, Value: user})
+	if path != "" {
+		set = append(set, wire.Header{Name: ":path", Value: path})
 	}
-	return a
+	return ok.WithHeaders(set, user, tokenID)
 }
 
-// lengths are those at which an encoded length grows by a byte, here or in one
-// of the messages around it.
+// lengths are those at which an encoded length grows by a byte, in the field
+// itself or in one of the messages around it.
 func lengths() []int {
 	all := []int{1, 2}
 	for _, edge := range []int{1 << 7, 1 << 14} {
@@ -132,44 +132,43 @@ func lengths() []int {
 	return all
 }
 
-func TestAllowedIsTheGeneratedAnswer(t *testing.T) {
-	allowed := newAllowed(t)
-	expect(t, allowed.Response("fred", "0123456789ab", ""), admitted("fred", "0123456789ab", ""))
-	expect(t, allowed.Response("fred", "", "/x?a=b"), admitted("fred", "", "/x?a=b"))
-	expect(t, allowed.Response("ünï", "ünï", "/ü"), admitted("ünï", "ünï", "/ü"))
+func TestWithHeadersEqualsGeneratedAnswer(t *testing.T) {
+	ok := newResponse(t, allowed("", "", ""))
+	expect(t, allow(ok, "fred", "0123456789ab", ""), allowed("fred", "0123456789ab", ""))
+	expect(t, allow(ok, "fred", "", "/x?a=b"), allowed("fred", "", "/x?a=b"))
+	expect(t, allow(ok, "ünï", "ünï", "/ü"), allowed("ünï", "ünï", "/ü"))
 	for _, n := range lengths() {
 		long := strings.Repeat("l", n)
-		expect(t, allowed.Response(long, "0123456789ab", ""), admitted(long, "0123456789ab", ""))
-		expect(t, allowed.Response("fred", long, ""), admitted("fred", long, ""))
-		expect(t, allowed.Response("fred", "0123456789ab", long), admitted("fred", "0123456789ab", long))
-		expect(t, allowed.Response(long, long, long), admitted(long, long, long))
+		expect(t, allow(ok, long, "0123456789ab", ""), allowed(long, "0123456789ab", ""))
+		expect(t, allow(ok, "fred", long, ""), allowed("fred", long, ""))
+		expect(t, allow(ok, "fred", "0123456789ab", long), allowed("fred", "0123456789ab", long))
+		expect(t, allow(ok, long, long, long), allowed(long, long, long))
 	}
 }
 
-func TestResponseIsTheGeneratedAnswer(t *testing.T) {
-	refusal, pass := newResponse(t, denied("", "")), newResponse(t, passed())
-	for range 2 { // it is sent again and again
-		expect(t, refusal, denied("", ""))
+func TestResponseEqualsGeneratedAnswer(t *testing.T) {
+	denial, pass := newResponse(t, denied("", "")), newResponse(t, passed())
+	for range 2 { // a Response can be sent repeatedly
+		expect(t, denial, denied("", ""))
 		expect(t, pass, passed())
-		expect(t, refusal.WithMetadata("", ""), denied("", ""))
-		expect(t, refusal.WithMetadata("fred", ""), denied("fred", ""))
-		expect(t, refusal.WithMetadata("", "0123456789ab"), denied("", "0123456789ab"))
+		expect(t, denial.WithMetadata("", ""), denied("", ""))
+		expect(t, denial.WithMetadata("fred", ""), denied("fred", ""))
+		expect(t, denial.WithMetadata("", "0123456789ab"), denied("", "0123456789ab"))
 	}
 	for _, n := range lengths() {
 		long := strings.Repeat("l", n)
-		expect(t, refusal.WithMetadata(long, "0123456789ab"), denied(long, "0123456789ab"))
-		expect(t, refusal.WithMetadata("fred", long), denied("fred", long))
+		expect(t, denial.WithMetadata(long, "0123456789ab"), denied(long, "0123456789ab"))
+		expect(t, denial.WithMetadata("fred", long), denied("fred", long))
 	}
 	bare := denied("", "")
 	bare.DynamicMetadata = nil
 	expect(t, newResponse(t, bare), bare)
 }
 
-// What Envoy would take for an OK, or for more of one than was meant, is never
-// sent.
-func TestUnfinishedAnswersAreRefused(t *testing.T) {
+// Answers that Envoy would take for more than was meant are refused.
+func TestNewResponseRefusesUnfinishedAnswers(t *testing.T) {
 	ok := func(change func(*authv3.CheckResponse)) *authv3.CheckResponse {
-		m := admitted("", "", "")
+		m := allowed("", "", "")
 		change(m)
 		return m
 	}
@@ -189,37 +188,32 @@ func TestUnfinishedAnswersAreRefused(t *testing.T) {
 		if r, err := wire.NewResponse(answer); err == nil || r != nil {
 			t.Errorf("%s: NewResponse returned %v, %v", name, r, err)
 		}
-		if a, err := wire.NewAllowed(answer, identity); err == nil || a != nil {
-			t.Errorf("%s: NewAllowed returned %v, %v", name, a, err)
-		}
-	}
-	for name, make := range map[string]func() (*wire.Allowed, error){
-		"a denial":               func() (*wire.Allowed, error) { return wire.NewAllowed(denied("", ""), identity) },
-		"no header":              func() (*wire.Allowed, error) { return wire.NewAllowed(admitted("", "", ""), "") },
-		"a header, not UTF-8":    func() (*wire.Allowed, error) { return wire.NewAllowed(admitted("", "", ""), "\xff") },
-		"a header there already": func() (*wire.Allowed, error) { return wire.NewAllowed(admitted("fred", "", ""), "X-Forwarded-User") },
-	} {
-		if a, err := make(); err == nil || a != nil {
-			t.Errorf("NewAllowed with %s returned %v, %v", name, a, err)
-		}
 	}
 }
 
 func TestEmptyResponsesAreNotSent(t *testing.T) {
-	allowed, refusal := newAllowed(t), newResponse(t, denied("", ""))
+	ok, denial := newResponse(t, allowed("", "", "")), newResponse(t, denied("", ""))
+	set := []wire.Header{{Name: identity, Value: "fred"}}
 	for name, r := range map[string]*wire.Response{
-		"nil":              nil,
-		"zero":             {},
-		"nobody":           allowed.Response("", "0123456789ab", ""),
-		"user, not UTF-8":  allowed.Response("\xff", "", ""),
-		"id, not UTF-8":    allowed.Response("fred", "\xff", ""),
-		"path, not UTF-8":  allowed.Response("fred", "", "/\xff"),
-		"about nil":        (*wire.Response)(nil).WithMetadata("fred", ""),
-		"about zero":       new(wire.Response).WithMetadata("fred", ""),
-		"about, not UTF-8": refusal.WithMetadata("\xff", ""),
-		"about id":         refusal.WithMetadata("", "\xff"),
-		"about twice":      refusal.WithMetadata("fred", "").WithMetadata("fred", ""),
-		"about allowed":    allowed.Response("fred", "", "").WithMetadata("", ""),
+		"nil":                          nil,
+		"zero":                         {},
+		"no header":                    ok.WithHeaders(nil, "fred", ""),
+		"header without a name":        ok.WithHeaders([]wire.Header{{Value: "fred"}}, "fred", ""),
+		"header without a value":       ok.WithHeaders([]wire.Header{set[0], {Name: "x"}}, "fred", ""),
+		"header's name, not UTF-8":     ok.WithHeaders([]wire.Header{{Name: "\xff", Value: "x"}}, "fred", ""),
+		"header's value, not UTF-8":    ok.WithHeaders([]wire.Header{{Name: "x", Value: "\xff"}}, "fred", ""),
+		"headers of nil":               (*wire.Response)(nil).WithHeaders(set, "fred", ""),
+		"headers of zero":              new(wire.Response).WithHeaders(set, "fred", ""),
+		"headers of a denial":          denial.WithHeaders(set, "fred", ""),
+		"headers twice":                ok.WithHeaders(set, "fred", "").WithHeaders(set, "fred", ""),
+		"headers, user not UTF-8":      ok.WithHeaders(set, "\xff", ""),
+		"metadata of nil":              (*wire.Response)(nil).WithMetadata("fred", ""),
+		"metadata of zero":             new(wire.Response).WithMetadata("fred", ""),
+		"metadata of nothing, of zero": new(wire.Response).WithMetadata("", ""),
+		"metadata, user not UTF-8":     denial.WithMetadata("\xff", ""),
+		"metadata, id not UTF-8":       denial.WithMetadata("", "\xff"),
+		"metadata twice":               denial.WithMetadata("fred", "").WithMetadata("fred", ""),
+		"metadata after headers":       ok.WithHeaders(set, "fred", "").WithMetadata("", ""),
 	} {
 		if data, err := wire.Codec("").Marshal(r); err == nil || data != nil {
 			t.Errorf("%s was sent as %q, %v", name, data.Materialize(), err)
@@ -227,8 +221,8 @@ func TestEmptyResponsesAreNotSent(t *testing.T) {
 	}
 }
 
-func TestResponseOfACallIsSentOnce(t *testing.T) {
-	codec, r := wire.Codec(""), newAllowed(t).Response("fred", "", "")
+func TestResponseForOneCallIsSentOnce(t *testing.T) {
+	codec, r := wire.Codec(""), allow(newResponse(t, allowed("", "", "")), "fred", "", "")
 	data, err := codec.Marshal(r)
 	if err != nil {
 		t.Fatal(err)
@@ -239,13 +233,13 @@ func TestResponseOfACallIsSentOnce(t *testing.T) {
 	}
 }
 
-// Memory goes to another answer once gRPC has let go of it, and no sooner.
+// Memory is reused once gRPC has freed it, and not before.
 func TestResponsesDoNotShareMemory(t *testing.T) {
-	codec, allowed := wire.Codec(""), newAllowed(t)
+	codec, ok := wire.Codec(""), newResponse(t, allowed("", "", ""))
 	held := map[string]mem.BufferSlice{}
 	check := func(user string) {
 		got := new(authv3.CheckResponse)
-		if err := proto.Unmarshal(held[user].Materialize(), got); err != nil || !proto.Equal(admitted(user, "id", ""), got) {
+		if err := proto.Unmarshal(held[user].Materialize(), got); err != nil || !proto.Equal(allowed(user, "id", ""), got) {
 			t.Errorf("the answer for %s became %v, %v", user, got, err)
 		}
 		held[user].Free()
@@ -253,7 +247,7 @@ func TestResponsesDoNotShareMemory(t *testing.T) {
 	}
 	for i := range 300 {
 		user := fmt.Sprintf("user-%d", i)
-		data, err := codec.Marshal(allowed.Response(user, "id", ""))
+		data, err := codec.Marshal(allow(ok, user, "id", ""))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,59 +1,51 @@
+// Package wire reads Envoy's CheckRequest and writes the CheckResponse without
+// the generated protobuf types in between.
+//
+// It serves envoy.service.auth.v3.Authorization/Check. The few fields of a
+// CheckRequest that a decision uses are read straight from the frame. Answers
+// are encoded once from generated types, and the parts that differ between calls
+// are appended. Start at Register and Codec, which connect both to gRPC.
 package wire
 
 import (
 	"context"
+	"errors"
 	"sync"
 
-	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/encoding"
+	"google.golang.org/grpc/encoding/proto"
+	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/status"
 )
 
 // Handler answers Check.
 //
-// The Request and every string in it are good until Check returns, then the
-// memory serves another call: what is kept longer must be copied
-// (strings.Clone). An answer without an error must be a Response from
-// NewResponse or NewAllowed; a nil or zero one becomes a gRPC error.
+// The Request and every string in it are valid until Check returns, then their
+// memory is reused: copy (strings.Clone) what is kept longer. An answer without
+// an error must come from NewResponse; a nil or zero one becomes a gRPC error.
 type Handler interface {
 	Check(context.Context, *Request) (*Response, error)
 }
 
 // Register makes h answer Check on s, under the names of the generated
-// Authorization service. The server must use Codec.
+// Authorization service. The server must use Codec and no unary interceptor.
 func Register(s grpc.ServiceRegistrar, h Handler) {
-	check := func(ctx context.Context, in any) (any, error) {
-		request, ok := in.(*Request)
-		if !ok {
-			return nil, status.Errorf(codes.Internal, "the question is a %T", in)
-		}
-		return h.Check(ctx, request)
-	}
-	// Made once, not for each call as in generated code.
-	info := &grpc.UnaryServerInfo{Server: h, FullMethod: authv3.Authorization_Check_FullMethodName}
 	method := func(_ any, ctx context.Context, decode func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
+		if interceptor != nil { // it must not be skipped silently
+			return nil, status.Error(codes.Internal, "Check does not support interceptors")
+		}
 		in := requests.Get().(*Request)
-		// After a panic the Request is not used again: who panicked may hold it.
+		// A panic skips release: a Request that may still be referenced is not reused.
 		if err := decode(in); err != nil {
 			in.release()
 			return nil, err
 		}
-		var answer any
-		var err error
-		if interceptor == nil {
-			answer, err = h.Check(ctx, in)
-		} else {
-			answer, err = interceptor(ctx, in, info, check)
-		}
+		answer, err := h.Check(ctx, in)
 		in.release()
 		if err != nil {
 			return nil, err
-		}
-		// gRPC sends an empty message for an interceptor's nil, without asking
-		// the codec, and Envoy takes that for an OK.
-		if _, ok := answer.(*Response); !ok {
-			return nil, status.Error(codes.Internal, errEmptyResponse.Error())
 		}
 		return answer, nil
 	}
@@ -68,13 +60,13 @@ func Register(s grpc.ServiceRegistrar, h Handler) {
 
 var requests = sync.Pool{New: func() any { return new(Request) }}
 
-// maxPooled is the size of a buffer, in bytes, that is kept for another call.
+// maxPooled is the largest buffer, in bytes, that is kept for another call.
 // Envoy's own limit on a request's headers is 60 KiB.
 const maxPooled = 64 << 10
 
-// release gives the Request's memory to other calls, unless it has grown too
-// large. It is wiped first, so that no secret waits in it, and a string that
-// somebody kept by mistake does not turn into another client's.
+// release returns the Request to the pool, unless it has grown too large. It is
+// wiped first, so that no secret stays in memory and a string that was kept by
+// mistake does not turn into another client's.
 func (r *Request) release() {
 	if cap(r.frame) > maxPooled || cap(r.joined) > maxPooled || cap(r.Memory) > maxPooled || cap(r.mapped.list)+cap(r.raw.list) > maxPooled/64 {
 		return
@@ -84,4 +76,56 @@ func (r *Request) release() {
 	clear(r.Memory[:cap(r.Memory)])
 	r.reset()
 	requests.Put(r)
+}
+
+// Codec returns the codec for grpc.ForceServerCodecV2. It decodes *Request and
+// encodes *Response; all other messages go to gRPC's own protobuf codec.
+// clientHeader is the name, in lower case, of the request header that is read
+// into Request.ClientHeader, or empty.
+func Codec(clientHeader string) encoding.CodecV2 {
+	return &codec{clientHeader: clientHeader, standard: encoding.GetCodecV2(proto.Name)}
+}
+
+type codec struct {
+	clientHeader string
+	standard     encoding.CodecV2
+}
+
+// Name returns the content-subtype that the codec replaces.
+func (c *codec) Name() string { return proto.Name }
+
+// Unmarshal copies the frame into the Request's own memory, because gRPC reuses
+// its buffers as soon as Unmarshal returns.
+//
+// gRPC calls it outside of any recover, so a panic would end the process: it
+// becomes an error instead.
+func (c *codec) Unmarshal(data mem.BufferSlice, v any) (err error) {
+	r, ok := v.(*Request)
+	if !ok {
+		return c.standard.Unmarshal(data, v)
+	}
+	defer func() {
+		if recover() != nil {
+			r.reset()
+			err = errMalformed
+		}
+	}()
+	r.frame = r.frame[:0]
+	for _, part := range data {
+		r.frame = append(r.frame, part.ReadOnlyData()...)
+	}
+	return r.decode(c.clientHeader)
+}
+
+// errEmptyResponse is the error of an empty answer, which Envoy would take for an
+// OK.
+var errEmptyResponse = errors.New("an empty answer to Check was refused; use NewResponse")
+
+// Marshal returns a Response's bytes. A nil or zero Response is an error.
+func (c *codec) Marshal(v any) (mem.BufferSlice, error) {
+	r, ok := v.(*Response)
+	if !ok {
+		return c.standard.Marshal(v)
+	}
+	return r.buffers()
 }

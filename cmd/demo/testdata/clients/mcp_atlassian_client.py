@@ -11,7 +11,7 @@ class Client:
         credential = {"auth_type": "pat", "personal_token": step["secret"]}
         if step["how"] == "basic":
             credential = {"auth_type": "basic", "username": step["user"], "api_token": step["secret"]}
-        self.url = os.environ["JIRA_URL"] = step["url"]  # a host that its guard against SSRF trusts
+        self.url = os.environ["JIRA_URL"] = step["url"]  # its protection against SSRF must trust the host
         self.jira = JiraFetcher(JiraConfig(url=self.url, **credential))
         self.jira.jira.retry_with_header = step.get("retries", 0) > 0
 
@@ -35,7 +35,7 @@ class Client:
                 file.write(steps.CONTENT)
             uploaded = self.jira.upload_attachment("DEMO-1", "a.bin")
             assert uploaded["success"], uploaded
-            # The first of that name may be another client's; all have the same content.
+            # The first one of that name may be another client's; all have the same content.
             content = self.jira.get_issue_attachments("DEMO-1")[0]
             assert self.jira.fetch_attachment_content(content.url) == steps.CONTENT
             os.chdir("/")

@@ -1,5 +1,5 @@
-"""Takes steps of a client of Jira: JSON from standard input, their outcomes as
-JSON to standard output. What a client shows is its exception or what it logs."""
+"""Runs the steps of a Jira client: JSON from standard input, the results as JSON to
+standard output. A client shows an error as an exception or in its log."""
 
 import json
 import logging
@@ -11,7 +11,7 @@ CONTENT = b"an attachment \x00\xff"
 
 
 class Shown(logging.Handler):
-    """Keeps what a client logs as an error."""
+    """Keeps the errors that a client logs."""
 
     def __init__(self):
         super().__init__(logging.ERROR)

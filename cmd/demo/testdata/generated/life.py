@@ -1,4 +1,4 @@
-"""Leads a token through its life by the generated client."""
+"""Takes a token through its life cycle with the generated client."""
 
 import base64
 import os

@@ -1,4 +1,4 @@
-// Leads a token through its life by openapi-fetch and the generated types.
+// Takes a token through its life cycle with openapi-fetch and the generated types.
 import assert from "node:assert/strict";
 import createClient from "openapi-fetch";
 import type { paths } from "./api.d.ts";

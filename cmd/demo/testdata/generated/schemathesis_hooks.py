@@ -1,4 +1,4 @@
-"""What the description says in words only, and schemathesis has to be told."""
+"""Rules that the description states only in prose."""
 
 import datetime
 
@@ -23,19 +23,19 @@ def has_null(value):
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    """Makes a request good that breaks a rule between fields, if it is to be good."""
+    """Makes a request that must be valid obey the rules between fields."""
     if case.query and case.query.get("format") == "csv":
-        del case.query["format"]  # which answers no JSON
+        del case.query["format"]  # its answer is not JSON
     if case.meta is None or not case.meta.generation.mode.is_positive:
         if has_null(case.body):
-            case.body = []  # a null is a field that is left out, and so may be good
+            case.body = []  # null means that the field is absent, so it may be valid
         return
     if (case.method, case.path) == ("DELETE", "/all"):
-        case.query = {"user": "fred"}  # the admin socket has no tokens of its own
+        case.query = {"user": "fred"}  # the admin socket has no own tokens
     if case.query:
         if "action" in case.query:
             case.query["action"] = "token.create"
-        case.query.pop("after", None)  # which comes from the page before
+        case.query.pop("after", None)  # it must come from the previous page
         if "expiringWithin" in case.query:
             case.query.pop("expiresFrom", None)
             case.query.pop("expiresUntil", None)
@@ -45,19 +45,19 @@ def before_call(context, case, kwargs):
     ends = [end for end in ("expiresIn", "expiresInDays", "expiresAt") if end in body]
     for end in ends[1:]:
         del body[end]
-    # In the future, and within the year that a management token may live.
+    # In the future, and within the maximum of one year for management tokens.
     soon = (datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=30)).strftime("%Y-%m-%dT%H:%M:%SZ")
     for field, value in {"expiresAt": soon, "expiresIn": "30d", "expiresInDays": 30, "overlap": "1h", "ip": "192.0.2.7", "networks": ["10.0.0.0/8"]}.items():
         if field in body:
             body[field] = value
     if case.path == "/" and body.get("type") == "management":
-        body.pop("user", None)  # it acts as nobody
+        body.pop("user", None)  # a management token has no user
         body.pop("readOnly", None)
         body.update(networks=["10.0.0.0/8"], expiresIn="30d")
         body.pop("expiresAt", None)
         body.pop("expiresInDays", None)
     elif case.path == "/":
-        body["user"] = "fred"  # somebody whom Jira knows
+        body["user"] = "fred"  # a user of Jira
     rate = body.get("rate")
     if isinstance(rate, dict) and "burst" in rate:
         rate["burst"] = min(rate["burst"], rate["requests"])

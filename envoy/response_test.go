@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
@@ -23,9 +24,9 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// Envoy takes an empty message for an OK, so no decision may encode as one, and
-// only the two outcomes that are an OK may encode as an OK.
-func TestEveryDecisionEncodesWhole(t *testing.T) {
+// Envoy takes an empty message for an OK, so no decision may be encoded as one, and
+// only the outcomes that forward a request may be encoded as an OK.
+func TestEveryDecisionHasACompleteAnswer(t *testing.T) {
 	const identity = "x-forwarded-user"
 	answers, err := newResponses(identity)
 	if err != nil {
@@ -38,8 +39,8 @@ func TestEveryDecisionEncodesWhole(t *testing.T) {
 					answer := encoded(t, answers.to(authz.Decision{Outcome: outcome, Reason: reason, User: user, TokenID: id}))
 					ok := answer.GetStatus().GetCode() == 0
 					passes := outcome == authz.PassThrough && (reason == authz.NoCredential || reason == authz.Password || reason == authz.OtherBearer || reason == authz.ManagementPath)
-					admits := outcome == authz.Allowed && reason == authz.TokenAllowed && user != ""
-					if ok != (passes || admits) {
+					allows := outcome == authz.Allowed && reason == authz.TokenAllowed && user != ""
+					if ok != (passes || allows) {
 						t.Errorf("%v %v for user %q encodes as OK: %v", outcome, reason, user, ok)
 					}
 					if denied := answer.GetDeniedResponse(); !ok && (denied == nil || denied.GetStatus().GetCode() < 400 && reason != authz.SessionKept) {
@@ -58,7 +59,7 @@ func TestEveryDecisionEncodesWhole(t *testing.T) {
 	}
 }
 
-// encoded returns what Envoy gets.
+// encoded returns the answer that Envoy receives.
 func encoded(t *testing.T, r *wire.Response) *authv3.CheckResponse {
 	t.Helper()
 	buffers, err := wire.Codec("").Marshal(r)
@@ -74,8 +75,8 @@ func encoded(t *testing.T, r *wire.Response) *authv3.CheckResponse {
 	return answer
 }
 
-// A question whose caller has gone gets an error, is not counted and not logged.
-func TestNothingButAnErrorWhenTimeIsUp(t *testing.T) {
+// A check whose caller has gone gets an error, and is neither counted nor logged.
+func TestErrorAfterTheDeadline(t *testing.T) {
 	answers, err := newResponses("x-forwarded-user")
 	if err != nil {
 		t.Fatal(err)
@@ -106,9 +107,36 @@ func TestNothingButAnErrorWhenTimeIsUp(t *testing.T) {
 	}
 }
 
-// An identity header without a name would let a client's own stay.
-func TestNoIdentityHeaderNoServer(t *testing.T) {
+// Without the name of the identity header, a client's own would not be removed.
+func TestIdentityHeaderIsRequired(t *testing.T) {
 	if _, _, err := (&Server{}).GRPC(); err == nil {
 		t.Error("a server without an identity header starts")
+	}
+}
+
+// Every call ends within checkTimeout, whatever deadline its client sets.
+func TestCallsEndInTime(t *testing.T) {
+	for name, c := range map[string]struct{ deadline, want time.Duration }{
+		"Envoy's":  {2 * time.Second, 2 * time.Second},
+		"none":     {0, checkTimeout},
+		"far away": {time.Hour, checkTimeout},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			if c.deadline > 0 {
+				ctx, cancel = context.WithTimeout(ctx, c.deadline)
+				defer cancel()
+			}
+			began := time.Now()
+			ctx, err := limitTime(ctx, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			<-ctx.Done()
+			if took := time.Since(began); took != c.want {
+				t.Errorf("%s: it ended after %v, want %v", name, took, c.want)
+			}
+		})
 	}
 }

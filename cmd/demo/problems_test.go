@@ -13,10 +13,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// says reproduces each row of the README's table "When your client says …". A nil
-// one is reproduced by a client in TestJiraClients or TestNetrc of make test-long.
-var says = []struct {
-	row       string // begins with it
+// clientProblems reproduces each row of the README's table of client problems.
+// Rows with nil are reproduced in TestJiraClients or TestNetrc (make test-long).
+var clientProblems = []struct {
+	row       string // prefix of the row
 	reproduce func(t *testing.T, x *site, value string)
 }{
 	{"gets anonymous answers", func(t *testing.T, x *site, value string) {
@@ -45,11 +45,11 @@ var says = []struct {
 	{"reads issues, but gets 403", func(t *testing.T, x *site, value string) {
 		x.reconfigure("tokens: {paths: [/rest/], downloadPaths: []}\n")
 		if got := x.ask(t, "GET", "/secure/attachment/1/a.txt", "Bearer "+value, ""); got.StatusCode != 403 {
-			t.Errorf("closed: %d", got.StatusCode)
+			t.Errorf("without the path: %d", got.StatusCode)
 		}
 		x.replace("downloadPaths: []", "downloadPaths: [/secure/attachment/]")
 		if got := x.ask(t, "GET", "/secure/attachment/1/a.txt", "Bearer "+value, ""); got.StatusCode != 404 {
-			t.Errorf("open: %d, not Jira's 404", got.StatusCode)
+			t.Errorf("with the path: %d, want Jira's 404", got.StatusCode)
 		}
 	}},
 	{"has a user whose name can't hold a token", func(t *testing.T, x *site, _ string) {
@@ -71,7 +71,7 @@ var says = []struct {
 	{"is mcp-atlassian", nil},
 }
 
-func TestWhenYourClientSays(t *testing.T) {
+func TestClientProblems(t *testing.T) {
 	x := newSite(t)
 	readme, err := os.ReadFile("authz/README.md")
 	if err != nil {
@@ -85,7 +85,7 @@ func TestWhenYourClientSays(t *testing.T) {
 	}
 	var reproduced []string
 	value, _ := x.create("--user", "fred", "--name", "says", "--expires", "1d")
-	for _, s := range says {
+	for _, s := range clientProblems {
 		at := slices.IndexFunc(rows, func(row string) bool { return strings.HasPrefix(row, s.row) })
 		if at < 0 {
 			t.Errorf("the README has no row %q", s.row)
@@ -105,7 +105,7 @@ func basic(user, password string) string {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
 }
 
-// ask sends a request; the answer has no body any more.
+// ask sends a request and returns the answer with its body closed.
 func (x *site) ask(t *testing.T, method, path, authorization, body string) *http.Response {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, x.url+path, strings.NewReader(body))
@@ -126,8 +126,7 @@ func (x *site) ask(t *testing.T, method, path, authorization, body string) *http
 	return response
 }
 
-// challengeFirst asks as clients do that send a credential only when they are asked
-// for it, such as curl --anyauth.
+// challengeFirst sends the credential only after a challenge, like curl --anyauth.
 func (x *site) challengeFirst(t *testing.T, path, value string) *http.Response {
 	t.Helper()
 	got := x.ask(t, "GET", path, "", "")
@@ -137,7 +136,7 @@ func (x *site) challengeFirst(t *testing.T, path, value string) *http.Response {
 	return got
 }
 
-// replace changes tokengate's configuration.
+// replace edits tokengate's configuration and reloads it.
 func (x *site) replace(old, new string) {
 	x.t.Helper()
 	before, err := os.ReadFile(x.config)
