@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"slices"
 	"time"
@@ -252,20 +253,13 @@ func isCredential(err error) bool { return errors.Is(err, errCredential) }
 
 // snapshot makes the snapshot, with earlier answers for those who got none.
 func (a *snapshotBuilder) snapshot(n refreshRequest) *Snapshot {
-	users := make([]User, 0, len(a.users))
-	for _, u := range a.users {
-		users = append(users, u)
-	}
-	last := n.last.flat()
-	if last == nil {
-		last = new(Snapshot)
-	}
-	for _, u := range last.byName {
+	users := slices.Collect(maps.Values(a.users))
+	last := n.last.contents()
+	for _, u := range last.users {
 		_, seen := a.users[u.identity()]
-		if seen || a.isGone(u) || !a.builtAt.Before(u.Asked.Add(n.stale)) {
-			continue
+		if !seen && !a.isGone(u) && a.builtAt.Before(u.Asked.Add(n.stale)) {
+			users = append(users, u)
 		}
-		users = append(users, u)
 	}
 	for i, u := range users {
 		users[i].Groups = Groups{Known: true, Names: a.groupsOf(u)}
@@ -275,13 +269,15 @@ func (a *snapshotBuilder) snapshot(n refreshRequest) *Snapshot {
 			a.gone[id] = asked
 		}
 	}
-	s := newSnapshot(a.builtAt, n.stale, users, a.gone)
-	s.groups, s.missing, s.silent = a.groups, a.missing, a.silent
-	for _, u := range s.byName {
+	s := newSnapshot(contents{
+		taken: a.builtAt, stale: n.stale, users: users, gone: a.gone,
+		groups: a.groups, missing: a.missing, others: a.member, silent: a.silent,
+	})
+	// Only members who are not users of the snapshot are left in others.
+	for _, u := range s.contents().users {
 		delete(a.member, identity(u.Name, ""))
 		delete(a.member, u.identity())
 	}
-	s.others = a.member
 	return s
 }
 

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
-	"net/url"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -205,14 +204,24 @@ func (c *Callers) identify(ctx context.Context, client netip.Addr, kind credenti
 	} else {
 		a.shares = networks(client)
 	}
-	within, ask := a.pool.wait+identifyTime, func(ctx context.Context) (User, error) { return c.question(ctx, a) }
+	// The request goes on for other callers when the first one has left.
+	shared := context.WithoutCancel(ctx)
+	answer := a.pool.flights.DoChan(string(a.key[:]), func() (any, error) {
+		ctx, cancel := context.WithTimeout(shared, a.pool.wait+identifyTime)
+		defer cancel()
+		return c.question(ctx, a)
+	})
 	if ok {
 		c.kept.Add(1)
-		a.pool.flights.start(ctx, a.key, within, ask)
 		return copied(kept.user), nil
 	}
-	u, err := a.pool.flights.do(ctx, a.key, within, ask)
-	return copied(u), err
+	select {
+	case r := <-answer:
+		u, _ := r.Val.(User)
+		return copied(u), r.Err
+	case <-ctx.Done():
+		return User{}, fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
+	}
 }
 
 // remembered returns the answer about a credential that is still good.
@@ -320,22 +329,7 @@ func (c *Callers) ask(ctx context.Context, a attempt) (asked time.Time, u User, 
 	defer a.pool.leave(a.shares...)
 	asked = c.now()
 	c.asked.Add(1)
-	r, err := c.client.ask(ctx, jiraRequest{
-		path:   myselfPath,
-		query:  url.Values{"expand": {"groups"}},
-		header: a.header(),
-		most:   maxUserBody,
-		within: identifyTime,
-	})
-	if err != nil {
-		v := unsure
-		if errors.Is(err, errNotSent) {
-			v = notLooked
-		}
-		outcome(v)
-		return asked, User{}, err
-	}
-	u, v, err := caller(r, asked)
+	u, v, err := c.client.myself(ctx, a.header(), identifyTime, asked)
 	if a.kind == byBasic && v == good && store.FoldOwner(u.Name) != store.FoldOwner(name) && !errors.Is(err, ErrUnusableName) {
 		u, v, err = User{}, unsure, fmt.Errorf("%w (Jira knows the user by another name than the one that was sent)", ErrNotLoggedIn)
 	}

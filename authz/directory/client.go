@@ -27,7 +27,7 @@ type Client struct {
 
 // Bounds of talking to Jira.
 const (
-	maxConnections = unknownPlaces + knownPlaces + 2 // callers, a refresh and a look-up
+	maxConnections = 50 // 48 callers (see identify's pools), a refresh and a lookup
 	dialTimeout    = 5 * time.Second
 	idleTimeout    = 90 * time.Second
 	maxHeader      = 64 << 10

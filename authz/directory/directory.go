@@ -1,3 +1,52 @@
+// Package directory knows people: who exists, who is active, who belongs to
+// which group, and who is calling.
+//
+// A Directory keeps the last good Snapshot of a Source and refreshes it on a
+// timer. A Snapshot is built aside and swapped whole, so that whatever fails
+// midway leaves the one before in force; it says how long decisions may rely
+// on it. Nothing here is on the way of a request: whoever decides is given
+// flags that were made from a Snapshot. There are three sources:
+//
+//   - None: whoever is asked for exists as asked, and is in no group.
+//   - File: a YAML file that lists everybody.
+//   - Jira: Jira's REST API, asked with a service credential.
+//
+// What Jira said is saved in a file and restored after a restart, with its age
+// (see Directory.Save), so that tokens need not wait for the first refresh.
+//
+// Callers finds out who sent a request, whatever the source is, by handing the
+// request's own cookie or password to Jira. It takes care that nobody can lock
+// a user out of Jira by way of it, as far as its own doc says.
+//
+// # What Jira is asked
+//
+// Members of the groups that the configuration names come from
+// GET /rest/api/2/group/member in pages of 50. Owners of tokens who are in none
+// of these groups come from GET /rest/api/2/user/list (Jira 11 and 10.3), else
+// from GET /rest/api/2/user/search, which gives all users up to Jira 8 and 9
+// or the first 1000 of them (JRASERVER-65089), and the first 100 from Jira 10
+// on (JRASERVER-78660). Who is not among these is asked for one by one, at
+// GET /rest/api/2/user. All of it stays within 10 requests a second, one after
+// the other; of them look-ups of users while somebody waits (Directory.Lookup)
+// may take 2 a second. 10,000 owners take
+//
+//   - 205 requests, 20 seconds, if they are in a group,
+//   - 10 requests if they are in none and Jira has user/list,
+//   - 11 requests if they are in none and user/search gives everybody,
+//   - 600 requests a minute otherwise, which reach everybody in 17 minutes: there
+//     an answer has to be good for longer than the default, or the owners have
+//     to be in a group that the configuration names.
+//
+// The pages of a group have those who are in it by a group within it, and
+// GET /rest/api/2/user leaves such groups out. So the pages say who is in a group
+// that the configuration names; what was said of one user alone adds to it until
+// the next refresh, and takes nothing away.
+//
+// Fields that are missing are unknown: groups that are not named are not "no
+// groups". The one field that is insisted on is active, except in the answer
+// to a login, which an inactive user does not get: Jira has sent it ever since
+// users can be deactivated (JRASERVER-29422), so its absence says that
+// somebody else has answered.
 package directory
 
 import (
@@ -11,37 +60,8 @@ import (
 	"time"
 
 	"github.com/tokengate/tokengate/store"
+	"golang.org/x/sync/singleflight"
 )
-
-// Source is where a Directory gets its snapshots from: None, *File or *Jira.
-type Source interface {
-	// refresh makes a new snapshot, aside from the last one.
-	refresh(context.Context, refreshRequest) (*Snapshot, error)
-
-	// lookup asks for one user by name. Its errors are those of Lookup.
-	lookup(ctx context.Context, name string) (User, error)
-
-	// wholeGroups reports whether an answer of lookup names all groups that the
-	// user is in. Jira's leaves out those that a group of theirs is in.
-	wholeGroups() bool
-
-	// requests returns how many requests were sent so far.
-	requests() uint64
-
-	// origin tells saved snapshots from those of another Jira. It is empty where
-	// they need not be saved.
-	origin() string
-}
-
-// refreshRequest is what a source is given for a refresh.
-type refreshRequest struct {
-	now    time.Time
-	owners []Owner
-	since  time.Time     // when the last good refresh began
-	last   *Snapshot     // in force; nil: none
-	every  time.Duration // until the next refresh
-	stale  time.Duration // how long an answer is good
-}
 
 // Options are what New needs. All fields are required.
 type Options struct {
@@ -78,7 +98,7 @@ type Directory struct {
 	learned []User     // looked up since the refresh under way began
 	stats   Stats
 
-	lookups singleflight[string]
+	lookups singleflight.Group
 }
 
 // Stats are what a Directory has to tell of itself.
@@ -135,7 +155,10 @@ func (d *Directory) Run(ctx context.Context) {
 		// Never later than asked for, so that what a refresh finds out is known
 		// within that time.
 		every := time.Duration((0.8 + 0.2*d.options.Random()) * float64(d.options.Every))
-		_ = sleep(ctx, max(every-d.options.Now().Sub(begun), d.options.Every/10))
+		select {
+		case <-time.After(max(every-d.options.Now().Sub(begun), d.options.Every/10)):
+		case <-ctx.Done():
+		}
 	}
 }
 
@@ -216,26 +239,29 @@ func (d *Directory) Lookup(ctx context.Context, name string) (User, error) {
 	if ok && (s.anyone || d.options.Now().Before(s.goodUntil) && !u.Asked.Before(s.taken)) {
 		return u, inactive(u)
 	}
-	u, err := d.lookups.do(ctx, store.FoldOwner(name), lookupTime, func(ctx context.Context) (User, error) {
+	// The lookup goes on for other callers when the first one has left.
+	shared := context.WithoutCancel(ctx)
+	answer := d.lookups.DoChan(store.FoldOwner(name), func() (any, error) {
+		ctx, cancel := context.WithTimeout(shared, lookupTime)
+		defer cancel()
 		asked := d.options.Now()
 		u, err := d.options.Source.lookup(ctx, name)
-		if err == nil {
-			u.Asked = asked
-			u = d.learn(u)
+		if err != nil {
+			return User{}, err
 		}
-		return u, err
+		u.Asked = asked
+		return d.learn(u), nil
 	})
-	if err != nil {
-		return User{}, err
+	select {
+	case r := <-answer:
+		if r.Err != nil {
+			return User{}, r.Err
+		}
+		u := r.Val.(User)
+		return u, inactive(u)
+	case <-ctx.Done():
+		return User{}, fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
 	}
-	return u, inactive(u)
-}
-
-func inactive(u User) error {
-	if !u.Active {
-		return ErrInactive
-	}
-	return nil
 }
 
 // learn adds a user to the snapshot, so that tokens made for them are good

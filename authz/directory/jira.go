@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tokengate/tokengate/store"
+	"golang.org/x/time/rate"
 )
 
 const (
@@ -51,12 +52,12 @@ type Jira struct {
 	file    string
 	groups  func() []string
 	now     func() time.Time
-	limiter limiter
+	limiter *rate.Limiter
 	sent    atomic.Uint64
 
 	// Look-ups of one user while somebody waits go one by one, beside a refresh:
 	// a wrong password of the service user must not be sent three times at once.
-	lookups *pool
+	lookups chan struct{}
 
 	// tried is when each owner was last asked for, by identity. Refreshes do
 	// not overlap.
@@ -73,10 +74,10 @@ func NewJira(o JiraOptions) *Jira {
 		file:    o.Credential,
 		groups:  o.Groups,
 		now:     o.Now,
-		limiter: limiter{now: o.Now, every: time.Second / requestsPerSecond},
+		limiter: rate.NewLimiter(requestsPerSecond, 1),
 		tried:   make(map[string]time.Time),
 
-		lookups: newPool(1, lookupTime),
+		lookups: make(chan struct{}, 1),
 	}
 }
 
@@ -89,10 +90,31 @@ func (j *Jira) origin() string { return "jira " + j.client.base }
 // ask sends a question with the service credential, at the pace that is
 // allowed. A refused credential is an error that wraps errCredential.
 func (j *Jira) ask(ctx context.Context, s service, q jiraRequest) (jiraResponse, error) {
-	if err := j.limiter.wait(ctx); err != nil {
+	if err := j.wait(ctx); err != nil {
 		return jiraResponse{}, err
 	}
 	return j.send(ctx, s, q)
+}
+
+// wait waits until the limiter admits a request. It returns ErrBusy at once if
+// that is after the deadline of ctx.
+func (j *Jira) wait(ctx context.Context) error {
+	now := j.now()
+	r := j.limiter.ReserveN(now, 1)
+	delay := r.DelayFrom(now)
+	if deadline, ok := ctx.Deadline(); ok && delay > time.Until(deadline) {
+		r.CancelAt(now)
+		return ErrBusy
+	}
+	if delay == 0 {
+		return nil
+	}
+	select {
+	case <-time.After(delay):
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
+	}
 }
 
 // send is ask without a pace.
@@ -179,10 +201,16 @@ func (j *Jira) lookup(ctx context.Context, name string) (User, error) {
 	if err != nil {
 		return User{}, err
 	}
-	if err := j.lookups.enter(ctx); err != nil {
-		return User{}, err
+	timeout := time.NewTimer(lookupTime)
+	defer timeout.Stop()
+	select {
+	case j.lookups <- struct{}{}:
+		defer func() { <-j.lookups }()
+	case <-ctx.Done():
+		return User{}, ErrBusy
+	case <-timeout.C:
+		return User{}, ErrBusy
 	}
-	defer j.lookups.leave()
 	const by = "username"
 	asked := j.now()
 	r, err := j.send(ctx, s, userRequest(lookupTime, by, name))

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/singleflight"
 )
 
 const (
@@ -38,7 +40,7 @@ type pool struct {
 	places int
 	wait   time.Duration // at most, for a place
 
-	flights singleflight[credentialHash]
+	flights singleflight.Group // by credentialHash
 	dropped atomic.Uint64
 
 	mu      sync.Mutex

@@ -65,18 +65,18 @@ var savedAt = time.Date(2026, 1, 2, 3, 4, 5, 678, time.UTC)
 
 // everything is a snapshot that has all there can be in one.
 func everything() *Snapshot {
-	s := newSnapshot(savedAt, testStale, []User{
+	s := newSnapshot(contents{taken: savedAt, stale: testStale, users: []User{
 		{Key: "K1", Name: "fred", DisplayName: "Fred <F> ü", Active: true, Groups: Groups{Known: true, Names: []string{"Staff", "böse & gut"}}, Asked: savedAt},
 		{Key: "K2", Name: "wilma", Groups: Groups{Known: true}, Asked: savedAt.Add(-time.Minute)},
 		{Name: "Barney", Active: true, Asked: savedAt.Add(time.Second)},
-	}, map[string]time.Time{"key:K3": savedAt, "name:dino": savedAt.Add(-time.Hour)})
+	}, gone: map[string]time.Time{"key:K3": savedAt, "name:dino": savedAt.Add(-time.Hour)}})
 	s.groups, s.missing = map[string]bool{"staff": true, "none": true}, []string{"None"}
 	s.others = map[string][]string{"key:K7": {"Staff"}}
 	return s
 }
 
 func TestSavedSnapshotIsTheSame(t *testing.T) {
-	followingNone := newSnapshot(savedAt, testStale, nil, nil)
+	followingNone := newSnapshot(contents{taken: savedAt, stale: testStale})
 	followingNone.groups = map[string]bool{}
 	for name, s := range map[string]*Snapshot{
 		"everything":    everything(),
@@ -162,7 +162,7 @@ func TestSavedSnapshotThatIsRefused(t *testing.T) {
 }
 
 func TestTooLongToBeSaved(t *testing.T) {
-	s := newSnapshot(savedAt, testStale, []User{{Name: "fred", Groups: Groups{Known: true, Names: []string{strings.Repeat("g", maxSaved)}}, Asked: savedAt}}, nil)
+	s := newSnapshot(contents{taken: savedAt, stale: testStale, users: []User{{Name: "fred", Groups: Groups{Known: true, Names: []string{strings.Repeat("g", maxSaved)}}, Asked: savedAt}}})
 	if content, err := s.encode(testOrigin); err == nil {
 		t.Errorf("%d bytes are saved, which nobody reads", len(content))
 	}
@@ -191,7 +191,7 @@ func TestWhatASnapshotTakesFromOneBefore(t *testing.T) {
 		"the name":        {change(func(u *User) { u.Name = "frederick" }), true},
 		"the name's user": {change(func(u *User) { u.Key = "K9" }), true},
 	} {
-		before, after := newSnapshot(savedAt, testStale, []User{fred, gone}, nil), newSnapshot(savedAt, testStale, tt.now, nil)
+		before, after := newSnapshot(contents{taken: savedAt, stale: testStale, users: []User{fred, gone}}), newSnapshot(contents{taken: savedAt, stale: testStale, users: tt.now})
 		if got := after.takesFrom(before); got != tt.want {
 			t.Errorf("%s: %v, want %v", name, got, tt.want)
 		}
@@ -254,7 +254,7 @@ func BenchmarkSaved(b *testing.B) {
 			Asked:  savedAt.Add(time.Duration(i%2) * time.Minute),
 		}
 	}
-	s := newSnapshot(savedAt, testStale, users, nil)
+	s := newSnapshot(contents{taken: savedAt, stale: testStale, users: users})
 	content, err := s.encode(testOrigin)
 	if err != nil {
 		b.Fatal(err)
@@ -282,7 +282,7 @@ func BenchmarkSaved(b *testing.B) {
 		}
 	})
 	b.Run("compare", func(b *testing.B) {
-		other := newSnapshot(savedAt, testStale, slices.Clone(users), nil)
+		other := newSnapshot(contents{taken: savedAt, stale: testStale, users: slices.Clone(users)})
 		for b.Loop() {
 			if other.takesFrom(s) {
 				b.Fatal("nothing was taken")

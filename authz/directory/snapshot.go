@@ -169,23 +169,39 @@ func (s *Snapshot) Owner(name, key string, now time.Time) (User, error) {
 	return u, nil
 }
 
-// newSnapshot makes a snapshot of answers. Where two users have one name, the
-// older answer is wrong by now, and its user is unknown until they are asked
-// for again: acting by that name they would act as the other. Both are unknown
-// if neither is older.
-func newSnapshot(taken time.Time, stale time.Duration, users []User, gone map[string]time.Time) *Snapshot {
+// contents is what a source knows for a snapshot.
+type contents struct {
+	taken   time.Time
+	stale   time.Duration
+	users   []User
+	gone    map[string]time.Time
+	groups  map[string]bool
+	missing []string
+	others  map[string][]string
+	silent  error
+}
+
+// newSnapshot makes a snapshot. If two users have the same name, the older
+// answer is outdated and its user is unknown until the source is asked again;
+// acting under that name would be acting as the other user. If both answers are
+// equally old, both users are unknown.
+func newSnapshot(c contents) *Snapshot {
 	s := &Snapshot{
-		taken:     taken,
-		goodUntil: taken.Add(stale),
-		stale:     stale,
-		byKey:     make(map[string]User, len(users)),
-		byName:    make(map[string]User, len(users)),
-		gone:      maps.Clone(gone),
+		taken:     c.taken,
+		goodUntil: c.taken.Add(c.stale),
+		stale:     c.stale,
+		byKey:     make(map[string]User, len(c.users)),
+		byName:    make(map[string]User, len(c.users)),
+		gone:      maps.Clone(c.gone),
+		groups:    c.groups,
+		missing:   c.missing,
+		others:    c.others,
+		silent:    c.silent,
 	}
-	slices.SortStableFunc(users, func(a, b User) int {
+	slices.SortStableFunc(c.users, func(a, b User) int {
 		return cmp.Or(a.Asked.Compare(b.Asked), cmp.Compare(a.identity(), b.identity()))
 	})
-	for _, u := range users {
+	for _, u := range c.users {
 		old, ok := s.byName[store.FoldOwner(u.Name)]
 		s.learn(u)
 		if ok && old.Asked.Equal(u.Asked) && old.identity() != u.identity() {
@@ -198,4 +214,21 @@ func newSnapshot(taken time.Time, stale time.Duration, users []User, gone map[st
 func (s *Snapshot) drop(u User) {
 	delete(s.byKey, u.Key)
 	delete(s.byName, store.FoldOwner(u.Name))
+}
+
+// contents returns what a snapshot was made of, with what was looked up since.
+func (s *Snapshot) contents() contents {
+	s = s.flat()
+	if s == nil {
+		return contents{}
+	}
+	return contents{
+		taken:   s.taken,
+		stale:   s.stale,
+		users:   slices.Collect(maps.Values(s.byName)),
+		gone:    s.gone,
+		groups:  s.groups,
+		missing: s.missing,
+		others:  s.others,
+	}
 }

@@ -127,3 +127,19 @@ func displayName(text string) string {
 	}
 	return text
 }
+
+// printed cuts a name to what an error has room for.
+func printed(name string) string {
+	const most = 64
+	if len(name) > most {
+		return name[:most] + "…"
+	}
+	return name
+}
+
+func inactive(u User) error {
+	if !u.Active {
+		return ErrInactive
+	}
+	return nil
+}

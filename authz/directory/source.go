@@ -9,12 +9,61 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
-
 	"github.com/tokengate/tokengate/store"
 )
+
+// Source is where a Directory gets its snapshots from: None, *File or *Jira.
+type Source interface {
+	// refresh makes a new snapshot, aside from the last one.
+	refresh(context.Context, refreshRequest) (*Snapshot, error)
+
+	// lookup asks for one user by name. Its errors are those of Lookup.
+	lookup(ctx context.Context, name string) (User, error)
+
+	// wholeGroups reports whether an answer of lookup names all groups that the
+	// user is in. Jira's leaves out those that a group of theirs is in.
+	wholeGroups() bool
+
+	// requests returns how many requests were sent so far.
+	requests() uint64
+
+	// origin tells saved snapshots from those of another Jira. It is empty where
+	// they need not be saved.
+	origin() string
+}
+
+// refreshRequest is what a source is given for a refresh.
+type refreshRequest struct {
+	now    time.Time
+	owners []Owner
+	since  time.Time     // when the last good refresh began
+	last   *Snapshot     // in force; nil: none
+	every  time.Duration // until the next refresh
+	stale  time.Duration // how long an answer is good
+}
+
+// None is the source that knows nothing and denies nothing: whoever is asked
+// for exists as asked, active, with an unknown key and in no group.
+type None struct{}
+
+func (None) refresh(_ context.Context, n refreshRequest) (*Snapshot, error) {
+	return &Snapshot{taken: n.now, goodUntil: forever, anyone: true, every: true}, nil
+}
+
+func (None) lookup(_ context.Context, name string) (User, error) {
+	u := asRequested(name)
+	return u, u.check()
+}
+
+func (None) wholeGroups() bool { return true }
+
+func (None) requests() uint64 { return 0 }
+
+func (None) origin() string { return "" }
 
 // maxFile bounds the file of a File, in bytes.
 const maxFile = 16 << 20
@@ -53,7 +102,7 @@ func (f *File) refresh(_ context.Context, n refreshRequest) (*Snapshot, error) {
 	for i := range users {
 		users[i].Asked = n.now
 	}
-	s := newSnapshot(n.now, n.stale, users, nil)
+	s := newSnapshot(contents{taken: n.now, stale: n.stale, users: users})
 	s.complete, s.every = true, true
 	return s, nil
 }

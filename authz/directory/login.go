@@ -1,9 +1,11 @@
 package directory
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 )
@@ -67,6 +69,25 @@ const (
 	good
 )
 
+// myself asks who has a credential. header holds the credential, and asked is
+// the time of the answer.
+func (c *Client) myself(ctx context.Context, header http.Header, timeout time.Duration, asked time.Time) (User, verdict, error) {
+	r, err := c.ask(ctx, jiraRequest{
+		path:   myselfPath,
+		query:  url.Values{"expand": {"groups"}},
+		header: header,
+		most:   maxUserBody,
+		within: timeout,
+	})
+	switch {
+	case errors.Is(err, errNotSent):
+		return User{}, notLooked, err
+	case err != nil:
+		return User{}, unsure, err
+	}
+	return caller(r, asked)
+}
+
 // caller reads who is calling from an answer to GET /rest/api/2/myself.
 func caller(r jiraResponse, asked time.Time) (User, verdict, error) {
 	switch reason := loginReason(r); {
@@ -90,13 +111,4 @@ func caller(r jiraResponse, asked time.Time) (User, verdict, error) {
 		return User{}, good, fmt.Errorf("%w (you are %q in Jira)", err, printed(u.Name))
 	}
 	return u, good, inactive(u)
-}
-
-// printed cuts a name to what an error has room for.
-func printed(name string) string {
-	const most = 64
-	if len(name) > most {
-		return name[:most] + "…"
-	}
-	return name
 }
