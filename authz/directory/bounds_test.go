@@ -12,21 +12,21 @@ func TestMemoryIsBounded(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	clock := func() time.Time { return now }
 
-	kept := answerCache{most: maxAnswers}
+	kept := answerCache{maxSize: maxAnswers}
 	h := newHasher()
 	first := h.sum(byCookie, "0")
 	for i := range maxAnswers + 10 {
-		kept.put(keptAnswer{key: h.sum(byCookie, strconv.Itoa(i)), until: now.Add(time.Second)}, now)
+		kept.put(cachedAnswer{key: h.sum(byCookie, strconv.Itoa(i)), until: now.Add(time.Second)}, now)
 		kept.get(first, now) // in use, so it stays
 	}
 	if _, ok := kept.get(first, now); !ok || len(kept.byKey) != maxAnswers || kept.order.Len() != maxAnswers {
 		t.Errorf("%d answers, the one in use: %v", len(kept.byKey), ok)
 	}
-	kept.put(keptAnswer{key: first, until: now.Add(2 * time.Second)}, now.Add(time.Second))
+	kept.put(cachedAnswer{key: first, until: now.Add(2 * time.Second)}, now.Add(time.Second))
 	if len(kept.byKey) != 1 || kept.order.Len() != 1 {
 		t.Errorf("%d answers are kept for longer than they are good", len(kept.byKey))
 	}
-	kept.put(keptAnswer{key: first, until: now}, now)
+	kept.put(cachedAnswer{key: first, until: now}, now)
 	if len(kept.byKey) != 0 {
 		t.Error("an answer is kept that was never good")
 	}
@@ -44,16 +44,16 @@ func TestMemoryIsBounded(t *testing.T) {
 		}
 		return err
 	}
-	const madeUp = maxFailing + maxFailing/4
+	const madeUp = maxFailingNames + maxFailingNames/4
 	for i := range madeUp {
 		if err := fail("user" + strconv.Itoa(i)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if n := len(l.names) + len(l.older); n > maxFailing {
+	if n := len(l.names) + len(l.olderNames); n > maxFailingNames {
 		t.Errorf("%d names are counted for", n)
 	}
-	recent := "user" + strconv.Itoa(madeUp-maxFailing/2)
+	recent := "user" + strconv.Itoa(madeUp-maxFailingNames/2)
 	if err := fail(recent); err != nil {
 		t.Errorf("the second wrong password: %v", err)
 	}
@@ -67,43 +67,43 @@ func TestMemoryIsBounded(t *testing.T) {
 	if err := fail(recent); err != nil {
 		t.Errorf("after a right one: %v", err)
 	}
-	now = now.Add(failuresLast)
-	if err := fail("one more"); err != nil || len(l.names)+len(l.older) > 1 {
-		t.Errorf("a week later: %v, %d names", err, len(l.names)+len(l.older))
+	now = now.Add(failureTTL)
+	if err := fail("one more"); err != nil || len(l.names)+len(l.olderNames) > 1 {
+		t.Errorf("a week later: %v, %d names", err, len(l.names)+len(l.olderNames))
 	}
 
 	var k credentialMemory
-	k.put("wilma", h.sum(byCookie, "wilma"), now.Add(knownLasts), now)
+	k.put("wilma", h.sum(byCookie, "wilma"), now.Add(knownTTL), now)
 	for i := range 40 {
-		k.put("fred", h.sum(byCookie, "fred"+strconv.Itoa(i)), now.Add(knownLasts), now)
+		k.put("fred", h.sum(byCookie, "fred"+strconv.Itoa(i)), now.Add(knownTTL), now)
 	}
 	for credential, want := range map[string]bool{"wilma": true, "fred39": true, "fred32": true, "fred31": false} {
 		if _, ok := k.get(h.sum(byCookie, credential), now); ok != want {
 			t.Errorf("%s is known: %v", credential, ok)
 		}
 	}
-	if len(k.all) != 1+maxOfUser {
-		t.Errorf("%d credentials of two users are known", len(k.all))
+	if len(k.byHash) != 1+maxPerUser {
+		t.Errorf("%d credentials of two users are known", len(k.byHash))
 	}
-	k.put("barney", h.sum(byCookie, "wilma"), now.Add(knownLasts), now)
-	if user, _ := k.get(h.sum(byCookie, "wilma"), now); user != "barney" || len(k.of) != 2 {
+	k.put("barney", h.sum(byCookie, "wilma"), now.Add(knownTTL), now)
+	if user, _ := k.get(h.sum(byCookie, "wilma"), now); user != "barney" || len(k.byUser) != 2 {
 		t.Errorf("a credential that is another's now is %s's", user)
 	}
 	for i := range 2 * maxKnown {
-		k.put("user"+strconv.Itoa(i), h.sum(byCookie, strconv.Itoa(i)), now.Add(knownLasts), now)
+		k.put("user"+strconv.Itoa(i), h.sum(byCookie, strconv.Itoa(i)), now.Add(knownTTL), now)
 	}
-	if len(k.of) <= sweepTo || len(k.of) > maxKnown || len(k.all) > maxKnown+maxOfUser {
-		t.Errorf("%d users with %d credentials are known", len(k.of), len(k.all))
+	if len(k.byUser) <= sweepTarget || len(k.byUser) > maxKnown || len(k.byHash) > maxKnown+maxPerUser {
+		t.Errorf("%d users with %d credentials are known", len(k.byUser), len(k.byHash))
 	}
-	now = now.Add(knownLasts)
+	now = now.Add(knownTTL)
 	for i := range maxKnown {
-		k.put("late"+strconv.Itoa(i), h.sum(byCookie, "late"+strconv.Itoa(i)), now.Add(knownLasts), now)
+		k.put("late"+strconv.Itoa(i), h.sum(byCookie, "late"+strconv.Itoa(i)), now.Add(knownTTL), now)
 	}
-	if len(k.of) != maxKnown || len(k.all) != maxKnown {
-		t.Errorf("%d users with %d credentials are known, of which none is old", len(k.of), len(k.all))
+	if len(k.byUser) != maxKnown || len(k.byHash) != maxKnown {
+		t.Errorf("%d users with %d credentials are known, of which none is old", len(k.byUser), len(k.byHash))
 	}
-	k.forget(h.sum(byCookie, "late0"))
-	if _, ok := k.get(h.sum(byCookie, "late0"), now); ok || len(k.of) != maxKnown-1 {
+	k.delete(h.sum(byCookie, "late0"))
+	if _, ok := k.get(h.sum(byCookie, "late0"), now); ok || len(k.byUser) != maxKnown-1 {
 		t.Error("a credential that was forgotten is known")
 	}
 }

@@ -42,14 +42,14 @@ func (h hasher) sum(kind credentialKind, credential string) (sum credentialHash)
 // answerCache keeps what was said of credentials for a time, and of too many those
 // that were used last.
 type answerCache struct {
-	most int
+	maxSize int
 
 	mu    sync.Mutex
 	byKey map[credentialHash]*list.Element
 	order list.List // of keptAnswer; the one used last is in front
 }
 
-type keptAnswer struct {
+type cachedAnswer struct {
 	key   credentialHash
 	user  User
 	err   error
@@ -57,24 +57,24 @@ type keptAnswer struct {
 }
 
 // get returns an answer that is still good.
-func (a *answerCache) get(key credentialHash, now time.Time) (keptAnswer, bool) {
+func (a *answerCache) get(key credentialHash, now time.Time) (cachedAnswer, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	e, ok := a.byKey[key]
 	if !ok {
-		return keptAnswer{}, false
+		return cachedAnswer{}, false
 	}
-	kept := e.Value.(keptAnswer)
+	kept := e.Value.(cachedAnswer)
 	if !now.Before(kept.until) {
 		a.remove(e)
-		return keptAnswer{}, false
+		return cachedAnswer{}, false
 	}
 	a.order.MoveToFront(e)
 	return kept, true
 }
 
 // put keeps an answer, and forgets those that are not good any more.
-func (a *answerCache) put(kept keptAnswer, now time.Time) {
+func (a *answerCache) put(kept cachedAnswer, now time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.byKey == nil {
@@ -84,7 +84,7 @@ func (a *answerCache) put(kept keptAnswer, now time.Time) {
 		a.remove(e)
 	}
 	a.byKey[kept.key] = a.order.PushFront(kept)
-	for e := a.order.Back(); len(a.byKey) > a.most || !now.Before(e.Value.(keptAnswer).until); e = a.order.Back() {
+	for e := a.order.Back(); len(a.byKey) > a.maxSize || !now.Before(e.Value.(cachedAnswer).until); e = a.order.Back() {
 		a.remove(e)
 		if len(a.byKey) == 0 {
 			return
@@ -92,8 +92,8 @@ func (a *answerCache) put(kept keptAnswer, now time.Time) {
 	}
 }
 
-// forget drops the answer about a credential.
-func (a *answerCache) forget(key credentialHash) {
+// delete drops the answer about a credential.
+func (a *answerCache) delete(key credentialHash) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if e, ok := a.byKey[key]; ok {
@@ -103,22 +103,22 @@ func (a *answerCache) forget(key credentialHash) {
 
 func (a *answerCache) remove(e *list.Element) {
 	a.order.Remove(e)
-	delete(a.byKey, e.Value.(keptAnswer).key)
+	delete(a.byKey, e.Value.(cachedAnswer).key)
 }
 
 const (
 	// A credential that was good is known for knownLasts after the last time
 	// that Jira said so.
-	knownLasts = 8 * time.Hour
+	knownTTL = 8 * time.Hour
 
-	// maxOfUser bounds the credentials of one user that are known. A user may
+	// maxPerUser bounds the credentials of one user that are known. A user may
 	// have any number: each cookie beside the session can make another.
-	maxOfUser = 8
+	maxPerUser = 8
 
 	// maxKnown bounds the users. When it is reached, a tenth is forgotten at
 	// once, so that the search for them is rare.
 	maxKnown = 10_000
-	sweepTo  = maxKnown - maxKnown/10
+	sweepTarget  = maxKnown - maxKnown/10
 )
 
 // credentialMemory remembers which credentials were good lately: the ones that each user
@@ -126,8 +126,8 @@ const (
 // concurrent use.
 type credentialMemory struct {
 	mu  sync.Mutex
-	all map[credentialHash]knownCredential
-	of  map[string][]credentialHash // by user; the one used last comes last
+	byHash map[credentialHash]knownCredential
+	byUser  map[string][]credentialHash // by user; the one used last comes last
 }
 
 type knownCredential struct {
@@ -139,7 +139,7 @@ type knownCredential struct {
 func (k *credentialMemory) get(hash credentialHash, now time.Time) (user string, ok bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	c, ok := k.all[hash]
+	c, ok := k.byHash[hash]
 	return c.user, ok && now.Before(c.until)
 }
 
@@ -147,24 +147,24 @@ func (k *credentialMemory) get(hash credentialHash, now time.Time) (user string,
 func (k *credentialMemory) put(user string, hash credentialHash, until, now time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.all == nil {
-		k.all, k.of = make(map[credentialHash]knownCredential), make(map[string][]credentialHash)
+	if k.byHash == nil {
+		k.byHash, k.byUser = make(map[credentialHash]knownCredential), make(map[string][]credentialHash)
 	}
 	k.remove(hash) // it may have been another user's
-	hashes, ok := k.of[user]
-	if !ok && len(k.of) >= maxKnown {
+	hashes, ok := k.byUser[user]
+	if !ok && len(k.byUser) >= maxKnown {
 		k.sweep(now)
 	}
-	if len(hashes) == maxOfUser {
+	if len(hashes) == maxPerUser {
 		k.remove(hashes[0])
-		hashes = k.of[user]
+		hashes = k.byUser[user]
 	}
-	k.of[user] = append(hashes, hash)
-	k.all[hash] = knownCredential{user, until}
+	k.byUser[user] = append(hashes, hash)
+	k.byHash[hash] = knownCredential{user, until}
 }
 
-// forget drops a credential.
-func (k *credentialMemory) forget(hash credentialHash) {
+// delete drops a credential.
+func (k *credentialMemory) delete(hash credentialHash) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.remove(hash)
@@ -172,32 +172,32 @@ func (k *credentialMemory) forget(hash credentialHash) {
 
 // remove is called with mu held.
 func (k *credentialMemory) remove(hash credentialHash) {
-	c, ok := k.all[hash]
+	c, ok := k.byHash[hash]
 	if !ok {
 		return
 	}
-	delete(k.all, hash)
-	k.of[c.user] = slices.DeleteFunc(k.of[c.user], func(other credentialHash) bool { return other == hash })
-	if len(k.of[c.user]) == 0 {
-		delete(k.of, c.user)
+	delete(k.byHash, hash)
+	k.byUser[c.user] = slices.DeleteFunc(k.byUser[c.user], func(other credentialHash) bool { return other == hash })
+	if len(k.byUser[c.user]) == 0 {
+		delete(k.byUser, c.user)
 	}
 }
 
 // sweep forgets credentials that were good too long ago. If that is not enough, it
 // forgets some users.
 func (k *credentialMemory) sweep(now time.Time) {
-	for hash, c := range k.all {
+	for hash, c := range k.byHash {
 		if !now.Before(c.until) {
 			k.remove(hash)
 		}
 	}
-	for user, hashes := range k.of {
-		if len(k.of) <= sweepTo {
+	for user, hashes := range k.byUser {
+		if len(k.byUser) <= sweepTarget {
 			return
 		}
 		for _, hash := range slices.Clone(hashes) {
 			k.remove(hash)
 		}
-		delete(k.of, user)
+		delete(k.byUser, user)
 	}
 }

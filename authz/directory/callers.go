@@ -18,17 +18,17 @@ import (
 )
 
 const (
-	// answerLasts is how long an answer about a credential is good, from when
+	// answerTTL is how long an answer about a credential is good, from when
 	// Jira was asked: so long somebody who logged out or was deactivated is
 	// still identified.
-	answerLasts = 30 * time.Second
+	answerTTL = 30 * time.Second
 
-	// silenceLasts is how long it is remembered that there was no answer.
-	silenceLasts = 2 * time.Second
+	// noAnswerTTL is how long it is remembered that there was no answer.
+	noAnswerTTL = 2 * time.Second
 
-	// identifyTime bounds one question to Jira, so that one without an answer
+	// identifyTimeout bounds one question to Jira, so that one without an answer
 	// gives its place back.
-	identifyTime = 10 * time.Second
+	identifyTimeout = 10 * time.Second
 
 	maxCookie = 16 << 10
 	maxBasic  = 4 << 10
@@ -119,7 +119,7 @@ type Callers struct {
 	answerCache answerCache // good ones
 	refusals    answerCache // apart, so that strangers push out no good answer
 
-	asked, kept, blocked atomic.Uint64
+	asked, cacheHits, blocked atomic.Uint64
 }
 
 // CallerStats are what Callers has to tell of itself.
@@ -137,17 +137,17 @@ func NewCallers(client *Client, now func() time.Time) *Callers {
 		now:         now,
 		hasher:      newHasher(),
 		lockout:     lockout{now: now},
-		unknownPool: newPool(unknownPlaces, unknownWait),
-		knownPool:   newPool(knownPlaces, knownWait),
-		answerCache: answerCache{most: maxAnswers},
-		refusals:    answerCache{most: maxRefusals},
+		unknownPool: newPool(unknownSlots, unknownWait),
+		knownPool:   newPool(knownSlots, knownWait),
+		answerCache: answerCache{maxSize: maxAnswers},
+		refusals:    answerCache{maxSize: maxRefusals},
 	}
 }
 
 // Stats returns what happened so far.
 func (c *Callers) Stats() CallerStats {
 	return CallerStats{
-		Asked: c.asked.Load(), Kept: c.kept.Load(), Blocked: c.blocked.Load(),
+		Asked: c.asked.Load(), Kept: c.cacheHits.Load(), Blocked: c.blocked.Load(),
 		Dropped: c.unknownPool.dropped.Load() + c.knownPool.dropped.Load(),
 	}
 }
@@ -168,7 +168,7 @@ func (c *Callers) Identify(ctx context.Context, credential Credential) (User, er
 		return User{}, err
 	}
 	if credential.Cookie != "" {
-		if len(credential.Cookie) > maxCookie || !headerValue(credential.Cookie) {
+		if len(credential.Cookie) > maxCookie || !validHeaderValue(credential.Cookie) {
 			return User{}, fmt.Errorf("%w (the request's cookies are malformed or too long)", ErrNotLoggedIn)
 		}
 		u, err := c.identify(ctx, credential.Client, byCookie, credential.Cookie, basic.name)
@@ -189,97 +189,97 @@ func (c *Callers) Identify(ctx context.Context, credential Credential) (User, er
 // identify returns who has one credential. name is whose password it is.
 func (c *Callers) identify(ctx context.Context, client netip.Addr, kind credentialKind, text, name string) (User, error) {
 	a := attempt{kind: kind, text: text, name: name, key: c.hasher.sum(kind, text), pool: c.unknownPool}
-	a.whose = a.key
+	a.sessionKey = a.key
 	if kind == byCookie {
-		a.whose = c.hasher.sum(kind, sessionOf(text))
+		a.sessionKey = c.hasher.sum(kind, sessionOf(text))
 	}
-	kept, ok := c.remembered(a.key)
-	if ok && !c.endsSoon(kept) {
-		c.kept.Add(1)
-		return copied(kept.user), kept.err
+	kept, ok := c.cached(a.key)
+	if ok && !c.expiresSoon(kept) {
+		c.cacheHits.Add(1)
+		return cloneUser(kept.user), kept.err
 	}
-	user, known := c.memory.get(a.whose, c.now())
+	user, known := c.memory.get(a.sessionKey, c.now())
 	if known {
-		a.pool, a.known, a.shares = c.knownPool, true, []string{user}
+		a.pool, a.known, a.origins = c.knownPool, true, []string{user}
 	} else {
-		a.shares = networks(client)
+		a.origins = networks(client)
 	}
 	// The request goes on for other callers when the first one has left.
 	shared := context.WithoutCancel(ctx)
 	answer := a.pool.flights.DoChan(string(a.key[:]), func() (any, error) {
-		ctx, cancel := context.WithTimeout(shared, a.pool.wait+identifyTime)
+		ctx, cancel := context.WithTimeout(shared, a.pool.maxWait+identifyTimeout)
 		defer cancel()
-		return c.question(ctx, a)
+		return c.askAndCache(ctx, a)
 	})
 	if ok {
-		c.kept.Add(1)
-		return copied(kept.user), nil
+		c.cacheHits.Add(1)
+		return cloneUser(kept.user), nil
 	}
 	select {
 	case r := <-answer:
 		u, _ := r.Val.(User)
-		return copied(u), r.Err
+		return cloneUser(u), r.Err
 	case <-ctx.Done():
 		return User{}, fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
 	}
 }
 
-// remembered returns the answer about a credential that is still good.
-func (c *Callers) remembered(key credentialHash) (keptAnswer, bool) {
+// cached returns the answer about a credential that is still good.
+func (c *Callers) cached(key credentialHash) (cachedAnswer, bool) {
 	if kept, ok := c.answerCache.get(key, c.now()); ok {
 		return kept, true
 	}
 	return c.refusals.get(key, c.now())
 }
 
-// endsSoon reports whether it is time to ask about a good credential again, while
+// expiresSoon reports whether it is time to ask about a good credential again, while
 // its answer is still good.
-func (c *Callers) endsSoon(kept keptAnswer) bool {
-	return kept.err == nil && !c.now().Before(kept.until.Add(-answerLasts/2))
+func (c *Callers) expiresSoon(kept cachedAnswer) bool {
+	return kept.err == nil && !c.now().Before(kept.until.Add(-answerTTL/2))
 }
 
 // jiraRequest asks Jira about a credential and keeps the answer.
-func (c *Callers) question(ctx context.Context, a attempt) (User, error) {
+func (c *Callers) askAndCache(ctx context.Context, a attempt) (User, error) {
 	// An earlier question may have left an answer since.
-	if kept, ok := c.remembered(a.key); ok && !c.endsSoon(kept) {
+	if kept, ok := c.cached(a.key); ok && !c.expiresSoon(kept) {
 		return kept.user, kept.err
 	}
-	asked, u, err := c.ask(ctx, a)
-	c.learn(a, asked, u, err)
+	asked, u, err := c.askJira(ctx, a)
+	c.updateMemory(a, asked, u, err)
 	switch {
 	case err == nil:
-		c.answerCache.put(keptAnswer{key: a.key, user: u, until: asked.Add(answerLasts)}, c.now())
+		c.answerCache.put(cachedAnswer{key: a.key, user: u, until: asked.Add(answerTTL)}, c.now())
 	case errors.Is(err, ErrTooManyFailures):
 		c.blocked.Add(1)
 	case errors.Is(err, ErrBusy):
 		// Jira was not asked, and so many are refused that they would push
 		// out the answers.
 	case errors.Is(err, ErrUnavailable):
-		c.refusals.put(keptAnswer{key: a.key, err: err, until: c.now().Add(silenceLasts)}, c.now())
+		c.refusals.put(cachedAnswer{key: a.key, err: err, until: c.now().Add(noAnswerTTL)}, c.now())
 	default:
-		c.answerCache.forget(a.key)
-		c.refusals.put(keptAnswer{key: a.key, user: u, err: err, until: asked.Add(answerLasts)}, c.now())
+		c.answerCache.delete(a.key)
+		c.refusals.put(cachedAnswer{key: a.key, user: u, err: err, until: asked.Add(answerTTL)}, c.now())
 	}
 	return u, err
 }
 
-// copied returns a user who shares nothing that can be changed.
-func copied(u User) User {
+// cloneUser returns a user who shares nothing that can be changed.
+func cloneUser(u User) User {
 	u.Groups.Names = slices.Clone(u.Groups.Names)
 	return u
 }
 
-// learn remembers which credentials are good. A session that was not known is
+// updateMemory remembers which credentials are good. A session that was not known is
 // one that its user has logged in to.
-func (c *Callers) learn(a attempt, asked time.Time, u User, err error) {
+func (c *Callers) updateMemory(a attempt, asked time.Time, u User, err error) {
 	switch {
 	case err == nil:
-		c.memory.put(store.FoldOwner(u.Name), a.whose, asked.Add(knownLasts), c.now())
+		c.memory.put(store.FoldOwner(u.Name), a.sessionKey, asked.Add(knownTTL), c.now())
 		if a.kind == byCookie && !a.known {
 			c.lockout.loggedIn(u.Name, asked)
 		}
 	case !errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrTooManyFailures):
-		c.memory.forget(a.whose)
+		c.memory.delete(a.sessionKey)
 	}
 }
 
@@ -289,9 +289,9 @@ type attempt struct {
 	text   string
 	name   string         // whose password it is
 	key    credentialHash // of the whole credential
-	whose  credentialHash // of what of it says whose it is
+	sessionKey  credentialHash // of what of it says whose it is
 	pool   *pool
-	shares []string // in the lane
+	origins []string // in the lane
 	known  bool     // it was good lately
 }
 
@@ -303,9 +303,9 @@ func (a attempt) header() http.Header {
 	return http.Header{"Authorization": {"Basic " + a.text}}
 }
 
-// ask asks Jira, and sees to it that a wrong password is counted. asked is
+// askJira asks Jira, and sees to it that a wrong password is counted. asked is
 // when it did.
-func (c *Callers) ask(ctx context.Context, a attempt) (asked time.Time, u User, err error) {
+func (c *Callers) askJira(ctx context.Context, a attempt) (asked time.Time, u User, err error) {
 	outcome, name := func(verdict) {}, a.name
 	if a.kind == byBasic {
 		if err := c.lockout.begin(name, a.known); err != nil {
@@ -313,32 +313,32 @@ func (c *Callers) ask(ctx context.Context, a attempt) (asked time.Time, u User, 
 		}
 		outcome = func(v verdict) {
 			switch v {
-			case good:
+			case verdictAccepted:
 				c.lockout.succeeded(name)
-			case notLooked:
-				c.lockout.unmade(name)
+			case verdictUnchecked:
+				c.lockout.cancelled(name)
 			default:
 				c.lockout.failed(name)
 			}
 		}
 	}
-	if err := a.pool.enter(ctx, a.shares...); err != nil {
-		outcome(notLooked)
+	if err := a.pool.enter(ctx, a.origins...); err != nil {
+		outcome(verdictUnchecked)
 		return time.Time{}, User{}, err
 	}
-	defer a.pool.leave(a.shares...)
+	defer a.pool.leave(a.origins...)
 	asked = c.now()
 	c.asked.Add(1)
-	u, v, err := c.client.myself(ctx, a.header(), identifyTime, asked)
-	if a.kind == byBasic && v == good && store.FoldOwner(u.Name) != store.FoldOwner(name) && !errors.Is(err, ErrUnusableName) {
-		u, v, err = User{}, unsure, fmt.Errorf("%w (Jira knows the user by another name than the one that was sent)", ErrNotLoggedIn)
+	u, v, err := c.client.myself(ctx, a.header(), identifyTimeout, asked)
+	if a.kind == byBasic && v == verdictAccepted && store.FoldOwner(u.Name) != store.FoldOwner(name) && !errors.Is(err, ErrUnusableName) {
+		u, v, err = User{}, verdictUnknown, fmt.Errorf("%w (Jira knows the user by another name than the one that was sent)", ErrNotLoggedIn)
 	}
 	outcome(v)
 	return asked, u, err
 }
 
 // basicCredential is a Basic credential: the base64 as it goes to Jira, and
-// whose it is.
+// sessionKey it is.
 type basicCredential struct{ text, name string }
 
 // parseBasic reads an Authorization header; an empty one is no credential.
@@ -367,8 +367,8 @@ func parseBasic(header string) (basicCredential, error) {
 	return basicCredential{text: text, name: name}, nil
 }
 
-// headerValue reports whether a text can be a header's value. net/http would
+// validHeaderValue reports whether a text can be a header's value. net/http would
 // refuse another, too.
-func headerValue(text string) bool {
+func validHeaderValue(text string) bool {
 	return !strings.ContainsFunc(text, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f })
 }

@@ -71,8 +71,8 @@ type jiraRequest struct {
 	path   string // such as /rest/api/2/myself
 	query  url.Values
 	header http.Header // credentials
-	most   int64       // bytes that the body may have
-	within time.Duration
+	maxBody   int64       // bytes that the body may have
+	timeout time.Duration
 }
 
 // jiraResponse is what Jira answered.
@@ -88,7 +88,7 @@ var errNotSent = errors.New("can't connect")
 // ask sends a question. Its errors wrap ErrUnavailable, say what happened, and
 // hold nothing of the credentials.
 func (c *Client) ask(ctx context.Context, q jiraRequest) (jiraResponse, error) {
-	ctx, cancel := context.WithTimeout(ctx, q.within)
+	ctx, cancel := context.WithTimeout(ctx, q.timeout)
 	defer cancel()
 	target := c.base + q.path
 	if len(q.query) > 0 {
@@ -110,12 +110,12 @@ func (c *Client) ask(ctx context.Context, q jiraRequest) (jiraResponse, error) {
 		return jiraResponse{}, unavailable(q, err)
 	}
 	defer res.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(res.Body, q.most+1))
+	body, err := io.ReadAll(io.LimitReader(res.Body, q.maxBody+1))
 	if err != nil {
 		return jiraResponse{}, unavailable(q, err)
 	}
-	if int64(len(body)) > q.most {
-		return jiraResponse{}, fmt.Errorf("%w: GET %s: the answer is longer than %d bytes", ErrUnavailable, q.path, q.most)
+	if int64(len(body)) > q.maxBody {
+		return jiraResponse{}, fmt.Errorf("%w: GET %s: the answer is longer than %d bytes", ErrUnavailable, q.path, q.maxBody)
 	}
 	return jiraResponse{status: res.StatusCode, header: res.Header, body: body}, nil
 }
@@ -129,7 +129,7 @@ func unavailable(q jiraRequest, err error) error {
 	dial, ok := errors.AsType[*net.OpError](err)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("%w: GET %s: no answer within %s", ErrUnavailable, q.path, q.within)
+		return fmt.Errorf("%w: GET %s: no answer within %s", ErrUnavailable, q.path, q.timeout)
 	case errors.Is(err, context.Canceled):
 		return fmt.Errorf("%w: GET %s: %w", ErrUnavailable, q.path, context.Canceled)
 	case ok && dial.Op == "dial":

@@ -26,18 +26,18 @@ type apiUser struct {
 // apiUser has a name that an owner of tokens can have, and says whether it is
 // active.
 func (b apiUser) toUser(asked time.Time) (User, bool) {
-	u := b.identified(asked)
+	u := b.loggedInUser(asked)
 	u.Active = b.Active != nil && *b.Active && !b.Deleted
 	return u, b.Active != nil && u.check() == nil
 }
 
-// identified makes a User of somebody who has logged in. What only says who is
+// loggedInUser makes a User of somebody who has logged in. What only says who is
 // active may be missing there, since an inactive user can't log in.
-func (b apiUser) identified(asked time.Time) User {
+func (b apiUser) loggedInUser(asked time.Time) User {
 	u := User{
 		Key:         b.Key,
 		Name:        b.Name,
-		DisplayName: displayName(b.DisplayName),
+		DisplayName: cleanDisplayName(b.DisplayName),
 		Active:      (b.Active == nil || *b.Active) && !b.Deleted,
 		Asked:       asked,
 	}
@@ -68,9 +68,9 @@ type memberPage struct {
 	Values   []apiUser `json:"values"`
 }
 
-// last reports whether no page follows this one, which ends before the member
+// isLast reports whether no page follows this one, which ends before the member
 // with the number end.
-func (p memberPage) last(end int) bool {
+func (p memberPage) isLast(end int) bool {
 	switch {
 	case p.IsLast != nil:
 		return *p.IsLast
@@ -125,17 +125,17 @@ func decodeSearch(r jiraResponse, path string) ([]apiUser, error) {
 	return found, nil
 }
 
-// notFound reports whether a 404 is Jira's word that somebody or something
+// isNotFound reports whether a 404 is Jira's word that somebody or something
 // does not exist, and not that of who knows no such path.
-func notFound(r jiraResponse) bool {
+func isNotFound(r jiraResponse) bool {
 	var said struct {
 		ErrorMessages []string `json:"errorMessages"`
 	}
 	return r.status == 404 && r.isJSON() && json.Unmarshal(r.body, &said) == nil && len(said.ErrorMessages) > 0
 }
 
-// message returns what a short answer says to people; empty if nothing.
-func message(r jiraResponse) string {
+// errorMessage returns what a short answer says to people; empty if nothing.
+func errorMessage(r jiraResponse) string {
 	var said struct {
 		Message string `json:"message"`
 	}
@@ -145,7 +145,7 @@ func message(r jiraResponse) string {
 	return said.Message
 }
 
-// errDisagrees says that Jira answered with another user than was asked for.
-func errDisagrees(path string) error {
+// errOtherUser says that Jira answered with another user than was asked for.
+func errOtherUser(path string) error {
 	return fmt.Errorf("%w: GET %s: the answer is about another user", ErrUnavailable, path)
 }

@@ -95,7 +95,7 @@ type Directory struct {
 	snapshot atomic.Pointer[Snapshot] // stored while mu is held
 
 	mu      sync.Mutex // guards what follows
-	learned []User     // looked up since the refresh under way began
+	lookedUp []User     // looked up since the refresh under way began
 	stats   Stats
 
 	lookups singleflight.Group
@@ -171,12 +171,12 @@ func (d *Directory) Refresh(ctx context.Context) error {
 	n := refreshRequest{
 		now:    begun,
 		owners: d.options.Owners(),
-		since:  d.since,
-		every:  d.options.Every,
-		stale:  d.options.StaleAfter,
+		lastBegun:  d.since,
+		interval:  d.options.Every,
+		staleAfter:  d.options.StaleAfter,
 	}
 	d.mu.Lock()
-	n.last, d.learned = d.Snapshot(), nil
+	n.last, d.lookedUp = d.Snapshot(), nil
 	d.mu.Unlock()
 
 	// A snapshot that takes longer than it is good for is good for nothing.
@@ -193,7 +193,7 @@ func (d *Directory) Refresh(ctx context.Context) error {
 		d.options.Publish(d.Snapshot())
 		return fmt.Errorf("refresh the directory: %w", err)
 	}
-	for _, u := range d.learned {
+	for _, u := range d.lookedUp {
 		next.merge(u)
 	}
 	d.snapshot.Store(next)
@@ -202,7 +202,7 @@ func (d *Directory) Refresh(ctx context.Context) error {
 	d.mu.Unlock()
 
 	d.since = begun
-	silent, why := unanswered(next, n.owners, d.options.Now())
+	silent, why := countUnanswered(next, n.owners, d.options.Now())
 	d.mu.Lock()
 	d.stats.Unanswered, d.stats.OwnerError = silent, why
 	d.mu.Unlock()
@@ -210,16 +210,16 @@ func (d *Directory) Refresh(ctx context.Context) error {
 	return nil
 }
 
-// unanswered returns how many owners a snapshot can't tell about, and why the
+// countUnanswered returns how many owners a snapshot can't tell about, and why the
 // source gave no answer about one.
-func unanswered(s *Snapshot, owners []Owner, now time.Time) (n int, why string) {
+func countUnanswered(s *Snapshot, owners []Owner, now time.Time) (n int, why string) {
 	for _, o := range owners {
 		if _, err := s.Owner(o.Name, o.Key, now); errors.Is(err, ErrUnavailable) {
 			n++
 		}
 	}
-	if s.silent != nil {
-		why = strings.ToValidUTF8(s.silent.Error(), "?")
+	if s.ownerErr != nil {
+		why = strings.ToValidUTF8(s.ownerErr.Error(), "?")
 	}
 	return n, why
 }
@@ -236,13 +236,13 @@ func (d *Directory) Lookup(ctx context.Context, name string) (User, error) {
 	}
 	s := d.Snapshot()
 	u, ok := s.ByName(name)
-	if ok && (s.anyone || d.options.Now().Before(s.goodUntil) && !u.Asked.Before(s.taken)) {
-		return u, inactive(u)
+	if ok && (s.acceptAll || d.options.Now().Before(s.goodUntil) && !u.Asked.Before(s.taken)) {
+		return u, checkActive(u)
 	}
 	// The lookup goes on for other callers when the first one has left.
 	shared := context.WithoutCancel(ctx)
 	answer := d.lookups.DoChan(store.FoldOwner(name), func() (any, error) {
-		ctx, cancel := context.WithTimeout(shared, lookupTime)
+		ctx, cancel := context.WithTimeout(shared, lookupTimeout)
 		defer cancel()
 		asked := d.options.Now()
 		u, err := d.options.Source.lookup(ctx, name)
@@ -250,7 +250,7 @@ func (d *Directory) Lookup(ctx context.Context, name string) (User, error) {
 			return User{}, err
 		}
 		u.Asked = asked
-		return d.learn(u), nil
+		return d.recordLookup(u), nil
 	})
 	select {
 	case r := <-answer:
@@ -258,26 +258,26 @@ func (d *Directory) Lookup(ctx context.Context, name string) (User, error) {
 			return User{}, r.Err
 		}
 		u := r.Val.(User)
-		return u, inactive(u)
+		return u, checkActive(u)
 	case <-ctx.Done():
 		return User{}, fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
 	}
 }
 
-// learn adds a user to the snapshot, so that tokens made for them are good
+// recordLookup adds a user to the snapshot, so that tokens made for them are good
 // before the next refresh, and returns the user as known then.
-func (d *Directory) learn(u User) User {
+func (d *Directory) recordLookup(u User) User {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	name := store.FoldOwner(u.Name)
-	d.learned = slices.DeleteFunc(d.learned, func(other User) bool { return store.FoldOwner(other.Name) == name })
-	if len(d.learned) < maxLearned {
-		d.learned = append(d.learned, u)
+	d.lookedUp = slices.DeleteFunc(d.lookedUp, func(other User) bool { return store.FoldOwner(other.Name) == name })
+	if len(d.lookedUp) < maxLookedUp {
+		d.lookedUp = append(d.lookedUp, u)
 	}
 	s := d.Snapshot()
 	if !d.options.Source.wholeGroups() {
 		if s != nil && d.options.Now().Before(s.goodUntil) {
-			u.Groups = s.joined(u)
+			u.Groups = s.mergeGroups(u)
 		} else {
 			u.Groups = Groups{}
 		}

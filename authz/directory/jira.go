@@ -19,9 +19,9 @@ const (
 	// evenly spaced.
 	requestsPerSecond = 10
 
-	pageTime   = 30 * time.Second // for a page of users
-	userTime   = 10 * time.Second // for one user
-	lookupTime = 5 * time.Second  // for one user while somebody waits
+	pageTimeout   = 30 * time.Second // for a page of users
+	userTimeout   = 10 * time.Second // for one user
+	lookupTimeout = 5 * time.Second  // for one user while somebody waits
 
 	maxUserBody = 1 << 20
 	maxPageBody = 8 << 20
@@ -59,12 +59,12 @@ type Jira struct {
 	// a wrong password of the service user must not be sent three times at once.
 	lookups chan struct{}
 
-	// tried is when each owner was last asked for, by identity. Refreshes do
+	// lastAsked is when each owner was last asked for, by identity. Refreshes do
 	// not overlap.
-	tried map[string]time.Time
+	lastAsked map[string]time.Time
 
 	mu  sync.Mutex
-	use serviceUse
+	usage credentialUsage
 }
 
 // NewJira returns the source.
@@ -75,7 +75,7 @@ func NewJira(o JiraOptions) *Jira {
 		groups:  o.Groups,
 		now:     o.Now,
 		limiter: rate.NewLimiter(requestsPerSecond, 1),
-		tried:   make(map[string]time.Time),
+		lastAsked:   make(map[string]time.Time),
 
 		lookups: make(chan struct{}, 1),
 	}
@@ -89,7 +89,7 @@ func (j *Jira) origin() string { return "jira " + j.client.base }
 
 // ask sends a question with the service credential, at the pace that is
 // allowed. A refused credential is an error that wraps errCredential.
-func (j *Jira) ask(ctx context.Context, s service, q jiraRequest) (jiraResponse, error) {
+func (j *Jira) ask(ctx context.Context, s serviceCredential, q jiraRequest) (jiraResponse, error) {
 	if err := j.wait(ctx); err != nil {
 		return jiraResponse{}, err
 	}
@@ -118,7 +118,7 @@ func (j *Jira) wait(ctx context.Context) error {
 }
 
 // send is ask without a pace.
-func (j *Jira) send(ctx context.Context, s service, q jiraRequest) (jiraResponse, error) {
+func (j *Jira) send(ctx context.Context, s serviceCredential, q jiraRequest) (jiraResponse, error) {
 	if err := j.beginUse(s); err != nil {
 		return jiraResponse{}, err
 	}
@@ -126,18 +126,18 @@ func (j *Jira) send(ctx context.Context, s service, q jiraRequest) (jiraResponse
 	q.header = s.header
 	r, err := j.client.ask(ctx, q)
 	if err != nil {
-		j.endUse(s, unsure)
+		j.endUse(s, verdictUnknown)
 		return jiraResponse{}, err
 	}
-	v := serviceVerdict(r)
+	v := credentialVerdict(r)
 	j.endUse(s, v)
-	if v == looked || v == notLooked {
-		return jiraResponse{}, fmt.Errorf("%w: %w: GET %s: status %d%s", ErrUnavailable, errCredential, q.path, r.status, because(loginReason(r)))
+	if v == verdictRejected || v == verdictUnchecked {
+		return jiraResponse{}, fmt.Errorf("%w: %w: GET %s: status %d%s", ErrUnavailable, errCredential, q.path, r.status, withReason(loginReason(r)))
 	}
 	return r, nil
 }
 
-func because(reason string) string {
+func withReason(reason string) string {
 	if reason == "" {
 		return ""
 	}
@@ -151,25 +151,25 @@ func userRequest(within time.Duration, parameter, value string) jiraRequest {
 	return jiraRequest{
 		path:   userPath,
 		query:  url.Values{parameter: {value}, "expand": {"groups"}},
-		most:   maxUserBody,
-		within: within,
+		maxBody:   maxUserBody,
+		timeout: within,
 	}
 }
 
 // toUser asks for one user. It returns ErrUnknownUser if there is none.
-func (j *Jira) user(ctx context.Context, s service, parameter, value string) (User, error) {
+func (j *Jira) user(ctx context.Context, s serviceCredential, parameter, value string) (User, error) {
 	asked := j.now()
-	r, err := j.ask(ctx, s, userRequest(userTime, parameter, value))
-	return oneUser(r, err, asked, parameter, value)
+	r, err := j.ask(ctx, s, userRequest(userTimeout, parameter, value))
+	return readUser(r, err, asked, parameter, value)
 }
 
-// oneUser reads the answer to a userQuestion.
-func oneUser(r jiraResponse, err error, asked time.Time, parameter, value string) (User, error) {
+// readUser reads the answer to a userQuestion.
+func readUser(r jiraResponse, err error, asked time.Time, parameter, value string) (User, error) {
 	const path = userPath
 	switch {
 	case err != nil:
 		return User{}, err
-	case notFound(r):
+	case isNotFound(r):
 		return User{}, ErrUnknownUser
 	case r.status != http.StatusOK:
 		return User{}, r.unexpected(path)
@@ -179,7 +179,7 @@ func oneUser(r jiraResponse, err error, asked time.Time, parameter, value string
 		return User{}, err
 	}
 	if parameter == "key" && b.Key != value || parameter == "username" && store.FoldOwner(b.Name) != store.FoldOwner(value) {
-		return User{}, errDisagrees(path)
+		return User{}, errOtherUser(path)
 	}
 	u, ok := b.toUser(asked)
 	if !ok {
@@ -197,11 +197,11 @@ func (j *Jira) wholeGroups() bool { return false }
 
 // lookup asks for one user by name. It leaves the pace of a refresh as it is.
 func (j *Jira) lookup(ctx context.Context, name string) (User, error) {
-	s, err := j.service()
+	s, err := j.credential()
 	if err != nil {
 		return User{}, err
 	}
-	timeout := time.NewTimer(lookupTime)
+	timeout := time.NewTimer(lookupTimeout)
 	defer timeout.Stop()
 	select {
 	case j.lookups <- struct{}{}:
@@ -213,6 +213,6 @@ func (j *Jira) lookup(ctx context.Context, name string) (User, error) {
 	}
 	const by = "username"
 	asked := j.now()
-	r, err := j.send(ctx, s, userRequest(lookupTime, by, name))
-	return oneUser(r, err, asked, by, name)
+	r, err := j.send(ctx, s, userRequest(lookupTimeout, by, name))
+	return readUser(r, err, asked, by, name)
 }

@@ -19,15 +19,15 @@ const (
 	// for a CAPTCHA after three, by default.
 	maxFailures = 2
 
-	// failuresLast is how long they count. Jira's own count has no end but a
+	// failureTTL is how long they count. Jira's own count has no end but a
 	// good login.
-	failuresLast = 7 * 24 * time.Hour
+	failureTTL = 7 * 24 * time.Hour
 
-	// maxFailing bounds the names that are counted for. When there are more, the
+	// maxFailingNames bounds the names that are counted for. When there are more, the
 	// half that failed longest ago is forgotten: names that somebody makes up
 	// must not keep others out. Whoever wants a name forgotten has to make Jira
 	// refuse wrong passwords for half as many other names first.
-	maxFailing = 500_000
+	maxFailingNames = 500_000
 )
 
 // lockout counts the failures of user names, so that nobody can lock somebody
@@ -38,14 +38,14 @@ type lockout struct {
 
 	mu    sync.Mutex
 	seed  maphash.Seed
-	names map[uint64]failing // by hash of the folded name; two with one share a count
-	older map[uint64]failing // no name is in both
+	names map[uint64]nameFailures // by hash of the folded name; two with one share a count
+	olderNames map[uint64]nameFailures // no name is in both
 	swept time.Time
 }
 
-type failing struct {
+type nameFailures struct {
 	count int32     // failures, with the attempts whose outcome is not known yet
-	under int32     // attempts under way
+	inFlight int32     // attempts under way
 	last  time.Time // when the last attempt began
 }
 
@@ -54,33 +54,33 @@ func (l *lockout) hash(name string) uint64 { return maphash.String(l.seed, store
 
 // begin counts an attempt, and returns ErrTooManyFailures if it may not be
 // made. Whoever began one says once what came of it: succeeded, failed or
-// unmade. known says that the password was right lately.
+// cancelled. known says that the password was right lately.
 func (l *lockout) begin(name string, known bool) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.names == nil {
-		l.names, l.seed = make(map[uint64]failing), maphash.MakeSeed()
+		l.names, l.seed = make(map[uint64]nameFailures), maphash.MakeSeed()
 	}
 	now := l.now()
 	l.sweep(now)
 	id := l.hash(name)
 	f, _ := l.get(id)
-	if now.Sub(f.last) >= failuresLast {
-		f.count = f.under
+	if now.Sub(f.last) >= failureTTL {
+		f.count = f.inFlight
 	}
 	// A password that was right lately is let past the count: it is one failure
 	// more at the most, since then it is forgotten.
 	if !known && f.count >= maxFailures {
 		return ErrTooManyFailures
 	}
-	l.set(id, failing{count: f.count + 1, under: f.under + 1, last: now})
+	l.set(id, nameFailures{count: f.count + 1, inFlight: f.inFlight + 1, last: now})
 	return nil
 }
 
 // succeeded forgets the failures of a name, as Jira does. Attempts under way
 // may fail after this one, so they go on counting.
 func (l *lockout) succeeded(name string) {
-	l.end(name, func(f *failing) { f.count = f.under })
+	l.end(name, func(f *nameFailures) { f.count = f.inFlight })
 }
 
 // loggedIn forgets the failures of a name whose user has logged in to a session
@@ -97,22 +97,22 @@ func (l *lockout) loggedIn(name string, at time.Time) {
 	if !ok || !f.last.Before(at) {
 		return
 	}
-	f.count = f.under
+	f.count = f.inFlight
 	l.set(id, f)
 }
 
 // failed leaves the attempt counted. It is for outcomes that nobody knows,
 // too.
 func (l *lockout) failed(name string) {
-	l.end(name, func(*failing) {})
+	l.end(name, func(*nameFailures) {})
 }
 
-// unmade takes back an attempt whose password Jira did not look at.
-func (l *lockout) unmade(name string) {
-	l.end(name, func(f *failing) { f.count-- })
+// cancelled takes back an attempt whose password Jira did not look at.
+func (l *lockout) cancelled(name string) {
+	l.end(name, func(f *nameFailures) { f.count-- })
 }
 
-func (l *lockout) end(name string, change func(*failing)) {
+func (l *lockout) end(name string, change func(*nameFailures)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	id := l.hash(name)
@@ -120,27 +120,27 @@ func (l *lockout) end(name string, change func(*failing)) {
 	if !ok {
 		return
 	}
-	f.under--
+	f.inFlight--
 	change(&f)
 	l.set(id, f)
 }
 
-func (l *lockout) get(id uint64) (f failing, ok bool) {
+func (l *lockout) get(id uint64) (f nameFailures, ok bool) {
 	if f, ok = l.names[id]; !ok {
-		f, ok = l.older[id]
+		f, ok = l.olderNames[id]
 	}
 	return f, ok
 }
 
-func (l *lockout) set(id uint64, f failing) {
-	delete(l.older, id)
+func (l *lockout) set(id uint64, f nameFailures) {
+	delete(l.olderNames, id)
 	if f.count <= 0 {
 		delete(l.names, id)
 		return
 	}
 	l.names[id] = f
-	if len(l.names) >= maxFailing/2 {
-		l.names, l.older = make(map[uint64]failing), l.names
+	if len(l.names) >= maxFailingNames/2 {
+		l.names, l.olderNames = make(map[uint64]nameFailures), l.names
 	}
 }
 
@@ -150,9 +150,9 @@ func (l *lockout) sweep(now time.Time) {
 		return
 	}
 	l.swept = now
-	for _, names := range []map[uint64]failing{l.names, l.older} {
+	for _, names := range []map[uint64]nameFailures{l.names, l.olderNames} {
 		for id, f := range names {
-			if f.under == 0 && now.Sub(f.last) >= failuresLast {
+			if f.inFlight == 0 && now.Sub(f.last) >= failureTTL {
 				delete(names, id)
 			}
 		}

@@ -51,11 +51,11 @@ func loginReason(r jiraResponse) string {
 	return ""
 }
 
-// basicRefused reports whether Jira says that it takes no Basic credentials at
+// basicDisabled reports whether Jira says that it takes no Basic credentials at
 // all (from 8.16 where it is set so, and from 11 by default). It looks at no
 // password then.
-func basicRefused(r jiraResponse) bool {
-	said := strings.ToLower(message(r))
+func basicDisabled(r jiraResponse) bool {
+	said := strings.ToLower(errorMessage(r))
 	return r.status == http.StatusForbidden && strings.Contains(said, "basic auth") && strings.Contains(said, "disabled")
 }
 
@@ -63,10 +63,10 @@ func basicRefused(r jiraResponse) bool {
 type verdict int
 
 const (
-	unsure    verdict = iota // nobody knows whether Jira looked at it
-	looked                   // it was wrong, or not even looked at because too many were
-	notLooked                // Jira takes none
-	good
+	verdictUnknown    verdict = iota // nobody knows whether Jira looked at it
+	verdictRejected                   // it was wrong, or not even looked at because too many were
+	verdictUnchecked                // Jira takes none
+	verdictAccepted
 )
 
 // myself asks who has a credential. header holds the credential, and asked is
@@ -76,39 +76,39 @@ func (c *Client) myself(ctx context.Context, header http.Header, timeout time.Du
 		path:   myselfPath,
 		query:  url.Values{"expand": {"groups"}},
 		header: header,
-		most:   maxUserBody,
-		within: timeout,
+		maxBody:   maxUserBody,
+		timeout: timeout,
 	})
 	switch {
 	case errors.Is(err, errNotSent):
-		return User{}, notLooked, err
+		return User{}, verdictUnchecked, err
 	case err != nil:
-		return User{}, unsure, err
+		return User{}, verdictUnknown, err
 	}
-	return caller(r, asked)
+	return readCaller(r, asked)
 }
 
-// caller reads who is calling from an answer to GET /rest/api/2/myself.
-func caller(r jiraResponse, asked time.Time) (User, verdict, error) {
+// readCaller reads who is calling from an answer to GET /rest/api/2/myself.
+func readCaller(r jiraResponse, asked time.Time) (User, verdict, error) {
 	switch reason := loginReason(r); {
 	case reason == loginDenied:
-		return User{}, looked, ErrCaptcha
+		return User{}, verdictRejected, ErrCaptcha
 	case r.status == http.StatusUnauthorized, reason == loginFailed:
-		return User{}, looked, ErrNotLoggedIn
-	case basicRefused(r):
-		return User{}, notLooked, ErrBasicRefused
+		return User{}, verdictRejected, ErrNotLoggedIn
+	case basicDisabled(r):
+		return User{}, verdictUnchecked, ErrBasicRefused
 	case r.status == http.StatusOK && strings.EqualFold(r.header.Get("X-AUSERNAME"), "anonymous"):
-		return User{}, looked, ErrNotLoggedIn
+		return User{}, verdictRejected, ErrNotLoggedIn
 	case r.status != http.StatusOK:
-		return User{}, unsure, r.unexpected(myselfPath)
+		return User{}, verdictUnknown, r.unexpected(myselfPath)
 	}
 	b, err := decodeUser(r, myselfPath)
 	if err != nil {
-		return User{}, unsure, err
+		return User{}, verdictUnknown, err
 	}
-	u := b.identified(asked)
+	u := b.loggedInUser(asked)
 	if err := u.check(); err != nil {
-		return User{}, good, fmt.Errorf("%w (you are %q in Jira)", err, printed(u.Name))
+		return User{}, verdictAccepted, fmt.Errorf("%w (you are %q in Jira)", err, truncate(u.Name))
 	}
-	return u, good, inactive(u)
+	return u, verdictAccepted, checkActive(u)
 }

@@ -8,71 +8,71 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// maxLearned bounds the users that are learned between two refreshes. Whoever
+// maxLookedUp bounds the users that are learned between two refreshes. Whoever
 // comes after them is not known before the next one. At the pace of lookups
 // they are enough for eight minutes.
-const maxLearned = 1000
+const maxLookedUp = 1000
 
 // overlay is what single answers said of users since a snapshot was taken. It
 // lies over the maps of the snapshot, so that to learn of one user costs
 // nothing of their size.
 type overlay struct {
 	byKey, byName map[string]User // the zero User: nobody has that key or name any more
-	back          map[string]bool // identities that are not gone after all
+	restored          map[string]bool // identities that are not gone after all
 }
 
 // with returns a copy that knows of one more user. What is large is shared.
 func (s *Snapshot) with(u User) *Snapshot {
 	next := *s
-	over := overlay{byKey: map[string]User{}, byName: map[string]User{}, back: map[string]bool{}}
-	if s.over != nil {
-		if _, again := s.over.byName[store.FoldOwner(u.Name)]; !again && len(s.over.byName) >= maxLearned {
+	over := overlay{byKey: map[string]User{}, byName: map[string]User{}, restored: map[string]bool{}}
+	if s.overlay != nil {
+		if _, again := s.overlay.byName[store.FoldOwner(u.Name)]; !again && len(s.overlay.byName) >= maxLookedUp {
 			return s
 		}
-		over = overlay{byKey: maps.Clone(s.over.byKey), byName: maps.Clone(s.over.byName), back: maps.Clone(s.over.back)}
+		over = overlay{byKey: maps.Clone(s.overlay.byKey), byName: maps.Clone(s.overlay.byName), restored: maps.Clone(s.overlay.restored)}
 	}
-	next.over = &over
-	next.learn(u)
+	next.overlay = &over
+	next.put(u)
 	return &next
 }
 
-// flat returns the same snapshot without an overlay.
-func (s *Snapshot) flat() *Snapshot {
-	if s == nil || s.over == nil {
+// flatten returns the same snapshot without an overlay.
+func (s *Snapshot) flatten() *Snapshot {
+	if s == nil || s.overlay == nil {
 		return s
 	}
 	next := *s
-	next.byKey, next.byName, next.gone = maps.Clone(s.byKey), maps.Clone(s.byName), maps.Clone(s.gone)
-	next.over = nil
-	for key, u := range s.over.byKey {
+	next.byKey, next.byName, next.removed = maps.Clone(s.byKey), maps.Clone(s.byName), maps.Clone(s.removed)
+	next.overlay = nil
+	for key, u := range s.overlay.byKey {
 		next.setKey(key, u)
 	}
-	for name, u := range s.over.byName {
+	for name, u := range s.overlay.byName {
 		next.setName(name, u)
 	}
-	for id := range s.over.back {
-		delete(next.gone, id)
+	for id := range s.overlay.restored {
+		delete(next.removed, id)
 	}
 	return &next
 }
 
-// learn adds a user, whose answer is newer than all that is known. Who had
+// put adds a user, whose answer is newer than all that is known. Who had
 // their name or was them is forgotten.
-func (s *Snapshot) learn(u User) {
+func (s *Snapshot) put(u User) {
 	name := store.FoldOwner(u.Name)
 	if old, ok := s.ByKey(u.Key); ok {
 		s.setName(store.FoldOwner(old.Name), User{})
 	}
-	if old, ok := s.named(name); ok {
+	if old, ok := s.findName(name); ok {
 		s.setKey(old.Key, User{})
 	}
 	s.setKey(u.Key, u)
 	s.setName(name, u)
 	for _, id := range []string{u.identity(), identity(u.Name, "")} {
-		if s.over != nil {
-			s.over.back[id] = true
+		if s.overlay != nil {
+			s.overlay.restored[id] = true
 		} else {
-			delete(s.gone, id)
+			delete(s.removed, id)
 		}
 	}
 }
@@ -85,7 +85,7 @@ func (s *Snapshot) merge(u User) {
 		return
 	}
 	for _, id := range []string{u.identity(), identity(u.Name, "")} {
-		if gone, ok := s.goneSince(id); ok && gone.After(u.Asked) {
+		if gone, ok := s.removedAt(id); ok && gone.After(u.Asked) {
 			return
 		}
 	}
@@ -94,17 +94,17 @@ func (s *Snapshot) merge(u User) {
 	if named && !byName.Asked.Before(u.Asked) || keyed && !byKey.Asked.Before(u.Asked) {
 		return
 	}
-	if said := s.groupsOf(u); !s.every && len(said.Names) > 0 {
+	if said := s.knownGroups(u); !s.allGroups && len(said.Names) > 0 {
 		u.Groups = said
 	}
-	s.learn(u)
+	s.put(u)
 }
 
-// joined returns the groups of a user of whom a single answer has told: those
+// mergeGroups returns the groups of a user of whom a single answer has told: those
 // that the snapshot says, and those of the answer. Jira's answer about one user
 // leaves out the groups that a group of theirs is in.
-func (s *Snapshot) joined(u User) Groups {
-	groups := s.groupsOf(u)
+func (s *Snapshot) mergeGroups(u User) Groups {
+	groups := s.knownGroups(u)
 	groups.Known = groups.Known || u.Groups.Known
 	for _, name := range u.Groups.Names {
 		if !groups.Has(name) {
@@ -114,9 +114,9 @@ func (s *Snapshot) joined(u User) Groups {
 	return groups
 }
 
-// groupsOf returns what the snapshot says of a user's groups. They are unknown
+// knownGroups returns what the snapshot says of a user's groups. They are unknown
 // where it says nothing.
-func (s *Snapshot) groupsOf(u User) Groups {
+func (s *Snapshot) knownGroups(u User) Groups {
 	var said []Groups
 	if same, ok := s.ByKey(u.Key); ok {
 		said = append(said, same.Groups)
@@ -125,7 +125,7 @@ func (s *Snapshot) groupsOf(u User) Groups {
 		said = append(said, same.Groups)
 	}
 	for _, id := range []string{u.identity(), identity(u.Name, "")} {
-		if names, ok := s.others[id]; ok {
+		if names, ok := s.otherMembers[id]; ok {
 			said = append(said, Groups{Known: true, Names: names})
 		}
 	}
@@ -137,10 +137,10 @@ func (s *Snapshot) groupsOf(u User) Groups {
 	return groups
 }
 
-// named returns who has a folded name.
-func (s *Snapshot) named(folded string) (User, bool) {
-	if s.over != nil {
-		if u, ok := s.over.byName[folded]; ok {
+// findName returns who has a folded name.
+func (s *Snapshot) findName(folded string) (User, bool) {
+	if s.overlay != nil {
+		if u, ok := s.overlay.byName[folded]; ok {
 			return u, u.Name != ""
 		}
 	}
@@ -148,10 +148,10 @@ func (s *Snapshot) named(folded string) (User, bool) {
 	return u, ok
 }
 
-// keyed returns who has a key.
-func (s *Snapshot) keyed(key string) (User, bool) {
-	if s.over != nil {
-		if u, ok := s.over.byKey[key]; ok {
+// findKey returns who has a key.
+func (s *Snapshot) findKey(key string) (User, bool) {
+	if s.overlay != nil {
+		if u, ok := s.overlay.byKey[key]; ok {
 			return u, u.Name != ""
 		}
 	}
@@ -162,8 +162,8 @@ func (s *Snapshot) keyed(key string) (User, bool) {
 // setName says whose a folded name is; the zero User: nobody's.
 func (s *Snapshot) setName(folded string, u User) {
 	switch {
-	case s.over != nil:
-		s.over.byName[folded] = u
+	case s.overlay != nil:
+		s.overlay.byName[folded] = u
 	case u.Name == "":
 		delete(s.byName, folded)
 	default:
@@ -175,8 +175,8 @@ func (s *Snapshot) setName(folded string, u User) {
 func (s *Snapshot) setKey(key string, u User) {
 	switch {
 	case key == "":
-	case s.over != nil:
-		s.over.byKey[key] = u
+	case s.overlay != nil:
+		s.overlay.byKey[key] = u
 	case u.Name == "":
 		delete(s.byKey, key)
 	default:
@@ -184,11 +184,11 @@ func (s *Snapshot) setKey(key string, u User) {
 	}
 }
 
-// goneSince returns when it was said that an identity does not exist.
-func (s *Snapshot) goneSince(id string) (time.Time, bool) {
-	if s.over != nil && s.over.back[id] {
+// removedAt returns when it was said that an identity does not exist.
+func (s *Snapshot) removedAt(id string) (time.Time, bool) {
+	if s.overlay != nil && s.overlay.restored[id] {
 		return time.Time{}, false
 	}
-	at, ok := s.gone[id]
+	at, ok := s.removed[id]
 	return at, ok
 }

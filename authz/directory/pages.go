@@ -20,21 +20,21 @@ const (
 	// end do.
 	maxMemberPages = 20_000
 
-	// maxStarts is how often the pages of a group are begun when it changes
+	// maxAttempts is how often the pages of a group are begun when it changes
 	// under way.
-	maxStarts = 3
+	maxAttempts = 3
 )
 
-// members returns the members of a group and its subgroups, inactive ones
+// groupMembers returns the members of a group and its subgroups, inactive ones
 // too, and false if there is no such group.
 //
 // Pages are numbered, so somebody who leaves the group while it is read would
 // hide another who moves to a page that was read already. Each page therefore
 // begins with the last member of the one before; if it does not, reading
 // begins again.
-func (j *Jira) members(ctx context.Context, s service, group string) ([]apiUser, bool, error) {
-	for range maxStarts {
-		members, found, moved, err := j.memberPages(ctx, s, group)
+func (j *Jira) groupMembers(ctx context.Context, s serviceCredential, group string) ([]apiUser, bool, error) {
+	for range maxAttempts {
+		members, found, moved, err := j.readMemberPages(ctx, s, group)
 		if err != nil || !moved {
 			return members, found, err
 		}
@@ -44,7 +44,7 @@ func (j *Jira) members(ctx context.Context, s service, group string) ([]apiUser,
 
 const memberPath = "/rest/api/2/group/member"
 
-func (j *Jira) memberPages(ctx context.Context, s service, group string) (members []apiUser, found, moved bool, err error) {
+func (j *Jira) readMemberPages(ctx context.Context, s serviceCredential, group string) (members []apiUser, found, moved bool, err error) {
 	for range maxMemberPages {
 		start := max(len(members)-1, 0)
 		r, err := j.ask(ctx, s, jiraRequest{
@@ -55,13 +55,13 @@ func (j *Jira) memberPages(ctx context.Context, s service, group string) (member
 				"startAt":              {strconv.Itoa(start)},
 				"maxResults":           {strconv.Itoa(memberPageSize)},
 			},
-			most:   maxPageBody,
-			within: pageTime,
+			maxBody:   maxPageBody,
+			timeout: pageTimeout,
 		})
 		switch {
 		case err != nil:
 			return nil, false, false, err
-		case notFound(r):
+		case isNotFound(r):
 			return nil, false, false, nil
 		case r.status == http.StatusForbidden:
 			return nil, false, false, fmt.Errorf("%w: the service user may not see the members of groups: it needs Jira's permission to administer", ErrUnavailable)
@@ -74,13 +74,13 @@ func (j *Jira) memberPages(ctx context.Context, s service, group string) (member
 		}
 		values := page.Values
 		if len(members) > 0 {
-			if len(values) == 0 || !values[0].same(members[len(members)-1]) {
+			if len(values) == 0 || !values[0].sameUser(members[len(members)-1]) {
 				return nil, false, true, nil
 			}
 			values = values[1:]
 		}
 		members = append(members, values...)
-		if page.last(start + len(page.Values)) {
+		if page.isLast(start + len(page.Values)) {
 			return members, true, false, nil
 		}
 		if len(values) == 0 {
@@ -90,35 +90,35 @@ func (j *Jira) memberPages(ctx context.Context, s service, group string) (member
 	return nil, false, false, fmt.Errorf("%w: GET %s: the pages of group %q do not end", ErrUnavailable, memberPath, group)
 }
 
-// same reports whether two answers are about one user.
-func (b apiUser) same(other apiUser) bool {
+// sameUser reports whether two answers are about one user.
+func (b apiUser) sameUser(other apiUser) bool {
 	return identity(b.Name, b.Key) == identity(other.Name, other.Key)
 }
 
-// everybody hands all users of Jira to take, page by page, until take has seen
+// allUsers hands all users of Jira to take, page by page, until take has seen
 // enough. It is lenient: old versions have no such call, others give only the
 // first users, and a service user without the permission to browse users gets
 // none. Whoever is not handed to take is to be asked for one by one, and an
 // error is only that of a credential or of ctx.
-func (j *Jira) everybody(ctx context.Context, s service, take func([]apiUser) (enough bool)) error {
-	listed, err := j.list(ctx, s, take)
+func (j *Jira) allUsers(ctx context.Context, s serviceCredential, take func([]apiUser) (enough bool)) error {
+	listed, err := j.listUsers(ctx, s, take)
 	if !listed && err == nil {
-		err = j.search(ctx, s, take)
+		err = j.searchUsers(ctx, s, take)
 	}
-	if isCredential(err) || ctx.Err() != nil {
+	if isCredentialError(err) || ctx.Err() != nil {
 		return err
 	}
 	return nil
 }
 
-// list reads GET /rest/api/2/user/list, of Jira 11 and 10.3 LTS, and reports
+// listUsers reads GET /rest/api/2/user/list, of Jira 11 and 10.3 LTS, and reports
 // false if there is no such call.
-func (j *Jira) list(ctx context.Context, s service, take func([]apiUser) bool) (bool, error) {
+func (j *Jira) listUsers(ctx context.Context, s serviceCredential, take func([]apiUser) bool) (bool, error) {
 	const path = "/rest/api/2/user/list"
 	query := url.Values{"maxResults": {strconv.Itoa(listPageSize)}}
 	seen := map[string]bool{}
 	for {
-		r, err := j.ask(ctx, s, jiraRequest{path: path, query: query, most: maxPageBody, within: pageTime})
+		r, err := j.ask(ctx, s, jiraRequest{path: path, query: query, maxBody: maxPageBody, timeout: pageTimeout})
 		if err != nil {
 			return false, err
 		}
@@ -138,9 +138,9 @@ func (j *Jira) list(ctx context.Context, s service, take func([]apiUser) bool) (
 	}
 }
 
-// search reads GET /rest/api/2/user/search. The dot is in every mail address
+// searchUsers reads GET /rest/api/2/user/search. The dot is in every mail address
 // (JRASERVER-29069), so that it finds almost everybody.
-func (j *Jira) search(ctx context.Context, s service, take func([]apiUser) bool) error {
+func (j *Jira) searchUsers(ctx context.Context, s serviceCredential, take func([]apiUser) bool) error {
 	const path = "/rest/api/2/user/search"
 	var last apiUser
 	for start := 0; ; {
@@ -152,8 +152,8 @@ func (j *Jira) search(ctx context.Context, s service, take func([]apiUser) bool)
 				"startAt":         {strconv.Itoa(start)},
 				"maxResults":      {strconv.Itoa(listPageSize)},
 			},
-			most:   maxPageBody,
-			within: pageTime,
+			maxBody:   maxPageBody,
+			timeout: pageTimeout,
 		})
 		if err != nil {
 			return err
@@ -162,7 +162,7 @@ func (j *Jira) search(ctx context.Context, s service, take func([]apiUser) bool)
 			return nil
 		}
 		found, err := decodeSearch(r, path)
-		if err != nil || len(found) == 0 || found[len(found)-1].same(last) || take(found) {
+		if err != nil || len(found) == 0 || found[len(found)-1].sameUser(last) || take(found) {
 			return nil
 		}
 		last = found[len(found)-1]

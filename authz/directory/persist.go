@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// errNotJira says that a source is asked again sooner than read from a file.
-var errNotJira = errors.New("only what Jira says of users is saved")
+// errNotSavable says that a source is asked again sooner than read from a file.
+var errNotSavable = errors.New("only what Jira says of users is saved")
 
 // Save writes the snapshot in force to the file at path, for Restore after a
 // restart. It writes nothing if there is no snapshot, and nothing either while
@@ -32,7 +32,7 @@ func (d *Directory) Save(path string, every time.Duration) error {
 	defer d.saving.Unlock()
 	s, last := d.Snapshot(), d.saved
 	// A clock that was put back makes the file one of the future.
-	if s == nil || s == last || last != nil && s.taken.Sub(last.taken).Abs() < every && !s.takesFrom(last) {
+	if s == nil || s == last || last != nil && s.taken.Sub(last.taken).Abs() < every && !s.revokes(last) {
 		return nil
 	}
 	if err := save(path, s, d.options.Source.origin()); err != nil {
@@ -44,7 +44,7 @@ func (d *Directory) Save(path string, every time.Duration) error {
 
 func save(path string, s *Snapshot, origin string) error {
 	if origin == "" {
-		return errNotJira
+		return errNotSavable
 	}
 	content, err := s.encode(origin)
 	if err != nil {
@@ -79,7 +79,7 @@ func (d *Directory) readSaved(path string) (*Snapshot, error) {
 	origin := d.options.Source.origin()
 	switch {
 	case origin == "":
-		return nil, errNotJira
+		return nil, errNotSavable
 	case d.Snapshot() != nil:
 		return nil, errors.New("more is known already")
 	}
@@ -131,11 +131,11 @@ func writeFile(path string, content []byte) error {
 	return errors.Join(err, file.Close())
 }
 
-// A saved snapshot is a line that says what it is, with the SHA-256 of all that
+// A savedSnapshot snapshot is a line that says what it is, with the SHA-256 of all that
 // follows in hexadecimal, and then JSON. A change of what the JSON means is a
 // new version.
 const (
-	savedAs      = "tokengate directory "
+	savedPrefix      = "tokengate directory "
 	savedVersion = "1 "
 )
 
@@ -143,9 +143,9 @@ const (
 // groups, has 9 MB.
 const maxSaved = 64 << 20
 
-// saved is a snapshot of Jira as it is saved. How long it is good is not in it:
+// savedSnapshot is a snapshot of Jira as it is saved. How long it is good is not in it:
 // that is for the configuration to say.
-type saved struct {
+type savedSnapshot struct {
 	Origin  string               `json:"origin"` // see Source
 	Taken   time.Time            `json:"taken"`
 	Groups  []string             `json:"groups"` // folded names of those that were asked for
@@ -167,14 +167,14 @@ type savedUser struct {
 // encode returns the snapshot as it is saved.
 func (s *Snapshot) encode(origin string) ([]byte, error) {
 	c := s.contents()
-	f := saved{
+	f := savedSnapshot{
 		Origin:  origin,
 		Taken:   c.taken.UTC(),
 		Groups:  make([]string, 0, len(c.groups)),
-		Missing: c.missing,
+		Missing: c.missingGroups,
 		Users:   make([]savedUser, 0, len(c.users)),
-		Gone:    make(map[string]time.Time, len(c.gone)),
-		Others:  c.others,
+		Gone:    make(map[string]time.Time, len(c.removed)),
+		Others:  c.otherMembers,
 	}
 	for group := range c.groups {
 		f.Groups = append(f.Groups, group)
@@ -190,14 +190,14 @@ func (s *Snapshot) encode(origin string) ([]byte, error) {
 		}
 		f.Users = append(f.Users, to)
 	}
-	for id, asked := range c.gone {
+	for id, asked := range c.removed {
 		f.Gone[id] = asked.UTC()
 	}
 	body, err := json.Marshal(f)
 	if err != nil {
 		return nil, err
 	}
-	content := append([]byte(savedAs+savedVersion+checksum(body)+"\n"), body...)
+	content := append([]byte(savedPrefix+savedVersion+checksum(body)+"\n"), body...)
 	if len(content) > maxSaved {
 		return nil, fmt.Errorf("it would be longer than %d bytes", maxSaved)
 	}
@@ -221,7 +221,7 @@ func decodeSaved(r io.Reader, origin string, now time.Time, stale time.Duration)
 		return nil, fmt.Errorf("it is longer than %d bytes", maxSaved)
 	}
 	first, body, _ := bytes.Cut(content, []byte("\n"))
-	header, ours := strings.CutPrefix(string(first), savedAs)
+	header, ours := strings.CutPrefix(string(first), savedPrefix)
 	sum, known := strings.CutPrefix(header, savedVersion)
 	switch {
 	case !ours:
@@ -231,7 +231,7 @@ func decodeSaved(r io.Reader, origin string, now time.Time, stale time.Duration)
 	case sum != checksum(body):
 		return nil, errors.New("it is not whole, or somebody has changed it")
 	}
-	var f saved
+	var f savedSnapshot
 	decoder := json.NewDecoder(bytes.NewReader(body))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&f); err != nil {
@@ -242,7 +242,7 @@ func decodeSaved(r io.Reader, origin string, now time.Time, stale time.Duration)
 	}
 	switch {
 	case f.Origin != origin:
-		return nil, fmt.Errorf("it is of %q, and upstream is %q", printed(f.Origin), origin)
+		return nil, fmt.Errorf("it is of %q, and upstream is %q", truncate(f.Origin), origin)
 	case !now.Before(f.Taken.Add(stale)):
 		return nil, fmt.Errorf("it is of %s, which is too old", f.Taken.Format(time.RFC3339))
 	}
@@ -250,7 +250,7 @@ func decodeSaved(r io.Reader, origin string, now time.Time, stale time.Duration)
 }
 
 // snapshot makes the snapshot again that was saved.
-func (f saved) snapshot(now time.Time, stale time.Duration) (*Snapshot, error) {
+func (f savedSnapshot) snapshot(now time.Time, stale time.Duration) (*Snapshot, error) {
 	late := f.Taken // of all times
 	users := make([]User, len(f.Users))
 	for i, from := range f.Users {
@@ -264,14 +264,14 @@ func (f saved) snapshot(now time.Time, stale time.Duration) (*Snapshot, error) {
 		if err := u.check(); err != nil {
 			return nil, fmt.Errorf("users[%d]: %w", i, err)
 		}
-		if displayName(u.DisplayName) != u.DisplayName {
+		if cleanDisplayName(u.DisplayName) != u.DisplayName {
 			return nil, fmt.Errorf("users[%d]: the display name is too long or has control characters", i)
 		}
-		late = newer(late, u.Asked)
+		late = later(late, u.Asked)
 		users[i] = u
 	}
 	for _, asked := range f.Gone {
-		late = newer(late, asked)
+		late = later(late, asked)
 	}
 	if late.After(now) {
 		return nil, fmt.Errorf("it is of %s, which is yet to come: has the clock been put back?", late.Format(time.RFC3339))
@@ -281,8 +281,8 @@ func (f saved) snapshot(now time.Time, stale time.Duration) (*Snapshot, error) {
 		groups[group] = true
 	}
 	s := newSnapshot(contents{
-		taken: f.Taken, stale: stale, users: users, gone: f.Gone,
-		groups: groups, missing: f.Missing, others: f.Others,
+		taken: f.Taken, staleAfter: stale, users: users, removed: f.Gone,
+		groups: groups, missingGroups: f.Missing, otherMembers: f.Others,
 	})
 	if s.Len() != len(users) {
 		return nil, errors.New("two users have one name or one key")
@@ -290,17 +290,17 @@ func (f saved) snapshot(now time.Time, stale time.Duration) (*Snapshot, error) {
 	return s, nil
 }
 
-func newer(a, b time.Time) time.Time {
+func later(a, b time.Time) time.Time {
 	if b.After(a) {
 		return b
 	}
 	return a
 }
 
-// takesFrom reports whether somebody may do less by this snapshot than by an
+// revokes reports whether somebody may do less by this snapshot than by an
 // older one.
-func (s *Snapshot) takesFrom(older *Snapshot) bool {
-	s, older = s.flat(), older.flat()
+func (s *Snapshot) revokes(older *Snapshot) bool {
+	s, older = s.flatten(), older.flatten()
 	for name, was := range older.byName {
 		is := s.byName[name]
 		if was.Active && (!is.Active || is.Key != was.Key || slices.ContainsFunc(was.Groups.Names, func(group string) bool {

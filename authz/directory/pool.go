@@ -12,15 +12,15 @@ import (
 )
 
 const (
-	// unknownPlaces is how many questions about credentials that nothing is known
+	// unknownSlots is how many questions about credentials that nothing is known
 	// of are under way at once. Anybody can make such credentials up, and could
 	// send them to Jira instead. At 50 ms for an answer, 32 places take 640
 	// questions a second; Jira's Tomcat works on 100 requests and more at once.
-	unknownPlaces = 32
+	unknownSlots = 32
 	unknownWait   = 2 * time.Second
 
-	// knownPlaces are for credentials that were good lately.
-	knownPlaces = 16
+	// knownSlots are for credentials that were good lately.
+	knownSlots = 16
 	knownWait   = 10 * time.Second
 
 	// maxWaiting bounds the questions of one lane that wait for a place. Envoy
@@ -37,40 +37,40 @@ const (
 // answered in time anyway. A question that has waited too long is dropped, and
 // so is the oldest one when too many wait.
 type pool struct {
-	places int
-	wait   time.Duration // at most, for a place
+	slots int
+	maxWait   time.Duration // at most, for a place
 
 	flights singleflight.Group // by credentialHash
 	dropped atomic.Uint64
 
 	mu      sync.Mutex
-	under   int            // questions under way
-	shares  map[string]int // questions under way, by whose they are
+	inFlight   int            // questions under way
+	byOrigin  map[string]int // questions under way, by whose they are
 	waiting []*waiter      // the newest comes last
 }
 
 // waiter is a question that waits for a place.
 type waiter struct {
-	shares []string
-	told   chan error // holds one: nil when there is a place
+	origins []string
+	result   chan error // holds one: nil when there is a place
 }
 
 func newPool(places int, wait time.Duration) *pool {
-	return &pool{places: places, wait: wait, shares: make(map[string]int)}
+	return &pool{slots: places, maxWait: wait, byOrigin: make(map[string]int)}
 }
 
 // enter returns nil once the question may go, or ErrBusy. The shares say whose
 // question it is. After a nil, the caller must call leave with the same shares.
 func (l *pool) enter(ctx context.Context, shares ...string) error {
-	ctx, cancel := context.WithTimeout(ctx, l.wait)
+	ctx, cancel := context.WithTimeout(ctx, l.maxWait)
 	defer cancel()
-	w := &waiter{shares: shares, told: make(chan error, 1)}
+	w := &waiter{origins: shares, result: make(chan error, 1)}
 	l.mu.Lock()
-	if l.under < l.places {
+	if l.inFlight < l.slots {
 		l.admit(w)
 	} else {
 		if len(l.waiting) >= maxWaiting {
-			l.waiting[0].told <- ErrBusy
+			l.waiting[0].result <- ErrBusy
 			l.waiting = slices.Delete(l.waiting, 0, 1)
 			l.dropped.Add(1)
 		}
@@ -78,7 +78,7 @@ func (l *pool) enter(ctx context.Context, shares ...string) error {
 	}
 	l.mu.Unlock()
 	select {
-	case err := <-w.told:
+	case err := <-w.result:
 		return err
 	case <-ctx.Done():
 	}
@@ -86,7 +86,7 @@ func (l *pool) enter(ctx context.Context, shares ...string) error {
 	defer l.mu.Unlock()
 	i := slices.Index(l.waiting, w)
 	if i < 0 {
-		return <-w.told // it was told while the time ran out
+		return <-w.result // it was told while the time ran out
 	}
 	l.waiting = slices.Delete(l.waiting, i, i+1)
 	l.dropped.Add(1)
@@ -97,10 +97,10 @@ func (l *pool) enter(ctx context.Context, shares ...string) error {
 func (l *pool) leave(shares ...string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.under--
+	l.inFlight--
 	for _, share := range shares {
-		if l.shares[share]--; l.shares[share] == 0 {
-			delete(l.shares, share)
+		if l.byOrigin[share]--; l.byOrigin[share] == 0 {
+			delete(l.byOrigin, share)
 		}
 	}
 	if len(l.waiting) == 0 {
@@ -108,7 +108,7 @@ func (l *pool) leave(shares ...string) {
 	}
 	next, fewest := 0, -1
 	for i, w := range slices.Backward(l.waiting) {
-		if n := l.count(w.shares); fewest < 0 || n < fewest {
+		if n := l.countInFlight(w.origins); fewest < 0 || n < fewest {
 			next, fewest = i, n
 		}
 		if fewest == 0 {
@@ -122,18 +122,18 @@ func (l *pool) leave(shares ...string) {
 
 // admit is called with mu held.
 func (l *pool) admit(w *waiter) {
-	l.under++
-	for _, share := range w.shares {
-		l.shares[share]++
+	l.inFlight++
+	for _, share := range w.origins {
+		l.byOrigin[share]++
 	}
-	w.told <- nil
+	w.result <- nil
 }
 
-// count returns how many questions with these shares are under way. One that
+// countInFlight returns how many questions with these shares are under way. One that
 // has several of the shares counts as often.
-func (l *pool) count(shares []string) (n int) {
+func (l *pool) countInFlight(shares []string) (n int) {
 	for _, share := range shares {
-		n += l.shares[share]
+		n += l.byOrigin[share]
 	}
 	return n
 }

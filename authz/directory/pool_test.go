@@ -45,8 +45,8 @@ func queue(t *testing.T, l *pool, held []string, names ...string) (order []strin
 		synctest.Wait()
 	}
 	all.Wait()
-	if l.under != 0 || len(l.shares) != 0 || len(l.waiting) != 0 {
-		t.Errorf("left in the lane: %d under way, %v, %d waiting", l.under, l.shares, len(l.waiting))
+	if l.inFlight != 0 || len(l.byOrigin) != 0 || len(l.waiting) != 0 {
+		t.Errorf("left in the lane: %d under way, %v, %d waiting", l.inFlight, l.byOrigin, len(l.waiting))
 	}
 	return order
 }
@@ -105,8 +105,8 @@ func TestDropsOfALane(t *testing.T) {
 		}
 		l.leave("a")
 		all.Wait()
-		if len(dropped) != 0 || l.dropped.Load() != 4 || l.under != 0 || len(l.shares) != 0 {
-			t.Errorf("%d more dropped, %d counted, %d under way", len(dropped), l.dropped.Load(), l.under)
+		if len(dropped) != 0 || l.dropped.Load() != 4 || l.inFlight != 0 || len(l.byOrigin) != 0 {
+			t.Errorf("%d more dropped, %d counted, %d under way", len(dropped), l.dropped.Load(), l.inFlight)
 		}
 	})
 }
@@ -128,8 +128,8 @@ func TestPlacesAreNotLost(t *testing.T) {
 			})
 		}
 		all.Wait()
-		if l.under != 0 || len(l.shares) != 0 || len(l.waiting) != 0 {
-			t.Errorf("left in the lane: %d under way, %v, %d waiting", l.under, l.shares, len(l.waiting))
+		if l.inFlight != 0 || len(l.byOrigin) != 0 || len(l.waiting) != 0 {
+			t.Errorf("left in the lane: %d under way, %v, %d waiting", l.inFlight, l.byOrigin, len(l.waiting))
 		}
 	})
 }

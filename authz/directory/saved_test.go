@@ -28,7 +28,7 @@ func RoundTrip(s *Snapshot, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	got, err := decodeSaved(bytes.NewReader(content), testOrigin, now, s.stale)
+	got, err := decodeSaved(bytes.NewReader(content), testOrigin, now, s.staleAfter)
 	if err != nil {
 		return err
 	}
@@ -38,20 +38,20 @@ func RoundTrip(s *Snapshot, now time.Time) error {
 // differs reports in what two snapshots differ, beside the error that is for
 // the statistics of a refresh.
 func differs(a, b *Snapshot) error {
-	a, b = a.flat(), b.flat()
+	a, b = a.flatten(), b.flatten()
 	switch {
-	case !a.taken.Equal(b.taken) || !a.goodUntil.Equal(b.goodUntil) || a.stale != b.stale:
+	case !a.taken.Equal(b.taken) || !a.goodUntil.Equal(b.goodUntil) || a.staleAfter != b.staleAfter:
 		return fmt.Errorf("taken %s, good until %s; restored: taken %s, good until %s", a.taken, a.goodUntil, b.taken, b.goodUntil)
-	case a.anyone != b.anyone || a.complete != b.complete:
+	case a.acceptAll != b.acceptAll || a.complete != b.complete:
 		return errors.New("who is known at all")
 	case !maps.EqualFunc(a.byName, b.byName, sameUser) || !maps.EqualFunc(a.byKey, b.byKey, sameUser):
 		return fmt.Errorf("users %v, restored %v", a.byName, b.byName)
-	case !maps.EqualFunc(a.gone, b.gone, time.Time.Equal):
-		return fmt.Errorf("gone %v, restored %v", a.gone, b.gone)
-	case (a.groups == nil) != (b.groups == nil) || !maps.Equal(a.groups, b.groups) || !slices.Equal(a.missing, b.missing):
-		return fmt.Errorf("groups %v without %v, restored %v without %v", a.groups, a.missing, b.groups, b.missing)
-	case !maps.EqualFunc(a.others, b.others, slices.Equal):
-		return fmt.Errorf("other members %v, restored %v", a.others, b.others)
+	case !maps.EqualFunc(a.removed, b.removed, time.Time.Equal):
+		return fmt.Errorf("gone %v, restored %v", a.removed, b.removed)
+	case (a.groups == nil) != (b.groups == nil) || !maps.Equal(a.groups, b.groups) || !slices.Equal(a.missingGroups, b.missingGroups):
+		return fmt.Errorf("groups %v without %v, restored %v without %v", a.groups, a.missingGroups, b.groups, b.missingGroups)
+	case !maps.EqualFunc(a.otherMembers, b.otherMembers, slices.Equal):
+		return fmt.Errorf("other members %v, restored %v", a.otherMembers, b.otherMembers)
 	}
 	return nil
 }
@@ -65,18 +65,18 @@ var savedAt = time.Date(2026, 1, 2, 3, 4, 5, 678, time.UTC)
 
 // everything is a snapshot that has all there can be in one.
 func everything() *Snapshot {
-	s := newSnapshot(contents{taken: savedAt, stale: testStale, users: []User{
+	s := newSnapshot(contents{taken: savedAt, staleAfter: testStale, users: []User{
 		{Key: "K1", Name: "fred", DisplayName: "Fred <F> ü", Active: true, Groups: Groups{Known: true, Names: []string{"Staff", "böse & gut"}}, Asked: savedAt},
 		{Key: "K2", Name: "wilma", Groups: Groups{Known: true}, Asked: savedAt.Add(-time.Minute)},
 		{Name: "Barney", Active: true, Asked: savedAt.Add(time.Second)},
-	}, gone: map[string]time.Time{"key:K3": savedAt, "name:dino": savedAt.Add(-time.Hour)}})
-	s.groups, s.missing = map[string]bool{"staff": true, "none": true}, []string{"None"}
-	s.others = map[string][]string{"key:K7": {"Staff"}}
+	}, removed: map[string]time.Time{"key:K3": savedAt, "name:dino": savedAt.Add(-time.Hour)}})
+	s.groups, s.missingGroups = map[string]bool{"staff": true, "none": true}, []string{"None"}
+	s.otherMembers = map[string][]string{"key:K7": {"Staff"}}
 	return s
 }
 
 func TestSavedSnapshotIsTheSame(t *testing.T) {
-	followingNone := newSnapshot(contents{taken: savedAt, stale: testStale})
+	followingNone := newSnapshot(contents{taken: savedAt, staleAfter: testStale})
 	followingNone.groups = map[string]bool{}
 	for name, s := range map[string]*Snapshot{
 		"everything":    everything(),
@@ -90,7 +90,7 @@ func TestSavedSnapshotIsTheSame(t *testing.T) {
 }
 
 // sealed returns JSON as if tokengate had saved it.
-func sealed(body string) string { return savedAs + savedVersion + checksum([]byte(body)) + "\n" + body }
+func sealed(body string) string { return savedPrefix + savedVersion + checksum([]byte(body)) + "\n" + body }
 
 func TestSavedSnapshotThatIsRefused(t *testing.T) {
 	whole, err := everything().encode(testOrigin)
@@ -122,7 +122,7 @@ func TestSavedSnapshotThatIsRefused(t *testing.T) {
 		"another kind":        {swap(`"jira http`, `"file http`), now, "file http"},
 		"empty":               {"", now, "not what tokengate has saved"},
 		"something else":      {body, now, "not what tokengate has saved"},
-		"another version":     {strings.Replace(string(whole), savedAs+"1", savedAs+"2", 1), now, "another version"},
+		"another version":     {strings.Replace(string(whole), savedPrefix+"1", savedPrefix+"2", 1), now, "another version"},
 		"no JSON":             {sealed("users: []"), now, "invalid character"},
 		"no snapshot":         {sealed("null"), now, "upstream"},
 		"unknown field":       {swap(`"users"`, `"admin":true,"users"`), now, "admin"},
@@ -162,7 +162,7 @@ func TestSavedSnapshotThatIsRefused(t *testing.T) {
 }
 
 func TestTooLongToBeSaved(t *testing.T) {
-	s := newSnapshot(contents{taken: savedAt, stale: testStale, users: []User{{Name: "fred", Groups: Groups{Known: true, Names: []string{strings.Repeat("g", maxSaved)}}, Asked: savedAt}}})
+	s := newSnapshot(contents{taken: savedAt, staleAfter: testStale, users: []User{{Name: "fred", Groups: Groups{Known: true, Names: []string{strings.Repeat("g", maxSaved)}}, Asked: savedAt}}})
 	if content, err := s.encode(testOrigin); err == nil {
 		t.Errorf("%d bytes are saved, which nobody reads", len(content))
 	}
@@ -191,8 +191,8 @@ func TestWhatASnapshotTakesFromOneBefore(t *testing.T) {
 		"the name":        {change(func(u *User) { u.Name = "frederick" }), true},
 		"the name's user": {change(func(u *User) { u.Key = "K9" }), true},
 	} {
-		before, after := newSnapshot(contents{taken: savedAt, stale: testStale, users: []User{fred, gone}}), newSnapshot(contents{taken: savedAt, stale: testStale, users: tt.now})
-		if got := after.takesFrom(before); got != tt.want {
+		before, after := newSnapshot(contents{taken: savedAt, staleAfter: testStale, users: []User{fred, gone}}), newSnapshot(contents{taken: savedAt, staleAfter: testStale, users: tt.now})
+		if got := after.revokes(before); got != tt.want {
 			t.Errorf("%s: %v, want %v", name, got, tt.want)
 		}
 	}
@@ -220,7 +220,7 @@ func FuzzDecodeSaved(f *testing.F) {
 				}
 				continue
 			}
-			if s.anyone || s.complete || s.goodUntil.After(now.Add(testStale)) || !now.Before(s.goodUntil) {
+			if s.acceptAll || s.complete || s.goodUntil.After(now.Add(testStale)) || !now.Before(s.goodUntil) {
 				t.Errorf("good until %s", s.goodUntil)
 			}
 			for name, u := range s.byName {
@@ -254,7 +254,7 @@ func BenchmarkSaved(b *testing.B) {
 			Asked:  savedAt.Add(time.Duration(i%2) * time.Minute),
 		}
 	}
-	s := newSnapshot(contents{taken: savedAt, stale: testStale, users: users})
+	s := newSnapshot(contents{taken: savedAt, staleAfter: testStale, users: users})
 	content, err := s.encode(testOrigin)
 	if err != nil {
 		b.Fatal(err)
@@ -282,9 +282,9 @@ func BenchmarkSaved(b *testing.B) {
 		}
 	})
 	b.Run("compare", func(b *testing.B) {
-		other := newSnapshot(contents{taken: savedAt, stale: testStale, users: slices.Clone(users)})
+		other := newSnapshot(contents{taken: savedAt, staleAfter: testStale, users: slices.Clone(users)})
 		for b.Loop() {
-			if other.takesFrom(s) {
+			if other.revokes(s) {
 				b.Fatal("nothing was taken")
 			}
 		}

@@ -16,21 +16,21 @@ import (
 type Snapshot struct {
 	taken     time.Time
 	goodUntil time.Time
-	stale     time.Duration // how long an answer is good
+	staleAfter     time.Duration // how long an answer is good
 
-	anyone   bool // whoever is asked for exists; all that follows is empty
+	acceptAll   bool // whoever is asked for exists; all that follows is empty
 	complete bool // who is not in it does not exist
 
 	byKey   map[string]User
 	byName  map[string]User      // by folded name
-	gone    map[string]time.Time // identities that do not exist, and when that was said
-	every   bool                 // all groups of every user are known
+	removed    map[string]time.Time // identities that do not exist, and when that was said
+	allGroups   bool                 // all groups of every user are known
 	groups  map[string]bool      // else: folded names of the groups that were asked for
-	missing []string             // those of them that do not exist
-	others  map[string][]string  // groups of members who are not among the users, by identity
-	silent  error                // why an owner got no answer of this snapshot; nil: none was refused one
+	missingGroups []string             // those of them that do not exist
+	otherMembers  map[string][]string  // groups of members who are not among the users, by identity
+	ownerErr  error                // why an owner got no answer of this snapshot; nil: none was refused one
 
-	over *overlay // what was learned since; nil: nothing
+	overlay *overlay // what was learned since; nil: nothing
 }
 
 // forever is the end of what needs no refresh.
@@ -60,10 +60,10 @@ func (s *Snapshot) Len() int {
 		return 0
 	}
 	n := len(s.byName)
-	if s.over == nil {
+	if s.overlay == nil {
 		return n
 	}
-	for name, u := range s.over.byName {
+	for name, u := range s.overlay.byName {
 		switch _, before := s.byName[name]; {
 		case before && u.Name == "":
 			n--
@@ -80,7 +80,7 @@ func (s *Snapshot) MissingGroups() []string {
 	if s == nil {
 		return nil
 	}
-	return slices.Clone(s.missing)
+	return slices.Clone(s.missingGroups)
 }
 
 // ByName returns the user who has this name, in any case. The answer may be
@@ -89,15 +89,15 @@ func (s *Snapshot) ByName(name string) (User, bool) {
 	if s == nil {
 		return User{}, false
 	}
-	if s.anyone {
-		u := asRequested(name)
+	if s.acceptAll {
+		u := acceptedUser(name)
 		return u, u.check() == nil
 	}
-	return s.named(store.FoldOwner(name))
+	return s.findName(store.FoldOwner(name))
 }
 
-// asRequested returns the user that None knows by this name.
-func asRequested(name string) User {
+// acceptedUser returns the user that None knows by this name.
+func acceptedUser(name string) User {
 	return User{Name: name, Active: true, Groups: Groups{Known: true}}
 }
 
@@ -106,7 +106,7 @@ func (s *Snapshot) ByKey(key string) (User, bool) {
 	if s == nil || key == "" {
 		return User{}, false
 	}
-	return s.keyed(key)
+	return s.findKey(key)
 }
 
 // Follows reports whether every one of these groups was followed when the
@@ -117,7 +117,7 @@ func (s *Snapshot) Follows(groups []string) bool {
 	switch {
 	case s == nil:
 		return false
-	case s.every:
+	case s.allGroups:
 		return true
 	}
 	return s.groups != nil && !slices.ContainsFunc(groups, func(group string) bool { return !s.groups[foldGroup(group)] })
@@ -148,8 +148,8 @@ func (s *Snapshot) Owner(name, key string, now time.Time) (User, error) {
 	if s == nil || !now.Before(s.goodUntil) {
 		return User{}, fmt.Errorf("%w (what is known of all users is too old)", ErrUnavailable)
 	}
-	if s.anyone {
-		u := asRequested(name)
+	if s.acceptAll {
+		u := acceptedUser(name)
 		return u, u.check()
 	}
 	u, ok := s.ByKey(key)
@@ -157,11 +157,11 @@ func (s *Snapshot) Owner(name, key string, now time.Time) (User, error) {
 		u, ok = s.ByName(name)
 		ok = ok && (key == "" || u.Key == "")
 	}
-	_, gone := s.goneSince(identity(name, key))
+	_, gone := s.removedAt(identity(name, key))
 	switch {
 	case !ok && (s.complete || gone):
 		return User{}, ErrUnknownUser
-	case !ok || !now.Before(u.Asked.Add(s.stale)):
+	case !ok || !now.Before(u.Asked.Add(s.staleAfter)):
 		return User{}, fmt.Errorf("%w (what is known of this user is too old)", ErrUnavailable)
 	case !u.Active:
 		return u, ErrInactive
@@ -172,13 +172,13 @@ func (s *Snapshot) Owner(name, key string, now time.Time) (User, error) {
 // contents is what a source knows for a snapshot.
 type contents struct {
 	taken   time.Time
-	stale   time.Duration
+	staleAfter   time.Duration
 	users   []User
-	gone    map[string]time.Time
+	removed    map[string]time.Time
 	groups  map[string]bool
-	missing []string
-	others  map[string][]string
-	silent  error
+	missingGroups []string
+	otherMembers  map[string][]string
+	ownerErr  error
 }
 
 // newSnapshot makes a snapshot. If two users have the same name, the older
@@ -188,22 +188,22 @@ type contents struct {
 func newSnapshot(c contents) *Snapshot {
 	s := &Snapshot{
 		taken:     c.taken,
-		goodUntil: c.taken.Add(c.stale),
-		stale:     c.stale,
+		goodUntil: c.taken.Add(c.staleAfter),
+		staleAfter:     c.staleAfter,
 		byKey:     make(map[string]User, len(c.users)),
 		byName:    make(map[string]User, len(c.users)),
-		gone:      maps.Clone(c.gone),
+		removed:      maps.Clone(c.removed),
 		groups:    c.groups,
-		missing:   c.missing,
-		others:    c.others,
-		silent:    c.silent,
+		missingGroups:   c.missingGroups,
+		otherMembers:    c.otherMembers,
+		ownerErr:    c.ownerErr,
 	}
 	slices.SortStableFunc(c.users, func(a, b User) int {
 		return cmp.Or(a.Asked.Compare(b.Asked), cmp.Compare(a.identity(), b.identity()))
 	})
 	for _, u := range c.users {
 		old, ok := s.byName[store.FoldOwner(u.Name)]
-		s.learn(u)
+		s.put(u)
 		if ok && old.Asked.Equal(u.Asked) && old.identity() != u.identity() {
 			s.drop(u)
 		}
@@ -218,17 +218,17 @@ func (s *Snapshot) drop(u User) {
 
 // contents returns what a snapshot was made of, with what was looked up since.
 func (s *Snapshot) contents() contents {
-	s = s.flat()
+	s = s.flatten()
 	if s == nil {
 		return contents{}
 	}
 	return contents{
 		taken:   s.taken,
-		stale:   s.stale,
+		staleAfter:   s.staleAfter,
 		users:   slices.Collect(maps.Values(s.byName)),
-		gone:    s.gone,
+		removed:    s.removed,
 		groups:  s.groups,
-		missing: s.missing,
-		others:  s.others,
+		missingGroups: s.missingGroups,
+		otherMembers:  s.otherMembers,
 	}
 }

@@ -40,10 +40,10 @@ type Source interface {
 type refreshRequest struct {
 	now    time.Time
 	owners []Owner
-	since  time.Time     // when the last good refresh began
+	lastBegun  time.Time     // when the last good refresh began
 	last   *Snapshot     // in force; nil: none
-	every  time.Duration // until the next refresh
-	stale  time.Duration // how long an answer is good
+	interval  time.Duration // until the next refresh
+	staleAfter  time.Duration // how long an answer is good
 }
 
 // None is the source that knows nothing and denies nothing: whoever is asked
@@ -51,11 +51,11 @@ type refreshRequest struct {
 type None struct{}
 
 func (None) refresh(_ context.Context, n refreshRequest) (*Snapshot, error) {
-	return &Snapshot{taken: n.now, goodUntil: forever, anyone: true, every: true}, nil
+	return &Snapshot{taken: n.now, goodUntil: forever, acceptAll: true, allGroups: true}, nil
 }
 
 func (None) lookup(_ context.Context, name string) (User, error) {
-	u := asRequested(name)
+	u := acceptedUser(name)
 	return u, u.check()
 }
 
@@ -65,8 +65,8 @@ func (None) requests() uint64 { return 0 }
 
 func (None) origin() string { return "" }
 
-// maxFile bounds the file of a File, in bytes.
-const maxFile = 16 << 20
+// maxFileSize bounds the file of a File, in bytes.
+const maxFileSize = 16 << 20
 
 // File is the source that reads a YAML file, again at each refresh:
 //
@@ -102,8 +102,8 @@ func (f *File) refresh(_ context.Context, n refreshRequest) (*Snapshot, error) {
 	for i := range users {
 		users[i].Asked = n.now
 	}
-	s := newSnapshot(contents{taken: n.now, stale: n.stale, users: users})
-	s.complete, s.every = true, true
+	s := newSnapshot(contents{taken: n.now, staleAfter: n.staleAfter, users: users})
+	s.complete, s.allGroups = true, true
 	return s, nil
 }
 
@@ -125,12 +125,12 @@ func (f *File) read() ([]User, error) {
 		return nil, fmt.Errorf("open the directory's file: %w", err)
 	}
 	defer file.Close()
-	content, err := io.ReadAll(io.LimitReader(file, maxFile+1))
+	content, err := io.ReadAll(io.LimitReader(file, maxFileSize+1))
 	if err != nil {
 		return nil, fmt.Errorf("read the directory's file: %w", err)
 	}
-	if len(content) > maxFile {
-		return nil, fmt.Errorf("%s: the file is longer than %d bytes", f.path, maxFile)
+	if len(content) > maxFileSize {
+		return nil, fmt.Errorf("%s: the file is longer than %d bytes", f.path, maxFileSize)
 	}
 	users, err := parseUsers(content)
 	if err != nil {
@@ -186,11 +186,11 @@ func parseUser(fields map[string]any) (User, error) {
 			u.Key, ok = value.(string)
 		case "displayName":
 			u.DisplayName, ok = value.(string)
-			ok = ok && displayName(u.DisplayName) == u.DisplayName
+			ok = ok && cleanDisplayName(u.DisplayName) == u.DisplayName
 		case "active":
 			u.Active, ok = value.(bool)
 		case "groups":
-			u.Groups.Names, ok = texts(value)
+			u.Groups.Names, ok = stringList(value)
 		default:
 			return User{}, fmt.Errorf("unknown key %q; the keys here are name, key, displayName, active, groups", key)
 		}
@@ -207,8 +207,8 @@ func parseUser(fields map[string]any) (User, error) {
 	return u, nil
 }
 
-// texts returns the elements of a list of text.
-func texts(value any) ([]string, bool) {
+// stringList returns the elements of a list of text.
+func stringList(value any) ([]string, bool) {
 	list, ok := value.([]any)
 	if !ok {
 		return nil, false

@@ -119,17 +119,17 @@ func printable(text string) bool {
 	return true
 }
 
-// displayName returns a name for people that may stand in a line. What Jira
+// cleanDisplayName returns a name for people that may stand in a line. What Jira
 // has is not worth an error.
-func displayName(text string) string {
+func cleanDisplayName(text string) string {
 	if len(text) > maxDisplayName || !printable(text) {
 		return ""
 	}
 	return text
 }
 
-// printed cuts a name to what an error has room for.
-func printed(name string) string {
+// truncate cuts a name to what an error has room for.
+func truncate(name string) string {
 	const most = 64
 	if len(name) > most {
 		return name[:most] + "…"
@@ -137,7 +137,7 @@ func printed(name string) string {
 	return name
 }
 
-func inactive(u User) error {
+func checkActive(u User) error {
 	if !u.Active {
 		return ErrInactive
 	}

@@ -62,7 +62,7 @@ func (s *Server) attach(c *call) {
 	i := s.issues.find(c.r.PathValue("key"))
 	s.mu.Unlock()
 	if i == nil {
-		refuse(c, http.StatusNotFound, "Issue Does Not Exist")
+		sendError(c, http.StatusNotFound, "Issue Does Not Exist")
 		return
 	}
 	kind, _, _ := mime.ParseMediaType(c.r.Header.Get("Content-Type"))
@@ -73,7 +73,7 @@ func (s *Server) attach(c *call) {
 	hash := sha256.New()
 	size, err := io.Copy(hash, c.r.Body)
 	if err != nil {
-		refuse(c, http.StatusBadRequest, "Can't read the body: "+err.Error())
+		sendError(c, http.StatusBadRequest, "Can't read the body: "+err.Error())
 		return
 	}
 	send(c, http.StatusOK, []object{{
@@ -100,7 +100,7 @@ func (s *Server) attachForm(c *call, i *issue) {
 		content, err = io.ReadAll(file)
 	}
 	if err != nil {
-		refuse(c, http.StatusBadRequest, "Can't read the form: "+err.Error())
+		sendError(c, http.StatusBadRequest, "Can't read the form: "+err.Error())
 		return
 	}
 	a := &attachment{issue: i, name: header.Filename, kind: header.Header.Get("Content-Type"), author: c.user.Name, content: content}
@@ -129,7 +129,7 @@ func (s *Server) findAttachment(c *call) *attachment {
 func (s *Server) showAttachment(c *call) {
 	a := s.findAttachment(c)
 	if a == nil {
-		refuse(c, http.StatusNotFound, "The attachment with id '"+c.r.PathValue("id")+"' does not exist")
+		sendError(c, http.StatusNotFound, "The attachment with id '"+c.r.PathValue("id")+"' does not exist")
 		return
 	}
 	send(c, http.StatusOK, s.attachmentJSON(c, a))
@@ -143,7 +143,7 @@ func (s *Server) download(c *call) {
 	case c.user == nil:
 		s.redirect(c, "/login.jsp?os_destination="+url.QueryEscape(c.r.URL.Path))
 	case a == nil:
-		s.noPage(c)
+		s.notFoundPage(c)
 	default:
 		c.w.Header().Set("Content-Type", a.kind)
 		c.w.Header().Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": a.name}))

@@ -45,7 +45,7 @@ func (s *Server) authenticate(c *call, path, fromPath string) {
 	}
 	if u := s.activeUser(c.r.Header.Get(s.header)); u != nil {
 		c.user, c.how = u, ByHeader
-		s.enter(c)
+		s.startSession(c)
 		return
 	}
 	if u := s.bearer(c.r); u != nil {
@@ -54,17 +54,17 @@ func (s *Server) authenticate(c *call, path, fromPath string) {
 		return
 	}
 	if name, password, ok := c.r.BasicAuth(); ok {
-		s.try(c, name, password, ByBasic)
+		s.tryPassword(c, name, password, ByBasic)
 		return
 	}
 	if name := c.query.Get("os_username"); name != "" {
-		s.try(c, name, c.query.Get("os_password"), ByQuery)
+		s.tryPassword(c, name, c.query.Get("os_password"), ByQuery)
 	}
 }
 
 // activeUser returns the active user with this name, or nil.
 func (s *Server) activeUser(name string) *User {
-	return active(s.people.named(name))
+	return active(s.users.findByName(name))
 }
 
 // active returns u if it is an active user, or nil.
@@ -97,21 +97,21 @@ func (s *Server) bearer(r *http.Request) *User {
 	if !strings.EqualFold(scheme, "Bearer") {
 		return nil
 	}
-	return active(s.people.owner(strings.TrimSpace(value)))
+	return active(s.users.findByPAT(strings.TrimSpace(value)))
 }
 
-// try judges a password, and gives the request a session if it is right.
-func (s *Server) try(c *call, name, password string, how How) {
+// tryPassword judges a password, and gives the request a session if it is right.
+func (s *Server) tryPassword(c *call, name, password string, how How) {
 	u := s.activeUser(name)
-	c.tried, c.verdict = how, s.password(u, name, password)
+	c.tried, c.verdict = how, s.checkPassword(u, name, password)
 	if c.verdict == right {
 		c.user, c.how = u, how
-		s.enter(c)
+		s.startSession(c)
 	}
 }
 
-// password judges the password of u, who has this name, or is nil; and counts.
-func (s *Server) password(u *User, name, password string) verdict {
+// checkPassword judges the password of u, who has this name, or is nil; and counts.
+func (s *Server) checkPassword(u *User, name, password string) verdict {
 	name = fold(name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -151,7 +151,7 @@ func (s *Server) logIn(c *call, path string) {
 	}
 	if login.Username != "" {
 		c.session = ""
-		s.try(c, login.Username, login.Password, ByLogin)
+		s.tryPassword(c, login.Username, login.Password, ByLogin)
 	}
 }
 
@@ -191,16 +191,16 @@ func (s *Server) requestedSession(r *http.Request, fromPath string) (string, *Us
 	defer s.mu.Unlock()
 	for _, id := range ids {
 		if key, ok := s.sessions.users[id]; ok {
-			return id, active(s.people.keyed(key))
+			return id, active(s.users.findByKey(key))
 		}
 	}
 	return "", nil
 }
 
-// enter binds the request's user to its session, which is made if there is
+// startSession binds the request's user to its session, which is made if there is
 // none. One that the client brought is taken as it is, as the header
 // authenticators do: from now on it is a way in.
-func (s *Server) enter(c *call) {
+func (s *Server) startSession(c *call) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, ok := s.sessions.users[c.session]; ok {
@@ -210,8 +210,8 @@ func (s *Server) enter(c *call) {
 	c.session = s.sessions.add(c.user.Key)
 }
 
-// leave ends the request's session.
-func (s *Server) leave(c *call) {
+// endSession ends the request's session.
+func (s *Server) endSession(c *call) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.sessions.users, c.session)

@@ -18,7 +18,7 @@ func (s *Server) Put(u User) {
 	if u.DisplayName == "" {
 		u.DisplayName = u.Name
 	}
-	p := s.people
+	p := s.users
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	named := p.byName[fold(u.Name)]
@@ -45,7 +45,7 @@ func (s *Server) Put(u User) {
 // sessions and tokens stay. It fails if there is no such user, or somebody
 // else has the name.
 func (s *Server) Rename(key, name string) error {
-	p := s.people
+	p := s.users
 	return p.change(func() (*User, error) {
 		u := p.byKey[key]
 		if u == nil {
@@ -60,20 +60,20 @@ func (s *Server) Rename(key, name string) error {
 
 // Activate makes a user active. It fails if nobody has the name.
 func (s *Server) Activate(name string) error {
-	return s.people.changeNamed(name, func(u *User) { u.Active = true })
+	return s.users.changeNamed(name, func(u *User) { u.Active = true })
 }
 
 // Deactivate makes a user inactive, from the next request on; Activate gives
 // everything back. It fails if nobody has the name.
 func (s *Server) Deactivate(name string) error {
-	return s.people.changeNamed(name, func(u *User) { u.Active = false })
+	return s.users.changeNamed(name, func(u *User) { u.Active = false })
 }
 
 // SetGroups makes a user a member of these groups and no others. Groups that
 // are not there are made, and stay. It fails if nobody has the name.
 func (s *Server) SetGroups(name string, groups ...string) error {
 	groups = distinct(groups)
-	return s.people.changeNamed(name, func(u *User) { u.Groups = groups })
+	return s.users.changeNamed(name, func(u *User) { u.Groups = groups })
 }
 
 // Delete deletes a user. Their name is free for somebody with another key, who
@@ -82,7 +82,7 @@ func (s *Server) Delete(name string) error {
 	s.mu.Lock()
 	delete(s.failures, fold(name))
 	s.mu.Unlock()
-	p := s.people
+	p := s.users
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	u := p.byName[fold(name)]

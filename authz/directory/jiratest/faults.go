@@ -133,7 +133,7 @@ func (s *Server) Fail(prefix string, fault Fault) *Failure {
 	f.stop = sync.OnceFunc(func() { close(f.off) })
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.failing = append(s.failing, f)
+	s.faults = append(s.faults, f)
 	return f
 }
 
@@ -144,7 +144,7 @@ func (f *Failure) Hit() <-chan struct{} { return f.hit }
 func (f *Failure) Stop() {
 	f.server.mu.Lock()
 	defer f.server.mu.Unlock()
-	f.server.failing = slices.DeleteFunc(f.server.failing, func(o *Failure) bool { return o == f })
+	f.server.faults = slices.DeleteFunc(f.server.faults, func(o *Failure) bool { return o == f })
 	f.stop()
 }
 
@@ -153,7 +153,7 @@ func (f *Failure) Stop() {
 func (s *Server) fail(c *call, path string) bool {
 	s.mu.Lock()
 	var f *Failure
-	for _, o := range slices.Backward(s.failing) {
+	for _, o := range slices.Backward(s.faults) {
 		if strings.HasPrefix(path, o.prefix) {
 			f = o
 			break

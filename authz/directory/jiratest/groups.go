@@ -10,20 +10,20 @@ import (
 func (s *Server) groupMembers(c *call) {
 	name := c.query.Get("groupname")
 	if name == "" {
-		refuse(c, http.StatusBadRequest, "The group name was not provided")
+		sendError(c, http.StatusBadRequest, "The group name was not provided")
 		return
 	}
 	inactive := c.query.Get("includeInactiveUsers") == "true"
-	start, most, ok := pageOf(c, 50, s.maxMembers)
+	start, most, ok := pageParameters(c, 50, s.maxMembers)
 	if !ok {
 		return
 	}
-	members, ok := s.people.members(name, inactive)
+	members, ok := s.users.members(name, inactive)
 	if !ok {
-		refuse(c, http.StatusNotFound, "The group named '"+name+"' does not exist.")
+		sendError(c, http.StatusNotFound, "The group named '"+name+"' does not exist.")
 		return
 	}
-	page := cut(members, start, most)
+	page := slicePage(members, start, most)
 	at := func(start int) string {
 		return s.self(c, "/rest/api/2/group/member?"+url.Values{
 			"groupname":            {name},

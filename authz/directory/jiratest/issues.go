@@ -83,7 +83,7 @@ type fields struct {
 func readFields(c *call) (fields, bool) {
 	var f fields
 	if err := json.NewDecoder(http.MaxBytesReader(c.w, c.r.Body, maxBody)).Decode(&f); err != nil {
-		refuse(c, http.StatusBadRequest, "Can't read the issue: "+err.Error())
+		sendError(c, http.StatusBadRequest, "Can't read the issue: "+err.Error())
 		return f, false
 	}
 	return f, true
@@ -129,7 +129,7 @@ func (s *Server) getIssue(c *call) {
 	}
 	s.mu.Unlock()
 	if i == nil {
-		refuse(c, http.StatusNotFound, "Issue Does Not Exist")
+		sendError(c, http.StatusNotFound, "Issue Does Not Exist")
 		return
 	}
 	send(c, http.StatusOK, body)
@@ -147,7 +147,7 @@ func (s *Server) updateIssue(c *call) {
 	}
 	s.mu.Unlock()
 	if i == nil {
-		refuse(c, http.StatusNotFound, "Issue Does Not Exist")
+		sendError(c, http.StatusNotFound, "Issue Does Not Exist")
 		return
 	}
 	c.w.WriteHeader(http.StatusNoContent)
@@ -159,7 +159,7 @@ func (s *Server) deleteIssue(c *call) {
 	s.issues.all = slices.DeleteFunc(s.issues.all, func(o *issue) bool { return o == i })
 	s.mu.Unlock()
 	if i == nil {
-		refuse(c, http.StatusNotFound, "Issue Does Not Exist")
+		sendError(c, http.StatusNotFound, "Issue Does Not Exist")
 		return
 	}
 	c.w.WriteHeader(http.StatusNoContent)

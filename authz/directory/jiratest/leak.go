@@ -45,12 +45,12 @@ func watch(r *http.Request, leak func(string)) {
 func findToken(r *http.Request) string {
 	path, _, _ := strings.Cut(r.RequestURI, "?")
 	name := fmt.Sprintf("%s %s", r.Method, token.Redact(path))
-	if holdsToken(r.RequestURI) {
+	if containsToken(r.RequestURI) {
 		return name + ": the path or the query"
 	}
 	for _, header := range []http.Header{r.Header, r.Trailer, {"Host": {r.Host}}} {
 		for key, values := range header {
-			if holdsToken(key) || holdsToken(strings.Join(values, ",")) {
+			if containsToken(key) || containsToken(strings.Join(values, ",")) {
 				return name + ": a header, " + token.Redact(key)
 			}
 		}
@@ -62,20 +62,20 @@ func findToken(r *http.Request) string {
 	r.Body = struct {
 		io.Reader
 		io.Closer
-	}{io.MultiReader(bytes.NewReader(body), &failing{r.Body, err}), r.Body}
-	if holdsToken(string(body)) {
+	}{io.MultiReader(bytes.NewReader(body), &errorReader{r.Body, err}), r.Body}
+	if containsToken(string(body)) {
 		return name + ": the body of a login"
 	}
 	return ""
 }
 
-// failing reads on behind what was read already, or fails as that did.
-type failing struct {
+// errorReader reads on behind what was read already, or fails as that did.
+type errorReader struct {
 	io.Reader
 	err error
 }
 
-func (f *failing) Read(p []byte) (int, error) {
+func (f *errorReader) Read(p []byte) (int, error) {
 	if f.err != nil {
 		return 0, f.err
 	}
@@ -87,9 +87,9 @@ var (
 	jsonEscapes = regexp.MustCompile(`\\u[0-9A-Fa-f]{4}`)
 )
 
-// holdsToken reports whether a text holds a token, or becomes one
+// containsToken reports whether a text holds a token, or becomes one
 // that does by decoding what clients encode, up to four times.
-func holdsToken(text string) bool {
+func containsToken(text string) bool {
 	seen := map[string]bool{}
 	for texts, depth := []string{text}, 0; depth <= 4; depth++ {
 		var next []string

@@ -23,8 +23,8 @@ func (s *Server) redirect(c *call, path string) {
 	c.w.WriteHeader(http.StatusFound)
 }
 
-// noPage is what Jira says of an unknown path outside REST.
-func (s *Server) noPage(c *call) {
+// notFoundPage is what Jira says of an unknown path outside REST.
+func (s *Server) notFoundPage(c *call) {
 	page(c, http.StatusNotFound, "Oops, you've found a dead link.", "")
 }
 
@@ -64,9 +64,9 @@ func (c *call) destination() string {
 	return cmp.Or(c.query.Get("os_destination"), c.form.Get("os_destination"))
 }
 
-// local returns a path behind the context path as it may stand in a Location;
+// localPath returns a path behind the context path as it may stand in a Location;
 // false if a browser would take it to another host.
-func local(destination string) (string, bool) {
+func localPath(destination string) (string, bool) {
 	if !strings.HasPrefix(destination, "/") || strings.HasPrefix(destination, "//") || strings.HasPrefix(destination, `/\`) {
 		return "", false
 	}
@@ -103,7 +103,7 @@ func (s *Server) loginForm(c *call, message string) {
 func (s *Server) formLogin(c *call) {
 	switch c.verdict {
 	case right:
-		to, ok := local(c.destination())
+		to, ok := localPath(c.destination())
 		if !ok {
 			to = "/secure/Dashboard.jspa"
 		}

@@ -25,7 +25,7 @@ func dispatch(target string) (path, session string, err error) {
 		}
 	}
 	raw, _, _ := strings.Cut(target, "?")
-	if !strings.HasPrefix(raw, "/") || strings.ContainsFunc(raw, refused) || strings.Contains(target, "#") {
+	if !strings.HasPrefix(raw, "/") || strings.ContainsFunc(raw, invalidInPath) || strings.Contains(target, "#") {
 		return "", "", errTarget
 	}
 
@@ -65,9 +65,9 @@ func dispatch(target string) (path, session string, err error) {
 	return path, session, nil
 }
 
-// refused reports what may not stand in a path. RFC 3986 allows less; Jira
+// invalidInPath reports what may not stand in a path. RFC 3986 allows less; Jira
 // adds "[", "]" and "|" by relaxedPathChars.
-func refused(r rune) bool {
+func invalidInPath(r rune) bool {
 	return r <= ' ' || r > '~' || strings.ContainsRune("\"#<>\\^`{}", r)
 }
 

@@ -23,17 +23,17 @@ type User struct {
 	id int // in the order of creation; what a cursor of /user/list says
 }
 
-// people are the users and groups, found without looking through all of them.
+// userStore are the users and groups, found without looking through all of them.
 // A *User in here is never changed, only replaced: whoever got one may go on
 // reading it.
-type people struct {
+type userStore struct {
 	mu       sync.Mutex
 	byName   map[string]*User  // by folded name
 	byKey    map[string]*User  // by key
 	byPAT    map[string]*User  // by native token
 	groups   map[string]*group // by folded name; one without members stays
-	everyone roll
-	used     map[string]bool // keys that somebody has or had
+	allUsers userList
+	usedKeys     map[string]bool // keys that somebody has or had
 	lastID   int
 }
 
@@ -41,20 +41,20 @@ type people struct {
 type group struct {
 	name    string
 	members map[string]*User // by key
-	roll    roll
+	list    userList
 }
 
-// roll keeps users in the order in which they are answered. It is made when
+// userList keeps users in the order in which they are answered. It is made when
 // somebody asks, and thrown away when a user changes; its slices are never
 // changed. The zero roll is one to be made.
-type roll struct {
-	made                        bool
+type userList struct {
+	built                        bool
 	all, active, inactive, byID []*User
 }
 
-// make makes the roll of these users if there is none.
-func (r *roll) make(users map[string]*User) {
-	if r.made {
+// build makes the roll of these users if there is none.
+func (r *userList) build(users map[string]*User) {
+	if r.built {
 		return
 	}
 	for _, u := range users {
@@ -70,11 +70,11 @@ func (r *roll) make(users map[string]*User) {
 			r.inactive = append(r.inactive, u)
 		}
 	}
-	r.made = true
+	r.built = true
 }
 
-// which returns the active users, the inactive ones, both or none, by name.
-func (r *roll) which(active, inactive bool) []*User {
+// filter returns the active users, the inactive ones, both or none, by name.
+func (r *userList) filter(active, inactive bool) []*User {
 	switch {
 	case active && inactive:
 		return r.all
@@ -86,13 +86,13 @@ func (r *roll) which(active, inactive bool) []*User {
 	return nil
 }
 
-func newPeople() *people {
-	p := &people{
+func newUserStore() *userStore {
+	p := &userStore{
 		byName: make(map[string]*User),
 		byKey:  make(map[string]*User),
 		byPAT:  make(map[string]*User),
 		groups: make(map[string]*group),
-		used:   make(map[string]bool),
+		usedKeys:   make(map[string]bool),
 	}
 	p.group(Administrators)
 	return p
@@ -100,7 +100,7 @@ func newPeople() *people {
 
 // group returns the group with this name, which is made if there is none.
 // p.mu is held, or nobody else has p.
-func (p *people) group(name string) *group {
+func (p *userStore) group(name string) *group {
 	g := p.groups[fold(name)]
 	if g == nil {
 		g = &group{name: name, members: make(map[string]*User)}
@@ -110,23 +110,23 @@ func (p *people) group(name string) *group {
 }
 
 // add makes a user known, who is not. p.mu is held.
-func (p *people) add(u *User) {
+func (p *userStore) add(u *User) {
 	p.byName[fold(u.Name)] = u
 	p.byKey[u.Key] = u
-	p.used[u.Key] = true
+	p.usedKeys[u.Key] = true
 	for _, pat := range u.PATs {
 		p.byPAT[pat] = u
 	}
 	for _, name := range u.Groups {
 		g := p.group(name)
 		g.members[u.Key] = u
-		g.roll = roll{}
+		g.list = userList{}
 	}
-	p.everyone = roll{}
+	p.allUsers = userList{}
 }
 
 // remove makes a known user unknown. p.mu is held.
-func (p *people) remove(u *User) {
+func (p *userStore) remove(u *User) {
 	delete(p.byName, fold(u.Name))
 	delete(p.byKey, u.Key)
 	for _, pat := range u.PATs {
@@ -137,75 +137,75 @@ func (p *people) remove(u *User) {
 	for _, name := range u.Groups {
 		g := p.group(name)
 		delete(g.members, u.Key)
-		g.roll = roll{}
+		g.list = userList{}
 	}
-	p.everyone = roll{}
+	p.allUsers = userList{}
 }
 
 // newKey returns a key that nobody ever had. p.mu is held.
-func (p *people) newKey(name string) string {
+func (p *userStore) newKey(name string) string {
 	key := fold(name)
-	for n := 10000 + len(p.used); p.used[key]; n++ {
+	for n := 10000 + len(p.usedKeys); p.usedKeys[key]; n++ {
 		key = "JIRAUSER" + strconv.Itoa(n)
 	}
 	return key
 }
 
-// named returns the user with this name, or nil.
-func (p *people) named(name string) *User {
+// findByName returns the user with this name, or nil.
+func (p *userStore) findByName(name string) *User {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.byName[fold(name)]
 }
 
-// keyed returns the user with this key, or nil.
-func (p *people) keyed(key string) *User {
+// findByKey returns the user with this key, or nil.
+func (p *userStore) findByKey(key string) *User {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.byKey[key]
 }
 
-// owner returns the user with this native token, or nil.
-func (p *people) owner(pat string) *User {
+// findByPAT returns the user with this native token, or nil.
+func (p *userStore) findByPAT(pat string) *User {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.byPAT[pat]
 }
 
-// users returns users by name.
-func (p *people) users(active, inactive bool) []*User {
+// list returns users by name.
+func (p *userStore) list(active, inactive bool) []*User {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.everyone.make(p.byKey)
-	return p.everyone.which(active, inactive)
+	p.allUsers.build(p.byKey)
+	return p.allUsers.filter(active, inactive)
 }
 
-// after returns the users who were created after one with this id, the oldest
+// createdAfter returns the users who were created after one with this id, the oldest
 // first.
-func (p *people) after(id int) []*User {
+func (p *userStore) createdAfter(id int) []*User {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.everyone.make(p.byKey)
-	byID := p.everyone.byID
+	p.allUsers.build(p.byKey)
+	byID := p.allUsers.byID
 	i, _ := slices.BinarySearchFunc(byID, id+1, func(u *User, id int) int { return cmp.Compare(u.id, id) })
 	return byID[i:]
 }
 
 // members returns the members of a group by name; false if there is no such
 // group.
-func (p *people) members(name string, inactive bool) ([]*User, bool) {
+func (p *userStore) members(name string, inactive bool) ([]*User, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	g := p.groups[fold(name)]
 	if g == nil {
 		return nil, false
 	}
-	g.roll.make(g.members)
-	return g.roll.which(true, inactive), true
+	g.list.build(g.members)
+	return g.list.filter(true, inactive), true
 }
 
 // change replaces the user that find finds by an edited copy.
-func (p *people) change(find func() (*User, error), edit func(*User)) error {
+func (p *userStore) change(find func() (*User, error), edit func(*User)) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	u, err := find()
@@ -220,7 +220,7 @@ func (p *people) change(find func() (*User, error), edit func(*User)) error {
 }
 
 // changeNamed is change of the user with a name.
-func (p *people) changeNamed(name string, edit func(*User)) error {
+func (p *userStore) changeNamed(name string, edit func(*User)) error {
 	return p.change(func() (*User, error) {
 		u := p.byName[fold(name)]
 		if u == nil {

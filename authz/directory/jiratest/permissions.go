@@ -9,8 +9,8 @@ import (
 // see members of groups and other users, also by a native token or a session.
 const Administrators = "jira-administrators"
 
-// administers reports whether u is an administrator.
-func administers(u *User) bool {
+// isAdministrator reports whether u is an administrator.
+func isAdministrator(u *User) bool {
 	for _, name := range u.Groups {
 		if fold(name) == Administrators {
 			return true
@@ -19,11 +19,11 @@ func administers(u *User) bool {
 	return false
 }
 
-// administrator answers 403 to whoever is none.
-func (s *Server) administrator(answer func(*call)) func(*call) {
-	return s.signedIn(func(c *call) {
-		if !administers(c.user) {
-			refuse(c, http.StatusForbidden, "Only an administrator of Jira may do this.")
+// requireAdministrator answers 403 to whoever is none.
+func (s *Server) requireAdministrator(answer func(*call)) func(*call) {
+	return s.requireUser(func(c *call) {
+		if !isAdministrator(c.user) {
+			sendError(c, http.StatusForbidden, "Only an administrator of Jira may do this.")
 			return
 		}
 		answer(c)
@@ -44,7 +44,7 @@ func (s *Server) myPermissions(c *call) {
 			"name":           p.name,
 			"type":           "GLOBAL",
 			"description":    p.name,
-			"havePermission": administers(c.user),
+			"havePermission": isAdministrator(c.user),
 		}
 	}
 	send(c, http.StatusOK, object{"permissions": permissions})

@@ -51,8 +51,8 @@ func (s *Server) record(c *call) {
 	s.seen = append(s.seen, seen)
 }
 
-// arrived counts a request.
-func (s *Server) arrived() {
+// countTotal counts a request.
+func (s *Server) countTotal() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.total++

@@ -20,8 +20,8 @@ func send(c *call, status int, body any) {
 	_ = json.NewEncoder(c.w).Encode(body)
 }
 
-// refuse answers with Jira's error collection.
-func refuse(c *call, status int, message string) {
+// sendError answers with Jira's error collection.
+func sendError(c *call, status int, message string) {
 	send(c, status, object{"errorMessages": []string{message}, "errors": object{}})
 }
 
@@ -30,8 +30,8 @@ func (s *Server) self(c *call, path string) string {
 	return "http://" + c.r.Host + s.context + path
 }
 
-// signedIn answers 401 to nobody, as Jira's REST does: without a challenge.
-func (s *Server) signedIn(answer func(*call)) func(*call) {
+// requireUser answers 401 to nobody, as Jira's REST does: without a challenge.
+func (s *Server) requireUser(answer func(*call)) func(*call) {
 	return func(c *call) {
 		if c.user == nil {
 			send(c, http.StatusUnauthorized, object{
@@ -44,8 +44,8 @@ func (s *Server) signedIn(answer func(*call)) func(*call) {
 	}
 }
 
-// noResource is what Jira's REST says of an unknown path.
-func (s *Server) noResource(c *call) {
+// notFoundREST is what Jira's REST says of an unknown path.
+func (s *Server) notFoundREST(c *call) {
 	send(c, http.StatusNotFound, object{
 		"message":     "null for uri: " + s.self(c, c.r.URL.EscapedPath()),
 		"status-code": http.StatusNotFound,
@@ -79,16 +79,16 @@ func (s *Server) jsonLogin(c *call) {
 			"loginInfo": object{"loginCount": 1},
 		})
 	case captcha:
-		refuse(c, http.StatusForbidden, "Login denied")
+		sendError(c, http.StatusForbidden, "Login denied")
 	case wrong:
-		refuse(c, http.StatusUnauthorized, "Login failed")
+		sendError(c, http.StatusUnauthorized, "Login failed")
 	default:
-		refuse(c, http.StatusBadRequest, "Can't read the login: send {\"username\": …, \"password\": …}")
+		sendError(c, http.StatusBadRequest, "Can't read the login: send {\"username\": …, \"password\": …}")
 	}
 }
 
 func (s *Server) logout(c *call) {
-	s.leave(c)
+	s.endSession(c)
 	c.w.WriteHeader(http.StatusNoContent)
 }
 
@@ -100,14 +100,14 @@ const (
 
 // stream sends an export chunk by chunk, from the channel if there is one.
 func (s *Server) stream(c *call) {
-	chunks, err := number(c, "chunks", 1, maxChunks)
+	chunks, err := intParameter(c, "chunks", 1, maxChunks)
 	if err != nil {
-		refuse(c, http.StatusBadRequest, err.Error())
+		sendError(c, http.StatusBadRequest, err.Error())
 		return
 	}
-	size, err := number(c, "size", 1024, maxChunkSize)
+	size, err := intParameter(c, "size", 1024, maxChunkSize)
 	if err != nil {
-		refuse(c, http.StatusBadRequest, err.Error())
+		sendError(c, http.StatusBadRequest, err.Error())
 		return
 	}
 	c.w.Header().Set("Content-Type", "application/octet-stream")
@@ -138,8 +138,8 @@ func (s *Server) stream(c *call) {
 	}
 }
 
-// number reads a whole number from the query.
-func number(c *call, name string, otherwise, most int) (int, error) {
+// intParameter reads a whole number from the query.
+func intParameter(c *call, name string, otherwise, most int) (int, error) {
 	text := c.query.Get(name)
 	if text == "" {
 		return otherwise, nil

@@ -94,7 +94,7 @@ type Server struct {
 	maxSearch    int
 	searchWindow int
 	mux          *http.ServeMux
-	people       *people
+	users       *userStore
 	omit         atomic.Pointer[[]string]
 	noBasic      atomic.Bool
 
@@ -102,7 +102,7 @@ type Server struct {
 	seen     []Seen
 	total    int
 	counts   map[string]int // requests by route
-	failing  []*Failure     // the oldest first
+	faults  []*Failure     // the oldest first
 	failures map[string]int
 	sessions sessions
 	issues   issues
@@ -124,7 +124,7 @@ func New(opts Options) *Server {
 		maxSearch:    cmp.Or(max(opts.MaxSearch, 0), 1000),
 		searchWindow: opts.SearchWindow,
 		mux:          http.NewServeMux(),
-		people:       newPeople(),
+		users:       newUserStore(),
 		counts:       make(map[string]int),
 		failures:     make(map[string]int),
 		issues:       newIssues(),
@@ -166,41 +166,41 @@ func (s *Server) handle(pattern string, answer func(*call)) {
 }
 
 func (s *Server) routes() {
-	s.handle("GET /rest/api/2/myself", s.signedIn(s.myself))
-	s.handle("GET /rest/api/2/mypermissions", s.signedIn(s.myPermissions))
-	s.handle("GET /rest/api/2/user", s.signedIn(s.getUser))
-	s.handle("GET /rest/api/2/user/search", s.signedIn(s.findUsers))
-	s.handle("GET /rest/api/2/user/list", s.signedIn(s.listUsers))
-	s.handle("GET /rest/api/2/group/member", s.administrator(s.groupMembers))
+	s.handle("GET /rest/api/2/myself", s.requireUser(s.myself))
+	s.handle("GET /rest/api/2/mypermissions", s.requireUser(s.myPermissions))
+	s.handle("GET /rest/api/2/user", s.requireUser(s.getUser))
+	s.handle("GET /rest/api/2/user/search", s.requireUser(s.findUsers))
+	s.handle("GET /rest/api/2/user/list", s.requireUser(s.listUsers))
+	s.handle("GET /rest/api/2/group/member", s.requireAdministrator(s.groupMembers))
 	s.handle("GET /rest/api/2/serverInfo", s.serverInfo)
-	s.handle("GET /rest/api/2/search", s.signedIn(s.search))
-	s.handle("POST /rest/api/2/search", s.signedIn(s.search))
-	s.handle("POST /rest/api/2/issue", s.signedIn(s.createIssue))
-	s.handle("GET /rest/api/2/issue/{key}", s.signedIn(s.getIssue))
-	s.handle("PUT /rest/api/2/issue/{key}", s.signedIn(s.updateIssue))
-	s.handle("DELETE /rest/api/2/issue/{key}", s.signedIn(s.deleteIssue))
-	s.handle("POST /rest/api/2/issue/{key}/attachments", s.signedIn(s.attach))
-	s.handle("GET /rest/api/2/attachment/{id}", s.signedIn(s.showAttachment))
-	s.handle("GET /rest/api/2/project/DEMO", s.signedIn(s.project))
-	s.handle("GET /rest/api/2/field", s.signedIn(s.fields))
+	s.handle("GET /rest/api/2/search", s.requireUser(s.search))
+	s.handle("POST /rest/api/2/search", s.requireUser(s.search))
+	s.handle("POST /rest/api/2/issue", s.requireUser(s.createIssue))
+	s.handle("GET /rest/api/2/issue/{key}", s.requireUser(s.getIssue))
+	s.handle("PUT /rest/api/2/issue/{key}", s.requireUser(s.updateIssue))
+	s.handle("DELETE /rest/api/2/issue/{key}", s.requireUser(s.deleteIssue))
+	s.handle("POST /rest/api/2/issue/{key}/attachments", s.requireUser(s.attach))
+	s.handle("GET /rest/api/2/attachment/{id}", s.requireUser(s.showAttachment))
+	s.handle("GET /rest/api/2/project/DEMO", s.requireUser(s.project))
+	s.handle("GET /rest/api/2/field", s.requireUser(s.fields))
 	s.handle("GET /secure/attachment/{id}/{name}", s.download)
-	s.handle("GET /rest/auth/1/session", s.signedIn(s.showSession))
+	s.handle("GET /rest/auth/1/session", s.requireUser(s.showSession))
 	s.handle("POST /rest/auth/1/session", s.jsonLogin)
-	s.handle("DELETE /rest/auth/1/session", s.signedIn(s.logout))
-	s.handle("GET /rest/test/export", s.signedIn(s.stream))
+	s.handle("DELETE /rest/auth/1/session", s.requireUser(s.logout))
+	s.handle("GET /rest/test/export", s.requireUser(s.stream))
 	s.handle("GET /secure/Dashboard.jspa", s.dashboard)
 	s.handle("GET /login.jsp", s.loginPage)
 	s.handle("POST /login.jsp", s.formLogin)
 	s.handle("GET /{$}", func(c *call) { s.redirect(c, "/secure/Dashboard.jspa") })
-	s.handle("/rest", s.noResource)
-	s.handle("/rest/", s.noResource)
-	s.handle("/", s.noPage)
+	s.handle("/rest", s.notFoundREST)
+	s.handle("/rest/", s.notFoundREST)
+	s.handle("/", s.notFoundPage)
 }
 
 // ServeHTTP answers one request and keeps it (see Requests).
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	watch(r, s.leak)
-	s.arrived()
+	s.countTotal()
 	c := &call{w: w, r: r, query: parseQuery(r), how: Anonymous}
 	path, fromPath, err := dispatch(r.RequestURI)
 	if err != nil {

@@ -22,8 +22,8 @@ func (s *Server) Omit(fields ...string) {
 // email returns the address of a user.
 func email(u *User) string { return fold(u.Name) + "@example.com" }
 
-// trim takes out of a user what Omit said.
-func (s *Server) trim(user object) object {
+// applyOmit takes out of a user what Omit said.
+func (s *Server) applyOmit(user object) object {
 	if fields := s.omit.Load(); fields != nil {
 		for _, field := range *fields {
 			delete(user, field)
@@ -54,7 +54,7 @@ func (s *Server) userJSON(c *call, u *User) object {
 func (s *Server) usersJSON(c *call, users []*User) []object {
 	list := make([]object, len(users))
 	for i, u := range users {
-		list[i] = s.trim(s.userJSON(c, u))
+		list[i] = s.applyOmit(s.userJSON(c, u))
 	}
 	return list
 }
@@ -75,7 +75,7 @@ func (s *Server) showUser(c *call, u *User) {
 	user["groups"] = object{"size": len(u.Groups), "items": groups}
 	user["applicationRoles"] = object{"size": 1, "items": []object{}}
 	user["expand"] = "groups,applicationRoles"
-	send(c, http.StatusOK, s.trim(user))
+	send(c, http.StatusOK, s.applyOmit(user))
 }
 
 func (s *Server) myself(c *call) { s.showUser(c, c.user) }
@@ -84,27 +84,27 @@ func (s *Server) myself(c *call) { s.showUser(c, c.user) }
 func (s *Server) getUser(c *call) {
 	name, key := c.query.Get("username"), c.query.Get("key")
 	if name == "" && key == "" {
-		refuse(c, http.StatusNotFound, "The username query parameter was not provided")
+		sendError(c, http.StatusNotFound, "The username query parameter was not provided")
 		return
 	}
 	if name != "" && key != "" {
-		refuse(c, http.StatusBadRequest, "Either the username or the key may be given, not both")
+		sendError(c, http.StatusBadRequest, "Either the username or the key may be given, not both")
 		return
 	}
 	var u *User
 	missing := "The user with the key '" + key + "' does not exist"
 	if name != "" {
-		u, missing = s.people.named(name), "The user named '"+name+"' does not exist"
+		u, missing = s.users.findByName(name), "The user named '"+name+"' does not exist"
 	} else {
-		u = s.people.keyed(key)
+		u = s.users.findByKey(key)
 	}
 	// Whoever may not browse users is not told who exists, either.
-	if !administers(c.user) && (u == nil || u.Key != c.user.Key) {
-		refuse(c, http.StatusForbidden, "You do not have the permission to browse users.")
+	if !isAdministrator(c.user) && (u == nil || u.Key != c.user.Key) {
+		sendError(c, http.StatusForbidden, "You do not have the permission to browse users.")
 		return
 	}
 	if u == nil {
-		refuse(c, http.StatusNotFound, missing)
+		sendError(c, http.StatusNotFound, missing)
 		return
 	}
 	s.showUser(c, u)
@@ -115,16 +115,16 @@ func (s *Server) getUser(c *call) {
 // (JRASERVER-27212).
 func (s *Server) findUsers(c *call) {
 	if !c.query.Has("username") {
-		refuse(c, http.StatusBadRequest, "The username query parameter was not provided")
+		sendError(c, http.StatusBadRequest, "The username query parameter was not provided")
 		return
 	}
-	start, most, ok := pageOf(c, 50, s.maxSearch)
+	start, most, ok := pageParameters(c, 50, s.maxSearch)
 	if !ok {
 		return
 	}
 	var found []*User
-	if administers(c.user) {
-		found = s.people.users(c.query.Get("includeActive") != "false", c.query.Get("includeInactive") == "true")
+	if isAdministrator(c.user) {
+		found = s.users.list(c.query.Get("includeActive") != "false", c.query.Get("includeInactive") == "true")
 		if query := fold(c.query.Get("username")); query != "." {
 			found = slices.DeleteFunc(slices.Clone(found), func(u *User) bool { return !matches(u, query) })
 		}
@@ -132,7 +132,7 @@ func (s *Server) findUsers(c *call) {
 	if s.searchWindow > 0 {
 		found = found[:min(len(found), s.searchWindow)]
 	}
-	send(c, http.StatusOK, s.usersJSON(c, cut(found, start, most)))
+	send(c, http.StatusOK, s.usersJSON(c, slicePage(found, start, most)))
 }
 
 // matches reports whether the name, the display name or the address of u, or a
@@ -159,15 +159,15 @@ func matches(u *User, query string) bool {
 func (s *Server) listUsers(c *call) {
 	// Cursors begin at 0; what is no number is one.
 	cursor, _ := strconv.Atoi(c.query.Get("cursor"))
-	_, most, ok := pageOf(c, 2000, math.MaxInt)
+	_, most, ok := pageParameters(c, 2000, math.MaxInt)
 	if !ok {
 		return
 	}
 	var left []*User
-	if administers(c.user) {
-		left = s.people.after(cursor)
+	if isAdministrator(c.user) {
+		left = s.users.createdAfter(cursor)
 	}
-	page := cut(left, 0, most)
+	page := slicePage(left, 0, most)
 	at := func(cursor int) string {
 		return s.self(c, "/rest/api/2/user/list?cursor="+strconv.Itoa(cursor)+"&maxResults="+strconv.Itoa(most))
 	}
@@ -184,22 +184,22 @@ func (s *Server) listUsers(c *call) {
 	send(c, http.StatusOK, body)
 }
 
-// pageOf reads startAt and maxResults, which is cut to the most that a page
+// pageParameters reads startAt and maxResults, which is cut to the most that a page
 // may have, or answers 400.
-func pageOf(c *call, otherwise, limit int) (start, most int, ok bool) {
-	start, err := number(c, "startAt", 0, math.MaxInt)
+func pageParameters(c *call, otherwise, limit int) (start, most int, ok bool) {
+	start, err := intParameter(c, "startAt", 0, math.MaxInt)
 	if err == nil {
-		most, err = number(c, "maxResults", min(otherwise, limit), math.MaxInt)
+		most, err = intParameter(c, "maxResults", min(otherwise, limit), math.MaxInt)
 	}
 	if err != nil {
-		refuse(c, http.StatusBadRequest, err.Error())
+		sendError(c, http.StatusBadRequest, err.Error())
 		return 0, 0, false
 	}
 	return start, min(most, limit), true
 }
 
-// cut returns a page of users.
-func cut(users []*User, start, most int) []*User {
+// slicePage returns a page of users.
+func slicePage(users []*User, start, most int) []*User {
 	users = users[min(start, len(users)):]
 	return users[:min(most, len(users))]
 }
