@@ -10,6 +10,9 @@ import (
 	"strings"
 )
 
+// identityHeader is the header that the authenticator plugin trusts.
+const identityHeader = "X-Forwarded-User"
+
 // maxBody bounds the bodies that are read into memory.
 const maxBody = 1 << 20
 
@@ -43,7 +46,7 @@ func (s *Server) authenticate(c *call, path, fromPath string) {
 		c.user, c.how = sessionUser, BySession
 		return
 	}
-	if u := s.activeUser(c.r.Header.Get(s.header)); u != nil {
+	if u := s.activeUser(c.r.Header.Get(identityHeader)); u != nil {
 		c.user, c.how = u, ByHeader
 		s.startSession(c)
 		return

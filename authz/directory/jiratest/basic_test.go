@@ -9,7 +9,7 @@ import (
 
 // Jira 11 wants no Basic, whatever else comes along; all else goes on.
 func TestRefuseBasic(t *testing.T) {
-	jira, url := start(t, func(o *jiratest.Options) { o.NoBasic = true })
+	jira, url := start(t, nil)
 	session := "/rest/auth/1/session"
 	fred := `{"username":"fred","password":"p:w"}`
 	cookie := "Cookie: JSESSIONID=" + do(t, "GET", url+myself, "", "X-Forwarded-User: fred").session()
@@ -33,10 +33,8 @@ func TestRefuseBasic(t *testing.T) {
 		{"nothing", "GET", "/rest/api/2/serverInfo", "", nil, 200, 200},
 		{"wrong Basic", "GET", myself, "", []string{basic("fred", "x")}, 403, 401},
 	}
-	for round, refuse := range []bool{true, false, true} {
-		if round > 0 { // the first is the option's
-			jira.RefuseBasic(refuse)
-		}
+	for _, refuse := range []bool{true, false, true} {
+		jira.RefuseBasic(refuse)
 		for _, s := range steps {
 			want := s.before
 			if refuse {

@@ -115,13 +115,6 @@ func (s *Server) Failures(user string) int {
 	return s.failures[fold(user)]
 }
 
-// Created returns how many issues have been created by request.
-func (s *Server) Created() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.issues.created
-}
-
 // Reset forgets the requests. Failed passwords, sessions and issues stay, as
 // they would in Jira, and so do users and faults.
 func (s *Server) Reset() {

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 )
 
 // object is a JSON object.
@@ -92,61 +91,40 @@ func (s *Server) logout(c *call) {
 	c.w.WriteHeader(http.StatusNoContent)
 }
 
-// Bounds of what the query of an export may ask for.
-const (
-	maxChunks    = 100_000
-	maxChunkSize = 1 << 20
-)
-
-// stream sends an export chunk by chunk, from the channel if there is one.
-func (s *Server) stream(c *call) {
-	chunks, err := intParameter(c, "chunks", 1, maxChunks)
-	if err != nil {
-		sendError(c, http.StatusBadRequest, err.Error())
-		return
-	}
-	size, err := intParameter(c, "size", 1024, maxChunkSize)
-	if err != nil {
-		sendError(c, http.StatusBadRequest, err.Error())
-		return
-	}
-	c.w.Header().Set("Content-Type", "application/octet-stream")
-	c.w.WriteHeader(http.StatusOK)
-	out := http.NewResponseController(c.w)
-	if out.Flush() != nil {
-		return
-	}
-	write := func(chunk []byte) bool {
-		_, err := c.w.Write(chunk)
-		return err == nil && out.Flush() == nil
-	}
-	if s.export == nil {
-		chunk := []byte(strings.Repeat("x", size))
-		for i := 0; i < chunks && write(chunk); i++ {
-		}
-		return
-	}
-	for {
-		select {
-		case chunk, more := <-s.export:
-			if !more || !write(chunk) {
-				return
-			}
-		case <-c.r.Context().Done():
-			return
-		}
-	}
-}
-
 // intParameter reads a whole number from the query.
-func intParameter(c *call, name string, otherwise, most int) (int, error) {
+func intParameter(c *call, name string, otherwise int) (int, error) {
 	text := c.query.Get(name)
 	if text == "" {
 		return otherwise, nil
 	}
 	n, err := strconv.Atoi(text)
-	if err != nil || n < 0 || n > most {
-		return 0, fmt.Errorf("%s must be a whole number from 0 to %d", name, most)
+	if err != nil || n < 0 {
+		return 0, fmt.Errorf("%s must be a whole number of at least 0", name)
 	}
 	return n, nil
+}
+
+// Administrators is the group whose members administer Jira: they alone may
+// see members of groups and other users, also by a native token or a session.
+const Administrators = "jira-administrators"
+
+// isAdministrator reports whether u is an administrator.
+func isAdministrator(u *User) bool {
+	for _, name := range u.Groups {
+		if fold(name) == Administrators {
+			return true
+		}
+	}
+	return false
+}
+
+// requireAdministrator answers 403 to whoever is none.
+func (s *Server) requireAdministrator(answer func(*call)) func(*call) {
+	return s.requireUser(func(c *call) {
+		if !isAdministrator(c.user) {
+			sendError(c, http.StatusForbidden, "Only an administrator of Jira may do this.")
+			return
+		}
+		answer(c)
+	})
 }

@@ -20,12 +20,9 @@ import (
 
 // Options are what New needs. The zero Options make a server without users.
 type Options struct {
-	IdentityHeader string // the trusted header; empty: X-Forwarded-User
-	ContextPath    string // "" or such as "/jira"
-	Users          []User
-	Keep           int  // how many requests are kept; 0: 1000
-	NoBasic        bool // refuses Basic, as Jira 11 does; see RefuseBasic
-	MaxMembers     int  // how many members of a group a page has at most; 0: 50
+	ContextPath string // "" or such as "/jira"
+	Users       []User
+	Keep        int // how many requests are kept; 0: 1000
 
 	// MaxSearch is how many users a search answers at most; 0: 1000, as before
 	// Jira 10. SearchWindow is how many of the users found a search reaches by
@@ -37,11 +34,6 @@ type Options struct {
 
 	// Leak is told where a request holds a token; see Watch.
 	Leak func(where string)
-
-	// Export feeds GET /rest/test/export: each element is sent and flushed
-	// as it comes, until the channel is closed or the client is gone. nil:
-	// the query says how much (see Server).
-	Export <-chan []byte
 }
 
 // Server is the Jira-shaped server, an http.Handler. It is safe for concurrent
@@ -52,7 +44,6 @@ type Options struct {
 // them:
 //
 //	GET    /rest/api/2/myself                   ?expand=groups names the groups
-//	GET    /rest/api/2/mypermissions            tells administrators from others
 //	GET    /rest/api/2/user                     ?username= or key=, and expand
 //	GET    /rest/api/2/user/search              ?username=, startAt, maxResults (50), includeActive, includeInactive
 //	GET    /rest/api/2/user/list                ?cursor=, maxResults (2000): all users; since 10.3 LTS and 11
@@ -72,7 +63,6 @@ type Options struct {
 //	GET    /rest/auth/1/session                 who has the session
 //	POST   /rest/auth/1/session                 logs in
 //	DELETE /rest/auth/1/session                 logs out
-//	GET    /rest/test/export?chunks=N&size=S    N chunks of S bytes (1, 1024), each flushed
 //	GET    /secure/Dashboard.jspa               a page that says who is seen
 //	GET    /login.jsp                           a form, which keeps ?os_destination=
 //	POST   /login.jsp                           logs in, and leads to os_destination or the dashboard
@@ -85,16 +75,13 @@ type Options struct {
 // may answer as an older version (Omit), as Jira 11 (RefuseBasic), or fail
 // (Fail).
 type Server struct {
-	header       string
 	context      string
 	keep         int
-	export       <-chan []byte
 	leak         func(string)
-	maxMembers   int
 	maxSearch    int
 	searchWindow int
 	mux          *http.ServeMux
-	users       *userStore
+	users        *userStore
 	omit         atomic.Pointer[[]string]
 	noBasic      atomic.Bool
 
@@ -102,7 +89,7 @@ type Server struct {
 	seen     []Seen
 	total    int
 	counts   map[string]int // requests by route
-	faults  []*Failure     // the oldest first
+	faults   []*Failure     // the oldest first
 	failures map[string]int
 	sessions sessions
 	issues   issues
@@ -115,21 +102,17 @@ type Server struct {
 // one first.
 func New(opts Options) *Server {
 	s := &Server{
-		header:       cmp.Or(opts.IdentityHeader, "X-Forwarded-User"),
 		context:      opts.ContextPath,
 		keep:         cmp.Or(max(opts.Keep, 0), 1000),
-		export:       opts.Export,
 		leak:         opts.Leak,
-		maxMembers:   cmp.Or(max(opts.MaxMembers, 0), 50),
 		maxSearch:    cmp.Or(max(opts.MaxSearch, 0), 1000),
 		searchWindow: opts.SearchWindow,
 		mux:          http.NewServeMux(),
-		users:       newUserStore(),
+		users:        newUserStore(),
 		counts:       make(map[string]int),
 		failures:     make(map[string]int),
 		issues:       newIssues(),
 	}
-	s.noBasic.Store(opts.NoBasic)
 	for _, u := range opts.Users {
 		s.Put(u)
 	}
@@ -167,7 +150,6 @@ func (s *Server) handle(pattern string, answer func(*call)) {
 
 func (s *Server) routes() {
 	s.handle("GET /rest/api/2/myself", s.requireUser(s.myself))
-	s.handle("GET /rest/api/2/mypermissions", s.requireUser(s.myPermissions))
 	s.handle("GET /rest/api/2/user", s.requireUser(s.getUser))
 	s.handle("GET /rest/api/2/user/search", s.requireUser(s.findUsers))
 	s.handle("GET /rest/api/2/user/list", s.requireUser(s.listUsers))
@@ -187,7 +169,6 @@ func (s *Server) routes() {
 	s.handle("GET /rest/auth/1/session", s.requireUser(s.showSession))
 	s.handle("POST /rest/auth/1/session", s.jsonLogin)
 	s.handle("DELETE /rest/auth/1/session", s.requireUser(s.logout))
-	s.handle("GET /rest/test/export", s.requireUser(s.stream))
 	s.handle("GET /secure/Dashboard.jspa", s.dashboard)
 	s.handle("GET /login.jsp", s.loginPage)
 	s.handle("POST /login.jsp", s.formLogin)

@@ -187,9 +187,9 @@ func (s *Server) listUsers(c *call) {
 // pageParameters reads startAt and maxResults, which is cut to the most that a page
 // may have, or answers 400.
 func pageParameters(c *call, otherwise, limit int) (start, most int, ok bool) {
-	start, err := intParameter(c, "startAt", 0, math.MaxInt)
+	start, err := intParameter(c, "startAt", 0)
 	if err == nil {
-		most, err = intParameter(c, "maxResults", min(otherwise, limit), math.MaxInt)
+		most, err = intParameter(c, "maxResults", min(otherwise, limit))
 	}
 	if err != nil {
 		sendError(c, http.StatusBadRequest, err.Error())
@@ -202,4 +202,48 @@ func pageParameters(c *call, otherwise, limit int) (start, most int, ok bool) {
 func slicePage(users []*User, start, most int) []*User {
 	users = users[min(start, len(users)):]
 	return users[:min(most, len(users))]
+}
+
+// maxMembersPage is how many members of a group a page has at most.
+const maxMembersPage = 50
+
+// groupMembers answers a page of the members of a group, by name.
+func (s *Server) groupMembers(c *call) {
+	name := c.query.Get("groupname")
+	if name == "" {
+		sendError(c, http.StatusBadRequest, "The group name was not provided")
+		return
+	}
+	inactive := c.query.Get("includeInactiveUsers") == "true"
+	start, most, ok := pageParameters(c, maxMembersPage, maxMembersPage)
+	if !ok {
+		return
+	}
+	members, ok := s.users.members(name, inactive)
+	if !ok {
+		sendError(c, http.StatusNotFound, "The group named '"+name+"' does not exist.")
+		return
+	}
+	page := slicePage(members, start, most)
+	at := func(start int) string {
+		return s.self(c, "/rest/api/2/group/member?"+url.Values{
+			"groupname":            {name},
+			"includeInactiveUsers": {strconv.FormatBool(inactive)},
+			"startAt":              {strconv.Itoa(start)},
+			"maxResults":           {strconv.Itoa(most)},
+		}.Encode())
+	}
+	end := min(start, len(members)) + len(page)
+	body := object{
+		"self":       at(start),
+		"maxResults": most,
+		"startAt":    start,
+		"total":      len(members),
+		"isLast":     end == len(members),
+		"values":     s.usersJSON(c, page),
+	}
+	if end < len(members) {
+		body["nextPage"] = at(end)
+	}
+	send(c, http.StatusOK, body)
 }

@@ -217,24 +217,3 @@ func TestOmit(t *testing.T) {
 		}
 	}
 }
-
-func TestMyPermissions(t *testing.T) {
-	_, url := startDirectory(t, nil)
-	type body struct {
-		Permissions map[string]struct {
-			Key, Type      string
-			HavePermission bool
-		}
-	}
-	for header, want := range map[string]bool{admin: true, "X-Forwarded-User: fred": false} {
-		got := get[body](t, url+"/rest/api/2/mypermissions", header).Permissions
-		for _, key := range []string{"ADMINISTER", "SYSTEM_ADMIN", "USER_PICKER"} {
-			if p := got[key]; p.HavePermission != want || p.Key != key || p.Type != "GLOBAL" {
-				t.Errorf("%s: %s is %+v, want %v", header, key, p, want)
-			}
-		}
-	}
-	if got := do(t, "GET", url+"/rest/api/2/mypermissions", ""); got.status != 401 {
-		t.Errorf("by nobody: status %d, want 401", got.status)
-	}
-}
