@@ -11,40 +11,40 @@ import (
 )
 
 const (
-	// bulkThreshold is the number of owners from which all users are read rather
-	// than one after the other.
+	// bulkThreshold is the number of owners from which all users are listed
+	// instead of requesting owners one by one.
 	bulkThreshold = 20
 
-	// maxConsecutiveErrors is how many owners in a row may get no answer before it is
-	// asked whether Jira answers at all.
+	// maxConsecutiveErrors is the number of owners in a row without an answer
+	// after which the refresh checks whether Jira answers at all.
 	maxConsecutiveErrors = 3
 )
 
-// snapshotBuilder is what a refresh has found so far.
+// snapshotBuilder collects the results of a refresh.
 type snapshotBuilder struct {
-	builtAt time.Time
-	users   map[string]User     // by identity
-	byName   map[string]User     // by identity of the name alone
-	memberOf  map[string][]string // groups by identity of the member, which is the name where a page has no key
-	removed    map[string]time.Time
-	groups  map[string]bool // folded
+	builtAt       time.Time
+	users         map[string]User     // by identity
+	byName        map[string]User     // by identity of the name alone
+	memberOf      map[string][]string // groups by identity of the member, which is the name if the page has no key
+	removed       map[string]time.Time
+	groups        map[string]bool // folded
 	missingGroups []string
-	ownerErr  error // why the last owner who got no answer got none
+	ownerErr      error // of the last owner without an answer
 }
 
-// refresh asks Jira for all that a snapshot needs.
+// refresh requests everything that a snapshot needs.
 func (j *Jira) refresh(ctx context.Context, n refreshRequest) (*Snapshot, error) {
 	s, err := j.credential()
 	if err != nil {
 		return nil, err
 	}
 	a := &snapshotBuilder{
-		builtAt: j.now(),
-		users:   make(map[string]User),
+		builtAt:  j.now(),
+		users:    make(map[string]User),
 		byName:   make(map[string]User),
-		memberOf:  make(map[string][]string),
-		removed:    make(map[string]time.Time),
-		groups:  make(map[string]bool),
+		memberOf: make(map[string][]string),
+		removed:  make(map[string]time.Time),
+		groups:   make(map[string]bool),
 	}
 	for _, group := range j.groups() {
 		if err := j.fetchGroup(ctx, s, a, group); err != nil {
@@ -57,15 +57,15 @@ func (j *Jira) refresh(ctx context.Context, n refreshRequest) (*Snapshot, error)
 			a.addPage(page)
 			open = a.unresolved(open)
 			pages++
-			// One page too many costs as much as asking for one owner.
+			// One page too many costs as much as one owner.
 			return len(open) == 0 || pages > len(open)
 		})
 		if err != nil {
 			return nil, err
 		}
 	}
-	// What is left of the time until the next refresh goes to those who are not
-	// in any page, and some of it however long the pages took.
+	// Owners in no page get the rest of the interval, and at least a tenth of
+	// it.
 	until := j.now().Add(max(a.builtAt.Add(n.interval).Sub(j.now()), n.interval/10))
 	if err := j.fetchOwners(ctx, s, a, j.sortOwners(a.unresolved(n.owners), n.lastBegun), until); err != nil {
 		return nil, err
@@ -75,7 +75,7 @@ func (j *Jira) refresh(ctx context.Context, n refreshRequest) (*Snapshot, error)
 	return a.snapshot(n), nil
 }
 
-// fetchGroup reads a group. One that does not exist has no members.
+// fetchGroup reads a group. A group that does not exist has no members.
 func (j *Jira) fetchGroup(ctx context.Context, s serviceCredential, a *snapshotBuilder, group string) error {
 	if a.groups[foldGroup(group)] {
 		return nil
@@ -96,9 +96,8 @@ func (j *Jira) fetchGroup(ctx context.Context, s serviceCredential, a *snapshotB
 	return nil
 }
 
-// addPage adds the users of a page. Who has a name by now that owners can't have
-// is as good as gone; of whom it is not said whether they are active, nothing
-// is known.
+// addPage adds the users of a page. A user whose new name can't own tokens
+// counts as removed; a user without an active field is skipped.
 func (a *snapshotBuilder) addPage(page []apiUser) {
 	for _, b := range page {
 		u, ok := b.toUser(a.builtAt)
@@ -111,8 +110,7 @@ func (a *snapshotBuilder) addPage(page []apiUser) {
 	}
 }
 
-// add adds a user. An answer without a key is that of the user by name, of whom
-// another may tell more.
+// add adds a user. A user without a key is only replaced by one with a key.
 func (a *snapshotBuilder) add(u User) {
 	named := identity(u.Name, "")
 	if u.Key != "" {
@@ -125,7 +123,7 @@ func (a *snapshotBuilder) add(u User) {
 	delete(a.removed, u.identity())
 }
 
-// groupsOf returns the groups that a user is in, as the pages say.
+// groupsOf returns the user's groups according to the pages.
 func (a *snapshotBuilder) groupsOf(u User) []string {
 	groups := a.memberOf[identity(u.Name, "")]
 	if u.Key == "" {
@@ -140,7 +138,7 @@ func (a *snapshotBuilder) groupsOf(u User) []string {
 	return groups
 }
 
-// unresolved returns the owners of whom nothing was said.
+// unresolved returns the owners without an answer.
 func (a *snapshotBuilder) unresolved(owners []Owner) []Owner {
 	return slices.DeleteFunc(slices.Clone(owners), func(o Owner) bool {
 		id := identity(o.Name, o.Key)
@@ -151,8 +149,8 @@ func (a *snapshotBuilder) unresolved(owners []Owner) []Owner {
 	})
 }
 
-// sortOwners puts those first whose tokens were used since the last refresh, and
-// among equals those whom nobody has asked for the longest time.
+// sortOwners puts owners whose tokens were used since the last refresh first,
+// and among these the ones asked for longest ago.
 func (j *Jira) sortOwners(owners []Owner, since time.Time) []Owner {
 	slices.SortStableFunc(owners, func(a, b Owner) int {
 		return cmp.Or(
@@ -163,7 +161,7 @@ func (j *Jira) sortOwners(owners []Owner, since time.Time) []Owner {
 	return owners
 }
 
-// sortOwners compares false before true.
+// compareBools orders false before true.
 func compareBools(a, b bool) int {
 	switch {
 	case a == b:
@@ -174,9 +172,9 @@ func compareBools(a, b bool) int {
 	return 1
 }
 
-// fetchOwners asks for owners one by one until a time. One who gets no answer
-// keeps an earlier one; but if Jira does not answer at all, or not to this
-// credential, the refresh fails.
+// fetchOwners requests owners one by one until a deadline. An owner without an
+// answer keeps the previous one, but if Jira does not answer at all or refuses
+// the credential, the refresh fails.
 func (j *Jira) fetchOwners(ctx context.Context, s serviceCredential, a *snapshotBuilder, owners []Owner, until time.Time) error {
 	inARow := 0
 	for _, o := range owners {
@@ -202,7 +200,8 @@ func (j *Jira) fetchOwners(ctx context.Context, s serviceCredential, a *snapshot
 	return nil
 }
 
-// fetchOwner asks for one owner, by key where it is known: that follows a rename.
+// fetchOwner requests one owner, by key if known, because a key survives a
+// rename.
 func (j *Jira) fetchOwner(ctx context.Context, s serviceCredential, a *snapshotBuilder, o Owner) error {
 	id := identity(o.Name, o.Key)
 	asked := j.now()
@@ -210,7 +209,7 @@ func (j *Jira) fetchOwner(ctx context.Context, s serviceCredential, a *snapshotB
 	if o.Key != "" {
 		u, err := j.user(ctx, s, "key", o.Key)
 		if errors.Is(err, ErrUnusableName) {
-			a.removed[id] = asked // an earlier answer has a name that is no longer theirs
+			a.removed[id] = asked // the name in the earlier answer is outdated
 		}
 		if !errors.Is(err, ErrUnknownUser) {
 			return a.addFound(u, err)
@@ -223,7 +222,7 @@ func (j *Jira) fetchOwner(ctx context.Context, s serviceCredential, a *snapshotB
 		a.removed[id] = asked
 		return nil
 	case err == nil && u.Key != "" && o.Key != "" && u.Key != o.Key, errors.Is(err, ErrUnusableName):
-		a.removed[id] = asked // the name is another's now
+		a.removed[id] = asked // the name belongs to another user now
 	}
 	return a.addFound(u, err)
 }
@@ -235,7 +234,7 @@ func (a *snapshotBuilder) addFound(u User, err error) error {
 	return err
 }
 
-// probe asks whether Jira answers to this credential.
+// probe checks whether Jira answers to this credential.
 func (j *Jira) probe(ctx context.Context, s serviceCredential) error {
 	r, err := j.ask(ctx, s, jiraRequest{path: myselfPath, maxBody: maxUserBody, timeout: userTimeout})
 	if err != nil {
@@ -248,10 +247,11 @@ func (j *Jira) probe(ctx context.Context, s serviceCredential) error {
 	return err
 }
 
-// isCredentialError reports whether it is the credential that failed.
+// isCredentialError reports whether Jira refused the credential.
 func isCredentialError(err error) bool { return errors.Is(err, errCredential) }
 
-// snapshot makes the snapshot, with earlier answers for those who got none.
+// snapshot makes the snapshot, with earlier answers for users without a new
+// one.
 func (a *snapshotBuilder) snapshot(n refreshRequest) *Snapshot {
 	users := slices.Collect(maps.Values(a.users))
 	last := n.last.contents()
@@ -273,7 +273,7 @@ func (a *snapshotBuilder) snapshot(n refreshRequest) *Snapshot {
 		taken: a.builtAt, staleAfter: n.staleAfter, users: users, removed: a.removed,
 		groups: a.groups, missingGroups: a.missingGroups, otherMembers: a.memberOf, ownerErr: a.ownerErr,
 	})
-	// Only members who are not users of the snapshot are left in others.
+	// otherMembers keeps only members who are not users of the snapshot.
 	for _, u := range s.contents().users {
 		delete(a.memberOf, identity(u.Name, ""))
 		delete(a.memberOf, u.identity())
@@ -281,14 +281,14 @@ func (a *snapshotBuilder) snapshot(n refreshRequest) *Snapshot {
 	return s
 }
 
-// isRemoved reports whether an earlier answer was taken back.
+// isRemoved reports whether the user of an earlier answer no longer exists.
 func (a *snapshotBuilder) isRemoved(u User) bool {
 	_, byKey := a.removed[u.identity()]
 	_, byName := a.removed[identity(u.Name, "")]
 	return byKey || byName
 }
 
-// pruneLastAsked drops what is known of those who own nothing any more.
+// pruneLastAsked removes the entries of users who no longer own tokens.
 func (j *Jira) pruneLastAsked(owners []Owner) {
 	tried := make(map[string]time.Time, len(owners))
 	for _, o := range owners {

@@ -10,27 +10,26 @@ import (
 	"time"
 )
 
-// maxAnswers and maxRefusals bound the answers that are kept.
+// Limits on the number of cached answers.
 const (
 	maxAnswers  = 2000
 	maxRefusals = 1000
 )
 
-// credentialHash stands for a credential: its HMAC-SHA256 under a key that is
-// made at the start and never leaves the process. From it nobody can try
-// passwords.
+// credentialHash identifies a credential: its HMAC-SHA256 with a key that is
+// random per process, so that passwords can't be guessed from it.
 type credentialHash [sha256.Size]byte
 
-// hasher makes credentialHashes.
+// hasher computes credentialHashes.
 type hasher struct{ key [32]byte }
 
 func newHasher() hasher {
 	var h hasher
-	_, _ = rand.Read(h.key[:]) // it never fails
+	_, _ = rand.Read(h.key[:]) // never fails
 	return h
 }
 
-// sum returns the hash of a credential of a kind.
+// sum returns the hash of a credential of this kind.
 func (h hasher) sum(kind credentialKind, credential string) (sum credentialHash) {
 	mac := hmac.New(sha256.New, h.key[:])
 	mac.Write([]byte{byte(kind)})
@@ -39,14 +38,14 @@ func (h hasher) sum(kind credentialKind, credential string) (sum credentialHash)
 	return sum
 }
 
-// answerCache keeps what was said of credentials for a time, and of too many those
-// that were used last.
+// answerCache is an LRU cache of answers about credentials, each with a
+// lifetime.
 type answerCache struct {
 	maxSize int
 
 	mu    sync.Mutex
 	byKey map[credentialHash]*list.Element
-	order list.List // of keptAnswer; the one used last is in front
+	order list.List // of cachedAnswer, most recently used first
 }
 
 type cachedAnswer struct {
@@ -56,7 +55,7 @@ type cachedAnswer struct {
 	until time.Time
 }
 
-// get returns an answer that is still good.
+// get returns an answer that has not expired.
 func (a *answerCache) get(key credentialHash, now time.Time) (cachedAnswer, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -73,7 +72,7 @@ func (a *answerCache) get(key credentialHash, now time.Time) (cachedAnswer, bool
 	return kept, true
 }
 
-// put keeps an answer, and forgets those that are not good any more.
+// put stores an answer and removes expired ones.
 func (a *answerCache) put(kept cachedAnswer, now time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -92,7 +91,7 @@ func (a *answerCache) put(kept cachedAnswer, now time.Time) {
 	}
 }
 
-// delete drops the answer about a credential.
+// delete removes the answer about a credential.
 func (a *answerCache) delete(key credentialHash) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -107,27 +106,26 @@ func (a *answerCache) remove(e *list.Element) {
 }
 
 const (
-	// A credential that was good is known for knownLasts after the last time
-	// that Jira said so.
+	// knownTTL is how long a credential stays known after Jira last accepted
+	// it.
 	knownTTL = 8 * time.Hour
 
-	// maxPerUser bounds the credentials of one user that are known. A user may
-	// have any number: each cookie beside the session can make another.
+	// maxPerUser limits the known credentials of a user, who can have any
+	// number: each cookie beside the session can make another.
 	maxPerUser = 8
 
-	// maxKnown bounds the users. When it is reached, a tenth is forgotten at
-	// once, so that the search for them is rare.
-	maxKnown = 10_000
-	sweepTarget  = maxKnown - maxKnown/10
+	// maxKnown limits the users. When it is reached, a tenth is removed at
+	// once, so that sweeps are rare.
+	maxKnown    = 10_000
+	sweepTarget = maxKnown - maxKnown/10
 )
 
-// credentialMemory remembers which credentials were good lately: the ones that each user
-// used last. When there are too many users it forgets some. It is safe for
-// concurrent use.
+// credentialMemory remembers which credentials Jira accepted recently, for each
+// user the latest. It is safe for concurrent use.
 type credentialMemory struct {
-	mu  sync.Mutex
+	mu     sync.Mutex
 	byHash map[credentialHash]knownCredential
-	byUser  map[string][]credentialHash // by user; the one used last comes last
+	byUser map[string][]credentialHash // by user, most recently used last
 }
 
 type knownCredential struct {
@@ -135,7 +133,7 @@ type knownCredential struct {
 	until time.Time
 }
 
-// get returns whose a credential is, if it was good lately.
+// get returns the user of a recently accepted credential.
 func (k *credentialMemory) get(hash credentialHash, now time.Time) (user string, ok bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -143,14 +141,14 @@ func (k *credentialMemory) get(hash credentialHash, now time.Time) (user string,
 	return c.user, ok && now.Before(c.until)
 }
 
-// put remembers that a credential is good.
+// put remembers an accepted credential.
 func (k *credentialMemory) put(user string, hash credentialHash, until, now time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.byHash == nil {
 		k.byHash, k.byUser = make(map[credentialHash]knownCredential), make(map[string][]credentialHash)
 	}
-	k.remove(hash) // it may have been another user's
+	k.remove(hash) // it may have belonged to another user
 	hashes, ok := k.byUser[user]
 	if !ok && len(k.byUser) >= maxKnown {
 		k.sweep(now)
@@ -163,14 +161,14 @@ func (k *credentialMemory) put(user string, hash credentialHash, until, now time
 	k.byHash[hash] = knownCredential{user, until}
 }
 
-// delete drops a credential.
+// delete removes a credential.
 func (k *credentialMemory) delete(hash credentialHash) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.remove(hash)
 }
 
-// remove is called with mu held.
+// remove must be called with mu held.
 func (k *credentialMemory) remove(hash credentialHash) {
 	c, ok := k.byHash[hash]
 	if !ok {
@@ -183,8 +181,8 @@ func (k *credentialMemory) remove(hash credentialHash) {
 	}
 }
 
-// sweep forgets credentials that were good too long ago. If that is not enough, it
-// forgets some users.
+// sweep removes expired credentials, and if needed arbitrary users down to
+// sweepTarget.
 func (k *credentialMemory) sweep(now time.Time) {
 	for hash, c := range k.byHash {
 		if !now.Before(c.until) {

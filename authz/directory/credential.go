@@ -10,24 +10,24 @@ import (
 	"strings"
 )
 
-// maxCredential bounds the file of the service credential, in bytes.
+// maxCredential limits the file of the service credential, in bytes.
 const maxCredential = 4 << 10
 
-// serviceCredential is what Jira is asked with. It never appears in a text.
+// serviceCredential authenticates the service user. It is never printed.
 type serviceCredential struct {
 	header http.Header
-	hash   [sha256.Size]byte // tells one content of the file from another
+	hash   [sha256.Size]byte // identifies the content of the file
 	basic  bool
 }
 
-// String says nothing of the credential.
+// String returns a placeholder.
 func (serviceCredential) String() string { return "service credential" }
 
 // GoString is String.
 func (s serviceCredential) GoString() string { return s.String() }
 
-// readCredential reads the file of the service credential: "user:password", or a
-// native personal access token alone. Its errors say nothing of the content.
+// readCredential reads the file of the service credential: "user:password" or a
+// native personal access token. Its errors reveal nothing of the content.
 func readCredential(path string) (serviceCredential, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -63,21 +63,20 @@ func readCredential(path string) (serviceCredential, error) {
 	return s, nil
 }
 
-// maxRefused is how often a refused password of the service user is sent. Jira
-// asks for a CAPTCHA after three, by default.
+// maxRefused is how often a refused password of the service user is sent. By
+// default Jira asks for a CAPTCHA after three failures.
 const maxRefused = 2
 
-// credentialUsage counts what Jira said of one content of the service credential's
-// file.
+// credentialUsage counts Jira's refusals of one content of the credential file.
 type credentialUsage struct {
-	hash    [32]byte
-	refused int  // since a whole refresh was good
-	good    bool // since it was refused last
-	inFlight   int  // questions under way
+	hash     [32]byte
+	refused  int  // since the last successful refresh
+	good     bool // accepted since the last refusal
+	inFlight int  // requests in flight
 }
 
-// serviceCredential reads the credential, and returns an error if Jira has refused it too
-// often.
+// credential reads the credential file, and returns an error if Jira has
+// refused its content too often.
 func (j *Jira) credential() (serviceCredential, error) {
 	s, err := readCredential(j.file)
 	if err != nil {
@@ -88,7 +87,7 @@ func (j *Jira) credential() (serviceCredential, error) {
 	return s, j.checkRefusals(s)
 }
 
-// checkRefusals is called with mu held.
+// checkRefusals must be called with mu held.
 func (j *Jira) checkRefusals(s serviceCredential) error {
 	if s.basic && j.usage.hash == s.hash && j.usage.refused >= maxRefused {
 		return fmt.Errorf("%w: %w, and it is not tried again before another one is in its file (or tokengate is restarted)", ErrUnavailable, errCredential)
@@ -96,8 +95,8 @@ func (j *Jira) checkRefusals(s serviceCredential) error {
 	return nil
 }
 
-// beginUse is called right before a credential is sent. A password goes out only
-// as often as it may be refused, counted with the questions under way.
+// beginUse must be called before a credential is sent. Requests in flight count
+// as refused, so that a wrong password is never sent too often.
 func (j *Jira) beginUse(s serviceCredential) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -114,13 +113,13 @@ func (j *Jira) beginUse(s serviceCredential) error {
 	return nil
 }
 
-// endUse says what Jira said of it. No answer, and one that tells nothing,
-// leaves the count as it is.
+// endUse records the result. Verdicts other than accepted and rejected change
+// nothing.
 func (j *Jira) endUse(s serviceCredential, v verdict) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.usage.hash != s.hash {
-		return // its file has changed since
+		return // the file has changed since
 	}
 	j.usage.inFlight--
 	switch v {
@@ -132,9 +131,9 @@ func (j *Jira) endUse(s serviceCredential, v verdict) {
 	}
 }
 
-// recordSuccess begins the count anew after a refresh in which Jira took the
-// credential, as Jira does. Single answers do not: where some are good and others
-// refused, nobody knows what is counted.
+// recordSuccess resets the count after a refresh in which Jira accepted the
+// credential, as Jira does. Single answers do not: if some are accepted and
+// others refused, Jira's count is unknown.
 func (j *Jira) recordSuccess(s serviceCredential) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -143,8 +142,7 @@ func (j *Jira) recordSuccess(s serviceCredential) {
 	}
 }
 
-// credentialVerdict returns what an answer says of the credential that it was
-// asked with.
+// credentialVerdict returns a response's verdict on the service credential.
 func credentialVerdict(r jiraResponse) verdict {
 	reason := loginReason(r)
 	switch {

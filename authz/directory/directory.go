@@ -1,52 +1,46 @@
-// Package directory knows people: who exists, who is active, who belongs to
-// which group, and who is calling.
+// Package directory knows Jira's users: who exists, who is active and who is in
+// which group. Start reading at Directory; Callers identifies who sent a
+// request.
 //
-// A Directory keeps the last good Snapshot of a Source and refreshes it on a
-// timer. A Snapshot is built aside and swapped whole, so that whatever fails
-// midway leaves the one before in force; it says how long decisions may rely
-// on it. Nothing here is on the way of a request: whoever decides is given
-// flags that were made from a Snapshot. There are three sources:
+// A Directory refreshes a Snapshot from a Source on a timer. A snapshot is
+// built completely before it replaces the last one, so a failed refresh changes
+// nothing, and it carries the time until which decisions may rely on it. No
+// request waits for a refresh: decisions read flags that are computed from a
+// snapshot. There are three sources:
 //
-//   - None: whoever is asked for exists as asked, and is in no group.
-//   - File: a YAML file that lists everybody.
-//   - Jira: Jira's REST API, asked with a service credential.
+//   - None accepts every name and knows no groups.
+//   - File reads a YAML file that lists all users.
+//   - Jira asks Jira's REST API with a service credential.
 //
-// What Jira said is saved in a file and restored after a restart, with its age
-// (see Directory.Save), so that tokens need not wait for the first refresh.
+// A snapshot of Jira is saved to a file and restored after a restart with its
+// age (see Directory.Save), so tokens work before the first refresh.
 //
-// Callers finds out who sent a request, whatever the source is, by handing the
-// request's own cookie or password to Jira. It takes care that nobody can lock
-// a user out of Jira by way of it, as far as its own doc says.
+// # Requests to Jira
 //
-// # What Jira is asked
-//
-// Members of the groups that the configuration names come from
-// GET /rest/api/2/group/member in pages of 50. Owners of tokens who are in none
-// of these groups come from GET /rest/api/2/user/list (Jira 11 and 10.3), else
-// from GET /rest/api/2/user/search, which gives all users up to Jira 8 and 9
-// or the first 1000 of them (JRASERVER-65089), and the first 100 from Jira 10
-// on (JRASERVER-78660). Who is not among these is asked for one by one, at
-// GET /rest/api/2/user. All of it stays within 10 requests a second, one after
-// the other; of them look-ups of users while somebody waits (Directory.Lookup)
-// may take 2 a second. 10,000 owners take
+// Members of the configured groups come from GET /rest/api/2/group/member in
+// pages of 50. Token owners outside these groups come from GET
+// /rest/api/2/user/list (Jira 11 and 10.3) or else from GET
+// /rest/api/2/user/search, which returns all users or the first 1000
+// (JRASERVER-65089) up to Jira 9 and the first 100 from Jira 10 on
+// (JRASERVER-78660). The remaining owners are requested one by one from GET
+// /rest/api/2/user. A refresh sends at most 10 requests a second, one at a
+// time; lookups of single users (Directory.Lookup) are limited to 2 a second.
+// 10,000 owners take
 //
 //   - 205 requests, 20 seconds, if they are in a group,
-//   - 10 requests if they are in none and Jira has user/list,
-//   - 11 requests if they are in none and user/search gives everybody,
-//   - 600 requests a minute otherwise, which reach everybody in 17 minutes: there
-//     an answer has to be good for longer than the default, or the owners have
-//     to be in a group that the configuration names.
+//   - 10 requests if they are in no group and Jira has user/list,
+//   - 11 requests if they are in no group and user/search returns all users,
+//   - 600 requests a minute otherwise, 17 minutes for all of them: then raise
+//     the lifetime of an answer, or put the owners in a configured group.
 //
-// The pages of a group have those who are in it by a group within it, and
-// GET /rest/api/2/user leaves such groups out. So the pages say who is in a group
-// that the configuration names; what was said of one user alone adds to it until
-// the next refresh, and takes nothing away.
+// Group pages include members of nested groups, and GET /rest/api/2/user omits
+// them. So the pages decide who is in a configured group; the answer about a
+// single user only adds groups until the next refresh.
 //
-// Fields that are missing are unknown: groups that are not named are not "no
-// groups". The one field that is insisted on is active, except in the answer
-// to a login, which an inactive user does not get: Jira has sent it ever since
-// users can be deactivated (JRASERVER-29422), so its absence says that
-// somebody else has answered.
+// A missing field means unknown: missing groups are not "no groups". Only
+// active is required, except in the answer to a login, which inactive users
+// don't get. Jira has sent it since users can be deactivated (JRASERVER-29422),
+// so an answer without it is not Jira's.
 package directory
 
 import (
@@ -63,22 +57,21 @@ import (
 	"golang.org/x/sync/singleflight"
 )
 
-// Options are what New needs. All fields are required.
+// Options configure a Directory. All fields are required.
 type Options struct {
 	Source     Source
-	Owners     func() []Owner // who owns tokens, now
-	Every      time.Duration  // between the beginnings of two refreshes
-	StaleAfter time.Duration  // how long an answer is good; above Every
+	Owners     func() []Owner // current token owners
+	Every      time.Duration  // from the start of one refresh to the start of the next
+	StaleAfter time.Duration  // lifetime of an answer; more than Every
 
-	// Publish is called after each refresh, whether it succeeded or not, and
-	// after a Restore that succeeded, with the snapshot that is in force: nil
-	// until one has succeeded. What it makes
-	// of it depends on the time (see Snapshot.Owner), so it has to look again
-	// at the same snapshot, too. Calls do not overlap.
+	// Publish is called after each refresh, successful or not, and after a
+	// successful Restore, with the current snapshot, which is nil before the
+	// first success. Because Snapshot.Owner depends on the time, Publish must
+	// re-evaluate an unchanged snapshot too. Calls do not overlap.
 	Publish func(*Snapshot)
 
 	Now    func() time.Time
-	Random func() float64 // from 0 up to 1; spreads the refreshes of several servers
+	Random func() float64 // in [0, 1); spreads the refreshes of several servers
 }
 
 // Directory keeps the last good snapshot of its source. It is safe for
@@ -89,47 +82,47 @@ type Directory struct {
 	refreshing sync.Mutex // held during a refresh; guards since
 	since      time.Time
 
-	saving sync.Mutex // held during a Save; guards saved
-	saved  *Snapshot  // in the file; nil: it is not known what is
+	saving sync.Mutex // held during Save; guards saved
+	saved  *Snapshot  // in the file; nil if unknown
 
-	snapshot atomic.Pointer[Snapshot] // stored while mu is held
+	snapshot atomic.Pointer[Snapshot] // stored with mu held
 
-	mu      sync.Mutex // guards what follows
-	lookedUp []User     // looked up since the refresh under way began
-	stats   Stats
+	mu       sync.Mutex // guards the fields below
+	lookedUp []User     // users looked up since the current refresh began
+	stats    Stats
 
 	lookups singleflight.Group
 }
 
-// Stats are what a Directory has to tell of itself.
+// Stats are a Directory's counters and the outcome of its last refresh.
 type Stats struct {
-	Refreshed    uint64        // refreshes that succeeded
-	Failed       uint64        // refreshes that failed
+	Refreshed    uint64        // successful refreshes
+	Failed       uint64        // failed refreshes
 	Requests     uint64        // sent to Jira with the service credential
 	LastDuration time.Duration // of the last refresh
-	LastError    string        // of the last refresh, fit for a log; empty if it succeeded
-	Unanswered   int           // owners of whom nothing good was known after the last good refresh
-	OwnerError   string        // why one owner got no answer in it; empty if all who were asked for got one
+	LastError    string        // of the last refresh, safe to log; empty if it succeeded
+	Unanswered   int           // owners without a current answer after the last successful refresh
+	OwnerError   string        // why one owner got no answer in it; empty if none failed
 }
 
-// New returns a Directory that knows nobody until it is restored or refreshed.
+// New returns a Directory that is empty until Restore or Refresh.
 func New(o Options) *Directory { return &Directory{options: o} }
 
-// Snapshot returns the snapshot in force; nil if none was restored and no
-// refresh has succeeded yet. It waits for nothing.
+// Snapshot returns the current snapshot, or nil before the first restore or
+// refresh. It does not block.
 func (d *Directory) Snapshot() *Snapshot { return d.snapshot.Load() }
 
-// GoodUntil returns the instant from which decisions may not rely on the
-// snapshot in force any more; zero if there is none.
+// GoodUntil returns the time from which decisions may no longer rely on the
+// current snapshot; zero without one.
 func (d *Directory) GoodUntil() time.Time { return d.Snapshot().GoodUntil() }
 
-// Owner returns who the owner of a token is by what is known now, without asking:
-// see Snapshot.Owner.
+// Owner returns the owner of a token from the current snapshot: see
+// Snapshot.Owner.
 func (d *Directory) Owner(name, key string) (User, error) {
 	return d.Snapshot().Owner(name, key, d.options.Now())
 }
 
-// Age returns how old the snapshot in force is, and false if there is none.
+// Age returns the age of the current snapshot, and false if there is none.
 func (d *Directory) Age() (time.Duration, bool) {
 	s := d.Snapshot()
 	if s == nil {
@@ -138,7 +131,7 @@ func (d *Directory) Age() (time.Duration, bool) {
 	return d.options.Now().Sub(s.Taken()), true
 }
 
-// Stats returns what happened so far.
+// Stats returns the current counters.
 func (d *Directory) Stats() Stats {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -147,13 +140,12 @@ func (d *Directory) Stats() Stats {
 	return stats
 }
 
-// Run refreshes at once and then again and again, until ctx ends.
+// Run refreshes immediately and then repeatedly until ctx ends.
 func (d *Directory) Run(ctx context.Context) {
 	for ctx.Err() == nil {
 		begun := d.options.Now()
-		_ = d.Refresh(ctx) // Stats tell of it, and the next one is on its way
-		// Never later than asked for, so that what a refresh finds out is known
-		// within that time.
+		_ = d.Refresh(ctx) // recorded in Stats; the next refresh follows
+		// Never later than Every, which is how soon changes must be seen.
 		every := time.Duration((0.8 + 0.2*d.options.Random()) * float64(d.options.Every))
 		select {
 		case <-time.After(max(every-d.options.Now().Sub(begun), d.options.Every/10)):
@@ -162,24 +154,24 @@ func (d *Directory) Run(ctx context.Context) {
 	}
 }
 
-// Refresh asks the source, and puts a new snapshot in force if all went well.
-// Its errors hold no secret.
+// Refresh asks the source and replaces the snapshot if that succeeds. Its
+// errors contain no secret.
 func (d *Directory) Refresh(ctx context.Context) error {
 	d.refreshing.Lock()
 	defer d.refreshing.Unlock()
 	begun := d.options.Now()
 	n := refreshRequest{
-		now:    begun,
-		owners: d.options.Owners(),
+		now:        begun,
+		owners:     d.options.Owners(),
 		lastBegun:  d.since,
-		interval:  d.options.Every,
-		staleAfter:  d.options.StaleAfter,
+		interval:   d.options.Every,
+		staleAfter: d.options.StaleAfter,
 	}
 	d.mu.Lock()
 	n.last, d.lookedUp = d.Snapshot(), nil
 	d.mu.Unlock()
 
-	// A snapshot that takes longer than it is good for is good for nothing.
+	// A snapshot that takes longer than its lifetime is useless.
 	ctx, cancel := context.WithTimeout(ctx, d.options.StaleAfter)
 	defer cancel()
 	next, err := d.options.Source.refresh(ctx, n)
@@ -210,8 +202,8 @@ func (d *Directory) Refresh(ctx context.Context) error {
 	return nil
 }
 
-// countUnanswered returns how many owners a snapshot can't tell about, and why the
-// source gave no answer about one.
+// countUnanswered returns the number of owners that a snapshot has no answer
+// for, and one of the source's errors.
 func countUnanswered(s *Snapshot, owners []Owner, now time.Time) (n int, why string) {
 	for _, o := range owners {
 		if _, err := s.Owner(o.Name, o.Key, now); errors.Is(err, ErrUnavailable) {
@@ -224,12 +216,11 @@ func countUnanswered(s *Snapshot, owners []Owner, now time.Time) (n int, why str
 	return n, why
 }
 
-// Lookup returns the user with this name, in any case: from the snapshot if
-// that is good and said so itself, else by asking. What Jira says of one user
-// alone adds to the groups that the snapshot has; without one that is good the
-// groups are unknown. Its errors wrap
-// ErrUnknownUser, ErrInactive (with the User), ErrUnusableName or
-// ErrUnavailable.
+// Lookup returns the user with this name, ignoring case: from a snapshot that
+// is current and has the answer of its own refresh, otherwise from the source.
+// The source's answer adds to the groups in the snapshot; without a current
+// snapshot the groups are unknown. Errors wrap ErrUnknownUser, ErrInactive
+// (returned with the User), ErrUnusableName or ErrUnavailable.
 func (d *Directory) Lookup(ctx context.Context, name string) (User, error) {
 	if err := (User{Name: name}).check(); err != nil {
 		return User{}, err
@@ -239,7 +230,7 @@ func (d *Directory) Lookup(ctx context.Context, name string) (User, error) {
 	if ok && (s.acceptAll || d.options.Now().Before(s.goodUntil) && !u.Asked.Before(s.taken)) {
 		return u, checkActive(u)
 	}
-	// The lookup goes on for other callers when the first one has left.
+	// The lookup continues for other waiting callers if this one leaves.
 	shared := context.WithoutCancel(ctx)
 	answer := d.lookups.DoChan(store.FoldOwner(name), func() (any, error) {
 		ctx, cancel := context.WithTimeout(shared, lookupTimeout)
@@ -264,8 +255,8 @@ func (d *Directory) Lookup(ctx context.Context, name string) (User, error) {
 	}
 }
 
-// recordLookup adds a user to the snapshot, so that tokens made for them are good
-// before the next refresh, and returns the user as known then.
+// recordLookup adds a user to the snapshot, so that their tokens work before
+// the next refresh, and returns the user with the groups known then.
 func (d *Directory) recordLookup(u User) User {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -15,38 +15,37 @@ import (
 )
 
 const (
-	// requestsPerSecond bounds what a refresh asks of Jira. It asks one by one,
+	// requestsPerSecond limits a refresh, which sends one request at a time,
 	// evenly spaced.
 	requestsPerSecond = 10
 
 	pageTimeout   = 30 * time.Second // for a page of users
 	userTimeout   = 10 * time.Second // for one user
-	lookupTimeout = 5 * time.Second  // for one user while somebody waits
+	lookupTimeout = 5 * time.Second  // for one user while a caller waits
 
 	maxUserBody = 1 << 20
 	maxPageBody = 8 << 20
 )
 
-// errCredential says that Jira does not take the service credential. Nothing
-// else is asked with it then.
+// errCredential means that Jira refuses the service credential. The refresh
+// stops then.
 var errCredential = errors.New("Jira refuses the service credential")
 
-// JiraOptions are what Jira needs. All fields are required.
+// JiraOptions configure a Jira. All fields are required.
 type JiraOptions struct {
 	Client     *Client
-	Credential string          // file with user:password or a native personal access token; read again at each refresh
-	Groups     func() []string // names of the groups to follow, now
+	Credential string          // file with user:password or a native personal access token; read at each refresh
+	Groups     func() []string // current names of the groups to follow
 	Now        func() time.Time
 }
 
-// Jira is the source that asks Jira with a service credential. The user needs
-// Jira's global permission to administer, without which it tells nobody the
-// members of a group.
+// Jira is the source that asks Jira with a service credential. The service user
+// needs Jira's global administer permission to list the members of groups.
 //
-// A wrong password of the service user is sent no more than two times, until its
-// file has another: else Jira would lock the user out. A refresh that goes well
-// begins the count anew. It is not kept over a restart. Personal access tokens,
-// of which Jira does not count failures, are tried at each refresh.
+// A wrong password is sent at most twice until the file changes, because Jira
+// would lock the user out. A successful refresh resets the count, and so does a
+// restart. Personal access tokens, whose failures Jira does not count, are
+// tried at each refresh.
 type Jira struct {
 	client  *Client
 	file    string
@@ -55,40 +54,40 @@ type Jira struct {
 	limiter *rate.Limiter
 	sent    atomic.Uint64
 
-	// Look-ups of one user while somebody waits go one by one, beside a refresh:
-	// a wrong password of the service user must not be sent three times at once.
+	// lookups admits one lookup at a time beside a refresh: a wrong password
+	// must not be sent three times at once.
 	lookups chan struct{}
 
-	// lastAsked is when each owner was last asked for, by identity. Refreshes do
-	// not overlap.
+	// lastAsked is when each owner was last requested, by identity. It needs no
+	// lock because refreshes do not overlap.
 	lastAsked map[string]time.Time
 
-	mu  sync.Mutex
+	mu    sync.Mutex
 	usage credentialUsage
 }
 
 // NewJira returns the source.
 func NewJira(o JiraOptions) *Jira {
 	return &Jira{
-		client:  o.Client,
-		file:    o.Credential,
-		groups:  o.Groups,
-		now:     o.Now,
-		limiter: rate.NewLimiter(requestsPerSecond, 1),
-		lastAsked:   make(map[string]time.Time),
+		client:    o.Client,
+		file:      o.Credential,
+		groups:    o.Groups,
+		now:       o.Now,
+		limiter:   rate.NewLimiter(requestsPerSecond, 1),
+		lastAsked: make(map[string]time.Time),
 
 		lookups: make(chan struct{}, 1),
 	}
 }
 
-// requests returns how many requests were sent with the service credential.
+// requests returns the number of requests sent with the service credential.
 func (j *Jira) requests() uint64 { return j.sent.Load() }
 
-// origin returns where this Jira is.
+// origin returns the address of this Jira.
 func (j *Jira) origin() string { return "jira " + j.client.base }
 
-// ask sends a question with the service credential, at the pace that is
-// allowed. A refused credential is an error that wraps errCredential.
+// ask sends a rate-limited request with the service credential. If Jira refuses
+// the credential the error wraps errCredential.
 func (j *Jira) ask(ctx context.Context, s serviceCredential, q jiraRequest) (jiraResponse, error) {
 	if err := j.wait(ctx); err != nil {
 		return jiraResponse{}, err
@@ -96,8 +95,8 @@ func (j *Jira) ask(ctx context.Context, s serviceCredential, q jiraRequest) (jir
 	return j.send(ctx, s, q)
 }
 
-// wait waits until the limiter admits a request. It returns ErrBusy at once if
-// that is after the deadline of ctx.
+// wait waits for the rate limiter. If the deadline of ctx comes first, it
+// returns ErrBusy immediately.
 func (j *Jira) wait(ctx context.Context) error {
 	now := j.now()
 	r := j.limiter.ReserveN(now, 1)
@@ -117,7 +116,7 @@ func (j *Jira) wait(ctx context.Context) error {
 	}
 }
 
-// send is ask without a pace.
+// send is ask without the rate limit.
 func (j *Jira) send(ctx context.Context, s serviceCredential, q jiraRequest) (jiraResponse, error) {
 	if err := j.beginUse(s); err != nil {
 		return jiraResponse{}, err
@@ -146,24 +145,24 @@ func withReason(reason string) string {
 
 const userPath = "/rest/api/2/user"
 
-// userRequest asks for one user, by one parameter: key or username.
+// userRequest requests one user by key or username.
 func userRequest(within time.Duration, parameter, value string) jiraRequest {
 	return jiraRequest{
-		path:   userPath,
-		query:  url.Values{parameter: {value}, "expand": {"groups"}},
-		maxBody:   maxUserBody,
+		path:    userPath,
+		query:   url.Values{parameter: {value}, "expand": {"groups"}},
+		maxBody: maxUserBody,
 		timeout: within,
 	}
 }
 
-// toUser asks for one user. It returns ErrUnknownUser if there is none.
+// user requests one user. It returns ErrUnknownUser if there is none.
 func (j *Jira) user(ctx context.Context, s serviceCredential, parameter, value string) (User, error) {
 	asked := j.now()
 	r, err := j.ask(ctx, s, userRequest(userTimeout, parameter, value))
 	return readUser(r, err, asked, parameter, value)
 }
 
-// readUser reads the answer to a userQuestion.
+// readUser reads the response to a userRequest.
 func readUser(r jiraResponse, err error, asked time.Time, parameter, value string) (User, error) {
 	const path = userPath
 	switch {
@@ -191,11 +190,11 @@ func readUser(r jiraResponse, err error, asked time.Time, parameter, value strin
 	return u, nil
 }
 
-// wholeGroups is false, because Jira's answer about one user leaves out the
-// groups that a group of theirs is in, which the pages of members have.
+// wholeGroups is false because Jira's answer about one user omits nested
+// groups, which the member pages include.
 func (j *Jira) wholeGroups() bool { return false }
 
-// lookup asks for one user by name. It leaves the pace of a refresh as it is.
+// lookup requests one user by name, outside the refresh's rate limit.
 func (j *Jira) lookup(ctx context.Context, name string) (User, error) {
 	s, err := j.credential()
 	if err != nil {

@@ -9,52 +9,52 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// ErrTooManyFailures says that so many wrong passwords came for a name that no
-// other is handed to Jira for now.
+// ErrTooManyFailures means that no more passwords for this user name are passed
+// to Jira for now.
 var ErrTooManyFailures = errors.New("too many wrong passwords came for this user name: " +
 	"log in to Jira in the browser and use the API tokens page there, after which passwords are taken again")
 
 const (
-	// maxFailures is how many wrong passwords for one name go to Jira. It asks
-	// for a CAPTCHA after three, by default.
+	// maxFailures is how many wrong passwords per name are passed to Jira,
+	// which by default asks for a CAPTCHA after three.
 	maxFailures = 2
 
-	// failureTTL is how long they count. Jira's own count has no end but a
-	// good login.
+	// failureTTL is how long failures count. Jira's own count ends only with a
+	// successful login.
 	failureTTL = 7 * 24 * time.Hour
 
-	// maxFailingNames bounds the names that are counted for. When there are more, the
-	// half that failed longest ago is forgotten: names that somebody makes up
-	// must not keep others out. Whoever wants a name forgotten has to make Jira
-	// refuse wrong passwords for half as many other names first.
+	// maxFailingNames limits the counted names. Beyond it, the half that failed
+	// longest ago is removed, so that invented names can't keep others out. To
+	// remove a name, an attacker must get Jira to refuse passwords for half as
+	// many other names first.
 	maxFailingNames = 500_000
 )
 
-// lockout counts the failures of user names, so that nobody can lock somebody
-// out of Jira by way of us; see Callers. An attempt counts as a failure until it
-// is known to be none.
+// lockout counts failed passwords by user name, so that nobody can lock a user
+// out of Jira through tokengate; see Callers. An attempt counts as a failure
+// until proven otherwise.
 type lockout struct {
 	now func() time.Time
 
-	mu    sync.Mutex
-	seed  maphash.Seed
-	names map[uint64]nameFailures // by hash of the folded name; two with one share a count
-	olderNames map[uint64]nameFailures // no name is in both
-	swept time.Time
+	mu         sync.Mutex
+	seed       maphash.Seed
+	names      map[uint64]nameFailures // by hash of the folded name; colliding names share a count
+	olderNames map[uint64]nameFailures // disjoint from names
+	swept      time.Time
 }
 
 type nameFailures struct {
-	count int32     // failures, with the attempts whose outcome is not known yet
-	inFlight int32     // attempts under way
-	last  time.Time // when the last attempt began
+	count    int32     // failures, including attempts in flight
+	inFlight int32     // attempts in flight
+	last     time.Time // start of the last attempt
 }
 
-// hash returns what stands for a name. It is called with mu held.
+// hash returns the key of a name. It must be called with mu held.
 func (l *lockout) hash(name string) uint64 { return maphash.String(l.seed, store.FoldOwner(name)) }
 
-// begin counts an attempt, and returns ErrTooManyFailures if it may not be
-// made. Whoever began one says once what came of it: succeeded, failed or
-// cancelled. known says that the password was right lately.
+// begin counts an attempt, or returns ErrTooManyFailures if none is allowed.
+// After a nil error, call succeeded, failed or cancelled once. known says that
+// the password was accepted recently.
 func (l *lockout) begin(name string, known bool) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -68,8 +68,8 @@ func (l *lockout) begin(name string, known bool) error {
 	if now.Sub(f.last) >= failureTTL {
 		f.count = f.inFlight
 	}
-	// A password that was right lately is let past the count: it is one failure
-	// more at the most, since then it is forgotten.
+	// A recently accepted password is exempt: it can add one failure at most,
+	// since then it is no longer known.
 	if !known && f.count >= maxFailures {
 		return ErrTooManyFailures
 	}
@@ -77,15 +77,14 @@ func (l *lockout) begin(name string, known bool) error {
 	return nil
 }
 
-// succeeded forgets the failures of a name, as Jira does. Attempts under way
-// may fail after this one, so they go on counting.
+// succeeded clears the failures of a name, as Jira does. Attempts in flight may
+// still fail, so they keep counting.
 func (l *lockout) succeeded(name string) {
 	l.end(name, func(f *nameFailures) { f.count = f.inFlight })
 }
 
-// loggedIn forgets the failures of a name whose user has logged in to a session
-// which Jira knew at a time. Attempts that began later, or are under way, go on
-// counting.
+// loggedIn clears the failures of a name whose user had a new session at the
+// given time. Later attempts and attempts in flight keep counting.
 func (l *lockout) loggedIn(name string, at time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -101,13 +100,12 @@ func (l *lockout) loggedIn(name string, at time.Time) {
 	l.set(id, f)
 }
 
-// failed leaves the attempt counted. It is for outcomes that nobody knows,
-// too.
+// failed keeps the attempt counted. It also applies to unknown outcomes.
 func (l *lockout) failed(name string) {
 	l.end(name, func(*nameFailures) {})
 }
 
-// cancelled takes back an attempt whose password Jira did not look at.
+// cancelled uncounts an attempt whose password Jira did not check.
 func (l *lockout) cancelled(name string) {
 	l.end(name, func(f *nameFailures) { f.count-- })
 }
@@ -144,7 +142,7 @@ func (l *lockout) set(id uint64, f nameFailures) {
 	}
 }
 
-// sweep forgets what does not count any more, once an hour.
+// sweep removes expired failures once an hour.
 func (l *lockout) sweep(now time.Time) {
 	if now.Sub(l.swept) < time.Hour {
 		return

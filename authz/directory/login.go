@@ -10,34 +10,35 @@ import (
 	"time"
 )
 
-// Why a caller is not identified, beside the errors of user.go. The texts tell
-// people what to do.
+// Errors about callers, in addition to those in user.go. The texts tell users
+// what to do.
 var (
-	// ErrNotLoggedIn says that Jira does not know who that is.
+	// ErrNotLoggedIn means that Jira does not know the caller.
 	ErrNotLoggedIn = errors.New("you are not logged in: log in to Jira in the browser, " +
 		"or send your user name and password")
 
-	// ErrBasicRefused says that Jira takes no passwords on REST, as Jira 11
-	// does by default.
+	// ErrBasicRefused means that Jira accepts no passwords on REST, the default
+	// of Jira 11.
 	ErrBasicRefused = errors.New("passwords are switched off on this Jira's REST API: " +
 		"log in to Jira in the browser and use the API tokens page there")
 
-	// ErrCaptcha says that Jira wants a CAPTCHA after too many failed logins.
+	// ErrCaptcha means that Jira asks for a CAPTCHA after too many failed
+	// logins.
 	ErrCaptcha = errors.New("after failed logins Jira asks for a CAPTCHA first: " +
 		"log in to Jira in the browser and use the API tokens page there")
 )
 
-// myselfPath is where Jira says who is calling.
+// myselfPath is the path at which Jira identifies the caller.
 const myselfPath = "/rest/api/2/myself"
 
-// What Jira says of a login that failed: of a wrong password, and of one that
-// it did not look at because it wants a CAPTCHA.
+// Jira's reasons for a failed login: a wrong password, and a password not
+// checked because a CAPTCHA is required.
 const (
 	loginFailed = "AUTHENTICATED_FAILED"
 	loginDenied = "AUTHENTICATION_DENIED"
 )
 
-// loginReason returns one of these, or nothing.
+// loginReason returns one of these reasons, or "".
 func loginReason(r jiraResponse) string {
 	if strings.HasPrefix(r.header.Get("X-Authentication-Denied-Reason"), "CAPTCHA_CHALLENGE") {
 		return loginDenied
@@ -51,32 +52,32 @@ func loginReason(r jiraResponse) string {
 	return ""
 }
 
-// basicDisabled reports whether Jira says that it takes no Basic credentials at
-// all (from 8.16 where it is set so, and from 11 by default). It looks at no
-// password then.
+// basicDisabled reports whether Jira refuses all Basic credentials
+// (configurable since 8.16, the default since 11) without checking the
+// password.
 func basicDisabled(r jiraResponse) bool {
 	said := strings.ToLower(errorMessage(r))
 	return r.status == http.StatusForbidden && strings.Contains(said, "basic auth") && strings.Contains(said, "disabled")
 }
 
-// verdict is what an answer says of the password that it was asked with.
+// verdict is what a response says about the credential.
 type verdict int
 
 const (
-	verdictUnknown    verdict = iota // nobody knows whether Jira looked at it
-	verdictRejected                   // it was wrong, or not even looked at because too many were
-	verdictUnchecked                // Jira takes none
+	verdictUnknown   verdict = iota // whether Jira checked it is unknown
+	verdictRejected                 // wrong, or not checked because of too many failures
+	verdictUnchecked                // Jira checks none
 	verdictAccepted
 )
 
-// myself asks who has a credential. header holds the credential, and asked is
-// the time of the answer.
+// myself returns the user of a credential, which is in header. asked is the
+// time of the request.
 func (c *Client) myself(ctx context.Context, header http.Header, timeout time.Duration, asked time.Time) (User, verdict, error) {
 	r, err := c.ask(ctx, jiraRequest{
-		path:   myselfPath,
-		query:  url.Values{"expand": {"groups"}},
-		header: header,
-		maxBody:   maxUserBody,
+		path:    myselfPath,
+		query:   url.Values{"expand": {"groups"}},
+		header:  header,
+		maxBody: maxUserBody,
 		timeout: timeout,
 	})
 	switch {
@@ -88,7 +89,7 @@ func (c *Client) myself(ctx context.Context, header http.Header, timeout time.Du
 	return readCaller(r, asked)
 }
 
-// readCaller reads who is calling from an answer to GET /rest/api/2/myself.
+// readCaller reads the response to GET /rest/api/2/myself.
 func readCaller(r jiraResponse, asked time.Time) (User, verdict, error) {
 	switch reason := loginReason(r); {
 	case reason == loginDenied:

@@ -8,20 +8,18 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// maxLookedUp bounds the users that are learned between two refreshes. Whoever
-// comes after them is not known before the next one. At the pace of lookups
-// they are enough for eight minutes.
+// maxLookedUp limits the users added between two refreshes; further ones are
+// not added. At 2 lookups a second it is reached after eight minutes.
 const maxLookedUp = 1000
 
-// overlay is what single answers said of users since a snapshot was taken. It
-// lies over the maps of the snapshot, so that to learn of one user costs
-// nothing of their size.
+// overlay holds single-user answers since a snapshot was taken. It is searched
+// before the snapshot's maps, so adding a user does not copy them.
 type overlay struct {
-	byKey, byName map[string]User // the zero User: nobody has that key or name any more
-	restored          map[string]bool // identities that are not gone after all
+	byKey, byName map[string]User // the zero User: the key or name no longer belongs to anyone
+	restored      map[string]bool // removed identities that exist again
 }
 
-// with returns a copy that knows of one more user. What is large is shared.
+// with returns a copy with one more user. The large maps are shared.
 func (s *Snapshot) with(u User) *Snapshot {
 	next := *s
 	over := overlay{byKey: map[string]User{}, byName: map[string]User{}, restored: map[string]bool{}}
@@ -56,8 +54,8 @@ func (s *Snapshot) flatten() *Snapshot {
 	return &next
 }
 
-// put adds a user, whose answer is newer than all that is known. Who had
-// their name or was them is forgotten.
+// put adds a user whose answer is newer than the snapshot, and removes the
+// previous holder of the name and the previous entry for the key.
 func (s *Snapshot) put(u User) {
 	name := store.FoldOwner(u.Name)
 	if old, ok := s.ByKey(u.Key); ok {
@@ -77,9 +75,9 @@ func (s *Snapshot) put(u User) {
 	}
 }
 
-// merge adds a user of whom a single answer told while the snapshot was being
-// taken, unless the snapshot has a later one. The groups of somebody are for the
-// pages to say; the answer's count for who is in none of them.
+// merge adds a user who was looked up while the snapshot was being taken,
+// unless the snapshot has a later answer. Groups from the snapshot's pages win;
+// the looked-up groups apply only to users in none of these.
 func (s *Snapshot) merge(u User) {
 	if s.byName == nil {
 		return
@@ -100,9 +98,8 @@ func (s *Snapshot) merge(u User) {
 	s.put(u)
 }
 
-// mergeGroups returns the groups of a user of whom a single answer has told: those
-// that the snapshot says, and those of the answer. Jira's answer about one user
-// leaves out the groups that a group of theirs is in.
+// mergeGroups returns the groups in the snapshot and in a single-user answer
+// together, because Jira's answer about one user omits nested groups.
 func (s *Snapshot) mergeGroups(u User) Groups {
 	groups := s.knownGroups(u)
 	groups.Known = groups.Known || u.Groups.Known
@@ -114,8 +111,8 @@ func (s *Snapshot) mergeGroups(u User) Groups {
 	return groups
 }
 
-// knownGroups returns what the snapshot says of a user's groups. They are unknown
-// where it says nothing.
+// knownGroups returns the user's groups in the snapshot, unknown if it has
+// none.
 func (s *Snapshot) knownGroups(u User) Groups {
 	var said []Groups
 	if same, ok := s.ByKey(u.Key); ok {
@@ -137,7 +134,7 @@ func (s *Snapshot) knownGroups(u User) Groups {
 	return groups
 }
 
-// findName returns who has a folded name.
+// findName returns the user with a folded name.
 func (s *Snapshot) findName(folded string) (User, bool) {
 	if s.overlay != nil {
 		if u, ok := s.overlay.byName[folded]; ok {
@@ -148,7 +145,7 @@ func (s *Snapshot) findName(folded string) (User, bool) {
 	return u, ok
 }
 
-// findKey returns who has a key.
+// findKey returns the user with a key.
 func (s *Snapshot) findKey(key string) (User, bool) {
 	if s.overlay != nil {
 		if u, ok := s.overlay.byKey[key]; ok {
@@ -159,7 +156,7 @@ func (s *Snapshot) findKey(key string) (User, bool) {
 	return u, ok
 }
 
-// setName says whose a folded name is; the zero User: nobody's.
+// setName assigns a folded name to a user; the zero User removes it.
 func (s *Snapshot) setName(folded string, u User) {
 	switch {
 	case s.overlay != nil:
@@ -171,7 +168,7 @@ func (s *Snapshot) setName(folded string, u User) {
 	}
 }
 
-// setKey says whose a key is; the zero User: nobody's.
+// setKey assigns a key to a user; the zero User removes it.
 func (s *Snapshot) setKey(key string, u User) {
 	switch {
 	case key == "":
@@ -184,7 +181,7 @@ func (s *Snapshot) setKey(key string, u User) {
 	}
 }
 
-// removedAt returns when it was said that an identity does not exist.
+// removedAt returns the time of the answer that an identity does not exist.
 func (s *Snapshot) removedAt(id string) (time.Time, bool) {
 	if s.overlay != nil && s.overlay.restored[id] {
 		return time.Time{}, false

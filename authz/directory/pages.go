@@ -9,29 +9,26 @@ import (
 )
 
 const (
-	// memberPageSize is the most that Jira gives; some versions answer more
-	// with pages that do not fit together.
+	// memberPageSize is Jira's maximum; some versions answer a larger one with
+	// inconsistent pages.
 	memberPageSize = 50
 
-	// listPageSize is what Jira up to 9 gives at most. Jira 10 gives less.
+	// listPageSize is the maximum of Jira up to 9. Jira 10 returns fewer.
 	listPageSize = 1000
 
-	// maxMemberPages bounds the pages of one group, so that pages that never
-	// end do.
+	// maxMemberPages limits the pages of one group, in case they never end.
 	maxMemberPages = 20_000
 
-	// maxAttempts is how often the pages of a group are begun when it changes
-	// under way.
+	// maxAttempts is how often a group is read if it changes meanwhile.
 	maxAttempts = 3
 )
 
-// groupMembers returns the members of a group and its subgroups, inactive ones
-// too, and false if there is no such group.
+// groupMembers returns the direct and nested members of a group, including
+// inactive ones, and false if the group does not exist.
 //
-// Pages are numbered, so somebody who leaves the group while it is read would
-// hide another who moves to a page that was read already. Each page therefore
-// begins with the last member of the one before; if it does not, reading
-// begins again.
+// Pages are numbered, so a member who leaves while the group is read would
+// shift another one to a page that was already read. So each page begins with
+// the last member of the page before; if it doesn't, reading starts again.
 func (j *Jira) groupMembers(ctx context.Context, s serviceCredential, group string) ([]apiUser, bool, error) {
 	for range maxAttempts {
 		members, found, moved, err := j.readMemberPages(ctx, s, group)
@@ -55,7 +52,7 @@ func (j *Jira) readMemberPages(ctx context.Context, s serviceCredential, group s
 				"startAt":              {strconv.Itoa(start)},
 				"maxResults":           {strconv.Itoa(memberPageSize)},
 			},
-			maxBody:   maxPageBody,
+			maxBody: maxPageBody,
 			timeout: pageTimeout,
 		})
 		switch {
@@ -84,22 +81,22 @@ func (j *Jira) readMemberPages(ctx context.Context, s serviceCredential, group s
 			return members, true, false, nil
 		}
 		if len(values) == 0 {
-			break // it gets nowhere
+			break // no progress
 		}
 	}
 	return nil, false, false, fmt.Errorf("%w: GET %s: the pages of group %q do not end", ErrUnavailable, memberPath, group)
 }
 
-// sameUser reports whether two answers are about one user.
+// sameUser reports whether two answers are about the same user.
 func (b apiUser) sameUser(other apiUser) bool {
 	return identity(b.Name, b.Key) == identity(other.Name, other.Key)
 }
 
-// allUsers hands all users of Jira to take, page by page, until take has seen
-// enough. It is lenient: old versions have no such call, others give only the
-// first users, and a service user without the permission to browse users gets
-// none. Whoever is not handed to take is to be asked for one by one, and an
-// error is only that of a credential or of ctx.
+// allUsers passes all users of Jira to take, page by page, until take returns
+// true. It may miss users: old versions have no such endpoint, others return
+// only the first users, and a service user without permission to browse users
+// gets none. The missing owners are requested one by one. Errors are only those
+// of the credential or of ctx.
 func (j *Jira) allUsers(ctx context.Context, s serviceCredential, take func([]apiUser) (enough bool)) error {
 	listed, err := j.listUsers(ctx, s, take)
 	if !listed && err == nil {
@@ -111,8 +108,8 @@ func (j *Jira) allUsers(ctx context.Context, s serviceCredential, take func([]ap
 	return nil
 }
 
-// listUsers reads GET /rest/api/2/user/list, of Jira 11 and 10.3 LTS, and reports
-// false if there is no such call.
+// listUsers reads GET /rest/api/2/user/list, which exists in Jira 11 and 10.3
+// LTS, and reports false if it fails.
 func (j *Jira) listUsers(ctx context.Context, s serviceCredential, take func([]apiUser) bool) (bool, error) {
 	const path = "/rest/api/2/user/list"
 	query := url.Values{"maxResults": {strconv.Itoa(listPageSize)}}
@@ -138,8 +135,8 @@ func (j *Jira) listUsers(ctx context.Context, s serviceCredential, take func([]a
 	}
 }
 
-// searchUsers reads GET /rest/api/2/user/search. The dot is in every mail address
-// (JRASERVER-29069), so that it finds almost everybody.
+// searchUsers reads GET /rest/api/2/user/search. A dot is in every mail address
+// (JRASERVER-29069), so it matches almost all users.
 func (j *Jira) searchUsers(ctx context.Context, s serviceCredential, take func([]apiUser) bool) error {
 	const path = "/rest/api/2/user/search"
 	var last apiUser
@@ -152,7 +149,7 @@ func (j *Jira) searchUsers(ctx context.Context, s serviceCredential, take func([
 				"startAt":         {strconv.Itoa(start)},
 				"maxResults":      {strconv.Itoa(listPageSize)},
 			},
-			maxBody:   maxPageBody,
+			maxBody: maxPageBody,
 			timeout: pageTimeout,
 		})
 		if err != nil {

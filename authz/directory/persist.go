@@ -16,22 +16,22 @@ import (
 	"time"
 )
 
-// errNotSavable says that a source is asked again sooner than read from a file.
+// errNotSavable means that the source is faster to ask than a saved snapshot is
+// to read.
 var errNotSavable = errors.New("only what Jira says of users is saved")
 
-// Save writes the snapshot in force to the file at path, for Restore after a
-// restart. It writes nothing if there is no snapshot, and nothing either while
-// what it wrote last is younger than every, unless somebody may do less since:
-// that must not be forgotten. The file has mode 0600 and appears whole; it holds
-// names, keys and groups of people and no credential. Only snapshots of Jira
-// can be saved.
+// Save writes the current snapshot to the file at path for Restore after a
+// restart. It writes nothing without a snapshot, or if the last write is
+// younger than every; but revoked rights are saved immediately. The file has
+// mode 0600 and is replaced atomically; it contains names, keys and groups of
+// users and no credential. Only snapshots of Jira can be saved.
 //
 // Save waits for the disk. Refreshes do not wait for Save.
 func (d *Directory) Save(path string, every time.Duration) error {
 	d.saving.Lock()
 	defer d.saving.Unlock()
 	s, last := d.Snapshot(), d.saved
-	// A clock that was put back makes the file one of the future.
+	// Abs, because after the clock was set back the file is from the future.
 	if s == nil || s == last || last != nil && s.taken.Sub(last.taken).Abs() < every && !s.revokes(last) {
 		return nil
 	}
@@ -53,11 +53,11 @@ func save(path string, s *Snapshot, origin string) error {
 	return replaceFile(path, content)
 }
 
-// Restore puts into force what Save wrote to the file at path, and publishes
-// it. Its age goes on from when Jira said so, and it is good as long as a
-// snapshot of that time is. Nothing is restored, with an error, if the file is
-// not there (fs.ErrNotExist), not whole, about another Jira, too old or from the
-// future, and if a refresh has succeeded already.
+// Restore makes the snapshot that Save wrote to the file at path the current
+// one, with its original age, and publishes it. It returns an error and
+// restores nothing if the file is missing (fs.ErrNotExist), damaged, about
+// another Jira, too old or from the future, or if a refresh has already
+// succeeded.
 func (d *Directory) Restore(path string) error {
 	d.refreshing.Lock()
 	defer d.refreshing.Unlock()
@@ -95,12 +95,11 @@ func (d *Directory) readSaved(path string) (*Snapshot, error) {
 	return s, nil
 }
 
-// replaceFile puts a file with this content in the place of the one at path.
-// Whatever fails, one of them is there, whole.
+// replaceFile replaces the file at path atomically.
 func replaceFile(path string, content []byte) error {
 	temporary := path + ".new"
 	if err := os.Remove(temporary); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err // what a crash has left
+		return err // left over from a crash
 	}
 	err := writeFile(temporary, content)
 	if err == nil {
@@ -110,7 +109,7 @@ func replaceFile(path string, content []byte) error {
 		_ = os.Remove(temporary)
 		return err
 	}
-	// The new name is on the disk once its folder is.
+	// The rename is durable once the directory is synced.
 	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {
 		return err
@@ -118,7 +117,7 @@ func replaceFile(path string, content []byte) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-// writeFile makes a file, which is on the disk when it returns.
+// writeFile creates a file and syncs it.
 func writeFile(path string, content []byte) error {
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
@@ -131,24 +130,24 @@ func writeFile(path string, content []byte) error {
 	return errors.Join(err, file.Close())
 }
 
-// A savedSnapshot snapshot is a line that says what it is, with the SHA-256 of all that
-// follows in hexadecimal, and then JSON. A change of what the JSON means is a
-// new version.
+// A saved snapshot is a header line with the version and the hexadecimal
+// SHA-256 of the rest, followed by JSON. Change the version when the meaning of
+// the JSON changes.
 const (
-	savedPrefix      = "tokengate directory "
+	savedPrefix  = "tokengate directory "
 	savedVersion = "1 "
 )
 
-// maxSaved bounds a saved snapshot, in bytes. One of 50,000 users, each in two
-// groups, has 9 MB.
+// maxSaved limits a saved snapshot, in bytes. 50,000 users in two groups each
+// take 9 MB.
 const maxSaved = 64 << 20
 
-// savedSnapshot is a snapshot of Jira as it is saved. How long it is good is not in it:
-// that is for the configuration to say.
+// savedSnapshot is the JSON of a saved snapshot of Jira. The lifetime is left
+// out because it comes from the configuration.
 type savedSnapshot struct {
 	Origin  string               `json:"origin"` // see Source
 	Taken   time.Time            `json:"taken"`
-	Groups  []string             `json:"groups"` // folded names of those that were asked for
+	Groups  []string             `json:"groups"` // folded names of the requested groups
 	Missing []string             `json:"missing,omitempty"`
 	Users   []savedUser          `json:"users"`
 	Gone    map[string]time.Time `json:"gone,omitempty"`
@@ -160,11 +159,11 @@ type savedUser struct {
 	Name        string     `json:"name"`
 	DisplayName string     `json:"displayName,omitempty"`
 	Active      bool       `json:"active,omitempty"`
-	Groups      []string   `json:"groups,omitzero"` // nil: unknown
-	Asked       *time.Time `json:"asked,omitempty"` // nil: when the snapshot was taken
+	Groups      []string   `json:"groups,omitzero"` // nil if unknown
+	Asked       *time.Time `json:"asked,omitempty"` // nil if equal to taken
 }
 
-// encode returns the snapshot as it is saved.
+// encode returns the saved form of the snapshot.
 func (s *Snapshot) encode(origin string) ([]byte, error) {
 	c := s.contents()
 	f := savedSnapshot{
@@ -209,9 +208,8 @@ func checksum(body []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// decodeSaved reads a saved snapshot, for a source and for answers that are
-// good as long as stale. It is all or nothing: what is not whole, not of this
-// origin or not good at now is an error.
+// decodeSaved reads a saved snapshot. A damaged or expired snapshot, or one of
+// another origin, is an error.
 func decodeSaved(r io.Reader, origin string, now time.Time, stale time.Duration) (*Snapshot, error) {
 	content, err := io.ReadAll(io.LimitReader(r, maxSaved+1))
 	if err != nil {
@@ -249,9 +247,9 @@ func decodeSaved(r io.Reader, origin string, now time.Time, stale time.Duration)
 	return f.snapshot(now, stale)
 }
 
-// snapshot makes the snapshot again that was saved.
+// snapshot converts the saved form back.
 func (f savedSnapshot) snapshot(now time.Time, stale time.Duration) (*Snapshot, error) {
-	late := f.Taken // of all times
+	late := f.Taken // the latest of all times
 	users := make([]User, len(f.Users))
 	for i, from := range f.Users {
 		u := User{Key: from.Key, Name: from.Name, DisplayName: from.DisplayName, Active: from.Active, Asked: f.Taken}
@@ -297,7 +295,7 @@ func later(a, b time.Time) time.Time {
 	return a
 }
 
-// revokes reports whether somebody may do less by this snapshot than by an
+// revokes reports whether any user has fewer rights in this snapshot than in an
 // older one.
 func (s *Snapshot) revokes(older *Snapshot) bool {
 	s, older = s.flatten(), older.flatten()

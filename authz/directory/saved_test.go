@@ -90,7 +90,9 @@ func TestSavedSnapshotIsTheSame(t *testing.T) {
 }
 
 // sealed returns JSON as if tokengate had saved it.
-func sealed(body string) string { return savedPrefix + savedVersion + checksum([]byte(body)) + "\n" + body }
+func sealed(body string) string {
+	return savedPrefix + savedVersion + checksum([]byte(body)) + "\n" + body
+}
 
 func TestSavedSnapshotThatIsRefused(t *testing.T) {
 	whole, err := everything().encode(testOrigin)

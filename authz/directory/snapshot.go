@@ -10,33 +10,33 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// Snapshot is what a source said at one time. It does not change, and is safe
-// for concurrent use. A nil Snapshot and the zero Snapshot know nobody and are
-// good at no time.
+// Snapshot is the state of a source at one time. It is immutable and safe for
+// concurrent use. A nil Snapshot and the zero Snapshot have no users and are
+// never current.
 type Snapshot struct {
-	taken     time.Time
-	goodUntil time.Time
-	staleAfter     time.Duration // how long an answer is good
+	taken      time.Time
+	goodUntil  time.Time
+	staleAfter time.Duration // lifetime of an answer
 
-	acceptAll   bool // whoever is asked for exists; all that follows is empty
-	complete bool // who is not in it does not exist
+	acceptAll bool // every name exists; the fields below are empty
+	complete  bool // users not in it do not exist
 
-	byKey   map[string]User
-	byName  map[string]User      // by folded name
-	removed    map[string]time.Time // identities that do not exist, and when that was said
-	allGroups   bool                 // all groups of every user are known
-	groups  map[string]bool      // else: folded names of the groups that were asked for
-	missingGroups []string             // those of them that do not exist
-	otherMembers  map[string][]string  // groups of members who are not among the users, by identity
-	ownerErr  error                // why an owner got no answer of this snapshot; nil: none was refused one
+	byKey         map[string]User
+	byName        map[string]User      // by folded name
+	removed       map[string]time.Time // identities that do not exist, with the time of that answer
+	allGroups     bool                 // every user's groups are all known
+	groups        map[string]bool      // otherwise: folded names of the requested groups
+	missingGroups []string             // requested groups that do not exist
+	otherMembers  map[string][]string  // groups of members who are not in users, by identity
+	ownerErr      error                // why an owner got no answer; nil if none failed
 
-	overlay *overlay // what was learned since; nil: nothing
+	overlay *overlay // users looked up since; nil if none
 }
 
-// forever is the end of what needs no refresh.
+// forever is the end of a snapshot that needs no refresh.
 var forever = time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
 
-// Taken returns when the snapshot was begun to be taken; zero for a nil
+// Taken returns when the refresh that made the snapshot began; zero for a nil
 // Snapshot.
 func (s *Snapshot) Taken() time.Time {
 	if s == nil {
@@ -45,8 +45,8 @@ func (s *Snapshot) Taken() time.Time {
 	return s.taken
 }
 
-// GoodUntil returns the instant from which decisions may not rely on the
-// snapshot any more; zero for a nil Snapshot.
+// GoodUntil returns the time from which decisions may no longer rely on the
+// snapshot; zero for a nil Snapshot.
 func (s *Snapshot) GoodUntil() time.Time {
 	if s == nil {
 		return time.Time{}
@@ -54,7 +54,7 @@ func (s *Snapshot) GoodUntil() time.Time {
 	return s.goodUntil
 }
 
-// Len returns how many users are known.
+// Len returns the number of users.
 func (s *Snapshot) Len() int {
 	if s == nil {
 		return 0
@@ -74,8 +74,7 @@ func (s *Snapshot) Len() int {
 	return n
 }
 
-// MissingGroups returns the groups that the configuration names and Jira does
-// not have.
+// MissingGroups returns the configured groups that Jira does not have.
 func (s *Snapshot) MissingGroups() []string {
 	if s == nil {
 		return nil
@@ -83,7 +82,7 @@ func (s *Snapshot) MissingGroups() []string {
 	return slices.Clone(s.missingGroups)
 }
 
-// ByName returns the user who has this name, in any case. The answer may be
+// ByName returns the user with this name, ignoring case. The answer may be
 // older than the snapshot; see User.Asked.
 func (s *Snapshot) ByName(name string) (User, bool) {
 	if s == nil {
@@ -96,12 +95,12 @@ func (s *Snapshot) ByName(name string) (User, bool) {
 	return s.findName(store.FoldOwner(name))
 }
 
-// acceptedUser returns the user that None knows by this name.
+// acceptedUser returns the user that None has for a name.
 func acceptedUser(name string) User {
 	return User{Name: name, Active: true, Groups: Groups{Known: true}}
 }
 
-// ByKey returns the user who has this key, whatever their name is by now.
+// ByKey returns the user with this key, whatever their current name.
 func (s *Snapshot) ByKey(key string) (User, bool) {
 	if s == nil || key == "" {
 		return User{}, false
@@ -109,10 +108,8 @@ func (s *Snapshot) ByKey(key string) (User, bool) {
 	return s.findKey(key)
 }
 
-// Follows reports whether every one of these groups was followed when the
-// snapshot was taken, so that it says who is in them. Where the source tells all
-// groups of everybody, as None and File do, that is always so. A nil Snapshot
-// and the zero Snapshot follow nothing.
+// Follows reports whether the snapshot knows the members of all these groups.
+// That is always so for None and File, and never for a nil or zero Snapshot.
 func (s *Snapshot) Follows(groups []string) bool {
 	switch {
 	case s == nil:
@@ -123,10 +120,9 @@ func (s *Snapshot) Follows(groups []string) bool {
 	return s.groups != nil && !slices.ContainsFunc(groups, func(group string) bool { return !s.groups[foldGroup(group)] })
 }
 
-// Member reports whether a user of the snapshot is in a group. known is false
-// where the answer is not known, because the snapshot does not follow the
-// group or because the user's groups are unknown: then is is false and means
-// nothing.
+// Member reports whether a user of the snapshot is in a group. known is false,
+// and so is is, if the snapshot does not follow the group or the user's groups
+// are unknown.
 func (s *Snapshot) Member(u User, group string) (is, known bool) {
 	if !u.Groups.Known || !s.Follows([]string{group}) {
 		return false, false
@@ -134,16 +130,15 @@ func (s *Snapshot) Member(u User, group string) (is, known bool) {
 	return u.Groups.Has(group), true
 }
 
-// Owner returns who the owner of a token is at now, and an error unless it is
-// somebody whose tokens are good:
+// Owner returns the owner of a token at now, or an error if the tokens must not
+// work:
 //
-//   - ErrUnknownUser: there is no such user, or the name is another's by now.
+//   - ErrUnknownUser: the user does not exist, or the name now belongs to another user.
 //   - ErrInactive: the user is deactivated.
-//   - ErrUnavailable: nothing is known, or only what is too old.
+//   - ErrUnavailable: nothing is known, or the answer is too old.
 //
-// Where both keys are known it is the key that counts, so the User may have
-// another name than the owner. A name alone never leads to somebody whose key
-// is another.
+// If both keys are known, the key decides, so the User may have another name
+// than the owner. A name alone never matches a user with a different key.
 func (s *Snapshot) Owner(name, key string, now time.Time) (User, error) {
 	if s == nil || !now.Before(s.goodUntil) {
 		return User{}, fmt.Errorf("%w (what is known of all users is too old)", ErrUnavailable)
@@ -169,34 +164,34 @@ func (s *Snapshot) Owner(name, key string, now time.Time) (User, error) {
 	return u, nil
 }
 
-// contents is what a source knows for a snapshot.
+// contents are the fields of a Snapshot that a source fills.
 type contents struct {
-	taken   time.Time
-	staleAfter   time.Duration
-	users   []User
-	removed    map[string]time.Time
-	groups  map[string]bool
+	taken         time.Time
+	staleAfter    time.Duration
+	users         []User
+	removed       map[string]time.Time
+	groups        map[string]bool
 	missingGroups []string
 	otherMembers  map[string][]string
-	ownerErr  error
+	ownerErr      error
 }
 
 // newSnapshot makes a snapshot. If two users have the same name, the older
-// answer is outdated and its user is unknown until the source is asked again;
-// acting under that name would be acting as the other user. If both answers are
-// equally old, both users are unknown.
+// answer is outdated and its user is unknown until asked for again, so that
+// they don't act as the other. If both answers are equally old, both users are
+// unknown.
 func newSnapshot(c contents) *Snapshot {
 	s := &Snapshot{
-		taken:     c.taken,
-		goodUntil: c.taken.Add(c.staleAfter),
-		staleAfter:     c.staleAfter,
-		byKey:     make(map[string]User, len(c.users)),
-		byName:    make(map[string]User, len(c.users)),
-		removed:      maps.Clone(c.removed),
-		groups:    c.groups,
-		missingGroups:   c.missingGroups,
-		otherMembers:    c.otherMembers,
-		ownerErr:    c.ownerErr,
+		taken:         c.taken,
+		goodUntil:     c.taken.Add(c.staleAfter),
+		staleAfter:    c.staleAfter,
+		byKey:         make(map[string]User, len(c.users)),
+		byName:        make(map[string]User, len(c.users)),
+		removed:       maps.Clone(c.removed),
+		groups:        c.groups,
+		missingGroups: c.missingGroups,
+		otherMembers:  c.otherMembers,
+		ownerErr:      c.ownerErr,
 	}
 	slices.SortStableFunc(c.users, func(a, b User) int {
 		return cmp.Or(a.Asked.Compare(b.Asked), cmp.Compare(a.identity(), b.identity()))
@@ -216,18 +211,18 @@ func (s *Snapshot) drop(u User) {
 	delete(s.byName, store.FoldOwner(u.Name))
 }
 
-// contents returns what a snapshot was made of, with what was looked up since.
+// contents returns the snapshot's contents, including users looked up since.
 func (s *Snapshot) contents() contents {
 	s = s.flatten()
 	if s == nil {
 		return contents{}
 	}
 	return contents{
-		taken:   s.taken,
-		staleAfter:   s.staleAfter,
-		users:   slices.Collect(maps.Values(s.byName)),
-		removed:    s.removed,
-		groups:  s.groups,
+		taken:         s.taken,
+		staleAfter:    s.staleAfter,
+		users:         slices.Collect(maps.Values(s.byName)),
+		removed:       s.removed,
+		groups:        s.groups,
 		missingGroups: s.missingGroups,
 		otherMembers:  s.otherMembers,
 	}

@@ -16,38 +16,38 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// Source is where a Directory gets its snapshots from: None, *File or *Jira.
+// Source provides a Directory's snapshots: None, *File or *Jira.
 type Source interface {
-	// refresh makes a new snapshot, aside from the last one.
+	// refresh makes a new snapshot.
 	refresh(context.Context, refreshRequest) (*Snapshot, error)
 
-	// lookup asks for one user by name. Its errors are those of Lookup.
+	// lookup returns one user by name. Its errors are those of Lookup.
 	lookup(ctx context.Context, name string) (User, error)
 
-	// wholeGroups reports whether an answer of lookup names all groups that the
-	// user is in. Jira's leaves out those that a group of theirs is in.
+	// wholeGroups reports whether lookup returns all of the user's groups. Jira
+	// omits nested ones.
 	wholeGroups() bool
 
-	// requests returns how many requests were sent so far.
+	// requests returns the number of requests sent so far.
 	requests() uint64
 
-	// origin tells saved snapshots from those of another Jira. It is empty where
-	// they need not be saved.
+	// origin identifies the Jira that a saved snapshot came from. It is empty
+	// if snapshots of this source are not saved.
 	origin() string
 }
 
-// refreshRequest is what a source is given for a refresh.
+// refreshRequest is the input of a refresh.
 type refreshRequest struct {
-	now    time.Time
-	owners []Owner
-	lastBegun  time.Time     // when the last good refresh began
-	last   *Snapshot     // in force; nil: none
-	interval  time.Duration // until the next refresh
-	staleAfter  time.Duration // how long an answer is good
+	now        time.Time
+	owners     []Owner
+	lastBegun  time.Time     // start of the last successful refresh
+	last       *Snapshot     // the current snapshot; nil if none
+	interval   time.Duration // until the next refresh
+	staleAfter time.Duration // lifetime of an answer
 }
 
-// None is the source that knows nothing and denies nothing: whoever is asked
-// for exists as asked, active, with an unknown key and in no group.
+// None is the source without users: every name exists as requested, active,
+// without a key and in no group.
 type None struct{}
 
 func (None) refresh(_ context.Context, n refreshRequest) (*Snapshot, error) {
@@ -65,10 +65,10 @@ func (None) requests() uint64 { return 0 }
 
 func (None) origin() string { return "" }
 
-// maxFileSize bounds the file of a File, in bytes.
+// maxFileSize limits the file of a File, in bytes.
 const maxFileSize = 16 << 20
 
-// File is the source that reads a YAML file, again at each refresh:
+// File is the source that reads a YAML file at each refresh:
 //
 //	users:
 //	  - name: fred              # required; see store.ValidOwnerName
@@ -77,11 +77,10 @@ const maxFileSize = 16 << 20
 //	    active: true            # the default
 //	    groups: [jira-users]
 //
-// It lists everybody: whoever is not in it does not exist. Tokens belong to the
-// key, so that somebody who is given another's name gets none of their tokens.
-// A user without a key, an unknown field, a value of the wrong type, and a name
-// or key that stands there twice are errors, and the last good content stays in
-// force until it is too old.
+// Users not in the file do not exist. Tokens belong to the key, so a user who
+// takes over another's name does not get their tokens. A missing key, an
+// unknown field, a value of the wrong type, and a duplicate name or key are
+// errors; then the last good content applies until it is too old.
 type File struct{ path string }
 
 // NewFile returns the source that reads the file at path.
@@ -91,7 +90,7 @@ func (f *File) wholeGroups() bool { return true }
 
 func (f *File) requests() uint64 { return 0 }
 
-// origin is empty, because the file itself is there after a restart.
+// origin is empty because the file survives a restart.
 func (f *File) origin() string { return "" }
 
 func (f *File) refresh(_ context.Context, n refreshRequest) (*Snapshot, error) {
@@ -143,8 +142,8 @@ func parseUsers(content []byte) ([]User, error) {
 	if !utf8.Valid(content) {
 		return nil, errors.New("the file is not UTF-8")
 	}
-	// Users are mappings here and not structs: the library would make text of
-	// numbers, and of a value that is left out the default.
+	// Users are decoded as maps, because the library would turn numbers into
+	// strings and missing values into defaults.
 	var file struct {
 		Users *[]map[string]any `yaml:"users"`
 	}
@@ -207,7 +206,7 @@ func parseUser(fields map[string]any) (User, error) {
 	return u, nil
 }
 
-// stringList returns the elements of a list of text.
+// stringList returns the elements of a list of strings.
 func stringList(value any) ([]string, bool) {
 	list, ok := value.([]any)
 	if !ok {
