@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// issue is one issue. Only its summary matters.
+// issue is an issue of the demo project.
 type issue struct {
 	id      int
 	key     string
@@ -24,13 +24,13 @@ type issue struct {
 	creator string
 }
 
-// issues are kept in the order of their creation.
+// issues are in the order of their creation.
 type issues struct {
 	all     []*issue
 	created int
 }
 
-// maxIssues bounds the issues that are kept.
+// maxIssues limits the stored issues.
 const maxIssues = 1000
 
 // firstID is the id of DEMO-1.
@@ -50,7 +50,7 @@ func (x *issues) find(key string) *issue {
 	return nil
 }
 
-// issueJSON returns the issue as Jira shows it. s.mu is held.
+// issueJSON returns Jira's representation of an issue. s.mu must be held.
 func (s *Server) issueJSON(c *call, i *issue) object {
 	return object{
 		"id":   strconv.Itoa(i.id),
@@ -64,7 +64,7 @@ func (s *Server) issueJSON(c *call, i *issue) object {
 	}
 }
 
-// fields answers with what issueJSON has.
+// fields responds with the fields in issueJSON.
 func (s *Server) fields(c *call) {
 	all := []object{}
 	for _, name := range []string{"summary", "creator", "attachment"} {
@@ -74,19 +74,19 @@ func (s *Server) fields(c *call) {
 	send(c, http.StatusOK, all)
 }
 
-// project answers with the one that the issues are in.
+// project responds with the demo project.
 func (s *Server) project(c *call) {
 	send(c, http.StatusOK, object{"self": s.self(c, "/rest/api/2/project/10000"), "id": "10000", "key": "DEMO", "name": "Demo"})
 }
 
-// fields are what a request says of an issue.
+// fields is the body of a request about an issue.
 type fields struct {
 	Fields struct {
 		Summary string `json:"summary"`
 	} `json:"fields"`
 }
 
-// readFields reads them, or answers 400.
+// readFields reads the body, or responds with 400.
 func readFields(c *call) (fields, bool) {
 	var f fields
 	if err := json.NewDecoder(http.MaxBytesReader(c.w, c.r.Body, maxBody)).Decode(&f); err != nil {
@@ -123,7 +123,7 @@ func (s *Server) createIssue(c *call) {
 	s.issues.all = append(s.issues.all, i)
 	body := s.issueJSON(c, i)
 	s.mu.Unlock()
-	delete(body, "fields") // Jira's answer to a creation has none
+	delete(body, "fields") // Jira's response to a creation has none
 	send(c, http.StatusCreated, body)
 }
 
@@ -188,23 +188,23 @@ func (s *Server) search(c *call) {
 	})
 }
 
-// attachment is a file of an issue.
+// attachment is a file attached to an issue.
 type attachment struct {
 	id      string
 	issue   *issue
 	name    string
-	kind    string // its media type
+	kind    string // media type
 	author  string
 	content []byte
 }
 
-// Bounds of the attachments that are kept.
+// Limits on stored attachments.
 const (
 	maxAttachments = 100
 	maxAttachment  = 1 << 20
 )
 
-// attachmentJSON returns what Jira says of an attachment.
+// attachmentJSON returns Jira's representation of an attachment.
 func (s *Server) attachmentJSON(c *call, a *attachment) object {
 	return object{
 		"self":     s.self(c, "/rest/api/2/attachment/"+a.id),
@@ -218,7 +218,7 @@ func (s *Server) attachmentJSON(c *call, a *attachment) object {
 	}
 }
 
-// attachmentsJSON returns the attachments of an issue. s.mu is held.
+// attachmentsJSON returns the attachments of an issue. s.mu must be held.
 func (s *Server) attachmentsJSON(c *call, i *issue) []object {
 	found := []object{}
 	for _, a := range s.attachments {
@@ -229,8 +229,8 @@ func (s *Server) attachmentsJSON(c *call, i *issue) []object {
 	return found
 }
 
-// attach keeps the file that a form carries, as clients send it. Of a body that is
-// no form it answers the size and the SHA-256 without keeping it.
+// attach stores the file in a multipart form. For any other body it responds
+// with the size and SHA-256 and stores nothing.
 func (s *Server) attach(c *call) {
 	s.mu.Lock()
 	i := s.issues.find(c.r.PathValue("key"))
@@ -258,12 +258,12 @@ func (s *Server) attach(c *call) {
 	}})
 }
 
-// attachForm keeps the field "file" of a form. Without the header X-Atlassian-Token
-// Jira takes the form for one of another site.
+// attachForm stores the form field "file". Like Jira, it requires
+// X-Atlassian-Token against forms from other sites.
 func (s *Server) attachForm(c *call, i *issue) {
 	if token := c.r.Header.Get("X-Atlassian-Token"); !strings.EqualFold(token, "no-check") && !strings.EqualFold(token, "nocheck") {
 		c.w.WriteHeader(http.StatusForbidden)
-		_, _ = io.WriteString(c.w, "XSRF check failed") // what fails now fails because the client is gone
+		_, _ = io.WriteString(c.w, "XSRF check failed") // an error means that the client has left
 		return
 	}
 	c.r.Body = http.MaxBytesReader(c.w, c.r.Body, maxAttachment)
@@ -309,8 +309,8 @@ func (s *Server) showAttachment(c *call) {
 	send(c, http.StatusOK, s.attachmentJSON(c, a))
 }
 
-// download answers with an attachment's content, and leads nobody to the login, as
-// all pages of Jira do that want a user.
+// download responds with an attachment's content, and redirects anonymous
+// clients to the login as Jira's pages do.
 func (s *Server) download(c *call) {
 	a := s.findAttachment(c)
 	switch {

@@ -11,25 +11,26 @@ import (
 // object is a JSON object.
 type object map[string]any
 
-// send answers with JSON.
+// send responds with JSON.
 func send(c *call, status int, body any) {
 	c.w.Header().Set("Content-Type", "application/json;charset=UTF-8")
 	c.w.WriteHeader(status)
-	// What fails now fails because the client is gone.
+	// An error means that the client has left.
 	_ = json.NewEncoder(c.w).Encode(body)
 }
 
-// sendError answers with Jira's error collection.
+// sendError responds with Jira's error collection.
 func sendError(c *call, status int, message string) {
 	send(c, status, object{"errorMessages": []string{message}, "errors": object{}})
 }
 
-// self returns the absolute URL of a path behind the context path.
+// self returns the absolute URL of a path within the context path.
 func (s *Server) self(c *call, path string) string {
 	return "http://" + c.r.Host + s.context + path
 }
 
-// requireUser answers 401 to nobody, as Jira's REST does: without a challenge.
+// requireUser responds with 401 to anonymous clients, without a challenge as
+// Jira's REST does.
 func (s *Server) requireUser(answer func(*call)) func(*call) {
 	return func(c *call) {
 		if c.user == nil {
@@ -43,7 +44,7 @@ func (s *Server) requireUser(answer func(*call)) func(*call) {
 	}
 }
 
-// notFoundREST is what Jira's REST says of an unknown path.
+// notFoundREST is Jira's response to an unknown REST path.
 func (s *Server) notFoundREST(c *call) {
 	send(c, http.StatusNotFound, object{
 		"message":     "null for uri: " + s.self(c, c.r.URL.EscapedPath()),
@@ -91,7 +92,7 @@ func (s *Server) logout(c *call) {
 	c.w.WriteHeader(http.StatusNoContent)
 }
 
-// intParameter reads a whole number from the query.
+// intParameter reads a non-negative number from the query.
 func intParameter(c *call, name string, otherwise int) (int, error) {
 	text := c.query.Get(name)
 	if text == "" {
@@ -104,8 +105,8 @@ func intParameter(c *call, name string, otherwise int) (int, error) {
 	return n, nil
 }
 
-// Administrators is the group whose members administer Jira: they alone may
-// see members of groups and other users, also by a native token or a session.
+// Administrators is the group of Jira's administrators. Only they see other
+// users and members of groups.
 const Administrators = "jira-administrators"
 
 // isAdministrator reports whether u is an administrator.
@@ -118,7 +119,7 @@ func isAdministrator(u *User) bool {
 	return false
 }
 
-// requireAdministrator answers 403 to whoever is none.
+// requireAdministrator responds with 403 to other users.
 func (s *Server) requireAdministrator(answer func(*call)) func(*call) {
 	return s.requireUser(func(c *call) {
 		if !isAdministrator(c.user) {

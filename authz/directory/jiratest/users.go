@@ -11,9 +11,9 @@ import (
 	"unicode/utf8"
 )
 
-// Omit leaves fields out of every user that is answered from now on, as older
-// versions of Jira do: "active", "key", "deleted" and so on, and "groups.items"
-// for a "groups" that has only a size. It replaces what it was told before.
+// Omit leaves fields out of every user from now on, as older versions of Jira
+// do: "active", "key", "deleted" and so on, and "groups.items" for groups with
+// only a size. It replaces earlier calls.
 func (s *Server) Omit(fields ...string) {
 	fields = slices.Clone(fields)
 	s.omit.Store(&fields)
@@ -22,7 +22,7 @@ func (s *Server) Omit(fields ...string) {
 // email returns the address of a user.
 func email(u *User) string { return fold(u.Name) + "@example.com" }
 
-// applyOmit takes out of a user what Omit said.
+// applyOmit removes the fields named by Omit.
 func (s *Server) applyOmit(user object) object {
 	if fields := s.omit.Load(); fields != nil {
 		for _, field := range *fields {
@@ -35,7 +35,7 @@ func (s *Server) applyOmit(user object) object {
 	return user
 }
 
-// userJSON returns a user as Jira shows them in a list.
+// userJSON returns Jira's representation of a user in a list.
 func (s *Server) userJSON(c *call, u *User) object {
 	return object{
 		"self":         s.self(c, "/rest/api/2/user?username="+url.QueryEscape(u.Name)),
@@ -59,7 +59,7 @@ func (s *Server) usersJSON(c *call, users []*User) []object {
 	return list
 }
 
-// showUser answers one user, with the names of the groups if they are wanted.
+// showUser responds with one user, with group names if expanded.
 func (s *Server) showUser(c *call, u *User) {
 	groups := []object{}
 	if strings.Contains(","+c.query.Get("expand")+",", ",groups,") {
@@ -80,7 +80,7 @@ func (s *Server) showUser(c *call, u *User) {
 
 func (s *Server) myself(c *call) { s.showUser(c, c.user) }
 
-// getUser answers the user with a name or a key.
+// getUser responds with the user who has a name or a key.
 func (s *Server) getUser(c *call) {
 	name, key := c.query.Get("username"), c.query.Get("key")
 	if name == "" && key == "" {
@@ -98,7 +98,7 @@ func (s *Server) getUser(c *call) {
 	} else {
 		u = s.users.findByKey(key)
 	}
-	// Whoever may not browse users is not told who exists, either.
+	// Users who may not browse users don't learn who exists.
 	if !isAdministrator(c.user) && (u == nil || u.Key != c.user.Key) {
 		sendError(c, http.StatusForbidden, "You do not have the permission to browse users.")
 		return
@@ -110,8 +110,8 @@ func (s *Server) getUser(c *call) {
 	s.showUser(c, u)
 }
 
-// findUsers answers a page of the users who match: "." matches all, nothing
-// matches none. Whoever may not browse users finds nobody, and isn't told why
+// findUsers responds with a page of the matching users: "." matches all, ""
+// matches none. As in Jira, users who may not browse users get an empty page
 // (JRASERVER-27212).
 func (s *Server) findUsers(c *call) {
 	if !c.query.Has("username") {
@@ -135,8 +135,8 @@ func (s *Server) findUsers(c *call) {
 	send(c, http.StatusOK, s.usersJSON(c, slicePage(found, start, most)))
 }
 
-// matches reports whether the name, the display name or the address of u, or a
-// word in one of them, begins with a folded query.
+// matches reports whether a word in the name, display name or address of u
+// begins with a folded query.
 func matches(u *User, query string) bool {
 	if query == "" {
 		return false
@@ -154,10 +154,10 @@ func matches(u *User, query string) bool {
 	return false
 }
 
-// listUsers answers all users, inactive ones included, from a cursor on. No
-// cursor is wrong: one that was never answered is a position, too.
+// listUsers responds with all users from a cursor on, including inactive ones.
+// Any number is a valid cursor.
 func (s *Server) listUsers(c *call) {
-	// Cursors begin at 0; what is no number is one.
+	// Cursors begin at 0, which also stands for invalid ones.
 	cursor, _ := strconv.Atoi(c.query.Get("cursor"))
 	_, most, ok := pageParameters(c, 2000, math.MaxInt)
 	if !ok {
@@ -184,8 +184,8 @@ func (s *Server) listUsers(c *call) {
 	send(c, http.StatusOK, body)
 }
 
-// pageParameters reads startAt and maxResults, which is cut to the most that a page
-// may have, or answers 400.
+// pageParameters reads startAt and maxResults, capped at limit, or responds
+// with 400.
 func pageParameters(c *call, otherwise, limit int) (start, most int, ok bool) {
 	start, err := intParameter(c, "startAt", 0)
 	if err == nil {
@@ -204,10 +204,10 @@ func slicePage(users []*User, start, most int) []*User {
 	return users[:min(most, len(users))]
 }
 
-// maxMembersPage is how many members of a group a page has at most.
+// maxMembersPage limits the members in a page.
 const maxMembersPage = 50
 
-// groupMembers answers a page of the members of a group, by name.
+// groupMembers responds with a page of a group's members, by name.
 func (s *Server) groupMembers(c *call) {
 	name := c.query.Get("groupname")
 	if name == "" {

@@ -9,31 +9,30 @@ import (
 	"sync"
 )
 
-// User is someone who may be authenticated. Names are compared without case.
-// The zero User is inactive.
+// User is a user of Jira. Names are compared without case. The zero User is
+// inactive.
 type User struct {
-	Name        string   // login name, in the spelling that Jira answers
-	Key         string   // such as JIRAUSER10100; empty: see Put
-	Password    string   // empty: no password is good
-	DisplayName string   // empty: the name
+	Name        string   // login name in Jira's spelling
+	Key         string   // such as JIRAUSER10100; if empty see Put
+	Password    string   // if empty, every password is wrong
+	DisplayName string   // if empty, the name
 	Active      bool     // only active users are authenticated
-	Groups      []string // names of groups, compared without case
+	Groups      []string // compared without case
 	PATs        []string // native personal access tokens, sent as Bearer
 
-	id int // in the order of creation; what a cursor of /user/list says
+	id int // in the order of creation; a cursor of /user/list
 }
 
-// userStore are the users and groups, found without looking through all of them.
-// A *User in here is never changed, only replaced: whoever got one may go on
-// reading it.
+// userStore holds and indexes the users and groups. A *User in it is never
+// modified, only replaced, so callers may keep it.
 type userStore struct {
 	mu       sync.Mutex
 	byName   map[string]*User  // by folded name
 	byKey    map[string]*User  // by key
 	byPAT    map[string]*User  // by native token
-	groups   map[string]*group // by folded name; one without members stays
+	groups   map[string]*group // by folded name; empty groups stay
 	allUsers userList
-	usedKeys map[string]bool // keys that somebody has or had
+	usedKeys map[string]bool // keys ever used
 	lastID   int
 }
 
@@ -44,15 +43,15 @@ type group struct {
 	list    userList
 }
 
-// userList keeps users in the order in which they are answered. It is made when
-// somebody asks, and thrown away when a user changes; its slices are never
-// changed. The zero roll is one to be made.
+// userList caches users in the order of responses. It is built on demand and
+// dropped when a user changes; its slices are never modified. The zero value is
+// not built.
 type userList struct {
 	built                       bool
 	all, active, inactive, byID []*User
 }
 
-// build makes the roll of these users if there is none.
+// build builds the list unless it is built.
 func (r *userList) build(users map[string]*User) {
 	if r.built {
 		return
@@ -98,8 +97,8 @@ func newUserStore() *userStore {
 	return p
 }
 
-// group returns the group with this name, which is made if there is none.
-// p.mu is held, or nobody else has p.
+// group returns or creates the group with this name. p.mu must be held unless p
+// is not shared yet.
 func (p *userStore) group(name string) *group {
 	g := p.groups[fold(name)]
 	if g == nil {
@@ -109,7 +108,7 @@ func (p *userStore) group(name string) *group {
 	return g
 }
 
-// add makes a user known, who is not. p.mu is held.
+// add adds a user who is not in the store. p.mu must be held.
 func (p *userStore) add(u *User) {
 	p.byName[fold(u.Name)] = u
 	p.byKey[u.Key] = u
@@ -125,7 +124,7 @@ func (p *userStore) add(u *User) {
 	p.allUsers = userList{}
 }
 
-// remove makes a known user unknown. p.mu is held.
+// remove removes a user. p.mu must be held.
 func (p *userStore) remove(u *User) {
 	delete(p.byName, fold(u.Name))
 	delete(p.byKey, u.Key)
@@ -142,7 +141,7 @@ func (p *userStore) remove(u *User) {
 	p.allUsers = userList{}
 }
 
-// newKey returns a key that nobody ever had. p.mu is held.
+// newKey returns an unused key. p.mu must be held.
 func (p *userStore) newKey(name string) string {
 	key := fold(name)
 	for n := 10000 + len(p.usedKeys); p.usedKeys[key]; n++ {
@@ -180,7 +179,7 @@ func (p *userStore) list(active, inactive bool) []*User {
 	return p.allUsers.filter(active, inactive)
 }
 
-// createdAfter returns the users who were created after one with this id, the oldest
+// createdAfter returns the users created after the one with this id, oldest
 // first.
 func (p *userStore) createdAfter(id int) []*User {
 	p.mu.Lock()
@@ -191,8 +190,8 @@ func (p *userStore) createdAfter(id int) []*User {
 	return byID[i:]
 }
 
-// members returns the members of a group by name; false if there is no such
-// group.
+// members returns the members of a group by name, and false if the group does
+// not exist.
 func (p *userStore) members(name string, inactive bool) ([]*User, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -204,7 +203,7 @@ func (p *userStore) members(name string, inactive bool) ([]*User, bool) {
 	return g.list.filter(true, inactive), true
 }
 
-// change replaces the user that find finds by an edited copy.
+// change replaces the user returned by find with an edited copy.
 func (p *userStore) change(find func() (*User, error), edit func(*User)) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -219,7 +218,7 @@ func (p *userStore) change(find func() (*User, error), edit func(*User)) error {
 	return nil
 }
 
-// changeNamed is change of the user with a name.
+// changeNamed changes the user with a name.
 func (p *userStore) changeNamed(name string, edit func(*User)) error {
 	return p.change(func() (*User, error) {
 		u := p.byName[fold(name)]
@@ -230,8 +229,7 @@ func (p *userStore) changeNamed(name string, edit func(*User)) error {
 	}, edit)
 }
 
-// distinct returns names without those that differ from an earlier one only by
-// case.
+// distinct removes names that differ from an earlier one only by case.
 func distinct(names []string) []string {
 	var kept []string
 	seen := make(map[string]bool)
@@ -244,13 +242,13 @@ func distinct(names []string) []string {
 	return kept
 }
 
-// Put adds a user, or replaces whoever has the key or the name: with the key of
-// a user and another name it renames them, with the name of a user and another
-// key it is as if that user had been deleted before.
+// Put adds or replaces a user. If another user has the same key, Put renames
+// that user; if another user has the same name but a different key, Put deletes
+// that user first.
 //
-// A User without key is the one with that name, or a new one, whose key is the
-// name in lower case or, if somebody ever had that, one like JIRAUSER10100.
-// Groups that are not there are made, and stay.
+// A User without a key replaces the one with the same name. If there is none,
+// it gets the lower-case name as its key, or a key like JIRAUSER10100 if that
+// key was ever used. Missing groups are created, and stay.
 func (s *Server) Put(u User) {
 	u.Groups = distinct(u.Groups)
 	u.PATs = slices.Clone(u.PATs)
@@ -280,9 +278,8 @@ func (s *Server) Put(u User) {
 	p.add(&u)
 }
 
-// Rename gives the user with this key another name. Key, display name,
-// sessions and tokens stay. It fails if there is no such user, or somebody
-// else has the name.
+// Rename renames the user with this key, who keeps key, display name, sessions
+// and tokens. It fails if the user does not exist or the name is taken.
 func (s *Server) Rename(key, name string) error {
 	p := s.users
 	return p.change(func() (*User, error) {
@@ -297,26 +294,26 @@ func (s *Server) Rename(key, name string) error {
 	}, func(u *User) { u.Name = name })
 }
 
-// Activate makes a user active. It fails if nobody has the name.
+// Activate activates a user. It fails if the user does not exist.
 func (s *Server) Activate(name string) error {
 	return s.users.changeNamed(name, func(u *User) { u.Active = true })
 }
 
-// Deactivate makes a user inactive, from the next request on; Activate gives
-// everything back. It fails if nobody has the name.
+// Deactivate deactivates a user until Activate. It fails if the user does not
+// exist.
 func (s *Server) Deactivate(name string) error {
 	return s.users.changeNamed(name, func(u *User) { u.Active = false })
 }
 
-// SetGroups makes a user a member of these groups and no others. Groups that
-// are not there are made, and stay. It fails if nobody has the name.
+// SetGroups replaces a user's groups. Missing groups are created, and stay. It
+// fails if the user does not exist.
 func (s *Server) SetGroups(name string, groups ...string) error {
 	groups = distinct(groups)
 	return s.users.changeNamed(name, func(u *User) { u.Groups = groups })
 }
 
-// Delete deletes a user. Their name is free for somebody with another key, who
-// gets nothing of theirs. It fails if nobody has the name.
+// Delete deletes a user, and frees the name for a user with another key. It
+// fails if the user does not exist.
 func (s *Server) Delete(name string) error {
 	s.mu.Lock()
 	delete(s.failures, fold(name))
