@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// What callers can make grow has an end.
+// State that clients can grow is bounded.
 func TestMemoryIsBounded(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	clock := func() time.Time { return now }
@@ -17,7 +17,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	first := h.sum(byCookie, "0")
 	for i := range maxAnswers + 10 {
 		kept.put(cachedAnswer{key: h.sum(byCookie, strconv.Itoa(i)), until: now.Add(time.Second)}, now)
-		kept.get(first, now) // in use, so it stays
+		kept.get(first, now) // recently used, so it stays
 	}
 	if _, ok := kept.get(first, now); !ok || len(kept.byKey) != maxAnswers || kept.order.Len() != maxAnswers {
 		t.Errorf("%d answers, the one in use: %v", len(kept.byKey), ok)
@@ -34,8 +34,8 @@ func TestMemoryIsBounded(t *testing.T) {
 		t.Error("a hash does not depend on the kind and the key")
 	}
 
-	// Names that somebody makes up keep no other out, and those that failed last
-	// stay counted.
+	// Invented names don't block other names, and the latest failures stay
+	// counted.
 	l := lockout{now: clock}
 	fail := func(name string) error {
 		err := l.begin(name, false)

@@ -172,7 +172,7 @@ func (c *Callers) Identify(ctx context.Context, credential Credential) (User, er
 		switch {
 		case errors.Is(err, ErrNotLoggedIn) && basic.name != "":
 		case err == nil && basic.name != "" && store.FoldOwner(u.Name) != store.FoldOwner(basic.name):
-			return User{}, fmt.Errorf("%w (the session in the cookie and the user name of the password are two users')", ErrNotLoggedIn)
+			return User{}, fmt.Errorf("%w (the cookie's session and the password's user name are two users')", ErrNotLoggedIn)
 		default:
 			return u, err
 		}
@@ -328,7 +328,7 @@ func (c *Callers) askJira(ctx context.Context, a attempt) (asked time.Time, u Us
 	c.asked.Add(1)
 	u, v, err := c.client.myself(ctx, a.header(), identifyTimeout, asked)
 	if a.kind == byBasic && v == verdictAccepted && store.FoldOwner(u.Name) != store.FoldOwner(name) && !errors.Is(err, ErrUnusableName) {
-		u, v, err = User{}, verdictUnknown, fmt.Errorf("%w (Jira knows the user by another name than the one that was sent)", ErrNotLoggedIn)
+		u, v, err = User{}, verdictUnknown, fmt.Errorf("%w (Jira has this user under another name)", ErrNotLoggedIn)
 	}
 	outcome(v)
 	return asked, u, err
@@ -347,7 +347,7 @@ func parseBasic(header string) (basicCredential, error) {
 	scheme, text, _ := strings.Cut(header, " ")
 	text = strings.Trim(text, " ")
 	if !strings.EqualFold(scheme, "Basic") {
-		return basicCredential{}, fmt.Errorf("%w (only Basic is good in the Authorization header here)", ErrNotLoggedIn)
+		return basicCredential{}, fmt.Errorf("%w (the Authorization header must be Basic here)", ErrNotLoggedIn)
 	}
 	decoded, err := base64.StdEncoding.DecodeString(text)
 	name, password, found := strings.Cut(string(decoded), ":")
@@ -355,7 +355,7 @@ func parseBasic(header string) (basicCredential, error) {
 		return basicCredential{}, fmt.Errorf("%w (the Basic credential is malformed or too long)", ErrNotLoggedIn)
 	}
 	if token.IsCredential(name) || token.IsCredential(password) {
-		return basicCredential{}, fmt.Errorf("%w (an API token is no password here)", ErrNotLoggedIn)
+		return basicCredential{}, fmt.Errorf("%w (an API token is not accepted as a password here)", ErrNotLoggedIn)
 	}
 	if err := (User{Name: name}).check(); err != nil {
 		return basicCredential{}, err

@@ -22,7 +22,7 @@ import (
 	"github.com/tokengate/tokengate/authz/directory/jiratest"
 )
 
-// startJira returns a Jira and who asks it about callers.
+// startJira returns a fake Jira and Callers that use it.
 func startJira(t *testing.T) (*jiratest.Server, *directory.Callers) {
 	t.Helper()
 	jira := jiratest.New(jiratest.Options{Users: []jiratest.User{
@@ -37,7 +37,7 @@ func password(name, password string) directory.Credential {
 	return directory.Credential{Authorization: "Basic " + base64.StdEncoding.EncodeToString([]byte(name+":"+password))}
 }
 
-// session logs in to Jira as a browser does, and returns the cookie.
+// session logs in to Jira like a browser and returns the cookie.
 func session(t *testing.T, jira http.Handler, name, password string) directory.Credential {
 	t.Helper()
 	body := fmt.Sprintf(`{"username":%q,"password":%q}`, name, password)
@@ -109,7 +109,7 @@ func TestIdentify(t *testing.T) {
 	})
 }
 
-// A cookie and a password of one text are two credentials.
+// A cookie and a password with the same text are two credentials.
 func TestCookieThatLooksLikeAPassword(t *testing.T) {
 	in(t, func(t *testing.T) {
 		_, callers := startJira(t)
@@ -123,7 +123,7 @@ func TestCookieThatLooksLikeAPassword(t *testing.T) {
 	})
 }
 
-// Only a cookie that leads to nobody lets the password go.
+// The password is sent only if the cookie identifies nobody.
 func TestPasswordWaitsForTheCookie(t *testing.T) {
 	in(t, func(t *testing.T) {
 		requests := 0
@@ -143,7 +143,7 @@ func TestPasswordWaitsForTheCookie(t *testing.T) {
 	})
 }
 
-// Only what is needed goes to Jira.
+// Only the necessary headers go to Jira.
 func TestWhatIsHandedOn(t *testing.T) {
 	in(t, func(t *testing.T) {
 		jira, callers := startJira(t)
@@ -196,7 +196,8 @@ func TestAnswersEndAfterHalfAMinute(t *testing.T) {
 	})
 }
 
-// An answer counts from when Jira was asked, however long it took.
+// An answer's lifetime begins when Jira is asked, however long the answer
+// takes.
 func TestSlowAnswerEndsInTime(t *testing.T) {
 	in(t, func(t *testing.T) {
 		jira, callers := startJira(t)
@@ -222,7 +223,7 @@ func TestConcurrentIdentify(t *testing.T) {
 		defer slow.Stop()
 		ctx, cancel := context.WithCancel(t.Context())
 		var all sync.WaitGroup
-		all.Go(func() { // the first one goes
+		all.Go(func() { // the first one leaves
 			if _, err := callers.Identify(ctx, fred); !errors.Is(err, directory.ErrUnavailable) {
 				t.Errorf("the one who went: %v", err)
 			}
@@ -235,7 +236,7 @@ func TestConcurrentIdentify(t *testing.T) {
 					t.Errorf("%+v, %v", u, err)
 					return
 				}
-				u.Groups.Names[0] = "mine" // what one does is nothing to the others
+				u.Groups.Names[0] = "mine" // a change must not affect the others
 			})
 		}
 		synctest.Wait()
@@ -324,7 +325,7 @@ func TestAnswersThatAreNobody(t *testing.T) {
 			}
 		})
 	}
-	// The password was another's.
+	// The password belongs to another user.
 	in(t, func(t *testing.T) {
 		callers := directory.NewCallers(client(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			send(w, 200, account{"K1", "fred", true}.bean())
@@ -335,11 +336,11 @@ func TestAnswersThatAreNobody(t *testing.T) {
 	})
 }
 
-// How many questions are under way is bounded, and a place is free again when
-// Jira does not answer.
+// Concurrent requests are limited, and a slot is freed when Jira does not
+// answer.
 func TestIdentificationsAtOnce(t *testing.T) {
 	for name, c := range map[string]struct {
-		takes time.Duration // 0: for ever
+		takes time.Duration // 0 means forever
 		asked uint64
 	}{
 		"slow": {450 * time.Millisecond, 5 * 32}, "silent": {0, 32}, // no answer at the very end of the wait
@@ -382,15 +383,16 @@ func TestIdentificationsAtOnce(t *testing.T) {
 	}
 }
 
-// Strangers, however many and from wherever, delay nobody who is known, and hardly
-// anybody who has just logged in: of these each one from another provider's
-// network is the next, and from the strangers' own as many as Jira has time for.
+// Unauthenticated clients, however many, don't delay known users, and hardly
+// delay users who have just logged in: those from other providers' networks
+// come next, and of those from the flood's own network as many as Jira can
+// handle.
 func TestStrangersHoldUpNobody(t *testing.T) {
 	for name, c := range map[string]struct {
-		every    time.Duration // between two strangers
+		every    time.Duration // between two unauthenticated clients
 		stranger func(n int) string
-		fresh    string        // where somebody who has just logged in comes from
-		within   time.Duration // in which all of these are answered; 0: as many as there is room for
+		fresh    string        // where users who have just logged in come from
+		within   time.Duration // all of these are answered within this time; 0 means as many as possible
 	}{
 		"500 a second, there is room":               {2 * time.Millisecond, everywhere, "2001:db8::7", 100 * time.Millisecond},
 		"1000 a second from one provider":           {time.Millisecond, fromProvider, "192.0.2.7", 100 * time.Millisecond},
@@ -424,8 +426,8 @@ func TestStrangersHoldUpNobody(t *testing.T) {
 				})
 				answered, late, logins := 0, 0, 10
 				if c.within == 0 {
-					// Beyond what Jira has time for, about a third is answered, by
-					// chance: enough of them that a tenth is certain.
+					// Beyond Jira's capacity about a third is answered, by
+					// chance: with this many, a tenth is certain.
 					logins = 20
 				}
 				for n := range logins {
@@ -463,14 +465,14 @@ func TestStrangersHoldUpNobody(t *testing.T) {
 	}
 }
 
-// everywhere is an address in ever new networks of ever new providers.
+// everywhere returns an address in a new network of a new provider.
 func everywhere(n int) string { return fmt.Sprintf("2a%02x:%x:%x::1", n%251, n%65521, n%65519) }
 
-// fromProvider is an address in ever new subscribers' networks of one provider.
+// fromProvider returns an address in a new subscriber network of one provider.
 func fromProvider(n int) string { return fmt.Sprintf("2001:db8:%x:%x::1", n%16, n%65521) }
 
-// Strangers' answers push out none of somebody known, and Jira is asked again
-// about these before their answer ends, so that they never wait for it.
+// Answers to unauthenticated clients don't evict those about known users, and
+// Jira is asked again before those expire, so that known users never wait.
 func TestKnownSessionsNeverWait(t *testing.T) {
 	in(t, func(t *testing.T) {
 		jira, callers := startJira(t)
@@ -501,8 +503,8 @@ func TestKnownSessionsNeverWait(t *testing.T) {
 		if identify(); jira.Total() != 0 {
 			t.Error("strangers have pushed out the answer")
 		}
-		// Who has logged out is nobody within the time that answers are kept, and
-		// earlier where they were asked for.
+		// A user who logs out is unknown within the cache's lifetime, or
+		// earlier if the session was in use.
 		logout := httptest.NewRequest("DELETE", "/rest/auth/1/session", nil)
 		logout.Header.Set("Cookie", fred.Cookie)
 		jira.ServeHTTP(httptest.NewRecorder(), logout)
@@ -515,8 +517,8 @@ func TestKnownSessionsNeverWait(t *testing.T) {
 	})
 }
 
-// While Jira is silent to everything, and after it, the answer that is there stays
-// good as long as it would have.
+// While Jira does not answer, and afterwards, a cached answer keeps its
+// lifetime.
 func TestKnownSessionsWhileJiraIsSilent(t *testing.T) {
 	in(t, func(t *testing.T) {
 		jira, callers := startJira(t)
@@ -543,8 +545,7 @@ func TestKnownSessionsWhileJiraIsSilent(t *testing.T) {
 	})
 }
 
-// A name's failures are nothing to other names, and made-up names nothing to
-// anybody.
+// Failures of a name don't affect other names.
 func TestFailuresOfANameAreItsOwn(t *testing.T) {
 	in(t, func(t *testing.T) {
 		jira, callers := startJira(t)
@@ -598,7 +599,8 @@ func TestSecretsAreNotTold(t *testing.T) {
 	})
 }
 
-// Of cookies the session counts: what load balancers set beside it changes.
+// Only the session cookie counts, because load balancers change their own
+// cookies.
 func TestSession(t *testing.T) {
 	for header, want := range map[string]string{
 		"JSESSIONID=a":                         "JSESSIONID=a",

@@ -38,7 +38,7 @@ func NewClient(base string, transport http.RoundTripper) (*Client, error) {
 	u, err := url.Parse(base)
 	switch {
 	case err != nil:
-		return nil, errors.New("the URL of Jira can't be read") // url.Parse's error would repeat what may be a password
+		return nil, errors.New("the URL of Jira is malformed") // url.Parse's error would repeat what may be a password
 	case u.Scheme != "http" && u.Scheme != "https", u.Host == "":
 		return nil, errors.New("the URL of Jira must begin with http:// or https:// and name a host")
 	case u.User != nil, u.RawQuery != "", u.Fragment != "":
@@ -113,7 +113,7 @@ func (c *Client) ask(ctx context.Context, q jiraRequest) (jiraResponse, error) {
 		return jiraResponse{}, unavailable(q, err)
 	}
 	if int64(len(body)) > q.maxBody {
-		return jiraResponse{}, fmt.Errorf("%w: GET %s: the answer is longer than %d bytes", ErrUnavailable, q.path, q.maxBody)
+		return jiraResponse{}, fmt.Errorf("%w: GET %s: the response is longer than %d bytes", ErrUnavailable, q.path, q.maxBody)
 	}
 	return jiraResponse{status: res.StatusCode, header: res.Header, body: body}, nil
 }
@@ -153,7 +153,7 @@ func (r jiraResponse) unexpected(path string) error {
 	case r.status >= 300 && r.status < 400:
 		return fmt.Errorf("%w: GET %s: Jira redirects (status %d), so check upstream.url and upstream.contextPath", ErrUnavailable, path, r.status)
 	case r.status == http.StatusOK:
-		return fmt.Errorf("%w: GET %s: the answer is %s and makes no sense", ErrUnavailable, path, kind)
+		return fmt.Errorf("%w: GET %s: the answer is unexpected %s", ErrUnavailable, path, kind)
 	}
 	return fmt.Errorf("%w: GET %s: status %d with %s", ErrUnavailable, path, r.status, kind)
 }

@@ -33,7 +33,7 @@ func TestNewClient(t *testing.T) {
 	}
 }
 
-// What a real connection adds: redirects, cookies and connections that fail.
+// Redirects, cookies and failing connections need a real network.
 func TestOverTheNetwork(t *testing.T) {
 	var elsewhere, cookies int
 	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { elsewhere++ }))
@@ -67,7 +67,7 @@ func TestOverTheNetwork(t *testing.T) {
 		t.Errorf("%v, %d requests with cookies of others", err, cookies)
 	}
 	jira.Close()
-	// What was never sent is no failed login.
+	// A request that was never sent is no failed login.
 	for range 5 {
 		_, err := callers.Identify(t.Context(), password("fred", strings.Repeat("x", 1+int(callers.Stats().Asked))))
 		if !errors.Is(err, directory.ErrUnavailable) {

@@ -90,7 +90,7 @@ func (j *Jira) credential() (serviceCredential, error) {
 // checkRefusals must be called with mu held.
 func (j *Jira) checkRefusals(s serviceCredential) error {
 	if s.basic && j.usage.hash == s.hash && j.usage.refused >= maxRefused {
-		return fmt.Errorf("%w: %w, and it is not tried again before another one is in its file (or tokengate is restarted)", ErrUnavailable, errCredential)
+		return fmt.Errorf("%w: %w: it is not tried again until its file changes or tokengate restarts", ErrUnavailable, errCredential)
 	}
 	return nil
 }
@@ -107,7 +107,7 @@ func (j *Jira) beginUse(s serviceCredential) error {
 		return err
 	}
 	if s.basic && j.usage.refused+j.usage.inFlight >= maxRefused {
-		return fmt.Errorf("%w: Jira has refused the service credential, and is being asked with it again", ErrUnavailable)
+		return fmt.Errorf("%w: Jira refused the service credential and is checking it again", ErrUnavailable)
 	}
 	j.usage.inFlight++
 	return nil

@@ -8,8 +8,8 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// FuzzAnswers reads anything as each of Jira's answers: nothing panics, and no
-// toUser comes of it whose name can't be that of an owner.
+// FuzzAnswers decodes arbitrary data as each of Jira's responses: nothing
+// panics, and no user with an unusable name comes out.
 func FuzzAnswers(f *testing.F) {
 	user := `{"key":"K1","name":"fred","displayName":"F","active":true,"deleted":false,"groups":{"size":1,"items":[{"name":"g"}]}}`
 	for _, body := range []string{

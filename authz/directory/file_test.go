@@ -60,10 +60,10 @@ func TestFile(t *testing.T) {
 		want      error
 	}{
 		{"FRED", "", nil},
-		{"fred", "K2", directory.ErrUnknownUser}, // another's name by now
+		{"fred", "K2", directory.ErrUnknownUser}, // the name belongs to another user now
 		{"renamed", "K1", nil},
 		{"wilma", "", directory.ErrInactive},
-		{"barney", "K9", directory.ErrUnknownUser}, // the token is of who had the name before
+		{"barney", "K9", directory.ErrUnknownUser}, // the token belongs to the earlier user of the name
 		{"betty", "", directory.ErrUnknownUser},
 	} {
 		if _, err := s.Owner(tt.name, tt.key, now); !errors.Is(err, tt.want) {
@@ -84,7 +84,7 @@ func TestBadFileKeepsTheLastGoodOne(t *testing.T) {
 	if err := d.Refresh(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	// An unchanged file is a good look at it.
+	// An unchanged file makes a new snapshot.
 	now = now.Add(every)
 	if err := d.Refresh(t.Context()); err != nil || !d.Snapshot().Taken().Equal(now) {
 		t.Errorf("%v, taken %s; want %s", err, d.Snapshot().Taken(), now)
@@ -119,9 +119,9 @@ func TestBadFileKeepsTheLastGoodOne(t *testing.T) {
 
 func TestBadFiles(t *testing.T) {
 	for content, part := range map[string]string{
-		"":                   "no list of users",
-		"# nothing":          "no list of users",
-		"users:":             "no list of users",
+		"":                   "list of users is missing",
+		"# nothing":          "list of users is missing",
+		"users:":             "list of users is missing",
 		"people: []":         "people",
 		"users: []\nmore: 1": "more",
 		"users: fred":        "",
@@ -129,20 +129,20 @@ func TestBadFiles(t *testing.T) {
 		"users: [{name: fred, groups: [\"a\xff\"]}]":    "not UTF-8",
 		"users: [{name: fred, groups: [\"a\\ud800\"]}]": "",
 		"users: [{}]":                                                      "users[0]: the user's name",
-		"users: [{name: }]":                                                "name has a value of the wrong kind",
-		"users: [{name: 123}]":                                             "name has a value of the wrong kind",
-		"users: [{name: fred, active: }]":                                  "active has a value of the wrong kind",
-		"users: [{name: fred, active: yes}]":                               "active has a value of the wrong kind",
-		"users: [{name: fred, active: 'true'}]":                            "active has a value of the wrong kind",
-		"users: [{name: fred, groups: g}]":                                 "groups has a value of the wrong kind",
-		"users: [{name: fred, groups: [1]}]":                               "groups has a value of the wrong kind",
-		"users: [{name: fred, groups: ['']}]":                              "groups has a value of the wrong kind",
+		"users: [{name: }]":                                                "name has the wrong type",
+		"users: [{name: 123}]":                                             "name has the wrong type",
+		"users: [{name: fred, active: }]":                                  "active has the wrong type",
+		"users: [{name: fred, active: yes}]":                               "active has the wrong type",
+		"users: [{name: fred, active: 'true'}]":                            "active has the wrong type",
+		"users: [{name: fred, groups: g}]":                                 "groups has the wrong type",
+		"users: [{name: fred, groups: [1]}]":                               "groups has the wrong type",
+		"users: [{name: fred, groups: ['']}]":                              "groups has the wrong type",
 		"users: [{name: fred, Active: true}]":                              `unknown key "Active"`,
 		"users: [{name: 'a,b'}]":                                           "comma",
 		"users: [{name: fred, name: wilma}]":                               "name",
 		"users: [{name: a, key: K}, {name: fred}]":                         `users[1]: "fred" has no key`,
 		"users: [{name: fred, key: ''}]":                                   `users[0]: "fred" has no key`,
-		"users: [{name: a, key: 1}, {name: b}]":                            "users[0]: key has a value of the wrong kind",
+		"users: [{name: a, key: 1}, {name: b}]":                            "users[0]: key has the wrong type",
 		"users: [{name: a, key: K}, {name: b, key: L}, {name: A, key: M}]": `users[2]: "A" has the name or the key of users[0]`,
 		"users: [{name: a, key: K}, {name: b, key: K}]":                    "users[1]",
 		"users: []\n---\nusers: [{name: fred}]":                            "more than one document",

@@ -11,7 +11,7 @@ import (
 	"github.com/tokengate/tokengate/authz/directory"
 )
 
-// in runs a test in a bubble, where time stands still while something runs.
+// in runs a test with the clock of testing/synctest.
 func in(t *testing.T, test func(*testing.T)) { t.Helper(); synctest.Test(t, test) }
 
 func TestRenamedUserIsFollowedByKey(t *testing.T) {
@@ -31,10 +31,10 @@ func TestRenamedUserIsFollowedByKey(t *testing.T) {
 			if u, ok := r.Snapshot().ByName("fred"); ok {
 				t.Errorf("the old name is still %+v", u)
 			}
-			// A name that can't travel in a header is as good as none.
+			// A user with a name that can't be in a header counts as removed.
 			r.jira.set(func() {
 				r.jira.users[0].name = "frédéric"
-				if group { // the page says so
+				if group { // the page has the name
 					r.jira.fault = brokenUser("key=K1")
 				}
 			})
@@ -69,8 +69,8 @@ func TestReusedNameIsAnothers(t *testing.T) {
 	})
 }
 
-// The name is seen at another key in a page while nobody could be asked about
-// the first one: an earlier answer must not lead to the other.
+// A page has the name with another key while the first user can't be requested:
+// an earlier answer must not lead to the new user.
 func TestNameThatMovedWhileItsUserWasSilent(t *testing.T) {
 	in(t, func(t *testing.T) {
 		r := newRig(t, account{"K1", "fred", true})
@@ -90,7 +90,7 @@ func TestNameThatMovedWhileItsUserWasSilent(t *testing.T) {
 	})
 }
 
-// A rename is seen halfway: both have the name, and nobody knows who.
+// During a rename both users have the name, and neither is known.
 func TestTwoWithOneName(t *testing.T) {
 	in(t, func(t *testing.T) {
 		r := newRig(t, account{"K1", "fred", true}, account{"K2", "Fred", true}, account{"K3", "wilma", true})
@@ -133,7 +133,7 @@ func TestAnswersAboutUsersThatSayTooLittle(t *testing.T) {
 			if u, err := r.owner("fred", "K1"); name != "without key" && !errors.Is(err, directory.ErrUnavailable) {
 				t.Errorf("%s: %+v, %v; want ErrUnavailable", name, u, err)
 			}
-			// Not in a page, either, there is nothing that it teaches.
+			// Outside a page such an answer is useless, too.
 			r.groups = nil
 			if err := r.Refresh(t.Context()); err != nil {
 				t.Fatal(err)
@@ -148,7 +148,7 @@ func TestAnswersAboutUsersThatSayTooLittle(t *testing.T) {
 	}
 }
 
-// brokenUser lets questions that contain one of these fail.
+// brokenUser breaks requests that contain one of these parts.
 func brokenUser(parts ...string) func(http.ResponseWriter, *http.Request) bool {
 	return func(w http.ResponseWriter, r *http.Request) bool {
 		for _, part := range parts {
@@ -166,7 +166,7 @@ func TestOneOwnersFailureIsTheirs(t *testing.T) {
 		r := newRig(t, people(10)...)
 		r.owners = ownersOf(r.jira.users)
 		r.refresh(t)
-		// Four in a row: Jira answers all the same.
+		// Four in a row fail, but Jira answers.
 		r.jira.set(func() { r.jira.fault = brokenUser("10001", "10002", "10003", "10004") })
 		for begun := time.Now(); time.Since(begun) < staleAfter-2*every; time.Sleep(every) {
 			r.refresh(t)
@@ -188,7 +188,7 @@ func TestOneOwnersFailureIsTheirs(t *testing.T) {
 		if n := r.Snapshot().Len(); n != 6 {
 			t.Errorf("%d users are known, want 6", n)
 		}
-		// Between two refreshes, too, an answer becomes too old.
+		// Answers also expire between two refreshes.
 		r.jira.set(func() { r.jira.fault = nil })
 		r.refresh(t)
 		r.jira.set(func() { r.jira.fault = brokenUser("10002") })
@@ -225,7 +225,8 @@ func TestGoneAndInactive(t *testing.T) {
 				t.Errorf("%s: %+v, %v; want %v", tt.name, u, err, tt.want)
 			}
 		}
-		// They stay gone while they can't be asked for, as long as that is good.
+		// Removed users stay removed while they can't be requested, for the
+		// lifetime of that answer.
 		r.jira.set(func() { r.jira.fault = brokenUser("K1", "wilma") })
 		r.refresh(t)
 		if _, err := r.owner("fred", "K1"); !errors.Is(err, directory.ErrUnknownUser) {
@@ -286,7 +287,7 @@ func TestOutageOfAnHour(t *testing.T) {
 	})
 }
 
-// Jira goes away in the middle of a refresh.
+// Jira fails in the middle of a refresh.
 func TestFailureMidwayLeavesTheSnapshot(t *testing.T) {
 	in(t, func(t *testing.T) {
 		r := newRig(t, people(60)...)
@@ -309,7 +310,7 @@ func TestFailureMidwayLeavesTheSnapshot(t *testing.T) {
 				}
 			})
 			err := r.Refresh(t.Context())
-			// The last two owners alone don't make an outage.
+			// The last two owners alone are not an outage.
 			if midway := after < total-2; midway != (err != nil) || midway && r.Snapshot() != good {
 				t.Errorf("gone after %d of %d requests: %v", after, total, err)
 			}
@@ -325,7 +326,7 @@ func TestRun(t *testing.T) {
 		go r.Run(t.Context())
 		time.Sleep(10*every + time.Second)
 		synctest.Wait()
-		// At once, and then after 0.9 of the time.
+		// Immediately, and then after 0.9 of the interval.
 		if n := len(r.published); n != 12 {
 			t.Errorf("%d refreshes in ten minutes, want 12", n)
 		}

@@ -10,7 +10,7 @@ import (
 	"github.com/tokengate/tokengate/authz/directory/jiratest"
 )
 
-// The whole story with the Jira of the tests, below a context path.
+// All changes of users and groups, with the fake Jira below a context path.
 func TestPeopleComeAndGo(t *testing.T) {
 	for name, change := range map[string]func(*jiratest.Options){
 		"Jira 8":  func(*jiratest.Options) {},

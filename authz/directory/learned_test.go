@@ -12,8 +12,7 @@ import (
 	"github.com/tokengate/tokengate/authz/directory"
 )
 
-// nested answers about root alone as Jira does: without the group that a group
-// of theirs is in.
+// nested omits nested groups of root, as Jira does.
 func nested(w http.ResponseWriter, r *http.Request) bool {
 	if r.URL.Path != "/rest/api/2/user" || r.URL.Query().Get("username") != "root" {
 		return false
@@ -24,7 +23,7 @@ func nested(w http.ResponseWriter, r *http.Request) bool {
 	return true
 }
 
-// What Jira says of one user takes away no group that the pages gave.
+// Jira's answer about one user removes no group that the pages contain.
 func TestLookupTakesNoGroupAway(t *testing.T) {
 	in(t, func(t *testing.T) {
 		r := newRig(t, account{"K1", "fred", true}, account{"K2", "root", true})
@@ -88,7 +87,7 @@ func TestLookupTakesNoGroupAway(t *testing.T) {
 	})
 }
 
-// A member of whom a page says no key is the user of that name.
+// A member without a key in a page is the user with that name.
 func TestMembersWithoutKeys(t *testing.T) {
 	for name, active := range map[string]object{"active": {"active": true}, "of whom nothing else is said": {}} {
 		in(t, func(t *testing.T) {
@@ -133,7 +132,7 @@ func TestMembersWithoutKeys(t *testing.T) {
 	}
 }
 
-// What is learned of one user costs nothing of how many there are.
+// The cost of a lookup does not depend on the number of users.
 func TestLookupBesideMany(t *testing.T) {
 	in(t, func(t *testing.T) {
 		users := people(20_000)

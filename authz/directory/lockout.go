@@ -11,8 +11,8 @@ import (
 
 // ErrTooManyFailures means that no more passwords for this user name are passed
 // to Jira for now.
-var ErrTooManyFailures = errors.New("too many wrong passwords came for this user name: " +
-	"log in to Jira in the browser and use the API tokens page there, after which passwords are taken again")
+var ErrTooManyFailures = errors.New("too many wrong passwords for this user name: " +
+	"log in to Jira in the browser and use the API tokens page there, after which passwords are accepted again")
 
 const (
 	// maxFailures is how many wrong passwords per name are passed to Jira,

@@ -43,7 +43,7 @@ func TestNobodyIsLockedOut(t *testing.T) {
 		if got := callers.Stats().Blocked; got != 49 {
 			t.Errorf("%d blocked, want 49", got)
 		}
-		// Others are nothing to it, nor is a session of the same user.
+		// Other users, and a session of the same user, are not affected.
 		if _, err := callers.Identify(t.Context(), password("wilma", "secret")); err != nil {
 			t.Errorf("wilma: %v", err)
 		}
@@ -58,8 +58,8 @@ func TestNobodyIsLockedOut(t *testing.T) {
 	})
 }
 
-// Jira's count has no end but a login: only one that came after the failures
-// gives a name two more.
+// Only a login allows a name two more failures, and only one after the
+// failures.
 func TestLoginAfterFailures(t *testing.T) {
 	in(t, func(t *testing.T) {
 		jira, callers := startJira(t)
@@ -100,7 +100,7 @@ func TestLoginAfterFailures(t *testing.T) {
 	})
 }
 
-// Attempts that are under way while a session is seen may fail after its login.
+// Attempts in flight while a session is seen may fail after its login.
 func TestLoginLeavesAttemptsUnderWayCounted(t *testing.T) {
 	in(t, func(t *testing.T) {
 		var wrong atomic.Int32
@@ -129,7 +129,7 @@ func TestLoginLeavesAttemptsUnderWayCounted(t *testing.T) {
 	})
 }
 
-// A good login makes Jira forget the failures, and us.
+// A successful login resets Jira's count and the lockout's.
 func TestSuccessForgetsFailures(t *testing.T) {
 	in(t, func(t *testing.T) {
 		jira, callers := startJira(t)
@@ -148,8 +148,8 @@ func TestSuccessForgetsFailures(t *testing.T) {
 	})
 }
 
-// The right password's answer comes first, that of a wrong one which Jira
-// counted before or after it is still under way.
+// The right password is answered first, while a wrong one that Jira may count
+// afterwards is in flight.
 func TestSuccessLeavesAttemptsUnderWayCounted(t *testing.T) {
 	in(t, func(t *testing.T) {
 		wrong := 0
@@ -207,7 +207,7 @@ func TestPasswordsThatJiraDoesNotTake(t *testing.T) {
 func TestCaptcha(t *testing.T) {
 	in(t, func(t *testing.T) {
 		jira, callers := startJira(t)
-		for range 3 { // by another way than ours
+		for range 3 { // not through Callers
 			r := httptest.NewRequest("GET", "/rest/api/2/myself", nil)
 			r.SetBasicAuth("fred", "x")
 			jira.ServeHTTP(httptest.NewRecorder(), r)
@@ -218,7 +218,7 @@ func TestCaptcha(t *testing.T) {
 	})
 }
 
-// Nobody knows whether Jira looked at a password when no answer came.
+// Without a response it is unknown whether Jira checked the password.
 func TestSilenceCountsAsFailure(t *testing.T) {
 	in(t, func(t *testing.T) {
 		jira, callers := startJira(t)
@@ -232,8 +232,8 @@ func TestSilenceCountsAsFailure(t *testing.T) {
 	})
 }
 
-// A password that was right lately is taken whatever others try, and a cookie that
-// a load balancer changes is no login.
+// A recently accepted password is accepted whatever others try, and a cookie
+// changed by a load balancer is no login.
 func TestProvenPasswordsAreTaken(t *testing.T) {
 	in(t, func(t *testing.T) {
 		jira, callers := startJira(t)
@@ -244,7 +244,7 @@ func TestProvenPasswordsAreTaken(t *testing.T) {
 		for i := range 5 {
 			_, _ = callers.Identify(t.Context(), password("fred", fmt.Sprint("wrong", i)))
 		}
-		time.Sleep(time.Minute) // no answer is kept so long
+		time.Sleep(time.Minute) // longer than any answer is cached
 		if _, err := callers.Identify(t.Context(), right); err != nil {
 			t.Errorf("the right password: %v", err)
 		}

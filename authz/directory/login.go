@@ -24,7 +24,7 @@ var (
 
 	// ErrCaptcha means that Jira asks for a CAPTCHA after too many failed
 	// logins.
-	ErrCaptcha = errors.New("after failed logins Jira asks for a CAPTCHA first: " +
+	ErrCaptcha = errors.New("Jira requires a CAPTCHA after failed logins: " +
 		"log in to Jira in the browser and use the API tokens page there")
 )
 

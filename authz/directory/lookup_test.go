@@ -32,7 +32,7 @@ func TestLookup(t *testing.T) {
 		if n := len(r.jira.taken()); n != 0 {
 			t.Errorf("%d requests for one whom the snapshot knows", n)
 		}
-		// All wait for one answer.
+		// All callers share one request.
 		var all sync.WaitGroup
 		for range 50 {
 			all.Go(func() {
@@ -45,7 +45,7 @@ func TestLookup(t *testing.T) {
 		if n := len(r.jira.taken()); n != 1 {
 			t.Errorf("%d requests, want 1", n)
 		}
-		// The tokens made for her are good at once, and stay so if the next
+		// New tokens of the user work immediately, and still do if the next
 		// refresh can't ask for her.
 		if _, err := r.owner("wilma", "K2"); err != nil {
 			t.Errorf("just looked up: %v", err)
@@ -60,7 +60,7 @@ func TestLookup(t *testing.T) {
 		for name, want := range map[string]error{
 			"barney": directory.ErrInactive,
 			"betty":  directory.ErrUnknownUser,
-			"wilma":  directory.ErrUnavailable, // the answer is not this snapshot's
+			"wilma":  directory.ErrUnavailable, // the answer is older than this snapshot
 			"a:b":    directory.ErrUnusableName,
 		} {
 			if _, err := r.Lookup(t.Context(), name); !errors.Is(err, want) {
@@ -84,7 +84,7 @@ func TestLookup(t *testing.T) {
 	})
 }
 
-// Many look-ups take nothing of a refresh's pace, and go one by one.
+// Lookups take nothing from a refresh's rate, and are sent one by one.
 func TestManyLookups(t *testing.T) {
 	in(t, func(t *testing.T) {
 		staff := people(5000) // 102 pages
@@ -133,8 +133,8 @@ func TestManyLookups(t *testing.T) {
 	})
 }
 
-// Of more look-ups than Jira answers in their time, those that are not answered
-// are refused then, and the next refresh waits for none.
+// Lookups that Jira does not answer in time are refused, and the next refresh
+// waits for none.
 func TestLookupsThatWouldWaitForLong(t *testing.T) {
 	in(t, func(t *testing.T) {
 		r := newRig(t, people(300)...)
@@ -185,8 +185,7 @@ func TestLookupOfARenamedUser(t *testing.T) {
 	})
 }
 
-// Somebody is looked up while a refresh that does not know of them is under
-// way.
+// A user is looked up during a refresh that does not have them.
 func TestLookupDuringRefresh(t *testing.T) {
 	in(t, func(t *testing.T) {
 		r := newRig(t, account{"K1", "fred", true}, account{"K2", "wilma", true})
@@ -222,13 +221,13 @@ func TestServiceCredential(t *testing.T) {
 		r := newRig(t, account{"K1", "fred", true})
 		r.owners = []directory.Owner{{Name: "fred", Key: "K1"}}
 		r.refresh(t)
-		// It is rotated to a password.
+		// The credential changes to a password.
 		r.jira.set(func() { r.jira.credential = "Basic c2VydmljZTpwOnc=" })
 		write(t, r.file, "service:p:w\r\n")
 		r.refresh(t)
 		r.jira.taken()
 
-		// A wrong password goes out two times, and then never.
+		// A wrong password is sent twice, and then never again.
 		write(t, r.file, "service:wrong-secret")
 		begun := time.Now()
 		for range 200 {
@@ -247,13 +246,13 @@ func TestServiceCredential(t *testing.T) {
 		if n := len(r.jira.taken()); n != 2 {
 			t.Errorf("a wrong password went out %d times in %s, want 2", n, time.Since(begun))
 		}
-		// Another one is tried at once.
+		// A new one is tried immediately.
 		write(t, r.file, "service:p:w")
 		r.refresh(t)
 	})
 }
 
-// One refusal now and then, with good answers in between, is not two.
+// Occasional refusals between good answers don't add up.
 func TestRefusalsOfAGoodCredential(t *testing.T) {
 	in(t, func(t *testing.T) {
 		r := newRig(t, account{"K1", "fred", true})
@@ -273,7 +272,7 @@ func TestRefusalsOfAGoodCredential(t *testing.T) {
 	})
 }
 
-// Look-ups and a refresh under way at once send a wrong password no more often.
+// Concurrent lookups and a refresh send a wrong password no more often.
 func TestRefusedCredentialBesideLookups(t *testing.T) {
 	in(t, func(t *testing.T) {
 		r := newRig(t, people(20)...)
@@ -306,7 +305,7 @@ func TestRefusedCredentialBesideLookups(t *testing.T) {
 	})
 }
 
-// Nothing more is asked with a credential that was refused, wherever that was.
+// A refused credential is not used again, whichever request was refused.
 func TestRefusedCredentialIsNotTriedOn(t *testing.T) {
 	unauthorized := func(w http.ResponseWriter) { send(w, 401, object{"message": "Client must be authenticated"}) }
 	failed := func(w http.ResponseWriter) {

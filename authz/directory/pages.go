@@ -36,7 +36,7 @@ func (j *Jira) groupMembers(ctx context.Context, s serviceCredential, group stri
 			return members, found, err
 		}
 	}
-	return nil, false, fmt.Errorf("%w: GET %s: the pages of group %q do not fit together", ErrUnavailable, memberPath, group)
+	return nil, false, fmt.Errorf("%w: GET %s: the pages of group %q are inconsistent", ErrUnavailable, memberPath, group)
 }
 
 const memberPath = "/rest/api/2/group/member"
@@ -61,7 +61,7 @@ func (j *Jira) readMemberPages(ctx context.Context, s serviceCredential, group s
 		case isNotFound(r):
 			return nil, false, false, nil
 		case r.status == http.StatusForbidden:
-			return nil, false, false, fmt.Errorf("%w: the service user may not see the members of groups: it needs Jira's permission to administer", ErrUnavailable)
+			return nil, false, false, fmt.Errorf("%w: the service user may not list the members of groups: it needs Jira's permission to administer", ErrUnavailable)
 		case r.status != http.StatusOK:
 			return nil, false, false, r.unexpected(memberPath)
 		}

@@ -63,8 +63,8 @@ func TestGroupsArePaged(t *testing.T) {
 	})
 }
 
-// Somebody leaves the group between two pages: without care the next one would
-// be skipped, and their tokens refused.
+// A member leaves the group between two pages: the next one must not be
+// skipped, or their tokens would be refused.
 func TestMembersMoveBetweenPages(t *testing.T) {
 	in(t, func(t *testing.T) {
 		r := newRig(t, people(120)...)
@@ -167,7 +167,7 @@ func TestOrderAndBudget(t *testing.T) {
 				t.Fatalf("%s comes before those that were used", request)
 			}
 		}
-		// Those who were asked before come last.
+		// Owners who were asked for before come last.
 		if n := count(asked[100:], "key=JIRAUSER10150"); n != 0 {
 			t.Error("one who was asked before was asked before others")
 		}
@@ -181,7 +181,7 @@ func TestOrderAndBudget(t *testing.T) {
 	})
 }
 
-// A Jira that is slow is not asked for longer.
+// A slow Jira does not prolong a refresh.
 func TestSlowJira(t *testing.T) {
 	in(t, func(t *testing.T) {
 		r := newRig(t, people(2000)...)
@@ -196,13 +196,13 @@ func TestSlowJira(t *testing.T) {
 	})
 }
 
-// The requests per refresh at 10,000 owners, by what Jira offers.
+// The requests per refresh with 10,000 owners, by Jira's endpoints.
 func TestRequestsAtTenThousandOwners(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		change func(*fake, *rig)
 		most   int
-		all    bool // nobody is left out
+		all    bool // no owner is left out
 	}{
 		{"all in one group", func(f *fake, r *rig) {
 			f.groups["all"], r.groups = keys(f.users), []string{"all"}
@@ -235,7 +235,7 @@ func TestRequestsAtTenThousandOwners(t *testing.T) {
 	}
 }
 
-// The stream of all users names the same page again and again.
+// The list of all users repeats the same page.
 func TestListThatGoesInCircles(t *testing.T) {
 	in(t, func(t *testing.T) {
 		r := newRig(t, people(100)...)
@@ -263,7 +263,7 @@ func TestFewOwnersAreAskedForAlone(t *testing.T) {
 		if n := len(r.jira.taken()); n != 19 {
 			t.Errorf("%d requests, want 19", n)
 		}
-		// Nor are all users read for longer than that takes.
+		// Nor are all users listed if that takes more requests.
 		r.owners = append(r.owners, directory.Owner{Name: "gone"})
 		r.jira.set(func() { r.jira.users = append(people(50_000), account{"K1", "last", true}) })
 		r.owners[0] = directory.Owner{Name: "last", Key: "K1"}

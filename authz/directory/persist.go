@@ -18,7 +18,7 @@ import (
 
 // errNotSavable means that the source is faster to ask than a saved snapshot is
 // to read.
-var errNotSavable = errors.New("only what Jira says of users is saved")
+var errNotSavable = errors.New("only users from Jira are saved")
 
 // Save writes the current snapshot to the file at path for Restore after a
 // restart. It writes nothing without a snapshot, or if the last write is
@@ -36,7 +36,7 @@ func (d *Directory) Save(path string, every time.Duration) error {
 		return nil
 	}
 	if err := save(path, s, d.options.Source.origin()); err != nil {
-		return fmt.Errorf("save what is known of users: %w", err)
+		return fmt.Errorf("save the user directory: %w", err)
 	}
 	d.saved = s
 	return nil
@@ -63,7 +63,7 @@ func (d *Directory) Restore(path string) error {
 	defer d.refreshing.Unlock()
 	s, err := d.readSaved(path)
 	if err != nil {
-		return fmt.Errorf("restore what was known of users: %w", err)
+		return fmt.Errorf("restore the user directory: %w", err)
 	}
 	d.saving.Lock()
 	d.saved = s
@@ -81,7 +81,7 @@ func (d *Directory) readSaved(path string) (*Snapshot, error) {
 	case origin == "":
 		return nil, errNotSavable
 	case d.Snapshot() != nil:
-		return nil, errors.New("more is known already")
+		return nil, errors.New("a refresh has already succeeded")
 	}
 	file, err := os.Open(path)
 	if err != nil {
@@ -223,11 +223,11 @@ func decodeSaved(r io.Reader, origin string, now time.Time, stale time.Duration)
 	sum, known := strings.CutPrefix(header, savedVersion)
 	switch {
 	case !ours:
-		return nil, errors.New("it is not what tokengate has saved")
+		return nil, errors.New("tokengate did not write it")
 	case !known:
-		return nil, errors.New("another version of tokengate has saved it")
+		return nil, errors.New("another version of tokengate wrote it")
 	case sum != checksum(body):
-		return nil, errors.New("it is not whole, or somebody has changed it")
+		return nil, errors.New("it is not whole, or it was modified")
 	}
 	var f savedSnapshot
 	decoder := json.NewDecoder(bytes.NewReader(body))
@@ -236,13 +236,13 @@ func decodeSaved(r io.Reader, origin string, now time.Time, stale time.Duration)
 		return nil, err
 	}
 	if decoder.Decode(new(any)) != io.EOF {
-		return nil, errors.New("something follows where it should end")
+		return nil, errors.New("data follows its end")
 	}
 	switch {
 	case f.Origin != origin:
-		return nil, fmt.Errorf("it is of %q, and upstream is %q", truncate(f.Origin), origin)
+		return nil, fmt.Errorf("it is from %q, but upstream is %q", truncate(f.Origin), origin)
 	case !now.Before(f.Taken.Add(stale)):
-		return nil, fmt.Errorf("it is of %s, which is too old", f.Taken.Format(time.RFC3339))
+		return nil, fmt.Errorf("it is from %s, which is too old", f.Taken.Format(time.RFC3339))
 	}
 	return f.snapshot(now, stale)
 }
@@ -272,7 +272,7 @@ func (f savedSnapshot) snapshot(now time.Time, stale time.Duration) (*Snapshot, 
 		late = later(late, asked)
 	}
 	if late.After(now) {
-		return nil, fmt.Errorf("it is of %s, which is yet to come: has the clock been put back?", late.Format(time.RFC3339))
+		return nil, fmt.Errorf("it is from %s, which is in the future: was the clock set back?", late.Format(time.RFC3339))
 	}
 	groups := make(map[string]bool, len(f.Groups))
 	for _, group := range f.Groups {
@@ -283,7 +283,7 @@ func (f savedSnapshot) snapshot(now time.Time, stale time.Duration) (*Snapshot, 
 		groups: groups, missingGroups: f.Missing, otherMembers: f.Others,
 	})
 	if s.Len() != len(users) {
-		return nil, errors.New("two users have one name or one key")
+		return nil, errors.New("two users have the same name or key")
 	}
 	return s, nil
 }

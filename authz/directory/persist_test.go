@@ -13,8 +13,7 @@ import (
 	"github.com/tokengate/tokengate/authz/directory"
 )
 
-// A restart while Jira is away: what was known stays good for as long as it
-// would have been, and no longer.
+// After a restart during an outage, the saved answers keep their lifetime.
 func TestRestart(t *testing.T) {
 	in(t, func(t *testing.T) {
 		r := newRig(t, account{"K1", "fred", true}, account{"K2", "wilma", false}, account{"K3", "barney", true})
@@ -88,8 +87,8 @@ func TestRestart(t *testing.T) {
 	})
 }
 
-// What a restored snapshot knows of somebody who can't be asked about goes on
-// to the next one, with its age.
+// A restored answer about a user who can't be requested is carried to the next
+// snapshot with its age.
 func TestRefreshAfterRestore(t *testing.T) {
 	in(t, func(t *testing.T) {
 		r := newRig(t, account{"K1", "fred", true}, account{"K2", "wilma", true})
@@ -171,7 +170,7 @@ func TestSourcesThatAreNotSaved(t *testing.T) {
 			Source: source, Owners: func() []directory.Owner { return nil }, Publish: func(*directory.Snapshot) {},
 			Every: every, StaleAfter: staleAfter, Now: time.Now,
 		})
-		if err := d.Restore(dir + "/saved"); err == nil || !strings.Contains(err.Error(), "only what Jira says") {
+		if err := d.Restore(dir + "/saved"); err == nil || !strings.Contains(err.Error(), "only users from Jira") {
 			t.Errorf("%s: %v", name, err)
 		}
 		if err := d.Refresh(t.Context()); err != nil {
@@ -229,7 +228,7 @@ func TestSaveNowAndThen(t *testing.T) {
 			t.Fatal(err)
 		}
 
-		// A restored snapshot is in the file already.
+		// A restored snapshot is already in the file.
 		saves("for the restart", 0, true)
 		r.restart(t)
 		if err := r.Restore(path); err != nil {
@@ -237,7 +236,7 @@ func TestSaveNowAndThen(t *testing.T) {
 		}
 		saves("restored", 0, false)
 
-		// Where nothing can be written, the file that is there stays.
+		// If the write fails, the old file stays.
 		r.refresh(t)
 		saves("before the disk fails", 0, true)
 		before, _ := os.ReadFile(path)

@@ -13,9 +13,8 @@ import (
 	"time"
 )
 
-// queue fills a lane, lets questions wait in the order of their names, and
-// returns the names in the order in which they get a place. A name begins with
-// its shares.
+// queue fills a pool, queues requests in the order of names, and returns the
+// names in the order in which they get a slot. A name begins with its origins.
 func queue(t *testing.T, l *pool, held []string, names ...string) (order []string) {
 	t.Helper()
 	for _, share := range held {
@@ -51,8 +50,8 @@ func queue(t *testing.T, l *pool, held []string, names ...string) (order []strin
 	return order
 }
 
-// A free place goes to whose network has the fewest questions under way, and then
-// to the newest.
+// A free slot goes to the network with the fewest requests in flight, and then
+// to the newest request.
 func TestOrderOfALane(t *testing.T) {
 	for name, c := range map[string]struct {
 		held, ask, want []string
@@ -72,7 +71,7 @@ func TestOrderOfALane(t *testing.T) {
 	}
 }
 
-// What has waited too long is dropped, and where too many wait the oldest.
+// Requests that wait too long are dropped, and the oldest if too many wait.
 func TestDropsOfALane(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newPool(1, 2*time.Second)
@@ -111,8 +110,7 @@ func TestDropsOfALane(t *testing.T) {
 	})
 }
 
-// A place that becomes free in the moment in which a question gives up is not
-// lost.
+// A slot that becomes free while a request gives up is not lost.
 func TestPlacesAreNotLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newPool(3, time.Millisecond)

@@ -18,8 +18,8 @@ const (
 	testStale  = 15 * time.Minute
 )
 
-// RoundTrip reports how a snapshot that is good at now differs once it was
-// saved and restored.
+// RoundTrip reports a difference between a snapshot and its saved and restored
+// form.
 func RoundTrip(s *Snapshot, now time.Time) error {
 	if s == nil || !now.Before(s.goodUntil) {
 		return nil
@@ -35,8 +35,7 @@ func RoundTrip(s *Snapshot, now time.Time) error {
 	return differs(s, got)
 }
 
-// differs reports in what two snapshots differ, beside the error that is for
-// the statistics of a refresh.
+// differs reports the difference between two snapshots, except ownerErr.
 func differs(a, b *Snapshot) error {
 	a, b = a.flatten(), b.flatten()
 	switch {
@@ -63,7 +62,7 @@ func sameUser(a, b User) bool {
 
 var savedAt = time.Date(2026, 1, 2, 3, 4, 5, 678, time.UTC)
 
-// everything is a snapshot that has all there can be in one.
+// everything is a snapshot that uses all fields.
 func everything() *Snapshot {
 	s := newSnapshot(contents{taken: savedAt, staleAfter: testStale, users: []User{
 		{Key: "K1", Name: "fred", DisplayName: "Fred <F> ü", Active: true, Groups: Groups{Known: true, Names: []string{"Staff", "böse & gut"}}, Asked: savedAt},
@@ -89,7 +88,7 @@ func TestSavedSnapshotIsTheSame(t *testing.T) {
 	}
 }
 
-// sealed returns JSON as if tokengate had saved it.
+// sealed returns JSON as a saved snapshot.
 func sealed(body string) string {
 	return savedPrefix + savedVersion + checksum([]byte(body)) + "\n" + body
 }
@@ -111,26 +110,26 @@ func TestSavedSnapshotThatIsRefused(t *testing.T) {
 	for name, tt := range map[string]struct {
 		content string
 		now     time.Time
-		want    string // in the error; empty: none
+		want    string // in the error; empty means no error
 	}{
 		"good":                {string(whole), now, ""},
 		"good at the last":    {string(whole), savedAt.Add(testStale - 1), ""},
 		"too old":             {string(whole), savedAt.Add(testStale), "too old"},
 		"good at the first":   {string(whole), savedAt.Add(time.Second), ""},
-		"clock put back":      {string(whole), savedAt.Add(time.Second - 1), "yet to come"},
-		"clock far back":      {string(whole), savedAt.AddDate(-1, 0, 0), "yet to come"},
-		"gone in the future":  {swap(`"key:K3":"2026`, `"key:K3":"2027`), now, "yet to come"},
+		"clock put back":      {string(whole), savedAt.Add(time.Second - 1), "in the future"},
+		"clock far back":      {string(whole), savedAt.AddDate(-1, 0, 0), "in the future"},
+		"gone in the future":  {swap(`"key:K3":"2026`, `"key:K3":"2027`), now, "in the future"},
 		"another Jira":        {swap("http://jira.test", "http://other.test"), now, "http://other.test"},
 		"another kind":        {swap(`"jira http`, `"file http`), now, "file http"},
-		"empty":               {"", now, "not what tokengate has saved"},
-		"something else":      {body, now, "not what tokengate has saved"},
+		"empty":               {"", now, "did not write it"},
+		"something else":      {body, now, "did not write it"},
 		"another version":     {strings.Replace(string(whole), savedPrefix+"1", savedPrefix+"2", 1), now, "another version"},
 		"no JSON":             {sealed("users: []"), now, "invalid character"},
 		"no snapshot":         {sealed("null"), now, "upstream"},
 		"unknown field":       {swap(`"users"`, `"admin":true,"users"`), now, "admin"},
 		"more":                {sealed(body + "{}"), now, "follows"},
-		"one name":            {swap(`"name":"wilma"`, `"name":"FRED"`), now, "one name or one key"},
-		"one key":             {swap(`"K2"`, `"K1"`), now, "one name or one key"},
+		"one name":            {swap(`"name":"wilma"`, `"name":"FRED"`), now, "the same name or key"},
+		"one key":             {swap(`"K2"`, `"K1"`), now, "the same name or key"},
 		"no name":             {swap(`"name":"wilma"`, `"name":""`), now, "users["},
 		"unusable name":       {swap(`"name":"wilma"`, `"name":"wil,ma"`), now, "users["},
 		"unusable key":        {swap(`"K2"`, `"K\n"`), now, "users["},
@@ -157,7 +156,7 @@ func TestSavedSnapshotThatIsRefused(t *testing.T) {
 			t.Errorf("good with byte %d changed", i)
 		}
 	}
-	// What the configuration says now is what holds.
+	// The current configuration determines the lifetime.
 	if s, err := decodeSaved(bytes.NewReader(whole), testOrigin, now, 2*time.Minute); err != nil || !s.GoodUntil().Equal(savedAt.Add(2*time.Minute)) {
 		t.Errorf("good until %s, %v", s.GoodUntil(), err)
 	}
@@ -200,8 +199,8 @@ func TestWhatASnapshotTakesFromOneBefore(t *testing.T) {
 	}
 }
 
-// Whatever stands in the file, reading it ends in an error or in a snapshot of
-// users with good names, which is the same when it is saved again.
+// Any file is either refused or gives a snapshot of users with valid names that
+// saves and restores unchanged.
 func FuzzDecodeSaved(f *testing.F) {
 	whole, err := everything().encode(testOrigin)
 	if err != nil {
@@ -245,8 +244,8 @@ func FuzzDecodeSaved(f *testing.F) {
 	})
 }
 
-// BenchmarkSaved saves and reads 50,000 users, half of whom were asked for one
-// by one.
+// BenchmarkSaved saves and restores 50,000 users, half of whom were requested
+// one by one.
 func BenchmarkSaved(b *testing.B) {
 	users := make([]User, 50_000)
 	for i := range users {

@@ -141,7 +141,7 @@ func (s *Snapshot) Member(u User, group string) (is, known bool) {
 // than the owner. A name alone never matches a user with a different key.
 func (s *Snapshot) Owner(name, key string, now time.Time) (User, error) {
 	if s == nil || !now.Before(s.goodUntil) {
-		return User{}, fmt.Errorf("%w (what is known of all users is too old)", ErrUnavailable)
+		return User{}, fmt.Errorf("%w (the user directory is out of date)", ErrUnavailable)
 	}
 	if s.acceptAll {
 		u := acceptedUser(name)
@@ -157,7 +157,7 @@ func (s *Snapshot) Owner(name, key string, now time.Time) (User, error) {
 	case !ok && (s.complete || gone):
 		return User{}, ErrUnknownUser
 	case !ok || !now.Before(u.Asked.Add(s.staleAfter)):
-		return User{}, fmt.Errorf("%w (what is known of this user is too old)", ErrUnavailable)
+		return User{}, fmt.Errorf("%w (what is known of this user is out of date)", ErrUnavailable)
 	case !u.Active:
 		return u, ErrInactive
 	}

@@ -149,7 +149,7 @@ func parseUsers(content []byte) ([]User, error) {
 	}
 	decoder := yaml.NewDecoder(bytes.NewReader(content), yaml.Strict())
 	if err := decoder.Decode(&file); errors.Is(err, io.EOF) || err == nil && file.Users == nil {
-		return nil, errors.New("there is no list of users; write users: [] if there is nobody")
+		return nil, errors.New("the list of users is missing; write users: [] if it is empty")
 	} else if err != nil {
 		return nil, errors.New(strings.TrimSpace(yaml.FormatError(err, false, false)))
 	}
@@ -194,14 +194,14 @@ func parseUser(fields map[string]any) (User, error) {
 			return User{}, fmt.Errorf("unknown key %q; the keys here are name, key, displayName, active, groups", key)
 		}
 		if !ok {
-			return User{}, fmt.Errorf("%s has a value of the wrong kind: name, key and displayName are text, active is true or false, groups is a list of text", key)
+			return User{}, fmt.Errorf("%s has the wrong type: name, key and displayName are strings, active is true or false, groups is a list of strings", key)
 		}
 	}
 	if err := u.check(); err != nil {
 		return User{}, err
 	}
 	if u.Key == "" {
-		return User{}, fmt.Errorf("%q has no key: write the user's key in Jira, so that nobody who is given this name later gets the tokens", u.Name)
+		return User{}, fmt.Errorf("%q has no key: write the user's key in Jira, so that a later user of this name does not get the tokens", u.Name)
 	}
 	return u, nil
 }

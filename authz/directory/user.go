@@ -23,7 +23,7 @@ var (
 
 	// ErrUnavailable means that there is no reliable answer: none came, it was
 	// late or it was invalid.
-	ErrUnavailable = errors.New("the user directory gives no answer now, try again later")
+	ErrUnavailable = errors.New("the user directory is unavailable, try again later")
 
 	// ErrBusy means that Jira was not asked because too many requests are
 	// waiting. It wraps ErrUnavailable.
@@ -31,7 +31,7 @@ var (
 
 	// ErrUnusableName means that the user exists, but no token owner can have
 	// that name. See store.ValidOwnerName.
-	ErrUnusableName = errors.New("the user's name can't be that of a token's owner")
+	ErrUnusableName = errors.New("the user's name can't own tokens")
 )
 
 // User is a user of Jira. The zero User is inactive.
