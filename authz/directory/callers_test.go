@@ -103,7 +103,7 @@ func TestIdentify(t *testing.T) {
 					t.Errorf("%s (-want +got):\n%s", tt.name, diff)
 				}
 			} else if diff := cmp.Diff(directory.User{}, got); diff != "" {
-				t.Errorf("%s: a user beside an error:\n%s", tt.name, diff)
+				t.Errorf("%s: a user was returned with an error:\n%s", tt.name, diff)
 			}
 		}
 	})
@@ -124,7 +124,7 @@ func TestCookieThatLooksLikeAPassword(t *testing.T) {
 }
 
 // The password is sent only if the cookie identifies nobody.
-func TestPasswordWaitsForTheCookie(t *testing.T) {
+func TestPasswordIsSentOnlyIfCookieFails(t *testing.T) {
 	in(t, func(t *testing.T) {
 		requests := 0
 		callers := directory.NewCallers(client(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -144,7 +144,7 @@ func TestPasswordWaitsForTheCookie(t *testing.T) {
 }
 
 // Only the necessary headers go to Jira.
-func TestWhatIsHandedOn(t *testing.T) {
+func TestHeadersSentToJira(t *testing.T) {
 	in(t, func(t *testing.T) {
 		jira, callers := startJira(t)
 		fred := session(t, jira, "fred", "p:w")
@@ -167,7 +167,7 @@ func TestWhatIsHandedOn(t *testing.T) {
 	})
 }
 
-func TestAnswersEndAfterHalfAMinute(t *testing.T) {
+func TestAnswersExpire(t *testing.T) {
 	in(t, func(t *testing.T) {
 		jira, callers := startJira(t)
 		fred, wilma := session(t, jira, "fred", "p:w"), session(t, jira, "wilma", "secret")
@@ -198,7 +198,7 @@ func TestAnswersEndAfterHalfAMinute(t *testing.T) {
 
 // An answer's lifetime begins when Jira is asked, however long the answer
 // takes.
-func TestSlowAnswerEndsInTime(t *testing.T) {
+func TestSlowAnswerExpires(t *testing.T) {
 	in(t, func(t *testing.T) {
 		jira, callers := startJira(t)
 		fred := session(t, jira, "fred", "p:w")
@@ -209,7 +209,7 @@ func TestSlowAnswerEndsInTime(t *testing.T) {
 		}
 		time.Sleep(25 * time.Second)
 		if _, err := callers.Identify(t.Context(), fred); err != nil || jira.Total() != 2 {
-			t.Errorf("%v, %d requests; want another one", err, jira.Total())
+			t.Errorf("%v, %d requests; want one more", err, jira.Total())
 		}
 	})
 }
@@ -225,7 +225,7 @@ func TestConcurrentIdentify(t *testing.T) {
 		var all sync.WaitGroup
 		all.Go(func() { // the first one leaves
 			if _, err := callers.Identify(ctx, fred); !errors.Is(err, directory.ErrUnavailable) {
-				t.Errorf("the one who went: %v", err)
+				t.Errorf("the caller who left: %v", err)
 			}
 		})
 		synctest.Wait()
@@ -254,7 +254,7 @@ func TestConcurrentIdentify(t *testing.T) {
 	})
 }
 
-func TestIdentifyWhenJiraIsNotThere(t *testing.T) {
+func TestIdentifyDuringOutage(t *testing.T) {
 	for name, fault := range map[string]jiratest.Fault{
 		"error":      jiratest.Status(500),
 		"down":       jiratest.Status(503),
@@ -281,13 +281,13 @@ func TestIdentifyWhenJiraIsNotThere(t *testing.T) {
 					t.Errorf("it took %s", took)
 				}
 				if n := jira.Total(); n != 2 {
-					t.Errorf("%d requests, want 2: failures are kept", n)
+					t.Errorf("%d requests, want 2, because failures are cached", n)
 				}
 				failure.Stop()
 				time.Sleep(2 * time.Second)
 				for _, c := range []directory.Credential{fred, password("fred", "p:w")} {
 					if _, err := callers.Identify(t.Context(), c); err != nil {
-						t.Errorf("after it: %v", err)
+						t.Errorf("after the outage: %v", err)
 					}
 				}
 			})
@@ -295,7 +295,7 @@ func TestIdentifyWhenJiraIsNotThere(t *testing.T) {
 	}
 }
 
-func TestAnswersThatAreNobody(t *testing.T) {
+func TestUnusableAnswers(t *testing.T) {
 	for name, tt := range map[string]struct {
 		answer object
 		header string
@@ -331,14 +331,14 @@ func TestAnswersThatAreNobody(t *testing.T) {
 			send(w, 200, account{"K1", "fred", true}.bean())
 		})), time.Now)
 		if u, err := callers.Identify(t.Context(), password("fred@example.com", "x")); !errors.Is(err, directory.ErrNotLoggedIn) {
-			t.Errorf("by another name: %+v, %v", u, err)
+			t.Errorf("under another name: %+v, %v", u, err)
 		}
 	})
 }
 
 // Concurrent requests are limited, and a slot is freed when Jira does not
 // answer.
-func TestIdentificationsAtOnce(t *testing.T) {
+func TestConcurrencyLimit(t *testing.T) {
 	for name, c := range map[string]struct {
 		takes time.Duration // 0 means forever
 		asked uint64
@@ -374,10 +374,10 @@ func TestIdentificationsAtOnce(t *testing.T) {
 			all.Wait()
 			got := callers.Stats()
 			if got.Asked != c.asked || got.Dropped != 1000-c.asked || most != 32 {
-				t.Errorf("%s: %+v, %d at the same time", name, got, most)
+				t.Errorf("%s: %+v, %d concurrent requests", name, got, most)
 			}
 			if _, err := callers.Identify(t.Context(), directory.Credential{Cookie: "b=1"}); c.takes > 0 && !errors.Is(err, directory.ErrNotLoggedIn) || atOnce != 0 {
-				t.Errorf("%s: one more: %v, %d under way", name, err, atOnce)
+				t.Errorf("%s: one more: %v, %d in flight", name, err, atOnce)
 			}
 		})
 	}
@@ -387,7 +387,7 @@ func TestIdentificationsAtOnce(t *testing.T) {
 // delay users who have just logged in: those from other providers' networks
 // come next, and of those from the flood's own network as many as Jira can
 // handle.
-func TestStrangersHoldUpNobody(t *testing.T) {
+func TestUnknownCredentialsDelayNoKnownUser(t *testing.T) {
 	for name, c := range map[string]struct {
 		every    time.Duration // between two unauthenticated clients
 		stranger func(n int) string
@@ -418,7 +418,7 @@ func TestStrangersHoldUpNobody(t *testing.T) {
 						all.Go(func() {
 							_, err := callers.Identify(t.Context(), directory.Credential{Cookie: fmt.Sprint("a=", n), Client: netip.MustParseAddr(c.stranger(n))})
 							if err == nil {
-								t.Error("a stranger is somebody")
+								t.Error("an unauthenticated client was identified")
 							}
 						})
 						time.Sleep(c.every)
@@ -435,7 +435,7 @@ func TestStrangersHoldUpNobody(t *testing.T) {
 					for _, k := range known {
 						begun := time.Now()
 						if _, err := callers.Identify(t.Context(), k); err != nil || time.Since(begun) > 0 {
-							t.Errorf("somebody known: %v after %s", err, time.Since(begun))
+							t.Errorf("a known user: %v after %s", err, time.Since(begun))
 						}
 					}
 					fresh := session(t, jira, "fred", "p:w")
@@ -443,7 +443,7 @@ func TestStrangersHoldUpNobody(t *testing.T) {
 					begun := time.Now()
 					switch _, err := callers.Identify(t.Context(), fresh); {
 					case err != nil && !errors.Is(err, directory.ErrBusy):
-						t.Errorf("somebody who has just logged in: %v", err)
+						t.Errorf("a user who has just logged in: %v", err)
 					case err == nil && time.Since(begun) <= max(c.within, 2*time.Second):
 						answered++
 						if c.within > 0 && time.Since(begun) > c.within {
@@ -454,7 +454,7 @@ func TestStrangersHoldUpNobody(t *testing.T) {
 				cancel()
 				all.Wait()
 				if c.within > 0 && (answered != logins || late > 0) || c.within == 0 && answered < logins/10 {
-					t.Errorf("of %d who have just logged in %d are identified, %d of them late", logins, answered, late)
+					t.Errorf("of %d users who have just logged in %d were identified, %d of them late", logins, answered, late)
 				}
 				time.Sleep(time.Minute)
 			})
@@ -501,7 +501,7 @@ func TestKnownSessionsNeverWait(t *testing.T) {
 		}
 		jira.Reset()
 		if identify(); jira.Total() != 0 {
-			t.Error("strangers have pushed out the answer")
+			t.Error("answers to unauthenticated clients evicted this one")
 		}
 		// A user who logs out is unknown within the cache's lifetime, or
 		// earlier if the session was in use.
@@ -519,7 +519,7 @@ func TestKnownSessionsNeverWait(t *testing.T) {
 
 // While Jira does not answer, and afterwards, a cached answer keeps its
 // lifetime.
-func TestKnownSessionsWhileJiraIsSilent(t *testing.T) {
+func TestKnownSessionsDuringOutage(t *testing.T) {
 	in(t, func(t *testing.T) {
 		jira, callers := startJira(t)
 		fred := session(t, jira, "fred", "p:w")
@@ -535,7 +535,7 @@ func TestKnownSessionsWhileJiraIsSilent(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		if _, err := callers.Identify(t.Context(), fred); !errors.Is(err, directory.ErrUnavailable) {
-			t.Errorf("after the answer's end: %v", err)
+			t.Errorf("after the answer expired: %v", err)
 		}
 		failure.Stop()
 		time.Sleep(2 * time.Second)
@@ -546,7 +546,7 @@ func TestKnownSessionsWhileJiraIsSilent(t *testing.T) {
 }
 
 // Failures of a name don't affect other names.
-func TestFailuresOfANameAreItsOwn(t *testing.T) {
+func TestFailuresAreCountedByName(t *testing.T) {
 	in(t, func(t *testing.T) {
 		jira, callers := startJira(t)
 		for n := range 2000 {
@@ -568,7 +568,7 @@ func TestFailuresOfANameAreItsOwn(t *testing.T) {
 	})
 }
 
-func TestSecretsAreNotTold(t *testing.T) {
+func TestSecretsAreNotPrinted(t *testing.T) {
 	in(t, func(t *testing.T) {
 		jira, callers := startJira(t)
 		secret := "s3cr3t"
@@ -592,7 +592,7 @@ func TestSecretsAreNotTold(t *testing.T) {
 		for _, text := range texts {
 			for _, part := range []string{secret, base64.StdEncoding.EncodeToString([]byte(secret))[:6], c.Authorization[6:], fmt.Sprintf("%x", secret)} {
 				if strings.Contains(text, part) {
-					t.Errorf("a secret stands in %q", text)
+					t.Errorf("%q contains a secret", text)
 				}
 			}
 		}

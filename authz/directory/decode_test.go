@@ -59,7 +59,7 @@ func FuzzAnswers(f *testing.F) {
 				t.Errorf("caller %+v, verdict %d", u, v)
 			}
 		case v == verdictAccepted && status != http.StatusOK:
-			t.Errorf("a good password with status %d", status)
+			t.Errorf("a password was accepted with status %d", status)
 		}
 	})
 }

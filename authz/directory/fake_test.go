@@ -104,7 +104,7 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer f.mu.Unlock()
 	f.requests = append(f.requests, r.RequestURI)
 	if len(r.Cookies()) > 0 {
-		f.t.Errorf("%s has cookies", r.RequestURI)
+		f.t.Errorf("%s has a Cookie header", r.RequestURI)
 	}
 	if f.fault != nil && f.fault(w, r) {
 		return
@@ -167,7 +167,7 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		send(w, 404, object{"errorMessages": []string{"The group does not exist."}, "errors": object{}})
 	default:
-		f.t.Errorf("asked for %s", r.RequestURI)
+		f.t.Errorf("unexpected request %s", r.RequestURI)
 	}
 }
 

@@ -50,7 +50,7 @@ func TestFile(t *testing.T) {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
 	if is, known := s.Member(u, "admins"); !is || !known {
-		t.Error("Fred is no admin")
+		t.Error("Fred is not an admin")
 	}
 	if !s.Follows([]string{"admins", "others"}) {
 		t.Error("a file does not follow every group")
@@ -78,7 +78,7 @@ func TestFile(t *testing.T) {
 	}
 }
 
-func TestBadFileKeepsTheLastGoodOne(t *testing.T) {
+func TestBadFileKeepsLastSnapshot(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	d, path := fromFile(t, goodFile, &now)
 	if err := d.Refresh(t.Context()); err != nil {
@@ -96,14 +96,14 @@ func TestBadFileKeepsTheLastGoodOne(t *testing.T) {
 		t.Errorf("%v, taken %s; want an error and %s", err, d.Snapshot().Taken(), taken)
 	}
 	if _, err := d.Snapshot().Owner("fred", "K1", now); err != nil {
-		t.Errorf("before its end: %v", err)
+		t.Errorf("just before it expires: %v", err)
 	}
 	now = now.Add(time.Second)
 	if _, err := d.Snapshot().Owner("fred", "K1", now); !errors.Is(err, directory.ErrUnavailable) {
-		t.Errorf("at its end: %v, want ErrUnavailable", err)
+		t.Errorf("when it expires: %v, want ErrUnavailable", err)
 	}
 	if _, err := d.Snapshot().Owner("betty", "", now); !errors.Is(err, directory.ErrUnavailable) {
-		t.Errorf("one who was not in it: %v, want ErrUnavailable", err)
+		t.Errorf("a user who was not in the file: %v, want ErrUnavailable", err)
 	}
 	if _, err := d.Lookup(t.Context(), "fred"); !errors.Is(err, directory.ErrUnavailable) {
 		t.Errorf("lookup: %v, want ErrUnavailable", err)
@@ -113,7 +113,7 @@ func TestBadFileKeepsTheLastGoodOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := d.Snapshot().Owner("fred", "K1", now); !errors.Is(err, directory.ErrInactive) {
-		t.Errorf("after it is good again: %v, want ErrInactive", err)
+		t.Errorf("after the file is valid again: %v, want ErrInactive", err)
 	}
 }
 
@@ -152,15 +152,15 @@ func TestBadFiles(t *testing.T) {
 		d, path := fromFile(t, content, &now)
 		err := d.Refresh(t.Context())
 		if err == nil || !strings.Contains(err.Error(), part) || !strings.Contains(err.Error(), path) {
-			t.Errorf("%q: %v, want %q and the path in it", content, err, part)
+			t.Errorf("%q: %v, want an error with %q and the path", content, err, part)
 		}
 		if d.Snapshot() != nil {
-			t.Errorf("%q: there is a snapshot", content)
+			t.Errorf("%q: a snapshot exists", content)
 		}
 	}
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	d, _ := fromFile(t, "users: []", &now)
 	if err := d.Refresh(t.Context()); err != nil || d.Snapshot().Len() != 0 {
-		t.Errorf("nobody: %v", err)
+		t.Errorf("empty list: %v", err)
 	}
 }

@@ -46,7 +46,7 @@ func TestRenamedUserIsFollowedByKey(t *testing.T) {
 	}
 }
 
-func TestReusedNameIsAnothers(t *testing.T) {
+func TestReusedName(t *testing.T) {
 	in(t, func(t *testing.T) {
 		r := newRig(t, account{"K1", "fred", true})
 		r.owners = []directory.Owner{{Name: "fred", Key: "K1"}}
@@ -58,7 +58,7 @@ func TestReusedNameIsAnothers(t *testing.T) {
 			t.Errorf("by name %+v, want K2", u)
 		}
 		if u, ok := s.ByKey("K1"); ok {
-			t.Errorf("by the old key %+v, want nobody", u)
+			t.Errorf("by the old key %+v, want none", u)
 		}
 		if u, err := r.owner("fred", "K1"); !errors.Is(err, directory.ErrUnknownUser) {
 			t.Errorf("owner %+v, %v; want ErrUnknownUser", u, err)
@@ -71,7 +71,7 @@ func TestReusedNameIsAnothers(t *testing.T) {
 
 // A page has the name with another key while the first user can't be requested:
 // an earlier answer must not lead to the new user.
-func TestNameThatMovedWhileItsUserWasSilent(t *testing.T) {
+func TestNameMovesDuringFailure(t *testing.T) {
 	in(t, func(t *testing.T) {
 		r := newRig(t, account{"K1", "fred", true})
 		r.owners = []directory.Owner{{Name: "fred", Key: "K1"}}
@@ -91,7 +91,7 @@ func TestNameThatMovedWhileItsUserWasSilent(t *testing.T) {
 }
 
 // During a rename both users have the name, and neither is known.
-func TestTwoWithOneName(t *testing.T) {
+func TestTwoUsersWithOneName(t *testing.T) {
 	in(t, func(t *testing.T) {
 		r := newRig(t, account{"K1", "fred", true}, account{"K2", "Fred", true}, account{"K3", "wilma", true})
 		r.groups, r.jira.groups["all"] = []string{"all"}, []string{"K1", "K2", "K3"}
@@ -107,7 +107,7 @@ func TestTwoWithOneName(t *testing.T) {
 	})
 }
 
-func TestAnswersAboutUsersThatSayTooLittle(t *testing.T) {
+func TestIncompleteUsers(t *testing.T) {
 	for name, answer := range map[string]object{
 		"without active": {"key": "K1", "name": "fred"},
 		"another key":    {"key": "K2", "name": "fred", "active": true},
@@ -139,10 +139,10 @@ func TestAnswersAboutUsersThatSayTooLittle(t *testing.T) {
 				t.Fatal(err)
 			}
 			if u, ok := r.Snapshot().ByName("fred"); ok && !u.Asked.Before(r.Snapshot().Taken()) {
-				t.Errorf("%s: asked alone: %+v", name, u)
+				t.Errorf("%s: requested singly: %+v", name, u)
 			}
 			if u, err := r.Lookup(t.Context(), "Wilma"); !errors.Is(err, directory.ErrUnavailable) {
-				t.Errorf("%s: lookup of another %+v, %v; want ErrUnavailable", name, u, err)
+				t.Errorf("%s: lookup of another user %+v, %v; want ErrUnavailable", name, u, err)
 			}
 		})
 	}
@@ -161,7 +161,7 @@ func brokenUser(parts ...string) func(http.ResponseWriter, *http.Request) bool {
 	}
 }
 
-func TestOneOwnersFailureIsTheirs(t *testing.T) {
+func TestFailedOwnersDontFailTheRefresh(t *testing.T) {
 	in(t, func(t *testing.T) {
 		r := newRig(t, people(10)...)
 		r.owners = ownersOf(r.jira.users)
@@ -199,13 +199,13 @@ func TestOneOwnersFailureIsTheirs(t *testing.T) {
 				t.Errorf("%s later: %v, want %v", after, err, want)
 			}
 			if _, err := r.Snapshot().Owner("user00003", "JIRAUSER10003", time.Now().Add(after)); err != nil {
-				t.Errorf("another, %s later: %v", after, err)
+				t.Errorf("another owner, %s later: %v", after, err)
 			}
 		}
 	})
 }
 
-func TestGoneAndInactive(t *testing.T) {
+func TestRemovedAndInactive(t *testing.T) {
 	in(t, func(t *testing.T) {
 		r := newRig(t, account{"K1", "fred", true}, account{"K2", "wilma", true}, account{"K3", "barney", true})
 		r.owners = []directory.Owner{{Name: "fred", Key: "K1"}, {Name: "wilma"}, {Name: "barney"}}
@@ -230,15 +230,15 @@ func TestGoneAndInactive(t *testing.T) {
 		r.jira.set(func() { r.jira.fault = brokenUser("K1", "wilma") })
 		r.refresh(t)
 		if _, err := r.owner("fred", "K1"); !errors.Is(err, directory.ErrUnknownUser) {
-			t.Errorf("still gone: %v", err)
+			t.Errorf("still removed: %v", err)
 		}
 		if _, err := r.Snapshot().Owner("fred", "K1", r.GoodUntil()); !errors.Is(err, directory.ErrUnavailable) {
-			t.Errorf("gone, when nothing is good: %v, want ErrUnavailable", err)
+			t.Errorf("removed, when the snapshot has expired: %v, want ErrUnavailable", err)
 		}
 		time.Sleep(staleAfter)
 		r.refresh(t)
 		if _, err := r.owner("fred", "K1"); !errors.Is(err, directory.ErrUnavailable) {
-			t.Errorf("gone long ago: %v, want ErrUnavailable", err)
+			t.Errorf("removed long ago: %v, want ErrUnavailable", err)
 		}
 		r.jira.set(func() {
 			r.jira.fault = nil
@@ -247,7 +247,7 @@ func TestGoneAndInactive(t *testing.T) {
 		r.refresh(t)
 		for _, o := range []directory.Owner{{Name: "fred", Key: "K1"}, {Name: "barney"}} {
 			if u, err := r.owner(o.Name, o.Key); err != nil || !u.Active {
-				t.Errorf("back again: %+v, %v", u, err)
+				t.Errorf("exists again: %+v, %v", u, err)
 			}
 		}
 	})
@@ -268,7 +268,7 @@ func TestOutageOfAnHour(t *testing.T) {
 		})
 		for time.Since(begun) < time.Hour {
 			if err := r.Refresh(t.Context()); err == nil || r.Snapshot() != good {
-				t.Fatalf("a refresh in the outage: %v", err)
+				t.Fatalf("a refresh succeeded during the outage: %v", err)
 			}
 			_, err := r.owner("user00001", "JIRAUSER10001")
 			if over := !time.Now().Before(r.GoodUntil()); over != errors.Is(err, directory.ErrUnavailable) {
@@ -288,7 +288,7 @@ func TestOutageOfAnHour(t *testing.T) {
 }
 
 // Jira fails in the middle of a refresh.
-func TestFailureMidwayLeavesTheSnapshot(t *testing.T) {
+func TestFailedRefreshKeepsSnapshot(t *testing.T) {
 	in(t, func(t *testing.T) {
 		r := newRig(t, people(60)...)
 		r.groups = []string{"all"}
@@ -312,7 +312,7 @@ func TestFailureMidwayLeavesTheSnapshot(t *testing.T) {
 			err := r.Refresh(t.Context())
 			// The last two owners alone are not an outage.
 			if midway := after < total-2; midway != (err != nil) || midway && r.Snapshot() != good {
-				t.Errorf("gone after %d of %d requests: %v", after, total, err)
+				t.Errorf("outage after %d of %d requests: %v", after, total, err)
 			}
 			good = r.Snapshot()
 		}

@@ -16,7 +16,7 @@ import (
 	"github.com/tokengate/tokengate/authz/directory/jiratest"
 )
 
-func TestNobodyIsLockedOut(t *testing.T) {
+func TestNoUserIsLockedOut(t *testing.T) {
 	in(t, func(t *testing.T) {
 		jira, callers := startJira(t)
 		var all sync.WaitGroup
@@ -38,7 +38,7 @@ func TestNobodyIsLockedOut(t *testing.T) {
 		}
 		_, err := callers.Identify(t.Context(), password("fred", "p:w"))
 		if !errors.Is(err, directory.ErrTooManyFailures) || !strings.Contains(err.Error(), "log in to Jira in the browser") {
-			t.Errorf("the right password now: %v", err)
+			t.Errorf("the right password after the failures: %v", err)
 		}
 		if got := callers.Stats().Blocked; got != 49 {
 			t.Errorf("%d blocked, want 49", got)
@@ -49,7 +49,7 @@ func TestNobodyIsLockedOut(t *testing.T) {
 		}
 		time.Sleep(7*24*time.Hour - time.Second)
 		if _, err := callers.Identify(t.Context(), password("fred", "p:w")); !errors.Is(err, directory.ErrTooManyFailures) {
-			t.Errorf("just before seven days are over: %v", err)
+			t.Errorf("just before seven days have passed: %v", err)
 		}
 		time.Sleep(time.Second)
 		if _, err := callers.Identify(t.Context(), password("fred", "p:w")); err != nil {
@@ -101,7 +101,7 @@ func TestLoginAfterFailures(t *testing.T) {
 }
 
 // Attempts in flight while a session is seen may fail after its login.
-func TestLoginLeavesAttemptsUnderWayCounted(t *testing.T) {
+func TestLoginKeepsAttemptsInFlightCounted(t *testing.T) {
 	in(t, func(t *testing.T) {
 		var wrong atomic.Int32
 		callers := directory.NewCallers(client(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -130,7 +130,7 @@ func TestLoginLeavesAttemptsUnderWayCounted(t *testing.T) {
 }
 
 // A successful login resets Jira's count and the lockout's.
-func TestSuccessForgetsFailures(t *testing.T) {
+func TestSuccessResetsFailures(t *testing.T) {
 	in(t, func(t *testing.T) {
 		jira, callers := startJira(t)
 		for i := range 20 {
@@ -150,7 +150,7 @@ func TestSuccessForgetsFailures(t *testing.T) {
 
 // The right password is answered first, while a wrong one that Jira may count
 // afterwards is in flight.
-func TestSuccessLeavesAttemptsUnderWayCounted(t *testing.T) {
+func TestSuccessKeepsAttemptsInFlightCounted(t *testing.T) {
 	in(t, func(t *testing.T) {
 		wrong := 0
 		callers := directory.NewCallers(client(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -183,7 +183,7 @@ func TestSuccessLeavesAttemptsUnderWayCounted(t *testing.T) {
 	})
 }
 
-func TestPasswordsThatJiraDoesNotTake(t *testing.T) {
+func TestPasswordsDisabledInJira(t *testing.T) {
 	in(t, func(t *testing.T) {
 		jira, callers := startJira(t)
 		fred := session(t, jira, "fred", "p:w")
@@ -219,7 +219,7 @@ func TestCaptcha(t *testing.T) {
 }
 
 // Without a response it is unknown whether Jira checked the password.
-func TestSilenceCountsAsFailure(t *testing.T) {
+func TestNoAnswerCountsAsFailure(t *testing.T) {
 	in(t, func(t *testing.T) {
 		jira, callers := startJira(t)
 		failure := jira.Fail("", jiratest.Status(502))
@@ -234,7 +234,7 @@ func TestSilenceCountsAsFailure(t *testing.T) {
 
 // A recently accepted password is accepted whatever others try, and a cookie
 // changed by a load balancer is no login.
-func TestProvenPasswordsAreTaken(t *testing.T) {
+func TestRecentPasswordsAreExempt(t *testing.T) {
 	in(t, func(t *testing.T) {
 		jira, callers := startJira(t)
 		right := password("fred", "p:w")

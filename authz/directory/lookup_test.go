@@ -30,7 +30,7 @@ func TestLookup(t *testing.T) {
 			t.Errorf("%+v, %v", u, err)
 		}
 		if n := len(r.jira.taken()); n != 0 {
-			t.Errorf("%d requests for one whom the snapshot knows", n)
+			t.Errorf("%d requests for a user in the snapshot", n)
 		}
 		// All callers share one request.
 		var all sync.WaitGroup
@@ -72,13 +72,13 @@ func TestLookup(t *testing.T) {
 		})
 		begun := time.Now()
 		if _, err := r.Lookup(t.Context(), "dino"); !errors.Is(err, directory.ErrUnavailable) || time.Since(begun) > 6*time.Second {
-			t.Errorf("silence: %v after %s", err, time.Since(begun))
+			t.Errorf("no answer: %v after %s", err, time.Since(begun))
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		begun = time.Now()
 		if _, err := r.Lookup(ctx, "dino"); !errors.Is(err, directory.ErrUnavailable) || time.Since(begun) > time.Second {
-			t.Errorf("impatience: %v after %s", err, time.Since(begun))
+			t.Errorf("cancelled: %v after %s", err, time.Since(begun))
 		}
 		time.Sleep(time.Minute)
 	})
@@ -119,13 +119,13 @@ func TestManyLookups(t *testing.T) {
 		n := len(r.jira.taken())
 		r.jira.mu.Lock()
 		if n < 190 || n > 201 || most != 1 {
-			t.Errorf("%d look-ups within ten seconds, %d at once", n, most)
+			t.Errorf("%d lookups within ten seconds, %d concurrent", n, most)
 		}
 		r.jira.mu.Unlock()
 		begun := time.Now()
 		r.refresh(t)
 		if took := time.Since(begun); took > 11*time.Second {
-			t.Errorf("the refresh took %s beside them", took)
+			t.Errorf("the refresh took %s during the lookups", took)
 		}
 		cancel()
 		all.Wait()
@@ -135,7 +135,7 @@ func TestManyLookups(t *testing.T) {
 
 // Lookups that Jira does not answer in time are refused, and the next refresh
 // waits for none.
-func TestLookupsThatWouldWaitForLong(t *testing.T) {
+func TestLookupsTimeOut(t *testing.T) {
 	in(t, func(t *testing.T) {
 		r := newRig(t, people(300)...)
 		r.refresh(t)
@@ -238,13 +238,13 @@ func TestServiceCredential(t *testing.T) {
 			_, lookup := r.Lookup(t.Context(), "wilma")
 			for _, text := range []string{err.Error(), lookup.Error(), r.Stats().LastError} {
 				if strings.Contains(text, "wrong-secret") || strings.Contains(text, "c2VydmljZT") {
-					t.Errorf("the secret stands in %q", text)
+					t.Errorf("%q contains the secret", text)
 				}
 			}
 			time.Sleep(every)
 		}
 		if n := len(r.jira.taken()); n != 2 {
-			t.Errorf("a wrong password went out %d times in %s, want 2", n, time.Since(begun))
+			t.Errorf("a wrong password was sent %d times in %s, want 2", n, time.Since(begun))
 		}
 		// A new one is tried immediately.
 		write(t, r.file, "service:p:w")
@@ -264,7 +264,7 @@ func TestRefusalsOfAGoodCredential(t *testing.T) {
 				r.jira.fault = func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(401); return true }
 			})
 			if err := r.Refresh(t.Context()); err == nil {
-				t.Error("a refusal is no error")
+				t.Error("a refusal caused no error")
 			}
 			r.jira.set(func() { r.jira.fault = nil })
 			r.refresh(t)
@@ -273,7 +273,7 @@ func TestRefusalsOfAGoodCredential(t *testing.T) {
 }
 
 // Concurrent lookups and a refresh send a wrong password no more often.
-func TestRefusedCredentialBesideLookups(t *testing.T) {
+func TestRefusedCredentialDuringLookups(t *testing.T) {
 	in(t, func(t *testing.T) {
 		r := newRig(t, people(20)...)
 		write(t, r.file, "service:wrong")
@@ -300,13 +300,13 @@ func TestRefusedCredentialBesideLookups(t *testing.T) {
 		all.Wait()
 		time.Sleep(time.Minute)
 		if n := len(r.jira.taken()); n != 2 {
-			t.Errorf("a wrong password went out %d times, want 2", n)
+			t.Errorf("a wrong password was sent %d times, want 2", n)
 		}
 	})
 }
 
 // A refused credential is not used again, whichever request was refused.
-func TestRefusedCredentialIsNotTriedOn(t *testing.T) {
+func TestRefusedCredentialIsNotRetried(t *testing.T) {
 	unauthorized := func(w http.ResponseWriter) { send(w, 401, object{"message": "Client must be authenticated"}) }
 	failed := func(w http.ResponseWriter) {
 		w.Header().Set("X-Seraph-LoginReason", "AUTHENTICATED_FAILED")

@@ -58,7 +58,7 @@ func TestGroupsArePaged(t *testing.T) {
 			t.Errorf("inactive member: %+v, %v", u, err)
 		}
 		if _, err := r.owner("user00500", ""); !errors.Is(err, directory.ErrUnavailable) {
-			t.Errorf("nobody asked for: %v, want ErrUnavailable", err)
+			t.Errorf("a user in no requested group: %v, want ErrUnavailable", err)
 		}
 	})
 }
@@ -128,7 +128,7 @@ func TestBadPages(t *testing.T) {
 				r.jira.fault = func(w http.ResponseWriter, req *http.Request) bool { answer(w, req); return true }
 				err := r.Refresh(t.Context())
 				if !errors.Is(err, directory.ErrUnavailable) || r.Snapshot() != good {
-					t.Errorf("%v, snapshot of %s; want ErrUnavailable and the one before", err, r.Snapshot().Taken())
+					t.Errorf("%v, snapshot of %s; want ErrUnavailable and the last snapshot", err, r.Snapshot().Taken())
 				}
 				if n := len(r.jira.taken()); n > 10 {
 					t.Errorf("%d requests", n)
@@ -137,7 +137,7 @@ func TestBadPages(t *testing.T) {
 					t.Errorf("stats %+v", got)
 				}
 				if len(r.published) != 2 || r.published[1] != good {
-					t.Errorf("published %d times, want the one before again", len(r.published))
+					t.Errorf("published %d times, want the last snapshot again", len(r.published))
 				}
 			})
 		})
@@ -164,18 +164,18 @@ func TestOrderAndBudget(t *testing.T) {
 		asked := requests[count(requests, "/user/list")+count(requests, "/user/search"):]
 		for _, request := range asked[:100] {
 			if n := request[strings.LastIndex(request, "JIRAUSER")+len("JIRAUSER"):]; n < "11900" {
-				t.Fatalf("%s comes before those that were used", request)
+				t.Fatalf("%s comes before owners with used tokens", request)
 			}
 		}
 		// Owners who were asked for before come last.
 		if n := count(asked[100:], "key=JIRAUSER10150"); n != 0 {
-			t.Error("one who was asked before was asked before others")
+			t.Error("an owner was requested again before the others")
 		}
 		r.refresh(t)
 		r.refresh(t)
 		for _, a := range r.jira.users {
 			if _, err := r.owner(a.name, a.key); err != nil {
-				t.Fatalf("%s was never asked for: %v", a.name, err)
+				t.Fatalf("%s was never requested: %v", a.name, err)
 			}
 		}
 	})
@@ -225,7 +225,7 @@ func TestRequestsAtTenThousandOwners(t *testing.T) {
 					t.Errorf("%d requests, %d known; want at most %d and all known: %v", n, known, tt.most, tt.all)
 				}
 				if float64(n) > took.Seconds()*10+1 {
-					t.Errorf("%d requests in %s are more than 10 in a second", n, took)
+					t.Errorf("%d requests in %s are more than 10 a second", n, took)
 				}
 				if got := r.Stats().Requests; got != uint64(n) {
 					t.Errorf("%d requests counted, want %d", got, n)
@@ -236,7 +236,7 @@ func TestRequestsAtTenThousandOwners(t *testing.T) {
 }
 
 // The list of all users repeats the same page.
-func TestListThatGoesInCircles(t *testing.T) {
+func TestRepeatingList(t *testing.T) {
 	in(t, func(t *testing.T) {
 		r := newRig(t, people(100)...)
 		r.owners = ownersOf(r.jira.users)
@@ -254,7 +254,7 @@ func TestListThatGoesInCircles(t *testing.T) {
 	})
 }
 
-func TestFewOwnersAreAskedForAlone(t *testing.T) {
+func TestFewOwnersAreRequestedSingly(t *testing.T) {
 	in(t, func(t *testing.T) {
 		r := newRig(t, people(10_000)...)
 		r.jira.list = true

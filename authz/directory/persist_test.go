@@ -28,7 +28,7 @@ func TestRestart(t *testing.T) {
 			t.Errorf("the file: %v, %v", info.Mode(), err)
 		}
 		if content, err := os.ReadFile(path); err != nil || strings.Contains(string(content), nativeToken) {
-			t.Errorf("the credential is in the file, or %v", err)
+			t.Errorf("the file contains the credential, or %v", err)
 		}
 		before := r.Snapshot()
 		r.jira.set(func() {
@@ -41,7 +41,7 @@ func TestRestart(t *testing.T) {
 			t.Fatal(err)
 		}
 		if len(r.published) != 1 || r.published[0] != r.Snapshot() {
-			t.Errorf("%d snapshots are published", len(r.published))
+			t.Errorf("%d snapshots were published", len(r.published))
 		}
 		if age, ok := r.Age(); !ok || age != time.Since(before.Taken()) || age < 5*time.Minute {
 			t.Errorf("age %s", age)
@@ -73,7 +73,7 @@ func TestRestart(t *testing.T) {
 				t.Fatalf("%s: %v", time.Now(), err)
 			}
 			if err := r.Refresh(t.Context()); err == nil {
-				t.Fatal("a refresh in the outage")
+				t.Fatal("a refresh succeeded during the outage")
 			}
 			time.Sleep(every)
 		}
@@ -82,7 +82,7 @@ func TestRestart(t *testing.T) {
 		}
 		r.restart(t)
 		if err := r.Restore(path); err == nil || r.Snapshot() != nil || len(r.published) != 0 {
-			t.Errorf("too old, and restored: %v", err)
+			t.Errorf("restored when too old: %v", err)
 		}
 	})
 }
@@ -108,18 +108,18 @@ func TestRefreshAfterRestore(t *testing.T) {
 		r.jira.set(func() { r.jira.fault = brokenUser("K2", "wilma"); r.jira.users[0].active = false })
 		r.refresh(t)
 		if _, err := r.owner("fred", "K1"); !errors.Is(err, directory.ErrInactive) {
-			t.Errorf("fred, who was asked for: %v", err)
+			t.Errorf("fred, who was requested: %v", err)
 		}
 		if u, err := r.owner("wilma", "K2"); err != nil || !u.Asked.Equal(asked) {
 			t.Errorf("wilma: %+v, %v", u, err)
 		}
 		if _, err := r.Snapshot().Owner("wilma", "K2", asked.Add(staleAfter)); !errors.Is(err, directory.ErrUnavailable) {
-			t.Errorf("wilma, when that is too old: %v", err)
+			t.Errorf("wilma, when the answer is too old: %v", err)
 		}
 	})
 }
 
-func TestNothingIsRestored(t *testing.T) {
+func TestRestoreRefuses(t *testing.T) {
 	in(t, func(t *testing.T) {
 		r := newRig(t, account{"K1", "fred", true})
 		r.owners = ownersOf(r.jira.users)
@@ -142,14 +142,14 @@ func TestNothingIsRestored(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := nothing("nothing was known", path); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("nothing was known: %v", err)
+			t.Errorf("without an earlier snapshot: %v", err)
 		}
 		r.refresh(t)
 		if err := r.Save(path, 0); err != nil {
 			t.Fatal(err)
 		}
 		if err := r.Restore(path); err == nil || len(r.published) != 1 {
-			t.Errorf("in the place of a refresh: %v", err)
+			t.Errorf("after a refresh: %v", err)
 		}
 		content, err := os.ReadFile(path)
 		if err != nil {
@@ -161,7 +161,7 @@ func TestNothingIsRestored(t *testing.T) {
 	})
 }
 
-func TestSourcesThatAreNotSaved(t *testing.T) {
+func TestUnsavedSources(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir+"/users.yaml", "users: [{name: fred, key: K1}]")
 	write(t, dir+"/saved", "")
@@ -177,12 +177,12 @@ func TestSourcesThatAreNotSaved(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := d.Save(dir+"/new", 0); err == nil {
-			t.Errorf("%s is saved", name)
+			t.Errorf("%s was saved", name)
 		}
 	}
 }
 
-func TestSaveNowAndThen(t *testing.T) {
+func TestSaveInterval(t *testing.T) {
 	in(t, func(t *testing.T) {
 		r := newRig(t, people(3)...)
 		r.owners = ownersOf(r.jira.users)
@@ -246,7 +246,7 @@ func TestSaveNowAndThen(t *testing.T) {
 		time.Sleep(every)
 		r.refresh(t)
 		if err := r.Save(path, 0); err == nil {
-			t.Error("saved where it can't be")
+			t.Error("saved to an unwritable place")
 		}
 		if after, err := os.ReadFile(path); err != nil || string(after) != string(before) {
 			t.Errorf("the file has changed, or %v", err)

@@ -45,14 +45,14 @@ func queue(t *testing.T, l *pool, held []string, names ...string) (order []strin
 	}
 	all.Wait()
 	if l.inFlight != 0 || len(l.byOrigin) != 0 || len(l.waiting) != 0 {
-		t.Errorf("left in the lane: %d under way, %v, %d waiting", l.inFlight, l.byOrigin, len(l.waiting))
+		t.Errorf("left in the pool: %d in flight, %v, %d waiting", l.inFlight, l.byOrigin, len(l.waiting))
 	}
 	return order
 }
 
 // A free slot goes to the network with the fewest requests in flight, and then
 // to the newest request.
-func TestOrderOfALane(t *testing.T) {
+func TestPoolOrder(t *testing.T) {
 	for name, c := range map[string]struct {
 		held, ask, want []string
 	}{
@@ -72,7 +72,7 @@ func TestOrderOfALane(t *testing.T) {
 }
 
 // Requests that wait too long are dropped, and the oldest if too many wait.
-func TestDropsOfALane(t *testing.T) {
+func TestPoolDrops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newPool(1, 2*time.Second)
 		if err := l.enter(t.Context(), "a"); err != nil {
@@ -85,7 +85,7 @@ func TestDropsOfALane(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if err := l.enter(ctx, "b"); !errors.Is(err, ErrBusy) || time.Since(begun) != 3*time.Second {
-			t.Errorf("who goes earlier: %v after %v", err, time.Since(begun))
+			t.Errorf("a caller who leaves early: %v after %v", err, time.Since(begun))
 		}
 		dropped := make(chan int, maxWaiting+2)
 		var all sync.WaitGroup
@@ -100,18 +100,18 @@ func TestDropsOfALane(t *testing.T) {
 			synctest.Wait()
 		}
 		if len(dropped) != 2 || <-dropped != 0 || <-dropped != 1 {
-			t.Error("it was not the two oldest that had to go")
+			t.Error("the dropped requests are not the two oldest")
 		}
 		l.leave("a")
 		all.Wait()
 		if len(dropped) != 0 || l.dropped.Load() != 4 || l.inFlight != 0 || len(l.byOrigin) != 0 {
-			t.Errorf("%d more dropped, %d counted, %d under way", len(dropped), l.dropped.Load(), l.inFlight)
+			t.Errorf("%d more dropped, %d counted, %d in flight", len(dropped), l.dropped.Load(), l.inFlight)
 		}
 	})
 }
 
 // A slot that becomes free while a request gives up is not lost.
-func TestPlacesAreNotLost(t *testing.T) {
+func TestSlotsAreNotLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newPool(3, time.Millisecond)
 		var all sync.WaitGroup
@@ -127,7 +127,7 @@ func TestPlacesAreNotLost(t *testing.T) {
 		}
 		all.Wait()
 		if l.inFlight != 0 || len(l.byOrigin) != 0 || len(l.waiting) != 0 {
-			t.Errorf("left in the lane: %d under way, %v, %d waiting", l.inFlight, l.byOrigin, len(l.waiting))
+			t.Errorf("left in the pool: %d in flight, %v, %d waiting", l.inFlight, l.byOrigin, len(l.waiting))
 		}
 	})
 }
@@ -142,6 +142,6 @@ func TestNetworks(t *testing.T) {
 		}
 	}
 	if got := networks(netip.Addr{}); !slices.Equal(got, []string{""}) {
-		t.Errorf("no address: %q", got)
+		t.Errorf("unknown address: %q", got)
 	}
 }

@@ -93,7 +93,7 @@ func sealed(body string) string {
 	return savedPrefix + savedVersion + checksum([]byte(body)) + "\n" + body
 }
 
-func TestSavedSnapshotThatIsRefused(t *testing.T) {
+func TestRefusedSavedSnapshots(t *testing.T) {
 	whole, err := everything().encode(testOrigin)
 	if err != nil {
 		t.Fatal(err)
@@ -148,12 +148,12 @@ func TestSavedSnapshotThatIsRefused(t *testing.T) {
 	}
 	for i := range whole {
 		if s, err := decodeSaved(bytes.NewReader(whole[:i]), testOrigin, now, testStale); err == nil || s != nil {
-			t.Errorf("the first %d bytes are good", i)
+			t.Errorf("the first %d bytes were accepted", i)
 		}
 		changed := bytes.Clone(whole)
 		changed[i] ^= 0x20
 		if s, err := decodeSaved(bytes.NewReader(changed), testOrigin, now, testStale); err == nil || s != nil {
-			t.Errorf("good with byte %d changed", i)
+			t.Errorf("accepted with byte %d changed", i)
 		}
 	}
 	// The current configuration determines the lifetime.
@@ -162,14 +162,14 @@ func TestSavedSnapshotThatIsRefused(t *testing.T) {
 	}
 }
 
-func TestTooLongToBeSaved(t *testing.T) {
+func TestSnapshotTooLong(t *testing.T) {
 	s := newSnapshot(contents{taken: savedAt, staleAfter: testStale, users: []User{{Name: "fred", Groups: Groups{Known: true, Names: []string{strings.Repeat("g", maxSaved)}}, Asked: savedAt}}})
 	if content, err := s.encode(testOrigin); err == nil {
-		t.Errorf("%d bytes are saved, which nobody reads", len(content))
+		t.Errorf("%d bytes were saved, too many to be read", len(content))
 	}
 }
 
-func TestWhatASnapshotTakesFromOneBefore(t *testing.T) {
+func TestRevokes(t *testing.T) {
 	staff := Groups{Known: true, Names: []string{"staff", "admins"}}
 	fred, gone := User{Key: "K1", Name: "fred", Active: true, Groups: staff}, User{Key: "K2", Name: "wilma", Groups: staff}
 	change := func(change func(*User)) []User {
@@ -286,7 +286,7 @@ func BenchmarkSaved(b *testing.B) {
 		other := newSnapshot(contents{taken: savedAt, staleAfter: testStale, users: slices.Clone(users)})
 		for b.Loop() {
 			if other.revokes(s) {
-				b.Fatal("nothing was taken")
+				b.Fatal("no rights were revoked")
 			}
 		}
 	})

@@ -63,7 +63,7 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// The newest fault that fits counts, and those below come back.
+// The latest matching fault applies; stopping it restores the earlier one.
 func TestFaultsOverlap(t *testing.T) {
 	jira, url := start(t, nil)
 	all := jira.Fail("", jiratest.Status(500))
@@ -82,7 +82,7 @@ func TestFaultsOverlap(t *testing.T) {
 	status(myself, 200)
 }
 
-// A wrong password that a fault answers is no failure.
+// A wrong password that a fault answers is not counted.
 func TestFaultCountsNoFailure(t *testing.T) {
 	jira, url := start(t, nil)
 	jira.Fail("", jiratest.Status(401))
@@ -101,7 +101,7 @@ func hasIssue(jira *jiratest.Server, key string) bool {
 	return w.Code == 200
 }
 
-// held sends a request, and returns what becomes of it.
+// held sends a request and returns its result.
 func held(ctx context.Context, t *testing.T, method, url, body string) <-chan error {
 	t.Helper()
 	req, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
@@ -124,8 +124,8 @@ func held(ctx context.Context, t *testing.T, method, url, body string) <-chan er
 	return done
 }
 
-// What is held is answered when the fault is switched off; the body, too, is
-// still there.
+// Held requests are answered, with their bodies intact, when the fault is
+// stopped.
 func TestHeldRequestsAreAnswered(t *testing.T) {
 	for name, fault := range map[string]jiratest.Fault{"hang": jiratest.Hang(), "slow": jiratest.Slow(time.Hour)} {
 		t.Run(name, func(t *testing.T) {
@@ -147,14 +147,14 @@ func TestHeldRequestsAreAnswered(t *testing.T) {
 	}
 }
 
-// Whoever goes is let go, with nothing done; else Close would wait forever.
-func TestHeldRequestsMayGo(t *testing.T) {
+// Cancelled requests have no effect and don't keep Close waiting.
+func TestHeldRequestsCanBeCancelled(t *testing.T) {
 	for name, fault := range map[string]jiratest.Fault{
 		"hang": jiratest.Hang(), "slow": jiratest.Slow(time.Hour), "endless": jiratest.Endless(),
 	} {
 		var jira *jiratest.Server
 		var on *jiratest.Failure
-		t.Run(name, func(t *testing.T) { // its end closes the server
+		t.Run(name, func(t *testing.T) { // closes the server at its end
 			var url string
 			jira, url = start(t, nil)
 			on = jira.Fail("", fault)
@@ -174,7 +174,7 @@ func TestHeldRequestsMayGo(t *testing.T) {
 	}
 }
 
-func TestEndlessEndsWithTheFault(t *testing.T) {
+func TestStopEndsEndless(t *testing.T) {
 	jira, url := start(t, nil)
 	on := jira.Fail("", jiratest.Endless())
 	res, err := http.Get(url + myself)

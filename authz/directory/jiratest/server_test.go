@@ -35,14 +35,14 @@ func start(t *testing.T, change func(*jiratest.Options)) (*jiratest.Server, stri
 	return jira, web.URL
 }
 
-// answer is what the tests look at in a response.
+// answer holds the parts of a response that tests check.
 type answer struct {
 	status int
 	header http.Header
 	body   string
 }
 
-// session returns the value of the session cookie, or nothing.
+// session returns the value of the session cookie, or "".
 func (a answer) session() string {
 	for _, c := range (&http.Response{Header: a.header}).Cookies() {
 		if c.Name == "JSESSIONID" {
@@ -83,7 +83,7 @@ func basic(user, password string) string {
 
 const myself = "/rest/api/2/myself"
 
-func TestWhoIsSeen(t *testing.T) {
+func TestAuthentication(t *testing.T) {
 	jira, url := start(t, nil)
 	wilma := "Cookie: JSESSIONID=" + do(t, "GET", url+myself, "", "X-Forwarded-User: wilma").session()
 	for _, tt := range []struct {
@@ -122,7 +122,7 @@ func TestWhoIsSeen(t *testing.T) {
 			got := do(t, "GET", url+tt.path, "", tt.header...)
 			seen, _ := jira.Last()
 			if got.status != tt.status || seen.User != tt.user || seen.How != tt.how || seen.RequestURI != tt.path {
-				t.Errorf("status %d, seen %q by %s at %q; want %d, %q by %s at %q",
+				t.Errorf("status %d, user %q by %s at %q; want %d, %q by %s at %q",
 					got.status, seen.User, seen.How, seen.RequestURI, tt.status, tt.user, tt.how, tt.path)
 			}
 			cookies := len(got.header.Values("Set-Cookie"))
@@ -136,7 +136,7 @@ func TestWhoIsSeen(t *testing.T) {
 	}
 }
 
-// A session that a client had before becomes its way in.
+// A session from before the login becomes authenticated.
 func TestSessionFixation(t *testing.T) {
 	_, url := start(t, nil)
 	cookie := "Cookie: JSESSIONID=" + do(t, "GET", url+"/secure/Dashboard.jspa", "").session()
@@ -157,7 +157,7 @@ func TestNativeTokenLeavesNoSession(t *testing.T) {
 	}
 }
 
-func TestFailuresLockOut(t *testing.T) {
+func TestCaptcha(t *testing.T) {
 	jira, url := start(t, nil)
 	attempt := func(password string) answer { return do(t, "GET", url+myself, "", basic("fred", password)) }
 	attempt("x")
@@ -212,7 +212,7 @@ func TestLogins(t *testing.T) {
 			}
 			seen, _ := jira.Last()
 			if in := seen.User == "Fred" && seen.How == jiratest.ByLogin; in != tt.in {
-				t.Errorf("seen %q by %s, want login %v", seen.User, seen.How, tt.in)
+				t.Errorf("user %q by %s, want login %v", seen.User, seen.How, tt.in)
 			}
 			if !tt.in {
 				return
@@ -289,7 +289,7 @@ func TestIssues(t *testing.T) {
 			t.Errorf("%s %s: %d %s; want %d and %s", tt.method, tt.url, got.status, got.body, tt.status, tt.contains)
 		}
 		if got := do(t, tt.method, tt.url, tt.body); got.status != 401 && got.status != 404 {
-			t.Errorf("%s %s as nobody: status %d", tt.method, tt.url, got.status)
+			t.Errorf("%s %s, anonymous: status %d", tt.method, tt.url, got.status)
 		}
 	}
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // All changes of users and groups, with the fake Jira below a context path.
-func TestPeopleComeAndGo(t *testing.T) {
+func TestUserChanges(t *testing.T) {
 	for name, change := range map[string]func(*jiratest.Options){
 		"Jira 8":  func(*jiratest.Options) {},
 		"Jira 9":  func(o *jiratest.Options) { o.SearchWindow = 1000 },

@@ -20,15 +20,15 @@ func TestMemoryIsBounded(t *testing.T) {
 		kept.get(first, now) // recently used, so it stays
 	}
 	if _, ok := kept.get(first, now); !ok || len(kept.byKey) != maxAnswers || kept.order.Len() != maxAnswers {
-		t.Errorf("%d answers, the one in use: %v", len(kept.byKey), ok)
+		t.Errorf("%d answers cached, the one in use: %v", len(kept.byKey), ok)
 	}
 	kept.put(cachedAnswer{key: first, until: now.Add(2 * time.Second)}, now.Add(time.Second))
 	if len(kept.byKey) != 1 || kept.order.Len() != 1 {
-		t.Errorf("%d answers are kept for longer than they are good", len(kept.byKey))
+		t.Errorf("%d expired answers are cached", len(kept.byKey))
 	}
 	kept.put(cachedAnswer{key: first, until: now}, now)
 	if len(kept.byKey) != 0 {
-		t.Error("an answer is kept that was never good")
+		t.Error("an expired answer was cached")
 	}
 	if h.sum(byBasic, "0") == first || newHasher().sum(byCookie, "0") == first {
 		t.Error("a hash does not depend on the kind and the key")
@@ -51,7 +51,7 @@ func TestMemoryIsBounded(t *testing.T) {
 		}
 	}
 	if n := len(l.names) + len(l.olderNames); n > maxFailingNames {
-		t.Errorf("%d names are counted for", n)
+		t.Errorf("%d names are counted", n)
 	}
 	recent := "user" + strconv.Itoa(madeUp-maxFailingNames/2)
 	if err := fail(recent); err != nil {
@@ -61,11 +61,11 @@ func TestMemoryIsBounded(t *testing.T) {
 		t.Errorf("the third wrong password: %v", err)
 	}
 	if err := l.begin(recent, true); err != nil {
-		t.Errorf("a password that was right lately: %v", err)
+		t.Errorf("a recently accepted password: %v", err)
 	}
 	l.succeeded(recent)
 	if err := fail(recent); err != nil {
-		t.Errorf("after a right one: %v", err)
+		t.Errorf("after a right password: %v", err)
 	}
 	now = now.Add(failureTTL)
 	if err := fail("one more"); err != nil || len(l.names)+len(l.olderNames) > 1 {
@@ -87,7 +87,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 	k.put("barney", h.sum(byCookie, "wilma"), now.Add(knownTTL), now)
 	if user, _ := k.get(h.sum(byCookie, "wilma"), now); user != "barney" || len(k.byUser) != 2 {
-		t.Errorf("a credential that is another's now is %s's", user)
+		t.Errorf("a credential that changed its user belongs to %s", user)
 	}
 	for i := range 2 * maxKnown {
 		k.put("user"+strconv.Itoa(i), h.sum(byCookie, strconv.Itoa(i)), now.Add(knownTTL), now)
@@ -100,10 +100,10 @@ func TestMemoryIsBounded(t *testing.T) {
 		k.put("late"+strconv.Itoa(i), h.sum(byCookie, "late"+strconv.Itoa(i)), now.Add(knownTTL), now)
 	}
 	if len(k.byUser) != maxKnown || len(k.byHash) != maxKnown {
-		t.Errorf("%d users with %d credentials are known, of which none is old", len(k.byUser), len(k.byHash))
+		t.Errorf("%d users with %d credentials are known, none expired", len(k.byUser), len(k.byHash))
 	}
 	k.delete(h.sum(byCookie, "late0"))
 	if _, ok := k.get(h.sum(byCookie, "late0"), now); ok || len(k.byUser) != maxKnown-1 {
-		t.Error("a credential that was forgotten is known")
+		t.Error("a deleted credential is known")
 	}
 }

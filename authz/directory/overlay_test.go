@@ -24,7 +24,7 @@ func nested(w http.ResponseWriter, r *http.Request) bool {
 }
 
 // Jira's answer about one user removes no group that the pages contain.
-func TestLookupTakesNoGroupAway(t *testing.T) {
+func TestLookupRemovesNoGroup(t *testing.T) {
 	in(t, func(t *testing.T) {
 		r := newRig(t, account{"K1", "fred", true}, account{"K2", "root", true})
 		r.groups, r.jira.groups["admins"] = []string{"admins"}, []string{"K2"}
@@ -82,7 +82,7 @@ func TestLookupTakesNoGroupAway(t *testing.T) {
 		time.Sleep(staleAfter)
 		member("when the snapshot is too old", lookup(), false, false)
 		if !r.Snapshot().Follows([]string{"ADMINS"}) || r.Snapshot().Follows([]string{"admins", "below"}) {
-			t.Error("what is followed")
+			t.Error("wrong groups are followed")
 		}
 	})
 }
@@ -133,7 +133,7 @@ func TestMembersWithoutKeys(t *testing.T) {
 }
 
 // The cost of a lookup does not depend on the number of users.
-func TestLookupBesideMany(t *testing.T) {
+func TestLookupCost(t *testing.T) {
 	in(t, func(t *testing.T) {
 		users := people(20_000)
 		r := newRig(t, users...)
@@ -154,7 +154,7 @@ func TestLookupBesideMany(t *testing.T) {
 		}
 		runtime.ReadMemStats(&after)
 		if each := (after.TotalAlloc - before.TotalAlloc) / 10; each > 256<<10 {
-			t.Errorf("a look-up allocates %d bytes", each)
+			t.Errorf("a lookup allocates %d bytes", each)
 		}
 		if n := r.Snapshot().Len(); n != len(users)+10 {
 			t.Errorf("%d users, want %d", n, len(users)+10)
