@@ -63,26 +63,26 @@ func (a *answerCache) get(key credentialHash, now time.Time) (cachedAnswer, bool
 	if !ok {
 		return cachedAnswer{}, false
 	}
-	kept := e.Value.(cachedAnswer)
-	if !now.Before(kept.until) {
+	entry := e.Value.(cachedAnswer)
+	if !now.Before(entry.until) {
 		a.remove(e)
 		return cachedAnswer{}, false
 	}
 	a.order.MoveToFront(e)
-	return kept, true
+	return entry, true
 }
 
 // put stores an answer and removes expired ones.
-func (a *answerCache) put(kept cachedAnswer, now time.Time) {
+func (a *answerCache) put(entry cachedAnswer, now time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.byKey == nil {
 		a.byKey = make(map[credentialHash]*list.Element)
 	}
-	if e, ok := a.byKey[kept.key]; ok {
+	if e, ok := a.byKey[entry.key]; ok {
 		a.remove(e)
 	}
-	a.byKey[kept.key] = a.order.PushFront(kept)
+	a.byKey[entry.key] = a.order.PushFront(entry)
 	for e := a.order.Back(); len(a.byKey) > a.maxSize || !now.Before(e.Value.(cachedAnswer).until); e = a.order.Back() {
 		a.remove(e)
 		if len(a.byKey) == 0 {

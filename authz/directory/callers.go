@@ -191,10 +191,10 @@ func (c *Callers) identify(ctx context.Context, client netip.Addr, kind credenti
 	if kind == byCookie {
 		a.sessionKey = c.hasher.sum(kind, sessionOf(text))
 	}
-	kept, ok := c.cached(a.key)
-	if ok && !c.expiresSoon(kept) {
+	entry, ok := c.cached(a.key)
+	if ok && !c.expiresSoon(entry) {
 		c.cacheHits.Add(1)
-		return cloneUser(kept.user), kept.err
+		return cloneUser(entry.user), entry.err
 	}
 	user, known := c.memory.get(a.sessionKey, c.now())
 	if known {
@@ -211,7 +211,7 @@ func (c *Callers) identify(ctx context.Context, client netip.Addr, kind credenti
 	})
 	if ok {
 		c.cacheHits.Add(1)
-		return cloneUser(kept.user), nil
+		return cloneUser(entry.user), nil
 	}
 	select {
 	case r := <-answer:
@@ -224,22 +224,22 @@ func (c *Callers) identify(ctx context.Context, client netip.Addr, kind credenti
 
 // cached returns an unexpired answer about the credential.
 func (c *Callers) cached(key credentialHash) (cachedAnswer, bool) {
-	if kept, ok := c.answerCache.get(key, c.now()); ok {
-		return kept, true
+	if entry, ok := c.answerCache.get(key, c.now()); ok {
+		return entry, true
 	}
 	return c.refusals.get(key, c.now())
 }
 
 // expiresSoon reports whether a good answer is due for a background refresh.
-func (c *Callers) expiresSoon(kept cachedAnswer) bool {
-	return kept.err == nil && !c.now().Before(kept.until.Add(-answerTTL/2))
+func (c *Callers) expiresSoon(entry cachedAnswer) bool {
+	return entry.err == nil && !c.now().Before(entry.until.Add(-answerTTL/2))
 }
 
 // askAndCache asks Jira about a credential and caches the answer.
 func (c *Callers) askAndCache(ctx context.Context, a attempt) (User, error) {
 	// An earlier request may have stored an answer since.
-	if kept, ok := c.cached(a.key); ok && !c.expiresSoon(kept) {
-		return kept.user, kept.err
+	if entry, ok := c.cached(a.key); ok && !c.expiresSoon(entry) {
+		return entry.user, entry.err
 	}
 	asked, u, err := c.askJira(ctx, a)
 	c.updateMemory(a, asked, u, err)

@@ -127,21 +127,21 @@ func decodeSearch(r jiraResponse, path string) ([]apiUser, error) {
 // isNotFound reports whether a 404 means that the user or group does not exist,
 // as opposed to an unknown path.
 func isNotFound(r jiraResponse) bool {
-	var said struct {
+	var body struct {
 		ErrorMessages []string `json:"errorMessages"`
 	}
-	return r.status == 404 && r.isJSON() && json.Unmarshal(r.body, &said) == nil && len(said.ErrorMessages) > 0
+	return r.status == 404 && r.isJSON() && json.Unmarshal(r.body, &body) == nil && len(body.ErrorMessages) > 0
 }
 
 // errorMessage returns the message field of a response, or "".
 func errorMessage(r jiraResponse) string {
-	var said struct {
+	var body struct {
 		Message string `json:"message"`
 	}
-	if !r.isJSON() || json.Unmarshal(r.body, &said) != nil {
+	if !r.isJSON() || json.Unmarshal(r.body, &body) != nil {
 		return ""
 	}
-	return said.Message
+	return body.Message
 }
 
 // errOtherUser means that Jira answered about a different user than requested.

@@ -277,8 +277,8 @@ func (r *rig) owner(name, key string) (directory.User, error) {
 	return r.Snapshot().Owner(name, key, time.Now())
 }
 
-// people returns n active accounts.
-func people(n int) []account {
+// activeAccounts returns n active accounts.
+func activeAccounts(n int) []account {
 	accounts := make([]account, n)
 	for i := range accounts {
 		accounts[i] = account{fmt.Sprintf("JIRAUSER%d", 10000+i), fmt.Sprintf("user%05d", i), true}

@@ -146,12 +146,12 @@ func withReason(reason string) string {
 const userPath = "/rest/api/2/user"
 
 // userRequest requests one user by key or username.
-func userRequest(within time.Duration, parameter, value string) jiraRequest {
+func userRequest(timeout time.Duration, parameter, value string) jiraRequest {
 	return jiraRequest{
 		path:    userPath,
 		query:   url.Values{parameter: {value}, "expand": {"groups"}},
 		maxBody: maxUserBody,
-		timeout: within,
+		timeout: timeout,
 	}
 }
 

@@ -163,7 +163,7 @@ func brokenUser(parts ...string) func(http.ResponseWriter, *http.Request) bool {
 
 func TestFailedOwnersDontFailTheRefresh(t *testing.T) {
 	in(t, func(t *testing.T) {
-		r := newRig(t, people(10)...)
+		r := newRig(t, activeAccounts(10)...)
 		r.owners = ownersOf(r.jira.users)
 		r.refresh(t)
 		// Four in a row fail, but Jira answers.
@@ -255,7 +255,7 @@ func TestRemovedAndInactive(t *testing.T) {
 
 func TestOutageOfAnHour(t *testing.T) {
 	in(t, func(t *testing.T) {
-		r := newRig(t, people(30)...)
+		r := newRig(t, activeAccounts(30)...)
 		r.owners, r.groups = ownersOf(r.jira.users), []string{"all"}
 		r.jira.groups["all"] = keys(r.jira.users[:5])
 		r.refresh(t)
@@ -290,7 +290,7 @@ func TestOutageOfAnHour(t *testing.T) {
 // Jira fails in the middle of a refresh.
 func TestFailedRefreshKeepsSnapshot(t *testing.T) {
 	in(t, func(t *testing.T) {
-		r := newRig(t, people(60)...)
+		r := newRig(t, activeAccounts(60)...)
 		r.groups = []string{"all"}
 		r.jira.groups["all"] = keys(r.jira.users)
 		r.owners = []directory.Owner{{Name: "x1"}, {Name: "x2"}, {Name: "x3"}, {Name: "x4"}}
@@ -321,7 +321,7 @@ func TestFailedRefreshKeepsSnapshot(t *testing.T) {
 
 func TestRun(t *testing.T) {
 	in(t, func(t *testing.T) {
-		r := newRig(t, people(1)...)
+		r := newRig(t, activeAccounts(1)...)
 		r.owners = ownersOf(r.jira.users)
 		go r.Run(t.Context())
 		time.Sleep(10*every + time.Second)

@@ -56,8 +56,8 @@ func loginReason(r jiraResponse) string {
 // (configurable since 8.16, the default since 11) without checking the
 // password.
 func basicDisabled(r jiraResponse) bool {
-	said := strings.ToLower(errorMessage(r))
-	return r.status == http.StatusForbidden && strings.Contains(said, "basic auth") && strings.Contains(said, "disabled")
+	body := strings.ToLower(errorMessage(r))
+	return r.status == http.StatusForbidden && strings.Contains(body, "basic auth") && strings.Contains(body, "disabled")
 }
 
 // verdict is what a response says about the credential.

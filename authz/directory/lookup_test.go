@@ -87,7 +87,7 @@ func TestLookup(t *testing.T) {
 // Lookups take nothing from a refresh's rate, and are sent one by one.
 func TestManyLookups(t *testing.T) {
 	in(t, func(t *testing.T) {
-		staff := people(5000) // 102 pages
+		staff := activeAccounts(5000) // 102 pages
 		r := newRig(t, staff...)
 		r.groups, r.jira.groups["staff"] = []string{"staff"}, keys(staff)
 		r.refresh(t)
@@ -137,7 +137,7 @@ func TestManyLookups(t *testing.T) {
 // waits for none.
 func TestLookupsTimeOut(t *testing.T) {
 	in(t, func(t *testing.T) {
-		r := newRig(t, people(300)...)
+		r := newRig(t, activeAccounts(300)...)
 		r.refresh(t)
 		r.jira.fault = func(http.ResponseWriter, *http.Request) bool {
 			r.jira.mu.Unlock()
@@ -275,7 +275,7 @@ func TestRefusalsOfAGoodCredential(t *testing.T) {
 // Concurrent lookups and a refresh send a wrong password no more often.
 func TestRefusedCredentialDuringLookups(t *testing.T) {
 	in(t, func(t *testing.T) {
-		r := newRig(t, people(20)...)
+		r := newRig(t, activeAccounts(20)...)
 		write(t, r.file, "service:wrong")
 		r.owners = ownersOf(r.jira.users)
 		r.jira.fault = func(http.ResponseWriter, *http.Request) bool {
@@ -333,7 +333,7 @@ func TestRefusedCredentialIsNotRetried(t *testing.T) {
 		"passwords disabled": {"/rest/api/2/user", disabled, 10},
 	} {
 		in(t, func(t *testing.T) {
-			r := newRig(t, people(30)...)
+			r := newRig(t, activeAccounts(30)...)
 			write(t, r.file, "service:p:w")
 			r.jira.searchLimit, r.jira.credential = 1, "Basic c2VydmljZTpwOnc="
 			r.owners, r.groups, r.jira.groups["all"] = ownersOf(r.jira.users), []string{"all"}, []string{"JIRAUSER10000"}

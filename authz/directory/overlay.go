@@ -92,8 +92,8 @@ func (s *Snapshot) merge(u User) {
 	if named && !byName.Asked.Before(u.Asked) || keyed && !byKey.Asked.Before(u.Asked) {
 		return
 	}
-	if said := s.knownGroups(u); !s.allGroups && len(said.Names) > 0 {
-		u.Groups = said
+	if found := s.knownGroups(u); !s.allGroups && len(found.Names) > 0 {
+		u.Groups = found
 	}
 	s.put(u)
 }
@@ -114,20 +114,20 @@ func (s *Snapshot) mergeGroups(u User) Groups {
 // knownGroups returns the user's groups in the snapshot, unknown if it has
 // none.
 func (s *Snapshot) knownGroups(u User) Groups {
-	var said []Groups
+	var found []Groups
 	if same, ok := s.ByKey(u.Key); ok {
-		said = append(said, same.Groups)
+		found = append(found, same.Groups)
 	}
 	if same, ok := s.ByName(u.Name); ok && (same.Key == "" || u.Key == "") {
-		said = append(said, same.Groups)
+		found = append(found, same.Groups)
 	}
 	for _, id := range []string{u.identity(), identity(u.Name, "")} {
 		if names, ok := s.otherMembers[id]; ok {
-			said = append(said, Groups{Known: true, Names: names})
+			found = append(found, Groups{Known: true, Names: names})
 		}
 	}
 	var groups Groups
-	for _, some := range said {
+	for _, some := range found {
 		groups.Known = groups.Known || some.Known
 		groups.Names = append(groups.Names, slices.DeleteFunc(slices.Clone(some.Names), groups.Has)...)
 	}

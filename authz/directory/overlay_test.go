@@ -91,7 +91,7 @@ func TestLookupRemovesNoGroup(t *testing.T) {
 func TestMembersWithoutKeys(t *testing.T) {
 	for name, active := range map[string]object{"active": {"active": true}, "of whom nothing else is said": {}} {
 		in(t, func(t *testing.T) {
-			r := newRig(t, append(people(30), account{"K2", "root", true})...)
+			r := newRig(t, append(activeAccounts(30), account{"K2", "root", true})...)
 			r.groups = []string{"admins"}
 			r.jira.list = true
 			r.jira.fault = func(w http.ResponseWriter, req *http.Request) bool {
@@ -135,7 +135,7 @@ func TestMembersWithoutKeys(t *testing.T) {
 // The cost of a lookup does not depend on the number of users.
 func TestLookupCost(t *testing.T) {
 	in(t, func(t *testing.T) {
-		users := people(20_000)
+		users := activeAccounts(20_000)
 		r := newRig(t, users...)
 		r.jira.list = true
 		r.owners = ownersOf(users)

@@ -24,7 +24,7 @@ func count(requests []string, part string) int {
 
 func TestGroupsArePaged(t *testing.T) {
 	in(t, func(t *testing.T) {
-		r := newRig(t, people(120)...)
+		r := newRig(t, activeAccounts(120)...)
 		r.jira.users[7].active = false
 		r.jira.groups["Jira-Users"] = keys(r.jira.users)
 		r.jira.groups["admins"] = keys(r.jira.users[:2])
@@ -67,7 +67,7 @@ func TestGroupsArePaged(t *testing.T) {
 // skipped, or their tokens would be refused.
 func TestMembersMoveBetweenPages(t *testing.T) {
 	in(t, func(t *testing.T) {
-		r := newRig(t, people(120)...)
+		r := newRig(t, activeAccounts(120)...)
 		r.jira.groups["all"] = keys(r.jira.users)
 		r.groups = []string{"all"}
 		r.jira.fault = func(_ http.ResponseWriter, req *http.Request) bool {
@@ -88,7 +88,7 @@ func TestMembersMoveBetweenPages(t *testing.T) {
 }
 
 func TestBadPages(t *testing.T) {
-	values := beans(people(50))
+	values := beans(activeAccounts(50))
 	for name, answer := range map[string]func(http.ResponseWriter, *http.Request){
 		"the same page for ever": func(w http.ResponseWriter, _ *http.Request) {
 			send(w, 200, object{"isLast": false, "values": values})
@@ -119,7 +119,7 @@ func TestBadPages(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			in(t, func(t *testing.T) {
-				r := newRig(t, people(2)...)
+				r := newRig(t, activeAccounts(2)...)
 				r.jira.groups["all"] = keys(r.jira.users)
 				r.groups = []string{"all"}
 				r.refresh(t)
@@ -146,7 +146,7 @@ func TestBadPages(t *testing.T) {
 
 func TestOrderAndBudget(t *testing.T) {
 	in(t, func(t *testing.T) {
-		r := newRig(t, people(2000)...)
+		r := newRig(t, activeAccounts(2000)...)
 		r.jira.searchLimit = 100 // Jira 10
 		r.owners = ownersOf(r.jira.users)
 		r.refresh(t)
@@ -184,7 +184,7 @@ func TestOrderAndBudget(t *testing.T) {
 // A slow Jira does not prolong a refresh.
 func TestSlowJira(t *testing.T) {
 	in(t, func(t *testing.T) {
-		r := newRig(t, people(2000)...)
+		r := newRig(t, activeAccounts(2000)...)
 		r.jira.searchLimit = 100
 		r.owners = ownersOf(r.jira.users)
 		r.jira.fault = func(http.ResponseWriter, *http.Request) bool { time.Sleep(2 * time.Second); return false }
@@ -214,7 +214,7 @@ func TestRequestsAtTenThousandOwners(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			in(t, func(t *testing.T) {
-				r := newRig(t, people(10_000)...)
+				r := newRig(t, activeAccounts(10_000)...)
 				r.owners = ownersOf(r.jira.users)
 				tt.change(r.jira, r)
 				begun := time.Now()
@@ -238,7 +238,7 @@ func TestRequestsAtTenThousandOwners(t *testing.T) {
 // The list of all users repeats the same page.
 func TestRepeatingList(t *testing.T) {
 	in(t, func(t *testing.T) {
-		r := newRig(t, people(100)...)
+		r := newRig(t, activeAccounts(100)...)
 		r.owners = ownersOf(r.jira.users)
 		r.jira.fault = func(w http.ResponseWriter, req *http.Request) bool {
 			if req.URL.Path != "/rest/api/2/user/list" {
@@ -256,7 +256,7 @@ func TestRepeatingList(t *testing.T) {
 
 func TestFewOwnersAreRequestedSingly(t *testing.T) {
 	in(t, func(t *testing.T) {
-		r := newRig(t, people(10_000)...)
+		r := newRig(t, activeAccounts(10_000)...)
 		r.jira.list = true
 		r.owners = ownersOf(r.jira.users[:19])
 		r.refresh(t)
@@ -265,7 +265,7 @@ func TestFewOwnersAreRequestedSingly(t *testing.T) {
 		}
 		// Nor are all users listed if that takes more requests.
 		r.owners = append(r.owners, directory.Owner{Name: "gone"})
-		r.jira.set(func() { r.jira.users = append(people(50_000), account{"K1", "last", true}) })
+		r.jira.set(func() { r.jira.users = append(activeAccounts(50_000), account{"K1", "last", true}) })
 		r.owners[0] = directory.Owner{Name: "last", Key: "K1"}
 		r.refresh(t)
 		if requests := r.jira.taken(); count(requests, "/user/list") > 3 || r.Snapshot().Len() < 20-1 {

@@ -184,7 +184,7 @@ func TestUnsavedSources(t *testing.T) {
 
 func TestSaveInterval(t *testing.T) {
 	in(t, func(t *testing.T) {
-		r := newRig(t, people(3)...)
+		r := newRig(t, activeAccounts(3)...)
 		r.owners = ownersOf(r.jira.users)
 		dir := t.TempDir()
 		path := filepath.Join(dir, "directory")

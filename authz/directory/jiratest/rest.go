@@ -93,10 +93,10 @@ func (s *Server) logout(c *call) {
 }
 
 // intParameter reads a non-negative number from the query.
-func intParameter(c *call, name string, otherwise int) (int, error) {
+func intParameter(c *call, name string, fallback int) (int, error) {
 	text := c.query.Get(name)
 	if text == "" {
-		return otherwise, nil
+		return fallback, nil
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 0 {

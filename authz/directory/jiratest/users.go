@@ -186,10 +186,10 @@ func (s *Server) listUsers(c *call) {
 
 // pageParameters reads startAt and maxResults, capped at limit, or responds
 // with 400.
-func pageParameters(c *call, otherwise, limit int) (start, most int, ok bool) {
+func pageParameters(c *call, fallback, limit int) (start, most int, ok bool) {
 	start, err := intParameter(c, "startAt", 0)
 	if err == nil {
-		most, err = intParameter(c, "maxResults", min(otherwise, limit))
+		most, err = intParameter(c, "maxResults", min(fallback, limit))
 	}
 	if err != nil {
 		sendError(c, http.StatusBadRequest, err.Error())
