@@ -85,9 +85,9 @@ func TestIdentify(t *testing.T) {
 			{"native token", directory.Credential{Authorization: "Bearer x"}, directory.ErrNotLoggedIn, 0},
 			{"no base64", directory.Credential{Authorization: "Basic ?"}, directory.ErrNotLoggedIn, 0},
 			{"no colon", directory.Credential{Authorization: "Basic " + base64.StdEncoding.EncodeToString([]byte("fred"))}, directory.ErrNotLoggedIn, 0},
-			{"our token as password", password("fred", "tgate_x"), directory.ErrNotLoggedIn, 0},
-			{"our token as name", password("tgadm_x", ""), directory.ErrNotLoggedIn, 0},
-			{"name that owns nothing", password("ünal", "secret"), directory.ErrUnusableName, 0},
+			{"API token as password", password("fred", "tgate_x"), directory.ErrNotLoggedIn, 0},
+			{"API token as name", password("tgadm_x", ""), directory.ErrNotLoggedIn, 0},
+			{"name that cannot own tokens", password("ünal", "secret"), directory.ErrUnusableName, 0},
 			{"no name", password("", "p:w"), directory.ErrUnusableName, 0},
 			{"cookie with a line end", directory.Credential{Cookie: "a=b\r\nX-Forwarded-User: fred"}, directory.ErrNotLoggedIn, 0},
 			{"cookie too long", directory.Credential{Cookie: "a=" + strings.Repeat("b", 17<<10)}, directory.ErrNotLoggedIn, 0},
@@ -263,7 +263,7 @@ func TestIdentifyDuringOutage(t *testing.T) {
 		"redirect":   jiratest.Status(302),
 		"login page": jiratest.LoginPage(),
 		"nonsense":   jiratest.Nonsense(),
-		"silence":    jiratest.Hang(),
+		"no answer":  jiratest.Hang(),
 	} {
 		t.Run(name, func(t *testing.T) {
 			in(t, func(t *testing.T) {
@@ -389,12 +389,12 @@ func TestConcurrencyLimit(t *testing.T) {
 // handle.
 func TestUnknownCredentialsDelayNoKnownUser(t *testing.T) {
 	for name, c := range map[string]struct {
-		every    time.Duration // between two unauthenticated clients
-		stranger func(n int) string
-		fresh    string        // where users who have just logged in come from
-		within   time.Duration // all of these are answered within this time; 0 means as many as possible
+		every   time.Duration // between two unauthenticated clients
+		address func(n int) string
+		fresh   string        // where users who have just logged in come from
+		within  time.Duration // all of these are answered within this time; 0 means as many as possible
 	}{
-		"500 a second, there is room":               {2 * time.Millisecond, everywhere, "2001:db8::7", 100 * time.Millisecond},
+		"500 a second, within capacity":             {2 * time.Millisecond, everywhere, "2001:db8::7", 100 * time.Millisecond},
 		"1000 a second from one provider":           {time.Millisecond, fromProvider, "192.0.2.7", 100 * time.Millisecond},
 		"1000 a second from one address":            {time.Millisecond, func(int) string { return "192.0.2.9" }, "192.0.2.7", 100 * time.Millisecond},
 		"1000 a second from the same provider":      {time.Millisecond, fromProvider, "2001:db8:aaaa::7", 100 * time.Millisecond},
@@ -416,7 +416,7 @@ func TestUnknownCredentialsDelayNoKnownUser(t *testing.T) {
 				all.Go(func() {
 					for n := 0; ctx.Err() == nil; n++ {
 						all.Go(func() {
-							_, err := callers.Identify(t.Context(), directory.Credential{Cookie: fmt.Sprint("a=", n), Client: netip.MustParseAddr(c.stranger(n))})
+							_, err := callers.Identify(t.Context(), directory.Credential{Cookie: fmt.Sprint("a=", n), Client: netip.MustParseAddr(c.address(n))})
 							if err == nil {
 								t.Error("an unauthenticated client was identified")
 							}
@@ -550,7 +550,7 @@ func TestFailuresAreCountedByName(t *testing.T) {
 	in(t, func(t *testing.T) {
 		jira, callers := startJira(t)
 		for n := range 2000 {
-			name := fmt.Sprint("nobody", n%500)
+			name := fmt.Sprint("unknown", n%500)
 			_, err := callers.Identify(t.Context(), password(name, fmt.Sprint(n)))
 			if want := n < 1000; errors.Is(err, directory.ErrNotLoggedIn) != want || errors.Is(err, directory.ErrTooManyFailures) == want {
 				t.Fatalf("attempt %d: %v", n, err)
@@ -575,15 +575,15 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 		c := password("fred", secret)
 		c.Cookie = "JSESSIONID=" + secret
 		var texts []string
-		tell := func() {
+		check := func() {
 			_, err := callers.Identify(t.Context(), c)
 			texts = append(texts, err.Error())
 			time.Sleep(time.Minute)
 		}
-		tell()
+		check()
 		for _, fault := range []jiratest.Fault{jiratest.Status(500), jiratest.Status(302), jiratest.LoginPage(), jiratest.Hang()} {
 			failure := jira.Fail("", fault)
-			tell()
+			check()
 			failure.Stop()
 		}
 		var log bytes.Buffer

@@ -80,7 +80,7 @@ func TestLoginAfterFailures(t *testing.T) {
 			}
 			identify("a wrong password", password("fred", fmt.Sprint("wrong", i)), want)
 			identify("the session that was there before", before, nil)
-			identify("somebody else's session", wilma, nil)
+			identify("another user's session", wilma, nil)
 			identify("no session", directory.Credential{Cookie: fmt.Sprint("JSESSIONID=", i)}, directory.ErrNotLoggedIn)
 		}
 		if n := jira.Failures("fred"); n != 2 {

@@ -110,7 +110,7 @@ func TestManyLookups(t *testing.T) {
 		for i := range 60 {
 			all.Go(func() {
 				for ctx.Err() == nil {
-					_, _ = r.Lookup(ctx, fmt.Sprintf("nobody%05d", i))
+					_, _ = r.Lookup(ctx, fmt.Sprintf("unknown%05d", i))
 					time.Sleep(100 * time.Millisecond)
 				}
 			})
@@ -328,7 +328,7 @@ func TestRefusedCredentialIsNotRetried(t *testing.T) {
 		"list":               {"/rest/api/2/user/list", unauthorized, 2},
 		"search":             {"/rest/api/2/user/search", unauthorized, 2},
 		"user":               {"/rest/api/2/user", unauthorized, 2},
-		"said with 200":      {"/rest/api/2/user", failed, 2},
+		"status 200":         {"/rest/api/2/user", failed, 2},
 		"captcha":            {"/rest/api/2/user", captcha, 2},
 		"passwords disabled": {"/rest/api/2/user", disabled, 10},
 	} {

@@ -89,7 +89,7 @@ func TestLookupRemovesNoGroup(t *testing.T) {
 
 // A member without a key in a page is the user with that name.
 func TestMembersWithoutKeys(t *testing.T) {
-	for name, active := range map[string]object{"active": {"active": true}, "of whom nothing else is said": {}} {
+	for name, active := range map[string]object{"active": {"active": true}, "no other field": {}} {
 		in(t, func(t *testing.T) {
 			r := newRig(t, append(activeAccounts(30), account{"K2", "root", true})...)
 			r.groups = []string{"admins"}

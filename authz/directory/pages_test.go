@@ -90,13 +90,13 @@ func TestMembersMoveBetweenPages(t *testing.T) {
 func TestBadPages(t *testing.T) {
 	values := beans(activeAccounts(50))
 	for name, answer := range map[string]func(http.ResponseWriter, *http.Request){
-		"the same page for ever": func(w http.ResponseWriter, _ *http.Request) {
+		"the same page forever": func(w http.ResponseWriter, _ *http.Request) {
 			send(w, 200, object{"isLast": false, "values": values})
 		},
-		"one member for ever": func(w http.ResponseWriter, _ *http.Request) {
+		"one member forever": func(w http.ResponseWriter, _ *http.Request) {
 			send(w, 200, object{"isLast": false, "values": values[:1]})
 		},
-		"nobody, and more to come": func(w http.ResponseWriter, _ *http.Request) {
+		"an empty page before the last": func(w http.ResponseWriter, _ *http.Request) {
 			send(w, 200, object{"isLast": false, "values": values[:0]})
 		},
 		"no values": func(w http.ResponseWriter, _ *http.Request) { send(w, 200, object{"isLast": true}) },

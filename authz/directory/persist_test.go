@@ -220,10 +220,10 @@ func TestSaveInterval(t *testing.T) {
 
 		r.jira.set(func() { r.jira.users[1].active = false })
 		r.refresh(t)
-		saves("somebody less", often, true)
+		saves("fewer rights", often, true)
 		r.jira.set(func() { r.jira.users[1].active = true })
 		r.refresh(t)
-		saves("somebody more", often, false)
+		saves("more rights", often, false)
 		if _, err := r.Lookup(t.Context(), "user00001"); err != nil {
 			t.Fatal(err)
 		}

@@ -46,7 +46,7 @@ func differs(a, b *Snapshot) error {
 	case !maps.EqualFunc(a.byName, b.byName, sameUser) || !maps.EqualFunc(a.byKey, b.byKey, sameUser):
 		return fmt.Errorf("users %v, restored %v", a.byName, b.byName)
 	case !maps.EqualFunc(a.removed, b.removed, time.Time.Equal):
-		return fmt.Errorf("gone %v, restored %v", a.removed, b.removed)
+		return fmt.Errorf("removed %v, restored %v", a.removed, b.removed)
 	case (a.groups == nil) != (b.groups == nil) || !maps.Equal(a.groups, b.groups) || !slices.Equal(a.missingGroups, b.missingGroups):
 		return fmt.Errorf("groups %v without %v, restored %v without %v", a.groups, a.missingGroups, b.groups, b.missingGroups)
 	case !maps.EqualFunc(a.otherMembers, b.otherMembers, slices.Equal):
@@ -78,9 +78,9 @@ func TestSavedSnapshotIsTheSame(t *testing.T) {
 	followingNone := newSnapshot(contents{taken: savedAt, staleAfter: testStale})
 	followingNone.groups = map[string]bool{}
 	for name, s := range map[string]*Snapshot{
-		"everything":    everything(),
-		"one more":      everything().with(User{Key: "K1", Name: "Frederick", Active: true, Asked: savedAt.Add(time.Second)}),
-		"nobody at all": followingNone,
+		"everything": everything(),
+		"one more":   everything().with(User{Key: "K1", Name: "Frederick", Active: true, Asked: savedAt.Add(time.Second)}),
+		"no users":   followingNone,
 	} {
 		if err := RoundTrip(s, savedAt.Add(time.Minute)); err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -183,7 +183,7 @@ func TestRevokes(t *testing.T) {
 	}{
 		"nothing":         {[]User{fred}, false},
 		"another order":   {change(func(u *User) { u.Groups.Names = []string{"Admins", "x", "STAFF"} }), false},
-		"somebody more":   {[]User{fred, {Key: "K3", Name: "dino", Active: true}}, false},
+		"one more user":   {[]User{fred, {Key: "K3", Name: "dino", Active: true}}, false},
 		"another display": {change(func(u *User) { u.DisplayName = "F" }), false},
 		"the user":        {nil, true},
 		"use":             {change(func(u *User) { u.Active = false }), true},

@@ -64,7 +64,7 @@ func TestRefuseBasic(t *testing.T) {
 		}
 	}
 	if n := jira.Failures("fred"); n != 1 {
-		t.Errorf("%d failures, want the one of the time when Basic was judged", n)
+		t.Errorf("%d failures, want the one while Basic was allowed", n)
 	}
 }
 

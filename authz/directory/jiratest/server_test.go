@@ -97,7 +97,7 @@ func TestAuthentication(t *testing.T) {
 		{"nothing", myself, nil, "", jiratest.Anonymous, 401},
 		{"header", myself, []string{"X-Forwarded-User: FRED"}, "Fred", jiratest.ByHeader, 200},
 		{"header of an inactive user", myself, []string{"X-Forwarded-User: gone"}, "", jiratest.Anonymous, 401},
-		{"header of nobody", myself, []string{"X-Forwarded-User: x"}, "", jiratest.Anonymous, 401},
+		{"header of an unknown user", myself, []string{"X-Forwarded-User: x"}, "", jiratest.Anonymous, 401},
 		{"underscore header", myself, []string{"X_Forwarded_User: fred"}, "", jiratest.Anonymous, 401},
 		{"header before Basic", myself, []string{"X-Forwarded-User: wilma", basic("fred", "p:w")}, "wilma", jiratest.ByHeader, 200},
 		{"Basic", myself, []string{basic("fRED", "p:w")}, "Fred", jiratest.ByBasic, 200},
@@ -130,7 +130,7 @@ func TestAuthentication(t *testing.T) {
 				t.Errorf("%d Set-Cookie, X-AUSERNAME %q; want 2 and %q", cookies, name, tt.user)
 			}
 			if tt.user == "" && cookies != 0 {
-				t.Errorf("%d Set-Cookie for nobody, want none", cookies)
+				t.Errorf("%d Set-Cookie for an anonymous client, want none", cookies)
 			}
 		})
 	}
@@ -141,7 +141,7 @@ func TestSessionFixation(t *testing.T) {
 	_, url := start(t, nil)
 	cookie := "Cookie: JSESSIONID=" + do(t, "GET", url+"/secure/Dashboard.jspa", "").session()
 	if got := do(t, "GET", url+myself, "", cookie); got.status != 401 {
-		t.Fatalf("session of nobody: status %d, want 401", got.status)
+		t.Fatalf("anonymous session: status %d, want 401", got.status)
 	}
 	do(t, "GET", url+myself, "", cookie, "X-Forwarded-User: fred")
 	if got := do(t, "GET", url+myself, "", cookie); got.status != 200 {

@@ -120,12 +120,12 @@ func TestChanges(t *testing.T) {
 		t.Errorf("rename to the own name: %v", err)
 	}
 	for name, err := range map[string]error{
-		"rename nobody":         jira.Rename("x", "y"),
-		"rename to a taken one": jira.Rename("K", "SVC"),
-		"deactivate nobody":     jira.Deactivate("x"),
-		"activate nobody":       jira.Activate("x"),
-		"delete nobody":         jira.Delete("x"),
-		"groups of nobody":      jira.SetGroups("x", "y"),
+		"rename an unknown user":     jira.Rename("x", "y"),
+		"rename to a taken one":      jira.Rename("K", "SVC"),
+		"deactivate an unknown user": jira.Deactivate("x"),
+		"activate an unknown user":   jira.Activate("x"),
+		"delete an unknown user":     jira.Delete("x"),
+		"groups of an unknown user":  jira.SetGroups("x", "y"),
 	} {
 		if err == nil {
 			t.Errorf("%s: no error", name)
