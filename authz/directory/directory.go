@@ -53,8 +53,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/tokengate/tokengate/store"
 	"golang.org/x/sync/singleflight"
+
+	"github.com/tokengate/tokengate/store"
 )
 
 // Options configure a Directory. All fields are required.

@@ -10,8 +10,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/tokengate/tokengate/store"
 	"golang.org/x/time/rate"
+
+	"github.com/tokengate/tokengate/store"
 )
 
 const (
@@ -200,14 +201,10 @@ func (j *Jira) lookup(ctx context.Context, name string) (User, error) {
 	if err != nil {
 		return User{}, err
 	}
-	timeout := time.NewTimer(lookupTimeout)
-	defer timeout.Stop()
 	select {
 	case j.lookups <- struct{}{}:
 		defer func() { <-j.lookups }()
 	case <-ctx.Done():
-		return User{}, ErrBusy
-	case <-timeout.C:
 		return User{}, ErrBusy
 	}
 	const by = "username"

@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
+
 	"github.com/tokengate/tokengate/store"
 )
 
