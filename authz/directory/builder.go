@@ -4,134 +4,133 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"slices"
 	"time"
 )
 
 const (
-	// bulkThreshold is the number of owners from which all users are read rather
-	// than one after the other.
+	// bulkThreshold is the number of owners from which all users are listed
+	// instead of requesting owners one by one.
 	bulkThreshold = 20
 
-	// maxInARow is how many owners in a row may get no answer before it is
-	// asked whether Jira answers at all.
-	maxInARow = 3
+	// maxConsecutiveErrors is the number of owners in a row without an answer
+	// after which the refresh checks whether Jira answers at all.
+	maxConsecutiveErrors = 3
 )
 
-// snapshotBuilder is what a refresh has found so far.
+// snapshotBuilder collects the results of a refresh.
 type snapshotBuilder struct {
-	builtAt time.Time
-	users   map[string]User     // by identity
-	names   map[string]User     // by identity of the name alone
-	member  map[string][]string // groups by identity of the member, which is the name where a page has no key
-	gone    map[string]time.Time
-	groups  map[string]bool // folded
-	missing []string
-	silent  error // why the last owner who got no answer got none
+	builtAt       time.Time
+	users         map[string]User     // by identity
+	byName        map[string]User     // by identity of the name alone
+	memberOf      map[string][]string // groups by identity of the member, which is the name if the page has no key
+	removed       map[string]time.Time
+	groups        map[string]bool // folded
+	missingGroups []string
+	ownerErr      error // of the last owner without an answer
 }
 
-// refresh asks Jira for all that a snapshot needs.
+// refresh requests everything that a snapshot needs.
 func (j *Jira) refresh(ctx context.Context, n refreshRequest) (*Snapshot, error) {
-	s, err := j.service()
+	s, err := j.credential()
 	if err != nil {
 		return nil, err
 	}
 	a := &snapshotBuilder{
-		builtAt: j.now(),
-		users:   make(map[string]User),
-		names:   make(map[string]User),
-		member:  make(map[string][]string),
-		gone:    make(map[string]time.Time),
-		groups:  make(map[string]bool),
+		builtAt:  j.now(),
+		users:    make(map[string]User),
+		byName:   make(map[string]User),
+		memberOf: make(map[string][]string),
+		removed:  make(map[string]time.Time),
+		groups:   make(map[string]bool),
 	}
 	for _, group := range j.groups() {
 		if err := j.fetchGroup(ctx, s, a, group); err != nil {
 			return nil, err
 		}
 	}
-	if open := a.open(n.owners); len(open) >= bulkThreshold {
+	if open := a.unresolved(n.owners); len(open) >= bulkThreshold {
 		pages := 0
-		err := j.everybody(ctx, s, func(page []apiUser) bool {
-			a.see(page)
-			open = a.open(open)
+		err := j.allUsers(ctx, s, func(page []apiUser) bool {
+			a.addPage(page)
+			open = a.unresolved(open)
 			pages++
-			// One page too many costs as much as asking for one owner.
+			// One page too many costs as much as one owner.
 			return len(open) == 0 || pages > len(open)
 		})
 		if err != nil {
 			return nil, err
 		}
 	}
-	// What is left of the time until the next refresh goes to those who are not
-	// in any page, and some of it however long the pages took.
-	until := j.now().Add(max(a.builtAt.Add(n.every).Sub(j.now()), n.every/10))
-	if err := j.askForEach(ctx, s, a, j.order(a.open(n.owners), n.since), until); err != nil {
+	// Owners in no page get the rest of the interval, and at least a tenth of
+	// it.
+	until := j.now().Add(max(a.builtAt.Add(n.interval).Sub(j.now()), n.interval/10))
+	if err := j.fetchOwners(ctx, s, a, j.sortOwners(a.unresolved(n.owners), n.lastBegun), until); err != nil {
 		return nil, err
 	}
-	j.forget(n.owners)
+	j.pruneLastAsked(n.owners)
 	j.recordSuccess(s)
 	return a.snapshot(n), nil
 }
 
-// fetchGroup reads a group. One that does not exist has no members.
-func (j *Jira) fetchGroup(ctx context.Context, s service, a *snapshotBuilder, group string) error {
+// fetchGroup reads a group. A group that does not exist has no members.
+func (j *Jira) fetchGroup(ctx context.Context, s serviceCredential, a *snapshotBuilder, group string) error {
 	if a.groups[foldGroup(group)] {
 		return nil
 	}
 	a.groups[foldGroup(group)] = true
-	members, found, err := j.members(ctx, s, group)
+	members, found, err := j.groupMembers(ctx, s, group)
 	if err != nil {
 		return err
 	}
 	if !found {
-		a.missing = append(a.missing, group)
+		a.missingGroups = append(a.missingGroups, group)
 	}
-	a.see(members)
+	a.addPage(members)
 	for _, b := range members {
 		id := identity(b.Name, b.Key)
-		a.member[id] = append(a.member[id], group)
+		a.memberOf[id] = append(a.memberOf[id], group)
 	}
 	return nil
 }
 
-// see adds the users of a page. Who has a name by now that owners can't have
-// is as good as gone; of whom it is not said whether they are active, nothing
-// is known.
-func (a *snapshotBuilder) see(page []apiUser) {
+// addPage adds the users of a page. A user whose new name can't own tokens
+// counts as removed; a user without an active field is skipped.
+func (a *snapshotBuilder) addPage(page []apiUser) {
 	for _, b := range page {
 		u, ok := b.toUser(a.builtAt)
 		switch {
 		case ok:
 			a.add(u)
 		case b.Name != "" && errors.Is(u.check(), ErrUnusableName):
-			a.gone[u.identity()] = a.builtAt
+			a.removed[u.identity()] = a.builtAt
 		}
 	}
 }
 
-// add adds a user. An answer without a key is that of the user by name, of whom
-// another may tell more.
+// add adds a user. A user without a key is only replaced by one with a key.
 func (a *snapshotBuilder) add(u User) {
 	named := identity(u.Name, "")
 	if u.Key != "" {
 		delete(a.users, named)
-	} else if a.names[named].Key != "" {
+	} else if a.byName[named].Key != "" {
 		return
 	}
 	a.users[u.identity()] = u
-	a.names[named] = u
-	delete(a.gone, u.identity())
+	a.byName[named] = u
+	delete(a.removed, u.identity())
 }
 
-// groupsOf returns the groups that a user is in, as the pages say.
+// groupsOf returns the user's groups according to the pages.
 func (a *snapshotBuilder) groupsOf(u User) []string {
-	groups := a.member[identity(u.Name, "")]
+	groups := a.memberOf[identity(u.Name, "")]
 	if u.Key == "" {
 		return groups
 	}
 	groups = slices.Clip(groups)
-	for _, group := range a.member[u.identity()] {
+	for _, group := range a.memberOf[u.identity()] {
 		if !slices.Contains(groups, group) {
 			groups = append(groups, group)
 		}
@@ -139,31 +138,31 @@ func (a *snapshotBuilder) groupsOf(u User) []string {
 	return groups
 }
 
-// open returns the owners of whom nothing was said.
-func (a *snapshotBuilder) open(owners []Owner) []Owner {
+// unresolved returns the owners without an answer.
+func (a *snapshotBuilder) unresolved(owners []Owner) []Owner {
 	return slices.DeleteFunc(slices.Clone(owners), func(o Owner) bool {
 		id := identity(o.Name, o.Key)
-		_, gone := a.gone[id]
-		_, named := a.names[id]
+		_, gone := a.removed[id]
+		_, named := a.byName[id]
 		_, seen := a.users[id]
 		return gone || named || seen
 	})
 }
 
-// order puts those first whose tokens were used since the last refresh, and
-// among equals those whom nobody has asked for the longest time.
-func (j *Jira) order(owners []Owner, since time.Time) []Owner {
+// sortOwners puts owners whose tokens were used since the last refresh first,
+// and among these the ones asked for longest ago.
+func (j *Jira) sortOwners(owners []Owner, since time.Time) []Owner {
 	slices.SortStableFunc(owners, func(a, b Owner) int {
 		return cmp.Or(
-			order(b.LastUsed.After(since), a.LastUsed.After(since)),
-			j.tried[identity(a.Name, a.Key)].Compare(j.tried[identity(b.Name, b.Key)]),
+			compareBools(b.LastUsed.After(since), a.LastUsed.After(since)),
+			j.lastAsked[identity(a.Name, a.Key)].Compare(j.lastAsked[identity(b.Name, b.Key)]),
 		)
 	})
 	return owners
 }
 
-// order compares false before true.
-func order(a, b bool) int {
+// compareBools orders false before true.
+func compareBools(a, b bool) int {
 	switch {
 	case a == b:
 		return 0
@@ -173,25 +172,25 @@ func order(a, b bool) int {
 	return 1
 }
 
-// askForEach asks for owners one by one until a time. One who gets no answer
-// keeps an earlier one; but if Jira does not answer at all, or not to this
-// credential, the refresh fails.
-func (j *Jira) askForEach(ctx context.Context, s service, a *snapshotBuilder, owners []Owner, until time.Time) error {
+// fetchOwners requests owners one by one until a deadline. An owner without an
+// answer keeps the previous one, but if Jira does not answer at all or refuses
+// the credential, the refresh fails.
+func (j *Jira) fetchOwners(ctx context.Context, s serviceCredential, a *snapshotBuilder, owners []Owner, until time.Time) error {
 	inARow := 0
 	for _, o := range owners {
 		if !j.now().Before(until) {
 			return nil
 		}
-		err := j.askFor(ctx, s, a, o)
+		err := j.fetchOwner(ctx, s, a, o)
 		switch {
 		case err == nil, errors.Is(err, ErrUnusableName):
 			inARow = 0
 			continue
-		case ctx.Err() != nil, isCredential(err):
+		case ctx.Err() != nil, isCredentialError(err):
 			return err
 		}
-		a.silent = err
-		if inARow++; inARow == maxInARow {
+		a.ownerErr = err
+		if inARow++; inARow == maxConsecutiveErrors {
 			if err := j.probe(ctx, s); err != nil {
 				return err
 			}
@@ -201,42 +200,43 @@ func (j *Jira) askForEach(ctx context.Context, s service, a *snapshotBuilder, ow
 	return nil
 }
 
-// askFor asks for one owner, by key where it is known: that follows a rename.
-func (j *Jira) askFor(ctx context.Context, s service, a *snapshotBuilder, o Owner) error {
+// fetchOwner requests one owner, by key if known, because a key survives a
+// rename.
+func (j *Jira) fetchOwner(ctx context.Context, s serviceCredential, a *snapshotBuilder, o Owner) error {
 	id := identity(o.Name, o.Key)
 	asked := j.now()
-	j.tried[id] = asked
+	j.lastAsked[id] = asked
 	if o.Key != "" {
 		u, err := j.user(ctx, s, "key", o.Key)
 		if errors.Is(err, ErrUnusableName) {
-			a.gone[id] = asked // an earlier answer has a name that is no longer theirs
+			a.removed[id] = asked // the name in the earlier answer is outdated
 		}
 		if !errors.Is(err, ErrUnknownUser) {
-			return a.found(u, err)
+			return a.addFound(u, err)
 		}
 	}
 	u, err := j.user(ctx, s, "username", o.Name)
 	switch {
 	case errors.Is(err, ErrUnknownUser):
-		a.gone[identity(o.Name, "")] = asked
-		a.gone[id] = asked
+		a.removed[identity(o.Name, "")] = asked
+		a.removed[id] = asked
 		return nil
 	case err == nil && u.Key != "" && o.Key != "" && u.Key != o.Key, errors.Is(err, ErrUnusableName):
-		a.gone[id] = asked // the name is another's now
+		a.removed[id] = asked // the name belongs to another user now
 	}
-	return a.found(u, err)
+	return a.addFound(u, err)
 }
 
-func (a *snapshotBuilder) found(u User, err error) error {
+func (a *snapshotBuilder) addFound(u User, err error) error {
 	if err == nil {
 		a.add(u)
 	}
 	return err
 }
 
-// probe asks whether Jira answers to this credential.
-func (j *Jira) probe(ctx context.Context, s service) error {
-	r, err := j.ask(ctx, s, jiraRequest{path: myselfPath, most: maxUserBody, within: userTime})
+// probe checks whether Jira answers to this credential.
+func (j *Jira) probe(ctx context.Context, s serviceCredential) error {
+	r, err := j.ask(ctx, s, jiraRequest{path: myselfPath, maxBody: maxUserBody, timeout: userTimeout})
 	if err != nil {
 		return err
 	}
@@ -247,59 +247,55 @@ func (j *Jira) probe(ctx context.Context, s service) error {
 	return err
 }
 
-// isCredential reports whether it is the credential that failed.
-func isCredential(err error) bool { return errors.Is(err, errCredential) }
+// isCredentialError reports whether Jira refused the credential.
+func isCredentialError(err error) bool { return errors.Is(err, errCredential) }
 
-// snapshot makes the snapshot, with earlier answers for those who got none.
+// snapshot makes the snapshot, with earlier answers for users without a new
+// one.
 func (a *snapshotBuilder) snapshot(n refreshRequest) *Snapshot {
-	users := make([]User, 0, len(a.users))
-	for _, u := range a.users {
-		users = append(users, u)
-	}
-	last := n.last.flat()
-	if last == nil {
-		last = new(Snapshot)
-	}
-	for _, u := range last.byName {
+	users := slices.Collect(maps.Values(a.users))
+	last := n.last.contents()
+	for _, u := range last.users {
 		_, seen := a.users[u.identity()]
-		if seen || a.isGone(u) || !a.builtAt.Before(u.Asked.Add(n.stale)) {
-			continue
+		if !seen && !a.isRemoved(u) && a.builtAt.Before(u.Asked.Add(n.staleAfter)) {
+			users = append(users, u)
 		}
-		users = append(users, u)
 	}
 	for i, u := range users {
 		users[i].Groups = Groups{Known: true, Names: a.groupsOf(u)}
 	}
-	for id, asked := range last.gone {
-		if _, again := a.gone[id]; !again && a.builtAt.Before(asked.Add(n.stale)) {
-			a.gone[id] = asked
+	for id, asked := range last.removed {
+		if _, again := a.removed[id]; !again && a.builtAt.Before(asked.Add(n.staleAfter)) {
+			a.removed[id] = asked
 		}
 	}
-	s := newSnapshot(a.builtAt, n.stale, users, a.gone)
-	s.groups, s.missing, s.silent = a.groups, a.missing, a.silent
-	for _, u := range s.byName {
-		delete(a.member, identity(u.Name, ""))
-		delete(a.member, u.identity())
+	s := newSnapshot(contents{
+		taken: a.builtAt, staleAfter: n.staleAfter, users: users, removed: a.removed,
+		groups: a.groups, missingGroups: a.missingGroups, otherMembers: a.memberOf, ownerErr: a.ownerErr,
+	})
+	// otherMembers keeps only members who are not users of the snapshot.
+	for _, u := range s.contents().users {
+		delete(a.memberOf, identity(u.Name, ""))
+		delete(a.memberOf, u.identity())
 	}
-	s.others = a.member
 	return s
 }
 
-// isGone reports whether an earlier answer was taken back.
-func (a *snapshotBuilder) isGone(u User) bool {
-	_, byKey := a.gone[u.identity()]
-	_, byName := a.gone[identity(u.Name, "")]
+// isRemoved reports whether the user of an earlier answer no longer exists.
+func (a *snapshotBuilder) isRemoved(u User) bool {
+	_, byKey := a.removed[u.identity()]
+	_, byName := a.removed[identity(u.Name, "")]
 	return byKey || byName
 }
 
-// forget drops what is known of those who own nothing any more.
-func (j *Jira) forget(owners []Owner) {
+// pruneLastAsked removes the entries of users who no longer own tokens.
+func (j *Jira) pruneLastAsked(owners []Owner) {
 	tried := make(map[string]time.Time, len(owners))
 	for _, o := range owners {
 		id := identity(o.Name, o.Key)
-		if at, ok := j.tried[id]; ok {
+		if at, ok := j.lastAsked[id]; ok {
 			tried[id] = at
 		}
 	}
-	j.tried = tried
+	j.lastAsked = tried
 }

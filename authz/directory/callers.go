@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
-	"net/url"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -19,38 +18,37 @@ import (
 )
 
 const (
-	// answerLasts is how long an answer about a credential is good, from when
-	// Jira was asked: so long somebody who logged out or was deactivated is
-	// still identified.
-	answerLasts = 30 * time.Second
+	// answerTTL is how long an answer about a credential is used, from when
+	// Jira was asked: users who logged out or were deactivated are identified
+	// that long.
+	answerTTL = 30 * time.Second
 
-	// silenceLasts is how long it is remembered that there was no answer.
-	silenceLasts = 2 * time.Second
+	// noAnswerTTL is how long a failure to get an answer is cached.
+	noAnswerTTL = 2 * time.Second
 
-	// identifyTime bounds one question to Jira, so that one without an answer
-	// gives its place back.
-	identifyTime = 10 * time.Second
+	// identifyTimeout limits one request to Jira, so that it frees its slot.
+	identifyTimeout = 10 * time.Second
 
 	maxCookie = 16 << 10
 	maxBasic  = 4 << 10
 )
 
-// Credential is what a request carries of its sender's own: the Cookie header
-// whole, since load balancers before Jira need cookies of theirs, and an
-// Authorization header if it is Basic. Both are taken as they came; what was
-// not sent is empty. Printing one prints nothing of it.
+// Credential is a request's own credential: the whole Cookie header, since load
+// balancers before Jira need their cookies, and a Basic Authorization header.
+// Both are unmodified, and empty if not sent. Printing a Credential reveals
+// nothing.
 type Credential struct {
 	Cookie        string
 	Authorization string
 
-	// Client is where the request came from; invalid where that is not known. Of
-	// unknown credentials, those of the network that asks least go first.
+	// Client is the address the request came from, or invalid if unknown. Among
+	// unknown credentials, those from the least busy network go first.
 	Client netip.Addr
 }
 
-// Session returns what of the cookies says whose they are: the ids of Jira's
-// sessions, or all of them where there is none. Cookies beside them may change
-// from answer to answer, as those of load balancers do.
+// Session returns the part of the cookies that identifies the user: Jira's
+// session ids, or all cookies if there are none. Other cookies, such as those
+// of load balancers, may change between responses.
 func (c Credential) Session() string { return sessionOf(c.Cookie) }
 
 func sessionOf(header string) string {
@@ -70,13 +68,13 @@ func sessionOf(header string) string {
 	return "JSESSIONID=" + strings.Join(ids, ";")
 }
 
-// Format prints nothing of the credential.
+// Format prints a placeholder.
 func (Credential) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("credential")) }
 
-// LogValue logs nothing of the credential.
+// LogValue returns a placeholder.
 func (Credential) LogValue() slog.Value { return slog.StringValue("credential") }
 
-// credentialKind tells a cookie from a password.
+// credentialKind is a cookie or a password.
 type credentialKind byte
 
 const (
@@ -84,31 +82,29 @@ const (
 	byBasic
 )
 
-// Callers finds out who sent a request, by handing the request's own cookie or
-// password to GET /rest/api/2/myself of Jira. It is safe for concurrent use.
+// Callers identifies who sent a request by passing the request's own cookie or
+// password to Jira's GET /rest/api/2/myself. It is safe for concurrent use.
 //
-// Answers are kept for 30 seconds from when Jira was asked, failures too.
-// Requests that bring the same credential at the same time share one question.
-// What is bounded is how many questions are under way at once, not their rate: a
-// jiraRequest costs Jira no more than the same request sent to Jira. Credentials
-// that were good lately have a lane of their own, and Jira is asked about them
-// again in the background before their answer ends, so that made-up credentials
-// delay nobody who is known. Unknown ones go newest first, those of the network
-// with the fewest questions under way before others, and after two seconds
-// without a place they are refused with ErrBusy. Nothing but the credential is
-// handed on, and no cookie that Jira sets is handed back.
+// Answers, including failures, are cached for 30 seconds from when Jira was
+// asked. Concurrent requests with the same credential share one request to
+// Jira. The number of concurrent requests is limited, not their rate: one costs
+// Jira no more than sending it to Jira directly. Recently accepted credentials
+// have a pool of their own and are refreshed in the background before they
+// expire, so that invented credentials don't delay known users. Among unknown
+// credentials, those from the least busy network go first, then the newest;
+// after two seconds without a slot they fail with ErrBusy. Only the credential
+// is passed on, and no cookie that Jira sets is returned.
 //
-// Jira counts failed logins of a user until a good one, and asks for a CAPTCHA
-// after three. So once two wrong passwords for a user name were handed on no
-// more is, until somebody of that name comes with a session that was not known
-// before the last of them, or seven days are over; a right password in between
-// begins the count anew. An attempt of which nobody knows what came counts as a
-// wrong one. With that nobody can lock a user out of Jira by way of one process
-// within seven days, short of wrong passwords for 250,000 other names between
-// two attempts. It is not promised beyond that, nor over restarts and several
-// processes, each of which counts for itself, nor where wrong passwords come to
-// Jira by other ways, too. And a session may be older than it looks: one that was
-// not used here for eight hours.
+// Jira counts a user's failed logins until a successful one, and asks for a
+// CAPTCHA after three. So after two wrong passwords for a user name, no more
+// are passed on until the user comes with a session that is new since the last
+// of them, or seven days have passed; a correct password in between resets the
+// count. An attempt with unknown outcome counts as wrong. So nobody can lock a
+// user out of Jira through one process within seven days, except by sending
+// wrong passwords for 250,000 other names between two attempts. This does not
+// hold across restarts or several processes, each of which counts separately,
+// nor if wrong passwords reach Jira in other ways. And a session that was
+// unused here for eight hours counts as new.
 type Callers struct {
 	client      *Client
 	now         func() time.Time
@@ -117,66 +113,66 @@ type Callers struct {
 	unknownPool *pool
 	knownPool   *pool
 	memory      credentialMemory
-	answerCache answerCache // good ones
-	refusals    answerCache // apart, so that strangers push out no good answer
+	answerCache answerCache // accepted credentials
+	refusals    answerCache // separate, so that unauthenticated clients can't evict good answers
 
-	asked, kept, blocked atomic.Uint64
+	asked, cacheHits, blocked atomic.Uint64
 }
 
-// CallerStats are what Callers has to tell of itself.
+// CallerStats are the counters of Callers.
 type CallerStats struct {
-	Asked   uint64 // questions that went to Jira
-	Kept    uint64 // answered from what is kept
+	Asked   uint64 // requests sent to Jira
+	Kept    uint64 // answered from the cache
 	Blocked uint64 // refused because of too many failures
-	Dropped uint64 // refused because too many waited for Jira
+	Dropped uint64 // refused because too many were waiting for Jira
 }
 
-// NewCallers returns Callers that ask by client.
+// NewCallers returns Callers that use client.
 func NewCallers(client *Client, now func() time.Time) *Callers {
 	return &Callers{
 		client:      client,
 		now:         now,
 		hasher:      newHasher(),
 		lockout:     lockout{now: now},
-		unknownPool: newPool(unknownPlaces, unknownWait),
-		knownPool:   newPool(knownPlaces, knownWait),
-		answerCache: answerCache{most: maxAnswers},
-		refusals:    answerCache{most: maxRefusals},
+		unknownPool: newPool(unknownSlots, unknownWait),
+		knownPool:   newPool(knownSlots, knownWait),
+		answerCache: answerCache{maxSize: maxAnswers},
+		refusals:    answerCache{maxSize: maxRefusals},
 	}
 }
 
-// Stats returns what happened so far.
+// Stats returns the current counters.
 func (c *Callers) Stats() CallerStats {
 	return CallerStats{
-		Asked: c.asked.Load(), Kept: c.kept.Load(), Blocked: c.blocked.Load(),
+		Asked: c.asked.Load(), Kept: c.cacheHits.Load(), Blocked: c.blocked.Load(),
 		Dropped: c.unknownPool.dropped.Load() + c.knownPool.dropped.Load(),
 	}
 }
 
-// Identify returns who has a credential. Its errors wrap ErrNotLoggedIn,
-// ErrBasicRefused, ErrCaptcha, ErrTooManyFailures, ErrInactive,
-// ErrUnusableName or ErrUnavailable (ErrBusy is one), and are fit to show to the
-// caller; but of ErrUnavailable only that itself, since what wraps it names
+// Identify returns the user of a credential. Errors wrap ErrNotLoggedIn,
+// ErrBasicRefused, ErrCaptcha, ErrTooManyFailures, ErrInactive, ErrUnusableName
+// or ErrUnavailable (including ErrBusy). They may be shown to the caller,
+// except that of ErrUnavailable only that error itself, since its wrappers name
 // addresses.
 //
-// Jira prefers a session to a password, and then says nothing of the password.
-// So if there are both the cookie goes alone, and its user must be the one
-// that the password is said to be of; the password goes only if the cookie
-// leads to nobody.
+// Jira prefers a session to a password and then ignores the password. So if
+// both are present the cookie is sent alone, and its user must be the user
+// named with the password; the password is sent only if the cookie identifies
+// nobody.
 func (c *Callers) Identify(ctx context.Context, credential Credential) (User, error) {
 	basic, err := parseBasic(credential.Authorization)
 	if err != nil {
 		return User{}, err
 	}
 	if credential.Cookie != "" {
-		if len(credential.Cookie) > maxCookie || !headerValue(credential.Cookie) {
+		if len(credential.Cookie) > maxCookie || !validHeaderValue(credential.Cookie) {
 			return User{}, fmt.Errorf("%w (the request's cookies are malformed or too long)", ErrNotLoggedIn)
 		}
 		u, err := c.identify(ctx, credential.Client, byCookie, credential.Cookie, basic.name)
 		switch {
 		case errors.Is(err, ErrNotLoggedIn) && basic.name != "":
 		case err == nil && basic.name != "" && store.FoldOwner(u.Name) != store.FoldOwner(basic.name):
-			return User{}, fmt.Errorf("%w (the session in the cookie and the user name of the password are two users')", ErrNotLoggedIn)
+			return User{}, fmt.Errorf("%w (the cookie's session and the password's user name are two users')", ErrNotLoggedIn)
 		default:
 			return u, err
 		}
@@ -187,106 +183,116 @@ func (c *Callers) Identify(ctx context.Context, credential Credential) (User, er
 	return c.identify(ctx, credential.Client, byBasic, basic.text, basic.name)
 }
 
-// identify returns who has one credential. name is whose password it is.
+// identify returns the user of one credential. name is the user name that came
+// with a password.
 func (c *Callers) identify(ctx context.Context, client netip.Addr, kind credentialKind, text, name string) (User, error) {
 	a := attempt{kind: kind, text: text, name: name, key: c.hasher.sum(kind, text), pool: c.unknownPool}
-	a.whose = a.key
+	a.sessionKey = a.key
 	if kind == byCookie {
-		a.whose = c.hasher.sum(kind, sessionOf(text))
+		a.sessionKey = c.hasher.sum(kind, sessionOf(text))
 	}
-	kept, ok := c.remembered(a.key)
-	if ok && !c.endsSoon(kept) {
-		c.kept.Add(1)
-		return copied(kept.user), kept.err
+	entry, ok := c.cached(a.key)
+	if ok && !c.expiresSoon(entry) {
+		c.cacheHits.Add(1)
+		return cloneUser(entry.user), entry.err
 	}
-	user, known := c.memory.get(a.whose, c.now())
+	user, known := c.memory.get(a.sessionKey, c.now())
 	if known {
-		a.pool, a.known, a.shares = c.knownPool, true, []string{user}
+		a.pool, a.known, a.origins = c.knownPool, true, []string{user}
 	} else {
-		a.shares = networks(client)
+		a.origins = networks(client)
 	}
-	within, ask := a.pool.wait+identifyTime, func(ctx context.Context) (User, error) { return c.question(ctx, a) }
+	// The request continues for other waiting callers if this one leaves.
+	shared := context.WithoutCancel(ctx)
+	answer := a.pool.flights.DoChan(string(a.key[:]), func() (any, error) {
+		ctx, cancel := context.WithTimeout(shared, a.pool.maxWait+identifyTimeout)
+		defer cancel()
+		return c.askAndCache(ctx, a)
+	})
 	if ok {
-		c.kept.Add(1)
-		a.pool.flights.start(ctx, a.key, within, ask)
-		return copied(kept.user), nil
+		c.cacheHits.Add(1)
+		return cloneUser(entry.user), nil
 	}
-	u, err := a.pool.flights.do(ctx, a.key, within, ask)
-	return copied(u), err
+	select {
+	case r := <-answer:
+		u, _ := r.Val.(User)
+		return cloneUser(u), r.Err
+	case <-ctx.Done():
+		return User{}, fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
+	}
 }
 
-// remembered returns the answer about a credential that is still good.
-func (c *Callers) remembered(key credentialHash) (keptAnswer, bool) {
-	if kept, ok := c.answerCache.get(key, c.now()); ok {
-		return kept, true
+// cached returns an unexpired answer about the credential.
+func (c *Callers) cached(key credentialHash) (cachedAnswer, bool) {
+	if entry, ok := c.answerCache.get(key, c.now()); ok {
+		return entry, true
 	}
 	return c.refusals.get(key, c.now())
 }
 
-// endsSoon reports whether it is time to ask about a good credential again, while
-// its answer is still good.
-func (c *Callers) endsSoon(kept keptAnswer) bool {
-	return kept.err == nil && !c.now().Before(kept.until.Add(-answerLasts/2))
+// expiresSoon reports whether a good answer is due for a background refresh.
+func (c *Callers) expiresSoon(entry cachedAnswer) bool {
+	return entry.err == nil && !c.now().Before(entry.until.Add(-answerTTL/2))
 }
 
-// jiraRequest asks Jira about a credential and keeps the answer.
-func (c *Callers) question(ctx context.Context, a attempt) (User, error) {
-	// An earlier question may have left an answer since.
-	if kept, ok := c.remembered(a.key); ok && !c.endsSoon(kept) {
-		return kept.user, kept.err
+// askAndCache asks Jira about a credential and caches the answer.
+func (c *Callers) askAndCache(ctx context.Context, a attempt) (User, error) {
+	// An earlier request may have stored an answer since.
+	if entry, ok := c.cached(a.key); ok && !c.expiresSoon(entry) {
+		return entry.user, entry.err
 	}
-	asked, u, err := c.ask(ctx, a)
-	c.learn(a, asked, u, err)
+	asked, u, err := c.askJira(ctx, a)
+	c.updateMemory(a, asked, u, err)
 	switch {
 	case err == nil:
-		c.answerCache.put(keptAnswer{key: a.key, user: u, until: asked.Add(answerLasts)}, c.now())
+		c.answerCache.put(cachedAnswer{key: a.key, user: u, until: asked.Add(answerTTL)}, c.now())
 	case errors.Is(err, ErrTooManyFailures):
 		c.blocked.Add(1)
 	case errors.Is(err, ErrBusy):
-		// Jira was not asked, and so many are refused that they would push
-		// out the answers.
+		// Jira was not asked, and so many are refused that they would evict
+		// real answers.
 	case errors.Is(err, ErrUnavailable):
-		c.refusals.put(keptAnswer{key: a.key, err: err, until: c.now().Add(silenceLasts)}, c.now())
+		c.refusals.put(cachedAnswer{key: a.key, err: err, until: c.now().Add(noAnswerTTL)}, c.now())
 	default:
-		c.answerCache.forget(a.key)
-		c.refusals.put(keptAnswer{key: a.key, user: u, err: err, until: asked.Add(answerLasts)}, c.now())
+		c.answerCache.delete(a.key)
+		c.refusals.put(cachedAnswer{key: a.key, user: u, err: err, until: asked.Add(answerTTL)}, c.now())
 	}
 	return u, err
 }
 
-// copied returns a user who shares nothing that can be changed.
-func copied(u User) User {
+// cloneUser returns a copy that shares nothing mutable.
+func cloneUser(u User) User {
 	u.Groups.Names = slices.Clone(u.Groups.Names)
 	return u
 }
 
-// learn remembers which credentials are good. A session that was not known is
-// one that its user has logged in to.
-func (c *Callers) learn(a attempt, asked time.Time, u User, err error) {
+// updateMemory records which credentials are good. A session that was not known
+// is a new login by its user.
+func (c *Callers) updateMemory(a attempt, asked time.Time, u User, err error) {
 	switch {
 	case err == nil:
-		c.memory.put(store.FoldOwner(u.Name), a.whose, asked.Add(knownLasts), c.now())
+		c.memory.put(store.FoldOwner(u.Name), a.sessionKey, asked.Add(knownTTL), c.now())
 		if a.kind == byCookie && !a.known {
 			c.lockout.loggedIn(u.Name, asked)
 		}
 	case !errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrTooManyFailures):
-		c.memory.forget(a.whose)
+		c.memory.delete(a.sessionKey)
 	}
 }
 
-// attempt is a credential on its way to Jira.
+// attempt is a credential to be checked by Jira.
 type attempt struct {
-	kind   credentialKind
-	text   string
-	name   string         // whose password it is
-	key    credentialHash // of the whole credential
-	whose  credentialHash // of what of it says whose it is
-	pool   *pool
-	shares []string // in the lane
-	known  bool     // it was good lately
+	kind       credentialKind
+	text       string
+	name       string         // user name of the password
+	key        credentialHash // hash of the whole credential
+	sessionKey credentialHash // hash of the part that identifies the user
+	pool       *pool
+	origins    []string // for the pool's scheduling
+	known      bool     // accepted recently
 }
 
-// header returns the header in which the credential goes to Jira.
+// header returns the header that carries the credential.
 func (a attempt) header() http.Header {
 	if a.kind == byCookie {
 		return http.Header{"Cookie": {a.text}}
@@ -294,9 +300,9 @@ func (a attempt) header() http.Header {
 	return http.Header{"Authorization": {"Basic " + a.text}}
 }
 
-// ask asks Jira, and sees to it that a wrong password is counted. asked is
-// when it did.
-func (c *Callers) ask(ctx context.Context, a attempt) (asked time.Time, u User, err error) {
+// askJira asks Jira and counts wrong passwords. asked is the time of the
+// request.
+func (c *Callers) askJira(ctx context.Context, a attempt) (asked time.Time, u User, err error) {
 	outcome, name := func(verdict) {}, a.name
 	if a.kind == byBasic {
 		if err := c.lockout.begin(name, a.known); err != nil {
@@ -304,52 +310,36 @@ func (c *Callers) ask(ctx context.Context, a attempt) (asked time.Time, u User, 
 		}
 		outcome = func(v verdict) {
 			switch v {
-			case good:
+			case verdictAccepted:
 				c.lockout.succeeded(name)
-			case notLooked:
-				c.lockout.unmade(name)
+			case verdictUnchecked:
+				c.lockout.cancelled(name)
 			default:
 				c.lockout.failed(name)
 			}
 		}
 	}
-	if err := a.pool.enter(ctx, a.shares...); err != nil {
-		outcome(notLooked)
+	if err := a.pool.enter(ctx, a.origins...); err != nil {
+		outcome(verdictUnchecked)
 		return time.Time{}, User{}, err
 	}
-	defer a.pool.leave(a.shares...)
+	defer a.pool.leave(a.origins...)
 	asked = c.now()
 	c.asked.Add(1)
-	r, err := c.client.ask(ctx, jiraRequest{
-		path:   myselfPath,
-		query:  url.Values{"expand": {"groups"}},
-		header: a.header(),
-		most:   maxUserBody,
-		within: identifyTime,
-	})
-	if err != nil {
-		v := unsure
-		if errors.Is(err, errNotSent) {
-			v = notLooked
-		}
-		outcome(v)
-		return asked, User{}, err
-	}
-	u, v, err := caller(r, asked)
-	if a.kind == byBasic && v == good && store.FoldOwner(u.Name) != store.FoldOwner(name) && !errors.Is(err, ErrUnusableName) {
-		u, v, err = User{}, unsure, fmt.Errorf("%w (Jira knows the user by another name than the one that was sent)", ErrNotLoggedIn)
+	u, v, err := c.client.myself(ctx, a.header(), identifyTimeout, asked)
+	if a.kind == byBasic && v == verdictAccepted && store.FoldOwner(u.Name) != store.FoldOwner(name) && !errors.Is(err, ErrUnusableName) {
+		u, v, err = User{}, verdictUnknown, fmt.Errorf("%w (Jira has this user under another name)", ErrNotLoggedIn)
 	}
 	outcome(v)
 	return asked, u, err
 }
 
-// basicCredential is a Basic credential: the base64 as it goes to Jira, and
-// whose it is.
+// basicCredential is a Basic credential: its base64 text and its user name.
 type basicCredential struct{ text, name string }
 
 // parseBasic reads an Authorization header; an empty one is no credential.
-// What can't be a password of somebody who may own tokens is refused here, and
-// a token of ours, too: to Jira it would be a wrong password.
+// Names that can't own tokens are refused, and so are API tokens, which Jira
+// would count as wrong passwords.
 func parseBasic(header string) (basicCredential, error) {
 	if header == "" {
 		return basicCredential{}, nil
@@ -357,7 +347,7 @@ func parseBasic(header string) (basicCredential, error) {
 	scheme, text, _ := strings.Cut(header, " ")
 	text = strings.Trim(text, " ")
 	if !strings.EqualFold(scheme, "Basic") {
-		return basicCredential{}, fmt.Errorf("%w (only Basic is good in the Authorization header here)", ErrNotLoggedIn)
+		return basicCredential{}, fmt.Errorf("%w (the Authorization header must be Basic here)", ErrNotLoggedIn)
 	}
 	decoded, err := base64.StdEncoding.DecodeString(text)
 	name, password, found := strings.Cut(string(decoded), ":")
@@ -365,7 +355,7 @@ func parseBasic(header string) (basicCredential, error) {
 		return basicCredential{}, fmt.Errorf("%w (the Basic credential is malformed or too long)", ErrNotLoggedIn)
 	}
 	if token.IsCredential(name) || token.IsCredential(password) {
-		return basicCredential{}, fmt.Errorf("%w (an API token is no password here)", ErrNotLoggedIn)
+		return basicCredential{}, fmt.Errorf("%w (an API token is not accepted as a password here)", ErrNotLoggedIn)
 	}
 	if err := (User{Name: name}).check(); err != nil {
 		return basicCredential{}, err
@@ -373,8 +363,7 @@ func parseBasic(header string) (basicCredential, error) {
 	return basicCredential{text: text, name: name}, nil
 }
 
-// headerValue reports whether a text can be a header's value. net/http would
-// refuse another, too.
-func headerValue(text string) bool {
+// validHeaderValue reports whether net/http accepts text as a header value.
+func validHeaderValue(text string) bool {
 	return !strings.ContainsFunc(text, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f })
 }

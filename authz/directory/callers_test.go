@@ -22,7 +22,7 @@ import (
 	"github.com/tokengate/tokengate/authz/directory/jiratest"
 )
 
-// startJira returns a Jira and who asks it about callers.
+// startJira returns a fake Jira and Callers that use it.
 func startJira(t *testing.T) (*jiratest.Server, *directory.Callers) {
 	t.Helper()
 	jira := jiratest.New(jiratest.Options{Users: []jiratest.User{
@@ -37,7 +37,7 @@ func password(name, password string) directory.Credential {
 	return directory.Credential{Authorization: "Basic " + base64.StdEncoding.EncodeToString([]byte(name+":"+password))}
 }
 
-// session logs in to Jira as a browser does, and returns the cookie.
+// session logs in to Jira like a browser and returns the cookie.
 func session(t *testing.T, jira http.Handler, name, password string) directory.Credential {
 	t.Helper()
 	body := fmt.Sprintf(`{"username":%q,"password":%q}`, name, password)
@@ -85,9 +85,9 @@ func TestIdentify(t *testing.T) {
 			{"native token", directory.Credential{Authorization: "Bearer x"}, directory.ErrNotLoggedIn, 0},
 			{"no base64", directory.Credential{Authorization: "Basic ?"}, directory.ErrNotLoggedIn, 0},
 			{"no colon", directory.Credential{Authorization: "Basic " + base64.StdEncoding.EncodeToString([]byte("fred"))}, directory.ErrNotLoggedIn, 0},
-			{"our token as password", password("fred", "tgate_x"), directory.ErrNotLoggedIn, 0},
-			{"our token as name", password("tgadm_x", ""), directory.ErrNotLoggedIn, 0},
-			{"name that owns nothing", password("ünal", "secret"), directory.ErrUnusableName, 0},
+			{"API token as password", password("fred", "tgate_x"), directory.ErrNotLoggedIn, 0},
+			{"API token as name", password("tgadm_x", ""), directory.ErrNotLoggedIn, 0},
+			{"name that cannot own tokens", password("ünal", "secret"), directory.ErrUnusableName, 0},
 			{"no name", password("", "p:w"), directory.ErrUnusableName, 0},
 			{"cookie with a line end", directory.Credential{Cookie: "a=b\r\nX-Forwarded-User: fred"}, directory.ErrNotLoggedIn, 0},
 			{"cookie too long", directory.Credential{Cookie: "a=" + strings.Repeat("b", 17<<10)}, directory.ErrNotLoggedIn, 0},
@@ -103,13 +103,13 @@ func TestIdentify(t *testing.T) {
 					t.Errorf("%s (-want +got):\n%s", tt.name, diff)
 				}
 			} else if diff := cmp.Diff(directory.User{}, got); diff != "" {
-				t.Errorf("%s: a user beside an error:\n%s", tt.name, diff)
+				t.Errorf("%s: a user was returned with an error:\n%s", tt.name, diff)
 			}
 		}
 	})
 }
 
-// A cookie and a password of one text are two credentials.
+// A cookie and a password with the same text are two credentials.
 func TestCookieThatLooksLikeAPassword(t *testing.T) {
 	in(t, func(t *testing.T) {
 		_, callers := startJira(t)
@@ -123,8 +123,8 @@ func TestCookieThatLooksLikeAPassword(t *testing.T) {
 	})
 }
 
-// Only a cookie that leads to nobody lets the password go.
-func TestPasswordWaitsForTheCookie(t *testing.T) {
+// The password is sent only if the cookie identifies nobody.
+func TestPasswordIsSentOnlyIfCookieFails(t *testing.T) {
 	in(t, func(t *testing.T) {
 		requests := 0
 		callers := directory.NewCallers(client(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -143,8 +143,8 @@ func TestPasswordWaitsForTheCookie(t *testing.T) {
 	})
 }
 
-// Only what is needed goes to Jira.
-func TestWhatIsHandedOn(t *testing.T) {
+// Only the necessary headers go to Jira.
+func TestHeadersSentToJira(t *testing.T) {
 	in(t, func(t *testing.T) {
 		jira, callers := startJira(t)
 		fred := session(t, jira, "fred", "p:w")
@@ -167,7 +167,7 @@ func TestWhatIsHandedOn(t *testing.T) {
 	})
 }
 
-func TestAnswersEndAfterHalfAMinute(t *testing.T) {
+func TestAnswersExpire(t *testing.T) {
 	in(t, func(t *testing.T) {
 		jira, callers := startJira(t)
 		fred, wilma := session(t, jira, "fred", "p:w"), session(t, jira, "wilma", "secret")
@@ -196,8 +196,9 @@ func TestAnswersEndAfterHalfAMinute(t *testing.T) {
 	})
 }
 
-// An answer counts from when Jira was asked, however long it took.
-func TestSlowAnswerEndsInTime(t *testing.T) {
+// An answer's lifetime begins when Jira is asked, however long the answer
+// takes.
+func TestSlowAnswerExpires(t *testing.T) {
 	in(t, func(t *testing.T) {
 		jira, callers := startJira(t)
 		fred := session(t, jira, "fred", "p:w")
@@ -208,7 +209,7 @@ func TestSlowAnswerEndsInTime(t *testing.T) {
 		}
 		time.Sleep(25 * time.Second)
 		if _, err := callers.Identify(t.Context(), fred); err != nil || jira.Total() != 2 {
-			t.Errorf("%v, %d requests; want another one", err, jira.Total())
+			t.Errorf("%v, %d requests; want one more", err, jira.Total())
 		}
 	})
 }
@@ -222,9 +223,9 @@ func TestConcurrentIdentify(t *testing.T) {
 		defer slow.Stop()
 		ctx, cancel := context.WithCancel(t.Context())
 		var all sync.WaitGroup
-		all.Go(func() { // the first one goes
+		all.Go(func() { // the first one leaves
 			if _, err := callers.Identify(ctx, fred); !errors.Is(err, directory.ErrUnavailable) {
-				t.Errorf("the one who went: %v", err)
+				t.Errorf("the caller who left: %v", err)
 			}
 		})
 		synctest.Wait()
@@ -235,7 +236,7 @@ func TestConcurrentIdentify(t *testing.T) {
 					t.Errorf("%+v, %v", u, err)
 					return
 				}
-				u.Groups.Names[0] = "mine" // what one does is nothing to the others
+				u.Groups.Names[0] = "mine" // a change must not affect the others
 			})
 		}
 		synctest.Wait()
@@ -253,7 +254,7 @@ func TestConcurrentIdentify(t *testing.T) {
 	})
 }
 
-func TestIdentifyWhenJiraIsNotThere(t *testing.T) {
+func TestIdentifyDuringOutage(t *testing.T) {
 	for name, fault := range map[string]jiratest.Fault{
 		"error":      jiratest.Status(500),
 		"down":       jiratest.Status(503),
@@ -262,7 +263,7 @@ func TestIdentifyWhenJiraIsNotThere(t *testing.T) {
 		"redirect":   jiratest.Status(302),
 		"login page": jiratest.LoginPage(),
 		"nonsense":   jiratest.Nonsense(),
-		"silence":    jiratest.Hang(),
+		"no answer":  jiratest.Hang(),
 	} {
 		t.Run(name, func(t *testing.T) {
 			in(t, func(t *testing.T) {
@@ -280,13 +281,13 @@ func TestIdentifyWhenJiraIsNotThere(t *testing.T) {
 					t.Errorf("it took %s", took)
 				}
 				if n := jira.Total(); n != 2 {
-					t.Errorf("%d requests, want 2: failures are kept", n)
+					t.Errorf("%d requests, want 2, because failures are cached", n)
 				}
 				failure.Stop()
 				time.Sleep(2 * time.Second)
 				for _, c := range []directory.Credential{fred, password("fred", "p:w")} {
 					if _, err := callers.Identify(t.Context(), c); err != nil {
-						t.Errorf("after it: %v", err)
+						t.Errorf("after the outage: %v", err)
 					}
 				}
 			})
@@ -294,7 +295,7 @@ func TestIdentifyWhenJiraIsNotThere(t *testing.T) {
 	}
 }
 
-func TestAnswersThatAreNobody(t *testing.T) {
+func TestUnusableAnswers(t *testing.T) {
 	for name, tt := range map[string]struct {
 		answer object
 		header string
@@ -324,22 +325,22 @@ func TestAnswersThatAreNobody(t *testing.T) {
 			}
 		})
 	}
-	// The password was another's.
+	// The password belongs to another user.
 	in(t, func(t *testing.T) {
 		callers := directory.NewCallers(client(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			send(w, 200, account{"K1", "fred", true}.bean())
 		})), time.Now)
 		if u, err := callers.Identify(t.Context(), password("fred@example.com", "x")); !errors.Is(err, directory.ErrNotLoggedIn) {
-			t.Errorf("by another name: %+v, %v", u, err)
+			t.Errorf("under another name: %+v, %v", u, err)
 		}
 	})
 }
 
-// How many questions are under way is bounded, and a place is free again when
-// Jira does not answer.
-func TestIdentificationsAtOnce(t *testing.T) {
+// Concurrent requests are limited, and a slot is freed when Jira does not
+// answer.
+func TestConcurrencyLimit(t *testing.T) {
 	for name, c := range map[string]struct {
-		takes time.Duration // 0: for ever
+		takes time.Duration // 0 means forever
 		asked uint64
 	}{
 		"slow": {450 * time.Millisecond, 5 * 32}, "silent": {0, 32}, // no answer at the very end of the wait
@@ -373,26 +374,27 @@ func TestIdentificationsAtOnce(t *testing.T) {
 			all.Wait()
 			got := callers.Stats()
 			if got.Asked != c.asked || got.Dropped != 1000-c.asked || most != 32 {
-				t.Errorf("%s: %+v, %d at the same time", name, got, most)
+				t.Errorf("%s: %+v, %d concurrent requests", name, got, most)
 			}
 			if _, err := callers.Identify(t.Context(), directory.Credential{Cookie: "b=1"}); c.takes > 0 && !errors.Is(err, directory.ErrNotLoggedIn) || atOnce != 0 {
-				t.Errorf("%s: one more: %v, %d under way", name, err, atOnce)
+				t.Errorf("%s: one more: %v, %d in flight", name, err, atOnce)
 			}
 		})
 	}
 }
 
-// Strangers, however many and from wherever, delay nobody who is known, and hardly
-// anybody who has just logged in: of these each one from another provider's
-// network is the next, and from the strangers' own as many as Jira has time for.
-func TestStrangersHoldUpNobody(t *testing.T) {
+// Unauthenticated clients, however many, don't delay known users, and hardly
+// delay users who have just logged in: those from other providers' networks
+// come next, and of those from the flood's own network as many as Jira can
+// handle.
+func TestUnknownCredentialsDelayNoKnownUser(t *testing.T) {
 	for name, c := range map[string]struct {
-		every    time.Duration // between two strangers
-		stranger func(n int) string
-		fresh    string        // where somebody who has just logged in comes from
-		within   time.Duration // in which all of these are answered; 0: as many as there is room for
+		every   time.Duration // between two unauthenticated clients
+		address func(n int) string
+		fresh   string        // where users who have just logged in come from
+		within  time.Duration // all of these are answered within this time; 0 means as many as possible
 	}{
-		"500 a second, there is room":               {2 * time.Millisecond, everywhere, "2001:db8::7", 100 * time.Millisecond},
+		"500 a second, within capacity":             {2 * time.Millisecond, everywhere, "2001:db8::7", 100 * time.Millisecond},
 		"1000 a second from one provider":           {time.Millisecond, fromProvider, "192.0.2.7", 100 * time.Millisecond},
 		"1000 a second from one address":            {time.Millisecond, func(int) string { return "192.0.2.9" }, "192.0.2.7", 100 * time.Millisecond},
 		"1000 a second from the same provider":      {time.Millisecond, fromProvider, "2001:db8:aaaa::7", 100 * time.Millisecond},
@@ -414,9 +416,9 @@ func TestStrangersHoldUpNobody(t *testing.T) {
 				all.Go(func() {
 					for n := 0; ctx.Err() == nil; n++ {
 						all.Go(func() {
-							_, err := callers.Identify(t.Context(), directory.Credential{Cookie: fmt.Sprint("a=", n), Client: netip.MustParseAddr(c.stranger(n))})
+							_, err := callers.Identify(t.Context(), directory.Credential{Cookie: fmt.Sprint("a=", n), Client: netip.MustParseAddr(c.address(n))})
 							if err == nil {
-								t.Error("a stranger is somebody")
+								t.Error("an unauthenticated client was identified")
 							}
 						})
 						time.Sleep(c.every)
@@ -424,8 +426,8 @@ func TestStrangersHoldUpNobody(t *testing.T) {
 				})
 				answered, late, logins := 0, 0, 10
 				if c.within == 0 {
-					// Beyond what Jira has time for, about a third is answered, by
-					// chance: enough of them that a tenth is certain.
+					// Beyond Jira's capacity about a third is answered, by
+					// chance: with this many, a tenth is certain.
 					logins = 20
 				}
 				for n := range logins {
@@ -433,7 +435,7 @@ func TestStrangersHoldUpNobody(t *testing.T) {
 					for _, k := range known {
 						begun := time.Now()
 						if _, err := callers.Identify(t.Context(), k); err != nil || time.Since(begun) > 0 {
-							t.Errorf("somebody known: %v after %s", err, time.Since(begun))
+							t.Errorf("a known user: %v after %s", err, time.Since(begun))
 						}
 					}
 					fresh := session(t, jira, "fred", "p:w")
@@ -441,7 +443,7 @@ func TestStrangersHoldUpNobody(t *testing.T) {
 					begun := time.Now()
 					switch _, err := callers.Identify(t.Context(), fresh); {
 					case err != nil && !errors.Is(err, directory.ErrBusy):
-						t.Errorf("somebody who has just logged in: %v", err)
+						t.Errorf("a user who has just logged in: %v", err)
 					case err == nil && time.Since(begun) <= max(c.within, 2*time.Second):
 						answered++
 						if c.within > 0 && time.Since(begun) > c.within {
@@ -452,7 +454,7 @@ func TestStrangersHoldUpNobody(t *testing.T) {
 				cancel()
 				all.Wait()
 				if c.within > 0 && (answered != logins || late > 0) || c.within == 0 && answered < logins/10 {
-					t.Errorf("of %d who have just logged in %d are identified, %d of them late", logins, answered, late)
+					t.Errorf("of %d users who have just logged in %d were identified, %d of them late", logins, answered, late)
 				}
 				time.Sleep(time.Minute)
 			})
@@ -463,14 +465,14 @@ func TestStrangersHoldUpNobody(t *testing.T) {
 	}
 }
 
-// everywhere is an address in ever new networks of ever new providers.
+// everywhere returns an address in a new network of a new provider.
 func everywhere(n int) string { return fmt.Sprintf("2a%02x:%x:%x::1", n%251, n%65521, n%65519) }
 
-// fromProvider is an address in ever new subscribers' networks of one provider.
+// fromProvider returns an address in a new subscriber network of one provider.
 func fromProvider(n int) string { return fmt.Sprintf("2001:db8:%x:%x::1", n%16, n%65521) }
 
-// Strangers' answers push out none of somebody known, and Jira is asked again
-// about these before their answer ends, so that they never wait for it.
+// Answers to unauthenticated clients don't evict those about known users, and
+// Jira is asked again before those expire, so that known users never wait.
 func TestKnownSessionsNeverWait(t *testing.T) {
 	in(t, func(t *testing.T) {
 		jira, callers := startJira(t)
@@ -499,10 +501,10 @@ func TestKnownSessionsNeverWait(t *testing.T) {
 		}
 		jira.Reset()
 		if identify(); jira.Total() != 0 {
-			t.Error("strangers have pushed out the answer")
+			t.Error("answers to unauthenticated clients evicted this one")
 		}
-		// Who has logged out is nobody within the time that answers are kept, and
-		// earlier where they were asked for.
+		// A user who logs out is unknown within the cache's lifetime, or
+		// earlier if the session was in use.
 		logout := httptest.NewRequest("DELETE", "/rest/auth/1/session", nil)
 		logout.Header.Set("Cookie", fred.Cookie)
 		jira.ServeHTTP(httptest.NewRecorder(), logout)
@@ -515,9 +517,9 @@ func TestKnownSessionsNeverWait(t *testing.T) {
 	})
 }
 
-// While Jira is silent to everything, and after it, the answer that is there stays
-// good as long as it would have.
-func TestKnownSessionsWhileJiraIsSilent(t *testing.T) {
+// While Jira does not answer, and afterwards, a cached answer keeps its
+// lifetime.
+func TestKnownSessionsDuringOutage(t *testing.T) {
 	in(t, func(t *testing.T) {
 		jira, callers := startJira(t)
 		fred := session(t, jira, "fred", "p:w")
@@ -533,7 +535,7 @@ func TestKnownSessionsWhileJiraIsSilent(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		if _, err := callers.Identify(t.Context(), fred); !errors.Is(err, directory.ErrUnavailable) {
-			t.Errorf("after the answer's end: %v", err)
+			t.Errorf("after the answer expired: %v", err)
 		}
 		failure.Stop()
 		time.Sleep(2 * time.Second)
@@ -543,13 +545,12 @@ func TestKnownSessionsWhileJiraIsSilent(t *testing.T) {
 	})
 }
 
-// A name's failures are nothing to other names, and made-up names nothing to
-// anybody.
-func TestFailuresOfANameAreItsOwn(t *testing.T) {
+// Failures of a name don't affect other names.
+func TestFailuresAreCountedByName(t *testing.T) {
 	in(t, func(t *testing.T) {
 		jira, callers := startJira(t)
 		for n := range 2000 {
-			name := fmt.Sprint("nobody", n%500)
+			name := fmt.Sprint("unknown", n%500)
 			_, err := callers.Identify(t.Context(), password(name, fmt.Sprint(n)))
 			if want := n < 1000; errors.Is(err, directory.ErrNotLoggedIn) != want || errors.Is(err, directory.ErrTooManyFailures) == want {
 				t.Fatalf("attempt %d: %v", n, err)
@@ -567,22 +568,22 @@ func TestFailuresOfANameAreItsOwn(t *testing.T) {
 	})
 }
 
-func TestSecretsAreNotTold(t *testing.T) {
+func TestSecretsAreNotPrinted(t *testing.T) {
 	in(t, func(t *testing.T) {
 		jira, callers := startJira(t)
 		secret := "s3cr3t"
 		c := password("fred", secret)
 		c.Cookie = "JSESSIONID=" + secret
 		var texts []string
-		tell := func() {
+		check := func() {
 			_, err := callers.Identify(t.Context(), c)
 			texts = append(texts, err.Error())
 			time.Sleep(time.Minute)
 		}
-		tell()
+		check()
 		for _, fault := range []jiratest.Fault{jiratest.Status(500), jiratest.Status(302), jiratest.LoginPage(), jiratest.Hang()} {
 			failure := jira.Fail("", fault)
-			tell()
+			check()
 			failure.Stop()
 		}
 		var log bytes.Buffer
@@ -591,14 +592,15 @@ func TestSecretsAreNotTold(t *testing.T) {
 		for _, text := range texts {
 			for _, part := range []string{secret, base64.StdEncoding.EncodeToString([]byte(secret))[:6], c.Authorization[6:], fmt.Sprintf("%x", secret)} {
 				if strings.Contains(text, part) {
-					t.Errorf("a secret stands in %q", text)
+					t.Errorf("%q contains a secret", text)
 				}
 			}
 		}
 	})
 }
 
-// Of cookies the session counts: what load balancers set beside it changes.
+// Only the session cookie counts, because load balancers change their own
+// cookies.
 func TestSession(t *testing.T) {
 	for header, want := range map[string]string{
 		"JSESSIONID=a":                         "JSESSIONID=a",

@@ -14,20 +14,18 @@ import (
 	"time"
 )
 
-// Client asks one Jira. It is shared by all that ask it, and safe for
-// concurrent use.
+// Client sends requests to one Jira. It is safe for concurrent use.
 //
-// It follows no redirect, keeps no cookie and uses no proxy: credentials go to
-// the one address that the configuration names. It waits for nothing longer
-// than a timeout.
+// It follows no redirects, keeps no cookies and uses no proxy, so credentials
+// go only to the configured address. Every wait has a timeout.
 type Client struct {
-	base string // without a slash at its end
+	base string // without a trailing slash
 	http *http.Client
 }
 
-// Bounds of talking to Jira.
+// Limits on connections to Jira.
 const (
-	maxConnections = unknownPlaces + knownPlaces + 2 // callers, a refresh and a look-up
+	maxConnections = 50 // 48 for callers (see pool), one each for a refresh and a lookup
 	dialTimeout    = 5 * time.Second
 	idleTimeout    = 90 * time.Second
 	maxHeader      = 64 << 10
@@ -35,12 +33,12 @@ const (
 
 // NewClient returns a client of the Jira at base, which is upstream.url with
 // upstream.contextPath, such as http://127.0.0.1:8080/jira. transport is nil
-// but in tests.
+// except in tests.
 func NewClient(base string, transport http.RoundTripper) (*Client, error) {
 	u, err := url.Parse(base)
 	switch {
 	case err != nil:
-		return nil, errors.New("the URL of Jira can't be read") // the error would repeat what may be a password
+		return nil, errors.New("the URL of Jira is malformed") // url.Parse's error would repeat what may be a password
 	case u.Scheme != "http" && u.Scheme != "https", u.Host == "":
 		return nil, errors.New("the URL of Jira must begin with http:// or https:// and name a host")
 	case u.User != nil, u.RawQuery != "", u.Fragment != "":
@@ -66,29 +64,29 @@ func NewClient(base string, transport http.RoundTripper) (*Client, error) {
 	}, nil
 }
 
-// jiraRequest is one GET.
+// jiraRequest is a GET request.
 type jiraRequest struct {
-	path   string // such as /rest/api/2/myself
-	query  url.Values
-	header http.Header // credentials
-	most   int64       // bytes that the body may have
-	within time.Duration
+	path    string // such as /rest/api/2/myself
+	query   url.Values
+	header  http.Header // credentials
+	maxBody int64       // limit on the response, in bytes
+	timeout time.Duration
 }
 
-// jiraResponse is what Jira answered.
+// jiraResponse is Jira's response.
 type jiraResponse struct {
 	status int
 	header http.Header
 	body   []byte
 }
 
-// errNotSent marks failures before anything of a question has left.
+// errNotSent marks failures before the request was sent.
 var errNotSent = errors.New("can't connect")
 
-// ask sends a question. Its errors wrap ErrUnavailable, say what happened, and
-// hold nothing of the credentials.
+// ask sends a request. Its errors wrap ErrUnavailable and contain no
+// credentials.
 func (c *Client) ask(ctx context.Context, q jiraRequest) (jiraResponse, error) {
-	ctx, cancel := context.WithTimeout(ctx, q.within)
+	ctx, cancel := context.WithTimeout(ctx, q.timeout)
 	defer cancel()
 	target := c.base + q.path
 	if len(q.query) > 0 {
@@ -101,8 +99,8 @@ func (c *Client) ask(ctx context.Context, q jiraRequest) (jiraResponse, error) {
 	for name, values := range q.header {
 		req.Header[name] = values
 	}
-	// Nothing else of a client's request is handed on. X-Atlassian-Token is for
-	// requests that write.
+	// No other header of a client's request is passed on. X-Atlassian-Token is
+	// only needed to write.
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", "tokengate")
 	res, err := c.http.Do(req)
@@ -110,18 +108,18 @@ func (c *Client) ask(ctx context.Context, q jiraRequest) (jiraResponse, error) {
 		return jiraResponse{}, unavailable(q, err)
 	}
 	defer res.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(res.Body, q.most+1))
+	body, err := io.ReadAll(io.LimitReader(res.Body, q.maxBody+1))
 	if err != nil {
 		return jiraResponse{}, unavailable(q, err)
 	}
-	if int64(len(body)) > q.most {
-		return jiraResponse{}, fmt.Errorf("%w: GET %s: the answer is longer than %d bytes", ErrUnavailable, q.path, q.most)
+	if int64(len(body)) > q.maxBody {
+		return jiraResponse{}, fmt.Errorf("%w: GET %s: the response is longer than %d bytes", ErrUnavailable, q.path, q.maxBody)
 	}
 	return jiraResponse{status: res.StatusCode, header: res.Header, body: body}, nil
 }
 
-// unavailable says why no answer came. The error of net/http would repeat the
-// query, in which a name stands.
+// unavailable returns the error for a request without a response. The error of
+// net/http would repeat the query, which contains a user name.
 func unavailable(q jiraRequest, err error) error {
 	if outer, ok := errors.AsType[*url.Error](err); ok {
 		err = outer.Err
@@ -129,7 +127,7 @@ func unavailable(q jiraRequest, err error) error {
 	dial, ok := errors.AsType[*net.OpError](err)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("%w: GET %s: no answer within %s", ErrUnavailable, q.path, q.within)
+		return fmt.Errorf("%w: GET %s: no answer within %s", ErrUnavailable, q.path, q.timeout)
 	case errors.Is(err, context.Canceled):
 		return fmt.Errorf("%w: GET %s: %w", ErrUnavailable, q.path, context.Canceled)
 	case ok && dial.Op == "dial":
@@ -138,14 +136,14 @@ func unavailable(q jiraRequest, err error) error {
 	return fmt.Errorf("%w: GET %s: %v", ErrUnavailable, q.path, err)
 }
 
-// isJSON reports whether the answer says that it is JSON. Jira's login page
-// and what proxies answer in its stead are HTML.
+// isJSON reports whether the response claims to be JSON. Login pages and
+// proxies answer with HTML.
 func (r jiraResponse) isJSON() bool {
 	kind, _, err := mime.ParseMediaType(r.header.Get("Content-Type"))
 	return err == nil && kind == "application/json"
 }
 
-// unexpected says that an answer is not one of those that a question has.
+// unexpected returns the error for a response that the request does not allow.
 func (r jiraResponse) unexpected(path string) error {
 	kind := "JSON"
 	if !r.isJSON() {
@@ -155,7 +153,7 @@ func (r jiraResponse) unexpected(path string) error {
 	case r.status >= 300 && r.status < 400:
 		return fmt.Errorf("%w: GET %s: Jira redirects (status %d), so check upstream.url and upstream.contextPath", ErrUnavailable, path, r.status)
 	case r.status == http.StatusOK:
-		return fmt.Errorf("%w: GET %s: the answer is %s and makes no sense", ErrUnavailable, path, kind)
+		return fmt.Errorf("%w: GET %s: the answer is unexpected %s", ErrUnavailable, path, kind)
 	}
 	return fmt.Errorf("%w: GET %s: status %d with %s", ErrUnavailable, path, r.status, kind)
 }

@@ -28,12 +28,12 @@ func TestNewClient(t *testing.T) {
 	} {
 		_, err := directory.NewClient(base, nil)
 		if (err == nil) != good || err != nil && strings.Contains(err.Error(), "s3cret") {
-			t.Errorf("%q: %v, want good: %v", base, err, good)
+			t.Errorf("%q: %v, want valid: %v", base, err, good)
 		}
 	}
 }
 
-// What a real connection adds: redirects, cookies and connections that fail.
+// Redirects, cookies and failing connections need a real network.
 func TestOverTheNetwork(t *testing.T) {
 	var elsewhere, cookies int
 	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { elsewhere++ }))
@@ -64,14 +64,14 @@ func TestOverTheNetwork(t *testing.T) {
 		t.Errorf("redirect: %v, followed %d times", err, elsewhere)
 	}
 	if err := identify("a=2"); err != nil || cookies != 0 {
-		t.Errorf("%v, %d requests with cookies of others", err, cookies)
+		t.Errorf("%v, %d requests with cookies from another response", err, cookies)
 	}
 	jira.Close()
-	// What was never sent is no failed login.
+	// A request that was never sent is no failed login.
 	for range 5 {
 		_, err := callers.Identify(t.Context(), password("fred", strings.Repeat("x", 1+int(callers.Stats().Asked))))
 		if !errors.Is(err, directory.ErrUnavailable) {
-			t.Errorf("nobody listens: %v, want ErrUnavailable", err)
+			t.Errorf("no listener: %v, want ErrUnavailable", err)
 		}
 	}
 }

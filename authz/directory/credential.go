@@ -10,55 +10,148 @@ import (
 	"strings"
 )
 
-// maxCredential bounds the file of the service credential, in bytes.
+// maxCredential limits the file of the service credential, in bytes.
 const maxCredential = 4 << 10
 
-// service is what Jira is asked with. It never appears in a text.
-type service struct {
+// serviceCredential authenticates the service user. It is never printed.
+type serviceCredential struct {
 	header http.Header
-	hash   [sha256.Size]byte // tells one content of the file from another
+	hash   [sha256.Size]byte // identifies the content of the file
 	basic  bool
 }
 
-// String says nothing of the credential.
-func (service) String() string { return "service credential" }
+// String returns a placeholder.
+func (serviceCredential) String() string { return "service credential" }
 
 // GoString is String.
-func (s service) GoString() string { return s.String() }
+func (s serviceCredential) GoString() string { return s.String() }
 
-// readService reads the file of the service credential: "user:password", or a
-// native personal access token alone. Its errors say nothing of the content.
-func readService(path string) (service, error) {
+// readCredential reads the file of the service credential: "user:password" or a
+// native personal access token. Its errors reveal nothing of the content.
+func readCredential(path string) (serviceCredential, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return service{}, fmt.Errorf("open the service credential: %w", err)
+		return serviceCredential{}, fmt.Errorf("open the service credential: %w", err)
 	}
 	defer f.Close()
 	content, err := io.ReadAll(io.LimitReader(f, maxCredential+1))
 	if err != nil {
-		return service{}, fmt.Errorf("read the service credential: %w", err)
+		return serviceCredential{}, fmt.Errorf("read the service credential: %w", err)
 	}
 	text := strings.TrimRight(string(content), "\r\n")
 	switch {
 	case len(content) > maxCredential:
-		return service{}, fmt.Errorf("the service credential in %s is longer than %d bytes", path, maxCredential)
+		return serviceCredential{}, fmt.Errorf("the service credential in %s is longer than %d bytes", path, maxCredential)
 	case text == "":
-		return service{}, fmt.Errorf("the service credential in %s is empty", path)
+		return serviceCredential{}, fmt.Errorf("the service credential in %s is empty", path)
 	case strings.ContainsAny(text, "\r\n"):
-		return service{}, fmt.Errorf("the service credential in %s has more than one line", path)
+		return serviceCredential{}, fmt.Errorf("the service credential in %s has more than one line", path)
 	}
-	s := service{hash: sha256.Sum256([]byte(text))}
+	s := serviceCredential{hash: sha256.Sum256([]byte(text))}
 	name, _, basic := strings.Cut(text, ":")
 	switch {
 	case basic && name == "":
-		return service{}, fmt.Errorf("the service credential in %s has no user name before the colon", path)
+		return serviceCredential{}, fmt.Errorf("the service credential in %s has no user name before the colon", path)
 	case basic:
 		s.basic = true
 		s.header = http.Header{"Authorization": {"Basic " + base64.StdEncoding.EncodeToString([]byte(text))}}
 	case strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }):
-		return service{}, fmt.Errorf("the service credential in %s is neither user:password nor a personal access token", path)
+		return serviceCredential{}, fmt.Errorf("the service credential in %s is neither user:password nor a personal access token", path)
 	default:
 		s.header = http.Header{"Authorization": {"Bearer " + text}}
 	}
 	return s, nil
+}
+
+// maxRefused is how often a refused password of the service user is sent. By
+// default Jira asks for a CAPTCHA after three failures.
+const maxRefused = 2
+
+// credentialUsage counts Jira's refusals of one content of the credential file.
+type credentialUsage struct {
+	hash     [32]byte
+	refused  int  // since the last successful refresh
+	good     bool // accepted since the last refusal
+	inFlight int  // requests in flight
+}
+
+// credential reads the credential file, and returns an error if Jira has
+// refused its content too often.
+func (j *Jira) credential() (serviceCredential, error) {
+	s, err := readCredential(j.file)
+	if err != nil {
+		return serviceCredential{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return s, j.checkRefusals(s)
+}
+
+// checkRefusals must be called with mu held.
+func (j *Jira) checkRefusals(s serviceCredential) error {
+	if s.basic && j.usage.hash == s.hash && j.usage.refused >= maxRefused {
+		return fmt.Errorf("%w: %w: it is not tried again until its file changes or tokengate restarts", ErrUnavailable, errCredential)
+	}
+	return nil
+}
+
+// beginUse must be called before a credential is sent. Requests in flight count
+// as refused, so that a wrong password is never sent too often.
+func (j *Jira) beginUse(s serviceCredential) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.usage.hash != s.hash {
+		j.usage = credentialUsage{hash: s.hash}
+	}
+	if err := j.checkRefusals(s); err != nil {
+		return err
+	}
+	if s.basic && j.usage.refused+j.usage.inFlight >= maxRefused {
+		return fmt.Errorf("%w: Jira refused the service credential and is checking it again", ErrUnavailable)
+	}
+	j.usage.inFlight++
+	return nil
+}
+
+// endUse records the result. Verdicts other than accepted and rejected change
+// nothing.
+func (j *Jira) endUse(s serviceCredential, v verdict) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.usage.hash != s.hash {
+		return // the file has changed since
+	}
+	j.usage.inFlight--
+	switch v {
+	case verdictRejected:
+		j.usage.refused++
+		j.usage.good = false
+	case verdictAccepted:
+		j.usage.good = true
+	}
+}
+
+// recordSuccess resets the count after a refresh in which Jira accepted the
+// credential, as Jira does. Single answers do not: if some are accepted and
+// others refused, Jira's count is unknown.
+func (j *Jira) recordSuccess(s serviceCredential) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.usage.hash == s.hash && j.usage.good {
+		j.usage.refused = 0
+	}
+}
+
+// credentialVerdict returns a response's verdict on the service credential.
+func credentialVerdict(r jiraResponse) verdict {
+	reason := loginReason(r)
+	switch {
+	case r.status == http.StatusUnauthorized, reason == loginFailed, reason == loginDenied:
+		return verdictRejected
+	case basicDisabled(r):
+		return verdictUnchecked
+	case r.status == http.StatusOK && r.isJSON() && !strings.EqualFold(r.header.Get("X-AUSERNAME"), "anonymous"):
+		return verdictAccepted
+	}
+	return verdictUnknown
 }

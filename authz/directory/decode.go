@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// apiUser is what Jira says of a user, in each of its answers. Versions differ in
-// the fields that they send.
+// apiUser is a user in any of Jira's responses. The fields differ between
+// versions.
 type apiUser struct {
 	Key         string `json:"key"`
 	Name        string `json:"name"`
@@ -22,26 +22,25 @@ type apiUser struct {
 	} `json:"groups"`
 }
 
-// toUser makes a User of what was said at a time. It reports false unless the
-// apiUser has a name that an owner of tokens can have, and says whether it is
-// active.
+// toUser converts to a User. It reports false if the user has no active field
+// or a name that can't own tokens.
 func (b apiUser) toUser(asked time.Time) (User, bool) {
-	u := b.identified(asked)
+	u := b.loggedInUser(asked)
 	u.Active = b.Active != nil && *b.Active && !b.Deleted
 	return u, b.Active != nil && u.check() == nil
 }
 
-// identified makes a User of somebody who has logged in. What only says who is
-// active may be missing there, since an inactive user can't log in.
-func (b apiUser) identified(asked time.Time) User {
+// loggedInUser converts a user who has logged in. active may be missing, since
+// inactive users can't log in.
+func (b apiUser) loggedInUser(asked time.Time) User {
 	u := User{
 		Key:         b.Key,
 		Name:        b.Name,
-		DisplayName: displayName(b.DisplayName),
+		DisplayName: cleanDisplayName(b.DisplayName),
 		Active:      (b.Active == nil || *b.Active) && !b.Deleted,
 		Asked:       asked,
 	}
-	// Unless they are asked for, groups have a size and no items.
+	// Unless expanded, groups have a size and no items.
 	if g := b.Groups; g != nil && g.Items != nil && len(g.Items) >= g.Size {
 		u.Groups.Known = true
 		for _, item := range g.Items {
@@ -68,9 +67,9 @@ type memberPage struct {
 	Values   []apiUser `json:"values"`
 }
 
-// last reports whether no page follows this one, which ends before the member
-// with the number end.
-func (p memberPage) last(end int) bool {
+// isLast reports whether this is the last page; end is the index after its last
+// member.
+func (p memberPage) isLast(end int) bool {
 	switch {
 	case p.IsLast != nil:
 		return *p.IsLast
@@ -88,14 +87,14 @@ func decodeMembers(r jiraResponse, path string) (memberPage, error) {
 	return p, nil
 }
 
-// listPage is a page of the stream of all users.
+// listPage is a page of the list of all users.
 type listPage struct {
 	IsLast     bool            `json:"isLast"`
-	NextCursor json.RawMessage `json:"nextCursor"` // text, and a number where it is sent back
+	NextCursor json.RawMessage `json:"nextCursor"` // a string, or a number in some versions
 	Values     []apiUser       `json:"values"`
 }
 
-// cursor returns what to ask the next page with; empty: there is none.
+// cursor returns the cursor of the next page, or "" if there is none.
 func (p listPage) cursor() string {
 	var text string
 	if json.Unmarshal(p.NextCursor, &text) == nil {
@@ -116,7 +115,7 @@ func decodeList(r jiraResponse, path string) (listPage, error) {
 	return p, nil
 }
 
-// decodeSearch reads what a search for users found.
+// decodeSearch reads the result of a user search.
 func decodeSearch(r jiraResponse, path string) ([]apiUser, error) {
 	var found []apiUser
 	if !r.isJSON() || json.Unmarshal(r.body, &found) != nil {
@@ -125,27 +124,27 @@ func decodeSearch(r jiraResponse, path string) ([]apiUser, error) {
 	return found, nil
 }
 
-// notFound reports whether a 404 is Jira's word that somebody or something
-// does not exist, and not that of who knows no such path.
-func notFound(r jiraResponse) bool {
-	var said struct {
+// isNotFound reports whether a 404 means that the user or group does not exist,
+// as opposed to an unknown path.
+func isNotFound(r jiraResponse) bool {
+	var body struct {
 		ErrorMessages []string `json:"errorMessages"`
 	}
-	return r.status == 404 && r.isJSON() && json.Unmarshal(r.body, &said) == nil && len(said.ErrorMessages) > 0
+	return r.status == 404 && r.isJSON() && json.Unmarshal(r.body, &body) == nil && len(body.ErrorMessages) > 0
 }
 
-// message returns what a short answer says to people; empty if nothing.
-func message(r jiraResponse) string {
-	var said struct {
+// errorMessage returns the message field of a response, or "".
+func errorMessage(r jiraResponse) string {
+	var body struct {
 		Message string `json:"message"`
 	}
-	if !r.isJSON() || json.Unmarshal(r.body, &said) != nil {
+	if !r.isJSON() || json.Unmarshal(r.body, &body) != nil {
 		return ""
 	}
-	return said.Message
+	return body.Message
 }
 
-// errDisagrees says that Jira answered with another user than was asked for.
-func errDisagrees(path string) error {
+// errOtherUser means that Jira answered about a different user than requested.
+func errOtherUser(path string) error {
 	return fmt.Errorf("%w: GET %s: the answer is about another user", ErrUnavailable, path)
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// FuzzAnswers reads anything as each of Jira's answers: nothing panics, and no
-// toUser comes of it whose name can't be that of an owner.
+// FuzzAnswers decodes arbitrary data as each of Jira's responses: nothing
+// panics, and no user with an unusable name comes out.
 func FuzzAnswers(f *testing.F) {
 	user := `{"key":"K1","name":"fred","displayName":"F","active":true,"deleted":false,"groups":{"size":1,"items":[{"name":"g"}]}}`
 	for _, body := range []string{
@@ -30,36 +30,36 @@ func FuzzAnswers(f *testing.F) {
 				t.Errorf("user %+v: %v", u, err)
 			}
 		}
-		a := &snapshotBuilder{builtAt: asked, users: map[string]User{}, names: map[string]User{}, member: map[string][]string{}, gone: map[string]time.Time{}}
+		a := &snapshotBuilder{builtAt: asked, users: map[string]User{}, byName: map[string]User{}, memberOf: map[string][]string{}, removed: map[string]time.Time{}}
 		if members, err := decodeMembers(r, ""); err == nil {
-			members.last(len(members.Values))
-			a.see(members.Values)
+			members.isLast(len(members.Values))
+			a.addPage(members.Values)
 		}
 		if list, err := decodeList(r, ""); err == nil {
 			list.cursor()
-			a.see(list.Values)
+			a.addPage(list.Values)
 		}
 		if found, err := decodeSearch(r, ""); err == nil {
-			a.see(found)
+			a.addPage(found)
 		}
 		if b, err := decodeUser(r, ""); err == nil {
 			if u, ok := b.toUser(asked); ok {
 				check(u)
 			}
 		}
-		for _, u := range a.snapshot(refreshRequest{stale: time.Hour}).byName {
+		for _, u := range a.snapshot(refreshRequest{staleAfter: time.Hour}).byName {
 			check(u)
 		}
-		notFound(r)
-		message(r)
-		switch u, v, err := caller(r, asked); {
+		isNotFound(r)
+		errorMessage(r)
+		switch u, v, err := readCaller(r, asked); {
 		case err == nil:
 			check(u)
-			if v != good || !u.Active {
+			if v != verdictAccepted || !u.Active {
 				t.Errorf("caller %+v, verdict %d", u, v)
 			}
-		case v == good && status != http.StatusOK:
-			t.Errorf("a good password with status %d", status)
+		case v == verdictAccepted && status != http.StatusOK:
+			t.Errorf("a password was accepted with status %d", status)
 		}
 	})
 }

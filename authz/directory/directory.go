@@ -1,3 +1,46 @@
+// Package directory knows Jira's users: who exists, who is active and who is in
+// which group. Start reading at Directory; Callers identifies who sent a
+// request.
+//
+// A Directory refreshes a Snapshot from a Source on a timer. A snapshot is
+// built completely before it replaces the last one, so a failed refresh changes
+// nothing, and it carries the time until which decisions may rely on it. No
+// request waits for a refresh: decisions read flags that are computed from a
+// snapshot. There are three sources:
+//
+//   - None accepts every name and knows no groups.
+//   - File reads a YAML file that lists all users.
+//   - Jira asks Jira's REST API with a service credential.
+//
+// A snapshot of Jira is saved to a file and restored after a restart with its
+// age (see Directory.Save), so tokens work before the first refresh.
+//
+// # Requests to Jira
+//
+// Members of the configured groups come from GET /rest/api/2/group/member in
+// pages of 50. Token owners outside these groups come from GET
+// /rest/api/2/user/list (Jira 11 and 10.3) or else from GET
+// /rest/api/2/user/search, which returns all users or the first 1000
+// (JRASERVER-65089) up to Jira 9 and the first 100 from Jira 10 on
+// (JRASERVER-78660). The remaining owners are requested one by one from GET
+// /rest/api/2/user. A refresh sends at most 10 requests a second, one at a
+// time; lookups of single users (Directory.Lookup) are limited to 2 a second.
+// 10,000 owners take
+//
+//   - 205 requests, 20 seconds, if they are in a group,
+//   - 10 requests if they are in no group and Jira has user/list,
+//   - 11 requests if they are in no group and user/search returns all users,
+//   - 600 requests a minute otherwise, 17 minutes for all of them: then raise
+//     the lifetime of an answer, or put the owners in a configured group.
+//
+// Group pages include members of nested groups, and GET /rest/api/2/user omits
+// them. So the pages decide who is in a configured group; the answer about a
+// single user only adds groups until the next refresh.
+//
+// A missing field means unknown: missing groups are not "no groups". Only
+// active is required, except in the answer to a login, which inactive users
+// don't get. Jira has sent it since users can be deactivated (JRASERVER-29422),
+// so an answer without it is not Jira's.
 package directory
 
 import (
@@ -10,55 +53,26 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/singleflight"
+
 	"github.com/tokengate/tokengate/store"
 )
 
-// Source is where a Directory gets its snapshots from: None, *File or *Jira.
-type Source interface {
-	// refresh makes a new snapshot, aside from the last one.
-	refresh(context.Context, refreshRequest) (*Snapshot, error)
-
-	// lookup asks for one user by name. Its errors are those of Lookup.
-	lookup(ctx context.Context, name string) (User, error)
-
-	// wholeGroups reports whether an answer of lookup names all groups that the
-	// user is in. Jira's leaves out those that a group of theirs is in.
-	wholeGroups() bool
-
-	// requests returns how many requests were sent so far.
-	requests() uint64
-
-	// origin tells saved snapshots from those of another Jira. It is empty where
-	// they need not be saved.
-	origin() string
-}
-
-// refreshRequest is what a source is given for a refresh.
-type refreshRequest struct {
-	now    time.Time
-	owners []Owner
-	since  time.Time     // when the last good refresh began
-	last   *Snapshot     // in force; nil: none
-	every  time.Duration // until the next refresh
-	stale  time.Duration // how long an answer is good
-}
-
-// Options are what New needs. All fields are required.
+// Options configure a Directory. All fields are required.
 type Options struct {
 	Source     Source
-	Owners     func() []Owner // who owns tokens, now
-	Every      time.Duration  // between the beginnings of two refreshes
-	StaleAfter time.Duration  // how long an answer is good; above Every
+	Owners     func() []Owner // current token owners
+	Every      time.Duration  // from the start of one refresh to the start of the next
+	StaleAfter time.Duration  // lifetime of an answer; more than Every
 
-	// Publish is called after each refresh, whether it succeeded or not, and
-	// after a Restore that succeeded, with the snapshot that is in force: nil
-	// until one has succeeded. What it makes
-	// of it depends on the time (see Snapshot.Owner), so it has to look again
-	// at the same snapshot, too. Calls do not overlap.
+	// Publish is called after each refresh, successful or not, and after a
+	// successful Restore, with the current snapshot, which is nil before the
+	// first success. Because Snapshot.Owner depends on the time, Publish must
+	// re-evaluate an unchanged snapshot too. Calls do not overlap.
 	Publish func(*Snapshot)
 
 	Now    func() time.Time
-	Random func() float64 // from 0 up to 1; spreads the refreshes of several servers
+	Random func() float64 // in [0, 1); spreads the refreshes of several servers
 }
 
 // Directory keeps the last good snapshot of its source. It is safe for
@@ -69,47 +83,47 @@ type Directory struct {
 	refreshing sync.Mutex // held during a refresh; guards since
 	since      time.Time
 
-	saving sync.Mutex // held during a Save; guards saved
-	saved  *Snapshot  // in the file; nil: it is not known what is
+	saving sync.Mutex // held during Save; guards saved
+	saved  *Snapshot  // in the file; nil if unknown
 
-	snapshot atomic.Pointer[Snapshot] // stored while mu is held
+	snapshot atomic.Pointer[Snapshot] // stored with mu held
 
-	mu      sync.Mutex // guards what follows
-	learned []User     // looked up since the refresh under way began
-	stats   Stats
+	mu       sync.Mutex // guards the fields below
+	lookedUp []User     // users looked up since the current refresh began
+	stats    Stats
 
-	lookups singleflight[string]
+	lookups singleflight.Group
 }
 
-// Stats are what a Directory has to tell of itself.
+// Stats are a Directory's counters and the outcome of its last refresh.
 type Stats struct {
-	Refreshed    uint64        // refreshes that succeeded
-	Failed       uint64        // refreshes that failed
+	Refreshed    uint64        // successful refreshes
+	Failed       uint64        // failed refreshes
 	Requests     uint64        // sent to Jira with the service credential
 	LastDuration time.Duration // of the last refresh
-	LastError    string        // of the last refresh, fit for a log; empty if it succeeded
-	Unanswered   int           // owners of whom nothing good was known after the last good refresh
-	OwnerError   string        // why one owner got no answer in it; empty if all who were asked for got one
+	LastError    string        // of the last refresh, safe to log; empty if it succeeded
+	Unanswered   int           // owners without a current answer after the last successful refresh
+	OwnerError   string        // why one owner got no answer in it; empty if none failed
 }
 
-// New returns a Directory that knows nobody until it is restored or refreshed.
+// New returns a Directory that is empty until Restore or Refresh.
 func New(o Options) *Directory { return &Directory{options: o} }
 
-// Snapshot returns the snapshot in force; nil if none was restored and no
-// refresh has succeeded yet. It waits for nothing.
+// Snapshot returns the current snapshot, or nil before the first restore or
+// refresh. It does not block.
 func (d *Directory) Snapshot() *Snapshot { return d.snapshot.Load() }
 
-// GoodUntil returns the instant from which decisions may not rely on the
-// snapshot in force any more; zero if there is none.
+// GoodUntil returns the time from which decisions may no longer rely on the
+// current snapshot; zero without one.
 func (d *Directory) GoodUntil() time.Time { return d.Snapshot().GoodUntil() }
 
-// Owner returns who the owner of a token is by what is known now, without asking:
-// see Snapshot.Owner.
+// Owner returns the owner of a token from the current snapshot: see
+// Snapshot.Owner.
 func (d *Directory) Owner(name, key string) (User, error) {
 	return d.Snapshot().Owner(name, key, d.options.Now())
 }
 
-// Age returns how old the snapshot in force is, and false if there is none.
+// Age returns the age of the current snapshot, and false if there is none.
 func (d *Directory) Age() (time.Duration, bool) {
 	s := d.Snapshot()
 	if s == nil {
@@ -118,7 +132,7 @@ func (d *Directory) Age() (time.Duration, bool) {
 	return d.options.Now().Sub(s.Taken()), true
 }
 
-// Stats returns what happened so far.
+// Stats returns the current counters.
 func (d *Directory) Stats() Stats {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -127,36 +141,38 @@ func (d *Directory) Stats() Stats {
 	return stats
 }
 
-// Run refreshes at once and then again and again, until ctx ends.
+// Run refreshes immediately and then repeatedly until ctx ends.
 func (d *Directory) Run(ctx context.Context) {
 	for ctx.Err() == nil {
 		begun := d.options.Now()
-		_ = d.Refresh(ctx) // Stats tell of it, and the next one is on its way
-		// Never later than asked for, so that what a refresh finds out is known
-		// within that time.
+		_ = d.Refresh(ctx) // recorded in Stats; the next refresh follows
+		// Never later than Every, which is how soon changes must be seen.
 		every := time.Duration((0.8 + 0.2*d.options.Random()) * float64(d.options.Every))
-		_ = sleep(ctx, max(every-d.options.Now().Sub(begun), d.options.Every/10))
+		select {
+		case <-time.After(max(every-d.options.Now().Sub(begun), d.options.Every/10)):
+		case <-ctx.Done():
+		}
 	}
 }
 
-// Refresh asks the source, and puts a new snapshot in force if all went well.
-// Its errors hold no secret.
+// Refresh asks the source and replaces the snapshot if that succeeds. Its
+// errors contain no secret.
 func (d *Directory) Refresh(ctx context.Context) error {
 	d.refreshing.Lock()
 	defer d.refreshing.Unlock()
 	begun := d.options.Now()
 	n := refreshRequest{
-		now:    begun,
-		owners: d.options.Owners(),
-		since:  d.since,
-		every:  d.options.Every,
-		stale:  d.options.StaleAfter,
+		now:        begun,
+		owners:     d.options.Owners(),
+		lastBegun:  d.since,
+		interval:   d.options.Every,
+		staleAfter: d.options.StaleAfter,
 	}
 	d.mu.Lock()
-	n.last, d.learned = d.Snapshot(), nil
+	n.last, d.lookedUp = d.Snapshot(), nil
 	d.mu.Unlock()
 
-	// A snapshot that takes longer than it is good for is good for nothing.
+	// A snapshot that takes longer than its lifetime is useless.
 	ctx, cancel := context.WithTimeout(ctx, d.options.StaleAfter)
 	defer cancel()
 	next, err := d.options.Source.refresh(ctx, n)
@@ -170,7 +186,7 @@ func (d *Directory) Refresh(ctx context.Context) error {
 		d.options.Publish(d.Snapshot())
 		return fmt.Errorf("refresh the directory: %w", err)
 	}
-	for _, u := range d.learned {
+	for _, u := range d.lookedUp {
 		next.merge(u)
 	}
 	d.snapshot.Store(next)
@@ -179,7 +195,7 @@ func (d *Directory) Refresh(ctx context.Context) error {
 	d.mu.Unlock()
 
 	d.since = begun
-	silent, why := unanswered(next, n.owners, d.options.Now())
+	silent, why := countUnanswered(next, n.owners, d.options.Now())
 	d.mu.Lock()
 	d.stats.Unanswered, d.stats.OwnerError = silent, why
 	d.mu.Unlock()
@@ -187,71 +203,73 @@ func (d *Directory) Refresh(ctx context.Context) error {
 	return nil
 }
 
-// unanswered returns how many owners a snapshot can't tell about, and why the
-// source gave no answer about one.
-func unanswered(s *Snapshot, owners []Owner, now time.Time) (n int, why string) {
+// countUnanswered returns the number of owners that a snapshot has no answer
+// for, and one of the source's errors.
+func countUnanswered(s *Snapshot, owners []Owner, now time.Time) (n int, why string) {
 	for _, o := range owners {
 		if _, err := s.Owner(o.Name, o.Key, now); errors.Is(err, ErrUnavailable) {
 			n++
 		}
 	}
-	if s.silent != nil {
-		why = strings.ToValidUTF8(s.silent.Error(), "?")
+	if s.ownerErr != nil {
+		why = strings.ToValidUTF8(s.ownerErr.Error(), "?")
 	}
 	return n, why
 }
 
-// Lookup returns the user with this name, in any case: from the snapshot if
-// that is good and said so itself, else by asking. What Jira says of one user
-// alone adds to the groups that the snapshot has; without one that is good the
-// groups are unknown. Its errors wrap
-// ErrUnknownUser, ErrInactive (with the User), ErrUnusableName or
-// ErrUnavailable.
+// Lookup returns the user with this name, ignoring case: from a snapshot that
+// is current and has the answer of its own refresh, otherwise from the source.
+// The source's answer adds to the groups in the snapshot; without a current
+// snapshot the groups are unknown. Errors wrap ErrUnknownUser, ErrInactive
+// (returned with the User), ErrUnusableName or ErrUnavailable.
 func (d *Directory) Lookup(ctx context.Context, name string) (User, error) {
 	if err := (User{Name: name}).check(); err != nil {
 		return User{}, err
 	}
 	s := d.Snapshot()
 	u, ok := s.ByName(name)
-	if ok && (s.anyone || d.options.Now().Before(s.goodUntil) && !u.Asked.Before(s.taken)) {
-		return u, inactive(u)
+	if ok && (s.acceptAll || d.options.Now().Before(s.goodUntil) && !u.Asked.Before(s.taken)) {
+		return u, checkActive(u)
 	}
-	u, err := d.lookups.do(ctx, store.FoldOwner(name), lookupTime, func(ctx context.Context) (User, error) {
+	// The lookup continues for other waiting callers if this one leaves.
+	shared := context.WithoutCancel(ctx)
+	answer := d.lookups.DoChan(store.FoldOwner(name), func() (any, error) {
+		ctx, cancel := context.WithTimeout(shared, lookupTimeout)
+		defer cancel()
 		asked := d.options.Now()
 		u, err := d.options.Source.lookup(ctx, name)
-		if err == nil {
-			u.Asked = asked
-			u = d.learn(u)
+		if err != nil {
+			return User{}, err
 		}
-		return u, err
+		u.Asked = asked
+		return d.recordLookup(u), nil
 	})
-	if err != nil {
-		return User{}, err
+	select {
+	case r := <-answer:
+		if r.Err != nil {
+			return User{}, r.Err
+		}
+		u := r.Val.(User)
+		return u, checkActive(u)
+	case <-ctx.Done():
+		return User{}, fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
 	}
-	return u, inactive(u)
 }
 
-func inactive(u User) error {
-	if !u.Active {
-		return ErrInactive
-	}
-	return nil
-}
-
-// learn adds a user to the snapshot, so that tokens made for them are good
-// before the next refresh, and returns the user as known then.
-func (d *Directory) learn(u User) User {
+// recordLookup adds a user to the snapshot, so that their tokens work before
+// the next refresh, and returns the user with the groups known then.
+func (d *Directory) recordLookup(u User) User {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	name := store.FoldOwner(u.Name)
-	d.learned = slices.DeleteFunc(d.learned, func(other User) bool { return store.FoldOwner(other.Name) == name })
-	if len(d.learned) < maxLearned {
-		d.learned = append(d.learned, u)
+	d.lookedUp = slices.DeleteFunc(d.lookedUp, func(other User) bool { return store.FoldOwner(other.Name) == name })
+	if len(d.lookedUp) < maxLookedUp {
+		d.lookedUp = append(d.lookedUp, u)
 	}
 	s := d.Snapshot()
 	if !d.options.Source.wholeGroups() {
 		if s != nil && d.options.Now().Before(s.goodUntil) {
-			u.Groups = s.joined(u)
+			u.Groups = s.mergeGroups(u)
 		} else {
 			u.Groups = Groups{}
 		}

@@ -17,8 +17,8 @@ import (
 	"github.com/tokengate/tokengate/authz/directory"
 )
 
-// direct hands requests to a handler without a network in between, so that
-// time can be that of a bubble of testing/synctest.
+// direct passes requests to a handler without a network, so that tests can use
+// the clock of testing/synctest.
 type direct struct{ handler http.Handler }
 
 func (d direct) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -49,17 +49,17 @@ type account struct {
 	active    bool
 }
 
-// fake is a Jira's part that a refresh asks, in Jira's shapes.
+// fake implements the endpoints of Jira that a refresh uses.
 type fake struct {
 	t          *testing.T
-	credential string // the Authorization header that is good
+	credential string // the accepted Authorization header
 
 	mu          sync.Mutex
 	users       []account
-	groups      map[string][]string // keys of members, in the order of their names
+	groups      map[string][]string // keys of members, ordered by name
 	memberCap   int                 // of a page
-	searchLimit int                 // how many users a search finds at most; 0: all
-	list        bool                // whether there is /user/list
+	searchLimit int                 // maximum users in a search; 0 means no limit
+	list        bool                // whether /user/list exists
 	requests    []string            // path and query
 	fault       func(w http.ResponseWriter, r *http.Request) bool
 }
@@ -104,7 +104,7 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer f.mu.Unlock()
 	f.requests = append(f.requests, r.RequestURI)
 	if len(r.Cookies()) > 0 {
-		f.t.Errorf("%s has cookies", r.RequestURI)
+		f.t.Errorf("%s has a Cookie header", r.RequestURI)
 	}
 	if f.fault != nil && f.fault(w, r) {
 		return
@@ -167,7 +167,7 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		send(w, 404, object{"errorMessages": []string{"The group does not exist."}, "errors": object{}})
 	default:
-		f.t.Errorf("asked for %s", r.RequestURI)
+		f.t.Errorf("unexpected request %s", r.RequestURI)
 	}
 }
 
@@ -198,13 +198,13 @@ func beans(accounts []account) []object {
 	return out
 }
 
-// The service credential of the tests.
+// The tests' service credentials.
 const (
 	nativeToken = "MDEyMzQ1Njc4OTAxOnNlcnZpY2VzZWNyZXQxMjM0NTY="
 	bearer      = "Bearer " + nativeToken
 )
 
-// rig is a Directory before a fake.
+// rig is a Directory in front of a fake.
 type rig struct {
 	*directory.Directory
 	jira      *fake
@@ -219,7 +219,7 @@ const (
 	staleAfter = 15 * time.Minute
 )
 
-// newRig returns a Directory that is not refreshed yet.
+// newRig returns a Directory without a snapshot.
 func newRig(t *testing.T, users ...account) *rig {
 	t.Helper()
 	r := &rig{
@@ -231,8 +231,8 @@ func newRig(t *testing.T, users ...account) *rig {
 	return r
 }
 
-// restart gives the rig a Directory that knows nobody. Whatever snapshot is
-// published is the same one after it was saved and restored.
+// restart replaces the rig's Directory by an empty one. Every published
+// snapshot is compared with its saved and restored form.
 func (r *rig) restart(t *testing.T) {
 	t.Helper()
 	r.published = nil
@@ -272,13 +272,13 @@ func (r *rig) refresh(t *testing.T) {
 	}
 }
 
-// owner returns what is known of an owner now.
+// owner returns the owner of a token at the current time.
 func (r *rig) owner(name, key string) (directory.User, error) {
 	return r.Snapshot().Owner(name, key, time.Now())
 }
 
-// people returns n active accounts.
-func people(n int) []account {
+// activeAccounts returns n active accounts.
+func activeAccounts(n int) []account {
 	accounts := make([]account, n)
 	for i := range accounts {
 		accounts[i] = account{fmt.Sprintf("JIRAUSER%d", 10000+i), fmt.Sprintf("user%05d", i), true}

@@ -50,7 +50,7 @@ func TestFile(t *testing.T) {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
 	if is, known := s.Member(u, "admins"); !is || !known {
-		t.Error("Fred is no admin")
+		t.Error("Fred is not an admin")
 	}
 	if !s.Follows([]string{"admins", "others"}) {
 		t.Error("a file does not follow every group")
@@ -60,10 +60,10 @@ func TestFile(t *testing.T) {
 		want      error
 	}{
 		{"FRED", "", nil},
-		{"fred", "K2", directory.ErrUnknownUser}, // another's name by now
+		{"fred", "K2", directory.ErrUnknownUser}, // the name belongs to another user now
 		{"renamed", "K1", nil},
 		{"wilma", "", directory.ErrInactive},
-		{"barney", "K9", directory.ErrUnknownUser}, // the token is of who had the name before
+		{"barney", "K9", directory.ErrUnknownUser}, // the token belongs to the earlier user of the name
 		{"betty", "", directory.ErrUnknownUser},
 	} {
 		if _, err := s.Owner(tt.name, tt.key, now); !errors.Is(err, tt.want) {
@@ -78,13 +78,13 @@ func TestFile(t *testing.T) {
 	}
 }
 
-func TestBadFileKeepsTheLastGoodOne(t *testing.T) {
+func TestBadFileKeepsLastSnapshot(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	d, path := fromFile(t, goodFile, &now)
 	if err := d.Refresh(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	// An unchanged file is a good look at it.
+	// An unchanged file makes a new snapshot.
 	now = now.Add(every)
 	if err := d.Refresh(t.Context()); err != nil || !d.Snapshot().Taken().Equal(now) {
 		t.Errorf("%v, taken %s; want %s", err, d.Snapshot().Taken(), now)
@@ -96,14 +96,14 @@ func TestBadFileKeepsTheLastGoodOne(t *testing.T) {
 		t.Errorf("%v, taken %s; want an error and %s", err, d.Snapshot().Taken(), taken)
 	}
 	if _, err := d.Snapshot().Owner("fred", "K1", now); err != nil {
-		t.Errorf("before its end: %v", err)
+		t.Errorf("just before it expires: %v", err)
 	}
 	now = now.Add(time.Second)
 	if _, err := d.Snapshot().Owner("fred", "K1", now); !errors.Is(err, directory.ErrUnavailable) {
-		t.Errorf("at its end: %v, want ErrUnavailable", err)
+		t.Errorf("when it expires: %v, want ErrUnavailable", err)
 	}
 	if _, err := d.Snapshot().Owner("betty", "", now); !errors.Is(err, directory.ErrUnavailable) {
-		t.Errorf("one who was not in it: %v, want ErrUnavailable", err)
+		t.Errorf("a user who was not in the file: %v, want ErrUnavailable", err)
 	}
 	if _, err := d.Lookup(t.Context(), "fred"); !errors.Is(err, directory.ErrUnavailable) {
 		t.Errorf("lookup: %v, want ErrUnavailable", err)
@@ -113,15 +113,15 @@ func TestBadFileKeepsTheLastGoodOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := d.Snapshot().Owner("fred", "K1", now); !errors.Is(err, directory.ErrInactive) {
-		t.Errorf("after it is good again: %v, want ErrInactive", err)
+		t.Errorf("after the file is valid again: %v, want ErrInactive", err)
 	}
 }
 
 func TestBadFiles(t *testing.T) {
 	for content, part := range map[string]string{
-		"":                   "no list of users",
-		"# nothing":          "no list of users",
-		"users:":             "no list of users",
+		"":                   "list of users is missing",
+		"# nothing":          "list of users is missing",
+		"users:":             "list of users is missing",
 		"people: []":         "people",
 		"users: []\nmore: 1": "more",
 		"users: fred":        "",
@@ -129,20 +129,20 @@ func TestBadFiles(t *testing.T) {
 		"users: [{name: fred, groups: [\"a\xff\"]}]":    "not UTF-8",
 		"users: [{name: fred, groups: [\"a\\ud800\"]}]": "",
 		"users: [{}]":                                                      "users[0]: the user's name",
-		"users: [{name: }]":                                                "name has a value of the wrong kind",
-		"users: [{name: 123}]":                                             "name has a value of the wrong kind",
-		"users: [{name: fred, active: }]":                                  "active has a value of the wrong kind",
-		"users: [{name: fred, active: yes}]":                               "active has a value of the wrong kind",
-		"users: [{name: fred, active: 'true'}]":                            "active has a value of the wrong kind",
-		"users: [{name: fred, groups: g}]":                                 "groups has a value of the wrong kind",
-		"users: [{name: fred, groups: [1]}]":                               "groups has a value of the wrong kind",
-		"users: [{name: fred, groups: ['']}]":                              "groups has a value of the wrong kind",
+		"users: [{name: }]":                                                "name has the wrong type",
+		"users: [{name: 123}]":                                             "name has the wrong type",
+		"users: [{name: fred, active: }]":                                  "active has the wrong type",
+		"users: [{name: fred, active: yes}]":                               "active has the wrong type",
+		"users: [{name: fred, active: 'true'}]":                            "active has the wrong type",
+		"users: [{name: fred, groups: g}]":                                 "groups has the wrong type",
+		"users: [{name: fred, groups: [1]}]":                               "groups has the wrong type",
+		"users: [{name: fred, groups: ['']}]":                              "groups has the wrong type",
 		"users: [{name: fred, Active: true}]":                              `unknown key "Active"`,
 		"users: [{name: 'a,b'}]":                                           "comma",
 		"users: [{name: fred, name: wilma}]":                               "name",
 		"users: [{name: a, key: K}, {name: fred}]":                         `users[1]: "fred" has no key`,
 		"users: [{name: fred, key: ''}]":                                   `users[0]: "fred" has no key`,
-		"users: [{name: a, key: 1}, {name: b}]":                            "users[0]: key has a value of the wrong kind",
+		"users: [{name: a, key: 1}, {name: b}]":                            "users[0]: key has the wrong type",
 		"users: [{name: a, key: K}, {name: b, key: L}, {name: A, key: M}]": `users[2]: "A" has the name or the key of users[0]`,
 		"users: [{name: a, key: K}, {name: b, key: K}]":                    "users[1]",
 		"users: []\n---\nusers: [{name: fred}]":                            "more than one document",
@@ -152,15 +152,15 @@ func TestBadFiles(t *testing.T) {
 		d, path := fromFile(t, content, &now)
 		err := d.Refresh(t.Context())
 		if err == nil || !strings.Contains(err.Error(), part) || !strings.Contains(err.Error(), path) {
-			t.Errorf("%q: %v, want %q and the path in it", content, err, part)
+			t.Errorf("%q: %v, want an error with %q and the path", content, err, part)
 		}
 		if d.Snapshot() != nil {
-			t.Errorf("%q: there is a snapshot", content)
+			t.Errorf("%q: a snapshot exists", content)
 		}
 	}
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	d, _ := fromFile(t, "users: []", &now)
 	if err := d.Refresh(t.Context()); err != nil || d.Snapshot().Len() != 0 {
-		t.Errorf("nobody: %v", err)
+		t.Errorf("empty list: %v", err)
 	}
 }

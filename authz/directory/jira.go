@@ -10,93 +10,115 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/tokengate/tokengate/store"
 )
 
 const (
-	// requestsPerSecond bounds what a refresh asks of Jira. It asks one by one,
+	// requestsPerSecond limits a refresh, which sends one request at a time,
 	// evenly spaced.
 	requestsPerSecond = 10
 
-	pageTime   = 30 * time.Second // for a page of users
-	userTime   = 10 * time.Second // for one user
-	lookupTime = 5 * time.Second  // for one user while somebody waits
+	pageTimeout   = 30 * time.Second // for a page of users
+	userTimeout   = 10 * time.Second // for one user
+	lookupTimeout = 5 * time.Second  // for one user while a caller waits
 
 	maxUserBody = 1 << 20
 	maxPageBody = 8 << 20
 )
 
-// errCredential says that Jira does not take the service credential. Nothing
-// else is asked with it then.
+// errCredential means that Jira refuses the service credential. The refresh
+// stops then.
 var errCredential = errors.New("Jira refuses the service credential")
 
-// JiraOptions are what Jira needs. All fields are required.
+// JiraOptions configure a Jira. All fields are required.
 type JiraOptions struct {
 	Client     *Client
-	Credential string          // file with user:password or a native personal access token; read again at each refresh
-	Groups     func() []string // names of the groups to follow, now
+	Credential string          // file with user:password or a native personal access token; read at each refresh
+	Groups     func() []string // current names of the groups to follow
 	Now        func() time.Time
 }
 
-// Jira is the source that asks Jira with a service credential. The user needs
-// Jira's global permission to administer, without which it tells nobody the
-// members of a group.
+// Jira is the source that asks Jira with a service credential. The service user
+// needs Jira's global administer permission to list the members of groups.
 //
-// A wrong password of the service user is sent no more than two times, until its
-// file has another: else Jira would lock the user out. A refresh that goes well
-// begins the count anew. It is not kept over a restart. Personal access tokens,
-// of which Jira does not count failures, are tried at each refresh.
+// A wrong password is sent at most twice until the file changes, because Jira
+// would lock the user out. A successful refresh resets the count, and so does a
+// restart. Personal access tokens, whose failures Jira does not count, are
+// tried at each refresh.
 type Jira struct {
 	client  *Client
 	file    string
 	groups  func() []string
 	now     func() time.Time
-	limiter limiter
+	limiter *rate.Limiter
 	sent    atomic.Uint64
 
-	// Look-ups of one user while somebody waits go one by one, beside a refresh:
-	// a wrong password of the service user must not be sent three times at once.
-	lookups *pool
+	// lookups admits one lookup at a time beside a refresh: a wrong password
+	// must not be sent three times at once.
+	lookups chan struct{}
 
-	// tried is when each owner was last asked for, by identity. Refreshes do
-	// not overlap.
-	tried map[string]time.Time
+	// lastAsked is when each owner was last requested, by identity. It needs no
+	// lock because refreshes do not overlap.
+	lastAsked map[string]time.Time
 
-	mu  sync.Mutex
-	use serviceUse
+	mu    sync.Mutex
+	usage credentialUsage
 }
 
 // NewJira returns the source.
 func NewJira(o JiraOptions) *Jira {
 	return &Jira{
-		client:  o.Client,
-		file:    o.Credential,
-		groups:  o.Groups,
-		now:     o.Now,
-		limiter: limiter{now: o.Now, every: time.Second / requestsPerSecond},
-		tried:   make(map[string]time.Time),
+		client:    o.Client,
+		file:      o.Credential,
+		groups:    o.Groups,
+		now:       o.Now,
+		limiter:   rate.NewLimiter(requestsPerSecond, 1),
+		lastAsked: make(map[string]time.Time),
 
-		lookups: newPool(1, lookupTime),
+		lookups: make(chan struct{}, 1),
 	}
 }
 
-// requests returns how many requests were sent with the service credential.
+// requests returns the number of requests sent with the service credential.
 func (j *Jira) requests() uint64 { return j.sent.Load() }
 
-// origin returns where this Jira is.
+// origin returns the address of this Jira.
 func (j *Jira) origin() string { return "jira " + j.client.base }
 
-// ask sends a question with the service credential, at the pace that is
-// allowed. A refused credential is an error that wraps errCredential.
-func (j *Jira) ask(ctx context.Context, s service, q jiraRequest) (jiraResponse, error) {
-	if err := j.limiter.wait(ctx); err != nil {
+// ask sends a rate-limited request with the service credential. If Jira refuses
+// the credential the error wraps errCredential.
+func (j *Jira) ask(ctx context.Context, s serviceCredential, q jiraRequest) (jiraResponse, error) {
+	if err := j.wait(ctx); err != nil {
 		return jiraResponse{}, err
 	}
 	return j.send(ctx, s, q)
 }
 
-// send is ask without a pace.
-func (j *Jira) send(ctx context.Context, s service, q jiraRequest) (jiraResponse, error) {
+// wait waits for the rate limiter. If the deadline of ctx comes first, it
+// returns ErrBusy immediately.
+func (j *Jira) wait(ctx context.Context) error {
+	now := j.now()
+	r := j.limiter.ReserveN(now, 1)
+	delay := r.DelayFrom(now)
+	if deadline, ok := ctx.Deadline(); ok && delay > time.Until(deadline) {
+		r.CancelAt(now)
+		return ErrBusy
+	}
+	if delay == 0 {
+		return nil
+	}
+	select {
+	case <-time.After(delay):
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
+	}
+}
+
+// send is ask without the rate limit.
+func (j *Jira) send(ctx context.Context, s serviceCredential, q jiraRequest) (jiraResponse, error) {
 	if err := j.beginUse(s); err != nil {
 		return jiraResponse{}, err
 	}
@@ -104,18 +126,18 @@ func (j *Jira) send(ctx context.Context, s service, q jiraRequest) (jiraResponse
 	q.header = s.header
 	r, err := j.client.ask(ctx, q)
 	if err != nil {
-		j.endUse(s, unsure)
+		j.endUse(s, verdictUnknown)
 		return jiraResponse{}, err
 	}
-	v := serviceVerdict(r)
+	v := credentialVerdict(r)
 	j.endUse(s, v)
-	if v == looked || v == notLooked {
-		return jiraResponse{}, fmt.Errorf("%w: %w: GET %s: status %d%s", ErrUnavailable, errCredential, q.path, r.status, because(loginReason(r)))
+	if v == verdictRejected || v == verdictUnchecked {
+		return jiraResponse{}, fmt.Errorf("%w: %w: GET %s: status %d%s", ErrUnavailable, errCredential, q.path, r.status, withReason(loginReason(r)))
 	}
 	return r, nil
 }
 
-func because(reason string) string {
+func withReason(reason string) string {
 	if reason == "" {
 		return ""
 	}
@@ -124,30 +146,30 @@ func because(reason string) string {
 
 const userPath = "/rest/api/2/user"
 
-// userRequest asks for one user, by one parameter: key or username.
-func userRequest(within time.Duration, parameter, value string) jiraRequest {
+// userRequest requests one user by key or username.
+func userRequest(timeout time.Duration, parameter, value string) jiraRequest {
 	return jiraRequest{
-		path:   userPath,
-		query:  url.Values{parameter: {value}, "expand": {"groups"}},
-		most:   maxUserBody,
-		within: within,
+		path:    userPath,
+		query:   url.Values{parameter: {value}, "expand": {"groups"}},
+		maxBody: maxUserBody,
+		timeout: timeout,
 	}
 }
 
-// toUser asks for one user. It returns ErrUnknownUser if there is none.
-func (j *Jira) user(ctx context.Context, s service, parameter, value string) (User, error) {
+// user requests one user. It returns ErrUnknownUser if there is none.
+func (j *Jira) user(ctx context.Context, s serviceCredential, parameter, value string) (User, error) {
 	asked := j.now()
-	r, err := j.ask(ctx, s, userRequest(userTime, parameter, value))
-	return oneUser(r, err, asked, parameter, value)
+	r, err := j.ask(ctx, s, userRequest(userTimeout, parameter, value))
+	return readUser(r, err, asked, parameter, value)
 }
 
-// oneUser reads the answer to a userQuestion.
-func oneUser(r jiraResponse, err error, asked time.Time, parameter, value string) (User, error) {
+// readUser reads the response to a userRequest.
+func readUser(r jiraResponse, err error, asked time.Time, parameter, value string) (User, error) {
 	const path = userPath
 	switch {
 	case err != nil:
 		return User{}, err
-	case notFound(r):
+	case isNotFound(r):
 		return User{}, ErrUnknownUser
 	case r.status != http.StatusOK:
 		return User{}, r.unexpected(path)
@@ -157,7 +179,7 @@ func oneUser(r jiraResponse, err error, asked time.Time, parameter, value string
 		return User{}, err
 	}
 	if parameter == "key" && b.Key != value || parameter == "username" && store.FoldOwner(b.Name) != store.FoldOwner(value) {
-		return User{}, errDisagrees(path)
+		return User{}, errOtherUser(path)
 	}
 	u, ok := b.toUser(asked)
 	if !ok {
@@ -169,22 +191,24 @@ func oneUser(r jiraResponse, err error, asked time.Time, parameter, value string
 	return u, nil
 }
 
-// wholeGroups is false, because Jira's answer about one user leaves out the
-// groups that a group of theirs is in, which the pages of members have.
+// wholeGroups is false because Jira's answer about one user omits nested
+// groups, which the member pages include.
 func (j *Jira) wholeGroups() bool { return false }
 
-// lookup asks for one user by name. It leaves the pace of a refresh as it is.
+// lookup requests one user by name, outside the refresh's rate limit.
 func (j *Jira) lookup(ctx context.Context, name string) (User, error) {
-	s, err := j.service()
+	s, err := j.credential()
 	if err != nil {
 		return User{}, err
 	}
-	if err := j.lookups.enter(ctx); err != nil {
-		return User{}, err
+	select {
+	case j.lookups <- struct{}{}:
+		defer func() { <-j.lookups }()
+	case <-ctx.Done():
+		return User{}, ErrBusy
 	}
-	defer j.lookups.leave()
 	const by = "username"
 	asked := j.now()
-	r, err := j.send(ctx, s, userRequest(lookupTime, by, name))
-	return oneUser(r, err, asked, by, name)
+	r, err := j.send(ctx, s, userRequest(lookupTimeout, by, name))
+	return readUser(r, err, asked, by, name)
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/tokengate/tokengate/authz/directory"
 )
 
-// in runs a test in a bubble, where time stands still while something runs.
+// in runs a test with the clock of testing/synctest.
 func in(t *testing.T, test func(*testing.T)) { t.Helper(); synctest.Test(t, test) }
 
 func TestRenamedUserIsFollowedByKey(t *testing.T) {
@@ -31,10 +31,10 @@ func TestRenamedUserIsFollowedByKey(t *testing.T) {
 			if u, ok := r.Snapshot().ByName("fred"); ok {
 				t.Errorf("the old name is still %+v", u)
 			}
-			// A name that can't travel in a header is as good as none.
+			// A user with a name that can't be in a header counts as removed.
 			r.jira.set(func() {
 				r.jira.users[0].name = "frédéric"
-				if group { // the page says so
+				if group { // the page has the name
 					r.jira.fault = brokenUser("key=K1")
 				}
 			})
@@ -46,7 +46,7 @@ func TestRenamedUserIsFollowedByKey(t *testing.T) {
 	}
 }
 
-func TestReusedNameIsAnothers(t *testing.T) {
+func TestReusedName(t *testing.T) {
 	in(t, func(t *testing.T) {
 		r := newRig(t, account{"K1", "fred", true})
 		r.owners = []directory.Owner{{Name: "fred", Key: "K1"}}
@@ -58,7 +58,7 @@ func TestReusedNameIsAnothers(t *testing.T) {
 			t.Errorf("by name %+v, want K2", u)
 		}
 		if u, ok := s.ByKey("K1"); ok {
-			t.Errorf("by the old key %+v, want nobody", u)
+			t.Errorf("by the old key %+v, want none", u)
 		}
 		if u, err := r.owner("fred", "K1"); !errors.Is(err, directory.ErrUnknownUser) {
 			t.Errorf("owner %+v, %v; want ErrUnknownUser", u, err)
@@ -69,9 +69,9 @@ func TestReusedNameIsAnothers(t *testing.T) {
 	})
 }
 
-// The name is seen at another key in a page while nobody could be asked about
-// the first one: an earlier answer must not lead to the other.
-func TestNameThatMovedWhileItsUserWasSilent(t *testing.T) {
+// A page has the name with another key while the first user can't be requested:
+// an earlier answer must not lead to the new user.
+func TestNameMovesDuringFailure(t *testing.T) {
 	in(t, func(t *testing.T) {
 		r := newRig(t, account{"K1", "fred", true})
 		r.owners = []directory.Owner{{Name: "fred", Key: "K1"}}
@@ -90,8 +90,8 @@ func TestNameThatMovedWhileItsUserWasSilent(t *testing.T) {
 	})
 }
 
-// A rename is seen halfway: both have the name, and nobody knows who.
-func TestTwoWithOneName(t *testing.T) {
+// During a rename both users have the name, and neither is known.
+func TestTwoUsersWithOneName(t *testing.T) {
 	in(t, func(t *testing.T) {
 		r := newRig(t, account{"K1", "fred", true}, account{"K2", "Fred", true}, account{"K3", "wilma", true})
 		r.groups, r.jira.groups["all"] = []string{"all"}, []string{"K1", "K2", "K3"}
@@ -107,7 +107,7 @@ func TestTwoWithOneName(t *testing.T) {
 	})
 }
 
-func TestAnswersAboutUsersThatSayTooLittle(t *testing.T) {
+func TestIncompleteUsers(t *testing.T) {
 	for name, answer := range map[string]object{
 		"without active": {"key": "K1", "name": "fred"},
 		"another key":    {"key": "K2", "name": "fred", "active": true},
@@ -133,22 +133,22 @@ func TestAnswersAboutUsersThatSayTooLittle(t *testing.T) {
 			if u, err := r.owner("fred", "K1"); name != "without key" && !errors.Is(err, directory.ErrUnavailable) {
 				t.Errorf("%s: %+v, %v; want ErrUnavailable", name, u, err)
 			}
-			// Not in a page, either, there is nothing that it teaches.
+			// Outside a page such an answer is useless, too.
 			r.groups = nil
 			if err := r.Refresh(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			if u, ok := r.Snapshot().ByName("fred"); ok && !u.Asked.Before(r.Snapshot().Taken()) {
-				t.Errorf("%s: asked alone: %+v", name, u)
+				t.Errorf("%s: requested singly: %+v", name, u)
 			}
 			if u, err := r.Lookup(t.Context(), "Wilma"); !errors.Is(err, directory.ErrUnavailable) {
-				t.Errorf("%s: lookup of another %+v, %v; want ErrUnavailable", name, u, err)
+				t.Errorf("%s: lookup of another user %+v, %v; want ErrUnavailable", name, u, err)
 			}
 		})
 	}
 }
 
-// brokenUser lets questions that contain one of these fail.
+// brokenUser breaks requests that contain one of these parts.
 func brokenUser(parts ...string) func(http.ResponseWriter, *http.Request) bool {
 	return func(w http.ResponseWriter, r *http.Request) bool {
 		for _, part := range parts {
@@ -161,12 +161,12 @@ func brokenUser(parts ...string) func(http.ResponseWriter, *http.Request) bool {
 	}
 }
 
-func TestOneOwnersFailureIsTheirs(t *testing.T) {
+func TestFailedOwnersDontFailTheRefresh(t *testing.T) {
 	in(t, func(t *testing.T) {
-		r := newRig(t, people(10)...)
+		r := newRig(t, activeAccounts(10)...)
 		r.owners = ownersOf(r.jira.users)
 		r.refresh(t)
-		// Four in a row: Jira answers all the same.
+		// Four in a row fail, but Jira answers.
 		r.jira.set(func() { r.jira.fault = brokenUser("10001", "10002", "10003", "10004") })
 		for begun := time.Now(); time.Since(begun) < staleAfter-2*every; time.Sleep(every) {
 			r.refresh(t)
@@ -188,7 +188,7 @@ func TestOneOwnersFailureIsTheirs(t *testing.T) {
 		if n := r.Snapshot().Len(); n != 6 {
 			t.Errorf("%d users are known, want 6", n)
 		}
-		// Between two refreshes, too, an answer becomes too old.
+		// Answers also expire between two refreshes.
 		r.jira.set(func() { r.jira.fault = nil })
 		r.refresh(t)
 		r.jira.set(func() { r.jira.fault = brokenUser("10002") })
@@ -199,13 +199,13 @@ func TestOneOwnersFailureIsTheirs(t *testing.T) {
 				t.Errorf("%s later: %v, want %v", after, err, want)
 			}
 			if _, err := r.Snapshot().Owner("user00003", "JIRAUSER10003", time.Now().Add(after)); err != nil {
-				t.Errorf("another, %s later: %v", after, err)
+				t.Errorf("another owner, %s later: %v", after, err)
 			}
 		}
 	})
 }
 
-func TestGoneAndInactive(t *testing.T) {
+func TestRemovedAndInactive(t *testing.T) {
 	in(t, func(t *testing.T) {
 		r := newRig(t, account{"K1", "fred", true}, account{"K2", "wilma", true}, account{"K3", "barney", true})
 		r.owners = []directory.Owner{{Name: "fred", Key: "K1"}, {Name: "wilma"}, {Name: "barney"}}
@@ -225,19 +225,20 @@ func TestGoneAndInactive(t *testing.T) {
 				t.Errorf("%s: %+v, %v; want %v", tt.name, u, err, tt.want)
 			}
 		}
-		// They stay gone while they can't be asked for, as long as that is good.
+		// Removed users stay removed while they can't be requested, for the
+		// lifetime of that answer.
 		r.jira.set(func() { r.jira.fault = brokenUser("K1", "wilma") })
 		r.refresh(t)
 		if _, err := r.owner("fred", "K1"); !errors.Is(err, directory.ErrUnknownUser) {
-			t.Errorf("still gone: %v", err)
+			t.Errorf("still removed: %v", err)
 		}
 		if _, err := r.Snapshot().Owner("fred", "K1", r.GoodUntil()); !errors.Is(err, directory.ErrUnavailable) {
-			t.Errorf("gone, when nothing is good: %v, want ErrUnavailable", err)
+			t.Errorf("removed, when the snapshot has expired: %v, want ErrUnavailable", err)
 		}
 		time.Sleep(staleAfter)
 		r.refresh(t)
 		if _, err := r.owner("fred", "K1"); !errors.Is(err, directory.ErrUnavailable) {
-			t.Errorf("gone long ago: %v, want ErrUnavailable", err)
+			t.Errorf("removed long ago: %v, want ErrUnavailable", err)
 		}
 		r.jira.set(func() {
 			r.jira.fault = nil
@@ -246,7 +247,7 @@ func TestGoneAndInactive(t *testing.T) {
 		r.refresh(t)
 		for _, o := range []directory.Owner{{Name: "fred", Key: "K1"}, {Name: "barney"}} {
 			if u, err := r.owner(o.Name, o.Key); err != nil || !u.Active {
-				t.Errorf("back again: %+v, %v", u, err)
+				t.Errorf("exists again: %+v, %v", u, err)
 			}
 		}
 	})
@@ -254,7 +255,7 @@ func TestGoneAndInactive(t *testing.T) {
 
 func TestOutageOfAnHour(t *testing.T) {
 	in(t, func(t *testing.T) {
-		r := newRig(t, people(30)...)
+		r := newRig(t, activeAccounts(30)...)
 		r.owners, r.groups = ownersOf(r.jira.users), []string{"all"}
 		r.jira.groups["all"] = keys(r.jira.users[:5])
 		r.refresh(t)
@@ -267,7 +268,7 @@ func TestOutageOfAnHour(t *testing.T) {
 		})
 		for time.Since(begun) < time.Hour {
 			if err := r.Refresh(t.Context()); err == nil || r.Snapshot() != good {
-				t.Fatalf("a refresh in the outage: %v", err)
+				t.Fatalf("a refresh succeeded during the outage: %v", err)
 			}
 			_, err := r.owner("user00001", "JIRAUSER10001")
 			if over := !time.Now().Before(r.GoodUntil()); over != errors.Is(err, directory.ErrUnavailable) {
@@ -286,10 +287,10 @@ func TestOutageOfAnHour(t *testing.T) {
 	})
 }
 
-// Jira goes away in the middle of a refresh.
-func TestFailureMidwayLeavesTheSnapshot(t *testing.T) {
+// Jira fails in the middle of a refresh.
+func TestFailedRefreshKeepsSnapshot(t *testing.T) {
 	in(t, func(t *testing.T) {
-		r := newRig(t, people(60)...)
+		r := newRig(t, activeAccounts(60)...)
 		r.groups = []string{"all"}
 		r.jira.groups["all"] = keys(r.jira.users)
 		r.owners = []directory.Owner{{Name: "x1"}, {Name: "x2"}, {Name: "x3"}, {Name: "x4"}}
@@ -309,9 +310,9 @@ func TestFailureMidwayLeavesTheSnapshot(t *testing.T) {
 				}
 			})
 			err := r.Refresh(t.Context())
-			// The last two owners alone don't make an outage.
+			// The last two owners alone are not an outage.
 			if midway := after < total-2; midway != (err != nil) || midway && r.Snapshot() != good {
-				t.Errorf("gone after %d of %d requests: %v", after, total, err)
+				t.Errorf("outage after %d of %d requests: %v", after, total, err)
 			}
 			good = r.Snapshot()
 		}
@@ -320,12 +321,12 @@ func TestFailureMidwayLeavesTheSnapshot(t *testing.T) {
 
 func TestRun(t *testing.T) {
 	in(t, func(t *testing.T) {
-		r := newRig(t, people(1)...)
+		r := newRig(t, activeAccounts(1)...)
 		r.owners = ownersOf(r.jira.users)
 		go r.Run(t.Context())
 		time.Sleep(10*every + time.Second)
 		synctest.Wait()
-		// At once, and then after 0.9 of the time.
+		// Immediately, and then after 0.9 of the interval.
 		if n := len(r.published); n != 12 {
 			t.Errorf("%d refreshes in ten minutes, want 12", n)
 		}

@@ -9,83 +9,82 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// ErrTooManyFailures says that so many wrong passwords came for a name that no
-// other is handed to Jira for now.
-var ErrTooManyFailures = errors.New("too many wrong passwords came for this user name: " +
-	"log in to Jira in the browser and use the API tokens page there, after which passwords are taken again")
+// ErrTooManyFailures means that no more passwords for this user name are passed
+// to Jira for now.
+var ErrTooManyFailures = errors.New("too many wrong passwords for this user name: " +
+	"log in to Jira in the browser and use the API tokens page there, after which passwords are accepted again")
 
 const (
-	// maxFailures is how many wrong passwords for one name go to Jira. It asks
-	// for a CAPTCHA after three, by default.
+	// maxFailures is how many wrong passwords per name are passed to Jira,
+	// which by default asks for a CAPTCHA after three.
 	maxFailures = 2
 
-	// failuresLast is how long they count. Jira's own count has no end but a
-	// good login.
-	failuresLast = 7 * 24 * time.Hour
+	// failureTTL is how long failures count. Jira's own count ends only with a
+	// successful login.
+	failureTTL = 7 * 24 * time.Hour
 
-	// maxFailing bounds the names that are counted for. When there are more, the
-	// half that failed longest ago is forgotten: names that somebody makes up
-	// must not keep others out. Whoever wants a name forgotten has to make Jira
-	// refuse wrong passwords for half as many other names first.
-	maxFailing = 500_000
+	// maxFailingNames limits the counted names. Beyond it, the half that failed
+	// longest ago is removed, so that invented names can't keep others out. To
+	// remove a name, an attacker must get Jira to refuse passwords for half as
+	// many other names first.
+	maxFailingNames = 500_000
 )
 
-// lockout counts the failures of user names, so that nobody can lock somebody
-// out of Jira by way of us; see Callers. An attempt counts as a failure until it
-// is known to be none.
+// lockout counts failed passwords by user name, so that nobody can lock a user
+// out of Jira through tokengate; see Callers. An attempt counts as a failure
+// until proven otherwise.
 type lockout struct {
 	now func() time.Time
 
-	mu    sync.Mutex
-	seed  maphash.Seed
-	names map[uint64]failing // by hash of the folded name; two with one share a count
-	older map[uint64]failing // no name is in both
-	swept time.Time
+	mu         sync.Mutex
+	seed       maphash.Seed
+	names      map[uint64]nameFailures // by hash of the folded name; colliding names share a count
+	olderNames map[uint64]nameFailures // disjoint from names
+	swept      time.Time
 }
 
-type failing struct {
-	count int32     // failures, with the attempts whose outcome is not known yet
-	under int32     // attempts under way
-	last  time.Time // when the last attempt began
+type nameFailures struct {
+	count    int32     // failures, including attempts in flight
+	inFlight int32     // attempts in flight
+	last     time.Time // start of the last attempt
 }
 
-// hash returns what stands for a name. It is called with mu held.
+// hash returns the key of a name. It must be called with mu held.
 func (l *lockout) hash(name string) uint64 { return maphash.String(l.seed, store.FoldOwner(name)) }
 
-// begin counts an attempt, and returns ErrTooManyFailures if it may not be
-// made. Whoever began one says once what came of it: succeeded, failed or
-// unmade. known says that the password was right lately.
+// begin counts an attempt, or returns ErrTooManyFailures if none is allowed.
+// After a nil error, call succeeded, failed or cancelled once. known says that
+// the password was accepted recently.
 func (l *lockout) begin(name string, known bool) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.names == nil {
-		l.names, l.seed = make(map[uint64]failing), maphash.MakeSeed()
+		l.names, l.seed = make(map[uint64]nameFailures), maphash.MakeSeed()
 	}
 	now := l.now()
 	l.sweep(now)
 	id := l.hash(name)
 	f, _ := l.get(id)
-	if now.Sub(f.last) >= failuresLast {
-		f.count = f.under
+	if now.Sub(f.last) >= failureTTL {
+		f.count = f.inFlight
 	}
-	// A password that was right lately is let past the count: it is one failure
-	// more at the most, since then it is forgotten.
+	// A recently accepted password is exempt: it can add one failure at most,
+	// since then it is no longer known.
 	if !known && f.count >= maxFailures {
 		return ErrTooManyFailures
 	}
-	l.set(id, failing{count: f.count + 1, under: f.under + 1, last: now})
+	l.set(id, nameFailures{count: f.count + 1, inFlight: f.inFlight + 1, last: now})
 	return nil
 }
 
-// succeeded forgets the failures of a name, as Jira does. Attempts under way
-// may fail after this one, so they go on counting.
+// succeeded clears the failures of a name, as Jira does. Attempts in flight may
+// still fail, so they keep counting.
 func (l *lockout) succeeded(name string) {
-	l.end(name, func(f *failing) { f.count = f.under })
+	l.end(name, func(f *nameFailures) { f.count = f.inFlight })
 }
 
-// loggedIn forgets the failures of a name whose user has logged in to a session
-// which Jira knew at a time. Attempts that began later, or are under way, go on
-// counting.
+// loggedIn clears the failures of a name whose user had a new session at the
+// given time. Later attempts and attempts in flight keep counting.
 func (l *lockout) loggedIn(name string, at time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -97,22 +96,21 @@ func (l *lockout) loggedIn(name string, at time.Time) {
 	if !ok || !f.last.Before(at) {
 		return
 	}
-	f.count = f.under
+	f.count = f.inFlight
 	l.set(id, f)
 }
 
-// failed leaves the attempt counted. It is for outcomes that nobody knows,
-// too.
+// failed keeps the attempt counted. It also applies to unknown outcomes.
 func (l *lockout) failed(name string) {
-	l.end(name, func(*failing) {})
+	l.end(name, func(*nameFailures) {})
 }
 
-// unmade takes back an attempt whose password Jira did not look at.
-func (l *lockout) unmade(name string) {
-	l.end(name, func(f *failing) { f.count-- })
+// cancelled uncounts an attempt whose password Jira did not check.
+func (l *lockout) cancelled(name string) {
+	l.end(name, func(f *nameFailures) { f.count-- })
 }
 
-func (l *lockout) end(name string, change func(*failing)) {
+func (l *lockout) end(name string, change func(*nameFailures)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	id := l.hash(name)
@@ -120,39 +118,39 @@ func (l *lockout) end(name string, change func(*failing)) {
 	if !ok {
 		return
 	}
-	f.under--
+	f.inFlight--
 	change(&f)
 	l.set(id, f)
 }
 
-func (l *lockout) get(id uint64) (f failing, ok bool) {
+func (l *lockout) get(id uint64) (f nameFailures, ok bool) {
 	if f, ok = l.names[id]; !ok {
-		f, ok = l.older[id]
+		f, ok = l.olderNames[id]
 	}
 	return f, ok
 }
 
-func (l *lockout) set(id uint64, f failing) {
-	delete(l.older, id)
+func (l *lockout) set(id uint64, f nameFailures) {
+	delete(l.olderNames, id)
 	if f.count <= 0 {
 		delete(l.names, id)
 		return
 	}
 	l.names[id] = f
-	if len(l.names) >= maxFailing/2 {
-		l.names, l.older = make(map[uint64]failing), l.names
+	if len(l.names) >= maxFailingNames/2 {
+		l.names, l.olderNames = make(map[uint64]nameFailures), l.names
 	}
 }
 
-// sweep forgets what does not count any more, once an hour.
+// sweep removes expired failures once an hour.
 func (l *lockout) sweep(now time.Time) {
 	if now.Sub(l.swept) < time.Hour {
 		return
 	}
 	l.swept = now
-	for _, names := range []map[uint64]failing{l.names, l.older} {
+	for _, names := range []map[uint64]nameFailures{l.names, l.olderNames} {
 		for id, f := range names {
-			if f.under == 0 && now.Sub(f.last) >= failuresLast {
+			if f.inFlight == 0 && now.Sub(f.last) >= failureTTL {
 				delete(names, id)
 			}
 		}

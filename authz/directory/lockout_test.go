@@ -16,7 +16,7 @@ import (
 	"github.com/tokengate/tokengate/authz/directory/jiratest"
 )
 
-func TestNobodyIsLockedOut(t *testing.T) {
+func TestNoUserIsLockedOut(t *testing.T) {
 	in(t, func(t *testing.T) {
 		jira, callers := startJira(t)
 		var all sync.WaitGroup
@@ -38,18 +38,18 @@ func TestNobodyIsLockedOut(t *testing.T) {
 		}
 		_, err := callers.Identify(t.Context(), password("fred", "p:w"))
 		if !errors.Is(err, directory.ErrTooManyFailures) || !strings.Contains(err.Error(), "log in to Jira in the browser") {
-			t.Errorf("the right password now: %v", err)
+			t.Errorf("the right password after the failures: %v", err)
 		}
 		if got := callers.Stats().Blocked; got != 49 {
 			t.Errorf("%d blocked, want 49", got)
 		}
-		// Others are nothing to it, nor is a session of the same user.
+		// Other users, and a session of the same user, are not affected.
 		if _, err := callers.Identify(t.Context(), password("wilma", "secret")); err != nil {
 			t.Errorf("wilma: %v", err)
 		}
 		time.Sleep(7*24*time.Hour - time.Second)
 		if _, err := callers.Identify(t.Context(), password("fred", "p:w")); !errors.Is(err, directory.ErrTooManyFailures) {
-			t.Errorf("just before seven days are over: %v", err)
+			t.Errorf("just before seven days have passed: %v", err)
 		}
 		time.Sleep(time.Second)
 		if _, err := callers.Identify(t.Context(), password("fred", "p:w")); err != nil {
@@ -58,8 +58,8 @@ func TestNobodyIsLockedOut(t *testing.T) {
 	})
 }
 
-// Jira's count has no end but a login: only one that came after the failures
-// gives a name two more.
+// Only a login allows a name two more failures, and only one after the
+// failures.
 func TestLoginAfterFailures(t *testing.T) {
 	in(t, func(t *testing.T) {
 		jira, callers := startJira(t)
@@ -80,7 +80,7 @@ func TestLoginAfterFailures(t *testing.T) {
 			}
 			identify("a wrong password", password("fred", fmt.Sprint("wrong", i)), want)
 			identify("the session that was there before", before, nil)
-			identify("somebody else's session", wilma, nil)
+			identify("another user's session", wilma, nil)
 			identify("no session", directory.Credential{Cookie: fmt.Sprint("JSESSIONID=", i)}, directory.ErrNotLoggedIn)
 		}
 		if n := jira.Failures("fred"); n != 2 {
@@ -100,8 +100,8 @@ func TestLoginAfterFailures(t *testing.T) {
 	})
 }
 
-// Attempts that are under way while a session is seen may fail after its login.
-func TestLoginLeavesAttemptsUnderWayCounted(t *testing.T) {
+// Attempts in flight while a session is seen may fail after its login.
+func TestLoginKeepsAttemptsInFlightCounted(t *testing.T) {
 	in(t, func(t *testing.T) {
 		var wrong atomic.Int32
 		callers := directory.NewCallers(client(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -129,8 +129,8 @@ func TestLoginLeavesAttemptsUnderWayCounted(t *testing.T) {
 	})
 }
 
-// A good login makes Jira forget the failures, and us.
-func TestSuccessForgetsFailures(t *testing.T) {
+// A successful login resets Jira's count and the lockout's.
+func TestSuccessResetsFailures(t *testing.T) {
 	in(t, func(t *testing.T) {
 		jira, callers := startJira(t)
 		for i := range 20 {
@@ -148,9 +148,9 @@ func TestSuccessForgetsFailures(t *testing.T) {
 	})
 }
 
-// The right password's answer comes first, that of a wrong one which Jira
-// counted before or after it is still under way.
-func TestSuccessLeavesAttemptsUnderWayCounted(t *testing.T) {
+// The right password is answered first, while a wrong one that Jira may count
+// afterwards is in flight.
+func TestSuccessKeepsAttemptsInFlightCounted(t *testing.T) {
 	in(t, func(t *testing.T) {
 		wrong := 0
 		callers := directory.NewCallers(client(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -183,7 +183,7 @@ func TestSuccessLeavesAttemptsUnderWayCounted(t *testing.T) {
 	})
 }
 
-func TestPasswordsThatJiraDoesNotTake(t *testing.T) {
+func TestPasswordsDisabledInJira(t *testing.T) {
 	in(t, func(t *testing.T) {
 		jira, callers := startJira(t)
 		fred := session(t, jira, "fred", "p:w")
@@ -207,7 +207,7 @@ func TestPasswordsThatJiraDoesNotTake(t *testing.T) {
 func TestCaptcha(t *testing.T) {
 	in(t, func(t *testing.T) {
 		jira, callers := startJira(t)
-		for range 3 { // by another way than ours
+		for range 3 { // not through Callers
 			r := httptest.NewRequest("GET", "/rest/api/2/myself", nil)
 			r.SetBasicAuth("fred", "x")
 			jira.ServeHTTP(httptest.NewRecorder(), r)
@@ -218,8 +218,8 @@ func TestCaptcha(t *testing.T) {
 	})
 }
 
-// Nobody knows whether Jira looked at a password when no answer came.
-func TestSilenceCountsAsFailure(t *testing.T) {
+// Without a response it is unknown whether Jira checked the password.
+func TestNoAnswerCountsAsFailure(t *testing.T) {
 	in(t, func(t *testing.T) {
 		jira, callers := startJira(t)
 		failure := jira.Fail("", jiratest.Status(502))
@@ -232,9 +232,9 @@ func TestSilenceCountsAsFailure(t *testing.T) {
 	})
 }
 
-// A password that was right lately is taken whatever others try, and a cookie that
-// a load balancer changes is no login.
-func TestProvenPasswordsAreTaken(t *testing.T) {
+// A recently accepted password is accepted whatever others try, and a cookie
+// changed by a load balancer is no login.
+func TestRecentPasswordsAreExempt(t *testing.T) {
 	in(t, func(t *testing.T) {
 		jira, callers := startJira(t)
 		right := password("fred", "p:w")
@@ -244,7 +244,7 @@ func TestProvenPasswordsAreTaken(t *testing.T) {
 		for i := range 5 {
 			_, _ = callers.Identify(t.Context(), password("fred", fmt.Sprint("wrong", i)))
 		}
-		time.Sleep(time.Minute) // no answer is kept so long
+		time.Sleep(time.Minute) // longer than any answer is cached
 		if _, err := callers.Identify(t.Context(), right); err != nil {
 			t.Errorf("the right password: %v", err)
 		}

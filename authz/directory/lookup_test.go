@@ -30,9 +30,9 @@ func TestLookup(t *testing.T) {
 			t.Errorf("%+v, %v", u, err)
 		}
 		if n := len(r.jira.taken()); n != 0 {
-			t.Errorf("%d requests for one whom the snapshot knows", n)
+			t.Errorf("%d requests for a user in the snapshot", n)
 		}
-		// All wait for one answer.
+		// All callers share one request.
 		var all sync.WaitGroup
 		for range 50 {
 			all.Go(func() {
@@ -45,7 +45,7 @@ func TestLookup(t *testing.T) {
 		if n := len(r.jira.taken()); n != 1 {
 			t.Errorf("%d requests, want 1", n)
 		}
-		// The tokens made for her are good at once, and stay so if the next
+		// New tokens of the user work immediately, and still do if the next
 		// refresh can't ask for her.
 		if _, err := r.owner("wilma", "K2"); err != nil {
 			t.Errorf("just looked up: %v", err)
@@ -60,7 +60,7 @@ func TestLookup(t *testing.T) {
 		for name, want := range map[string]error{
 			"barney": directory.ErrInactive,
 			"betty":  directory.ErrUnknownUser,
-			"wilma":  directory.ErrUnavailable, // the answer is not this snapshot's
+			"wilma":  directory.ErrUnavailable, // the answer is older than this snapshot
 			"a:b":    directory.ErrUnusableName,
 		} {
 			if _, err := r.Lookup(t.Context(), name); !errors.Is(err, want) {
@@ -72,22 +72,22 @@ func TestLookup(t *testing.T) {
 		})
 		begun := time.Now()
 		if _, err := r.Lookup(t.Context(), "dino"); !errors.Is(err, directory.ErrUnavailable) || time.Since(begun) > 6*time.Second {
-			t.Errorf("silence: %v after %s", err, time.Since(begun))
+			t.Errorf("no answer: %v after %s", err, time.Since(begun))
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		begun = time.Now()
 		if _, err := r.Lookup(ctx, "dino"); !errors.Is(err, directory.ErrUnavailable) || time.Since(begun) > time.Second {
-			t.Errorf("impatience: %v after %s", err, time.Since(begun))
+			t.Errorf("cancelled: %v after %s", err, time.Since(begun))
 		}
 		time.Sleep(time.Minute)
 	})
 }
 
-// Many look-ups take nothing of a refresh's pace, and go one by one.
+// Lookups take nothing from a refresh's rate, and are sent one by one.
 func TestManyLookups(t *testing.T) {
 	in(t, func(t *testing.T) {
-		staff := people(5000) // 102 pages
+		staff := activeAccounts(5000) // 102 pages
 		r := newRig(t, staff...)
 		r.groups, r.jira.groups["staff"] = []string{"staff"}, keys(staff)
 		r.refresh(t)
@@ -110,7 +110,7 @@ func TestManyLookups(t *testing.T) {
 		for i := range 60 {
 			all.Go(func() {
 				for ctx.Err() == nil {
-					_, _ = r.Lookup(ctx, fmt.Sprintf("nobody%05d", i))
+					_, _ = r.Lookup(ctx, fmt.Sprintf("unknown%05d", i))
 					time.Sleep(100 * time.Millisecond)
 				}
 			})
@@ -119,13 +119,13 @@ func TestManyLookups(t *testing.T) {
 		n := len(r.jira.taken())
 		r.jira.mu.Lock()
 		if n < 190 || n > 201 || most != 1 {
-			t.Errorf("%d look-ups within ten seconds, %d at once", n, most)
+			t.Errorf("%d lookups within ten seconds, %d concurrent", n, most)
 		}
 		r.jira.mu.Unlock()
 		begun := time.Now()
 		r.refresh(t)
 		if took := time.Since(begun); took > 11*time.Second {
-			t.Errorf("the refresh took %s beside them", took)
+			t.Errorf("the refresh took %s during the lookups", took)
 		}
 		cancel()
 		all.Wait()
@@ -133,11 +133,11 @@ func TestManyLookups(t *testing.T) {
 	})
 }
 
-// Of more look-ups than Jira answers in their time, those that are not answered
-// are refused then, and the next refresh waits for none.
-func TestLookupsThatWouldWaitForLong(t *testing.T) {
+// Lookups that Jira does not answer in time are refused, and the next refresh
+// waits for none.
+func TestLookupsTimeOut(t *testing.T) {
 	in(t, func(t *testing.T) {
-		r := newRig(t, people(300)...)
+		r := newRig(t, activeAccounts(300)...)
 		r.refresh(t)
 		r.jira.fault = func(http.ResponseWriter, *http.Request) bool {
 			r.jira.mu.Unlock()
@@ -185,8 +185,7 @@ func TestLookupOfARenamedUser(t *testing.T) {
 	})
 }
 
-// Somebody is looked up while a refresh that does not know of them is under
-// way.
+// A user is looked up during a refresh that does not have them.
 func TestLookupDuringRefresh(t *testing.T) {
 	in(t, func(t *testing.T) {
 		r := newRig(t, account{"K1", "fred", true}, account{"K2", "wilma", true})
@@ -222,13 +221,13 @@ func TestServiceCredential(t *testing.T) {
 		r := newRig(t, account{"K1", "fred", true})
 		r.owners = []directory.Owner{{Name: "fred", Key: "K1"}}
 		r.refresh(t)
-		// It is rotated to a password.
+		// The credential changes to a password.
 		r.jira.set(func() { r.jira.credential = "Basic c2VydmljZTpwOnc=" })
 		write(t, r.file, "service:p:w\r\n")
 		r.refresh(t)
 		r.jira.taken()
 
-		// A wrong password goes out two times, and then never.
+		// A wrong password is sent twice, and then never again.
 		write(t, r.file, "service:wrong-secret")
 		begun := time.Now()
 		for range 200 {
@@ -239,21 +238,21 @@ func TestServiceCredential(t *testing.T) {
 			_, lookup := r.Lookup(t.Context(), "wilma")
 			for _, text := range []string{err.Error(), lookup.Error(), r.Stats().LastError} {
 				if strings.Contains(text, "wrong-secret") || strings.Contains(text, "c2VydmljZT") {
-					t.Errorf("the secret stands in %q", text)
+					t.Errorf("%q contains the secret", text)
 				}
 			}
 			time.Sleep(every)
 		}
 		if n := len(r.jira.taken()); n != 2 {
-			t.Errorf("a wrong password went out %d times in %s, want 2", n, time.Since(begun))
+			t.Errorf("a wrong password was sent %d times in %s, want 2", n, time.Since(begun))
 		}
-		// Another one is tried at once.
+		// A new one is tried immediately.
 		write(t, r.file, "service:p:w")
 		r.refresh(t)
 	})
 }
 
-// One refusal now and then, with good answers in between, is not two.
+// Occasional refusals between good answers don't add up.
 func TestRefusalsOfAGoodCredential(t *testing.T) {
 	in(t, func(t *testing.T) {
 		r := newRig(t, account{"K1", "fred", true})
@@ -265,7 +264,7 @@ func TestRefusalsOfAGoodCredential(t *testing.T) {
 				r.jira.fault = func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(401); return true }
 			})
 			if err := r.Refresh(t.Context()); err == nil {
-				t.Error("a refusal is no error")
+				t.Error("a refusal caused no error")
 			}
 			r.jira.set(func() { r.jira.fault = nil })
 			r.refresh(t)
@@ -273,10 +272,10 @@ func TestRefusalsOfAGoodCredential(t *testing.T) {
 	})
 }
 
-// Look-ups and a refresh under way at once send a wrong password no more often.
-func TestRefusedCredentialBesideLookups(t *testing.T) {
+// Concurrent lookups and a refresh send a wrong password no more often.
+func TestRefusedCredentialDuringLookups(t *testing.T) {
 	in(t, func(t *testing.T) {
-		r := newRig(t, people(20)...)
+		r := newRig(t, activeAccounts(20)...)
 		write(t, r.file, "service:wrong")
 		r.owners = ownersOf(r.jira.users)
 		r.jira.fault = func(http.ResponseWriter, *http.Request) bool {
@@ -301,13 +300,13 @@ func TestRefusedCredentialBesideLookups(t *testing.T) {
 		all.Wait()
 		time.Sleep(time.Minute)
 		if n := len(r.jira.taken()); n != 2 {
-			t.Errorf("a wrong password went out %d times, want 2", n)
+			t.Errorf("a wrong password was sent %d times, want 2", n)
 		}
 	})
 }
 
-// Nothing more is asked with a credential that was refused, wherever that was.
-func TestRefusedCredentialIsNotTriedOn(t *testing.T) {
+// A refused credential is not used again, whichever request was refused.
+func TestRefusedCredentialIsNotRetried(t *testing.T) {
 	unauthorized := func(w http.ResponseWriter) { send(w, 401, object{"message": "Client must be authenticated"}) }
 	failed := func(w http.ResponseWriter) {
 		w.Header().Set("X-Seraph-LoginReason", "AUTHENTICATED_FAILED")
@@ -329,12 +328,12 @@ func TestRefusedCredentialIsNotTriedOn(t *testing.T) {
 		"list":               {"/rest/api/2/user/list", unauthorized, 2},
 		"search":             {"/rest/api/2/user/search", unauthorized, 2},
 		"user":               {"/rest/api/2/user", unauthorized, 2},
-		"said with 200":      {"/rest/api/2/user", failed, 2},
+		"status 200":         {"/rest/api/2/user", failed, 2},
 		"captcha":            {"/rest/api/2/user", captcha, 2},
 		"passwords disabled": {"/rest/api/2/user", disabled, 10},
 	} {
 		in(t, func(t *testing.T) {
-			r := newRig(t, people(30)...)
+			r := newRig(t, activeAccounts(30)...)
 			write(t, r.file, "service:p:w")
 			r.jira.searchLimit, r.jira.credential = 1, "Basic c2VydmljZTpwOnc="
 			r.owners, r.groups, r.jira.groups["all"] = ownersOf(r.jira.users), []string{"all"}, []string{"JIRAUSER10000"}

@@ -9,42 +9,39 @@ import (
 )
 
 const (
-	// memberPageSize is the most that Jira gives; some versions answer more
-	// with pages that do not fit together.
+	// memberPageSize is Jira's maximum; some versions answer a larger one with
+	// inconsistent pages.
 	memberPageSize = 50
 
-	// listPageSize is what Jira up to 9 gives at most. Jira 10 gives less.
+	// listPageSize is the maximum of Jira up to 9. Jira 10 returns fewer.
 	listPageSize = 1000
 
-	// maxMemberPages bounds the pages of one group, so that pages that never
-	// end do.
+	// maxMemberPages limits the pages of one group, in case they never end.
 	maxMemberPages = 20_000
 
-	// maxStarts is how often the pages of a group are begun when it changes
-	// under way.
-	maxStarts = 3
+	// maxAttempts is how often a group is read if it changes meanwhile.
+	maxAttempts = 3
 )
 
-// members returns the members of a group and its subgroups, inactive ones
-// too, and false if there is no such group.
+// groupMembers returns the direct and nested members of a group, including
+// inactive ones, and false if the group does not exist.
 //
-// Pages are numbered, so somebody who leaves the group while it is read would
-// hide another who moves to a page that was read already. Each page therefore
-// begins with the last member of the one before; if it does not, reading
-// begins again.
-func (j *Jira) members(ctx context.Context, s service, group string) ([]apiUser, bool, error) {
-	for range maxStarts {
-		members, found, moved, err := j.memberPages(ctx, s, group)
+// Pages are numbered, so a member who leaves while the group is read would
+// shift another one to a page that was already read. So each page begins with
+// the last member of the page before; if it doesn't, reading starts again.
+func (j *Jira) groupMembers(ctx context.Context, s serviceCredential, group string) ([]apiUser, bool, error) {
+	for range maxAttempts {
+		members, found, moved, err := j.readMemberPages(ctx, s, group)
 		if err != nil || !moved {
 			return members, found, err
 		}
 	}
-	return nil, false, fmt.Errorf("%w: GET %s: the pages of group %q do not fit together", ErrUnavailable, memberPath, group)
+	return nil, false, fmt.Errorf("%w: GET %s: the pages of group %q are inconsistent", ErrUnavailable, memberPath, group)
 }
 
 const memberPath = "/rest/api/2/group/member"
 
-func (j *Jira) memberPages(ctx context.Context, s service, group string) (members []apiUser, found, moved bool, err error) {
+func (j *Jira) readMemberPages(ctx context.Context, s serviceCredential, group string) (members []apiUser, found, moved bool, err error) {
 	for range maxMemberPages {
 		start := max(len(members)-1, 0)
 		r, err := j.ask(ctx, s, jiraRequest{
@@ -55,16 +52,16 @@ func (j *Jira) memberPages(ctx context.Context, s service, group string) (member
 				"startAt":              {strconv.Itoa(start)},
 				"maxResults":           {strconv.Itoa(memberPageSize)},
 			},
-			most:   maxPageBody,
-			within: pageTime,
+			maxBody: maxPageBody,
+			timeout: pageTimeout,
 		})
 		switch {
 		case err != nil:
 			return nil, false, false, err
-		case notFound(r):
+		case isNotFound(r):
 			return nil, false, false, nil
 		case r.status == http.StatusForbidden:
-			return nil, false, false, fmt.Errorf("%w: the service user may not see the members of groups: it needs Jira's permission to administer", ErrUnavailable)
+			return nil, false, false, fmt.Errorf("%w: the service user may not list the members of groups: it needs Jira's permission to administer", ErrUnavailable)
 		case r.status != http.StatusOK:
 			return nil, false, false, r.unexpected(memberPath)
 		}
@@ -74,51 +71,51 @@ func (j *Jira) memberPages(ctx context.Context, s service, group string) (member
 		}
 		values := page.Values
 		if len(members) > 0 {
-			if len(values) == 0 || !values[0].same(members[len(members)-1]) {
+			if len(values) == 0 || !values[0].sameUser(members[len(members)-1]) {
 				return nil, false, true, nil
 			}
 			values = values[1:]
 		}
 		members = append(members, values...)
-		if page.last(start + len(page.Values)) {
+		if page.isLast(start + len(page.Values)) {
 			return members, true, false, nil
 		}
 		if len(values) == 0 {
-			break // it gets nowhere
+			break // no progress
 		}
 	}
 	return nil, false, false, fmt.Errorf("%w: GET %s: the pages of group %q do not end", ErrUnavailable, memberPath, group)
 }
 
-// same reports whether two answers are about one user.
-func (b apiUser) same(other apiUser) bool {
+// sameUser reports whether two answers are about the same user.
+func (b apiUser) sameUser(other apiUser) bool {
 	return identity(b.Name, b.Key) == identity(other.Name, other.Key)
 }
 
-// everybody hands all users of Jira to take, page by page, until take has seen
-// enough. It is lenient: old versions have no such call, others give only the
-// first users, and a service user without the permission to browse users gets
-// none. Whoever is not handed to take is to be asked for one by one, and an
-// error is only that of a credential or of ctx.
-func (j *Jira) everybody(ctx context.Context, s service, take func([]apiUser) (enough bool)) error {
-	listed, err := j.list(ctx, s, take)
+// allUsers passes all users of Jira to take, page by page, until take returns
+// true. It may miss users: old versions have no such endpoint, others return
+// only the first users, and a service user without permission to browse users
+// gets none. The missing owners are requested one by one. Errors are only those
+// of the credential or of ctx.
+func (j *Jira) allUsers(ctx context.Context, s serviceCredential, take func([]apiUser) (enough bool)) error {
+	listed, err := j.listUsers(ctx, s, take)
 	if !listed && err == nil {
-		err = j.search(ctx, s, take)
+		err = j.searchUsers(ctx, s, take)
 	}
-	if isCredential(err) || ctx.Err() != nil {
+	if isCredentialError(err) || ctx.Err() != nil {
 		return err
 	}
 	return nil
 }
 
-// list reads GET /rest/api/2/user/list, of Jira 11 and 10.3 LTS, and reports
-// false if there is no such call.
-func (j *Jira) list(ctx context.Context, s service, take func([]apiUser) bool) (bool, error) {
+// listUsers reads GET /rest/api/2/user/list, which exists in Jira 11 and 10.3
+// LTS, and reports false if it fails.
+func (j *Jira) listUsers(ctx context.Context, s serviceCredential, take func([]apiUser) bool) (bool, error) {
 	const path = "/rest/api/2/user/list"
 	query := url.Values{"maxResults": {strconv.Itoa(listPageSize)}}
 	seen := map[string]bool{}
 	for {
-		r, err := j.ask(ctx, s, jiraRequest{path: path, query: query, most: maxPageBody, within: pageTime})
+		r, err := j.ask(ctx, s, jiraRequest{path: path, query: query, maxBody: maxPageBody, timeout: pageTimeout})
 		if err != nil {
 			return false, err
 		}
@@ -138,9 +135,9 @@ func (j *Jira) list(ctx context.Context, s service, take func([]apiUser) bool) (
 	}
 }
 
-// search reads GET /rest/api/2/user/search. The dot is in every mail address
-// (JRASERVER-29069), so that it finds almost everybody.
-func (j *Jira) search(ctx context.Context, s service, take func([]apiUser) bool) error {
+// searchUsers reads GET /rest/api/2/user/search. A dot is in every mail address
+// (JRASERVER-29069), so it matches almost all users.
+func (j *Jira) searchUsers(ctx context.Context, s serviceCredential, take func([]apiUser) bool) error {
 	const path = "/rest/api/2/user/search"
 	var last apiUser
 	for start := 0; ; {
@@ -152,8 +149,8 @@ func (j *Jira) search(ctx context.Context, s service, take func([]apiUser) bool)
 				"startAt":         {strconv.Itoa(start)},
 				"maxResults":      {strconv.Itoa(listPageSize)},
 			},
-			most:   maxPageBody,
-			within: pageTime,
+			maxBody: maxPageBody,
+			timeout: pageTimeout,
 		})
 		if err != nil {
 			return err
@@ -162,7 +159,7 @@ func (j *Jira) search(ctx context.Context, s service, take func([]apiUser) bool)
 			return nil
 		}
 		found, err := decodeSearch(r, path)
-		if err != nil || len(found) == 0 || found[len(found)-1].same(last) || take(found) {
+		if err != nil || len(found) == 0 || found[len(found)-1].sameUser(last) || take(found) {
 			return nil
 		}
 		last = found[len(found)-1]

@@ -24,7 +24,7 @@ func count(requests []string, part string) int {
 
 func TestGroupsArePaged(t *testing.T) {
 	in(t, func(t *testing.T) {
-		r := newRig(t, people(120)...)
+		r := newRig(t, activeAccounts(120)...)
 		r.jira.users[7].active = false
 		r.jira.groups["Jira-Users"] = keys(r.jira.users)
 		r.jira.groups["admins"] = keys(r.jira.users[:2])
@@ -58,16 +58,16 @@ func TestGroupsArePaged(t *testing.T) {
 			t.Errorf("inactive member: %+v, %v", u, err)
 		}
 		if _, err := r.owner("user00500", ""); !errors.Is(err, directory.ErrUnavailable) {
-			t.Errorf("nobody asked for: %v, want ErrUnavailable", err)
+			t.Errorf("a user in no requested group: %v, want ErrUnavailable", err)
 		}
 	})
 }
 
-// Somebody leaves the group between two pages: without care the next one would
-// be skipped, and their tokens refused.
+// A member leaves the group between two pages: the next one must not be
+// skipped, or their tokens would be refused.
 func TestMembersMoveBetweenPages(t *testing.T) {
 	in(t, func(t *testing.T) {
-		r := newRig(t, people(120)...)
+		r := newRig(t, activeAccounts(120)...)
 		r.jira.groups["all"] = keys(r.jira.users)
 		r.groups = []string{"all"}
 		r.jira.fault = func(_ http.ResponseWriter, req *http.Request) bool {
@@ -88,15 +88,15 @@ func TestMembersMoveBetweenPages(t *testing.T) {
 }
 
 func TestBadPages(t *testing.T) {
-	values := beans(people(50))
+	values := beans(activeAccounts(50))
 	for name, answer := range map[string]func(http.ResponseWriter, *http.Request){
-		"the same page for ever": func(w http.ResponseWriter, _ *http.Request) {
+		"the same page forever": func(w http.ResponseWriter, _ *http.Request) {
 			send(w, 200, object{"isLast": false, "values": values})
 		},
-		"one member for ever": func(w http.ResponseWriter, _ *http.Request) {
+		"one member forever": func(w http.ResponseWriter, _ *http.Request) {
 			send(w, 200, object{"isLast": false, "values": values[:1]})
 		},
-		"nobody, and more to come": func(w http.ResponseWriter, _ *http.Request) {
+		"an empty page before the last": func(w http.ResponseWriter, _ *http.Request) {
 			send(w, 200, object{"isLast": false, "values": values[:0]})
 		},
 		"no values": func(w http.ResponseWriter, _ *http.Request) { send(w, 200, object{"isLast": true}) },
@@ -119,7 +119,7 @@ func TestBadPages(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			in(t, func(t *testing.T) {
-				r := newRig(t, people(2)...)
+				r := newRig(t, activeAccounts(2)...)
 				r.jira.groups["all"] = keys(r.jira.users)
 				r.groups = []string{"all"}
 				r.refresh(t)
@@ -128,7 +128,7 @@ func TestBadPages(t *testing.T) {
 				r.jira.fault = func(w http.ResponseWriter, req *http.Request) bool { answer(w, req); return true }
 				err := r.Refresh(t.Context())
 				if !errors.Is(err, directory.ErrUnavailable) || r.Snapshot() != good {
-					t.Errorf("%v, snapshot of %s; want ErrUnavailable and the one before", err, r.Snapshot().Taken())
+					t.Errorf("%v, snapshot of %s; want ErrUnavailable and the last snapshot", err, r.Snapshot().Taken())
 				}
 				if n := len(r.jira.taken()); n > 10 {
 					t.Errorf("%d requests", n)
@@ -137,7 +137,7 @@ func TestBadPages(t *testing.T) {
 					t.Errorf("stats %+v", got)
 				}
 				if len(r.published) != 2 || r.published[1] != good {
-					t.Errorf("published %d times, want the one before again", len(r.published))
+					t.Errorf("published %d times, want the last snapshot again", len(r.published))
 				}
 			})
 		})
@@ -146,7 +146,7 @@ func TestBadPages(t *testing.T) {
 
 func TestOrderAndBudget(t *testing.T) {
 	in(t, func(t *testing.T) {
-		r := newRig(t, people(2000)...)
+		r := newRig(t, activeAccounts(2000)...)
 		r.jira.searchLimit = 100 // Jira 10
 		r.owners = ownersOf(r.jira.users)
 		r.refresh(t)
@@ -164,27 +164,27 @@ func TestOrderAndBudget(t *testing.T) {
 		asked := requests[count(requests, "/user/list")+count(requests, "/user/search"):]
 		for _, request := range asked[:100] {
 			if n := request[strings.LastIndex(request, "JIRAUSER")+len("JIRAUSER"):]; n < "11900" {
-				t.Fatalf("%s comes before those that were used", request)
+				t.Fatalf("%s comes before owners with used tokens", request)
 			}
 		}
-		// Those who were asked before come last.
+		// Owners who were asked for before come last.
 		if n := count(asked[100:], "key=JIRAUSER10150"); n != 0 {
-			t.Error("one who was asked before was asked before others")
+			t.Error("an owner was requested again before the others")
 		}
 		r.refresh(t)
 		r.refresh(t)
 		for _, a := range r.jira.users {
 			if _, err := r.owner(a.name, a.key); err != nil {
-				t.Fatalf("%s was never asked for: %v", a.name, err)
+				t.Fatalf("%s was never requested: %v", a.name, err)
 			}
 		}
 	})
 }
 
-// A Jira that is slow is not asked for longer.
+// A slow Jira does not prolong a refresh.
 func TestSlowJira(t *testing.T) {
 	in(t, func(t *testing.T) {
-		r := newRig(t, people(2000)...)
+		r := newRig(t, activeAccounts(2000)...)
 		r.jira.searchLimit = 100
 		r.owners = ownersOf(r.jira.users)
 		r.jira.fault = func(http.ResponseWriter, *http.Request) bool { time.Sleep(2 * time.Second); return false }
@@ -196,13 +196,13 @@ func TestSlowJira(t *testing.T) {
 	})
 }
 
-// The requests per refresh at 10,000 owners, by what Jira offers.
+// The requests per refresh with 10,000 owners, by Jira's endpoints.
 func TestRequestsAtTenThousandOwners(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		change func(*fake, *rig)
 		most   int
-		all    bool // nobody is left out
+		all    bool // no owner is left out
 	}{
 		{"all in one group", func(f *fake, r *rig) {
 			f.groups["all"], r.groups = keys(f.users), []string{"all"}
@@ -214,7 +214,7 @@ func TestRequestsAtTenThousandOwners(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			in(t, func(t *testing.T) {
-				r := newRig(t, people(10_000)...)
+				r := newRig(t, activeAccounts(10_000)...)
 				r.owners = ownersOf(r.jira.users)
 				tt.change(r.jira, r)
 				begun := time.Now()
@@ -225,7 +225,7 @@ func TestRequestsAtTenThousandOwners(t *testing.T) {
 					t.Errorf("%d requests, %d known; want at most %d and all known: %v", n, known, tt.most, tt.all)
 				}
 				if float64(n) > took.Seconds()*10+1 {
-					t.Errorf("%d requests in %s are more than 10 in a second", n, took)
+					t.Errorf("%d requests in %s are more than 10 a second", n, took)
 				}
 				if got := r.Stats().Requests; got != uint64(n) {
 					t.Errorf("%d requests counted, want %d", got, n)
@@ -235,10 +235,10 @@ func TestRequestsAtTenThousandOwners(t *testing.T) {
 	}
 }
 
-// The stream of all users names the same page again and again.
-func TestListThatGoesInCircles(t *testing.T) {
+// The list of all users repeats the same page.
+func TestRepeatingList(t *testing.T) {
 	in(t, func(t *testing.T) {
-		r := newRig(t, people(100)...)
+		r := newRig(t, activeAccounts(100)...)
 		r.owners = ownersOf(r.jira.users)
 		r.jira.fault = func(w http.ResponseWriter, req *http.Request) bool {
 			if req.URL.Path != "/rest/api/2/user/list" {
@@ -254,18 +254,18 @@ func TestListThatGoesInCircles(t *testing.T) {
 	})
 }
 
-func TestFewOwnersAreAskedForAlone(t *testing.T) {
+func TestFewOwnersAreRequestedSingly(t *testing.T) {
 	in(t, func(t *testing.T) {
-		r := newRig(t, people(10_000)...)
+		r := newRig(t, activeAccounts(10_000)...)
 		r.jira.list = true
 		r.owners = ownersOf(r.jira.users[:19])
 		r.refresh(t)
 		if n := len(r.jira.taken()); n != 19 {
 			t.Errorf("%d requests, want 19", n)
 		}
-		// Nor are all users read for longer than that takes.
+		// Nor are all users listed if that takes more requests.
 		r.owners = append(r.owners, directory.Owner{Name: "gone"})
-		r.jira.set(func() { r.jira.users = append(people(50_000), account{"K1", "last", true}) })
+		r.jira.set(func() { r.jira.users = append(activeAccounts(50_000), account{"K1", "last", true}) })
 		r.owners[0] = directory.Owner{Name: "last", Key: "K1"}
 		r.refresh(t)
 		if requests := r.jira.taken(); count(requests, "/user/list") > 3 || r.Snapshot().Len() < 20-1 {

@@ -1,35 +1,42 @@
 package directory
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 )
 
-// errNotJira says that a source is asked again sooner than read from a file.
-var errNotJira = errors.New("only what Jira says of users is saved")
+// errNotSavable means that the source is faster to ask than a saved snapshot is
+// to read.
+var errNotSavable = errors.New("only users from Jira are saved")
 
-// Save writes the snapshot in force to the file at path, for Restore after a
-// restart. It writes nothing if there is no snapshot, and nothing either while
-// what it wrote last is younger than every, unless somebody may do less since:
-// that must not be forgotten. The file has mode 0600 and appears whole; it holds
-// names, keys and groups of people and no credential. Only snapshots of Jira
-// can be saved.
+// Save writes the current snapshot to the file at path for Restore after a
+// restart. It writes nothing without a snapshot, or if the last write is
+// younger than every; but revoked rights are saved immediately. The file has
+// mode 0600 and is replaced atomically; it contains names, keys and groups of
+// users and no credential. Only snapshots of Jira can be saved.
 //
 // Save waits for the disk. Refreshes do not wait for Save.
 func (d *Directory) Save(path string, every time.Duration) error {
 	d.saving.Lock()
 	defer d.saving.Unlock()
 	s, last := d.Snapshot(), d.saved
-	// A clock that was put back makes the file one of the future.
-	if s == nil || s == last || last != nil && s.taken.Sub(last.taken).Abs() < every && !s.takesFrom(last) {
+	// Abs, because after the clock was set back the file is from the future.
+	if s == nil || s == last || last != nil && s.taken.Sub(last.taken).Abs() < every && !s.revokes(last) {
 		return nil
 	}
 	if err := save(path, s, d.options.Source.origin()); err != nil {
-		return fmt.Errorf("save what is known of users: %w", err)
+		return fmt.Errorf("save the user directory: %w", err)
 	}
 	d.saved = s
 	return nil
@@ -37,7 +44,7 @@ func (d *Directory) Save(path string, every time.Duration) error {
 
 func save(path string, s *Snapshot, origin string) error {
 	if origin == "" {
-		return errNotJira
+		return errNotSavable
 	}
 	content, err := s.encode(origin)
 	if err != nil {
@@ -46,17 +53,17 @@ func save(path string, s *Snapshot, origin string) error {
 	return replaceFile(path, content)
 }
 
-// Restore puts into force what Save wrote to the file at path, and publishes
-// it. Its age goes on from when Jira said so, and it is good as long as a
-// snapshot of that time is. Nothing is restored, with an error, if the file is
-// not there (fs.ErrNotExist), not whole, about another Jira, too old or from the
-// future, and if a refresh has succeeded already.
+// Restore makes the snapshot that Save wrote to the file at path the current
+// one, with its original age, and publishes it. It returns an error and
+// restores nothing if the file is missing (fs.ErrNotExist), damaged, about
+// another Jira, too old or from the future, or if a refresh has already
+// succeeded.
 func (d *Directory) Restore(path string) error {
 	d.refreshing.Lock()
 	defer d.refreshing.Unlock()
 	s, err := d.readSaved(path)
 	if err != nil {
-		return fmt.Errorf("restore what was known of users: %w", err)
+		return fmt.Errorf("restore the user directory: %w", err)
 	}
 	d.saving.Lock()
 	d.saved = s
@@ -72,9 +79,9 @@ func (d *Directory) readSaved(path string) (*Snapshot, error) {
 	origin := d.options.Source.origin()
 	switch {
 	case origin == "":
-		return nil, errNotJira
+		return nil, errNotSavable
 	case d.Snapshot() != nil:
-		return nil, errors.New("more is known already")
+		return nil, errors.New("a refresh has already succeeded")
 	}
 	file, err := os.Open(path)
 	if err != nil {
@@ -88,12 +95,11 @@ func (d *Directory) readSaved(path string) (*Snapshot, error) {
 	return s, nil
 }
 
-// replaceFile puts a file with this content in the place of the one at path.
-// Whatever fails, one of them is there, whole.
+// replaceFile replaces the file at path atomically.
 func replaceFile(path string, content []byte) error {
 	temporary := path + ".new"
 	if err := os.Remove(temporary); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err // what a crash has left
+		return err // left over from a crash
 	}
 	err := writeFile(temporary, content)
 	if err == nil {
@@ -103,7 +109,7 @@ func replaceFile(path string, content []byte) error {
 		_ = os.Remove(temporary)
 		return err
 	}
-	// The new name is on the disk once its folder is.
+	// The rename is durable once the directory is synced.
 	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {
 		return err
@@ -111,7 +117,7 @@ func replaceFile(path string, content []byte) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-// writeFile makes a file, which is on the disk when it returns.
+// writeFile creates a file and syncs it.
 func writeFile(path string, content []byte) error {
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
@@ -122,4 +128,184 @@ func writeFile(path string, content []byte) error {
 		err = file.Sync()
 	}
 	return errors.Join(err, file.Close())
+}
+
+// A saved snapshot is a header line with the version and the hexadecimal
+// SHA-256 of the rest, followed by JSON. Change the version when the meaning of
+// the JSON changes.
+const (
+	savedPrefix  = "tokengate directory "
+	savedVersion = "1 "
+)
+
+// maxSaved limits a saved snapshot, in bytes. 50,000 users in two groups each
+// take 9 MB.
+const maxSaved = 64 << 20
+
+// savedSnapshot is the JSON of a saved snapshot of Jira. The lifetime is left
+// out because it comes from the configuration.
+type savedSnapshot struct {
+	Origin  string               `json:"origin"` // see Source
+	Taken   time.Time            `json:"taken"`
+	Groups  []string             `json:"groups"` // folded names of the requested groups
+	Missing []string             `json:"missing,omitempty"`
+	Users   []savedUser          `json:"users"`
+	Gone    map[string]time.Time `json:"gone,omitempty"`
+	Others  map[string][]string  `json:"others,omitempty"` // see Snapshot
+}
+
+type savedUser struct {
+	Key         string     `json:"key,omitempty"`
+	Name        string     `json:"name"`
+	DisplayName string     `json:"displayName,omitempty"`
+	Active      bool       `json:"active,omitempty"`
+	Groups      []string   `json:"groups,omitzero"` // nil if unknown
+	Asked       *time.Time `json:"asked,omitempty"` // nil if equal to taken
+}
+
+// encode returns the saved form of the snapshot.
+func (s *Snapshot) encode(origin string) ([]byte, error) {
+	c := s.contents()
+	f := savedSnapshot{
+		Origin:  origin,
+		Taken:   c.taken.UTC(),
+		Groups:  make([]string, 0, len(c.groups)),
+		Missing: c.missingGroups,
+		Users:   make([]savedUser, 0, len(c.users)),
+		Gone:    make(map[string]time.Time, len(c.removed)),
+		Others:  c.otherMembers,
+	}
+	for group := range c.groups {
+		f.Groups = append(f.Groups, group)
+	}
+	for _, u := range c.users {
+		to := savedUser{Key: u.Key, Name: u.Name, DisplayName: u.DisplayName, Active: u.Active}
+		if u.Groups.Known {
+			to.Groups = append([]string{}, u.Groups.Names...)
+		}
+		if !u.Asked.Equal(c.taken) {
+			asked := u.Asked.UTC()
+			to.Asked = &asked
+		}
+		f.Users = append(f.Users, to)
+	}
+	for id, asked := range c.removed {
+		f.Gone[id] = asked.UTC()
+	}
+	body, err := json.Marshal(f)
+	if err != nil {
+		return nil, err
+	}
+	content := append([]byte(savedPrefix+savedVersion+checksum(body)+"\n"), body...)
+	if len(content) > maxSaved {
+		return nil, fmt.Errorf("it would be longer than %d bytes", maxSaved)
+	}
+	return content, nil
+}
+
+func checksum(body []byte) string {
+	sum := sha256.Sum256(body)
+	return hex.EncodeToString(sum[:])
+}
+
+// decodeSaved reads a saved snapshot. A damaged or expired snapshot, or one of
+// another origin, is an error.
+func decodeSaved(r io.Reader, origin string, now time.Time, stale time.Duration) (*Snapshot, error) {
+	content, err := io.ReadAll(io.LimitReader(r, maxSaved+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(content) > maxSaved {
+		return nil, fmt.Errorf("it is longer than %d bytes", maxSaved)
+	}
+	first, body, _ := bytes.Cut(content, []byte("\n"))
+	header, ours := strings.CutPrefix(string(first), savedPrefix)
+	sum, known := strings.CutPrefix(header, savedVersion)
+	switch {
+	case !ours:
+		return nil, errors.New("tokengate did not write it")
+	case !known:
+		return nil, errors.New("another version of tokengate wrote it")
+	case sum != checksum(body):
+		return nil, errors.New("it is not whole, or it was modified")
+	}
+	var f savedSnapshot
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&f); err != nil {
+		return nil, err
+	}
+	if decoder.Decode(new(any)) != io.EOF {
+		return nil, errors.New("data follows its end")
+	}
+	switch {
+	case f.Origin != origin:
+		return nil, fmt.Errorf("it is from %q, but upstream is %q", truncate(f.Origin), origin)
+	case !now.Before(f.Taken.Add(stale)):
+		return nil, fmt.Errorf("it is from %s, which is too old", f.Taken.Format(time.RFC3339))
+	}
+	return f.snapshot(now, stale)
+}
+
+// snapshot converts the saved form back.
+func (f savedSnapshot) snapshot(now time.Time, stale time.Duration) (*Snapshot, error) {
+	late := f.Taken // the latest of all times
+	users := make([]User, len(f.Users))
+	for i, from := range f.Users {
+		u := User{Key: from.Key, Name: from.Name, DisplayName: from.DisplayName, Active: from.Active, Asked: f.Taken}
+		if from.Groups != nil {
+			u.Groups = Groups{Known: true, Names: from.Groups}
+		}
+		if from.Asked != nil {
+			u.Asked = *from.Asked
+		}
+		if err := u.check(); err != nil {
+			return nil, fmt.Errorf("users[%d]: %w", i, err)
+		}
+		if cleanDisplayName(u.DisplayName) != u.DisplayName {
+			return nil, fmt.Errorf("users[%d]: the display name is too long or has control characters", i)
+		}
+		late = later(late, u.Asked)
+		users[i] = u
+	}
+	for _, asked := range f.Gone {
+		late = later(late, asked)
+	}
+	if late.After(now) {
+		return nil, fmt.Errorf("it is from %s, which is in the future: was the clock set back?", late.Format(time.RFC3339))
+	}
+	groups := make(map[string]bool, len(f.Groups))
+	for _, group := range f.Groups {
+		groups[group] = true
+	}
+	s := newSnapshot(contents{
+		taken: f.Taken, staleAfter: stale, users: users, removed: f.Gone,
+		groups: groups, missingGroups: f.Missing, otherMembers: f.Others,
+	})
+	if s.Len() != len(users) {
+		return nil, errors.New("two users have the same name or key")
+	}
+	return s, nil
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+// revokes reports whether any user has fewer rights in this snapshot than in an
+// older one.
+func (s *Snapshot) revokes(older *Snapshot) bool {
+	s, older = s.flatten(), older.flatten()
+	for name, was := range older.byName {
+		is := s.byName[name]
+		if was.Active && (!is.Active || is.Key != was.Key || slices.ContainsFunc(was.Groups.Names, func(group string) bool {
+			return !is.Groups.Has(group)
+		})) {
+			return true
+		}
+	}
+	return false
 }

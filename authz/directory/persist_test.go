@@ -13,8 +13,7 @@ import (
 	"github.com/tokengate/tokengate/authz/directory"
 )
 
-// A restart while Jira is away: what was known stays good for as long as it
-// would have been, and no longer.
+// After a restart during an outage, the saved answers keep their lifetime.
 func TestRestart(t *testing.T) {
 	in(t, func(t *testing.T) {
 		r := newRig(t, account{"K1", "fred", true}, account{"K2", "wilma", false}, account{"K3", "barney", true})
@@ -29,7 +28,7 @@ func TestRestart(t *testing.T) {
 			t.Errorf("the file: %v, %v", info.Mode(), err)
 		}
 		if content, err := os.ReadFile(path); err != nil || strings.Contains(string(content), nativeToken) {
-			t.Errorf("the credential is in the file, or %v", err)
+			t.Errorf("the file contains the credential, or %v", err)
 		}
 		before := r.Snapshot()
 		r.jira.set(func() {
@@ -42,7 +41,7 @@ func TestRestart(t *testing.T) {
 			t.Fatal(err)
 		}
 		if len(r.published) != 1 || r.published[0] != r.Snapshot() {
-			t.Errorf("%d snapshots are published", len(r.published))
+			t.Errorf("%d snapshots were published", len(r.published))
 		}
 		if age, ok := r.Age(); !ok || age != time.Since(before.Taken()) || age < 5*time.Minute {
 			t.Errorf("age %s", age)
@@ -74,7 +73,7 @@ func TestRestart(t *testing.T) {
 				t.Fatalf("%s: %v", time.Now(), err)
 			}
 			if err := r.Refresh(t.Context()); err == nil {
-				t.Fatal("a refresh in the outage")
+				t.Fatal("a refresh succeeded during the outage")
 			}
 			time.Sleep(every)
 		}
@@ -83,13 +82,13 @@ func TestRestart(t *testing.T) {
 		}
 		r.restart(t)
 		if err := r.Restore(path); err == nil || r.Snapshot() != nil || len(r.published) != 0 {
-			t.Errorf("too old, and restored: %v", err)
+			t.Errorf("restored when too old: %v", err)
 		}
 	})
 }
 
-// What a restored snapshot knows of somebody who can't be asked about goes on
-// to the next one, with its age.
+// A restored answer about a user who can't be requested is carried to the next
+// snapshot with its age.
 func TestRefreshAfterRestore(t *testing.T) {
 	in(t, func(t *testing.T) {
 		r := newRig(t, account{"K1", "fred", true}, account{"K2", "wilma", true})
@@ -109,18 +108,18 @@ func TestRefreshAfterRestore(t *testing.T) {
 		r.jira.set(func() { r.jira.fault = brokenUser("K2", "wilma"); r.jira.users[0].active = false })
 		r.refresh(t)
 		if _, err := r.owner("fred", "K1"); !errors.Is(err, directory.ErrInactive) {
-			t.Errorf("fred, who was asked for: %v", err)
+			t.Errorf("fred, who was requested: %v", err)
 		}
 		if u, err := r.owner("wilma", "K2"); err != nil || !u.Asked.Equal(asked) {
 			t.Errorf("wilma: %+v, %v", u, err)
 		}
 		if _, err := r.Snapshot().Owner("wilma", "K2", asked.Add(staleAfter)); !errors.Is(err, directory.ErrUnavailable) {
-			t.Errorf("wilma, when that is too old: %v", err)
+			t.Errorf("wilma, when the answer is too old: %v", err)
 		}
 	})
 }
 
-func TestNothingIsRestored(t *testing.T) {
+func TestRestoreRefuses(t *testing.T) {
 	in(t, func(t *testing.T) {
 		r := newRig(t, account{"K1", "fred", true})
 		r.owners = ownersOf(r.jira.users)
@@ -143,14 +142,14 @@ func TestNothingIsRestored(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := nothing("nothing was known", path); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("nothing was known: %v", err)
+			t.Errorf("without an earlier snapshot: %v", err)
 		}
 		r.refresh(t)
 		if err := r.Save(path, 0); err != nil {
 			t.Fatal(err)
 		}
 		if err := r.Restore(path); err == nil || len(r.published) != 1 {
-			t.Errorf("in the place of a refresh: %v", err)
+			t.Errorf("after a refresh: %v", err)
 		}
 		content, err := os.ReadFile(path)
 		if err != nil {
@@ -162,7 +161,7 @@ func TestNothingIsRestored(t *testing.T) {
 	})
 }
 
-func TestSourcesThatAreNotSaved(t *testing.T) {
+func TestUnsavedSources(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir+"/users.yaml", "users: [{name: fred, key: K1}]")
 	write(t, dir+"/saved", "")
@@ -171,21 +170,21 @@ func TestSourcesThatAreNotSaved(t *testing.T) {
 			Source: source, Owners: func() []directory.Owner { return nil }, Publish: func(*directory.Snapshot) {},
 			Every: every, StaleAfter: staleAfter, Now: time.Now,
 		})
-		if err := d.Restore(dir + "/saved"); err == nil || !strings.Contains(err.Error(), "only what Jira says") {
+		if err := d.Restore(dir + "/saved"); err == nil || !strings.Contains(err.Error(), "only users from Jira") {
 			t.Errorf("%s: %v", name, err)
 		}
 		if err := d.Refresh(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		if err := d.Save(dir+"/new", 0); err == nil {
-			t.Errorf("%s is saved", name)
+			t.Errorf("%s was saved", name)
 		}
 	}
 }
 
-func TestSaveNowAndThen(t *testing.T) {
+func TestSaveInterval(t *testing.T) {
 	in(t, func(t *testing.T) {
-		r := newRig(t, people(3)...)
+		r := newRig(t, activeAccounts(3)...)
 		r.owners = ownersOf(r.jira.users)
 		dir := t.TempDir()
 		path := filepath.Join(dir, "directory")
@@ -221,15 +220,15 @@ func TestSaveNowAndThen(t *testing.T) {
 
 		r.jira.set(func() { r.jira.users[1].active = false })
 		r.refresh(t)
-		saves("somebody less", often, true)
+		saves("fewer rights", often, true)
 		r.jira.set(func() { r.jira.users[1].active = true })
 		r.refresh(t)
-		saves("somebody more", often, false)
+		saves("more rights", often, false)
 		if _, err := r.Lookup(t.Context(), "user00001"); err != nil {
 			t.Fatal(err)
 		}
 
-		// A restored snapshot is in the file already.
+		// A restored snapshot is already in the file.
 		saves("for the restart", 0, true)
 		r.restart(t)
 		if err := r.Restore(path); err != nil {
@@ -237,7 +236,7 @@ func TestSaveNowAndThen(t *testing.T) {
 		}
 		saves("restored", 0, false)
 
-		// Where nothing can be written, the file that is there stays.
+		// If the write fails, the old file stays.
 		r.refresh(t)
 		saves("before the disk fails", 0, true)
 		before, _ := os.ReadFile(path)
@@ -247,7 +246,7 @@ func TestSaveNowAndThen(t *testing.T) {
 		time.Sleep(every)
 		r.refresh(t)
 		if err := r.Save(path, 0); err == nil {
-			t.Error("saved where it can't be")
+			t.Error("saved to an unwritable place")
 		}
 		if after, err := os.ReadFile(path); err != nil || string(after) != string(before) {
 			t.Errorf("the file has changed, or %v", err)

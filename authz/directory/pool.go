@@ -7,139 +7,140 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/singleflight"
 )
 
 const (
-	// unknownPlaces is how many questions about credentials that nothing is known
-	// of are under way at once. Anybody can make such credentials up, and could
-	// send them to Jira instead. At 50 ms for an answer, 32 places take 640
-	// questions a second; Jira's Tomcat works on 100 requests and more at once.
-	unknownPlaces = 32
-	unknownWait   = 2 * time.Second
+	// unknownSlots is the number of concurrent requests about unknown
+	// credentials. Clients can invent these at will, but could as well send
+	// them to Jira. At 50 ms each, 32 slots handle 640 requests a second;
+	// Jira's Tomcat handles 100 or more at once.
+	unknownSlots = 32
+	unknownWait  = 2 * time.Second
 
-	// knownPlaces are for credentials that were good lately.
-	knownPlaces = 16
-	knownWait   = 10 * time.Second
+	// knownSlots are for recently accepted credentials.
+	knownSlots = 16
+	knownWait  = 10 * time.Second
 
-	// maxWaiting bounds the questions of one lane that wait for a place. Envoy
-	// opens 1024 connections to the management listener by default; this leaves
-	// it room for others.
+	// maxWaiting limits the waiting requests of a pool. Envoy opens 1024
+	// connections to the management listener by default; this leaves room for
+	// others.
 	maxWaiting = 512
 )
 
-// pool bounds how many questions are under way to Jira at once. Whoever waits in
-// another lane delays nobody here.
+// pool limits the number of concurrent requests to Jira. Pools do not delay
+// each other.
 //
-// A free place goes to the question whose network, or user, has the fewest under
-// way, and among equals to the newest: under a flood the oldest will not be
-// answered in time anyway. A question that has waited too long is dropped, and
-// so is the oldest one when too many wait.
+// A free slot goes to the request whose network or user has the fewest in
+// flight, and among equals to the newest: under a flood the oldest would time
+// out anyway. Requests that wait too long are dropped, and the oldest if too
+// many wait.
 type pool struct {
-	places int
-	wait   time.Duration // at most, for a place
+	slots   int
+	maxWait time.Duration // for a slot
 
-	flights singleflight[credentialHash]
+	flights singleflight.Group // by credentialHash
 	dropped atomic.Uint64
 
-	mu      sync.Mutex
-	under   int            // questions under way
-	shares  map[string]int // questions under way, by whose they are
-	waiting []*waiter      // the newest comes last
+	mu       sync.Mutex
+	inFlight int            // requests in flight
+	byOrigin map[string]int // requests in flight by origin
+	waiting  []*waiter      // newest last
 }
 
-// waiter is a question that waits for a place.
+// waiter is a request that waits for a slot.
 type waiter struct {
-	shares []string
-	told   chan error // holds one: nil when there is a place
+	origins []string
+	result  chan error // buffered; receives nil when there is a slot
 }
 
 func newPool(places int, wait time.Duration) *pool {
-	return &pool{places: places, wait: wait, shares: make(map[string]int)}
+	return &pool{slots: places, maxWait: wait, byOrigin: make(map[string]int)}
 }
 
-// enter returns nil once the question may go, or ErrBusy. The shares say whose
-// question it is. After a nil, the caller must call leave with the same shares.
-func (l *pool) enter(ctx context.Context, shares ...string) error {
-	ctx, cancel := context.WithTimeout(ctx, l.wait)
+// enter waits for a slot and returns nil or ErrBusy. The origins identify the
+// network or user. After nil, call leave with the same origins.
+func (p *pool) enter(ctx context.Context, origins ...string) error {
+	ctx, cancel := context.WithTimeout(ctx, p.maxWait)
 	defer cancel()
-	w := &waiter{shares: shares, told: make(chan error, 1)}
-	l.mu.Lock()
-	if l.under < l.places {
-		l.admit(w)
+	w := &waiter{origins: origins, result: make(chan error, 1)}
+	p.mu.Lock()
+	if p.inFlight < p.slots {
+		p.admit(w)
 	} else {
-		if len(l.waiting) >= maxWaiting {
-			l.waiting[0].told <- ErrBusy
-			l.waiting = slices.Delete(l.waiting, 0, 1)
-			l.dropped.Add(1)
+		if len(p.waiting) >= maxWaiting {
+			p.waiting[0].result <- ErrBusy
+			p.waiting = slices.Delete(p.waiting, 0, 1)
+			p.dropped.Add(1)
 		}
-		l.waiting = append(l.waiting, w)
+		p.waiting = append(p.waiting, w)
 	}
-	l.mu.Unlock()
+	p.mu.Unlock()
 	select {
-	case err := <-w.told:
+	case err := <-w.result:
 		return err
 	case <-ctx.Done():
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	i := slices.Index(l.waiting, w)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	i := slices.Index(p.waiting, w)
 	if i < 0 {
-		return <-w.told // it was told while the time ran out
+		return <-w.result // a result arrived at the deadline
 	}
-	l.waiting = slices.Delete(l.waiting, i, i+1)
-	l.dropped.Add(1)
+	p.waiting = slices.Delete(p.waiting, i, i+1)
+	p.dropped.Add(1)
 	return ErrBusy
 }
 
-// leave gives the place to the next question.
-func (l *pool) leave(shares ...string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.under--
-	for _, share := range shares {
-		if l.shares[share]--; l.shares[share] == 0 {
-			delete(l.shares, share)
+// leave passes the slot to the next request.
+func (p *pool) leave(origins ...string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.inFlight--
+	for _, share := range origins {
+		if p.byOrigin[share]--; p.byOrigin[share] == 0 {
+			delete(p.byOrigin, share)
 		}
 	}
-	if len(l.waiting) == 0 {
+	if len(p.waiting) == 0 {
 		return
 	}
 	next, fewest := 0, -1
-	for i, w := range slices.Backward(l.waiting) {
-		if n := l.count(w.shares); fewest < 0 || n < fewest {
+	for i, w := range slices.Backward(p.waiting) {
+		if n := p.countInFlight(w.origins); fewest < 0 || n < fewest {
 			next, fewest = i, n
 		}
 		if fewest == 0 {
 			break
 		}
 	}
-	w := l.waiting[next]
-	l.waiting = slices.Delete(l.waiting, next, next+1)
-	l.admit(w)
+	w := p.waiting[next]
+	p.waiting = slices.Delete(p.waiting, next, next+1)
+	p.admit(w)
 }
 
-// admit is called with mu held.
-func (l *pool) admit(w *waiter) {
-	l.under++
-	for _, share := range w.shares {
-		l.shares[share]++
+// admit must be called with mu held.
+func (p *pool) admit(w *waiter) {
+	p.inFlight++
+	for _, share := range w.origins {
+		p.byOrigin[share]++
 	}
-	w.told <- nil
+	w.result <- nil
 }
 
-// count returns how many questions with these shares are under way. One that
-// has several of the shares counts as often.
-func (l *pool) count(shares []string) (n int) {
-	for _, share := range shares {
-		n += l.shares[share]
+// countInFlight sums the requests in flight over these origins.
+func (p *pool) countInFlight(origins []string) (n int) {
+	for _, share := range origins {
+		n += p.byOrigin[share]
 	}
 	return n
 }
 
-// networks returns the shares of a client's address: the networks around it, from
-// what a subscriber gets to what a provider gets. So a flood from ever new
-// addresses of one provider counts as one, and other customers of the provider
-// are still told from it. All clients whose address is not known share one.
+// networks returns the origins of a client's address: the networks around it,
+// from a subscriber's to a provider's. A flood from many addresses of one
+// provider counts as one, and its other customers are still told apart. All
+// clients with unknown addresses share one origin.
 func networks(client netip.Addr) []string {
 	widths := []int{32, 24, 16}
 	switch {
@@ -148,9 +149,9 @@ func networks(client netip.Addr) []string {
 	case client.Is6():
 		widths = []int{64, 48, 32}
 	}
-	shares := make([]string, len(widths))
+	origins := make([]string, len(widths))
 	for i, width := range widths {
-		shares[i] = netip.PrefixFrom(client, width).Masked().String()
+		origins[i] = netip.PrefixFrom(client, width).Masked().String()
 	}
-	return shares
+	return origins
 }

@@ -13,9 +13,8 @@ import (
 	"time"
 )
 
-// queue fills a lane, lets questions wait in the order of their names, and
-// returns the names in the order in which they get a place. A name begins with
-// its shares.
+// queue fills a pool, queues requests in the order of names, and returns the
+// names in the order in which they get a slot. A name begins with its origins.
 func queue(t *testing.T, l *pool, held []string, names ...string) (order []string) {
 	t.Helper()
 	for _, share := range held {
@@ -45,15 +44,15 @@ func queue(t *testing.T, l *pool, held []string, names ...string) (order []strin
 		synctest.Wait()
 	}
 	all.Wait()
-	if l.under != 0 || len(l.shares) != 0 || len(l.waiting) != 0 {
-		t.Errorf("left in the lane: %d under way, %v, %d waiting", l.under, l.shares, len(l.waiting))
+	if l.inFlight != 0 || len(l.byOrigin) != 0 || len(l.waiting) != 0 {
+		t.Errorf("left in the pool: %d in flight, %v, %d waiting", l.inFlight, l.byOrigin, len(l.waiting))
 	}
 	return order
 }
 
-// A free place goes to whose network has the fewest questions under way, and then
-// to the newest.
-func TestOrderOfALane(t *testing.T) {
+// A free slot goes to the network with the fewest requests in flight, and then
+// to the newest request.
+func TestPoolOrder(t *testing.T) {
 	for name, c := range map[string]struct {
 		held, ask, want []string
 	}{
@@ -72,8 +71,8 @@ func TestOrderOfALane(t *testing.T) {
 	}
 }
 
-// What has waited too long is dropped, and where too many wait the oldest.
-func TestDropsOfALane(t *testing.T) {
+// Requests that wait too long are dropped, and the oldest if too many wait.
+func TestPoolDrops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newPool(1, 2*time.Second)
 		if err := l.enter(t.Context(), "a"); err != nil {
@@ -86,7 +85,7 @@ func TestDropsOfALane(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if err := l.enter(ctx, "b"); !errors.Is(err, ErrBusy) || time.Since(begun) != 3*time.Second {
-			t.Errorf("who goes earlier: %v after %v", err, time.Since(begun))
+			t.Errorf("a caller who leaves early: %v after %v", err, time.Since(begun))
 		}
 		dropped := make(chan int, maxWaiting+2)
 		var all sync.WaitGroup
@@ -101,19 +100,18 @@ func TestDropsOfALane(t *testing.T) {
 			synctest.Wait()
 		}
 		if len(dropped) != 2 || <-dropped != 0 || <-dropped != 1 {
-			t.Error("it was not the two oldest that had to go")
+			t.Error("the dropped requests are not the two oldest")
 		}
 		l.leave("a")
 		all.Wait()
-		if len(dropped) != 0 || l.dropped.Load() != 4 || l.under != 0 || len(l.shares) != 0 {
-			t.Errorf("%d more dropped, %d counted, %d under way", len(dropped), l.dropped.Load(), l.under)
+		if len(dropped) != 0 || l.dropped.Load() != 4 || l.inFlight != 0 || len(l.byOrigin) != 0 {
+			t.Errorf("%d more dropped, %d counted, %d in flight", len(dropped), l.dropped.Load(), l.inFlight)
 		}
 	})
 }
 
-// A place that becomes free in the moment in which a question gives up is not
-// lost.
-func TestPlacesAreNotLost(t *testing.T) {
+// A slot that becomes free while a request gives up is not lost.
+func TestSlotsAreNotLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newPool(3, time.Millisecond)
 		var all sync.WaitGroup
@@ -128,8 +126,8 @@ func TestPlacesAreNotLost(t *testing.T) {
 			})
 		}
 		all.Wait()
-		if l.under != 0 || len(l.shares) != 0 || len(l.waiting) != 0 {
-			t.Errorf("left in the lane: %d under way, %v, %d waiting", l.under, l.shares, len(l.waiting))
+		if l.inFlight != 0 || len(l.byOrigin) != 0 || len(l.waiting) != 0 {
+			t.Errorf("left in the pool: %d in flight, %v, %d waiting", l.inFlight, l.byOrigin, len(l.waiting))
 		}
 	})
 }
@@ -144,6 +142,6 @@ func TestNetworks(t *testing.T) {
 		}
 	}
 	if got := networks(netip.Addr{}); !slices.Equal(got, []string{""}) {
-		t.Errorf("no address: %q", got)
+		t.Errorf("unknown address: %q", got)
 	}
 }

@@ -18,8 +18,8 @@ const (
 	testStale  = 15 * time.Minute
 )
 
-// RoundTrip reports how a snapshot that is good at now differs once it was
-// saved and restored.
+// RoundTrip reports a difference between a snapshot and its saved and restored
+// form.
 func RoundTrip(s *Snapshot, now time.Time) error {
 	if s == nil || !now.Before(s.goodUntil) {
 		return nil
@@ -28,30 +28,29 @@ func RoundTrip(s *Snapshot, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	got, err := decodeSaved(bytes.NewReader(content), testOrigin, now, s.stale)
+	got, err := decodeSaved(bytes.NewReader(content), testOrigin, now, s.staleAfter)
 	if err != nil {
 		return err
 	}
 	return differs(s, got)
 }
 
-// differs reports in what two snapshots differ, beside the error that is for
-// the statistics of a refresh.
+// differs reports the difference between two snapshots, except ownerErr.
 func differs(a, b *Snapshot) error {
-	a, b = a.flat(), b.flat()
+	a, b = a.flatten(), b.flatten()
 	switch {
-	case !a.taken.Equal(b.taken) || !a.goodUntil.Equal(b.goodUntil) || a.stale != b.stale:
+	case !a.taken.Equal(b.taken) || !a.goodUntil.Equal(b.goodUntil) || a.staleAfter != b.staleAfter:
 		return fmt.Errorf("taken %s, good until %s; restored: taken %s, good until %s", a.taken, a.goodUntil, b.taken, b.goodUntil)
-	case a.anyone != b.anyone || a.complete != b.complete:
+	case a.acceptAll != b.acceptAll || a.complete != b.complete:
 		return errors.New("who is known at all")
 	case !maps.EqualFunc(a.byName, b.byName, sameUser) || !maps.EqualFunc(a.byKey, b.byKey, sameUser):
 		return fmt.Errorf("users %v, restored %v", a.byName, b.byName)
-	case !maps.EqualFunc(a.gone, b.gone, time.Time.Equal):
-		return fmt.Errorf("gone %v, restored %v", a.gone, b.gone)
-	case (a.groups == nil) != (b.groups == nil) || !maps.Equal(a.groups, b.groups) || !slices.Equal(a.missing, b.missing):
-		return fmt.Errorf("groups %v without %v, restored %v without %v", a.groups, a.missing, b.groups, b.missing)
-	case !maps.EqualFunc(a.others, b.others, slices.Equal):
-		return fmt.Errorf("other members %v, restored %v", a.others, b.others)
+	case !maps.EqualFunc(a.removed, b.removed, time.Time.Equal):
+		return fmt.Errorf("removed %v, restored %v", a.removed, b.removed)
+	case (a.groups == nil) != (b.groups == nil) || !maps.Equal(a.groups, b.groups) || !slices.Equal(a.missingGroups, b.missingGroups):
+		return fmt.Errorf("groups %v without %v, restored %v without %v", a.groups, a.missingGroups, b.groups, b.missingGroups)
+	case !maps.EqualFunc(a.otherMembers, b.otherMembers, slices.Equal):
+		return fmt.Errorf("other members %v, restored %v", a.otherMembers, b.otherMembers)
 	}
 	return nil
 }
@@ -63,25 +62,25 @@ func sameUser(a, b User) bool {
 
 var savedAt = time.Date(2026, 1, 2, 3, 4, 5, 678, time.UTC)
 
-// everything is a snapshot that has all there can be in one.
+// everything is a snapshot that uses all fields.
 func everything() *Snapshot {
-	s := newSnapshot(savedAt, testStale, []User{
+	s := newSnapshot(contents{taken: savedAt, staleAfter: testStale, users: []User{
 		{Key: "K1", Name: "fred", DisplayName: "Fred <F> ü", Active: true, Groups: Groups{Known: true, Names: []string{"Staff", "böse & gut"}}, Asked: savedAt},
 		{Key: "K2", Name: "wilma", Groups: Groups{Known: true}, Asked: savedAt.Add(-time.Minute)},
 		{Name: "Barney", Active: true, Asked: savedAt.Add(time.Second)},
-	}, map[string]time.Time{"key:K3": savedAt, "name:dino": savedAt.Add(-time.Hour)})
-	s.groups, s.missing = map[string]bool{"staff": true, "none": true}, []string{"None"}
-	s.others = map[string][]string{"key:K7": {"Staff"}}
+	}, removed: map[string]time.Time{"key:K3": savedAt, "name:dino": savedAt.Add(-time.Hour)}})
+	s.groups, s.missingGroups = map[string]bool{"staff": true, "none": true}, []string{"None"}
+	s.otherMembers = map[string][]string{"key:K7": {"Staff"}}
 	return s
 }
 
 func TestSavedSnapshotIsTheSame(t *testing.T) {
-	followingNone := newSnapshot(savedAt, testStale, nil, nil)
+	followingNone := newSnapshot(contents{taken: savedAt, staleAfter: testStale})
 	followingNone.groups = map[string]bool{}
 	for name, s := range map[string]*Snapshot{
-		"everything":    everything(),
-		"one more":      everything().with(User{Key: "K1", Name: "Frederick", Active: true, Asked: savedAt.Add(time.Second)}),
-		"nobody at all": followingNone,
+		"everything": everything(),
+		"one more":   everything().with(User{Key: "K1", Name: "Frederick", Active: true, Asked: savedAt.Add(time.Second)}),
+		"no users":   followingNone,
 	} {
 		if err := RoundTrip(s, savedAt.Add(time.Minute)); err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -89,10 +88,12 @@ func TestSavedSnapshotIsTheSame(t *testing.T) {
 	}
 }
 
-// sealed returns JSON as if tokengate had saved it.
-func sealed(body string) string { return savedAs + savedVersion + checksum([]byte(body)) + "\n" + body }
+// sealed returns JSON as a saved snapshot.
+func sealed(body string) string {
+	return savedPrefix + savedVersion + checksum([]byte(body)) + "\n" + body
+}
 
-func TestSavedSnapshotThatIsRefused(t *testing.T) {
+func TestRefusedSavedSnapshots(t *testing.T) {
 	whole, err := everything().encode(testOrigin)
 	if err != nil {
 		t.Fatal(err)
@@ -109,26 +110,26 @@ func TestSavedSnapshotThatIsRefused(t *testing.T) {
 	for name, tt := range map[string]struct {
 		content string
 		now     time.Time
-		want    string // in the error; empty: none
+		want    string // in the error; empty means no error
 	}{
 		"good":                {string(whole), now, ""},
 		"good at the last":    {string(whole), savedAt.Add(testStale - 1), ""},
 		"too old":             {string(whole), savedAt.Add(testStale), "too old"},
 		"good at the first":   {string(whole), savedAt.Add(time.Second), ""},
-		"clock put back":      {string(whole), savedAt.Add(time.Second - 1), "yet to come"},
-		"clock far back":      {string(whole), savedAt.AddDate(-1, 0, 0), "yet to come"},
-		"gone in the future":  {swap(`"key:K3":"2026`, `"key:K3":"2027`), now, "yet to come"},
+		"clock put back":      {string(whole), savedAt.Add(time.Second - 1), "in the future"},
+		"clock far back":      {string(whole), savedAt.AddDate(-1, 0, 0), "in the future"},
+		"gone in the future":  {swap(`"key:K3":"2026`, `"key:K3":"2027`), now, "in the future"},
 		"another Jira":        {swap("http://jira.test", "http://other.test"), now, "http://other.test"},
 		"another kind":        {swap(`"jira http`, `"file http`), now, "file http"},
-		"empty":               {"", now, "not what tokengate has saved"},
-		"something else":      {body, now, "not what tokengate has saved"},
-		"another version":     {strings.Replace(string(whole), savedAs+"1", savedAs+"2", 1), now, "another version"},
+		"empty":               {"", now, "did not write it"},
+		"something else":      {body, now, "did not write it"},
+		"another version":     {strings.Replace(string(whole), savedPrefix+"1", savedPrefix+"2", 1), now, "another version"},
 		"no JSON":             {sealed("users: []"), now, "invalid character"},
 		"no snapshot":         {sealed("null"), now, "upstream"},
 		"unknown field":       {swap(`"users"`, `"admin":true,"users"`), now, "admin"},
 		"more":                {sealed(body + "{}"), now, "follows"},
-		"one name":            {swap(`"name":"wilma"`, `"name":"FRED"`), now, "one name or one key"},
-		"one key":             {swap(`"K2"`, `"K1"`), now, "one name or one key"},
+		"one name":            {swap(`"name":"wilma"`, `"name":"FRED"`), now, "the same name or key"},
+		"one key":             {swap(`"K2"`, `"K1"`), now, "the same name or key"},
 		"no name":             {swap(`"name":"wilma"`, `"name":""`), now, "users["},
 		"unusable name":       {swap(`"name":"wilma"`, `"name":"wil,ma"`), now, "users["},
 		"unusable key":        {swap(`"K2"`, `"K\n"`), now, "users["},
@@ -147,28 +148,28 @@ func TestSavedSnapshotThatIsRefused(t *testing.T) {
 	}
 	for i := range whole {
 		if s, err := decodeSaved(bytes.NewReader(whole[:i]), testOrigin, now, testStale); err == nil || s != nil {
-			t.Errorf("the first %d bytes are good", i)
+			t.Errorf("the first %d bytes were accepted", i)
 		}
 		changed := bytes.Clone(whole)
 		changed[i] ^= 0x20
 		if s, err := decodeSaved(bytes.NewReader(changed), testOrigin, now, testStale); err == nil || s != nil {
-			t.Errorf("good with byte %d changed", i)
+			t.Errorf("accepted with byte %d changed", i)
 		}
 	}
-	// What the configuration says now is what holds.
+	// The current configuration determines the lifetime.
 	if s, err := decodeSaved(bytes.NewReader(whole), testOrigin, now, 2*time.Minute); err != nil || !s.GoodUntil().Equal(savedAt.Add(2*time.Minute)) {
 		t.Errorf("good until %s, %v", s.GoodUntil(), err)
 	}
 }
 
-func TestTooLongToBeSaved(t *testing.T) {
-	s := newSnapshot(savedAt, testStale, []User{{Name: "fred", Groups: Groups{Known: true, Names: []string{strings.Repeat("g", maxSaved)}}, Asked: savedAt}}, nil)
+func TestSnapshotTooLong(t *testing.T) {
+	s := newSnapshot(contents{taken: savedAt, staleAfter: testStale, users: []User{{Name: "fred", Groups: Groups{Known: true, Names: []string{strings.Repeat("g", maxSaved)}}, Asked: savedAt}}})
 	if content, err := s.encode(testOrigin); err == nil {
-		t.Errorf("%d bytes are saved, which nobody reads", len(content))
+		t.Errorf("%d bytes were saved, too many to be read", len(content))
 	}
 }
 
-func TestWhatASnapshotTakesFromOneBefore(t *testing.T) {
+func TestRevokes(t *testing.T) {
 	staff := Groups{Known: true, Names: []string{"staff", "admins"}}
 	fred, gone := User{Key: "K1", Name: "fred", Active: true, Groups: staff}, User{Key: "K2", Name: "wilma", Groups: staff}
 	change := func(change func(*User)) []User {
@@ -182,7 +183,7 @@ func TestWhatASnapshotTakesFromOneBefore(t *testing.T) {
 	}{
 		"nothing":         {[]User{fred}, false},
 		"another order":   {change(func(u *User) { u.Groups.Names = []string{"Admins", "x", "STAFF"} }), false},
-		"somebody more":   {[]User{fred, {Key: "K3", Name: "dino", Active: true}}, false},
+		"one more user":   {[]User{fred, {Key: "K3", Name: "dino", Active: true}}, false},
 		"another display": {change(func(u *User) { u.DisplayName = "F" }), false},
 		"the user":        {nil, true},
 		"use":             {change(func(u *User) { u.Active = false }), true},
@@ -191,15 +192,15 @@ func TestWhatASnapshotTakesFromOneBefore(t *testing.T) {
 		"the name":        {change(func(u *User) { u.Name = "frederick" }), true},
 		"the name's user": {change(func(u *User) { u.Key = "K9" }), true},
 	} {
-		before, after := newSnapshot(savedAt, testStale, []User{fred, gone}, nil), newSnapshot(savedAt, testStale, tt.now, nil)
-		if got := after.takesFrom(before); got != tt.want {
+		before, after := newSnapshot(contents{taken: savedAt, staleAfter: testStale, users: []User{fred, gone}}), newSnapshot(contents{taken: savedAt, staleAfter: testStale, users: tt.now})
+		if got := after.revokes(before); got != tt.want {
 			t.Errorf("%s: %v, want %v", name, got, tt.want)
 		}
 	}
 }
 
-// Whatever stands in the file, reading it ends in an error or in a snapshot of
-// users with good names, which is the same when it is saved again.
+// Any file is either refused or gives a snapshot of users with valid names that
+// saves and restores unchanged.
 func FuzzDecodeSaved(f *testing.F) {
 	whole, err := everything().encode(testOrigin)
 	if err != nil {
@@ -220,7 +221,7 @@ func FuzzDecodeSaved(f *testing.F) {
 				}
 				continue
 			}
-			if s.anyone || s.complete || s.goodUntil.After(now.Add(testStale)) || !now.Before(s.goodUntil) {
+			if s.acceptAll || s.complete || s.goodUntil.After(now.Add(testStale)) || !now.Before(s.goodUntil) {
 				t.Errorf("good until %s", s.goodUntil)
 			}
 			for name, u := range s.byName {
@@ -243,8 +244,8 @@ func FuzzDecodeSaved(f *testing.F) {
 	})
 }
 
-// BenchmarkSaved saves and reads 50,000 users, half of whom were asked for one
-// by one.
+// BenchmarkSaved saves and restores 50,000 users, half of whom were requested
+// one by one.
 func BenchmarkSaved(b *testing.B) {
 	users := make([]User, 50_000)
 	for i := range users {
@@ -254,7 +255,7 @@ func BenchmarkSaved(b *testing.B) {
 			Asked:  savedAt.Add(time.Duration(i%2) * time.Minute),
 		}
 	}
-	s := newSnapshot(savedAt, testStale, users, nil)
+	s := newSnapshot(contents{taken: savedAt, staleAfter: testStale, users: users})
 	content, err := s.encode(testOrigin)
 	if err != nil {
 		b.Fatal(err)
@@ -282,10 +283,10 @@ func BenchmarkSaved(b *testing.B) {
 		}
 	})
 	b.Run("compare", func(b *testing.B) {
-		other := newSnapshot(savedAt, testStale, slices.Clone(users), nil)
+		other := newSnapshot(contents{taken: savedAt, staleAfter: testStale, users: slices.Clone(users)})
 		for b.Loop() {
-			if other.takesFrom(s) {
-				b.Fatal("nothing was taken")
+			if other.revokes(s) {
+				b.Fatal("no rights were revoked")
 			}
 		}
 	})

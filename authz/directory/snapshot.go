@@ -10,33 +10,33 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// Snapshot is what a source said at one time. It does not change, and is safe
-// for concurrent use. A nil Snapshot and the zero Snapshot know nobody and are
-// good at no time.
+// Snapshot is the state of a source at one time. It is immutable and safe for
+// concurrent use. A nil Snapshot and the zero Snapshot have no users and are
+// never current.
 type Snapshot struct {
-	taken     time.Time
-	goodUntil time.Time
-	stale     time.Duration // how long an answer is good
+	taken      time.Time
+	goodUntil  time.Time
+	staleAfter time.Duration // lifetime of an answer
 
-	anyone   bool // whoever is asked for exists; all that follows is empty
-	complete bool // who is not in it does not exist
+	acceptAll bool // every name exists; the fields below are empty
+	complete  bool // users not in it do not exist
 
-	byKey   map[string]User
-	byName  map[string]User      // by folded name
-	gone    map[string]time.Time // identities that do not exist, and when that was said
-	every   bool                 // all groups of every user are known
-	groups  map[string]bool      // else: folded names of the groups that were asked for
-	missing []string             // those of them that do not exist
-	others  map[string][]string  // groups of members who are not among the users, by identity
-	silent  error                // why an owner got no answer of this snapshot; nil: none was refused one
+	byKey         map[string]User
+	byName        map[string]User      // by folded name
+	removed       map[string]time.Time // identities that do not exist, with the time of that answer
+	allGroups     bool                 // every user's groups are all known
+	groups        map[string]bool      // otherwise: folded names of the requested groups
+	missingGroups []string             // requested groups that do not exist
+	otherMembers  map[string][]string  // groups of members who are not in users, by identity
+	ownerErr      error                // why an owner got no answer; nil if none failed
 
-	over *overlay // what was learned since; nil: nothing
+	overlay *overlay // users looked up since; nil if none
 }
 
-// forever is the end of what needs no refresh.
+// forever is the end of a snapshot that needs no refresh.
 var forever = time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
 
-// Taken returns when the snapshot was begun to be taken; zero for a nil
+// Taken returns when the refresh that made the snapshot began; zero for a nil
 // Snapshot.
 func (s *Snapshot) Taken() time.Time {
 	if s == nil {
@@ -45,8 +45,8 @@ func (s *Snapshot) Taken() time.Time {
 	return s.taken
 }
 
-// GoodUntil returns the instant from which decisions may not rely on the
-// snapshot any more; zero for a nil Snapshot.
+// GoodUntil returns the time from which decisions may no longer rely on the
+// snapshot; zero for a nil Snapshot.
 func (s *Snapshot) GoodUntil() time.Time {
 	if s == nil {
 		return time.Time{}
@@ -54,16 +54,16 @@ func (s *Snapshot) GoodUntil() time.Time {
 	return s.goodUntil
 }
 
-// Len returns how many users are known.
+// Len returns the number of users.
 func (s *Snapshot) Len() int {
 	if s == nil {
 		return 0
 	}
 	n := len(s.byName)
-	if s.over == nil {
+	if s.overlay == nil {
 		return n
 	}
-	for name, u := range s.over.byName {
+	for name, u := range s.overlay.byName {
 		switch _, before := s.byName[name]; {
 		case before && u.Name == "":
 			n--
@@ -74,59 +74,55 @@ func (s *Snapshot) Len() int {
 	return n
 }
 
-// MissingGroups returns the groups that the configuration names and Jira does
-// not have.
+// MissingGroups returns the configured groups that Jira does not have.
 func (s *Snapshot) MissingGroups() []string {
 	if s == nil {
 		return nil
 	}
-	return slices.Clone(s.missing)
+	return slices.Clone(s.missingGroups)
 }
 
-// ByName returns the user who has this name, in any case. The answer may be
+// ByName returns the user with this name, ignoring case. The answer may be
 // older than the snapshot; see User.Asked.
 func (s *Snapshot) ByName(name string) (User, bool) {
 	if s == nil {
 		return User{}, false
 	}
-	if s.anyone {
-		u := asRequested(name)
+	if s.acceptAll {
+		u := acceptedUser(name)
 		return u, u.check() == nil
 	}
-	return s.named(store.FoldOwner(name))
+	return s.findName(store.FoldOwner(name))
 }
 
-// asRequested returns the user that None knows by this name.
-func asRequested(name string) User {
+// acceptedUser returns the user that None has for a name.
+func acceptedUser(name string) User {
 	return User{Name: name, Active: true, Groups: Groups{Known: true}}
 }
 
-// ByKey returns the user who has this key, whatever their name is by now.
+// ByKey returns the user with this key, whatever their current name.
 func (s *Snapshot) ByKey(key string) (User, bool) {
 	if s == nil || key == "" {
 		return User{}, false
 	}
-	return s.keyed(key)
+	return s.findKey(key)
 }
 
-// Follows reports whether every one of these groups was followed when the
-// snapshot was taken, so that it says who is in them. Where the source tells all
-// groups of everybody, as None and File do, that is always so. A nil Snapshot
-// and the zero Snapshot follow nothing.
+// Follows reports whether the snapshot knows the members of all these groups.
+// That is always so for None and File, and never for a nil or zero Snapshot.
 func (s *Snapshot) Follows(groups []string) bool {
 	switch {
 	case s == nil:
 		return false
-	case s.every:
+	case s.allGroups:
 		return true
 	}
 	return s.groups != nil && !slices.ContainsFunc(groups, func(group string) bool { return !s.groups[foldGroup(group)] })
 }
 
-// Member reports whether a user of the snapshot is in a group. known is false
-// where the answer is not known, because the snapshot does not follow the
-// group or because the user's groups are unknown: then is is false and means
-// nothing.
+// Member reports whether a user of the snapshot is in a group. known is false,
+// and so is is, if the snapshot does not follow the group or the user's groups
+// are unknown.
 func (s *Snapshot) Member(u User, group string) (is, known bool) {
 	if !u.Groups.Known || !s.Follows([]string{group}) {
 		return false, false
@@ -134,22 +130,21 @@ func (s *Snapshot) Member(u User, group string) (is, known bool) {
 	return u.Groups.Has(group), true
 }
 
-// Owner returns who the owner of a token is at now, and an error unless it is
-// somebody whose tokens are good:
+// Owner returns the owner of a token at now, or an error if the tokens must not
+// work:
 //
-//   - ErrUnknownUser: there is no such user, or the name is another's by now.
+//   - ErrUnknownUser: the user does not exist, or the name now belongs to another user.
 //   - ErrInactive: the user is deactivated.
-//   - ErrUnavailable: nothing is known, or only what is too old.
+//   - ErrUnavailable: nothing is known, or the answer is too old.
 //
-// Where both keys are known it is the key that counts, so the User may have
-// another name than the owner. A name alone never leads to somebody whose key
-// is another.
+// If both keys are known, the key decides, so the User may have another name
+// than the owner. A name alone never matches a user with a different key.
 func (s *Snapshot) Owner(name, key string, now time.Time) (User, error) {
 	if s == nil || !now.Before(s.goodUntil) {
-		return User{}, fmt.Errorf("%w (what is known of all users is too old)", ErrUnavailable)
+		return User{}, fmt.Errorf("%w (the user directory is out of date)", ErrUnavailable)
 	}
-	if s.anyone {
-		u := asRequested(name)
+	if s.acceptAll {
+		u := acceptedUser(name)
 		return u, u.check()
 	}
 	u, ok := s.ByKey(key)
@@ -157,37 +152,53 @@ func (s *Snapshot) Owner(name, key string, now time.Time) (User, error) {
 		u, ok = s.ByName(name)
 		ok = ok && (key == "" || u.Key == "")
 	}
-	_, gone := s.goneSince(identity(name, key))
+	_, gone := s.removedAt(identity(name, key))
 	switch {
 	case !ok && (s.complete || gone):
 		return User{}, ErrUnknownUser
-	case !ok || !now.Before(u.Asked.Add(s.stale)):
-		return User{}, fmt.Errorf("%w (what is known of this user is too old)", ErrUnavailable)
+	case !ok || !now.Before(u.Asked.Add(s.staleAfter)):
+		return User{}, fmt.Errorf("%w (what is known of this user is out of date)", ErrUnavailable)
 	case !u.Active:
 		return u, ErrInactive
 	}
 	return u, nil
 }
 
-// newSnapshot makes a snapshot of answers. Where two users have one name, the
-// older answer is wrong by now, and its user is unknown until they are asked
-// for again: acting by that name they would act as the other. Both are unknown
-// if neither is older.
-func newSnapshot(taken time.Time, stale time.Duration, users []User, gone map[string]time.Time) *Snapshot {
+// contents are the fields of a Snapshot that a source fills.
+type contents struct {
+	taken         time.Time
+	staleAfter    time.Duration
+	users         []User
+	removed       map[string]time.Time
+	groups        map[string]bool
+	missingGroups []string
+	otherMembers  map[string][]string
+	ownerErr      error
+}
+
+// newSnapshot makes a snapshot. If two users have the same name, the older
+// answer is outdated and its user is unknown until asked for again, so that
+// they don't act as the other. If both answers are equally old, both users are
+// unknown.
+func newSnapshot(c contents) *Snapshot {
 	s := &Snapshot{
-		taken:     taken,
-		goodUntil: taken.Add(stale),
-		stale:     stale,
-		byKey:     make(map[string]User, len(users)),
-		byName:    make(map[string]User, len(users)),
-		gone:      maps.Clone(gone),
+		taken:         c.taken,
+		goodUntil:     c.taken.Add(c.staleAfter),
+		staleAfter:    c.staleAfter,
+		byKey:         make(map[string]User, len(c.users)),
+		byName:        make(map[string]User, len(c.users)),
+		removed:       maps.Clone(c.removed),
+		groups:        c.groups,
+		missingGroups: c.missingGroups,
+		otherMembers:  c.otherMembers,
+		ownerErr:      c.ownerErr,
 	}
-	slices.SortStableFunc(users, func(a, b User) int {
+	slices.SortStableFunc(c.users, func(a, b User) int {
 		return cmp.Or(a.Asked.Compare(b.Asked), cmp.Compare(a.identity(), b.identity()))
 	})
-	for _, u := range users {
+	for _, u := range c.users {
 		old, ok := s.byName[store.FoldOwner(u.Name)]
-		s.learn(u)
+		s.put(u)
 		if ok && old.Asked.Equal(u.Asked) && old.identity() != u.identity() {
 			s.drop(u)
 		}
@@ -198,4 +209,21 @@ func newSnapshot(taken time.Time, stale time.Duration, users []User, gone map[st
 func (s *Snapshot) drop(u User) {
 	delete(s.byKey, u.Key)
 	delete(s.byName, store.FoldOwner(u.Name))
+}
+
+// contents returns the snapshot's contents, including users looked up since.
+func (s *Snapshot) contents() contents {
+	s = s.flatten()
+	if s == nil {
+		return contents{}
+	}
+	return contents{
+		taken:         s.taken,
+		staleAfter:    s.staleAfter,
+		users:         slices.Collect(maps.Values(s.byName)),
+		removed:       s.removed,
+		groups:        s.groups,
+		missingGroups: s.missingGroups,
+		otherMembers:  s.otherMembers,
+	}
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/tokengate/tokengate/authz/directory"
 )
 
-func TestNoSnapshotKnowsNobody(t *testing.T) {
+func TestEmptySnapshots(t *testing.T) {
 	for name, s := range map[string]*directory.Snapshot{"nil": nil, "zero": {}} {
 		if !s.Taken().IsZero() || !s.GoodUntil().IsZero() || s.Len() != 0 || s.MissingGroups() != nil {
 			t.Errorf("%s: %s, %s, %d", name, s.Taken(), s.GoodUntil(), s.Len())
@@ -20,7 +20,7 @@ func TestNoSnapshotKnowsNobody(t *testing.T) {
 			t.Errorf("%s: K1 is %+v", name, u)
 		}
 		if u, ok := s.ByKey(""); ok {
-			t.Errorf("%s: nobody's key is that of %+v", name, u)
+			t.Errorf("%s: the empty key belongs to %+v", name, u)
 		}
 		everywhere := directory.User{Groups: directory.Groups{Known: true, Names: []string{"g"}}}
 		if is, known := s.Member(everywhere, "g"); is || known {
@@ -35,7 +35,7 @@ func TestNoSnapshotKnowsNobody(t *testing.T) {
 	}
 }
 
-func TestGroupsThatAreUnknownHaveNobody(t *testing.T) {
+func TestUnknownGroups(t *testing.T) {
 	for _, tt := range []struct {
 		groups directory.Groups
 		want   bool
@@ -81,12 +81,12 @@ func TestNone(t *testing.T) {
 		t.Errorf("member %v, known %v; want in no group", is, known)
 	}
 	if !d.Snapshot().Follows([]string{"g"}) {
-		t.Error("there is a group that is not followed")
+		t.Error("a group is not followed")
 	}
 	if _, err := d.Lookup(t.Context(), "a,b"); !errors.Is(err, directory.ErrUnusableName) {
 		t.Errorf("bad name: %v", err)
 	}
 	if _, err := d.Snapshot().Owner("a,b", "", now); err == nil {
-		t.Error("a bad name is good")
+		t.Error("a bad name was accepted")
 	}
 }

@@ -11,49 +11,49 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// What keeps somebody from being known, or from being somebody who may hold
-// tokens. The texts are for people; errors that wrap them say more.
+// Errors about users. Their texts are shown to users; errors that wrap them add
+// details.
 var (
-	// ErrUnknownUser says that there is no such user.
+	// ErrUnknownUser means that the user does not exist.
 	ErrUnknownUser = errors.New("there is no such user")
 
-	// ErrInactive says that the user is there and deactivated. It comes
-	// together with the User.
+	// ErrInactive means that the user is deactivated. It is returned with the
+	// User.
 	ErrInactive = errors.New("the user is deactivated")
 
-	// ErrUnavailable says that there is no answer that can be relied on: nobody
-	// answered, in time or at all, or what came makes no sense.
-	ErrUnavailable = errors.New("the user directory gives no answer now, try again later")
+	// ErrUnavailable means that there is no reliable answer: none came, it was
+	// late or it was invalid.
+	ErrUnavailable = errors.New("the user directory is unavailable, try again later")
 
-	// ErrBusy says that nobody was asked, because too many are waiting. It wraps
-	// ErrUnavailable.
+	// ErrBusy means that Jira was not asked because too many requests are
+	// waiting. It wraps ErrUnavailable.
 	ErrBusy = fmt.Errorf("%w: too many requests are waiting for Jira", ErrUnavailable)
 
-	// ErrUnusableName says that the user exists under a name that no owner of
-	// tokens can have. See store.ValidOwnerName.
-	ErrUnusableName = errors.New("the user's name can't be that of a token's owner")
+	// ErrUnusableName means that the user exists, but no token owner can have
+	// that name. See store.ValidOwnerName.
+	ErrUnusableName = errors.New("the user's name can't own tokens")
 )
 
-// User is somebody whom a directory knows. The zero User is inactive.
+// User is a user of Jira. The zero User is inactive.
 type User struct {
-	Key         string // Jira's user key, such as JIRAUSER10100, which survives a rename; empty where unknown
-	Name        string // login name in Jira's own spelling; see store.ValidOwnerName
-	DisplayName string // as people see it; may be empty
+	Key         string // Jira's user key, such as JIRAUSER10100, which survives a rename; empty if unknown
+	Name        string // login name in Jira's spelling; see store.ValidOwnerName
+	DisplayName string // may be empty
 	Active      bool
 	Groups      Groups
-	Asked       time.Time // when the source said so
+	Asked       time.Time // when the source was asked
 }
 
-// Groups are the names of the groups that somebody is in. The zero Groups are
-// unknown, which is not the same as none. Those that a Snapshot of Jira knows
-// are only the ones that were asked for; Snapshot.Member tells.
+// Groups are the names of a user's groups. The zero Groups are unknown, which
+// is not the same as none. In a Snapshot of Jira they contain only the
+// requested groups; see Snapshot.Member.
 type Groups struct {
 	Known bool
 	Names []string
 }
 
-// Has reports whether the group is among them. Names are compared as Jira
-// compares them, without case. Unknown groups have none.
+// Has reports whether the user is in the group. Like Jira, it ignores case. It
+// is false for unknown groups.
 func (g Groups) Has(group string) bool {
 	if !g.Known {
 		return false
@@ -66,19 +66,18 @@ func (g Groups) Has(group string) bool {
 	return false
 }
 
-// Owner is an owner of tokens, as a source needs to know them.
+// Owner is an owner of tokens.
 type Owner struct {
-	Name     string    // as the tokens have it
-	Key      string    // empty where unknown
-	LastUsed time.Time // of any of their tokens; zero: never
+	Name     string    // as in the tokens
+	Key      string    // empty if unknown
+	LastUsed time.Time // latest use of any of their tokens; zero if never
 }
 
-// foldGroup returns the form in which two spellings of a group's name are
-// equal.
+// foldGroup returns the form in which group names are compared.
 func foldGroup(name string) string { return strings.ToLower(name) }
 
-// identity returns what a person is told apart by: the key where there is
-// one, else the folded name.
+// identity returns what identifies a user: the key if known, otherwise the
+// folded name.
 func identity(name, key string) string {
 	if key != "" {
 		return "key:" + key
@@ -88,13 +87,13 @@ func identity(name, key string) string {
 
 func (u User) identity() string { return identity(u.Name, u.Key) }
 
-// Bounds of what is believed to be a key and a name for display, in bytes.
+// Limits on a user's key and display name, in bytes.
 const (
 	maxKey         = 255
 	maxDisplayName = 1024
 )
 
-// check reports why a user from outside can't be used as one.
+// check reports why a user from outside can't be used.
 func (u User) check() error {
 	if err := store.ValidOwnerName(u.Name); err != nil {
 		return fmt.Errorf("%w: %s", ErrUnusableName, strings.TrimPrefix(err.Error(), store.ErrInvalid.Error()+": "))
@@ -105,8 +104,7 @@ func (u User) check() error {
 	return nil
 }
 
-// printable reports whether a text has only characters that may stand in a
-// line for people.
+// printable reports whether text contains only graphic characters.
 func printable(text string) bool {
 	if !utf8.ValidString(text) {
 		return false
@@ -119,11 +117,27 @@ func printable(text string) bool {
 	return true
 }
 
-// displayName returns a name for people that may stand in a line. What Jira
-// has is not worth an error.
-func displayName(text string) string {
+// cleanDisplayName returns text, or "" if it is too long or not printable: a
+// bad display name is not worth an error.
+func cleanDisplayName(text string) string {
 	if len(text) > maxDisplayName || !printable(text) {
 		return ""
 	}
 	return text
+}
+
+// truncate shortens a name for an error message.
+func truncate(name string) string {
+	const most = 64
+	if len(name) > most {
+		return name[:most] + "…"
+	}
+	return name
+}
+
+func checkActive(u User) error {
+	if !u.Active {
+		return ErrInactive
+	}
+	return nil
 }

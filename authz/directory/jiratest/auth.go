@@ -10,16 +10,19 @@ import (
 	"strings"
 )
 
-// maxBody bounds the bodies that are read into memory.
+// identityHeader is the header that the authenticator plugin trusts.
+const identityHeader = "X-Forwarded-User"
+
+// maxBody limits request bodies read into memory.
 const maxBody = 1 << 20
 
-// captchaAfter is the number of failures from which no password is good.
+// captchaAfter is the number of failures after which every password is refused.
 const captchaAfter = 3
 
-// maxNames bounds the names that failures are counted for.
+// maxNames limits the names whose failures are counted.
 const maxNames = 1000
 
-// verdict is what came of a password.
+// verdict is the result of a password check.
 type verdict int
 
 const (
@@ -29,9 +32,9 @@ const (
 	captcha
 )
 
-// authenticate finds out who is calling. A session wins over everything but a
-// login, as it does in Seraph and in every header authenticator for Jira; the
-// header wins over credentials.
+// authenticate determines the caller. As in Seraph and in every header
+// authenticator for Jira, a session takes precedence over everything except a
+// login, and the header over credentials.
 func (s *Server) authenticate(c *call, path, fromPath string) {
 	session, sessionUser := s.requestedSession(c.r, fromPath)
 	c.session = session
@@ -43,28 +46,28 @@ func (s *Server) authenticate(c *call, path, fromPath string) {
 		c.user, c.how = sessionUser, BySession
 		return
 	}
-	if u := s.activeUser(c.r.Header.Get(s.header)); u != nil {
+	if u := s.activeUser(c.r.Header.Get(identityHeader)); u != nil {
 		c.user, c.how = u, ByHeader
-		s.enter(c)
+		s.startSession(c)
 		return
 	}
 	if u := s.bearer(c.r); u != nil {
-		// Jira ends the session of such a request with the request.
+		// Jira ends this session with the request.
 		c.user, c.how, c.session = u, ByBearer, rand.Text()
 		return
 	}
 	if name, password, ok := c.r.BasicAuth(); ok {
-		s.try(c, name, password, ByBasic)
+		s.tryPassword(c, name, password, ByBasic)
 		return
 	}
 	if name := c.query.Get("os_username"); name != "" {
-		s.try(c, name, c.query.Get("os_password"), ByQuery)
+		s.tryPassword(c, name, c.query.Get("os_password"), ByQuery)
 	}
 }
 
 // activeUser returns the active user with this name, or nil.
 func (s *Server) activeUser(name string) *User {
-	return active(s.people.named(name))
+	return active(s.users.findByName(name))
 }
 
 // active returns u if it is an active user, or nil.
@@ -75,13 +78,12 @@ func active(u *User) *User {
 	return nil
 }
 
-// RefuseBasic says whether Basic and /rest/auth/1/session are refused, as Jira
-// 11 does unless it is told otherwise: with 403, without a challenge, and
-// without a look at anything else that came along. Sessions, native tokens and
-// the form go on.
+// RefuseBasic sets whether Basic and /rest/auth/1/session are refused, the
+// default of Jira 11: with 403, without a challenge, whatever else the request
+// contains. Sessions, native tokens and the login form keep working.
 func (s *Server) RefuseBasic(refuse bool) { s.noBasic.Store(refuse) }
 
-// refusesBasic reports whether a request is refused for what RefuseBasic says.
+// refusesBasic reports whether RefuseBasic applies to a request.
 func (s *Server) refusesBasic(r *http.Request, path string) bool {
 	if !s.noBasic.Load() {
 		return false
@@ -90,28 +92,29 @@ func (s *Server) refusesBasic(r *http.Request, path string) bool {
 	return strings.EqualFold(scheme, "Basic") || path == "/rest/auth/1/session"
 }
 
-// bearer returns the owner of a native token. A bad one is no failure: Jira
-// goes on as if nobody had called.
+// bearer returns the owner of a native token. With a bad token the request is
+// anonymous.
 func (s *Server) bearer(r *http.Request) *User {
 	scheme, value, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") {
 		return nil
 	}
-	return active(s.people.owner(strings.TrimSpace(value)))
+	return active(s.users.findByPAT(strings.TrimSpace(value)))
 }
 
-// try judges a password, and gives the request a session if it is right.
-func (s *Server) try(c *call, name, password string, how How) {
+// tryPassword checks a password, and starts a session if it is right.
+func (s *Server) tryPassword(c *call, name, password string, how How) {
 	u := s.activeUser(name)
-	c.tried, c.verdict = how, s.password(u, name, password)
+	c.tried, c.verdict = how, s.checkPassword(u, name, password)
 	if c.verdict == right {
 		c.user, c.how = u, how
-		s.enter(c)
+		s.startSession(c)
 	}
 }
 
-// password judges the password of u, who has this name, or is nil; and counts.
-func (s *Server) password(u *User, name, password string) verdict {
+// checkPassword checks and counts a password of u, which is nil if no active
+// user has this name.
+func (s *Server) checkPassword(u *User, name, password string) verdict {
 	name = fold(name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -128,8 +131,8 @@ func (s *Server) password(u *User, name, password string) verdict {
 	return wrong
 }
 
-// logIn reads the name and password of a login and judges them. A login gets
-// a new session, whatever came with it.
+// logIn checks the name and password of a login. A login always gets a new
+// session.
 func (s *Server) logIn(c *call, path string) {
 	var login struct {
 		Username string `json:"username"`
@@ -151,20 +154,20 @@ func (s *Server) logIn(c *call, path string) {
 	}
 	if login.Username != "" {
 		c.session = ""
-		s.try(c, login.Username, login.Password, ByLogin)
+		s.tryPassword(c, login.Username, login.Password, ByLogin)
 	}
 }
 
-// sessions are those that cookies name. The zero sessions are ready.
+// sessions are the live sessions. The zero value is empty.
 type sessions struct {
-	users map[string]string // id to the user's key; an empty key: nobody yet
-	order []string          // ids, the oldest first
+	users map[string]string // user key by session id; "" before the login
+	order []string          // ids, oldest first
 }
 
-// maxSessions bounds the sessions that are kept.
+// maxSessions limits the live sessions.
 const maxSessions = 10_000
 
-// add makes a session for a user, and returns its id.
+// add creates a session for a user and returns its id.
 func (x *sessions) add(key string) string {
 	if x.users == nil {
 		x.users = make(map[string]string)
@@ -179,8 +182,8 @@ func (x *sessions) add(key string) string {
 	return id
 }
 
-// requestedSession returns the id of the first live session that the request
-// names, cookies before the path, and its user if it has one.
+// requestedSession returns the id and user of the first live session in the
+// cookies or else the path.
 func (s *Server) requestedSession(r *http.Request, fromPath string) (string, *User) {
 	var ids []string
 	for _, cookie := range r.CookiesNamed("JSESSIONID") {
@@ -191,16 +194,15 @@ func (s *Server) requestedSession(r *http.Request, fromPath string) (string, *Us
 	defer s.mu.Unlock()
 	for _, id := range ids {
 		if key, ok := s.sessions.users[id]; ok {
-			return id, active(s.people.keyed(key))
+			return id, active(s.users.findByKey(key))
 		}
 	}
 	return "", nil
 }
 
-// enter binds the request's user to its session, which is made if there is
-// none. One that the client brought is taken as it is, as the header
-// authenticators do: from now on it is a way in.
-func (s *Server) enter(c *call) {
+// startSession binds the request's session, or a new one, to its user. Like the
+// header authenticators it accepts a session that existed before the login.
+func (s *Server) startSession(c *call) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, ok := s.sessions.users[c.session]; ok {
@@ -210,15 +212,15 @@ func (s *Server) enter(c *call) {
 	c.session = s.sessions.add(c.user.Key)
 }
 
-// leave ends the request's session.
-func (s *Server) leave(c *call) {
+// endSession ends the request's session.
+func (s *Server) endSession(c *call) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.sessions.users, c.session)
 }
 
-// setHeaders sets the headers of authentication. Two Set-Cookie headers go
-// with every answer to a user, as Jira sends them.
+// setHeaders sets the headers that depend on authentication. Like Jira, it sets
+// two cookies in every response to a user.
 func (s *Server) setHeaders(c *call) {
 	h := c.w.Header()
 	switch c.verdict {
@@ -238,7 +240,7 @@ func (s *Server) setHeaders(c *call) {
 	s.setCookies(c, c.session)
 }
 
-// setCookies sets the session's cookie and that of the XSRF token.
+// setCookies sets the session cookie and the XSRF token.
 func (s *Server) setCookies(c *call, session string) {
 	path := s.context
 	if path == "" {

@@ -10,52 +10,52 @@ import (
 	"time"
 )
 
-// Fault is a way in which Jira, or something before it, fails. The zero Fault
-// does nothing.
+// Fault is a failure of Jira, or of a proxy in front of it. The zero Fault does
+// nothing.
 type Fault struct {
-	// hold keeps the request until it may be answered, which is true, or until
-	// nobody waits for the answer.
+	// hold blocks until the request may be answered and returns true, or false
+	// if the client has left.
 	hold func(r *http.Request, off <-chan struct{}) bool
 
-	// answer answers in Jira's place; nil: Jira does.
+	// answer replaces Jira's response; nil leaves it to Jira.
 	answer func(c *call, off <-chan struct{})
 }
 
-// Status answers with a status and a page of HTML, as a proxy does.
+// Status responds with a status and an HTML page, as a proxy does.
 func Status(code int) Fault {
 	return Fault{answer: func(c *call, _ <-chan struct{}) { page(c, code, http.StatusText(code), "") }}
 }
 
-// LoginPage answers 200 and a page that asks to log in, as a single sign-on
-// before Jira does.
+// LoginPage responds with 200 and a login page, like a single sign-on in front
+// of Jira.
 func LoginPage() Fault {
 	return Fault{answer: func(c *call, _ <-chan struct{}) {
 		page(c, http.StatusOK, "Log in", "<form method=\"post\"><input name=\"user\"></form>\n")
 	}}
 }
 
-// Nonsense answers 200 and what says that it is JSON and isn't.
+// Nonsense responds with 200 and invalid JSON.
 func Nonsense() Fault {
 	return Fault{answer: func(c *call, _ <-chan struct{}) {
 		begin(c)
-		// What fails now fails because the client is gone.
+		// An error means that the client has left.
 		_, _ = c.w.Write([]byte(`{"name":"fred","active":tru`))
 	}}
 }
 
-// Truncated answers 200 and JSON that is whole, but ends the connection before
-// the length that it announced.
+// Truncated responds with 200 and valid JSON, but closes the connection before
+// the announced length.
 func Truncated() Fault {
 	return Fault{answer: func(c *call, _ <-chan struct{}) {
 		c.w.Header().Set("Content-Length", "100000")
 		begin(c)
-		// What fails now fails because the client is gone.
+		// An error means that the client has left.
 		_, _ = c.w.Write([]byte(`{"values":[],"isLast":true}`))
 	}}
 }
 
-// Endless answers 200 and a JSON string that goes on until the client is gone
-// or the fault is switched off.
+// Endless responds with 200 and a JSON string that ends only when the client
+// leaves or the fault is stopped.
 func Endless() Fault {
 	return Fault{answer: func(c *call, off <-chan struct{}) {
 		begin(c)
@@ -74,12 +74,11 @@ func Endless() Fault {
 	}}
 }
 
-// Hang answers nothing until the client is gone or the fault is switched off;
-// then Jira answers who still waits.
+// Hang does not respond until the client leaves or the fault is stopped; then
+// Jira responds.
 func Hang() Fault { return Fault{hold: wait(nil)} }
 
-// Slow answers as Jira does, but later. Who waits when the fault is switched
-// off is answered at once.
+// Slow delays Jira's response. Stopping the fault ends the delay.
 func Slow(by time.Duration) Fault {
 	return Fault{hold: func(r *http.Request, off <-chan struct{}) bool {
 		timer := time.NewTimer(by)
@@ -88,7 +87,7 @@ func Slow(by time.Duration) Fault {
 	}}
 }
 
-// wait returns what holds a request until a time comes.
+// wait returns a hold function that blocks until a time.
 func wait(until <-chan time.Time) func(*http.Request, <-chan struct{}) bool {
 	return func(r *http.Request, off <-chan struct{}) bool {
 		select {
@@ -102,13 +101,13 @@ func wait(until <-chan time.Time) func(*http.Request, <-chan struct{}) bool {
 	}
 }
 
-// begin begins what looks like an answer of Jira's REST.
+// begin sends the header of a JSON response.
 func begin(c *call) {
 	c.w.Header().Set("Content-Type", "application/json;charset=UTF-8")
 	c.w.WriteHeader(http.StatusOK)
 }
 
-// Failure is a Fault that is switched on.
+// Failure is an active Fault.
 type Failure struct {
 	fault  Fault
 	prefix string
@@ -120,40 +119,40 @@ type Failure struct {
 	off  chan struct{}
 }
 
-// Fail switches a fault on for requests whose path, behind the context path
-// and as Server lists it, begins with a prefix; an empty one is for all. Of
-// several that fit, the one that was switched on last counts.
+// Fail activates a fault for requests whose path, as listed at Server and
+// without the context path, has this prefix. If several match, the latest
+// applies.
 //
 // A request that a fault answers authenticates nobody and counts no failed
-// password. It is in Total and Count as soon as it is there, and in Requests,
-// as anonymous, when it is answered.
+// password. It counts in Total and Count on arrival, and is in Requests, as
+// anonymous, when it is answered.
 func (s *Server) Fail(prefix string, fault Fault) *Failure {
 	f := &Failure{fault: fault, prefix: prefix, server: s, hit: make(chan struct{}), off: make(chan struct{})}
 	f.met = sync.OnceFunc(func() { close(f.hit) })
 	f.stop = sync.OnceFunc(func() { close(f.off) })
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.failing = append(s.failing, f)
+	s.faults = append(s.faults, f)
 	return f
 }
 
 // Hit returns a channel that is closed when the first request meets the fault.
 func (f *Failure) Hit() <-chan struct{} { return f.hit }
 
-// Stop switches the fault off. To do so again does nothing.
+// Stop deactivates the fault. Further calls do nothing.
 func (f *Failure) Stop() {
 	f.server.mu.Lock()
 	defer f.server.mu.Unlock()
-	f.server.failing = slices.DeleteFunc(f.server.failing, func(o *Failure) bool { return o == f })
+	f.server.faults = slices.DeleteFunc(f.server.faults, func(o *Failure) bool { return o == f })
 	f.stop()
 }
 
-// fail lets a request meet the fault of its path, if there is one, and reports
-// whether that was all. path is behind the context path.
+// fail applies the fault for a path, if any, and reports whether it has handled
+// the request. path excludes the context path.
 func (s *Server) fail(c *call, path string) bool {
 	s.mu.Lock()
 	var f *Failure
-	for _, o := range slices.Backward(s.failing) {
+	for _, o := range slices.Backward(s.faults) {
 		if strings.HasPrefix(path, o.prefix) {
 			f = o
 			break
@@ -165,7 +164,8 @@ func (s *Server) fail(c *call, path string) bool {
 	}
 	f.met()
 	if f.fault.hold != nil {
-		// The server notices that a client is gone once the body is read.
+		// The server notices that a client has left only after the body is
+		// read.
 		body, err := io.ReadAll(io.LimitReader(c.r.Body, maxBody))
 		c.r.Body = io.NopCloser(io.MultiReader(bytes.NewReader(body), c.r.Body))
 		if err != nil || !f.fault.hold(c.r, f.off) {

@@ -14,14 +14,13 @@ import (
 	"github.com/tokengate/tokengate/authz/token"
 )
 
-// Watch returns a handler that looks for tokens in each request before next
-// answers it: in the path, the query, all headers and trailers, and the body of
-// a login over REST; in plain text, and in escapes and base64 too. It tells leak where
-// it found one, and never the value. With a nil leak the program ends with a panic
-// if it is a test, since Jira must not receive a token; outside of tests
-// nothing happens then.
+// Watch returns a handler that searches each request for tokens before passing
+// it to next: in the path, the query, all headers and trailers, and the body of
+// a REST login, in plain text, escaped and in base64. It calls leak with the
+// place, never with the token. If leak is nil, a test panics, since Jira must
+// never receive a token, and other programs do nothing.
 //
-// Every Server watches itself. Watch is for other servers that stand for Jira.
+// A Server does this itself. Watch is for other servers that stand in for Jira.
 func Watch(next http.Handler, leak func(where string)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		watch(r, leak)
@@ -36,21 +35,21 @@ func watch(r *http.Request, leak func(string)) {
 	case leak != nil:
 		leak(where)
 	case testing.Testing():
-		// net/http would recover a panic of this goroutine.
+		// net/http would recover a panic in this goroutine.
 		go panic("Jira received a token: " + where)
 	}
 }
 
-// findToken says where in a request a token stands; "" if there is none.
+// findToken returns the place of a token in a request, or "".
 func findToken(r *http.Request) string {
 	path, _, _ := strings.Cut(r.RequestURI, "?")
 	name := fmt.Sprintf("%s %s", r.Method, token.Redact(path))
-	if holdsToken(r.RequestURI) {
+	if containsToken(r.RequestURI) {
 		return name + ": the path or the query"
 	}
 	for _, header := range []http.Header{r.Header, r.Trailer, {"Host": {r.Host}}} {
 		for key, values := range header {
-			if holdsToken(key) || holdsToken(strings.Join(values, ",")) {
+			if containsToken(key) || containsToken(strings.Join(values, ",")) {
 				return name + ": a header, " + token.Redact(key)
 			}
 		}
@@ -62,20 +61,21 @@ func findToken(r *http.Request) string {
 	r.Body = struct {
 		io.Reader
 		io.Closer
-	}{io.MultiReader(bytes.NewReader(body), &failing{r.Body, err}), r.Body}
-	if holdsToken(string(body)) {
+	}{io.MultiReader(bytes.NewReader(body), &errorReader{r.Body, err}), r.Body}
+	if containsToken(string(body)) {
 		return name + ": the body of a login"
 	}
 	return ""
 }
 
-// failing reads on behind what was read already, or fails as that did.
-type failing struct {
+// errorReader continues after what was already read, or returns the error of
+// that read.
+type errorReader struct {
 	io.Reader
 	err error
 }
 
-func (f *failing) Read(p []byte) (int, error) {
+func (f *errorReader) Read(p []byte) (int, error) {
 	if f.err != nil {
 		return 0, f.err
 	}
@@ -87,9 +87,9 @@ var (
 	jsonEscapes = regexp.MustCompile(`\\u[0-9A-Fa-f]{4}`)
 )
 
-// holdsToken reports whether a text holds a token, or becomes one
-// that does by decoding what clients encode, up to four times.
-func holdsToken(text string) bool {
+// containsToken reports whether text contains a token, possibly encoded up to
+// four times.
+func containsToken(text string) bool {
 	seen := map[string]bool{}
 	for texts, depth := []string{text}, 0; depth <= 4; depth++ {
 		var next []string
@@ -109,8 +109,7 @@ func holdsToken(text string) bool {
 	return false
 }
 
-// decodings returns what a text is when it is decoded in one of the ways that
-// clients encode.
+// decodings returns text decoded in each of the ways in which clients encode.
 func decodings(text string) []string {
 	forms := []string{
 		strings.ReplaceAll(text, "\x00", ""), // UTF-16 of ASCII
@@ -123,7 +122,7 @@ func decodings(text string) []string {
 	}
 	for _, run := range base64Run.FindAllString(text, -1) {
 		run = strings.NewReplacer("-", "+", "_", "/").Replace(run)
-		for skip := range 4 { // it may begin behind other letters
+		for skip := range 4 { // the encoding may start after other letters
 			whole := run[skip : skip+(len(run)-skip)/4*4]
 			if decoded, err := base64.RawStdEncoding.DecodeString(whole); err == nil {
 				forms = append(forms, string(decoded))
@@ -136,7 +135,7 @@ func decodings(text string) []string {
 	return forms
 }
 
-// percentDecoded decodes the escapes of a text and leaves alone what is none.
+// percentDecoded decodes percent escapes and keeps invalid ones.
 func percentDecoded(text string) string {
 	var b strings.Builder
 	for i := 0; i < len(text); i++ {

@@ -15,9 +15,9 @@ import (
 	"github.com/tokengate/tokengate/authz/token"
 )
 
-// A token is noticed wherever a request holds it, however it is encoded, and
-// what is none is not.
-func TestTokensAreNoticed(t *testing.T) {
+// A token is found anywhere in a request and in any encoding; other text is
+// not.
+func TestTokensAreFound(t *testing.T) {
 	value, err := token.Mint(token.Ordinary, token.Random)
 	if err != nil {
 		t.Fatal(err)
@@ -88,13 +88,13 @@ func utf16(text string) string {
 	return strings.Join(append(strings.Split(text, ""), ""), "\x00")
 }
 
-// A server that nobody gave a Leak ends the test, although net/http recovers what
-// its handlers panic with.
+// A Server without Leak ends the test, although net/http recovers panics of
+// handlers.
 func TestLeakEndsTheTest(t *testing.T) {
 	if os.Getenv("JIRATEST_LEAK") != "" {
 		_, url := start(t, nil)
 		_, _ = http.Get(url + "/?a=tgate_" + strings.Repeat("a", 61))
-		time.Sleep(time.Minute) // the end comes from another goroutine
+		time.Sleep(time.Minute) // another goroutine ends the program
 	}
 	c := exec.Command(os.Args[0], "-test.run=^TestLeakEndsTheTest$")
 	c.Env = append(os.Environ(), "JIRATEST_LEAK=1")
@@ -104,7 +104,7 @@ func TestLeakEndsTheTest(t *testing.T) {
 	}
 }
 
-// A server that watches still hands the whole body on.
+// Watch passes the whole body on.
 func TestWatchedBodiesArriveWhole(t *testing.T) {
 	jira, url := start(t, nil)
 	if got := do(t, "POST", url+"/rest/auth/1/session", `{"username":"fred","password":"p:w"}`); got.status != 200 {

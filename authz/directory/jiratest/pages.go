@@ -8,27 +8,27 @@ import (
 	"strings"
 )
 
-// page answers with an HTML page: a title, and a body that is HTML already.
+// page responds with an HTML page. body is HTML.
 func page(c *call, status int, title, body string) {
 	c.w.Header().Set("Content-Type", "text/html;charset=UTF-8")
 	c.w.WriteHeader(status)
-	// What fails now fails because the client is gone.
+	// An error means that the client has left.
 	_, _ = fmt.Fprintf(c.w, "<!DOCTYPE html>\n<html><head><title>%[1]s</title></head><body><h1>%[1]s</h1>\n%[2]s</body></html>\n",
 		html.EscapeString(title), body)
 }
 
-// redirect sends the client to a path behind the context path.
+// redirect redirects to a path within the context path.
 func (s *Server) redirect(c *call, path string) {
 	c.w.Header().Set("Location", s.context+path)
 	c.w.WriteHeader(http.StatusFound)
 }
 
-// noPage is what Jira says of an unknown path outside REST.
-func (s *Server) noPage(c *call) {
+// notFoundPage is Jira's response to an unknown path outside REST.
+func (s *Server) notFoundPage(c *call) {
 	page(c, http.StatusNotFound, "Oops, you've found a dead link.", "")
 }
 
-// refuseBasic is what Jira says of a wrong Basic password: HTML, on REST too.
+// refuseBasic is Jira's response to a wrong Basic password: HTML, even on REST.
 func (s *Server) refuseBasic(c *call) {
 	if c.verdict == captcha {
 		page(c, http.StatusForbidden, "Forbidden (403)",
@@ -39,8 +39,7 @@ func (s *Server) refuseBasic(c *call) {
 		"Basic Authentication Failure - Reason : AUTHENTICATED_FAILED\n")
 }
 
-// dashboard says who is seen, and gives nobody a session, too, as browsers
-// get one before they log in.
+// dashboard shows the user. As in Jira, anonymous browsers get a session too.
 func (s *Server) dashboard(c *call) {
 	if c.user == nil {
 		if c.session == "" {
@@ -58,21 +57,21 @@ func (s *Server) dashboard(c *call) {
 			html.EscapeString(c.user.DisplayName), html.EscapeString(c.user.Name), c.how))
 }
 
-// destination is where the client wants to be after a login; empty: anywhere. The
-// query comes first where both have a destination, as Tomcat reads them.
+// destination returns where to go after a login; "" means anywhere. Like
+// Tomcat, it prefers the query to the form.
 func (c *call) destination() string {
 	return cmp.Or(c.query.Get("os_destination"), c.form.Get("os_destination"))
 }
 
-// local returns a path behind the context path as it may stand in a Location;
-// false if a browser would take it to another host.
-func local(destination string) (string, bool) {
+// localPath returns a destination escaped for a Location header, and false if a
+// browser would leave this host.
+func localPath(destination string) (string, bool) {
 	if !strings.HasPrefix(destination, "/") || strings.HasPrefix(destination, "//") || strings.HasPrefix(destination, `/\`) {
 		return "", false
 	}
 	var b strings.Builder
 	for _, c := range []byte(destination) {
-		// Browsers leave tabs and line ends out, and then see two slashes.
+		// Browsers ignore tabs and line ends, which could leave two slashes.
 		if c <= ' ' || c > '~' || strings.IndexByte("\"<>\\^`{|}", c) >= 0 {
 			fmt.Fprintf(&b, "%%%02X", c)
 		} else {
@@ -103,7 +102,7 @@ func (s *Server) loginForm(c *call, message string) {
 func (s *Server) formLogin(c *call) {
 	switch c.verdict {
 	case right:
-		to, ok := local(c.destination())
+		to, ok := localPath(c.destination())
 		if !ok {
 			to = "/secure/Dashboard.jspa"
 		}

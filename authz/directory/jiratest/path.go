@@ -8,13 +8,13 @@ import (
 	"unicode/utf8"
 )
 
-// errTarget says that Tomcat would answer 400 to a target.
+// errTarget means that Tomcat answers 400.
 var errTarget = errors.New("invalid request target")
 
-// dispatch returns the path that Tomcat 10.1, set up as Jira sets it up, would
-// dispatch for a request target: without parameters, decoded once, then
-// without empty and dot segments. session is the last ";jsessionid=" on the
-// way, or empty. testdata/paths/corpus.tsv says what it must answer.
+// dispatch returns the path that Tomcat 10.1, configured as for Jira,
+// dispatches for a request target: without parameters, decoded once, and
+// without empty and dot segments. session is the last ";jsessionid=", or "".
+// testdata/paths/corpus.tsv lists Tomcat's results.
 func dispatch(target string) (path, session string, err error) {
 	for _, scheme := range []string{"http://", "https://"} {
 		if rest, ok := strings.CutPrefix(target, scheme); ok {
@@ -25,11 +25,11 @@ func dispatch(target string) (path, session string, err error) {
 		}
 	}
 	raw, _, _ := strings.Cut(target, "?")
-	if !strings.HasPrefix(raw, "/") || strings.ContainsFunc(raw, refused) || strings.Contains(target, "#") {
+	if !strings.HasPrefix(raw, "/") || strings.ContainsFunc(raw, invalidInPath) || strings.Contains(target, "#") {
 		return "", "", errTarget
 	}
 
-	// Parameters end at the next raw slash, and go before anything is decoded.
+	// Parameters end at the next raw slash and are removed before decoding.
 	segments := strings.Split(raw[1:], "/")
 	for i, segment := range segments {
 		name, parameters, _ := strings.Cut(segment, ";")
@@ -65,19 +65,18 @@ func dispatch(target string) (path, session string, err error) {
 	return path, session, nil
 }
 
-// refused reports what may not stand in a path. RFC 3986 allows less; Jira
-// adds "[", "]" and "|" by relaxedPathChars.
-func refused(r rune) bool {
+// invalidInPath reports whether Tomcat refuses a character in a path. Jira adds
+// "[", "]" and "|" to RFC 3986 with relaxedPathChars.
+func invalidInPath(r rune) bool {
 	return r <= ' ' || r > '~' || strings.ContainsRune("\"#<>\\^`{}", r)
 }
 
-// suffixes are what Jira's REST takes for a media type and cuts off.
+// suffixes are removed by Jira's REST as media types.
 var suffixes = []string{".json", ".xml", ".txt", ".htm", ".html", ".atom"}
 
-// canonical returns the one spelling that routes have of a path behind the
-// context path: what Jira forwards /s/<any>/_/<path> to, REST without suffix
-// and last slash, and API versions as numbers. Whether Jira forwards so to REST is not known;
-// the worse case is taken.
+// canonical returns the spelling that the routes use: /s/<any>/_/<path> as
+// <path>, REST without suffix and trailing slash, and API versions as numbers.
+// Whether Jira forwards /s/ to REST is unknown; this is the worse case.
 func canonical(path string) string {
 	if rest, ok := strings.CutPrefix(path, "/s/"); ok {
 		if i := strings.Index(rest, "/_/"); i >= 0 {

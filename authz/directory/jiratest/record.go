@@ -5,13 +5,13 @@ import (
 	"slices"
 )
 
-// How says by what a request was authenticated.
+// How is the way in which a request was authenticated.
 type How string
 
-// The ways, in the order in which they are tried; a login is tried alone.
+// In the order in which they are tried, except that a login is tried alone.
 const (
-	Anonymous How = "anonymous" // by nothing, or by nothing good
-	ByLogin   How = "login"     // the JSON or the form login itself
+	Anonymous How = "anonymous" // no valid credential
+	ByLogin   How = "login"     // JSON or form login
 	BySession How = "session"   // JSESSIONID or ;jsessionid=
 	ByHeader  How = "header"    // the identity header
 	ByBearer  How = "bearer"    // a native personal access token
@@ -19,18 +19,18 @@ const (
 	ByQuery   How = "query"     // os_username and os_password
 )
 
-// Seen is a request as it was received. It holds credentials if the request
-// did.
+// Seen is a received request, including its credentials.
 type Seen struct {
 	Method     string
-	RequestURI string // the target byte for byte, query included
+	RequestURI string // exact request target with the query
 	Host       string
-	Header     http.Header // a copy; Host is not in it
-	User       string      // who it is for, in Jira's spelling; empty: nobody
+	Header     http.Header // a copy, without Host
+	User       string      // in Jira's spelling; empty if anonymous
 	How        How
 }
 
-// record keeps c, before it is answered: whoever has the answer finds it here.
+// record stores c before the response, so that a client with a response finds
+// it here.
 func (s *Server) record(c *call) {
 	seen := Seen{
 		Method:     c.r.Method,
@@ -45,14 +45,14 @@ func (s *Server) record(c *call) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.seen) == s.keep {
-		s.seen[0] = Seen{} // append copies the rest only now and then
+		s.seen[0] = Seen{} // releases memory; append rarely copies the slice
 		s.seen = s.seen[1:]
 	}
 	s.seen = append(s.seen, seen)
 }
 
-// arrived counts a request.
-func (s *Server) arrived() {
+// countTotal counts a request.
+func (s *Server) countTotal() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.total++
@@ -66,9 +66,9 @@ func (s *Server) count(r *http.Request) {
 	s.counts[route]++
 }
 
-// Count returns how many requests came to one of the routes that Server lists
-// since Reset, such as "GET /rest/api/2/issue/{key}", failed ones included. It
-// panics if there is no such route: a test that counts nothing is no test.
+// Count returns the number of requests to a route listed at Server, such as
+// "GET /rest/api/2/issue/{key}", since Reset, including failed ones. It panics
+// if the route does not exist.
 func (s *Server) Count(route string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -79,15 +79,15 @@ func (s *Server) Count(route string) int {
 	return n
 }
 
-// Requests returns the requests received since the last Reset, the newest
-// last, at most Options.Keep of them.
+// Requests returns the requests since the last Reset, newest last, at most
+// Options.Keep of them.
 func (s *Server) Requests() []Seen {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.seen)
 }
 
-// Last returns the newest request; false if there was none since Reset.
+// Last returns the newest request, and false if there was none since Reset.
 func (s *Server) Last() (Seen, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -97,33 +97,25 @@ func (s *Server) Last() (Seen, bool) {
 	return s.seen[len(s.seen)-1], true
 }
 
-// Total returns how many requests came since Reset, forgotten ones and those
-// not answered yet included.
+// Total returns the number of requests since Reset, including dropped and
+// unanswered ones.
 func (s *Server) Total() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.total
 }
 
-// Failures returns how often a wrong password was tried for a user since the
-// last right one; Reset does not forget them. The user need not exist. From
-// the third on, Jira wants a CAPTCHA solved and refuses the right password,
-// too.
+// Failures returns the number of wrong passwords for a user name since the last
+// right one; Reset keeps it. The user need not exist. From the third on, Jira
+// requires a CAPTCHA and refuses the right password too.
 func (s *Server) Failures(user string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.failures[fold(user)]
 }
 
-// Created returns how many issues have been created by request.
-func (s *Server) Created() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.issues.created
-}
-
-// Reset forgets the requests. Failed passwords, sessions and issues stay, as
-// they would in Jira, and so do users and faults.
+// Reset clears the recorded requests. Failures, sessions, issues, users and
+// faults stay.
 func (s *Server) Reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

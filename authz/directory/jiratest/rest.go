@@ -6,32 +6,32 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 )
 
 // object is a JSON object.
 type object map[string]any
 
-// send answers with JSON.
+// send responds with JSON.
 func send(c *call, status int, body any) {
 	c.w.Header().Set("Content-Type", "application/json;charset=UTF-8")
 	c.w.WriteHeader(status)
-	// What fails now fails because the client is gone.
+	// An error means that the client has left.
 	_ = json.NewEncoder(c.w).Encode(body)
 }
 
-// refuse answers with Jira's error collection.
-func refuse(c *call, status int, message string) {
+// sendError responds with Jira's error collection.
+func sendError(c *call, status int, message string) {
 	send(c, status, object{"errorMessages": []string{message}, "errors": object{}})
 }
 
-// self returns the absolute URL of a path behind the context path.
+// self returns the absolute URL of a path within the context path.
 func (s *Server) self(c *call, path string) string {
 	return "http://" + c.r.Host + s.context + path
 }
 
-// signedIn answers 401 to nobody, as Jira's REST does: without a challenge.
-func (s *Server) signedIn(answer func(*call)) func(*call) {
+// requireUser responds with 401 to anonymous clients, without a challenge as
+// Jira's REST does.
+func (s *Server) requireUser(answer func(*call)) func(*call) {
 	return func(c *call) {
 		if c.user == nil {
 			send(c, http.StatusUnauthorized, object{
@@ -44,8 +44,8 @@ func (s *Server) signedIn(answer func(*call)) func(*call) {
 	}
 }
 
-// noResource is what Jira's REST says of an unknown path.
-func (s *Server) noResource(c *call) {
+// notFoundREST is Jira's response to an unknown REST path.
+func (s *Server) notFoundREST(c *call) {
 	send(c, http.StatusNotFound, object{
 		"message":     "null for uri: " + s.self(c, c.r.URL.EscapedPath()),
 		"status-code": http.StatusNotFound,
@@ -79,74 +79,53 @@ func (s *Server) jsonLogin(c *call) {
 			"loginInfo": object{"loginCount": 1},
 		})
 	case captcha:
-		refuse(c, http.StatusForbidden, "Login denied")
+		sendError(c, http.StatusForbidden, "Login denied")
 	case wrong:
-		refuse(c, http.StatusUnauthorized, "Login failed")
+		sendError(c, http.StatusUnauthorized, "Login failed")
 	default:
-		refuse(c, http.StatusBadRequest, "Can't read the login: send {\"username\": …, \"password\": …}")
+		sendError(c, http.StatusBadRequest, "Can't read the login: send {\"username\": …, \"password\": …}")
 	}
 }
 
 func (s *Server) logout(c *call) {
-	s.leave(c)
+	s.endSession(c)
 	c.w.WriteHeader(http.StatusNoContent)
 }
 
-// Bounds of what the query of an export may ask for.
-const (
-	maxChunks    = 100_000
-	maxChunkSize = 1 << 20
-)
-
-// stream sends an export chunk by chunk, from the channel if there is one.
-func (s *Server) stream(c *call) {
-	chunks, err := number(c, "chunks", 1, maxChunks)
-	if err != nil {
-		refuse(c, http.StatusBadRequest, err.Error())
-		return
-	}
-	size, err := number(c, "size", 1024, maxChunkSize)
-	if err != nil {
-		refuse(c, http.StatusBadRequest, err.Error())
-		return
-	}
-	c.w.Header().Set("Content-Type", "application/octet-stream")
-	c.w.WriteHeader(http.StatusOK)
-	out := http.NewResponseController(c.w)
-	if out.Flush() != nil {
-		return
-	}
-	write := func(chunk []byte) bool {
-		_, err := c.w.Write(chunk)
-		return err == nil && out.Flush() == nil
-	}
-	if s.export == nil {
-		chunk := []byte(strings.Repeat("x", size))
-		for i := 0; i < chunks && write(chunk); i++ {
-		}
-		return
-	}
-	for {
-		select {
-		case chunk, more := <-s.export:
-			if !more || !write(chunk) {
-				return
-			}
-		case <-c.r.Context().Done():
-			return
-		}
-	}
-}
-
-// number reads a whole number from the query.
-func number(c *call, name string, otherwise, most int) (int, error) {
+// intParameter reads a non-negative number from the query.
+func intParameter(c *call, name string, fallback int) (int, error) {
 	text := c.query.Get(name)
 	if text == "" {
-		return otherwise, nil
+		return fallback, nil
 	}
 	n, err := strconv.Atoi(text)
-	if err != nil || n < 0 || n > most {
-		return 0, fmt.Errorf("%s must be a whole number from 0 to %d", name, most)
+	if err != nil || n < 0 {
+		return 0, fmt.Errorf("%s must be a whole number of at least 0", name)
 	}
 	return n, nil
+}
+
+// Administrators is the group of Jira's administrators. Only they see other
+// users and members of groups.
+const Administrators = "jira-administrators"
+
+// isAdministrator reports whether u is an administrator.
+func isAdministrator(u *User) bool {
+	for _, name := range u.Groups {
+		if fold(name) == Administrators {
+			return true
+		}
+	}
+	return false
+}
+
+// requireAdministrator responds with 403 to other users.
+func (s *Server) requireAdministrator(answer func(*call)) func(*call) {
+	return s.requireUser(func(c *call) {
+		if !isAdministrator(c.user) {
+			sendError(c, http.StatusForbidden, "Only an administrator of Jira may do this.")
+			return
+		}
+		answer(c)
+	})
 }

@@ -1,11 +1,11 @@
-// Package jiratest is a server in the shape of Jira Data Center, only for
-// tests and the demo. It answers the few endpoints that they need, and
-// authenticates as Jira does behind a plugin that trusts an identity header:
-// a session first, then the header, then credentials. It keeps what it
-// received, so that a test can say what reached Jira and what did not.
+// Package jiratest is a fake Jira Data Center for tests and the demo. Start
+// reading at Server. It has the few endpoints that they need, and authenticates
+// like Jira behind a plugin that trusts an identity header: first a session,
+// then the header, then credentials. It records requests, so that tests can
+// check what reached Jira.
 //
-// Where it is not known what Jira does, this server does what would hurt most
-// if something before it let a request slip.
+// Where Jira's behavior is unknown, this server does what is most dangerous for
+// a proxy in front of it.
 package jiratest
 
 import (
@@ -18,118 +18,99 @@ import (
 	"sync/atomic"
 )
 
-// Options are what New needs. The zero Options make a server without users.
+// Options configure New. The zero Options make a server without users.
 type Options struct {
-	IdentityHeader string // the trusted header; empty: X-Forwarded-User
-	ContextPath    string // "" or such as "/jira"
-	Users          []User
-	Keep           int  // how many requests are kept; 0: 1000
-	NoBasic        bool // refuses Basic, as Jira 11 does; see RefuseBasic
-	MaxMembers     int  // how many members of a group a page has at most; 0: 50
+	ContextPath string // "" or for example "/jira"
+	Users       []User
+	Keep        int // number of recorded requests; 0 means 1000
 
-	// MaxSearch is how many users a search answers at most; 0: 1000, as before
-	// Jira 10. SearchWindow is how many of the users found a search reaches by
-	// any startAt; 0: all. Jira 10 and later have 100 for both, and
-	// /rest/api/2/user/list for whoever wants all (JRASERVER-78660); some
-	// versions before had a window of 1000 (JRASERVER-65089).
+	// MaxSearch limits the users in a search response; 0 means 1000, as before
+	// Jira 10. SearchWindow limits the users that a search reaches with
+	// startAt; 0 means no limit. Both are 100 from Jira 10 on, where
+	// /rest/api/2/user/list returns all users (JRASERVER-78660); some earlier
+	// versions had a window of 1000 (JRASERVER-65089).
 	MaxSearch    int
 	SearchWindow int
 
-	// Leak is told where a request holds a token; see Watch.
+	// Leak is called with the place of a token in a request; see Watch.
 	Leak func(where string)
-
-	// Export feeds GET /rest/test/export: each element is sent and flushed
-	// as it comes, until the channel is closed or the client is gone. nil:
-	// the query says how much (see Server).
-	Export <-chan []byte
 }
 
-// Server is the Jira-shaped server, an http.Handler. It is safe for concurrent
-// use. Its memory is bounded: beyond a limit the oldest requests, sessions and
-// issues are forgotten.
+// Server is the fake Jira, an http.Handler. It is safe for concurrent use. Its
+// memory is bounded: the oldest requests, sessions and issues are dropped.
 //
-// It answers, behind the context path, with "latest" and ".json" as Jira takes
-// them:
+// It has these endpoints within the context path, also with "latest" and
+// ".json":
 //
 //	GET    /rest/api/2/myself                   ?expand=groups names the groups
-//	GET    /rest/api/2/mypermissions            tells administrators from others
 //	GET    /rest/api/2/user                     ?username= or key=, and expand
 //	GET    /rest/api/2/user/search              ?username=, startAt, maxResults (50), includeActive, includeInactive
 //	GET    /rest/api/2/user/list                ?cursor=, maxResults (2000): all users; since 10.3 LTS and 11
 //	GET    /rest/api/2/group/member             ?groupname=, startAt, maxResults (50), includeInactiveUsers
-//	GET    /rest/api/2/serverInfo               anonymous too
-//	GET    /rest/api/2/search                   every issue, whatever the JQL
+//	GET    /rest/api/2/serverInfo               also anonymous
+//	GET    /rest/api/2/search                   all issues, whatever the JQL
 //	POST   /rest/api/2/search                   the same
-//	POST   /rest/api/2/issue                    creates one; see Created
-//	GET    /rest/api/2/issue/{key}              DEMO-1 is there from the start
+//	POST   /rest/api/2/issue                    creates an issue
+//	GET    /rest/api/2/issue/{key}              DEMO-1 exists from the start
 //	PUT    /rest/api/2/issue/{key}
 //	DELETE /rest/api/2/issue/{key}
-//	POST   /rest/api/2/issue/{key}/attachments  keeps the file of a form; of another body it answers the size and SHA-256
+//	POST   /rest/api/2/issue/{key}/attachments  stores the file of a form; for another body it returns the size and SHA-256
 //	GET    /rest/api/2/attachment/{id}
 //	GET    /rest/api/2/project/DEMO
 //	GET    /rest/api/2/field                    the fields of an issue
 //	GET    /secure/attachment/{id}/{name}       an attachment's content
-//	GET    /rest/auth/1/session                 who has the session
+//	GET    /rest/auth/1/session                 the session's user
 //	POST   /rest/auth/1/session                 logs in
 //	DELETE /rest/auth/1/session                 logs out
-//	GET    /rest/test/export?chunks=N&size=S    N chunks of S bytes (1, 1024), each flushed
-//	GET    /secure/Dashboard.jspa               a page that says who is seen
+//	GET    /secure/Dashboard.jspa               a page that names the user
 //	GET    /login.jsp                           a form, which keeps ?os_destination=
-//	POST   /login.jsp                           logs in, and leads to os_destination or the dashboard
+//	POST   /login.jsp                           logs in and redirects to os_destination or the dashboard
 //
-// All else is 404 as Jira says it. Only members of Administrators are answered
-// group/member and other users (else 403); search and list answer anybody, but
-// find nobody for others.
+// Other paths get Jira's 404. Only members of Administrators may use
+// group/member and see other users (otherwise 403); search and list return no
+// users to others.
 //
-// While it serves, users may change (Put, Rename, Deactivate and so on), and it
-// may answer as an older version (Omit), as Jira 11 (RefuseBasic), or fail
+// Users can change at any time (Put, Rename, Deactivate and so on), and the
+// server can act like an older version (Omit) or Jira 11 (RefuseBasic), or fail
 // (Fail).
 type Server struct {
-	header       string
 	context      string
 	keep         int
-	export       <-chan []byte
 	leak         func(string)
-	maxMembers   int
 	maxSearch    int
 	searchWindow int
 	mux          *http.ServeMux
-	people       *people
+	users        *userStore
 	omit         atomic.Pointer[[]string]
 	noBasic      atomic.Bool
 
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards the fields below
 	seen     []Seen
 	total    int
 	counts   map[string]int // requests by route
-	failing  []*Failure     // the oldest first
+	faults   []*Failure     // oldest first
 	failures map[string]int
 	sessions sessions
 	issues   issues
 
-	attachments []*attachment // the oldest first
-	attached    int           // how many came
+	attachments []*attachment // oldest first
+	attached    int           // number ever stored
 }
 
-// New returns a server with these options. Users are taken as by Put, the first
-// one first.
+// New returns a server with these options. Users are added in order as by Put.
 func New(opts Options) *Server {
 	s := &Server{
-		header:       cmp.Or(opts.IdentityHeader, "X-Forwarded-User"),
 		context:      opts.ContextPath,
 		keep:         cmp.Or(max(opts.Keep, 0), 1000),
-		export:       opts.Export,
 		leak:         opts.Leak,
-		maxMembers:   cmp.Or(max(opts.MaxMembers, 0), 50),
 		maxSearch:    cmp.Or(max(opts.MaxSearch, 0), 1000),
 		searchWindow: opts.SearchWindow,
 		mux:          http.NewServeMux(),
-		people:       newPeople(),
+		users:        newUserStore(),
 		counts:       make(map[string]int),
 		failures:     make(map[string]int),
 		issues:       newIssues(),
 	}
-	s.noBasic.Store(opts.NoBasic)
 	for _, u := range opts.Users {
 		s.Put(u)
 	}
@@ -137,25 +118,25 @@ func New(opts Options) *Server {
 	return s
 }
 
-// fold makes names comparable.
+// fold returns the form in which names are compared.
 func fold(name string) string { return strings.ToLower(name) }
 
-// call is one request on its way through the server.
+// call is a request being handled.
 type call struct {
 	w       http.ResponseWriter
-	r       *http.Request // its URL is what Tomcat would dispatch
+	r       *http.Request // with the URL that Tomcat would dispatch
 	query   url.Values
-	form    url.Values // what a form login sent
-	user    *User      // nil: anonymous
+	form    url.Values // of a form login
+	user    *User      // nil if anonymous
 	how     How
-	tried   How     // how a password was tried; empty: none was
+	tried   How     // how a password was tried; empty if none was
 	verdict verdict // of that password
-	session string  // the session the request came with or got; empty: none
+	session string  // requested or new session; empty if none
 }
 
 type callKey struct{}
 
-// handle registers what answers a pattern of http.ServeMux.
+// handle registers the handler of an http.ServeMux pattern.
 func (s *Server) handle(pattern string, answer func(*call)) {
 	s.counts[pattern] = 0
 	s.mux.HandleFunc(pattern, func(_ http.ResponseWriter, r *http.Request) {
@@ -166,41 +147,39 @@ func (s *Server) handle(pattern string, answer func(*call)) {
 }
 
 func (s *Server) routes() {
-	s.handle("GET /rest/api/2/myself", s.signedIn(s.myself))
-	s.handle("GET /rest/api/2/mypermissions", s.signedIn(s.myPermissions))
-	s.handle("GET /rest/api/2/user", s.signedIn(s.getUser))
-	s.handle("GET /rest/api/2/user/search", s.signedIn(s.findUsers))
-	s.handle("GET /rest/api/2/user/list", s.signedIn(s.listUsers))
-	s.handle("GET /rest/api/2/group/member", s.administrator(s.groupMembers))
+	s.handle("GET /rest/api/2/myself", s.requireUser(s.myself))
+	s.handle("GET /rest/api/2/user", s.requireUser(s.getUser))
+	s.handle("GET /rest/api/2/user/search", s.requireUser(s.findUsers))
+	s.handle("GET /rest/api/2/user/list", s.requireUser(s.listUsers))
+	s.handle("GET /rest/api/2/group/member", s.requireAdministrator(s.groupMembers))
 	s.handle("GET /rest/api/2/serverInfo", s.serverInfo)
-	s.handle("GET /rest/api/2/search", s.signedIn(s.search))
-	s.handle("POST /rest/api/2/search", s.signedIn(s.search))
-	s.handle("POST /rest/api/2/issue", s.signedIn(s.createIssue))
-	s.handle("GET /rest/api/2/issue/{key}", s.signedIn(s.getIssue))
-	s.handle("PUT /rest/api/2/issue/{key}", s.signedIn(s.updateIssue))
-	s.handle("DELETE /rest/api/2/issue/{key}", s.signedIn(s.deleteIssue))
-	s.handle("POST /rest/api/2/issue/{key}/attachments", s.signedIn(s.attach))
-	s.handle("GET /rest/api/2/attachment/{id}", s.signedIn(s.showAttachment))
-	s.handle("GET /rest/api/2/project/DEMO", s.signedIn(s.project))
-	s.handle("GET /rest/api/2/field", s.signedIn(s.fields))
+	s.handle("GET /rest/api/2/search", s.requireUser(s.search))
+	s.handle("POST /rest/api/2/search", s.requireUser(s.search))
+	s.handle("POST /rest/api/2/issue", s.requireUser(s.createIssue))
+	s.handle("GET /rest/api/2/issue/{key}", s.requireUser(s.getIssue))
+	s.handle("PUT /rest/api/2/issue/{key}", s.requireUser(s.updateIssue))
+	s.handle("DELETE /rest/api/2/issue/{key}", s.requireUser(s.deleteIssue))
+	s.handle("POST /rest/api/2/issue/{key}/attachments", s.requireUser(s.attach))
+	s.handle("GET /rest/api/2/attachment/{id}", s.requireUser(s.showAttachment))
+	s.handle("GET /rest/api/2/project/DEMO", s.requireUser(s.project))
+	s.handle("GET /rest/api/2/field", s.requireUser(s.fields))
 	s.handle("GET /secure/attachment/{id}/{name}", s.download)
-	s.handle("GET /rest/auth/1/session", s.signedIn(s.showSession))
+	s.handle("GET /rest/auth/1/session", s.requireUser(s.showSession))
 	s.handle("POST /rest/auth/1/session", s.jsonLogin)
-	s.handle("DELETE /rest/auth/1/session", s.signedIn(s.logout))
-	s.handle("GET /rest/test/export", s.signedIn(s.stream))
+	s.handle("DELETE /rest/auth/1/session", s.requireUser(s.logout))
 	s.handle("GET /secure/Dashboard.jspa", s.dashboard)
 	s.handle("GET /login.jsp", s.loginPage)
 	s.handle("POST /login.jsp", s.formLogin)
 	s.handle("GET /{$}", func(c *call) { s.redirect(c, "/secure/Dashboard.jspa") })
-	s.handle("/rest", s.noResource)
-	s.handle("/rest/", s.noResource)
-	s.handle("/", s.noPage)
+	s.handle("/rest", s.notFoundREST)
+	s.handle("/rest/", s.notFoundREST)
+	s.handle("/", s.notFoundPage)
 }
 
-// ServeHTTP answers one request and keeps it (see Requests).
+// ServeHTTP handles and records a request (see Requests).
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	watch(r, s.leak)
-	s.arrived()
+	s.countTotal()
 	c := &call{w: w, r: r, query: parseQuery(r), how: Anonymous}
 	path, fromPath, err := dispatch(r.RequestURI)
 	if err != nil {
@@ -239,7 +218,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if c.user == nil && c.query.Get("os_authType") == "basic" {
-		// Seraph's DefaultAuthenticator asks for Basic then.
+		// Like Seraph's DefaultAuthenticator.
 		w.Header().Set("WWW-Authenticate", `Basic realm="protected-area"`)
 		page(c, http.StatusUnauthorized, "Unauthorized (401)", "")
 		return
@@ -247,9 +226,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mux.ServeHTTP(w, c.r)
 }
 
-// parseQuery reads the query as Tomcat does, for which only "&" parts it.
+// parseQuery parses the query like Tomcat, which separates parameters only by
+// "&".
 func parseQuery(r *http.Request) url.Values {
-	// What can't be unescaped is left out, and the rest is good.
+	// Parameters that can't be unescaped are skipped.
 	q, _ := url.ParseQuery(strings.ReplaceAll(r.URL.RawQuery, ";", "%3B"))
 	return q
 }

@@ -11,9 +11,9 @@ import (
 	"unicode/utf8"
 )
 
-// Omit leaves fields out of every user that is answered from now on, as older
-// versions of Jira do: "active", "key", "deleted" and so on, and "groups.items"
-// for a "groups" that has only a size. It replaces what it was told before.
+// Omit leaves fields out of every user from now on, as older versions of Jira
+// do: "active", "key", "deleted" and so on, and "groups.items" for groups with
+// only a size. It replaces earlier calls.
 func (s *Server) Omit(fields ...string) {
 	fields = slices.Clone(fields)
 	s.omit.Store(&fields)
@@ -22,8 +22,8 @@ func (s *Server) Omit(fields ...string) {
 // email returns the address of a user.
 func email(u *User) string { return fold(u.Name) + "@example.com" }
 
-// trim takes out of a user what Omit said.
-func (s *Server) trim(user object) object {
+// applyOmit removes the fields named by Omit.
+func (s *Server) applyOmit(user object) object {
 	if fields := s.omit.Load(); fields != nil {
 		for _, field := range *fields {
 			delete(user, field)
@@ -35,7 +35,7 @@ func (s *Server) trim(user object) object {
 	return user
 }
 
-// userJSON returns a user as Jira shows them in a list.
+// userJSON returns Jira's representation of a user in a list.
 func (s *Server) userJSON(c *call, u *User) object {
 	return object{
 		"self":         s.self(c, "/rest/api/2/user?username="+url.QueryEscape(u.Name)),
@@ -54,12 +54,12 @@ func (s *Server) userJSON(c *call, u *User) object {
 func (s *Server) usersJSON(c *call, users []*User) []object {
 	list := make([]object, len(users))
 	for i, u := range users {
-		list[i] = s.trim(s.userJSON(c, u))
+		list[i] = s.applyOmit(s.userJSON(c, u))
 	}
 	return list
 }
 
-// showUser answers one user, with the names of the groups if they are wanted.
+// showUser responds with one user, with group names if expanded.
 func (s *Server) showUser(c *call, u *User) {
 	groups := []object{}
 	if strings.Contains(","+c.query.Get("expand")+",", ",groups,") {
@@ -75,56 +75,56 @@ func (s *Server) showUser(c *call, u *User) {
 	user["groups"] = object{"size": len(u.Groups), "items": groups}
 	user["applicationRoles"] = object{"size": 1, "items": []object{}}
 	user["expand"] = "groups,applicationRoles"
-	send(c, http.StatusOK, s.trim(user))
+	send(c, http.StatusOK, s.applyOmit(user))
 }
 
 func (s *Server) myself(c *call) { s.showUser(c, c.user) }
 
-// getUser answers the user with a name or a key.
+// getUser responds with the user who has a name or a key.
 func (s *Server) getUser(c *call) {
 	name, key := c.query.Get("username"), c.query.Get("key")
 	if name == "" && key == "" {
-		refuse(c, http.StatusNotFound, "The username query parameter was not provided")
+		sendError(c, http.StatusNotFound, "The username query parameter was not provided")
 		return
 	}
 	if name != "" && key != "" {
-		refuse(c, http.StatusBadRequest, "Either the username or the key may be given, not both")
+		sendError(c, http.StatusBadRequest, "Either the username or the key may be given, not both")
 		return
 	}
 	var u *User
 	missing := "The user with the key '" + key + "' does not exist"
 	if name != "" {
-		u, missing = s.people.named(name), "The user named '"+name+"' does not exist"
+		u, missing = s.users.findByName(name), "The user named '"+name+"' does not exist"
 	} else {
-		u = s.people.keyed(key)
+		u = s.users.findByKey(key)
 	}
-	// Whoever may not browse users is not told who exists, either.
-	if !administers(c.user) && (u == nil || u.Key != c.user.Key) {
-		refuse(c, http.StatusForbidden, "You do not have the permission to browse users.")
+	// Users who may not browse users don't learn who exists.
+	if !isAdministrator(c.user) && (u == nil || u.Key != c.user.Key) {
+		sendError(c, http.StatusForbidden, "You do not have the permission to browse users.")
 		return
 	}
 	if u == nil {
-		refuse(c, http.StatusNotFound, missing)
+		sendError(c, http.StatusNotFound, missing)
 		return
 	}
 	s.showUser(c, u)
 }
 
-// findUsers answers a page of the users who match: "." matches all, nothing
-// matches none. Whoever may not browse users finds nobody, and isn't told why
+// findUsers responds with a page of the matching users: "." matches all, ""
+// matches none. As in Jira, users who may not browse users get an empty page
 // (JRASERVER-27212).
 func (s *Server) findUsers(c *call) {
 	if !c.query.Has("username") {
-		refuse(c, http.StatusBadRequest, "The username query parameter was not provided")
+		sendError(c, http.StatusBadRequest, "The username query parameter was not provided")
 		return
 	}
-	start, most, ok := pageOf(c, 50, s.maxSearch)
+	start, most, ok := pageParameters(c, 50, s.maxSearch)
 	if !ok {
 		return
 	}
 	var found []*User
-	if administers(c.user) {
-		found = s.people.users(c.query.Get("includeActive") != "false", c.query.Get("includeInactive") == "true")
+	if isAdministrator(c.user) {
+		found = s.users.list(c.query.Get("includeActive") != "false", c.query.Get("includeInactive") == "true")
 		if query := fold(c.query.Get("username")); query != "." {
 			found = slices.DeleteFunc(slices.Clone(found), func(u *User) bool { return !matches(u, query) })
 		}
@@ -132,11 +132,11 @@ func (s *Server) findUsers(c *call) {
 	if s.searchWindow > 0 {
 		found = found[:min(len(found), s.searchWindow)]
 	}
-	send(c, http.StatusOK, s.usersJSON(c, cut(found, start, most)))
+	send(c, http.StatusOK, s.usersJSON(c, slicePage(found, start, most)))
 }
 
-// matches reports whether the name, the display name or the address of u, or a
-// word in one of them, begins with a folded query.
+// matches reports whether a word in the name, display name or address of u
+// begins with a folded query.
 func matches(u *User, query string) bool {
 	if query == "" {
 		return false
@@ -154,20 +154,20 @@ func matches(u *User, query string) bool {
 	return false
 }
 
-// listUsers answers all users, inactive ones included, from a cursor on. No
-// cursor is wrong: one that was never answered is a position, too.
+// listUsers responds with all users from a cursor on, including inactive ones.
+// Any number is a valid cursor.
 func (s *Server) listUsers(c *call) {
-	// Cursors begin at 0; what is no number is one.
+	// Cursors begin at 0, which also stands for invalid ones.
 	cursor, _ := strconv.Atoi(c.query.Get("cursor"))
-	_, most, ok := pageOf(c, 2000, math.MaxInt)
+	_, most, ok := pageParameters(c, 2000, math.MaxInt)
 	if !ok {
 		return
 	}
 	var left []*User
-	if administers(c.user) {
-		left = s.people.after(cursor)
+	if isAdministrator(c.user) {
+		left = s.users.createdAfter(cursor)
 	}
-	page := cut(left, 0, most)
+	page := slicePage(left, 0, most)
 	at := func(cursor int) string {
 		return s.self(c, "/rest/api/2/user/list?cursor="+strconv.Itoa(cursor)+"&maxResults="+strconv.Itoa(most))
 	}
@@ -184,22 +184,66 @@ func (s *Server) listUsers(c *call) {
 	send(c, http.StatusOK, body)
 }
 
-// pageOf reads startAt and maxResults, which is cut to the most that a page
-// may have, or answers 400.
-func pageOf(c *call, otherwise, limit int) (start, most int, ok bool) {
-	start, err := number(c, "startAt", 0, math.MaxInt)
+// pageParameters reads startAt and maxResults, capped at limit, or responds
+// with 400.
+func pageParameters(c *call, fallback, limit int) (start, most int, ok bool) {
+	start, err := intParameter(c, "startAt", 0)
 	if err == nil {
-		most, err = number(c, "maxResults", min(otherwise, limit), math.MaxInt)
+		most, err = intParameter(c, "maxResults", min(fallback, limit))
 	}
 	if err != nil {
-		refuse(c, http.StatusBadRequest, err.Error())
+		sendError(c, http.StatusBadRequest, err.Error())
 		return 0, 0, false
 	}
 	return start, min(most, limit), true
 }
 
-// cut returns a page of users.
-func cut(users []*User, start, most int) []*User {
+// slicePage returns a page of users.
+func slicePage(users []*User, start, most int) []*User {
 	users = users[min(start, len(users)):]
 	return users[:min(most, len(users))]
+}
+
+// maxMembersPage limits the members in a page.
+const maxMembersPage = 50
+
+// groupMembers responds with a page of a group's members, by name.
+func (s *Server) groupMembers(c *call) {
+	name := c.query.Get("groupname")
+	if name == "" {
+		sendError(c, http.StatusBadRequest, "The group name was not provided")
+		return
+	}
+	inactive := c.query.Get("includeInactiveUsers") == "true"
+	start, most, ok := pageParameters(c, maxMembersPage, maxMembersPage)
+	if !ok {
+		return
+	}
+	members, ok := s.users.members(name, inactive)
+	if !ok {
+		sendError(c, http.StatusNotFound, "The group named '"+name+"' does not exist.")
+		return
+	}
+	page := slicePage(members, start, most)
+	at := func(start int) string {
+		return s.self(c, "/rest/api/2/group/member?"+url.Values{
+			"groupname":            {name},
+			"includeInactiveUsers": {strconv.FormatBool(inactive)},
+			"startAt":              {strconv.Itoa(start)},
+			"maxResults":           {strconv.Itoa(most)},
+		}.Encode())
+	}
+	end := min(start, len(members)) + len(page)
+	body := object{
+		"self":       at(start),
+		"maxResults": most,
+		"startAt":    start,
+		"total":      len(members),
+		"isLast":     end == len(members),
+		"values":     s.usersJSON(c, page),
+	}
+	if end < len(members) {
+		body["nextPage"] = at(end)
+	}
+	send(c, http.StatusOK, body)
 }

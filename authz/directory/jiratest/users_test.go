@@ -3,6 +3,7 @@ package jiratest_test
 import (
 	"encoding/json"
 	"fmt"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -38,9 +39,9 @@ func TestUser(t *testing.T) {
 		{"with groups", "?key=JIRAUSER10100&expand=groups", admin, 200, `"name":"a\u0026b"`},
 		{"inactive", "?username=gone", admin, 200, `"active":false`},
 		{"oneself", "?username=fred", fred, 200, `"key":"JIRAUSER10100"`},
-		{"by nobody", "?username=fred", "X-A: b", 401, `"status-code":401`},
+		{"anonymous", "?username=fred", "X-A: b", 401, `"status-code":401`},
 		{"by a user", "?username=wilma", fred, 403, `"errorMessages":[`},
-		{"nobody by a user", "?username=x", fred, 403, `"errorMessages":[`},
+		{"unknown user by a user", "?username=x", fred, 403, `"errorMessages":[`},
 		{"no such name", "?username=JIRAUSER10100", admin, 404, `"errorMessages":["The user named 'JIRAUSER10100' does not exist"]`},
 		{"no such key", "?key=fred", admin, 404, `"errorMessages":["The user with the key 'fred' does not exist"]`},
 		{"key in another case", "?key=jirauser10100", admin, 404, "does not exist"},
@@ -91,7 +92,7 @@ func TestUserSearch(t *testing.T) {
 		}
 	}
 	if got := do(t, "GET", url+search+"?username=.", ""); got.status != 401 {
-		t.Errorf("by nobody: status %d, want 401", got.status)
+		t.Errorf("anonymous: status %d, want 401", got.status)
 	}
 	if got := do(t, "GET", url+search+"?username=.&startAt=100", "", admin); strings.TrimSpace(got.body) != "[]" {
 		t.Errorf("an empty page is %s, want []", got.body)
@@ -102,7 +103,7 @@ func TestUserSearch(t *testing.T) {
 	}
 }
 
-// crowd are users u00000 and so on, all of them in a group.
+// crowd returns n users of one group, named u00000 and so on.
 func crowd(n int) (users []jiratest.User) {
 	for i := range n {
 		name := fmt.Sprintf("u%05d", i)
@@ -111,7 +112,7 @@ func crowd(n int) (users []jiratest.User) {
 	return users
 }
 
-// Jira 10 answers 100 users by search, wherever one starts.
+// Jira 10 finds only 100 users in a search, whatever startAt is.
 func TestUserSearchWindow(t *testing.T) {
 	_, url := startDirectory(t, func(o *jiratest.Options) {
 		o.Users = append(o.Users, crowd(400)...)
@@ -142,12 +143,12 @@ func TestUserList(t *testing.T) {
 	if names(first.Values) != "Fred wilma" || first.IsLast || first.MaxResults != 2 || first.NextCursor == "" {
 		t.Errorf("first page: %+v", first)
 	}
-	// Whoever comes or goes on the way shifts nobody.
+	// Users who are added or deleted meanwhile shift no one.
 	if err := jira.Delete("wilma"); err != nil {
 		t.Fatal(err)
 	}
 	jira.Put(jiratest.User{Name: "aaa"})
-	jira.Put(jiratest.User{Name: "fred", Active: true}) // the same one
+	jira.Put(jiratest.User{Name: "fred", Active: true}) // the same user
 	second := get[page](t, url+userList+"?maxResults=2&cursor="+first.NextCursor, admin)
 	if names(second.Values) != "gone svc" || second.IsLast {
 		t.Errorf("second page: %+v", second)
@@ -164,10 +165,10 @@ func TestUserList(t *testing.T) {
 		}
 	}
 	if got := get[page](t, url+userList, "X-Forwarded-User: fred"); len(got.Values) != 0 || !got.IsLast {
-		t.Errorf("by a user: %+v, want nobody", got)
+		t.Errorf("by a user: %+v, want none", got)
 	}
 	if got := do(t, "GET", url+userList, ""); got.status != 401 {
-		t.Errorf("by nobody: status %d, want 401", got.status)
+		t.Errorf("anonymous: status %d, want 401", got.status)
 	}
 }
 
@@ -218,23 +219,122 @@ func TestOmit(t *testing.T) {
 	}
 }
 
-func TestMyPermissions(t *testing.T) {
-	_, url := startDirectory(t, nil)
-	type body struct {
-		Permissions map[string]struct {
-			Key, Type      string
-			HavePermission bool
+const member = "/rest/api/2/group/member"
+
+// members is a page of members.
+type members struct {
+	Self, NextPage             string
+	MaxResults, StartAt, Total int
+	IsLast                     bool
+	Values                     []user
+}
+
+func TestGroupMembers(t *testing.T) {
+	jira, url := startDirectory(t, func(o *jiratest.Options) {
+		o.Users = append(o.Users, crowd(9)...)
+		o.Users = append(o.Users, jiratest.User{Name: "U00001x", Active: true, Groups: []string{"CROWD"}})
+	})
+	for _, tt := range []struct {
+		query, want string
+		total       int
+		last        bool
+	}{
+		{"groupname=crowd&maxResults=3", "u00000 U00001x u00002", 6, false},
+		{"groupname=Crowd&startAt=3&maxResults=100", "u00004 u00006 u00008", 6, true},
+		{"groupname=crowd&startAt=4&maxResults=1", "u00006", 6, false},
+		{"groupname=crowd&startAt=100", "", 6, true},
+		{"groupname=crowd&includeInactiveUsers=true&startAt=1&maxResults=2", "u00001 U00001x", 10, false},
+		{"groupname=a%26b", "Fred", 1, true},
+		{"groupname=jira-administrators", "svc", 1, true},
+	} {
+		got := get[members](t, url+member+"?"+tt.query, admin)
+		if names(got.Values) != tt.want || got.Total != tt.total || got.IsLast != tt.last || (got.NextPage == "") != tt.last || got.MaxResults > 50 {
+			t.Errorf("%s: %+v; want %s of %d, last %v", tt.query, got, tt.want, tt.total, tt.last)
 		}
 	}
-	for header, want := range map[string]bool{admin: true, "X-Forwarded-User: fred": false} {
-		got := get[body](t, url+"/rest/api/2/mypermissions", header).Permissions
-		for _, key := range []string{"ADMINISTER", "SYSTEM_ADMIN", "USER_PICKER"} {
-			if p := got[key]; p.HavePermission != want || p.Key != key || p.Type != "GLOBAL" {
-				t.Errorf("%s: %s is %+v, want %v", header, key, p, want)
+
+	var all []user
+	for next := url + member + "?groupname=crowd&includeInactiveUsers=true&maxResults=3"; next != ""; {
+		page := get[members](t, next, admin)
+		all, next = append(all, page.Values...), page.NextPage
+	}
+	if len(all) != 10 {
+		t.Errorf("%d members by nextPage, want 10: %s", len(all), names(all))
+	}
+
+	// Changes are visible in the next page, and the empty group stays.
+	for _, u := range all {
+		if err := jira.SetGroups(u.Name, "elsewhere"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := get[members](t, url+member+"?groupname=crowd", admin); got.Total != 0 || !got.IsLast {
+		t.Errorf("after all left: %+v", got)
+	}
+	if err := jira.Deactivate("u00002"); err != nil {
+		t.Fatal(err)
+	}
+	if got := get[members](t, url+member+"?groupname=elsewhere", admin); got.Total != 5 {
+		t.Errorf("%d active members, want 5", got.Total)
+	}
+	jira.Put(jiratest.User{Name: "new", Active: true, Groups: []string{"Crowd"}})
+	if got := get[members](t, url+member+"?groupname=crowd", admin); names(got.Values) != "new" {
+		t.Errorf("after one joined: %+v", got)
+	}
+}
+
+func TestGroupMembersRefused(t *testing.T) {
+	jira, url := startDirectory(t, nil)
+	fred := "X-Forwarded-User: fred"
+	for _, tt := range []struct {
+		query, header string
+		status        int
+	}{
+		{"groupname=jira-users", admin, 200},
+		{"groupname=x", admin, 404},
+		{"groupname=", admin, 400},
+		{"groupname=jira-users&startAt=-1", admin, 400},
+		{"groupname=jira-users", fred, 403},
+		{"groupname=x", fred, 403},
+		{"groupname=jira-users", "X-A: b", 401},
+	} {
+		if got := do(t, "GET", url+member+"?"+tt.query, "", tt.header); got.status != tt.status {
+			t.Errorf("%s by %s: status %d, want %d", tt.query, tt.header, got.status, tt.status)
+		}
+	}
+	if err := jira.SetGroups("fred", "JIRA-administrators"); err != nil {
+		t.Fatal(err)
+	}
+	if got := do(t, "GET", url+member+"?groupname=jira-users", "", "Authorization: Bearer native"); got.status != 200 {
+		t.Errorf("by the native token of a new administrator: status %d, want 200", got.status)
+	}
+	if err := jira.SetGroups("fred"); err != nil {
+		t.Fatal(err)
+	}
+	if got := do(t, "GET", url+member+"?groupname=jira-users", "", "Authorization: Bearer native"); got.status != 403 {
+		t.Errorf("by the native token of who is no administrator any more: status %d, want 403", got.status)
+	}
+}
+
+// BenchmarkDirectory measures the requests of a directory with 10,000 users.
+func BenchmarkDirectory(b *testing.B) {
+	jira := jiratest.New(jiratest.Options{Users: append(crowd(10_000),
+		jiratest.User{Name: "svc", Active: true, Groups: []string{jiratest.Administrators}, PATs: []string{"service"}})})
+	for _, bb := range []struct{ name, path string }{
+		{"50 members", "/rest/api/2/group/member?groupname=crowd&includeInactiveUsers=true&startAt=%d"},
+		{"one user", "/rest/api/2/user?key=JIRAUSERu%05d&expand=groups"},
+		{"1000 users", "/rest/api/2/user/search?username=.&includeInactive=true&startAt=%d&maxResults=1000"},
+		{"search", "/rest/api/2/user/search?username=u%05d&includeInactive=true"},
+	} {
+		b.Run(bb.name, func(b *testing.B) {
+			for i := 0; b.Loop(); i++ {
+				req := httptest.NewRequest("GET", fmt.Sprintf(bb.path, i*50%10_000), nil)
+				req.Header.Set("Authorization", "Bearer service")
+				w := httptest.NewRecorder()
+				if jira.ServeHTTP(w, req); w.Code != 200 {
+					b.Fatal(w.Code, w.Body)
+				}
 			}
-		}
-	}
-	if got := do(t, "GET", url+"/rest/api/2/mypermissions", ""); got.status != 401 {
-		t.Errorf("by nobody: status %d, want 401", got.status)
+		})
 	}
 }

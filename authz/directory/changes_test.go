@@ -10,8 +10,8 @@ import (
 	"github.com/tokengate/tokengate/authz/directory/jiratest"
 )
 
-// The whole story with the Jira of the tests, below a context path.
-func TestPeopleComeAndGo(t *testing.T) {
+// All changes of users and groups, with the fake Jira below a context path.
+func TestUserChanges(t *testing.T) {
 	for name, change := range map[string]func(*jiratest.Options){
 		"Jira 8":  func(*jiratest.Options) {},
 		"Jira 9":  func(o *jiratest.Options) { o.SearchWindow = 1000 },

@@ -9,7 +9,7 @@ import (
 
 const form = "--x\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a b.txt\"\r\nContent-Type: text/plain\r\n\r\nhello\r\n--x--\r\n"
 
-// What a form attaches is read back, and stands in the issue.
+// An attachment can be read back and is listed in the issue.
 func TestAttachments(t *testing.T) {
 	_, base := start(t, nil)
 	const fred, kind = "X-Forwarded-User: fred", "Content-Type: multipart/form-data; boundary=x"
@@ -40,7 +40,7 @@ func TestAttachments(t *testing.T) {
 	}
 	for path, want := range map[string]int{content.EscapedPath(): 302, "/rest/api/2/attachment/" + attached[0].ID: 401} {
 		if got := do(t, "GET", base+path, ""); got.status != want {
-			t.Errorf("%s by nobody: %d, want %d", path, got.status, want)
+			t.Errorf("%s as anonymous: %d, want %d", path, got.status, want)
 		}
 	}
 	for path, want := range map[string]int{"/secure/attachment/1/x": 404, "/rest/api/2/attachment/1": 404} {
@@ -50,12 +50,12 @@ func TestAttachments(t *testing.T) {
 	}
 }
 
-// Who asks for Basic is asked for it, unless it is known who that is.
+// os_authType=basic makes Jira challenge anonymous clients only.
 func TestChallengeOnDemand(t *testing.T) {
 	_, base := start(t, nil)
 	const path = "/rest/api/2/serverInfo?os_authType=basic"
 	if got := do(t, "GET", base+path, ""); got.status != 401 || got.header.Get("WWW-Authenticate") == "" {
-		t.Errorf("by nobody: %d %v", got.status, got.header)
+		t.Errorf("anonymous: %d %v", got.status, got.header)
 	}
 	if got := do(t, "GET", base+path, "", "X-Forwarded-User: fred"); got.status != 200 {
 		t.Errorf("by fred: %d", got.status)

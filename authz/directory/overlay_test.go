@@ -12,8 +12,7 @@ import (
 	"github.com/tokengate/tokengate/authz/directory"
 )
 
-// nested answers about root alone as Jira does: without the group that a group
-// of theirs is in.
+// nested omits nested groups of root, as Jira does.
 func nested(w http.ResponseWriter, r *http.Request) bool {
 	if r.URL.Path != "/rest/api/2/user" || r.URL.Query().Get("username") != "root" {
 		return false
@@ -24,8 +23,8 @@ func nested(w http.ResponseWriter, r *http.Request) bool {
 	return true
 }
 
-// What Jira says of one user takes away no group that the pages gave.
-func TestLookupTakesNoGroupAway(t *testing.T) {
+// Jira's answer about one user removes no group that the pages contain.
+func TestLookupRemovesNoGroup(t *testing.T) {
 	in(t, func(t *testing.T) {
 		r := newRig(t, account{"K1", "fred", true}, account{"K2", "root", true})
 		r.groups, r.jira.groups["admins"] = []string{"admins"}, []string{"K2"}
@@ -83,16 +82,16 @@ func TestLookupTakesNoGroupAway(t *testing.T) {
 		time.Sleep(staleAfter)
 		member("when the snapshot is too old", lookup(), false, false)
 		if !r.Snapshot().Follows([]string{"ADMINS"}) || r.Snapshot().Follows([]string{"admins", "below"}) {
-			t.Error("what is followed")
+			t.Error("wrong groups are followed")
 		}
 	})
 }
 
-// A member of whom a page says no key is the user of that name.
+// A member without a key in a page is the user with that name.
 func TestMembersWithoutKeys(t *testing.T) {
-	for name, active := range map[string]object{"active": {"active": true}, "of whom nothing else is said": {}} {
+	for name, active := range map[string]object{"active": {"active": true}, "no other field": {}} {
 		in(t, func(t *testing.T) {
-			r := newRig(t, append(people(30), account{"K2", "root", true})...)
+			r := newRig(t, append(activeAccounts(30), account{"K2", "root", true})...)
 			r.groups = []string{"admins"}
 			r.jira.list = true
 			r.jira.fault = func(w http.ResponseWriter, req *http.Request) bool {
@@ -133,10 +132,10 @@ func TestMembersWithoutKeys(t *testing.T) {
 	}
 }
 
-// What is learned of one user costs nothing of how many there are.
-func TestLookupBesideMany(t *testing.T) {
+// The cost of a lookup does not depend on the number of users.
+func TestLookupCost(t *testing.T) {
 	in(t, func(t *testing.T) {
-		users := people(20_000)
+		users := activeAccounts(20_000)
 		r := newRig(t, users...)
 		r.jira.list = true
 		r.owners = ownersOf(users)
@@ -155,7 +154,7 @@ func TestLookupBesideMany(t *testing.T) {
 		}
 		runtime.ReadMemStats(&after)
 		if each := (after.TotalAlloc - before.TotalAlloc) / 10; each > 256<<10 {
-			t.Errorf("a look-up allocates %d bytes", each)
+			t.Errorf("a lookup allocates %d bytes", each)
 		}
 		if n := r.Snapshot().Len(); n != len(users)+10 {
 			t.Errorf("%d users, want %d", n, len(users)+10)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
@@ -16,10 +17,59 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// maxFile bounds the file of a File, in bytes.
-const maxFile = 16 << 20
+// Source provides a Directory's snapshots: None, *File or *Jira.
+type Source interface {
+	// refresh makes a new snapshot.
+	refresh(context.Context, refreshRequest) (*Snapshot, error)
 
-// File is the source that reads a YAML file, again at each refresh:
+	// lookup returns one user by name. Its errors are those of Lookup.
+	lookup(ctx context.Context, name string) (User, error)
+
+	// wholeGroups reports whether lookup returns all of the user's groups. Jira
+	// omits nested ones.
+	wholeGroups() bool
+
+	// requests returns the number of requests sent so far.
+	requests() uint64
+
+	// origin identifies the Jira that a saved snapshot came from. It is empty
+	// if snapshots of this source are not saved.
+	origin() string
+}
+
+// refreshRequest is the input of a refresh.
+type refreshRequest struct {
+	now        time.Time
+	owners     []Owner
+	lastBegun  time.Time     // start of the last successful refresh
+	last       *Snapshot     // the current snapshot; nil if none
+	interval   time.Duration // until the next refresh
+	staleAfter time.Duration // lifetime of an answer
+}
+
+// None is the source without users: every name exists as requested, active,
+// without a key and in no group.
+type None struct{}
+
+func (None) refresh(_ context.Context, n refreshRequest) (*Snapshot, error) {
+	return &Snapshot{taken: n.now, goodUntil: forever, acceptAll: true, allGroups: true}, nil
+}
+
+func (None) lookup(_ context.Context, name string) (User, error) {
+	u := acceptedUser(name)
+	return u, u.check()
+}
+
+func (None) wholeGroups() bool { return true }
+
+func (None) requests() uint64 { return 0 }
+
+func (None) origin() string { return "" }
+
+// maxFileSize limits the file of a File, in bytes.
+const maxFileSize = 16 << 20
+
+// File is the source that reads a YAML file at each refresh:
 //
 //	users:
 //	  - name: fred              # required; see store.ValidOwnerName
@@ -28,11 +78,10 @@ const maxFile = 16 << 20
 //	    active: true            # the default
 //	    groups: [jira-users]
 //
-// It lists everybody: whoever is not in it does not exist. Tokens belong to the
-// key, so that somebody who is given another's name gets none of their tokens.
-// A user without a key, an unknown field, a value of the wrong type, and a name
-// or key that stands there twice are errors, and the last good content stays in
-// force until it is too old.
+// Users not in the file do not exist. Tokens belong to the key, so a user who
+// takes over another's name does not get their tokens. A missing key, an
+// unknown field, a value of the wrong type, and a duplicate name or key are
+// errors; then the last good content applies until it is too old.
 type File struct{ path string }
 
 // NewFile returns the source that reads the file at path.
@@ -42,7 +91,7 @@ func (f *File) wholeGroups() bool { return true }
 
 func (f *File) requests() uint64 { return 0 }
 
-// origin is empty, because the file itself is there after a restart.
+// origin is empty because the file survives a restart.
 func (f *File) origin() string { return "" }
 
 func (f *File) refresh(_ context.Context, n refreshRequest) (*Snapshot, error) {
@@ -53,8 +102,8 @@ func (f *File) refresh(_ context.Context, n refreshRequest) (*Snapshot, error) {
 	for i := range users {
 		users[i].Asked = n.now
 	}
-	s := newSnapshot(n.now, n.stale, users, nil)
-	s.complete, s.every = true, true
+	s := newSnapshot(contents{taken: n.now, staleAfter: n.staleAfter, users: users})
+	s.complete, s.allGroups = true, true
 	return s, nil
 }
 
@@ -76,12 +125,12 @@ func (f *File) read() ([]User, error) {
 		return nil, fmt.Errorf("open the directory's file: %w", err)
 	}
 	defer file.Close()
-	content, err := io.ReadAll(io.LimitReader(file, maxFile+1))
+	content, err := io.ReadAll(io.LimitReader(file, maxFileSize+1))
 	if err != nil {
 		return nil, fmt.Errorf("read the directory's file: %w", err)
 	}
-	if len(content) > maxFile {
-		return nil, fmt.Errorf("%s: the file is longer than %d bytes", f.path, maxFile)
+	if len(content) > maxFileSize {
+		return nil, fmt.Errorf("%s: the file is longer than %d bytes", f.path, maxFileSize)
 	}
 	users, err := parseUsers(content)
 	if err != nil {
@@ -94,14 +143,14 @@ func parseUsers(content []byte) ([]User, error) {
 	if !utf8.Valid(content) {
 		return nil, errors.New("the file is not UTF-8")
 	}
-	// Users are mappings here and not structs: the library would make text of
-	// numbers, and of a value that is left out the default.
+	// Users are decoded as maps, because the library would turn numbers into
+	// strings and missing values into defaults.
 	var file struct {
 		Users *[]map[string]any `yaml:"users"`
 	}
 	decoder := yaml.NewDecoder(bytes.NewReader(content), yaml.Strict())
 	if err := decoder.Decode(&file); errors.Is(err, io.EOF) || err == nil && file.Users == nil {
-		return nil, errors.New("there is no list of users; write users: [] if there is nobody")
+		return nil, errors.New("the list of users is missing; write users: [] if it is empty")
 	} else if err != nil {
 		return nil, errors.New(strings.TrimSpace(yaml.FormatError(err, false, false)))
 	}
@@ -137,29 +186,29 @@ func parseUser(fields map[string]any) (User, error) {
 			u.Key, ok = value.(string)
 		case "displayName":
 			u.DisplayName, ok = value.(string)
-			ok = ok && displayName(u.DisplayName) == u.DisplayName
+			ok = ok && cleanDisplayName(u.DisplayName) == u.DisplayName
 		case "active":
 			u.Active, ok = value.(bool)
 		case "groups":
-			u.Groups.Names, ok = texts(value)
+			u.Groups.Names, ok = stringList(value)
 		default:
 			return User{}, fmt.Errorf("unknown key %q; the keys here are name, key, displayName, active, groups", key)
 		}
 		if !ok {
-			return User{}, fmt.Errorf("%s has a value of the wrong kind: name, key and displayName are text, active is true or false, groups is a list of text", key)
+			return User{}, fmt.Errorf("%s has the wrong type: name, key and displayName are strings, active is true or false, groups is a list of strings", key)
 		}
 	}
 	if err := u.check(); err != nil {
 		return User{}, err
 	}
 	if u.Key == "" {
-		return User{}, fmt.Errorf("%q has no key: write the user's key in Jira, so that nobody who is given this name later gets the tokens", u.Name)
+		return User{}, fmt.Errorf("%q has no key: write the user's key in Jira, so that a later user of this name does not get the tokens", u.Name)
 	}
 	return u, nil
 }
 
-// texts returns the elements of a list of text.
-func texts(value any) ([]string, bool) {
+// stringList returns the elements of a list of strings.
+func stringList(value any) ([]string, bool) {
 	list, ok := value.([]any)
 	if !ok {
 		return nil, false

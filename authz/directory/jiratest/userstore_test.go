@@ -14,7 +14,7 @@ import (
 	"github.com/tokengate/tokengate/authz/directory/jiratest"
 )
 
-// admin is the header of an administrator of startDirectory.
+// admin authenticates the administrator of startDirectory.
 const admin = "Authorization: Bearer service"
 
 // startDirectory is start with an administrator who has a native token.
@@ -43,7 +43,7 @@ func get[T any](t *testing.T, url string, header ...string) T {
 	return body
 }
 
-// user is what the tests read of a user.
+// user holds the fields of a user that tests check.
 type user struct {
 	Name, Key, DisplayName string
 	Active                 bool
@@ -58,11 +58,11 @@ func (u user) String() string {
 	return s
 }
 
-// step changes users and says what is then so.
+// step is a change and the users expected after it.
 type step struct {
 	name   string
 	change func(*jiratest.Server) error
-	users  string // by username or key, parted by lines; as user.String says
+	users  string // lines of "username or key: user.String()"
 }
 
 func put(u jiratest.User) func(*jiratest.Server) error {
@@ -120,12 +120,12 @@ func TestChanges(t *testing.T) {
 		t.Errorf("rename to the own name: %v", err)
 	}
 	for name, err := range map[string]error{
-		"rename nobody":         jira.Rename("x", "y"),
-		"rename to a taken one": jira.Rename("K", "SVC"),
-		"deactivate nobody":     jira.Deactivate("x"),
-		"activate nobody":       jira.Activate("x"),
-		"delete nobody":         jira.Delete("x"),
-		"groups of nobody":      jira.SetGroups("x", "y"),
+		"rename an unknown user":     jira.Rename("x", "y"),
+		"rename to a taken one":      jira.Rename("K", "SVC"),
+		"deactivate an unknown user": jira.Deactivate("x"),
+		"activate an unknown user":   jira.Activate("x"),
+		"delete an unknown user":     jira.Delete("x"),
+		"groups of an unknown user":  jira.SetGroups("x", "y"),
 	} {
 		if err == nil {
 			t.Errorf("%s: no error", name)
@@ -133,7 +133,7 @@ func TestChanges(t *testing.T) {
 	}
 }
 
-// A session belongs to a key: it lives through a rename, and is nothing to a
+// A session belongs to a key: it survives a rename, and does not belong to a
 // new user with the old name.
 func TestSessionsFollowTheKey(t *testing.T) {
 	jira, url := startDirectory(t, nil)
@@ -184,8 +184,8 @@ func TestTokensFollowTheUser(t *testing.T) {
 	}
 }
 
-// A deleted user's failed passwords are not the next one's.
-func TestDeleteForgetsFailures(t *testing.T) {
+// A new user does not inherit a deleted user's failed passwords.
+func TestDeleteResetsFailures(t *testing.T) {
 	jira, url := start(t, nil)
 	for range 3 {
 		do(t, "GET", url+myself, "", basic("fred", "x"))
@@ -199,7 +199,7 @@ func TestDeleteForgetsFailures(t *testing.T) {
 	}
 }
 
-// The race detector watches: everything changes while everything is asked for.
+// For the race detector: concurrent changes and requests.
 func TestChangesRace(t *testing.T) {
 	jira, _ := startDirectory(t, nil)
 	var all sync.WaitGroup
