@@ -9,6 +9,7 @@ import (
 
 	"github.com/tokengate/tokengate/authz/directory"
 	"github.com/tokengate/tokengate/authz/manage"
+	"github.com/tokengate/tokengate/authz/manage/limit"
 	"github.com/tokengate/tokengate/store"
 )
 
@@ -209,37 +210,14 @@ func TestBudgetIsOfOneCaller(t *testing.T) {
 	}
 }
 
-// Callers are remembered in bounded memory, those who have spent something before
-// those who have not.
+// The write budgets take bounded memory.
 func TestBudgetsAreBounded(t *testing.T) {
 	f := newBudgetFixture(t)
-	at := f.clock()
-	for n := range manage.MaxSpenders / 2 {
-		f.Spend(fmt.Sprint("early ", n), at)
+	for n := range 2 * limit.DefaultMax {
+		manage.CountWrite(f.Manager, fmt.Sprint("caller ", n), f.clock())
 	}
-	at = at.Add(2 * time.Hour) // they have all of it again
-	for n := range manage.MaxSpenders / 2 {
-		for range 3 {
-			f.Spend(fmt.Sprint("late ", n), at)
-		}
-	}
-	if n := f.Spenders(); n != manage.MaxSpenders {
-		t.Errorf("%d are remembered", n)
-	}
-	f.Spend("one more", at)
-	if n := f.Spenders(); n != manage.MaxSpenders/2+1 {
-		t.Errorf("%d are remembered, those who have spent nothing among them", n)
-	}
-	for n := range manage.MaxSpenders / 2 {
-		if f.Spend(fmt.Sprint("late ", n), at) == 0 {
-			t.Fatalf("number %d was forgotten, who had spent all", n)
-		}
-	}
-	for n := range 2 * manage.MaxSpenders {
-		f.Spend(fmt.Sprint("very late ", n), at)
-	}
-	if n := f.Spenders(); n > manage.MaxSpenders {
-		t.Errorf("of very many %d are remembered", n)
+	if n := manage.Writers(f.Manager); n > limit.DefaultMax {
+		t.Errorf("%d callers are remembered", n)
 	}
 }
 

@@ -26,6 +26,7 @@ import (
 
 	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/authz/directory"
+	"github.com/tokengate/tokengate/authz/manage/limit"
 	"github.com/tokengate/tokengate/authz/policy"
 	"github.com/tokengate/tokengate/authz/token"
 	"github.com/tokengate/tokengate/store"
@@ -57,7 +58,7 @@ type Manager struct {
 	// Owners share locks; that costs a wait, never more.
 	admissions [64]sync.Mutex
 
-	writeBudgets writeBudgets // what callers have written lately
+	writes limit.Keyed // by Caller.budgetKey
 
 	updatingStatus sync.Mutex // held while the owners are judged, so that the last word is the newest
 }

@@ -66,8 +66,8 @@ func operations(t *testing.T, f *fixture, id string, c manage.Caller) map[string
 	return results
 }
 
-// maintenance are the methods that are no caller's.
-var maintenance = []string{"DisableExposedTokens", "Prune", "PruneAudit", "Spend", "Spenders", "SyncOwners", "UpdateOwnerStatus"} // the last two exist in tests alone
+// maintenance are the methods that no caller can call.
+var maintenance = []string{"DisableExposedTokens", "Prune", "PruneAudit", "SyncOwners", "UpdateOwnerStatus"}
 
 // Whoever is nobody is refused by every operation, and each refusal is in the
 // audit log.

@@ -52,8 +52,8 @@ func New(o Options) http.Handler {
 		read:      query.Read,
 		refuse:    refuseInJSON,
 		identify:  p.identify,
-		limits:    &limits{now: o.Now},
-		anonymous: &limits{now: o.Now},
+		limits:    newLimits(o.Now),
+		anonymous: newLimits(o.Now),
 		address:   o.clientAddress,
 		log:       o.Log,
 	}

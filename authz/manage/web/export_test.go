@@ -15,7 +15,7 @@ func OpenAPI() []byte {
 }
 
 // Remembered returns of how many callers an API remembers the requests.
-func Remembered(h http.Handler) int { return len(h.(*mux).api.limits.known) }
+func Remembered(h http.Handler) int { return h.(*mux).api.limits.budgets[requests].Len() }
 
 // Remember makes requests of many callers.
 func Remember(h http.Handler, callers int) {

@@ -82,7 +82,7 @@ func (d *handler) serve(r *http.Request) (reply, manage.Caller, error) {
 	if isUnsafe(r) {
 		refused = refusedChanges
 	}
-	wait := max(d.limits.take(who, requests), d.limits.left(who, refused))
+	wait := max(d.limits.take(who, requests), d.limits.wait(who, refused))
 	if wait == 0 && e.costly {
 		wait = d.limits.take(who, costly)
 	}
@@ -90,7 +90,7 @@ func (d *handler) serve(r *http.Request) (reply, manage.Caller, error) {
 		wait = d.limits.take(who, revocations)
 	}
 	if wait > 0 {
-		return reply{}, v.caller, tooMany(wait, tooManyRequests)
+		return reply{}, v.caller, errTooMany(wait)
 	}
 	if v.count != nil {
 		v.count()
@@ -103,7 +103,7 @@ func (d *handler) serve(r *http.Request) (reply, manage.Caller, error) {
 	switch {
 	case err == nil && answer.stream != nil:
 		if wait := d.limits.take(who, long); wait > 0 {
-			answer, err = reply{}, tooMany(wait, tooManyRequests)
+			answer, err = reply{}, errTooMany(wait)
 		}
 	case isRecorded(r, err):
 		d.limits.charge(who, refused)
