@@ -50,10 +50,6 @@ const systemCA = "/etc/ssl/certs/ca-certificates.crt"
 // and tokengate can answer.
 const healthPath = "/plugins/servlet/api-tokens/healthz"
 
-// The longest path of a unix socket on Linux, sockaddr_un.sun_path less its
-// closing zero.
-const maxSocketPath = 107
-
 // maxRequestHeaders is how many headers a request may have, including those that
 // Envoy and tokengate add. Where these exceed the limit, Envoy answers 500, so it is
 // far above what clients send: Tomcat's own limit (maxHeaderCount) is 100.
@@ -179,8 +175,8 @@ func newBootstrapData(cfg config.Config, opts BootstrapOptions) (*bootstrapData,
 	d.Listen = endpoint{Host: listen.Addr().String(), Port: listen.Port()}
 	d.ListenBoth = listen.Addr() == netip.IPv6Unspecified()
 
-	if !filepath.IsAbs(d.AdminSocket) || len(d.AdminSocket) > maxSocketPath {
-		return nil, fmt.Errorf("admin socket %q: give an absolute path of at most %d bytes", d.AdminSocket, maxSocketPath)
+	if !filepath.IsAbs(d.AdminSocket) || len(d.AdminSocket) > config.MaxSocketPath {
+		return nil, fmt.Errorf("admin socket %q: give an absolute path of at most %d bytes", d.AdminSocket, config.MaxSocketPath)
 	}
 
 	if d.Authz, err = listenEndpoint(cfg.Listen.GRPC); err != nil {

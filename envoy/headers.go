@@ -1,5 +1,7 @@
 package envoy
 
+import "github.com/tokengate/tokengate/authz"
+
 // The headers that pass between tokengate and Envoy. Envoy removes them from
 // what a client sends before anything else reads the request.
 const (
@@ -11,5 +13,5 @@ const (
 	// ClientIPHeader carries to the management routes what the client's address
 	// is read from with authz.ClientAddress: the address alone, or, with trusted
 	// hops, the value of X-Forwarded-For.
-	ClientIPHeader = "x-tokengate-client-ip"
+	ClientIPHeader = authz.ClientIPHeader
 )

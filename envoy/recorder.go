@@ -12,12 +12,6 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// PasswordUnknownUser is the word by which the totals count the requests with a
-// password, let through or not, that the record of passwords has no place for:
-// those of names that the directory does not know, or that stand where the gate
-// does not look, and those beyond the record's bounds.
-const PasswordUnknownUser = "password_unknown_user"
-
 // KeepPasswords is how long the use of a password is on record after its last.
 const KeepPasswords = 90 * 24 * time.Hour
 
@@ -26,7 +20,7 @@ const KeepPasswords = 90 * 24 * time.Hour
 //
 // The totals say how many requests were let in by a token ("allowed"), let
 // through with a password ("password"), and refused, by the Reason's word;
-// PasswordUnknownUser is a part of "password" and "password_blocked". The day
+// authz.PasswordUnknownUser is a part of "password" and "password_blocked". The day
 // is that of the flush.
 //
 // It counts in memory and writes when it is told to. What was not flushed is
@@ -45,7 +39,7 @@ type Recorder struct {
 	metrics *Metrics
 	now     func() time.Time
 
-	unknown atomic.Uint64 // of PasswordUnknownUser, since the start
+	unknown atomic.Uint64 // of authz.PasswordUnknownUser, since the start
 
 	mu      sync.Mutex
 	pending passwordTable // since the last flush
@@ -87,7 +81,7 @@ func (r *Recorder) Flush(ctx context.Context) error {
 // flushTotals writes by how much the totals have grown.
 func (r *Recorder) flushTotals(ctx context.Context, day store.Day) error {
 	totals := r.metrics.totals()
-	totals[PasswordUnknownUser] = r.unknown.Load()
+	totals[authz.PasswordUnknownUser] = r.unknown.Load()
 	more := make(map[string]uint64)
 	for word, n := range totals {
 		if n -= r.written[word]; n > 0 {

@@ -145,7 +145,7 @@ func byUser(uses []store.PasswordUse) (users []PasswordUser) {
 
 // UnknownPasswords is the word by which totals count passwords whose user is not on
 // record.
-const UnknownPasswords = "password_unknown_user"
+const UnknownPasswords = authz.PasswordUnknownUser
 
 // IsRefusal reports whether a word of the totals is the reason of a refusal.
 func IsRefusal(word string) bool {

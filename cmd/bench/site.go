@@ -61,7 +61,7 @@ func (v *visitor) visit(cookie, below string) (took float64, bytes int, err erro
 	v.now = v.now.Add(time.Second)
 	request := httptest.NewRequest(http.MethodGet, page.Path+below, nil)
 	request.Header.Set("Cookie", cookie)
-	request.Header.Set(web.ClientIPHeader, "10.1.2.3")
+	request.Header.Set(authz.ClientIPHeader, "10.1.2.3")
 	answer := httptest.NewRecorder()
 	began := time.Now()
 	v.handler.ServeHTTP(answer, request)

@@ -193,14 +193,10 @@ func refusedBy(reason authz.Reason, wait time.Duration) error {
 	return &httpError{status: reason.Status(), text: text, retry: wait}
 }
 
-// ClientIPHeader carries what the client's address is read from with
-// authz.ClientAddress. Envoy removes it from what clients send, and adds its own.
-const ClientIPHeader = "X-Tokengate-Client-Ip"
-
 // clientAddress returns the client's address, or the invalid one if it is
 // missing or unreadable.
 func (o *Options) clientAddress(r *http.Request) netip.Addr {
-	values := r.Header.Values(ClientIPHeader)
+	values := r.Header.Values(authz.ClientIPHeader)
 	if len(values) != 1 {
 		return netip.Addr{}
 	}

@@ -47,8 +47,8 @@ func (f *fixture) management(t *testing.T, label, more string) web.IssuedToken {
 }
 
 func TestHeaderName(t *testing.T) {
-	if !strings.EqualFold(web.ClientIPHeader, envoy.ClientIPHeader) {
-		t.Errorf("Envoy sends %s, and %s is read", envoy.ClientIPHeader, web.ClientIPHeader)
+	if !strings.EqualFold(authz.ClientIPHeader, envoy.ClientIPHeader) {
+		t.Errorf("Envoy sends %s, and %s is read", envoy.ClientIPHeader, authz.ClientIPHeader)
 	}
 }
 
@@ -93,7 +93,7 @@ func TestWhoIsCalling(t *testing.T) {
 		{"identity headers beside a password", identities(f.person("fred"), "barney"), 200, "Fred"},
 		{"management token from elsewhere", f.from("198.51.100.7", "Bearer "+admin), 403, authz.NetworkNotAllowed.Text()},
 		{"management token from nowhere", f.from("", "Bearer "+admin), 503, authz.NoClientAddress.Text()},
-		{"management token from two places", f.as("Bearer "+admin).with(web.ClientIPHeader, "192.0.2.8"), 503, authz.NoClientAddress.Text()},
+		{"management token from two places", f.as("Bearer "+admin).with(authz.ClientIPHeader, "192.0.2.8"), 503, authz.NoClientAddress.Text()},
 		{"management token from nonsense", f.from("here", "Bearer "+admin), 503, authz.NoClientAddress.Text()},
 		{"management token by a forwarded address", f.from("198.51.100.7", "Bearer "+admin).with("X-Forwarded-For", "192.0.2.7"), 403, authz.NetworkNotAllowed.Text()},
 	} {
@@ -134,9 +134,9 @@ func identities(s sender, name string) sender {
 // from returns a sender at another address; "" is none.
 func (f *fixture) from(address, authorization string) sender {
 	s := f.as(authorization)
-	s.header.Del(web.ClientIPHeader)
+	s.header.Del(authz.ClientIPHeader)
 	if address != "" {
-		s.header.Set(web.ClientIPHeader, address)
+		s.header.Set(authz.ClientIPHeader, address)
 	}
 	return s
 }

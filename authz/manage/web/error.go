@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -52,6 +53,9 @@ func (e *httpError) Error() string {
 	return e.text
 }
 
+// Unwrap returns the cause.
+func (e *httpError) Unwrap() error { return e.cause }
+
 var errNoPath = &httpError{status: http.StatusNotFound, text: "There is nothing at this path. The API lies below " + Bases[0] + "/."}
 
 func methodError(allowed []string) error {
@@ -68,33 +72,41 @@ func badField(field, format string, args ...any) error {
 	return &httpError{status: http.StatusBadRequest, field: field, text: fmt.Sprintf(format, args...)}
 }
 
-// denial is the answer to an error. The text of one that is no refusal stays
-// inside: it is for the log.
-func denial(err error) reply {
+// refusalOf returns the refusal that an error holds, as the client is told it; nil
+// if the error is a failure.
+func refusalOf(err error) *httpError {
 	if e, ok := errors.AsType[*httpError](err); ok {
-		return reply{status: e.status, body: denialBody(e.field, e.text), allow: e.allow, retry: e.retry}
+		return e
 	}
 	if e, ok := errors.AsType[*page.Error](err); ok {
-		return reply{status: e.Status, body: denialBody(string(e.Field), e.Text)}
+		return &httpError{status: e.Status, field: string(e.Field), text: e.Text}
 	}
 	if e, ok := errors.AsType[*query.Error](err); ok {
-		return reply{status: http.StatusBadRequest, body: denialBody(e.Parameter, e.Text)}
+		return &httpError{status: http.StatusBadRequest, field: e.Parameter, text: e.Text}
 	}
 	if e, ok := errors.AsType[*manage.Error](err); ok && statuses[e.Code] != 0 {
-		field, named := fields[e.Field]
-		if !named {
-			field = string(e.Field)
+		return &httpError{status: statuses[e.Code], field: cmp.Or(fields[e.Field], string(e.Field)), text: e.Message, retry: e.Retry}
+	}
+	return nil
+}
+
+// denial returns the answer to an error. The text of a failure is for the log only.
+func denial(err error) reply {
+	if e := refusalOf(err); e != nil {
+		body := authz.Denial(e.text)
+		if e.field != "" {
+			body = authz.FieldDenial(e.field, e.text)
 		}
-		return reply{status: statuses[e.Code], body: denialBody(field, e.Message), retry: e.Retry}
+		return reply{status: e.status, body: body, allow: e.allow, retry: e.retry}
 	}
 	if errors.Is(err, errPanic) {
 		return reply{status: http.StatusInternalServerError, body: authz.Denial("The server met a fault of its own. Its log says more.")}
 	}
-	return fieldError("The server could not do this; its log says why.")
+	return failure("The server could not do this; its log says why.")
 }
 
-// fieldError is the answer to an error that is no refusal.
-func fieldError(text string) reply {
+// failure is the answer to an error that is no refusal.
+func failure(text string) reply {
 	return reply{
 		status: http.StatusServiceUnavailable,
 		body:   authz.Denial(text + " Whether anything was changed is not sure: look before you try again."),
@@ -103,13 +115,6 @@ func fieldError(text string) reply {
 
 // unavailable is what is told when Jira does not say what has to be known.
 const unavailable = "Jira gives no answer that can be relied on, so nothing was done. Try again later, or tell an administrator."
-
-func denialBody(field, text string) []byte {
-	if field == "" {
-		return authz.Denial(text)
-	}
-	return authz.FieldDenial(field, text)
-}
 
 // refuseInJSON is how the API answers to an error.
 func refuseInJSON(r *http.Request, _ manage.Caller, err error) reply {
@@ -137,18 +142,8 @@ func challenge(r *http.Request) string {
 // refuseOnSocket is how the API answers to an error on the admin socket. Whoever
 // can open it may read the log, too, so the answer says what went wrong.
 func refuseOnSocket(_ *http.Request, _ manage.Caller, err error) reply {
-	told := denial(err)
-	if told.status == http.StatusServiceUnavailable && isServerError(err) {
-		return fieldError("The server could not do this: " + err.Error() + ".")
+	if refusalOf(err) == nil && !errors.Is(err, errPanic) {
+		return failure("The server could not do this: " + err.Error() + ".")
 	}
-	return told
-}
-
-// isServerError reports whether an error is none that a text was written for.
-func isServerError(err error) bool {
-	_, request := errors.AsType[*httpError](err)
-	_, form := errors.AsType[*page.Error](err)
-	_, asked := errors.AsType[*query.Error](err)
-	_, refusal := errors.AsType[*manage.Error](err)
-	return !request && !form && !asked && !refusal && !errors.Is(err, errPanic)
+	return denial(err)
 }

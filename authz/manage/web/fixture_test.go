@@ -284,7 +284,7 @@ type sender struct {
 
 // as returns a sender with an Authorization header; "" is none.
 func (f *fixture) as(authorization string) sender {
-	s := sender{f, http.Header{http.CanonicalHeaderKey(web.ClientIPHeader): {"192.0.2.7"}}}
+	s := sender{f, http.Header{http.CanonicalHeaderKey(authz.ClientIPHeader): {"192.0.2.7"}}}
 	if authorization != "" {
 		s.header.Set("Authorization", authorization)
 	}

@@ -151,16 +151,12 @@ func (d *handler) logRequest(r *http.Request, c manage.Caller, answer reply, err
 	if answer.token != "" {
 		fields = append(fields, zap.String("token", answer.token))
 	}
-	_, early := errors.AsType[*httpError](err)
-	_, unread := errors.AsType[*query.Error](err)
-	_, formless := errors.AsType[*page.Error](err)
-	_, late := errors.AsType[*manage.Error](err)
 	switch {
 	case err == nil:
 		d.log.Info("management request", fields...)
 	case r.Context().Err() != nil:
 		d.log.Log(d.level(r, c), "management request whose client has gone", append(fields, zap.Error(redacted{err}))...)
-	case !early && !unread && !formless && !late:
+	case refusalOf(err) == nil:
 		d.log.Error("management request failed", append(fields, zap.Error(redacted{err}))...)
 	default:
 		level := zap.InfoLevel

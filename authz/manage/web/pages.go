@@ -93,35 +93,19 @@ const loginDone = "login"
 func refusePage(site *page.Site, contextPath string, r *http.Request, c manage.Caller, err error) reply {
 	told := denial(err)
 	login := ""
-	if e, ok := errors.AsType[*httpError](err); ok && errors.Is(e.cause, directory.ErrNotLoggedIn) {
+	if errors.Is(err, directory.ErrNotLoggedIn) {
 		login = loginURL(contextPath, r)
 		if !isUnsafe(r) && r.URL.Query().Get(loginDone) == "" {
 			return reply{status: http.StatusSeeOther, headers: map[string]string{"Location": login}}
 		}
 	}
-	shown := shownReply(site.Problem(&page.Request{HTTP: r, Caller: c}, page.Problem{Status: told.status, Text: problemText(err), Login: login}))
+	problem := page.Problem{Status: told.status, Login: login}
+	if e := refusalOf(err); e != nil && e != errNoPath {
+		problem.Text = e.text
+	}
+	shown := shownReply(site.Problem(&page.Request{HTTP: r, Caller: c}, problem))
 	shown.allow, shown.retry = told.allow, told.retry
 	return shown
-}
-
-// problemText is what is told of an error that is a refusal; "" of others.
-func problemText(err error) string {
-	if errors.Is(err, errNoPath) {
-		return ""
-	}
-	if e, ok := errors.AsType[*httpError](err); ok {
-		return e.text
-	}
-	if e, ok := errors.AsType[*page.Error](err); ok {
-		return e.Text
-	}
-	if e, ok := errors.AsType[*query.Error](err); ok {
-		return e.Text
-	}
-	if e, ok := errors.AsType[*manage.Error](err); ok {
-		return e.Message
-	}
-	return ""
 }
 
 // loginURL is Jira's login, which leads back to the page that was asked for. Of a

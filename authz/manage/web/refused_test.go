@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/manage"
 	"github.com/tokengate/tokengate/authz/manage/web"
 )
@@ -246,7 +247,7 @@ func TestLog(t *testing.T) {
 	f := newFixture(t)
 	issued := f.create(t, "fred", "ci")
 	f.send(t, "GET", base+"/"+issued.PasswordValue, nil)
-	f.do(t, f.client, newRequest(t, "GET", base+"/me", nil, http.Header{http.CanonicalHeaderKey(web.ClientIPHeader): {"192.0.2.1"}}))
+	f.do(t, f.client, newRequest(t, "GET", base+"/me", nil, http.Header{http.CanonicalHeaderKey(authz.ClientIPHeader): {"192.0.2.1"}}))
 	f.person("fred").send(t, "GET", base+"/me", nil)
 	lines := f.logs.All()
 	if len(lines) != 4 {
