@@ -11,7 +11,7 @@ import (
 
 // spendBudget counts a write of the caller, or refuses one beyond the budget.
 func (op *operation) spendBudget() error {
-	if op.caller.kind == system {
+	if op.caller.kind == kindSystem {
 		return nil
 	}
 	rate, key := op.settings.Writes, "access.writes"
@@ -22,7 +22,7 @@ func (op *operation) spendBudget() error {
 	if wait == 0 {
 		return nil
 	}
-	e := refused(TooMany, "You have made too many changes in a short time; %s are allowed (%s). Nothing was done. Try again in %s. Tokens can still be revoked.", configured(rate), key, Seconds(wait))
+	e := refused(TooMany, "You have made too many changes in a short time; %s are allowed (%s). Nothing was done. Try again in %s. Tokens can still be revoked.", configRate(rate), key, Seconds(wait))
 	e.Retry = wait
 	return e
 }
@@ -40,9 +40,9 @@ func (m *Manager) countWrite(key string, r store.Rate, now time.Time) (wait time
 // survives a rename and does not depend on the spelling.
 func (c Caller) budgetKey() string {
 	switch {
-	case c.kind == person && c.user.Key != "":
+	case c.kind == kindUser && c.user.Key != "":
 		return "key " + c.user.Key
-	case c.kind == person:
+	case c.kind == kindUser:
 		return "name " + store.FoldOwner(c.user.Name)
 	}
 	return c.actor()

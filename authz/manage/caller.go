@@ -24,17 +24,17 @@ type Caller struct {
 type callerKind uint8
 
 const (
-	nobody     callerKind = iota
-	person                // somebody with an account
-	automation            // a management token
-	operator              // whoever may open the admin socket
-	system                // tokengate
+	kindNone            callerKind = iota
+	kindUser                       // somebody with an account
+	kindManagementToken            // a management token
+	kindOperator                   // whoever may open the admin socket
+	kindSystem                     // tokengate
 )
 
 // Operator returns the caller at the other end of the admin socket, such as
 // "uid:0". Operators are administrators whom no directory has to know.
 func Operator(name string) Caller {
-	return Caller{name: name, from: "admin socket", kind: operator}
+	return Caller{name: name, from: "admin socket", kind: kindOperator}
 }
 
 // Person returns the caller who has logged in as the user, at an address.
@@ -42,7 +42,7 @@ func Person(u directory.User, address string) Caller {
 	if !u.Active || u.Name == "" {
 		return Caller{}
 	}
-	return Caller{name: u.Name, from: address, kind: person, user: u}
+	return Caller{name: u.Name, from: address, kind: kindUser, user: u}
 }
 
 // Automation returns the caller who sent a management token, at an address.
@@ -50,7 +50,7 @@ func Automation(t store.Token, address string) Caller {
 	if t.Kind != store.Management || t.ID == "" {
 		return Caller{}
 	}
-	return Caller{name: "token:" + t.ID, from: address, kind: automation, token: t}
+	return Caller{name: "token:" + t.ID, from: address, kind: kindManagementToken, token: t}
 }
 
 // Name returns the name by which records know the caller: a user's name, or one
@@ -61,9 +61,9 @@ func (c Caller) Name() string { return c.name }
 // is called.
 func (c Caller) actor() string {
 	switch c.kind {
-	case nobody:
+	case kindNone:
 		return "unknown"
-	case automation:
+	case kindManagementToken:
 		return c.name + " " + c.token.Name
 	}
 	return c.name
@@ -71,7 +71,7 @@ func (c Caller) actor() string {
 
 // owns reports whether the token is the caller's own.
 func (c Caller) owns(t store.Token) bool {
-	return c.kind == person && t.Kind == store.Ordinary && isOwner(t.Owner, c.user)
+	return c.kind == kindUser && t.Kind == store.Ordinary && isOwner(t.Owner, c.user)
 }
 
 // isOwner reports whether the owner of a token is the user: by key where the
@@ -90,11 +90,11 @@ func (i identity) is(o identity) bool {
 	return store.FoldOwner(i.name) == store.FoldOwner(o.name) || i.key != "" && i.key == o.key
 }
 
-// behind are those who may be behind the caller: the caller, and of a management
+// principals are those who may be behind the caller: the caller, and of a management
 // token whoever created it and whoever was told its value.
-func (c Caller) behind() []identity {
+func (c Caller) principals() []identity {
 	all := []identity{{c.name, c.user.Key}}
-	if c.kind == automation {
+	if c.kind == kindManagementToken {
 		all = append(all, creators(c.token)...)
 	}
 	return all
@@ -112,18 +112,18 @@ func creators(t store.Token) []identity {
 // issuer is who learns a value that the caller is told: of automation a person,
 // if one was told the management token's.
 func (c Caller) issuer() identity {
-	all := c.behind()
+	all := c.principals()
 	return all[len(all)-1]
 }
 
-// made reports whether the token was created by somebody who may be behind the
+// created reports whether the token was created by somebody who may be behind the
 // caller.
-func (c Caller) made(t store.Token) bool {
-	return slices.ContainsFunc(c.behind(), identity{t.CreatedBy, t.CreatedByKey}.is)
+func (c Caller) created(t store.Token) bool {
+	return slices.ContainsFunc(c.principals(), identity{t.CreatedBy, t.CreatedByKey}.is)
 }
 
-// isPerson reports whether a record's name for who did something is a user's.
-func isPerson(name string) bool { return !strings.Contains(name, ":") }
+// isUserName reports whether a record's name for who did something is a user's.
+func isUserName(name string) bool { return !strings.Contains(name, ":") }
 
 // isAdmin reports whether somebody is an active administrator. Where that cannot
 // be told the error wraps directory.ErrUnavailable.
@@ -140,11 +140,11 @@ func (op *operation) isAdmin(name, key string) (bool, error) {
 	return op.settings.Access.IsAdmin(groups(u.Groups)), nil
 }
 
-// hasCreator reports whether those who made a management token and know its value
+// creatorsAreAdmins reports whether those who made a management token and know its value
 // could make it now: what it may do is theirs.
-func (op *operation) hasCreator(t store.Token) (bool, error) {
+func (op *operation) creatorsAreAdmins(t store.Token) (bool, error) {
 	for _, who := range creators(t) {
-		if !isPerson(who.name) {
+		if !isUserName(who.name) {
 			continue
 		}
 		if is, err := op.isAdmin(who.name, who.key); err != nil || !is {
@@ -154,16 +154,16 @@ func (op *operation) hasCreator(t store.Token) (bool, error) {
 	return true, nil
 }
 
-// reachesAdministrator reports whether a token acts as an administrator, and
+// isExposed reports whether a token acts as an administrator, and
 // somebody else, who is none, was told a value of it that is good.
-func (op *operation) reachesAdministrator(t store.Token) (bool, error) {
+func (op *operation) isExposed(t store.Token) (bool, error) {
 	all := creators(t)
 	know := all[len(all)-1:]
 	if op.now.Before(t.Previous.Until) && t.PreviousIssuedBy != "" {
 		know = append(know, identity{t.PreviousIssuedBy, t.PreviousIssuedByKey})
 	}
 	know = slices.DeleteFunc(know, func(i identity) bool {
-		return !isPerson(i.name) || isOwner(t.Owner, directory.User{Name: i.name, Key: i.key})
+		return !isUserName(i.name) || isOwner(t.Owner, directory.User{Name: i.name, Key: i.key})
 	})
 	if t.Kind != store.Ordinary || len(know) == 0 {
 		return false, nil
@@ -180,9 +180,9 @@ func (op *operation) reachesAdministrator(t store.Token) (bool, error) {
 	return false, nil
 }
 
-// checkReach refuses to bring a token into force that reachesAdministrator.
-func (op *operation) checkReach(t store.Token) error {
-	reaches, err := op.reachesAdministrator(t)
+// checkExposure refuses to bring a token into force that reachesAdministrator.
+func (op *operation) checkExposure(t store.Token) error {
+	reaches, err := op.isExposed(t)
 	switch {
 	case err != nil:
 		return unavailable(err)
@@ -192,11 +192,11 @@ func (op *operation) checkReach(t store.Token) error {
 	return nil
 }
 
-// standsFor reports whether the caller is the owner, or comes by a management
+// actsFor reports whether the caller is the owner, or comes by a management
 // token that the owner created or whose value the owner was told.
-func (c Caller) standsFor(o store.Owner) bool {
-	return slices.ContainsFunc(c.behind(), func(i identity) bool {
-		return isPerson(i.name) && isOwner(o, directory.User{Name: i.name, Key: i.key})
+func (c Caller) actsFor(o store.Owner) bool {
+	return slices.ContainsFunc(c.principals(), func(i identity) bool {
+		return isUserName(i.name) && isOwner(o, directory.User{Name: i.name, Key: i.key})
 	})
 }
 
@@ -210,10 +210,10 @@ func (g groups) In(group string) bool { return directory.Groups(g).Has(group) }
 // errGroups says that what somebody may do cannot be told now.
 var errGroups = errors.New("the groups of a user are not known yet")
 
-// unsure makes of a refusal that it cannot be told now, where it is for the
+// orUnavailable makes of a refusal that it cannot be told now, where it is for the
 // caller's groups, which are not known.
-func (op *operation) unsure(err error) error {
-	if op.caller.kind == person && !op.caller.user.Groups.Known {
+func (op *operation) orUnavailable(err error) error {
+	if op.caller.kind == kindUser && !op.caller.user.Groups.Known {
 		return unavailable(errGroups)
 	}
 	return err

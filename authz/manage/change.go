@@ -33,11 +33,11 @@ func (m *Manager) Change(ctx context.Context, c Caller, id string, change Change
 		if err != nil {
 			return err
 		}
-		defer m.admission(before)()
+		defer m.lockOwner(before)()
 		if before, err = op.get(ctx, before.ID); err != nil { // under its name by now
 			return err
 		}
-		owned, err := op.live(ctx, before)
+		owned, err := op.liveTokens(ctx, before)
 		if err != nil {
 			return err
 		}
@@ -60,7 +60,7 @@ func (op *operation) change(t *store.Token, change Change, owned []store.Token) 
 		return refused(BadState, "This token waits for approval, by the name and purpose that it has. Create another, or wait.")
 	}
 	if expired(before, op.now) {
-		return refused(BadState, "This token expired at %s. Rotate it, to give it a new secret and a new end.", instant(before.Expires))
+		return refused(BadState, "This token expired at %s. Rotate it, to give it a new secret and a new end.", timeText(before.Expires))
 	}
 	if change.Name != nil {
 		if t.Name, err = checkName(*change.Name); err != nil {
@@ -84,7 +84,7 @@ func (op *operation) change(t *store.Token, change Change, owned []store.Token) 
 		}
 	}
 	if change.Rate != nil {
-		if t.Rate, err = checkRate(withBurst(*change.Rate, configured(before.Rate))); err != nil {
+		if t.Rate, err = checkRate(defaultBurst(*change.Rate, configRate(before.Rate))); err != nil {
 			return err
 		}
 	}
@@ -137,7 +137,7 @@ func (op *operation) checkRenewal(t store.Token, from time.Time) error {
 }
 
 func (op *operation) checkManagementWidening(after store.Token) error {
-	if err := op.checkExtension(after.Kind); err != nil {
+	if err := op.checkEscalation(after.Kind); err != nil {
 		return err
 	}
 	return limitManagement(after, op.now)

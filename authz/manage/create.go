@@ -42,7 +42,7 @@ func (m *Manager) Create(ctx context.Context, c Caller, n NewToken) (issued Issu
 		if t.Secret, err = m.secret(value); err != nil {
 			return err
 		}
-		defer m.admission(t)()
+		defer m.lockOwner(t)()
 		created, err := op.create(ctx, t, func(owned []store.Token) error {
 			return op.checkLimits(owned, t)
 		})
@@ -55,8 +55,8 @@ func (m *Manager) Create(ctx context.Context, c Caller, n NewToken) (issued Issu
 	return issued, err
 }
 
-// issue notes who is told a token's value.
-func (op *operation) issue(t *store.Token) {
+// recordIssuer notes who is told a token's value.
+func (op *operation) recordIssuer(t *store.Token) {
 	who := op.caller.issuer()
 	t.IssuedBy, t.IssuedByKey = who.name, who.key
 }
@@ -73,7 +73,7 @@ func (op *operation) draft(ctx context.Context, n NewToken) (t store.Token, err 
 		ReadOnly:     n.ReadOnly,
 		State:        store.Active,
 	}
-	op.issue(&t)
+	op.recordIssuer(&t)
 	var ts terms
 	if n.Management {
 		t.Kind, err = store.Management, op.checkManagement(n)
@@ -95,7 +95,7 @@ func (op *operation) draft(ctx context.Context, n NewToken) (t store.Token, err 
 		return t, err
 	}
 	if ts != nil {
-		n.Rate = withBurst(n.Rate, ts.Rate)
+		n.Rate = defaultBurst(n.Rate, ts.Rate)
 	}
 	if t.Rate, err = checkRate(n.Rate); err != nil {
 		return t, err
@@ -116,7 +116,7 @@ func (op *operation) checkManagement(n NewToken) error {
 	if !op.administrator {
 		return refused(Forbidden, "Only administrators may create management tokens (access.admin).")
 	}
-	if err := op.checkExtension(store.Management); err != nil {
+	if err := op.checkEscalation(store.Management); err != nil {
 		return err
 	}
 	if n.Owner != "" {
@@ -134,8 +134,8 @@ func limitManagement(t store.Token, now time.Time) error {
 		return invalid(FieldExpires, "A management token lives for a year at most.")
 	case len(t.Networks) == 0:
 		return invalid(FieldNetworks, "A management token needs the networks that it is used from, such as 10.1.2.0/24.")
-	case anywhere(t.Networks):
-		return invalid(FieldNetworks, "A management token needs networks that are no larger than %s.", widest)
+	case areTooLarge(t.Networks):
+		return invalid(FieldNetworks, "A management token needs networks that are no larger than %s.", largestNetworks)
 	}
 	return nil
 }
@@ -177,10 +177,10 @@ func (op *operation) inForce(owned []store.Token, t store.Token) (others []store
 	return others
 }
 
-// live reads those tokens of a token's owner that may be in force, by the limit
+// liveTokens reads those tokens of a token's owner that may be in force, by the limit
 // and names of which others are admitted. The caller holds the owner's admission,
 // so what it finds stays true until the write.
-func (op *operation) live(ctx context.Context, t store.Token) ([]store.Token, error) {
+func (op *operation) liveTokens(ctx context.Context, t store.Token) ([]store.Token, error) {
 	return op.manager.Tokens.Live(ctx, t.Owner.Name)
 }
 
@@ -201,8 +201,8 @@ func (op *operation) eachOwned(ctx context.Context, owner string, do func([]stor
 	}
 }
 
-// read reads tokens; those that are gone are left out.
-func (op *operation) read(ctx context.Context, ids []string) (found []store.Token, err error) {
+// readTokens reads tokens; those that are gone are left out.
+func (op *operation) readTokens(ctx context.Context, ids []string) (found []store.Token, err error) {
 	for _, id := range ids {
 		t, err := op.manager.Tokens.Get(ctx, id)
 		switch {

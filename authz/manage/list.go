@@ -102,7 +102,7 @@ func (op *operation) list(ctx context.Context, query store.Query) (found Page, e
 	if err != nil {
 		return found, err
 	}
-	tokens, err := op.read(ctx, page.IDs)
+	tokens, err := op.readTokens(ctx, page.IDs)
 	if err != nil {
 		return found, err
 	}

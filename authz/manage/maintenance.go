@@ -11,16 +11,16 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// maintenance is the caller of what tokengate does by itself.
-var maintenance = Caller{name: "tokengate:upkeep", from: "tokengate", kind: system}
+// maintenanceCaller is the caller of what tokengate does by itself.
+var maintenanceCaller = Caller{name: "tokengate:upkeep", from: "tokengate", kind: kindSystem}
 
 // Prune removes the tokens that were revoked or expired longer ago than the
 // configuration keeps them, and those that ended first of owners who have more of
 // them than it keeps, and returns how many. It is to be called now and then.
 func (m *Manager) Prune(ctx context.Context) (removed int, err error) {
-	err = m.perform(ctx, maintenance, pruneAction, func(op *operation) error {
+	err = m.perform(ctx, maintenanceCaller, pruneAction, func(op *operation) error {
 		record := func(t store.Token) store.Audit {
-			a := op.record("done")
+			a := op.newRecord("done")
 			a.TokenID, a.Owner = t.ID, t.Owner.Name
 			a.Changes = map[string]store.Change{"name": {Before: t.Name}, "state": {Before: string(op.stateOf(t))}}
 			return a
@@ -43,7 +43,7 @@ func (m *Manager) Prune(ctx context.Context) (removed int, err error) {
 // them, and the oldest ones of a log that is larger than it allows. It is to be
 // called now and then.
 func (m *Manager) PruneAudit(ctx context.Context) (pruned store.AuditPruned, err error) {
-	err = m.perform(ctx, maintenance, pruneAction, func(op *operation) error {
+	err = m.perform(ctx, maintenanceCaller, pruneAction, func(op *operation) error {
 		var before time.Time
 		if keep := op.settings.Audit.Retention; !keep.Unlimited {
 			before = op.now.Add(-keep.Duration)
@@ -59,8 +59,8 @@ func (m *Manager) PruneAudit(ctx context.Context) (pruned store.AuditPruned, err
 // each change of the rules; who comes to own a token later is judged by what
 // snapshot and the rules are then.
 func (m *Manager) UpdateOwnerStatus(snapshot func() *directory.Snapshot) {
-	m.updatingStatus.Lock()
-	defer m.updatingStatus.Unlock()
+	m.statusMu.Lock()
+	defer m.statusMu.Unlock()
 	m.Tokens.Index().UpdateOwnerStatus(func(o store.Owner, before store.OwnerStatus) store.OwnerStatus {
 		known, rules := snapshot(), m.Settings()
 		user, err := known.Owner(o.Name, o.Key, m.Now())
@@ -87,7 +87,7 @@ func (m *Manager) UpdateOwnerStatus(snapshot func() *directory.Snapshot) {
 // Jira has renamed. A token that cannot be written now is written the next time,
 // and does not keep others from it. Follow is to be called after each refresh.
 func (m *Manager) SyncOwners(ctx context.Context, s *directory.Snapshot) error {
-	return m.perform(ctx, maintenance, syncAction, func(op *operation) error {
+	return m.perform(ctx, maintenanceCaller, syncAction, func(op *operation) error {
 		owners, err := m.Tokens.Owners(ctx)
 		if err != nil {
 			return err
@@ -95,7 +95,7 @@ func (m *Manager) SyncOwners(ctx context.Context, s *directory.Snapshot) error {
 		var failed error
 		// Renamed users' tokens wait for it.
 		slices.SortFunc(owners, func(a, b store.Owned) int {
-			return cmp.Compare(rank(s, a.Owner, op.now), rank(s, b.Owner, op.now))
+			return cmp.Compare(renamedFirst(s, a.Owner, op.now), renamedFirst(s, b.Owner, op.now))
 		})
 		for _, o := range owners {
 			if err := ctx.Err(); err != nil {
@@ -117,7 +117,7 @@ func (m *Manager) SyncOwners(ctx context.Context, s *directory.Snapshot) error {
 // none, was told the value: made before the one became an administrator, or the
 // other ceased to be one. It is to be called after each refresh.
 func (m *Manager) DisableExposedTokens(ctx context.Context) error {
-	return m.perform(ctx, maintenance, disableAction, func(op *operation) error {
+	return m.perform(ctx, maintenanceCaller, disableAction, func(op *operation) error {
 		owners, err := m.Tokens.Owners(ctx)
 		if err != nil {
 			return err
@@ -136,17 +136,17 @@ func (m *Manager) DisableExposedTokens(ctx context.Context) error {
 }
 
 func (op *operation) disableExposed(ctx context.Context, o store.Owner) error {
-	live, err := op.live(ctx, store.Token{Owner: o})
+	live, err := op.liveTokens(ctx, store.Token{Owner: o})
 	if err != nil {
 		return err
 	}
 	var failed error
 	for _, t := range live {
-		reaches, err := op.reachesAdministrator(t)
+		reaches, err := op.isExposed(t)
 		if t.State != store.Active || err != nil || !reaches {
 			continue // what cannot be told now will be
 		}
-		if err := op.switchTo(ctx, t.ID, store.Active, store.Disabled); err != nil && !isRefusal(err) {
+		if err := op.setState(ctx, t.ID, store.Active, store.Disabled); err != nil && !isRefusal(err) {
 			failed = errors.Join(failed, err)
 		}
 	}
@@ -158,8 +158,8 @@ func isRefusal(err error) bool {
 	return ok
 }
 
-// rank puts those first whom Jira has renamed.
-func rank(s *directory.Snapshot, o store.Owner, now time.Time) int {
+// renamedFirst puts those first whom Jira has renamed.
+func renamedFirst(s *directory.Snapshot, o store.Owner, now time.Time) int {
 	if u, _ := s.Owner(o.Name, o.Key, now); u.Name != "" && store.FoldOwner(u.Name) != store.FoldOwner(o.Name) {
 		return 0
 	}

@@ -53,31 +53,31 @@ type Manager struct {
 	Now       func() time.Time
 	Random    io.Reader // token.Random but in tests
 
-	// The admission of an owner is held from the look at the tokens that the
+	// The lockOwner of an owner is held from the look at the tokens that the
 	// owner has in force to the write that adds one, or gives one another name.
 	// Owners share locks; that costs a wait, never more.
-	admissions [64]sync.Mutex
+	ownerLocks [64]sync.Mutex
 
 	writes limit.Keyed // by Caller.budgetKey
 
-	updatingStatus sync.Mutex // held while the owners are judged, so that the last word is the newest
+	statusMu sync.Mutex // held while the owners are judged, so that the last word is the newest
 }
 
-// admission takes the lock of a token's owner; the caller calls the result.
-func (m *Manager) admission(t store.Token) (unlock func()) {
+// lockOwner takes the lock of a token's owner; the caller calls the result.
+func (m *Manager) lockOwner(t store.Token) (unlock func()) {
 	// By name, as tokens are found, and by key, which outlives a rename.
-	locks := []uint64{maphash.String(seed, "name "+store.FoldOwner(t.Owner.Name)) % uint64(len(m.admissions))}
+	locks := []uint64{maphash.String(seed, "name "+store.FoldOwner(t.Owner.Name)) % uint64(len(m.ownerLocks))}
 	if t.Owner.Key != "" {
-		locks = append(locks, maphash.String(seed, "key "+t.Owner.Key)%uint64(len(m.admissions)))
+		locks = append(locks, maphash.String(seed, "key "+t.Owner.Key)%uint64(len(m.ownerLocks)))
 	}
 	slices.Sort(locks) // in one order, or two would wait for each other
 	locks = slices.Compact(locks)
 	for _, n := range locks {
-		m.admissions[n].Lock()
+		m.ownerLocks[n].Lock()
 	}
 	return func() {
 		for _, n := range locks {
-			m.admissions[n].Unlock()
+			m.ownerLocks[n].Unlock()
 		}
 	}
 }
@@ -115,8 +115,8 @@ func NewSettings(c config.Config) Settings {
 		Retention:  c.Tokens.Retention,
 		MaxEnded:   c.Tokens.MaxEnded,
 
-		Writes:      stored(c.Access.Writes),
-		AdminWrites: stored(c.Access.AdminWrites),
+		Writes:      storeRate(c.Access.Writes),
+		AdminWrites: storeRate(c.Access.AdminWrites),
 
 		Audit: c.Audit,
 	}
@@ -187,7 +187,7 @@ func (op *operation) stateOf(t store.Token) State {
 	case t.State != store.Revoked && expired(t, op.now):
 		return StateExpired
 	case t.State == store.Active && t.Kind == store.Management:
-		if has, err := op.hasCreator(t); err == nil && !has {
+		if has, err := op.creatorsAreAdmins(t); err == nil && !has {
 			return StateSuspended
 		}
 	case t.State == store.Active && op.suspended(t.Owner):

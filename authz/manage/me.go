@@ -36,7 +36,7 @@ func (m *Manager) Me(ctx context.Context, c Caller) (me Me, err error) {
 			MaxPerUser:    op.settings.MaxPerUser,
 			MaxOverlap:    op.settings.MaxOverlap,
 		}
-		if c.kind != person {
+		if c.kind != kindUser {
 			return nil
 		}
 		if !c.user.Groups.Known {
@@ -49,7 +49,7 @@ func (m *Manager) Me(ctx context.Context, c Caller) (me Me, err error) {
 		ts, err := op.termsOf()
 		me.Terms, me.MayCreate = ts, err == nil && me.MayUse
 		mine := store.Token{Owner: store.Owner{Name: c.user.Name, Key: c.user.Key}}
-		owned, err := op.live(ctx, mine)
+		owned, err := op.liveTokens(ctx, mine)
 		me.InForce = len(op.inForce(owned, mine))
 		return err
 	})

@@ -103,7 +103,7 @@ func (c *company) creates(t testing.TB, name string, n manage.NewToken) manage.I
 
 const day = 24 * time.Hour
 
-var rate = config.Rate{Requests: 30, Per: time.Minute, Burst: 5}
+var rateText = config.Rate{Requests: 30, Per: time.Minute, Burst: 5}
 
 // What people may create, and what becomes of it.
 func TestTerms(t *testing.T) {
@@ -125,11 +125,11 @@ func TestTerms(t *testing.T) {
 		"90 days":               {who: "alice", ask: manage.NewToken{Expires: days(90)}, owner: "alice", life: 90 * day, state: manage.StateActive},
 		"91 days":               {who: "alice", ask: manage.NewToken{Expires: days(91)}, code: manage.ErrInvalid, says: "90d"},
 		"for ever":              {who: "alice", ask: manage.NewToken{Expires: unlimited}, code: manage.ErrInvalid, says: "access.create[0].maxLifetime"},
-		"narrower":              {who: "alice", ask: manage.NewToken{Expires: days(1), ReadOnly: true, Networks: office, Rate: rate}, owner: "alice", life: day, readOnly: true, state: manage.StateActive, rate: store.Rate{Requests: 30, Per: time.Minute, Burst: 5}},
+		"narrower":              {who: "alice", ask: manage.NewToken{Expires: days(1), ReadOnly: true, Networks: office, Rate: rateText}, owner: "alice", life: day, readOnly: true, state: manage.StateActive, rate: store.Rate{Requests: 30, Per: time.Minute, Burst: 5}},
 		"read-only by rule":     {who: "rita", owner: "rita", life: 365 * day, readOnly: true, state: manage.StateActive},
 		"without end":           {who: "lea", owner: "lea", state: manage.StateActive},
 		"with approval":         {who: "vic", ask: manage.NewToken{Networks: office}, owner: "vic", life: 30 * day, state: manage.StatePending, rate: store.Rate{Requests: 60, Per: time.Minute, Burst: 10}},
-		"a lower rate":          {who: "vic", ask: manage.NewToken{Networks: office, Rate: rate}, owner: "vic", life: 30 * day, state: manage.StatePending, rate: store.Rate{Requests: 30, Per: time.Minute, Burst: 5}},
+		"a lower rate":          {who: "vic", ask: manage.NewToken{Networks: office, Rate: rateText}, owner: "vic", life: 30 * day, state: manage.StatePending, rate: store.Rate{Requests: 30, Per: time.Minute, Burst: 5}},
 		"a higher rate":         {who: "vic", ask: manage.NewToken{Networks: office, Rate: config.Rate{Requests: 61, Per: time.Minute, Burst: 1}}, code: manage.ErrInvalid, says: "60 per 1m"},
 		"a larger burst":        {who: "vic", ask: manage.NewToken{Networks: office, Rate: config.Rate{Requests: 60, Per: time.Minute, Burst: 11}}, code: manage.ErrInvalid, says: "access.create[2].rate"},
 		"from everywhere":       {who: "vic", ask: manage.NewToken{Networks: []string{"0.0.0.0/1", "128.0.0.0/1"}}, code: manage.ErrInvalid, says: "no larger than a /8"},

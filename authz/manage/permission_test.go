@@ -27,7 +27,7 @@ func operations(t *testing.T, f *fixture, id string, c manage.Caller) map[string
 	manager := reflect.ValueOf(f.Manager)
 	for i := range manager.NumMethod() {
 		name := manager.Type().Method(i).Name
-		if slices.Contains(maintenance, name) {
+		if slices.Contains(maintenanceCaller, name) {
 			continue
 		}
 		method := manager.Method(i)
@@ -66,8 +66,8 @@ func operations(t *testing.T, f *fixture, id string, c manage.Caller) map[string
 	return results
 }
 
-// maintenance are the methods that no caller can call.
-var maintenance = []string{"DisableExposedTokens", "Prune", "PruneAudit", "SyncOwners", "UpdateOwnerStatus"}
+// maintenanceCaller are the methods that no caller can call.
+var maintenanceCaller = []string{"DisableExposedTokens", "Prune", "PruneAudit", "SyncOwners", "UpdateOwnerStatus"}
 
 // Whoever is nobody is refused by every operation, and each refusal is in the
 // audit log.

@@ -36,9 +36,9 @@ type AuditPage struct {
 // maxAuditScan is how many records one page of the audit log looks at.
 const maxAuditScan = 20_000
 
-// outOfOrder is by how much, at the most, a record's time is before that of one
+// maxReorder is by how much, at the most, a record's time is before that of one
 // that was written before it: a record has the time at which its operation began.
-const outOfOrder = time.Hour
+const maxReorder = time.Hour
 
 // AuditLog returns a page of the audit log. It fails with ErrInvalid or
 // ErrForbidden.
@@ -58,7 +58,7 @@ func (m *Manager) AuditLog(ctx context.Context, c Caller, q AuditQuery) (found A
 				return err
 			}
 			for _, r := range records {
-				if !q.From.IsZero() && r.Time.Before(q.From.Add(-outOfOrder)) {
+				if !q.From.IsZero() && r.Time.Before(q.From.Add(-maxReorder)) {
 					return nil // older ones follow
 				}
 				if !q.selects(r) {
@@ -123,14 +123,14 @@ func (u PasswordUser) Last() time.Time { return u.Uses[0].Last }
 func (m *Manager) Passwords(ctx context.Context, c Caller) (found []PasswordUser, err error) {
 	err = m.perform(ctx, c, passwordAction, func(op *operation) error {
 		uses, err := m.Tokens.PasswordUses(ctx)
-		found = byUser(uses)
+		found = groupByUser(uses)
 		return err
 	})
 	return found, err
 }
 
-// byUser divides uses, which come user by user, by their users.
-func byUser(uses []store.PasswordUse) (users []PasswordUser) {
+// groupByUser divides uses, which come user by user, by their users.
+func groupByUser(uses []store.PasswordUse) (users []PasswordUser) {
 	for len(uses) > 0 {
 		n := slices.IndexFunc(uses, func(u store.PasswordUse) bool { return u.User != uses[0].User })
 		if n < 0 {

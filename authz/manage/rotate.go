@@ -32,7 +32,7 @@ func (m *Manager) Rotate(ctx context.Context, c Caller, id string, r Rotation) (
 		if err != nil {
 			return err
 		}
-		if err := op.checkExtension(before.Kind); err != nil {
+		if err := op.checkEscalation(before.Kind); err != nil {
 			return err
 		}
 		if r.Overlap < 0 || r.Overlap > op.settings.MaxOverlap {
@@ -55,7 +55,7 @@ func (m *Manager) Rotate(ctx context.Context, c Caller, id string, r Rotation) (
 		if err != nil {
 			return err
 		}
-		defer m.admission(before)()
+		defer m.lockOwner(before)()
 		if err := op.recheckLimits(ctx, before.ID); err != nil {
 			return err
 		}
@@ -78,7 +78,7 @@ func (op *operation) recheckLimits(ctx context.Context, id string) error {
 	if err != nil || t.State == store.Revoked || !expired(t, op.now) {
 		return err
 	}
-	owned, err := op.live(ctx, t)
+	owned, err := op.liveTokens(ctx, t)
 	if err != nil {
 		return err
 	}
@@ -97,11 +97,11 @@ func (op *operation) rotate(t *store.Token, secret store.Secret, r Rotation) err
 	over := expired(*t, op.now)
 	switch {
 	case over && !asked:
-		return invalid(FieldExpires, "This token expired at %s. Say how long it is to live from now on.", instant(t.Expires))
+		return invalid(FieldExpires, "This token expired at %s. Say how long it is to live from now on.", timeText(t.Expires))
 	case r.Overlap > 0 && t.State != store.Active:
 		return invalid(FieldOverlap, "This token is %s. Rotate it without an overlap: its old secret may be why.", t.State)
 	case over && r.Overlap > 0:
-		return invalid(FieldOverlap, "This token expired at %s, and its old secret with it. Rotate it without an overlap.", instant(t.Expires))
+		return invalid(FieldOverlap, "This token expired at %s, and its old secret with it. Rotate it without an overlap.", timeText(t.Expires))
 	}
 	if asked {
 		if err := op.checkLifetime(*t, at); err != nil {
@@ -122,7 +122,7 @@ func (op *operation) rotate(t *store.Token, secret store.Secret, r Rotation) err
 		t.PreviousIssuedBy, t.PreviousIssuedByKey = knows.name, knows.key
 	}
 	t.Secret = secret
-	op.issue(t)
+	op.recordIssuer(t)
 	if asked {
 		t.Expires = at
 	}

@@ -28,7 +28,7 @@ func (op *operation) revoke(t *store.Token) error {
 // a token, since the name is likely to be mistyped, with ErrInvalid or ErrForbidden.
 func (m *Manager) RevokeAll(ctx context.Context, c Caller, owner string) error {
 	return m.perform(ctx, c, revokeAction, func(op *operation) error {
-		mine := op.caller.kind == person && (owner == "" || store.FoldOwner(owner) == store.FoldOwner(op.caller.user.Name))
+		mine := op.caller.kind == kindUser && (owner == "" || store.FoldOwner(owner) == store.FoldOwner(op.caller.user.Name))
 		switch {
 		case mine:
 			owner = op.caller.user.Name
@@ -69,15 +69,15 @@ func (m *Manager) Approve(ctx context.Context, c Caller, id string) error {
 	return m.performOn(ctx, c, approveAction, id, func(op *operation) error {
 		_, err := op.update(ctx, id, func(t *store.Token) error {
 			switch {
-			case op.caller.made(*t), op.caller.standsFor(t.Owner):
+			case op.caller.created(*t), op.caller.actsFor(t.Owner):
 				return refused(Forbidden, "Somebody else has to approve this token: you created it, or it is yours.")
 			case expired(*t, op.now):
-				return refused(BadState, "This token expired at %s, before it was approved. Its owner has to create another.", instant(t.Expires))
+				return refused(BadState, "This token expired at %s, before it was approved. Its owner has to create another.", timeText(t.Expires))
 			case t.State != store.Pending:
 				return refused(BadState, "This token is %s; only a pending one is approved.", t.State)
 			}
 			t.State = store.Active
-			return op.checkReach(*t)
+			return op.checkExposure(*t)
 		})
 		return err
 	})
@@ -87,7 +87,7 @@ func (m *Manager) Approve(ctx context.Context, c Caller, id string) error {
 // ErrState or ErrForbidden.
 func (m *Manager) Disable(ctx context.Context, c Caller, id string) error {
 	return m.performOn(ctx, c, disableAction, id, func(op *operation) error {
-		return op.switchTo(ctx, id, store.Active, store.Disabled)
+		return op.setState(ctx, id, store.Active, store.Disabled)
 	})
 }
 
@@ -95,20 +95,20 @@ func (m *Manager) Disable(ctx context.Context, c Caller, id string) error {
 // ErrRevoked, ErrState or ErrForbidden.
 func (m *Manager) Enable(ctx context.Context, c Caller, id string) error {
 	return m.performOn(ctx, c, enableAction, id, func(op *operation) error {
-		return op.switchTo(ctx, id, store.Disabled, store.Active)
+		return op.setState(ctx, id, store.Disabled, store.Active)
 	})
 }
 
-func (op *operation) switchTo(ctx context.Context, id string, from, to store.State) error {
+func (op *operation) setState(ctx context.Context, id string, from, to store.State) error {
 	_, err := op.update(ctx, id, func(t *store.Token) error {
 		if t.State != from {
 			return refused(BadState, "This token is %s; only one that is %s can be made %s.", t.State, from, to)
 		}
 		if to == store.Active {
-			if err := op.checkExtension(t.Kind); err != nil {
+			if err := op.checkEscalation(t.Kind); err != nil {
 				return err
 			}
-			if err := op.checkReach(*t); err != nil {
+			if err := op.checkExposure(*t); err != nil {
 				return err
 			}
 		}

@@ -21,11 +21,11 @@ type terms = *policy.Terms
 // that nobody learns in this way who exists.
 func (op *operation) ownerOf(ctx context.Context, name string) (directory.User, terms, error) {
 	access, me := op.settings.Access, op.caller.user
-	self := op.caller.kind == person && (name == "" || store.FoldOwner(name) == store.FoldOwner(me.Name))
+	self := op.caller.kind == kindUser && (name == "" || store.FoldOwner(name) == store.FoldOwner(me.Name))
 	if self {
 		op.subject.owner = me.Name
 		if !access.MayUse(op.groups()) {
-			return me, nil, op.unsure(refused(Forbidden, "You are not permitted to use API tokens (access.use). Ask an administrator."))
+			return me, nil, op.orUnavailable(refused(Forbidden, "You are not permitted to use API tokens (access.use). Ask an administrator."))
 		}
 		ts, err := op.termsOf()
 		return me, ts, err
@@ -38,7 +38,7 @@ func (op *operation) ownerOf(ctx context.Context, name string) (directory.User, 
 	}
 	op.subject.owner = name
 	if !op.administrator && !access.CreatesForOthers(op.groups()) {
-		return me, nil, op.unsure(refused(Forbidden, "You may create API tokens for yourself only (access.createForOthers)."))
+		return me, nil, op.orUnavailable(refused(Forbidden, "You may create API tokens for yourself only (access.createForOthers)."))
 	}
 	owner, err := op.manager.Directory.Lookup(ctx, name)
 	switch {
@@ -80,7 +80,7 @@ func (op *operation) termsOf() (terms, error) {
 	}
 	ts, ok := op.settings.Access.Terms(op.groups())
 	if !ok {
-		return nil, op.unsure(refused(Forbidden, "You are not permitted to create API tokens (access.create). Ask an administrator."))
+		return nil, op.orUnavailable(refused(Forbidden, "You are not permitted to create API tokens (access.create). Ask an administrator."))
 	}
 	return &ts, nil
 }
@@ -102,7 +102,7 @@ func (op *operation) applyTerms(t *store.Token, asked bool, ts terms) error {
 	}
 	t.ReadOnly = t.ReadOnly || ts.ReadOnly
 	if t.Rate == (store.Rate{}) {
-		t.Rate = stored(ts.Rate)
+		t.Rate = storeRate(ts.Rate)
 	}
 	if ts.Approval {
 		t.State = store.Pending
@@ -118,7 +118,7 @@ func checkEnd(end, from time.Time, ts terms) error {
 	}
 	latest := from.Add(ts.MaxLifetime.Duration)
 	if end.IsZero() || end.After(latest) {
-		return invalid(FieldExpires, "A token of yours may live for %s at most, here until %s (%s.maxLifetime).", ts.MaxLifetime, instant(latest.Truncate(time.Second)), ts.Key)
+		return invalid(FieldExpires, "A token of yours may live for %s at most, here until %s (%s.maxLifetime).", ts.MaxLifetime, timeText(latest.Truncate(time.Second)), ts.Key)
 	}
 	return nil
 }
@@ -130,9 +130,9 @@ func checkBounds(t store.Token, ts terms) error {
 		return invalid(FieldReadOnly, "A token of yours must be read-only (%s.readOnly).", ts.Key)
 	case ts.NetworksRequired && len(t.Networks) == 0:
 		return invalid(FieldNetworks, "A token of yours needs the networks that it is used from, such as 10.1.2.0/24 (%s.networks).", ts.Key)
-	case ts.NetworksRequired && anywhere(t.Networks):
-		return invalid(FieldNetworks, "A token of yours needs networks that are no larger than %s (%s.networks).", widest, ts.Key)
-	case !configured(t.Rate).Within(ts.Rate):
+	case ts.NetworksRequired && areTooLarge(t.Networks):
+		return invalid(FieldNetworks, "A token of yours needs networks that are no larger than %s (%s.networks).", largestNetworks, ts.Key)
+	case !configRate(t.Rate).Within(ts.Rate):
 		return invalid(FieldRate, "A token of yours may make %s at most (%s.rate).", ts.Rate, ts.Key)
 	}
 	return nil
@@ -141,7 +141,7 @@ func checkBounds(t store.Token, ts terms) error {
 // widens reports whether a token has become wider in anything.
 func widens(before, after store.Token) bool {
 	return endsLater(before, after) || before.ReadOnly && !after.ReadOnly ||
-		!netsWithin(after.Networks, before.Networks) || !configured(after.Rate).Within(configured(before.Rate))
+		!netsWithin(after.Networks, before.Networks) || !configRate(after.Rate).Within(configRate(before.Rate))
 }
 
 func endsLater(before, after store.Token) bool {
@@ -163,17 +163,17 @@ func netsWithin(networks, others []netip.Prefix) bool {
 // Networks that are larger than these are no networks that a token is used from,
 // but half the world.
 const (
-	leastBits4 = 8
-	leastBits6 = 16
-	widest     = "a /8, or a /16 of IPv6, and together no larger than two of these"
+	minBits4        = 8
+	minBits6        = 16
+	largestNetworks = "a /8, or a /16 of IPv6, and together no larger than two of these"
 )
 
-// anywhere reports whether networks are so large, one of them or all together, that
+// areTooLarge reports whether networks are so large, one of them or all together, that
 // they bound almost nothing. All private networks together are smaller.
-func anywhere(networks []netip.Prefix) bool {
+func areTooLarge(networks []netip.Prefix) bool {
 	var sum4, sum6 uint64 // in addresses, and in /64 networks
 	for i, n := range networks {
-		if n.Addr().Is4() && n.Bits() < leastBits4 || n.Addr().Is6() && n.Bits() < leastBits6 {
+		if n.Addr().Is4() && n.Bits() < minBits4 || n.Addr().Is6() && n.Bits() < minBits6 {
 			return true
 		}
 		holds := func(o netip.Prefix) bool { return o.Bits() < n.Bits() && o.Contains(n.Addr()) }
@@ -185,15 +185,15 @@ func anywhere(networks []netip.Prefix) bool {
 			sum6 += 1 << max(64-n.Bits(), 0)
 		}
 	}
-	return sum4 > 2<<(32-leastBits4) || sum6 > 2<<(64-leastBits6)
+	return sum4 > 2<<(32-minBits4) || sum6 > 2<<(64-minBits6)
 }
 
-// stored and configured are one rate, as the store and the configuration have it.
-func stored(r config.Rate) store.Rate {
+// storeRate and configured are one rate, as the store and the configuration have it.
+func storeRate(r config.Rate) store.Rate {
 	return store.Rate{Requests: uint32(r.Requests), Per: r.Per, Burst: uint32(r.Burst)}
 }
 
-func configured(r store.Rate) config.Rate {
+func configRate(r store.Rate) config.Rate {
 	return config.Rate{Requests: int(r.Requests), Per: r.Per, Burst: int(r.Burst)}
 }
 

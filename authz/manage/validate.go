@@ -26,7 +26,7 @@ func checkID(id string) error {
 	case token.IsCredential(id), token.Contains(id):
 		return invalid(FieldID, "This is a token's value, not its id. The id is the 12 characters behind the first underscore.")
 	case !token.ValidID(id):
-		return errUnknown()
+		return errNoToken()
 	}
 	return nil
 }
@@ -36,7 +36,7 @@ func checkOwner(name string) error {
 	if err := store.ValidOwnerName(name); err != nil {
 		return invalid(FieldOwner, "%s", sentence(err))
 	}
-	return noValue(FieldOwner, name)
+	return checkNoValue(FieldOwner, name)
 }
 
 // checkName returns a token's name without spaces at its ends.
@@ -96,12 +96,12 @@ func checkText(field Field, text string, most int, also string) error {
 			return invalid(field, "The %s holds the character %U; only printable characters are allowed.", field, r)
 		}
 	}
-	return noValue(field, text)
+	return checkNoValue(field, text)
 }
 
-// noValue refuses a text that holds a token's value: it would be shown in
+// checkNoValue refuses a text that holds a token's value: it would be shown in
 // listings and logs.
-func noValue(field Field, text string) error {
+func checkNoValue(field Field, text string) error {
 	if token.Contains(text) {
 		return invalid(field, "The %s holds a token's value, which must stay secret.", field)
 	}
@@ -145,7 +145,7 @@ func (e Expiry) expiry(now time.Time) (at time.Time, asked bool, err error) {
 	at = at.UTC().Truncate(time.Second)
 	switch {
 	case !at.After(now):
-		return at, true, invalid(FieldExpires, "The token would have expired already, at %s. Give a time in the future.", instant(at))
+		return at, true, invalid(FieldExpires, "The token would have expired already, at %s. Give a time in the future.", timeText(at))
 	case at.Year() > lastYear:
 		return at, true, invalid(FieldExpires, "The token would expire after the year %d. Give an earlier time, or let it be unlimited.", lastYear)
 	}
@@ -155,9 +155,9 @@ func (e Expiry) expiry(now time.Time) (at time.Time, asked bool, err error) {
 // lastYear is the last one that RFC 3339 can write.
 const lastYear = 9999
 
-// withBurst returns a rate with the burst that it does not have: the most that a
+// defaultBurst returns a rate with the burst that it does not have: the most that a
 // limit allows.
-func withBurst(r, limit config.Rate) config.Rate {
+func defaultBurst(r, limit config.Rate) config.Rate {
 	if r.Burst == 0 && limit.Burst > 0 {
 		r.Burst = min(r.Requests, limit.Burst)
 	}
@@ -181,5 +181,5 @@ func checkRate(r config.Rate) (store.Rate, error) {
 	case r.Burst < 1 || r.Burst > r.Requests:
 		return store.Rate{}, invalid(FieldRate, "A rate's burst is 1 to its number of requests, %d.", r.Requests)
 	}
-	return stored(r), nil
+	return storeRate(r), nil
 }

@@ -33,8 +33,8 @@ type Token struct {
 	PreviousUntil *int64   `json:"previousUntil"` // how long the secret before the last rotation is good; null: not any more
 }
 
-// describe returns the token's id, for the log.
-func (t Token) describe() string { return t.ID }
+// logID returns the token's id, for the log.
+func (t Token) logID() string { return t.ID }
 
 // IssuedToken answers a creation and a rotation: it alone holds a token's
 // value.

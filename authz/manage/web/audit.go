@@ -61,7 +61,7 @@ func apiAudit(a store.Audit) AuditRecord {
 
 // listAudit answers with a page of the audit log, or with all of it as CSV.
 func listAudit(m *manage.Manager) endpoint {
-	return routeReply[none, AuditPage](http.MethodGet, "audit", func(c call[none]) (reply, error) {
+	return newReplyEndpoint[empty, AuditPage](http.MethodGet, "audit", func(c call[empty]) (reply, error) {
 		wanted, err := query.Audit(c.query)
 		if err != nil {
 			return reply{}, err
@@ -85,24 +85,24 @@ func listAudit(m *manage.Manager) endpoint {
 			answer.Values[i] = apiAudit(a)
 		}
 		return encode(answer)
-	}).asks(query.AuditFilters, query.AuditPages, formats)
+	}).withParameters(query.AuditFilters, query.AuditPages, formatParameter)
 }
 
 // auditCSV answers with all records that are asked for, read page by page.
-func auditCSV(c call[none], m *manage.Manager, wanted manage.AuditQuery) (reply, error) {
+func auditCSV(c call[empty], m *manage.Manager, wanted manage.AuditQuery) (reply, error) {
 	if wanted.Limit != 0 || wanted.Before != 0 {
 		return reply{}, badField("format", "CSV holds all records that the filters select. Leave limit and after out.")
 	}
 	wanted.Limit = manage.MaxPage
 	header := []string{"sequence", "time", "actor", "from", "action", "tokenId", "user", "outcome", "reason", "changes"}
-	return table("audit.csv", header, func() (rows [][]string, more bool, err error) {
+	return csvReply("audit.csv", header, func() (rows [][]string, more bool, err error) {
 		page, err := m.AuditLog(c.ctx, c.caller, wanted)
 		if err != nil {
 			return nil, false, err
 		}
 		for _, a := range page.Records {
 			b := apiAudit(a)
-			rows = append(rows, []string{strconv.FormatUint(b.Sequence, 10), stamp(a.Time), b.Actor, b.From, b.Action,
+			rows = append(rows, []string{strconv.FormatUint(b.Sequence, 10), csvTime(a.Time), b.Actor, b.From, b.Action,
 				b.TokenID, b.User, b.Outcome, b.Reason, changesText(b.Changes)})
 		}
 		wanted.Before = page.Next

@@ -70,23 +70,23 @@ type authenticator struct {
 // identify decides as the gate does, so that each kind of token is refused at the
 // other's door even where the gate was not asked.
 func (p *authenticator) identify(r *http.Request) (principal, error) {
-	asked := p.asRequest(r)
+	asked := p.gateRequest(r)
 	view := p.View()
 	d := authz.Decide(&asked, view)
 	switch {
 	case d.Outcome == authz.PassThrough && d.Reason == authz.ManagementPath:
 		return p.identifyManagement(r, &asked, d, view)
 	case d.Reason == authz.OtherBearer:
-		return principal{}, errForeign
+		return principal{}, errForeignBearer
 	case d.Outcome == authz.PassThrough && (d.Reason == authz.NoCredential || d.Reason == authz.Password):
 		return p.identifyUser(r, asked.Client)
 	case d.Outcome == authz.Denied:
-		return principal{}, refusedBy(d.Reason, 0)
+		return principal{}, gateRefusal(d.Reason, 0)
 	}
-	return principal{}, refusedBy(authz.WrongTokenType, 0)
+	return principal{}, gateRefusal(authz.WrongTokenType, 0)
 }
 
-var errForeign = &httpError{
+var errForeignBearer = &httpError{
 	status: http.StatusUnauthorized,
 	text:   "This Bearer credential is not accepted here. Log in to Jira in the browser, or send your user name and password, or a management token (tgadm_…).",
 }
@@ -98,19 +98,19 @@ func (p *authenticator) identifyManagement(r *http.Request, asked *authz.Request
 	t, err := p.Manager.Tokens.Get(r.Context(), d.TokenID.String())
 	switch {
 	case errors.Is(err, store.ErrNotFound), err == nil && t.State == store.Revoked:
-		return principal{}, refusedBy(authz.UnknownToken, 0)
+		return principal{}, gateRefusal(authz.UnknownToken, 0)
 	case err != nil:
 		return principal{}, err
 	case t.Kind != store.Management:
-		return principal{}, refusedBy(authz.WrongTokenType, 0)
+		return principal{}, gateRefusal(authz.WrongTokenType, 0)
 	case t.State != store.Active:
-		return principal{}, refusedBy(authz.Disabled, 0)
+		return principal{}, gateRefusal(authz.Disabled, 0)
 	case !t.Expires.IsZero() && !view.Now.Before(t.Expires):
-		return principal{}, refusedBy(authz.Expired, 0)
+		return principal{}, gateRefusal(authz.Expired, 0)
 	}
 	if entry, ok := view.Index.Lookup(t.ID); ok {
 		if wait := entry.Limiter.Take(view.Now); wait > 0 {
-			return principal{}, refusedBy(authz.RateLimited, wait)
+			return principal{}, gateRefusal(authz.RateLimited, wait)
 		}
 	}
 	return principal{
@@ -132,7 +132,7 @@ func (p *authenticator) identifyUser(r *http.Request, client netip.Addr) (princi
 	}
 	user, err := p.Identify(r.Context(), credential)
 	if err != nil {
-		refusal := unidentified(err)
+		refusal := identifyError(err)
 		if err.Error() == directory.ErrNotLoggedIn.Error() && credential.Authorization != "" {
 			refusal.text = wrongPassword
 			if name, _, _ := r.BasicAuth(); strings.Contains(name, "@") {
@@ -154,8 +154,8 @@ const (
 	userNameHint  = " Send the user name, which may differ from the e-mail address."
 )
 
-// unidentified is the refusal of somebody of whom it cannot be told who it is.
-func unidentified(err error) *httpError {
+// identifyError is the refusal of somebody of whom it cannot be told who it is.
+func identifyError(err error) *httpError {
 	refusal := &httpError{status: http.StatusServiceUnavailable, cause: err}
 	for _, known := range []struct {
 		err    error
@@ -183,9 +183,9 @@ func unidentified(err error) *httpError {
 // sentence makes a whole sentence of an error's text.
 func sentence(text string) string { return strings.ToUpper(text[:1]) + text[1:] + "." }
 
-// refusedBy is a refusal as the gate gives it, but for the header that would make
+// gateRefusal is a refusal as the gate gives it, but for the header that would make
 // a browser ask for a password.
-func refusedBy(reason authz.Reason, wait time.Duration) error {
+func gateRefusal(reason authz.Reason, wait time.Duration) error {
 	text := reason.Text()
 	if wait > 0 {
 		text += tryAgainIn(wait)
@@ -203,9 +203,9 @@ func (o *Options) clientAddress(r *http.Request) netip.Addr {
 	return authz.ClientAddress(values[0], o.TrustedHops)
 }
 
-// asRequest returns a request as the gate sees it: repeated headers are joined as
+// gateRequest returns a request as the gate sees it: repeated headers are joined as
 // Envoy joins them.
-func (o *Options) asRequest(r *http.Request) authz.Request {
+func (o *Options) gateRequest(r *http.Request) authz.Request {
 	asked := authz.Request{Method: r.Method, Path: r.RequestURI, Protocol: r.Proto, Client: o.clientAddress(r)}
 	for _, name := range authz.Headers {
 		*asked.Header(name) = strings.Join(r.Header.Values(name), ",")

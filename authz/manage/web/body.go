@@ -51,7 +51,7 @@ func decode(r *http.Request, into any) error {
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(into); err != nil {
-		return unreadable(err)
+		return decodeError(err)
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
 		return &httpError{status: http.StatusBadRequest, text: "The body holds more than one JSON value. Send one object."}
@@ -146,9 +146,9 @@ func checkKeys(data []byte, into any) error {
 	}
 }
 
-// unreadable says what is wrong with a body without repeating its values: one of
+// decodeError says what is wrong with a body without repeating its values: one of
 // them may be a token's.
-func unreadable(err error) error {
+func decodeError(err error) error {
 	if field, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
 		field = token.Excerpt(strings.Trim(field, `"`))
 		return badField(field, "There is no field %q here.", field)

@@ -29,8 +29,8 @@ type OwnedToken struct {
 	ExpirationDate *string `json:"expirationDate"` // null: never
 }
 
-// local is a time as GET /all has it.
-func local(t time.Time) *string {
+// zonelessTime is a time as GET /all has it.
+func zonelessTime(t time.Time) *string {
 	if t.IsZero() {
 		return nil
 	}
@@ -41,12 +41,12 @@ func local(t time.Time) *string {
 // listOwn answers with the caller's own tokens; those that are revoked are
 // deleted to whoever did it, and shown only if asked for.
 func listOwn(m *manage.Manager) endpoint {
-	return routeReply[none, []Token](http.MethodGet, "", func(c call[none]) (reply, error) {
+	return newReplyEndpoint[empty, []Token](http.MethodGet, "", func(c call[empty]) (reply, error) {
 		state, err := query.Choice(c.query, "state", query.States)
 		if err != nil {
 			return reply{}, err
 		}
-		return array("[", "]\n", func(next func(any) error) error {
+		return arrayReply("[", "]\n", func(next func(any) error) error {
 			return m.Own(c.ctx, c.caller, func(own []manage.Token) error {
 				for _, t := range own {
 					if t.State != state && (state != "" || t.State == manage.StateRevoked) {
@@ -59,13 +59,13 @@ func listOwn(m *manage.Manager) endpoint {
 				return nil
 			})
 		}), nil
-	}).asks([]string{"state"})
+	}).withParameters([]string{"state"})
 }
 
 // listAll answers with everybody's tokens, one owner behind another as they come.
 func listAll(m *manage.Manager) endpoint {
-	return routeReply[none, []OwnerTokens](http.MethodGet, "all", func(c call[none]) (reply, error) {
-		return array("[", "]\n", func(next func(any) error) error {
+	return newReplyEndpoint[empty, []OwnerTokens](http.MethodGet, "all", func(c call[empty]) (reply, error) {
+		return arrayReply("[", "]\n", func(next func(any) error) error {
 			return m.All(c.ctx, c.caller, func(owner string, tokens []manage.Token) error {
 				all := OwnerTokens{Username: owner, Count: len(tokens), Tokens: make([]OwnedToken, len(tokens))}
 				for i, t := range tokens {
@@ -73,9 +73,9 @@ func listAll(m *manage.Manager) endpoint {
 						ID:             t.Number,
 						Label:          t.Name,
 						UsageCount:     t.Usage.Count,
-						CreatedAt:      *local(t.Created),
-						LastAccessed:   local(t.Usage.LastUsed),
-						ExpirationDate: local(t.Expires),
+						CreatedAt:      *zonelessTime(t.Created),
+						LastAccessed:   zonelessTime(t.Usage.LastUsed),
+						ExpirationDate: zonelessTime(t.Expires),
 					}
 				}
 				return next(all)
@@ -84,9 +84,9 @@ func listAll(m *manage.Manager) endpoint {
 	})
 }
 
-// array answers with JSON whose array is written element by element: each calls
+// arrayReply answers with JSON whose array is written element by element: each calls
 // next with each of them.
-func array(before, behind string, each func(next func(any) error) error) reply {
+func arrayReply(before, behind string, each func(next func(any) error) error) reply {
 	return reply{status: http.StatusOK, stream: func(w io.Writer) error {
 		separator := before
 		err := each(func(element any) error {

@@ -31,7 +31,7 @@ func (p *authenticator) checkOrigin(r *http.Request) error {
 	case len(origins) > 1, len(origins) == 1 && (p.origin == "" || !isOrigin(origins[0]) || origin(origins[0]) != p.origin):
 		return errCrossSite
 	case r.Method == http.MethodPost && !p.forms && !isJSON(r) && !strings.EqualFold(r.Header.Get("X-Atlassian-Token"), "no-check"):
-		return errLikeForm
+		return errFormLike
 	}
 	return nil
 }
@@ -41,7 +41,7 @@ var (
 		status: http.StatusForbidden,
 		text:   "The browser says that a page of another site has sent this request, so nothing was done. Use Jira at its own address (publicURL).",
 	}
-	errLikeForm = &httpError{
+	errFormLike = &httpError{
 		status: http.StatusForbidden,
 		text:   "A page of another site could have sent this request, so nothing was done. Send the header Content-Type: application/json, or X-Atlassian-Token: no-check.",
 	}

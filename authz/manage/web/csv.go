@@ -11,17 +11,17 @@ import (
 	"github.com/tokengate/tokengate/authz/manage/web/query"
 )
 
-// formats are the parameter that chooses between JSON and CSV.
-var formats = []string{"format"}
+// formatParameter are the parameter that chooses between JSON and CSV.
+var formatParameter = []string{"format"}
 
 // asCSV reports whether the answer is to be CSV.
 func asCSV(q query.Values) (bool, error) {
 	return query.Choice(q, "format", map[string]bool{"json": false, "csv": true})
 }
 
-// table answers with rows of CSV (RFC 4180), all there are: next returns some
+// csvReply answers with rows of CSV (RFC 4180), all there are: next returns some
 // more, and whether others follow.
-func table(file string, header []string, next func() (rows [][]string, more bool, err error)) reply {
+func csvReply(file string, header []string, next func() (rows [][]string, more bool, err error)) reply {
 	return reply{
 		status: http.StatusOK,
 		kind:   "text/csv;charset=UTF-8;header=present",
@@ -67,7 +67,7 @@ func Cell(text string) string {
 	var b strings.Builder
 	begins, written := true, 0
 	for i, r := range text {
-		if begins && strings.ContainsRune(formula, first(text[i:])) {
+		if begins && strings.ContainsRune(formulaStarts, firstRune(text[i:])) {
 			b.WriteString(text[written:i] + "'")
 			written = i
 		}
@@ -76,11 +76,11 @@ func Cell(text string) string {
 	return b.String() + text[written:]
 }
 
-// formula are the characters that may begin one, in full width as well.
-const formula = "=+-@\t\r＝＋－＠"
+// formulaStarts are the characters that may begin one, in full width as well.
+const formulaStarts = "=+-@\t\r＝＋－＠"
 
-// first returns what a text begins with behind quotes and spaces; 0 for nothing.
-func first(text string) rune {
+// firstRune returns what a text begins with behind quotes and spaces; 0 for nothing.
+func firstRune(text string) rune {
 	for _, r := range text {
 		if r != '"' && r != ' ' {
 			return r
@@ -89,8 +89,8 @@ func first(text string) rune {
 	return 0
 }
 
-// stamp returns a time for a cell; "" for none.
-func stamp(t time.Time) string {
+// csvTime returns a time for a cell; "" for none.
+func csvTime(t time.Time) string {
 	if t.IsZero() {
 		return ""
 	}

@@ -37,32 +37,32 @@ type call[Request any] struct {
 	body Request
 }
 
-// none is the type of a body that is not there.
-type none struct{}
+// empty is the type of a body that is not there.
+type empty struct{}
 
-// route makes an endpoint of a function: it decodes the body for it and encodes
+// newEndpoint makes an endpoint of a function: it decodes the body for it and encodes
 // what it returns. With none as Request the body is not read, with none as
 // Response the answer is 204 without a body.
-func route[Request, Response any](method, path string, do func(call[Request]) (Response, error)) endpoint {
-	return routeReply[Request, Response](method, path, func(c call[Request]) (reply, error) {
+func newEndpoint[Request, Response any](method, path string, do func(call[Request]) (Response, error)) endpoint {
+	return newReplyEndpoint[Request, Response](method, path, func(c call[Request]) (reply, error) {
 		answer, err := do(c)
 		if err != nil {
 			return reply{}, err
 		}
-		if reflect.TypeFor[Response]() == reflect.TypeFor[none]() {
+		if reflect.TypeFor[Response]() == reflect.TypeFor[empty]() {
 			return reply{status: http.StatusNoContent}, nil
 		}
 		return encode(answer)
 	})
 }
 
-// routeReply makes an endpoint of a function that makes the answer itself, of what
+// newReplyEndpoint makes an endpoint of a function that makes the answer itself, of what
 // a Response holds.
-func routeReply[Request, Response any](method, path string, do func(call[Request]) (reply, error)) endpoint {
+func newReplyEndpoint[Request, Response any](method, path string, do func(call[Request]) (reply, error)) endpoint {
 	e := endpoint{method: method, path: path, request: reflect.TypeFor[Request](), response: reflect.TypeFor[Response]()}
 	e.serve = func(r *http.Request, in incoming) (reply, error) {
 		asked := call[Request]{incoming: in, ctx: r.Context()}
-		if e.request != reflect.TypeFor[none]() {
+		if e.request != reflect.TypeFor[empty]() {
 			if err := decode(r, &asked.body); err != nil {
 				return reply{}, err
 			}
@@ -72,8 +72,8 @@ func routeReply[Request, Response any](method, path string, do func(call[Request
 	return e
 }
 
-// asks names the parameters of the query.
-func (e endpoint) asks(parameters ...[]string) endpoint {
+// withParameters names the parameters of the query.
+func (e endpoint) withParameters(parameters ...[]string) endpoint {
 	e.parameters = slices.Concat(parameters...)
 	return e
 }
@@ -85,8 +85,8 @@ func (e endpoint) revokes() bool {
 	return e.method == http.MethodDelete || e.method == http.MethodPost && (e.path == "revoke-all" || strings.HasSuffix(e.path, "/revoke"))
 }
 
-// isCostly bounds how often a caller may ask.
-func (e endpoint) isCostly() endpoint {
+// asCostly bounds how often a caller may ask.
+func (e endpoint) asCostly() endpoint {
 	e.costly = true
 	return e
 }

@@ -41,7 +41,7 @@ type principal struct {
 func (d *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 	var caller manage.Caller
-	answer, err := d.recovering(func() (answer reply, err error) {
+	answer, err := d.recoverPanic(func() (answer reply, err error) {
 		answer, caller, err = d.serve(r)
 		return answer, err
 	})
@@ -122,9 +122,9 @@ func isRecorded(r *http.Request, err error) bool {
 	return ok && refusal.Code != manage.Unavailable && refusal.Code != manage.TooMany && (isUnsafe(r) || refusal.Code == manage.Forbidden)
 }
 
-// recovering makes an error of a panic: it must not end the process, which answers
+// recoverPanic makes an error of a panic: it must not end the process, which answers
 // Envoy, too.
-func (d *handler) recovering(do func() (reply, error)) (answer reply, err error) {
+func (d *handler) recoverPanic(do func() (reply, error)) (answer reply, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			// The panic's own text might repeat what a client sent.
@@ -155,22 +155,22 @@ func (d *handler) logRequest(r *http.Request, c manage.Caller, answer reply, err
 	case err == nil:
 		d.log.Info("management request", fields...)
 	case r.Context().Err() != nil:
-		d.log.Log(d.level(r, c), "management request whose client has gone", append(fields, zap.Error(redacted{err}))...)
+		d.log.Log(d.logLevel(r, c), "management request whose client has gone", append(fields, zap.Error(redacted{err}))...)
 	case refusalOf(err) == nil:
 		d.log.Error("management request failed", append(fields, zap.Error(redacted{err}))...)
 	default:
 		level := zap.InfoLevel
 		if c.Name() == "" || answer.status == http.StatusTooManyRequests {
-			level = d.level(r, c)
+			level = d.logLevel(r, c)
 		}
 		d.log.Log(level, "management request refused", append(fields, zap.String("refusal", token.Excerpt(err.Error())))...)
 	}
 }
 
-// level is that of a line of which anybody can have as many as they like: some are
+// logLevel is that of a line of which anybody can have as many as they like: some are
 // shown of each caller, and of those without a name some of each network and of
 // all together.
-func (d *handler) level(r *http.Request, c manage.Caller) zapcore.Level {
+func (d *handler) logLevel(r *http.Request, c manage.Caller) zapcore.Level {
 	budget := lines
 	if c.Name() == "" {
 		if d.anonymous != nil && d.anonymous.take(network(d.address(r)), lines) > 0 {

@@ -18,7 +18,7 @@ type TokenPage struct {
 
 // listTokens answers with a page of all tokens, or with all of them as CSV.
 func listTokens(m *manage.Manager) endpoint {
-	return routeReply[none, TokenPage](http.MethodGet, "tokens", func(c call[none]) (reply, error) {
+	return newReplyEndpoint[empty, TokenPage](http.MethodGet, "tokens", func(c call[empty]) (reply, error) {
 		wanted, err := query.Tokens(c.query, m.Now().UTC())
 		if err != nil {
 			return reply{}, err
@@ -39,7 +39,7 @@ func listTokens(m *manage.Manager) endpoint {
 			answer.Values[i] = apiToken(t)
 		}
 		return encode(answer)
-	}).asks(query.TokenFilters, query.TokenPages, formats)
+	}).withParameters(query.TokenFilters, query.TokenPages, formatParameter)
 }
 
 // cursor returns what an answer says of where its page ended.
@@ -51,14 +51,14 @@ func cursor(next string) *string {
 }
 
 // tokensCSV answers with all tokens that are asked for, read page by page.
-func tokensCSV(c call[none], m *manage.Manager, wanted manage.Query) (reply, error) {
+func tokensCSV(c call[empty], m *manage.Manager, wanted manage.Query) (reply, error) {
 	if wanted.Limit != 0 || wanted.After != "" {
 		return reply{}, badField("format", "CSV holds all tokens that the filters select. Leave limit and after out.")
 	}
 	wanted.Limit = manage.MaxPage
 	header := []string{"id", "number", "type", "label", "user", "purpose", "state", "createdAt", "createdBy", "expiresAt", "readOnly",
 		"networks", "rate", "lastAccessed", "lastAddress", "usageCount", "writeCount", "revokedAt", "previousUntil"}
-	return table("tokens.csv", header, func() (rows [][]string, more bool, err error) {
+	return csvReply("tokens.csv", header, func() (rows [][]string, more bool, err error) {
 		page, err := m.List(c.ctx, c.caller, wanted)
 		if err != nil {
 			return nil, false, err
@@ -81,7 +81,7 @@ func tokenRow(t manage.Token) []string {
 		address = *b.LastAddress
 	}
 	return []string{b.ID, strconv.FormatUint(b.Number, 10), b.Type, b.Label, b.User, b.Purpose, b.State,
-		stamp(t.Created), b.CreatedBy, stamp(t.Expires), strconv.FormatBool(b.ReadOnly), strings.Join(b.Networks, " "), rate,
-		stamp(t.Usage.LastUsed), address, strconv.FormatUint(b.UsageCount, 10), strconv.FormatUint(b.WriteCount, 10),
-		stamp(t.Revoked), stamp(t.PreviousUntil)}
+		csvTime(t.Created), b.CreatedBy, csvTime(t.Expires), strconv.FormatBool(b.ReadOnly), strings.Join(b.Networks, " "), rate,
+		csvTime(t.Usage.LastUsed), address, strconv.FormatUint(b.UsageCount, 10), strconv.FormatUint(b.WriteCount, 10),
+		csvTime(t.Revoked), csvTime(t.PreviousUntil)}
 }

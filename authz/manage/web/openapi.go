@@ -30,7 +30,7 @@ var openAPIJSON = sync.OnceValues(func() ([]byte, error) {
 
 // describeAPI answers with the description.
 func describeAPI() endpoint {
-	return routeReply[none, none](http.MethodGet, "openapi.json", func(call[none]) (reply, error) {
+	return newReplyEndpoint[empty, empty](http.MethodGet, "openapi.json", func(call[empty]) (reply, error) {
 		body, err := openAPIJSON()
 		return reply{status: http.StatusOK, body: body}, err
 	})

@@ -128,14 +128,14 @@ func TestDescription(t *testing.T) {
 		key := e.method + " " + e.path
 		operation := operations[key]
 		body, _ := operation["requestBody"].(object)
-		if (body == nil) != (e.request == reflect.TypeFor[none]()) {
+		if (body == nil) != (e.request == reflect.TypeFor[empty]()) {
 			t.Errorf("%s: the request's body is %v", key, body)
 		}
 		if body != nil {
 			compareFields(t, doc, key+" request", jsonSchema(body), e.request, false)
 		}
 		answer, _ := operation["responses"].(object)["200"].(object)
-		switch none := e.response == reflect.TypeFor[none](); {
+		switch none := e.response == reflect.TypeFor[empty](); {
 		case e.path == "openapi.json":
 		case none != (answer == nil):
 			t.Errorf("%s: the answer is %v", key, answer)

@@ -69,7 +69,7 @@ func pageEndpoint(p page.Page) endpoint {
 		method: p.Method, path: p.Path, parameters: p.Parameters, costly: p.Costly,
 		serve: func(r *http.Request, in incoming) (reply, error) {
 			a, err := p.Serve(&page.Request{HTTP: r, Caller: in.caller, ID: in.id, Query: in.query})
-			answer := shownReply(a)
+			answer := pageReply(a)
 			if err != nil && answer.status == 0 && answer.body != nil {
 				told := denial(err)
 				answer.status, answer.retry = told.status, told.retry
@@ -79,8 +79,8 @@ func pageEndpoint(p page.Page) endpoint {
 	}
 }
 
-// shownReply is a page as an answer. The zero page is none.
-func shownReply(a page.Answer) reply {
+// pageReply is a page as an answer. The zero page is none.
+func pageReply(a page.Answer) reply {
 	return reply{status: a.Status, body: a.Body, kind: page.ContentType, headers: a.Headers, token: a.Token}
 }
 
@@ -103,7 +103,7 @@ func refusePage(site *page.Site, contextPath string, r *http.Request, c manage.C
 	if e := refusalOf(err); e != nil && e != errNoPath {
 		problem.Text = e.text
 	}
-	shown := shownReply(site.Problem(&page.Request{HTTP: r, Caller: c}, problem))
+	shown := pageReply(site.Problem(&page.Request{HTTP: r, Caller: c}, problem))
 	shown.allow, shown.retry = told.allow, told.retry
 	return shown
 }

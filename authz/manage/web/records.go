@@ -35,7 +35,7 @@ type Terms struct {
 	Rate             *Rate  `json:"rate"` // null: none
 }
 
-func me(c call[none], m *manage.Manager) (Me, error) {
+func me(c call[empty], m *manage.Manager) (Me, error) {
 	found, err := m.Me(c.ctx, c.caller)
 	if err != nil {
 		return Me{}, err
@@ -94,12 +94,12 @@ type PasswordUsers struct {
 
 // listPasswords answers with who uses passwords.
 func listPasswords(m *manage.Manager) endpoint {
-	return routeReply[none, PasswordUsers](http.MethodGet, "passwords", func(c call[none]) (reply, error) {
+	return newReplyEndpoint[empty, PasswordUsers](http.MethodGet, "passwords", func(c call[empty]) (reply, error) {
 		users, err := m.Passwords(c.ctx, c.caller)
 		if err != nil {
 			return reply{}, err
 		}
-		return array(`{"users":[`, "]}\n", func(next func(any) error) error {
+		return arrayReply(`{"users":[`, "]}\n", func(next func(any) error) error {
 			for _, u := range users {
 				if err := next(passwordUser(u)); err != nil {
 					return err
@@ -144,7 +144,7 @@ type DayTotals struct {
 	Refused   map[string]uint64 `json:"refused"`   // by reason
 }
 
-func totals(c call[none], m *manage.Manager) (Totals, error) {
+func totals(c call[empty], m *manage.Manager) (Totals, error) {
 	days, err := m.Totals(c.ctx, c.caller)
 	if err != nil {
 		return Totals{}, err

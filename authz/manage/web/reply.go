@@ -32,13 +32,13 @@ type reply struct {
 }
 
 func (a reply) write(w http.ResponseWriter) {
-	a.begin(w)
+	a.writeHead(w)
 	// What fails now fails because the client is gone.
 	_, _ = w.Write(a.body)
 }
 
-// begin writes the head.
-func (a reply) begin(w http.ResponseWriter) {
+// writeHead writes the head.
+func (a reply) writeHead(w http.ResponseWriter) {
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
@@ -72,8 +72,8 @@ func encode(answer any) (reply, error) {
 		return reply{}, fmt.Errorf("encode the answer: %w", err)
 	}
 	done := reply{status: http.StatusOK, body: append(body, '\n')}
-	if described, ok := answer.(interface{ describe() string }); ok {
-		done.token = described.describe()
+	if logged, ok := answer.(interface{ logID() string }); ok {
+		done.token = logged.logID()
 	}
 	return done, nil
 }
@@ -90,7 +90,7 @@ const writeTime = 30 * time.Second
 func (d *handler) stream(w http.ResponseWriter, r *http.Request, c manage.Caller, answer reply) (written reply, cut bool, err error) {
 	out := &headWriter{w: w, head: answer}
 	buffer := bufio.NewWriterSize(out, streamBuffer)
-	_, err = d.recovering(func() (reply, error) {
+	_, err = d.recoverPanic(func() (reply, error) {
 		if err := answer.stream(buffer); err != nil {
 			return reply{}, err
 		}
@@ -102,7 +102,7 @@ func (d *handler) stream(w http.ResponseWriter, r *http.Request, c manage.Caller
 		return answer, false, err
 	}
 	if !out.begun {
-		answer.begin(w)
+		answer.writeHead(w)
 	}
 	return answer, err != nil, err
 }
@@ -118,7 +118,7 @@ type headWriter struct {
 func (o *headWriter) Write(p []byte) (int, error) {
 	if !o.begun {
 		o.begun = true
-		o.head.begin(o.w)
+		o.head.writeHead(o.w)
 	}
 	// Not every ResponseWriter has deadlines, as those of tests.
 	_ = http.NewResponseController(o.w).SetWriteDeadline(time.Now().Add(writeTime))

@@ -52,7 +52,7 @@ func (s *SettingValue) UnmarshalJSON(data []byte) error {
 	return fmt.Errorf("a setting is a string, a number, a boolean or an array of strings")
 }
 
-func listSettings(c call[none], m *manage.Manager) (Settings, error) {
+func listSettings(c call[empty], m *manage.Manager) (Settings, error) {
 	found, err := m.ListSettings(c.ctx, c.caller)
 	if err != nil {
 		return Settings{}, err

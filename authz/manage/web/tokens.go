@@ -32,36 +32,36 @@ type RotateRequest struct {
 func endpoints(m *manage.Manager, view func() authz.View) []endpoint {
 	return []endpoint{
 		listOwn(m),
-		route(http.MethodPost, "", func(c call[CreateRequest]) (IssuedToken, error) { return create(c, m) }).isCostly(),
+		newEndpoint(http.MethodPost, "", func(c call[CreateRequest]) (IssuedToken, error) { return create(c, m) }).asCostly(),
 		listAll(m),
-		route(http.MethodDelete, "all", func(c call[none]) (none, error) {
-			return none{}, m.RevokeAll(c.ctx, c.caller, c.query["user"])
-		}).asks([]string{"user"}),
+		newEndpoint(http.MethodDelete, "all", func(c call[empty]) (empty, error) {
+			return empty{}, m.RevokeAll(c.ctx, c.caller, c.query["user"])
+		}).withParameters([]string{"user"}),
 		listTokens(m),
 		listAudit(m),
-		route(http.MethodGet, "me", func(c call[none]) (Me, error) { return me(c, m) }),
-		route(http.MethodGet, "settings", func(c call[none]) (Settings, error) { return listSettings(c, m) }),
+		newEndpoint(http.MethodGet, "me", func(c call[empty]) (Me, error) { return me(c, m) }),
+		newEndpoint(http.MethodGet, "settings", func(c call[empty]) (Settings, error) { return listSettings(c, m) }),
 		listPasswords(m),
-		route(http.MethodGet, "totals", func(c call[none]) (Totals, error) { return totals(c, m) }),
-		route(http.MethodPost, "explain", func(c call[ExplainRequest]) (Explanation, error) { return explain(c, m, view) }),
+		newEndpoint(http.MethodGet, "totals", func(c call[empty]) (Totals, error) { return totals(c, m) }),
+		newEndpoint(http.MethodPost, "explain", func(c call[ExplainRequest]) (Explanation, error) { return explain(c, m, view) }),
 		describeAPI(),
-		route(http.MethodGet, "{id}", func(c call[none]) (Token, error) {
+		newEndpoint(http.MethodGet, "{id}", func(c call[empty]) (Token, error) {
 			found, err := m.Get(c.ctx, c.caller, c.id)
 			return apiToken(found), err
 		}),
-		route(http.MethodPatch, "{id}", func(c call[ChangeRequest]) (Token, error) { return change(c, m) }),
-		route(http.MethodDelete, "{id}", func(c call[none]) (none, error) {
-			return none{}, m.Revoke(c.ctx, c.caller, c.id)
+		newEndpoint(http.MethodPatch, "{id}", func(c call[ChangeRequest]) (Token, error) { return change(c, m) }),
+		newEndpoint(http.MethodDelete, "{id}", func(c call[empty]) (empty, error) {
+			return empty{}, m.Revoke(c.ctx, c.caller, c.id)
 		}),
-		route(http.MethodPost, "{id}/rotate", func(c call[RotateRequest]) (IssuedToken, error) { return rotate(c, m) }).isCostly(),
-		route(http.MethodPost, "{id}/approve", func(c call[none]) (none, error) {
-			return none{}, m.Approve(c.ctx, c.caller, c.id)
+		newEndpoint(http.MethodPost, "{id}/rotate", func(c call[RotateRequest]) (IssuedToken, error) { return rotate(c, m) }).asCostly(),
+		newEndpoint(http.MethodPost, "{id}/approve", func(c call[empty]) (empty, error) {
+			return empty{}, m.Approve(c.ctx, c.caller, c.id)
 		}),
-		route(http.MethodPost, "{id}/disable", func(c call[none]) (none, error) {
-			return none{}, m.Disable(c.ctx, c.caller, c.id)
+		newEndpoint(http.MethodPost, "{id}/disable", func(c call[empty]) (empty, error) {
+			return empty{}, m.Disable(c.ctx, c.caller, c.id)
 		}),
-		route(http.MethodPost, "{id}/enable", func(c call[none]) (none, error) {
-			return none{}, m.Enable(c.ctx, c.caller, c.id)
+		newEndpoint(http.MethodPost, "{id}/enable", func(c call[empty]) (empty, error) {
+			return empty{}, m.Enable(c.ctx, c.caller, c.id)
 		}),
 	}
 }
