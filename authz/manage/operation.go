@@ -288,26 +288,3 @@ func (op *operation) translate(err error) error {
 }
 
 func errNoToken() error { return refused(NotFound, "There is no token with this id.") }
-
-// doneRecord is the audit record of a change.
-func (op *operation) doneRecord(before, after store.Token) store.Audit {
-	a := op.newRecord("done")
-	a.TokenID, a.Owner = after.ID, after.Owner.Name
-	a.Changes = diff(store.Normalize(before), store.Normalize(after))
-	return a
-}
-
-// refusedRecord is the audit record of a refused attempt.
-func (op *operation) refusedRecord(e *Error) store.Audit {
-	a := op.newRecord("refused")
-	a.TokenID, a.Owner = op.subject.id, op.subject.owner
-	a.Reason = string(e.Code)
-	if e.Field != "" {
-		a.Reason += ": " + string(e.Field)
-	}
-	return a
-}
-
-func (op *operation) newRecord(outcome string) store.Audit {
-	return store.Audit{Time: op.now, Actor: op.caller.actor(), From: op.caller.from, Action: op.action.name, Outcome: outcome}
-}

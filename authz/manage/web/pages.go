@@ -12,27 +12,6 @@ import (
 	"github.com/tokengate/tokengate/authz/manage/web/query"
 )
 
-// mux divides what Envoy sends here between the API and the pages.
-type mux struct{ api, pages *handler }
-
-// ServeHTTP implements http.Handler.
-func (f *mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	path, _, _ := strings.Cut(r.RequestURI, "?")
-	below, isPage := f.pages.belowBase(path)
-	if !isPage {
-		f.api.ServeHTTP(w, r)
-		return
-	}
-	// Style and script are the same for everybody: nobody is asked who they are.
-	if body, kind, ok := page.Asset(below); ok && !isUnsafe(r) {
-		reply{status: http.StatusOK, body: body, kind: kind, headers: map[string]string{
-			"Cache-Control": "public, max-age=31536000, immutable", // the name changes with the content
-		}}.write(w)
-		return
-	}
-	f.pages.ServeHTTP(w, r)
-}
-
 // newPageHandler returns the door to the pages. It counts what somebody asks together
 // with what they ask of the API.
 func newPageHandler(p *authenticator, api *handler) *handler {

@@ -3,7 +3,10 @@ package web
 import (
 	"context"
 	"net"
+	"net/http"
 	"strconv"
+
+	"github.com/tokengate/tokengate/authz/manage"
 )
 
 // peerKey is the key of the context value that ConnContext adds: a uint32.
@@ -27,4 +30,14 @@ func peerName(ctx context.Context) (name string, ok bool) {
 		return "", false
 	}
 	return "uid:" + strconv.FormatUint(uint64(uid), 10), true
+}
+
+// socketPrincipal is the user at the other end of a unix socket. Of one who is
+// not known the manager refuses everything, and records it.
+func socketPrincipal(r *http.Request) (principal, error) {
+	name, ok := peerName(r.Context())
+	if !ok {
+		return principal{}, nil
+	}
+	return principal{caller: manage.Operator(name)}, nil
 }

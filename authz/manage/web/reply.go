@@ -2,16 +2,19 @@ package web
 
 import (
 	"bufio"
+	"encoding/csv"
 	"encoding/json"
 	"fmt"
 	"io"
 	"math"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/manage"
+	"github.com/tokengate/tokengate/authz/manage/web/query"
 )
 
 // reply is an answer. Nothing is written before it is complete, so that a
@@ -123,4 +126,115 @@ func (o *headWriter) Write(p []byte) (int, error) {
 	// Not every ResponseWriter has deadlines, as those of tests.
 	_ = http.NewResponseController(o.w).SetWriteDeadline(time.Now().Add(writeTime))
 	return o.w.Write(p)
+}
+
+// arrayReply answers with JSON whose array is written element by element: each calls
+// next with each of them.
+func arrayReply(before, behind string, each func(next func(any) error) error) reply {
+	return reply{status: http.StatusOK, stream: func(w io.Writer) error {
+		separator := before
+		err := each(func(element any) error {
+			body, err := json.Marshal(element)
+			if err != nil {
+				return fmt.Errorf("encode the answer: %w", err)
+			}
+			_, err = fmt.Fprintf(w, "%s%s", separator, body)
+			separator = ",\n"
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if separator == before {
+			behind = before + behind
+		}
+		_, err = io.WriteString(w, behind)
+		return err
+	}}
+}
+
+// formatParameter are the parameter that chooses between JSON and CSV.
+var formatParameter = []string{"format"}
+
+// asCSV reports whether the answer is to be CSV.
+func asCSV(q query.Values) (bool, error) {
+	return query.Choice(q, "format", map[string]bool{"json": false, "csv": true})
+}
+
+// csvReply answers with rows of CSV (RFC 4180), all there are: next returns some
+// more, and whether others follow.
+func csvReply(file string, header []string, next func() (rows [][]string, more bool, err error)) reply {
+	return reply{
+		status: http.StatusOK,
+		kind:   "text/csv;charset=UTF-8;header=present",
+		file:   file,
+		stream: func(w io.Writer) error {
+			out := csv.NewWriter(w)
+			write := func(row []string) error {
+				cells := make([]string, len(row))
+				for i, text := range row {
+					cells[i] = Cell(text)
+				}
+				return out.Write(cells)
+			}
+			if err := write(header); err != nil {
+				return fmt.Errorf("write CSV: %w", err)
+			}
+			for more := true; more; {
+				rows, another, err := next()
+				if err != nil {
+					return err
+				}
+				for _, row := range rows {
+					if err := write(row); err != nil {
+						return fmt.Errorf("write CSV: %w", err)
+					}
+				}
+				more = another
+			}
+			out.Flush()
+			return out.Error()
+		},
+	}
+}
+
+// Cell returns a text for a cell of CSV in which no spreadsheet sees a formula. It
+// puts an apostrophe, behind which they take everything for text, before what may
+// begin one. Some split a file at semicolons or tabs and not at commas, and some
+// mind no quotes around a line's end, so what stands behind one of these may come
+// to begin a cell, too. Quotes and spaces there are looked through, because
+// spreadsheets may take them away. What Cell returns it leaves as it is.
+// Source: OWASP, CSV Injection.
+func Cell(text string) string {
+	var b strings.Builder
+	begins, written := true, 0
+	for i, r := range text {
+		if begins && strings.ContainsRune(formulaStarts, firstRune(text[i:])) {
+			b.WriteString(text[written:i] + "'")
+			written = i
+		}
+		begins = strings.ContainsRune(";\t\r\n", r)
+	}
+	return b.String() + text[written:]
+}
+
+// formulaStarts are the characters that may begin one, in full width as well.
+const formulaStarts = "=+-@\t\r＝＋－＠"
+
+// firstRune returns what a text begins with behind quotes and spaces; 0 for nothing.
+func firstRune(text string) rune {
+	for _, r := range text {
+		if r != '"' && r != ' ' {
+			return r
+		}
+	}
+	return 0
+}
+
+// csvTime returns a time for a cell; "" for none.
+func csvTime(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339)
 }

@@ -1,32 +1,19 @@
 package web
 
 import (
+	"bytes"
+	"encoding/json"
+	"math"
 	"net/http"
+	"time"
 
 	"github.com/tokengate/tokengate/authz"
+	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/authz/manage"
 	"github.com/tokengate/tokengate/authz/manage/web/query"
+	"github.com/tokengate/tokengate/authz/token"
 	"github.com/tokengate/tokengate/store"
 )
-
-// CreateRequest asks for a token. Only the label is required, and of
-// administrators without an account the user.
-type CreateRequest struct {
-	Label   string `json:"label"`
-	User    string `json:"user,omitempty"` // whom the token acts as; empty: the caller
-	Type    string `json:"type,omitempty"` // ordinary or management; empty: ordinary
-	Purpose string `json:"purpose,omitempty"`
-	Expiry
-	ReadOnly bool     `json:"readOnly,omitempty"`
-	Networks []string `json:"networks,omitempty"` // networks or addresses; none: any
-	Rate     *Rate    `json:"rate,omitempty"`     // nil: the rule's, or none
-}
-
-// RotateRequest asks for a new secret. An expiry that is not asked for stays.
-type RotateRequest struct {
-	Overlap string `json:"overlap,omitempty"` // how long the old secret stays good, such as "1h"; none: not at all
-	Expiry
-}
 
 // endpoints are all there is.
 func endpoints(m *manage.Manager, view func() authz.View) []endpoint {
@@ -64,6 +51,128 @@ func endpoints(m *manage.Manager, view func() authz.View) []endpoint {
 			return empty{}, m.Enable(c.ctx, c.caller, c.id)
 		}),
 	}
+}
+
+// Token is a token in answers. Times are milliseconds since 1970 in UTC, as
+// Jira's REST API has them.
+type Token struct {
+	ID            string   `json:"id"`
+	Number        uint64   `json:"number"`
+	Type          string   `json:"type"` // ordinary or management
+	Label         string   `json:"label"`
+	User          string   `json:"user"` // empty: nobody, of a management token
+	Purpose       string   `json:"purpose"`
+	CreatedAt     int64    `json:"createdAt"`
+	CreatedBy     string   `json:"createdBy"`
+	ExpiresAt     *int64   `json:"expiresAt"`    // null: never
+	LastAccessed  *int64   `json:"lastAccessed"` // null: never
+	LastAddress   *string  `json:"lastAddress"`  // the client's address at LastAccessed; null: not known
+	UsageCount    uint64   `json:"usageCount"`   // allowed requests
+	WriteCount    uint64   `json:"writeCount"`   // those of them that may have written
+	ReadOnly      bool     `json:"readOnly"`
+	Networks      []string `json:"networks"`      // none: any
+	Rate          *Rate    `json:"rate"`          // null: none
+	State         string   `json:"state"`         // one of manage.States
+	RevokedAt     *int64   `json:"revokedAt"`     // null: it is not revoked
+	PreviousUntil *int64   `json:"previousUntil"` // how long the secret before the last rotation is good; null: not any more
+}
+
+// logID returns the token's id, for the log.
+func (t Token) logID() string { return t.ID }
+
+// IssuedToken answers a creation and a rotation: it alone holds a token's
+// value.
+type IssuedToken struct {
+	PasswordValue string `json:"passwordValue"`
+	Token
+}
+
+// Rate is how many requests a token may make.
+type Rate struct {
+	Requests   int `json:"requests"`
+	PerSeconds int `json:"perSeconds"`
+	Burst      int `json:"burst,omitempty"` // how many of them at once; asked for without one: all
+}
+
+func apiToken(t manage.Token) Token {
+	b := Token{
+		ID:            t.ID,
+		Number:        t.Number,
+		Type:          query.TypeNames[t.Kind],
+		Label:         t.Name,
+		User:          t.Owner,
+		Purpose:       t.Purpose,
+		CreatedAt:     t.Created.UnixMilli(),
+		CreatedBy:     t.CreatedBy,
+		ExpiresAt:     millis(t.Expires),
+		LastAccessed:  millis(t.Usage.LastUsed),
+		UsageCount:    t.Usage.Count,
+		WriteCount:    t.Usage.Writes,
+		ReadOnly:      t.ReadOnly,
+		Networks:      make([]string, len(t.Networks)),
+		Rate:          apiRate(t.Rate),
+		State:         string(t.State),
+		RevokedAt:     millis(t.Revoked),
+		PreviousUntil: millis(t.PreviousUntil),
+	}
+	if address := t.Usage.LastAddress; address.IsValid() {
+		text := address.String()
+		b.LastAddress = &text
+	}
+	for i, n := range t.Networks {
+		b.Networks[i] = n.String()
+	}
+	return b
+}
+
+// apiRate returns a rate; nil for none.
+func apiRate(r store.Rate) *Rate {
+	if r == (store.Rate{}) {
+		return nil
+	}
+	return &Rate{Requests: int(r.Requests), PerSeconds: int(r.Per / time.Second), Burst: int(r.Burst)}
+}
+
+// read returns the rate that is asked for; none for nil.
+func (r *Rate) read() (config.Rate, error) {
+	if r == nil {
+		return config.Rate{}, nil
+	}
+	if most := int(store.MaxRatePer / time.Second); r.PerSeconds < 1 || r.PerSeconds > most {
+		return config.Rate{}, badField("rate", "A rate's perSeconds must be 1 to %d.", most)
+	}
+	return config.Rate{Requests: r.Requests, Per: time.Duration(r.PerSeconds) * time.Second, Burst: r.Burst}, nil
+}
+
+func apiIssued(i manage.Issued) IssuedToken {
+	return IssuedToken{PasswordValue: i.Value.Reveal(), Token: apiToken(i.Token)}
+}
+
+func millis(t time.Time) *int64 {
+	if t.IsZero() {
+		return nil
+	}
+	ms := t.UnixMilli()
+	return &ms
+}
+
+// CreateRequest asks for a token. Only the label is required, and of
+// administrators without an account the user.
+type CreateRequest struct {
+	Label   string `json:"label"`
+	User    string `json:"user,omitempty"` // whom the token acts as; empty: the caller
+	Type    string `json:"type,omitempty"` // ordinary or management; empty: ordinary
+	Purpose string `json:"purpose,omitempty"`
+	Expiry
+	ReadOnly bool     `json:"readOnly,omitempty"`
+	Networks []string `json:"networks,omitempty"` // networks or addresses; none: any
+	Rate     *Rate    `json:"rate,omitempty"`     // nil: the rule's, or none
+}
+
+// RotateRequest asks for a new secret. An expiry that is not asked for stays.
+type RotateRequest struct {
+	Overlap string `json:"overlap,omitempty"` // how long the old secret stays good, such as "1h"; none: not at all
+	Expiry
 }
 
 func create(c call[CreateRequest], m *manage.Manager) (IssuedToken, error) {
@@ -109,4 +218,114 @@ func rotate(c call[RotateRequest], m *manage.Manager) (IssuedToken, error) {
 		return IssuedToken{}, err
 	}
 	return apiIssued(issued), nil
+}
+
+// ChangeRequest asks for a token to be otherwise. What is nil or empty stays as
+// it is, but for an empty list of networks, which is any.
+type ChangeRequest struct {
+	Label   *string `json:"label,omitempty"`
+	Purpose *string `json:"purpose,omitempty"`
+	Expiry
+	ReadOnly *bool      `json:"readOnly,omitempty"`
+	Networks *[]string  `json:"networks,omitempty"` // the whole list
+	Rate     RateChange `json:"rate,omitzero"`
+}
+
+func (*ChangeRequest) nullable() []string { return []string{"rate"} }
+
+// RateChange says whether there is to be another rate. In JSON it is the rate, or
+// null for none. The zero RateChange leaves it as it is.
+type RateChange struct {
+	Given bool
+	Rate  *Rate // nil: none
+}
+
+// MarshalJSON implements json.Marshaler.
+func (c RateChange) MarshalJSON() ([]byte, error) { return json.Marshal(c.Rate) }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (c *RateChange) UnmarshalJSON(data []byte) error {
+	c.Given = true
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.DisallowUnknownFields()
+	return decoder.Decode(&c.Rate)
+}
+
+func change(c call[ChangeRequest], m *manage.Manager) (Token, error) {
+	expires, err := c.body.Expiry.read()
+	if err != nil {
+		return Token{}, err
+	}
+	wanted := manage.Change{
+		Name:     c.body.Label,
+		Purpose:  c.body.Purpose,
+		Expires:  expires,
+		ReadOnly: c.body.ReadOnly,
+		Networks: c.body.Networks,
+	}
+	if c.body.Rate.Given {
+		rate, err := c.body.Rate.Rate.read()
+		if err != nil {
+			return Token{}, err
+		}
+		wanted.Rate = &rate
+	}
+	changed, err := m.Change(c.ctx, c.caller, c.id, wanted)
+	return apiToken(changed), err
+}
+
+// Expiry says when a token is to expire, in one of three ways.
+type Expiry struct {
+	ExpiresIn     string `json:"expiresIn,omitempty"`     // such as "90d", "1d12h" or "unlimited"
+	ExpiresInDays *int64 `json:"expiresInDays,omitempty"` // days of 24 hours, at least 1
+	ExpiresAt     string `json:"expiresAt,omitempty"`     // RFC 3339, such as "2030-01-31T12:00:00Z"
+}
+
+const (
+	day     = 24 * time.Hour
+	maxDays = math.MaxInt64 / int64(day)
+)
+
+// read returns the expiry; the zero Expiry if none is asked for.
+func (e Expiry) read() (asked manage.Expiry, err error) {
+	ways := 0
+	if e.ExpiresIn != "" {
+		ways++
+		if asked.In, err = config.ParseLifetime(e.ExpiresIn); err != nil {
+			return asked, badField("expiresIn", "expiresIn: %s.", token.Excerpt(err.Error()))
+		}
+	}
+	if e.ExpiresInDays != nil {
+		ways++
+		days := *e.ExpiresInDays
+		if days < 1 || days > maxDays {
+			return asked, badField("expiresInDays", "expiresInDays must be 1 to %d.", maxDays)
+		}
+		asked.In = config.Lifetime{Duration: time.Duration(days) * day}
+	}
+	if e.ExpiresAt != "" {
+		ways++
+		if asked.At, err = time.Parse(time.RFC3339, e.ExpiresAt); err != nil || asked.At.IsZero() {
+			return asked, badField("expiresAt", "expiresAt must be a time in RFC 3339, such as 2030-01-31T12:00:00Z.")
+		}
+	}
+	if ways > 1 {
+		return asked, badField("expiresIn", "Give only one of expiresIn, expiresInDays and expiresAt.")
+	}
+	return asked, nil
+}
+
+// readOverlap reads how long an old secret stays good; nothing is no time.
+func readOverlap(text string) (time.Duration, error) {
+	if text == "" {
+		return 0, nil
+	}
+	overlap, err := config.ParseLifetime(text)
+	switch {
+	case err != nil:
+		return 0, badField("overlap", "overlap: %s.", token.Excerpt(err.Error()))
+	case overlap.Unlimited:
+		return 0, badField("overlap", "An overlap has an end. Give a time such as 1h.")
+	}
+	return overlap.Duration, nil
 }

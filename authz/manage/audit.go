@@ -1,14 +1,13 @@
 package manage
 
 import (
-	"cmp"
 	"context"
+	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
-	"github.com/tokengate/tokengate/authz"
-	"github.com/tokengate/tokengate/authz/policy"
 	"github.com/tokengate/tokengate/store"
 )
 
@@ -91,76 +90,93 @@ func (q *AuditQuery) selects(r store.Audit) bool {
 		(q.Actor == "" || strings.Contains(strings.ToLower(r.Actor), strings.ToLower(q.Actor)))
 }
 
-// ListSettings returns the rules as the configuration has them. It fails with
-// ErrForbidden.
-func (m *Manager) ListSettings(ctx context.Context, c Caller) (found []policy.Setting, err error) {
-	err = m.perform(ctx, c, settingsAction, func(op *operation) error {
-		found = op.settings.Access.Settings()
-		return nil
-	})
-	return found, err
+// doneRecord is the audit record of a change.
+func (op *operation) doneRecord(before, after store.Token) store.Audit {
+	a := op.newRecord("done")
+	a.TokenID, a.Owner = after.ID, after.Owner.Name
+	a.Changes = diff(store.Normalize(before), store.Normalize(after))
+	return a
 }
 
-// PasswordUser is a user who still uses passwords on REST.
-type PasswordUser struct {
-	User string
-	Uses []store.PasswordUse // by client and address, whichever came last being the first; at least one
-}
-
-// Requests returns how many requests there were.
-func (u PasswordUser) Requests() (n uint64) {
-	for _, use := range u.Uses {
-		n += use.Requests()
+// refusedRecord is the audit record of a refused attempt.
+func (op *operation) refusedRecord(e *Error) store.Audit {
+	a := op.newRecord("refused")
+	a.TokenID, a.Owner = op.subject.id, op.subject.owner
+	a.Reason = string(e.Code)
+	if e.Field != "" {
+		a.Reason += ": " + string(e.Field)
 	}
-	return n
+	return a
 }
 
-// Last returns when the last request was.
-func (u PasswordUser) Last() time.Time { return u.Uses[0].Last }
-
-// Passwords returns who still uses passwords on REST, whoever came last being the
-// first: only users whom the directory knows. It fails with ErrForbidden.
-func (m *Manager) Passwords(ctx context.Context, c Caller) (found []PasswordUser, err error) {
-	err = m.perform(ctx, c, passwordAction, func(op *operation) error {
-		uses, err := m.Tokens.PasswordUses(ctx)
-		found = groupByUser(uses)
-		return err
-	})
-	return found, err
+func (op *operation) newRecord(outcome string) store.Audit {
+	return store.Audit{Time: op.now, Actor: op.caller.actor(), From: op.caller.from, Action: op.action.name, Outcome: outcome}
 }
 
-// groupByUser divides uses, which come user by user, by their users.
-func groupByUser(uses []store.PasswordUse) (users []PasswordUser) {
-	for len(uses) > 0 {
-		n := slices.IndexFunc(uses, func(u store.PasswordUse) bool { return u.User != uses[0].User })
-		if n < 0 {
-			n = len(uses)
+// neverText is how the audit log says that a token does not expire.
+const neverText = "never"
+
+// diff returns what differs between two records of a token, field by field.
+// A field that one of them does not have is empty there. Of secrets it tells
+// nothing.
+func diff(before, after store.Token) map[string]store.Change {
+	found := make(map[string]store.Change)
+	was, is := auditFields(before), auditFields(after)
+	for field, value := range is {
+		if old := was[field]; old != value {
+			found[field] = store.Change{Before: old, After: value}
 		}
-		slices.SortFunc(uses[:n], func(a, b store.PasswordUse) int { return b.Last.Compare(a.Last) })
-		users, uses = append(users, PasswordUser{uses[0].User, uses[:n]}), uses[n:]
 	}
-	slices.SortFunc(users, func(a, b PasswordUser) int { return cmp.Or(b.Last().Compare(a.Last()), cmp.Compare(a.User, b.User)) })
-	return users
+	return found
 }
 
-// UnknownPasswords is the word by which totals count passwords whose user is not on
-// record.
-const UnknownPasswords = authz.PasswordUnknownUser
-
-// IsRefusal reports whether a word of the totals is the reason of a refusal.
-func IsRefusal(word string) bool {
-	return word != authz.TokenAllowed.String() && word != authz.Password.String() && word != UnknownPasswords
+// auditFields returns a record's fields as text; none for the zero Token.
+func auditFields(t store.Token) map[string]string {
+	if t.ID == "" {
+		return nil
+	}
+	expires := neverText
+	if !t.Expires.IsZero() {
+		expires = timeText(t.Expires)
+	}
+	return map[string]string{
+		"name":          t.Name,
+		"purpose":       t.Purpose,
+		"expires":       expires,
+		"readOnly":      strconv.FormatBool(t.ReadOnly),
+		"networks":      joinNetworks(t.Networks),
+		"rate":          rateText(t.Rate),
+		"type":          kindNames[t.Kind],
+		"owner":         t.Owner.Name,
+		"ownerKey":      t.Owner.Key,
+		"state":         t.State.String(),
+		"previousUntil": timeText(t.Previous.Until),
+	}
 }
 
-// TotalDays is of how many days there are totals, today's included.
-const TotalDays = 30
+// timeText returns a time in RFC 3339, or "" for the zero time.
+func timeText(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.Format(time.RFC3339)
+}
 
-// Totals returns how many requests were decided on each day, by reason; days
-// without any are left out. It fails with ErrForbidden.
-func (m *Manager) Totals(ctx context.Context, c Caller) (found []store.DayTotals, err error) {
-	err = m.perform(ctx, c, totalsAction, func(op *operation) error {
-		found, err = m.Tokens.Totals(ctx, store.DayOf(op.now)-TotalDays+1)
-		return err
-	})
-	return found, err
+// kindNames are the kinds of token as people see them.
+var kindNames = map[store.Kind]string{store.Ordinary: "ordinary", store.Management: "management"}
+
+// rateText returns a rate in words, or "" for none.
+func rateText(r store.Rate) string {
+	if r == (store.Rate{}) {
+		return ""
+	}
+	return configRate(r).String()
+}
+
+func joinNetworks(networks []netip.Prefix) string {
+	texts := make([]string, len(networks))
+	for i, n := range networks {
+		texts[i] = n.String()
+	}
+	return strings.Join(texts, " ")
 }
