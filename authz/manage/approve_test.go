@@ -188,7 +188,7 @@ func TestManagementTokenOfWhoLeft(t *testing.T) {
 	} {
 		c.now(t, ada, now)
 		_, err := c.List(t.Context(), bot, manage.Query{})
-		if refusal := is(t, err, manage.ErrForbidden); !strings.Contains(refusal.Message, "whoever created it") {
+		if refusal := is(t, err, manage.ErrForbidden); !strings.Contains(refusal.Message, "no longer an administrator") {
 			t.Errorf("%s: %s", name, refusal.Message)
 		}
 		if got, err := c.Get(t.Context(), root, issued.Token.ID); err != nil || got.State != manage.StateSuspended {

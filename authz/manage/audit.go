@@ -13,30 +13,30 @@ import (
 
 // AuditQuery selects records of the audit log. The zero AuditQuery selects all.
 type AuditQuery struct {
-	Actor       string // part of it, compared without case; empty: any
-	Action      string // the whole, such as "token.create"; empty: any
+	Actor       string // a part, ignoring case; empty: any
+	Action      string // such as "token.create"; empty: any
 	TokenID     string // empty: any
-	Owner       string // compared without case; empty: any
+	Owner       string // ignoring case; empty: any
 	Outcome     string // "done" or "refused"; empty: both
 	From, Until time.Time
-	Before      uint64 // the Next of the page before; 0: from the newest
+	Before      uint64 // the Next of the previous page; 0: from the newest
 	Limit       int    // at most MaxPage; 0: DefaultPage
 }
 
 // AuditPage is a page of the audit log, newest first.
 type AuditPage struct {
 	Records []store.Audit
-	// Next is the Before of the next page; 0: this was the last. A page may hold
-	// fewer records than asked for and still have a next one: looking for few
-	// among very many takes several.
+	// Next is the Before of the next page; 0: this is the last. A page may hold fewer
+	// records than requested and still have a next one, because one page searches a
+	// limited number of records.
 	Next uint64
 }
 
-// maxAuditScan is how many records one page of the audit log looks at.
+// maxAuditScan is how many records a page searches.
 const maxAuditScan = 20_000
 
-// maxReorder is by how much, at the most, a record's time is before that of one
-// that was written before it: a record has the time at which its operation began.
+// maxReorder is how much older a record may be than its predecessor: a record's time
+// is when its operation began.
 const maxReorder = time.Hour
 
 // AuditLog returns a page of the audit log. It fails with ErrInvalid or
@@ -51,14 +51,14 @@ func (m *Manager) AuditLog(ctx context.Context, c Caller, q AuditQuery) (found A
 			return invalid(FieldAction, "There is no such action. There are %s.", strings.Join(Actions(), ", "))
 		}
 		before := q.Before
-		for looked := 0; looked < maxAuditScan; looked += MaxPage {
+		for scanned := 0; scanned < maxAuditScan; scanned += MaxPage {
 			records, err := m.Tokens.AuditLog(ctx, before, MaxPage)
 			if err != nil {
 				return err
 			}
 			for _, r := range records {
 				if !q.From.IsZero() && r.Time.Before(q.From.Add(-maxReorder)) {
-					return nil // older ones follow
+					return nil // the rest is older
 				}
 				if !q.selects(r) {
 					continue
@@ -90,7 +90,7 @@ func (q *AuditQuery) selects(r store.Audit) bool {
 		(q.Actor == "" || strings.Contains(strings.ToLower(r.Actor), strings.ToLower(q.Actor)))
 }
 
-// doneRecord is the audit record of a change.
+// doneRecord returns the audit record of a change.
 func (op *operation) doneRecord(before, after store.Token) store.Audit {
 	a := op.newRecord("done")
 	a.TokenID, a.Owner = after.ID, after.Owner.Name
@@ -98,7 +98,7 @@ func (op *operation) doneRecord(before, after store.Token) store.Audit {
 	return a
 }
 
-// refusedRecord is the audit record of a refused attempt.
+// refusedRecord returns the audit record of a refused attempt.
 func (op *operation) refusedRecord(e *Error) store.Audit {
 	a := op.newRecord("refused")
 	a.TokenID, a.Owner = op.subject.id, op.subject.owner
@@ -113,12 +113,11 @@ func (op *operation) newRecord(outcome string) store.Audit {
 	return store.Audit{Time: op.now, Actor: op.caller.actor(), From: op.caller.from, Action: op.action.name, Outcome: outcome}
 }
 
-// neverText is how the audit log says that a token does not expire.
+// neverText is the expiry of tokens that never expire, in the audit log.
 const neverText = "never"
 
-// diff returns what differs between two records of a token, field by field.
-// A field that one of them does not have is empty there. Of secrets it tells
-// nothing.
+// diff returns the changed fields of a token, without secrets. Fields of the zero
+// Token are empty.
 func diff(before, after store.Token) map[string]store.Change {
 	found := make(map[string]store.Change)
 	was, is := auditFields(before), auditFields(after)
@@ -162,7 +161,7 @@ func timeText(t time.Time) string {
 	return t.Format(time.RFC3339)
 }
 
-// kindNames are the kinds of token as people see them.
+// kindNames are the kinds of tokens as users see them.
 var kindNames = map[store.Kind]string{store.Ordinary: "ordinary", store.Management: "management"}
 
 // rateText returns a rate in words, or "" for none.

@@ -9,21 +9,20 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// Change is what a caller wants to be otherwise about a token. Nil leaves a
-// field as it is.
+// Change is a request to change a token. A nil field stays as it is.
 type Change struct {
 	Name     *string
 	Purpose  *string
-	Expires  Expiry // zero: as it is
+	Expires  Expiry // zero: unchanged
 	ReadOnly *bool
 	Networks *[]string    // the whole list
 	Rate     *config.Rate // zero: none
 }
 
-// Change changes a token that is neither revoked nor expired. Its owner may
-// always make it narrower, and wider again as far as a new token of theirs could
-// be, unless such a token would need approval. Change fails with ErrNotFound,
-// ErrRevoked, ErrInvalid, ErrConflict, ErrState or ErrForbidden.
+// Change changes a token that is neither revoked nor expired. Its owner may always
+// restrict it, and may extend it as far as a new token of the owner's could go
+// without approval. Change fails with ErrNotFound, ErrRevoked, ErrInvalid,
+// ErrConflict, ErrState or ErrForbidden.
 func (m *Manager) Change(ctx context.Context, c Caller, id string, change Change) (changed Token, err error) {
 	err = m.performOn(ctx, c, changeAction, id, func(op *operation) error {
 		before, err := op.get(ctx, id)
@@ -35,7 +34,7 @@ func (m *Manager) Change(ctx context.Context, c Caller, id string, change Change
 			return err
 		}
 		defer m.lockOwner(before)()
-		if before, err = op.get(ctx, before.ID); err != nil { // under its name by now
+		if before, err = op.get(ctx, before.ID); err != nil { // its owner may have been renamed before the lock
 			return err
 		}
 		owned, err := op.liveTokens(ctx, before)
@@ -58,10 +57,10 @@ func (m *Manager) Change(ctx context.Context, c Caller, id string, change Change
 func (op *operation) change(t *store.Token, change Change, owned []store.Token) (err error) {
 	before := *t
 	if before.State == store.Pending && !op.administrator && (change.Name != nil || change.Purpose != nil) {
-		return refused(BadState, "This token waits for approval, by the name and purpose that it has. Create another, or wait.")
+		return refused(BadState, "This token is waiting for approval under its present name and purpose. Create another, or wait.")
 	}
 	if expired(before, op.now) {
-		return refused(BadState, "This token expired at %s. Rotate it, to give it a new secret and a new end.", timeText(before.Expires))
+		return refused(BadState, "This token expired at %s. Rotate it to give it a new secret and a new expiry.", timeText(before.Expires))
 	}
 	if change.Name != nil {
 		if t.Name, err = checkName(*change.Name); err != nil {
@@ -95,7 +94,7 @@ func (op *operation) change(t *store.Token, change Change, owned []store.Token) 
 	}
 	if asked {
 		t.Expires = at
-		// The secret so far ends no later than the token.
+		// The previous secret expires no later than the token.
 		if !at.IsZero() && at.Before(t.Previous.Until) {
 			t.Previous.Until = at
 		}
@@ -103,7 +102,7 @@ func (op *operation) change(t *store.Token, change Change, owned []store.Token) 
 	return op.checkWidening(before, *t)
 }
 
-// checkWidening refuses a change that makes a token wider than it may be.
+// checkWidening refuses a change that extends a token beyond what is allowed.
 func (op *operation) checkWidening(before, after store.Token) error {
 	if !widens(before, after) {
 		return nil
@@ -114,13 +113,12 @@ func (op *operation) checkWidening(before, after store.Token) error {
 	if !endsLater(before, after) {
 		return op.checkRenewal(after, time.Time{})
 	}
-	// A change gives no new lifetime, which only a new secret does.
+	// The lifetime counts from the creation: only a new secret starts a new one.
 	return op.checkRenewal(after, before.Created)
 }
 
-// checkRenewal refuses a token of the caller's that is wider than a new one could
-// be, or for which that would need approval. Its lifetime counts from the given
-// time, if that is not zero.
+// checkRenewal refuses a token of the caller's that a new token could not be, or
+// only with approval. Its lifetime counts from the given time, unless that is zero.
 func (op *operation) checkRenewal(t store.Token, from time.Time) error {
 	ts, err := op.termsOf()
 	if err != nil || ts == nil {
@@ -149,29 +147,28 @@ func uniqueName(others []store.Token, name string) error {
 	for _, t := range others {
 		if sameName(t.Name, name) {
 			return &Error{Code: Conflict, Field: FieldName,
-				Message: "The owner has a token of this name already, " + t.ID + ". Choose another name, or rotate or revoke that one."}
+				Message: "The owner already has a token of this name, " + t.ID + ". Choose another name, or rotate or revoke that one."}
 		}
 	}
 	return nil
 }
 
-// Rotation is what a caller asks of a rotation.
+// Rotation is a request to rotate a token.
 type Rotation struct {
-	// Overlap is how long the secret so far stays good beside the new one, at
-	// most as the configuration says, and never longer than it was good before.
+	// Overlap is how long the previous secret stays valid, at most Settings.MaxOverlap
+	// and never beyond its expiry.
 	Overlap time.Duration
-	// Expires is the token's new end, as late as a new token of the caller's
-	// could have. Zero leaves it as it is, which an expired token cannot have.
+	// Expires is the token's new expiry, at most that of a new token of the caller's.
+	// Zero keeps the present one; an expired token needs a new one.
 	Expires Expiry
 }
 
-// Rotate gives a token a new secret and returns its value, which cannot be had
-// again. The secret so far ends at once, or with the overlap; one that a
-// rotation before had left good ends at once. A disabled token stays so. An
-// expired one comes into force again, if its owner may have one more, but only
-// with the new secret. A pending one is not rotated: its value is its creator's.
-// Rotate fails with ErrNotFound, ErrRevoked, ErrInvalid, ErrConflict, ErrLimit,
-// ErrState or ErrForbidden.
+// Rotate gives a token a new secret and returns its value, which is shown only once.
+// The previous secret expires at once, or after the overlap; an older one expires at
+// once. A disabled token stays disabled. An expired token comes into force again
+// with the new secret only, if its owner may have one more. A pending token is not
+// rotated, because its value belongs to its creator. Rotate fails with ErrNotFound,
+// ErrRevoked, ErrInvalid, ErrConflict, ErrLimit, ErrState or ErrForbidden.
 func (m *Manager) Rotate(ctx context.Context, c Caller, id string, r Rotation) (issued Issued, err error) {
 	err = m.performOn(ctx, c, rotateAction, id, func(op *operation) error {
 		before, err := op.get(ctx, id)
@@ -182,7 +179,7 @@ func (m *Manager) Rotate(ctx context.Context, c Caller, id string, r Rotation) (
 			return err
 		}
 		if r.Overlap < 0 || r.Overlap > op.settings.MaxOverlap {
-			return invalid(FieldOverlap, "The overlap can be from nothing to %s (tokens.maxOverlap).", config.Lifetime{Duration: op.settings.MaxOverlap})
+			return invalid(FieldOverlap, "The overlap can be at most %s (tokens.maxOverlap).", config.Lifetime{Duration: op.settings.MaxOverlap})
 		}
 		named, err := token.ParseID(before.ID)
 		if err != nil {
@@ -196,7 +193,7 @@ func (m *Manager) Rotate(ctx context.Context, c Caller, id string, r Rotation) (
 		if err != nil {
 			return err
 		}
-		// Read before the change: a failure behind it would lose the value.
+		// Read before the change: a failure after it would lose the value.
 		usage, err := m.Usage.Usage(ctx, []string{before.ID})
 		if err != nil {
 			return err
@@ -217,8 +214,8 @@ func (m *Manager) Rotate(ctx context.Context, c Caller, id string, r Rotation) (
 	return issued, err
 }
 
-// recheckLimits asks whether a token that has expired may come into force again
-// beside the owner's others. The caller holds admission.
+// recheckLimits checks whether an expired token may come into force again beside the
+// owner's others. The caller holds lockOwner.
 func (op *operation) recheckLimits(ctx context.Context, id string) error {
 	t, err := op.get(ctx, id)
 	if err != nil || t.State == store.Revoked || !expired(t, op.now) {
@@ -234,7 +231,7 @@ func (op *operation) recheckLimits(ctx context.Context, id string) error {
 // rotate puts a new secret into a record.
 func (op *operation) rotate(t *store.Token, secret store.Secret, r Rotation) error {
 	if t.State == store.Pending {
-		return refused(BadState, "This token waits for approval, and its value belongs to whoever created it. Approve or revoke it first.")
+		return refused(BadState, "This token is waiting for approval, and its value belongs to its creator. Approve or revoke it first.")
 	}
 	at, asked, err := r.Expires.expiry(op.now)
 	if err != nil {
@@ -243,9 +240,9 @@ func (op *operation) rotate(t *store.Token, secret store.Secret, r Rotation) err
 	over := expired(*t, op.now)
 	switch {
 	case over && !asked:
-		return invalid(FieldExpires, "This token expired at %s. Say how long it is to live from now on.", timeText(t.Expires))
+		return invalid(FieldExpires, "This token expired at %s. Give it a new lifetime.", timeText(t.Expires))
 	case r.Overlap > 0 && t.State != store.Active:
-		return invalid(FieldOverlap, "This token is %s. Rotate it without an overlap: its old secret may be why.", t.State)
+		return invalid(FieldOverlap, "This token is %s, perhaps because of its old secret. Rotate it without an overlap.", t.State)
 	case over && r.Overlap > 0:
 		return invalid(FieldOverlap, "This token expired at %s, and its old secret with it. Rotate it without an overlap.", timeText(t.Expires))
 	}
@@ -275,9 +272,8 @@ func (op *operation) rotate(t *store.Token, secret store.Secret, r Rotation) err
 	return nil
 }
 
-// checkLifetime refuses a rotated token a longer life than a new token of the caller's
-// could have, or one that such a token could not be given as it is: as wide, or
-// without approval.
+// checkLifetime refuses a rotated token a later expiry if a new token like it would
+// be refused or would need approval.
 func (op *operation) checkLifetime(t store.Token, at time.Time) error {
 	later := t
 	later.Expires = at

@@ -44,7 +44,7 @@ func TestChange(t *testing.T) {
 		"a rate":                  {who: "alice", change: manage.Change{Rate: &low}},
 		"no rate":                 {who: "alice", begin: manage.NewToken{Rate: low}, change: manage.Change{Rate: &config.Rate{}}},
 		"a bad rate":              {who: "alice", change: manage.Change{Rate: &config.Rate{Requests: -1}}, code: manage.ErrInvalid, says: "rate"},
-		"two ends":                {who: "alice", change: manage.Change{Expires: manage.Expiry{At: start.Add(day), In: days(1).In}}, code: manage.ErrInvalid, says: "Two ends"},
+		"two ends":                {who: "alice", change: manage.Change{Expires: manage.Expiry{At: start.Add(day), In: days(1).In}}, code: manage.ErrInvalid, says: "Two expiries"},
 		"expired":                 {who: "alice", later: 91 * day, change: manage.Change{Expires: days(1)}, code: manage.ErrState, says: "Rotate it"},
 
 		// Whose tokens need approval: no wider than what was approved.
@@ -54,8 +54,8 @@ func TestChange(t *testing.T) {
 		"pending, a larger one":   {who: "vic", begin: manage.NewToken{Networks: []string{"10.1.0.0/24"}}, change: manage.Change{Networks: &office}, code: manage.ErrForbidden, says: "approval"},
 		"pending, faster":         {who: "vic", begin: manage.NewToken{Networks: office, Rate: lower}, change: manage.Change{Rate: &low}, code: manage.ErrForbidden, says: "approval"},
 		"pending, longer":         {who: "vic", begin: manage.NewToken{Networks: office, Expires: days(1)}, change: manage.Change{Expires: days(2)}, code: manage.ErrForbidden, says: "approval"},
-		"pending, renamed":        {who: "vic", begin: manage.NewToken{Networks: office}, change: manage.Change{Name: given("deploy")}, code: manage.ErrState, says: "by the name"},
-		"pending, other purpose":  {who: "vic", begin: manage.NewToken{Networks: office}, change: manage.Change{Purpose: given("x")}, code: manage.ErrState, says: "by the name"},
+		"pending, renamed":        {who: "vic", begin: manage.NewToken{Networks: office}, change: manage.Change{Name: given("deploy")}, code: manage.ErrState, says: "present name"},
+		"pending, other purpose":  {who: "vic", begin: manage.NewToken{Networks: office}, change: manage.Change{Purpose: given("x")}, code: manage.ErrState, says: "present name"},
 	} {
 		t.Run(strings.ReplaceAll(name, ",", ""), func(t *testing.T) {
 			c := newCompany(t)

@@ -13,28 +13,28 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// action is something that a caller wants to do.
+// action is an operation as the audit log names it.
 type action struct {
-	name      string // as the audit log says it
-	changes   bool   // it changes something, so that each refusal is recorded
-	unmetered bool   // it is bounded by itself, so that only refused attempts count as writes
+	name      string // in the audit log
+	changes   bool   // every refusal is recorded
+	unmetered bool   // only refused attempts count as writes
 	audience  audience
 }
 
-// audience may do something at all.
+// audience is who may try an action at all.
 type audience uint8
 
 const (
 	administrators audience = iota // the zero who
-	everyone                       // with an account; with their own tokens
-	users                          // with an account, and nobody else
+	everyone                       // with an account, for their own tokens
+	users                          // with an account, excluding the socket and management tokens
 )
 
 var (
 	createAction   = newChange("token.create", everyone)
 	changeAction   = newChange("token.change", everyone)
 	rotateAction   = newChange("token.rotate", everyone)
-	revokeAction   = newChange("token.revoke", everyone).withoutBudget() // once for each token that was created
+	revokeAction   = newChange("token.revoke", everyone).withoutBudget() // at most once per token created
 	approveAction  = newChange("token.approve", administrators)
 	disableAction  = newChange("token.disable", administrators)
 	enableAction   = newChange("token.enable", administrators)
@@ -51,7 +51,7 @@ var (
 	explainAction  = newRead("request.explain", everyone)
 )
 
-// actions are all of them.
+// actions are the names of all actions.
 var actions []string
 
 func newChange(name string, by audience) action {
@@ -59,7 +59,7 @@ func newChange(name string, by audience) action {
 	return action{name: name, changes: true, audience: by}
 }
 
-// withoutBudget takes what succeeds out of the callers' budgets.
+// withoutBudget exempts successful attempts from the write budget.
 func (a action) withoutBudget() action {
 	a.unmetered = true
 	return a
@@ -70,18 +70,18 @@ func newRead(name string, by audience) action {
 	return action{name: name, audience: by}
 }
 
-// Actions returns the words for actions in the audit log.
+// Actions returns the names of the actions in the audit log, sorted.
 func Actions() []string { return slices.Sorted(slices.Values(actions)) }
 
-// subject is the token that an action is about, as far as it is known. It goes
-// into the audit log, so it holds nothing that has not been checked.
+// subject is the token that an action is about, as far as known. It goes into the
+// audit log, so it holds only checked values.
 type subject struct {
 	id, owner string
 }
 
-// operation is one attempt of a caller at an action. It is the only way to
-// change the store. It shows a caller no token that is not theirs, unless they are
-// an administrator, and writes each change's audit record with it.
+// operation is one attempt of a caller at an action, and the only way to change the
+// store. It shows a caller other owners' tokens only if the caller is an
+// administrator, and writes an audit record with each change.
 type operation struct {
 	manager       *Manager
 	caller        Caller
@@ -92,20 +92,20 @@ type operation struct {
 	now           time.Time
 }
 
-// recordTimeout bounds the writing of a refusal, which goes on when the caller
-// has gone.
+// recordTimeout bounds the writing of a refusal's record, which continues when the
+// caller disconnects.
 const recordTimeout = 5 * time.Second
 
-// perform is the one place that every operation goes through: it checks
-// whether the caller may, lets do make the attempt, and records a refusal. An
-// attempt whose refusal cannot be recorded fails. Each attempt at a change, and each
-// other attempt that leaves a record, counts against the caller's budget.
+// perform is performOn without a token.
 func (m *Manager) perform(ctx context.Context, c Caller, a action, do func(*operation) error) error {
 	return m.performOn(ctx, c, a, "", do)
 }
 
-// performOn is perform for an action on the token with an id, which its record
-// names, whatever comes of it.
+// performOn runs an operation on the token with the given id: it checks whether the
+// caller may try it, runs do, and records a refusal under the id. If the record of a
+// refusal cannot be written, it returns that error. Every attempt at a change, and
+// every other attempt that leaves a record, counts against the caller's write
+// budget.
 func (m *Manager) performOn(ctx context.Context, c Caller, a action, id string, do func(*operation) error) error {
 	op := &operation{manager: m, caller: c, action: a, settings: m.Settings(), now: m.Now().UTC()}
 	if token.ValidID(id) {
@@ -126,7 +126,7 @@ func (m *Manager) performOn(ctx context.Context, c Caller, a action, id string, 
 	case !isRefusal:
 		return fmt.Errorf("%s: %w", a.name, err)
 	case refusal.Code == Unavailable && c.kind == kindOperator:
-		return &Error{Code: Unavailable, Message: refusal.Error()} // who may know the cause
+		return &Error{Code: Unavailable, Message: refusal.Error()} // operators may see the cause
 	case !a.changes && refusal.Code != Forbidden, refusal.Code == Unavailable, refusal.Code == TooMany:
 		return refusal
 	}
@@ -163,7 +163,7 @@ func (op *operation) isAdministrator() (bool, error) {
 	return false, nil
 }
 
-// authorize says whether the caller may try the action at all.
+// authorize checks whether the caller may try the action at all.
 func (op *operation) authorize() (err error) {
 	c := op.caller
 	if op.administrator, err = op.isAdministrator(); err != nil {
@@ -171,23 +171,23 @@ func (op *operation) authorize() (err error) {
 	}
 	switch {
 	case c.kind == kindNone:
-		return refused(Forbidden, "Log in, to manage API tokens.")
+		return refused(Forbidden, "Log in to manage API tokens.")
 	case op.action.audience == users && c.kind != kindUser:
-		return refused(Forbidden, "Only somebody with an account has API tokens of their own.")
+		return refused(Forbidden, "Only users with an account have API tokens of their own.")
 	case c.kind == kindManagementToken && c.token.ReadOnly && op.action.changes:
 		return refused(Forbidden, "This management token is read-only.")
 	case op.administrator, op.action.audience != administrators && c.kind == kindUser:
 		return nil
 	case c.kind == kindManagementToken:
-		return refused(Forbidden, "This management token is over, or whoever created it or was told its value is no administrator any more. An administrator has to create another.")
+		return refused(Forbidden, "This management token has expired or is disabled, or the user who created or received it is no longer an administrator. An administrator has to create another.")
 	}
 	return op.orUnavailable(refused(Forbidden, "Only administrators may do this (access.admin)."))
 }
 
-// groups are the caller's, if the caller is a person.
+// groups returns a user's groups.
 func (op *operation) groups() policy.Member { return groups(op.caller.user.Groups) }
 
-// checkAccess refuses a token that is not the caller's as if there were none.
+// checkAccess hides tokens that are not the caller's.
 func (op *operation) checkAccess(t store.Token) error {
 	if op.administrator || op.caller.owns(t) {
 		return nil
@@ -195,7 +195,8 @@ func (op *operation) checkAccess(t store.Token) error {
 	return errNoToken()
 }
 
-// checkEscalation refuses management tokens the making of others, and of themselves.
+// checkEscalation stops management tokens from creating or extending management
+// tokens, themselves included.
 func (op *operation) checkEscalation(kind store.Kind) error {
 	if kind == store.Management && op.caller.kind == kindManagementToken {
 		return refused(Forbidden, "A management token cannot create, rotate or extend management tokens. An administrator has to log in for that.")
@@ -203,8 +204,7 @@ func (op *operation) checkEscalation(kind store.Kind) error {
 	return nil
 }
 
-// get reads a token of the caller's, or any for an administrator, by its id or
-// its running number.
+// get returns a token that the caller may see, by its id or its running number.
 func (op *operation) get(ctx context.Context, id string) (store.Token, error) {
 	t, err := op.find(ctx, id)
 	if errors.Is(err, store.ErrNotFound) {
@@ -237,16 +237,15 @@ func (op *operation) find(ctx context.Context, id string) (store.Token, error) {
 	return op.manager.Tokens.Get(ctx, id)
 }
 
-// parseNumber reads a running number. None is as long as an id, which may have
-// nothing but digits, too.
+// parseNumber reads a running number. Numbers are shorter than ids, which may be all
+// digits.
 func parseNumber(text string) (number uint64, ok bool) {
-	const least = 12
+	const idLength = 12
 	number, err := strconv.ParseUint(text, 10, 64)
-	return number, err == nil && number > 0 && len(text) < least
+	return number, err == nil && number > 0 && len(text) < idLength
 }
 
-// create adds a token, if admit has nothing against it beside the owner's
-// tokens.
+// create adds a token if admit accepts it beside the owner's tokens.
 func (op *operation) create(ctx context.Context, t store.Token, admit func(owned []store.Token) error) (store.Token, error) {
 	created, err := op.manager.Tokens.Create(ctx, t, func(owned []store.Token) (store.Audit, error) {
 		if err := admit(owned); err != nil {
@@ -257,8 +256,8 @@ func (op *operation) create(ctx context.Context, t store.Token, admit func(owned
 	return created, op.translate(err)
 }
 
-// update changes a token. It looks first whether the caller may see it: of a
-// revoked one the store would say so to anybody.
+// update changes a token. It checks the caller's access first, because the store
+// tells anyone that a token is revoked.
 func (op *operation) update(ctx context.Context, id string, change func(*store.Token) error) (store.Token, error) {
 	seen, err := op.get(ctx, id)
 	if err != nil {
@@ -274,7 +273,7 @@ func (op *operation) update(ctx context.Context, id string, change func(*store.T
 	return updated, op.translate(err)
 }
 
-// translate makes refusals of the store's errors that are ones.
+// translate turns the store's errors about the request into refusals.
 func (op *operation) translate(err error) error {
 	switch {
 	case errors.Is(err, store.ErrNotFound):

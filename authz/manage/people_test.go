@@ -142,8 +142,8 @@ func TestTerms(t *testing.T) {
 		"for nobody":            {who: "alice", ask: manage.NewToken{Owner: "who"}, code: manage.ErrForbidden, says: "access.createForOthers"},
 		"for a robot":           {who: "lea", ask: manage.NewToken{Owner: "rob"}, owner: "rob", state: manage.StateActive},
 		"for a bound robot":     {who: "lea", ask: manage.NewToken{Owner: "Rover"}, owner: "rover", life: 365 * day, readOnly: true, state: manage.StateActive},
-		"for no robot":          {who: "lea", ask: manage.NewToken{Owner: "alice"}, code: manage.ErrForbidden, says: "No rule lets you"},
-		"for an administrator":  {who: "lea", ask: manage.NewToken{Owner: "rex"}, code: manage.ErrForbidden, says: "No rule lets you"},
+		"for no robot":          {who: "lea", ask: manage.NewToken{Owner: "alice"}, code: manage.ErrForbidden, says: "No policy lets you"},
+		"for an administrator":  {who: "lea", ask: manage.NewToken{Owner: "rex"}, code: manage.ErrForbidden, says: "No policy lets you"},
 		"for somebody unknown":  {who: "lea", ask: manage.NewToken{Owner: "who"}, code: manage.ErrInvalid, says: "no such user"},
 		"for somebody inactive": {who: "ada", ask: manage.NewToken{Owner: "gus"}, code: manage.ErrInvalid, says: "deactivated"},
 		"for others, bound":     {who: "vic", ask: manage.NewToken{Owner: "rover", Networks: office}, owner: "rover", life: 30 * day, readOnly: true, state: manage.StatePending, rate: store.Rate{Requests: 60, Per: time.Minute, Burst: 10}},
@@ -301,7 +301,7 @@ func TestRevokeAllOfNobody(t *testing.T) {
 	ada := c.as(t, "ada")
 	for _, by := range []manage.Caller{ada, root} {
 		for _, name := range []string{"nobody", "alic", "rob"} {
-			if refusal := is(t, c.RevokeAll(t.Context(), by, name), manage.ErrNotFound); !strings.Contains(refusal.Message, name+" has no API tokens") {
+			if refusal := is(t, c.RevokeAll(t.Context(), by, name), manage.ErrNotFound); !strings.Contains(refusal.Message, name+" has never had") {
 				t.Errorf("%q", refusal.Message)
 			}
 		}

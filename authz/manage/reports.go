@@ -12,23 +12,22 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// Me is what a caller is, and may do.
+// Me is the caller's identity and rights.
 type Me struct {
 	Name          string
-	DisplayName   string // empty unless the caller is a person
-	From          string // the client's address, or where else the caller came in
+	DisplayName   string // empty unless the caller is a user
+	From          string // the client's address, or "admin socket"
 	Administrator bool
-	MayUse        bool          // tokens of theirs are good; false unless the caller is a person
-	Terms         *policy.Terms // of tokens they create for themselves; nil: none may be, or no rule binds
+	MayUse        bool          // may use tokens; false unless the caller is a user
+	Terms         *policy.Terms // of tokens for themselves; nil: none may be created, or there are no limits
 	MayCreate     bool
-	ForOthers     bool // a rule, or being an administrator, lets them create tokens for others
-	InForce       int  // tokens of theirs
+	ForOthers     bool // may create tokens for others
+	InForce       int  // own tokens
 	MaxPerUser    int
 	MaxOverlap    time.Duration
 }
 
-// Me tells a caller who they are, and what they may do. It fails with
-// ErrForbidden.
+// Me returns the caller's identity and rights. It fails with ErrForbidden.
 func (m *Manager) Me(ctx context.Context, c Caller) (me Me, err error) {
 	err = m.perform(ctx, c, meAction, func(op *operation) error {
 		me = Me{
@@ -60,42 +59,40 @@ func (m *Manager) Me(ctx context.Context, c Caller) (me Me, err error) {
 	return me, err
 }
 
-// Explain tells how a request would be decided, and what each rule says of it.
-// Nothing comes of the request. With an id it is as if the request came with
-// that token; otherwise it is with the credential that it holds. Who is no
-// administrator may ask about their own tokens only. Explain fails with
-// ErrForbidden or ErrNotFound.
-func (m *Manager) Explain(ctx context.Context, c Caller, r *authz.Request, id string, v authz.View) (d authz.Decision, verdicts []authz.CheckResult, err error) {
+// Explain returns how a request would be decided, and the result of each check. The
+// request has no effects. With an id, it is decided as if sent with that token;
+// otherwise with the credential that it holds. Only administrators may explain
+// requests with tokens of others. Explain fails with ErrForbidden or ErrNotFound.
+func (m *Manager) Explain(ctx context.Context, c Caller, r *authz.Request, id string, v authz.View) (d authz.Decision, checks []authz.CheckResult, err error) {
 	err = m.performOn(ctx, c, explainAction, id, func(op *operation) error {
 		if id != "" {
 			t, err := op.get(ctx, id)
 			if err != nil {
 				return err
 			}
-			d, verdicts = authz.ExplainFor(r, t.ID, v)
+			d, checks = authz.ExplainFor(r, t.ID, v)
 			return nil
 		}
-		d, verdicts = authz.Explain(r, v)
+		d, checks = authz.Explain(r, v)
 		if op.administrator {
 			return nil
 		}
-		// What is not the caller's own looks as if it were not there.
+		// Tokens of others do not exist for the caller.
 		_, err := op.get(ctx, d.TokenID.String())
 		if err != nil && !isRefusal(err) || errors.Is(err, ErrUnavailable) {
-			d, verdicts = authz.Decision{}, nil
+			d, checks = authz.Decision{}, nil
 			return err
 		}
 		if err != nil || !d.Reason.SecretVerified() {
-			d, verdicts = authz.Decision{}, nil
+			d, checks = authz.Decision{}, nil
 			return refused(Forbidden, "You may try requests with your own API tokens only.")
 		}
 		return nil
 	})
-	return d, verdicts, err
+	return d, checks, err
 }
 
-// ListSettings returns the rules as the configuration has them. It fails with
-// ErrForbidden.
+// ListSettings returns the settings in force. It fails with ErrForbidden.
 func (m *Manager) ListSettings(ctx context.Context, c Caller) (found []policy.Setting, err error) {
 	err = m.perform(ctx, c, settingsAction, func(op *operation) error {
 		found = op.settings.Access.Settings()
@@ -104,13 +101,13 @@ func (m *Manager) ListSettings(ctx context.Context, c Caller) (found []policy.Se
 	return found, err
 }
 
-// PasswordUser is a user who still uses passwords on REST.
+// PasswordUser is a user who still uses passwords on the REST API.
 type PasswordUser struct {
 	User string
-	Uses []store.PasswordUse // by client and address, whichever came last being the first; at least one
+	Uses []store.PasswordUse // by client and address, latest first; at least one
 }
 
-// Requests returns how many requests there were.
+// Requests returns the number of requests.
 func (u PasswordUser) Requests() (n uint64) {
 	for _, use := range u.Uses {
 		n += use.Requests()
@@ -118,11 +115,11 @@ func (u PasswordUser) Requests() (n uint64) {
 	return n
 }
 
-// Last returns when the last request was.
+// Last returns the time of the last request.
 func (u PasswordUser) Last() time.Time { return u.Uses[0].Last }
 
-// Passwords returns who still uses passwords on REST, whoever came last being the
-// first: only users whom the directory knows. It fails with ErrForbidden.
+// Passwords returns the users who still use passwords on the REST API, latest first.
+// Users unknown to the directory are left out. It fails with ErrForbidden.
 func (m *Manager) Passwords(ctx context.Context, c Caller) (found []PasswordUser, err error) {
 	err = m.perform(ctx, c, passwordAction, func(op *operation) error {
 		uses, err := m.Tokens.PasswordUses(ctx)
@@ -132,7 +129,7 @@ func (m *Manager) Passwords(ctx context.Context, c Caller) (found []PasswordUser
 	return found, err
 }
 
-// groupByUser divides uses, which come user by user, by their users.
+// groupByUser groups uses, which are sorted by user.
 func groupByUser(uses []store.PasswordUse) (users []PasswordUser) {
 	for len(uses) > 0 {
 		n := slices.IndexFunc(uses, func(u store.PasswordUse) bool { return u.User != uses[0].User })
@@ -146,20 +143,19 @@ func groupByUser(uses []store.PasswordUse) (users []PasswordUser) {
 	return users
 }
 
-// UnknownPasswords is the word by which totals count passwords whose user is not on
-// record.
+// UnknownPasswords is the totals' word for passwords of unknown users.
 const UnknownPasswords = authz.PasswordUnknownUser
 
-// IsRefusal reports whether a word of the totals is the reason of a refusal.
+// IsRefusal reports whether a word of the totals is the reason of a denied request.
 func IsRefusal(word string) bool {
 	return word != authz.TokenAllowed.String() && word != authz.Password.String() && word != UnknownPasswords
 }
 
-// TotalDays is of how many days there are totals, today's included.
+// TotalDays is for how many days there are totals, today included.
 const TotalDays = 30
 
-// Totals returns how many requests were decided on each day, by reason; days
-// without any are left out. It fails with ErrForbidden.
+// Totals returns the number of requests per day and reason. Days without requests
+// are left out. It fails with ErrForbidden.
 func (m *Manager) Totals(ctx context.Context, c Caller) (found []store.DayTotals, err error) {
 	err = m.perform(ctx, c, totalsAction, func(op *operation) error {
 		found, err = m.Tokens.Totals(ctx, store.DayOf(op.now)-TotalDays+1)

@@ -13,12 +13,12 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// terms are what a token must keep to; nil: to nothing.
+// terms are the limits that a token must keep; nil: none.
 type terms = *policy.Terms
 
-// ownerOf finds out for whom a caller may create a token, and on what terms.
-// What the caller may not do at all is refused before anybody is looked up, so
-// that nobody learns in this way who exists.
+// ownerOf returns the owner of a token to be created, and the terms for it. It
+// refuses what the caller may not do at all before it looks up the user, so that
+// callers cannot find out which users exist.
 func (op *operation) ownerOf(ctx context.Context, name string) (directory.User, terms, error) {
 	access, me := op.settings.Access, op.caller.user
 	self := op.caller.kind == kindUser && (name == "" || store.FoldOwner(name) == store.FoldOwner(me.Name))
@@ -31,7 +31,7 @@ func (op *operation) ownerOf(ctx context.Context, name string) (directory.User, 
 		return me, ts, err
 	}
 	if name == "" {
-		return me, nil, invalid(FieldOwner, "Say which user the token is to act as.")
+		return me, nil, invalid(FieldOwner, "Say which user the token acts as.")
 	}
 	if err := checkOwner(name); err != nil {
 		return me, nil, err
@@ -60,7 +60,7 @@ func (op *operation) ownerOf(ctx context.Context, name string) (directory.User, 
 		return owner, nil, nil
 	}
 	if !access.MayCreateFor(op.groups(), groups(owner.Groups)) {
-		return owner, nil, refused(Forbidden, "No rule lets you create API tokens for %s (access.createForOthers).", owner.Name)
+		return owner, nil, refused(Forbidden, "No policy lets you create API tokens for %s (access.createForOthers).", owner.Name)
 	}
 	ts, err := op.termsOf()
 	if err != nil {
@@ -73,7 +73,7 @@ func (op *operation) ownerOf(ctx context.Context, name string) (directory.User, 
 	return owner, ts, nil
 }
 
-// termsOf returns the terms on which the caller may create tokens.
+// termsOf returns the terms of tokens that the caller creates.
 func (op *operation) termsOf() (terms, error) {
 	if op.administrator {
 		return nil, nil
@@ -85,8 +85,7 @@ func (op *operation) termsOf() (terms, error) {
 	return &ts, nil
 }
 
-// applyTerms makes a drafted token keep to terms. asked says whether its end was asked
-// for.
+// applyTerms applies terms to a draft. asked says whether the request has an expiry.
 func (op *operation) applyTerms(t *store.Token, asked bool, ts terms) error {
 	if ts == nil {
 		if !asked {
@@ -110,35 +109,35 @@ func (op *operation) applyTerms(t *store.Token, asked bool, ts terms) error {
 	return checkBounds(*t, ts)
 }
 
-// checkEnd refuses a token that would live longer than terms allow one that
-// begins at the given time.
+// checkEnd refuses a token that expires later than the terms allow, counted from the
+// given time.
 func checkEnd(end, from time.Time, ts terms) error {
 	if ts.MaxLifetime.Unlimited {
 		return nil
 	}
 	latest := from.Add(ts.MaxLifetime.Duration)
 	if end.IsZero() || end.After(latest) {
-		return invalid(FieldExpires, "A token of yours may live for %s at most, here until %s (%s.maxLifetime).", ts.MaxLifetime, timeText(latest.Truncate(time.Second)), ts.Key)
+		return invalid(FieldExpires, "Your tokens may be valid for at most %s, here until %s (%s.maxLifetime).", ts.MaxLifetime, timeText(latest.Truncate(time.Second)), ts.Key)
 	}
 	return nil
 }
 
-// checkBounds refuses a token that is wider than terms in anything but its end.
+// checkBounds refuses a token that exceeds the terms, except in its expiry.
 func checkBounds(t store.Token, ts terms) error {
 	switch {
 	case ts.ReadOnly && !t.ReadOnly:
-		return invalid(FieldReadOnly, "A token of yours must be read-only (%s.readOnly).", ts.Key)
+		return invalid(FieldReadOnly, "Your tokens must be read-only (%s.readOnly).", ts.Key)
 	case ts.NetworksRequired && len(t.Networks) == 0:
-		return invalid(FieldNetworks, "A token of yours needs the networks that it is used from, such as 10.1.2.0/24 (%s.networks).", ts.Key)
+		return invalid(FieldNetworks, "Your tokens need the networks that they are used from, such as 10.1.2.0/24 (%s.networks).", ts.Key)
 	case ts.NetworksRequired && areTooLarge(t.Networks):
-		return invalid(FieldNetworks, "A token of yours needs networks that are no larger than %s (%s.networks).", largestNetworks, ts.Key)
+		return invalid(FieldNetworks, "Your tokens need networks that are no larger than %s (%s.networks).", largestNetworks, ts.Key)
 	case !configRate(t.Rate).Within(ts.Rate):
-		return invalid(FieldRate, "A token of yours may make %s at most (%s.rate).", ts.Rate, ts.Key)
+		return invalid(FieldRate, "Your tokens may make at most %s (%s.rate).", ts.Rate, ts.Key)
 	}
 	return nil
 }
 
-// widens reports whether a token has become wider in anything.
+// widens reports whether a change extends a token in any way.
 func widens(before, after store.Token) bool {
 	return endsLater(before, after) || before.ReadOnly && !after.ReadOnly ||
 		!netsWithin(after.Networks, before.Networks) || !configRate(after.Rate).Within(configRate(before.Rate))
@@ -148,8 +147,8 @@ func endsLater(before, after store.Token) bool {
 	return !before.Expires.IsZero() && (after.Expires.IsZero() || after.Expires.After(before.Expires))
 }
 
-// netsWithin reports whether each of the networks lies in one of the others;
-// none are any.
+// netsWithin reports whether each network is in one of the others; no networks means
+// any.
 func netsWithin(networks, others []netip.Prefix) bool {
 	if len(others) == 0 {
 		return true
@@ -160,16 +159,15 @@ func netsWithin(networks, others []netip.Prefix) bool {
 	return len(networks) > 0 && !slices.ContainsFunc(networks, func(n netip.Prefix) bool { return !inside(n) })
 }
 
-// Networks that are larger than these are no networks that a token is used from,
-// but half the world.
+// Larger networks restrict almost nothing.
 const (
 	minBits4        = 8
 	minBits6        = 16
 	largestNetworks = "a /8, or a /16 of IPv6, and together no larger than two of these"
 )
 
-// areTooLarge reports whether networks are so large, one of them or all together, that
-// they bound almost nothing. All private networks together are smaller.
+// areTooLarge reports whether networks, one of them or all together, are too large
+// to restrict anything. All private networks together are smaller.
 func areTooLarge(networks []netip.Prefix) bool {
 	var sum4, sum6 uint64 // in addresses, and in /64 networks
 	for i, n := range networks {
@@ -188,7 +186,7 @@ func areTooLarge(networks []netip.Prefix) bool {
 	return sum4 > 2<<(32-minBits4) || sum6 > 2<<(64-minBits6)
 }
 
-// storeRate and configured are one rate, as the store and the configuration have it.
+// storeRate and configRate convert rates between the store and the configuration.
 func storeRate(r config.Rate) store.Rate {
 	return store.Rate{Requests: uint32(r.Requests), Per: r.Per, Burst: uint32(r.Burst)}
 }
@@ -197,8 +195,8 @@ func configRate(r store.Rate) config.Rate {
 	return config.Rate{Requests: int(r.Requests), Per: r.Per, Burst: int(r.Burst)}
 }
 
-// unavailable is the refusal of what cannot be decided now.
+// unavailable refuses an operation that cannot be authorized now.
 func unavailable(err error) error {
 	return &Error{Code: Unavailable, Cause: err,
-		Message: "Whether this is allowed cannot be told now, since Jira, or the list of users, gives no answer that can be relied on. Nothing was done. Try again later, or tell an administrator."}
+		Message: "Jira, or the list of users, gives no reliable answer, so it is unknown whether this is allowed. Nothing was done. Try again later, or tell an administrator."}
 }

@@ -15,15 +15,15 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// authenticator finds out who has sent a request.
+// authenticator identifies the senders of requests.
 type authenticator struct {
 	Options
 	origin string // of PublicURL
-	forms  bool   // what a form can send is taken, too: what it leads to has to see that it is one of ours
+	forms  bool   // allows requests that a form can send; the pages check a nonce
 }
 
-// identify decides as the gate does, so that each kind of token is refused at the
-// other's door even where the gate was not asked.
+// identify decides like the gate, so that each kind of token is refused at the
+// other's API even if the gate was bypassed.
 func (p *authenticator) identify(r *http.Request) (principal, error) {
 	asked := p.gateRequest(r)
 	view := p.View()
@@ -46,9 +46,8 @@ var errForeignBearer = &httpError{
 	text:   "This Bearer credential is not accepted here. Log in to Jira in the browser, or send your user name and password, or a management token (tgadm_…).",
 }
 
-// identifyManagement is who sent a management token. The store is asked, too: what is
-// done by such a token may be much, so it is not done on what the index says
-// alone.
+// identifyManagement returns the caller of a management token. It checks the token
+// in the store, not just in the index, because management tokens can do much.
 func (p *authenticator) identifyManagement(r *http.Request, asked *authz.Request, d authz.Decision, view authz.View) (principal, error) {
 	t, err := p.Manager.Tokens.Get(r.Context(), d.TokenID.String())
 	switch {
@@ -75,7 +74,7 @@ func (p *authenticator) identifyManagement(r *http.Request, asked *authz.Request
 	}, nil
 }
 
-// identifyUser is who sent a cookie or a password, or both.
+// identifyUser returns the user of a cookie, a password, or both.
 func (p *authenticator) identifyUser(r *http.Request, client netip.Addr) (principal, error) {
 	if err := p.checkOrigin(r); err != nil {
 		return principal{}, err
@@ -103,13 +102,13 @@ func (p *authenticator) identifyUser(r *http.Request, client netip.Addr) (princi
 	return principal{caller: manage.Person(user, from)}, nil
 }
 
-// What is told to somebody whose password Jira refuses.
+// The answers to a wrong password.
 const (
 	wrongPassword = "Jira does not accept this user name and password. Check both, for instance by logging in to Jira in the browser."
 	userNameHint  = " Send the user name, which may differ from the e-mail address."
 )
 
-// identifyError is the refusal of somebody of whom it cannot be told who it is.
+// identifyError returns the refusal of a caller who cannot be identified.
 func identifyError(err error) *httpError {
 	refusal := &httpError{status: http.StatusServiceUnavailable, cause: err}
 	for _, known := range []struct {
@@ -121,7 +120,7 @@ func identifyError(err error) *httpError {
 		{directory.ErrBasicRefused, http.StatusForbidden},
 		{directory.ErrCaptcha, http.StatusForbidden},
 		{directory.ErrUnusableName, http.StatusForbidden},
-		{directory.ErrTooManyFailures, http.StatusForbidden}, // not 429: no waiting helps
+		{directory.ErrTooManyFailures, http.StatusForbidden}, // not 429: waiting does not help
 		{directory.ErrUnavailable, http.StatusServiceUnavailable},
 	} {
 		if errors.Is(err, known.err) {
@@ -135,11 +134,11 @@ func identifyError(err error) *httpError {
 	return refusal
 }
 
-// sentence makes a whole sentence of an error's text.
+// sentence makes a sentence of an error's text.
 func sentence(text string) string { return strings.ToUpper(text[:1]) + text[1:] + "." }
 
-// gateRefusal is a refusal as the gate gives it, but for the header that would make
-// a browser ask for a password.
+// gateRefusal is a refusal of the gate, without the header that would make a browser
+// ask for a password.
 func gateRefusal(reason authz.Reason, wait time.Duration) error {
 	text := reason.Text()
 	if wait > 0 {
@@ -148,8 +147,8 @@ func gateRefusal(reason authz.Reason, wait time.Duration) error {
 	return &httpError{status: reason.Status(), text: text, retry: wait}
 }
 
-// clientAddress returns the client's address, or the invalid one if it is
-// missing or unreadable.
+// clientAddress returns the client's address, or the invalid one if it is missing or
+// unreadable.
 func (o *Options) clientAddress(r *http.Request) netip.Addr {
 	values := r.Header.Values(authz.ClientIPHeader)
 	if len(values) != 1 {
@@ -158,8 +157,8 @@ func (o *Options) clientAddress(r *http.Request) netip.Addr {
 	return authz.ClientAddress(values[0], o.TrustedHops)
 }
 
-// gateRequest returns a request as the gate sees it: repeated headers are joined as
-// Envoy joins them.
+// gateRequest returns a request as the gate sees it, with repeated headers joined
+// like Envoy does.
 func (o *Options) gateRequest(r *http.Request) authz.Request {
 	asked := authz.Request{Method: r.Method, Path: r.RequestURI, Protocol: r.Proto, Client: o.clientAddress(r)}
 	for _, name := range authz.Headers {
@@ -173,14 +172,13 @@ func isUnsafe(r *http.Request) bool {
 	return r.Method != http.MethodGet && r.Method != http.MethodHead
 }
 
-// checkOrigin refuses a change that a browser was made to ask for by a page of
-// somebody else. Cookies and passwords come with such requests by themselves, so
-// it is asked of both; management tokens do not.
+// checkOrigin refuses changes that a page of another site made a browser send
+// (CSRF). Browsers attach cookies and remembered passwords to such requests, but no
+// management tokens.
 //
-// What a browser says of where a request comes from must be right; from what is
-// no browser nothing of it comes. Beyond that a POST has what a form can't send. A
-// DELETE or PATCH is not sent to another site before that one has agreed by CORS,
-// which this API never does.
+// The origin that a browser states must be this site's; other clients state none. In
+// addition a POST needs something that a form cannot send. Browsers send DELETE and
+// PATCH to another site only after a CORS preflight, which this API never answers.
 func (p *authenticator) checkOrigin(r *http.Request) error {
 	if !isUnsafe(r) {
 		return nil
@@ -208,22 +206,22 @@ var (
 	}
 )
 
-// isJSON reports whether a request says that its body is JSON, in UTF-8.
+// isJSON reports whether a request declares its body as JSON in UTF-8.
 func isJSON(r *http.Request) bool {
 	media, parameters, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	charset := parameters["charset"]
 	return err == nil && media == "application/json" && (charset == "" || strings.EqualFold(charset, "utf-8"))
 }
 
-// isOrigin reports whether a text is an origin and no other URL: a scheme, a host
-// and perhaps a port, with nothing around them (RFC 6454, 6.2).
+// isOrigin reports whether a text is nothing but an origin: a scheme, a host and
+// perhaps a port (RFC 6454, 6.2).
 func isOrigin(text string) bool {
 	u, err := url.Parse(text)
 	return err == nil && strings.EqualFold(text, u.Scheme+"://"+u.Host) && !strings.HasSuffix(u.Host, ":")
 }
 
-// origin returns the origin of a URL (RFC 6454, 6.2), without the port where it is
-// the scheme's own; "" where it has none.
+// origin returns the origin of a URL (RFC 6454, 6.2), without the scheme's default
+// port; "" if it has none.
 func origin(text string) string {
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme == "" || u.Hostname() == "" {

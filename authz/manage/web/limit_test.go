@@ -233,7 +233,7 @@ func TestLogOfTheGone(t *testing.T) {
 		}
 	}
 	gone(f.from("192.0.2.1", ""), 30)
-	if shown := f.shown("management request whose client has gone"); shown != 20 {
+	if shown := f.shown("management request canceled by its client"); shown != 20 {
 		t.Errorf("%d lines of one address are shown", shown)
 	}
 	o := f.options
@@ -242,7 +242,7 @@ func TestLogOfTheGone(t *testing.T) {
 	}
 	api = web.New(o)
 	gone(f.person("fred"), 30)
-	if shown := f.shown("management request whose client has gone"); shown != 40 {
+	if shown := f.shown("management request canceled by its client"); shown != 40 {
 		t.Errorf("%d lines of that and of one caller are shown", shown)
 	}
 }

@@ -11,14 +11,14 @@ import (
 )
 
 // OwnerTokens are a user's tokens in the answer to GET /all, which is an array of
-// them. It has the fields that other API tokens for Jira have, and no others.
+// them. Its fields are exactly those of other API tokens for Jira.
 type OwnerTokens struct {
 	Username string       `json:"username"`
 	Count    int          `json:"count"`
 	Tokens   []OwnedToken `json:"tokens"`
 }
 
-// OwnedToken is a token in OwnerTokens. Times are in UTC without saying so.
+// OwnedToken is a token in OwnerTokens. Times are in UTC, without a zone.
 type OwnedToken struct {
 	ID             uint64  `json:"id"` // the running number
 	Label          string  `json:"label"`
@@ -28,7 +28,7 @@ type OwnedToken struct {
 	ExpirationDate *string `json:"expirationDate"` // null: never
 }
 
-// zonelessTime is a time as GET /all has it.
+// zonelessTime returns a time in the form of GET /all; nil for none.
 func zonelessTime(t time.Time) *string {
 	if t.IsZero() {
 		return nil
@@ -37,8 +37,8 @@ func zonelessTime(t time.Time) *string {
 	return &text
 }
 
-// listOwn answers with the caller's own tokens; those that are revoked are
-// deleted to whoever did it, and shown only if asked for.
+// listOwn answers with the caller's own tokens. Revoked ones are included only on
+// request: for compatible clients they are deleted.
 func listOwn(m *manage.Manager) endpoint {
 	return newReplyEndpoint[empty, []Token](http.MethodGet, "", func(c call[empty]) (reply, error) {
 		state, err := query.Choice(c.query, "state", query.States)
@@ -61,7 +61,7 @@ func listOwn(m *manage.Manager) endpoint {
 	}).withParameters([]string{"state"})
 }
 
-// listAll answers with everybody's tokens, one owner behind another as they come.
+// listAll streams all tokens, owner by owner.
 func listAll(m *manage.Manager) endpoint {
 	return newReplyEndpoint[empty, []OwnerTokens](http.MethodGet, "all", func(c call[empty]) (reply, error) {
 		return arrayReply("[", "]\n", func(next func(any) error) error {
@@ -87,7 +87,7 @@ func listAll(m *manage.Manager) endpoint {
 type TokenPage struct {
 	Values []Token `json:"values"`
 	Total  int     `json:"total"` // on all pages
-	Next   *string `json:"next"`  // the after of the next page; null: this was the last
+	Next   *string `json:"next"`  // the after parameter of the next page; null: this is the last
 }
 
 // listTokens answers with a page of all tokens, or with all of them as CSV.
@@ -116,7 +116,7 @@ func listTokens(m *manage.Manager) endpoint {
 	}).withParameters(query.TokenFilters, query.TokenPages, formatParameter)
 }
 
-// cursor returns what an answer says of where its page ended.
+// cursor returns the next field of a page; nil for the last.
 func cursor(next string) *string {
 	if next == "" {
 		return nil
@@ -124,10 +124,10 @@ func cursor(next string) *string {
 	return &next
 }
 
-// tokensCSV answers with all tokens that are asked for, read page by page.
+// tokensCSV answers with all selected tokens, read page by page.
 func tokensCSV(c call[empty], m *manage.Manager, wanted manage.Query) (reply, error) {
 	if wanted.Limit != 0 || wanted.After != "" {
-		return reply{}, badField("format", "CSV holds all tokens that the filters select. Leave limit and after out.")
+		return reply{}, badField("format", "CSV holds all tokens that match the filters. Leave limit and after out.")
 	}
 	wanted.Limit = manage.MaxPage
 	header := []string{"id", "number", "type", "label", "user", "purpose", "state", "createdAt", "createdBy", "expiresAt", "readOnly",

@@ -12,8 +12,7 @@ import (
 	"github.com/tokengate/tokengate/authz/manage/web/query"
 )
 
-// newPageHandler returns the door to the pages. It counts what somebody asks together
-// with what they ask of the API.
+// newPageHandler returns the handler of the pages. It shares the API's limits.
 func newPageHandler(p *authenticator, api *handler) *handler {
 	site := page.New(page.Options{
 		Manager: p.Manager, View: p.View, PublicURL: p.PublicURL, ContextPath: p.ContextPath, API: api.bases[0], Now: p.Now,
@@ -58,17 +57,17 @@ func pageEndpoint(p page.Page) endpoint {
 	}
 }
 
-// pageReply is a page as an answer. The zero page is none.
+// pageReply makes a reply of a page's answer. The zero answer gives the zero reply.
 func pageReply(a page.Answer) reply {
 	return reply{status: a.Status, body: a.Body, kind: page.ContentType, headers: a.Headers, token: a.Token}
 }
 
-// loginDone is the parameter that an address gets on its way through Jira's login:
-// who comes back with it, and still is nobody, is not sent there again.
+// loginDone is the query parameter that marks a return from Jira's login: a client
+// who returns with it and is still not logged in is not redirected again.
 const loginDone = "login"
 
-// refusePage shows an error as a page, and leads who is not logged in to Jira's
-// login and back.
+// refusePage shows an error as a page. It redirects clients who are not logged in to
+// Jira's login and back.
 func refusePage(site *page.Site, contextPath string, r *http.Request, c manage.Caller, err error) reply {
 	told := denial(err)
 	login := ""
@@ -87,8 +86,8 @@ func refusePage(site *page.Site, contextPath string, r *http.Request, c manage.C
 	return shown
 }
 
-// loginURL is Jira's login, which leads back to the page that was asked for. Of a
-// form that was sent it is the page that it stands on.
+// loginURL returns the address of Jira's login, which leads back to the requested
+// page; for a submitted form, to the page of the form.
 // Source: os_destination of Atlassian Seraph, a path below the context path.
 func loginURL(contextPath string, r *http.Request) string {
 	back := strings.TrimPrefix(r.URL.EscapedPath(), contextPath)

@@ -17,30 +17,30 @@ import (
 	"github.com/tokengate/tokengate/authz/manage/web/query"
 )
 
-// reply is an answer. Nothing is written before it is complete, so that a
-// failure on the way can still be told; but for a long one, which has a stream.
+// reply is an answer. Nothing is written before it is complete, so that failures can
+// still be reported, unless it has a stream.
 type reply struct {
 	status int
 	body   []byte
 	kind   string        // the Content-Type; empty: JSON
-	file   string        // the name under which a browser keeps it; empty: it shows it
+	file   string        // the file name of a download; empty: none
 	allow  string        // the Allow header of a 405
-	retry  time.Duration // until it makes sense to ask again; 0: not said
-	token  string        // the id of the token that it is about, for the log
+	retry  time.Duration // how long to wait; 0: not known
+	token  string        // a token's id, for the log
 
-	headers map[string]string // others, or in place of what an answer has
+	headers map[string]string // set last
 
-	// stream writes the body in place of body.
+	// stream writes the body, if it is not nil.
 	stream func(io.Writer) error
 }
 
 func (a reply) write(w http.ResponseWriter) {
 	a.writeHead(w)
-	// What fails now fails because the client is gone.
+	// This fails only if the client is gone.
 	_, _ = w.Write(a.body)
 }
 
-// writeHead writes the head.
+// writeHead writes the status and the headers.
 func (a reply) writeHead(w http.ResponseWriter) {
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
@@ -68,7 +68,7 @@ func (a reply) writeHead(w http.ResponseWriter) {
 	w.WriteHeader(a.status)
 }
 
-// encode makes an answer of what is to be told.
+// encode makes a JSON reply.
 func encode(answer any) (reply, error) {
 	body, err := json.Marshal(answer)
 	if err != nil {
@@ -81,15 +81,15 @@ func encode(answer any) (reply, error) {
 	return done, nil
 }
 
-// streamBuffer is how much of a stream there is before it begins to be sent:
-// what fails before can still be told.
+// streamBuffer is how many bytes of a stream are buffered before the first is sent.
+// Failures until then can still be reported.
 const streamBuffer = 64 << 10
 
-// writeTime is how long a client may take to read what fits into a buffer.
+// writeTime bounds how long a client takes to read a buffer.
 const writeTime = 30 * time.Second
 
-// stream writes an answer as it comes. cut says that it failed when a part of
-// it was on its way: then the connection has to be cut.
+// stream writes a reply's stream. cut reports that it failed after a part was sent:
+// then the connection has to be cut.
 func (d *handler) stream(w http.ResponseWriter, r *http.Request, c manage.Caller, answer reply) (written reply, cut bool, err error) {
 	out := &headWriter{w: w, head: answer}
 	buffer := bufio.NewWriterSize(out, streamBuffer)
@@ -110,8 +110,8 @@ func (d *handler) stream(w http.ResponseWriter, r *http.Request, c manage.Caller
 	return answer, err != nil, err
 }
 
-// headWriter writes the head before the first of the body, and gives the client
-// time anew for each part.
+// headWriter writes the head before the first bytes, and extends the write deadline
+// for each part.
 type headWriter struct {
 	w     http.ResponseWriter
 	head  reply
@@ -123,13 +123,12 @@ func (o *headWriter) Write(p []byte) (int, error) {
 		o.begun = true
 		o.head.writeHead(o.w)
 	}
-	// Not every ResponseWriter has deadlines, as those of tests.
+	// The ResponseWriters of some tests have no deadlines.
 	_ = http.NewResponseController(o.w).SetWriteDeadline(time.Now().Add(writeTime))
 	return o.w.Write(p)
 }
 
-// arrayReply answers with JSON whose array is written element by element: each calls
-// next with each of them.
+// arrayReply streams JSON around an array. each calls next with each element.
 func arrayReply(before, behind string, each func(next func(any) error) error) reply {
 	return reply{status: http.StatusOK, stream: func(w io.Writer) error {
 		separator := before
@@ -153,16 +152,16 @@ func arrayReply(before, behind string, each func(next func(any) error) error) re
 	}}
 }
 
-// formatParameter are the parameter that chooses between JSON and CSV.
+// formatParameter is the parameter that selects JSON or CSV.
 var formatParameter = []string{"format"}
 
-// asCSV reports whether the answer is to be CSV.
+// asCSV reports whether the answer is CSV.
 func asCSV(q query.Values) (bool, error) {
 	return query.Choice(q, "format", map[string]bool{"json": false, "csv": true})
 }
 
-// csvReply answers with rows of CSV (RFC 4180), all there are: next returns some
-// more, and whether others follow.
+// csvReply streams rows of CSV (RFC 4180). next returns some rows, and whether more
+// follow.
 func csvReply(file string, header []string, next func() (rows [][]string, more bool, err error)) reply {
 	return reply{
 		status: http.StatusOK,
@@ -198,12 +197,11 @@ func csvReply(file string, header []string, next func() (rows [][]string, more b
 	}
 }
 
-// Cell returns a text for a cell of CSV in which no spreadsheet sees a formula. It
-// puts an apostrophe, behind which they take everything for text, before what may
-// begin one. Some split a file at semicolons or tabs and not at commas, and some
-// mind no quotes around a line's end, so what stands behind one of these may come
-// to begin a cell, too. Quotes and spaces there are looked through, because
-// spreadsheets may take them away. What Cell returns it leaves as it is.
+// Cell returns a text for a cell of CSV that no spreadsheet takes for a formula: it
+// puts an apostrophe before every character that may start one. Some spreadsheets
+// also split at semicolons or tabs, and ignore quotes around line ends, so a formula
+// may start after these as well. Quotes and spaces before it are skipped, because
+// spreadsheets may remove them. Cell is idempotent.
 // Source: OWASP, CSV Injection.
 func Cell(text string) string {
 	var b strings.Builder
@@ -218,10 +216,12 @@ func Cell(text string) string {
 	return b.String() + text[written:]
 }
 
-// formulaStarts are the characters that may begin one, in full width as well.
+// formulaStarts are the characters that may start a formula, full-width forms
+// included.
 const formulaStarts = "=+-@\t\r＝＋－＠"
 
-// firstRune returns what a text begins with behind quotes and spaces; 0 for nothing.
+// firstRune returns the first character of a text after quotes and spaces; 0 if
+// there is none.
 func firstRune(text string) rune {
 	for _, r := range text {
 		if r != '"' && r != ' ' {

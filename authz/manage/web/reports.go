@@ -19,21 +19,21 @@ import (
 // Me answers GET /me.
 type Me struct {
 	Name             string `json:"name"`
-	DisplayName      string `json:"displayName"` // empty: not known
+	DisplayName      string `json:"displayName"` // empty: unknown
 	From             string `json:"from"`        // the client's address, or "admin socket"
 	Administrator    bool   `json:"administrator"`
-	MayUse           bool   `json:"mayUse"`    // tokens of theirs are good
+	MayUse           bool   `json:"mayUse"`    // may use tokens
 	MayCreate        bool   `json:"mayCreate"` // for themselves
 	CreatesForOthers bool   `json:"createsForOthers"`
-	InForce          int    `json:"inForce"` // tokens of theirs
+	InForce          int    `json:"inForce"` // own tokens
 	MaxPerUser       int    `json:"maxPerUser"`
 	MaxOverlap       string `json:"maxOverlap"` // of a rotation, such as 7d
-	Terms            *Terms `json:"terms"`      // of tokens that they create for themselves; null: none
+	Terms            *Terms `json:"terms"`      // of tokens for themselves; null: none
 }
 
-// Terms are what a token must keep to.
+// Terms are the limits that a token must keep.
 type Terms struct {
-	Key              string `json:"key"`         // of the rule in the configuration
+	Key              string `json:"key"`         // of the policy in the configuration
 	MaxLifetime      string `json:"maxLifetime"` // such as 90d, or unlimited
 	ReadOnly         bool   `json:"readOnly"`
 	Approval         bool   `json:"approval"`
@@ -73,8 +73,7 @@ func me(c call[empty], m *manage.Manager) (Me, error) {
 	return answer, nil
 }
 
-// PasswordUser is a user who still uses passwords, in the answer to GET
-// /passwords: {"users": […]}, whoever did so last coming first.
+// PasswordUser is a user who still uses passwords.
 type PasswordUser struct {
 	User     string        `json:"user"`
 	Requests uint64        `json:"requests"`
@@ -82,23 +81,23 @@ type PasswordUser struct {
 	Uses     []PasswordUse `json:"uses"`
 }
 
-// PasswordUse are passwords from one client at one address.
+// PasswordUse counts the passwords from one client at one address.
 type PasswordUse struct {
-	Client     string  `json:"client"`  // its User-Agent; empty: not known, or any of many
-	Address    *string `json:"address"` // null: the same
+	Client     string  `json:"client"`  // its User-Agent; empty: unknown, or many
+	Address    *string `json:"address"` // null: unknown, or many
 	FirstSeen  int64   `json:"firstSeen"`
 	LastSeen   int64   `json:"lastSeen"`
 	Passed     uint64  `json:"passed"`
-	WouldBlock uint64  `json:"wouldBlock"` // those of them that block would have refused
+	WouldBlock uint64  `json:"wouldBlock"` // those that block would have refused
 	Blocked    uint64  `json:"blocked"`
 }
 
-// PasswordUsers answers GET /passwords.
+// PasswordUsers answers GET /passwords, latest user first.
 type PasswordUsers struct {
 	Users []PasswordUser `json:"users"`
 }
 
-// listPasswords answers with who uses passwords.
+// listPasswords answers with the users who use passwords.
 func listPasswords(m *manage.Manager) endpoint {
 	return newReplyEndpoint[empty, PasswordUsers](http.MethodGet, "passwords", func(c call[empty]) (reply, error) {
 		users, err := m.Passwords(c.ctx, c.caller)
@@ -135,18 +134,17 @@ func passwordUser(known manage.PasswordUser) PasswordUser {
 	return u
 }
 
-// Totals answers GET /totals, the oldest day first. Days without a request are
-// left out.
+// Totals answers GET /totals, oldest day first. Days without requests are left out.
 type Totals struct {
 	Days []DayTotals `json:"days"`
 }
 
-// DayTotals are the requests of a day of UTC.
+// DayTotals are the requests of a day in UTC.
 type DayTotals struct {
 	Date      string            `json:"date"`      // such as 2030-01-31
 	Allowed   uint64            `json:"allowed"`   // by a token
-	Passwords uint64            `json:"passwords"` // let through with a password
-	Unknown   uint64            `json:"unknown"`   // with a password, let through or refused, that GET /passwords says nothing of
+	Passwords uint64            `json:"passwords"` // forwarded with a password
+	Unknown   uint64            `json:"unknown"`   // with a password, forwarded or refused, but missing from GET /passwords
 	Refused   map[string]uint64 `json:"refused"`   // by reason
 }
 
@@ -171,24 +169,24 @@ func totals(c call[empty], m *manage.Manager) (Totals, error) {
 	return answer, nil
 }
 
-// ListSettings answers GET /settings.
+// Settings answers GET /settings.
 type Settings struct {
 	Settings []Setting `json:"settings"`
 }
 
-// SettingValue is one setting that binds people or their tokens.
+// Setting is one setting that applies to users or their tokens.
 type Setting struct {
 	Key   string       `json:"key"` // of the configuration, such as access.create[0].maxLifetime
 	Value SettingValue `json:"value"`
 }
 
-// SettingValue is what a key of the configuration is set to: in JSON a string, a
-// number, a boolean or an array of strings. It has one of them.
+// SettingValue is the value of a setting, in JSON a string, a number, a boolean or
+// an array of strings. One field is set.
 type SettingValue struct {
 	Text   *string
 	Number *int
 	Flag   *bool
-	List   []string // where there is no other
+	List   []string // if no other field is set
 }
 
 // MarshalJSON implements json.Marshaler.
@@ -207,7 +205,7 @@ func (s SettingValue) MarshalJSON() ([]byte, error) {
 // UnmarshalJSON implements json.Unmarshaler.
 func (s *SettingValue) UnmarshalJSON(data []byte) error {
 	for _, into := range []any{&s.Text, &s.Number, &s.Flag, &s.List} {
-		*s = SettingValue{} // what did not fit has left something
+		*s = SettingValue{} // drop what a failed attempt left
 		if json.Unmarshal(data, into) == nil {
 			return nil
 		}
@@ -242,39 +240,39 @@ func settingValue(r policy.Setting) (s SettingValue, err error) {
 	case []string:
 		s.List = v
 	default:
-		return s, fmt.Errorf("the rule %s holds a %T", r.Key, r.Value)
+		return s, fmt.Errorf("the setting %s holds a %T", r.Key, r.Value)
 	}
 	return s, nil
 }
 
-// ExplainRequest describes a request that a client might make.
+// ExplainRequest describes a client's request.
 type ExplainRequest struct {
-	Token   string            `json:"token,omitempty"`   // the credential that is sent; empty: none
-	TokenID string            `json:"tokenId,omitempty"` // in its place: a token that is taken for sent, as Bearer
+	Token   string            `json:"token,omitempty"`   // the credential; empty: none
+	TokenID string            `json:"tokenId,omitempty"` // instead of a credential: decide as if this token were sent
 	User    string            `json:"user,omitempty"`    // sent with the token as Basic; empty: as Bearer
 	Method  string            `json:"method,omitempty"`  // empty: GET
-	Path    string            `json:"path"`              // with the query, as it is sent; required
-	IP      string            `json:"ip,omitempty"`      // the client's address; empty: not known
-	Headers map[string]string `json:"headers,omitempty"` // others of authz.Headers, in any case
+	Path    string            `json:"path"`              // as sent, with the query; required
+	IP      string            `json:"ip,omitempty"`      // the client's address; empty: unknown
+	Headers map[string]string `json:"headers,omitempty"` // other headers of authz.Headers; names in any case
 }
 
-// Explanation says how the request would be decided, and why.
+// Explanation is how the request would be decided, and why.
 type Explanation struct {
 	Outcome string        `json:"outcome"` // allowed, passed, answered or refused
 	Reason  string        `json:"reason"`
-	Detail  string        `json:"detail,omitempty"`  // the finer reason of a refusal, where there is one
-	Status  int           `json:"status,omitempty"`  // where Jira is not asked
-	Text    string        `json:"text,omitempty"`    // what the status means
-	User    string        `json:"user,omitempty"`    // the owner, where the secret was right
+	Detail  string        `json:"detail,omitempty"`  // a finer reason of a denial, if there is one
+	Status  int           `json:"status,omitempty"`  // of an answer without Jira
+	Text    string        `json:"text,omitempty"`    // the answer's text
+	User    string        `json:"user,omitempty"`    // the token's owner, if the secret is right
 	TokenID string        `json:"tokenId,omitempty"` // of a well-formed token
-	Checks  []CheckResult `json:"checks"`            // in the order in which they are tried
+	Checks  []CheckResult `json:"checks"`            // in order
 }
 
-// CheckResult is what one rule said.
+// CheckResult is the result of one check.
 type CheckResult struct {
 	Check  string `json:"check"`
 	Result string `json:"result"`           // decides, goes on, or not reached
-	Reason string `json:"reason,omitempty"` // where it decides
+	Reason string `json:"reason,omitempty"` // if it decides
 }
 
 func explain(c call[ExplainRequest], m *manage.Manager, view func() authz.View) (Explanation, error) {
@@ -282,7 +280,7 @@ func explain(c call[ExplainRequest], m *manage.Manager, view func() authz.View) 
 	if err != nil {
 		return Explanation{}, err
 	}
-	d, verdicts, err := m.Explain(c.ctx, c.caller, &request, c.body.TokenID, view())
+	d, checks, err := m.Explain(c.ctx, c.caller, &request, c.body.TokenID, view())
 	if err != nil {
 		return Explanation{}, err
 	}
@@ -291,12 +289,12 @@ func explain(c call[ExplainRequest], m *manage.Manager, view func() authz.View) 
 		Reason:  d.Reason.String(),
 		User:    d.User,
 		TokenID: d.TokenID.String(),
-		Checks:  make([]CheckResult, len(verdicts)),
+		Checks:  make([]CheckResult, len(checks)),
 	}
 	if d.Outcome == authz.Denied {
 		e.Detail, e.Status, e.Text = d.Detail.String(), d.Reason.Status(), d.Text()
 	}
-	for i, v := range verdicts {
+	for i, v := range checks {
 		e.Checks[i] = CheckResult{Check: v.Check, Result: v.Result}
 		if v.Reason != 0 {
 			e.Checks[i].Reason = v.Reason.String()
@@ -305,15 +303,15 @@ func explain(c call[ExplainRequest], m *manage.Manager, view func() authz.View) 
 	return e, nil
 }
 
-// request makes the request that is described. Its texts are taken as they
-// are: to say what is wrong with them is the rules' business.
+// request returns the described request. It does not validate the texts: the checks
+// do.
 func (e ExplainRequest) request() (authz.Request, error) {
-	r := authz.Request{Method: e.Method, Path: e.Path, Protocol: "HTTP/1.1", Body: "{}"} // a login is explained as one without a token
+	r := authz.Request{Method: e.Method, Path: e.Path, Protocol: "HTTP/1.1", Body: "{}"} // a login's body holds no token
 	if r.Method == "" {
 		r.Method = "GET"
 	}
 	if e.Path == "" {
-		return r, badField("path", "Say which path the request is for.")
+		return r, badField("path", "Give the path of the request.")
 	}
 	if e.TokenID != "" && (e.Token != "" || e.User != "") {
 		return r, badField("tokenId", "Give a tokenId, or a credential in token and user, but not both.")

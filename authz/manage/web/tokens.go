@@ -15,7 +15,7 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// endpoints are all there is.
+// endpoints are the endpoints of the API.
 func endpoints(m *manage.Manager, view func() authz.View) []endpoint {
 	return []endpoint{
 		listOwn(m),
@@ -53,45 +53,44 @@ func endpoints(m *manage.Manager, view func() authz.View) []endpoint {
 	}
 }
 
-// Token is a token in answers. Times are milliseconds since 1970 in UTC, as
-// Jira's REST API has them.
+// Token is a token in answers. Times are milliseconds since 1970 in UTC, like in
+// Jira's REST API.
 type Token struct {
 	ID            string   `json:"id"`
 	Number        uint64   `json:"number"`
 	Type          string   `json:"type"` // ordinary or management
 	Label         string   `json:"label"`
-	User          string   `json:"user"` // empty: nobody, of a management token
+	User          string   `json:"user"` // empty for a management token
 	Purpose       string   `json:"purpose"`
 	CreatedAt     int64    `json:"createdAt"`
 	CreatedBy     string   `json:"createdBy"`
 	ExpiresAt     *int64   `json:"expiresAt"`    // null: never
 	LastAccessed  *int64   `json:"lastAccessed"` // null: never
-	LastAddress   *string  `json:"lastAddress"`  // the client's address at LastAccessed; null: not known
+	LastAddress   *string  `json:"lastAddress"`  // the client's address at LastAccessed; null: unknown
 	UsageCount    uint64   `json:"usageCount"`   // allowed requests
-	WriteCount    uint64   `json:"writeCount"`   // those of them that may have written
+	WriteCount    uint64   `json:"writeCount"`   // those that may have written
 	ReadOnly      bool     `json:"readOnly"`
 	Networks      []string `json:"networks"`      // none: any
 	Rate          *Rate    `json:"rate"`          // null: none
 	State         string   `json:"state"`         // one of manage.States
-	RevokedAt     *int64   `json:"revokedAt"`     // null: it is not revoked
-	PreviousUntil *int64   `json:"previousUntil"` // how long the secret before the last rotation is good; null: not any more
+	RevokedAt     *int64   `json:"revokedAt"`     // null: not revoked
+	PreviousUntil *int64   `json:"previousUntil"` // when the secret before the last rotation expires; null: it has
 }
 
-// logID returns the token's id, for the log.
+// logID returns the token's id for the log.
 func (t Token) logID() string { return t.ID }
 
-// IssuedToken answers a creation and a rotation: it alone holds a token's
-// value.
+// IssuedToken answers a creation or rotation. No other answer holds a token's value.
 type IssuedToken struct {
 	PasswordValue string `json:"passwordValue"`
 	Token
 }
 
-// Rate is how many requests a token may make.
+// Rate is a limit on a token's requests.
 type Rate struct {
 	Requests   int `json:"requests"`
 	PerSeconds int `json:"perSeconds"`
-	Burst      int `json:"burst,omitempty"` // how many of them at once; asked for without one: all
+	Burst      int `json:"burst,omitempty"` // at once; default all
 }
 
 func apiToken(t manage.Token) Token {
@@ -125,7 +124,7 @@ func apiToken(t manage.Token) Token {
 	return b
 }
 
-// apiRate returns a rate; nil for none.
+// apiRate returns a rate, or nil for none.
 func apiRate(r store.Rate) *Rate {
 	if r == (store.Rate{}) {
 		return nil
@@ -133,7 +132,7 @@ func apiRate(r store.Rate) *Rate {
 	return &Rate{Requests: int(r.Requests), PerSeconds: int(r.Per / time.Second), Burst: int(r.Burst)}
 }
 
-// read returns the rate that is asked for; none for nil.
+// read returns the requested rate; none for nil.
 func (r *Rate) read() (config.Rate, error) {
 	if r == nil {
 		return config.Rate{}, nil
@@ -156,22 +155,23 @@ func millis(t time.Time) *int64 {
 	return &ms
 }
 
-// CreateRequest asks for a token. Only the label is required, and of
-// administrators without an account the user.
+// CreateRequest is a request to create a token. Only the label is required, and the
+// user if the caller has no account.
 type CreateRequest struct {
 	Label   string `json:"label"`
-	User    string `json:"user,omitempty"` // whom the token acts as; empty: the caller
+	User    string `json:"user,omitempty"` // as whom the token acts; empty: the caller
 	Type    string `json:"type,omitempty"` // ordinary or management; empty: ordinary
 	Purpose string `json:"purpose,omitempty"`
 	Expiry
 	ReadOnly bool     `json:"readOnly,omitempty"`
 	Networks []string `json:"networks,omitempty"` // networks or addresses; none: any
-	Rate     *Rate    `json:"rate,omitempty"`     // nil: the rule's, or none
+	Rate     *Rate    `json:"rate,omitempty"`     // nil: the policy's, or none
 }
 
-// RotateRequest asks for a new secret. An expiry that is not asked for stays.
+// RotateRequest is a request for a new secret. Without an expiry the token keeps its
+// own.
 type RotateRequest struct {
-	Overlap string `json:"overlap,omitempty"` // how long the old secret stays good, such as "1h"; none: not at all
+	Overlap string `json:"overlap,omitempty"` // how long the old secret stays valid, such as "1h"; empty: not at all
 	Expiry
 }
 
@@ -220,8 +220,8 @@ func rotate(c call[RotateRequest], m *manage.Manager) (IssuedToken, error) {
 	return apiIssued(issued), nil
 }
 
-// ChangeRequest asks for a token to be otherwise. What is nil or empty stays as
-// it is, but for an empty list of networks, which is any.
+// ChangeRequest is a request to change a token. Nil and empty fields stay unchanged,
+// except that an empty list of networks means any.
 type ChangeRequest struct {
 	Label   *string `json:"label,omitempty"`
 	Purpose *string `json:"purpose,omitempty"`
@@ -233,8 +233,8 @@ type ChangeRequest struct {
 
 func (*ChangeRequest) nullable() []string { return []string{"rate"} }
 
-// RateChange says whether there is to be another rate. In JSON it is the rate, or
-// null for none. The zero RateChange leaves it as it is.
+// RateChange is a new rate: in JSON the rate, or null for none. The zero RateChange
+// keeps the rate.
 type RateChange struct {
 	Given bool
 	Rate  *Rate // nil: none
@@ -274,7 +274,7 @@ func change(c call[ChangeRequest], m *manage.Manager) (Token, error) {
 	return apiToken(changed), err
 }
 
-// Expiry says when a token is to expire, in one of three ways.
+// Expiry is when a token expires, in one of three forms.
 type Expiry struct {
 	ExpiresIn     string `json:"expiresIn,omitempty"`     // such as "90d", "1d12h" or "unlimited"
 	ExpiresInDays *int64 `json:"expiresInDays,omitempty"` // days of 24 hours, at least 1
@@ -286,7 +286,7 @@ const (
 	maxDays = math.MaxInt64 / int64(day)
 )
 
-// read returns the expiry; the zero Expiry if none is asked for.
+// read returns the expiry; the zero Expiry if none is given.
 func (e Expiry) read() (asked manage.Expiry, err error) {
 	ways := 0
 	if e.ExpiresIn != "" {
@@ -315,7 +315,7 @@ func (e Expiry) read() (asked manage.Expiry, err error) {
 	return asked, nil
 }
 
-// readOverlap reads how long an old secret stays good; nothing is no time.
+// readOverlap reads how long an old secret stays valid.
 func readOverlap(text string) (time.Duration, error) {
 	if text == "" {
 		return 0, nil
@@ -325,7 +325,7 @@ func readOverlap(text string) (time.Duration, error) {
 	case err != nil:
 		return 0, badField("overlap", "overlap: %s.", token.Excerpt(err.Error()))
 	case overlap.Unlimited:
-		return 0, badField("overlap", "An overlap has an end. Give a time such as 1h.")
+		return 0, badField("overlap", "An overlap cannot be unlimited. Give a duration such as 1h.")
 	}
 	return overlap.Duration, nil
 }

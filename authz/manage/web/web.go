@@ -1,25 +1,24 @@
-// Package web is the REST API over package manage: it finds out who is calling,
-// decodes, hands over and encodes. What somebody may do is up to the manager.
+// Package web is the REST API over package manage: it identifies callers and
+// translates requests and answers. The manager decides what callers may do. Start
+// reading at New and handler.serve.
 //
-// The API lies below /rest/api-tokens/latest/ and, the same, /rest/api-tokens/1.0/.
-// It is described in openapi.yaml, which it serves itself. The shapes of
+// The API is below /rest/api-tokens/latest/ and, identically, /rest/api-tokens/1.0/.
+// It serves its own description, openapi.yaml. The shapes of
 //
 //	GET    /      the caller's own tokens
 //	POST   /      create a token
 //	DELETE /{id}  revoke a token
 //	DELETE /all   revoke all of a user's tokens
-//	GET    /all   everybody's tokens, by user
+//	GET    /all   all tokens, by user
 //
-// are those that clients of other API tokens for Jira know: what is in theirs is
-// in these under the same names and in the same form.
+// are compatible with clients of other API tokens for Jira: every field of those is
+// here under the same name and in the same form.
 //
-// New serves people and automation behind Envoy, and people's browsers with the pages
-// of package page, for whom it finds out in the same way who they are. Admin serves
-// the admin socket.
+// New serves users and automation behind Envoy, and the pages of package page. Admin
+// serves the admin socket.
 //
-// Requests and answers are JSON; listings are CSV, too. Errors have the shape of
-// authz.Denial. Nothing may be kept by a cache, so no answer names what it varies
-// by; none may be read by a page of another site.
+// Requests and answers are JSON; listings are also CSV. Errors have the shape of
+// authz.Denial. No answer may be cached, or read by pages of other sites.
 package web
 
 import (
@@ -38,14 +37,12 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// Bases are the paths that the API lies below: two names for one thing.
+// Bases are the two equivalent paths that the API is below.
 var Bases = []string{"/rest/api-tokens/latest", "/rest/api-tokens/1.0"}
 
-// Admin returns the API for the admin socket: a unix socket whose file
-// permissions say who may open it, and whoever may is an administrator. The
-// server needs ConnContext as its ConnContext; a request whose connection
-// does not tell who is at its other end is refused. view is what a decision
-// made now consults.
+// Admin returns the API for the admin socket, a unix socket whose file permissions
+// restrict it to administrators. The server must use ConnContext; requests whose
+// peer is unknown are refused. view returns what a decision made now consults.
 func Admin(m *manage.Manager, view func() authz.View, log *zap.Logger) http.Handler {
 	return &handler{
 		bases:     Bases,
@@ -57,29 +54,28 @@ func Admin(m *manage.Manager, view func() authz.View, log *zap.Logger) http.Hand
 	}
 }
 
-// Options are what New needs. All fields are required, but that PublicURL,
-// ContextPath and TrustedHops may be zero.
+// Options are the dependencies of New. All fields are required, except that
+// PublicURL, ContextPath and TrustedHops may be zero.
 type Options struct {
 	Manager *manage.Manager
 	View    func() authz.View // what a decision made now consults
 
-	// Identify finds out whose a cookie or password is: see
+	// Identify returns the user of a cookie or password: see
 	// directory.Callers.Identify.
 	Identify func(context.Context, directory.Credential) (directory.User, error)
 
 	Usage       *store.UsageRecorder // of management tokens
-	PublicURL   string               // where browsers reach Jira, with its context path; empty: browsers may not make changes
-	ContextPath string               // Jira's, such as /jira; the API and the page lie below it
+	PublicURL   string               // of Jira for browsers, with the context path; empty: browsers may make no changes
+	ContextPath string               // Jira's, such as /jira; the API and the pages are below it
 	TrustedHops int                  // clientAddress.trustedHops; see authz.ClientAddress
 	Log         *zap.Logger
 	Now         func() time.Time
 }
 
-// New returns the API for people and automation, and the page for people. It
-// stands behind Envoy, and still believes nothing but what it has found out
-// itself: it takes a management token, by the rules of the gate, or hands the
-// request's own cookie or password to Identify. Of the headers that say who
-// somebody is it reads none.
+// New returns the API for users and automation, and the pages for users. Although it
+// is behind Envoy, it trusts only what it has verified itself: a management token,
+// which it checks like the gate, or the request's cookie or password, which it hands
+// to Identify. It reads no header that claims an identity.
 func New(o Options) http.Handler {
 	p := &authenticator{Options: o, origin: origin(o.PublicURL)}
 	bases := make([]string, len(Bases))
@@ -100,7 +96,7 @@ func New(o Options) http.Handler {
 	return &mux{api: api, pages: newPageHandler(p, api)}
 }
 
-// mux divides what Envoy sends here between the API and the pages.
+// mux dispatches requests to the API or the pages.
 type mux struct{ api, pages *handler }
 
 // ServeHTTP implements http.Handler.
@@ -111,7 +107,7 @@ func (f *mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.api.ServeHTTP(w, r)
 		return
 	}
-	// Style and script are the same for everybody: nobody is asked who they are.
+	// Styles and scripts are public.
 	if body, kind, ok := page.Asset(below); ok && !isUnsafe(r) {
 		reply{status: http.StatusOK, body: body, kind: kind, headers: map[string]string{
 			"Cache-Control": "public, max-age=31536000, immutable", // the name changes with the content
