@@ -13,8 +13,8 @@ import (
 
 func given[T any](v T) *T { return &v }
 
-// A token may always become narrower, and wider only as far as the rule lets a
-// new one be.
+// A token may always be restricted, and extended only as far as the policy allows
+// for a new one.
 func TestChange(t *testing.T) {
 	any, office, floor, home := []string{}, []string{"10.1.0.0/16"}, []string{"10.1.2.0/24", "10.1.3.7"}, []string{"192.0.2.0/24"}
 	low, lower := config.Rate{Requests: 30, Per: time.Minute, Burst: 5}, config.Rate{Requests: 10, Per: time.Minute, Burst: 5}
@@ -47,7 +47,7 @@ func TestChange(t *testing.T) {
 		"two ends":                {who: "alice", change: manage.Change{Expires: manage.Expiry{At: start.Add(day), In: days(1).In}}, code: manage.ErrInvalid, says: "Two expiries"},
 		"expired":                 {who: "alice", later: 91 * day, change: manage.Change{Expires: days(1)}, code: manage.ErrState, says: "Rotate it"},
 
-		// Whose tokens need approval: no wider than what was approved.
+		// Tokens that needed approval cannot be extended.
 		"pending, narrower":       {who: "vic", begin: manage.NewToken{Networks: office, Rate: low}, change: manage.Change{Networks: &floor, Rate: &lower, ReadOnly: given(true), Expires: days(2)}},
 		"pending, other networks": {who: "vic", begin: manage.NewToken{Networks: office}, change: manage.Change{Networks: &home}, code: manage.ErrForbidden, says: "approval"},
 		"pending, more of them":   {who: "vic", begin: manage.NewToken{Networks: floor}, change: manage.Change{Networks: &office}, code: manage.ErrForbidden, says: "approval"},
@@ -99,8 +99,9 @@ func TestChange(t *testing.T) {
 	}
 }
 
-// Who may not create any more can still make a token narrower, but not wider.
-func TestChangeWithoutARule(t *testing.T) {
+// Users who may no longer create tokens can still restrict theirs, but not extend
+// them.
+func TestChangeWithoutPolicy(t *testing.T) {
 	c := newCompany(t)
 	id := c.creates(t, "alice", manage.NewToken{}).Token.ID
 	c.now(t, "{name: alice, key: KEY1, groups: [staff, devs]}", "{name: alice, key: KEY1, groups: [staff]}")
@@ -111,7 +112,7 @@ func TestChangeWithoutARule(t *testing.T) {
 	is(t, err, manage.ErrForbidden)
 }
 
-// An administrator is not bound by the rules, and the index follows at once.
+// Policies do not apply to administrators, and the index follows at once.
 func TestChangeByAdministrator(t *testing.T) {
 	c := newCompany(t)
 	k := c.creates(t, "rita", manage.NewToken{})
@@ -128,7 +129,7 @@ func TestChangeByAdministrator(t *testing.T) {
 	c.decides(t, k.Value, authz.NetworkNotAllowed)
 }
 
-// A shorter life is the old secret's, too.
+// A shorter lifetime applies to the previous secret too.
 func TestChangeEndsAnOverlap(t *testing.T) {
 	c := newCompany(t)
 	first := c.creates(t, "alice", manage.NewToken{})
@@ -150,9 +151,8 @@ func TestChangeEndsAnOverlap(t *testing.T) {
 	}
 }
 
-// People rotate within their rule; an overlap is as long as the configuration
-// says at most.
-func TestRotateWithinTheRule(t *testing.T) {
+// Rotations keep the policy and the configured maximum overlap.
+func TestRotateWithinPolicy(t *testing.T) {
 	c := newCompany(t)
 	k := c.creates(t, "alice", manage.NewToken{Expires: days(10)})
 	alice := c.as(t, "alice")
@@ -181,9 +181,9 @@ func TestRotateWithinTheRule(t *testing.T) {
 	}
 }
 
-// A rotation gives no longer life to a token that its owner could not create as
-// it is, nor without approval.
-func TestRotationKeepsToTheRules(t *testing.T) {
+// A rotation does not extend a token that its owner could not create as it is, or
+// only with approval.
+func TestRotationKeepsPolicy(t *testing.T) {
 	vendor := "{name: alice, key: KEY1, groups: [staff, vendors]}"
 	reader := "{name: alice, key: KEY1, groups: [staff, readers]}"
 	for name, test := range map[string]struct {
@@ -227,7 +227,7 @@ func TestRotationKeepsToTheRules(t *testing.T) {
 	}
 }
 
-// The secret of a token that was switched off does not outlive its rotation.
+// The secret of a disabled token does not survive a rotation.
 func TestRotateDisabledWithoutOverlap(t *testing.T) {
 	c := newCompany(t)
 	k := c.creates(t, "alice", manage.NewToken{})
@@ -236,7 +236,7 @@ func TestRotateDisabledWithoutOverlap(t *testing.T) {
 	is(t, err, manage.ErrInvalid, manage.FieldOverlap)
 }
 
-// The old secret ends with a lifetime that the rotation shortens.
+// The previous secret expires with a lifetime that the rotation shortens.
 func TestOverlapEndsWithTheNewLifetime(t *testing.T) {
 	c := newCompany(t)
 	k := c.creates(t, "alice", manage.NewToken{})
@@ -249,7 +249,7 @@ func TestOverlapEndsWithTheNewLifetime(t *testing.T) {
 	}
 }
 
-// A rate without a burst gets the rule's.
+// A rate without a burst gets the policy's.
 func TestRateWithoutBurst(t *testing.T) {
 	c := newCompany(t)
 	k := c.creates(t, "vic", manage.NewToken{Networks: office, Rate: config.Rate{Requests: 30, Per: time.Minute}})

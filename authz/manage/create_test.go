@@ -237,7 +237,7 @@ func TestLimitCountsTokensInForce(t *testing.T) {
 	}
 }
 
-// noRandomness fails as a broken source of randomness would.
+// noRandomness is a broken source of randomness.
 type noRandomness struct{}
 
 func (noRandomness) Read([]byte) (int, error) { return 0, errors.New("no entropy") }

@@ -46,7 +46,7 @@ users:
   - {name: gus, key: KEY12, groups: [staff, devs], active: false}
 `
 
-// company is a fixture with people and rules.
+// company is a fixture with users and policies.
 type company struct {
 	*fixture
 	file string
@@ -60,7 +60,7 @@ func newCompany(t testing.TB) *company {
 	return c
 }
 
-// write replaces everybody.
+// write replaces the directory's file.
 func (c *company) write(t testing.TB, people string) {
 	t.Helper()
 	if err := os.WriteFile(c.file, []byte(people), 0o600); err != nil {
@@ -68,7 +68,7 @@ func (c *company) write(t testing.TB, people string) {
 	}
 }
 
-// now makes the directory know what is otherwise about everybody.
+// now writes and refreshes the directory.
 func (c *company) now(t testing.TB, old, new string) {
 	t.Helper()
 	if !strings.Contains(everybody, old) {
@@ -78,7 +78,7 @@ func (c *company) now(t testing.TB, old, new string) {
 	c.refresh(t)
 }
 
-// as returns somebody who has logged in.
+// as returns a logged-in user.
 func (c *company) as(t testing.TB, name string) manage.Caller {
 	t.Helper()
 	u, err := c.directory.Lookup(t.Context(), name)
@@ -88,7 +88,7 @@ func (c *company) as(t testing.TB, name string) manage.Caller {
 	return manage.Person(u, "192.0.2.7")
 }
 
-// creates makes a token that must not be refused.
+// creates creates a token.
 func (c *company) creates(t testing.TB, name string, n manage.NewToken) manage.Issued {
 	t.Helper()
 	if n.Name == "" {
@@ -105,7 +105,7 @@ const day = 24 * time.Hour
 
 var rateText = config.Rate{Requests: 30, Per: time.Minute, Burst: 5}
 
-// What people may create, and what becomes of it.
+// What users may create, and the result.
 func TestTerms(t *testing.T) {
 	office := []string{"10.1.0.0/16"}
 	for name, test := range map[string]struct {
@@ -193,7 +193,7 @@ func TestTerms(t *testing.T) {
 	}
 }
 
-// Other people's tokens, revoked ones and unknown ids look the same.
+// Tokens of others, revoked tokens and unknown ids are indistinguishable.
 func TestOthersTokensLookUnknown(t *testing.T) {
 	c := newCompany(t)
 	live := c.creates(t, "alice", manage.NewToken{}).Token
@@ -232,7 +232,7 @@ func TestOthersTokensLookUnknown(t *testing.T) {
 	}
 }
 
-// slash8s are the IPv4 networks of 8 bits from the first to before the last.
+// slash8s returns the IPv4 /8 networks from the first to before the last.
 func slash8s(first, last int) (networks []string) {
 	for n := first; n < last; n++ {
 		networks = append(networks, fmt.Sprintf("%d.0.0.0/8", n))
@@ -240,7 +240,7 @@ func slash8s(first, last int) (networks []string) {
 	return networks
 }
 
-// Where networks are required they bound something, all of them together.
+// Required networks must restrict something, all of them together.
 func TestRequiredNetworksTogether(t *testing.T) {
 	sixteens := func(n int) (networks []string) {
 		for i := range n {
@@ -294,8 +294,9 @@ func TestRequiredNetworksTogether(t *testing.T) {
 	is(t, err, manage.ErrInvalid, manage.FieldNetworks)
 }
 
-// Of somebody who never had a token nothing can be revoked: the name is wrong.
-func TestRevokeAllOfNobody(t *testing.T) {
+// Revoking all tokens of a user who never had one fails, because the name is
+// probably mistyped.
+func TestRevokeAllOfUnknownUser(t *testing.T) {
 	c := newCompany(t)
 	k := c.creates(t, "alice", manage.NewToken{})
 	ada := c.as(t, "ada")
@@ -320,8 +321,7 @@ func TestRevokeAllOfNobody(t *testing.T) {
 	}
 }
 
-// An administrator sees and manages everybody's tokens, and somebody who is none
-// any more does not.
+// Administrators see and manage all tokens until they lose the role.
 func TestAdministrator(t *testing.T) {
 	c := newCompany(t)
 	k := c.creates(t, "alice", manage.NewToken{})
@@ -350,8 +350,8 @@ func TestAdministrator(t *testing.T) {
 	c.decides(t, k.Value, authz.UnknownToken)
 }
 
-// As long as nobody can say in which groups somebody is, what depends on that is
-// unavailable rather than forbidden, alike for every id; what does not goes on.
+// While the groups are unknown, operations that depend on them are unavailable
+// rather than forbidden, with the same answer for every id. Other operations work.
 func TestGroupsUnknown(t *testing.T) {
 	c := newCompany(t)
 	own := c.creates(t, "ada", manage.NewToken{}).Token.ID
@@ -382,8 +382,8 @@ func TestGroupsUnknown(t *testing.T) {
 	if err := c.Revoke(t.Context(), ada, own); err != nil {
 		t.Error(err)
 	}
-	// Whoever needs no rule creates for somebody whose groups are not known.
-	c.Directory = unsure{c.Directory}
+	// Administrators can create for users of unknown groups.
+	c.Directory = directoryWithoutGroups{c.Directory}
 	if _, err := c.Create(t.Context(), root, manage.NewToken{Name: "y", Owner: "rob"}); err != nil {
 		t.Error(err)
 	}
@@ -391,16 +391,16 @@ func TestGroupsUnknown(t *testing.T) {
 	is(t, err, manage.ErrUnavailable)
 }
 
-// unsure is a directory that does not know who is in which group.
-type unsure struct{ manage.Directory }
+// directoryWithoutGroups is a directory that does not know the groups.
+type directoryWithoutGroups struct{ manage.Directory }
 
-func (u unsure) Lookup(ctx context.Context, name string) (directory.User, error) {
+func (u directoryWithoutGroups) Lookup(ctx context.Context, name string) (directory.User, error) {
 	found, err := u.Directory.Lookup(ctx, name)
 	found.Groups = directory.Groups{}
 	return found, err
 }
 
-// The record of a refused attempt names the token that it was aimed at.
+// The record of a refused attempt names its token.
 func TestRefusalsNameTheToken(t *testing.T) {
 	c := newCompany(t)
 	id := c.creates(t, "alice", manage.NewToken{}).Token.ID
