@@ -15,8 +15,8 @@ import (
 	"github.com/tokengate/tokengate/authz/manage/web"
 )
 
-// Each caller may make so many requests, whoever else makes how many.
-func TestRequestsOfACaller(t *testing.T) {
+// Each caller has its own budget of requests.
+func TestRequestsPerCaller(t *testing.T) {
 	f := newFixture(t)
 	fred, wilma := f.person("fred"), f.person("wilma")
 	count := func(s sender, method, path string, body any) (answered int, last answer) {
@@ -72,7 +72,7 @@ func TestRequestsOfACaller(t *testing.T) {
 	}
 }
 
-// What is refused leaves a record in the audit log, and only so many.
+// Refused attempts are recorded in the audit log, and are limited.
 func TestRefusedRequests(t *testing.T) {
 	f := newFixture(t)
 	fred, wilma := f.person("fred"), f.person("wilma")
@@ -141,9 +141,9 @@ func TestRefusedRequests(t *testing.T) {
 	}
 }
 
-// Whatever else is asked under an owner's name, the owner can revoke, by REST and on
-// the page, but not without a bound either.
-func TestRevokingHasItsOwnBudget(t *testing.T) {
+// Owners can revoke, over REST and on the page, whatever else is requested in their
+// name, but not without a limit.
+func TestRevocationsHaveTheirOwnBudget(t *testing.T) {
 	for name, spend := range map[string]func(*testing.T, sender){
 		"requests":        func(t *testing.T, s sender) { s.send(t, "GET", base+"/me", nil) },
 		"refused changes": func(t *testing.T, s sender) { s.send(t, "PATCH", base+"/000000000000", `{"purpose":"x"}`) },
@@ -170,7 +170,7 @@ func TestRevokingHasItsOwnBudget(t *testing.T) {
 	}
 }
 
-// shown returns how many lines of a message the log shows.
+// shown returns how many lines with a message the log shows.
 func (f *fixture) shown(message string) (n int) {
 	for _, line := range f.logs.FilterMessage(message).All() {
 		if line.Level >= zapcore.InfoLevel {
@@ -180,8 +180,9 @@ func (f *fixture) shown(message string) (n int) {
 	return n
 }
 
-// Of those who have no name yet the log shows some, of each address and of all.
-func TestLogOfStrangers(t *testing.T) {
+// The log shows a limited number of lines of unauthenticated clients, per address
+// and in total.
+func TestLogOfUnauthenticatedClients(t *testing.T) {
 	f := newFixture(t)
 	for n := range 300 {
 		f.from(fmt.Sprint("192.0.2.", n/30), "Bearer tgadm_"+strings.Repeat("0", 61)).send(t, "GET", base+"/me", nil)
@@ -197,8 +198,8 @@ func TestLogOfStrangers(t *testing.T) {
 	}
 }
 
-// Who asks too often fills no log with it; everything else of theirs is shown.
-func TestLogOfACaller(t *testing.T) {
+// Requests beyond the limits do not fill the log; all others are shown.
+func TestLogPerCaller(t *testing.T) {
 	f := newFixture(t)
 	fred := f.person("fred")
 	for range 150 {
@@ -219,8 +220,8 @@ func TestLogOfACaller(t *testing.T) {
 	}
 }
 
-// Nor do those who go before they are answered.
-func TestLogOfTheGone(t *testing.T) {
+// Nor do requests that the client cancels.
+func TestLogOfCanceledRequests(t *testing.T) {
 	f := newFixture(t)
 	api := web.New(f.options)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -247,8 +248,8 @@ func TestLogOfTheGone(t *testing.T) {
 	}
 }
 
-// However many callers there are, no more than so many are remembered.
-func TestManyCallers(t *testing.T) {
+// The number of remembered callers is bounded.
+func TestCallersAreBounded(t *testing.T) {
 	f := newFixture(t)
 	o := f.options
 	var next atomic.Int64

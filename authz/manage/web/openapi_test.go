@@ -86,8 +86,8 @@ func TestDescriptionIsWhole(t *testing.T) {
 	look("", openAPIDocument(t))
 }
 
-// The description has the endpoints that there are, with the parameters that they
-// take and the fields of their requests and answers, and no others.
+// The description has exactly the API's endpoints, parameters, and fields of
+// requests and answers.
 func TestDescription(t *testing.T) {
 	doc := openAPIDocument(t)
 	found := map[string][]string{} // parameters by endpoint
@@ -216,7 +216,7 @@ func required(schema object, name string) bool {
 	return slices.Contains(list, any(name))
 }
 
-// The headers that an explanation reads are those that the rules read.
+// The headers of an explanation are those that the checks read.
 func TestDescriptionHasHeaders(t *testing.T) {
 	doc := openAPIDocument(t)
 	headers := resolve(t, doc, object{"$ref": "#/components/schemas/ExplainHeaders"})["properties"].(object)
@@ -227,8 +227,8 @@ func TestDescriptionHasHeaders(t *testing.T) {
 	}
 }
 
-// The description has nothing that the common code generators leave out, refuse or
-// read each in its own way.
+// The description has nothing that common code generators ignore, refuse or treat
+// differently.
 func TestDescriptionForGenerators(t *testing.T) {
 	doc := openAPIDocument(t)
 	if v := doc["openapi"]; v != "3.0.3" {
@@ -256,7 +256,7 @@ func TestDescriptionForGenerators(t *testing.T) {
 	}
 }
 
-// Each of the faults is found.
+// The check finds each of the faults.
 func TestUnfitForGenerators(t *testing.T) {
 	for _, c := range []string{
 		`{"type":["string","null"]}`, `{"type":"string","const":"x"}`, `{"oneOf":[]}`, `{"anyOf":[]}`, `{"$ref":"#/x","description":"x"}`,

@@ -182,8 +182,8 @@ func TestContentType(t *testing.T) {
 	}
 }
 
-// A request whose connection does not say who made it is refused, and recorded.
-func TestNobodyAtTheOtherEnd(t *testing.T) {
+// A request from an unknown peer is refused and recorded.
+func TestUnknownPeer(t *testing.T) {
 	f := newFixture(t)
 	issued := f.create(t, "fred", "ci")
 	f.client = serve(t, f.handler, nil) // the server does not note who connects
@@ -219,7 +219,7 @@ func TestNobodyAtTheOtherEnd(t *testing.T) {
 	}
 }
 
-// Over TCP nobody is an administrator, whatever is noted.
+// Over TCP no caller is an administrator.
 func TestConnContextOverTCP(t *testing.T) {
 	here, there := net.Pipe()
 	defer here.Close()
@@ -242,7 +242,7 @@ func TestConnContextOverTCP(t *testing.T) {
 	}
 }
 
-// Each request leaves a line that says who did what to which token.
+// Each request is logged with its caller and token.
 func TestLog(t *testing.T) {
 	f := newFixture(t)
 	issued := f.create(t, "fred", "ci")
