@@ -42,7 +42,7 @@ const maxReorder = time.Hour
 // AuditLog returns a page of the audit log. It fails with ErrInvalid or
 // ErrForbidden.
 func (m *Manager) AuditLog(ctx context.Context, c Caller, q AuditQuery) (found AuditPage, err error) {
-	err = m.perform(ctx, c, auditAction, func(op *operation) error {
+	err = m.perform(ctx, c, auditAction, "", func(op *operation) error {
 		limit, err := pageLimit(q.Limit)
 		if err != nil {
 			return err
@@ -145,7 +145,7 @@ func auditFields(t store.Token) map[string]string {
 		"readOnly":      strconv.FormatBool(t.ReadOnly),
 		"networks":      joinNetworks(t.Networks),
 		"rate":          rateText(t.Rate),
-		"type":          kindNames[t.Kind],
+		"type":          KindNames[t.Kind],
 		"owner":         t.Owner.Name,
 		"ownerKey":      t.Owner.Key,
 		"state":         t.State.String(),
@@ -161,8 +161,8 @@ func timeText(t time.Time) string {
 	return t.Format(time.RFC3339)
 }
 
-// kindNames are the kinds of tokens as users see them.
-var kindNames = map[store.Kind]string{store.Ordinary: "ordinary", store.Management: "management"}
+// KindNames are the kinds of tokens as users see them.
+var KindNames = map[store.Kind]string{store.Ordinary: "ordinary", store.Management: "management"}
 
 // rateText returns a rate in words, or "" for none.
 func rateText(r store.Rate) string {

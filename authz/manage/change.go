@@ -1,6 +1,7 @@
 package manage
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -24,7 +25,7 @@ type Change struct {
 // without approval. Change fails with ErrNotFound, ErrRevoked, ErrInvalid,
 // ErrConflict, ErrState or ErrForbidden.
 func (m *Manager) Change(ctx context.Context, c Caller, id string, change Change) (changed Token, err error) {
-	err = m.performOn(ctx, c, changeAction, id, func(op *operation) error {
+	err = m.perform(ctx, c, changeAction, id, func(op *operation) error {
 		before, err := op.get(ctx, id)
 		if err != nil {
 			return err
@@ -108,7 +109,7 @@ func (op *operation) checkWidening(before, after store.Token) error {
 		return nil
 	}
 	if after.Kind == store.Management {
-		return op.checkManagementWidening(after)
+		return cmp.Or(op.checkEscalation(after.Kind), limitManagement(after, op.now))
 	}
 	if !endsLater(before, after) {
 		return op.checkRenewal(after, time.Time{})
@@ -133,13 +134,6 @@ func (op *operation) checkRenewal(t store.Token, from time.Time) error {
 		}
 	}
 	return checkBounds(t, ts)
-}
-
-func (op *operation) checkManagementWidening(after store.Token) error {
-	if err := op.checkEscalation(after.Kind); err != nil {
-		return err
-	}
-	return limitManagement(after, op.now)
 }
 
 // uniqueName refuses a name that one of the tokens has.
@@ -170,7 +164,7 @@ type Rotation struct {
 // rotated, because its value belongs to its creator. Rotate fails with ErrNotFound,
 // ErrRevoked, ErrInvalid, ErrConflict, ErrLimit, ErrState or ErrForbidden.
 func (m *Manager) Rotate(ctx context.Context, c Caller, id string, r Rotation) (issued Issued, err error) {
-	err = m.performOn(ctx, c, rotateAction, id, func(op *operation) error {
+	err = m.perform(ctx, c, rotateAction, id, func(op *operation) error {
 		before, err := op.get(ctx, id)
 		if err != nil {
 			return err

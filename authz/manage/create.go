@@ -28,7 +28,7 @@ type NewToken struct {
 // requires approval, the token is pending. Create fails with ErrInvalid,
 // ErrConflict, ErrLimit, ErrForbidden or ErrUnavailable.
 func (m *Manager) Create(ctx context.Context, c Caller, n NewToken) (issued Issued, err error) {
-	err = m.perform(ctx, c, createAction, func(op *operation) error {
+	err = m.perform(ctx, c, createAction, "", func(op *operation) error {
 		t, err := op.draft(ctx, n)
 		if err != nil {
 			return err

@@ -12,7 +12,7 @@ import (
 // Get returns one token, which may be revoked. It fails with ErrNotFound, ErrInvalid
 // or ErrForbidden.
 func (m *Manager) Get(ctx context.Context, c Caller, id string) (found Token, err error) {
-	err = m.performOn(ctx, c, getAction, id, func(op *operation) error {
+	err = m.perform(ctx, c, getAction, id, func(op *operation) error {
 		t, err := op.get(ctx, id)
 		if err != nil {
 			return err
@@ -31,7 +31,7 @@ func (m *Manager) Get(ctx context.Context, c Caller, id string) (found Token, er
 // page by page, because the number of ended tokens is unlimited. It fails with
 // ErrForbidden, and with the error of visit.
 func (m *Manager) Own(ctx context.Context, c Caller, visit func([]Token) error) error {
-	return m.perform(ctx, c, ownAction, func(op *operation) error {
+	return m.perform(ctx, c, ownAction, "", func(op *operation) error {
 		return op.eachOwned(ctx, op.caller.user.Name, func(owned []store.Token) error {
 			owned = slices.DeleteFunc(owned, func(t store.Token) bool { return !op.caller.owns(t) })
 			described, err := op.describeAll(ctx, owned)
@@ -61,7 +61,7 @@ type Page struct {
 // List returns a page of all tokens. Tokens that are removed meanwhile are left out.
 // It fails with ErrInvalid or ErrForbidden.
 func (m *Manager) List(ctx context.Context, c Caller, q Query) (found Page, err error) {
-	err = m.perform(ctx, c, listAction, func(op *operation) error {
+	err = m.perform(ctx, c, listAction, "", func(op *operation) error {
 		query, err := op.query(q)
 		if err != nil {
 			return err
@@ -74,7 +74,7 @@ func (m *Manager) List(ctx context.Context, c Caller, q Query) (found Page, err 
 
 // ListOwn returns a page of a user's own tokens, like List.
 func (m *Manager) ListOwn(ctx context.Context, c Caller, q Query) (found Page, err error) {
-	err = m.perform(ctx, c, ownAction, func(op *operation) error {
+	err = m.perform(ctx, c, ownAction, "", func(op *operation) error {
 		query, err := op.query(q)
 		if err != nil {
 			return err
@@ -114,7 +114,7 @@ func (op *operation) list(ctx context.Context, query store.Query) (found Page, e
 // Count returns how many tokens a query selects. It fails with ErrInvalid or
 // ErrForbidden.
 func (m *Manager) Count(ctx context.Context, c Caller, q Query) (total int, err error) {
-	err = m.perform(ctx, c, listAction, func(op *operation) error {
+	err = m.perform(ctx, c, listAction, "", func(op *operation) error {
 		query, err := op.query(q)
 		if err != nil {
 			return err
@@ -172,7 +172,7 @@ func (op *operation) query(q Query) (store.Query, error) {
 // name, and these tokens, ordered by number. It fails with ErrForbidden, and
 // with the error of visit.
 func (m *Manager) All(ctx context.Context, c Caller, visit func(owner string, tokens []Token) error) error {
-	return m.perform(ctx, c, listAction, func(op *operation) error {
+	return m.perform(ctx, c, listAction, "", func(op *operation) error {
 		owners, err := m.Tokens.Owners(ctx)
 		if err != nil {
 			return err

@@ -18,7 +18,7 @@ var maintenanceCaller = Caller{name: "tokengate:upkeep", from: "tokengate", kind
 // owner's oldest ended tokens beyond Settings.MaxEnded, and returns how many. It is
 // called periodically.
 func (m *Manager) Prune(ctx context.Context) (removed int, err error) {
-	err = m.perform(ctx, maintenanceCaller, pruneAction, func(op *operation) error {
+	err = m.perform(ctx, maintenanceCaller, pruneAction, "", func(op *operation) error {
 		record := func(t store.Token) store.Audit {
 			a := op.newRecord("done")
 			a.TokenID, a.Owner = t.ID, t.Owner.Name
@@ -42,7 +42,7 @@ func (m *Manager) Prune(ctx context.Context) (removed int, err error) {
 // PruneAudit removes the audit records that are older than the configured retention,
 // and the oldest beyond the configured size. It is called periodically.
 func (m *Manager) PruneAudit(ctx context.Context) (pruned store.AuditPruned, err error) {
-	err = m.perform(ctx, maintenanceCaller, pruneAction, func(op *operation) error {
+	err = m.perform(ctx, maintenanceCaller, pruneAction, "", func(op *operation) error {
 		var before time.Time
 		if keep := op.settings.Audit.Retention; !keep.Unlimited {
 			before = op.now.Add(-keep.Duration)
@@ -84,7 +84,7 @@ func (m *Manager) UpdateOwnerStatus(snapshot func() *directory.Snapshot) {
 // token that cannot be written now is written by the next call, and does not stop
 // the others. It is called after each refresh.
 func (m *Manager) SyncOwners(ctx context.Context, s *directory.Snapshot) error {
-	return m.perform(ctx, maintenanceCaller, syncAction, func(op *operation) error {
+	return m.perform(ctx, maintenanceCaller, syncAction, "", func(op *operation) error {
 		owners, err := m.Tokens.Owners(ctx)
 		if err != nil {
 			return err
@@ -114,7 +114,7 @@ func (m *Manager) SyncOwners(ctx context.Context, s *directory.Snapshot) error {
 // another user who is no administrator, because the owner became one or the other
 // ceased to be one. It is called after each refresh.
 func (m *Manager) DisableExposedTokens(ctx context.Context) error {
-	return m.perform(ctx, maintenanceCaller, disableAction, func(op *operation) error {
+	return m.perform(ctx, maintenanceCaller, disableAction, "", func(op *operation) error {
 		owners, err := m.Tokens.Owners(ctx)
 		if err != nil {
 			return err

@@ -1,7 +1,7 @@
 // Package manage creates, lists, rotates, approves and revokes tokens on behalf of
 // users.
 //
-// Every operation of a Manager takes its Caller and goes through performOn
+// Every operation of a Manager takes its Caller and goes through perform
 // (operation.go), which checks whether the caller may do it and writes the audit
 // record: a change and its record in one transaction, a refused attempt on its own.
 // Reads are recorded only when refused.

@@ -25,7 +25,7 @@ type action struct {
 type audience uint8
 
 const (
-	administrators audience = iota // the zero who
+	administrators audience = iota // the zero audience
 	everyone                       // with an account, for their own tokens
 	users                          // with an account, excluding the socket and management tokens
 )
@@ -96,17 +96,12 @@ type operation struct {
 // caller disconnects.
 const recordTimeout = 5 * time.Second
 
-// perform is performOn without a token.
-func (m *Manager) perform(ctx context.Context, c Caller, a action, do func(*operation) error) error {
-	return m.performOn(ctx, c, a, "", do)
-}
-
-// performOn runs an operation on the token with the given id: it checks whether the
+// perform runs an operation on the token with the given id, which may be empty: it checks whether the
 // caller may try it, runs do, and records a refusal under the id. If the record of a
 // refusal cannot be written, it returns that error. Every attempt at a change, and
 // every other attempt that leaves a record, counts against the caller's write
 // budget.
-func (m *Manager) performOn(ctx context.Context, c Caller, a action, id string, do func(*operation) error) error {
+func (m *Manager) perform(ctx context.Context, c Caller, a action, id string, do func(*operation) error) error {
 	op := &operation{manager: m, caller: c, action: a, settings: m.Settings(), now: m.Now().UTC()}
 	if token.ValidID(id) {
 		op.subject.id = id

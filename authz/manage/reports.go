@@ -29,7 +29,7 @@ type Me struct {
 
 // Me returns the caller's identity and rights. It fails with ErrForbidden.
 func (m *Manager) Me(ctx context.Context, c Caller) (me Me, err error) {
-	err = m.perform(ctx, c, meAction, func(op *operation) error {
+	err = m.perform(ctx, c, meAction, "", func(op *operation) error {
 		me = Me{
 			Name:          c.name,
 			From:          c.from,
@@ -64,7 +64,7 @@ func (m *Manager) Me(ctx context.Context, c Caller) (me Me, err error) {
 // otherwise with the credential that it holds. Only administrators may explain
 // requests with tokens of others. Explain fails with ErrForbidden or ErrNotFound.
 func (m *Manager) Explain(ctx context.Context, c Caller, r *authz.Request, id string, v authz.View) (d authz.Decision, checks []authz.CheckResult, err error) {
-	err = m.performOn(ctx, c, explainAction, id, func(op *operation) error {
+	err = m.perform(ctx, c, explainAction, id, func(op *operation) error {
 		if id != "" {
 			t, err := op.get(ctx, id)
 			if err != nil {
@@ -94,7 +94,7 @@ func (m *Manager) Explain(ctx context.Context, c Caller, r *authz.Request, id st
 
 // ListSettings returns the settings in force. It fails with ErrForbidden.
 func (m *Manager) ListSettings(ctx context.Context, c Caller) (found []policy.Setting, err error) {
-	err = m.perform(ctx, c, settingsAction, func(op *operation) error {
+	err = m.perform(ctx, c, settingsAction, "", func(op *operation) error {
 		found = op.settings.Access.Settings()
 		return nil
 	})
@@ -121,7 +121,7 @@ func (u PasswordUser) Last() time.Time { return u.Uses[0].Last }
 // Passwords returns the users who still use passwords on the REST API, latest first.
 // Users unknown to the directory are left out. It fails with ErrForbidden.
 func (m *Manager) Passwords(ctx context.Context, c Caller) (found []PasswordUser, err error) {
-	err = m.perform(ctx, c, passwordAction, func(op *operation) error {
+	err = m.perform(ctx, c, passwordAction, "", func(op *operation) error {
 		uses, err := m.Tokens.PasswordUses(ctx)
 		found = groupByUser(uses)
 		return err
@@ -157,7 +157,7 @@ const TotalDays = 30
 // Totals returns the number of requests per day and reason. Days without requests
 // are left out. It fails with ErrForbidden.
 func (m *Manager) Totals(ctx context.Context, c Caller) (found []store.DayTotals, err error) {
-	err = m.perform(ctx, c, totalsAction, func(op *operation) error {
+	err = m.perform(ctx, c, totalsAction, "", func(op *operation) error {
 		found, err = m.Tokens.Totals(ctx, store.DayOf(op.now)-TotalDays+1)
 		return err
 	})

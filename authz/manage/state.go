@@ -10,7 +10,7 @@ import (
 // Revoke ends a token permanently. It fails with ErrNotFound, with ErrRevoked if it
 // was already revoked, with ErrInvalid or ErrForbidden.
 func (m *Manager) Revoke(ctx context.Context, c Caller, id string) error {
-	return m.performOn(ctx, c, revokeAction, id, func(op *operation) error {
+	return m.perform(ctx, c, revokeAction, id, func(op *operation) error {
 		_, err := op.update(ctx, id, op.revoke)
 		return err
 	})
@@ -27,7 +27,7 @@ func (op *operation) revoke(t *store.Token) error {
 // than the caller never had a token, it fails with ErrNotFound, since the name is
 // probably mistyped; otherwise with ErrInvalid or ErrForbidden.
 func (m *Manager) RevokeAll(ctx context.Context, c Caller, owner string) error {
-	return m.perform(ctx, c, revokeAction, func(op *operation) error {
+	return m.perform(ctx, c, revokeAction, "", func(op *operation) error {
 		mine := op.caller.kind == kindUser && (owner == "" || store.FoldOwner(owner) == store.FoldOwner(op.caller.user.Name))
 		switch {
 		case mine:
@@ -66,7 +66,7 @@ func (m *Manager) RevokeAll(ctx context.Context, c Caller, owner string) error {
 // own, not with a management token either. It fails with ErrNotFound, ErrRevoked,
 // ErrState or ErrForbidden.
 func (m *Manager) Approve(ctx context.Context, c Caller, id string) error {
-	return m.performOn(ctx, c, approveAction, id, func(op *operation) error {
+	return m.perform(ctx, c, approveAction, id, func(op *operation) error {
 		_, err := op.update(ctx, id, func(t *store.Token) error {
 			switch {
 			case op.caller.created(*t), op.caller.actsFor(t.Owner):
@@ -86,7 +86,7 @@ func (m *Manager) Approve(ctx context.Context, c Caller, id string) error {
 // Disable disables an active token. It fails with ErrNotFound, ErrRevoked, ErrState
 // or ErrForbidden.
 func (m *Manager) Disable(ctx context.Context, c Caller, id string) error {
-	return m.performOn(ctx, c, disableAction, id, func(op *operation) error {
+	return m.perform(ctx, c, disableAction, id, func(op *operation) error {
 		return op.setState(ctx, id, store.Active, store.Disabled)
 	})
 }
@@ -94,7 +94,7 @@ func (m *Manager) Disable(ctx context.Context, c Caller, id string) error {
 // Enable enables a disabled token. It fails with ErrNotFound, ErrRevoked, ErrState
 // or ErrForbidden.
 func (m *Manager) Enable(ctx context.Context, c Caller, id string) error {
-	return m.performOn(ctx, c, enableAction, id, func(op *operation) error {
+	return m.perform(ctx, c, enableAction, id, func(op *operation) error {
 		return op.setState(ctx, id, store.Disabled, store.Active)
 	})
 }
