@@ -86,7 +86,7 @@ func TestBudgetCountsEachWrite(t *testing.T) {
 			_, err := f.AuditLog(t.Context(), fred, manage.AuditQuery{})
 			return err
 		}},
-		"nobody": {manage.Caller{}, func(f *fixture, _ string, _ int) error {
+		"unauthenticated": {manage.Caller{}, func(f *fixture, _ string, _ int) error {
 			_, err := f.Me(t.Context(), manage.Caller{})
 			return err
 		}},

@@ -26,26 +26,26 @@ func TestChange(t *testing.T) {
 		code   *manage.Error // nil: done
 		says   string
 	}{
-		"another name":            {who: "alice", change: manage.Change{Name: given("deploy"), Purpose: given("nightly\nbuilds")}},
-		"no name":                 {who: "alice", change: manage.Change{Name: given(" ")}, code: manage.ErrInvalid, says: "1 to 100"},
-		"another's name":          {who: "alice", change: manage.Change{Name: given("OTHER")}, code: manage.ErrConflict, says: "already"},
-		"its own name":            {who: "alice", change: manage.Change{Name: given("CI")}},
-		"read-only":               {who: "alice", change: manage.Change{ReadOnly: given(true)}},
-		"read-only and back":      {who: "alice", begin: manage.NewToken{ReadOnly: true}, change: manage.Change{ReadOnly: given(false)}},
-		"not read-only by rule":   {who: "rita", change: manage.Change{ReadOnly: given(false)}, code: manage.ErrInvalid, says: "access.create[1].readOnly"},
-		"shorter":                 {who: "alice", change: manage.Change{Expires: days(1)}},
-		"longer, within the rule": {who: "alice", begin: manage.NewToken{Expires: days(1)}, change: manage.Change{Expires: days(90)}},
-		"longer than the rule":    {who: "alice", change: manage.Change{Expires: days(91)}, code: manage.ErrInvalid, says: "90d"},
-		"longer by waiting":       {who: "alice", later: day, change: manage.Change{Expires: days(90)}, code: manage.ErrInvalid, says: "2026-05-30"},
-		"for ever":                {who: "alice", change: manage.Change{Expires: unlimited}, code: manage.ErrInvalid, says: "90d"},
-		"fewer networks":          {who: "alice", begin: manage.NewToken{Networks: office}, change: manage.Change{Networks: &floor}},
-		"more networks":           {who: "alice", begin: manage.NewToken{Networks: floor}, change: manage.Change{Networks: &office}},
-		"any network":             {who: "alice", begin: manage.NewToken{Networks: office}, change: manage.Change{Networks: &any}},
-		"a rate":                  {who: "alice", change: manage.Change{Rate: &low}},
-		"no rate":                 {who: "alice", begin: manage.NewToken{Rate: low}, change: manage.Change{Rate: &config.Rate{}}},
-		"a bad rate":              {who: "alice", change: manage.Change{Rate: &config.Rate{Requests: -1}}, code: manage.ErrInvalid, says: "rate"},
-		"two ends":                {who: "alice", change: manage.Change{Expires: manage.Expiry{At: start.Add(day), In: days(1).In}}, code: manage.ErrInvalid, says: "Two expiries"},
-		"expired":                 {who: "alice", later: 91 * day, change: manage.Change{Expires: days(1)}, code: manage.ErrState, says: "Rotate it"},
+		"another name":              {who: "alice", change: manage.Change{Name: given("deploy"), Purpose: given("nightly\nbuilds")}},
+		"no name":                   {who: "alice", change: manage.Change{Name: given(" ")}, code: manage.ErrInvalid, says: "1 to 100"},
+		"another's name":            {who: "alice", change: manage.Change{Name: given("OTHER")}, code: manage.ErrConflict, says: "already"},
+		"its own name":              {who: "alice", change: manage.Change{Name: given("CI")}},
+		"read-only":                 {who: "alice", change: manage.Change{ReadOnly: given(true)}},
+		"read-only and back":        {who: "alice", begin: manage.NewToken{ReadOnly: true}, change: manage.Change{ReadOnly: given(false)}},
+		"not read-only by policy":   {who: "rita", change: manage.Change{ReadOnly: given(false)}, code: manage.ErrInvalid, says: "access.create[1].readOnly"},
+		"shorter":                   {who: "alice", change: manage.Change{Expires: days(1)}},
+		"longer, within the policy": {who: "alice", begin: manage.NewToken{Expires: days(1)}, change: manage.Change{Expires: days(90)}},
+		"longer than the policy":    {who: "alice", change: manage.Change{Expires: days(91)}, code: manage.ErrInvalid, says: "90d"},
+		"longer by waiting":         {who: "alice", later: day, change: manage.Change{Expires: days(90)}, code: manage.ErrInvalid, says: "2026-05-30"},
+		"for ever":                  {who: "alice", change: manage.Change{Expires: unlimited}, code: manage.ErrInvalid, says: "90d"},
+		"fewer networks":            {who: "alice", begin: manage.NewToken{Networks: office}, change: manage.Change{Networks: &floor}},
+		"more networks":             {who: "alice", begin: manage.NewToken{Networks: floor}, change: manage.Change{Networks: &office}},
+		"any network":               {who: "alice", begin: manage.NewToken{Networks: office}, change: manage.Change{Networks: &any}},
+		"a rate":                    {who: "alice", change: manage.Change{Rate: &low}},
+		"no rate":                   {who: "alice", begin: manage.NewToken{Rate: low}, change: manage.Change{Rate: &config.Rate{}}},
+		"a bad rate":                {who: "alice", change: manage.Change{Rate: &config.Rate{Requests: -1}}, code: manage.ErrInvalid, says: "rate"},
+		"two ends":                  {who: "alice", change: manage.Change{Expires: manage.Expiry{At: start.Add(day), In: days(1).In}}, code: manage.ErrInvalid, says: "Two expiries"},
+		"expired":                   {who: "alice", later: 91 * day, change: manage.Change{Expires: days(1)}, code: manage.ErrState, says: "Rotate it"},
 
 		// Tokens that needed approval cannot be extended.
 		"pending, narrower":       {who: "vic", begin: manage.NewToken{Networks: office, Rate: low}, change: manage.Change{Networks: &floor, Rate: &lower, ReadOnly: given(true), Expires: days(2)}},
@@ -87,11 +87,11 @@ func TestChange(t *testing.T) {
 			if diff := after.Secret != stored.Secret || after.State != stored.State || after.Owner != stored.Owner; diff {
 				t.Errorf("the change touched more than it was to: %+v", after)
 			}
-			told, err := c.Get(t.Context(), c.as(t, test.who), before.Token.ID)
+			shown, err := c.Get(t.Context(), c.as(t, test.who), before.Token.ID)
 			if err != nil {
 				t.Fatal(err)
 			}
-			equal(t, "what the change returns", changed, told)
+			equal(t, "the result of the change", changed, shown)
 			if audit := c.lastAudit(t); audit.Action != "token.change" || audit.Outcome != "done" || len(audit.Changes) == 0 {
 				t.Errorf("audit record %+v", audit)
 			}
@@ -192,12 +192,12 @@ func TestRotationKeepsPolicy(t *testing.T) {
 		ask  manage.Rotation
 		code *manage.Error
 	}{
-		"longer, approval by now":  {vendor, 0, manage.Rotation{Expires: days(20)}, manage.ErrForbidden},
-		"revived, approval by now": {vendor, 100 * day, manage.Rotation{Expires: days(20)}, manage.ErrForbidden},
-		"longer, read-only by now": {reader, 0, manage.Rotation{Expires: days(20)}, manage.ErrInvalid},
-		"revived, without a rule":  {"{name: alice, key: KEY1, groups: [staff]}", 100 * day, manage.Rotation{Expires: days(1)}, manage.ErrForbidden},
-		"as long as it was":        {vendor, 0, manage.Rotation{}, nil},
-		"shorter":                  {reader, 0, manage.Rotation{Expires: days(1)}, nil},
+		"longer, approval by now":   {vendor, 0, manage.Rotation{Expires: days(20)}, manage.ErrForbidden},
+		"revived, approval by now":  {vendor, 100 * day, manage.Rotation{Expires: days(20)}, manage.ErrForbidden},
+		"longer, read-only by now":  {reader, 0, manage.Rotation{Expires: days(20)}, manage.ErrInvalid},
+		"expired, without a policy": {"{name: alice, key: KEY1, groups: [staff]}", 100 * day, manage.Rotation{Expires: days(1)}, manage.ErrForbidden},
+		"as long as it was":         {vendor, 0, manage.Rotation{}, nil},
+		"shorter":                   {reader, 0, manage.Rotation{Expires: days(1)}, nil},
 	} {
 		c := newCompany(t)
 		k := c.creates(t, "alice", manage.NewToken{Expires: days(10)})

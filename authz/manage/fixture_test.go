@@ -50,7 +50,7 @@ func newFixture(t testing.TB) *fixture {
 }
 
 // newFixtureOf returns a manager with a configuration, which lacks publicURL.
-func newFixtureOf(t testing.TB, yaml string, people directory.Source, wrap func(store.Store) store.Store) *fixture {
+func newFixtureOf(t testing.TB, yaml string, source directory.Source, wrap func(store.Store) store.Store) *fixture {
 	t.Helper()
 	settings, err := config.Parse("test.yaml", []byte("publicURL: https://jira.example.com\n"+yaml))
 	if err != nil {
@@ -74,7 +74,7 @@ func newFixtureOf(t testing.TB, yaml string, people directory.Source, wrap func(
 	}
 	f := &fixture{tokens: tokens, settings: settings, now: start}
 	f.directory = directory.New(directory.Options{
-		Source: people, Owners: func() []directory.Owner { return nil },
+		Source: source, Owners: func() []directory.Owner { return nil },
 		Every: time.Minute, StaleAfter: staleAfter, Now: f.clock, Random: rand.Float64,
 		Publish: func(*directory.Snapshot) {},
 	})
@@ -228,7 +228,7 @@ func mustFind(t testing.TB, c *company, name string) directory.User {
 	t.Helper()
 	u, ok := c.directory.Snapshot().ByName(name)
 	if !ok {
-		t.Fatalf("nobody is called %s", name)
+		t.Fatalf("there is no user %s", name)
 	}
 	return u
 }

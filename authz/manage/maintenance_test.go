@@ -97,7 +97,7 @@ func TestSyncOwners(t *testing.T) {
 	c.decides(t, k.Value, authz.TokenAllowed)
 	entry, _ := c.tokens.Index().Lookup(k.Token.ID)
 	if entry.Owner != "alicia" {
-		t.Errorf("Jira is told %q", entry.Owner)
+		t.Errorf("Jira gets the owner %q", entry.Owner)
 	}
 	audit := c.lastAudit(t)
 	if audit.Actor != "tokengate:upkeep" || audit.Action != "token.owner" || audit.Changes["owner"] != (store.Change{Before: "alice", After: "alicia"}) {

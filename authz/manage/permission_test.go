@@ -71,11 +71,11 @@ var maintenanceMethods = []string{"DisableExposedTokens", "Prune", "PruneAudit",
 // Every operation refuses unauthenticated callers, and records it.
 func TestUnauthenticated(t *testing.T) {
 	for name, c := range map[string]manage.Caller{
-		"the zero caller":         {},
-		"somebody deactivated":    manage.Person(directory.User{Name: "fred", Groups: directory.Groups{Known: true}}, "192.0.2.7"),
-		"an ordinary token":       manage.Automation(store.Token{ID: "0123456789ab", State: store.Active}, "192.0.2.7"),
-		"somebody without a name": manage.Person(directory.User{Active: true}, "192.0.2.7"),
-		"no token":                manage.Automation(store.Token{Kind: store.Management}, "192.0.2.7"),
+		"the zero caller":       {},
+		"a deactivated user":    manage.Person(directory.User{Name: "fred", Groups: directory.Groups{Known: true}}, "192.0.2.7"),
+		"an ordinary token":     manage.Automation(store.Token{ID: "0123456789ab", State: store.Active}, "192.0.2.7"),
+		"a user without a name": manage.Person(directory.User{Active: true}, "192.0.2.7"),
+		"no token":              manage.Automation(store.Token{Kind: store.Management}, "192.0.2.7"),
 	} {
 		f := newFixture(t)
 		issued := f.create(t, manage.NewToken{Owner: "fred", Name: "ci"})
@@ -209,9 +209,9 @@ func TestSecretsAreNotExposed(t *testing.T) {
 			}
 		}
 	}
-	for _, told := range []reflect.Type{reflect.TypeFor[manage.Token](), reflect.TypeFor[manage.Page](), reflect.TypeFor[store.Audit]()} {
-		if reach(told, map[reflect.Type]bool{}) {
-			t.Errorf("%v can hold a secret", told)
+	for _, shown := range []reflect.Type{reflect.TypeFor[manage.Token](), reflect.TypeFor[manage.Page](), reflect.TypeFor[store.Audit]()} {
+		if reach(shown, map[reflect.Type]bool{}) {
+			t.Errorf("%v can hold a secret", shown)
 		}
 	}
 	if !reach(reflect.TypeFor[store.Token](), map[reflect.Type]bool{}) || !reach(reflect.TypeFor[manage.Issued](), map[reflect.Type]bool{}) {

@@ -120,7 +120,7 @@ func TestExposureOfCreatedToken(t *testing.T) {
 	}
 	is(t, c.Enable(t.Context(), c.as(t, "ada"), leas.Token.ID), manage.ErrState)
 
-	// What nobody else knows any more is the owner's.
+	// The owner's new secret is known to no one else.
 	if _, err := c.Rotate(t.Context(), c.as(t, "rob"), leas.Token.ID, manage.Rotation{}); err != nil {
 		t.Fatal(err)
 	}
@@ -207,7 +207,7 @@ func TestManagementTokenOfFormerAdministrator(t *testing.T) {
 	_, err = c.List(t.Context(), bot, manage.Query{})
 	is(t, err, manage.ErrUnavailable)
 	if n := len(c.audit(t)) - before; n != 0 {
-		t.Errorf("%d records of what nobody decided", n)
+		t.Errorf("%d records of unavailable decisions", n)
 	}
 }
 
@@ -255,7 +255,7 @@ func TestManagementTokens(t *testing.T) {
 		"without networks": {Expires: days(1)},
 		"for too long":     {Networks: office, Expires: days(367)},
 		"from everywhere":  {Networks: []string{"::/0"}, Expires: days(1)},
-		"for somebody":     {Networks: office, Expires: days(1), Owner: "rob"},
+		"for a user":       {Networks: office, Expires: days(1), Owner: "rob"},
 	} {
 		n.Management, n.Name = true, name
 		_, err := c.Create(t.Context(), ada, n)

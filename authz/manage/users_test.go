@@ -61,9 +61,9 @@ func newCompany(t testing.TB) *company {
 }
 
 // write replaces the directory's file.
-func (c *company) write(t testing.TB, people string) {
+func (c *company) write(t testing.TB, users string) {
 	t.Helper()
-	if err := os.WriteFile(c.file, []byte(people), 0o600); err != nil {
+	if err := os.WriteFile(c.file, []byte(users), 0o600); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -72,7 +72,7 @@ func (c *company) write(t testing.TB, people string) {
 func (c *company) now(t testing.TB, old, new string) {
 	t.Helper()
 	if !strings.Contains(everybody, old) {
-		t.Fatalf("nobody is %q", old)
+		t.Fatalf("there is no user %q", old)
 	}
 	c.write(t, strings.ReplaceAll(everybody, old, new))
 	c.refresh(t)
@@ -120,13 +120,13 @@ func TestTerms(t *testing.T) {
 		state    manage.State
 		rate     store.Rate
 	}{
-		"as long as the rule":   {who: "alice", owner: "alice", life: 90 * day, state: manage.StateActive},
+		"the policy's maximum":  {who: "alice", owner: "alice", life: 90 * day, state: manage.StateActive},
 		"by name":               {who: "alice", ask: manage.NewToken{Owner: "ALICE"}, owner: "alice", life: 90 * day, state: manage.StateActive},
 		"90 days":               {who: "alice", ask: manage.NewToken{Expires: days(90)}, owner: "alice", life: 90 * day, state: manage.StateActive},
 		"91 days":               {who: "alice", ask: manage.NewToken{Expires: days(91)}, code: manage.ErrInvalid, says: "90d"},
 		"for ever":              {who: "alice", ask: manage.NewToken{Expires: unlimited}, code: manage.ErrInvalid, says: "access.create[0].maxLifetime"},
 		"narrower":              {who: "alice", ask: manage.NewToken{Expires: days(1), ReadOnly: true, Networks: office, Rate: rateText}, owner: "alice", life: day, readOnly: true, state: manage.StateActive, rate: store.Rate{Requests: 30, Per: time.Minute, Burst: 5}},
-		"read-only by rule":     {who: "rita", owner: "rita", life: 365 * day, readOnly: true, state: manage.StateActive},
+		"read-only by policy":   {who: "rita", owner: "rita", life: 365 * day, readOnly: true, state: manage.StateActive},
 		"without end":           {who: "lea", owner: "lea", state: manage.StateActive},
 		"with approval":         {who: "vic", ask: manage.NewToken{Networks: office}, owner: "vic", life: 30 * day, state: manage.StatePending, rate: store.Rate{Requests: 60, Per: time.Minute, Burst: 10}},
 		"a lower rate":          {who: "vic", ask: manage.NewToken{Networks: office, Rate: rateText}, owner: "vic", life: 30 * day, state: manage.StatePending, rate: store.Rate{Requests: 30, Per: time.Minute, Burst: 5}},
@@ -136,16 +136,16 @@ func TestTerms(t *testing.T) {
 		"from all of IPv6":      {who: "vic", ask: manage.NewToken{Networks: []string{"2000::/3"}}, code: manage.ErrInvalid, says: "no larger than a /8"},
 		"the internet in parts": {who: "vic", ask: manage.NewToken{Networks: slash8s(1, 65)}, code: manage.ErrInvalid, says: "together no larger"},
 		"without networks":      {who: "vic", code: manage.ErrInvalid, says: "networks"},
-		"no rule":               {who: "nell", code: manage.ErrForbidden, says: "access.create"},
+		"no policy":             {who: "nell", code: manage.ErrForbidden, says: "access.create"},
 		"may not use":           {who: "otto", code: manage.ErrForbidden, says: "access.use"},
 		"for another":           {who: "alice", ask: manage.NewToken{Owner: "rob"}, code: manage.ErrForbidden, says: "access.createForOthers"},
-		"for nobody":            {who: "alice", ask: manage.NewToken{Owner: "who"}, code: manage.ErrForbidden, says: "access.createForOthers"},
+		"for another, refused":  {who: "alice", ask: manage.NewToken{Owner: "who"}, code: manage.ErrForbidden, says: "access.createForOthers"},
 		"for a robot":           {who: "lea", ask: manage.NewToken{Owner: "rob"}, owner: "rob", state: manage.StateActive},
 		"for a bound robot":     {who: "lea", ask: manage.NewToken{Owner: "Rover"}, owner: "rover", life: 365 * day, readOnly: true, state: manage.StateActive},
 		"for no robot":          {who: "lea", ask: manage.NewToken{Owner: "alice"}, code: manage.ErrForbidden, says: "No policy lets you"},
 		"for an administrator":  {who: "lea", ask: manage.NewToken{Owner: "rex"}, code: manage.ErrForbidden, says: "No policy lets you"},
-		"for somebody unknown":  {who: "lea", ask: manage.NewToken{Owner: "who"}, code: manage.ErrInvalid, says: "no such user"},
-		"for somebody inactive": {who: "ada", ask: manage.NewToken{Owner: "gus"}, code: manage.ErrInvalid, says: "deactivated"},
+		"for an unknown user":   {who: "lea", ask: manage.NewToken{Owner: "who"}, code: manage.ErrInvalid, says: "no such user"},
+		"for an inactive user":  {who: "ada", ask: manage.NewToken{Owner: "gus"}, code: manage.ErrInvalid, says: "deactivated"},
 		"for others, bound":     {who: "vic", ask: manage.NewToken{Owner: "rover", Networks: office}, owner: "rover", life: 30 * day, readOnly: true, state: manage.StatePending, rate: store.Rate{Requests: 60, Per: time.Minute, Burst: 10}},
 		"administrator for all": {who: "ada", ask: manage.NewToken{Owner: "alice", Expires: unlimited}, owner: "alice", state: manage.StateActive},
 		"administrators, too":   {who: "ada", ask: manage.NewToken{Owner: "rex"}, owner: "rex", life: 365 * day, state: manage.StateActive},
@@ -374,7 +374,7 @@ func TestGroupsUnknown(t *testing.T) {
 		}
 	}
 	if n := len(c.audit(t)) - before; n != 0 {
-		t.Errorf("%d records of what nobody decided", n)
+		t.Errorf("%d records of unavailable decisions", n)
 	}
 	if _, err := c.Get(t.Context(), ada, own); err != nil {
 		t.Error(err)

@@ -123,7 +123,7 @@ func TestIdentify(t *testing.T) {
 	}
 }
 
-// identities are the headers by which Jira's authenticators could be told a user.
+// identities are the headers by which Jira's authenticators could be given a user.
 func identities(s sender, name string) sender {
 	for _, header := range []string{"X-Forwarded-User", "Remote-User", "REMOTE_USER", "X-Remote-User", "X-AUSERNAME", "X-Forwarded-Email", "Forwarded", "X-Tokengate-User"} {
 		s = s.with(header, name)
@@ -295,7 +295,7 @@ func TestNotIdentified(t *testing.T) {
 	if n := f.logs.FilterLevelExact(zapcore.InfoLevel).FilterMessageSnippet("refused").Len(); n != 8 {
 		t.Errorf("%d log lines", n)
 	}
-	// Somebody inactive is nobody, whoever says so.
+	// An inactive user is not identified.
 	o := f.options
 	o.Identify = func(context.Context, directory.Credential) (directory.User, error) {
 		return directory.User{Name: "barney"}, nil
@@ -334,7 +334,7 @@ func TestJiraFails(t *testing.T) {
 			t.Errorf("%s: %s", name, text)
 		}
 		// By the admin socket the caller is known, and the owner is not; who may open
-		// it is told why.
+		// it learns why.
 		text = denied(t, f.send(t, "POST", base+"/", `{"user":"stranger","label":"x"}`), 503, "")
 		if !strings.Contains(strings.ToLower(text), "nothing was done") || !strings.Contains(text, "/rest/") {
 			t.Errorf("%s, on the admin socket: %s", name, text)
@@ -433,7 +433,7 @@ func TestChallenge(t *testing.T) {
 	}
 }
 
-// Clients with a wrong password are told so, rather than that they are not logged
+// Clients with a wrong password learn this, rather than that they are not logged
 // in.
 func TestWrongPassword(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -463,7 +463,7 @@ func TestWrongPassword(t *testing.T) {
 	}
 }
 
-// Callers beyond the budget are told how long to wait, by the API and the pages.
+// Callers beyond the budget learn how long to wait, by the API and the pages.
 func TestBudgetOfTheAPI(t *testing.T) {
 	f := configured(t, strings.Replace(settings, "\naccess:\n", "\naccess:\n  writes: {requests: 60, per: 1h, burst: 2}\n", 1))
 	s := f.session(t, "fred")
@@ -490,13 +490,13 @@ func TestBudgetOfTheAPI(t *testing.T) {
 // Unauthenticated clients do not block others at their address, and Identify gets
 // the address.
 func TestUnauthenticatedClientsOfAnAddress(t *testing.T) {
-	for _, c := range []struct{ header, told string }{
+	for _, c := range []struct{ header, seen string }{
 		{"192.0.2.7", "192.0.2.7"}, {"::ffff:192.0.2.7", "192.0.2.7"}, {"2001:db8:0:1::1", "2001:db8:0:1::1"}, {"nonsense", ""},
 	} {
 		f := newFixture(t)
-		var told netip.Addr
+		var seen netip.Addr
 		f.options.Identify = func(_ context.Context, c directory.Credential) (directory.User, error) {
-			told = c.Client
+			seen = c.Client
 			name, good := strings.CutPrefix(c.Cookie, "good=")
 			if !good {
 				return directory.User{}, directory.ErrNotLoggedIn
@@ -513,10 +513,10 @@ func TestUnauthenticatedClientsOfAnAddress(t *testing.T) {
 			}
 		}
 		if got := status("good=wilma"); got != 200 {
-			t.Errorf("somebody else at %q: %d", c.header, got)
+			t.Errorf("another client at %q: %d", c.header, got)
 		}
-		if want, _ := netip.ParseAddr(c.told); told != want {
-			t.Errorf("at %q the address is told as %v", c.header, told)
+		if want, _ := netip.ParseAddr(c.seen); seen != want {
+			t.Errorf("at %q Identify gets the address %v", c.header, seen)
 		}
 	}
 }

@@ -36,7 +36,7 @@ func TestCrossSite(t *testing.T) {
 		{"empty", []string{"Origin: "}, false},
 		{"two origins", []string{"Origin: https://jira.example.com", "Origin: https://evil.example.net"}, false},
 		{"two sites", []string{"Sec-Fetch-Site: same-origin", "Sec-Fetch-Site: cross-site"}, false},
-		{"a site nobody knows", []string{"Sec-Fetch-Site: Same-Origin"}, false},
+		{"an unknown value", []string{"Sec-Fetch-Site: Same-Origin"}, false},
 	} {
 		for name, s := range map[string]sender{"session": f.session(t, "fred"), "password": f.person("fred")} {
 			for _, line := range c.header {
@@ -102,7 +102,7 @@ func TestForms(t *testing.T) {
 	if n := f.count(t); n != 0 {
 		t.Errorf("there are %d tokens", n)
 	}
-	// A management token is sent by nobody but who has it.
+	// Browsers send no management tokens on their own.
 	value := f.management(t, "robots", "").PasswordValue
 	got := f.as("Bearer "+value).with("Origin", "https://evil.example.net").with("Sec-Fetch-Site", "cross-site").
 		send(t, "POST", base+"/", `{"label":"x","user":"fred"}`)

@@ -113,21 +113,21 @@ func configured(t testing.TB, text string) *fixture {
 		t.Fatal(err)
 	}
 	f.callers = directory.NewCallers(jira, f.clock)
-	rules := manage.NewSettings(c)
-	people := directory.New(directory.Options{
+	inForce := manage.NewSettings(c)
+	users := directory.New(directory.Options{
 		Source: directory.NewJira(directory.JiraOptions{Client: jira, Credential: credential, Groups: c.Groups, Now: hurried()}),
 		Owners: func() []directory.Owner { return nil }, Publish: func(*directory.Snapshot) {},
 		Every: time.Minute, StaleAfter: 1000 * time.Hour, Now: f.clock, Random: rand.Float64,
 	})
-	if err := people.Refresh(t.Context()); err != nil {
+	if err := users.Refresh(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	f.jira.Reset()
 	f.manager = &manage.Manager{
 		Tokens:    tokens,
 		Usage:     store.NewUsageRecorder(tokens),
-		Directory: people,
-		Settings:  func() manage.Settings { return rules },
+		Directory: users,
+		Settings:  func() manage.Settings { return inForce },
 		Now:       f.clock,
 		Random:    token.Random,
 	}
@@ -150,7 +150,7 @@ func (f *fixture) clock() time.Time {
 	return f.now
 }
 
-// hurried returns a clock by which nobody has to wait for their turn.
+// hurried returns a clock with which no request waits for its turn.
 func hurried() func() time.Time {
 	var asked atomic.Int64
 	return func() time.Time { return start.Add(time.Duration(asked.Add(1)) * time.Second) }
@@ -501,7 +501,7 @@ func (f *fixture) findSecrets(t testing.TB) {
 					string(part),
 				} {
 					if strings.Contains(all, form) {
-						t.Errorf("a salt or hash of token %s was told", k.ID)
+						t.Errorf("a salt or hash of token %s was exposed", k.ID)
 					}
 				}
 			}

@@ -32,9 +32,9 @@ func TestRequestsPerCaller(t *testing.T) {
 		t.Errorf("%d at once, then wait %s", n, last.header.Get("Retry-After"))
 	}
 	if got := wilma.send(t, "GET", base+"/me", nil); got.status != 200 {
-		t.Errorf("somebody else: %d", got.status)
+		t.Errorf("another caller: %d", got.status)
 	}
-	// By another credential, and under another spelling, it is the same caller.
+	// Another credential of the user shares the budget.
 	if got := f.session(t, "fred").send(t, "GET", base+"/me", nil); got.status != 429 {
 		t.Errorf("by the session: %d", got.status)
 	}
@@ -43,7 +43,7 @@ func TestRequestsPerCaller(t *testing.T) {
 		t.Errorf("%d in a second", n)
 	}
 
-	// What costs more is bounded more.
+	// Costly requests have a smaller budget.
 	f.pass(time.Minute)
 	n, last = count(wilma, "POST", base+"/", `{}`) // refused, after it was counted
 	if denied(t, last, 429, ""); n != 20 {
@@ -64,7 +64,7 @@ func TestRequestsPerCaller(t *testing.T) {
 		}
 	}
 
-	// Whoever may open the admin socket may ask as often as they like.
+	// The admin socket has no limits.
 	for range 100 {
 		if got := f.send(t, "GET", base+"/me", nil); got.status != 200 {
 			t.Fatalf("%d on the admin socket", got.status)
@@ -98,7 +98,7 @@ func TestRefusedRequests(t *testing.T) {
 			t.Fatalf("%s %s: %d %s, want %d", c.method, c.path, got.status, got.body, c.status)
 		}
 	}
-	// Whatever the next change is.
+	// The next change is refused, of any kind.
 	for _, c := range []int{1, 3} {
 		c := attempts[c]
 		if got := fred.send(t, c.method, base+c.path, c.body); denied(t, got, 429, "") == "" || got.header.Get("Retry-After") != "1" {
@@ -112,13 +112,13 @@ func TestRefusedRequests(t *testing.T) {
 		t.Errorf("reading: %d", got.status)
 	}
 	if got := wilma.send(t, "PATCH", base+"/"+theirs.ID, `{"purpose":"x"}`); got.status != 200 {
-		t.Errorf("somebody else: %d", got.status)
+		t.Errorf("another caller: %d", got.status)
 	}
 	f.pass(time.Second)
 	denied(t, fred.send(t, "PATCH", base+"/"+theirs.ID, `{}`), 404, "")
 	denied(t, fred.send(t, "PATCH", base+"/"+theirs.ID, `{}`), 429, "")
 
-	// So with reading what only administrators may; what is not there leaves none.
+	// Forbidden reads likewise; unknown ids leave no record.
 	f.pass(time.Minute)
 	for range 25 {
 		denied(t, wilma.send(t, "GET", base+"/000000000000", nil), 404, "")
@@ -132,7 +132,7 @@ func TestRefusedRequests(t *testing.T) {
 		t.Errorf("%d records of what was refused", n)
 	}
 
-	// Changes that are made cost nothing of it.
+	// Successful changes do not count.
 	f.pass(time.Minute)
 	for range 30 {
 		if got := wilma.send(t, "PATCH", base+"/"+theirs.ID, `{"purpose":"x"}`); got.status != 200 {

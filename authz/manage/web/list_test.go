@@ -246,7 +246,7 @@ func TestKnownShapes(t *testing.T) {
 	got := decoded(t, admin.send(t, "GET", base+"/all", nil).body)
 	for _, owner := range got.([]any) {
 		for _, k := range owner.(map[string]any)["tokens"].([]any) {
-			// Who creates one without an end gets the rule's.
+			// A token without an expiry gets the policy's.
 			if k := k.(map[string]any); k["label"] != "My Automation" {
 				if k["expirationDate"] == nil {
 					t.Errorf("%v has no end", k)
@@ -277,7 +277,7 @@ func TestKnownShapes(t *testing.T) {
 
 	// Deleting: by the id, or by the number of the other list.
 	if got := user.send(t, "DELETE", base+"/1", nil); got.status != 404 {
-		t.Errorf("somebody else's token is deleted with %d", got.status)
+		t.Errorf("another user's token is deleted with %d", got.status)
 	}
 	for _, id := range []string{"3", jenkins["id"].(string)} {
 		if got := admin.send(t, "DELETE", base+"/"+id, nil); got.status != 204 || got.body != "" {

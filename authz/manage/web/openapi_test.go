@@ -184,7 +184,7 @@ func compareFields(t *testing.T, doc object, at string, schema object, typ refle
 	// Answers may get fields in a later version; a field that a request does not
 	// have is refused.
 	if closed := schema["additionalProperties"] == false; closed == answer && typ != reflect.TypeFor[Rate]() {
-		t.Errorf("%s: whether it may have other fields is told wrong", at)
+		t.Errorf("%s: additionalProperties is wrong", at)
 	}
 	properties, _ := schema["properties"].(object)
 	names := []string{}
@@ -201,7 +201,7 @@ func compareFields(t *testing.T, doc object, at string, schema object, typ refle
 		}
 		compareFields(t, doc, at+"."+name, property, field.Type, answer)
 		if required(schema, name) == (options == "omitempty" || options == "omitzero") && answer && typ != reflect.TypeFor[Rate]() {
-			t.Errorf("%s.%s: whether it is always there is told wrong", at, name)
+			t.Errorf("%s.%s: required is wrong", at, name)
 		}
 	}
 	slices.Sort(names)

@@ -23,7 +23,7 @@ func TestPages(t *testing.T) {
 	f := configured(t, rich)
 	own := f.create(t, "fred", "ci").ID
 	theirs := f.create(t, "wilma", "hers").ID
-	people := map[string]browser{"fred": f.browser(t, "fred"), "admin": f.browser(t, "admin"), "stranger": f.browser(t, "stranger"), "contractor": f.browser(t, "contractor")}
+	browsers := map[string]browser{"fred": f.browser(t, "fred"), "admin": f.browser(t, "admin"), "stranger": f.browser(t, "stranger"), "contractor": f.browser(t, "contractor")}
 	for _, c := range []struct {
 		who, below string
 		status     int
@@ -70,7 +70,7 @@ func TestPages(t *testing.T) {
 		{"admin", "/assets/style.css", 404, "There is nothing here", nil},
 		{"admin", "/%74okens", 404, "There is nothing here", nil},
 	} {
-		got := people[c.who].get(c.below)
+		got := browsers[c.who].get(c.below)
 		if got.status != c.status || title(got.body) != c.title {
 			t.Errorf("%s at %q: %d %q, want %d %q", c.who, c.below, got.status, title(got.body), c.status, c.title)
 		}
@@ -81,8 +81,8 @@ func TestPages(t *testing.T) {
 		}
 		sound(t, c.who+" at "+c.below, got)
 	}
-	if tabs := people["fred"].open(""); strings.Contains(tabs, "Audit log") {
-		t.Error("people who administer nothing are shown the way to it")
+	if tabs := browsers["fred"].open(""); strings.Contains(tabs, "Audit log") {
+		t.Error("users without the administrator role see the link")
 	}
 }
 
@@ -151,26 +151,26 @@ func TestAssets(t *testing.T) {
 // does nothing then.
 func TestPagesLogin(t *testing.T) {
 	f := configured(t, strings.Replace(strings.Replace(settings, "jira.example.com", "jira.example.com/jira", 1), "tokens:", "upstream: {contextPath: /jira}\ntokens:", 1))
-	nobody := browser{f.as(""), t}
+	anonymous := browser{f.as(""), t}
 	f.browser(t, "fred")
-	got := nobody.get("/tokens?name=a%26b&sort=used")
+	got := anonymous.get("/tokens?name=a%26b&sort=used")
 	const want = "/jira/login.jsp?os_destination=%2Fplugins%2Fservlet%2Fapi-tokens%2Ftokens%3Flogin%3Dtrue%26name%3Da%2526b%26sort%3Dused"
 	if location := got.header.Get("Location"); got.status != 303 || location != want {
 		t.Errorf("%d to %s, want %s", got.status, location, want)
 	}
-	got = nobody.get("/tokens?name=a%26b&sort=used&login=true")
+	got = anonymous.get("/tokens?name=a%26b&sort=used&login=true")
 	if got.status != 401 || !strings.Contains(got.body, "os_destination=") || got.header.Get("Www-Authenticate") != "" {
-		t.Errorf("back from the login, and still nobody: %d %s", got.status, got.body)
+		t.Errorf("after the login, still not logged in: %d %s", got.status, got.body)
 	}
-	sound(t, "who is nobody", got)
-	got = nobody.post("/new", url.Values{"name": {"x"}})
+	sound(t, "not logged in", got)
+	got = anonymous.post("/new", url.Values{"name": {"x"}})
 	if got.status != 401 || !strings.Contains(got.body, "os_destination=%2fplugins%2fservlet%2fapi-tokens%2fnew%3flogin%3dtrue") && !strings.Contains(got.body, "os_destination=%2Fplugins%2Fservlet%2Fapi-tokens%2Fnew%3Flogin%3Dtrue") {
 		t.Errorf("a form: %d %s", got.status, got.body)
 	}
 	if got := f.browser(t, "fred").get("?login=true"); got.status != 200 {
 		t.Errorf("back from the login: %d", got.status)
 	}
-	// Who shows two credentials is told so, and not to log in.
+	// Two credentials are refused as such, without a redirect to the login.
 	if got := (browser{f.person("fred").with("Authorization", "Basic x"), t}).get(""); got.status == 303 {
 		t.Errorf("two credentials: %d to %s", got.status, got.header.Get("Location"))
 	}
@@ -696,7 +696,7 @@ func TestAdministrationByForms(t *testing.T) {
 		}
 	}
 	if got := contractor.fill("/token/" + first + "/enable"); got.status != 403 {
-		t.Errorf("somebody enables their own token: %d", got.status)
+		t.Errorf("a user enables their own token: %d", got.status)
 	}
 	_, theirs := admin.issue("/new?user=robot", "user", "robot", "name", "for a robot", "lifetime", "unlimited")
 	if body := admin.open("/tokens?user=robot"); !strings.Contains(body, theirs) || !strings.Contains(body, "never") {
@@ -808,9 +808,9 @@ func TestExplainPage(t *testing.T) {
 		{"by value", fred, []string{"id", "", "value", value}, 200, "This request would pass."},
 		{"with another's name", fred, []string{"id", "", "value", value, "user", "wilma"}, 200, "decides: wrong_user"},
 		{"a wrong value", fred, []string{"id", "", "value", broken}, 403, "your own API tokens only"},
-		{"somebody else's", wilma, []string{"id", id}, 400, "no token with this id"},
+		{"another user's token", wilma, []string{"id", id}, 400, "no token with this id"},
 		{"one that is not there", wilma, []string{"id", "000000000000"}, 400, "no token with this id"},
-		{"somebody else's value", wilma, []string{"value", value}, 403, "your own API tokens only"},
+		{"another user's value", wilma, []string{"value", value}, 403, "your own API tokens only"},
 		{"nothing", fred, []string{"id", ""}, 400, "Choose a token"},
 		{"no path", fred, []string{"id", id, "path", "x"}, 400, "begins with a slash"},
 		{"no address", fred, []string{"id", id, "address", "here"}, 400, "Give an address"},

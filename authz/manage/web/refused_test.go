@@ -74,8 +74,8 @@ func TestRefused(t *testing.T) {
 		{"change unknown", "PATCH", "/000000000000", `{}`, 404, "", "no token"},
 		{"approve one's own", "POST", "/" + id + "/approve", nil, 403, "", "Another administrator"},
 		{"enable what is active", "POST", "/" + id + "/enable", nil, 409, "", "active"},
-		{"own tokens of nobody", "GET", "/", nil, 403, "", "account"},
-		{"delete all of nobody", "DELETE", "/all", nil, 400, "user", "whose"},
+		{"own tokens without an account", "GET", "/", nil, 403, "", "account"},
+		{"delete all without a user", "DELETE", "/all", nil, 400, "user", "whose"},
 		{"delete all with a typing error", "DELETE", "/all?users=fred", nil, 400, "users", "no parameter"},
 		{"a parameter where there are none", "GET", "/me?format=csv", nil, 400, "format", "no parameter"},
 
@@ -258,7 +258,7 @@ func TestLog(t *testing.T) {
 		t.Errorf("the creation was logged as %v", created)
 	}
 	if address := lines[2].ContextMap()["client"]; address != nil {
-		t.Errorf("somebody on the admin socket claims to come from %v", address)
+		t.Errorf("a client of the admin socket claims the address %v", address)
 	}
 	if person := lines[3].ContextMap(); person["client"] != "192.0.2.7" || person["caller"] != "Fred" {
 		t.Errorf("a person's request was logged as %v", person)

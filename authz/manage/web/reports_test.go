@@ -222,7 +222,7 @@ func TestExplainOwn(t *testing.T) {
 	theirs := wilma.send(t, "POST", base+"/explain", byID("192.0.2.7"))
 	unknown := wilma.send(t, "POST", base+"/explain", `{"tokenId":"000000000000","path":"/"}`)
 	if denied(t, theirs, 404, ""); theirs.body != unknown.body {
-		t.Errorf("somebody else's: %s, unknown: %s", theirs.body, unknown.body)
+		t.Errorf("another user's token: %s, unknown: %s", theirs.body, unknown.body)
 	}
 	denied(t, wilma.send(t, "POST", base+"/explain", fmt.Sprintf(`{"token":%q,"path":"/"}`, issued.PasswordValue)), 403, "")
 	denied(t, wilma.send(t, "POST", base+"/explain", `{"path":"/"}`), 403, "")

@@ -132,7 +132,7 @@ func TestExplain(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		ask  web.ExplainRequest
-		want web.Explanation // without rules
+		want web.Explanation // without checks
 	}{
 		{"allowed as Bearer", web.ExplainRequest{Token: issued.PasswordValue, Path: "/rest/api/2/myself?x=1", IP: "192.0.2.7"},
 			web.Explanation{Outcome: "allowed", Reason: "allowed", User: "Fred", TokenID: issued.ID}},
@@ -165,7 +165,7 @@ func TestExplain(t *testing.T) {
 				}
 			}
 			if deciding != 1 {
-				t.Errorf("of the rules %+v %d decide", got.Checks, deciding)
+				t.Errorf("of the checks %+v %d decide", got.Checks, deciding)
 			}
 			got.Checks = nil
 			if diff := cmp.Diff(c.want, got); diff != "" {
@@ -174,7 +174,7 @@ func TestExplain(t *testing.T) {
 		})
 	}
 
-	// Headers that a rule reads count, here on a read-only token.
+	// Headers that a check reads matter, here on a read-only token.
 	var reader web.IssuedToken
 	f.into(t, "POST", base+"/", web.CreateRequest{User: "fred", Label: "reader", ReadOnly: true}, &reader)
 	for name, want := range map[string]string{"X-HTTP-Method-Override": "read_only", "User-Agent": "allowed"} {
@@ -216,7 +216,7 @@ func TestChange(t *testing.T) {
 		{`{"expiresAt":"2026-03-03T00:00:00Z"}`, func(k *web.Token) {
 			k.ExpiresAt = ptr(time.Date(2026, 3, 3, 0, 0, 0, 0, time.UTC).UnixMilli())
 		}},
-		// Wider again, as far as the rule goes.
+		// Extended again, as far as the policy allows.
 		{`{"networks":[]}`, func(k *web.Token) { k.Networks = []string{} }},
 		{`{"rate":null}`, func(k *web.Token) { k.Rate = nil }},
 		{`{"readOnly":false,"expiresIn":"90d"}`, func(k *web.Token) {
