@@ -96,11 +96,11 @@ type operation struct {
 // caller disconnects.
 const recordTimeout = 5 * time.Second
 
-// perform runs an operation on the token with the given id, which may be empty: it checks whether the
-// caller may try it, runs do, and records a refusal under the id. If the record of a
-// refusal cannot be written, it returns that error. Every attempt at a change, and
-// every other attempt that leaves a record, counts against the caller's write
-// budget.
+// perform runs an operation on the token with the given id, or on none if the id is
+// empty: it checks whether the caller may try it, runs do, and records a refusal
+// under the id. If the record of a refusal cannot be written, it returns that error.
+// Every attempt at a change, and every other attempt that leaves a record, counts
+// against the caller's write budget.
 func (m *Manager) perform(ctx context.Context, c Caller, a action, id string, do func(*operation) error) error {
 	op := &operation{manager: m, caller: c, action: a, settings: m.Settings(), now: m.Now().UTC()}
 	if token.ValidID(id) {

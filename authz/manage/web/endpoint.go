@@ -99,7 +99,8 @@ const maxQuery = 4 << 10
 
 // route returns the endpoint of a request and the id in its path. It matches the
 // path as sent: escapes and semicolons, which servers interpret differently, match
-// nothing.
+// nothing. http.ServeMux is not used, because it redirects paths that are not clean,
+// takes PATCH /all for PATCH /{id}, and writes the 405 itself.
 func (d *handler) route(r *http.Request) (e endpoint, id string, err error) {
 	path, _, _ := strings.Cut(r.RequestURI, "?")
 	if strings.ContainsFunc(path, isUnusual) {
