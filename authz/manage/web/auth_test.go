@@ -19,7 +19,6 @@ import (
 	"github.com/tokengate/tokengate/authz/directory"
 	"github.com/tokengate/tokengate/authz/directory/jiratest"
 	"github.com/tokengate/tokengate/authz/manage/web"
-	"github.com/tokengate/tokengate/envoy"
 	"github.com/tokengate/tokengate/store"
 )
 
@@ -44,12 +43,6 @@ func (f *fixture) management(t *testing.T, label, more string) web.IssuedToken {
 	var issued web.IssuedToken
 	f.into(t, "POST", base+"/", `{"type":"management","label":"`+label+`","expiresIn":"30d","networks":["192.0.2.0/24"]`+more+`}`, &issued)
 	return issued
-}
-
-func TestHeaderName(t *testing.T) {
-	if !strings.EqualFold(authz.ClientIPHeader, envoy.ClientIPHeader) {
-		t.Errorf("Envoy sends %s, and %s is read", envoy.ClientIPHeader, authz.ClientIPHeader)
-	}
 }
 
 // Only verified credentials identify a caller.
