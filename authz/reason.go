@@ -160,3 +160,9 @@ func denial(text string, fields map[string]string) []byte {
 	}
 	return body
 }
+
+// PasswordUnknownUser is the word by which the daily totals count the requests with
+// a password, let through or denied, that the record of password uses does not
+// hold: the directory does not know the user, the credential is where the gate does
+// not read it, or the record is full.
+const PasswordUnknownUser = "password_unknown_user"

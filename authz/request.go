@@ -96,6 +96,10 @@ func (r *Request) PathForLog() string {
 // in lower case.
 const ForwardedHeader = "x-forwarded-for"
 
+// ClientIPHeader is the request header that carries the list of ClientAddress to
+// the management API. Envoy removes it from what clients send and sets its own.
+const ClientIPHeader = "x-tokengate-client-ip"
+
 // ClientAddress returns the client's address. With 0 hops, list is that address.
 // Otherwise list is X-Forwarded-For after Envoy appended its peer, and hops is the
 // number of trusted proxies in front of Envoy: the address is the entry with hops

@@ -50,10 +50,6 @@ const systemCA = "/etc/ssl/certs/ca-certificates.crt"
 // context path.
 const healthPath = "/plugins/servlet/api-tokens/healthz"
 
-// maxSocketPath is the longest path of a unix socket on Linux: the size of
-// sockaddr_un.sun_path minus the terminating zero.
-const maxSocketPath = 107
-
 // maxRequestHeaders limits the headers of a request, including those that Envoy
 // and tokengate add. Envoy answers 500 if added headers exceed it, so it is far
 // above what clients send: Tomcat's own limit (maxHeaderCount) is 100.
@@ -127,7 +123,7 @@ func newBootstrapData(cfg config.Config, opts BootstrapOptions) (*bootstrapData,
 		CheckHeaders:   slices.Clone(authz.Headers),
 		MutationRegex:  alternatives(headers.changed()...),
 		MarkerHeader:   MarkerHeader,
-		ClientIPHeader: ClientIPHeader,
+		ClientIPHeader: authz.ClientIPHeader,
 		ClientIP:       "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
 		SystemCA:       systemCA,
 		MaxHeaders:     maxRequestHeaders,
@@ -141,7 +137,7 @@ func newBootstrapData(cfg config.Config, opts BootstrapOptions) (*bootstrapData,
 	for _, name := range headers.reserved() {
 		d.strip(name)
 	}
-	d.strip(ClientIPHeader)
+	d.strip(authz.ClientIPHeader)
 
 	switch ca := cfg.ClientAddress; { // config allows exactly one source; Source needs nothing here
 	case ca.TrustedHops > 0:
@@ -173,8 +169,8 @@ func newBootstrapData(cfg config.Config, opts BootstrapOptions) (*bootstrapData,
 	d.Listen = endpoint{Host: listen.Addr().String(), Port: listen.Port()}
 	d.ListenBoth = listen.Addr() == netip.IPv6Unspecified()
 
-	if !filepath.IsAbs(d.AdminSocket) || len(d.AdminSocket) > maxSocketPath {
-		return nil, fmt.Errorf("admin socket %q: give an absolute path of at most %d bytes", d.AdminSocket, maxSocketPath)
+	if !filepath.IsAbs(d.AdminSocket) || len(d.AdminSocket) > config.MaxSocketPath {
+		return nil, fmt.Errorf("admin socket %q: give an absolute path of at most %d bytes", d.AdminSocket, config.MaxSocketPath)
 	}
 
 	if d.Authz, err = listenEndpoint(cfg.Listen.GRPC); err != nil {

@@ -25,7 +25,7 @@ func TestEnvoyStripsClaims(t *testing.T) {
 	rig := newBootstrapRig(t, passThrough, false, nil)
 	for _, name := range []string{
 		"X-Forwarded-User", "X_Forwarded_User", "Remote-User", "REMOTE_USER", "X-Remote-User",
-		envoy.MarkerHeader, envoy.ClientIPHeader, "X-Tokengate-Other",
+		envoy.MarkerHeader, authz.ClientIPHeader, "X-Tokengate-Other",
 		"X-Envoy-External-Address", "X-Envoy-Original-Path", "X-Envoy-Upstream-Rq-Timeout-Ms",
 	} {
 		rig.send(t, "/", name+": admin", name+": admin")
@@ -157,7 +157,7 @@ func TestEnvoyRoutesManagement(t *testing.T) {
 			"/REST/api-tokens": "jira", "/s/x/_/rest/api-tokens": "jira", "/rest/api": "jira", "/": "jira",
 		} {
 			rig.send(t, ctx+path, "Cookie: JSESSIONID=mine", "Authorization: Bearer tgadm_x",
-				envoy.ClientIPHeader+": 192.0.2.1", envoy.ClientIPHeader+": 192.0.2.2")
+				authz.ClientIPHeader+": 192.0.2.1", authz.ClientIPHeader+": 192.0.2.2")
 			got := rig.got(t)
 			if got.server != want {
 				t.Errorf("%s%s went to %s, want %s", ctx, path, got.server, want)
@@ -166,8 +166,8 @@ func TestEnvoyRoutesManagement(t *testing.T) {
 			if want == "tokengate" {
 				ips = []string{"127.0.0.1"}
 			}
-			if diff := cmp.Diff(ips, got.header[http.CanonicalHeaderKey(envoy.ClientIPHeader)]); diff != "" {
-				t.Errorf("%s%s: %s (-want +got):\n%s", ctx, path, envoy.ClientIPHeader, diff)
+			if diff := cmp.Diff(ips, got.header[http.CanonicalHeaderKey(authz.ClientIPHeader)]); diff != "" {
+				t.Errorf("%s%s: %s (-want +got):\n%s", ctx, path, authz.ClientIPHeader, diff)
 			}
 			if got.header.Get("Cookie") == "" || got.header.Get("Authorization") == "" {
 				t.Errorf("%s%s lost its credentials", ctx, path)
@@ -221,7 +221,7 @@ func TestEnvoySendsTheClientAddress(t *testing.T) {
 			}, false, func(c *config.Config, _ *envoy.BootstrapOptions) { c.ClientAddress = tc.address })
 
 			header := []string{"X-Forwarded-For: " + forged + ", " + forwarded, "Cookie: JSESSIONID=mine", "Accept: x"}
-			for _, name := range []string{"X-Client-IP", "X-Real-IP", "X-Envoy-External-Address", envoy.ClientIPHeader} {
+			for _, name := range []string{"X-Client-IP", "X-Real-IP", "X-Envoy-External-Address", authz.ClientIPHeader} {
 				header = append(header, name+": "+forged)
 			}
 			for _, name := range authz.Headers {

@@ -110,7 +110,7 @@ func TestBootstrapMutationRules(t *testing.T) {
 		identity := strings.ToLower(c.Upstream.Identity.Header)
 		for name, want := range map[string]bool{
 			identity: true, envoy.MarkerHeader: true, "authorization": true, "cookie": true, ":path": true,
-			"": false, identity + "x": false, "x" + identity: false, envoy.ClientIPHeader: false, "host": false,
+			"": false, identity + "x": false, "x" + identity: false, authz.ClientIPHeader: false, "host": false,
 			":method": false, ":authority": false, "set-cookie": false, "proxy-authorization": false, "x-envoy-external-address": false,
 		} {
 			if got := re.MatchString(name); got != want {
@@ -214,7 +214,7 @@ func TestBootstrapStripsReservedHeaders(t *testing.T) {
 		for _, name := range []string{
 			strings.ToLower(c.Upstream.Identity.Header),
 			"x-forwarded-user", "remote-user", "x-remote-user",
-			envoy.MarkerHeader, envoy.ClientIPHeader, "x-tokengate-anything",
+			envoy.MarkerHeader, authz.ClientIPHeader, "x-tokengate-anything",
 			"x-envoy-external-address", "x-envoy-original-path", "x-envoy-upstream-rq-timeout-ms", "x-envoy-internal",
 		} {
 			if !removed(name) {
@@ -290,7 +290,7 @@ func TestBootstrapRoutes(t *testing.T) {
 			}
 			switch {
 			case line[0] == "tokengate-http":
-				if len(add) != 1 || add[0].GetHeader().GetKey() != envoy.ClientIPHeader ||
+				if len(add) != 1 || add[0].GetHeader().GetKey() != authz.ClientIPHeader ||
 					add[0].GetHeader().GetValue() != address ||
 					add[0].GetAppendAction() != corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD {
 					t.Errorf("route %v adds %v", line, add)

@@ -16,11 +16,6 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// PasswordUnknownUser is the key in the totals for requests with a password,
-// allowed or not, that are not in the password records: the user name is missing
-// or not in the directory, or the records are full.
-const PasswordUnknownUser = "password_unknown_user"
-
 // KeepPasswords is how long a password record is kept after its last use.
 const KeepPasswords = 90 * 24 * time.Hour
 
@@ -28,7 +23,7 @@ const KeepPasswords = 90 * 24 * time.Hour
 // requests, and who still uses passwords.
 //
 // The totals count requests by reason: allowed by a token ("allowed"), passed
-// through with a password ("password"), and denied. PasswordUnknownUser counts a
+// through with a password ("password"), and denied. authz.PasswordUnknownUser counts a
 // part of "password" and "password_blocked". The day is that of the flush.
 //
 // It counts in memory; Flush writes. Unflushed counts are lost when the process
@@ -46,7 +41,7 @@ type Recorder struct {
 	metrics *Metrics
 	now     func() time.Time
 
-	unknown atomic.Uint64 // the PasswordUnknownUser total since the start
+	unknown atomic.Uint64 // the authz.PasswordUnknownUser total since the start
 
 	mu      sync.Mutex
 	pending passwordTable // since the last flush
@@ -88,7 +83,7 @@ func (r *Recorder) Flush(ctx context.Context) error {
 // flushTotals writes the increase of the totals.
 func (r *Recorder) flushTotals(ctx context.Context, day store.Day) error {
 	totals := r.metrics.totals()
-	totals[PasswordUnknownUser] = r.unknown.Load()
+	totals[authz.PasswordUnknownUser] = r.unknown.Load()
 	increase := make(map[string]uint64)
 	for reason, n := range totals {
 		if n -= r.written[reason]; n > 0 {

@@ -202,7 +202,7 @@ func TestRecorderPasswords(t *testing.T) {
 	r.wantUses("when the store fails")
 	r.fails = nil
 	r.flush()
-	unknown := map[string]map[string]uint64{"2026-03-14": {PasswordUnknownUser: 5}}
+	unknown := map[string]map[string]uint64{"2026-03-14": {authz.PasswordUnknownUser: 5}}
 	r.wantUses("then", curl, home, java, wilma)
 	r.wantTotals("then", unknown)
 	r.flush()
@@ -217,7 +217,7 @@ func TestRecorderPasswords(t *testing.T) {
 	r.IsKnown = nil
 	r.asks("fred", "curl/8", "10.0.0.1", passed)
 	r.flush()
-	unknown["2026-03-14"][PasswordUnknownUser]++
+	unknown["2026-03-14"][authz.PasswordUnknownUser]++
 	r.wantUses("when no user is known", curl, home, java, wilma)
 	r.wantTotals("when no user is known", unknown)
 }
@@ -282,7 +282,7 @@ func TestRecorderIsBounded(t *testing.T) {
 	r.flush()
 	r.asks("one more", "curl", "10.0.0.1", blocked) // the store is full
 	r.flush()
-	r.wantTotals("of users beyond the bound", map[string]map[string]uint64{"2026-03-14": {PasswordUnknownUser: more + 2 + 1}})
+	r.wantTotals("of users beyond the bound", map[string]map[string]uint64{"2026-03-14": {authz.PasswordUnknownUser: more + 2 + 1}})
 	uses, err := r.PasswordUses(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -347,7 +347,7 @@ func TestRecorderCountsAll(t *testing.T) {
 	flushing.Wait()
 	r.flush()
 	unknown := uint64(workers * (each / 3))
-	r.wantTotals("of all", map[string]map[string]uint64{"2026-03-14": {"password": workers * each, PasswordUnknownUser: unknown}})
+	r.wantTotals("of all", map[string]map[string]uint64{"2026-03-14": {"password": workers * each, authz.PasswordUnknownUser: unknown}})
 	uses, err := r.PasswordUses(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -10,11 +10,6 @@ import (
 // upstream's answer.
 const MarkerHeader = "x-tokengate-authenticated"
 
-// ClientIPHeader carries the client's address to the management routes, in the
-// form that authz.ClientAddress reads: the address alone or, with trusted hops,
-// the value of X-Forwarded-For.
-const ClientIPHeader = "x-tokengate-client-ip"
-
 // upstreamHeaders decides which headers an allowed request carries to the
 // upstream. To add an upstream credential, change set and reserved (or removed,
 // if clients may send a header of that name); the answers and Envoy's

@@ -9,10 +9,13 @@ import (
 	"strings"
 )
 
-// maxSocketPath bounds the path of a unix socket, in bytes. Linux allows 107
-// (unix(7), sun_path), and the server first binds a temporary name that is up to 6
-// bytes longer.
-const maxSocketPath = 107 - 6
+// MaxSocketPath is the longest path of a unix socket, in bytes (unix(7): sun_path
+// has 108, the last a NUL).
+const MaxSocketPath = 107
+
+// maxListenPath is shorter: the server binds a name up to 6 bytes longer, and
+// renames it.
+const maxListenPath = MaxSocketPath - 6
 
 // ParseAddress reads unix:///absolute/path or tcp://host:port, where host is
 // an IP address or localhost, and port is 1 to 65535.
@@ -34,9 +37,9 @@ func parseSocket(text, socket string) (Address, error) {
 		return Address{}, fmt.Errorf("%s: the socket's path must be plain: no dot or empty segments, no slash at the end", quote(text))
 	case !only(socket, func(c byte) bool { return c > ' ' && c <= '~' && !strings.ContainsRune(`%?#"\`, rune(c)) }):
 		return Address{}, fmt.Errorf("%s: the socket's path must be printable ASCII without spaces, %% ? # \" and \\", quote(text))
-	case len(socket) > maxSocketPath:
+	case len(socket) > maxListenPath:
 		return Address{}, fmt.Errorf("%s: the socket's path is %d bytes long; at most %d fit into a socket address beside the temporary name that the server binds first",
-			quote(text), len(socket), maxSocketPath)
+			quote(text), len(socket), maxListenPath)
 	}
 	return Address{Network: "unix", Address: socket}, nil
 }

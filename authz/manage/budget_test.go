@@ -9,11 +9,12 @@ import (
 
 	"github.com/tokengate/tokengate/authz/directory"
 	"github.com/tokengate/tokengate/authz/manage"
+	"github.com/tokengate/tokengate/authz/manage/limit"
 	"github.com/tokengate/tokengate/store"
 )
 
-// budgetYAML lets a person make three changes at once and six in an hour, and an
-// administrator five.
+// budgetYAML allows a user three changes at once and six an hour, and an
+// administrator five at once.
 const budgetYAML = `
 directory: {file: /etc/tokengate/users.yaml}
 access:
@@ -22,7 +23,7 @@ access:
   adminWrites: {requests: 60, per: 1h, burst: 5}
 `
 
-// newBudgetFixture returns a manager whose rules are budgetYAML's.
+// newBudgetFixture returns a manager with budgetYAML.
 func newBudgetFixture(t *testing.T) *fixture {
 	return newFixtureOf(t, budgetYAML, directory.None{}, func(s store.Store) store.Store { return s })
 }
@@ -31,9 +32,9 @@ func user(name, key string, groups ...string) manage.Caller {
 	return manage.Person(directory.User{Name: name, Key: key, Active: true, Groups: directory.Groups{Known: true, Names: groups}}, "192.0.2.7")
 }
 
-// Each kind of attempt that writes counts, and is refused beyond the budget without
-// any trace in the store.
-func TestBudgetOfEachWrite(t *testing.T) {
+// Each kind of attempt that writes is counted, and refused beyond the budget without
+// a trace in the store.
+func TestBudgetCountsEachWrite(t *testing.T) {
 	fred := user("fred", "K1")
 	text := "x"
 	for name, attempt := range map[string]struct {
@@ -85,7 +86,7 @@ func TestBudgetOfEachWrite(t *testing.T) {
 			_, err := f.AuditLog(t.Context(), fred, manage.AuditQuery{})
 			return err
 		}},
-		"nobody": {manage.Caller{}, func(f *fixture, _ string, _ int) error {
+		"unauthenticated": {manage.Caller{}, func(f *fixture, _ string, _ int) error {
 			_, err := f.Me(t.Context(), manage.Caller{})
 			return err
 		}},
@@ -130,8 +131,8 @@ func isRefusal(err error) bool {
 	return ok
 }
 
-// Whoever has spent their budget can still end their tokens, all of them, and read.
-func TestBudgetLeavesRevocations(t *testing.T) {
+// Callers beyond their budget can still read, and revoke each of their tokens.
+func TestBudgetAllowsRevocations(t *testing.T) {
 	f := newBudgetFixture(t)
 	fred := user("fred", "K1")
 	var ids []string
@@ -155,12 +156,13 @@ func TestBudgetLeavesRevocations(t *testing.T) {
 			t.Errorf("%s is %s, %v", id, token.State, err)
 		}
 	}
-	// That was once for each; what is refused for being over already counts.
+	// A second revocation is refused, so it counts.
 	is(t, f.Revoke(t.Context(), fred, ids[0]), manage.ErrTooMany)
 }
 
-// A budget is somebody's by whatever name they come, and nobody else's.
-func TestBudgetIsOfOneCaller(t *testing.T) {
+// A caller's budget does not depend on the spelling of the name, and is shared with
+// no one.
+func TestBudgetPerCaller(t *testing.T) {
 	spend := func(f *fixture, c manage.Caller) (done int) {
 		for n := range 20 {
 			_, err := f.Create(t.Context(), c, manage.NewToken{Owner: fmt.Sprintf("%s%d", c.Name()[:1], n), Name: fmt.Sprint(c.Name(), f.clock().Unix())})
@@ -209,41 +211,18 @@ func TestBudgetIsOfOneCaller(t *testing.T) {
 	}
 }
 
-// Callers are remembered in bounded memory, those who have spent something before
-// those who have not.
+// The write budgets take bounded memory.
 func TestBudgetsAreBounded(t *testing.T) {
 	f := newBudgetFixture(t)
-	at := f.clock()
-	for n := range manage.MaxSpenders / 2 {
-		f.Spend(fmt.Sprint("early ", n), at)
+	for n := range 2 * limit.DefaultMax {
+		manage.CountWrite(f.Manager, fmt.Sprint("caller ", n), f.clock())
 	}
-	at = at.Add(2 * time.Hour) // they have all of it again
-	for n := range manage.MaxSpenders / 2 {
-		for range 3 {
-			f.Spend(fmt.Sprint("late ", n), at)
-		}
-	}
-	if n := f.Spenders(); n != manage.MaxSpenders {
-		t.Errorf("%d are remembered", n)
-	}
-	f.Spend("one more", at)
-	if n := f.Spenders(); n != manage.MaxSpenders/2+1 {
-		t.Errorf("%d are remembered, those who have spent nothing among them", n)
-	}
-	for n := range manage.MaxSpenders / 2 {
-		if f.Spend(fmt.Sprint("late ", n), at) == 0 {
-			t.Fatalf("number %d was forgotten, who had spent all", n)
-		}
-	}
-	for n := range 2 * manage.MaxSpenders {
-		f.Spend(fmt.Sprint("very late ", n), at)
-	}
-	if n := f.Spenders(); n > manage.MaxSpenders {
-		t.Errorf("of very many %d are remembered", n)
+	if n := manage.Writers(f.Manager); n > limit.DefaultMax {
+		t.Errorf("%d callers are remembered", n)
 	}
 }
 
-// The rules that a reload brings are in force at once.
+// Reloaded settings apply at once.
 func TestBudgetAfterReload(t *testing.T) {
 	f := newBudgetFixture(t)
 	fred := user("fred", "K1")

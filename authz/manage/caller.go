@@ -10,60 +10,60 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// Caller is who asks for an operation. Whoever makes one has verified who it
-// is; what they may do is up to the Manager. The zero Caller may do nothing.
+// Caller is who asks for an operation. The code that makes a Caller has verified the
+// identity; the Manager decides what it may do. The zero Caller may do nothing.
 type Caller struct {
-	name string // as records name them
-	from string // where they came in
+	name string // in records
+	from string // the client's address, or "admin socket"
 	kind callerKind
 
-	user  directory.User // of a person
-	token store.Token    // of automation
+	user  directory.User // of a user
+	token store.Token    // of a management token
 }
 
 type callerKind uint8
 
 const (
-	nobody     callerKind = iota
-	person                // somebody with an account
-	automation            // a management token
-	operator              // whoever may open the admin socket
-	system                // tokengate
+	kindNone callerKind = iota
+	kindUser            // with an account in Jira
+	kindManagementToken
+	kindOperator // of the admin socket
+	kindSystem   // tokengate itself
 )
 
-// Operator returns the caller at the other end of the admin socket, such as
-// "uid:0". Operators are administrators whom no directory has to know.
+// Operator returns the caller at the other end of the admin socket, such as "uid:0".
+// Operators are administrators and need no account.
 func Operator(name string) Caller {
-	return Caller{name: name, from: "admin socket", kind: operator}
+	return Caller{name: name, from: "admin socket", kind: kindOperator}
 }
 
-// Person returns the caller who has logged in as the user, at an address.
+// Person returns a logged-in user as the caller, at a client address.
 func Person(u directory.User, address string) Caller {
 	if !u.Active || u.Name == "" {
 		return Caller{}
 	}
-	return Caller{name: u.Name, from: address, kind: person, user: u}
+	return Caller{name: u.Name, from: address, kind: kindUser, user: u}
 }
 
-// Automation returns the caller who sent a management token, at an address.
+// Automation returns the management token as the caller, at a client address.
 func Automation(t store.Token, address string) Caller {
 	if t.Kind != store.Management || t.ID == "" {
 		return Caller{}
 	}
-	return Caller{name: "token:" + t.ID, from: address, kind: automation, token: t}
+	return Caller{name: "token:" + t.ID, from: address, kind: kindManagementToken, token: t}
 }
 
-// Name returns the name by which records know the caller: a user's name, or one
-// with a colon, which no user's name has.
+// Name returns the caller's name in records: a user name, or a name with a colon,
+// which no user name has.
 func (c Caller) Name() string { return c.name }
 
-// actor is the name for the audit log, which also tells what a management token
-// is called.
+// actor returns the name for the audit log, which includes a management token's
+// name.
 func (c Caller) actor() string {
 	switch c.kind {
-	case nobody:
+	case kindNone:
 		return "unknown"
-	case automation:
+	case kindManagementToken:
 		return c.name + " " + c.token.Name
 	}
 	return c.name
@@ -71,11 +71,11 @@ func (c Caller) actor() string {
 
 // owns reports whether the token is the caller's own.
 func (c Caller) owns(t store.Token) bool {
-	return c.kind == person && t.Kind == store.Ordinary && isOwner(t.Owner, c.user)
+	return c.kind == kindUser && t.Kind == store.Ordinary && isOwner(t.Owner, c.user)
 }
 
-// isOwner reports whether the owner of a token is the user: by key where the
-// owner's is known, because names are given to others.
+// isOwner reports whether the user owns tokens of the owner: by key if the owner's
+// key is known, because names are reused.
 func isOwner(o store.Owner, u directory.User) bool {
 	if o.Key != "" {
 		return o.Key == u.Key
@@ -83,24 +83,25 @@ func isOwner(o store.Owner, u directory.User) bool {
 	return store.FoldOwner(o.Name) == store.FoldOwner(u.Name)
 }
 
-// identity is somebody as records name them.
+// identity is a user, or another actor, in records.
 type identity struct{ name, key string }
 
 func (i identity) is(o identity) bool {
 	return store.FoldOwner(i.name) == store.FoldOwner(o.name) || i.key != "" && i.key == o.key
 }
 
-// behind are those who may be behind the caller: the caller, and of a management
-// token whoever created it and whoever was told its value.
-func (c Caller) behind() []identity {
+// principals are the identities that may be acting: the caller and, for a management
+// token, its creator and the user who received its value.
+func (c Caller) principals() []identity {
 	all := []identity{{c.name, c.user.Key}}
-	if c.kind == automation {
+	if c.kind == kindManagementToken {
 		all = append(all, creators(c.token)...)
 	}
 	return all
 }
 
-// creators are whoever created a token and, if that is kept, was told its value.
+// creators are the identities that created a token and, if recorded, received its
+// value.
 func creators(t store.Token) []identity {
 	all := []identity{{t.CreatedBy, t.CreatedByKey}}
 	if t.IssuedBy != "" {
@@ -109,24 +110,23 @@ func creators(t store.Token) []identity {
 	return all
 }
 
-// issuer is who learns a value that the caller is told: of automation a person,
-// if one was told the management token's.
+// issuer is the identity that learns a value that the caller receives: for a
+// management token, the user who received the management token's value.
 func (c Caller) issuer() identity {
-	all := c.behind()
+	all := c.principals()
 	return all[len(all)-1]
 }
 
-// made reports whether the token was created by somebody who may be behind the
-// caller.
-func (c Caller) made(t store.Token) bool {
-	return slices.ContainsFunc(c.behind(), identity{t.CreatedBy, t.CreatedByKey}.is)
+// created reports whether one of the caller's principals created the token.
+func (c Caller) created(t store.Token) bool {
+	return slices.ContainsFunc(c.principals(), identity{t.CreatedBy, t.CreatedByKey}.is)
 }
 
-// isPerson reports whether a record's name for who did something is a user's.
-func isPerson(name string) bool { return !strings.Contains(name, ":") }
+// isUserName reports whether an actor's name in a record is a user's.
+func isUserName(name string) bool { return !strings.Contains(name, ":") }
 
-// isAdmin reports whether somebody is an active administrator. Where that cannot
-// be told the error wraps directory.ErrUnavailable.
+// isAdmin reports whether a user is an active administrator. If that is unknown, the
+// error wraps directory.ErrUnavailable.
 func (op *operation) isAdmin(name, key string) (bool, error) {
 	u, err := op.manager.Directory.Owner(name, key)
 	switch {
@@ -140,11 +140,11 @@ func (op *operation) isAdmin(name, key string) (bool, error) {
 	return op.settings.Access.IsAdmin(groups(u.Groups)), nil
 }
 
-// hasCreator reports whether those who made a management token and know its value
-// could make it now: what it may do is theirs.
-func (op *operation) hasCreator(t store.Token) (bool, error) {
+// creatorsAreAdmins reports whether the users who created or received a management
+// token are still administrators, on whose rights it depends.
+func (op *operation) creatorsAreAdmins(t store.Token) (bool, error) {
 	for _, who := range creators(t) {
-		if !isPerson(who.name) {
+		if !isUserName(who.name) {
 			continue
 		}
 		if is, err := op.isAdmin(who.name, who.key); err != nil || !is {
@@ -154,16 +154,16 @@ func (op *operation) hasCreator(t store.Token) (bool, error) {
 	return true, nil
 }
 
-// reachesAdministrator reports whether a token acts as an administrator, and
-// somebody else, who is none, was told a value of it that is good.
-func (op *operation) reachesAdministrator(t store.Token) (bool, error) {
+// isExposed reports whether a token acts as an administrator and another user, who
+// is no administrator, knows a valid secret of it.
+func (op *operation) isExposed(t store.Token) (bool, error) {
 	all := creators(t)
 	know := all[len(all)-1:]
 	if op.now.Before(t.Previous.Until) && t.PreviousIssuedBy != "" {
 		know = append(know, identity{t.PreviousIssuedBy, t.PreviousIssuedByKey})
 	}
 	know = slices.DeleteFunc(know, func(i identity) bool {
-		return !isPerson(i.name) || isOwner(t.Owner, directory.User{Name: i.name, Key: i.key})
+		return !isUserName(i.name) || isOwner(t.Owner, directory.User{Name: i.name, Key: i.key})
 	})
 	if t.Kind != store.Ordinary || len(know) == 0 {
 		return false, nil
@@ -172,7 +172,7 @@ func (op *operation) reachesAdministrator(t store.Token) (bool, error) {
 		return false, err
 	}
 	for _, who := range know {
-		// Where the owner is known to be an administrator, every one is known.
+		// The owner is known, so the directory is loaded and the error is no outage.
 		if is, _ := op.isAdmin(who.name, who.key); !is {
 			return true, nil
 		}
@@ -180,40 +180,39 @@ func (op *operation) reachesAdministrator(t store.Token) (bool, error) {
 	return false, nil
 }
 
-// checkReach refuses to bring a token into force that reachesAdministrator.
-func (op *operation) checkReach(t store.Token) error {
-	reaches, err := op.reachesAdministrator(t)
+// checkExposure refuses to activate a token that isExposed.
+func (op *operation) checkExposure(t store.Token) error {
+	reaches, err := op.isExposed(t)
 	switch {
 	case err != nil:
 		return unavailable(err)
 	case reaches:
-		return refused(BadState, "This token's owner is an administrator by now, and whoever was told its value is none. Create another, or let the owner rotate it.")
+		return refused(BadState, "This token's owner has become an administrator, and the user who received its value is not one. Create another, or let the owner rotate it.")
 	}
 	return nil
 }
 
-// standsFor reports whether the caller is the owner, or comes by a management
-// token that the owner created or whose value the owner was told.
-func (c Caller) standsFor(o store.Owner) bool {
-	return slices.ContainsFunc(c.behind(), func(i identity) bool {
-		return isPerson(i.name) && isOwner(o, directory.User{Name: i.name, Key: i.key})
+// actsFor reports whether the caller is the owner, or a management token that the
+// owner created or received.
+func (c Caller) actsFor(o store.Owner) bool {
+	return slices.ContainsFunc(c.principals(), func(i identity) bool {
+		return isUserName(i.name) && isOwner(o, directory.User{Name: i.name, Key: i.key})
 	})
 }
 
-// groups are the caller's or an owner's, for the rules. Those that are not
-// known hold nobody.
+// groups are a user's groups, as a policy.Member. Unknown groups have no members.
 type groups directory.Groups
 
 // In implements policy.Member.
 func (g groups) In(group string) bool { return directory.Groups(g).Has(group) }
 
-// errGroups says that what somebody may do cannot be told now.
+// errGroups says that a user's rights are unknown.
 var errGroups = errors.New("the groups of a user are not known yet")
 
-// unsure makes of a refusal that it cannot be told now, where it is for the
-// caller's groups, which are not known.
-func (op *operation) unsure(err error) error {
-	if op.caller.kind == person && !op.caller.user.Groups.Known {
+// orUnavailable replaces a refusal by ErrUnavailable if the caller's groups, which
+// may have caused it, are unknown.
+func (op *operation) orUnavailable(err error) error {
+	if op.caller.kind == kindUser && !op.caller.user.Groups.Known {
 		return unavailable(errGroups)
 	}
 	return err

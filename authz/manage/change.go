@@ -1,30 +1,31 @@
 package manage
 
 import (
+	"cmp"
 	"context"
 	"time"
 
 	"github.com/tokengate/tokengate/authz/config"
+	"github.com/tokengate/tokengate/authz/token"
 	"github.com/tokengate/tokengate/store"
 )
 
-// Change is what a caller wants to be otherwise about a token. Nil leaves a
-// field as it is.
+// Change is a request to change a token. A nil field stays as it is.
 type Change struct {
 	Name     *string
 	Purpose  *string
-	Expires  Expiry // zero: as it is
+	Expires  Expiry // zero: unchanged
 	ReadOnly *bool
 	Networks *[]string    // the whole list
 	Rate     *config.Rate // zero: none
 }
 
-// Change changes a token that is neither revoked nor expired. Its owner may
-// always make it narrower, and wider again as far as a new token of theirs could
-// be, unless such a token would need approval. Change fails with ErrNotFound,
-// ErrRevoked, ErrInvalid, ErrConflict, ErrState or ErrForbidden.
+// Change changes a token that is neither revoked nor expired. Its owner may always
+// restrict it, and may extend it as far as a new token of the owner's could go
+// without approval. Change fails with ErrNotFound, ErrRevoked, ErrInvalid,
+// ErrConflict, ErrState or ErrForbidden.
 func (m *Manager) Change(ctx context.Context, c Caller, id string, change Change) (changed Token, err error) {
-	err = m.performOn(ctx, c, changeAction, id, func(op *operation) error {
+	err = m.perform(ctx, c, changeAction, id, func(op *operation) error {
 		before, err := op.get(ctx, id)
 		if err != nil {
 			return err
@@ -33,11 +34,11 @@ func (m *Manager) Change(ctx context.Context, c Caller, id string, change Change
 		if err != nil {
 			return err
 		}
-		defer m.admission(before)()
-		if before, err = op.get(ctx, before.ID); err != nil { // under its name by now
+		defer m.lockOwner(before)()
+		if before, err = op.get(ctx, before.ID); err != nil { // its owner may have been renamed before the lock
 			return err
 		}
-		owned, err := op.live(ctx, before)
+		owned, err := op.liveTokens(ctx, before)
 		if err != nil {
 			return err
 		}
@@ -57,10 +58,10 @@ func (m *Manager) Change(ctx context.Context, c Caller, id string, change Change
 func (op *operation) change(t *store.Token, change Change, owned []store.Token) (err error) {
 	before := *t
 	if before.State == store.Pending && !op.administrator && (change.Name != nil || change.Purpose != nil) {
-		return refused(BadState, "This token waits for approval, by the name and purpose that it has. Create another, or wait.")
+		return refused(BadState, "This token is waiting for approval under its present name and purpose. Create another, or wait.")
 	}
 	if expired(before, op.now) {
-		return refused(BadState, "This token expired at %s. Rotate it, to give it a new secret and a new end.", instant(before.Expires))
+		return refused(BadState, "This token expired at %s. Rotate it to give it a new secret and a new expiry.", timeText(before.Expires))
 	}
 	if change.Name != nil {
 		if t.Name, err = checkName(*change.Name); err != nil {
@@ -84,7 +85,7 @@ func (op *operation) change(t *store.Token, change Change, owned []store.Token) 
 		}
 	}
 	if change.Rate != nil {
-		if t.Rate, err = checkRate(withBurst(*change.Rate, configured(before.Rate))); err != nil {
+		if t.Rate, err = checkRate(defaultBurst(*change.Rate, configRate(before.Rate))); err != nil {
 			return err
 		}
 	}
@@ -94,7 +95,7 @@ func (op *operation) change(t *store.Token, change Change, owned []store.Token) 
 	}
 	if asked {
 		t.Expires = at
-		// The secret so far ends no later than the token.
+		// The previous secret expires no later than the token.
 		if !at.IsZero() && at.Before(t.Previous.Until) {
 			t.Previous.Until = at
 		}
@@ -102,24 +103,23 @@ func (op *operation) change(t *store.Token, change Change, owned []store.Token) 
 	return op.checkWidening(before, *t)
 }
 
-// checkWidening refuses a change that makes a token wider than it may be.
+// checkWidening refuses a change that extends a token beyond what is allowed.
 func (op *operation) checkWidening(before, after store.Token) error {
 	if !widens(before, after) {
 		return nil
 	}
 	if after.Kind == store.Management {
-		return op.checkManagementWidening(after)
+		return cmp.Or(op.checkEscalation(after.Kind), limitManagement(after, op.now))
 	}
 	if !endsLater(before, after) {
 		return op.checkRenewal(after, time.Time{})
 	}
-	// A change gives no new lifetime, which only a new secret does.
+	// The lifetime counts from the creation: only a new secret starts a new one.
 	return op.checkRenewal(after, before.Created)
 }
 
-// checkRenewal refuses a token of the caller's that is wider than a new one could
-// be, or for which that would need approval. Its lifetime counts from the given
-// time, if that is not zero.
+// checkRenewal refuses a token of the caller's that a new token could not be, or
+// only with approval. Its lifetime counts from the given time, unless that is zero.
 func (op *operation) checkRenewal(t store.Token, from time.Time) error {
 	ts, err := op.termsOf()
 	if err != nil || ts == nil {
@@ -136,20 +136,146 @@ func (op *operation) checkRenewal(t store.Token, from time.Time) error {
 	return checkBounds(t, ts)
 }
 
-func (op *operation) checkManagementWidening(after store.Token) error {
-	if err := op.checkExtension(after.Kind); err != nil {
-		return err
-	}
-	return limitManagement(after, op.now)
-}
-
 // uniqueName refuses a name that one of the tokens has.
 func uniqueName(others []store.Token, name string) error {
 	for _, t := range others {
 		if sameName(t.Name, name) {
 			return &Error{Code: Conflict, Field: FieldName,
-				Message: "The owner has a token of this name already, " + t.ID + ". Choose another name, or rotate or revoke that one."}
+				Message: "The owner already has a token of this name, " + t.ID + ". Choose another name, or rotate or revoke that one."}
 		}
 	}
 	return nil
+}
+
+// Rotation is a request to rotate a token.
+type Rotation struct {
+	// Overlap is how long the previous secret stays valid, at most Settings.MaxOverlap
+	// and never beyond its expiry.
+	Overlap time.Duration
+	// Expires is the token's new expiry, at most that of a new token of the caller's.
+	// Zero keeps the present one; an expired token needs a new one.
+	Expires Expiry
+}
+
+// Rotate gives a token a new secret and returns its value, which is shown only once.
+// The previous secret expires at once, or after the overlap; an older one expires at
+// once. A disabled token stays disabled. An expired token comes into force again
+// with the new secret only, if its owner may have one more. A pending token is not
+// rotated, because its value belongs to its creator. Rotate fails with ErrNotFound,
+// ErrRevoked, ErrInvalid, ErrConflict, ErrLimit, ErrState or ErrForbidden.
+func (m *Manager) Rotate(ctx context.Context, c Caller, id string, r Rotation) (issued Issued, err error) {
+	err = m.perform(ctx, c, rotateAction, id, func(op *operation) error {
+		before, err := op.get(ctx, id)
+		if err != nil {
+			return err
+		}
+		if err := op.checkEscalation(before.Kind); err != nil {
+			return err
+		}
+		if r.Overlap < 0 || r.Overlap > op.settings.MaxOverlap {
+			return invalid(FieldOverlap, "The overlap can be at most %s (tokens.maxOverlap).", config.Lifetime{Duration: op.settings.MaxOverlap})
+		}
+		named, err := token.ParseID(before.ID)
+		if err != nil {
+			return err
+		}
+		value, err := token.Remint(valueKinds[before.Kind], named, m.Random)
+		if err != nil {
+			return err
+		}
+		secret, err := m.secret(value)
+		if err != nil {
+			return err
+		}
+		// Read before the change: a failure after it would lose the value.
+		usage, err := m.Usage.Usage(ctx, []string{before.ID})
+		if err != nil {
+			return err
+		}
+		defer m.lockOwner(before)()
+		if err := op.recheckLimits(ctx, before.ID); err != nil {
+			return err
+		}
+		rotated, err := op.update(ctx, before.ID, func(t *store.Token) error {
+			return op.rotate(t, secret, r)
+		})
+		if err != nil {
+			return err
+		}
+		issued = Issued{Token: op.describe(rotated, usage[before.ID]), Value: value}
+		return nil
+	})
+	return issued, err
+}
+
+// recheckLimits checks whether an expired token may come into force again beside the
+// owner's others. The caller holds lockOwner.
+func (op *operation) recheckLimits(ctx context.Context, id string) error {
+	t, err := op.get(ctx, id)
+	if err != nil || t.State == store.Revoked || !expired(t, op.now) {
+		return err
+	}
+	owned, err := op.liveTokens(ctx, t)
+	if err != nil {
+		return err
+	}
+	return op.checkLimits(owned, t)
+}
+
+// rotate puts a new secret into a record.
+func (op *operation) rotate(t *store.Token, secret store.Secret, r Rotation) error {
+	if t.State == store.Pending {
+		return refused(BadState, "This token is waiting for approval, and its value belongs to its creator. Approve or revoke it first.")
+	}
+	at, asked, err := r.Expires.expiry(op.now)
+	if err != nil {
+		return err
+	}
+	over := expired(*t, op.now)
+	switch {
+	case over && !asked:
+		return invalid(FieldExpires, "This token expired at %s. Give it a new lifetime.", timeText(t.Expires))
+	case r.Overlap > 0 && t.State != store.Active:
+		return invalid(FieldOverlap, "This token is %s, perhaps because of its old secret. Rotate it without an overlap.", t.State)
+	case over && r.Overlap > 0:
+		return invalid(FieldOverlap, "This token expired at %s, and its old secret with it. Rotate it without an overlap.", timeText(t.Expires))
+	}
+	if asked {
+		if err := op.checkLifetime(*t, at); err != nil {
+			return err
+		}
+	}
+	until := op.now.Add(r.Overlap).Truncate(time.Second)
+	for _, end := range []time.Time{t.Expires, at} {
+		if !end.IsZero() && end.Before(until) {
+			until = end
+		}
+	}
+	t.Previous, t.PreviousIssuedBy, t.PreviousIssuedByKey = store.Previous{}, "", ""
+	if until.After(op.now) {
+		all := creators(*t)
+		knows := all[len(all)-1]
+		t.Previous = store.Previous{Secret: t.Secret, Until: until}
+		t.PreviousIssuedBy, t.PreviousIssuedByKey = knows.name, knows.key
+	}
+	t.Secret = secret
+	op.recordIssuer(t)
+	if asked {
+		t.Expires = at
+	}
+	return nil
+}
+
+// checkLifetime refuses a rotated token a later expiry if a new token like it would
+// be refused or would need approval.
+func (op *operation) checkLifetime(t store.Token, at time.Time) error {
+	later := t
+	later.Expires = at
+	if t.Kind == store.Management {
+		return limitManagement(later, op.now)
+	}
+	if !endsLater(t, later) {
+		return nil
+	}
+	return op.checkRenewal(later, op.now)
 }

@@ -13,8 +13,8 @@ import (
 
 func given[T any](v T) *T { return &v }
 
-// A token may always become narrower, and wider only as far as the rule lets a
-// new one be.
+// A token may always be restricted, and extended only as far as the policy allows
+// for a new one.
 func TestChange(t *testing.T) {
 	any, office, floor, home := []string{}, []string{"10.1.0.0/16"}, []string{"10.1.2.0/24", "10.1.3.7"}, []string{"192.0.2.0/24"}
 	low, lower := config.Rate{Requests: 30, Per: time.Minute, Burst: 5}, config.Rate{Requests: 10, Per: time.Minute, Burst: 5}
@@ -26,36 +26,36 @@ func TestChange(t *testing.T) {
 		code   *manage.Error // nil: done
 		says   string
 	}{
-		"another name":            {who: "alice", change: manage.Change{Name: given("deploy"), Purpose: given("nightly\nbuilds")}},
-		"no name":                 {who: "alice", change: manage.Change{Name: given(" ")}, code: manage.ErrInvalid, says: "1 to 100"},
-		"another's name":          {who: "alice", change: manage.Change{Name: given("OTHER")}, code: manage.ErrConflict, says: "already"},
-		"its own name":            {who: "alice", change: manage.Change{Name: given("CI")}},
-		"read-only":               {who: "alice", change: manage.Change{ReadOnly: given(true)}},
-		"read-only and back":      {who: "alice", begin: manage.NewToken{ReadOnly: true}, change: manage.Change{ReadOnly: given(false)}},
-		"not read-only by rule":   {who: "rita", change: manage.Change{ReadOnly: given(false)}, code: manage.ErrInvalid, says: "access.create[1].readOnly"},
-		"shorter":                 {who: "alice", change: manage.Change{Expires: days(1)}},
-		"longer, within the rule": {who: "alice", begin: manage.NewToken{Expires: days(1)}, change: manage.Change{Expires: days(90)}},
-		"longer than the rule":    {who: "alice", change: manage.Change{Expires: days(91)}, code: manage.ErrInvalid, says: "90d"},
-		"longer by waiting":       {who: "alice", later: day, change: manage.Change{Expires: days(90)}, code: manage.ErrInvalid, says: "2026-05-30"},
-		"for ever":                {who: "alice", change: manage.Change{Expires: unlimited}, code: manage.ErrInvalid, says: "90d"},
-		"fewer networks":          {who: "alice", begin: manage.NewToken{Networks: office}, change: manage.Change{Networks: &floor}},
-		"more networks":           {who: "alice", begin: manage.NewToken{Networks: floor}, change: manage.Change{Networks: &office}},
-		"any network":             {who: "alice", begin: manage.NewToken{Networks: office}, change: manage.Change{Networks: &any}},
-		"a rate":                  {who: "alice", change: manage.Change{Rate: &low}},
-		"no rate":                 {who: "alice", begin: manage.NewToken{Rate: low}, change: manage.Change{Rate: &config.Rate{}}},
-		"a bad rate":              {who: "alice", change: manage.Change{Rate: &config.Rate{Requests: -1}}, code: manage.ErrInvalid, says: "rate"},
-		"two ends":                {who: "alice", change: manage.Change{Expires: manage.Expiry{At: start.Add(day), In: days(1).In}}, code: manage.ErrInvalid, says: "Two ends"},
-		"expired":                 {who: "alice", later: 91 * day, change: manage.Change{Expires: days(1)}, code: manage.ErrState, says: "Rotate it"},
+		"another name":              {who: "alice", change: manage.Change{Name: given("deploy"), Purpose: given("nightly\nbuilds")}},
+		"no name":                   {who: "alice", change: manage.Change{Name: given(" ")}, code: manage.ErrInvalid, says: "1 to 100"},
+		"another's name":            {who: "alice", change: manage.Change{Name: given("OTHER")}, code: manage.ErrConflict, says: "already"},
+		"its own name":              {who: "alice", change: manage.Change{Name: given("CI")}},
+		"read-only":                 {who: "alice", change: manage.Change{ReadOnly: given(true)}},
+		"read-only and back":        {who: "alice", begin: manage.NewToken{ReadOnly: true}, change: manage.Change{ReadOnly: given(false)}},
+		"not read-only by policy":   {who: "rita", change: manage.Change{ReadOnly: given(false)}, code: manage.ErrInvalid, says: "access.create[1].readOnly"},
+		"shorter":                   {who: "alice", change: manage.Change{Expires: days(1)}},
+		"longer, within the policy": {who: "alice", begin: manage.NewToken{Expires: days(1)}, change: manage.Change{Expires: days(90)}},
+		"longer than the policy":    {who: "alice", change: manage.Change{Expires: days(91)}, code: manage.ErrInvalid, says: "90d"},
+		"longer by waiting":         {who: "alice", later: day, change: manage.Change{Expires: days(90)}, code: manage.ErrInvalid, says: "2026-05-30"},
+		"for ever":                  {who: "alice", change: manage.Change{Expires: unlimited}, code: manage.ErrInvalid, says: "90d"},
+		"fewer networks":            {who: "alice", begin: manage.NewToken{Networks: office}, change: manage.Change{Networks: &floor}},
+		"more networks":             {who: "alice", begin: manage.NewToken{Networks: floor}, change: manage.Change{Networks: &office}},
+		"any network":               {who: "alice", begin: manage.NewToken{Networks: office}, change: manage.Change{Networks: &any}},
+		"a rate":                    {who: "alice", change: manage.Change{Rate: &low}},
+		"no rate":                   {who: "alice", begin: manage.NewToken{Rate: low}, change: manage.Change{Rate: &config.Rate{}}},
+		"a bad rate":                {who: "alice", change: manage.Change{Rate: &config.Rate{Requests: -1}}, code: manage.ErrInvalid, says: "rate"},
+		"two ends":                  {who: "alice", change: manage.Change{Expires: manage.Expiry{At: start.Add(day), In: days(1).In}}, code: manage.ErrInvalid, says: "Two expiries"},
+		"expired":                   {who: "alice", later: 91 * day, change: manage.Change{Expires: days(1)}, code: manage.ErrState, says: "Rotate it"},
 
-		// Whose tokens need approval: no wider than what was approved.
+		// Tokens that needed approval cannot be extended.
 		"pending, narrower":       {who: "vic", begin: manage.NewToken{Networks: office, Rate: low}, change: manage.Change{Networks: &floor, Rate: &lower, ReadOnly: given(true), Expires: days(2)}},
 		"pending, other networks": {who: "vic", begin: manage.NewToken{Networks: office}, change: manage.Change{Networks: &home}, code: manage.ErrForbidden, says: "approval"},
 		"pending, more of them":   {who: "vic", begin: manage.NewToken{Networks: floor}, change: manage.Change{Networks: &office}, code: manage.ErrForbidden, says: "approval"},
 		"pending, a larger one":   {who: "vic", begin: manage.NewToken{Networks: []string{"10.1.0.0/24"}}, change: manage.Change{Networks: &office}, code: manage.ErrForbidden, says: "approval"},
 		"pending, faster":         {who: "vic", begin: manage.NewToken{Networks: office, Rate: lower}, change: manage.Change{Rate: &low}, code: manage.ErrForbidden, says: "approval"},
 		"pending, longer":         {who: "vic", begin: manage.NewToken{Networks: office, Expires: days(1)}, change: manage.Change{Expires: days(2)}, code: manage.ErrForbidden, says: "approval"},
-		"pending, renamed":        {who: "vic", begin: manage.NewToken{Networks: office}, change: manage.Change{Name: given("deploy")}, code: manage.ErrState, says: "by the name"},
-		"pending, other purpose":  {who: "vic", begin: manage.NewToken{Networks: office}, change: manage.Change{Purpose: given("x")}, code: manage.ErrState, says: "by the name"},
+		"pending, renamed":        {who: "vic", begin: manage.NewToken{Networks: office}, change: manage.Change{Name: given("deploy")}, code: manage.ErrState, says: "present name"},
+		"pending, other purpose":  {who: "vic", begin: manage.NewToken{Networks: office}, change: manage.Change{Purpose: given("x")}, code: manage.ErrState, says: "present name"},
 	} {
 		t.Run(strings.ReplaceAll(name, ",", ""), func(t *testing.T) {
 			c := newCompany(t)
@@ -87,11 +87,11 @@ func TestChange(t *testing.T) {
 			if diff := after.Secret != stored.Secret || after.State != stored.State || after.Owner != stored.Owner; diff {
 				t.Errorf("the change touched more than it was to: %+v", after)
 			}
-			told, err := c.Get(t.Context(), c.as(t, test.who), before.Token.ID)
+			shown, err := c.Get(t.Context(), c.as(t, test.who), before.Token.ID)
 			if err != nil {
 				t.Fatal(err)
 			}
-			equal(t, "what the change returns", changed, told)
+			equal(t, "the result of the change", changed, shown)
 			if audit := c.lastAudit(t); audit.Action != "token.change" || audit.Outcome != "done" || len(audit.Changes) == 0 {
 				t.Errorf("audit record %+v", audit)
 			}
@@ -99,8 +99,9 @@ func TestChange(t *testing.T) {
 	}
 }
 
-// Who may not create any more can still make a token narrower, but not wider.
-func TestChangeWithoutARule(t *testing.T) {
+// Users who may no longer create tokens can still restrict theirs, but not extend
+// them.
+func TestChangeWithoutPolicy(t *testing.T) {
 	c := newCompany(t)
 	id := c.creates(t, "alice", manage.NewToken{}).Token.ID
 	c.now(t, "{name: alice, key: KEY1, groups: [staff, devs]}", "{name: alice, key: KEY1, groups: [staff]}")
@@ -111,7 +112,7 @@ func TestChangeWithoutARule(t *testing.T) {
 	is(t, err, manage.ErrForbidden)
 }
 
-// An administrator is not bound by the rules, and the index follows at once.
+// Policies do not apply to administrators, and the index follows at once.
 func TestChangeByAdministrator(t *testing.T) {
 	c := newCompany(t)
 	k := c.creates(t, "rita", manage.NewToken{})
@@ -128,7 +129,7 @@ func TestChangeByAdministrator(t *testing.T) {
 	c.decides(t, k.Value, authz.NetworkNotAllowed)
 }
 
-// A shorter life is the old secret's, too.
+// A shorter lifetime applies to the previous secret too.
 func TestChangeEndsAnOverlap(t *testing.T) {
 	c := newCompany(t)
 	first := c.creates(t, "alice", manage.NewToken{})
@@ -150,9 +151,8 @@ func TestChangeEndsAnOverlap(t *testing.T) {
 	}
 }
 
-// People rotate within their rule; an overlap is as long as the configuration
-// says at most.
-func TestRotateWithinTheRule(t *testing.T) {
+// Rotations keep the policy and the configured maximum overlap.
+func TestRotateWithinPolicy(t *testing.T) {
 	c := newCompany(t)
 	k := c.creates(t, "alice", manage.NewToken{Expires: days(10)})
 	alice := c.as(t, "alice")
@@ -181,9 +181,9 @@ func TestRotateWithinTheRule(t *testing.T) {
 	}
 }
 
-// A rotation gives no longer life to a token that its owner could not create as
-// it is, nor without approval.
-func TestRotationKeepsToTheRules(t *testing.T) {
+// A rotation does not extend a token that its owner could not create as it is, or
+// only with approval.
+func TestRotationKeepsPolicy(t *testing.T) {
 	vendor := "{name: alice, key: KEY1, groups: [staff, vendors]}"
 	reader := "{name: alice, key: KEY1, groups: [staff, readers]}"
 	for name, test := range map[string]struct {
@@ -192,12 +192,12 @@ func TestRotationKeepsToTheRules(t *testing.T) {
 		ask  manage.Rotation
 		code *manage.Error
 	}{
-		"longer, approval by now":  {vendor, 0, manage.Rotation{Expires: days(20)}, manage.ErrForbidden},
-		"revived, approval by now": {vendor, 100 * day, manage.Rotation{Expires: days(20)}, manage.ErrForbidden},
-		"longer, read-only by now": {reader, 0, manage.Rotation{Expires: days(20)}, manage.ErrInvalid},
-		"revived, without a rule":  {"{name: alice, key: KEY1, groups: [staff]}", 100 * day, manage.Rotation{Expires: days(1)}, manage.ErrForbidden},
-		"as long as it was":        {vendor, 0, manage.Rotation{}, nil},
-		"shorter":                  {reader, 0, manage.Rotation{Expires: days(1)}, nil},
+		"longer, approval by now":   {vendor, 0, manage.Rotation{Expires: days(20)}, manage.ErrForbidden},
+		"revived, approval by now":  {vendor, 100 * day, manage.Rotation{Expires: days(20)}, manage.ErrForbidden},
+		"longer, read-only by now":  {reader, 0, manage.Rotation{Expires: days(20)}, manage.ErrInvalid},
+		"expired, without a policy": {"{name: alice, key: KEY1, groups: [staff]}", 100 * day, manage.Rotation{Expires: days(1)}, manage.ErrForbidden},
+		"as long as it was":         {vendor, 0, manage.Rotation{}, nil},
+		"shorter":                   {reader, 0, manage.Rotation{Expires: days(1)}, nil},
 	} {
 		c := newCompany(t)
 		k := c.creates(t, "alice", manage.NewToken{Expires: days(10)})
@@ -227,7 +227,7 @@ func TestRotationKeepsToTheRules(t *testing.T) {
 	}
 }
 
-// The secret of a token that was switched off does not outlive its rotation.
+// The secret of a disabled token does not survive a rotation.
 func TestRotateDisabledWithoutOverlap(t *testing.T) {
 	c := newCompany(t)
 	k := c.creates(t, "alice", manage.NewToken{})
@@ -236,7 +236,7 @@ func TestRotateDisabledWithoutOverlap(t *testing.T) {
 	is(t, err, manage.ErrInvalid, manage.FieldOverlap)
 }
 
-// The old secret ends with a lifetime that the rotation shortens.
+// The previous secret expires with a lifetime that the rotation shortens.
 func TestOverlapEndsWithTheNewLifetime(t *testing.T) {
 	c := newCompany(t)
 	k := c.creates(t, "alice", manage.NewToken{})
@@ -249,7 +249,7 @@ func TestOverlapEndsWithTheNewLifetime(t *testing.T) {
 	}
 }
 
-// A rate without a burst gets the rule's.
+// A rate without a burst gets the policy's.
 func TestRateWithoutBurst(t *testing.T) {
 	c := newCompany(t)
 	k := c.creates(t, "vic", manage.NewToken{Networks: office, Rate: config.Rate{Requests: 30, Per: time.Minute}})

@@ -11,25 +11,24 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// NewToken is what a caller asks of a token to be created. What a rule demands
-// and it does not ask for, it gets: the rule's longest lifetime, its rate, and
-// that it reads only.
+// NewToken is a request to create a token. What a policy requires and the request
+// leaves out is filled in: the policy's longest lifetime, its rate, and read-only.
 type NewToken struct {
 	Management bool
 	Owner      string // a user's name; empty: the caller
-	Name       string // 1 to 100 printable characters, unlike those of the owner's other tokens in force
-	Purpose    string // free text of at most 1000 characters
-	Expires    Expiry // zero: as late as the caller's rule allows, or after DefaultLifetime
+	Name       string // 1 to 100 printable characters, unique among the owner's tokens in force
+	Purpose    string // at most 1000 characters
+	Expires    Expiry // zero: the policy's maximum, or DefaultLifetime without a policy
 	ReadOnly   bool
-	Networks   []string    // networks or single addresses, at most store.MaxNetworks; none: any
-	Rate       config.Rate // zero: the rule's, or none
+	Networks   []string    // networks or addresses, at most store.MaxNetworks; none: any
+	Rate       config.Rate // zero: the policy's, or none
 }
 
-// Create adds a token and returns its value, which cannot be had again. A token
-// that a rule wants approved is pending. Create fails with ErrInvalid,
+// Create adds a token and returns its value, which is shown only once. If a policy
+// requires approval, the token is pending. Create fails with ErrInvalid,
 // ErrConflict, ErrLimit, ErrForbidden or ErrUnavailable.
 func (m *Manager) Create(ctx context.Context, c Caller, n NewToken) (issued Issued, err error) {
-	err = m.perform(ctx, c, createAction, func(op *operation) error {
+	err = m.perform(ctx, c, createAction, "", func(op *operation) error {
 		t, err := op.draft(ctx, n)
 		if err != nil {
 			return err
@@ -42,7 +41,7 @@ func (m *Manager) Create(ctx context.Context, c Caller, n NewToken) (issued Issu
 		if t.Secret, err = m.secret(value); err != nil {
 			return err
 		}
-		defer m.admission(t)()
+		defer m.lockOwner(t)()
 		created, err := op.create(ctx, t, func(owned []store.Token) error {
 			return op.checkLimits(owned, t)
 		})
@@ -55,16 +54,16 @@ func (m *Manager) Create(ctx context.Context, c Caller, n NewToken) (issued Issu
 	return issued, err
 }
 
-// issue notes who is told a token's value.
-func (op *operation) issue(t *store.Token) {
+// recordIssuer records who receives a token's value.
+func (op *operation) recordIssuer(t *store.Token) {
 	who := op.caller.issuer()
 	t.IssuedBy, t.IssuedByKey = who.name, who.key
 }
 
-// valueKinds are the kinds of value of the kinds of token.
+// valueKinds maps the kinds of tokens to the kinds of values.
 var valueKinds = map[store.Kind]token.Kind{store.Ordinary: token.Ordinary, store.Management: token.Management}
 
-// draft checks what was asked and returns the record, but for id and secret.
+// draft validates a request and returns its record, without id and secret.
 func (op *operation) draft(ctx context.Context, n NewToken) (t store.Token, err error) {
 	t = store.Token{
 		Created:      op.now,
@@ -73,7 +72,7 @@ func (op *operation) draft(ctx context.Context, n NewToken) (t store.Token, err 
 		ReadOnly:     n.ReadOnly,
 		State:        store.Active,
 	}
-	op.issue(&t)
+	op.recordIssuer(&t)
 	var ts terms
 	if n.Management {
 		t.Kind, err = store.Management, op.checkManagement(n)
@@ -95,7 +94,7 @@ func (op *operation) draft(ctx context.Context, n NewToken) (t store.Token, err 
 		return t, err
 	}
 	if ts != nil {
-		n.Rate = withBurst(n.Rate, ts.Rate)
+		n.Rate = defaultBurst(n.Rate, ts.Rate)
 	}
 	if t.Rate, err = checkRate(n.Rate); err != nil {
 		return t, err
@@ -111,31 +110,31 @@ func (op *operation) draft(ctx context.Context, n NewToken) (t store.Token, err 
 	return t, op.applyTerms(&t, asked, ts)
 }
 
-// checkManagement refuses a management token to whoever may not create one.
+// checkManagement refuses management tokens to callers who may not create them.
 func (op *operation) checkManagement(n NewToken) error {
 	if !op.administrator {
 		return refused(Forbidden, "Only administrators may create management tokens (access.admin).")
 	}
-	if err := op.checkExtension(store.Management); err != nil {
+	if err := op.checkEscalation(store.Management); err != nil {
 		return err
 	}
 	if n.Owner != "" {
-		return invalid(FieldOwner, "A management token acts as nobody. Leave the user out.")
+		return invalid(FieldOwner, "A management token has no user. Leave the user out.")
 	}
 	return nil
 }
 
-// limitManagement refuses a management token without bounds.
+// limitManagement refuses a management token without an expiry or networks.
 func limitManagement(t store.Token, now time.Time) error {
 	switch {
 	case t.Expires.IsZero():
-		return invalid(FieldExpires, "A management token must expire. Say after what time, such as 90d.")
+		return invalid(FieldExpires, "A management token must expire. Give a lifetime such as 90d.")
 	case t.Expires.After(now.Add(maxManagement)):
-		return invalid(FieldExpires, "A management token lives for a year at most.")
+		return invalid(FieldExpires, "A management token is valid for at most a year.")
 	case len(t.Networks) == 0:
 		return invalid(FieldNetworks, "A management token needs the networks that it is used from, such as 10.1.2.0/24.")
-	case anywhere(t.Networks):
-		return invalid(FieldNetworks, "A management token needs networks that are no larger than %s.", widest)
+	case areTooLarge(t.Networks):
+		return invalid(FieldNetworks, "A management token needs networks that are no larger than %s.", largestNetworks)
 	}
 	return nil
 }
@@ -143,7 +142,7 @@ func limitManagement(t store.Token, now time.Time) error {
 // maxManagement is the longest lifetime of a management token: a leap year.
 const maxManagement = 366 * 24 * time.Hour
 
-// secret returns what the store keeps of a value.
+// secret returns the salt and hash of a value.
 func (m *Manager) secret(v token.Value) (store.Secret, error) {
 	salt, err := token.Salt(m.Random)
 	if err != nil {
@@ -152,8 +151,8 @@ func (m *Manager) secret(v token.Value) (store.Secret, error) {
 	return store.Secret{Salt: salt, Hash: v.Hash(salt)}, nil
 }
 
-// checkLimits refuses one more token in force for an owner who has the given others:
-// one too many, or one of a name that another has.
+// checkLimits refuses another token in force if the owner has too many, or one of
+// the same name.
 func (op *operation) checkLimits(owned []store.Token, t store.Token) error {
 	others := op.inForce(owned, t)
 	if err := uniqueName(others, t.Name); err != nil {
@@ -166,7 +165,7 @@ func (op *operation) checkLimits(owned []store.Token, t store.Token) error {
 }
 
 // inForce returns the tokens of t's owner that are neither revoked nor expired,
-// but for t. A name may have had another user before.
+// without t. Tokens of a previous user of the name are left out.
 func (op *operation) inForce(owned []store.Token, t store.Token) (others []store.Token) {
 	for _, other := range owned {
 		same := other.Owner.Key == t.Owner.Key || other.Owner.Key == "" || t.Owner.Key == ""
@@ -177,15 +176,13 @@ func (op *operation) inForce(owned []store.Token, t store.Token) (others []store
 	return others
 }
 
-// live reads those tokens of a token's owner that may be in force, by the limit
-// and names of which others are admitted. The caller holds the owner's admission,
-// so what it finds stays true until the write.
-func (op *operation) live(ctx context.Context, t store.Token) ([]store.Token, error) {
+// liveTokens reads the tokens that may be in force of a token's owner. The caller
+// holds lockOwner, so the result stays valid until the write.
+func (op *operation) liveTokens(ctx context.Context, t store.Token) ([]store.Token, error) {
 	return op.manager.Tokens.Live(ctx, t.Owner.Name)
 }
 
-// eachOwned reads all tokens of an owner, those included that have ended, some at a
-// time.
+// eachOwned calls do with all tokens of an owner, ended ones included, page by page.
 func (op *operation) eachOwned(ctx context.Context, owner string, do func([]store.Token) error) error {
 	for after := uint64(0); ; {
 		page, err := op.manager.Tokens.List(ctx, owner, after, MaxPage)
@@ -201,8 +198,8 @@ func (op *operation) eachOwned(ctx context.Context, owner string, do func([]stor
 	}
 }
 
-// read reads tokens; those that are gone are left out.
-func (op *operation) read(ctx context.Context, ids []string) (found []store.Token, err error) {
+// readTokens reads tokens and skips those that no longer exist.
+func (op *operation) readTokens(ctx context.Context, ids []string) (found []store.Token, err error) {
 	for _, id := range ids {
 		t, err := op.manager.Tokens.Get(ctx, id)
 		switch {

@@ -112,7 +112,7 @@ func TestCreateRefused(t *testing.T) {
 		{"two ends", func(n *manage.NewToken) {
 			n.Expires = days(1)
 			n.Expires.At = start.Add(time.Hour)
-		}, manage.FieldExpires, "Two ends"},
+		}, manage.FieldExpires, "Two expiries"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f := newFixture(t)
@@ -237,7 +237,7 @@ func TestLimitCountsTokensInForce(t *testing.T) {
 	}
 }
 
-// noRandomness fails as a broken source of randomness would.
+// noRandomness is a broken source of randomness.
 type noRandomness struct{}
 
 func (noRandomness) Read([]byte) (int, error) { return 0, errors.New("no entropy") }

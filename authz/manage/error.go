@@ -8,41 +8,40 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// Code is the kind of a refusal: a stable word that stands in the audit log.
+// Code is the kind of a refusal, a stable word in the audit log.
 type Code string
 
 // The codes.
 const (
-	Invalid   Code = "invalid"   // the request breaks a rule; Field says where
+	Invalid   Code = "invalid"   // the request is invalid; Field says where
 	Forbidden Code = "forbidden" // the caller may not do this
-	NotFound  Code = "not_found" // no such token, or none that the caller may see
-	Revoked   Code = "revoked"   // the token has been revoked, which is final
-	Conflict  Code = "conflict"  // the owner has a token in force of the same name
-	Limit     Code = "limit"     // the owner has as many tokens as one may have
-	BadState  Code = "state"     // the token is in no state for this
+	NotFound  Code = "not_found" // no such token that the caller may see
+	Revoked   Code = "revoked"   // the token is revoked, which is final
+	Conflict  Code = "conflict"  // the owner has another token of the name in force
+	Limit     Code = "limit"     // the owner has the maximum number of tokens
+	BadState  Code = "state"     // the token's state does not allow this
 
-	// TooMany: the caller has made as many changes as are allowed in a time. It is not
-	// recorded, since each record is a write.
+	// TooMany: the caller is beyond the write budget. It is not recorded, since each
+	// record is a write.
 	TooMany Code = "too_many"
 
-	// Unavailable: whether the caller may cannot be found out now. It is about
-	// the server and not the caller, and not recorded.
+	// Unavailable: the caller's rights are unknown, through no fault of the caller. It
+	// is not recorded.
 	Unavailable Code = "unavailable"
 )
 
-// Error is a refusal: nothing was changed, and Message says why to a person.
-// Errors that are no refusal, such as a disk's, are not of this type, and
-// after them a change may have been made or not.
+// Error is a refusal: nothing was changed. Other errors, such as a disk's, have
+// another type; after them a change may have been made or not.
 type Error struct {
 	Code    Code
-	Field   Field  // the part of the request that Message is about, if one is
+	Field   Field  // the part of the request at fault, if any
 	Message string // whole sentences, for the caller; holds no secret
-	Cause   error  // for a log: it may tell of the inside; nil: none
+	Cause   error  // for the log only; nil: none
 
-	Retry time.Duration // until it makes sense to try again, if Code is TooMany
+	Retry time.Duration // how long to wait, if Code is TooMany
 }
 
-// Error returns the message and the cause, for a log.
+// Error returns the message and the cause, for the log.
 func (e *Error) Error() string {
 	text := e.Message
 	if text == "" {
@@ -57,14 +56,14 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Cause }
 
-// Is reports whether target is an Error of the same code, so that errors.Is
-// tells refusals apart by the variables below.
+// Is reports whether target is an Error of the same code, for errors.Is with the
+// variables below.
 func (e *Error) Is(target error) bool {
 	other, ok := target.(*Error)
 	return ok && other.Code == e.Code
 }
 
-// One error of each code, for errors.Is.
+// One error per code, for errors.Is.
 var (
 	ErrInvalid     = &Error{Code: Invalid}
 	ErrForbidden   = &Error{Code: Forbidden}
@@ -80,7 +79,7 @@ var (
 // Field is a part of a request.
 type Field string
 
-// The fields that a refusal can be about.
+// The fields of refusals.
 const (
 	FieldID       Field = "id"
 	FieldOwner    Field = "owner"
@@ -105,12 +104,11 @@ func refused(code Code, format string, args ...any) *Error {
 	return &Error{Code: code, Message: fmt.Sprintf(format, args...)}
 }
 
-// sentence makes a whole sentence of an error's text, without the store's
-// words for what kind of error it is.
+// sentence makes a sentence of an error, without the store's prefix.
 func sentence(err error) string {
 	text := strings.TrimPrefix(err.Error(), store.ErrInvalid.Error()+": ")
 	if text == "" {
 		return ""
 	}
-	return strings.ToUpper(text[:1]) + text[1:] + "." // our own errors begin in ASCII
+	return strings.ToUpper(text[:1]) + text[1:] + "." // the errors begin in ASCII
 }

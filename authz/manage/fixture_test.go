@@ -26,31 +26,31 @@ import (
 // root is an operator, an administrator without an account.
 var root = manage.Operator("uid:0")
 
-// start is where the clock of each test stands at first.
+// start is the initial time of each test's clock.
 var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 const maxPerUser = 3
 
-// fixture is a manager over a real store and a real directory, with a clock that
-// only the test moves.
+// fixture is a manager with a real store and a real directory, and a clock that only
+// the test advances.
 type fixture struct {
 	*manage.Manager
 	tokens    *store.Cached
 	directory *directory.Directory
 	settings  config.Config
-	between   func() // is called when owners are judged, and tokens not written yet
+	between   func() // called after the owners' status is updated, before tokens are
 
 	mu  sync.Mutex
 	now time.Time
 }
 
-// newFixture returns a manager without a directory: whoever is named is there.
+// newFixture returns a manager without a directory: every user exists.
 func newFixture(t testing.TB) *fixture {
 	return newFixtureOf(t, "", directory.None{}, func(s store.Store) store.Store { return s })
 }
 
-// newFixtureOf returns a manager under a configuration, beside publicURL.
-func newFixtureOf(t testing.TB, yaml string, people directory.Source, wrap func(store.Store) store.Store) *fixture {
+// newFixtureOf returns a manager with a configuration, which lacks publicURL.
+func newFixtureOf(t testing.TB, yaml string, source directory.Source, wrap func(store.Store) store.Store) *fixture {
 	t.Helper()
 	settings, err := config.Parse("test.yaml", []byte("publicURL: https://jira.example.com\n"+yaml))
 	if err != nil {
@@ -74,7 +74,7 @@ func newFixtureOf(t testing.TB, yaml string, people directory.Source, wrap func(
 	}
 	f := &fixture{tokens: tokens, settings: settings, now: start}
 	f.directory = directory.New(directory.Options{
-		Source: people, Owners: func() []directory.Owner { return nil },
+		Source: source, Owners: func() []directory.Owner { return nil },
 		Every: time.Minute, StaleAfter: staleAfter, Now: f.clock, Random: rand.Float64,
 		Publish: func(*directory.Snapshot) {},
 	})
@@ -92,8 +92,7 @@ func newFixtureOf(t testing.TB, yaml string, people directory.Source, wrap func(
 
 const staleAfter = 15 * time.Minute
 
-// refresh asks the directory anew and puts into force what it says, as the
-// server does.
+// refresh reloads the directory and applies it, like the server.
 func (f *fixture) refresh(t testing.TB) {
 	t.Helper()
 	if err := f.directory.Refresh(t.Context()); err != nil {
@@ -117,14 +116,14 @@ func (f *fixture) clock() time.Time {
 	return f.now
 }
 
-// pass moves the clock on.
+// pass advances the clock.
 func (f *fixture) pass(d time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.now = f.now.Add(d)
 }
 
-// create adds a token that must not be refused.
+// create creates a token.
 func (f *fixture) create(t testing.TB, n manage.NewToken) manage.Issued {
 	t.Helper()
 	issued, err := f.Create(t.Context(), root, n)
@@ -134,7 +133,7 @@ func (f *fixture) create(t testing.TB, n manage.NewToken) manage.Issued {
 	return issued
 }
 
-// reason says how a request with this value would be decided now.
+// reason returns the reason of a decision now about a request with the value.
 func (f *fixture) reason(v token.Value) authz.Reason {
 	request := authz.Request{
 		Method:        "GET",
@@ -171,7 +170,7 @@ func (f *fixture) lastAudit(t testing.TB) store.Audit {
 	return log[len(log)-1]
 }
 
-// count returns how many records the store has.
+// count returns the number of records in the store.
 func (f *fixture) count(t testing.TB) int {
 	t.Helper()
 	var n atomic.Int64
@@ -182,7 +181,7 @@ func (f *fixture) count(t testing.TB) int {
 	return int(n.Load())
 }
 
-// disable switches a token off.
+// disable disables a token.
 func (f *fixture) disable(t testing.TB, id string) {
 	t.Helper()
 	if err := f.Disable(t.Context(), root, id); err != nil {
@@ -190,8 +189,8 @@ func (f *fixture) disable(t testing.TB, id string) {
 	}
 }
 
-// is fails the test unless err is a refusal of the given kind, and, if one is
-// given, about that field.
+// is fails the test unless err is a refusal of the given code and, if given, about
+// the field.
 func is(t testing.TB, err error, kind *manage.Error, field ...manage.Field) *manage.Error {
 	t.Helper()
 	if !errors.Is(err, kind) {
@@ -204,7 +203,7 @@ func is(t testing.TB, err error, kind *manage.Error, field ...manage.Field) *man
 	return refusal
 }
 
-// equal fails the test unless got is want.
+// equal fails the test unless got equals want.
 func equal(t testing.TB, what string, got, want any) {
 	t.Helper()
 	if diff := cmp.Diff(want, got, compareAddresses); diff != "" {
@@ -218,18 +217,18 @@ func days(n int) manage.Expiry {
 
 var unlimited = manage.Expiry{In: config.Lifetime{Unlimited: true}}
 
-// compareAddresses lets cmp compare what has only unexported fields.
+// compareAddresses lets cmp compare types with unexported fields.
 var compareAddresses = cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})
 
-// client is where requests come from.
+// client is the address of requests.
 var client = netip.MustParseAddr("192.0.2.7")
 
-// mustFind returns a user whom the snapshot in force knows.
+// mustFind returns a user of the current snapshot.
 func mustFind(t testing.TB, c *company, name string) directory.User {
 	t.Helper()
 	u, ok := c.directory.Snapshot().ByName(name)
 	if !ok {
-		t.Fatalf("nobody is called %s", name)
+		t.Fatalf("there is no user %s", name)
 	}
 	return u
 }

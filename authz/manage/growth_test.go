@@ -16,8 +16,8 @@ import (
 	"github.com/tokengate/tokengate/store/badger"
 )
 
-// An hour of somebody who writes as much as one may, and uses ten tokens
-// meanwhile, costs less than 50 MiB of disk.
+// An hour of a user who uses the whole write budget, and ten tokens, takes less than
+// 50 MiB of disk.
 func TestGrowthOfAnHour(t *testing.T) {
 	const most = 50 << 20
 	dir := ""
@@ -72,7 +72,7 @@ func TestGrowthOfAnHour(t *testing.T) {
 	}
 }
 
-// onDisk returns how many bytes the files of a directory take on the disk.
+// onDisk returns the disk usage of a directory's files, in bytes.
 func onDisk(t *testing.T, dir string) (bytes int64) {
 	t.Helper()
 	err := filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {

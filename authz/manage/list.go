@@ -9,42 +9,42 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// Get returns one token, revoked ones included. It fails with ErrNotFound,
-// ErrInvalid or ErrForbidden.
+// Get returns one token, which may be revoked. It fails with ErrNotFound, ErrInvalid
+// or ErrForbidden.
 func (m *Manager) Get(ctx context.Context, c Caller, id string) (found Token, err error) {
-	err = m.performOn(ctx, c, getAction, id, func(op *operation) error {
+	err = m.perform(ctx, c, getAction, id, func(op *operation) error {
 		t, err := op.get(ctx, id)
 		if err != nil {
 			return err
 		}
-		told, err := op.describeAll(ctx, []store.Token{t})
+		described, err := op.describeAll(ctx, []store.Token{t})
 		if err != nil {
 			return err
 		}
-		found = told[0]
+		found = described[0]
 		return nil
 	})
 	return found, err
 }
 
-// Own calls visit with all tokens of a person, revoked ones included, by number,
-// some at a time: there is no limit to how many have ended. It fails with
+// Own calls visit with a user's tokens, revoked ones included, ordered by number,
+// page by page, because the number of ended tokens is unlimited. It fails with
 // ErrForbidden, and with the error of visit.
 func (m *Manager) Own(ctx context.Context, c Caller, visit func([]Token) error) error {
-	return m.perform(ctx, c, ownAction, func(op *operation) error {
+	return m.perform(ctx, c, ownAction, "", func(op *operation) error {
 		return op.eachOwned(ctx, op.caller.user.Name, func(owned []store.Token) error {
 			owned = slices.DeleteFunc(owned, func(t store.Token) bool { return !op.caller.owns(t) })
-			told, err := op.describeAll(ctx, owned)
+			described, err := op.describeAll(ctx, owned)
 			if err != nil {
 				return err
 			}
-			return visit(told)
+			return visit(described)
 		})
 	})
 }
 
-// Query selects and orders tokens for a listing: see store.Query. Its States,
-// Expired, Now and OwnerIs are set by the Manager, from State and InForce.
+// Query selects and orders tokens: see store.Query. The Manager sets its States,
+// Expired, Now and OwnerIs from State and InForce.
 type Query struct {
 	store.Query       // with a Limit of at most MaxPage; 0: DefaultPage
 	State       State // empty: any
@@ -55,13 +55,13 @@ type Query struct {
 type Page struct {
 	Tokens []Token
 	Total  int          // tokens on all pages
-	Next   store.Cursor // the After of the next page; empty: this was the last
+	Next   store.Cursor // the After of the next page; empty: this is the last
 }
 
-// List returns a page of all tokens. A token that goes while the page is read is
-// not on it. It fails with ErrInvalid or ErrForbidden.
+// List returns a page of all tokens. Tokens that are removed meanwhile are left out.
+// It fails with ErrInvalid or ErrForbidden.
 func (m *Manager) List(ctx context.Context, c Caller, q Query) (found Page, err error) {
-	err = m.perform(ctx, c, listAction, func(op *operation) error {
+	err = m.perform(ctx, c, listAction, "", func(op *operation) error {
 		query, err := op.query(q)
 		if err != nil {
 			return err
@@ -72,9 +72,9 @@ func (m *Manager) List(ctx context.Context, c Caller, q Query) (found Page, err 
 	return found, err
 }
 
-// ListOwn returns a page of a person's own tokens, as List does of all.
+// ListOwn returns a page of a user's own tokens, like List.
 func (m *Manager) ListOwn(ctx context.Context, c Caller, q Query) (found Page, err error) {
-	err = m.perform(ctx, c, ownAction, func(op *operation) error {
+	err = m.perform(ctx, c, ownAction, "", func(op *operation) error {
 		query, err := op.query(q)
 		if err != nil {
 			return err
@@ -90,7 +90,7 @@ func (m *Manager) ListOwn(ctx context.Context, c Caller, q Query) (found Page, e
 	return found, err
 }
 
-// list reads the page that a query selects.
+// list reads the page of a query.
 func (op *operation) list(ctx context.Context, query store.Query) (found Page, err error) {
 	if query.Limit, err = pageLimit(query.Limit); err != nil {
 		return found, err
@@ -102,7 +102,7 @@ func (op *operation) list(ctx context.Context, query store.Query) (found Page, e
 	if err != nil {
 		return found, err
 	}
-	tokens, err := op.read(ctx, page.IDs)
+	tokens, err := op.readTokens(ctx, page.IDs)
 	if err != nil {
 		return found, err
 	}
@@ -114,7 +114,7 @@ func (op *operation) list(ctx context.Context, query store.Query) (found Page, e
 // Count returns how many tokens a query selects. It fails with ErrInvalid or
 // ErrForbidden.
 func (m *Manager) Count(ctx context.Context, c Caller, q Query) (total int, err error) {
-	err = m.perform(ctx, c, listAction, func(op *operation) error {
+	err = m.perform(ctx, c, listAction, "", func(op *operation) error {
 		query, err := op.query(q)
 		if err != nil {
 			return err
@@ -127,7 +127,7 @@ func (m *Manager) Count(ctx context.Context, c Caller, q Query) (total int, err 
 	return total, err
 }
 
-// pageLimit returns how many are on a page.
+// pageLimit returns the size of a page.
 func pageLimit(asked int) (int, error) {
 	if asked < 0 || asked > MaxPage {
 		return 0, invalid(FieldLimit, "A page holds 1 to %d.", MaxPage)
@@ -135,8 +135,8 @@ func pageLimit(asked int) (int, error) {
 	return cmp.Or(asked, DefaultPage), nil
 }
 
-// query returns what the store is asked: its states know nothing of time, nor
-// of people.
+// query translates a query into the store's terms, which know neither time nor
+// users.
 func (op *operation) query(q Query) (store.Query, error) {
 	asked := q.Query
 	asked.Now, asked.States, asked.Expired, asked.OwnerIs = op.now, nil, nil, nil
@@ -172,7 +172,7 @@ func (op *operation) query(q Query) (store.Query, error) {
 // name, and these tokens, ordered by number. It fails with ErrForbidden, and
 // with the error of visit.
 func (m *Manager) All(ctx context.Context, c Caller, visit func(owner string, tokens []Token) error) error {
-	return m.perform(ctx, c, listAction, func(op *operation) error {
+	return m.perform(ctx, c, listAction, "", func(op *operation) error {
 		owners, err := m.Tokens.Owners(ctx)
 		if err != nil {
 			return err
@@ -202,9 +202,9 @@ func (op *operation) visitOwner(ctx context.Context, name string, visit func(own
 	if err != nil || len(live) == 0 {
 		return err
 	}
-	told, err := op.describeAll(ctx, live)
+	described, err := op.describeAll(ctx, live)
 	if err != nil {
 		return err
 	}
-	return visit(live[0].Owner.Name, told)
+	return visit(live[0].Owner.Name, described)
 }

@@ -11,16 +11,16 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// maintenance is the caller of what tokengate does by itself.
-var maintenance = Caller{name: "tokengate:upkeep", from: "tokengate", kind: system}
+// maintenanceCaller is tokengate itself.
+var maintenanceCaller = Caller{name: "tokengate:upkeep", from: "tokengate", kind: kindSystem}
 
-// Prune removes the tokens that were revoked or expired longer ago than the
-// configuration keeps them, and those that ended first of owners who have more of
-// them than it keeps, and returns how many. It is to be called now and then.
+// Prune removes tokens that ended longer ago than Settings.Retention, and each
+// owner's oldest ended tokens beyond Settings.MaxEnded, and returns how many. It is
+// called periodically.
 func (m *Manager) Prune(ctx context.Context) (removed int, err error) {
-	err = m.perform(ctx, maintenance, pruneAction, func(op *operation) error {
+	err = m.perform(ctx, maintenanceCaller, pruneAction, "", func(op *operation) error {
 		record := func(t store.Token) store.Audit {
-			a := op.record("done")
+			a := op.newRecord("done")
 			a.TokenID, a.Owner = t.ID, t.Owner.Name
 			a.Changes = map[string]store.Change{"name": {Before: t.Name}, "state": {Before: string(op.stateOf(t))}}
 			return a
@@ -39,11 +39,10 @@ func (m *Manager) Prune(ctx context.Context) (removed int, err error) {
 	return removed, err
 }
 
-// PruneAudit removes the audit records that are older than the configuration keeps
-// them, and the oldest ones of a log that is larger than it allows. It is to be
-// called now and then.
+// PruneAudit removes the audit records that are older than the configured retention,
+// and the oldest beyond the configured size. It is called periodically.
 func (m *Manager) PruneAudit(ctx context.Context) (pruned store.AuditPruned, err error) {
-	err = m.perform(ctx, maintenance, pruneAction, func(op *operation) error {
+	err = m.perform(ctx, maintenanceCaller, pruneAction, "", func(op *operation) error {
 		var before time.Time
 		if keep := op.settings.Audit.Retention; !keep.Unlimited {
 			before = op.now.Add(-keep.Duration)
@@ -54,48 +53,46 @@ func (m *Manager) PruneAudit(ctx context.Context) (pruned store.AuditPruned, err
 	return pruned, err
 }
 
-// UpdateOwnerStatus tells the index how the owners of tokens stand by what the directory
-// knows and the rules in force say. It is to be called after each refresh and
-// each change of the rules; who comes to own a token later is judged by what
-// snapshot and the rules are then.
+// UpdateOwnerStatus recomputes each token owner's status from the directory and the
+// settings in force. It is called after each refresh and each reload; the status of
+// later owners is computed from what snapshot and the settings are then.
 func (m *Manager) UpdateOwnerStatus(snapshot func() *directory.Snapshot) {
-	m.updatingStatus.Lock()
-	defer m.updatingStatus.Unlock()
+	m.statusMu.Lock()
+	defer m.statusMu.Unlock()
 	m.Tokens.Index().UpdateOwnerStatus(func(o store.Owner, before store.OwnerStatus) store.OwnerStatus {
-		known, rules := snapshot(), m.Settings()
-		user, err := known.Owner(o.Name, o.Key, m.Now())
+		users, settings := snapshot(), m.Settings()
+		user, err := users.Owner(o.Name, o.Key, m.Now())
 		switch {
 		case errors.Is(err, directory.ErrUnavailable):
 			return store.OwnerUnknown
 		case err != nil:
 			return store.OwnerInactive
 		case store.FoldOwner(user.Name) != store.FoldOwner(o.Name):
-			return store.OwnerUnknown // renamed: Follow writes the tokens anew
-		case rules.Access.MayUse(groups(user.Groups)):
+			return store.OwnerUnknown // renamed: SyncOwners updates the tokens
+		case settings.Access.MayUse(groups(user.Groups)):
 			return store.OwnerPermitted
-		case !known.Follows(rules.Access.UseGroups()):
-			// The settings name a group that the directory has not been asked for
-			// yet. It will be soon; until then it is as it was.
+		case !users.Follows(settings.Access.UseGroups()):
+			// The settings name a group that the directory has not loaded yet. Until then the
+			// status stays.
 			return before
 		}
 		return store.OwnerNotPermitted
 	}, snapshot().GoodUntil())
 }
 
-// SyncOwners writes down what a snapshot of the directory says of the tokens'
-// owners: the keys of those who had none yet, and the new names of those whom
-// Jira has renamed. A token that cannot be written now is written the next time,
-// and does not keep others from it. Follow is to be called after each refresh.
+// SyncOwners copies owners' keys and new names from the directory to their tokens. A
+// token that cannot be written now is written by the next call, and does not stop
+// the others. It is called after each refresh.
 func (m *Manager) SyncOwners(ctx context.Context, s *directory.Snapshot) error {
-	return m.perform(ctx, maintenance, syncAction, func(op *operation) error {
+	return m.perform(ctx, maintenanceCaller, syncAction, "", func(op *operation) error {
 		owners, err := m.Tokens.Owners(ctx)
 		if err != nil {
 			return err
 		}
 		var failed error
-		// Renamed users' tokens wait for it.
+		// Renamed owners first: their tokens are denied until then.
 		slices.SortFunc(owners, func(a, b store.Owned) int {
-			return cmp.Compare(rank(s, a.Owner, op.now), rank(s, b.Owner, op.now))
+			return cmp.Compare(renamedFirst(s, a.Owner, op.now), renamedFirst(s, b.Owner, op.now))
 		})
 		for _, o := range owners {
 			if err := ctx.Err(); err != nil {
@@ -113,11 +110,11 @@ func (m *Manager) SyncOwners(ctx context.Context, s *directory.Snapshot) error {
 	})
 }
 
-// DisableExposedTokens disables the tokens of administrators of which somebody else, who is
-// none, was told the value: made before the one became an administrator, or the
-// other ceased to be one. It is to be called after each refresh.
+// DisableExposedTokens disables administrators' tokens whose value is known to
+// another user who is no administrator, because the owner became one or the other
+// ceased to be one. It is called after each refresh.
 func (m *Manager) DisableExposedTokens(ctx context.Context) error {
-	return m.perform(ctx, maintenance, disableAction, func(op *operation) error {
+	return m.perform(ctx, maintenanceCaller, disableAction, "", func(op *operation) error {
 		owners, err := m.Tokens.Owners(ctx)
 		if err != nil {
 			return err
@@ -136,17 +133,17 @@ func (m *Manager) DisableExposedTokens(ctx context.Context) error {
 }
 
 func (op *operation) disableExposed(ctx context.Context, o store.Owner) error {
-	live, err := op.live(ctx, store.Token{Owner: o})
+	live, err := op.liveTokens(ctx, store.Token{Owner: o})
 	if err != nil {
 		return err
 	}
 	var failed error
 	for _, t := range live {
-		reaches, err := op.reachesAdministrator(t)
+		reaches, err := op.isExposed(t)
 		if t.State != store.Active || err != nil || !reaches {
-			continue // what cannot be told now will be
+			continue // unknown rights are checked by the next call
 		}
-		if err := op.switchTo(ctx, t.ID, store.Active, store.Disabled); err != nil && !isRefusal(err) {
+		if err := op.setState(ctx, t.ID, store.Active, store.Disabled); err != nil && !isRefusal(err) {
 			failed = errors.Join(failed, err)
 		}
 	}
@@ -158,15 +155,15 @@ func isRefusal(err error) bool {
 	return ok
 }
 
-// rank puts those first whom Jira has renamed.
-func rank(s *directory.Snapshot, o store.Owner, now time.Time) int {
+// renamedFirst orders renamed owners before others.
+func renamedFirst(s *directory.Snapshot, o store.Owner, now time.Time) int {
 	if u, _ := s.Owner(o.Name, o.Key, now); u.Name != "" && store.FoldOwner(u.Name) != store.FoldOwner(o.Name) {
 		return 0
 	}
 	return 1
 }
 
-// moveTokens writes an owner anew in all their tokens that are not revoked.
+// moveTokens changes the owner of all of an owner's tokens that are not revoked.
 func (op *operation) moveTokens(ctx context.Context, from, to store.Owner) error {
 	var failed error
 	err := op.eachOwned(ctx, from.Name, func(owned []store.Token) error {

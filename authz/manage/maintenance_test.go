@@ -17,7 +17,7 @@ import (
 
 const alice = "{name: alice, key: KEY1, groups: [staff, devs]}"
 
-// own returns somebody's own tokens.
+// own returns a user's own tokens.
 func (c *company) own(t testing.TB, who manage.Caller) (owned []manage.Token, err error) {
 	t.Helper()
 	err = c.Own(t.Context(), who, func(some []manage.Token) error {
@@ -27,7 +27,7 @@ func (c *company) own(t testing.TB, who manage.Caller) (owned []manage.Token, er
 	return owned, err
 }
 
-// state returns the state in which somebody sees their only token.
+// state returns the state of a user's only token.
 func (c *company) state(t testing.TB, who manage.Caller) manage.State {
 	t.Helper()
 	owned, err := c.own(t, who)
@@ -37,9 +37,9 @@ func (c *company) state(t testing.TB, who manage.Caller) manage.State {
 	return owned[0].State
 }
 
-// Whoever leaves loses the use of their tokens with the next refresh, and has it
-// again when they come back.
-func TestLeaving(t *testing.T) {
+// Users who are deactivated lose the use of their tokens with the next refresh, and
+// regain it when they return.
+func TestDeactivatedOwner(t *testing.T) {
 	c := newCompany(t)
 	k := c.creates(t, "alice", manage.NewToken{})
 	before := c.as(t, "alice")
@@ -82,9 +82,8 @@ func TestLeaving(t *testing.T) {
 	}
 }
 
-// Tokens follow a user whom Jira has renamed, and are bound to the key of one
-// who had none.
-func TestFollow(t *testing.T) {
+// Tokens follow users whom Jira renames, and get the keys of owners who had none.
+func TestSyncOwners(t *testing.T) {
 	c := newCompany(t)
 	k := c.creates(t, "alice", manage.NewToken{})
 	old := c.as(t, "alice")
@@ -98,7 +97,7 @@ func TestFollow(t *testing.T) {
 	c.decides(t, k.Value, authz.TokenAllowed)
 	entry, _ := c.tokens.Index().Lookup(k.Token.ID)
 	if entry.Owner != "alicia" {
-		t.Errorf("Jira is told %q", entry.Owner)
+		t.Errorf("Jira gets the owner %q", entry.Owner)
 	}
 	audit := c.lastAudit(t)
 	if audit.Actor != "tokengate:upkeep" || audit.Action != "token.owner" || audit.Changes["owner"] != (store.Change{Before: "alice", After: "alicia"}) {
@@ -116,7 +115,7 @@ func TestFollow(t *testing.T) {
 	if n := len(c.audit(t)) - before; n != 0 {
 		t.Errorf("another refresh left %d records", n)
 	}
-	// Also of somebody who is deactivated, and never to somebody with another key.
+	// Also for deactivated users, and never for a user with another key.
 	c.now(t, alice, "{name: alison, key: KEY1, groups: [staff, devs], active: false}")
 	if got, err := c.Get(t.Context(), root, k.Token.ID); err != nil || got.Owner != "alison" {
 		t.Errorf("the owner is %q, %v", got.Owner, err)
@@ -128,9 +127,9 @@ func TestFollow(t *testing.T) {
 	}
 }
 
-// A token from before there was a directory gets its owner's key, and is then
-// nobody else's.
-func TestFollowBindsKeys(t *testing.T) {
+// A token from before the directory existed gets its owner's key and is then bound
+// to it.
+func TestSyncOwnersBindsKeys(t *testing.T) {
 	c := newCompany(t)
 	k := c.creates(t, "alice", manage.NewToken{})
 	record, err := c.tokens.Get(t.Context(), k.Token.ID)
@@ -148,9 +147,9 @@ func TestFollowBindsKeys(t *testing.T) {
 	}
 }
 
-// While the directory does not answer tokens go on until what is known is too
-// old, and then again from the next refresh on.
-func TestOutageOfTheDirectory(t *testing.T) {
+// During an outage of the directory, tokens work until its data is too old, and
+// again after the next refresh.
+func TestDirectoryOutage(t *testing.T) {
 	c := newCompany(t)
 	k := c.creates(t, "alice", manage.NewToken{})
 	if err := os.WriteFile(c.file, []byte("users: ["), 0o600); err != nil {
@@ -180,7 +179,7 @@ func TestOutageOfTheDirectory(t *testing.T) {
 	c.decides(t, k.Value, authz.TokenAllowed)
 }
 
-// Old tokens that have ended go, with a record, and others stay.
+// Old ended tokens are removed and recorded; others stay.
 func TestPrune(t *testing.T) {
 	c := newCompany(t)
 	revoked := c.creates(t, "alice", manage.NewToken{Name: "revoked"}).Token.ID
@@ -221,7 +220,7 @@ func TestPrune(t *testing.T) {
 	}
 }
 
-// Of an owner's ended tokens only the last ones stay, as many as the rules say.
+// Only the configured number of an owner's newest ended tokens is kept.
 func TestPruneEndedOfAnOwner(t *testing.T) {
 	c := newCompany(t)
 	c.settings.Tokens.MaxEnded = 2
@@ -257,7 +256,7 @@ func TestPruneEndedOfAnOwner(t *testing.T) {
 	equal(t, "what the audit log tells of a pruned token", records, []string{"token.create", "token.revoke", "token.prune"})
 }
 
-// The audit log keeps to its age and its size, by the rules in force.
+// The audit log keeps the configured age and size.
 func TestPruneAudit(t *testing.T) {
 	c := newCompany(t)
 	prune := func() store.AuditPruned {
@@ -350,7 +349,7 @@ func TestAuditLogQueries(t *testing.T) {
 	is(t, err, manage.ErrInvalid, manage.FieldLimit)
 }
 
-// All tokens, owner by owner.
+// All visits all tokens, owner by owner.
 func TestAll(t *testing.T) {
 	c := newCompany(t)
 	for _, who := range []string{"rita", "alice"} {
@@ -396,7 +395,8 @@ func TestMe(t *testing.T) {
 	}
 }
 
-// One's own token may be tried without its value; another's may not.
+// Users may explain requests with their own tokens without a value, but not with
+// tokens of others.
 func TestExplainOwn(t *testing.T) {
 	c := newCompany(t)
 	k := c.creates(t, "rita", manage.NewToken{})

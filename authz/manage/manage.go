@@ -1,18 +1,17 @@
-// Package manage creates, lists, rotates, approves and revokes tokens on behalf
-// of people.
+// Package manage creates, lists, rotates, approves and revokes tokens on behalf of
+// users.
 //
-// Every operation of a Manager is given its Caller, and goes through one place
-// that checks whether the caller may do it and sees that the audit log gets its
-// record: a change and its record are written in one transaction, and a refused
-// attempt is recorded on its own. Reading is not recorded unless it is refused.
+// Every operation of a Manager takes its Caller and goes through perform
+// (operation.go), which checks whether the caller may do it and writes the audit
+// record: a change and its record in one transaction, a refused attempt on its own.
+// Reads are recorded only when refused.
 //
-// Administrators may do everything, but not approve what they created or own,
-// and only people and operators among them may make management tokens. Other
-// people have their own tokens, on the terms of the rules in force; what is not
-// theirs looks to them as if it were not there.
+// Administrators may do everything, except approve tokens that they created or own.
+// Management tokens cannot create management tokens. Other users manage their own
+// tokens, within the policies in force; for them, tokens of others do not exist.
 //
-// A token's value exists only in what Create and Rotate return. The store gets
-// a salt and a hash.
+// A token's value is only in the results of Create and Rotate. The store gets a salt
+// and a hash.
 package manage
 
 import (
@@ -26,85 +25,84 @@ import (
 
 	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/authz/directory"
+	"github.com/tokengate/tokengate/authz/manage/limit"
 	"github.com/tokengate/tokengate/authz/policy"
 	"github.com/tokengate/tokengate/authz/token"
 	"github.com/tokengate/tokengate/store"
 )
 
 const (
-	// DefaultLifetime is the lifetime of a token whose creator asks for none,
-	// where no rule has one.
+	// DefaultLifetime is the lifetime of a token that is created without an expiry and
+	// without a policy.
 	DefaultLifetime = 365 * 24 * time.Hour
 
-	// DefaultPage and MaxPage are how many tokens or records a page holds if
-	// nothing is asked for, and at most.
+	// DefaultPage and MaxPage are the default and the largest page size of listings.
 	DefaultPage = 100
 	MaxPage     = 1000
 )
 
-// Manager manages the tokens in a store. All fields are set before the first
-// call and required. Its methods are safe for concurrent use.
+// Manager manages the tokens in a store. All exported fields are required and set
+// before the first call. Its methods are safe for concurrent use.
 type Manager struct {
-	Tokens    *store.Cached        // of which no other Manager makes changes
+	Tokens    *store.Cached        // changed by no other Manager
 	Usage     *store.UsageRecorder // of the same store
 	Directory Directory
-	Settings  func() Settings // in force now
+	Settings  func() Settings // now in force
 	Now       func() time.Time
-	Random    io.Reader // token.Random but in tests
+	Random    io.Reader // token.Random, except in tests
 
-	// The admission of an owner is held from the look at the tokens that the
-	// owner has in force to the write that adds one, or gives one another name.
-	// Owners share locks; that costs a wait, never more.
-	admissions [64]sync.Mutex
+	// An owner's lock is held from reading the owner's tokens in force until the write
+	// that adds or renames one. Owners share locks, which only costs waiting.
+	ownerLocks [64]sync.Mutex
 
-	writeBudgets writeBudgets // what callers have written lately
+	writes limit.Keyed // by Caller.budgetKey
 
-	updatingStatus sync.Mutex // held while the owners are judged, so that the last word is the newest
+	statusMu sync.Mutex // so that the newest update of the owners' status wins
 }
 
-// admission takes the lock of a token's owner; the caller calls the result.
-func (m *Manager) admission(t store.Token) (unlock func()) {
-	// By name, as tokens are found, and by key, which outlives a rename.
-	locks := []uint64{maphash.String(seed, "name "+store.FoldOwner(t.Owner.Name)) % uint64(len(m.admissions))}
+// lockOwner locks the owner of a token.
+func (m *Manager) lockOwner(t store.Token) (unlock func()) {
+	// By name, by which tokens are found, and by key, which survives a rename.
+	locks := []uint64{maphash.String(seed, "name "+store.FoldOwner(t.Owner.Name)) % uint64(len(m.ownerLocks))}
 	if t.Owner.Key != "" {
-		locks = append(locks, maphash.String(seed, "key "+t.Owner.Key)%uint64(len(m.admissions)))
+		locks = append(locks, maphash.String(seed, "key "+t.Owner.Key)%uint64(len(m.ownerLocks)))
 	}
-	slices.Sort(locks) // in one order, or two would wait for each other
+	slices.Sort(locks) // in one order, against deadlock
 	locks = slices.Compact(locks)
 	for _, n := range locks {
-		m.admissions[n].Lock()
+		m.ownerLocks[n].Lock()
 	}
 	return func() {
 		for _, n := range locks {
-			m.admissions[n].Unlock()
+			m.ownerLocks[n].Unlock()
 		}
 	}
 }
 
 var seed = maphash.MakeSeed()
 
-// Directory knows people: see directory.Directory.
+// Directory looks up users: see directory.Directory.
 type Directory interface {
 	Lookup(ctx context.Context, name string) (directory.User, error)
 	Owner(name, key string) (directory.User, error)
 }
 
-// Settings are the part of the configuration that binds people.
+// Settings are the part of the configuration that applies to users and their tokens.
 type Settings struct {
 	Access     *policy.Access
-	Groups     []string        // that the rules name
+	Groups     []string        // named by the settings
 	MaxPerUser int             // tokens in force that one owner may have
-	MaxOverlap time.Duration   // how long a rotated secret may stay good
+	MaxOverlap time.Duration   // of a rotated secret
 	Retention  config.Lifetime // how long revoked and expired tokens are kept
-	MaxEnded   int             // of one owner that are kept
+	MaxEnded   int             // revoked and expired tokens kept per owner
 
-	Writes      store.Rate // the changes of one person; zero: unlimited
-	AdminWrites store.Rate // those of an administrator; zero: unlimited
+	Writes      store.Rate // changes of a user; zero: unlimited
+	AdminWrites store.Rate // changes of an administrator; zero: unlimited
 
-	Audit config.Audit // how much of the audit log is kept
+	Audit config.Audit // retention of the audit log
 }
 
-// NewSettings returns the rules of a checked configuration.
+// NewSettings returns the settings of a validated configuration.
 func NewSettings(c config.Config) Settings {
 	return Settings{
 		Access:     policy.NewAccess(c),
@@ -114,20 +112,20 @@ func NewSettings(c config.Config) Settings {
 		Retention:  c.Tokens.Retention,
 		MaxEnded:   c.Tokens.MaxEnded,
 
-		Writes:      stored(c.Access.Writes),
-		AdminWrites: stored(c.Access.AdminWrites),
+		Writes:      storeRate(c.Access.Writes),
+		AdminWrites: storeRate(c.Access.AdminWrites),
 
 		Audit: c.Audit,
 	}
 }
 
-// Token is what is told of a token: all but its secrets.
+// Token describes a token without its secrets.
 type Token struct {
 	ID        string // public; 12 letters and digits
 	Number    uint64 // running number
 	Kind      store.Kind
 	Owner     string // empty if Kind is Management
-	Mine      bool   // it is the caller's own
+	Mine      bool   // owned by the caller
 	Name      string
 	Purpose   string
 	Created   time.Time
@@ -138,29 +136,29 @@ type Token struct {
 	Rate      store.Rate // zero: none
 	State     State
 	Revoked   time.Time // when it was revoked; zero unless it is
-	// PreviousUntil is when the secret before the last rotation ends; zero if
-	// none is good any more.
+	// PreviousUntil is when the secret before the last rotation expires; zero if it has
+	// expired.
 	PreviousUntil time.Time
 	Usage         store.Usage
 }
 
-// Issued is a token together with its value, which is shown this once.
+// Issued is a token with its value, which is shown only once.
 type Issued struct {
 	Token Token
 	Value token.Value
 }
 
-// Expiry says when a token is to expire: at an instant or after a lifetime,
-// but not both. The zero Expiry leaves it to the operation.
+// Expiry is when a token expires: at a time or after a lifetime, not both. The zero
+// Expiry is the operation's default.
 type Expiry struct {
 	At time.Time
 	In config.Lifetime // from now; may be unlimited
 }
 
-// State is a token's state as people see it: the store's states; expired where
-// a token that is not revoked has reached its end; and suspended where an active
-// one is refused because of its owner, or a management token because of who made
-// it, and comes back when they do.
+// State is a token's state as users see it: a state of the store; expired, if a
+// token that is not revoked has expired; or suspended, if an active token is denied
+// because of its owner, or a management token because of its creator, until that
+// changes.
 type State string
 
 // The states.
@@ -173,7 +171,7 @@ const (
 	StateRevoked   State = "revoked"
 )
 
-// States are all of them.
+// States are all states.
 var States = []State{StatePending, StateActive, StateSuspended, StateDisabled, StateExpired, StateRevoked}
 
 func expired(t store.Token, now time.Time) bool {
@@ -186,7 +184,7 @@ func (op *operation) stateOf(t store.Token) State {
 	case t.State != store.Revoked && expired(t, op.now):
 		return StateExpired
 	case t.State == store.Active && t.Kind == store.Management:
-		if has, err := op.hasCreator(t); err == nil && !has {
+		if has, err := op.creatorsAreAdmins(t); err == nil && !has {
 			return StateSuspended
 		}
 	case t.State == store.Active && op.suspended(t.Owner):
@@ -195,8 +193,8 @@ func (op *operation) stateOf(t store.Token) State {
 	return State(t.State.String())
 }
 
-// suspended reports whether an owner's tokens are refused. While nothing is
-// known of an owner, they are as they were. Management tokens have none.
+// suspended reports whether an owner's tokens are denied. An owner of unknown status
+// is not suspended. Management tokens have no owner.
 func (op *operation) suspended(o store.Owner) bool {
 	if o == (store.Owner{}) {
 		return false
@@ -205,9 +203,9 @@ func (op *operation) suspended(o store.Owner) bool {
 	return s != store.OwnerPermitted && s != store.OwnerUnknown
 }
 
-// describe returns what may be told of a token.
+// describe returns a token as the caller may see it.
 func (op *operation) describe(t store.Token, u store.Usage) Token {
-	told := Token{
+	described := Token{
 		ID:        t.ID,
 		Number:    t.Number,
 		Kind:      t.Kind,
@@ -226,12 +224,12 @@ func (op *operation) describe(t store.Token, u store.Usage) Token {
 		Usage:     u,
 	}
 	if op.now.Before(t.Previous.Until) {
-		told.PreviousUntil = t.Previous.Until
+		described.PreviousUntil = t.Previous.Until
 	}
-	return told
+	return described
 }
 
-// describeAll returns what may be told of tokens, their use included.
+// describeAll returns tokens as the caller may see them, with their usage.
 func (op *operation) describeAll(ctx context.Context, ts []store.Token) ([]Token, error) {
 	ids := make([]string, len(ts))
 	for i, t := range ts {
@@ -241,9 +239,9 @@ func (op *operation) describeAll(ctx context.Context, ts []store.Token) ([]Token
 	if err != nil {
 		return nil, err
 	}
-	told := make([]Token, len(ts))
+	described := make([]Token, len(ts))
 	for i, t := range ts {
-		told[i] = op.describe(t, usage[t.ID])
+		described[i] = op.describe(t, usage[t.ID])
 	}
-	return told, nil
+	return described, nil
 }

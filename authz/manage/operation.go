@@ -13,75 +13,75 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// action is something that a caller wants to do.
+// action is an operation as the audit log names it.
 type action struct {
-	name    string // as the audit log says it
-	changes bool   // it changes something, so that each refusal is recorded
-	free    bool   // it is bounded by itself, so that only refused attempts count as writes
-	by      who
+	name      string // in the audit log
+	changes   bool   // every refusal is recorded
+	unmetered bool   // only refused attempts count as writes
+	audience  audience
 }
 
-// who may do something at all.
-type who uint8
+// audience is who may try an action at all.
+type audience uint8
 
 const (
-	administrators who = iota // the zero who
-	everyone                  // with an account; with their own tokens
-	people                    // with an account, and nobody else
+	administrators audience = iota // the zero audience
+	everyone                       // with an account, for their own tokens
+	users                          // with an account, excluding the socket and management tokens
 )
 
 var (
-	createAction   = changing("token.create", everyone)
-	changeAction   = changing("token.change", everyone)
-	rotateAction   = changing("token.rotate", everyone)
-	revokeAction   = changing("token.revoke", everyone).freely() // once for each token that was created
-	approveAction  = changing("token.approve", administrators)
-	disableAction  = changing("token.disable", administrators)
-	enableAction   = changing("token.enable", administrators)
-	syncAction     = changing("token.owner", administrators)
-	pruneAction    = changing("token.prune", administrators)
-	getAction      = reading("token.get", everyone)
-	ownAction      = reading("token.own", people)
-	listAction     = reading("token.list", administrators)
-	auditAction    = reading("audit.list", administrators)
-	settingsAction = reading("rules.list", administrators)
-	passwordAction = reading("passwords.list", administrators)
-	totalsAction   = reading("totals.list", administrators)
-	meAction       = reading("me", everyone)
-	explainAction  = reading("request.explain", everyone)
+	createAction   = newChange("token.create", everyone)
+	changeAction   = newChange("token.change", everyone)
+	rotateAction   = newChange("token.rotate", everyone)
+	revokeAction   = newChange("token.revoke", everyone).withoutBudget() // at most once per token created
+	approveAction  = newChange("token.approve", administrators)
+	disableAction  = newChange("token.disable", administrators)
+	enableAction   = newChange("token.enable", administrators)
+	syncAction     = newChange("token.owner", administrators)
+	pruneAction    = newChange("token.prune", administrators)
+	getAction      = newRead("token.get", everyone)
+	ownAction      = newRead("token.own", users)
+	listAction     = newRead("token.list", administrators)
+	auditAction    = newRead("audit.list", administrators)
+	settingsAction = newRead("rules.list", administrators)
+	passwordAction = newRead("passwords.list", administrators)
+	totalsAction   = newRead("totals.list", administrators)
+	meAction       = newRead("me", everyone)
+	explainAction  = newRead("request.explain", everyone)
 )
 
-// actions are all of them.
+// actions are the names of all actions.
 var actions []string
 
-func changing(name string, by who) action {
+func newChange(name string, by audience) action {
 	actions = append(actions, name)
-	return action{name: name, changes: true, by: by}
+	return action{name: name, changes: true, audience: by}
 }
 
-// freely takes what succeeds out of the callers' budgets.
-func (a action) freely() action {
-	a.free = true
+// withoutBudget exempts successful attempts from the write budget.
+func (a action) withoutBudget() action {
+	a.unmetered = true
 	return a
 }
 
-func reading(name string, by who) action {
+func newRead(name string, by audience) action {
 	actions = append(actions, name)
-	return action{name: name, by: by}
+	return action{name: name, audience: by}
 }
 
-// Actions returns the words for actions in the audit log.
+// Actions returns the names of the actions in the audit log, sorted.
 func Actions() []string { return slices.Sorted(slices.Values(actions)) }
 
-// subject is the token that an action is about, as far as it is known. It goes
-// into the audit log, so it holds nothing that has not been checked.
+// subject is the token that an action is about, as far as known. It goes into the
+// audit log, so it holds only checked values.
 type subject struct {
 	id, owner string
 }
 
-// operation is one attempt of a caller at an action. It is the only way to
-// change the store. It shows a caller no token that is not theirs, unless they are
-// an administrator, and writes each change's audit record with it.
+// operation is one attempt of a caller at an action, and the only way to change the
+// store. It shows a caller other owners' tokens only if the caller is an
+// administrator, and writes an audit record with each change.
 type operation struct {
 	manager       *Manager
 	caller        Caller
@@ -92,27 +92,22 @@ type operation struct {
 	now           time.Time
 }
 
-// recordTime bounds the writing of a refusal, which goes on when the caller
-// has gone.
-const recordTime = 5 * time.Second
+// recordTimeout bounds the writing of a refusal's record, which continues when the
+// caller disconnects.
+const recordTimeout = 5 * time.Second
 
-// perform is the one place that every operation goes through: it checks
-// whether the caller may, lets do make the attempt, and records a refusal. An
-// attempt whose refusal cannot be recorded fails. Each attempt at a change, and each
-// other attempt that leaves a record, counts against the caller's budget.
-func (m *Manager) perform(ctx context.Context, c Caller, a action, do func(*operation) error) error {
-	return m.performOn(ctx, c, a, "", do)
-}
-
-// performOn is perform for an action on the token with an id, which its record
-// names, whatever comes of it.
-func (m *Manager) performOn(ctx context.Context, c Caller, a action, id string, do func(*operation) error) error {
+// perform runs an operation on the token with the given id, or on none if the id is
+// empty: it checks whether the caller may try it, runs do, and records a refusal
+// under the id. If the record of a refusal cannot be written, it returns that error.
+// Every attempt at a change, and every other attempt that leaves a record, counts
+// against the caller's write budget.
+func (m *Manager) perform(ctx context.Context, c Caller, a action, id string, do func(*operation) error) error {
 	op := &operation{manager: m, caller: c, action: a, settings: m.Settings(), now: m.Now().UTC()}
 	if token.ValidID(id) {
 		op.subject.id = id
 	}
 	err := op.authorize()
-	counted := err == nil && a.changes && !a.free
+	counted := err == nil && a.changes && !a.unmetered
 	if counted {
 		err = op.spendBudget()
 	}
@@ -125,8 +120,8 @@ func (m *Manager) performOn(ctx context.Context, c Caller, a action, id string, 
 		return nil
 	case !isRefusal:
 		return fmt.Errorf("%s: %w", a.name, err)
-	case refusal.Code == Unavailable && c.kind == operator:
-		return &Error{Code: Unavailable, Message: refusal.Error()} // who may know the cause
+	case refusal.Code == Unavailable && c.kind == kindOperator:
+		return &Error{Code: Unavailable, Message: refusal.Error()} // operators may see the cause
 	case !a.changes && refusal.Code != Forbidden, refusal.Code == Unavailable, refusal.Code == TooMany:
 		return refusal
 	}
@@ -135,9 +130,9 @@ func (m *Manager) performOn(ctx context.Context, c Caller, a action, id string, 
 			return err
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
 	defer cancel()
-	if err := m.Tokens.AppendAudit(ctx, op.refusal(refusal)); err != nil {
+	if err := m.Tokens.AppendAudit(ctx, op.refusedRecord(refusal)); err != nil {
 		return fmt.Errorf("record that %s was refused: %w", a.name, err)
 	}
 	return refusal
@@ -145,83 +140,83 @@ func (m *Manager) performOn(ctx context.Context, c Caller, a action, id string, 
 
 func (op *operation) isAdministrator() (bool, error) {
 	switch op.caller.kind {
-	case operator, system:
+	case kindOperator, kindSystem:
 		return true, nil
-	case automation:
+	case kindManagementToken:
 		t := op.caller.token
 		if expired(t, op.now) || t.State != store.Active {
 			return false, nil
 		}
-		has, err := op.hasCreator(t)
+		has, err := op.creatorsAreAdmins(t)
 		if err != nil {
 			return false, unavailable(err)
 		}
 		return has, nil
-	case person:
+	case kindUser:
 		return op.settings.Access.IsAdmin(op.groups()), nil
 	}
 	return false, nil
 }
 
-// authorize says whether the caller may try the action at all.
+// authorize checks whether the caller may try the action at all.
 func (op *operation) authorize() (err error) {
 	c := op.caller
 	if op.administrator, err = op.isAdministrator(); err != nil {
 		return err
 	}
 	switch {
-	case c.kind == nobody:
-		return refused(Forbidden, "Log in, to manage API tokens.")
-	case op.action.by == people && c.kind != person:
-		return refused(Forbidden, "Only somebody with an account has API tokens of their own.")
-	case c.kind == automation && c.token.ReadOnly && op.action.changes:
+	case c.kind == kindNone:
+		return refused(Forbidden, "Log in to manage API tokens.")
+	case op.action.audience == users && c.kind != kindUser:
+		return refused(Forbidden, "Only users with an account have API tokens of their own.")
+	case c.kind == kindManagementToken && c.token.ReadOnly && op.action.changes:
 		return refused(Forbidden, "This management token is read-only.")
-	case op.administrator, op.action.by != administrators && c.kind == person:
+	case op.administrator, op.action.audience != administrators && c.kind == kindUser:
 		return nil
-	case c.kind == automation:
-		return refused(Forbidden, "This management token is over, or whoever created it or was told its value is no administrator any more. An administrator has to create another.")
+	case c.kind == kindManagementToken:
+		return refused(Forbidden, "This management token has expired or is disabled, or the user who created or received it is no longer an administrator. An administrator has to create another.")
 	}
-	return op.unsure(refused(Forbidden, "Only administrators may do this (access.admin)."))
+	return op.orUnavailable(refused(Forbidden, "Only administrators may do this (access.admin)."))
 }
 
-// groups are the caller's, if the caller is a person.
+// groups returns a user's groups.
 func (op *operation) groups() policy.Member { return groups(op.caller.user.Groups) }
 
-// checkAccess refuses a token that is not the caller's as if there were none.
+// checkAccess hides tokens that are not the caller's.
 func (op *operation) checkAccess(t store.Token) error {
 	if op.administrator || op.caller.owns(t) {
 		return nil
 	}
-	return errUnknown()
+	return errNoToken()
 }
 
-// checkExtension refuses management tokens the making of others, and of themselves.
-func (op *operation) checkExtension(kind store.Kind) error {
-	if kind == store.Management && op.caller.kind == automation {
+// checkEscalation stops management tokens from creating or extending management
+// tokens, themselves included.
+func (op *operation) checkEscalation(kind store.Kind) error {
+	if kind == store.Management && op.caller.kind == kindManagementToken {
 		return refused(Forbidden, "A management token cannot create, rotate or extend management tokens. An administrator has to log in for that.")
 	}
 	return nil
 }
 
-// get reads a token of the caller's, or any for an administrator, by its id or
-// its running number.
+// get returns a token that the caller may see, by its id or its running number.
 func (op *operation) get(ctx context.Context, id string) (store.Token, error) {
 	t, err := op.find(ctx, id)
 	if errors.Is(err, store.ErrNotFound) {
-		return store.Token{}, op.unsure(errUnknown())
+		return store.Token{}, op.orUnavailable(errNoToken())
 	}
 	if err != nil {
 		return store.Token{}, op.translate(err)
 	}
 	if err := op.checkAccess(t); err != nil {
-		return store.Token{}, op.unsure(err)
+		return store.Token{}, op.orUnavailable(err)
 	}
 	op.subject = subject{t.ID, t.Owner.Name}
 	return t, nil
 }
 
 func (op *operation) find(ctx context.Context, id string) (store.Token, error) {
-	if number, ok := asNumber(id); ok {
+	if number, ok := parseNumber(id); ok {
 		page, err := op.manager.Tokens.List(ctx, "", number-1, 1)
 		if err != nil {
 			return store.Token{}, err
@@ -237,28 +232,27 @@ func (op *operation) find(ctx context.Context, id string) (store.Token, error) {
 	return op.manager.Tokens.Get(ctx, id)
 }
 
-// asNumber reads a running number. None is as long as an id, which may have
-// nothing but digits, too.
-func asNumber(text string) (number uint64, ok bool) {
-	const least = 12
+// parseNumber reads a running number. Numbers are shorter than ids, which may be all
+// digits.
+func parseNumber(text string) (number uint64, ok bool) {
+	const idLength = 12
 	number, err := strconv.ParseUint(text, 10, 64)
-	return number, err == nil && number > 0 && len(text) < least
+	return number, err == nil && number > 0 && len(text) < idLength
 }
 
-// create adds a token, if admit has nothing against it beside the owner's
-// tokens.
+// create adds a token if admit accepts it beside the owner's tokens.
 func (op *operation) create(ctx context.Context, t store.Token, admit func(owned []store.Token) error) (store.Token, error) {
 	created, err := op.manager.Tokens.Create(ctx, t, func(owned []store.Token) (store.Audit, error) {
 		if err := admit(owned); err != nil {
 			return store.Audit{}, err
 		}
-		return op.done(store.Token{}, t), nil
+		return op.doneRecord(store.Token{}, t), nil
 	})
 	return created, op.translate(err)
 }
 
-// update changes a token. It looks first whether the caller may see it: of a
-// revoked one the store would say so to anybody.
+// update changes a token. It checks the caller's access first, because the store
+// tells anyone that a token is revoked.
 func (op *operation) update(ctx context.Context, id string, change func(*store.Token) error) (store.Token, error) {
 	seen, err := op.get(ctx, id)
 	if err != nil {
@@ -269,16 +263,16 @@ func (op *operation) update(ctx context.Context, id string, change func(*store.T
 		if err := change(t); err != nil {
 			return store.Audit{}, err
 		}
-		return op.done(before, *t), nil
+		return op.doneRecord(before, *t), nil
 	})
 	return updated, op.translate(err)
 }
 
-// translate makes refusals of the store's errors that are ones.
+// translate turns the store's errors about the request into refusals.
 func (op *operation) translate(err error) error {
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		return errUnknown()
+		return errNoToken()
 	case errors.Is(err, store.ErrRevoked):
 		return refused(Revoked, "This token has been revoked, which is final. Create another.")
 	case errors.Is(err, store.ErrInvalid):
@@ -287,27 +281,4 @@ func (op *operation) translate(err error) error {
 	return err
 }
 
-func errUnknown() error { return refused(NotFound, "There is no token with this id.") }
-
-// done is the audit record of a change.
-func (op *operation) done(before, after store.Token) store.Audit {
-	a := op.record("done")
-	a.TokenID, a.Owner = after.ID, after.Owner.Name
-	a.Changes = changes(store.Normalize(before), store.Normalize(after))
-	return a
-}
-
-// refusal is the audit record of a refused attempt.
-func (op *operation) refusal(e *Error) store.Audit {
-	a := op.record("refused")
-	a.TokenID, a.Owner = op.subject.id, op.subject.owner
-	a.Reason = string(e.Code)
-	if e.Field != "" {
-		a.Reason += ": " + string(e.Field)
-	}
-	return a
-}
-
-func (op *operation) record(outcome string) store.Audit {
-	return store.Audit{Time: op.now, Actor: op.caller.actor(), From: op.caller.from, Action: op.action.name, Outcome: outcome}
-}
+func errNoToken() error { return refused(NotFound, "There is no token with this id.") }

@@ -18,16 +18,15 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// operations calls every method of a Manager, with arguments that an
-// administrator would get through with, in the order of their names, so that a
-// new operation is tested before anybody thinks of it.
+// operations calls every method of a Manager, by reflection, with arguments that
+// succeed for an administrator, so that new operations are tested automatically.
 func operations(t *testing.T, f *fixture, id string, c manage.Caller) map[string]error {
 	t.Helper()
 	results := make(map[string]error)
 	manager := reflect.ValueOf(f.Manager)
 	for i := range manager.NumMethod() {
 		name := manager.Type().Method(i).Name
-		if slices.Contains(maintenance, name) {
+		if slices.Contains(maintenanceMethods, name) {
 			continue
 		}
 		method := manager.Method(i)
@@ -66,18 +65,17 @@ func operations(t *testing.T, f *fixture, id string, c manage.Caller) map[string
 	return results
 }
 
-// maintenance are the methods that are no caller's.
-var maintenance = []string{"DisableExposedTokens", "Prune", "PruneAudit", "Spend", "Spenders", "SyncOwners", "UpdateOwnerStatus"} // the last two exist in tests alone
+// maintenanceMethods are the methods without a caller.
+var maintenanceMethods = []string{"DisableExposedTokens", "Prune", "PruneAudit", "SyncOwners", "UpdateOwnerStatus"}
 
-// Whoever is nobody is refused by every operation, and each refusal is in the
-// audit log.
-func TestNobody(t *testing.T) {
+// Every operation refuses unauthenticated callers, and records it.
+func TestUnauthenticated(t *testing.T) {
 	for name, c := range map[string]manage.Caller{
-		"the zero caller":         {},
-		"somebody deactivated":    manage.Person(directory.User{Name: "fred", Groups: directory.Groups{Known: true}}, "192.0.2.7"),
-		"an ordinary token":       manage.Automation(store.Token{ID: "0123456789ab", State: store.Active}, "192.0.2.7"),
-		"somebody without a name": manage.Person(directory.User{Active: true}, "192.0.2.7"),
-		"no token":                manage.Automation(store.Token{Kind: store.Management}, "192.0.2.7"),
+		"the zero caller":       {},
+		"a deactivated user":    manage.Person(directory.User{Name: "fred", Groups: directory.Groups{Known: true}}, "192.0.2.7"),
+		"an ordinary token":     manage.Automation(store.Token{ID: "0123456789ab", State: store.Active}, "192.0.2.7"),
+		"a user without a name": manage.Person(directory.User{Active: true}, "192.0.2.7"),
+		"no token":              manage.Automation(store.Token{Kind: store.Management}, "192.0.2.7"),
 	} {
 		f := newFixture(t)
 		issued := f.create(t, manage.NewToken{Owner: "fred", Name: "ci"})
@@ -107,7 +105,7 @@ func TestNobody(t *testing.T) {
 	}
 }
 
-// Every change leaves exactly one record, and reading none.
+// Every change leaves exactly one record, reads leave none.
 func TestEveryChangeIsRecordedOnce(t *testing.T) {
 	f := newFixture(t)
 	issued := f.create(t, manage.NewToken{Owner: "fred", Name: "ci"})
@@ -118,7 +116,7 @@ func TestEveryChangeIsRecordedOnce(t *testing.T) {
 		"ListOwn": manage.ErrForbidden, // likewise
 		"Rotate":  manage.ErrRevoked,   // called behind Revoke
 
-		"RevokeAll": manage.ErrNotFound, // the id is nobody's name
+		"RevokeAll": manage.ErrNotFound, // no user has the id as a name
 	}
 	for name, err := range operations(t, f, issued.Token.ID, root) {
 		if want[name] == nil && err != nil || want[name] != nil && !errors.Is(err, want[name]) {
@@ -138,15 +136,15 @@ func TestEveryChangeIsRecordedOnce(t *testing.T) {
 	}
 }
 
-// brokenLog is a store whose audit log takes no refusals.
+// brokenLog is a store whose audit log fails to record refusals.
 type brokenLog struct{ store.Store }
 
 var errDisk = errors.New("no space left on device")
 
 func (brokenLog) AppendAudit(context.Context, store.Audit) error { return errDisk }
 
-// The record of a change comes with the change, not after it; and a refusal that
-// cannot be recorded is told as the fault that it is.
+// A change and its record are written together, and a refusal that cannot be
+// recorded is a failure.
 func TestAuditLogFails(t *testing.T) {
 	f := newFixtureOf(t, "", directory.None{}, func(s store.Store) store.Store { return brokenLog{s} })
 	issued := f.create(t, manage.NewToken{Owner: "fred", Name: "ci"})
@@ -169,8 +167,8 @@ func TestAuditLogFails(t *testing.T) {
 	}
 }
 
-// A caller who hangs up leaves no change behind, but a refusal.
-func TestCallerGone(t *testing.T) {
+// A caller who disconnects leaves no change, but a recorded refusal.
+func TestCallerDisconnects(t *testing.T) {
 	f := newFixture(t)
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -187,8 +185,8 @@ func TestCallerGone(t *testing.T) {
 	}
 }
 
-// No secret is in anything but the value, and the value prints without it.
-func TestNothingTellsSecrets(t *testing.T) {
+// Only Issued.Value holds a secret, and it prints without it.
+func TestSecretsAreNotExposed(t *testing.T) {
 	f := newFixture(t)
 	first := f.create(t, manage.NewToken{Owner: "fred", Name: "ci"})
 	second := f.rotate(t, first.Token.ID, manage.Rotation{Overlap: 60e9})
@@ -211,9 +209,9 @@ func TestNothingTellsSecrets(t *testing.T) {
 			}
 		}
 	}
-	for _, told := range []reflect.Type{reflect.TypeFor[manage.Token](), reflect.TypeFor[manage.Page](), reflect.TypeFor[store.Audit]()} {
-		if reach(told, map[reflect.Type]bool{}) {
-			t.Errorf("%v can hold a secret", told)
+	for _, shown := range []reflect.Type{reflect.TypeFor[manage.Token](), reflect.TypeFor[manage.Page](), reflect.TypeFor[store.Audit]()} {
+		if reach(shown, map[reflect.Type]bool{}) {
+			t.Errorf("%v can hold a secret", shown)
 		}
 	}
 	if !reach(reflect.TypeFor[store.Token](), map[reflect.Type]bool{}) || !reach(reflect.TypeFor[manage.Issued](), map[reflect.Type]bool{}) {

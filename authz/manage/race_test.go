@@ -17,7 +17,7 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// together runs the functions at the same time and waits for all.
+// together runs the functions concurrently and waits for them.
 func together(run ...func()) {
 	var ready, done sync.WaitGroup
 	ready.Add(len(run))
@@ -31,9 +31,9 @@ func together(run ...func()) {
 	done.Wait()
 }
 
-// Of two rotations at once the later one's secret is the token's, and the
-// other's is good as an old one for as long as the later one says.
-func TestTwoRotationsAtOnce(t *testing.T) {
+// Of two concurrent rotations the later one's secret is the token's, and the other's
+// is its previous secret for the later overlap.
+func TestConcurrentRotations(t *testing.T) {
 	f := newFixture(t)
 	for i := range rounds {
 		first := f.create(t, manage.NewToken{Owner: "user" + strconv.Itoa(i), Name: "ci"})
@@ -94,9 +94,9 @@ func TestSameNameInParallel(t *testing.T) {
 	}
 }
 
-// A token that comes into force again and a new one do not both take the last
-// place, nor the same name.
-func TestExpiredComesBackWhileAnotherIsCreated(t *testing.T) {
+// A token that comes into force again and a new one cannot both take the last place
+// or the same name.
+func TestRotateExpiredDuringCreate(t *testing.T) {
 	f := newFixture(t)
 	var old []manage.Issued
 	for i := range rounds {
@@ -122,7 +122,7 @@ func TestExpiredComesBackWhileAnotherIsCreated(t *testing.T) {
 	}
 }
 
-// A revoked token stays revoked, whoever else is at it.
+// A revoked token stays revoked during concurrent changes.
 func TestRevokeAgainstRotate(t *testing.T) {
 	f := newFixture(t)
 	for i := range rounds {
@@ -165,8 +165,8 @@ func TestRevokeAgainstRotate(t *testing.T) {
 	}
 }
 
-// A token that is approved or rotated while it is pruned is there whole or not at
-// all: what comes into force stays, and what is gone does not come into force.
+// A token that is approved or rotated while it is pruned is either kept or removed
+// entirely.
 func TestApproveAndRotateAgainstPrune(t *testing.T) {
 	c := newCompany(t)
 	c.settings.Tokens.MaxPerUser = 10 * rounds
@@ -212,7 +212,8 @@ func TestApproveAndRotateAgainstPrune(t *testing.T) {
 	}
 }
 
-// Two tokens do not come to one name, and no more come into force than may.
+// Concurrent renames lead to no duplicate names and no more tokens in force than
+// allowed.
 func TestRenamesInParallel(t *testing.T) {
 	c := newCompany(t)
 	for i := range rounds {
@@ -235,9 +236,9 @@ func TestRenamesInParallel(t *testing.T) {
 	}
 }
 
-// Whatever people, administrators and upkeep do to a token at once, a revoked one
-// stays revoked.
-func TestAllAtOnce(t *testing.T) {
+// Under concurrent operations of users, administrators and maintenance, a revoked
+// token stays revoked.
+func TestConcurrentOperations(t *testing.T) {
 	c := newCompany(t)
 	ada, me := c.as(t, "ada"), c.as(t, "alice")
 	for i := range rounds {
@@ -285,8 +286,8 @@ func TestAllAtOnce(t *testing.T) {
 	}
 }
 
-// tally fails the test unless so many of the attempts got through and all others
-// were refused in one way.
+// tally fails the test unless the given number of attempts succeeded and the others
+// were refused with the same code.
 func tally(t *testing.T, errs []error, through int, otherwise *manage.Error) {
 	t.Helper()
 	got := 0

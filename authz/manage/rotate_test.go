@@ -12,7 +12,7 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// rotate rotates a token that must not be refused.
+// rotate rotates a token.
 func (f *fixture) rotate(t testing.TB, id string, r manage.Rotation) manage.Issued {
 	t.Helper()
 	issued, err := f.Rotate(t.Context(), root, id, r)
@@ -25,7 +25,7 @@ func (f *fixture) rotate(t testing.TB, id string, r manage.Rotation) manage.Issu
 	return issued
 }
 
-// decides fails the test unless a request with v is decided for this reason.
+// decides fails the test unless a request with v is decided for the reason.
 func (f *fixture) decides(t testing.TB, v token.Value, want authz.Reason) {
 	t.Helper()
 	if got := f.reason(v); got != want {
@@ -98,7 +98,7 @@ func TestSecondRotationEndsTheFirstOverlap(t *testing.T) {
 	}
 }
 
-// An old secret does not outlive the end that it had.
+// A previous secret does not outlive its expiry.
 func TestOverlapEndsWithTheOldLifetime(t *testing.T) {
 	f := newFixture(t)
 	first := f.create(t, manage.NewToken{Owner: "fred", Name: "ci", Expires: manage.Expiry{At: start.Add(time.Hour)}})
@@ -150,8 +150,8 @@ func TestRotateExpired(t *testing.T) {
 	f.decides(t, first.Value, authz.WrongSecret)
 }
 
-// A token that comes into force again counts as one more.
-func TestRotateExpiredIsAdmittedAnew(t *testing.T) {
+// A token that comes into force again counts as a new one.
+func TestRotateExpiredCountsAsNew(t *testing.T) {
 	f := newFixture(t)
 	old := f.create(t, manage.NewToken{Owner: "fred", Name: "ci", Expires: days(1)})
 	f.pass(24 * time.Hour)

@@ -7,10 +7,10 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// Revoke ends a token for ever. It fails with ErrNotFound, with ErrRevoked if
-// it was revoked before, with ErrInvalid or ErrForbidden.
+// Revoke ends a token permanently. It fails with ErrNotFound, with ErrRevoked if it
+// was already revoked, with ErrInvalid or ErrForbidden.
 func (m *Manager) Revoke(ctx context.Context, c Caller, id string) error {
-	return m.performOn(ctx, c, revokeAction, id, func(op *operation) error {
+	return m.perform(ctx, c, revokeAction, id, func(op *operation) error {
 		_, err := op.update(ctx, id, op.revoke)
 		return err
 	})
@@ -21,21 +21,21 @@ func (op *operation) revoke(t *store.Token) error {
 	return nil
 }
 
-// RevokeAll ends all of a user's tokens for ever: the caller's own if owner is
-// empty, which they must be for everyone but administrators. Each of them ends
-// on its own: after an error some may have ended, and the next call ends the
-// others. It fails with ErrNotFound where somebody else than the caller has never had
-// a token, since the name is likely to be mistyped, with ErrInvalid or ErrForbidden.
+// RevokeAll revokes all of a user's tokens: the caller's own if owner is empty. Only
+// administrators may name another owner. The tokens are revoked one by one: after an
+// error some may be revoked, and the next call revokes the rest. If a user other
+// than the caller never had a token, it fails with ErrNotFound, since the name is
+// probably mistyped; otherwise with ErrInvalid or ErrForbidden.
 func (m *Manager) RevokeAll(ctx context.Context, c Caller, owner string) error {
-	return m.perform(ctx, c, revokeAction, func(op *operation) error {
-		mine := op.caller.kind == person && (owner == "" || store.FoldOwner(owner) == store.FoldOwner(op.caller.user.Name))
+	return m.perform(ctx, c, revokeAction, "", func(op *operation) error {
+		mine := op.caller.kind == kindUser && (owner == "" || store.FoldOwner(owner) == store.FoldOwner(op.caller.user.Name))
 		switch {
 		case mine:
 			owner = op.caller.user.Name
 		case !op.administrator:
-			return refused(Forbidden, "Only administrators may revoke other people's API tokens (access.admin).")
+			return refused(Forbidden, "Only administrators may revoke other users' API tokens (access.admin).")
 		case owner == "":
-			return invalid(FieldOwner, "Say whose tokens are to be revoked.")
+			return invalid(FieldOwner, "Name the user whose tokens to revoke.")
 		}
 		if err := checkOwner(owner); err != nil {
 			return err
@@ -56,59 +56,59 @@ func (m *Manager) RevokeAll(ctx context.Context, c Caller, owner string) error {
 			return nil
 		})
 		if err == nil && !found {
-			err = refused(NotFound, "%s has no API tokens, and had none. Look whether this is the user name, as Jira spells it.", owner)
+			err = refused(NotFound, "%s has never had an API token. Check the spelling of the user name in Jira.", owner)
 		}
 		return err
 	})
 }
 
-// Approve lets a pending token come into force. Nobody approves what they
-// created or own, not by a management token of theirs either. It fails with
-// ErrNotFound, ErrRevoked, ErrState or ErrForbidden.
+// Approve activates a pending token. Nobody approves tokens that they created or
+// own, not with a management token either. It fails with ErrNotFound, ErrRevoked,
+// ErrState or ErrForbidden.
 func (m *Manager) Approve(ctx context.Context, c Caller, id string) error {
-	return m.performOn(ctx, c, approveAction, id, func(op *operation) error {
+	return m.perform(ctx, c, approveAction, id, func(op *operation) error {
 		_, err := op.update(ctx, id, func(t *store.Token) error {
 			switch {
-			case op.caller.made(*t), op.caller.standsFor(t.Owner):
-				return refused(Forbidden, "Somebody else has to approve this token: you created it, or it is yours.")
+			case op.caller.created(*t), op.caller.actsFor(t.Owner):
+				return refused(Forbidden, "Another administrator has to approve this token, because you created or own it.")
 			case expired(*t, op.now):
-				return refused(BadState, "This token expired at %s, before it was approved. Its owner has to create another.", instant(t.Expires))
+				return refused(BadState, "This token expired at %s, before it was approved. Its owner has to create another.", timeText(t.Expires))
 			case t.State != store.Pending:
-				return refused(BadState, "This token is %s; only a pending one is approved.", t.State)
+				return refused(BadState, "This token is %s; only pending tokens can be approved.", t.State)
 			}
 			t.State = store.Active
-			return op.checkReach(*t)
+			return op.checkExposure(*t)
 		})
 		return err
 	})
 }
 
-// Disable switches an active token off. It fails with ErrNotFound, ErrRevoked,
-// ErrState or ErrForbidden.
+// Disable disables an active token. It fails with ErrNotFound, ErrRevoked, ErrState
+// or ErrForbidden.
 func (m *Manager) Disable(ctx context.Context, c Caller, id string) error {
-	return m.performOn(ctx, c, disableAction, id, func(op *operation) error {
-		return op.switchTo(ctx, id, store.Active, store.Disabled)
+	return m.perform(ctx, c, disableAction, id, func(op *operation) error {
+		return op.setState(ctx, id, store.Active, store.Disabled)
 	})
 }
 
-// Enable switches a disabled token on again. It fails with ErrNotFound,
-// ErrRevoked, ErrState or ErrForbidden.
+// Enable enables a disabled token. It fails with ErrNotFound, ErrRevoked, ErrState
+// or ErrForbidden.
 func (m *Manager) Enable(ctx context.Context, c Caller, id string) error {
-	return m.performOn(ctx, c, enableAction, id, func(op *operation) error {
-		return op.switchTo(ctx, id, store.Disabled, store.Active)
+	return m.perform(ctx, c, enableAction, id, func(op *operation) error {
+		return op.setState(ctx, id, store.Disabled, store.Active)
 	})
 }
 
-func (op *operation) switchTo(ctx context.Context, id string, from, to store.State) error {
+func (op *operation) setState(ctx context.Context, id string, from, to store.State) error {
 	_, err := op.update(ctx, id, func(t *store.Token) error {
 		if t.State != from {
-			return refused(BadState, "This token is %s; only one that is %s can be made %s.", t.State, from, to)
+			return refused(BadState, "This token is %s; only tokens that are %s can be made %s.", t.State, from, to)
 		}
 		if to == store.Active {
-			if err := op.checkExtension(t.Kind); err != nil {
+			if err := op.checkEscalation(t.Kind); err != nil {
 				return err
 			}
-			if err := op.checkReach(*t); err != nil {
+			if err := op.checkExposure(*t); err != nil {
 				return err
 			}
 		}

@@ -13,32 +13,32 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// terms are what a token must keep to; nil: to nothing.
+// terms are the limits that a token must keep; nil: none.
 type terms = *policy.Terms
 
-// ownerOf finds out for whom a caller may create a token, and on what terms.
-// What the caller may not do at all is refused before anybody is looked up, so
-// that nobody learns in this way who exists.
+// ownerOf returns the owner of a token to be created, and the terms for it. It
+// refuses what the caller may not do at all before it looks up the user, so that
+// callers cannot find out which users exist.
 func (op *operation) ownerOf(ctx context.Context, name string) (directory.User, terms, error) {
 	access, me := op.settings.Access, op.caller.user
-	self := op.caller.kind == person && (name == "" || store.FoldOwner(name) == store.FoldOwner(me.Name))
+	self := op.caller.kind == kindUser && (name == "" || store.FoldOwner(name) == store.FoldOwner(me.Name))
 	if self {
 		op.subject.owner = me.Name
 		if !access.MayUse(op.groups()) {
-			return me, nil, op.unsure(refused(Forbidden, "You are not permitted to use API tokens (access.use). Ask an administrator."))
+			return me, nil, op.orUnavailable(refused(Forbidden, "You are not permitted to use API tokens (access.use). Ask an administrator."))
 		}
 		ts, err := op.termsOf()
 		return me, ts, err
 	}
 	if name == "" {
-		return me, nil, invalid(FieldOwner, "Say which user the token is to act as.")
+		return me, nil, invalid(FieldOwner, "Say which user the token acts as.")
 	}
 	if err := checkOwner(name); err != nil {
 		return me, nil, err
 	}
 	op.subject.owner = name
 	if !op.administrator && !access.CreatesForOthers(op.groups()) {
-		return me, nil, op.unsure(refused(Forbidden, "You may create API tokens for yourself only (access.createForOthers)."))
+		return me, nil, op.orUnavailable(refused(Forbidden, "You may create API tokens for yourself only (access.createForOthers)."))
 	}
 	owner, err := op.manager.Directory.Lookup(ctx, name)
 	switch {
@@ -60,7 +60,7 @@ func (op *operation) ownerOf(ctx context.Context, name string) (directory.User, 
 		return owner, nil, nil
 	}
 	if !access.MayCreateFor(op.groups(), groups(owner.Groups)) {
-		return owner, nil, refused(Forbidden, "No rule lets you create API tokens for %s (access.createForOthers).", owner.Name)
+		return owner, nil, refused(Forbidden, "No policy lets you create API tokens for %s (access.createForOthers).", owner.Name)
 	}
 	ts, err := op.termsOf()
 	if err != nil {
@@ -73,20 +73,19 @@ func (op *operation) ownerOf(ctx context.Context, name string) (directory.User, 
 	return owner, ts, nil
 }
 
-// termsOf returns the terms on which the caller may create tokens.
+// termsOf returns the terms of tokens that the caller creates.
 func (op *operation) termsOf() (terms, error) {
 	if op.administrator {
 		return nil, nil
 	}
 	ts, ok := op.settings.Access.Terms(op.groups())
 	if !ok {
-		return nil, op.unsure(refused(Forbidden, "You are not permitted to create API tokens (access.create). Ask an administrator."))
+		return nil, op.orUnavailable(refused(Forbidden, "You are not permitted to create API tokens (access.create). Ask an administrator."))
 	}
 	return &ts, nil
 }
 
-// applyTerms makes a drafted token keep to terms. asked says whether its end was asked
-// for.
+// applyTerms applies terms to a draft. asked says whether the request has an expiry.
 func (op *operation) applyTerms(t *store.Token, asked bool, ts terms) error {
 	if ts == nil {
 		if !asked {
@@ -102,7 +101,7 @@ func (op *operation) applyTerms(t *store.Token, asked bool, ts terms) error {
 	}
 	t.ReadOnly = t.ReadOnly || ts.ReadOnly
 	if t.Rate == (store.Rate{}) {
-		t.Rate = stored(ts.Rate)
+		t.Rate = storeRate(ts.Rate)
 	}
 	if ts.Approval {
 		t.State = store.Pending
@@ -110,46 +109,46 @@ func (op *operation) applyTerms(t *store.Token, asked bool, ts terms) error {
 	return checkBounds(*t, ts)
 }
 
-// checkEnd refuses a token that would live longer than terms allow one that
-// begins at the given time.
+// checkEnd refuses a token that expires later than the terms allow, counted from the
+// given time.
 func checkEnd(end, from time.Time, ts terms) error {
 	if ts.MaxLifetime.Unlimited {
 		return nil
 	}
 	latest := from.Add(ts.MaxLifetime.Duration)
 	if end.IsZero() || end.After(latest) {
-		return invalid(FieldExpires, "A token of yours may live for %s at most, here until %s (%s.maxLifetime).", ts.MaxLifetime, instant(latest.Truncate(time.Second)), ts.Key)
+		return invalid(FieldExpires, "Your tokens may be valid for at most %s, here until %s (%s.maxLifetime).", ts.MaxLifetime, timeText(latest.Truncate(time.Second)), ts.Key)
 	}
 	return nil
 }
 
-// checkBounds refuses a token that is wider than terms in anything but its end.
+// checkBounds refuses a token that exceeds the terms, except in its expiry.
 func checkBounds(t store.Token, ts terms) error {
 	switch {
 	case ts.ReadOnly && !t.ReadOnly:
-		return invalid(FieldReadOnly, "A token of yours must be read-only (%s.readOnly).", ts.Key)
+		return invalid(FieldReadOnly, "Your tokens must be read-only (%s.readOnly).", ts.Key)
 	case ts.NetworksRequired && len(t.Networks) == 0:
-		return invalid(FieldNetworks, "A token of yours needs the networks that it is used from, such as 10.1.2.0/24 (%s.networks).", ts.Key)
-	case ts.NetworksRequired && anywhere(t.Networks):
-		return invalid(FieldNetworks, "A token of yours needs networks that are no larger than %s (%s.networks).", widest, ts.Key)
-	case !configured(t.Rate).Within(ts.Rate):
-		return invalid(FieldRate, "A token of yours may make %s at most (%s.rate).", ts.Rate, ts.Key)
+		return invalid(FieldNetworks, "Your tokens need the networks that they are used from, such as 10.1.2.0/24 (%s.networks).", ts.Key)
+	case ts.NetworksRequired && areTooLarge(t.Networks):
+		return invalid(FieldNetworks, "Your tokens need networks that are no larger than %s (%s.networks).", largestNetworks, ts.Key)
+	case !configRate(t.Rate).Within(ts.Rate):
+		return invalid(FieldRate, "Your tokens may make at most %s (%s.rate).", ts.Rate, ts.Key)
 	}
 	return nil
 }
 
-// widens reports whether a token has become wider in anything.
+// widens reports whether a change extends a token in any way.
 func widens(before, after store.Token) bool {
 	return endsLater(before, after) || before.ReadOnly && !after.ReadOnly ||
-		!netsWithin(after.Networks, before.Networks) || !configured(after.Rate).Within(configured(before.Rate))
+		!netsWithin(after.Networks, before.Networks) || !configRate(after.Rate).Within(configRate(before.Rate))
 }
 
 func endsLater(before, after store.Token) bool {
 	return !before.Expires.IsZero() && (after.Expires.IsZero() || after.Expires.After(before.Expires))
 }
 
-// netsWithin reports whether each of the networks lies in one of the others;
-// none are any.
+// netsWithin reports whether each network is in one of the others; no networks means
+// any.
 func netsWithin(networks, others []netip.Prefix) bool {
 	if len(others) == 0 {
 		return true
@@ -160,20 +159,19 @@ func netsWithin(networks, others []netip.Prefix) bool {
 	return len(networks) > 0 && !slices.ContainsFunc(networks, func(n netip.Prefix) bool { return !inside(n) })
 }
 
-// Networks that are larger than these are no networks that a token is used from,
-// but half the world.
+// Larger networks restrict almost nothing.
 const (
-	leastBits4 = 8
-	leastBits6 = 16
-	widest     = "a /8, or a /16 of IPv6, and together no larger than two of these"
+	minBits4        = 8
+	minBits6        = 16
+	largestNetworks = "a /8, or a /16 of IPv6, and together no larger than two of these"
 )
 
-// anywhere reports whether networks are so large, one of them or all together, that
-// they bound almost nothing. All private networks together are smaller.
-func anywhere(networks []netip.Prefix) bool {
+// areTooLarge reports whether networks, one of them or all together, are too large
+// to restrict anything. All private networks together are smaller.
+func areTooLarge(networks []netip.Prefix) bool {
 	var sum4, sum6 uint64 // in addresses, and in /64 networks
 	for i, n := range networks {
-		if n.Addr().Is4() && n.Bits() < leastBits4 || n.Addr().Is6() && n.Bits() < leastBits6 {
+		if n.Addr().Is4() && n.Bits() < minBits4 || n.Addr().Is6() && n.Bits() < minBits6 {
 			return true
 		}
 		holds := func(o netip.Prefix) bool { return o.Bits() < n.Bits() && o.Contains(n.Addr()) }
@@ -185,20 +183,20 @@ func anywhere(networks []netip.Prefix) bool {
 			sum6 += 1 << max(64-n.Bits(), 0)
 		}
 	}
-	return sum4 > 2<<(32-leastBits4) || sum6 > 2<<(64-leastBits6)
+	return sum4 > 2<<(32-minBits4) || sum6 > 2<<(64-minBits6)
 }
 
-// stored and configured are one rate, as the store and the configuration have it.
-func stored(r config.Rate) store.Rate {
+// storeRate and configRate convert rates between the store and the configuration.
+func storeRate(r config.Rate) store.Rate {
 	return store.Rate{Requests: uint32(r.Requests), Per: r.Per, Burst: uint32(r.Burst)}
 }
 
-func configured(r store.Rate) config.Rate {
+func configRate(r store.Rate) config.Rate {
 	return config.Rate{Requests: int(r.Requests), Per: r.Per, Burst: int(r.Burst)}
 }
 
-// unavailable is the refusal of what cannot be decided now.
+// unavailable refuses an operation that cannot be authorized now.
 func unavailable(err error) error {
 	return &Error{Code: Unavailable, Cause: err,
-		Message: "Whether this is allowed cannot be told now, since Jira, or the list of users, gives no answer that can be relied on. Nothing was done. Try again later, or tell an administrator."}
+		Message: "Jira, or the list of users, gives no reliable answer, so it is unknown whether this is allowed. Nothing was done. Try again later, or tell an administrator."}
 }

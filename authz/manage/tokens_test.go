@@ -52,7 +52,7 @@ func TestRevoke(t *testing.T) {
 	}
 }
 
-// Uses that are not written to the store yet are shown already.
+// Get includes uses that are not yet written to the store.
 func TestGetShowsUse(t *testing.T) {
 	f := newFixture(t)
 	id := f.create(t, manage.NewToken{Owner: "fred", Name: "ci"}).Token.ID

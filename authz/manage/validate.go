@@ -13,33 +13,33 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// The lengths of a token's texts, in characters.
+// The maximum lengths of a token's texts, in characters.
 const (
 	maxName    = 100
 	maxPurpose = 1000
 )
 
-// checkID refuses what cannot be an id. People paste values, too: those are
-// not looked up, and not repeated.
+// checkID refuses texts that cannot be an id. Users sometimes paste a value, which
+// is neither looked up nor repeated.
 func checkID(id string) error {
 	switch {
 	case token.IsCredential(id), token.Contains(id):
-		return invalid(FieldID, "This is a token's value, not its id. The id is the 12 characters behind the first underscore.")
+		return invalid(FieldID, "This is a token's value, not its id. The id is the 12 characters after the first underscore.")
 	case !token.ValidID(id):
-		return errUnknown()
+		return errNoToken()
 	}
 	return nil
 }
 
-// checkOwner refuses names that no token can act as.
+// checkOwner refuses names that no user can have.
 func checkOwner(name string) error {
 	if err := store.ValidOwnerName(name); err != nil {
 		return invalid(FieldOwner, "%s", sentence(err))
 	}
-	return noValue(FieldOwner, name)
+	return checkNoValue(FieldOwner, name)
 }
 
-// checkName returns a token's name without spaces at its ends.
+// checkName returns a token's name without leading and trailing spaces.
 func checkName(name string) (string, error) {
 	name = strings.TrimSpace(name)
 	if strings.TrimFunc(name, isBlank) == "" {
@@ -48,18 +48,18 @@ func checkName(name string) (string, error) {
 	return name, checkText(FieldName, name, maxName, "")
 }
 
-// isBlank reports whether a character shows as nothing, though Unicode may call it
+// isBlank reports whether a character is invisible, even if Unicode calls it
 // graphic.
 func isBlank(r rune) bool { return unicode.IsSpace(r) || r == 0x2800 || isIgnorable(r) }
 
-// isIgnorable reports whether a character leaves no trace where a font knows nothing
-// better, as fillers and variation selectors do.
+// isIgnorable reports whether most fonts show nothing for a character, such as a
+// filler or a variation selector.
 // Source: Default_Ignorable_Code_Point of Unicode, DerivedCoreProperties.txt.
 func isIgnorable(r rune) bool {
 	return unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r) || unicode.Is(unicode.Variation_Selector, r)
 }
 
-// sameName reports whether two names look alike but for the case of their letters.
+// sameName reports whether two names look the same, ignoring case.
 func sameName(a, b string) bool {
 	shown := func(name string) string {
 		return strings.Join(strings.Fields(strings.Map(func(r rune) rune {
@@ -75,8 +75,7 @@ func sameName(a, b string) bool {
 	return strings.EqualFold(shown(a), shown(b))
 }
 
-// checkPurpose returns a token's purpose, its lines ended as the store ends
-// them.
+// checkPurpose returns a token's purpose with the store's line endings.
 func checkPurpose(purpose string) (string, error) {
 	purpose = strings.TrimSpace(strings.ReplaceAll(purpose, "\r\n", "\n"))
 	return purpose, checkText(FieldPurpose, purpose, maxPurpose, "\n")
@@ -96,19 +95,19 @@ func checkText(field Field, text string, most int, also string) error {
 			return invalid(field, "The %s holds the character %U; only printable characters are allowed.", field, r)
 		}
 	}
-	return noValue(field, text)
+	return checkNoValue(field, text)
 }
 
-// noValue refuses a text that holds a token's value: it would be shown in
-// listings and logs.
-func noValue(field Field, text string) error {
+// checkNoValue refuses a text that contains a token's value, since the text appears
+// in listings and logs.
+func checkNoValue(field Field, text string) error {
 	if token.Contains(text) {
 		return invalid(field, "The %s holds a token's value, which must stay secret.", field)
 	}
 	return nil
 }
 
-// parseNetworks reads networks and single addresses, each once.
+// parseNetworks reads networks and addresses, without duplicates.
 func parseNetworks(texts []string) ([]netip.Prefix, error) {
 	if len(texts) > store.MaxNetworks {
 		return nil, invalid(FieldNetworks, "%d networks were given; a token has at most %d. Give larger networks.", len(texts), store.MaxNetworks)
@@ -126,13 +125,13 @@ func parseNetworks(texts []string) ([]netip.Prefix, error) {
 	return networks, nil
 }
 
-// expiry returns when a token ends that is made or renewed at now; the zero
-// time is never. asked is false if e leaves it open.
+// expiry returns when a token expires that is created or rotated at now; the zero
+// time is never. asked is false for the zero Expiry.
 func (e Expiry) expiry(now time.Time) (at time.Time, asked bool, err error) {
 	in := e.In != config.Lifetime{}
 	switch {
 	case !e.At.IsZero() && in:
-		return at, false, invalid(FieldExpires, "Two ends were given. Give a time or a lifetime.")
+		return at, false, invalid(FieldExpires, "Two expiries were given. Give a time or a lifetime.")
 	case in && e.In.Unlimited:
 		return at, true, nil
 	case in:
@@ -145,27 +144,25 @@ func (e Expiry) expiry(now time.Time) (at time.Time, asked bool, err error) {
 	at = at.UTC().Truncate(time.Second)
 	switch {
 	case !at.After(now):
-		return at, true, invalid(FieldExpires, "The token would have expired already, at %s. Give a time in the future.", instant(at))
+		return at, true, invalid(FieldExpires, "The token would already have expired, at %s. Give a time in the future.", timeText(at))
 	case at.Year() > lastYear:
-		return at, true, invalid(FieldExpires, "The token would expire after the year %d. Give an earlier time, or let it be unlimited.", lastYear)
+		return at, true, invalid(FieldExpires, "The token would expire after the year %d. Give an earlier time, or make it unlimited.", lastYear)
 	}
 	return at, true, nil
 }
 
-// lastYear is the last one that RFC 3339 can write.
+// lastYear is the last year that RFC 3339 can represent.
 const lastYear = 9999
 
-// withBurst returns a rate with the burst that it does not have: the most that a
-// limit allows.
-func withBurst(r, limit config.Rate) config.Rate {
+// defaultBurst returns a rate whose missing burst is the largest that limit allows.
+func defaultBurst(r, limit config.Rate) config.Rate {
 	if r.Burst == 0 && limit.Burst > 0 {
 		r.Burst = min(r.Requests, limit.Burst)
 	}
 	return r
 }
 
-// checkRate returns a rate as the store has it. One without a burst may spend
-// all its requests at once.
+// checkRate validates a rate. The default burst is all requests.
 func checkRate(r config.Rate) (store.Rate, error) {
 	if r == (config.Rate{}) {
 		return store.Rate{}, nil
@@ -177,9 +174,9 @@ func checkRate(r config.Rate) (store.Rate, error) {
 	case r.Requests < 1 || r.Requests > store.MaxRateRequests:
 		return store.Rate{}, invalid(FieldRate, "A rate has 1 to %d requests.", store.MaxRateRequests)
 	case r.Per < time.Second || r.Per > store.MaxRatePer || r.Per%time.Second != 0:
-		return store.Rate{}, invalid(FieldRate, "The requests of a rate are those per 1 to %d seconds.", int(store.MaxRatePer.Seconds()))
+		return store.Rate{}, invalid(FieldRate, "A rate's period is 1 to %d seconds.", int(store.MaxRatePer.Seconds()))
 	case r.Burst < 1 || r.Burst > r.Requests:
 		return store.Rate{}, invalid(FieldRate, "A rate's burst is 1 to its number of requests, %d.", r.Requests)
 	}
-	return stored(r), nil
+	return storeRate(r), nil
 }

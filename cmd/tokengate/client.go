@@ -38,8 +38,6 @@ const (
 	callTime = time.Minute
 	// maxAnswer limits an answer, in bytes. A page of the longest tokens is shorter.
 	maxAnswer = 64 << 20
-	// maxSocketPath is the longest path of a unix socket, in bytes (unix(7)).
-	maxSocketPath = 107
 )
 
 // addSocketFlag adds the flag for the server's socket to a command and its subcommands.
@@ -63,8 +61,8 @@ func newClient(cmd *cobra.Command) (*client, error) {
 		socket = fromEnvironment
 	}
 	socket = strings.TrimPrefix(socket, "unix://")
-	if len(socket) == 0 || len(socket) > maxSocketPath {
-		return nil, usagef("the admin socket's path must have 1 to %d bytes; it has %d", maxSocketPath, len(socket))
+	if len(socket) == 0 || len(socket) > config.MaxSocketPath {
+		return nil, usagef("the admin socket's path must have 1 to %d bytes; it has %d", config.MaxSocketPath, len(socket))
 	}
 	return &client{
 		socket: socket,

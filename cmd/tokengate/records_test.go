@@ -16,8 +16,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/cmd/tokengate/app"
-	"github.com/tokengate/tokengate/envoy"
 	"github.com/tokengate/tokengate/store"
 	"github.com/tokengate/tokengate/store/badger"
 )
@@ -117,7 +117,7 @@ func TestPasswordsAreRecorded(t *testing.T) {
 
 	totals, uses := r.records()
 	if diff := cmp.Diff(map[string]uint64{
-		"allowed": 4, "path_not_allowed": 2, "password": 7 + 1, "password_blocked": 6, envoy.PasswordUnknownUser: 6,
+		"allowed": 4, "path_not_allowed": 2, "password": 7 + 1, "password_blocked": 6, authz.PasswordUnknownUser: 6,
 	}, totals); diff != "" {
 		t.Errorf("totals (-want +got):\n%s", diff)
 	}
@@ -178,7 +178,7 @@ func TestTotalsAreKept(t *testing.T) {
 	}
 	r.gate.stop()
 	totals, uses := r.records()
-	if diff := cmp.Diff(map[string]uint64{"allowed": 2, "password": 2, envoy.PasswordUnknownUser: 2}, totals); diff != "" || len(uses) != 0 {
+	if diff := cmp.Diff(map[string]uint64{"allowed": 2, "password": 2, authz.PasswordUnknownUser: 2}, totals); diff != "" || len(uses) != 0 {
 		t.Errorf("uses of passwords %v, totals (-want +got):\n%s", uses, diff)
 	}
 }

@@ -215,7 +215,7 @@ func (s *site) get(cookie, path string) (took float64, size int, err error) {
 	s.now = s.now.Add(time.Second)
 	request := httptest.NewRequest(http.MethodGet, path, nil)
 	request.Header.Set("Cookie", cookie)
-	request.Header.Set(web.ClientIPHeader, "10.1.2.3")
+	request.Header.Set(authz.ClientIPHeader, "10.1.2.3")
 	answer := httptest.NewRecorder()
 	began := time.Now()
 	s.handler.ServeHTTP(answer, request)

@@ -14,27 +14,27 @@ import (
 )
 
 // AuditPage answers GET /audit, newest first. A page may have fewer records than
-// asked for, and still a next one.
+// requested and still have a next one.
 type AuditPage struct {
 	Values []AuditRecord `json:"values"`
-	Next   *string       `json:"next"` // the after of the next page; null: this was the last
+	Next   *string       `json:"next"` // the after parameter of the next page; null: this is the last
 }
 
-// AuditRecord is who did what to which token, and what came of it.
+// AuditRecord is one attempt at an action.
 type AuditRecord struct {
 	Sequence uint64            `json:"sequence"` // its place in the log
 	Time     int64             `json:"time"`     // milliseconds since 1970
 	Actor    string            `json:"actor"`
 	From     string            `json:"from"`    // the client's address, or "admin socket"
 	Action   string            `json:"action"`  // such as token.revoke
-	TokenID  string            `json:"tokenId"` // empty: none came to be
+	TokenID  string            `json:"tokenId"` // empty: none was created
 	User     string            `json:"user"`    // the token's owner
 	Outcome  string            `json:"outcome"` // done or refused
 	Reason   string            `json:"reason"`  // of a refusal
 	Changes  map[string]Change `json:"changes"` // by field
 }
 
-// Change is a field before and after.
+// Change is a field's value before and after.
 type Change struct {
 	Before string `json:"before"`
 	After  string `json:"after"`
@@ -61,7 +61,7 @@ func apiAudit(a store.Audit) AuditRecord {
 
 // listAudit answers with a page of the audit log, or with all of it as CSV.
 func listAudit(m *manage.Manager) endpoint {
-	return routeReply[none, AuditPage](http.MethodGet, "audit", func(c call[none]) (reply, error) {
+	return newReplyEndpoint[empty, AuditPage](http.MethodGet, "audit", func(c call[empty]) (reply, error) {
 		wanted, err := query.Audit(c.query)
 		if err != nil {
 			return reply{}, err
@@ -85,24 +85,24 @@ func listAudit(m *manage.Manager) endpoint {
 			answer.Values[i] = apiAudit(a)
 		}
 		return encode(answer)
-	}).asks(query.AuditFilters, query.AuditPages, formats)
+	}).withParameters(query.AuditFilters, query.AuditPages, formatParameter)
 }
 
-// auditCSV answers with all records that are asked for, read page by page.
-func auditCSV(c call[none], m *manage.Manager, wanted manage.AuditQuery) (reply, error) {
+// auditCSV answers with all selected records, read page by page.
+func auditCSV(c call[empty], m *manage.Manager, wanted manage.AuditQuery) (reply, error) {
 	if wanted.Limit != 0 || wanted.Before != 0 {
-		return reply{}, badField("format", "CSV holds all records that the filters select. Leave limit and after out.")
+		return reply{}, badField("format", "CSV holds all records that match the filters. Leave limit and after out.")
 	}
 	wanted.Limit = manage.MaxPage
 	header := []string{"sequence", "time", "actor", "from", "action", "tokenId", "user", "outcome", "reason", "changes"}
-	return table("audit.csv", header, func() (rows [][]string, more bool, err error) {
+	return csvReply("audit.csv", header, func() (rows [][]string, more bool, err error) {
 		page, err := m.AuditLog(c.ctx, c.caller, wanted)
 		if err != nil {
 			return nil, false, err
 		}
 		for _, a := range page.Records {
 			b := apiAudit(a)
-			rows = append(rows, []string{strconv.FormatUint(b.Sequence, 10), stamp(a.Time), b.Actor, b.From, b.Action,
+			rows = append(rows, []string{strconv.FormatUint(b.Sequence, 10), csvTime(a.Time), b.Actor, b.From, b.Action,
 				b.TokenID, b.User, b.Outcome, b.Reason, changesText(b.Changes)})
 		}
 		wanted.Before = page.Next
@@ -110,7 +110,7 @@ func auditCSV(c call[none], m *manage.Manager, wanted manage.AuditQuery) (reply,
 	}), nil
 }
 
-// changesText writes changes into one cell, each on a line.
+// changesText returns changes as one cell, one per line.
 func changesText(changes map[string]Change) string {
 	var lines []string
 	for _, field := range slices.Sorted(maps.Keys(changes)) {

@@ -1,116 +1,70 @@
 package web
 
 import (
-	"context"
 	"errors"
+	"mime"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"strings"
 	"time"
-
-	"go.uber.org/zap"
 
 	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/directory"
 	"github.com/tokengate/tokengate/authz/manage"
-	"github.com/tokengate/tokengate/authz/manage/web/query"
 	"github.com/tokengate/tokengate/store"
 )
 
-// Options are what New needs. All fields are required, but that PublicURL,
-// ContextPath and TrustedHops may be zero.
-type Options struct {
-	Manager *manage.Manager
-	View    func() authz.View // what a decision made now consults
-
-	// Identify finds out whose a cookie or password is: see
-	// directory.Callers.Identify.
-	Identify func(context.Context, directory.Credential) (directory.User, error)
-
-	Usage       *store.UsageRecorder // of management tokens
-	PublicURL   string               // where browsers reach Jira, with its context path; empty: browsers may not make changes
-	ContextPath string               // Jira's, such as /jira; the API and the page lie below it
-	TrustedHops int                  // clientAddress.trustedHops; see authz.ClientAddress
-	Log         *zap.Logger
-	Now         func() time.Time
-}
-
-// New returns the API for people and automation, and the page for people. It
-// stands behind Envoy, and still believes nothing but what it has found out
-// itself: it takes a management token, by the rules of the gate, or hands the
-// request's own cookie or password to Identify. Of the headers that say who
-// somebody is it reads none.
-func New(o Options) http.Handler {
-	p := &authenticator{Options: o, origin: origin(o.PublicURL)}
-	bases := make([]string, len(Bases))
-	for i, base := range Bases {
-		bases[i] = o.ContextPath + base
-	}
-	api := &handler{
-		bases:     bases,
-		endpoints: endpoints(o.Manager, o.View),
-		read:      query.Read,
-		refuse:    refuseInJSON,
-		identify:  p.identify,
-		limits:    &limits{now: o.Now},
-		anonymous: &limits{now: o.Now},
-		address:   o.clientAddress,
-		log:       o.Log,
-	}
-	return &mux{api: api, pages: newPageHandler(p, api)}
-}
-
-// authenticator finds out who has sent a request.
+// authenticator identifies the senders of requests.
 type authenticator struct {
 	Options
 	origin string // of PublicURL
-	forms  bool   // what a form can send is taken, too: what it leads to has to see that it is one of ours
+	forms  bool   // allows requests that a form can send; the pages check a nonce
 }
 
-// identify decides as the gate does, so that each kind of token is refused at the
-// other's door even where the gate was not asked.
+// identify decides like the gate, so that each kind of token is refused at the
+// other's API even if the gate was bypassed.
 func (p *authenticator) identify(r *http.Request) (principal, error) {
-	asked := p.asRequest(r)
+	asked := p.gateRequest(r)
 	view := p.View()
 	d := authz.Decide(&asked, view)
 	switch {
 	case d.Outcome == authz.PassThrough && d.Reason == authz.ManagementPath:
 		return p.identifyManagement(r, &asked, d, view)
 	case d.Reason == authz.OtherBearer:
-		return principal{}, errForeign
+		return principal{}, errForeignBearer
 	case d.Outcome == authz.PassThrough && (d.Reason == authz.NoCredential || d.Reason == authz.Password):
 		return p.identifyUser(r, asked.Client)
 	case d.Outcome == authz.Denied:
-		return principal{}, refusedBy(d.Reason, 0)
+		return principal{}, gateRefusal(d.Reason, 0)
 	}
-	return principal{}, refusedBy(authz.WrongTokenType, 0)
+	return principal{}, gateRefusal(authz.WrongTokenType, 0)
 }
 
-var errForeign = &httpError{
+var errForeignBearer = &httpError{
 	status: http.StatusUnauthorized,
 	text:   "This Bearer credential is not accepted here. Log in to Jira in the browser, or send your user name and password, or a management token (tgadm_…).",
 }
 
-// identifyManagement is who sent a management token. The store is asked, too: what is
-// done by such a token may be much, so it is not done on what the index says
-// alone.
+// identifyManagement returns the caller of a management token. It checks the token
+// in the store, not just in the index, because management tokens can do much.
 func (p *authenticator) identifyManagement(r *http.Request, asked *authz.Request, d authz.Decision, view authz.View) (principal, error) {
 	t, err := p.Manager.Tokens.Get(r.Context(), d.TokenID.String())
 	switch {
 	case errors.Is(err, store.ErrNotFound), err == nil && t.State == store.Revoked:
-		return principal{}, refusedBy(authz.UnknownToken, 0)
+		return principal{}, gateRefusal(authz.UnknownToken, 0)
 	case err != nil:
 		return principal{}, err
 	case t.Kind != store.Management:
-		return principal{}, refusedBy(authz.WrongTokenType, 0)
+		return principal{}, gateRefusal(authz.WrongTokenType, 0)
 	case t.State != store.Active:
-		return principal{}, refusedBy(authz.Disabled, 0)
+		return principal{}, gateRefusal(authz.Disabled, 0)
 	case !t.Expires.IsZero() && !view.Now.Before(t.Expires):
-		return principal{}, refusedBy(authz.Expired, 0)
+		return principal{}, gateRefusal(authz.Expired, 0)
 	}
 	if entry, ok := view.Index.Lookup(t.ID); ok {
 		if wait := entry.Limiter.Take(view.Now); wait > 0 {
-			return principal{}, refusedBy(authz.RateLimited, wait)
+			return principal{}, gateRefusal(authz.RateLimited, wait)
 		}
 	}
 	return principal{
@@ -120,7 +74,7 @@ func (p *authenticator) identifyManagement(r *http.Request, asked *authz.Request
 	}, nil
 }
 
-// identifyUser is who sent a cookie or a password, or both.
+// identifyUser returns the user of a cookie, a password, or both.
 func (p *authenticator) identifyUser(r *http.Request, client netip.Addr) (principal, error) {
 	if err := p.checkOrigin(r); err != nil {
 		return principal{}, err
@@ -132,7 +86,7 @@ func (p *authenticator) identifyUser(r *http.Request, client netip.Addr) (princi
 	}
 	user, err := p.Identify(r.Context(), credential)
 	if err != nil {
-		refusal := unidentified(err)
+		refusal := identifyError(err)
 		if err.Error() == directory.ErrNotLoggedIn.Error() && credential.Authorization != "" {
 			refusal.text = wrongPassword
 			if name, _, _ := r.BasicAuth(); strings.Contains(name, "@") {
@@ -148,14 +102,14 @@ func (p *authenticator) identifyUser(r *http.Request, client netip.Addr) (princi
 	return principal{caller: manage.Person(user, from)}, nil
 }
 
-// What is told to somebody whose password Jira refuses.
+// The answers to a wrong password.
 const (
 	wrongPassword = "Jira does not accept this user name and password. Check both, for instance by logging in to Jira in the browser."
 	userNameHint  = " Send the user name, which may differ from the e-mail address."
 )
 
-// unidentified is the refusal of somebody of whom it cannot be told who it is.
-func unidentified(err error) *httpError {
+// identifyError returns the refusal of a caller who cannot be identified.
+func identifyError(err error) *httpError {
 	refusal := &httpError{status: http.StatusServiceUnavailable, cause: err}
 	for _, known := range []struct {
 		err    error
@@ -166,7 +120,7 @@ func unidentified(err error) *httpError {
 		{directory.ErrBasicRefused, http.StatusForbidden},
 		{directory.ErrCaptcha, http.StatusForbidden},
 		{directory.ErrUnusableName, http.StatusForbidden},
-		{directory.ErrTooManyFailures, http.StatusForbidden}, // not 429: no waiting helps
+		{directory.ErrTooManyFailures, http.StatusForbidden}, // not 429: waiting does not help
 		{directory.ErrUnavailable, http.StatusServiceUnavailable},
 	} {
 		if errors.Is(err, known.err) {
@@ -180,12 +134,12 @@ func unidentified(err error) *httpError {
 	return refusal
 }
 
-// sentence makes a whole sentence of an error's text.
+// sentence makes a sentence of an error's text.
 func sentence(text string) string { return strings.ToUpper(text[:1]) + text[1:] + "." }
 
-// refusedBy is a refusal as the gate gives it, but for the header that would make
-// a browser ask for a password.
-func refusedBy(reason authz.Reason, wait time.Duration) error {
+// gateRefusal is a refusal of the gate, without the header that would make a browser
+// ask for a password.
+func gateRefusal(reason authz.Reason, wait time.Duration) error {
 	text := reason.Text()
 	if wait > 0 {
 		text += tryAgainIn(wait)
@@ -193,26 +147,93 @@ func refusedBy(reason authz.Reason, wait time.Duration) error {
 	return &httpError{status: reason.Status(), text: text, retry: wait}
 }
 
-// ClientIPHeader carries what the client's address is read from with
-// authz.ClientAddress. Envoy removes it from what clients send, and adds its own.
-const ClientIPHeader = "X-Tokengate-Client-Ip"
-
-// clientAddress returns the client's address, or the invalid one if it is
-// missing or unreadable.
+// clientAddress returns the client's address, or the invalid one if it is missing or
+// unreadable.
 func (o *Options) clientAddress(r *http.Request) netip.Addr {
-	values := r.Header.Values(ClientIPHeader)
+	values := r.Header.Values(authz.ClientIPHeader)
 	if len(values) != 1 {
 		return netip.Addr{}
 	}
 	return authz.ClientAddress(values[0], o.TrustedHops)
 }
 
-// asRequest returns a request as the gate sees it: repeated headers are joined as
-// Envoy joins them.
-func (o *Options) asRequest(r *http.Request) authz.Request {
+// gateRequest returns a request as the gate sees it, with repeated headers joined
+// like Envoy does.
+func (o *Options) gateRequest(r *http.Request) authz.Request {
 	asked := authz.Request{Method: r.Method, Path: r.RequestURI, Protocol: r.Proto, Client: o.clientAddress(r)}
 	for _, name := range authz.Headers {
 		*asked.Header(name) = strings.Join(r.Header.Values(name), ",")
 	}
 	return asked
+}
+
+// isUnsafe reports whether a request may change something (RFC 9110, 9.2.1).
+func isUnsafe(r *http.Request) bool {
+	return r.Method != http.MethodGet && r.Method != http.MethodHead
+}
+
+// checkOrigin refuses changes that a page of another site made a browser send
+// (CSRF). Browsers attach cookies and remembered passwords to such requests, but no
+// management tokens.
+//
+// The origin that a browser states must be this site's; other clients state none. In
+// addition a POST needs something that a form cannot send. Browsers send DELETE and
+// PATCH to another site only after a CORS preflight, which this API never answers.
+func (p *authenticator) checkOrigin(r *http.Request) error {
+	if !isUnsafe(r) {
+		return nil
+	}
+	site, origins := r.Header.Values("Sec-Fetch-Site"), r.Header.Values("Origin")
+	switch {
+	case len(site) > 1, len(site) == 1 && site[0] != "same-origin" && site[0] != "none":
+		return errCrossSite
+	case len(origins) > 1, len(origins) == 1 && (p.origin == "" || !isOrigin(origins[0]) || origin(origins[0]) != p.origin):
+		return errCrossSite
+	case r.Method == http.MethodPost && !p.forms && !isJSON(r) && !strings.EqualFold(r.Header.Get("X-Atlassian-Token"), "no-check"):
+		return errFormLike
+	}
+	return nil
+}
+
+var (
+	errCrossSite = &httpError{
+		status: http.StatusForbidden,
+		text:   "The browser says that a page of another site has sent this request, so nothing was done. Use Jira at its own address (publicURL).",
+	}
+	errFormLike = &httpError{
+		status: http.StatusForbidden,
+		text:   "A page of another site could have sent this request, so nothing was done. Send the header Content-Type: application/json, or X-Atlassian-Token: no-check.",
+	}
+)
+
+// isJSON reports whether a request declares its body as JSON in UTF-8.
+func isJSON(r *http.Request) bool {
+	media, parameters, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	charset := parameters["charset"]
+	return err == nil && media == "application/json" && (charset == "" || strings.EqualFold(charset, "utf-8"))
+}
+
+// isOrigin reports whether a text is nothing but an origin: a scheme, a host and
+// perhaps a port (RFC 6454, 6.2).
+func isOrigin(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && strings.EqualFold(text, u.Scheme+"://"+u.Host) && !strings.HasSuffix(u.Host, ":")
+}
+
+// origin returns the origin of a URL (RFC 6454, 6.2), without the scheme's default
+// port; "" if it has none.
+func origin(text string) string {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme == "" || u.Hostname() == "" {
+		return ""
+	}
+	host := strings.ToLower(u.Hostname())
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	scheme := strings.ToLower(u.Scheme)
+	if port := u.Port(); port != "" && port != map[string]string{"http": "80", "https": "443"}[scheme] {
+		host += ":" + port
+	}
+	return scheme + "://" + host
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -18,12 +19,10 @@ import (
 	"github.com/tokengate/tokengate/authz/directory"
 	"github.com/tokengate/tokengate/authz/directory/jiratest"
 	"github.com/tokengate/tokengate/authz/manage/web"
-	"github.com/tokengate/tokengate/envoy"
 	"github.com/tokengate/tokengate/store"
 )
 
-// session logs in to Jira as a browser does, and returns a sender with the
-// cookie.
+// session logs in to Jira like a browser and returns a sender with the cookie.
 func (f *fixture) session(t *testing.T, name string) sender {
 	t.Helper()
 	body := fmt.Sprintf(`{"username":%q,"password":%q}`, name, "pw-"+strings.ToLower(name))
@@ -46,14 +45,8 @@ func (f *fixture) management(t *testing.T, label, more string) web.IssuedToken {
 	return issued
 }
 
-func TestHeaderName(t *testing.T) {
-	if !strings.EqualFold(web.ClientIPHeader, envoy.ClientIPHeader) {
-		t.Errorf("Envoy sends %s, and %s is read", envoy.ClientIPHeader, web.ClientIPHeader)
-	}
-}
-
-// Who somebody is follows from what they prove, and from nothing else.
-func TestWhoIsCalling(t *testing.T) {
+// Only verified credentials identify a caller.
+func TestIdentify(t *testing.T) {
 	f := newFixture(t)
 	ordinary := f.create(t, "fred", "ordinary").PasswordValue
 	admin := f.management(t, "robots", "").PasswordValue
@@ -93,7 +86,7 @@ func TestWhoIsCalling(t *testing.T) {
 		{"identity headers beside a password", identities(f.person("fred"), "barney"), 200, "Fred"},
 		{"management token from elsewhere", f.from("198.51.100.7", "Bearer "+admin), 403, authz.NetworkNotAllowed.Text()},
 		{"management token from nowhere", f.from("", "Bearer "+admin), 503, authz.NoClientAddress.Text()},
-		{"management token from two places", f.as("Bearer "+admin).with(web.ClientIPHeader, "192.0.2.8"), 503, authz.NoClientAddress.Text()},
+		{"management token from two places", f.as("Bearer "+admin).with(authz.ClientIPHeader, "192.0.2.8"), 503, authz.NoClientAddress.Text()},
 		{"management token from nonsense", f.from("here", "Bearer "+admin), 503, authz.NoClientAddress.Text()},
 		{"management token by a forwarded address", f.from("198.51.100.7", "Bearer "+admin).with("X-Forwarded-For", "192.0.2.7"), 403, authz.NetworkNotAllowed.Text()},
 	} {
@@ -123,7 +116,7 @@ func TestWhoIsCalling(t *testing.T) {
 	}
 }
 
-// identities claims to be somebody in each way that Jira's authenticators know.
+// identities are the headers by which Jira's authenticators could be given a user.
 func identities(s sender, name string) sender {
 	for _, header := range []string{"X-Forwarded-User", "Remote-User", "REMOTE_USER", "X-Remote-User", "X-AUSERNAME", "X-Forwarded-Email", "Forwarded", "X-Tokengate-User"} {
 		s = s.with(header, name)
@@ -134,9 +127,9 @@ func identities(s sender, name string) sender {
 // from returns a sender at another address; "" is none.
 func (f *fixture) from(address, authorization string) sender {
 	s := f.as(authorization)
-	s.header.Del(web.ClientIPHeader)
+	s.header.Del(authz.ClientIPHeader)
 	if address != "" {
-		s.header.Set(web.ClientIPHeader, address)
+		s.header.Set(authz.ClientIPHeader, address)
 	}
 	return s
 }
@@ -158,9 +151,9 @@ func TestAddressBehindProxies(t *testing.T) {
 	}
 }
 
-// A management token does what an administrator may, and its use is counted; it
-// ends when it ends.
-func TestAutomation(t *testing.T) {
+// A management token has an administrator's rights until it expires, and its use is
+// counted.
+func TestManagementToken(t *testing.T) {
 	f := newFixture(t)
 	issued := f.management(t, "robots", `,"rate":{"requests":100,"perSeconds":100,"burst":5}`)
 	reader := f.management(t, "reader", `,"readOnly":true`)
@@ -203,8 +196,8 @@ func TestAutomation(t *testing.T) {
 	}
 }
 
-// What the store says counts, even where the index says something else.
-func TestAutomationAsksTheStore(t *testing.T) {
+// The store decides, even if the index differs.
+func TestManagementTokenIsCheckedInStore(t *testing.T) {
 	f := newFixture(t)
 	issued := f.management(t, "robots", "")
 	robots := f.as("Bearer " + issued.PasswordValue)
@@ -237,8 +230,8 @@ func TestAutomationAsksTheStore(t *testing.T) {
 	f.faults.fail(nil)
 }
 
-// A token in the query is as good as one in a header, where that is switched on.
-func TestTokenInTheQuery(t *testing.T) {
+// A token in the query works like one in a header, if enabled.
+func TestTokenInQuery(t *testing.T) {
 	f := newFixture(t)
 	value := f.management(t, "robots", "").PasswordValue
 	denied(t, f.as("").send(t, "GET", base+"/me?access_token="+value, nil), 401, "")
@@ -249,7 +242,7 @@ func TestTokenInTheQuery(t *testing.T) {
 	}
 }
 
-// Below a context path there is the API, and nowhere else.
+// The API is only below the context path.
 func TestContextPath(t *testing.T) {
 	f := configured(t, strings.Replace(settings, "publicURL: https://jira.example.com", "publicURL: https://jira.example.com/jira\nupstream: {contextPath: /jira}", 1))
 	value := f.management(t, "robots", "").PasswordValue
@@ -261,7 +254,7 @@ func TestContextPath(t *testing.T) {
 	}
 }
 
-// Each way in which it may not be found out who somebody is has its own answer.
+// Each failure to identify a caller has its own answer.
 func TestNotIdentified(t *testing.T) {
 	f := newFixture(t)
 	for _, c := range []struct {
@@ -295,7 +288,7 @@ func TestNotIdentified(t *testing.T) {
 	if n := f.logs.FilterLevelExact(zapcore.InfoLevel).FilterMessageSnippet("refused").Len(); n != 8 {
 		t.Errorf("%d log lines", n)
 	}
-	// Somebody inactive is nobody, whoever says so.
+	// An inactive user is not identified.
 	o := f.options
 	o.Identify = func(context.Context, directory.Credential) (directory.User, error) {
 		return directory.User{Name: "barney"}, nil
@@ -307,7 +300,7 @@ func TestNotIdentified(t *testing.T) {
 	}
 }
 
-// count returns how many tokens there are.
+// count returns the number of tokens.
 func (f *fixture) count(t *testing.T) int {
 	t.Helper()
 	page, err := f.tokens.List(t.Context(), "", 0, 1000)
@@ -317,7 +310,7 @@ func (f *fixture) count(t *testing.T) int {
 	return len(page.Tokens)
 }
 
-// While Jira is down, slow, or answers what is no answer, nothing is done.
+// While Jira is down, slow or gives invalid answers, nothing is done.
 func TestJiraFails(t *testing.T) {
 	f := newFixture(t)
 	fred := f.session(t, "fred")
@@ -334,7 +327,7 @@ func TestJiraFails(t *testing.T) {
 			t.Errorf("%s: %s", name, text)
 		}
 		// By the admin socket the caller is known, and the owner is not; who may open
-		// it is told why.
+		// it learns why.
 		text = denied(t, f.send(t, "POST", base+"/", `{"user":"stranger","label":"x"}`), 503, "")
 		if !strings.Contains(strings.ToLower(text), "nothing was done") || !strings.Contains(text, "/rest/") {
 			t.Errorf("%s, on the admin socket: %s", name, text)
@@ -371,7 +364,7 @@ func TestJiraFails(t *testing.T) {
 	}
 }
 
-// Where Jira takes no passwords the text says what to do.
+// If Jira accepts no passwords, the text says what to do.
 func TestJiraRefusesBasic(t *testing.T) {
 	f := newFixture(t)
 	session := f.session(t, "fred")
@@ -381,5 +374,142 @@ func TestJiraRefusesBasic(t *testing.T) {
 	}
 	if got := session.send(t, "GET", base+"/", nil); got.status != 200 {
 		t.Errorf("%d %s", got.status, got.body)
+	}
+}
+
+// A 401 of the API asks programs for a password, but not browsers, which would open
+// their password dialog.
+func TestChallenge(t *testing.T) {
+	f := newFixture(t)
+	const program, browser = `Basic realm="Jira"`, `Bearer realm="Jira"`
+	for name, c := range map[string]struct {
+		headers []string
+		want    string
+	}{
+		"curl --anyauth":           {[]string{"User-Agent: curl/8.5.0", "Accept: */*"}, program},
+		"Java":                     {[]string{"User-Agent: Java/17.0.9", "Accept: text/html, image/gif, image/jpeg, */*; q=0.2"}, program},
+		"PowerShell":               {[]string{"User-Agent: Mozilla/5.0 (Windows NT; Windows NT 10.0; en-US) WindowsPowerShell/5.1"}, program},
+		"a load balancer's cookie": {[]string{"Cookie: AWSALB=x"}, program},
+		"fetch":                    {[]string{"Sec-Fetch-Mode: cors", "Sec-Fetch-Site: same-origin", "Accept-Language: en"}, browser},
+		"fetch without TLS":        {[]string{"Accept-Language: de", "Cookie: JSESSIONID=gone"}, browser},
+		"XMLHttpRequest":           {[]string{"X-Requested-With: XMLHttpRequest", "Origin: https://jira.example.com"}, browser},
+		"the address bar":          {[]string{"Sec-Fetch-Mode: navigate", "Sec-Fetch-Site: none"}, browser},
+		"an old browser":           {[]string{"User-Agent: Mozilla/5.0", "Accept-Language: fr"}, browser},
+	} {
+		s := f.as("")
+		for _, line := range c.headers {
+			key, value, _ := strings.Cut(line, ": ")
+			s = s.with(key, value)
+		}
+		for _, credential := range []string{"", "Bearer x", "Basic " + base64.StdEncoding.EncodeToString([]byte("fred:wrong"))} {
+			f.pass(20e9)
+			to := s
+			if credential != "" {
+				to = s.with("Authorization", credential)
+			}
+			got := to.send(t, "GET", base+"/me", nil)
+			if got.status == http.StatusForbidden && strings.Contains(got.body, "many") {
+				continue // fred's password was wrong twice by now, and Jira is not asked
+			}
+			if denied(t, got, 401, ""); len(got.header.Values("WWW-Authenticate")) != 1 || got.header.Get("WWW-Authenticate") != c.want {
+				t.Errorf("%s with %q: the challenge is %q, want %q", name, credential, got.header.Values("WWW-Authenticate"), c.want)
+			}
+		}
+	}
+	for _, c := range []struct {
+		s    sender
+		path string
+	}{{f.person("fred"), "/me"}, {f.person("fred"), "/tokens"}, {f.person("fred"), "/000000000000"}} {
+		if got := c.s.send(t, "GET", base+c.path, nil); got.header.Get("WWW-Authenticate") != "" {
+			t.Errorf("%d for %s has a challenge", got.status, c.path)
+		}
+	}
+}
+
+// Clients with a wrong password learn this, rather than that they are not logged
+// in.
+func TestWrongPassword(t *testing.T) {
+	for name, c := range map[string]struct {
+		user, password string
+		cookie         string
+		says           string
+		not            string
+	}{
+		"wrong":                      {"fred", "nope", "", "does not accept this user name and password", "e-mail"},
+		"unknown user":               {"nobody", "pw-fred", "", "does not accept this user name and password", "e-mail"},
+		"an e-mail address":          {"fred@example.com", "pw-fred", "", "Send the user name, which may differ from the e-mail address", "not logged in"},
+		"beside an old session":      {"fred", "nope", "JSESSIONID=gone", "does not accept this user name and password", "not logged in"},
+		"nothing but an old session": {"", "", "JSESSIONID=gone", "not logged in", "does not accept"},
+	} {
+		f := newFixture(t)
+		s := f.as("")
+		if c.user != "" {
+			s = f.as("Basic " + base64.StdEncoding.EncodeToString([]byte(c.user+":"+c.password)))
+		}
+		if c.cookie != "" {
+			s = s.with("Cookie", c.cookie)
+		}
+		text := denied(t, s.send(t, "GET", base+"/me", nil), 401, "")
+		if !strings.Contains(text, c.says) || strings.Contains(text, c.not) || c.password != "" && strings.Contains(text, c.password) {
+			t.Errorf("%s: %q does not say %q", name, text, c.says)
+		}
+	}
+}
+
+// Callers beyond the budget learn how long to wait, by the API and the pages.
+func TestBudgetOfTheAPI(t *testing.T) {
+	f := configured(t, strings.Replace(settings, "\naccess:\n", "\naccess:\n  writes: {requests: 60, per: 1h, burst: 2}\n", 1))
+	s := f.session(t, "fred")
+	b := f.browser(t, "fred")
+	_, id := b.issue("/new", "name", "ci")
+	denied(t, s.send(t, "POST", base+"/", `{"label":""}`), 400, "label")
+	got := s.send(t, "POST", base+"/", `{"label":"x"}`)
+	if text := denied(t, got, 429, ""); got.header.Get("Retry-After") != "60" || !strings.Contains(text, "Try again in 60 seconds.") || !strings.Contains(text, "access.writes") {
+		t.Errorf("Retry-After %s, %q", got.header.Get("Retry-After"), text)
+	}
+	shown := b.fill("/new", "name", "another")
+	if wait := shown.header.Get("Retry-After"); shown.status != 429 || wait == "" || !strings.Contains(shown.body, "Try again in "+wait+" seconds.") || !strings.Contains(shown.body, "another") {
+		t.Errorf("the page: %d, Retry-After %s", shown.status, shown.header.Get("Retry-After"))
+	}
+	if got := s.send(t, "DELETE", base+"/"+id, nil); got.status != 204 {
+		t.Errorf("revoke: %d %s", got.status, got.body)
+	}
+	f.pass(60e9)
+	if got := s.send(t, "POST", base+"/", `{"label":"x"}`); got.status != 200 {
+		t.Errorf("a minute later: %d %s", got.status, got.body)
+	}
+}
+
+// Unauthenticated clients do not block others at their address, and Identify gets
+// the address.
+func TestUnauthenticatedClientsOfAnAddress(t *testing.T) {
+	for _, c := range []struct{ header, seen string }{
+		{"192.0.2.7", "192.0.2.7"}, {"::ffff:192.0.2.7", "192.0.2.7"}, {"2001:db8:0:1::1", "2001:db8:0:1::1"}, {"nonsense", ""},
+	} {
+		f := newFixture(t)
+		var seen netip.Addr
+		f.options.Identify = func(_ context.Context, c directory.Credential) (directory.User, error) {
+			seen = c.Client
+			name, good := strings.CutPrefix(c.Cookie, "good=")
+			if !good {
+				return directory.User{}, directory.ErrNotLoggedIn
+			}
+			return directory.User{Name: name, Active: true, Groups: directory.Groups{Known: true}}, nil
+		}
+		f.http = serve(t, web.New(f.options), nil)
+		status := func(cookie string) int {
+			return f.from(c.header, "").with("Cookie", cookie).send(t, "GET", base+"/me", nil).status
+		}
+		for n := range 50 {
+			if got := status(fmt.Sprint("x=", n)); got != 401 {
+				t.Fatalf("stranger %d at %q: %d", n, c.header, got)
+			}
+		}
+		if got := status("good=wilma"); got != 200 {
+			t.Errorf("another client at %q: %d", c.header, got)
+		}
+		if want, _ := netip.ParseAddr(c.seen); seen != want {
+			t.Errorf("at %q Identify gets the address %v", c.header, seen)
+		}
 	}
 }

@@ -16,12 +16,12 @@ import (
 	"github.com/tokengate/tokengate/authz/token"
 )
 
-// maxBody bounds a request's body, in bytes: about ten times what the largest
-// request needs.
+// maxBody is the maximum length of a body, in bytes, about ten times what the
+// largest request needs.
 const maxBody = 64 << 10
 
-// decode reads a JSON body strictly: one object, of known fields only. An empty
-// body stands for an empty object.
+// decode reads a JSON body strictly: one object with known fields only. An empty
+// body is an empty object.
 func decode(r *http.Request, into any) error {
 	if !isJSON(r) {
 		return &httpError{status: http.StatusUnsupportedMediaType, text: "Send JSON, with the header Content-Type: application/json."}
@@ -29,7 +29,7 @@ func decode(r *http.Request, into any) error {
 	data, err := io.ReadAll(r.Body)
 	if tooLong, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return &httpError{status: http.StatusRequestEntityTooLarge, text: fmt.Sprintf(
-			"The request is longer than %d KiB. That is more than it can need: a token has at most 64 networks, 100 characters in its name and 1000 in its purpose.", tooLong.Limit>>10)}
+			"The request is longer than %d KiB. A token has at most 64 networks, a name of 100 characters and a purpose of 1000.", tooLong.Limit>>10)}
 	}
 	if err != nil {
 		return &httpError{status: http.StatusBadRequest, text: "The request ended before its body did."}
@@ -37,21 +37,21 @@ func decode(r *http.Request, into any) error {
 	if len(data) == 0 {
 		return nil
 	}
-	// The decoder would put U+FFFD in their place, and so make another name.
+	// The decoder would replace invalid bytes by U+FFFD, and so change a name.
 	if !utf8.Valid(data) {
 		return badField("", "The body is not UTF-8.")
 	}
 	if loneSurrogate(data) {
-		return badField("", "The body has an escape such as \\ud800 that is half of a character. Send both halves, or neither.")
+		return badField("", "The body has an escape such as \\ud800 that is half of a character.")
 	}
-	// Nulls are looked for first: the decoder takes them for nothing.
+	// Before decoding, because the decoder ignores nulls.
 	if err := checkKeys(data, into); err != nil {
 		return err
 	}
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(into); err != nil {
-		return unreadable(err)
+		return decodeError(err)
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
 		return &httpError{status: http.StatusBadRequest, text: "The body holds more than one JSON value. Send one object."}
@@ -59,8 +59,8 @@ func decode(r *http.Request, into any) error {
 	return nil
 }
 
-// loneSurrogate reports whether JSON has an escape of a surrogate without its other
-// half (RFC 8259, 8.2).
+// loneSurrogate reports whether JSON has an escaped surrogate without its other half
+// (RFC 8259, 8.2).
 func loneSurrogate(data []byte) bool {
 	for i := 0; i < len(data); i++ {
 		if data[i] != '\\' {
@@ -69,7 +69,7 @@ func loneSurrogate(data []byte) bool {
 		unit, ok := escapedUnit(data[i:])
 		switch {
 		case !ok:
-			i++ // what is escaped, as another backslash
+			i++ // skip the escaped character, which may be a backslash
 		case unit >= 0xdc00 && unit < 0xe000:
 			return true
 		case unit >= 0xd800 && unit < 0xdc00:
@@ -87,8 +87,7 @@ func loneSurrogate(data []byte) bool {
 
 const escapeLength = len(`\ud800`)
 
-// escapedUnit returns the UTF-16 code unit that an escape at the beginning stands
-// for, if there is one.
+// escapedUnit returns the UTF-16 code unit of an escape at the start of data.
 func escapedUnit(data []byte) (unit uint64, ok bool) {
 	if len(data) < escapeLength || data[0] != '\\' || data[1] != 'u' {
 		return 0, false
@@ -97,19 +96,18 @@ func escapedUnit(data []byte) (unit uint64, ok bool) {
 	return unit, err == nil
 }
 
-// nullable is a request of which fields may be null.
+// nullable is a request in which only the returned fields may be null.
 type nullable interface{ nullable() []string }
 
-// checkKeys refuses an object that has a key twice: of two values that a client
-// sends, others might have looked at the one that is not taken. The decoder takes
-// keys without case, so they are compared in that way. It refuses null, too, in a
-// nullable request where it says nothing. What is no JSON is left to the decoder.
+// checkKeys refuses an object with a duplicate key, since different decoders take
+// different values. It ignores case, like the decoder. In a nullable request it also
+// refuses null in other fields. It leaves invalid JSON to the decoder.
 func checkKeys(data []byte, into any) error {
-	may, strict := into.(nullable)
+	request, strict := into.(nullable)
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	type level struct {
-		keys  map[string]bool // of an object; nil: of an array
-		value bool            // a key has come, its value is next
+		keys  map[string]bool // of an object; nil in an array
+		value bool            // the next token is the value of key
 		key   string
 	}
 	var levels []level
@@ -136,7 +134,7 @@ func checkKeys(data []byte, into any) error {
 		}
 		top.value = false
 		switch {
-		case t == nil && strict && len(levels) == 1 && !slices.Contains(may.nullable(), top.key):
+		case t == nil && strict && len(levels) == 1 && !slices.Contains(request.nullable(), top.key):
 			return badField(token.Excerpt(top.key), "The field %q cannot be null. Leave it out to keep it as it is.", token.Excerpt(top.key))
 		case t == json.Delim('{'):
 			levels = append(levels, level{keys: map[string]bool{}})
@@ -146,9 +144,9 @@ func checkKeys(data []byte, into any) error {
 	}
 }
 
-// unreadable says what is wrong with a body without repeating its values: one of
-// them may be a token's.
-func unreadable(err error) error {
+// decodeError says what is wrong with a body. It does not repeat values, which may
+// be a token's.
+func decodeError(err error) error {
 	if field, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
 		field = token.Excerpt(strings.Trim(field, `"`))
 		return badField(field, "There is no field %q here.", field)
@@ -158,13 +156,13 @@ func unreadable(err error) error {
 		if wrong.Field == "" {
 			return badField("", "The body is a JSON %s. Send an object.", kind)
 		}
-		field := token.Excerpt(strings.TrimPrefix(wrong.Field, "Expiry.")) // embedded, without a name in JSON
-		return badField(field, "The field %q holds a JSON %s where %s belongs.", field, kind, jsonKind(wrong.Type))
+		field := token.Excerpt(strings.TrimPrefix(wrong.Field, "Expiry.")) // embedded, so not a name in JSON
+		return badField(field, "The field %q holds a JSON %s; it must be %s.", field, kind, jsonKind(wrong.Type))
 	}
 	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
-		return badField("", "The body is not JSON: it goes wrong at byte %d.", syntax.Offset)
+		return badField("", "The body is not JSON: there is an error at byte %d.", syntax.Offset)
 	}
-	return badField("", "The body is not whole JSON.")
+	return badField("", "The body is incomplete JSON.")
 }
 
 func jsonKind(t reflect.Type) string {

@@ -17,7 +17,7 @@ import (
 	"github.com/tokengate/tokengate/authz/manage/web"
 )
 
-// description is the description of the API, as it is served.
+// description is the description of the API.
 type description struct {
 	paths    map[string]any
 	compiler *jsonschema.Compiler
@@ -89,7 +89,7 @@ func asSchema(v any, part bool) {
 	}
 }
 
-// conforms says how an answer differs from what the description says of it.
+// conforms returns how an answer differs from the description.
 func conforms(method, path string, got answer) error {
 	d, err := described()
 	if err != nil {
@@ -194,7 +194,7 @@ func pointer(at string, names ...string) string {
 	return at
 }
 
-// What says that answers conform can say that they don't.
+// The check of answers finds differences.
 func TestConforms(t *testing.T) {
 	kind := http.Header{"Content-Type": {"application/json;charset=UTF-8"}}
 	for _, c := range []struct {

@@ -8,8 +8,8 @@ import (
 	"github.com/tokengate/tokengate/authz/manage/web"
 )
 
-// A browser that a page of another site makes send a request changes nothing; one
-// on Jira's own pages does, and so does what is no browser.
+// Requests that a page of another site makes a browser send change nothing; those of
+// Jira's own pages and of other clients do.
 func TestCrossSite(t *testing.T) {
 	f := newFixture(t)
 	issued := f.create(t, "fred", "ci")
@@ -36,7 +36,7 @@ func TestCrossSite(t *testing.T) {
 		{"empty", []string{"Origin: "}, false},
 		{"two origins", []string{"Origin: https://jira.example.com", "Origin: https://evil.example.net"}, false},
 		{"two sites", []string{"Sec-Fetch-Site: same-origin", "Sec-Fetch-Site: cross-site"}, false},
-		{"a site nobody knows", []string{"Sec-Fetch-Site: Same-Origin"}, false},
+		{"an unknown value", []string{"Sec-Fetch-Site: Same-Origin"}, false},
 	} {
 		for name, s := range map[string]sender{"session": f.session(t, "fred"), "password": f.person("fred")} {
 			for _, line := range c.header {
@@ -83,7 +83,8 @@ func noCORS(t *testing.T, got answer) {
 	}
 }
 
-// What a form can send is refused, unless a header says that it was none.
+// Requests that a form can send are refused, unless a header shows that they are not
+// from a form.
 func TestForms(t *testing.T) {
 	f := newFixture(t)
 	for _, kind := range []string{"application/x-www-form-urlencoded", "text/plain", "multipart/form-data; boundary=x", "", "text/plain; application/json", "application/json; charset=utf-16"} {
@@ -101,7 +102,7 @@ func TestForms(t *testing.T) {
 	if n := f.count(t); n != 0 {
 		t.Errorf("there are %d tokens", n)
 	}
-	// A management token is sent by nobody but who has it.
+	// Browsers send no management tokens on their own.
 	value := f.management(t, "robots", "").PasswordValue
 	got := f.as("Bearer "+value).with("Origin", "https://evil.example.net").with("Sec-Fetch-Site", "cross-site").
 		send(t, "POST", base+"/", `{"label":"x","user":"fred"}`)
@@ -111,7 +112,7 @@ func TestForms(t *testing.T) {
 	noCORS(t, got)
 }
 
-// Without a public URL no page at all may make changes.
+// Without a public URL no browser may make changes.
 func TestNoPublicURL(t *testing.T) {
 	f := newFixture(t)
 	for _, text := range []string{"", "null", "jira.example.com", "https://", ":"} {
@@ -124,8 +125,7 @@ func TestNoPublicURL(t *testing.T) {
 	}
 }
 
-// A browser that asks first whether it may is told nothing that it could take for
-// a yes.
+// A CORS preflight is not granted.
 func TestPreflight(t *testing.T) {
 	f := newFixture(t)
 	for _, path := range []string{"/", "/all", "/tokens", "/000000000000", "/000000000000/rotate", "/openapi.json"} {
@@ -139,7 +139,7 @@ func TestPreflight(t *testing.T) {
 	}
 }
 
-// Every answer keeps browsers from making more of it than it is.
+// Every answer has the security headers.
 func TestHeaders(t *testing.T) {
 	f := newFixture(t)
 	for path, s := range map[string]sender{"/me": f.person("fred"), "/all": f.person("barney"), "/tokens?format=csv": f.person("barney"), "/nowhere/at/all": f.as(""), "/tokens": f.as("")} {
@@ -160,7 +160,7 @@ func TestHeaders(t *testing.T) {
 	}
 }
 
-// An Origin header is an origin, and no other URL that leads to the same host.
+// The Origin header must be an origin, not another URL of the same host.
 func TestOriginOfARequest(t *testing.T) {
 	f := newFixture(t)
 	for origin, good := range map[string]bool{

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -13,7 +14,7 @@ import (
 	"github.com/tokengate/tokengate/authz/manage/web/query"
 )
 
-// statuses are the answers to the manager's refusals.
+// statuses are the HTTP statuses of the manager's refusals.
 var statuses = map[manage.Code]int{
 	manage.Invalid:     http.StatusBadRequest,
 	manage.Forbidden:   http.StatusForbidden,
@@ -26,22 +27,21 @@ var statuses = map[manage.Code]int{
 	manage.TooMany:     http.StatusTooManyRequests,
 }
 
-// fields are the names in the API's JSON of what a refusal is about, where they
-// differ.
+// fields are the JSON names of the manager's fields, where they differ.
 var fields = map[manage.Field]string{
 	manage.FieldOwner:   "user",
 	manage.FieldName:    "label",
 	manage.FieldExpires: "expiresIn",
 }
 
-// httpError is a request that did not get as far as the manager.
+// httpError is a refusal with its HTTP status.
 type httpError struct {
 	status int
 	text   string        // whole sentences
-	field  string        // the field it is about, if one is
+	field  string        // at fault, if any
 	allow  string        // the Allow header of a 405
-	retry  time.Duration // until it makes sense to ask again; 0: not said
-	cause  error         // for the log alone; nil: none
+	retry  time.Duration // how long to wait; 0: not known
+	cause  error         // for the log only; nil: none
 }
 
 // Error implements error.
@@ -52,66 +52,70 @@ func (e *httpError) Error() string {
 	return e.text
 }
 
-var errNoPath = &httpError{status: http.StatusNotFound, text: "There is nothing at this path. The API lies below " + Bases[0] + "/."}
+// Unwrap returns the cause.
+func (e *httpError) Unwrap() error { return e.cause }
+
+var errNoPath = &httpError{status: http.StatusNotFound, text: "There is nothing at this path. The API is below " + Bases[0] + "/."}
 
 func methodError(allowed []string) error {
 	allow := strings.Join(allowed, ", ")
 	return &httpError{
 		status: http.StatusMethodNotAllowed,
-		text:   "This path does not know the method. It knows " + allow + ".",
+		text:   "This path does not support the method. It supports " + allow + ".",
 		allow:  allow,
 	}
 }
 
-// badField is a request whose field cannot be read.
+// badField refuses a request because of a field.
 func badField(field, format string, args ...any) error {
 	return &httpError{status: http.StatusBadRequest, field: field, text: fmt.Sprintf(format, args...)}
 }
 
-// denial is the answer to an error. The text of one that is no refusal stays
-// inside: it is for the log.
-func denial(err error) reply {
+// refusalOf returns the refusal that an error holds, as the client is told it; nil
+// if the error is a failure.
+func refusalOf(err error) *httpError {
 	if e, ok := errors.AsType[*httpError](err); ok {
-		return reply{status: e.status, body: denialBody(e.field, e.text), allow: e.allow, retry: e.retry}
+		return e
 	}
 	if e, ok := errors.AsType[*page.Error](err); ok {
-		return reply{status: e.Status, body: denialBody(string(e.Field), e.Text)}
+		return &httpError{status: e.Status, field: string(e.Field), text: e.Text}
 	}
 	if e, ok := errors.AsType[*query.Error](err); ok {
-		return reply{status: http.StatusBadRequest, body: denialBody(e.Parameter, e.Text)}
+		return &httpError{status: http.StatusBadRequest, field: e.Parameter, text: e.Text}
 	}
 	if e, ok := errors.AsType[*manage.Error](err); ok && statuses[e.Code] != 0 {
-		field, named := fields[e.Field]
-		if !named {
-			field = string(e.Field)
+		return &httpError{status: statuses[e.Code], field: cmp.Or(fields[e.Field], string(e.Field)), text: e.Message, retry: e.Retry}
+	}
+	return nil
+}
+
+// denial returns the answer to an error. The text of a failure is for the log only.
+func denial(err error) reply {
+	if e := refusalOf(err); e != nil {
+		body := authz.Denial(e.text)
+		if e.field != "" {
+			body = authz.FieldDenial(e.field, e.text)
 		}
-		return reply{status: statuses[e.Code], body: denialBody(field, e.Message), retry: e.Retry}
+		return reply{status: e.status, body: body, allow: e.allow, retry: e.retry}
 	}
 	if errors.Is(err, errPanic) {
-		return reply{status: http.StatusInternalServerError, body: authz.Denial("The server met a fault of its own. Its log says more.")}
+		return reply{status: http.StatusInternalServerError, body: authz.Denial("The server failed. Its log says more.")}
 	}
-	return fieldError("The server could not do this; its log says why.")
+	return failure("The server could not do this; its log says why.")
 }
 
-// fieldError is the answer to an error that is no refusal.
-func fieldError(text string) reply {
+// failure returns the answer to an error that is no refusal.
+func failure(text string) reply {
 	return reply{
 		status: http.StatusServiceUnavailable,
-		body:   authz.Denial(text + " Whether anything was changed is not sure: look before you try again."),
+		body:   authz.Denial(text + " It may have been done in part or not at all: check before you try again."),
 	}
 }
 
-// unavailable is what is told when Jira does not say what has to be known.
-const unavailable = "Jira gives no answer that can be relied on, so nothing was done. Try again later, or tell an administrator."
+// unavailable is the answer when Jira does not respond.
+const unavailable = "Jira gives no reliable answer, so nothing was done. Try again later, or tell an administrator."
 
-func denialBody(field, text string) []byte {
-	if field == "" {
-		return authz.Denial(text)
-	}
-	return authz.FieldDenial(field, text)
-}
-
-// refuseInJSON is how the API answers to an error.
+// refuseInJSON returns the API's answer to an error.
 func refuseInJSON(r *http.Request, _ manage.Caller, err error) reply {
 	a := denial(err)
 	if a.status == http.StatusUnauthorized {
@@ -120,12 +124,11 @@ func refuseInJSON(r *http.Request, _ manage.Caller, err error) reply {
 	return a
 }
 
-// challenge is what a 401 asks for (RFC 9110, 15.5.2). Clients that send a password
-// only when they are asked for it need Basic. A browser would show its own dialog
-// for passwords because of it, also where a script of a page has sent the request; of
-// Bearer it takes no notice.
+// challenge returns the challenge of a 401 (RFC 9110, 15.5.2). Clients that send a
+// password only on request need Basic. Browsers get Bearer, which they ignore: Basic
+// would open their password dialog, even for a script's request.
 func challenge(r *http.Request) string {
-	// Browsers send one of these with every request, and programs none.
+	// Browsers send at least one of these, other clients none.
 	for _, name := range []string{"Sec-Fetch-Mode", "Sec-Fetch-Site", "Origin", "Accept-Language"} {
 		if len(r.Header.Values(name)) > 0 {
 			return `Bearer realm="Jira"`
@@ -134,21 +137,11 @@ func challenge(r *http.Request) string {
 	return `Basic realm="Jira"`
 }
 
-// refuseOnSocket is how the API answers to an error on the admin socket. Whoever
-// can open it may read the log, too, so the answer says what went wrong.
+// refuseOnSocket returns the answer to an error on the admin socket. Its clients may
+// read the log anyway, so the answer includes the cause.
 func refuseOnSocket(_ *http.Request, _ manage.Caller, err error) reply {
-	told := denial(err)
-	if told.status == http.StatusServiceUnavailable && isServerError(err) {
-		return fieldError("The server could not do this: " + err.Error() + ".")
+	if refusalOf(err) == nil && !errors.Is(err, errPanic) {
+		return failure("The server could not do this: " + err.Error() + ".")
 	}
-	return told
-}
-
-// isServerError reports whether an error is none that a text was written for.
-func isServerError(err error) bool {
-	_, request := errors.AsType[*httpError](err)
-	_, form := errors.AsType[*page.Error](err)
-	_, asked := errors.AsType[*query.Error](err)
-	_, refusal := errors.AsType[*manage.Error](err)
-	return !request && !form && !asked && !refusal && !errors.Is(err, errPanic)
+	return denial(err)
 }

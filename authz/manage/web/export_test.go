@@ -5,7 +5,7 @@ import (
 	"net/http"
 )
 
-// OpenAPI returns the description of the API, as it is served.
+// OpenAPI returns the served description of the API.
 func OpenAPI() []byte {
 	body, err := openAPIJSON()
 	if err != nil {
@@ -14,8 +14,8 @@ func OpenAPI() []byte {
 	return body
 }
 
-// Remembered returns of how many callers an API remembers the requests.
-func Remembered(h http.Handler) int { return len(h.(*mux).api.limits.known) }
+// Remembered returns how many callers have a budget for requests.
+func Remembered(h http.Handler) int { return h.(*mux).api.limits.budgets[requests].Len() }
 
 // Remember makes requests of many callers.
 func Remember(h http.Handler, callers int) {

@@ -3,7 +3,9 @@ package web_test
 import (
 	"context"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -34,12 +36,12 @@ import (
 	"github.com/tokengate/tokengate/store/badger"
 )
 
-// start is where the clock stands.
+// start is the initial time of the clock.
 var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 const base = "/rest/api-tokens/latest"
 
-// settings are the configuration of the tests.
+// settings is the configuration of the tests.
 const settings = `
 publicURL: https://jira.example.com
 directory: {jira: {credential: /unused}}
@@ -53,8 +55,8 @@ access:
   createForOthers: [{groups: [leads], for: [robots]}]
 `
 
-// fixture is a manager over a real store and a Jira, with its admin socket, and
-// the one that Envoy routes to.
+// fixture is a manager with a real store and a simulated Jira, its admin socket and
+// the API behind Envoy.
 type fixture struct {
 	manager *manage.Manager
 	tokens  *store.Cached
@@ -111,21 +113,21 @@ func configured(t testing.TB, text string) *fixture {
 		t.Fatal(err)
 	}
 	f.callers = directory.NewCallers(jira, f.clock)
-	rules := manage.NewSettings(c)
-	people := directory.New(directory.Options{
+	inForce := manage.NewSettings(c)
+	users := directory.New(directory.Options{
 		Source: directory.NewJira(directory.JiraOptions{Client: jira, Credential: credential, Groups: c.Groups, Now: hurried()}),
 		Owners: func() []directory.Owner { return nil }, Publish: func(*directory.Snapshot) {},
 		Every: time.Minute, StaleAfter: 1000 * time.Hour, Now: f.clock, Random: rand.Float64,
 	})
-	if err := people.Refresh(t.Context()); err != nil {
+	if err := users.Refresh(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	f.jira.Reset()
 	f.manager = &manage.Manager{
 		Tokens:    tokens,
 		Usage:     store.NewUsageRecorder(tokens),
-		Directory: people,
-		Settings:  func() manage.Settings { return rules },
+		Directory: users,
+		Settings:  func() manage.Settings { return inForce },
 		Now:       f.clock,
 		Random:    token.Random,
 	}
@@ -148,13 +150,13 @@ func (f *fixture) clock() time.Time {
 	return f.now
 }
 
-// hurried returns a clock by which nobody has to wait for their turn.
+// hurried returns a clock with which no request waits for its turn.
 func hurried() func() time.Time {
 	var asked atomic.Int64
 	return func() time.Time { return start.Add(time.Duration(asked.Add(1)) * time.Second) }
 }
 
-// pass moves the clock on.
+// pass advances the clock.
 func (f *fixture) pass(d time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -165,7 +167,7 @@ func (f *fixture) view() authz.View {
 	return authz.View{Policy: f.policy, Index: f.tokens.Index(), Now: f.clock()}
 }
 
-// direct hands requests to Jira without a network in between.
+// direct sends requests to Jira without a network.
 type direct struct{ handler http.Handler }
 
 func (d direct) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -210,14 +212,14 @@ func serve(t testing.TB, h http.Handler, connContext func(context.Context, net.C
 	return &http.Client{Transport: transport}
 }
 
-// answer is what came back.
+// answer is a response.
 type answer struct {
 	status int
 	header http.Header
 	body   string
 }
 
-// send sends a request over the admin socket. A body that is no string is sent as
+// send sends a request over the admin socket. A body that is not a string is sent as
 // JSON.
 func (f *fixture) send(t testing.TB, method, path string, body any) answer {
 	t.Helper()
@@ -251,7 +253,7 @@ func newRequest(t testing.TB, method, path string, body any, header http.Header)
 	return request
 }
 
-// do sends a request, and holds the answer against the description of the API.
+// do sends a request and compares the answer with the description of the API.
 func (f *fixture) do(t testing.TB, client *http.Client, request *http.Request) answer {
 	t.Helper()
 	response, err := client.Do(request)
@@ -276,7 +278,7 @@ func (f *fixture) do(t testing.TB, client *http.Client, request *http.Request) a
 	return got
 }
 
-// sender is somebody who sends requests by way of Envoy.
+// sender sends requests through Envoy.
 type sender struct {
 	f      *fixture
 	header http.Header
@@ -284,14 +286,14 @@ type sender struct {
 
 // as returns a sender with an Authorization header; "" is none.
 func (f *fixture) as(authorization string) sender {
-	s := sender{f, http.Header{http.CanonicalHeaderKey(web.ClientIPHeader): {"192.0.2.7"}}}
+	s := sender{f, http.Header{http.CanonicalHeaderKey(authz.ClientIPHeader): {"192.0.2.7"}}}
 	if authorization != "" {
 		s.header.Set("Authorization", authorization)
 	}
 	return s
 }
 
-// person returns somebody who sends their password.
+// person returns a user who sends a password.
 func (f *fixture) person(name string) sender {
 	return f.as("Basic " + base64.StdEncoding.EncodeToString([]byte(name+":pw-"+strings.ToLower(name))))
 }
@@ -336,7 +338,7 @@ func (f *fixture) into(t testing.TB, method, path string, body, answer any) {
 	read(t, method+" "+path, f.send(t, method, path, body), answer)
 }
 
-// create creates a token that must not be refused.
+// create creates a token.
 func (f *fixture) create(t testing.TB, user, label string) web.IssuedToken {
 	t.Helper()
 	var issued web.IssuedToken
@@ -344,8 +346,8 @@ func (f *fixture) create(t testing.TB, user, label string) web.IssuedToken {
 	return issued
 }
 
-// denied fails the test unless the answer is a denial in Jira's shape, with this
-// status, about this field, and returns its text.
+// denied fails the test unless the answer is a denial in Jira's shape, with the
+// status and field, and returns its text.
 func denied(t testing.TB, got answer, status int, field string) string {
 	t.Helper()
 	if got.status != status {
@@ -376,4 +378,137 @@ func denied(t testing.TB, got answer, status int, field string) string {
 		t.Errorf("the errors are %v, want one of %q", shape.Errors, field)
 	}
 	return text
+}
+
+// faulty is a store that fails on request.
+type faulty struct {
+	store.Store
+	before atomic.Pointer[func(ctx context.Context, method string) error]
+}
+
+// fail sets a function that is called before each of the methods below; nil removes
+// it.
+func (s *faulty) fail(before func(ctx context.Context, method string) error) {
+	if before == nil {
+		s.before.Store(nil)
+		return
+	}
+	s.before.Store(&before)
+}
+
+func (s *faulty) ask(ctx context.Context, method string) error {
+	if before := s.before.Load(); before != nil {
+		return (*before)(ctx, method)
+	}
+	return nil
+}
+
+func (s *faulty) Create(ctx context.Context, t store.Token, admit func([]store.Token) (store.Audit, error)) (store.Token, error) {
+	if err := s.ask(ctx, "Create"); err != nil {
+		return store.Token{}, err
+	}
+	return s.Store.Create(ctx, t, admit)
+}
+
+func (s *faulty) Get(ctx context.Context, id string) (store.Token, error) {
+	if err := s.ask(ctx, "Get"); err != nil {
+		return store.Token{}, err
+	}
+	return s.Store.Get(ctx, id)
+}
+
+func (s *faulty) Usage(ctx context.Context, ids []string) (map[string]store.Usage, error) {
+	if err := s.ask(ctx, "Usage"); err != nil {
+		return nil, err
+	}
+	return s.Store.Usage(ctx, ids)
+}
+
+func (s *faulty) AuditLog(ctx context.Context, before uint64, limit int) ([]store.Audit, error) {
+	if err := s.ask(ctx, "AuditLog"); err != nil {
+		return nil, err
+	}
+	return s.Store.AuditLog(ctx, before, limit)
+}
+
+// fill makes tokens with long names by way of the store, many at once: so they
+// share its writes. owner says whose the n-th is.
+func fill(t *testing.T, f *fixture, many int, owner func(n int) string) {
+	t.Helper()
+	var next atomic.Int64
+	var all sync.WaitGroup
+	for range 64 {
+		all.Go(func() {
+			for n := int(next.Add(1)); n <= many; n = int(next.Add(1)) {
+				id, user := fmt.Sprintf("%012d", n), owner(n)
+				_, err := f.tokens.Create(t.Context(), store.Token{
+					ID: id, Owner: store.Owner{Name: user}, Name: fmt.Sprintf("token %090d", n), Created: start, CreatedBy: "test",
+					State: store.Active, Secret: store.Secret{Salt: [16]byte{1}, Hash: [32]byte{byte(n), byte(n >> 8), 1}},
+				}, func([]store.Token) (store.Audit, error) {
+					return store.Audit{Time: start, Actor: "test", Action: "token.create", TokenID: id, Owner: user, Outcome: "done"}, nil
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
+// findSecrets searches everything that came back or was logged during a test.
+// Values may stand in the answers that issued them, and nothing else may hold
+// any, and salts and hashes may stand nowhere.
+func (f *fixture) findSecrets(t testing.TB) {
+	t.Helper()
+	var texts []string
+	for _, body := range f.answers {
+		var issued struct {
+			PasswordValue string `json:"passwordValue"`
+		}
+		if json.Unmarshal([]byte(body), &issued) == nil && issued.PasswordValue != "" {
+			body = strings.Replace(body, issued.PasswordValue, "", 1)
+		}
+		if m := shownValue.FindStringSubmatch(body); m != nil {
+			body = strings.Replace(body, m[1], "", 1)
+		}
+		texts = append(texts, body)
+	}
+	for _, entry := range f.logs.All() {
+		texts = append(texts, fmt.Sprint(entry.Message, entry.ContextMap()))
+	}
+	log, err := f.tokens.AuditLog(context.Background(), 0, 10000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range log {
+		texts = append(texts, fmt.Sprintf("%+v", a))
+	}
+	all := strings.Join(texts, "\n")
+	if token.Redact(all) != all {
+		t.Error("a token's value stands where it must not")
+	}
+	err = f.tokens.All(context.Background(), func(k store.Token) error {
+		for _, secret := range []store.Secret{k.Secret, k.Previous.Secret} {
+			for _, part := range [][]byte{secret.Salt[:], secret.Hash[:]} {
+				if secret == (store.Secret{}) {
+					continue
+				}
+				for _, form := range []string{
+					hex.EncodeToString(part), strings.ToUpper(hex.EncodeToString(part)),
+					base64.RawStdEncoding.EncodeToString(part), base64.RawURLEncoding.EncodeToString(part),
+					strings.Trim(fmt.Sprint(part), "[]"), strings.ReplaceAll(strings.Trim(fmt.Sprint(part), "[]"), " ", ","),
+					string(part),
+				} {
+					if strings.Contains(all, form) {
+						t.Errorf("a salt or hash of token %s was exposed", k.ID)
+					}
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }

@@ -17,12 +17,12 @@ import (
 	"github.com/tokengate/tokengate/authz/token"
 )
 
-// handler serves endpoints to callers: those of the API, or the pages.
+// handler serves the endpoints of the API, or the pages, to callers.
 type handler struct {
-	bases     []string // that the endpoints lie below
+	bases     []string // that the endpoints are below
 	endpoints []endpoint
 	read      func(raw string, known []string, credential string) (query.Values, error)
-	refuse    func(*http.Request, manage.Caller, error) reply // what is answered to an error
+	refuse    func(*http.Request, manage.Caller, error) reply // makes the answer to an error
 	identify  func(*http.Request) (principal, error)
 	limits    *limits                        // of each caller; nil: none
 	anonymous *limits                        // of each network; nil: none
@@ -30,18 +30,18 @@ type handler struct {
 	log       *zap.Logger
 }
 
-// principal is who has made a request.
+// principal is the verified sender of a request.
 type principal struct {
 	caller    manage.Caller
-	parameter string // of the query, which carried the credential; empty: none did
-	count     func() // counts a use of the credential; nil: nothing does
+	parameter string // query parameter that carried the credential; empty: none
+	count     func() // counts a use of the credential; may be nil
 }
 
 // ServeHTTP implements http.Handler.
 func (d *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 	var caller manage.Caller
-	answer, err := d.recovering(func() (answer reply, err error) {
+	answer, err := d.recoverPanic(func() (answer reply, err error) {
 		answer, caller, err = d.serve(r)
 		return answer, err
 	})
@@ -62,13 +62,13 @@ func (d *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	d.logRequest(r, caller, answer, err)
 	if cut {
-		// The one way to tell the client that what it got is not all.
+		// Tells the client that the answer is incomplete.
 		panic(http.ErrAbortHandler)
 	}
 }
 
-// serve finds the endpoint and who is calling, and asks the one for the other.
-// Nothing is done before the caller is known.
+// serve finds the endpoint, identifies the caller, checks the limits and runs the
+// endpoint.
 func (d *handler) serve(r *http.Request) (reply, manage.Caller, error) {
 	e, id, err := d.route(r)
 	if err != nil {
@@ -82,7 +82,7 @@ func (d *handler) serve(r *http.Request) (reply, manage.Caller, error) {
 	if isUnsafe(r) {
 		refused = refusedChanges
 	}
-	wait := max(d.limits.take(who, requests), d.limits.left(who, refused))
+	wait := max(d.limits.take(who, requests), d.limits.wait(who, refused))
 	if wait == 0 && e.costly {
 		wait = d.limits.take(who, costly)
 	}
@@ -90,7 +90,7 @@ func (d *handler) serve(r *http.Request) (reply, manage.Caller, error) {
 		wait = d.limits.take(who, revocations)
 	}
 	if wait > 0 {
-		return reply{}, v.caller, tooMany(wait, tooManyRequests)
+		return reply{}, v.caller, errTooMany(wait)
 	}
 	if v.count != nil {
 		v.count()
@@ -103,7 +103,7 @@ func (d *handler) serve(r *http.Request) (reply, manage.Caller, error) {
 	switch {
 	case err == nil && answer.stream != nil:
 		if wait := d.limits.take(who, long); wait > 0 {
-			answer, err = reply{}, tooMany(wait, tooManyRequests)
+			answer, err = reply{}, errTooMany(wait)
 		}
 	case isRecorded(r, err):
 		d.limits.charge(who, refused)
@@ -111,23 +111,22 @@ func (d *handler) serve(r *http.Request) (reply, manage.Caller, error) {
 	return answer, v.caller, err
 }
 
-// isRecorded reports whether a refusal counts as one that the audit log has a record
-// of: of a change, whatever the reason, but for what could not be found out; of
-// reading, that the caller may not.
+// isRecorded reports whether the audit log has a record of a refusal: every refused
+// change, unless the rights are unknown, and forbidden reads.
 func isRecorded(r *http.Request, err error) bool {
 	if _, ok := errors.AsType[*page.Error](err); ok {
-		return isUnsafe(r) // a form: it has no record, but is as much work
+		return isUnsafe(r) // a form: not recorded, but as much work
 	}
 	refusal, ok := errors.AsType[*manage.Error](err)
 	return ok && refusal.Code != manage.Unavailable && refusal.Code != manage.TooMany && (isUnsafe(r) || refusal.Code == manage.Forbidden)
 }
 
-// recovering makes an error of a panic: it must not end the process, which answers
-// Envoy, too.
-func (d *handler) recovering(do func() (reply, error)) (answer reply, err error) {
+// recoverPanic turns a panic into an error: it must not end the process, which also
+// answers Envoy.
+func (d *handler) recoverPanic(do func() (reply, error)) (answer reply, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			// The panic's own text might repeat what a client sent.
+			// The panic's text may repeat what a client sent, so it is not logged.
 			d.log.Error("a management request made the server panic",
 				zap.String("kind", fmt.Sprintf("%T", p)), zap.ByteString("stack", debug.Stack()))
 			answer, err = reply{}, errPanic
@@ -138,7 +137,7 @@ func (d *handler) recovering(do func() (reply, error)) (answer reply, err error)
 
 var errPanic = errors.New("panic")
 
-// logRequest writes the request's line into the log.
+// logRequest logs the request.
 func (d *handler) logRequest(r *http.Request, c manage.Caller, answer reply, err error) {
 	path := authz.Request{Path: r.RequestURI}
 	fields := []zap.Field{
@@ -151,30 +150,26 @@ func (d *handler) logRequest(r *http.Request, c manage.Caller, answer reply, err
 	if answer.token != "" {
 		fields = append(fields, zap.String("token", answer.token))
 	}
-	_, early := errors.AsType[*httpError](err)
-	_, unread := errors.AsType[*query.Error](err)
-	_, formless := errors.AsType[*page.Error](err)
-	_, late := errors.AsType[*manage.Error](err)
 	switch {
 	case err == nil:
 		d.log.Info("management request", fields...)
 	case r.Context().Err() != nil:
-		d.log.Log(d.level(r, c), "management request whose client has gone", append(fields, zap.Error(redacted{err}))...)
-	case !early && !unread && !formless && !late:
+		d.log.Log(d.logLevel(r, c), "management request canceled by its client", append(fields, zap.Error(redacted{err}))...)
+	case refusalOf(err) == nil:
 		d.log.Error("management request failed", append(fields, zap.Error(redacted{err}))...)
 	default:
 		level := zap.InfoLevel
 		if c.Name() == "" || answer.status == http.StatusTooManyRequests {
-			level = d.level(r, c)
+			level = d.logLevel(r, c)
 		}
 		d.log.Log(level, "management request refused", append(fields, zap.String("refusal", token.Excerpt(err.Error())))...)
 	}
 }
 
-// level is that of a line of which anybody can have as many as they like: some are
-// shown of each caller, and of those without a name some of each network and of
-// all together.
-func (d *handler) level(r *http.Request, c manage.Caller) zapcore.Level {
+// logLevel returns the log level of lines that clients can trigger at will: info
+// within a budget of each caller or, for unauthenticated clients, of each network
+// and of all together; debug beyond it.
+func (d *handler) logLevel(r *http.Request, c manage.Caller) zapcore.Level {
 	budget := lines
 	if c.Name() == "" {
 		if d.anonymous != nil && d.anonymous.take(network(d.address(r)), lines) > 0 {
@@ -188,7 +183,7 @@ func (d *handler) level(r *http.Request, c manage.Caller) zapcore.Level {
 	return zap.InfoLevel
 }
 
-// redacted is an error whose text may stand in a log.
+// redacted is an error whose text may be logged.
 type redacted struct{ error }
 
 func (e redacted) Error() string { return token.Redact(e.error.Error()) }

@@ -18,8 +18,8 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// Without a credential nothing is done, and nothing told.
-func TestNobody(t *testing.T) {
+// Without a credential nothing is done and nothing revealed.
+func TestUnauthenticated(t *testing.T) {
 	f := newFixture(t)
 	issued := f.create(t, "fred", "ci")
 	before := f.get(t, issued.ID)
@@ -48,8 +48,7 @@ func TestNobody(t *testing.T) {
 	}
 }
 
-// Somebody else's token, a revoked one, and one that there is not are one thing
-// to whoever may not see them.
+// For users, tokens of others, revoked tokens and unknown ids are indistinguishable.
 func TestOthersTokens(t *testing.T) {
 	f := newFixture(t)
 	wilma := f.person("wilma")
@@ -85,8 +84,8 @@ func TestOthersTokens(t *testing.T) {
 	}
 }
 
-// A path means one thing, and a method another only if it is another.
-func TestTricks(t *testing.T) {
+// A path is matched as sent, and no header or parameter replaces the method.
+func TestPathsAndMethodsAreStrict(t *testing.T) {
 	f := newFixture(t)
 	issued := f.create(t, "fred", "ci")
 	fred := f.person("fred")
@@ -124,7 +123,7 @@ func TestTricks(t *testing.T) {
 	}
 }
 
-// raw sends a path as it stands, which no client would.
+// raw sends a path that no client would send.
 func raw(t *testing.T, f *fixture, method, path string, header http.Header) answer {
 	t.Helper()
 	here, there := net.Pipe()
@@ -151,7 +150,7 @@ func raw(t *testing.T, f *fixture, method, path string, header http.Header) answ
 	return answer{response.StatusCode, response.Header, string(body)}
 }
 
-// single listens for connections that are there already.
+// single is a listener with existing connections.
 type single struct {
 	net.Listener
 	conns []net.Conn
@@ -169,8 +168,8 @@ func (s *single) Accept() (net.Conn, error) {
 func (s *single) Close() error   { return nil }
 func (s *single) Addr() net.Addr { return &net.UnixAddr{} }
 
-// A client that goes away while a token is created leaves a whole one, or none.
-func TestClientGoes(t *testing.T) {
+// A client that disconnects during a creation leaves a complete token or none.
+func TestClientDisconnects(t *testing.T) {
 	f := newFixture(t)
 	fred := f.person("fred")
 	fred.send(t, "GET", base+"/me", nil) // Jira knows
@@ -199,7 +198,7 @@ func TestClientGoes(t *testing.T) {
 		<-gone
 		f.faults.fail(nil)
 	}
-	// A request behind them on the same server, for the other ones' end.
+	// A later request on the same server waits for the others' end.
 	f.http.CloseIdleConnections()
 	fred.send(t, "DELETE", base+"/all", nil)
 	page, err := f.tokens.List(t.Context(), "", 0, 10)
@@ -226,17 +225,17 @@ func TestClientGoes(t *testing.T) {
 	}
 }
 
-// A fault of the store is told as one. What it was is in the log, and in the
-// answer on the admin socket alone.
+// A failure of the store is reported as one. Its cause is in the log, and in the
+// answer on the admin socket only.
 func TestStoreFails(t *testing.T) {
 	f := newFixture(t)
 	admin := f.person("admin")
 	f.faults.fail(func(context.Context, string) error { return fmt.Errorf("read sector 17: input/output error") })
 	if text := denied(t, f.send(t, "GET", base+"/audit", nil), 503, ""); !strings.Contains(text, "could not do this: audit.list: read sector 17: input/output error.") {
-		t.Errorf("the text on the admin socket does not tell: %s", text)
+		t.Errorf("the text on the admin socket hides the cause: %s", text)
 	}
 	if text := denied(t, admin.send(t, "GET", base+"/audit", nil), 503, ""); strings.Contains(text, "sector") {
-		t.Errorf("the text tells too much: %s", text)
+		t.Errorf("the text reveals the cause: %s", text)
 	}
 	f.faults.fail(nil)
 	lines := f.logs.FilterLevelExact(zapcore.ErrorLevel).FilterField(zap.Int("status", 503)).All()
@@ -245,7 +244,7 @@ func TestStoreFails(t *testing.T) {
 	}
 }
 
-// A panic is answered and logged, and the server goes on.
+// A panic is answered and logged, and the server continues.
 func TestPanic(t *testing.T) {
 	f := newFixture(t)
 	id := f.create(t, "fred", "ci").ID
@@ -253,7 +252,7 @@ func TestPanic(t *testing.T) {
 	f.faults.fail(func(context.Context, string) error { panic("sector 17 on fire") })
 	for _, path := range []string{"/" + id, "/tokens?format=csv", "/all"} {
 		if text := denied(t, f.send(t, "GET", base+path, nil), 500, ""); strings.Contains(text, "sector") {
-			t.Errorf("the text tells too much: %s", text)
+			t.Errorf("the text reveals the cause: %s", text)
 		}
 	}
 	f.faults.fail(nil)

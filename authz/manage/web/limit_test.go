@@ -15,8 +15,8 @@ import (
 	"github.com/tokengate/tokengate/authz/manage/web"
 )
 
-// Each caller may make so many requests, whoever else makes how many.
-func TestRequestsOfACaller(t *testing.T) {
+// Each caller has its own budget of requests.
+func TestRequestsPerCaller(t *testing.T) {
 	f := newFixture(t)
 	fred, wilma := f.person("fred"), f.person("wilma")
 	count := func(s sender, method, path string, body any) (answered int, last answer) {
@@ -32,9 +32,9 @@ func TestRequestsOfACaller(t *testing.T) {
 		t.Errorf("%d at once, then wait %s", n, last.header.Get("Retry-After"))
 	}
 	if got := wilma.send(t, "GET", base+"/me", nil); got.status != 200 {
-		t.Errorf("somebody else: %d", got.status)
+		t.Errorf("another caller: %d", got.status)
 	}
-	// By another credential, and under another spelling, it is the same caller.
+	// Another credential of the user shares the budget.
 	if got := f.session(t, "fred").send(t, "GET", base+"/me", nil); got.status != 429 {
 		t.Errorf("by the session: %d", got.status)
 	}
@@ -43,7 +43,7 @@ func TestRequestsOfACaller(t *testing.T) {
 		t.Errorf("%d in a second", n)
 	}
 
-	// What costs more is bounded more.
+	// Costly requests have a smaller budget.
 	f.pass(time.Minute)
 	n, last = count(wilma, "POST", base+"/", `{}`) // refused, after it was counted
 	if denied(t, last, 429, ""); n != 20 {
@@ -64,7 +64,7 @@ func TestRequestsOfACaller(t *testing.T) {
 		}
 	}
 
-	// Whoever may open the admin socket may ask as often as they like.
+	// The admin socket has no limits.
 	for range 100 {
 		if got := f.send(t, "GET", base+"/me", nil); got.status != 200 {
 			t.Fatalf("%d on the admin socket", got.status)
@@ -72,7 +72,7 @@ func TestRequestsOfACaller(t *testing.T) {
 	}
 }
 
-// What is refused leaves a record in the audit log, and only so many.
+// Refused attempts are recorded in the audit log, and are limited.
 func TestRefusedRequests(t *testing.T) {
 	f := newFixture(t)
 	fred, wilma := f.person("fred"), f.person("wilma")
@@ -98,7 +98,7 @@ func TestRefusedRequests(t *testing.T) {
 			t.Fatalf("%s %s: %d %s, want %d", c.method, c.path, got.status, got.body, c.status)
 		}
 	}
-	// Whatever the next change is.
+	// The next change is refused, of any kind.
 	for _, c := range []int{1, 3} {
 		c := attempts[c]
 		if got := fred.send(t, c.method, base+c.path, c.body); denied(t, got, 429, "") == "" || got.header.Get("Retry-After") != "1" {
@@ -112,13 +112,13 @@ func TestRefusedRequests(t *testing.T) {
 		t.Errorf("reading: %d", got.status)
 	}
 	if got := wilma.send(t, "PATCH", base+"/"+theirs.ID, `{"purpose":"x"}`); got.status != 200 {
-		t.Errorf("somebody else: %d", got.status)
+		t.Errorf("another caller: %d", got.status)
 	}
 	f.pass(time.Second)
 	denied(t, fred.send(t, "PATCH", base+"/"+theirs.ID, `{}`), 404, "")
 	denied(t, fred.send(t, "PATCH", base+"/"+theirs.ID, `{}`), 429, "")
 
-	// So with reading what only administrators may; what is not there leaves none.
+	// Forbidden reads likewise; unknown ids leave no record.
 	f.pass(time.Minute)
 	for range 25 {
 		denied(t, wilma.send(t, "GET", base+"/000000000000", nil), 404, "")
@@ -132,7 +132,7 @@ func TestRefusedRequests(t *testing.T) {
 		t.Errorf("%d records of what was refused", n)
 	}
 
-	// Changes that are made cost nothing of it.
+	// Successful changes do not count.
 	f.pass(time.Minute)
 	for range 30 {
 		if got := wilma.send(t, "PATCH", base+"/"+theirs.ID, `{"purpose":"x"}`); got.status != 200 {
@@ -141,9 +141,9 @@ func TestRefusedRequests(t *testing.T) {
 	}
 }
 
-// Whatever else is asked under an owner's name, the owner can revoke, by REST and on
-// the page, but not without a bound either.
-func TestRevokingHasItsOwnBudget(t *testing.T) {
+// Owners can revoke, over REST and on the page, whatever else is requested in their
+// name, but not without a limit.
+func TestRevocationsHaveTheirOwnBudget(t *testing.T) {
 	for name, spend := range map[string]func(*testing.T, sender){
 		"requests":        func(t *testing.T, s sender) { s.send(t, "GET", base+"/me", nil) },
 		"refused changes": func(t *testing.T, s sender) { s.send(t, "PATCH", base+"/000000000000", `{"purpose":"x"}`) },
@@ -170,7 +170,7 @@ func TestRevokingHasItsOwnBudget(t *testing.T) {
 	}
 }
 
-// shown returns how many lines of a message the log shows.
+// shown returns how many lines with a message the log shows.
 func (f *fixture) shown(message string) (n int) {
 	for _, line := range f.logs.FilterMessage(message).All() {
 		if line.Level >= zapcore.InfoLevel {
@@ -180,8 +180,9 @@ func (f *fixture) shown(message string) (n int) {
 	return n
 }
 
-// Of those who have no name yet the log shows some, of each address and of all.
-func TestLogOfStrangers(t *testing.T) {
+// The log shows a limited number of lines of unauthenticated clients, per address
+// and in total.
+func TestLogOfUnauthenticatedClients(t *testing.T) {
 	f := newFixture(t)
 	for n := range 300 {
 		f.from(fmt.Sprint("192.0.2.", n/30), "Bearer tgadm_"+strings.Repeat("0", 61)).send(t, "GET", base+"/me", nil)
@@ -197,8 +198,8 @@ func TestLogOfStrangers(t *testing.T) {
 	}
 }
 
-// Who asks too often fills no log with it; everything else of theirs is shown.
-func TestLogOfACaller(t *testing.T) {
+// Requests beyond the limits do not fill the log; all others are shown.
+func TestLogPerCaller(t *testing.T) {
 	f := newFixture(t)
 	fred := f.person("fred")
 	for range 150 {
@@ -219,8 +220,8 @@ func TestLogOfACaller(t *testing.T) {
 	}
 }
 
-// Nor do those who go before they are answered.
-func TestLogOfTheGone(t *testing.T) {
+// Nor do requests that the client cancels.
+func TestLogOfCanceledRequests(t *testing.T) {
 	f := newFixture(t)
 	api := web.New(f.options)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -233,7 +234,7 @@ func TestLogOfTheGone(t *testing.T) {
 		}
 	}
 	gone(f.from("192.0.2.1", ""), 30)
-	if shown := f.shown("management request whose client has gone"); shown != 20 {
+	if shown := f.shown("management request canceled by its client"); shown != 20 {
 		t.Errorf("%d lines of one address are shown", shown)
 	}
 	o := f.options
@@ -242,13 +243,13 @@ func TestLogOfTheGone(t *testing.T) {
 	}
 	api = web.New(o)
 	gone(f.person("fred"), 30)
-	if shown := f.shown("management request whose client has gone"); shown != 40 {
+	if shown := f.shown("management request canceled by its client"); shown != 40 {
 		t.Errorf("%d lines of that and of one caller are shown", shown)
 	}
 }
 
-// However many callers there are, no more than so many are remembered.
-func TestManyCallers(t *testing.T) {
+// The number of remembered callers is bounded.
+func TestCallersAreBounded(t *testing.T) {
 	f := newFixture(t)
 	o := f.options
 	var next atomic.Int64

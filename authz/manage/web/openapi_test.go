@@ -86,8 +86,8 @@ func TestDescriptionIsWhole(t *testing.T) {
 	look("", openAPIDocument(t))
 }
 
-// The description has the endpoints that there are, with the parameters that they
-// take and the fields of their requests and answers, and no others.
+// The description has exactly the API's endpoints, parameters, and fields of
+// requests and answers.
 func TestDescription(t *testing.T) {
 	doc := openAPIDocument(t)
 	found := map[string][]string{} // parameters by endpoint
@@ -128,14 +128,14 @@ func TestDescription(t *testing.T) {
 		key := e.method + " " + e.path
 		operation := operations[key]
 		body, _ := operation["requestBody"].(object)
-		if (body == nil) != (e.request == reflect.TypeFor[none]()) {
+		if (body == nil) != (e.request == reflect.TypeFor[empty]()) {
 			t.Errorf("%s: the request's body is %v", key, body)
 		}
 		if body != nil {
 			compareFields(t, doc, key+" request", jsonSchema(body), e.request, false)
 		}
 		answer, _ := operation["responses"].(object)["200"].(object)
-		switch none := e.response == reflect.TypeFor[none](); {
+		switch none := e.response == reflect.TypeFor[empty](); {
 		case e.path == "openapi.json":
 		case none != (answer == nil):
 			t.Errorf("%s: the answer is %v", key, answer)
@@ -184,7 +184,7 @@ func compareFields(t *testing.T, doc object, at string, schema object, typ refle
 	// Answers may get fields in a later version; a field that a request does not
 	// have is refused.
 	if closed := schema["additionalProperties"] == false; closed == answer && typ != reflect.TypeFor[Rate]() {
-		t.Errorf("%s: whether it may have other fields is told wrong", at)
+		t.Errorf("%s: additionalProperties is wrong", at)
 	}
 	properties, _ := schema["properties"].(object)
 	names := []string{}
@@ -201,7 +201,7 @@ func compareFields(t *testing.T, doc object, at string, schema object, typ refle
 		}
 		compareFields(t, doc, at+"."+name, property, field.Type, answer)
 		if required(schema, name) == (options == "omitempty" || options == "omitzero") && answer && typ != reflect.TypeFor[Rate]() {
-			t.Errorf("%s.%s: whether it is always there is told wrong", at, name)
+			t.Errorf("%s.%s: required is wrong", at, name)
 		}
 	}
 	slices.Sort(names)
@@ -216,7 +216,7 @@ func required(schema object, name string) bool {
 	return slices.Contains(list, any(name))
 }
 
-// The headers that an explanation reads are those that the rules read.
+// The headers of an explanation are those that the checks read.
 func TestDescriptionHasHeaders(t *testing.T) {
 	doc := openAPIDocument(t)
 	headers := resolve(t, doc, object{"$ref": "#/components/schemas/ExplainHeaders"})["properties"].(object)
@@ -227,8 +227,8 @@ func TestDescriptionHasHeaders(t *testing.T) {
 	}
 }
 
-// The description has nothing that the common code generators leave out, refuse or
-// read each in its own way.
+// The description has nothing that common code generators ignore, refuse or treat
+// differently.
 func TestDescriptionForGenerators(t *testing.T) {
 	doc := openAPIDocument(t)
 	if v := doc["openapi"]; v != "3.0.3" {
@@ -256,7 +256,7 @@ func TestDescriptionForGenerators(t *testing.T) {
 	}
 }
 
-// Each of the faults is found.
+// The check finds each of the faults.
 func TestUnfitForGenerators(t *testing.T) {
 	for _, c := range []string{
 		`{"type":["string","null"]}`, `{"type":"string","const":"x"}`, `{"oneOf":[]}`, `{"anyOf":[]}`, `{"$ref":"#/x","description":"x"}`,

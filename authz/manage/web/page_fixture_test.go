@@ -11,7 +11,7 @@ import (
 	"github.com/tokengate/tokengate/authz/manage/web/page"
 )
 
-// The pages' own parts that tests look for.
+// Parts of the pages that tests search for.
 var (
 	shownValue  = regexp.MustCompile(`<textarea id="value" class="secret"[^>]*>(\w+)</textarea>`)
 	nonceField  = regexp.MustCompile(`name="nonce" value="([\w-]+)"`)
@@ -19,12 +19,10 @@ var (
 	heading     = regexp.MustCompile(`(?s)<h1>(.*?)</h1>`)
 )
 
-// rich are settings under which one may have many tokens, and contractors may use
-// those that they ask for.
+// rich are settings with many tokens per user and approval for contractors.
 var rich = strings.NewReplacer("use: [jira-users]", "use: [jira-users, contractors]", "maxPerUser: 3", "maxPerUser: 60").Replace(settings)
 
-// browser is somebody at the pages, in a session of Jira's. It goes where an answer
-// leads it.
+// browser is a browser with a session in Jira. It follows redirects.
 type browser struct {
 	sender
 	t *testing.T

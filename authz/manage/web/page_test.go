@@ -18,12 +18,12 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// Who sees which page, and what is said to whom there is none for.
+// Which callers see which pages, and the answers to others.
 func TestPages(t *testing.T) {
 	f := configured(t, rich)
 	own := f.create(t, "fred", "ci").ID
 	theirs := f.create(t, "wilma", "hers").ID
-	people := map[string]browser{"fred": f.browser(t, "fred"), "admin": f.browser(t, "admin"), "stranger": f.browser(t, "stranger"), "contractor": f.browser(t, "contractor")}
+	browsers := map[string]browser{"fred": f.browser(t, "fred"), "admin": f.browser(t, "admin"), "stranger": f.browser(t, "stranger"), "contractor": f.browser(t, "contractor")}
 	for _, c := range []struct {
 		who, below string
 		status     int
@@ -70,7 +70,7 @@ func TestPages(t *testing.T) {
 		{"admin", "/assets/style.css", 404, "There is nothing here", nil},
 		{"admin", "/%74okens", 404, "There is nothing here", nil},
 	} {
-		got := people[c.who].get(c.below)
+		got := browsers[c.who].get(c.below)
 		if got.status != c.status || title(got.body) != c.title {
 			t.Errorf("%s at %q: %d %q, want %d %q", c.who, c.below, got.status, title(got.body), c.status, c.title)
 		}
@@ -81,14 +81,14 @@ func TestPages(t *testing.T) {
 		}
 		sound(t, c.who+" at "+c.below, got)
 	}
-	if tabs := people["fred"].open(""); strings.Contains(tabs, "Audit log") {
-		t.Error("people who administer nothing are shown the way to it")
+	if tabs := browsers["fred"].open(""); strings.Contains(tabs, "Audit log") {
+		t.Error("users without the administrator role see the link")
 	}
 }
 
 var forbidden = regexp.MustCompile(`(?i)\sstyle=|<style|\son\w+=|javascript:|<script(?:[^>]*)>[^<]|https?://`)
 
-// sound fails the test if a page has what none may have.
+// sound fails the test if a page has forbidden content.
 func sound(t *testing.T, what string, got answer) {
 	t.Helper()
 	if found := forbidden.FindString(got.body); found != "" {
@@ -119,8 +119,8 @@ func sound(t *testing.T, what string, got answer) {
 	}
 }
 
-// No two pages have the same nonce for what they load.
-func TestPolicyIsNew(t *testing.T) {
+// The nonce of the Content-Security-Policy is never reused.
+func TestNonceOfContentSecurityPolicy(t *testing.T) {
 	f := newFixture(t)
 	fred := f.browser(t, "fred")
 	if a, b := fred.get(""), fred.get(""); a.header.Get("Content-Security-Policy") == b.header.Get("Content-Security-Policy") {
@@ -128,7 +128,7 @@ func TestPolicyIsNew(t *testing.T) {
 	}
 }
 
-// Style, script and icon are for everybody, and may be kept.
+// Styles, scripts and icons are public and cacheable.
 func TestAssets(t *testing.T) {
 	f := newFixture(t)
 	body := f.browser(t, "fred").open("")
@@ -147,37 +147,37 @@ func TestAssets(t *testing.T) {
 	}
 }
 
-// Who is not logged in goes to Jira's login and back to where they wanted to be,
-// once. Of a form nothing is done.
+// Clients who are not logged in are redirected once to Jira's login and back. A form
+// does nothing then.
 func TestPagesLogin(t *testing.T) {
 	f := configured(t, strings.Replace(strings.Replace(settings, "jira.example.com", "jira.example.com/jira", 1), "tokens:", "upstream: {contextPath: /jira}\ntokens:", 1))
-	nobody := browser{f.as(""), t}
+	anonymous := browser{f.as(""), t}
 	f.browser(t, "fred")
-	got := nobody.get("/tokens?name=a%26b&sort=used")
+	got := anonymous.get("/tokens?name=a%26b&sort=used")
 	const want = "/jira/login.jsp?os_destination=%2Fplugins%2Fservlet%2Fapi-tokens%2Ftokens%3Flogin%3Dtrue%26name%3Da%2526b%26sort%3Dused"
 	if location := got.header.Get("Location"); got.status != 303 || location != want {
 		t.Errorf("%d to %s, want %s", got.status, location, want)
 	}
-	got = nobody.get("/tokens?name=a%26b&sort=used&login=true")
+	got = anonymous.get("/tokens?name=a%26b&sort=used&login=true")
 	if got.status != 401 || !strings.Contains(got.body, "os_destination=") || got.header.Get("Www-Authenticate") != "" {
-		t.Errorf("back from the login, and still nobody: %d %s", got.status, got.body)
+		t.Errorf("after the login, still not logged in: %d %s", got.status, got.body)
 	}
-	sound(t, "who is nobody", got)
-	got = nobody.post("/new", url.Values{"name": {"x"}})
+	sound(t, "not logged in", got)
+	got = anonymous.post("/new", url.Values{"name": {"x"}})
 	if got.status != 401 || !strings.Contains(got.body, "os_destination=%2fplugins%2fservlet%2fapi-tokens%2fnew%3flogin%3dtrue") && !strings.Contains(got.body, "os_destination=%2Fplugins%2Fservlet%2Fapi-tokens%2Fnew%3Flogin%3Dtrue") {
 		t.Errorf("a form: %d %s", got.status, got.body)
 	}
 	if got := f.browser(t, "fred").get("?login=true"); got.status != 200 {
 		t.Errorf("back from the login: %d", got.status)
 	}
-	// Who shows two credentials is told so, and not to log in.
+	// Two credentials are refused as such, without a redirect to the login.
 	if got := (browser{f.person("fred").with("Authorization", "Basic x"), t}).get(""); got.status == 303 {
 		t.Errorf("two credentials: %d to %s", got.status, got.header.Get("Location"))
 	}
 }
 
-// Tokens open no page: it is for people.
-func TestPagesAreForPeople(t *testing.T) {
+// Tokens open no page.
+func TestTokensOpenNoPage(t *testing.T) {
 	f := newFixture(t)
 	f.browser(t, "fred")
 	management := f.management(t, "robots", "").PasswordValue
@@ -191,8 +191,7 @@ func TestPagesAreForPeople(t *testing.T) {
 	}
 }
 
-// A token is made by a form, shown once, and never a second time, whoever sends the
-// form again and how.
+// A form creates a token, whose value is shown once, even if the form is sent again.
 func TestCreateByForm(t *testing.T) {
 	f := configured(t, rich)
 	fred := f.browser(t, "fred")
@@ -235,7 +234,7 @@ func TestCreateByForm(t *testing.T) {
 	}
 }
 
-// A form is good once, for whom it was made and where, and not for ever.
+// A form's nonce is valid once, for its user and purpose, and for a limited time.
 func TestNonce(t *testing.T) {
 	f := configured(t, rich)
 	fred, wilma := f.browser(t, "fred"), f.browser(t, "wilma")
@@ -287,7 +286,7 @@ func TestNonce(t *testing.T) {
 	}
 }
 
-// No form does anything without a nonce of its own.
+// No form does anything without its nonce.
 func TestEveryFormHasANonce(t *testing.T) {
 	f := configured(t, rich)
 	fred, admin := f.browser(t, "fred"), f.browser(t, "admin")
@@ -322,7 +321,7 @@ func TestEveryFormHasANonce(t *testing.T) {
 	}
 }
 
-// Pages cost what the API costs.
+// Pages share the API's limits.
 func TestPageLimits(t *testing.T) {
 	f := configured(t, rich)
 	fred := f.browser(t, "fred")
@@ -346,8 +345,8 @@ func TestPageLimits(t *testing.T) {
 		func() answer { return one.send(t, "POST", page.Path+"/revoke-all", "") })
 }
 
-// A list of own tokens begins with the newest, of a token's page the forms that
-// make sense in its state, and an edit starts from what the token is.
+// Own tokens are listed newest first; a token's page has the forms for its state;
+// the edit form has the token's values.
 func TestStates(t *testing.T) {
 	f := configured(t, rich)
 	fred, admin := f.browser(t, "fred"), f.browser(t, "admin")
@@ -399,8 +398,7 @@ func TestStates(t *testing.T) {
 	}
 }
 
-// What somebody has not seen they do not do: a form whose token has changed since it
-// was opened is not taken.
+// A form is refused if its token has changed since the form was opened.
 func TestStaleForms(t *testing.T) {
 	f := configured(t, rich)
 	contractor, fred := f.browser(t, "contractor"), f.browser(t, "fred")
@@ -443,8 +441,8 @@ func TestStaleForms(t *testing.T) {
 	}
 }
 
-// A form that is sent twice says so, and one about a token that nobody has changed is
-// taken however long it lay there.
+// A form that is sent twice says so, and one of an unchanged token is accepted
+// however late.
 func TestFormsSentLate(t *testing.T) {
 	f := configured(t, rich)
 	fred := f.browser(t, "fred")
@@ -494,8 +492,8 @@ func TestFormsSentLate(t *testing.T) {
 	}
 }
 
-// A token that was rotated can be made to end earlier, though it was created longer
-// ago than the rule allows.
+// A rotated token can be shortened, although it was created longer ago than the
+// policy's maximum.
 func TestEditAfterRotation(t *testing.T) {
 	f := configured(t, rich)
 	fred := f.browser(t, "fred")
@@ -523,7 +521,7 @@ func TestEditAfterRotation(t *testing.T) {
 	}
 }
 
-// However often somebody creates and revokes, their page shows some at a time.
+// Pages of users with many ended tokens are bounded.
 func TestManyEndedTokens(t *testing.T) {
 	f := configured(t, rich)
 	fred := f.browser(t, "fred")
@@ -543,7 +541,7 @@ func TestManyEndedTokens(t *testing.T) {
 	}
 }
 
-// No page repeats a value that somebody has put into a form or an address.
+// No page repeats a token's value from a form or an address.
 func TestValuesAreNotRepeated(t *testing.T) {
 	f := configured(t, rich)
 	value := f.create(t, "wilma", "hers").PasswordValue
@@ -564,8 +562,8 @@ func TestValuesAreNotRepeated(t *testing.T) {
 	}
 }
 
-// What is wrong with a form is said at its field, with all that was entered; and no
-// value that somebody has put into it.
+// An invalid form is shown again with its inputs and an error at the field, but
+// without token values.
 func TestWrongForms(t *testing.T) {
 	f := configured(t, rich)
 	other := f.create(t, "wilma", "hers")
@@ -578,9 +576,9 @@ func TestWrongForms(t *testing.T) {
 	}{
 		{"no name", []string{"name", ""}, 400, `id="name-wrong">A token needs a name`},
 		{"a network", []string{"name", "x", "networks", "10.1.2.3/8"}, 400, `id="networks-wrong">`},
-		{"too long", []string{"name", "x", "lifetime", "365d"}, 400, `id="expires-wrong">A token of yours may live for 90d`},
+		{"too long", []string{"name", "x", "lifetime", "365d"}, 400, `id="expires-wrong">Your tokens may be valid for at most 90d`},
 		{"no date", []string{"name", "x", "lifetime", "date"}, 400, `id="expires-wrong">Choose the last day`},
-		{"the past", []string{"name", "x", "lifetime", "date", "until", "2020-01-01"}, 400, "expired already"},
+		{"the past", []string{"name", "x", "lifetime", "date", "until", "2020-01-01"}, 400, "already have expired"},
 		{"no lifetime", []string{"name", "x", "lifetime", "soon"}, 400, "no such lifetime"},
 		{"for another", []string{"name", "x", "user", "wilma"}, 403, "access.createForOthers"},
 		{"a value for a name", []string{"name", other.PasswordValue}, 400, "holds a token&#39;s value"},
@@ -608,7 +606,7 @@ func TestWrongForms(t *testing.T) {
 	}
 }
 
-// The last day that a rule allows can be chosen, whatever the time of day.
+// The last day that a policy allows can be chosen at any time of day.
 func TestLastDay(t *testing.T) {
 	f := configured(t, rich)
 	_, id := f.browser(t, "fred").issue("/new", "name", "x", "lifetime", "date", "until", "2026-05-30")
@@ -624,8 +622,8 @@ func TestLastDay(t *testing.T) {
 	}
 }
 
-// A token's life by forms: rotated with an overlap, made narrower, tried, revoked.
-func TestLifeByForms(t *testing.T) {
+// A token's life by forms: rotated with an overlap, restricted, tried, revoked.
+func TestTokenLifeByForms(t *testing.T) {
 	f := configured(t, rich)
 	fred := f.browser(t, "fred")
 	value, id := fred.issue("/new", "name", "ci")
@@ -646,7 +644,7 @@ func TestLifeByForms(t *testing.T) {
 			t.Errorf("after the change there is no %q", part)
 		}
 	}
-	if got := fred.fill("/token/"+id+"/edit", "name", "ci", "lifetime", "365d"); got.status != 400 || !strings.Contains(got.body, "may live for 90d") {
+	if got := fred.fill("/token/"+id+"/edit", "name", "ci", "lifetime", "365d"); got.status != 400 || !strings.Contains(got.body, "may be valid for at most 90d") {
 		t.Errorf("a longer life: %d %s", got.status, got.body)
 	}
 	got = fred.fill("/token/"+id+"/revoke?from=own", "x", "y")
@@ -670,8 +668,7 @@ func TestLifeByForms(t *testing.T) {
 	}
 }
 
-// What waits is approved or refused, and the list of all tokens is where it was
-// after something was done in it.
+// Administrators approve and reject, and return to the same page of the list.
 func TestAdministrationByForms(t *testing.T) {
 	f := configured(t, rich)
 	contractor, admin := f.browser(t, "contractor"), f.browser(t, "admin")
@@ -699,7 +696,7 @@ func TestAdministrationByForms(t *testing.T) {
 		}
 	}
 	if got := contractor.fill("/token/" + first + "/enable"); got.status != 403 {
-		t.Errorf("somebody enables their own token: %d", got.status)
+		t.Errorf("a user enables their own token: %d", got.status)
 	}
 	_, theirs := admin.issue("/new?user=robot", "user", "robot", "name", "for a robot", "lifetime", "unlimited")
 	if body := admin.open("/tokens?user=robot"); !strings.Contains(body, theirs) || !strings.Contains(body, "never") {
@@ -716,7 +713,7 @@ func TestAdministrationByForms(t *testing.T) {
 	}
 }
 
-// A form that a page of another site sends changes nothing.
+// Forms of other sites change nothing.
 func TestFormsOfOtherSites(t *testing.T) {
 	f := configured(t, rich)
 	id := f.create(t, "fred", "ci").ID
@@ -740,7 +737,7 @@ func TestFormsOfOtherSites(t *testing.T) {
 	}
 }
 
-// Texts of others stand as texts on every page.
+// Every page escapes texts of users.
 func TestHostileTexts(t *testing.T) {
 	f := configured(t, rich)
 	admin := f.browser(t, "admin")
@@ -791,8 +788,8 @@ func TestHostileTexts(t *testing.T) {
 	}
 }
 
-// Would a request pass, and which rule stands against it.
-func TestTrial(t *testing.T) {
+// The page explains whether a request would be allowed, and which check denies it.
+func TestExplainPage(t *testing.T) {
 	f := configured(t, rich)
 	fred, wilma := f.browser(t, "fred"), f.browser(t, "wilma")
 	value, id := fred.issue("/new", "name", "ci", "readOnly", "true", "networks", "192.0.2.0/24")
@@ -811,9 +808,9 @@ func TestTrial(t *testing.T) {
 		{"by value", fred, []string{"id", "", "value", value}, 200, "This request would pass."},
 		{"with another's name", fred, []string{"id", "", "value", value, "user", "wilma"}, 200, "decides: wrong_user"},
 		{"a wrong value", fred, []string{"id", "", "value", broken}, 403, "your own API tokens only"},
-		{"somebody else's", wilma, []string{"id", id}, 400, "no token with this id"},
+		{"another user's token", wilma, []string{"id", id}, 400, "no token with this id"},
 		{"one that is not there", wilma, []string{"id", "000000000000"}, 400, "no token with this id"},
-		{"somebody else's value", wilma, []string{"value", value}, 403, "your own API tokens only"},
+		{"another user's value", wilma, []string{"value", value}, 403, "your own API tokens only"},
 		{"nothing", fred, []string{"id", ""}, 400, "Choose a token"},
 		{"no path", fred, []string{"id", id, "path", "x"}, 400, "begins with a slash"},
 		{"no address", fred, []string{"id", id, "address", "here"}, 400, "Give an address"},
@@ -831,7 +828,7 @@ func TestTrial(t *testing.T) {
 	}
 }
 
-// Listings of many tokens go page by page, and each order and filter stays.
+// Listings are paged and keep the order and the filters.
 func TestPagesOfTokens(t *testing.T) {
 	f := configured(t, strings.Replace(rich, "maxPerUser: 60", "maxPerUser: 500", 1))
 	for i := range 120 {
@@ -865,8 +862,8 @@ func TestPagesOfTokens(t *testing.T) {
 	}
 }
 
-// A fault of the server's is a page, too, and says nothing of the inside.
-func TestPageFaults(t *testing.T) {
+// A failure of the server is shown as a page without its cause.
+func TestPageFailures(t *testing.T) {
 	f := configured(t, rich)
 	fred := f.browser(t, "fred")
 	id := f.create(t, "fred", "ci").ID

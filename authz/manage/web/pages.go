@@ -12,29 +12,7 @@ import (
 	"github.com/tokengate/tokengate/authz/manage/web/query"
 )
 
-// mux divides what Envoy sends here between the API and the pages.
-type mux struct{ api, pages *handler }
-
-// ServeHTTP implements http.Handler.
-func (f *mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	path, _, _ := strings.Cut(r.RequestURI, "?")
-	below, isPage := f.pages.belowBase(path)
-	if !isPage {
-		f.api.ServeHTTP(w, r)
-		return
-	}
-	// Style and script are the same for everybody: nobody is asked who they are.
-	if body, kind, ok := page.Asset(below); ok && !isUnsafe(r) {
-		reply{status: http.StatusOK, body: body, kind: kind, headers: map[string]string{
-			"Cache-Control": "public, max-age=31536000, immutable", // the name changes with the content
-		}}.write(w)
-		return
-	}
-	f.pages.ServeHTTP(w, r)
-}
-
-// newPageHandler returns the door to the pages. It counts what somebody asks together
-// with what they ask of the API.
+// newPageHandler returns the handler of the pages. It shares the API's limits.
 func newPageHandler(p *authenticator, api *handler) *handler {
 	site := page.New(page.Options{
 		Manager: p.Manager, View: p.View, PublicURL: p.PublicURL, ContextPath: p.ContextPath, API: api.bases[0], Now: p.Now,
@@ -69,7 +47,7 @@ func pageEndpoint(p page.Page) endpoint {
 		method: p.Method, path: p.Path, parameters: p.Parameters, costly: p.Costly,
 		serve: func(r *http.Request, in incoming) (reply, error) {
 			a, err := p.Serve(&page.Request{HTTP: r, Caller: in.caller, ID: in.id, Query: in.query})
-			answer := shownReply(a)
+			answer := pageReply(a)
 			if err != nil && answer.status == 0 && answer.body != nil {
 				told := denial(err)
 				answer.status, answer.retry = told.status, told.retry
@@ -79,53 +57,37 @@ func pageEndpoint(p page.Page) endpoint {
 	}
 }
 
-// shownReply is a page as an answer. The zero page is none.
-func shownReply(a page.Answer) reply {
+// pageReply makes a reply of a page's answer. The zero answer gives the zero reply.
+func pageReply(a page.Answer) reply {
 	return reply{status: a.Status, body: a.Body, kind: page.ContentType, headers: a.Headers, token: a.Token}
 }
 
-// loginDone is the parameter that an address gets on its way through Jira's login:
-// who comes back with it, and still is nobody, is not sent there again.
+// loginDone is the query parameter that marks a return from Jira's login: a client
+// who returns with it and is still not logged in is not redirected again.
 const loginDone = "login"
 
-// refusePage shows an error as a page, and leads who is not logged in to Jira's
-// login and back.
+// refusePage shows an error as a page. It redirects clients who are not logged in to
+// Jira's login and back.
 func refusePage(site *page.Site, contextPath string, r *http.Request, c manage.Caller, err error) reply {
 	told := denial(err)
 	login := ""
-	if e, ok := errors.AsType[*httpError](err); ok && errors.Is(e.cause, directory.ErrNotLoggedIn) {
+	if errors.Is(err, directory.ErrNotLoggedIn) {
 		login = loginURL(contextPath, r)
 		if !isUnsafe(r) && r.URL.Query().Get(loginDone) == "" {
 			return reply{status: http.StatusSeeOther, headers: map[string]string{"Location": login}}
 		}
 	}
-	shown := shownReply(site.Problem(&page.Request{HTTP: r, Caller: c}, page.Problem{Status: told.status, Text: problemText(err), Login: login}))
+	problem := page.Problem{Status: told.status, Login: login}
+	if e := refusalOf(err); e != nil && e != errNoPath {
+		problem.Text = e.text
+	}
+	shown := pageReply(site.Problem(&page.Request{HTTP: r, Caller: c}, problem))
 	shown.allow, shown.retry = told.allow, told.retry
 	return shown
 }
 
-// problemText is what is told of an error that is a refusal; "" of others.
-func problemText(err error) string {
-	if errors.Is(err, errNoPath) {
-		return ""
-	}
-	if e, ok := errors.AsType[*httpError](err); ok {
-		return e.text
-	}
-	if e, ok := errors.AsType[*page.Error](err); ok {
-		return e.Text
-	}
-	if e, ok := errors.AsType[*query.Error](err); ok {
-		return e.Text
-	}
-	if e, ok := errors.AsType[*manage.Error](err); ok {
-		return e.Message
-	}
-	return ""
-}
-
-// loginURL is Jira's login, which leads back to the page that was asked for. Of a
-// form that was sent it is the page that it stands on.
+// loginURL returns the address of Jira's login, which leads back to the requested
+// page; for a submitted form, to the page of the form.
 // Source: os_destination of Atlassian Seraph, a path below the context path.
 func loginURL(contextPath string, r *http.Request) string {
 	back := strings.TrimPrefix(r.URL.EscapedPath(), contextPath)

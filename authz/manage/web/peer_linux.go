@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// peerUID asks the kernel who is at the other end (SO_PEERCRED, unix(7)).
+// peerUID returns the user at the other end of a unix socket (SO_PEERCRED, unix(7)).
 func peerUID(c net.Conn) (uid uint32, ok bool) {
 	socket, isUnix := c.(*net.UnixConn)
 	if !isUnix {

@@ -4,6 +4,6 @@ package web
 
 import "net"
 
-// peerUID knows nobody where there is no Linux, so that every request on the
-// admin socket is refused there.
+// peerUID is not implemented: without Linux, all requests on the admin socket are
+// refused.
 func peerUID(net.Conn) (uid uint32, ok bool) { return 0, false }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/manage"
 	"github.com/tokengate/tokengate/authz/manage/web"
 )
@@ -41,12 +42,12 @@ func TestRefused(t *testing.T) {
 		{"unknown field", "POST", "/", `{"user":"fred","label":"x","admin":true}`, 400, "admin", `"admin"`},
 		{"a value as field", "POST", "/", `{"` + value + `":1}`, 400, "tgate_" + id + "…", "no field"},
 		{"wrong type", "POST", "/", `{"user":7}`, 400, "user", "string"},
-		{"wrong type below", "POST", "/", `{"networks":[7]}`, 400, "networks", "number where a string"},
+		{"wrong type below", "POST", "/", `{"networks":[7]}`, 400, "networks", "number; it must be a string"},
 		{"a fraction", "POST", "/", `{"expiresInDays":1.5}`, 400, "expiresInDays", "whole number"},
 		{"wrong type of flag", "POST", "/", `{"readOnly":"yes"}`, 400, "readOnly", "true or false"},
 		{"no object", "POST", "/", `["` + value + `"]`, 400, "", "object"},
 		{"no JSON", "POST", "/", `label=` + value, 400, "", "not JSON"},
-		{"half of it", "POST", "/", `{"user":"fred"`, 400, "", "not whole JSON"},
+		{"half of it", "POST", "/", `{"user":"fred"`, 400, "", "incomplete JSON"},
 		{"two of it", "POST", "/", `{} {}`, 400, "", "more than one"},
 		{"too long", "POST", "/", `{"label":"` + strings.Repeat("x", 64<<10) + `"}`, 413, "", "64 KiB"},
 		{"10000 networks", "POST", "/", map[string]any{"networks": strings.Split(strings.Repeat("10.0.0.0/8 ", 10000), " ")}, 413, "", "64 networks"},
@@ -71,10 +72,10 @@ func TestRefused(t *testing.T) {
 		{"change to an unknown rate", "PATCH", "/" + id, `{"rate":{"per":1}}`, 400, "per", "no field"},
 		{"change without JSON", "PATCH", "/" + id, `x`, 400, "", "not JSON"},
 		{"change unknown", "PATCH", "/000000000000", `{}`, 404, "", "no token"},
-		{"approve one's own", "POST", "/" + id + "/approve", nil, 403, "", "Somebody else"},
+		{"approve one's own", "POST", "/" + id + "/approve", nil, 403, "", "Another administrator"},
 		{"enable what is active", "POST", "/" + id + "/enable", nil, 409, "", "active"},
-		{"own tokens of nobody", "GET", "/", nil, 403, "", "account"},
-		{"delete all of nobody", "DELETE", "/all", nil, 400, "user", "whose"},
+		{"own tokens without an account", "GET", "/", nil, 403, "", "account"},
+		{"delete all without a user", "DELETE", "/all", nil, 400, "user", "whose"},
 		{"delete all with a typing error", "DELETE", "/all?users=fred", nil, 400, "users", "no parameter"},
 		{"a parameter where there are none", "GET", "/me?format=csv", nil, 400, "format", "no parameter"},
 
@@ -85,7 +86,7 @@ func TestRefused(t *testing.T) {
 		{"revoke unknown", "DELETE", "/000000000000", nil, 404, "", "no token"},
 		{"rotate unknown", "POST", "/000000000000/rotate", `{}`, 404, "", "no token"},
 		{"overlap too long", "POST", "/" + id + "/rotate", `{"overlap":"8d"}`, 400, "overlap", "7d"},
-		{"overlap without end", "POST", "/" + id + "/rotate", `{"overlap":"unlimited"}`, 400, "overlap", "has an end"},
+		{"overlap without end", "POST", "/" + id + "/rotate", `{"overlap":"unlimited"}`, 400, "overlap", "cannot be unlimited"},
 		{"no overlap", "POST", "/" + id + "/rotate", `{"overlap":"1"}`, 400, "overlap", "overlap"},
 		{"rotate with a label", "POST", "/" + id + "/rotate", `{"label":"x"}`, 400, "label", `"label"`},
 
@@ -181,8 +182,8 @@ func TestContentType(t *testing.T) {
 	}
 }
 
-// A request whose connection does not say who made it is refused, and recorded.
-func TestNobodyAtTheOtherEnd(t *testing.T) {
+// A request from an unknown peer is refused and recorded.
+func TestUnknownPeer(t *testing.T) {
 	f := newFixture(t)
 	issued := f.create(t, "fred", "ci")
 	f.client = serve(t, f.handler, nil) // the server does not note who connects
@@ -218,7 +219,7 @@ func TestNobodyAtTheOtherEnd(t *testing.T) {
 	}
 }
 
-// Over TCP nobody is an administrator, whatever is noted.
+// Over TCP no caller is an administrator.
 func TestConnContextOverTCP(t *testing.T) {
 	here, there := net.Pipe()
 	defer here.Close()
@@ -241,12 +242,12 @@ func TestConnContextOverTCP(t *testing.T) {
 	}
 }
 
-// Each request leaves a line that says who did what to which token.
+// Each request is logged with its caller and token.
 func TestLog(t *testing.T) {
 	f := newFixture(t)
 	issued := f.create(t, "fred", "ci")
 	f.send(t, "GET", base+"/"+issued.PasswordValue, nil)
-	f.do(t, f.client, newRequest(t, "GET", base+"/me", nil, http.Header{http.CanonicalHeaderKey(web.ClientIPHeader): {"192.0.2.1"}}))
+	f.do(t, f.client, newRequest(t, "GET", base+"/me", nil, http.Header{http.CanonicalHeaderKey(authz.ClientIPHeader): {"192.0.2.1"}}))
 	f.person("fred").send(t, "GET", base+"/me", nil)
 	lines := f.logs.All()
 	if len(lines) != 4 {
@@ -257,7 +258,7 @@ func TestLog(t *testing.T) {
 		t.Errorf("the creation was logged as %v", created)
 	}
 	if address := lines[2].ContextMap()["client"]; address != nil {
-		t.Errorf("somebody on the admin socket claims to come from %v", address)
+		t.Errorf("a client of the admin socket claims the address %v", address)
 	}
 	if person := lines[3].ContextMap(); person["client"] != "192.0.2.7" || person["caller"] != "Fred" {
 		t.Errorf("a person's request was logged as %v", person)

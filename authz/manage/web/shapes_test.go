@@ -8,7 +8,7 @@ import (
 	"github.com/tokengate/tokengate/authz/manage"
 )
 
-// Only the answers to a creation and a rotation have a place for a value, and no
+// Only the answers to a creation and a rotation have a field for a value, and no
 // answer has one for a salt or a hash.
 func TestAnswersHaveNoPlaceForSecrets(t *testing.T) {
 	all := endpoints(&manage.Manager{}, nil)
@@ -20,7 +20,7 @@ func TestAnswersHaveNoPlaceForSecrets(t *testing.T) {
 		if issues && !(e.method == "POST" && (e.path == "" || e.path == "{id}/rotate")) {
 			t.Errorf("%s %q answers with a value", e.method, e.path)
 		}
-		for _, place := range places(e.response, "") {
+		for _, place := range secretFields(e.response, "") {
 			if place == ".PasswordValue" && issues {
 				continue
 			}
@@ -29,8 +29,8 @@ func TestAnswersHaveNoPlaceForSecrets(t *testing.T) {
 	}
 }
 
-// The search finds what it is for.
-func TestPlaces(t *testing.T) {
+// The search finds secrets.
+func TestSecretFields(t *testing.T) {
 	for _, secret := range []reflect.Type{
 		reflect.TypeFor[IssuedToken](),
 		reflect.TypeFor[[]IssuedToken](),
@@ -39,27 +39,27 @@ func TestPlaces(t *testing.T) {
 		reflect.TypeFor[struct{ X []byte }](),
 		reflect.TypeFor[struct{ X any }](),
 	} {
-		if len(places(secret, "")) == 0 {
+		if len(secretFields(secret, "")) == 0 {
 			t.Errorf("nothing was found in %v", secret)
 		}
 	}
 }
 
-// places returns where a value of type t can hold a secret: a field that is
-// named like one, bytes, or anything at all.
-func places(t reflect.Type, at string) (found []string) {
+// secretFields returns the fields of type t that could hold a secret: by their name, or
+// bytes, or any value.
+func secretFields(t reflect.Type, at string) (found []string) {
 	switch t.Kind() {
 	case reflect.Interface:
 		return []string{at}
 	case reflect.Pointer:
-		return places(t.Elem(), at)
+		return secretFields(t.Elem(), at)
 	case reflect.Slice, reflect.Array:
 		if t.Elem().Kind() == reflect.Uint8 {
 			return []string{at}
 		}
-		return places(t.Elem(), at+"[]")
+		return secretFields(t.Elem(), at+"[]")
 	case reflect.Map:
-		return append(places(t.Key(), at+"[key]"), places(t.Elem(), at+"[]")...)
+		return append(secretFields(t.Key(), at+"[key]"), secretFields(t.Elem(), at+"[]")...)
 	case reflect.Struct:
 		for i := range t.NumField() {
 			field := t.Field(i)
@@ -69,13 +69,13 @@ func places(t reflect.Type, at string) (found []string) {
 					found = append(found, at+"."+field.Name)
 				}
 			}
-			found = append(found, places(field.Type, at+"."+field.Name)...)
+			found = append(found, secretFields(field.Type, at+"."+field.Name)...)
 		}
 	}
 	return found
 }
 
-// The codes of the manager all have a status.
+// Every code of the manager has a status.
 func TestEveryCodeHasAStatus(t *testing.T) {
 	for _, e := range []*manage.Error{
 		manage.ErrInvalid, manage.ErrForbidden, manage.ErrNotFound, manage.ErrRevoked, manage.ErrConflict, manage.ErrLimit,

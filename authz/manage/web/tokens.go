@@ -1,69 +1,178 @@
 package web
 
 import (
+	"bytes"
+	"encoding/json"
+	"math"
 	"net/http"
+	"time"
 
 	"github.com/tokengate/tokengate/authz"
+	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/authz/manage"
 	"github.com/tokengate/tokengate/authz/manage/web/query"
+	"github.com/tokengate/tokengate/authz/token"
 	"github.com/tokengate/tokengate/store"
 )
 
-// CreateRequest asks for a token. Only the label is required, and of
-// administrators without an account the user.
+// endpoints are the endpoints of the API.
+func endpoints(m *manage.Manager, view func() authz.View) []endpoint {
+	return []endpoint{
+		listOwn(m),
+		newEndpoint(http.MethodPost, "", func(c call[CreateRequest]) (IssuedToken, error) { return create(c, m) }).asCostly(),
+		listAll(m),
+		newEndpoint(http.MethodDelete, "all", func(c call[empty]) (empty, error) {
+			return empty{}, m.RevokeAll(c.ctx, c.caller, c.query["user"])
+		}).withParameters([]string{"user"}),
+		listTokens(m),
+		listAudit(m),
+		newEndpoint(http.MethodGet, "me", func(c call[empty]) (Me, error) { return me(c, m) }),
+		newEndpoint(http.MethodGet, "settings", func(c call[empty]) (Settings, error) { return listSettings(c, m) }),
+		listPasswords(m),
+		newEndpoint(http.MethodGet, "totals", func(c call[empty]) (Totals, error) { return totals(c, m) }),
+		newEndpoint(http.MethodPost, "explain", func(c call[ExplainRequest]) (Explanation, error) { return explain(c, m, view) }),
+		describeAPI(),
+		newEndpoint(http.MethodGet, "{id}", func(c call[empty]) (Token, error) {
+			found, err := m.Get(c.ctx, c.caller, c.id)
+			return apiToken(found), err
+		}),
+		newEndpoint(http.MethodPatch, "{id}", func(c call[ChangeRequest]) (Token, error) { return change(c, m) }),
+		newEndpoint(http.MethodDelete, "{id}", func(c call[empty]) (empty, error) {
+			return empty{}, m.Revoke(c.ctx, c.caller, c.id)
+		}),
+		newEndpoint(http.MethodPost, "{id}/rotate", func(c call[RotateRequest]) (IssuedToken, error) { return rotate(c, m) }).asCostly(),
+		newEndpoint(http.MethodPost, "{id}/approve", func(c call[empty]) (empty, error) {
+			return empty{}, m.Approve(c.ctx, c.caller, c.id)
+		}),
+		newEndpoint(http.MethodPost, "{id}/disable", func(c call[empty]) (empty, error) {
+			return empty{}, m.Disable(c.ctx, c.caller, c.id)
+		}),
+		newEndpoint(http.MethodPost, "{id}/enable", func(c call[empty]) (empty, error) {
+			return empty{}, m.Enable(c.ctx, c.caller, c.id)
+		}),
+	}
+}
+
+// Token is a token in answers. Times are milliseconds since 1970 in UTC, like in
+// Jira's REST API.
+type Token struct {
+	ID            string   `json:"id"`
+	Number        uint64   `json:"number"`
+	Type          string   `json:"type"` // ordinary or management
+	Label         string   `json:"label"`
+	User          string   `json:"user"` // empty for a management token
+	Purpose       string   `json:"purpose"`
+	CreatedAt     int64    `json:"createdAt"`
+	CreatedBy     string   `json:"createdBy"`
+	ExpiresAt     *int64   `json:"expiresAt"`    // null: never
+	LastAccessed  *int64   `json:"lastAccessed"` // null: never
+	LastAddress   *string  `json:"lastAddress"`  // the client's address at LastAccessed; null: unknown
+	UsageCount    uint64   `json:"usageCount"`   // allowed requests
+	WriteCount    uint64   `json:"writeCount"`   // those that may have written
+	ReadOnly      bool     `json:"readOnly"`
+	Networks      []string `json:"networks"`      // none: any
+	Rate          *Rate    `json:"rate"`          // null: none
+	State         string   `json:"state"`         // one of manage.States
+	RevokedAt     *int64   `json:"revokedAt"`     // null: not revoked
+	PreviousUntil *int64   `json:"previousUntil"` // when the secret before the last rotation expires; null: it has
+}
+
+// logID returns the token's id for the log.
+func (t Token) logID() string { return t.ID }
+
+// IssuedToken answers a creation or rotation. No other answer holds a token's value.
+type IssuedToken struct {
+	PasswordValue string `json:"passwordValue"`
+	Token
+}
+
+// Rate is a limit on a token's requests.
+type Rate struct {
+	Requests   int `json:"requests"`
+	PerSeconds int `json:"perSeconds"`
+	Burst      int `json:"burst,omitempty"` // at once; default all
+}
+
+func apiToken(t manage.Token) Token {
+	b := Token{
+		ID:            t.ID,
+		Number:        t.Number,
+		Type:          query.TypeNames[t.Kind],
+		Label:         t.Name,
+		User:          t.Owner,
+		Purpose:       t.Purpose,
+		CreatedAt:     t.Created.UnixMilli(),
+		CreatedBy:     t.CreatedBy,
+		ExpiresAt:     millis(t.Expires),
+		LastAccessed:  millis(t.Usage.LastUsed),
+		UsageCount:    t.Usage.Count,
+		WriteCount:    t.Usage.Writes,
+		ReadOnly:      t.ReadOnly,
+		Networks:      make([]string, len(t.Networks)),
+		Rate:          apiRate(t.Rate),
+		State:         string(t.State),
+		RevokedAt:     millis(t.Revoked),
+		PreviousUntil: millis(t.PreviousUntil),
+	}
+	if address := t.Usage.LastAddress; address.IsValid() {
+		text := address.String()
+		b.LastAddress = &text
+	}
+	for i, n := range t.Networks {
+		b.Networks[i] = n.String()
+	}
+	return b
+}
+
+// apiRate returns a rate, or nil for none.
+func apiRate(r store.Rate) *Rate {
+	if r == (store.Rate{}) {
+		return nil
+	}
+	return &Rate{Requests: int(r.Requests), PerSeconds: int(r.Per / time.Second), Burst: int(r.Burst)}
+}
+
+// read returns the requested rate; none for nil.
+func (r *Rate) read() (config.Rate, error) {
+	if r == nil {
+		return config.Rate{}, nil
+	}
+	if most := int(store.MaxRatePer / time.Second); r.PerSeconds < 1 || r.PerSeconds > most {
+		return config.Rate{}, badField("rate", "A rate's perSeconds must be 1 to %d.", most)
+	}
+	return config.Rate{Requests: r.Requests, Per: time.Duration(r.PerSeconds) * time.Second, Burst: r.Burst}, nil
+}
+
+func apiIssued(i manage.Issued) IssuedToken {
+	return IssuedToken{PasswordValue: i.Value.Reveal(), Token: apiToken(i.Token)}
+}
+
+func millis(t time.Time) *int64 {
+	if t.IsZero() {
+		return nil
+	}
+	ms := t.UnixMilli()
+	return &ms
+}
+
+// CreateRequest is a request to create a token. Only the label is required, and the
+// user if the caller has no account.
 type CreateRequest struct {
 	Label   string `json:"label"`
-	User    string `json:"user,omitempty"` // whom the token acts as; empty: the caller
+	User    string `json:"user,omitempty"` // as whom the token acts; empty: the caller
 	Type    string `json:"type,omitempty"` // ordinary or management; empty: ordinary
 	Purpose string `json:"purpose,omitempty"`
 	Expiry
 	ReadOnly bool     `json:"readOnly,omitempty"`
 	Networks []string `json:"networks,omitempty"` // networks or addresses; none: any
-	Rate     *Rate    `json:"rate,omitempty"`     // nil: the rule's, or none
+	Rate     *Rate    `json:"rate,omitempty"`     // nil: the policy's, or none
 }
 
-// RotateRequest asks for a new secret. An expiry that is not asked for stays.
+// RotateRequest is a request for a new secret. Without an expiry the token keeps its
+// own.
 type RotateRequest struct {
-	Overlap string `json:"overlap,omitempty"` // how long the old secret stays good, such as "1h"; none: not at all
+	Overlap string `json:"overlap,omitempty"` // how long the old secret stays valid, such as "1h"; empty: not at all
 	Expiry
-}
-
-// endpoints are all there is.
-func endpoints(m *manage.Manager, view func() authz.View) []endpoint {
-	return []endpoint{
-		listOwn(m),
-		route(http.MethodPost, "", func(c call[CreateRequest]) (IssuedToken, error) { return create(c, m) }).isCostly(),
-		listAll(m),
-		route(http.MethodDelete, "all", func(c call[none]) (none, error) {
-			return none{}, m.RevokeAll(c.ctx, c.caller, c.query["user"])
-		}).asks([]string{"user"}),
-		listTokens(m),
-		listAudit(m),
-		route(http.MethodGet, "me", func(c call[none]) (Me, error) { return me(c, m) }),
-		route(http.MethodGet, "settings", func(c call[none]) (Settings, error) { return listSettings(c, m) }),
-		listPasswords(m),
-		route(http.MethodGet, "totals", func(c call[none]) (Totals, error) { return totals(c, m) }),
-		route(http.MethodPost, "explain", func(c call[ExplainRequest]) (Explanation, error) { return explain(c, m, view) }),
-		describeAPI(),
-		route(http.MethodGet, "{id}", func(c call[none]) (Token, error) {
-			found, err := m.Get(c.ctx, c.caller, c.id)
-			return apiToken(found), err
-		}),
-		route(http.MethodPatch, "{id}", func(c call[ChangeRequest]) (Token, error) { return change(c, m) }),
-		route(http.MethodDelete, "{id}", func(c call[none]) (none, error) {
-			return none{}, m.Revoke(c.ctx, c.caller, c.id)
-		}),
-		route(http.MethodPost, "{id}/rotate", func(c call[RotateRequest]) (IssuedToken, error) { return rotate(c, m) }).isCostly(),
-		route(http.MethodPost, "{id}/approve", func(c call[none]) (none, error) {
-			return none{}, m.Approve(c.ctx, c.caller, c.id)
-		}),
-		route(http.MethodPost, "{id}/disable", func(c call[none]) (none, error) {
-			return none{}, m.Disable(c.ctx, c.caller, c.id)
-		}),
-		route(http.MethodPost, "{id}/enable", func(c call[none]) (none, error) {
-			return none{}, m.Enable(c.ctx, c.caller, c.id)
-		}),
-	}
 }
 
 func create(c call[CreateRequest], m *manage.Manager) (IssuedToken, error) {
@@ -109,4 +218,114 @@ func rotate(c call[RotateRequest], m *manage.Manager) (IssuedToken, error) {
 		return IssuedToken{}, err
 	}
 	return apiIssued(issued), nil
+}
+
+// ChangeRequest is a request to change a token. Nil and empty fields stay unchanged,
+// except that an empty list of networks means any.
+type ChangeRequest struct {
+	Label   *string `json:"label,omitempty"`
+	Purpose *string `json:"purpose,omitempty"`
+	Expiry
+	ReadOnly *bool      `json:"readOnly,omitempty"`
+	Networks *[]string  `json:"networks,omitempty"` // the whole list
+	Rate     RateChange `json:"rate,omitzero"`
+}
+
+func (*ChangeRequest) nullable() []string { return []string{"rate"} }
+
+// RateChange is a new rate: in JSON the rate, or null for none. The zero RateChange
+// keeps the rate.
+type RateChange struct {
+	Given bool
+	Rate  *Rate // nil: none
+}
+
+// MarshalJSON implements json.Marshaler.
+func (c RateChange) MarshalJSON() ([]byte, error) { return json.Marshal(c.Rate) }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (c *RateChange) UnmarshalJSON(data []byte) error {
+	c.Given = true
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.DisallowUnknownFields()
+	return decoder.Decode(&c.Rate)
+}
+
+func change(c call[ChangeRequest], m *manage.Manager) (Token, error) {
+	expires, err := c.body.Expiry.read()
+	if err != nil {
+		return Token{}, err
+	}
+	wanted := manage.Change{
+		Name:     c.body.Label,
+		Purpose:  c.body.Purpose,
+		Expires:  expires,
+		ReadOnly: c.body.ReadOnly,
+		Networks: c.body.Networks,
+	}
+	if c.body.Rate.Given {
+		rate, err := c.body.Rate.Rate.read()
+		if err != nil {
+			return Token{}, err
+		}
+		wanted.Rate = &rate
+	}
+	changed, err := m.Change(c.ctx, c.caller, c.id, wanted)
+	return apiToken(changed), err
+}
+
+// Expiry is when a token expires, in one of three forms.
+type Expiry struct {
+	ExpiresIn     string `json:"expiresIn,omitempty"`     // such as "90d", "1d12h" or "unlimited"
+	ExpiresInDays *int64 `json:"expiresInDays,omitempty"` // days of 24 hours, at least 1
+	ExpiresAt     string `json:"expiresAt,omitempty"`     // RFC 3339, such as "2030-01-31T12:00:00Z"
+}
+
+const (
+	day     = 24 * time.Hour
+	maxDays = math.MaxInt64 / int64(day)
+)
+
+// read returns the expiry; the zero Expiry if none is given.
+func (e Expiry) read() (asked manage.Expiry, err error) {
+	ways := 0
+	if e.ExpiresIn != "" {
+		ways++
+		if asked.In, err = config.ParseLifetime(e.ExpiresIn); err != nil {
+			return asked, badField("expiresIn", "expiresIn: %s.", token.Excerpt(err.Error()))
+		}
+	}
+	if e.ExpiresInDays != nil {
+		ways++
+		days := *e.ExpiresInDays
+		if days < 1 || days > maxDays {
+			return asked, badField("expiresInDays", "expiresInDays must be 1 to %d.", maxDays)
+		}
+		asked.In = config.Lifetime{Duration: time.Duration(days) * day}
+	}
+	if e.ExpiresAt != "" {
+		ways++
+		if asked.At, err = time.Parse(time.RFC3339, e.ExpiresAt); err != nil || asked.At.IsZero() {
+			return asked, badField("expiresAt", "expiresAt must be a time in RFC 3339, such as 2030-01-31T12:00:00Z.")
+		}
+	}
+	if ways > 1 {
+		return asked, badField("expiresIn", "Give only one of expiresIn, expiresInDays and expiresAt.")
+	}
+	return asked, nil
+}
+
+// readOverlap reads how long an old secret stays valid.
+func readOverlap(text string) (time.Duration, error) {
+	if text == "" {
+		return 0, nil
+	}
+	overlap, err := config.ParseLifetime(text)
+	switch {
+	case err != nil:
+		return 0, badField("overlap", "overlap: %s.", token.Excerpt(err.Error()))
+	case overlap.Unlimited:
+		return 0, badField("overlap", "An overlap cannot be unlimited. Give a duration such as 1h.")
+	}
+	return overlap.Duration, nil
 }

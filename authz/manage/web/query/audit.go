@@ -6,8 +6,8 @@ import (
 	"github.com/tokengate/tokengate/authz/manage"
 )
 
-// AuditFilters are the parameters that select records of the audit log, and
-// AuditPages those that take a page.
+// AuditFilters are the parameters that filter the audit log, and AuditPages those
+// that page it.
 var (
 	AuditFilters = []string{"actor", "action", "tokenId", "user", "outcome", "from", "until"}
 	AuditPages   = []string{"after", "limit"}
@@ -30,7 +30,7 @@ func Audit(q Values) (wanted manage.AuditQuery, err error) {
 	}
 	if q["after"] != "" {
 		if wanted.Before, err = strconv.ParseUint(q["after"], 10, 64); err != nil || wanted.Before == 0 {
-			return wanted, bad("after", "The parameter \"after\" must be the next of the page before.")
+			return wanted, bad("after", "The parameter \"after\" must be the next of the previous page.")
 		}
 	}
 	return wanted, nil

@@ -19,7 +19,7 @@ var (
 	value = "tgate_" + strings.Repeat("x", 61)
 )
 
-// What a query may hold, and what the same one of a form.
+// Queries and forms are read strictly.
 func TestRead(t *testing.T) {
 	known := []string{"name", "user"}
 	for _, c := range []struct {
@@ -57,7 +57,7 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// Parameters become what the manager is asked.
+// Parameters become the manager's query.
 func TestTokens(t *testing.T) {
 	yes, kind := true, store.Management
 	for name, c := range map[string]struct {

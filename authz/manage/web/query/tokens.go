@@ -7,8 +7,8 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// TokenFilters are the parameters that select tokens, and TokenPages those that
-// order them and take a page.
+// TokenFilters are the parameters that filter tokens, and TokenPages those that sort
+// and page them.
 var (
 	TokenFilters = []string{"user", "userPart", "name", "id", "state", "type", "scope",
 		"createdFrom", "createdUntil", "usedFrom", "usedUntil", "expiresFrom", "expiresUntil",
@@ -16,13 +16,13 @@ var (
 	TokenPages = []string{"sort", "order", "after", "limit"}
 )
 
-// Types are the kinds of token by their names, and TypeNames the other way round.
+// Types maps names to kinds of tokens, and TypeNames the reverse.
 var (
-	Types     = map[string]store.Kind{"ordinary": store.Ordinary, "management": store.Management}
-	TypeNames = map[store.Kind]string{store.Ordinary: "ordinary", store.Management: "management"}
+	Types     = map[string]store.Kind{manage.KindNames[store.Ordinary]: store.Ordinary, manage.KindNames[store.Management]: store.Management}
+	TypeNames = manage.KindNames
 )
 
-// States are the states of tokens by their names.
+// States maps names to states of tokens.
 var States = func() map[string]manage.State {
 	named := make(map[string]manage.State)
 	for _, s := range manage.States {
@@ -31,7 +31,7 @@ var States = func() map[string]manage.State {
 	return named
 }()
 
-// columns are what tokens are sorted by.
+// columns maps names to the columns by which tokens are sorted.
 var columns = map[string]store.Column{
 	"created": store.ByNumber,
 	"user":    store.ByOwner,
@@ -41,8 +41,8 @@ var columns = map[string]store.Column{
 	"uses":    store.ByUses,
 }
 
-// Tokens reads the filters, the order and the page of a listing of tokens, as of
-// now. It fails with an Error.
+// Tokens reads the filters, the order and the page of a listing of tokens, relative
+// to now. It fails with an Error.
 func Tokens(q Values, now time.Time) (wanted manage.Query, err error) {
 	wanted.Owner, wanted.OwnerPart = q["user"], q["userPart"]
 	wanted.Name, wanted.ID = q["name"], q["id"]

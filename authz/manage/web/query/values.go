@@ -1,6 +1,6 @@
-// Package query reads what the query of a URL asks for: filters, orders and pages
-// of the listings. The REST API and the page have the same parameters, and what is
-// read is what the manager is asked.
+// Package query reads the queries of listings: filters, orders and pages. The REST
+// API and the pages share the parameters; the results are arguments of the manager.
+// Start reading at Read and Tokens.
 package query
 
 import (
@@ -17,9 +17,9 @@ import (
 	"github.com/tokengate/tokengate/authz/token"
 )
 
-// Error is a query that cannot be read.
+// Error is a refused query.
 type Error struct {
-	Parameter string // that it is about, shortened; empty: none
+	Parameter string // at fault, shortened; empty: none
 	Text      string // whole sentences; holds no secret
 }
 
@@ -30,19 +30,17 @@ func bad(parameter, format string, args ...any) error {
 	return &Error{parameter, fmt.Sprintf(format, args...)}
 }
 
-// Values are what a query asks for, by parameter. None of them is empty.
+// Values are the non-empty parameters of a query by name.
 type Values map[string]string
 
-// Read reads a query that may have the known parameters, each once. Others are
-// refused: a filter with a typing error must not list everything. Of the
-// credential, which may have come in a parameter too, nothing is kept. It fails
-// with an Error.
+// Read reads a query that may have the known parameters, each once. It refuses
+// unknown ones, since a mistyped filter must not list everything, and drops the
+// parameter of the credential. It fails with an Error.
 func Read(raw string, known []string, credential string) (Values, error) {
 	return read(raw, known, credential, false)
 }
 
-// ReadForm is Read for what a browser makes of a form: fields that are left empty
-// are as if they were not there.
+// ReadForm is Read for a browser's form: it ignores empty fields.
 func ReadForm(raw string, known []string) (Values, error) { return read(raw, known, "", true) }
 
 func read(raw string, known []string, credential string, empties bool) (Values, error) {
@@ -66,15 +64,15 @@ func read(raw string, known []string, credential string, empties bool) (Values, 
 		case given[0] == "":
 			return nil, bad(name, "The parameter %q is empty. Leave it out, or give it a value.", name)
 		case token.Contains(given[0]), token.IsCredential(given[0]):
-			return nil, bad(name, "The parameter %q holds a token's value, which must stay secret. Ask for the id, which is the 12 characters behind its first underscore.", name)
+			return nil, bad(name, "The parameter %q holds a token's value, which must stay secret. Use the id, the 12 characters after its first underscore.", name)
 		}
 		q[name] = given[0]
 	}
 	return q, nil
 }
 
-// number reads a whole number of at least 1; 0: none is given. It fails with an
-// Error, as the other methods do.
+// number reads a positive whole number; 0: none is given. Like the other methods it
+// fails with an Error.
 func (q Values) number(name string) (int, error) {
 	if q[name] == "" {
 		return 0, nil
@@ -86,8 +84,7 @@ func (q Values) number(name string) (int, error) {
 	return int(n), nil
 }
 
-// flag reads a parameter that can only be switched on: what its contrary would
-// be is not clear to everybody.
+// flag reads a parameter that can only be true.
 func (q Values) flag(name string) (bool, error) {
 	switch q[name] {
 	case "":
@@ -98,8 +95,8 @@ func (q Values) flag(name string) (bool, error) {
 	return false, bad(name, "The parameter %q can only be true. Leave it out otherwise.", name)
 }
 
-// time reads an instant, or a day of UTC. Of a day it is the beginning, or with
-// whole the end: a span until a day holds that day.
+// time reads a time or a day in UTC. For a day it returns the beginning or, with
+// whole, the end.
 func (q Values) time(name string, whole bool) (time.Time, error) {
 	text := q[name]
 	if text == "" {
@@ -118,7 +115,7 @@ func (q Values) time(name string, whole bool) (time.Time, error) {
 	return at, nil
 }
 
-// lifetime reads a time that has an end; 0: none is given.
+// lifetime reads a limited duration; 0: none is given.
 func (q Values) lifetime(name string) (time.Duration, error) {
 	text := q[name]
 	if text == "" {
@@ -126,12 +123,12 @@ func (q Values) lifetime(name string) (time.Duration, error) {
 	}
 	l, err := config.ParseLifetime(text)
 	if err != nil || l.Unlimited {
-		return 0, bad(name, "The parameter %q must be a time such as 90d or 12h.", name)
+		return 0, bad(name, "The parameter %q must be a duration such as 90d or 12h.", name)
 	}
 	return l.Duration, nil
 }
 
-// Choice reads one of some words; the zero T if none is given.
+// Choice reads one of several words; the zero T if none is given.
 func Choice[T any](q Values, name string, from map[string]T) (found T, err error) {
 	text, given := q[name]
 	if !given || text == "" {
@@ -144,7 +141,7 @@ func Choice[T any](q Values, name string, from map[string]T) (found T, err error
 	return found, nil
 }
 
-// Words lists the words that there are to choose from.
+// Words lists the words of a choice.
 func Words[T any](from map[string]T) string {
 	return strings.Join(slices.Sorted(maps.Keys(from)), ", ")
 }

@@ -12,8 +12,8 @@ import (
 
 var office = []string{"192.0.2.0/24"}
 
-// management makes a management token in somebody's name, and returns whoever
-// comes by it.
+// management creates a management token on behalf of a user, and returns it as a
+// caller.
 func (c *company) management(t testing.TB, name string, n manage.NewToken) (manage.Issued, manage.Caller) {
 	t.Helper()
 	n.Management, n.Networks, n.Expires = true, office, days(30)
@@ -31,11 +31,11 @@ func (c *company) management(t testing.TB, name string, n manage.NewToken) (mana
 	return issued, manage.Automation(record, "192.0.2.9")
 }
 
-// issuedID returns the id of the management token by which a caller comes.
+// issuedID returns the id of a caller's management token.
 func issuedID(c manage.Caller) string { return strings.TrimPrefix(c.Name(), "token:") }
 
-// A pending token works once an administrator has approved it, who neither made
-// nor owns it, not by a management token either.
+// A pending token works once an administrator approves it who neither created nor
+// owns it, with a management token either.
 func TestApprove(t *testing.T) {
 	c := newCompany(t)
 	k := c.creates(t, "vic", manage.NewToken{Networks: office})
@@ -64,8 +64,8 @@ func TestApprove(t *testing.T) {
 	is(t, c.Approve(t.Context(), c.as(t, "ada"), k.Token.ID), manage.ErrState)
 }
 
-// Who made it for somebody else does not approve it, nor does its owner, and
-// nobody once it is over.
+// A token for another user is approved neither by its creator nor by its owner, nor
+// after it has expired.
 func TestApproveForOthers(t *testing.T) {
 	c := newCompany(t)
 	k := c.creates(t, "vic", manage.NewToken{Owner: "rob", Networks: office})
@@ -97,9 +97,9 @@ func TestApproveForOthers(t *testing.T) {
 	c.decides(t, k.Value, authz.TokenAllowed)
 }
 
-// What somebody has made for another does not become an administrator's with the
-// other, and comes back only if its maker is one, too.
-func TestGuard(t *testing.T) {
+// A token created for another user stops acting as an administrator when its owner
+// becomes one, and works again only if its creator is one too.
+func TestExposureOfCreatedToken(t *testing.T) {
 	c := newCompany(t)
 	const rob, admin = "{name: rob, key: KEY5, groups: [staff, robots]}", "{name: rob, key: KEY5, groups: [staff, robots, admins]}"
 	leas := c.creates(t, "lea", manage.NewToken{Owner: "rob", Name: "lea's"})
@@ -120,7 +120,7 @@ func TestGuard(t *testing.T) {
 	}
 	is(t, c.Enable(t.Context(), c.as(t, "ada"), leas.Token.ID), manage.ErrState)
 
-	// What nobody else knows any more is the owner's.
+	// The owner's new secret is known to no one else.
 	if _, err := c.Rotate(t.Context(), c.as(t, "rob"), leas.Token.ID, manage.Rotation{}); err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +153,7 @@ func TestGuard(t *testing.T) {
 	}
 }
 
-// issuedBy makes somebody the one who was told a token's value.
+// issuedBy makes a user the receiver of a token's value.
 func (c *company) issuedBy(t testing.TB, name, id string) string {
 	t.Helper()
 	_, err := c.tokens.Update(t.Context(), id, func(k *store.Token) (store.Audit, error) {
@@ -166,9 +166,9 @@ func (c *company) issuedBy(t testing.TB, name, id string) string {
 	return id
 }
 
-// A management token is no administrator's any more once whoever made it is none,
-// and one that the operator made is nobody's.
-func TestManagementTokenOfWhoLeft(t *testing.T) {
+// A management token loses its rights when its creator ceases to be an
+// administrator. One created by the operator does not.
+func TestManagementTokenOfFormerAdministrator(t *testing.T) {
 	c := newCompany(t)
 	const ada = "{name: ada, key: KEY7, groups: [staff, admins]}"
 	issued, bot := c.management(t, "ada", manage.NewToken{})
@@ -188,7 +188,7 @@ func TestManagementTokenOfWhoLeft(t *testing.T) {
 	} {
 		c.now(t, ada, now)
 		_, err := c.List(t.Context(), bot, manage.Query{})
-		if refusal := is(t, err, manage.ErrForbidden); !strings.Contains(refusal.Message, "whoever created it") {
+		if refusal := is(t, err, manage.ErrForbidden); !strings.Contains(refusal.Message, "no longer an administrator") {
 			t.Errorf("%s: %s", name, refusal.Message)
 		}
 		if got, err := c.Get(t.Context(), root, issued.Token.ID); err != nil || got.State != manage.StateSuspended {
@@ -207,11 +207,12 @@ func TestManagementTokenOfWhoLeft(t *testing.T) {
 	_, err = c.List(t.Context(), bot, manage.Query{})
 	is(t, err, manage.ErrUnavailable)
 	if n := len(c.audit(t)) - before; n != 0 {
-		t.Errorf("%d records of what nobody decided", n)
+		t.Errorf("%d records of unavailable decisions", n)
 	}
 }
 
-// A management token is an administrator, but makes no others and is bounded.
+// A management token has an administrator's rights, but creates no management tokens
+// and has bounds.
 func TestManagementTokens(t *testing.T) {
 	c := newCompany(t)
 	issued, bot := c.management(t, "ada", manage.NewToken{})
@@ -254,7 +255,7 @@ func TestManagementTokens(t *testing.T) {
 		"without networks": {Expires: days(1)},
 		"for too long":     {Networks: office, Expires: days(367)},
 		"from everywhere":  {Networks: []string{"::/0"}, Expires: days(1)},
-		"for somebody":     {Networks: office, Expires: days(1), Owner: "rob"},
+		"for a user":       {Networks: office, Expires: days(1), Owner: "rob"},
 	} {
 		n.Management, n.Name = true, name
 		_, err := c.Create(t.Context(), ada, n)
@@ -297,9 +298,9 @@ func TestManagementTokens(t *testing.T) {
 	is(t, err, manage.ErrForbidden)
 }
 
-// A management token is nobody's who was told its value and is no administrator
-// any more, whoever created it.
-func TestManagementTokenRotatedByWhoLeft(t *testing.T) {
+// A management token loses its rights when the receiver of its value ceases to be an
+// administrator, whoever created it.
+func TestManagementTokenRotatedByFormerAdministrator(t *testing.T) {
 	c := newCompany(t)
 	const adam = "{name: adam, key: KEY8, groups: [staff, admins]}"
 	issued, _ := c.management(t, "ada", manage.NewToken{})
@@ -319,9 +320,9 @@ func TestManagementTokenRotatedByWhoLeft(t *testing.T) {
 	is(t, err, manage.ErrForbidden)
 }
 
-// A value that somebody's management token was told is known to that somebody, and
-// an old one to whoever was told it, as long as it is good.
-func TestGuardLooksBehind(t *testing.T) {
+// A value received through a management token is known to the user behind that
+// token, and an old value to its receiver until it expires.
+func TestExposureThroughManagementToken(t *testing.T) {
 	c := newCompany(t)
 	const adam, rob = "{name: adam, key: KEY8, groups: [staff, admins]}", "{name: rob, key: KEY5, groups: [staff, robots]}"
 	_, bot := c.management(t, "adam", manage.NewToken{})
@@ -344,8 +345,9 @@ func TestGuardLooksBehind(t *testing.T) {
 	}
 }
 
-// Nobody approves what they created by a management token whose value they know.
-func TestApproveByAnothersManagementToken(t *testing.T) {
+// Users cannot approve tokens that they created with a management token whose value
+// they know.
+func TestApproveByOthersManagementToken(t *testing.T) {
 	c := newCompany(t)
 	k := c.creates(t, "vic", manage.NewToken{Networks: office})
 	issued, _ := c.management(t, "ada", manage.NewToken{})

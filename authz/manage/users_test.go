@@ -46,7 +46,7 @@ users:
   - {name: gus, key: KEY12, groups: [staff, devs], active: false}
 `
 
-// company is a fixture with people and rules.
+// company is a fixture with users and policies.
 type company struct {
 	*fixture
 	file string
@@ -60,25 +60,25 @@ func newCompany(t testing.TB) *company {
 	return c
 }
 
-// write replaces everybody.
-func (c *company) write(t testing.TB, people string) {
+// write replaces the directory's file.
+func (c *company) write(t testing.TB, users string) {
 	t.Helper()
-	if err := os.WriteFile(c.file, []byte(people), 0o600); err != nil {
+	if err := os.WriteFile(c.file, []byte(users), 0o600); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// now makes the directory know what is otherwise about everybody.
+// now writes and refreshes the directory.
 func (c *company) now(t testing.TB, old, new string) {
 	t.Helper()
 	if !strings.Contains(everybody, old) {
-		t.Fatalf("nobody is %q", old)
+		t.Fatalf("there is no user %q", old)
 	}
 	c.write(t, strings.ReplaceAll(everybody, old, new))
 	c.refresh(t)
 }
 
-// as returns somebody who has logged in.
+// as returns a logged-in user.
 func (c *company) as(t testing.TB, name string) manage.Caller {
 	t.Helper()
 	u, err := c.directory.Lookup(t.Context(), name)
@@ -88,7 +88,7 @@ func (c *company) as(t testing.TB, name string) manage.Caller {
 	return manage.Person(u, "192.0.2.7")
 }
 
-// creates makes a token that must not be refused.
+// creates creates a token.
 func (c *company) creates(t testing.TB, name string, n manage.NewToken) manage.Issued {
 	t.Helper()
 	if n.Name == "" {
@@ -103,9 +103,9 @@ func (c *company) creates(t testing.TB, name string, n manage.NewToken) manage.I
 
 const day = 24 * time.Hour
 
-var rate = config.Rate{Requests: 30, Per: time.Minute, Burst: 5}
+var rateText = config.Rate{Requests: 30, Per: time.Minute, Burst: 5}
 
-// What people may create, and what becomes of it.
+// What users may create, and the result.
 func TestTerms(t *testing.T) {
 	office := []string{"10.1.0.0/16"}
 	for name, test := range map[string]struct {
@@ -120,32 +120,32 @@ func TestTerms(t *testing.T) {
 		state    manage.State
 		rate     store.Rate
 	}{
-		"as long as the rule":   {who: "alice", owner: "alice", life: 90 * day, state: manage.StateActive},
+		"the policy's maximum":  {who: "alice", owner: "alice", life: 90 * day, state: manage.StateActive},
 		"by name":               {who: "alice", ask: manage.NewToken{Owner: "ALICE"}, owner: "alice", life: 90 * day, state: manage.StateActive},
 		"90 days":               {who: "alice", ask: manage.NewToken{Expires: days(90)}, owner: "alice", life: 90 * day, state: manage.StateActive},
 		"91 days":               {who: "alice", ask: manage.NewToken{Expires: days(91)}, code: manage.ErrInvalid, says: "90d"},
 		"for ever":              {who: "alice", ask: manage.NewToken{Expires: unlimited}, code: manage.ErrInvalid, says: "access.create[0].maxLifetime"},
-		"narrower":              {who: "alice", ask: manage.NewToken{Expires: days(1), ReadOnly: true, Networks: office, Rate: rate}, owner: "alice", life: day, readOnly: true, state: manage.StateActive, rate: store.Rate{Requests: 30, Per: time.Minute, Burst: 5}},
-		"read-only by rule":     {who: "rita", owner: "rita", life: 365 * day, readOnly: true, state: manage.StateActive},
+		"narrower":              {who: "alice", ask: manage.NewToken{Expires: days(1), ReadOnly: true, Networks: office, Rate: rateText}, owner: "alice", life: day, readOnly: true, state: manage.StateActive, rate: store.Rate{Requests: 30, Per: time.Minute, Burst: 5}},
+		"read-only by policy":   {who: "rita", owner: "rita", life: 365 * day, readOnly: true, state: manage.StateActive},
 		"without end":           {who: "lea", owner: "lea", state: manage.StateActive},
 		"with approval":         {who: "vic", ask: manage.NewToken{Networks: office}, owner: "vic", life: 30 * day, state: manage.StatePending, rate: store.Rate{Requests: 60, Per: time.Minute, Burst: 10}},
-		"a lower rate":          {who: "vic", ask: manage.NewToken{Networks: office, Rate: rate}, owner: "vic", life: 30 * day, state: manage.StatePending, rate: store.Rate{Requests: 30, Per: time.Minute, Burst: 5}},
+		"a lower rate":          {who: "vic", ask: manage.NewToken{Networks: office, Rate: rateText}, owner: "vic", life: 30 * day, state: manage.StatePending, rate: store.Rate{Requests: 30, Per: time.Minute, Burst: 5}},
 		"a higher rate":         {who: "vic", ask: manage.NewToken{Networks: office, Rate: config.Rate{Requests: 61, Per: time.Minute, Burst: 1}}, code: manage.ErrInvalid, says: "60 per 1m"},
 		"a larger burst":        {who: "vic", ask: manage.NewToken{Networks: office, Rate: config.Rate{Requests: 60, Per: time.Minute, Burst: 11}}, code: manage.ErrInvalid, says: "access.create[2].rate"},
 		"from everywhere":       {who: "vic", ask: manage.NewToken{Networks: []string{"0.0.0.0/1", "128.0.0.0/1"}}, code: manage.ErrInvalid, says: "no larger than a /8"},
 		"from all of IPv6":      {who: "vic", ask: manage.NewToken{Networks: []string{"2000::/3"}}, code: manage.ErrInvalid, says: "no larger than a /8"},
 		"the internet in parts": {who: "vic", ask: manage.NewToken{Networks: slash8s(1, 65)}, code: manage.ErrInvalid, says: "together no larger"},
 		"without networks":      {who: "vic", code: manage.ErrInvalid, says: "networks"},
-		"no rule":               {who: "nell", code: manage.ErrForbidden, says: "access.create"},
+		"no policy":             {who: "nell", code: manage.ErrForbidden, says: "access.create"},
 		"may not use":           {who: "otto", code: manage.ErrForbidden, says: "access.use"},
 		"for another":           {who: "alice", ask: manage.NewToken{Owner: "rob"}, code: manage.ErrForbidden, says: "access.createForOthers"},
-		"for nobody":            {who: "alice", ask: manage.NewToken{Owner: "who"}, code: manage.ErrForbidden, says: "access.createForOthers"},
+		"for another, refused":  {who: "alice", ask: manage.NewToken{Owner: "who"}, code: manage.ErrForbidden, says: "access.createForOthers"},
 		"for a robot":           {who: "lea", ask: manage.NewToken{Owner: "rob"}, owner: "rob", state: manage.StateActive},
 		"for a bound robot":     {who: "lea", ask: manage.NewToken{Owner: "Rover"}, owner: "rover", life: 365 * day, readOnly: true, state: manage.StateActive},
-		"for no robot":          {who: "lea", ask: manage.NewToken{Owner: "alice"}, code: manage.ErrForbidden, says: "No rule lets you"},
-		"for an administrator":  {who: "lea", ask: manage.NewToken{Owner: "rex"}, code: manage.ErrForbidden, says: "No rule lets you"},
-		"for somebody unknown":  {who: "lea", ask: manage.NewToken{Owner: "who"}, code: manage.ErrInvalid, says: "no such user"},
-		"for somebody inactive": {who: "ada", ask: manage.NewToken{Owner: "gus"}, code: manage.ErrInvalid, says: "deactivated"},
+		"for no robot":          {who: "lea", ask: manage.NewToken{Owner: "alice"}, code: manage.ErrForbidden, says: "No policy lets you"},
+		"for an administrator":  {who: "lea", ask: manage.NewToken{Owner: "rex"}, code: manage.ErrForbidden, says: "No policy lets you"},
+		"for an unknown user":   {who: "lea", ask: manage.NewToken{Owner: "who"}, code: manage.ErrInvalid, says: "no such user"},
+		"for an inactive user":  {who: "ada", ask: manage.NewToken{Owner: "gus"}, code: manage.ErrInvalid, says: "deactivated"},
 		"for others, bound":     {who: "vic", ask: manage.NewToken{Owner: "rover", Networks: office}, owner: "rover", life: 30 * day, readOnly: true, state: manage.StatePending, rate: store.Rate{Requests: 60, Per: time.Minute, Burst: 10}},
 		"administrator for all": {who: "ada", ask: manage.NewToken{Owner: "alice", Expires: unlimited}, owner: "alice", state: manage.StateActive},
 		"administrators, too":   {who: "ada", ask: manage.NewToken{Owner: "rex"}, owner: "rex", life: 365 * day, state: manage.StateActive},
@@ -193,7 +193,7 @@ func TestTerms(t *testing.T) {
 	}
 }
 
-// Other people's tokens, revoked ones and unknown ids look the same.
+// Tokens of others, revoked tokens and unknown ids are indistinguishable.
 func TestOthersTokensLookUnknown(t *testing.T) {
 	c := newCompany(t)
 	live := c.creates(t, "alice", manage.NewToken{}).Token
@@ -232,7 +232,7 @@ func TestOthersTokensLookUnknown(t *testing.T) {
 	}
 }
 
-// slash8s are the IPv4 networks of 8 bits from the first to before the last.
+// slash8s returns the IPv4 /8 networks from the first to before the last.
 func slash8s(first, last int) (networks []string) {
 	for n := first; n < last; n++ {
 		networks = append(networks, fmt.Sprintf("%d.0.0.0/8", n))
@@ -240,7 +240,7 @@ func slash8s(first, last int) (networks []string) {
 	return networks
 }
 
-// Where networks are required they bound something, all of them together.
+// Required networks must restrict something, all of them together.
 func TestRequiredNetworksTogether(t *testing.T) {
 	sixteens := func(n int) (networks []string) {
 		for i := range n {
@@ -294,14 +294,15 @@ func TestRequiredNetworksTogether(t *testing.T) {
 	is(t, err, manage.ErrInvalid, manage.FieldNetworks)
 }
 
-// Of somebody who never had a token nothing can be revoked: the name is wrong.
-func TestRevokeAllOfNobody(t *testing.T) {
+// Revoking all tokens of a user who never had one fails, because the name is
+// probably mistyped.
+func TestRevokeAllOfUnknownUser(t *testing.T) {
 	c := newCompany(t)
 	k := c.creates(t, "alice", manage.NewToken{})
 	ada := c.as(t, "ada")
 	for _, by := range []manage.Caller{ada, root} {
 		for _, name := range []string{"nobody", "alic", "rob"} {
-			if refusal := is(t, c.RevokeAll(t.Context(), by, name), manage.ErrNotFound); !strings.Contains(refusal.Message, name+" has no API tokens") {
+			if refusal := is(t, c.RevokeAll(t.Context(), by, name), manage.ErrNotFound); !strings.Contains(refusal.Message, name+" has never had") {
 				t.Errorf("%q", refusal.Message)
 			}
 		}
@@ -320,8 +321,7 @@ func TestRevokeAllOfNobody(t *testing.T) {
 	}
 }
 
-// An administrator sees and manages everybody's tokens, and somebody who is none
-// any more does not.
+// Administrators see and manage all tokens until they lose the role.
 func TestAdministrator(t *testing.T) {
 	c := newCompany(t)
 	k := c.creates(t, "alice", manage.NewToken{})
@@ -350,8 +350,8 @@ func TestAdministrator(t *testing.T) {
 	c.decides(t, k.Value, authz.UnknownToken)
 }
 
-// As long as nobody can say in which groups somebody is, what depends on that is
-// unavailable rather than forbidden, alike for every id; what does not goes on.
+// While the groups are unknown, operations that depend on them are unavailable
+// rather than forbidden, with the same answer for every id. Other operations work.
 func TestGroupsUnknown(t *testing.T) {
 	c := newCompany(t)
 	own := c.creates(t, "ada", manage.NewToken{}).Token.ID
@@ -374,7 +374,7 @@ func TestGroupsUnknown(t *testing.T) {
 		}
 	}
 	if n := len(c.audit(t)) - before; n != 0 {
-		t.Errorf("%d records of what nobody decided", n)
+		t.Errorf("%d records of unavailable decisions", n)
 	}
 	if _, err := c.Get(t.Context(), ada, own); err != nil {
 		t.Error(err)
@@ -382,8 +382,8 @@ func TestGroupsUnknown(t *testing.T) {
 	if err := c.Revoke(t.Context(), ada, own); err != nil {
 		t.Error(err)
 	}
-	// Whoever needs no rule creates for somebody whose groups are not known.
-	c.Directory = unsure{c.Directory}
+	// Administrators can create for users of unknown groups.
+	c.Directory = directoryWithoutGroups{c.Directory}
 	if _, err := c.Create(t.Context(), root, manage.NewToken{Name: "y", Owner: "rob"}); err != nil {
 		t.Error(err)
 	}
@@ -391,16 +391,16 @@ func TestGroupsUnknown(t *testing.T) {
 	is(t, err, manage.ErrUnavailable)
 }
 
-// unsure is a directory that does not know who is in which group.
-type unsure struct{ manage.Directory }
+// directoryWithoutGroups is a directory that does not know the groups.
+type directoryWithoutGroups struct{ manage.Directory }
 
-func (u unsure) Lookup(ctx context.Context, name string) (directory.User, error) {
+func (u directoryWithoutGroups) Lookup(ctx context.Context, name string) (directory.User, error) {
 	found, err := u.Directory.Lookup(ctx, name)
 	found.Groups = directory.Groups{}
 	return found, err
 }
 
-// The record of a refused attempt names the token that it was aimed at.
+// The record of a refused attempt names its token.
 func TestRefusalsNameTheToken(t *testing.T) {
 	c := newCompany(t)
 	id := c.creates(t, "alice", manage.NewToken{}).Token.ID

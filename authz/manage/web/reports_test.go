@@ -44,8 +44,8 @@ func TestMe(t *testing.T) {
 	}
 }
 
-// The rules are told as the configuration has them, key by key.
-func TestRules(t *testing.T) {
+// The settings are listed as configured, by key.
+func TestSettings(t *testing.T) {
 	f := newFixture(t)
 	var got web.Settings
 	f.person("barney").into(t, "GET", base+"/settings", nil, &got)
@@ -201,7 +201,7 @@ func TestTotals(t *testing.T) {
 	}
 }
 
-// People may try requests with their own tokens, without their values.
+// Users may explain requests with their own tokens, without their values.
 func TestExplainOwn(t *testing.T) {
 	f := newFixture(t)
 	fred, wilma := f.person("fred"), f.person("wilma")
@@ -222,13 +222,13 @@ func TestExplainOwn(t *testing.T) {
 	theirs := wilma.send(t, "POST", base+"/explain", byID("192.0.2.7"))
 	unknown := wilma.send(t, "POST", base+"/explain", `{"tokenId":"000000000000","path":"/"}`)
 	if denied(t, theirs, 404, ""); theirs.body != unknown.body {
-		t.Errorf("somebody else's: %s, unknown: %s", theirs.body, unknown.body)
+		t.Errorf("another user's token: %s, unknown: %s", theirs.body, unknown.body)
 	}
 	denied(t, wilma.send(t, "POST", base+"/explain", fmt.Sprintf(`{"token":%q,"path":"/"}`, issued.PasswordValue)), 403, "")
 	denied(t, wilma.send(t, "POST", base+"/explain", `{"path":"/"}`), 403, "")
 }
 
-// Anybody who is known may read what there is.
+// Every authenticated caller may read the description.
 func TestDescriptionIsServed(t *testing.T) {
 	f := newFixture(t)
 	got := f.person("stranger").send(t, "GET", base+"/openapi.json", nil)

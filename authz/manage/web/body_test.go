@@ -9,7 +9,7 @@ import (
 	"github.com/tokengate/tokengate/authz/manage/web"
 )
 
-// A text that is not Unicode is refused, wherever it comes in, and not made another.
+// Texts that are not Unicode are refused everywhere, not altered.
 func TestNotUnicode(t *testing.T) {
 	f := newFixture(t)
 	fred := f.person("fred")

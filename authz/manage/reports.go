@@ -1,0 +1,165 @@
+package manage
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/tokengate/tokengate/authz"
+	"github.com/tokengate/tokengate/authz/policy"
+	"github.com/tokengate/tokengate/store"
+)
+
+// Me is the caller's identity and rights.
+type Me struct {
+	Name          string
+	DisplayName   string // empty unless the caller is a user
+	From          string // the client's address, or "admin socket"
+	Administrator bool
+	MayUse        bool          // may use tokens; false unless the caller is a user
+	Terms         *policy.Terms // of tokens for themselves; nil: none may be created, or there are no limits
+	MayCreate     bool
+	ForOthers     bool // may create tokens for others
+	InForce       int  // own tokens
+	MaxPerUser    int
+	MaxOverlap    time.Duration
+}
+
+// Me returns the caller's identity and rights. It fails with ErrForbidden.
+func (m *Manager) Me(ctx context.Context, c Caller) (me Me, err error) {
+	err = m.perform(ctx, c, meAction, "", func(op *operation) error {
+		me = Me{
+			Name:          c.name,
+			From:          c.from,
+			Administrator: op.administrator,
+			ForOthers:     op.administrator && !c.token.ReadOnly,
+			MayCreate:     op.administrator && !c.token.ReadOnly,
+			MaxPerUser:    op.settings.MaxPerUser,
+			MaxOverlap:    op.settings.MaxOverlap,
+		}
+		if c.kind != kindUser {
+			return nil
+		}
+		if !c.user.Groups.Known {
+			return unavailable(errGroups)
+		}
+		access := op.settings.Access
+		me.DisplayName = c.user.DisplayName
+		me.MayUse = access.MayUse(op.groups())
+		me.ForOthers = op.administrator || access.CreatesForOthers(op.groups())
+		ts, err := op.termsOf()
+		me.Terms, me.MayCreate = ts, err == nil && me.MayUse
+		mine := store.Token{Owner: store.Owner{Name: c.user.Name, Key: c.user.Key}}
+		owned, err := op.liveTokens(ctx, mine)
+		me.InForce = len(op.inForce(owned, mine))
+		return err
+	})
+	return me, err
+}
+
+// Explain returns how a request would be decided, and the result of each check. The
+// request has no effects. With an id, it is decided as if sent with that token;
+// otherwise with the credential that it holds. Only administrators may explain
+// requests with tokens of others. Explain fails with ErrForbidden or ErrNotFound.
+func (m *Manager) Explain(ctx context.Context, c Caller, r *authz.Request, id string, v authz.View) (d authz.Decision, checks []authz.CheckResult, err error) {
+	err = m.perform(ctx, c, explainAction, id, func(op *operation) error {
+		if id != "" {
+			t, err := op.get(ctx, id)
+			if err != nil {
+				return err
+			}
+			d, checks = authz.ExplainFor(r, t.ID, v)
+			return nil
+		}
+		d, checks = authz.Explain(r, v)
+		if op.administrator {
+			return nil
+		}
+		// Tokens of others do not exist for the caller.
+		_, err := op.get(ctx, d.TokenID.String())
+		if err != nil && !isRefusal(err) || errors.Is(err, ErrUnavailable) {
+			d, checks = authz.Decision{}, nil
+			return err
+		}
+		if err != nil || !d.Reason.SecretVerified() {
+			d, checks = authz.Decision{}, nil
+			return refused(Forbidden, "You may try requests with your own API tokens only.")
+		}
+		return nil
+	})
+	return d, checks, err
+}
+
+// ListSettings returns the settings in force. It fails with ErrForbidden.
+func (m *Manager) ListSettings(ctx context.Context, c Caller) (found []policy.Setting, err error) {
+	err = m.perform(ctx, c, settingsAction, "", func(op *operation) error {
+		found = op.settings.Access.Settings()
+		return nil
+	})
+	return found, err
+}
+
+// PasswordUser is a user who still uses passwords on the REST API.
+type PasswordUser struct {
+	User string
+	Uses []store.PasswordUse // by client and address, latest first; at least one
+}
+
+// Requests returns the number of requests.
+func (u PasswordUser) Requests() (n uint64) {
+	for _, use := range u.Uses {
+		n += use.Requests()
+	}
+	return n
+}
+
+// Last returns the time of the last request.
+func (u PasswordUser) Last() time.Time { return u.Uses[0].Last }
+
+// Passwords returns the users who still use passwords on the REST API, latest first.
+// Users unknown to the directory are left out. It fails with ErrForbidden.
+func (m *Manager) Passwords(ctx context.Context, c Caller) (found []PasswordUser, err error) {
+	err = m.perform(ctx, c, passwordAction, "", func(op *operation) error {
+		uses, err := m.Tokens.PasswordUses(ctx)
+		found = groupByUser(uses)
+		return err
+	})
+	return found, err
+}
+
+// groupByUser groups uses, which are sorted by user.
+func groupByUser(uses []store.PasswordUse) (users []PasswordUser) {
+	for len(uses) > 0 {
+		n := slices.IndexFunc(uses, func(u store.PasswordUse) bool { return u.User != uses[0].User })
+		if n < 0 {
+			n = len(uses)
+		}
+		slices.SortFunc(uses[:n], func(a, b store.PasswordUse) int { return b.Last.Compare(a.Last) })
+		users, uses = append(users, PasswordUser{uses[0].User, uses[:n]}), uses[n:]
+	}
+	slices.SortFunc(users, func(a, b PasswordUser) int { return cmp.Or(b.Last().Compare(a.Last()), cmp.Compare(a.User, b.User)) })
+	return users
+}
+
+// UnknownPasswords is the totals' word for passwords of unknown users.
+const UnknownPasswords = authz.PasswordUnknownUser
+
+// IsRefusal reports whether a word of the totals is the reason of a denied request.
+func IsRefusal(word string) bool {
+	return word != authz.TokenAllowed.String() && word != authz.Password.String() && word != UnknownPasswords
+}
+
+// TotalDays is for how many days there are totals, today included.
+const TotalDays = 30
+
+// Totals returns the number of requests per day and reason. Days without requests
+// are left out. It fails with ErrForbidden.
+func (m *Manager) Totals(ctx context.Context, c Caller) (found []store.DayTotals, err error) {
+	err = m.perform(ctx, c, totalsAction, "", func(op *operation) error {
+		found, err = m.Tokens.Totals(ctx, store.DayOf(op.now)-TotalDays+1)
+		return err
+	})
+	return found, err
+}

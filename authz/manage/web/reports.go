@@ -1,0 +1,347 @@
+package web
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/tokengate/tokengate/authz"
+	"github.com/tokengate/tokengate/authz/config"
+	"github.com/tokengate/tokengate/authz/manage"
+	"github.com/tokengate/tokengate/authz/policy"
+	"github.com/tokengate/tokengate/authz/token"
+)
+
+// Me answers GET /me.
+type Me struct {
+	Name             string `json:"name"`
+	DisplayName      string `json:"displayName"` // empty: unknown
+	From             string `json:"from"`        // the client's address, or "admin socket"
+	Administrator    bool   `json:"administrator"`
+	MayUse           bool   `json:"mayUse"`    // may use tokens
+	MayCreate        bool   `json:"mayCreate"` // for themselves
+	CreatesForOthers bool   `json:"createsForOthers"`
+	InForce          int    `json:"inForce"` // own tokens
+	MaxPerUser       int    `json:"maxPerUser"`
+	MaxOverlap       string `json:"maxOverlap"` // of a rotation, such as 7d
+	Terms            *Terms `json:"terms"`      // of tokens for themselves; null: none
+}
+
+// Terms are the limits that a token must keep.
+type Terms struct {
+	Key              string `json:"key"`         // of the policy in the configuration
+	MaxLifetime      string `json:"maxLifetime"` // such as 90d, or unlimited
+	ReadOnly         bool   `json:"readOnly"`
+	Approval         bool   `json:"approval"`
+	NetworksRequired bool   `json:"networksRequired"`
+	Rate             *Rate  `json:"rate"` // null: none
+}
+
+func me(c call[empty], m *manage.Manager) (Me, error) {
+	found, err := m.Me(c.ctx, c.caller)
+	if err != nil {
+		return Me{}, err
+	}
+	answer := Me{
+		Name:             found.Name,
+		DisplayName:      found.DisplayName,
+		From:             found.From,
+		Administrator:    found.Administrator,
+		MayUse:           found.MayUse,
+		MayCreate:        found.MayCreate,
+		CreatesForOthers: found.ForOthers,
+		InForce:          found.InForce,
+		MaxPerUser:       found.MaxPerUser,
+		MaxOverlap:       config.Lifetime{Duration: found.MaxOverlap}.String(),
+	}
+	if t := found.Terms; t != nil {
+		answer.Terms = &Terms{
+			Key:              t.Key,
+			MaxLifetime:      t.MaxLifetime.String(),
+			ReadOnly:         t.ReadOnly,
+			Approval:         t.Approval,
+			NetworksRequired: t.NetworksRequired,
+		}
+		if t.Rate != (config.Rate{}) {
+			answer.Terms.Rate = &Rate{Requests: t.Rate.Requests, PerSeconds: int(t.Rate.Per / time.Second), Burst: t.Rate.Burst}
+		}
+	}
+	return answer, nil
+}
+
+// PasswordUser is a user who still uses passwords.
+type PasswordUser struct {
+	User     string        `json:"user"`
+	Requests uint64        `json:"requests"`
+	LastSeen int64         `json:"lastSeen"` // milliseconds since 1970
+	Uses     []PasswordUse `json:"uses"`
+}
+
+// PasswordUse counts the passwords from one client at one address.
+type PasswordUse struct {
+	Client     string  `json:"client"`  // its User-Agent; empty: unknown, or many
+	Address    *string `json:"address"` // null: unknown, or many
+	FirstSeen  int64   `json:"firstSeen"`
+	LastSeen   int64   `json:"lastSeen"`
+	Passed     uint64  `json:"passed"`
+	WouldBlock uint64  `json:"wouldBlock"` // those that block would have refused
+	Blocked    uint64  `json:"blocked"`
+}
+
+// PasswordUsers answers GET /passwords, latest user first.
+type PasswordUsers struct {
+	Users []PasswordUser `json:"users"`
+}
+
+// listPasswords answers with the users who use passwords.
+func listPasswords(m *manage.Manager) endpoint {
+	return newReplyEndpoint[empty, PasswordUsers](http.MethodGet, "passwords", func(c call[empty]) (reply, error) {
+		users, err := m.Passwords(c.ctx, c.caller)
+		if err != nil {
+			return reply{}, err
+		}
+		return arrayReply(`{"users":[`, "]}\n", func(next func(any) error) error {
+			for _, u := range users {
+				if err := next(passwordUser(u)); err != nil {
+					return err
+				}
+			}
+			return nil
+		}), nil
+	})
+}
+
+func passwordUser(known manage.PasswordUser) PasswordUser {
+	u := PasswordUser{User: known.User, Requests: known.Requests(), LastSeen: known.Last().UnixMilli(), Uses: make([]PasswordUse, len(known.Uses))}
+	for i, use := range known.Uses {
+		u.Uses[i] = PasswordUse{
+			Client:     token.Redact(use.Client),
+			FirstSeen:  use.First.UnixMilli(),
+			LastSeen:   use.Last.UnixMilli(),
+			Passed:     use.Passed,
+			WouldBlock: use.WouldBlock,
+			Blocked:    use.Blocked,
+		}
+		if use.Address.IsValid() {
+			text := use.Address.String()
+			u.Uses[i].Address = &text
+		}
+	}
+	return u
+}
+
+// Totals answers GET /totals, oldest day first. Days without requests are left out.
+type Totals struct {
+	Days []DayTotals `json:"days"`
+}
+
+// DayTotals are the requests of a day in UTC.
+type DayTotals struct {
+	Date      string            `json:"date"`      // such as 2030-01-31
+	Allowed   uint64            `json:"allowed"`   // by a token
+	Passwords uint64            `json:"passwords"` // forwarded with a password
+	Unknown   uint64            `json:"unknown"`   // with a password, forwarded or refused, but missing from GET /passwords
+	Refused   map[string]uint64 `json:"refused"`   // by reason
+}
+
+func totals(c call[empty], m *manage.Manager) (Totals, error) {
+	days, err := m.Totals(c.ctx, c.caller)
+	if err != nil {
+		return Totals{}, err
+	}
+	answer := Totals{Days: make([]DayTotals, len(days))}
+	for i, d := range days {
+		t := DayTotals{
+			Date: d.Day.String(), Allowed: d.Counts[authz.TokenAllowed.String()], Passwords: d.Counts[authz.Password.String()],
+			Unknown: d.Counts[manage.UnknownPasswords], Refused: make(map[string]uint64),
+		}
+		for word, n := range d.Counts {
+			if manage.IsRefusal(word) {
+				t.Refused[word] = n
+			}
+		}
+		answer.Days[i] = t
+	}
+	return answer, nil
+}
+
+// Settings answers GET /settings.
+type Settings struct {
+	Settings []Setting `json:"settings"`
+}
+
+// Setting is one setting that applies to users or their tokens.
+type Setting struct {
+	Key   string       `json:"key"` // of the configuration, such as access.create[0].maxLifetime
+	Value SettingValue `json:"value"`
+}
+
+// SettingValue is the value of a setting, in JSON a string, a number, a boolean or
+// an array of strings. One field is set.
+type SettingValue struct {
+	Text   *string
+	Number *int
+	Flag   *bool
+	List   []string // if no other field is set
+}
+
+// MarshalJSON implements json.Marshaler.
+func (s SettingValue) MarshalJSON() ([]byte, error) {
+	switch {
+	case s.Text != nil:
+		return json.Marshal(s.Text)
+	case s.Number != nil:
+		return json.Marshal(s.Number)
+	case s.Flag != nil:
+		return json.Marshal(s.Flag)
+	}
+	return json.Marshal(append([]string{}, s.List...))
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (s *SettingValue) UnmarshalJSON(data []byte) error {
+	for _, into := range []any{&s.Text, &s.Number, &s.Flag, &s.List} {
+		*s = SettingValue{} // drop what a failed attempt left
+		if json.Unmarshal(data, into) == nil {
+			return nil
+		}
+	}
+	return fmt.Errorf("a setting is a string, a number, a boolean or an array of strings")
+}
+
+func listSettings(c call[empty], m *manage.Manager) (Settings, error) {
+	found, err := m.ListSettings(c.ctx, c.caller)
+	if err != nil {
+		return Settings{}, err
+	}
+	answer := Settings{Settings: []Setting{}}
+	for _, r := range found {
+		s, err := settingValue(r)
+		if err != nil {
+			return Settings{}, err
+		}
+		answer.Settings = append(answer.Settings, Setting{r.Key, s})
+	}
+	return answer, nil
+}
+
+func settingValue(r policy.Setting) (s SettingValue, err error) {
+	switch v := r.Value.(type) {
+	case string:
+		s.Text = &v
+	case int:
+		s.Number = &v
+	case bool:
+		s.Flag = &v
+	case []string:
+		s.List = v
+	default:
+		return s, fmt.Errorf("the setting %s holds a %T", r.Key, r.Value)
+	}
+	return s, nil
+}
+
+// ExplainRequest describes a client's request.
+type ExplainRequest struct {
+	Token   string            `json:"token,omitempty"`   // the credential; empty: none
+	TokenID string            `json:"tokenId,omitempty"` // instead of a credential: decide as if this token were sent
+	User    string            `json:"user,omitempty"`    // sent with the token as Basic; empty: as Bearer
+	Method  string            `json:"method,omitempty"`  // empty: GET
+	Path    string            `json:"path"`              // as sent, with the query; required
+	IP      string            `json:"ip,omitempty"`      // the client's address; empty: unknown
+	Headers map[string]string `json:"headers,omitempty"` // other headers of authz.Headers; names in any case
+}
+
+// Explanation is how the request would be decided, and why.
+type Explanation struct {
+	Outcome string        `json:"outcome"` // allowed, passed, answered or refused
+	Reason  string        `json:"reason"`
+	Detail  string        `json:"detail,omitempty"`  // a finer reason of a denial, if there is one
+	Status  int           `json:"status,omitempty"`  // of an answer without Jira
+	Text    string        `json:"text,omitempty"`    // the answer's text
+	User    string        `json:"user,omitempty"`    // the token's owner, if the secret is right
+	TokenID string        `json:"tokenId,omitempty"` // of a well-formed token
+	Checks  []CheckResult `json:"checks"`            // in order
+}
+
+// CheckResult is the result of one check.
+type CheckResult struct {
+	Check  string `json:"check"`
+	Result string `json:"result"`           // decides, goes on, or not reached
+	Reason string `json:"reason,omitempty"` // if it decides
+}
+
+func explain(c call[ExplainRequest], m *manage.Manager, view func() authz.View) (Explanation, error) {
+	request, err := c.body.request()
+	if err != nil {
+		return Explanation{}, err
+	}
+	d, checks, err := m.Explain(c.ctx, c.caller, &request, c.body.TokenID, view())
+	if err != nil {
+		return Explanation{}, err
+	}
+	e := Explanation{
+		Outcome: d.Result(),
+		Reason:  d.Reason.String(),
+		User:    d.User,
+		TokenID: d.TokenID.String(),
+		Checks:  make([]CheckResult, len(checks)),
+	}
+	if d.Outcome == authz.Denied {
+		e.Detail, e.Status, e.Text = d.Detail.String(), d.Reason.Status(), d.Text()
+	}
+	for i, v := range checks {
+		e.Checks[i] = CheckResult{Check: v.Check, Result: v.Result}
+		if v.Reason != 0 {
+			e.Checks[i].Reason = v.Reason.String()
+		}
+	}
+	return e, nil
+}
+
+// request returns the described request. It does not validate the texts: the checks
+// do.
+func (e ExplainRequest) request() (authz.Request, error) {
+	r := authz.Request{Method: e.Method, Path: e.Path, Protocol: "HTTP/1.1", Body: "{}"} // a login's body holds no token
+	if r.Method == "" {
+		r.Method = "GET"
+	}
+	if e.Path == "" {
+		return r, badField("path", "Give the path of the request.")
+	}
+	if e.TokenID != "" && (e.Token != "" || e.User != "") {
+		return r, badField("tokenId", "Give a tokenId, or a credential in token and user, but not both.")
+	}
+	if e.IP != "" {
+		address, err := netip.ParseAddr(e.IP)
+		if err != nil {
+			return r, badField("ip", "ip must be an address such as 192.0.2.7 or 2001:db8::7.")
+		}
+		r.Client = address.Unmap().WithZone("")
+	}
+	for name, value := range e.Headers {
+		lower := strings.ToLower(name)
+		place := r.Header(lower)
+		if place == nil || lower == "authorization" {
+			return r, badField("headers", "No check reads the header %q. There are: %s; a credential goes into token and user.",
+				token.Excerpt(name), strings.Join(authz.Headers, ", "))
+		}
+		if *place != "" {
+			return r, badField("headers", "The header %q is given more than once.", token.Excerpt(name))
+		}
+		*place = value
+	}
+	switch {
+	case strings.Contains(e.User, ":"):
+		return r, badField("user", "A user name cannot hold a colon: Basic ends the name there.")
+	case e.User != "":
+		r.Authorization = "Basic " + base64.StdEncoding.EncodeToString([]byte(e.User+":"+e.Token))
+	case e.Token != "":
+		r.Authorization = "Bearer " + e.Token
+	}
+	return r, nil
+}

@@ -1,0 +1,118 @@
+// Package web is the REST API over package manage: it identifies callers and
+// translates requests and answers. The manager decides what callers may do. Start
+// reading at New and handler.serve.
+//
+// The API is below /rest/api-tokens/latest/ and, identically, /rest/api-tokens/1.0/.
+// It serves its own description, openapi.yaml. The shapes of
+//
+//	GET    /      the caller's own tokens
+//	POST   /      create a token
+//	DELETE /{id}  revoke a token
+//	DELETE /all   revoke all of a user's tokens
+//	GET    /all   all tokens, by user
+//
+// are compatible with clients of other API tokens for Jira: every field of those is
+// here under the same name and in the same form.
+//
+// New serves users and automation behind Envoy, and the pages of package page. Admin
+// serves the admin socket.
+//
+// Requests and answers are JSON; listings are also CSV. Errors have the shape of
+// authz.Denial. No answer may be cached, or read by pages of other sites.
+package web
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/tokengate/tokengate/authz"
+	"github.com/tokengate/tokengate/authz/directory"
+	"github.com/tokengate/tokengate/authz/manage"
+	"github.com/tokengate/tokengate/authz/manage/web/page"
+	"github.com/tokengate/tokengate/authz/manage/web/query"
+	"github.com/tokengate/tokengate/store"
+)
+
+// Bases are the two equivalent paths that the API is below.
+var Bases = []string{"/rest/api-tokens/latest", "/rest/api-tokens/1.0"}
+
+// Admin returns the API for the admin socket, a unix socket whose file permissions
+// restrict it to administrators. The server must use ConnContext; requests whose
+// peer is unknown are refused. view returns what a decision made now consults.
+func Admin(m *manage.Manager, view func() authz.View, log *zap.Logger) http.Handler {
+	return &handler{
+		bases:     Bases,
+		endpoints: endpoints(m, view),
+		read:      query.Read,
+		refuse:    refuseOnSocket,
+		identify:  socketPrincipal,
+		log:       log,
+	}
+}
+
+// Options are the dependencies of New. All fields are required, except that
+// PublicURL, ContextPath and TrustedHops may be zero.
+type Options struct {
+	Manager *manage.Manager
+	View    func() authz.View // what a decision made now consults
+
+	// Identify returns the user of a cookie or password: see
+	// directory.Callers.Identify.
+	Identify func(context.Context, directory.Credential) (directory.User, error)
+
+	Usage       *store.UsageRecorder // of management tokens
+	PublicURL   string               // of Jira for browsers, with the context path; empty: browsers may make no changes
+	ContextPath string               // Jira's, such as /jira; the API and the pages are below it
+	TrustedHops int                  // clientAddress.trustedHops; see authz.ClientAddress
+	Log         *zap.Logger
+	Now         func() time.Time
+}
+
+// New returns the API for users and automation, and the pages for users. Although it
+// is behind Envoy, it trusts only what it has verified itself: a management token,
+// which it checks like the gate, or the request's cookie or password, which it hands
+// to Identify. It reads no header that claims an identity.
+func New(o Options) http.Handler {
+	p := &authenticator{Options: o, origin: origin(o.PublicURL)}
+	bases := make([]string, len(Bases))
+	for i, base := range Bases {
+		bases[i] = o.ContextPath + base
+	}
+	api := &handler{
+		bases:     bases,
+		endpoints: endpoints(o.Manager, o.View),
+		read:      query.Read,
+		refuse:    refuseInJSON,
+		identify:  p.identify,
+		limits:    newLimits(o.Now),
+		anonymous: newLimits(o.Now),
+		address:   o.clientAddress,
+		log:       o.Log,
+	}
+	return &mux{api: api, pages: newPageHandler(p, api)}
+}
+
+// mux dispatches requests to the API or the pages.
+type mux struct{ api, pages *handler }
+
+// ServeHTTP implements http.Handler.
+func (f *mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	path, _, _ := strings.Cut(r.RequestURI, "?")
+	below, isPage := f.pages.belowBase(path)
+	if !isPage {
+		f.api.ServeHTTP(w, r)
+		return
+	}
+	// Styles and scripts are public.
+	if body, kind, ok := page.Asset(below); ok && !isUnsafe(r) {
+		reply{status: http.StatusOK, body: body, kind: kind, headers: map[string]string{
+			"Cache-Control": "public, max-age=31536000, immutable", // the name changes with the content
+		}}.write(w)
+		return
+	}
+	f.pages.ServeHTTP(w, r)
+}
