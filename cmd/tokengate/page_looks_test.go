@@ -359,7 +359,7 @@ func TestPageAdministrationByKeyboard(t *testing.T) {
 	b.press(strings.Split(issued.ID, "")...)
 	b.tabTo("form.fields button.primary")
 	b.submitBy("Enter")
-	if got := b.text("#result"); got != "This request would pass." {
+	if got := b.text("#result"); got != "This request would be allowed." {
 		t.Errorf("the result is %q", got)
 	}
 }

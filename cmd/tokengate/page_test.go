@@ -89,7 +89,7 @@ func TestPageRotate(t *testing.T) {
 	c.myself(first, 200)
 	c.myself(second, 200)
 	third := rotate("")
-	if !strings.Contains(b.text("main"), "The old value does not work any more") {
+	if !strings.Contains(b.text("main"), "The old value no longer works") {
 		t.Error("nothing is said of the old value")
 	}
 	c.myself(first, 401)
@@ -333,7 +333,7 @@ func TestPageWithoutScripts(t *testing.T) {
 	c.myself(k, 200)
 	b.allowStatus(http.StatusConflict)
 	b.reload()
-	if got := b.text("h1"); got != "This form was sent before" {
+	if got := b.text("h1"); got != "This form was already sent" {
 		t.Errorf("a reload says %q", got)
 	}
 	b.noValue()

@@ -30,45 +30,45 @@ func TestPages(t *testing.T) {
 		title      string
 		says       []string
 	}{
-		{"fred", "", 200, "My API tokens", []string{"ci", own, "Create token", "1 tokens in force (60 allowed)"}},
+		{"fred", "", 200, "My API tokens", []string{"ci", own, "Create token", "1 token in force (60 allowed)"}},
 		{"fred", "/", 200, "My API tokens", nil},
 		{"stranger", "", 200, "My API tokens", []string{"access.use", "Please let me, stranger, use"}},
 		{"stranger", "/new", 200, "Create an API token", []string{"access.use"}},
-		{"contractor", "/new", 200, "Create an API token", []string{"has to approve", "30 days at the most", "read-only", "60 per 1m"}},
-		{"fred", "/token/" + own, 200, "ci Active", []string{"This token works.", "Revoke"}},
-		{"fred", "/token/" + theirs, 404, "There is nothing here", []string{"no token with this id"}},
+		{"contractor", "/new", 200, "Create an API token", []string{"has to approve", "Your maximum is 30 days", "read-only", "60 per 1m"}},
+		{"fred", "/token/" + own, 200, "ci Active", []string{"This token works.", "Revoke", "/explain?id=" + own}},
+		{"fred", "/token/" + theirs, 404, "Not found", []string{"no token with this id"}},
 		{"admin", "/token/" + theirs, 200, "hers Active", []string{"Disable", "tokenId=" + theirs}},
 		{"fred", "/token/" + own + "/rotate", 200, "Rotate ci", []string{"Works for 7 days more"}},
 		{"fred", "/token/" + own + "/edit", 200, "Edit ci", []string{`value="ci"`}},
 		{"fred", "/token/" + own + "/revoke", 200, "Revoke “ci”?", []string{own}},
-		{"fred", "/token/" + theirs + "/revoke", 404, "There is nothing here", nil},
-		{"fred", "/explain", 200, "Try a request", []string{own}},
-		{"fred", "/revoke-all", 200, "Revoke 1 token?", []string{"All of your tokens"}},
-		{"fred", "/revoke-all?user=wilma", 403, "This is not for you", []string{"access.admin"}},
+		{"fred", "/token/" + theirs + "/revoke", 404, "Not found", nil},
+		{"fred", "/explain", 200, "Explain a request", []string{own}},
+		{"fred", "/revoke-all", 200, "Revoke 1 token?", []string{"All your tokens"}},
+		{"fred", "/revoke-all?user=wilma", 403, "Access denied", []string{"access.admin"}},
 		{"admin", "/revoke-all?user=wilma", 200, "Revoke 1 token?", []string{"All tokens of wilma"}},
-		{"admin", "/tokens?user=nobody", 200, "Tokens of nobody", []string{"no tokens of this user"}},
-		{"fred", "?after=garbage", 400, "This cannot be read", nil},
-		{"fred", "?page=99999999999999999999", 400, "This cannot be read", nil},
-		{"fred", "/tokens", 403, "This is not for you", []string{"access.admin"}},
-		{"fred", "/pending", 403, "This is not for you", nil},
-		{"fred", "/insights", 403, "This is not for you", nil},
-		{"fred", "/audit", 403, "This is not for you", nil},
-		{"fred", "/settings", 403, "This is not for you", nil},
+		{"admin", "/tokens?user=nobody", 200, "Tokens of nobody", []string{"This user has no tokens"}},
+		{"fred", "?after=garbage", 400, "Invalid request", nil},
+		{"fred", "?page=99999999999999999999", 400, "Invalid request", nil},
+		{"fred", "/tokens", 403, "Access denied", []string{"access.admin"}},
+		{"fred", "/pending", 403, "Access denied", nil},
+		{"fred", "/insights", 403, "Access denied", nil},
+		{"fred", "/audit", 403, "Access denied", nil},
+		{"fred", "/settings", 403, "Access denied", nil},
 		{"admin", "/tokens", 200, "All tokens", []string{"2 tokens", "hers", "format=csv"}},
 		{"admin", "/tokens?user=WILMA", 200, "Tokens of WILMA", []string{"1 token", "hers", "/new?user=WILMA", "/revoke-all?user=WILMA"}},
 		{"admin", "/tokens?name=HER&state=&scope=", 200, "All tokens", []string{"1 token", "hers"}},
 		{"admin", "/tokens?name=nothing", 200, "All tokens", []string{"No token matches"}},
-		{"admin", "/tokens?nmae=x", 400, "This cannot be read", []string{"nmae"}},
+		{"admin", "/tokens?nmae=x", 400, "Invalid request", []string{"nmae"}},
 		{"admin", "/tokens?unusedSince=36d", 200, "All tokens", []string{`value="36d" selected`}},
-		{"admin", "/pending", 200, "Waiting for approval", []string{"Nothing waits"}},
-		{"admin", "/insights", 200, "Insights", []string{"hit nobody", "Passwords on REST: allow"}},
+		{"admin", "/pending", 200, "Waiting for approval", []string{"No tokens are waiting"}},
+		{"admin", "/insights", 200, "Insights", []string{"affect no user on record", "Passwords on REST: allow"}},
 		{"admin", "/audit?action=token.create", 200, "Audit log", []string{"token.create", "uid:", own}},
 		{"admin", "/audit?user=wilma&actor=uid", 200, "Audit log", []string{theirs}},
 		{"admin", "/settings", 200, "Settings in force", []string{"access.create[1].rate.requests", "jira-administrators"}},
-		{"admin", "/nothing", 404, "There is nothing here", []string{"no page at this address"}},
-		{"admin", "/token", 404, "There is nothing here", nil},
-		{"admin", "/assets/style.css", 404, "There is nothing here", nil},
-		{"admin", "/%74okens", 404, "There is nothing here", nil},
+		{"admin", "/nothing", 404, "Not found", []string{"no page at this address"}},
+		{"admin", "/token", 404, "Not found", nil},
+		{"admin", "/assets/style.css", 404, "Not found", nil},
+		{"admin", "/%74okens", 404, "Not found", nil},
 	} {
 		got := people[c.who].get(c.below)
 		if got.status != c.status || title(got.body) != c.title {
@@ -222,7 +222,7 @@ func TestCreateByForm(t *testing.T) {
 		t.Errorf("it made %+v", made)
 	}
 	again := fred.post("/new", sent)
-	if again.status != 409 || title(again.body) != "This form was sent before" || !strings.Contains(again.body, id) || strings.Contains(again.body, value) {
+	if again.status != 409 || title(again.body) != "This form was already sent" || !strings.Contains(again.body, id) || strings.Contains(again.body, value) {
 		t.Errorf("a reload: %d %s", again.status, again.body)
 	}
 	for _, below := range []string{"", "/token/" + id, "/token/" + id + "/edit", "/token/" + id + "/rotate", "/explain?id=" + id} {
@@ -387,7 +387,7 @@ func TestStates(t *testing.T) {
 	if links(fred, old) != "rotate revoke" {
 		t.Errorf("expired: %q", links(fred, old))
 	}
-	if body := fred.open(""); strings.Contains(body, old) || !strings.Contains(body, "Show 1 that ended") {
+	if body := fred.open(""); strings.Contains(body, old) || !strings.Contains(body, "Show 1 ended token") {
 		t.Error("what has expired is among those in force")
 	}
 	if body := fred.open("/token/" + old + "/rotate"); strings.Contains(body, `value="keep"`) || strings.Contains(body, `name="overlap"`) {
@@ -411,7 +411,7 @@ func TestStaleForms(t *testing.T) {
 		t.Fatalf("%d %s", got.status, got.body)
 	}
 	got := admin.post("/token/"+pending+"/approve", approval)
-	if got.status != 409 || !strings.Contains(got.body, "What this is about has changed") || !strings.Contains(got.body, "wide") {
+	if got.status != 409 || !strings.Contains(got.body, "The token has changed since") || !strings.Contains(got.body, "wide") {
 		t.Errorf("the approval of something else: %d %s", got.status, got.body)
 	}
 	var made web.Token
@@ -422,7 +422,7 @@ func TestStaleForms(t *testing.T) {
 	if got := barney.fill("/token/" + pending + "/approve"); got.status != 303 {
 		t.Fatalf("%d %s", got.status, got.body)
 	}
-	if got := admin.post("/token/"+pending+"/refuse", refusal); got.status != 409 || !strings.Contains(got.body, "This token is active by now") {
+	if got := admin.post("/token/"+pending+"/refuse", refusal); got.status != 409 || !strings.Contains(got.body, "This token is already active") {
 		t.Errorf("what is approved is refused: %d %s", got.status, got.body)
 	}
 
@@ -453,7 +453,7 @@ func TestFormsSentLate(t *testing.T) {
 	edit.Set("name", "ci two")
 	edit.Set("lifetime", "keep")
 	for n, want := range []int{303, 409} {
-		if got := fred.post("/token/"+id+"/edit", edit); got.status != want || n == 1 && title(got.body) != "This form was sent before" {
+		if got := fred.post("/token/"+id+"/edit", edit); got.status != want || n == 1 && title(got.body) != "This form was already sent" {
 			t.Errorf("sending %d: %d %s", n+1, got.status, got.body)
 		}
 	}
@@ -504,7 +504,7 @@ func TestEditAfterRotation(t *testing.T) {
 	fred.issue("/token/"+id+"/rotate", "lifetime", "90d")
 	f.pass(20 * 24 * time.Hour)
 	body := fred.open("/token/" + id + "/edit")
-	for _, part := range []string{`value="30d"`, `max="2026-08-18"`, "As late as allowed, 2026-08-18"} {
+	for _, part := range []string{`value="30d"`, `max="2026-08-18"`, "The maximum, 2026-08-18"} {
 		if !strings.Contains(body, part) {
 			t.Errorf("there is no %s: %s", part, body)
 		}
@@ -515,10 +515,10 @@ func TestEditAfterRotation(t *testing.T) {
 	// Management tokens have an end, and keep it.
 	admin := f.browser(t, "admin")
 	bot := f.management(t, "bot", "").ID
-	if body := admin.open("/token/" + bot + "/edit"); strings.Contains(body, "No end") {
+	if body := admin.open("/token/" + bot + "/edit"); strings.Contains(body, "No expiry") {
 		t.Error("a management token may be without an end")
 	}
-	if body := admin.open("/token/" + bot + "/rotate"); strings.Contains(body, "No end") {
+	if body := admin.open("/token/" + bot + "/rotate"); strings.Contains(body, "No expiry") {
 		t.Error("a rotation may leave a management token without an end")
 	}
 }
@@ -535,7 +535,7 @@ func TestManyEndedTokens(t *testing.T) {
 	}
 	f.create(t, "fred", "alive")
 	body := fred.open("")
-	if n := strings.Count(body, "<tr"); n != 2 || !strings.Contains(body, "Show 101 that ended") {
+	if n := strings.Count(body, "<tr"); n != 2 || !strings.Contains(body, "Show 101 ended tokens") {
 		t.Errorf("%d rows: %s", n-1, body)
 	}
 	if n := strings.Count(fred.open("?show=all"), "<tr"); n != 51 {
@@ -581,7 +581,7 @@ func TestWrongForms(t *testing.T) {
 		{"too long", []string{"name", "x", "lifetime", "365d"}, 400, `id="expires-wrong">A token of yours may live for 90d`},
 		{"no date", []string{"name", "x", "lifetime", "date"}, 400, `id="expires-wrong">Choose the last day`},
 		{"the past", []string{"name", "x", "lifetime", "date", "until", "2020-01-01"}, 400, "expired already"},
-		{"no lifetime", []string{"name", "x", "lifetime", "soon"}, 400, "no such lifetime"},
+		{"no lifetime", []string{"name", "x", "lifetime", "soon"}, 400, "Unknown lifetime"},
 		{"for another", []string{"name", "x", "user", "wilma"}, 403, "access.createForOthers"},
 		{"a value for a name", []string{"name", other.PasswordValue}, 400, "holds a token&#39;s value"},
 		{"a direction", []string{"name", "safe\u202egnp.exe"}, 400, "U&#43;202E"},
@@ -636,7 +636,7 @@ func TestLifeByForms(t *testing.T) {
 	if body := fred.open("/token/" + id); !strings.Contains(body, "Old value works until") {
 		t.Error("nothing is said of the overlap")
 	}
-	if got := fred.fill("/token/"+id+"/edit", "name", "ci", "lifetime", "keep"); led(got) != "/token/"+id+"?done=unchanged&token="+id {
+	if got := fred.fill("/token/"+id+"/edit", "name", "ci", "lifetime", "keep"); led(got) != "/token/"+id+"?done=unchanged" {
 		t.Errorf("no change: %d to %s", got.status, led(got))
 	}
 	got := fred.fill("/token/"+id+"/edit", "name", "ci two", "purpose", "line\r\nline", "lifetime", "keep", "networks", "192.0.2.0/24", "readOnly", "true")
@@ -659,13 +659,13 @@ func TestLifeByForms(t *testing.T) {
 	if body := fred.open("?show=all"); !strings.Contains(body, "ci two") || !strings.Contains(body, "Revoked") {
 		t.Errorf("ended tokens are not shown: %s", body)
 	}
-	if got := fred.get("/token/" + id + "/revoke"); got.status != 409 || !strings.Contains(got.body, "This token is revoked by now") || strings.Contains(got.body, "<button") {
+	if got := fred.get("/token/" + id + "/revoke"); got.status != 409 || !strings.Contains(got.body, "This token is already revoked") || strings.Contains(got.body, "<button") {
 		t.Errorf("revoked twice: %d %s", got.status, got.body)
 	}
 	for range 3 {
 		fred.issue("/new", "name", fmt.Sprint("n", f.clock().UnixNano()))
 	}
-	if body := fred.follow(fred.fill("/revoke-all")); !strings.Contains(body, "All tokens were revoked.") || !strings.Contains(body, "You have no tokens yet.") || !strings.Contains(body, "Show 4 that ended") {
+	if body := fred.follow(fred.fill("/revoke-all")); !strings.Contains(body, "All tokens were revoked.") || !strings.Contains(body, "You have no tokens yet.") || !strings.Contains(body, "Show 4 ended tokens") {
 		t.Errorf("after all were revoked: %s", body)
 	}
 }
@@ -677,7 +677,7 @@ func TestAdministrationByForms(t *testing.T) {
 	contractor, admin := f.browser(t, "contractor"), f.browser(t, "admin")
 	_, first := contractor.issue("/new", "name", "one", "networks", "192.0.2.0/24", "readOnly", "true")
 	_, second := contractor.issue("/new", "name", "two", "networks", "192.0.2.0/24")
-	if body := admin.open("/pending"); !strings.Contains(body, `<span class="count">2</span>`) || !strings.Contains(body, "2 tokens wait") {
+	if body := admin.open("/pending"); !strings.Contains(body, `<span class="count">2</span>`) || !strings.Contains(body, "2 tokens") {
 		t.Errorf("what waits: %s", body)
 	}
 	for _, c := range []struct{ below, location, state string }{
@@ -804,11 +804,11 @@ func TestTrial(t *testing.T) {
 		status int
 		says   string
 	}{
-		{"it passes", fred, []string{"id", id}, 200, "This request would pass."},
+		{"it passes", fred, []string{"id", id}, 200, "This request would be allowed."},
 		{"a write", fred, []string{"id", id, "method", "POST", "path", "/rest/api/2/issue"}, 200, "decides: read_only"},
 		{"a logout", fred, []string{"id", id, "method", "DELETE", "path", "/rest/auth/1/session"}, 200, "answered without Jira"},
 		{"another network", fred, []string{"id", id, "address", "198.51.100.1"}, 200, "decides: network_not_allowed"},
-		{"by value", fred, []string{"id", "", "value", value}, 200, "This request would pass."},
+		{"by value", fred, []string{"id", "", "value", value}, 200, "This request would be allowed."},
 		{"with another's name", fred, []string{"id", "", "value", value, "user", "wilma"}, 200, "decides: wrong_user"},
 		{"a wrong value", fred, []string{"id", "", "value", broken}, 403, "your own API tokens only"},
 		{"somebody else's", wilma, []string{"id", id}, 400, "no token with this id"},
@@ -817,7 +817,7 @@ func TestTrial(t *testing.T) {
 		{"nothing", fred, []string{"id", ""}, 400, "Choose a token"},
 		{"no path", fred, []string{"id", id, "path", "x"}, 400, "begins with a slash"},
 		{"no address", fred, []string{"id", id, "address", "here"}, 400, "Give an address"},
-		{"a value in the path", fred, []string{"id", id, "path", "/rest/" + value}, 200, "Try a request"},
+		{"a value in the path", fred, []string{"id", id, "path", "/rest/" + value}, 200, "Explain a request"},
 	} {
 		pairs := append([]string{"method", "GET", "path", "/rest/api/2/myself", "address", "192.0.2.7"}, c.fill...)
 		got := c.who.fill("/explain", pairs...)
@@ -874,7 +874,7 @@ func TestPageFaults(t *testing.T) {
 	f.faults.fail(func(context.Context, string) error { return errors.New("broken disk") })
 	got := fred.post("/token/"+id+"/revoke", sent)
 	f.faults.fail(nil)
-	if got.status != 503 || title(got.body) != "This does not work now" || strings.Contains(got.body, "broken") {
+	if got.status != 503 || title(got.body) != "Temporarily unavailable" || strings.Contains(got.body, "broken") {
 		t.Errorf("%d %s", got.status, got.body)
 	}
 	sound(t, "a fault", got)
