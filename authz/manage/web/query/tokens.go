@@ -7,8 +7,8 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// TokenFilters are the parameters that select tokens, and TokenPages those that
-// order them and take a page.
+// TokenFilters are the parameters that filter tokens, and TokenPages those that choose
+// the order and the page.
 var (
 	TokenFilters = []string{"user", "userPart", "name", "id", "state", "type", "scope",
 		"createdFrom", "createdUntil", "usedFrom", "usedUntil", "expiresFrom", "expiresUntil",
@@ -16,13 +16,13 @@ var (
 	TokenPages = []string{"sort", "order", "after", "limit"}
 )
 
-// Types are the kinds of token by their names, and TypeNames the other way round.
+// Types maps the names of token types to kinds, and TypeNames the reverse.
 var (
 	Types     = map[string]store.Kind{"ordinary": store.Ordinary, "management": store.Management}
 	TypeNames = map[store.Kind]string{store.Ordinary: "ordinary", store.Management: "management"}
 )
 
-// States are the states of tokens by their names.
+// States maps the names of states to states.
 var States = func() map[string]manage.State {
 	named := make(map[string]manage.State)
 	for _, s := range manage.States {
@@ -31,7 +31,7 @@ var States = func() map[string]manage.State {
 	return named
 }()
 
-// columns are what tokens are sorted by.
+// columns are the columns to sort by.
 var columns = map[string]store.Column{
 	"created": store.ByNumber,
 	"user":    store.ByOwner,
@@ -41,8 +41,8 @@ var columns = map[string]store.Column{
 	"uses":    store.ByUses,
 }
 
-// Tokens reads the filters, the order and the page of a listing of tokens, as of
-// now. It fails with an Error.
+// Tokens parses the filters, order and page of a list of tokens; relative times are
+// from now. It fails with an Error.
 func Tokens(q Values, now time.Time) (wanted manage.Query, err error) {
 	wanted.Owner, wanted.OwnerPart = q["user"], q["userPart"]
 	wanted.Name, wanted.ID = q["name"], q["id"]
@@ -78,7 +78,7 @@ func Tokens(q Values, now time.Time) (wanted manage.Query, err error) {
 	return wanted, times(q, now, &wanted)
 }
 
-// times reads the filters by time.
+// times parses the filters by time.
 func times(q Values, now time.Time, wanted *manage.Query) (err error) {
 	for _, span := range []struct {
 		name  string

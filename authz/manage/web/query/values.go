@@ -1,6 +1,6 @@
-// Package query reads what the query of a URL asks for: filters, orders and pages
-// of the listings. The REST API and the page have the same parameters, and what is
-// read is what the manager is asked.
+// Package query parses URL queries into the manager's queries: the filters, order and
+// page of a listing. The REST API and the pages have the same parameters. Start at Read,
+// Tokens and Audit.
 package query
 
 import (
@@ -17,10 +17,10 @@ import (
 	"github.com/tokengate/tokengate/authz/token"
 )
 
-// Error is a query that cannot be read.
+// Error is an invalid query.
 type Error struct {
-	Parameter string // that it is about, shortened; empty: none
-	Text      string // whole sentences; holds no secret
+	Parameter string // the parameter it is about, shortened; empty: none
+	Text      string // whole sentences without secrets
 }
 
 // Error implements error.
@@ -30,19 +30,17 @@ func bad(parameter, format string, args ...any) error {
 	return &Error{parameter, fmt.Sprintf(format, args...)}
 }
 
-// Values are what a query asks for, by parameter. None of them is empty.
+// Values are the values of a query by parameter. None is empty.
 type Values map[string]string
 
-// Read reads a query that may have the known parameters, each once. Others are
-// refused: a filter with a typing error must not list everything. Of the
-// credential, which may have come in a parameter too, nothing is kept. It fails
-// with an Error.
+// Read parses a query with the known parameters, each at most once. It refuses others,
+// because a mistyped filter must not list everything. The parameter named credential,
+// which holds the caller's credential, is skipped. It fails with an Error.
 func Read(raw string, known []string, credential string) (Values, error) {
 	return read(raw, known, credential, false)
 }
 
-// ReadForm is Read for what a browser makes of a form: fields that are left empty
-// are as if they were not there.
+// ReadForm is Read for the query of an HTML form: empty fields are skipped.
 func ReadForm(raw string, known []string) (Values, error) { return read(raw, known, "", true) }
 
 func read(raw string, known []string, credential string, empties bool) (Values, error) {
@@ -73,8 +71,8 @@ func read(raw string, known []string, credential string, empties bool) (Values, 
 	return q, nil
 }
 
-// number reads a whole number of at least 1; 0: none is given. It fails with an
-// Error, as the other methods do.
+// number parses a positive integer; 0 if the parameter is absent. It fails with an
+// Error, as do the other methods.
 func (q Values) number(name string) (int, error) {
 	if q[name] == "" {
 		return 0, nil
@@ -86,8 +84,8 @@ func (q Values) number(name string) (int, error) {
 	return int(n), nil
 }
 
-// flag reads a parameter that can only be switched on: what its contrary would
-// be is not clear to everybody.
+// flag parses a parameter that can only be true, because the opposite of such a filter
+// would be ambiguous.
 func (q Values) flag(name string) (bool, error) {
 	switch q[name] {
 	case "":
@@ -98,8 +96,8 @@ func (q Values) flag(name string) (bool, error) {
 	return false, bad(name, "The parameter %q can only be true. Leave it out otherwise.", name)
 }
 
-// time reads an instant, or a day of UTC. Of a day it is the beginning, or with
-// whole the end: a span until a day holds that day.
+// time parses a time, or a date in UTC, which means the beginning of that day, or with
+// whole its end, so that a range until a day includes the day.
 func (q Values) time(name string, whole bool) (time.Time, error) {
 	text := q[name]
 	if text == "" {
@@ -118,7 +116,7 @@ func (q Values) time(name string, whole bool) (time.Time, error) {
 	return at, nil
 }
 
-// lifetime reads a time that has an end; 0: none is given.
+// lifetime parses a limited lifetime; 0 if the parameter is absent.
 func (q Values) lifetime(name string) (time.Duration, error) {
 	text := q[name]
 	if text == "" {
@@ -131,20 +129,19 @@ func (q Values) lifetime(name string) (time.Duration, error) {
 	return l.Duration, nil
 }
 
-// Choice reads one of some words; the zero T if none is given.
+// Choice parses one of several words; the zero T if the parameter is absent.
 func Choice[T any](q Values, name string, from map[string]T) (found T, err error) {
-	text, given := q[name]
-	if !given || text == "" {
+	if q[name] == "" {
 		return found, nil
 	}
-	found, ok := from[text]
+	found, ok := from[q[name]]
 	if !ok {
 		return found, bad(name, "The parameter %q is one of %s.", name, Words(from))
 	}
 	return found, nil
 }
 
-// Words lists the words that there are to choose from.
+// Words lists the words of a choice.
 func Words[T any](from map[string]T) string {
 	return strings.Join(slices.Sorted(maps.Keys(from)), ", ")
 }
