@@ -14,19 +14,18 @@ import (
 	"github.com/tokengate/tokengate/authz/token"
 )
 
-// The checks of axe that a run may make. Contrast takes longer than all others
-// together.
+// Options of an axe run. The contrast check takes longer than all others together.
 const (
 	axeAll        = `runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]`
 	axeColours    = `runOnly: ["color-contrast", "link-in-text-block"]`
 	axeNoContrast = axeAll + `, rules: {"color-contrast": {enabled: false}}`
 )
 
-// axe returns the violations of WCAG 2.2 AA and good practice in the page, one line
-// for each element: the rule, how bad it is, where it is, and its HTML.
+// axe returns the violations of WCAG 2.2 AA and best practices in the page, one line per
+// element: rule, impact, selector and HTML.
 func (b *browser) axe(checks string) []string {
 	b.t.Helper()
-	if b.noScripts { // it needs timers
+	if b.noScripts { // axe needs timers
 		b.scripts(true)
 		defer b.scripts(false)
 	}
@@ -36,8 +35,8 @@ func (b *browser) axe(checks string) []string {
 		if err != nil {
 			return nil, err
 		}
-		// A world of its own has the page's elements, and neither its scripts
-		// nor its policy.
+		// An isolated world has the page's elements, but not its scripts or its
+		// Content-Security-Policy.
 		world, err := cdp.Call(ctx, t, page.CreateIsolatedWorld, page.CreateIsolatedWorldParams{FrameID: tree.FrameTree.Frame.ID, WorldName: "axe"})
 		if err != nil {
 			return nil, err
@@ -56,7 +55,7 @@ func (b *browser) axe(checks string) []string {
 	return lines
 }
 
-// axeSource is .tools/axe.js, which `make tools` fetches.
+// axeSource returns .tools/axe.js, which `make tools` downloads.
 func axeSource(t *testing.T) string {
 	t.Helper()
 	source, err := os.ReadFile(filepath.Join("..", "..", ".tools", "axe.js"))

@@ -16,8 +16,8 @@ import (
 	"github.com/tokengate/tokengate/authz/token"
 )
 
-// A browser logs in through Envoy by Jira's form, gets to where it wanted to be,
-// and manages tokens with its session.
+// A browser logs in through Envoy with Jira's form, returns to the requested page, and
+// manages tokens with its session.
 func TestBrowserLogin(t *testing.T) {
 	for name, o := range map[string]options{"at the root": {}, "in a context path": {context: "/jira"}} {
 		t.Run(name, func(t *testing.T) {
@@ -57,8 +57,8 @@ func TestBrowserLogin(t *testing.T) {
 	}
 }
 
-// site serves pages by their paths: what stands in the body, or all of it, or a
-// status. Those that begin with strict have a policy.
+// site serves pages by path: a body, a whole document, a status or a handler. Paths that
+// begin with /strict have a Content-Security-Policy.
 func site(t *testing.T, pages map[string]any) (addr string) {
 	t.Helper()
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -92,7 +92,7 @@ func site(t *testing.T, pages map[string]any) (addr string) {
 	return web.Listener.Addr().String()
 }
 
-// A browser notices what no page may do, and nothing else.
+// A browser reports what no page may do, and nothing else.
 func TestBrowserNotices(t *testing.T) {
 	value, err := token.Mint(token.Ordinary, token.Random)
 	if err != nil {
@@ -102,8 +102,8 @@ func TestBrowserNotices(t *testing.T) {
 	script := func(text string) string { return "<p>a page</p><script>" + text + "</script>" }
 	tests := map[string]struct {
 		page  any
-		where string // behind the path
-		want  string // begins it
+		where string // appended to the path
+		want  string // a prefix of the problem
 	}{
 		"error":            {page: script(`console.error("bad", {a: 1})`), want: `console.error: "bad" Object`},
 		"warning":          {page: script(`console.warn("careful")`), want: `console.warning: "careful"`},
@@ -113,12 +113,12 @@ func TestBrowserNotices(t *testing.T) {
 		"strict-inline":    {page: script(`1`), want: "error of security: Executing inline script violates"},
 		"strict-style":     {page: `<p style="color: red">a page</p>`, want: "error of security: Applying inline style violates"},
 		"strict-image":     {page: `<p>a page</p><img alt="" src="http://other.example.com/">`, want: "error of security: Loading the image"},
-		"image":            {page: `<p>a page</p><img alt="" src="http://other.example.com/image">`, want: "a request to elsewhere: http://other.example.com/image"},
-		"address":          {page: script(`fetch("http://127.0.0.1:8080/fetch").catch(() => {})`), want: "a request to elsewhere: http://127.0.0.1:8080/fetch"},
-		"port":             {page: script(`fetch("http://jira.example.com:8080/").catch(() => {})`), want: "a request to elsewhere: http://jira.example.com:8080/"},
-		"socket":           {page: script(`new WebSocket("ws://other.example.com/socket")`), want: "a request to elsewhere: ws://other.example.com/socket"},
-		"tls":              {page: script(`fetch("https://jira.example.com/").catch(() => {})`), want: "a request to elsewhere: https://jira.example.com/"},
-		"frame":            {page: `<p>a page</p><iframe title="x" src="http://other.example.com/frame"></iframe>`, want: "a request to elsewhere: http://other.example.com/frame"},
+		"image":            {page: `<p>a page</p><img alt="" src="http://other.example.com/image">`, want: "a request to another origin: http://other.example.com/image"},
+		"address":          {page: script(`fetch("http://127.0.0.1:8080/fetch").catch(() => {})`), want: "a request to another origin: http://127.0.0.1:8080/fetch"},
+		"port":             {page: script(`fetch("http://jira.example.com:8080/").catch(() => {})`), want: "a request to another origin: http://jira.example.com:8080/"},
+		"socket":           {page: script(`new WebSocket("ws://other.example.com/socket")`), want: "a request to another origin: ws://other.example.com/socket"},
+		"tls":              {page: script(`fetch("https://jira.example.com/").catch(() => {})`), want: "a request to another origin: https://jira.example.com/"},
+		"frame":            {page: `<p>a page</p><iframe title="x" src="http://other.example.com/frame"></iframe>`, want: "a request to another origin: http://other.example.com/frame"},
 		"dialog":           {page: script(`alert("look")`), want: "a dialog: look"},
 		"tab":              {page: script(`open("/ok.js")`), want: "something that is not watched: a page of"},
 		"worker":           {page: script(`new Worker("/ok.js")`), want: "something that is not watched: a worker of"},
@@ -144,11 +144,11 @@ func TestBrowserNotices(t *testing.T) {
 	}
 	addr := site(t, pages)
 	b := startBrowser(t, addr, "")
-	// First, because some of what others do is told late.
+	// These come first, because some problems of the others are reported late.
 	for _, path := range []string{"/good", "/strict-good"} {
 		b.open(path)
 		if got := b.problems(); len(got) != 0 {
-			t.Errorf("%s: the browser met %q", path, got)
+			t.Errorf("%s: the browser reports %q", path, got)
 		}
 	}
 	for path, test := range tests {
@@ -159,10 +159,10 @@ func TestBrowserNotices(t *testing.T) {
 			return slices.ContainsFunc(got, func(problem string) bool { return strings.HasPrefix(problem, test.want) })
 		})
 		if strings.Contains(strings.Join(got, ""), secret) {
-			t.Errorf("/%s: the token's value is told", path)
+			t.Errorf("/%s: the problem contains the token's value", path)
 		}
 	}
-	// No other name leads anywhere.
+	// No other host name resolves.
 	_, port, _ := strings.Cut(addr, ":")
 	for _, host := range []string{"127.0.0.1:" + port, "localhost:" + port, "other.example.com"} {
 		if got := eval[string](b, `fetch("http://`+host+`/ok.js", {mode: "no-cors"}).then(() => "reached", () => "failed")`); got != "failed" {
@@ -199,7 +199,7 @@ func TestBrowserAllowsStatus(t *testing.T) {
 	}
 }
 
-// The mouse, the keyboard and what can be seen are those of a person.
+// The browser acts and sees as a user does.
 func TestBrowserHands(t *testing.T) {
 	never := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	b := startBrowser(t, site(t, map[string]any{"/never": never, "/jira/next": "<h1>Next</h1>", "/jira/": `
@@ -220,11 +220,11 @@ func TestBrowserHands(t *testing.T) {
 		</script>`}), "/jira", asSecure)
 	b.open("/")
 	if got := b.text("h1") + ", " + b.text("h2"); got != "A form, Here" || b.has("h2[hidden]") || b.has("output, #without") || !b.has("form") {
-		t.Errorf("the page says %q", got)
+		t.Errorf("the page shows %q", got)
 	}
 	b.click("#later")
 	if !b.has("output") || b.text("output") != "true" {
-		t.Error("the click was nobody's, or its answer was not waited for")
+		t.Error("the click was not trusted, or click did not wait for its request")
 	}
 	for name, value := range map[string]string{"name": `Zoë "x" 😀`, "day": "2030-01-31", "kind": "b", "more": "two\nlines"} {
 		b.fill("[name="+name+"]", value)
@@ -238,7 +238,7 @@ func TestBrowserHands(t *testing.T) {
 		t.Errorf("the form leads to %s, %s", at, title)
 	}
 
-	// What the page before asked for is no longer waited for.
+	// The requests of the previous page are no longer waited for.
 	eval[any](b, `(fetch("/never"), null)`)
 	b.open("/")
 	dark := func() bool { return eval[bool](b, `matchMedia("(prefers-color-scheme: dark)").matches`) }
@@ -257,19 +257,19 @@ func TestBrowserHands(t *testing.T) {
 	}
 	defer picture.Close()
 	if size, err := png.DecodeConfig(picture); err != nil || size.Width != 640 || size.Height < 2000 || b.has("h1") {
-		t.Errorf("the picture is %d by %d: %v", size.Width, size.Height, err)
+		t.Errorf("the screenshot is %d by %d: %v", size.Width, size.Height, err)
 	}
 
 	eval[any](b, `navigator.clipboard.writeText("copied")`)
 	if got := b.clipboard(); got != "copied" {
-		t.Errorf("the clipboard has %q", got)
+		t.Errorf("the clipboard contains %q", got)
 	}
 
 	b.scripts(false)
 	b.open("/")
 	b.click("#later")
 	if got := b.text("#without"); got != "without scripts" || b.has("output") {
-		t.Errorf("without scripts the page says %q", got)
+		t.Errorf("without scripts the page shows %q", got)
 	}
 	b.submit("form button")
 	if got := b.text("h1"); got != "Next" {
@@ -282,7 +282,7 @@ func TestBrowserHands(t *testing.T) {
 	}
 }
 
-// What is hard to see or to use is found, whatever the page's policy.
+// axe finds violations whatever the Content-Security-Policy of the page.
 func TestBrowserAxe(t *testing.T) {
 	b := startBrowser(t, site(t, map[string]any{
 		"/strict-good": `<main><h1>A page</h1><p>Good.</p></main>`,
@@ -296,7 +296,7 @@ func TestBrowserAxe(t *testing.T) {
 		}
 		b.open("/strict-bad")
 		if b.has("#off") == on {
-			t.Errorf("scripts %v: it is not so", on)
+			t.Errorf("scripts %v: the page has the opposite", on)
 		}
 		got := b.axe(axeAll)
 		for _, want := range []string{

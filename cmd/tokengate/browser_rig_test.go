@@ -20,15 +20,15 @@ import (
 	"github.com/tokengate/tokengate/envoy/envoytest"
 )
 
-// pageOrigin is where browsers find the Jira of a page company: the tests have no
-// certificate that a browser would take.
+// pageOrigin is the origin of Jira for browsers. It has no TLS, because the tests have no
+// certificate that a browser accepts.
 const (
 	pageHost   = "jira.example.com"
 	pageOrigin = "http://" + pageHost
 )
 
-// newPageCompany is a company whose people come with browsers, to pageOrigin. It
-// may have a context path without more.
+// newPageCompany returns a company whose users have browsers and reach it at pageOrigin.
+// options.context needs no further settings.
 func newPageCompany(t *testing.T, o options) *company {
 	t.Helper()
 	more := o.settings
@@ -46,8 +46,8 @@ func newPageCompany(t *testing.T, o options) *company {
 	return c
 }
 
-// browser is a Chromium with a profile of its own and one tab, which finds Envoy
-// at pageOrigin and nothing anywhere else. It watches what its pages do.
+// browser is a Chromium with its own profile and one tab. It reaches Envoy at pageOrigin
+// and no other host, and watches its pages.
 type browser struct {
 	*watch
 	t             *testing.T
@@ -57,32 +57,30 @@ type browser struct {
 	noScripts     bool
 }
 
-// browserOption is a switch of Chromium.
+// browserOption is a command-line switch of Chromium.
 type browserOption = chromedp.ExecAllocatorOption
 
-// asSecure has the browser take pageOrigin for one with TLS, as people have it:
-// only such origins get the clipboard, are sent Sec-Fetch-Site, and may have a
-// Cross-Origin-Opener-Policy.
+// asSecure treats pageOrigin as if it had TLS, as in production: only secure origins get
+// the clipboard, Sec-Fetch-Site and Cross-Origin-Opener-Policy.
 var asSecure browserOption = chromedp.Flag("unsafely-treat-insecure-origin-as-secure", pageOrigin)
 
-// newBrowser starts a browser, which ends with the test. Whatever it has met by
-// then that no page may do fails the test.
+// newBrowser starts a browser, which ends with the test. Problems that it has found by
+// then fail the test.
 func newBrowser(t *testing.T, c *company, o ...browserOption) *browser {
 	t.Helper()
 	return startBrowser(t, c.envoy.Addr, c.context, o...)
 }
 
-// startBrowser is newBrowser with the address of any server in place of Envoy.
+// startBrowser is newBrowser for another server than Envoy.
 func startBrowser(t *testing.T, addr, contextPath string, o ...browserOption) *browser {
 	t.Helper()
-	// Chromium keeps a unix socket among its files: the name must be short.
+	// The path must be short, because Chromium creates a Unix socket in it.
 	dir := envoytest.Dir(t)
 	switches := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(chromium(t)),
 		chromedp.UserDataDir(dir+"/profile"),
-		chromedp.NoSandbox, // root has none, nor have many containers; all pages are the tests' own
-		// It writes nothing into the home of whoever runs the tests, and does
-		// not look for their desktop.
+		chromedp.NoSandbox, // unavailable to root and in many containers; all pages are from the tests
+		// It must not use the developer's home or desktop.
 		chromedp.Env("HOME="+dir, "TMPDIR="+dir, "XDG_CONFIG_HOME="+dir, "XDG_CACHE_HOME="+dir, "DBUS_SESSION_BUS_ADDRESS=disabled:"),
 		chromedp.Flag("host-resolver-rules", "MAP "+pageHost+" "+addr+", MAP * ~NOTFOUND"),
 		chromedp.Flag("no-proxy-server", true),
@@ -90,7 +88,7 @@ func startBrowser(t *testing.T, addr, contextPath string, o ...browserOption) *b
 	)
 	alloc, end := chromedp.NewExecAllocator(context.Background(), append(switches, o...)...)
 	b := &browser{watch: newWatch(t), t: t, base: pageOrigin + contextPath}
-	// What cdproto does not understand of a newer Chromium is no news.
+	// Events of a newer Chromium that cdproto does not know are ignored.
 	ctx, kill := chromedp.NewContext(alloc, chromedp.WithListener(b.event), chromedp.WithErrorf(func(string, ...any) {}))
 	b.ctx = ctx
 	t.Cleanup(func() {
@@ -99,7 +97,7 @@ func startBrowser(t *testing.T, addr, contextPath string, o ...browserOption) *b
 		(&rig{t: t}).until("Chromium's files to go", func() bool { return os.RemoveAll(dir) == nil })
 	})
 
-	// The browser lives as long as the context of its first action.
+	// The browser ends with the context of its first action.
 	late := time.AfterFunc(waitTime, kill)
 	err := chromedp.Do(ctx)
 	if !late.Stop() {
@@ -108,9 +106,9 @@ func startBrowser(t *testing.T, addr, contextPath string, o ...browserOption) *b
 	if err != nil {
 		t.Fatalf("start Chromium: %v", err)
 	}
-	t.Cleanup(b.end) // only now: whatever asks for a browser that did not start starts another
+	t.Cleanup(b.end) // only now: end would start another browser
 	order(b, "watch for issues", audits.Enable, cdp.Empty{})
-	// The load balancer that Envoy trusts says the same of the rig's requests.
+	// Requests of the tests' client have the same address, set by the trusted proxy.
 	order(b, "set the client's address", network.SetExtraHTTPHeaders,
 		network.SetExtraHTTPHeadersParams{Headers: network.Headers{"X-Forwarded-For": "10.1.2.3"}})
 	for _, name := range []string{"clipboard-read", "clipboard-write"} {
@@ -125,8 +123,8 @@ func startBrowser(t *testing.T, addr, contextPath string, o ...browserOption) *b
 	return b
 }
 
-// event takes an event of the tab. A dialog stops the page, so it is dismissed; that
-// is a command, for which the loop of events is no place.
+// event handles an event of the tab. Dialogs are dismissed, because they block the page;
+// the event loop cannot run commands, so a goroutine does it.
 func (b *browser) event(event any) {
 	b.see(event)
 	if _, is := event.(*page.EventJavascriptDialogOpening); is {
@@ -136,7 +134,7 @@ func (b *browser) event(event any) {
 	}
 }
 
-// chromium finds the browser: $TOKENGATE_CHROMIUM, or one on the PATH.
+// chromium returns the path of the browser: $TOKENGATE_CHROMIUM, or one in PATH.
 func chromium(t *testing.T) string {
 	t.Helper()
 	names := []string{"chromium", "google-chrome", "chromium-browser"}
@@ -148,20 +146,20 @@ func chromium(t *testing.T) string {
 			return path
 		}
 	}
-	t.Fatalf("no browser by the name of %s: run `make tools`, or set TOKENGATE_CHROMIUM to a Chromium or Chrome of your own",
+	t.Fatalf("no browser named %s: run `make tools`, or set TOKENGATE_CHROMIUM to the path of Chromium or Chrome",
 		strings.Join(names, " or "))
 	return ""
 }
 
-// end closes the browser in order and tells what it has met.
+// end closes the browser and reports the problems it found.
 func (b *browser) end() {
 	b.t.Helper()
 	if b.ctx.Err() != nil {
-		b.t.Error("Chromium is gone")
+		b.t.Error("Chromium ended early")
 		return
 	}
 	for _, problem := range b.problems() {
-		b.t.Errorf("the browser met %s", problem)
+		b.t.Errorf("the browser found %s", problem)
 	}
 	ctx, cancel := context.WithTimeout(b.ctx, waitTime)
 	defer cancel()
@@ -170,7 +168,7 @@ func (b *browser) end() {
 	}
 }
 
-// drive runs an action in the tab, which must succeed in time.
+// drive runs an action in the tab. It must succeed within waitTime.
 func drive[T any](b *browser, what string, action chromedp.Action[T]) T {
 	b.t.Helper()
 	value, err := try(b, action)
@@ -180,14 +178,14 @@ func drive[T any](b *browser, what string, action chromedp.Action[T]) T {
 	return value
 }
 
-// try is drive for what may fail.
+// try is drive for an action that can fail.
 func try[T any](b *browser, action chromedp.Action[T]) (T, error) {
 	ctx, cancel := context.WithTimeout(b.ctx, waitTime)
 	defer cancel()
 	return chromedp.Run(ctx, action)
 }
 
-// order gives the tab one of its developer tools' commands.
+// order runs a DevTools command in the tab.
 func order[P, R any](b *browser, what string, command cdp.Command[P, R], params P) R {
 	b.t.Helper()
 	return drive(b, what, func(ctx context.Context, t *chromedp.Target) (R, error) {
@@ -195,7 +193,7 @@ func order[P, R any](b *browser, what string, command cdp.Command[P, R], params 
 	})
 }
 
-// until waits until ok, by asking again and again.
+// until polls until ok returns true.
 func (b *browser) until(what string, ok func() bool) {
 	b.t.Helper()
 	deadline := time.After(waitTime)
@@ -205,17 +203,17 @@ func (b *browser) until(what string, ok func() bool) {
 		select {
 		case <-again.C:
 		case <-b.ctx.Done():
-			b.t.Fatalf("Chromium ended before it came: %s", what)
+			b.t.Fatalf("Chromium ended while waiting for %s", what)
 		case <-deadline:
-			b.fatalf("it did not come in %v: %s", waitTime, what)
+			b.fatalf("timed out after %v waiting for %s", waitTime, what)
 		}
 	}
 }
 
-// fatalf ends the test, and shows where and what the page is.
+// fatalf ends the test and logs the address and text of the page.
 func (b *browser) fatalf(format string, args ...any) {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, time.Second) // it may be what hangs
+	ctx, cancel := context.WithTimeout(b.ctx, time.Second) // the browser may hang
 	defer cancel()
 	shown, err := chromedp.Run(ctx, chromedp.Evaluate[string](`location.href + "\n" + document.body?.innerText`))
 	if err != nil {

@@ -23,28 +23,27 @@ import (
 	"github.com/tokengate/tokengate/authz/token"
 )
 
-// watch collects what the pages of a browser do that none may do: errors and
-// warnings on the console, with what is refused by a policy, requests to anywhere
-// else, dialogs that stop a page, tabs and workers that nobody watches, and tokens
-// in URLs and on the console.
+// watch collects what no page may do: errors and warnings on the console, including
+// policy violations, requests to other origins, dialogs that block the page, tabs and
+// workers that are not watched, and token values in URLs and on the console.
 type watch struct {
 	t *testing.T
 
 	mu       sync.Mutex
 	found    []string
-	urls     []string        // that were asked for
-	searched map[string]bool // entries of the history
-	allowed  []int           // statuses, for what is asked for from now on
+	urls     []string        // requested
+	searched map[string]bool // history entries
+	allowed  []int           // statuses of requests from now on
 	requests map[network.RequestID]*asked
-	frames   map[cdp.FrameID]bool // those inside of a page
-	document int64                // the status of the last one
+	frames   map[cdp.FrameID]bool // subframes
+	document int64                // its status
 }
 
 // asked is a request of a page.
 type asked struct {
 	url     string
-	loader  cdp.LoaderID // the document that asked
-	allowed []int        // statuses that are no problem
+	loader  cdp.LoaderID // the requesting document
+	allowed []int        // statuses that are expected
 	done    bool
 }
 
@@ -52,8 +51,8 @@ func newWatch(t *testing.T) *watch {
 	return &watch{t: t, searched: map[string]bool{}, requests: map[network.RequestID]*asked{}, frames: map[cdp.FrameID]bool{}}
 }
 
-// allowStatus says which statuses the answers to whatever is asked for from now on
-// may have: Chromium logs those from 400 on as errors. Without any it ends that.
+// allowStatus sets the statuses of 400 and above that responses to requests from now on
+// may have; others are problems, because Chromium logs them as errors.
 func (w *watch) allowStatus(statuses ...int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -67,7 +66,7 @@ func (w *watch) status() int {
 	return int(w.document)
 }
 
-// idle reports whether every request has its answer.
+// idle reports whether all requests are answered.
 func (w *watch) idle() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -79,15 +78,14 @@ func (w *watch) idle() bool {
 	return true
 }
 
-// see takes every event of a tab, in their order and before the answer to a
-// command that was sent later.
+// see handles every event of a tab, in order and before the results of later commands.
 func (w *watch) see(event any) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch e := event.(type) {
 	case *network.EventRequestWillBeSent:
 		w.ask(e.Request.URL + e.Request.URLFragment)
-		// A worker's requests are of no document, and end where nobody looks.
+		// The end of a worker's request is not reported.
 		w.requests[e.RequestID] = &asked{url: e.Request.URL, loader: e.LoaderID, allowed: w.allowed, done: e.LoaderID == ""}
 	case *network.EventWebSocketCreated:
 		w.ask(e.URL)
@@ -120,14 +118,14 @@ func (w *watch) see(event any) {
 	case *log.EventEntryAdded:
 		w.entry(e.Entry)
 	case *audits.EventIssueAdded:
-		// Those that are called generic are hints, some of them at a whim.
+		// Generic issues are hints, and some appear at random.
 		if e.Issue.Code == audits.InspectorIssueCodeGenericIssue {
 			break
 		}
 		details, _ := json.Marshal(e.Issue.Details)
 		w.add("an issue: %s %s", e.Issue.Code, details)
 	case *target.EventTargetCreated:
-		// The tab itself is there, attached, before it can be listened to.
+		// The tab itself is attached already.
 		kinds := []string{"page", "iframe", "worker", "shared_worker", "service_worker"}
 		if i := e.TargetInfo; !i.Attached && slices.Contains(kinds, i.Type) {
 			w.add("something that is not watched: a %s of %s", i.Type, i.URL)
@@ -139,14 +137,14 @@ func (w *watch) add(format string, args ...any) {
 	w.found = append(w.found, fmt.Sprintf(format, args...))
 }
 
-// ask notes a URL that a page asks for.
+// ask notes a URL that a page requests.
 func (w *watch) ask(text string) {
 	w.urls = append(w.urls, text)
 	u, err := url.Parse(text)
 	if err != nil {
-		w.add("a URL that is none: %s", text)
+		w.add("an invalid URL: %s", text)
 	} else if u.Scheme+"://"+u.Host != pageOrigin && !slices.Contains([]string{"data", "blob", "about"}, u.Scheme) {
-		w.add("a request to elsewhere: %s", text)
+		w.add("a request to another origin: %s", text)
 	}
 }
 
@@ -156,7 +154,7 @@ func (w *watch) answered(id network.RequestID) {
 	}
 }
 
-// leave ends the waiting for what the documents before this one asked for.
+// leave marks the requests of other documents as done.
 func (w *watch) leave(loader cdp.LoaderID) {
 	for _, r := range w.requests {
 		if r.loader != loader {
@@ -165,8 +163,7 @@ func (w *watch) leave(loader cdp.LoaderID) {
 	}
 }
 
-// console notes what a page writes there, where it is a warning or worse, or holds
-// a token.
+// console notes console messages that are warnings or errors, or contain a token.
 func (w *watch) console(e *runtime.EventConsoleAPICalled) {
 	var text string
 	for _, arg := range e.Args {
@@ -182,13 +179,13 @@ func (w *watch) console(e *runtime.EventConsoleAPICalled) {
 
 var failedWith = regexp.MustCompile(`the server responded with a status of (\d+)`)
 
-// entry notes what Chromium itself writes to the console.
+// entry notes what Chromium writes to the console.
 func (w *watch) entry(e *log.Entry) {
 	if e.Level != log.EntryLevelWarning && e.Level != log.EntryLevelError {
 		return
 	}
 	if m := failedWith.FindStringSubmatch(e.Text); m != nil && e.Source == log.EntrySourceNetwork {
-		// The icon of a page that names none is Chromium's own idea.
+		// Chromium requests /favicon.ico for pages without an icon.
 		r, status := w.requests[e.NetworkRequestID], m[1]
 		if r != nil && (r.url == pageOrigin+"/favicon.ico" || slices.ContainsFunc(r.allowed, func(n int) bool { return strconv.Itoa(n) == status })) {
 			return
@@ -197,8 +194,7 @@ func (w *watch) entry(e *log.Entry) {
 	w.add("%s of %s: %s (%s)", e.Level, e.Source, e.Text, e.URL)
 }
 
-// problems returns what the pages have done since it was called last, and what the
-// history holds.
+// problems returns the problems since the last call, including tokens in the history.
 func (b *browser) problems() (found []string) {
 	b.t.Helper()
 	history := drive(b, "read the history", chromedp.NavigationEntries())

@@ -10,8 +10,8 @@ import (
 	"github.com/tokengate/tokengate/authz/manage/web/page"
 )
 
-// The programs beside a new token's value, each by what runs it, are let in as its
-// owner. A machine need not have what runs them all.
+// The example programs that a page shows with a new token run as its owner. Those whose
+// interpreter or compiler is not installed are skipped.
 func TestPageExamples(t *testing.T) {
 	c := newPageCompany(t, withoutProxy(t))
 	b := c.person("alice")
@@ -21,13 +21,13 @@ func TestPageExamples(t *testing.T) {
 	for i, code := range eval[[]string](b, `[...document.querySelectorAll("pre code")].map(e => e.textContent)`) {
 		programs[titles[i]] = code
 	}
-	// Programs that are no browser reach Envoy at its own address.
+	// Only browsers resolve pageOrigin.
 	local := func(code string) string { return strings.ReplaceAll(code, pageOrigin, c.envoy.URL) }
 	outside := func(file, check string, run ...string) func(t *testing.T, code string) string {
 		return func(t *testing.T, code string) string {
 			t.Helper()
 			if exec.CommandContext(t.Context(), "sh", "-c", check).Run() != nil {
-				t.Skipf("%s cannot run here", run[0])
+				t.Skipf("%s is not installed", run[0])
 			}
 			dir := t.TempDir()
 			if err := os.WriteFile(filepath.Join(dir, file), []byte(local(code)), 0o600); err != nil {
@@ -43,7 +43,7 @@ func TestPageExamples(t *testing.T) {
 			return string(out)
 		}
 	}
-	// In a page of Jira's own, which is where a browser's scripts are.
+	// Scripts for browsers run in a page of Jira.
 	inside := func(before string) func(t *testing.T, code string) string {
 		return func(t *testing.T, code string) string {
 			t.Helper()
@@ -67,22 +67,22 @@ func TestPageExamples(t *testing.T) {
 		"JavaScript: jQuery":             inside(string(jquery)),
 	}
 	if len(programs) != len(runners) {
-		t.Errorf("the page has programs for %v", titles)
+		t.Errorf("the page has examples for %v", titles)
 	}
 	for title, run := range runners {
 		t.Run(title, func(t *testing.T) {
 			if programs[title] == "" {
-				t.Fatal("the page has no such program")
+				t.Fatal("the page has no such example")
 			}
-			if said := run(t, programs[title]); !strings.Contains(said, "alice") {
-				t.Errorf("it says %q", said)
-			} else if found := findSecret(t, said); found != "" {
+			if output := run(t, programs[title]); !strings.Contains(output, "alice") {
+				t.Errorf("its output is %q", output)
+			} else if found := findSecret(t, output); found != "" {
 				t.Errorf("it printed %s", found)
 			}
 		})
 	}
 	b.open(page.Path)
 	if got := b.cell(k.ID, "Uses"); got == "0" {
-		t.Error("none of them has used the token")
+		t.Error("the token has no uses")
 	}
 }

@@ -16,15 +16,15 @@ import (
 	"github.com/tokengate/tokengate/store/badger"
 )
 
-var screenshots = flag.String("screenshots", "", "write pictures of the pages into this folder")
+var screenshots = flag.String("screenshots", "", "write screenshots of the pages into this folder")
 
-// look is a page to be looked at.
+// look is a state of a page that is tested for its looks.
 type look struct {
 	name, path string
-	do         func(*browser) // on it, before it is looked at
+	do         func(*browser) // after opening the page
 }
 
-// newLooks is a company whose last month is on record.
+// newLooks returns a company with statistics of the last 30 days.
 func newLooks(t *testing.T) *company {
 	t.Helper()
 	return newPageCompany(t, options{before: func(dir string) {
@@ -58,8 +58,8 @@ func newLooks(t *testing.T) *company {
 	}})
 }
 
-// looks fills a company with tokens and returns the pages that its people see: each
-// kind of page, and what forms and dialogs lead to.
+// looks adds tokens to a company and returns looks by user: of every kind of page, and
+// of the results of forms and dialogs.
 func looks(c *company) map[string][]look {
 	c.t.Helper()
 	names := []string{"nightly report", "ci pipeline", "on-call rota <script>", "Grafana dashboards of the platform team", "דוח לילה"}
@@ -106,8 +106,8 @@ func looks(c *company) map[string][]look {
 		b.allowStatus()
 	}
 	return map[string][]look{
-		nobody: {{"login", "?login=true", nil}},
-		"nell": {{"no-permission", "", nil}},
+		anonymous: {{"login", "?login=true", nil}},
+		"nell":    {{"no-permission", "", nil}},
 		"vic": {
 			{"own-pending", "", nil},
 			{"create-pending", "/new", nil},
@@ -130,7 +130,7 @@ func looks(c *company) map[string][]look {
 			{"edit", "/token/" + ids[3] + "/edit", nil},
 			{"revoke", "/token/" + ids[0] + "/revoke", nil},
 			{"revoke-all", "/revoke-all", nil},
-			{"try", "/explain?id=" + ids[0], func(b *browser) {
+			{"explain", "/explain?id=" + ids[0], func(b *browser) {
 				b.fill("#method", "POST")
 				b.fill("#path", "/rest/api/2/issue")
 				b.submit("form.fields button.primary")
@@ -151,29 +151,29 @@ func looks(c *company) map[string][]look {
 			{"tokens-more", "/tokens?type=ordinary&sort=name", nil},
 			{"tokens-of", "/tokens?user=alice", nil},
 			{"tokens-none", "/tokens?name=nothing", nil},
-			{"waiting", "/pending", nil},
+			{"pending", "/pending", nil},
 			{"approve", "/token/" + pending.ID + "/approve", nil},
 			{"insights", "/insights", nil},
 			{"audit", "/audit", nil},
-			{"rules", "/settings", nil},
+			{"settings", "/settings", nil},
 			{"nothing", "/nothing", nil},
 		},
 	}
 }
 
-// nobody is who has not logged in.
-const nobody = ""
+// anonymous is a user without a session.
+const anonymous = ""
 
-// looker is somebody who looks at pages.
+// looker returns a browser with the session of a user.
 func (c *company) looker(name string) *browser {
 	c.t.Helper()
-	if name == nobody {
+	if name == anonymous {
 		return newBrowser(c.t, c)
 	}
 	return c.person(name)
 }
 
-// visit opens a page as somebody sees it.
+// visit brings up a look.
 func (b *browser) visit(l look) {
 	b.t.Helper()
 	if slices.Contains([]string{"login", "forbidden", "nothing"}, l.name) {
@@ -186,14 +186,14 @@ func (b *browser) visit(l look) {
 	}
 }
 
-// Every page is sound for axe, in light and dark, and fits into 320 pixels. With
-// -screenshots it is pictured as well.
+// Every page passes axe in light and dark and fits into 320 pixels. With -screenshots it
+// is photographed too.
 func TestPageLooks(t *testing.T) {
 	c := newLooks(t)
 	for who, pages := range looks(c) {
 		b := c.looker(who)
 		for _, l := range pages {
-			// The dark scheme changes colours only, the narrow page no colours.
+			// The dark scheme changes only colours, the narrow layout everything else.
 			for scheme, checks := range map[string]string{"light": axeAll, "dark": axeColours} {
 				b.emulate(1280, 800, scheme == "dark")
 				b.visit(l)
@@ -222,16 +222,16 @@ func (b *browser) picture(name string, width int) {
 	}
 }
 
-// Whatever a page has to be worked is reached by the Tab key, in the order in which
-// it stands, and shows that it is.
+// The Tab key reaches every control of a page in document order, and the focused control
+// is marked.
 func TestPageByTab(t *testing.T) {
 	c := newLooks(t)
 	for who, pages := range looks(c) {
 		b := c.looker(who)
 		for _, l := range pages {
 			b.visit(l)
-			// The controls of an open dialog, or of the page; of the parts of a date
-			// the field stands for all.
+			// The controls of the open dialog, or of the page. A date field has several
+			// tab stops, but counts once.
 			all := eval[[]string](b, `(() => {
 				const inside = document.querySelector("dialog[open]") || document;
 				let n = 0;
@@ -243,7 +243,7 @@ func TestPageByTab(t *testing.T) {
 			var reached []string
 			for range 3*len(all) + 10 {
 				b.press("Tab")
-				at := eval[string](b, `(e => e && e.dataset.n ? e.dataset.n + (e.type !== "date" && getComputedStyle(e).outlineStyle === "none" ? " without a mark" : "") : "")(document.activeElement)`)
+				at := eval[string](b, `(e => e && e.dataset.n ? e.dataset.n + (e.type !== "date" && getComputedStyle(e).outlineStyle === "none" ? " without an outline" : "") : "")(document.activeElement)`)
 				if at == "" || len(reached) > 0 && reached[len(reached)-1] == at { // behind the last one, or another part of a date
 					continue
 				}
@@ -252,18 +252,18 @@ func TestPageByTab(t *testing.T) {
 				}
 				reached = append(reached, at)
 			}
-			// Where the page has put the focus somewhere, it begins there.
+			// A page that sets the focus begins there.
 			if first := slices.Index(reached, "0"); first > 0 {
 				reached = slices.Concat(reached[first:], reached[:first])
 			}
 			if !slices.Equal(all, reached) {
-				t.Errorf("%s: of the controls %v these are reached: %v", l.name, all, reached)
+				t.Errorf("%s: of the controls %v Tab reaches %v", l.name, all, reached)
 			}
 		}
 	}
 }
 
-// A token is created, narrowed and revoked with the keyboard alone.
+// A token is created, restricted and revoked with the keyboard only.
 func TestPageByKeyboard(t *testing.T) {
 	c := newPageCompany(t, options{})
 	b := c.person("alice")
@@ -284,10 +284,10 @@ func TestPageByKeyboard(t *testing.T) {
 	c.myself(k, 200)
 	b.tabTo("main p > a.button")
 	b.submitBy("Enter")
-	said := b.text("main")
+	shown := b.text("main")
 	for _, part := range []string{"keys", "Read-only", "10.1.2.3", "in 30 days"} {
-		if !strings.Contains(said, part) {
-			t.Errorf("the token's page does not say %q: %s", part, said)
+		if !strings.Contains(shown, part) {
+			t.Errorf("the token's page lacks %q: %s", part, shown)
 		}
 	}
 	revoke := `a[href$="/revoke"]`
@@ -304,14 +304,14 @@ func TestPageByKeyboard(t *testing.T) {
 	b.tabTo("dialog button.danger")
 	b.submitBy("Enter")
 	c.myself(k, 401)
-	// The first Tab of a page leads past the navigation, and to nothing else: neither
-	// what was entered nor a value is lost.
+	// The first Tab stop skips the navigation without loading a page, so that neither
+	// entered values nor the token's value are lost.
 	k = b.createByPage("skipped", func() {
 		eval[bool](b, "(document.activeElement.blur(), scrollTo(0, 0), window.still = true)")
 		b.tabTo("a.skip")
 		b.press("Enter")
 		if !eval[bool](b, `document.activeElement.id === "main" && window.still === true`) || at[string](b, "#name", "e.value") != "skipped" {
-			t.Error("the link to the content leads elsewhere")
+			t.Error("the skip link does not lead to the content, or loads a page")
 		}
 	})
 	b.tabTo("a.skip")
@@ -321,7 +321,7 @@ func TestPageByKeyboard(t *testing.T) {
 	}
 }
 
-// An administrator finds, sorts and approves with the keyboard alone, and copies.
+// An administrator finds, sorts, approves and copies with the keyboard only.
 func TestPageAdministrationByKeyboard(t *testing.T) {
 	c := newPageCompany(t, options{})
 	k := c.create("vic", `{"label":"vendor sync","networks":["10.0.0.0/8"]}`)
@@ -349,9 +349,9 @@ func TestPageAdministrationByKeyboard(t *testing.T) {
 	issued := b.createByPage("by hand", nil)
 	b.tabTo(`button[data-copy="value"]`)
 	b.press("Enter")
-	b.until("the button to say so", func() bool { return b.text(`button[data-copy="value"]`) == "Copied" })
+	b.until("the button to say Copied", func() bool { return b.text(`button[data-copy="value"]`) == "Copied" })
 	if b.clipboard() != issued.PasswordValue {
-		t.Error("the clipboard has something else than the value")
+		t.Error("the clipboard does not contain the value")
 	}
 	b.tabTo(`nav a[href$="/explain"]`)
 	b.submitBy("Enter")
@@ -359,7 +359,7 @@ func TestPageAdministrationByKeyboard(t *testing.T) {
 	b.press(strings.Split(issued.ID, "")...)
 	b.tabTo("form.fields button.primary")
 	b.submitBy("Enter")
-	if got := b.text("#result"); got != "This request would pass." {
+	if got := b.text("#result"); got != "This request would be allowed." {
 		t.Errorf("the result is %q", got)
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"github.com/tokengate/tokengate/authz/manage/web/page"
 )
 
-// person is somebody with a browser, logged in to Jira.
+// person returns a browser in which a user is logged in to Jira.
 func (c *company) person(name string, o ...browserOption) *browser {
 	c.t.Helper()
 	b := newBrowser(c.t, c, o...)
@@ -14,7 +14,7 @@ func (c *company) person(name string, o ...browserOption) *browser {
 	return b
 }
 
-// value is the token's value that the page shows now, and nothing else has.
+// value returns the token value that the page shows.
 func (b *browser) value() issued {
 	b.t.Helper()
 	text := at[string](b, "#value", "e.value")
@@ -24,16 +24,16 @@ func (b *browser) value() issued {
 	return k
 }
 
-// noValue fails the test if a page holds what looks like a value.
+// noValue fails the test if the page contains a token value.
 func (b *browser) noValue() {
 	b.t.Helper()
 	whole := eval[string](b, "document.documentElement.outerHTML + [...document.querySelectorAll('input, textarea')].map(e => e.value).join(' ')")
 	if found := findSecret(b.t, whole); found != "" {
-		b.t.Errorf("%s holds %s", b.location(), found)
+		b.t.Errorf("%s contains %s", b.location(), found)
 	}
 }
 
-// createByPage makes a token in the browser and returns it.
+// createByPage creates a token in the browser.
 func (b *browser) createByPage(name string, more func()) issued {
 	b.t.Helper()
 	b.open(page.Path)
@@ -44,12 +44,12 @@ func (b *browser) createByPage(name string, more func()) issued {
 	}
 	b.submit("form.fields button.primary")
 	if !b.has("#value") {
-		b.fatalf("there is no value")
+		b.fatalf("the page shows no value")
 	}
 	return b.value()
 }
 
-// cell returns the text of a cell of the row of a token's id, by the column's name.
+// cell returns the text of a column in the row of a token.
 func (b *browser) cell(id, column string) string {
 	b.t.Helper()
 	text := at[string](b, "tbody tr:has(code)", `[...document.querySelectorAll("tbody tr")].filter(r => r.textContent.includes(`+quote(id)+`)).map(r => r.querySelector("td[data-label=" + JSON.stringify(`+quote(column)+`) + "]").innerText)[0] ?? ""`)

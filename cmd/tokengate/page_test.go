@@ -17,8 +17,8 @@ import (
 	"github.com/tokengate/tokengate/store/badger/badgertest"
 )
 
-// A user creates a token in the browser, copies its value, uses it, and sees its
-// use; and no other page ever shows the value.
+// A user creates a token in the browser, copies its value, uses it and sees its use. No
+// other page shows the value.
 func TestPageCreate(t *testing.T) {
 	c := newPageCompany(t, options{})
 	b := c.person("alice", asSecure)
@@ -27,35 +27,34 @@ func TestPageCreate(t *testing.T) {
 		b.fill("#lifetime", "30d")
 	})
 	b.click(`button[data-copy="value"]`)
-	b.until("the button to say so", func() bool { return b.text(`button[data-copy="value"]`) == "Copied" })
+	b.until("the button to say Copied", func() bool { return b.text(`button[data-copy="value"]`) == "Copied" })
 	if b.clipboard() != k.PasswordValue {
-		t.Fatal("the clipboard has something else than the value")
+		t.Fatal("the clipboard does not contain the value")
 	}
 	if user := c.myself(k, 200); user != "alice" {
-		t.Errorf("it is %q to Jira", user)
+		t.Errorf("Jira sees the user %q", user)
 	}
 	b.submit("main p > a.button")
 	b.noValue()
 	b.open(page.Path)
 	b.noValue()
 	if uses, used := b.cell(k.ID, "Uses"), b.cell(k.ID, "Last used"); uses != "1" || !strings.Contains(used, "just now") || !strings.Contains(used, "10.1.2.3") {
-		t.Errorf("its use: %q, %q", uses, used)
+		t.Errorf("the uses are %q, last used %q", uses, used)
 	}
 	if access := b.cell(k.ID, "Access"); access != "Read and write 10.1.0.0/16" {
-		t.Errorf("its access: %q", access)
+		t.Errorf("the access is %q", access)
 	}
-	// Going back shows the form anew, and no value.
+	// Going back shows the form again, without the value.
 	for range 3 {
 		b.back()
 		b.noValue()
 	}
 	if b.has("#value") {
-		t.Error("the value's page is shown again")
+		t.Error("going back shows the value again")
 	}
 }
 
-// Where the page has no TLS the browser has no clipboard for scripts, and copying
-// goes on to work.
+// Copying works without TLS too, where browsers give scripts no clipboard.
 func TestPageCopyWithoutTLS(t *testing.T) {
 	c := newPageCompany(t, options{})
 	b := c.person("alice")
@@ -64,13 +63,13 @@ func TestPageCopyWithoutTLS(t *testing.T) {
 		t.Fatal("this browser has a clipboard")
 	}
 	b.click(`button[data-copy="value"]`)
-	b.until("the button to say so", func() bool { return b.text(`button[data-copy="value"]`) == "Copied" })
+	b.until("the button to say Copied", func() bool { return b.text(`button[data-copy="value"]`) == "Copied" })
 	if !eval[bool](b, `document.activeElement.id === "value" && document.activeElement.selectionEnd === 67`) {
-		t.Error("the value is not what was selected to be copied")
+		t.Error("the selection is not the value")
 	}
 }
 
-// A rotation with an overlap leaves both values good; the next one only the new.
+// A rotation with an overlap keeps the old value valid; one without ends all old values.
 func TestPageRotate(t *testing.T) {
 	c := newPageCompany(t, options{})
 	first := c.create("alice", `{"label":"ci"}`)
@@ -84,20 +83,20 @@ func TestPageRotate(t *testing.T) {
 	}
 	second := rotate("1h")
 	if !strings.Contains(b.text("main"), "The old value works until") {
-		t.Error("nothing is said of the old value")
+		t.Error("the page does not mention the old value")
 	}
 	c.myself(first, 200)
 	c.myself(second, 200)
 	third := rotate("")
-	if !strings.Contains(b.text("main"), "The old value does not work any more") {
-		t.Error("nothing is said of the old value")
+	if !strings.Contains(b.text("main"), "The old value no longer works") {
+		t.Error("the page does not mention the old value")
 	}
 	c.myself(first, 401)
 	c.myself(second, 401)
 	c.myself(third, 200)
 }
 
-// A token is revoked in a dialog that names it, and stops with the next request.
+// A token is revoked in a dialog that names it, and fails from the next request on.
 func TestPageRevoke(t *testing.T) {
 	c := newPageCompany(t, options{})
 	k := c.create("alice", `{"label":"old <b>script</b>"}`)
@@ -105,13 +104,13 @@ func TestPageRevoke(t *testing.T) {
 	b.open(page.Path)
 	b.click(`a[href*="/revoke?"]`)
 	if label := eval[string](b, `document.getElementById(document.querySelector("dialog").getAttribute("aria-labelledby")).innerText`); label != "Revoke “old <b>script</b>”?" {
-		t.Errorf("the dialog is called %q", label)
+		t.Errorf("the label of the dialog is %q", label)
 	}
 	if !eval[bool](b, `document.activeElement.matches("dialog [data-close]")`) {
-		t.Error("the focus is not on what does no harm")
+		t.Error("the focus is not on Cancel")
 	}
 	if said := b.text("dialog"); !strings.Contains(said, "old <b>script</b>") || !strings.Contains(said, k.ID) {
-		t.Errorf("the question is %q", said)
+		t.Errorf("the page asks %q", said)
 	}
 	b.click("dialog [data-close]")
 	if b.has("dialog") || !eval[bool](b, `document.activeElement.matches('a[href*="/revoke?"]')`) {
@@ -121,44 +120,44 @@ func TestPageRevoke(t *testing.T) {
 	b.click(`a[href*="/revoke?"]`)
 	b.submit("dialog button.danger")
 	if got := b.text(".notice"); got != "“old <b>script</b>” was revoked." {
-		t.Errorf("it says %q", got)
+		t.Errorf("the notice is %q", got)
 	}
 	c.myself(k, 401)
 }
 
-// What needs approval waits, for somebody who sees that it does, and then works.
+// A token that needs approval works once an administrator approves it, and its owner is told so.
 func TestPageApprove(t *testing.T) {
 	c := newPageCompany(t, options{})
 	vic, ada := c.person("vic"), c.person("ada")
 	k := vic.createByPage("vendor sync", func() {
 		if !strings.Contains(vic.text("main"), "An administrator has to approve this token") {
-			t.Error("it is not said before that it needs approval")
+			t.Error("the form does not mention the approval")
 		}
 		vic.fill("#purpose", "copies issues every hour")
 		vic.fill("#networks", "10.0.0.0/8")
 	})
 	if !strings.Contains(vic.text("main"), "an administrator has to approve it first") {
-		t.Error("it is not said that it waits")
+		t.Error("the page does not mention the approval")
 	}
 	c.myself(k, 401)
 	ada.open(page.Path)
 	if got := ada.text("nav .count"); got != "1" {
-		t.Errorf("%q wait", got)
+		t.Errorf("the number of pending tokens is %q", got)
 	}
 	ada.submit(`nav a[href$="/pending"]`)
 	if got := ada.text("tbody"); !strings.Contains(got, "copies issues every hour") {
-		t.Errorf("what waits is %q", got)
+		t.Errorf("the pending token is %q", got)
 	}
 	ada.click(`a[href*="/approve?"]`)
 	ada.submit("dialog button.primary")
 	if got := ada.text(".notice"); !strings.Contains(got, "was approved") {
-		t.Errorf("it says %q", got)
+		t.Errorf("the notice is %q", got)
 	}
 	c.myself(k, 200)
 }
 
-// An administrator finds one token of a hundred thousand by a part of its name,
-// without a reload, and disables it.
+// An administrator finds one of ten thousand tokens by a part of its name, without a
+// reload, and disables it.
 func TestPageFind(t *testing.T) {
 	const many = 10_000
 	c := newPageCompany(t, options{before: func(dir string) {
@@ -184,21 +183,21 @@ func TestPageFind(t *testing.T) {
 	b := c.person("ada")
 	b.open(page.Path + "/tokens")
 	if got := b.text(".found"); got != "10,000 tokens" {
-		t.Errorf("there are %q", got)
+		t.Errorf("the count is %q", got)
 	}
 	eval[bool](b, "window.still = true")
 	b.fill("#f-name", "ZÜRICH")
 	b.until("the one token", func() bool { return b.text(".found") == "1 token" })
 	if !eval[bool](b, "window.still === true") {
-		t.Error("the page was loaded anew")
+		t.Error("the page was reloaded")
 	}
 	if got := b.location(); got != page.Path+"/tokens?name=Z%C3%9CRICH" {
-		t.Errorf("its address is %s", got)
+		t.Errorf("the address is %s", got)
 	}
 	if got := eval[string](b, "document.activeElement.id"); got != "f-name" {
 		t.Errorf("the focus is on %q", got)
 	}
-	// The order goes with the filter, the filter with the order, and Back leads back.
+	// Sorting keeps the filter, filtering keeps the order, and Back restores both.
 	b.click("#sort-expires")
 	b.until("the order", func() bool { return strings.Contains(b.location(), "sort=expires") })
 	if got := eval[string](b, "document.activeElement.id"); got != "sort-expires" {
@@ -207,7 +206,7 @@ func TestPageFind(t *testing.T) {
 	b.fill("#f-name", "zürich")
 	b.until("the filter in that order", func() bool { return b.location() == page.Path+"/tokens?sort=expires&order=asc&name=z%C3%BCrich" })
 	if got := at[string](b, "th[aria-sort]", "e.getAttribute('aria-sort') + ' ' + e.innerText"); !strings.HasPrefix(got, "ascending Expires") {
-		t.Errorf("it is sorted %q", got)
+		t.Errorf("the sorted column is %q", got)
 	}
 	b.back()
 	b.until("the list before", func() bool {
@@ -216,14 +215,14 @@ func TestPageFind(t *testing.T) {
 	b.click(`a[href*="/disable?"]`)
 	b.submit("dialog button.primary")
 	if got := b.location(); !strings.HasPrefix(got, page.Path+"/tokens?") || !strings.Contains(got, "name=Z%C3%9CRICH") {
-		t.Errorf("it leads to %s", got)
+		t.Errorf("the action leads to %s", got)
 	}
 	if got := b.cell("000000007777", "State"); got != "Disabled" {
-		t.Errorf("the token is %q", got)
+		t.Errorf("the state is %q", got)
 	}
 }
 
-// The audit log is filtered as the list of tokens is.
+// The audit log is filtered like the list of tokens.
 func TestPageAudit(t *testing.T) {
 	c := newPageCompany(t, options{})
 	k := c.create("alice", `{"label":"ci"}`)
@@ -232,7 +231,7 @@ func TestPageAudit(t *testing.T) {
 	b := c.person("ada")
 	b.open(page.Path + "/audit")
 	if got := b.text(".found"); got != "3 records on this page" {
-		t.Errorf("there are %q", got)
+		t.Errorf("the count is %q", got)
 	}
 	eval[bool](b, "window.still = true")
 	b.fill("#f-action", "token.create")
@@ -240,7 +239,7 @@ func TestPageAudit(t *testing.T) {
 	b.fill("#f-actor", "ali")
 	b.until("alice's", func() bool { return b.text(".found") == "1 record on this page" })
 	if got := b.location(); got != page.Path+"/audit?actor=ali&action=token.create" || !eval[bool](b, "window.still === true") {
-		t.Errorf("its address is %s", got)
+		t.Errorf("the address is %s", got)
 	}
 	b.click(".filters button")
 	if !strings.Contains(b.text("tbody"), k.ID) {
@@ -248,8 +247,7 @@ func TestPageAudit(t *testing.T) {
 	}
 }
 
-// Names that would be something else to a browser, or lead it elsewhere, are texts on
-// every page.
+// Names with HTML or relative paths are shown as text on every page.
 func TestPageHostileNames(t *testing.T) {
 	c := newPageCompany(t, options{})
 	const owner, script = "../../x", "<img src=x onerror=alert(1)>"
@@ -269,7 +267,7 @@ func TestPageHostileNames(t *testing.T) {
 		for _, below := range []string{"/token/" + id, "/token/" + id + "/edit", "/token/" + id + "/rotate", "/token/" + id + "/revoke", "/audit", "/tokens?user=" + url.QueryEscape(owner), "/tokens"} {
 			b.open(page.Path + below)
 			if n := eval[int](b, "document.images.length"); n != 1 { // the icon
-				t.Errorf("%s: %d pictures", below, n)
+				t.Errorf("%s: %d images", below, n)
 			}
 			if !strings.Contains(eval[string](b, `document.body.innerText + [...document.querySelectorAll("input, textarea")].map(e => e.value).join()`), name) {
 				t.Errorf("%s does not show %q", below, name)
@@ -283,18 +281,18 @@ func TestPageHostileNames(t *testing.T) {
 	b.open(page.Path + "/tokens")
 	b.submit(`td.user a`)
 	if got := b.location(); got != page.Path+"/tokens?user=..%2F..%2Fx" || b.text("h1") != "Tokens of ../../x" {
-		t.Errorf("the owner's name leads to %s, %q", got, b.text("h1"))
+		t.Errorf("the link of the owner's name leads to %s, %q", got, b.text("h1"))
 	}
 	b.open(page.Path + "/new")
-	eval[string](b, `document.getElementById("name").value = "safe\u202egnp.exe"`) // no keyboard has it
+	eval[string](b, `document.getElementById("name").value = "safe\u202egnp.exe"`) // cannot be typed
 	b.allowStatus(http.StatusBadRequest)
 	b.submit("form.fields button.primary")
 	if got := b.text("#name-wrong"); !strings.Contains(got, "U+202E") {
-		t.Errorf("a name that turns around: %q", got)
+		t.Errorf("a name with a direction override: %q", got)
 	}
 }
 
-// Who may not create tokens is told why, and what to ask for.
+// A user who cannot create tokens is told why, and what to ask an administrator for.
 func TestPageWithoutPermission(t *testing.T) {
 	c := newPageCompany(t, options{})
 	b := c.person("nell", asSecure)
@@ -302,15 +300,15 @@ func TestPageWithoutPermission(t *testing.T) {
 	said := b.text("main")
 	for _, part := range []string{"not permitted to create", "access.create", "Please let me, nell, create API tokens"} {
 		if !strings.Contains(said, part) {
-			t.Errorf("it does not say %q: %s", part, said)
+			t.Errorf("the page lacks %q: %s", part, said)
 		}
 	}
 	if b.has(`a[href$="/new"]`) {
-		t.Error("there is a way to the form")
+		t.Error("the page links to the form")
 	}
 	b.click(`button[data-copy="ask"]`)
 	if got := b.clipboard(); !strings.HasPrefix(got, "Please let me, nell") {
-		t.Errorf("the clipboard has %q", got)
+		t.Errorf("the clipboard contains %q", got)
 	}
 	b.allowStatus(http.StatusForbidden)
 	b.open(page.Path + "/tokens")
@@ -319,8 +317,8 @@ func TestPageWithoutPermission(t *testing.T) {
 	}
 }
 
-// Without scripts a token is created and revoked as with them, and a reload mints
-// no second one.
+// Without JavaScript a token can be created and revoked, and a reload creates no second
+// one.
 func TestPageWithoutScripts(t *testing.T) {
 	c := newPageCompany(t, options{})
 	b := newBrowser(t, c)
@@ -328,13 +326,13 @@ func TestPageWithoutScripts(t *testing.T) {
 	b.login("alice")
 	k := b.createByPage("plain", nil)
 	if b.has("[data-copy]") {
-		t.Error("there is a button that does nothing")
+		t.Error("there is a button that needs JavaScript")
 	}
 	c.myself(k, 200)
 	b.allowStatus(http.StatusConflict)
 	b.reload()
-	if got := b.text("h1"); got != "This form was sent before" {
-		t.Errorf("a reload says %q", got)
+	if got := b.text("h1"); got != "This form was already sent" {
+		t.Errorf("a reload shows %q", got)
 	}
 	b.noValue()
 	b.allowStatus()
@@ -346,19 +344,19 @@ func TestPageWithoutScripts(t *testing.T) {
 	b.open(page.Path)
 	b.submit(`a[href*="/revoke?"]`)
 	if said := b.text("main"); !strings.Contains(said, "Revoke “plain”?") || !strings.Contains(said, k.ID) {
-		t.Errorf("the question is %q", said)
+		t.Errorf("the page asks %q", said)
 	}
 	b.submit("button.danger")
 	c.myself(k, 401)
 }
 
-// A double click on the button mints one token, and shows its value.
+// A double click on the button creates one token, and shows its value.
 func TestPageDoubleClick(t *testing.T) {
 	c := newPageCompany(t, options{})
 	b := c.person("alice")
 	b.open(page.Path + "/new")
 	b.fill("#name", "twice")
-	// As soon as a mouse can, and sooner.
+	// Both in one task, which is faster than any mouse.
 	b.load("submit twice", loading(chromedp.Evaluate[chromedp.Void](`(f => (f.requestSubmit(), f.requestSubmit()))(document.querySelector("form[data-once]"))`)))
 	c.myself(b.value(), 200)
 	var own []any
@@ -368,14 +366,14 @@ func TestPageDoubleClick(t *testing.T) {
 	}
 }
 
-// Somebody whose session is over logs in and is back where they wanted to be, below
-// a context path, too.
+// After logging in again, a user returns to the requested page, also below a context
+// path.
 func TestPageLogin(t *testing.T) {
 	c := newPageCompany(t, options{context: "/jira"})
 	b := newBrowser(t, c)
 	b.open(page.Path + "/tokens?name=x&sort=name")
 	if !b.has("#login-form-username") {
-		b.fatalf("there is no login")
+		b.fatalf("the page is not the login")
 	}
 	b.logInHere("ada")
 	if got := b.location(); !strings.HasPrefix(got, page.Path+"/tokens?") || !strings.Contains(got, "name=x") || !strings.Contains(got, "sort=name") {
@@ -383,7 +381,7 @@ func TestPageLogin(t *testing.T) {
 	}
 	for _, a := range eval[[]string](b, `[...document.querySelectorAll("[href], [src], [action]")].map(e => e.getAttribute("href") || e.getAttribute("src") || e.getAttribute("action"))`) {
 		if !strings.HasPrefix(a, "/jira/") && !strings.HasPrefix(a, "#") {
-			t.Errorf("the page leads out of the context path: %s", a)
+			t.Errorf("a link leaves the context path: %s", a)
 		}
 	}
 	// The session ends while the form is open.
@@ -406,11 +404,11 @@ func TestPageLogin(t *testing.T) {
 	}
 	k := b.createByPage("in time", nil)
 	if user := c.myself(k, 200); user != "ada" {
-		t.Errorf("it is %q to Jira", user)
+		t.Errorf("Jira sees the user %q", user)
 	}
 }
 
-// A page of another site that posts a form changes nothing.
+// A form posted by another site changes nothing.
 func TestPageOfAnotherSite(t *testing.T) {
 	c := newPageCompany(t, options{})
 	b := c.person("alice", asSecure)

@@ -11,7 +11,7 @@ import (
 	"github.com/tokengate/tokengate/authz/manage/web/page"
 )
 
-// Parts of the pages that tests search for.
+// Parts of pages that tests look for.
 var (
 	shownValue  = regexp.MustCompile(`<textarea id="value" class="secret"[^>]*>(\w+)</textarea>`)
 	nonceField  = regexp.MustCompile(`name="nonce" value="([\w-]+)"`)
@@ -19,10 +19,10 @@ var (
 	heading     = regexp.MustCompile(`(?s)<h1>(.*?)</h1>`)
 )
 
-// rich are settings with many tokens per user and approval for contractors.
+// rich are settings that allow many tokens, and contractors to use their tokens.
 var rich = strings.NewReplacer("use: [jira-users]", "use: [jira-users, contractors]", "maxPerUser: 3", "maxPerUser: 60").Replace(settings)
 
-// browser is a browser with a session in Jira. It follows redirects.
+// browser requests pages in a Jira session. It does not follow redirects by itself.
 type browser struct {
 	sender
 	t *testing.T
@@ -35,14 +35,14 @@ func (f *fixture) browser(t *testing.T, name string) browser {
 	return browser{s, t}
 }
 
-// get opens a page.
+// get requests a page.
 func (b browser) get(below string) answer {
 	b.t.Helper()
 	b.f.pass(1e9)
 	return b.send(b.t, "GET", b.f.options.ContextPath+page.Path+below, nil)
 }
 
-// open opens a page that must be there.
+// open returns a page, which must have status 200.
 func (b browser) open(below string) string {
 	b.t.Helper()
 	got := b.get(below)
@@ -52,7 +52,7 @@ func (b browser) open(below string) string {
 	return got.body
 }
 
-// post sends a form's fields, whatever page they are from.
+// post sends the fields of a form.
 func (b browser) post(below string, fields url.Values) answer {
 	b.t.Helper()
 	b.f.pass(1e9)
@@ -60,7 +60,7 @@ func (b browser) post(below string, fields url.Values) answer {
 	return s.send(b.t, "POST", b.f.options.ContextPath+page.Path+below, fields.Encode())
 }
 
-// fields are what the form of a page sends without anything entered.
+// fields returns the hidden fields of the form on a page.
 func fields(body string) url.Values {
 	values := url.Values{}
 	for _, m := range hiddenField.FindAllStringSubmatch(body, -1) {
@@ -69,8 +69,8 @@ func fields(body string) url.Values {
 	return values
 }
 
-// fill opens the page of a form, fills it in and sends it. Fields are given by name
-// and value in turn.
+// fill opens the page of a form, fills it in and sends it. Fields are alternating names
+// and values.
 func (b browser) fill(below string, pairs ...string) answer {
 	b.t.Helper()
 	values := fields(b.open(below))
@@ -81,7 +81,7 @@ func (b browser) fill(below string, pairs ...string) answer {
 	return b.post(path, values)
 }
 
-// issue is fill for a form that ends in a value, which it returns.
+// issue is fill for a form that issues a token; it returns the value and the id.
 func (b browser) issue(below string, pairs ...string) (value, id string) {
 	b.t.Helper()
 	got := b.fill(below, pairs...)
@@ -92,13 +92,13 @@ func (b browser) issue(below string, pairs ...string) (value, id string) {
 	return m[1], m[1][len("tgate_"):][:12]
 }
 
-// led is where an answer leads, below the pages, without the proof of what was done.
+// led returns the address of a redirect, below the pages and without its proof.
 func led(got answer) string {
 	to := regexp.MustCompile(`proof=[\w-]+&?`).ReplaceAllString(got.header.Get("Location"), "")
 	return strings.TrimSuffix(strings.TrimPrefix(to, page.Path), "&")
 }
 
-// follow opens the page that a form's answer leads to.
+// follow opens the page that a response redirects to.
 func (b browser) follow(got answer) string {
 	b.t.Helper()
 	if got.status != http.StatusSeeOther {
@@ -107,7 +107,7 @@ func (b browser) follow(got answer) string {
 	return b.open(strings.TrimPrefix(got.header.Get("Location"), page.Path))
 }
 
-// title is a page's heading.
+// title returns the heading of a page.
 func title(body string) string {
 	m := heading.FindStringSubmatch(body)
 	if m == nil {

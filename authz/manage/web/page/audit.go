@@ -21,27 +21,26 @@ type auditPage struct {
 	Action  string
 }
 
-// auditRow is a record of it.
+// auditRow is an audit record.
 type auditRow struct {
-	Time            timestamp
-	Actor, From     string
-	Action, Outcome string
-	Refused         bool
-	Reason          string
-	TokenID, URL    string // URL is empty where no token came to be
-	Owner           string
-	Changes         []change
+	Time                timestamp
+	Actor, From, Action string
+	Refused             bool
+	Reason              string
+	TokenID, URL        string // empty: no token was created
+	Owner               string
+	Changes             []fieldChange
 }
 
-// change is a field before and after.
-type change struct {
+// fieldChange is a field before and after a change.
+type fieldChange struct {
 	Field, Before, After string
-	New                  bool // the token was not there before
+	New                  bool // the token did not exist before
 }
 
-// audit shows a page of the audit log, the newest first.
+// audit shows a page of the audit log, newest first.
 func (s *Site) audit(r *Request) (Answer, error) {
-	f, err := s.layout(r, text("audit.title"), "audit")
+	l, err := s.layout(r, "audit")
 	if err != nil {
 		return Answer{}, err
 	}
@@ -56,7 +55,7 @@ func (s *Site) audit(r *Request) (Answer, error) {
 	}
 	filters := without(r.Query, "after")
 	p := auditPage{
-		Filters: shownFilters(filters), Actions: manage.Actions(), Action: s.url("audit"),
+		Filters: visibleValues(filters), Actions: manage.Actions(), Action: s.url("audit"),
 		CSV: s.API + "/audit?" + with(filters, "format", "csv"),
 	}
 	for _, record := range found.Records {
@@ -68,24 +67,24 @@ func (s *Site) audit(r *Request) (Answer, error) {
 	if r.Query["after"] != "" {
 		p.First = s.url("audit?" + with(filters))
 	}
-	return ok("audit", f, p)
+	return ok("audit", l, p)
 }
 
 func (s *Site) auditRow(a store.Audit) auditRow {
 	row := auditRow{
-		Time: when(a.Time, s.Now().UTC()), Actor: visible(a.Actor), From: visible(a.From), Action: a.Action, Outcome: text("outcome." + a.Outcome),
+		Time: when(a.Time, s.Now().UTC()), Actor: visible(a.Actor), From: visible(a.From), Action: a.Action,
 		Refused: a.Outcome == "refused", Reason: a.Reason, TokenID: a.TokenID, Owner: visible(a.Owner),
 	}
 	if a.TokenID != "" {
 		row.URL = s.url("token/" + a.TokenID)
 	}
-	_, created := a.Changes["type"] // no token gets another one
+	_, created := a.Changes["type"] // a token's type never changes
 	for _, field := range slices.Sorted(maps.Keys(a.Changes)) {
 		c := a.Changes[field]
 		if created && (field == "owner" || field == "ownerKey" || field == "type" && c.After == "ordinary") {
-			continue // it stands beside the id, or goes without saying
+			continue // shown beside the id, or the default
 		}
-		row.Changes = append(row.Changes, change{field, brief(c.Before), brief(c.After), created})
+		row.Changes = append(row.Changes, fieldChange{field, brief(c.Before), brief(c.After), created})
 	}
 	return row
 }

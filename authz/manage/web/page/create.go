@@ -1,7 +1,9 @@
 package page
 
 import (
+	"errors"
 	"net/url"
+	"reflect"
 
 	"github.com/tokengate/tokengate/authz/manage"
 	"github.com/tokengate/tokengate/authz/policy"
@@ -11,33 +13,31 @@ import (
 // createPage is the form that creates a token.
 type createPage struct {
 	Form *form
-	ending
-	Max      string        // how long the caller's tokens may live; "" for any time
-	Terms    *policy.Terms // that bind the caller's own tokens; nil: none
-	Rate     string        // of those; "" for none
-	Address  string        // where the caller is; "" if that is not known
-	Others   bool          // the token may be for somebody else
-	Forced   bool          // the scope is not the caller's to choose
-	Pending  bool          // it waits for approval
-	Why, Ask string        // why there is no form, and what to ask for
-	Back     string
+	expiryFields
+	Max     string        // the maximum lifetime of the caller's tokens; "": none
+	Terms   *policy.Terms // of the caller's own tokens; nil: none
+	Rate    string        // "": none
+	Address string        // the caller's; "": unknown
+	Others  bool          // the caller may create tokens for other users
+	Forced  bool          // the token must be read-only
+	Pending bool          // the token needs approval
+	Why     string        // the word for why there is no form; "": there is one
+	Back    string
 }
 
 // newToken shows the form.
 func (s *Site) newToken(r *Request) (Answer, error) {
-	return s.createForm(r, s.form(r, "new", url.Values{"user": {visible(r.Query["user"])}}), nil)
-}
-
-// createForm shows the form that creates a token: filled with what was entered,
-// where that was refused.
-func (s *Site) createForm(r *Request, entered *form, refusal error) (Answer, error) {
-	f, err := s.layout(r, text("create.title"), "")
+	l, err := s.layout(r, "")
 	if err != nil {
 		return Answer{}, err
 	}
-	now, most := s.Now().UTC(), maxLifetimeOf(f.Me)
-	p := createPage{Form: entered, Terms: f.Me.Terms, Address: address(f.Me), Others: f.Me.ForOthers, Back: s.url("")}
-	p.ending = p.Form.ending(latest(most, now), now, false)
+	return s.createForm(r, l, s.form(r, "new", url.Values{"user": {visible(r.Query["user"])}}), nil)
+}
+
+func (s *Site) createForm(r *Request, l *layout, f *form, refusal error) (Answer, error) {
+	now, most := s.Now().UTC(), maxLifetimeOf(l.Me)
+	p := createPage{Form: f, Terms: l.Me.Terms, Address: address(l.Me), Others: l.Me.ForOthers, Back: s.url("")}
+	p.expiryFields = f.expiryFields(latest(most, now), now, false)
 	if !most.Unlimited {
 		p.Max = lifetimeLabel(most)
 	}
@@ -48,50 +48,254 @@ func (s *Site) createForm(r *Request, entered *form, refusal error) (Answer, err
 		}
 	}
 	if !p.Others {
-		p.Why, p.Ask = whyNot(f.Me)
+		p.Why = whyNot(l.Me)
 	}
-	if user := p.Form.Get("user"); user != "" && f.Me.Administrator {
+	if user := f.Get("user"); user != "" && l.Me.Administrator {
 		p.Back = s.url("tokens?" + encode("user", visible(token.Redact(user))))
 	}
-	if refusal == nil {
-		return ok("create", f, p)
+	return showForm("create", l, f, p, refusal)
+}
+
+// whyNot returns a word for why the caller cannot create tokens; "": they can.
+func whyNot(me *manage.Me) string {
+	switch {
+	case !me.MayUse:
+		return "use"
+	case !me.MayCreate:
+		return "create"
+	case me.InForce >= me.MaxPerUser:
+		return "limit"
 	}
-	return refusedForm("create", f, p.Form, p, refusal)
+	return ""
 }
 
 // create creates a token and shows its value.
 func (s *Site) create(r *Request) (Answer, error) {
-	form, done, err := s.take(r, "new")
+	f, done, refusal := s.take(r, "new")
 	if done != nil {
 		return *done, nil
 	}
-	var issued manage.Issued
-	if err == nil {
-		issued, err = s.createFrom(r, form)
-	}
+	l, err := s.layout(r, "")
 	if err != nil {
-		return s.createForm(r, form, err)
+		return Answer{}, err
 	}
-	s.nonces.record(form.Get("nonce"), issued.Token.ID)
-	return s.issued(r, issued, false)
+	var issued manage.Issued
+	if refusal == nil {
+		issued, refusal = s.createFrom(r, l.Me, f)
+	}
+	if refusal != nil {
+		return s.createForm(r, l, f, refusal)
+	}
+	if issued.Token.State == manage.StatePending {
+		l.Waiting++ // it was counted before
+	}
+	return s.issued(l, f, issued, false)
 }
 
-func (s *Site) createFrom(r *Request, f *form) (manage.Issued, error) {
-	ctx := r.HTTP.Context()
-	me, err := s.Manager.Me(ctx, r.Caller)
+func (s *Site) createFrom(r *Request, me *manage.Me, f *form) (manage.Issued, error) {
+	now := s.Now().UTC()
+	expires, err := f.expiry(latest(maxLifetimeOf(me), now), now)
 	if err != nil {
 		return manage.Issued{}, err
 	}
-	expires, err := f.expiry(latest(maxLifetimeOf(&me), s.Now().UTC()), s.Now().UTC())
-	if err != nil {
-		return manage.Issued{}, err
-	}
-	return s.Manager.Create(ctx, r.Caller, manage.NewToken{
+	return s.Manager.Create(r.HTTP.Context(), r.Caller, manage.NewToken{
 		Owner:    f.Get("user"),
 		Name:     f.Get("name"),
 		Purpose:  f.Get("purpose"),
 		Expires:  expires,
 		ReadOnly: f.Has("readOnly"),
-		Networks: f.networks(address(&me)),
+		Networks: f.networks(address(me)),
 	})
+}
+
+// rotatePage is the form that gives a token a new value.
+type rotatePage struct {
+	Form     *form
+	Token    tokenView
+	Overlaps []choice // none: the token is in no state for an overlap
+	expiryFields
+}
+
+// rotation shows the form.
+func (s *Site) rotation(r *Request) (Answer, error) {
+	found, l, err := s.tokenLayout(r)
+	if err != nil {
+		return Answer{}, err
+	}
+	return s.rotateForm(l, found, s.form(r, "token/"+r.ID+"/rotate", url.Values{}, seenSecret(found)...), nil)
+}
+
+func (s *Site) rotateForm(l *layout, found manage.Token, f *form, refusal error) (Answer, error) {
+	now := s.Now().UTC()
+	p := rotatePage{Form: f, Token: s.tokenView(found, shownNetworks)}
+	p.expiryFields = f.expiryFields(latest(maxLifetimeFor(l.Me, found), now), now, found.State != manage.StateExpired)
+	if found.State == manage.StateActive || found.State == manage.StateSuspended {
+		p.Overlaps = overlaps(l.Me.MaxOverlap)
+	}
+	if _, given := f.Values["overlap"]; !given {
+		f.Values.Set("overlap", usualOverlap(p.Overlaps))
+	}
+	return showForm("rotate", l, f, p, refusal)
+}
+
+// rotate gives a token a new value and shows it.
+func (s *Site) rotate(r *Request) (Answer, error) {
+	found, l, err := s.tokenLayout(r)
+	if err != nil {
+		return Answer{}, err
+	}
+	f, done, refusal := s.take(r, "token/"+r.ID+"/rotate", seenSecret(found)...)
+	if done != nil {
+		return *done, nil
+	}
+	var issued manage.Issued
+	if refusal == nil {
+		issued, refusal = s.rotateFrom(r, l.Me, f, found)
+	}
+	if refusal != nil {
+		return s.rotateForm(l, found, f, refusal)
+	}
+	return s.issued(l, f, issued, true)
+}
+
+// seenSecret is seen for a rotation, which also ends the old secret.
+func seenSecret(t manage.Token) []string {
+	return append(seen(t), t.PreviousUntil.String())
+}
+
+func (s *Site) rotateFrom(r *Request, me *manage.Me, f *form, found manage.Token) (issued manage.Issued, err error) {
+	var wanted manage.Rotation
+	if wanted.Overlap, err = f.overlap(); err != nil {
+		return issued, err
+	}
+	now := s.Now().UTC()
+	if wanted.Expires, err = f.expiry(latest(maxLifetimeFor(me, found), now), now); err != nil {
+		return issued, err
+	}
+	return s.Manager.Rotate(r.HTTP.Context(), r.Caller, r.ID, wanted)
+}
+
+// issuedPage shows a token's value; no other page does.
+type issuedPage struct {
+	Token    tokenView
+	Value    string
+	Rotated  bool
+	Pending  bool
+	Examples []example
+	Done     string // the address of the next page
+}
+
+// example is a program that uses a token.
+type example struct {
+	Title, Code string
+}
+
+// issued shows the value of a token that a form created or rotated.
+func (s *Site) issued(l *layout, f *form, i manage.Issued, rotated bool) (Answer, error) {
+	s.nonces.record(f.Get("nonce"), i.Token.ID)
+	l.Tab = tabOf(i.Token)
+	p := issuedPage{
+		Token: s.tokenView(i.Token, len(i.Token.Networks)), Value: i.Value.Reveal(), Rotated: rotated,
+		Pending: i.Token.State == manage.StatePending, Done: s.url("token/" + i.Token.ID),
+	}
+	if i.Token.Owner != "" {
+		p.Examples = examples(s.PublicURL, i.Token.Owner)
+	}
+	a, err := ok("issued", l, p)
+	a.Token = i.Token.ID
+	return a, err
+}
+
+// examples returns programs that use a token of the owner. They are complete except
+// for the value, which belongs into the environment.
+func examples(publicURL, owner string) (all []example) {
+	about := struct{ Jira, Owner string }{publicURL, owner}
+	for _, name := range []string{"curl.user", "curl.bearer", "python", "fetch", "xhr", "jquery", "java"} {
+		all = append(all, example{text("example." + name + ".title"), text("example."+name, about)})
+	}
+	return all
+}
+
+// editPage is the form that edits a token.
+type editPage struct {
+	Form  *form
+	Token tokenView
+	expiryFields
+	Address string
+}
+
+// edit shows the form.
+func (s *Site) edit(r *Request) (Answer, error) {
+	found, l, err := s.tokenLayout(r)
+	if err != nil {
+		return Answer{}, err
+	}
+	return s.editForm(r, l, found, nil, nil)
+}
+
+// editForm shows the form with the entered values; without any, with those of the token.
+func (s *Site) editForm(r *Request, l *layout, found manage.Token, f *form, refusal error) (Answer, error) {
+	if f == nil {
+		values := url.Values{"name": {found.Name}, "purpose": {found.Purpose}, "networks": {joined(found.Networks)}}
+		if found.ReadOnly {
+			values.Set("readOnly", "true")
+		}
+		f = s.form(r, "token/"+r.ID+"/edit", values, seen(found)...)
+	}
+	f.Fixed = found.State == manage.StatePending && !l.Me.Administrator
+	p := editPage{Form: f, Token: s.tokenView(found, shownNetworks), Address: address(l.Me)}
+	p.expiryFields = f.expiryFields(latestOf(l.Me, found), s.Now().UTC(), true)
+	return showForm("edit", l, f, p, refusal)
+}
+
+// change changes the fields of a token that differ in the form.
+func (s *Site) change(r *Request) (Answer, error) {
+	found, l, err := s.tokenLayout(r)
+	if err != nil {
+		return Answer{}, err
+	}
+	f, answer, err := s.take(r, "token/"+r.ID+"/edit", seen(found)...)
+	switch {
+	case answer != nil:
+		return *answer, nil
+	case errors.Is(err, errChanged):
+		return s.editForm(r, l, found, nil, err) // the entered values were about an older state
+	case err != nil:
+		return s.editForm(r, l, found, f, err)
+	}
+	changed, err := s.changeFrom(r, l.Me, found, f)
+	if err != nil {
+		return s.editForm(r, l, found, f, err)
+	}
+	done := "unchanged"
+	if changed {
+		done = "changed"
+	}
+	return s.seeOther("token/"+r.ID+"?"+encode(s.noticed(r, done, "")...), found.ID), nil
+}
+
+// changeFrom reports whether anything differs.
+func (s *Site) changeFrom(r *Request, me *manage.Me, found manage.Token, f *form) (changed bool, err error) {
+	var wanted manage.Change
+	if wanted.Expires, err = f.expiry(latestOf(me, found), s.Now().UTC()); err != nil {
+		return false, err
+	}
+	if name := f.Get("name"); name != found.Name {
+		wanted.Name = &name
+	}
+	if purpose := f.Get("purpose"); purpose != found.Purpose {
+		wanted.Purpose = &purpose
+	}
+	if readOnly := f.Has("readOnly"); readOnly != found.ReadOnly {
+		wanted.ReadOnly = &readOnly
+	}
+	if f.Get("networks") != joined(found.Networks) || f.Has("here") {
+		networks := f.networks(address(me))
+		wanted.Networks = &networks
+	}
+	if reflect.DeepEqual(wanted, manage.Change{}) {
+		return false, nil
+	}
+	_, err = s.Manager.Change(r.HTTP.Context(), r.Caller, r.ID, wanted)
+	return true, err
 }

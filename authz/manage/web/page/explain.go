@@ -13,103 +13,96 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// explainPage is the form that tries a request, and what came of it.
+// explainPage is the form that describes a request, and the explanation.
 type explainPage struct {
 	Form    *form
-	Mine    []manage.Token // to choose from
+	Mine    []manage.Token // suggested
 	Methods []string
-	Result  *explainResult // nil: nothing was tried yet
+	Result  *explanation // nil: the form was not sent yet
 }
 
-// explainResult says how a request would be decided.
-type explainResult struct {
+// explanation tells how a request would be decided.
+type explanation struct {
 	Good    bool
 	Outcome string
-	Text    string // what Status means
-	Status  int
-	Decides string // the rule that decides
+	Text    string // the body of a denial
+	Status  int    // of a denial
+	Decides string // the deciding check
 	Checks  []checkResult
 }
 
-// checkResult is what one rule says.
+// checkResult is the result of one check.
 type checkResult struct {
-	Check, Result, Class string
+	Check, Class string
+	Reason       authz.Reason // if Class is decides
 }
 
-var explainMethods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"}
-
-// explain shows the form. A token's value is asked for as a password, and is never
-// shown again.
+// explain shows the form. The value of a token is a password field that is never filled.
 func (s *Site) explain(r *Request) (Answer, error) {
 	return s.explainForm(r, s.form(r, "explain", url.Values{"id": {r.Query["id"]}}), nil, nil)
 }
 
-func (s *Site) explainForm(r *Request, entered *form, result *explainResult, refusal error) (Answer, error) {
-	f, err := s.layout(r, text("explain.title"), "explain")
+func (s *Site) explainForm(r *Request, f *form, result *explanation, refusal error) (Answer, error) {
+	l, err := s.layout(r, "explain")
 	if err != nil {
 		return Answer{}, err
 	}
-	p := explainPage{Form: entered, Methods: explainMethods, Result: result}
-	entered.Values.Del("value")
-	entered.redact()
-	for name, usual := range map[string]string{"method": "GET", "path": s.ContextPath + "/rest/api/2/myself", "address": address(f.Me)} {
-		if _, given := entered.Values[name]; !given {
-			entered.Values.Set(name, usual)
+	f.Values.Del("value")
+	f.redact()
+	for name, usual := range map[string]string{"method": http.MethodGet, "path": s.ContextPath + "/rest/api/2/myself", "address": address(l.Me)} {
+		if _, given := f.Values[name]; !given {
+			f.Values.Set(name, usual)
 		}
 	}
 	own, err := s.Manager.ListOwn(r.HTTP.Context(), r.Caller, manage.Query{InForce: true, Query: store.Query{Descending: true, Limit: pageSize}})
 	if err != nil {
 		return Answer{}, err
 	}
-	p.Mine = own.Tokens
-	if refusal == nil {
-		return ok("explain", f, p)
-	}
-	return refusedForm("explain", f, p.Form, p, refusal)
+	methods := []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"}
+	return showForm("explain", l, f, explainPage{Form: f, Mine: own.Tokens, Methods: methods, Result: result}, refusal)
 }
 
-// explainRequest decides a request that nobody makes.
+// explainRequest explains the decision on the described request.
 func (s *Site) explainRequest(r *Request) (Answer, error) {
-	form, done := s.sent(r, "explain")
+	f, done := s.sent(r, "explain")
 	if done != nil {
 		return *done, nil
 	}
-	request, id, err := readRequest(form)
+	request, id, err := readRequest(f)
 	if err != nil {
-		a, shown := s.explainForm(r, form, nil, err)
-		if errors.Is(shown, err) { // nothing was tried to be changed
+		a, shown := s.explainForm(r, f, nil, err)
+		if errors.Is(shown, err) { // not a refusal to log: the form changes nothing
 			a.Status, shown = http.StatusBadRequest, nil
 		}
 		return a, shown
 	}
-	d, verdicts, err := s.Manager.Explain(r.HTTP.Context(), r.Caller, &request, id, s.View())
+	d, checks, err := s.Manager.Explain(r.HTTP.Context(), r.Caller, &request, id, s.View())
 	if errors.Is(err, manage.ErrNotFound) {
 		err = wrong(manage.FieldID, "explain.unknown")
 	}
 	if err != nil {
-		return s.explainForm(r, form, nil, err)
+		return s.explainForm(r, f, nil, err)
 	}
-	result := &explainResult{Good: d.Outcome == authz.Allowed, Outcome: text("explain." + d.Result())}
+	result := &explanation{Good: d.Outcome == authz.Allowed, Outcome: text("explain." + d.Result())}
 	if d.Outcome == authz.Denied {
 		result.Status, result.Text = d.Reason.Status(), d.Text()
 	}
-	for _, v := range verdicts {
-		shown := checkResult{v.Check, text("explain.goes"), "goes"}
-		switch {
-		case v.Reason != 0 && result.Good:
-			shown.Result, shown.Class = text("explain.admits"), "admits"
-		case v.Reason != 0:
-			shown.Result, shown.Class, result.Decides = text("explain.decides", v.Reason.String()), "decides", v.Check
-		case v.Result == "not reached":
-			shown.Result, shown.Class = text("explain.unreached"), "unreached"
+	class := "passes"
+	for _, c := range checks {
+		shown := checkResult{c.Check, class, c.Reason}
+		if c.Reason != 0 {
+			if shown.Class = "allows"; !result.Good {
+				shown.Class, result.Decides = "decides", c.Check
+			}
+			class = "unreached" // the checks after it
 		}
 		result.Checks = append(result.Checks, shown)
 	}
-	return s.explainForm(r, form, result, nil)
+	return s.explainForm(r, f, result, nil)
 }
 
-// readRequest makes the request that the form describes, and says with which token:
-// with the one of an id, or with a value.
+// readRequest returns the described request, and the id of its token unless it has a
+// token's value.
 func readRequest(f *form) (r authz.Request, id string, err error) {
 	r = authz.Request{Method: f.Get("method"), Path: f.Get("path"), Protocol: "HTTP/1.1"}
 	id = strings.TrimSpace(f.Get("id"))

@@ -14,25 +14,24 @@ import (
 	"github.com/tokengate/tokengate/authz/token"
 )
 
-// form is a form with what somebody has entered, and what is wrong with it.
+// form is an HTML form with the entered values and their errors.
 type form struct {
 	Action string // the address it is sent to
 	Nonce  string
-	Seen   string // a proof of what stands beside it; "" where nothing does
+	Seen   string // a proof of the token shown beside the form; "" without one
 	Values url.Values
 	Fixed  bool              // name and purpose cannot be changed
-	Wrong  map[string]string // by field, as the manager calls it; whole sentences
+	Wrong  map[string]string // whole sentences by the manager's name of the field
 }
 
-// Get returns what was entered into a field.
+// Get returns the value of a field.
 func (f *form) Get(name string) string { return f.Values.Get(name) }
 
-// Has reports whether something was entered into a field, or a box is ticked.
+// Has reports whether a field is not empty, or a box is ticked.
 func (f *form) Has(name string) bool { return f.Values.Get(name) != "" }
 
-// form returns a form at an address below Path, with values to begin with, beside
-// which somebody sees something: where that changes before the form is sent, it is not
-// taken.
+// form returns a form at an address below Path with initial values. seen is what the
+// page shows beside it: if that changes before the form is sent, take refuses the form.
 func (s *Site) form(r *Request, below string, values url.Values, seen ...string) *form {
 	f := &form{Action: s.url(below), Nonce: s.nonces.make(r.Caller, below), Values: values, Wrong: make(map[string]string)}
 	if len(seen) > 0 {
@@ -41,8 +40,8 @@ func (s *Site) form(r *Request, below string, values url.Values, seen ...string)
 	return f
 }
 
-// sent reads a form that was sent. Where it returns an answer, that is all there is
-// to say: the form is none, or it was sent before.
+// sent reads a form that was sent. If it returns an Answer, the form is unusable, and
+// the Answer is the response.
 func (s *Site) sent(r *Request, below string, seen ...string) (*form, *Answer) {
 	kind, _, _ := mime.ParseMediaType(r.HTTP.Header.Get("Content-Type"))
 	if kind != "application/x-www-form-urlencoded" {
@@ -59,14 +58,14 @@ func (s *Site) sent(r *Request, below string, seen ...string) (*form, *Answer) {
 		if len(given) > 1 || !utf8.ValidString(name) || !utf8.ValidString(given[0]) {
 			return nil, s.problem(r, http.StatusBadRequest, "form.unreadable")
 		}
-		values[name] = []string{strings.ReplaceAll(given[0], "\r\n", "\n")} // as browsers end lines
+		values[name] = []string{strings.ReplaceAll(given[0], "\r\n", "\n")} // browsers send CRLF
 	}
 	return s.form(r, below, values, seen...), nil
 }
 
-// take reads a form that was sent and uses its nonce: what comes behind it comes once.
-// Where it returns an answer, that is all there is to say. It fails where the form
-// has to be shown anew.
+// take reads a form that was sent and uses up its nonce, so that the change it makes is
+// made once. If it returns an Answer, that is the response. If it fails, the form must
+// be shown again with the error.
 func (s *Site) take(r *Request, below string, seen ...string) (f *form, done *Answer, err error) {
 	if f, done = s.sent(r, below, seen...); done != nil {
 		return nil, done, nil
@@ -82,41 +81,35 @@ func (s *Site) take(r *Request, below string, seen ...string) (f *form, done *An
 	return f, nil, &Error{Status: http.StatusConflict, Text: text("form.old")}
 }
 
-// errChanged is the refusal of a form for something that is not any more what stood
-// beside it.
+// errChanged refuses a form because the token shown beside it has changed.
 var errChanged = &Error{Status: http.StatusConflict, Text: text("form.changed")}
 
-func (s *Site) problem(r *Request, status int, key string) *Answer {
-	a := s.Problem(r, Problem{Status: status, Text: text(key)})
-	return &a
-}
-
-// alreadySubmitted says that a form was sent before, and what came of it.
+// alreadySubmitted says that a form was sent before, and which token it issued.
 func (s *Site) alreadySubmitted(r *Request, id string) *Answer {
-	f, err := s.layout(r, text("submitted.title"), "")
+	l, err := s.layout(r, "")
 	if err != nil {
-		return s.problem(r, http.StatusConflict, "submitted.text")
+		return s.problem(r, http.StatusConflict, "form.replayed")
 	}
 	p := struct {
 		Token, URL, Rotate string
-		Pending            bool // there is no rotation of what waits
+		Pending            bool // the token cannot be rotated yet
 	}{id, s.url("token/" + id), s.url("token/" + id + "/rotate"), false}
 	if found, err := s.Manager.Get(r.HTTP.Context(), r.Caller, id); err == nil {
 		p.Pending = found.State == manage.StatePending
 	}
-	a, err := render("already-submitted", http.StatusConflict, f, p)
+	a, err := render("already-submitted", http.StatusConflict, l, p)
 	if err != nil {
-		return s.problem(r, http.StatusConflict, "submitted.text")
+		return s.problem(r, http.StatusConflict, "form.replayed")
 	}
 	return &a
 }
 
-// redact takes the secrets of tokens out of what was entered, and makes visible what
-// is not: no form shows a value that somebody has put into it.
+// redact removes token secrets from the entered values, so that no form repeats them,
+// and makes invisible characters visible.
 func (f *form) redact() {
 	for _, given := range f.Values {
 		for i, text := range given {
-			if token.Contains(text) || token.IsCredential(text) { // and not what merely looks a little like one
+			if token.Contains(text) || token.IsCredential(text) { // not what only resembles a secret
 				text = token.Redact(text)
 			}
 			given[i] = visible(text)
@@ -124,54 +117,56 @@ func (f *form) redact() {
 	}
 }
 
-// refusedForm shows a form anew, with what it was refused for.
-func refusedForm(name string, fr *layout, f *form, page any, refusal error) (Answer, error) {
-	if !f.refused(fr, refusal) {
+// showForm renders the page of a form, with the error it was refused with, if any.
+func showForm(name string, l *layout, f *form, page any, refusal error) (Answer, error) {
+	if refusal == nil {
+		return ok(name, l, page)
+	}
+	if !f.refuse(l, refusal) {
 		return Answer{}, refusal
 	}
 	f.redact()
-	a, err := render(name, 0, fr, page)
+	a, err := render(name, 0, l, page)
 	if err != nil {
 		return Answer{}, err
 	}
 	return a, refusal
 }
 
-// refused puts a refusal of the manager's where it belongs: to its field, or above
-// the form. It reports false of errors that are none.
-func (f *form) refused(fr *layout, err error) bool {
+// refuse puts a refusal above the form and, if it is about a field, beside that. It
+// reports false of errors that are not about the form.
+func (f *form) refuse(l *layout, err error) bool {
 	var field manage.Field
 	if own, ok := errors.AsType[*Error](err); ok {
-		fr.Problem, field = own.Text, own.Field
+		l.Problem, field = own.Text, own.Field
 	} else if refusal, ok := errors.AsType[*manage.Error](err); ok && refusal.Code != manage.NotFound && refusal.Code != manage.Unavailable {
-		fr.Problem, field = refusal.Message, refusal.Field
+		l.Problem, field = refusal.Message, refusal.Field
 	} else {
 		return false
 	}
 	if field != "" {
-		f.Wrong[string(field)] = fr.Problem
+		f.Wrong[string(field)] = l.Problem
 	}
 	return true
 }
 
-// Error is a form that the manager was not asked about, because the page could not
-// make sense of it.
+// Error refuses a form before the manager is asked.
 type Error struct {
 	Status int
-	Field  manage.Field // that it is about, if one is
-	Text   string       // whole sentences; holds no secret
+	Field  manage.Field // the field it is about, if any
+	Text   string       // whole sentences without secrets
 }
 
 // Error implements error.
 func (e *Error) Error() string { return e.Text }
 
-// wrong is a field of a form that cannot be read.
-func wrong(field manage.Field, key string, args ...any) error {
-	return &Error{Status: http.StatusBadRequest, Field: field, Text: text(key, args...)}
+// wrong returns the error for a field that cannot be read.
+func wrong(field manage.Field, name string) error {
+	return &Error{Status: http.StatusBadRequest, Field: field, Text: text(name)}
 }
 
-// networks reads the networks of a form, parted by white space or commas; the
-// caller's address among them, if that is asked for.
+// networks reads the networks of a form, separated by white space, commas or
+// semicolons, and adds the caller's address if its box is ticked.
 func (f *form) networks(from string) []string {
 	networks := strings.FieldsFunc(f.Get("networks"), func(c rune) bool { return c == ',' || c == ';' || c <= ' ' })
 	if f.Has("here") && from != "" {
@@ -180,7 +175,7 @@ func (f *form) networks(from string) []string {
 	return networks
 }
 
-// address is where a caller is, if they came by the network.
+// address returns the caller's IP address, or "" if the caller has none.
 func address(me *manage.Me) string {
 	if a, err := netip.ParseAddr(me.From); err == nil {
 		return a.String()
@@ -188,11 +183,19 @@ func address(me *manage.Me) string {
 	return ""
 }
 
-// joined writes networks one to a line, as the form takes them.
+// joined writes networks one per line, as networks reads them.
 func joined(networks []netip.Prefix) string {
 	var b strings.Builder
 	for _, n := range networks {
 		fmt.Fprintln(&b, networkText(n))
 	}
 	return strings.TrimSuffix(b.String(), "\n")
+}
+
+// networkText writes a network; that of a single address without its length.
+func networkText(n netip.Prefix) string {
+	if n.IsSingleIP() {
+		return n.Addr().String()
+	}
+	return n.String()
 }

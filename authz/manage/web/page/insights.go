@@ -1,30 +1,38 @@
 package page
 
 import (
+	"cmp"
 	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
+	"github.com/tokengate/tokengate/authz"
+	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/authz/manage"
 	"github.com/tokengate/tokengate/authz/manage/web/query"
+	"github.com/tokengate/tokengate/authz/policy"
 	"github.com/tokengate/tokengate/store"
 )
 
-// insightsPage is what an administrator may want to look at.
+// insightsPage shows administrators what needs attention.
 type insightsPage struct {
 	Figures   []figure
 	Chart     chart
 	Passwords passwordsPart
 }
 
-// figure is a number of tokens, and the list of them.
+// figure is a number of tokens with the address of their list.
 type figure struct {
 	Count     int
 	Name, Why string
 	URL       string
 }
 
-// insights shows what an administrator may want to look at.
+// insights shows the page.
 func (s *Site) insights(r *Request) (Answer, error) {
-	f, err := s.layout(r, text("insights.title"), "insights")
+	l, err := s.layout(r, "insights")
 	if err != nil {
 		return Answer{}, err
 	}
@@ -37,25 +45,24 @@ func (s *Site) insights(r *Request) (Answer, error) {
 	if err != nil {
 		return Answer{}, err
 	}
-	today := store.DayOf(s.Now())
-	p.Chart = newChart(days, today)
+	p.Chart = newChart(days, store.DayOf(s.Now()))
 	users, err := s.Manager.Passwords(ctx, r.Caller)
 	if err != nil {
 		return Answer{}, err
 	}
 	p.Passwords = s.passwords(users, s.View().Policy.Passwords, days)
-	return ok("insights", f, p)
+	return ok("insights", l, p)
 }
 
 func (s *Site) figures(ctx context.Context, c manage.Caller) (all []figure, err error) {
-	for _, counted := range []struct{ word, list string }{
+	for _, f := range []struct{ word, list string }{
 		{"unused", "state=active&unusedSince=90d&sort=used"},
 		{"never", "state=active&neverExpires=true"},
 		{"soon", "state=active&expiringWithin=14d&sort=expires"},
 		{"suspended", "state=suspended&sort=user"},
 	} {
-		// What is counted is what the list will show.
-		q, err := query.ReadForm(counted.list, listParameters)
+		// The count is that of the list it leads to.
+		q, err := query.ReadForm(f.list, listParameters)
 		if err != nil {
 			return nil, err
 		}
@@ -67,7 +74,224 @@ func (s *Site) figures(ctx context.Context, c manage.Caller) (all []figure, err 
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, figure{n, text("insights." + counted.word), text("insights." + counted.word + ".why"), s.url("tokens?" + counted.list)})
+		all = append(all, figure{n, text("insights." + f.word), text("insights." + f.word + ".why"), s.url("tokens?" + f.list)})
 	}
 	return all, nil
+}
+
+// chart shows the last 30 days as two rows of bars: requests allowed with a token, and
+// refused requests by reason.
+type chart struct {
+	Days     []chartDay // oldest first
+	First    string     // the dates of the first and the last day
+	Last     string
+	Allowed  bars
+	Refused  bars
+	Series   []series // of Refused, largest first
+	Nothing  bool
+	Totals   struct{ Allowed, Refused string }
+	ViewBox  string
+	Baseline int
+	Width    int
+}
+
+// chartDay is a row of the table below the chart.
+type chartDay struct {
+	Date             string
+	Allowed, Refused string
+	Reasons          string // "expired 3, wrong_secret 1"
+}
+
+// series is a reason, or all other reasons together.
+type series struct {
+	Name  string
+	Class string
+	Count string
+}
+
+// bars is a row of bars.
+type bars struct {
+	Top   string // the number at the top
+	Rects []rect
+}
+
+// rect is a bar or a part of one, in units of the chart.
+type rect struct {
+	X, Y, Width, Height int
+	Class               string
+	Text                string // the tooltip
+}
+
+// The dimensions of a chart, in its own units.
+const (
+	barStep     = 24
+	barWidth    = 18
+	barsHeight  = 120
+	chartSeries = 4 // reasons with their own colour
+)
+
+func newChart(totals []store.DayTotals, today store.Day) chart {
+	days := make([]map[string]uint64, manage.TotalDays)
+	first := today - manage.TotalDays + 1
+	sums := make(map[string]uint64)
+	var allowed, refused uint64
+	for _, d := range totals {
+		if d.Day < first || d.Day > today {
+			continue
+		}
+		days[d.Day-first] = d.Counts
+		allowed += d.Counts[authz.TokenAllowed.String()]
+		for word, n := range d.Counts {
+			if manage.IsRefusal(word) {
+				sums[word] += n
+				refused += n
+			}
+		}
+	}
+	reasons := byCount(sums)
+	c := chart{
+		Nothing: allowed+refused == 0, Width: manage.TotalDays * barStep, Baseline: barsHeight,
+		ViewBox: fmt.Sprintf("0 0 %d %d", manage.TotalDays*barStep, barsHeight+1),
+		First:   first.String(), Last: today.String(),
+	}
+	c.Totals.Allowed, c.Totals.Refused = number(allowed), number(refused)
+	shown := reasons[:min(len(reasons), chartSeries)]
+	for i, word := range shown {
+		c.Series = append(c.Series, series{word, fmt.Sprint("series", i), number(sums[word])})
+	}
+	if len(reasons) > len(shown) {
+		rest := uint64(0)
+		for _, word := range reasons[len(shown):] {
+			rest += sums[word]
+		}
+		c.Series = append(c.Series, series{text("chart.others"), "others", number(rest)})
+	}
+	c.draw(days, first, shown)
+	return c
+}
+
+// draw adds the bars and the table.
+func (c *chart) draw(days []map[string]uint64, first store.Day, shown []string) {
+	most, mostRefused := uint64(1), uint64(1)
+	refusals := make([]uint64, len(days))
+	for i, counts := range days {
+		for word, n := range counts {
+			if manage.IsRefusal(word) {
+				refusals[i] += n
+			}
+		}
+		most, mostRefused = max(most, counts[authz.TokenAllowed.String()]), max(mostRefused, refusals[i])
+	}
+	c.Allowed.Top, c.Refused.Top = number(most), number(mostRefused)
+	for i, counts := range days {
+		date, allowed := (first + store.Day(i)).String(), counts[authz.TokenAllowed.String()]
+		c.Days = append(c.Days, chartDay{date, number(allowed), number(refusals[i]), reasonsText(counts)})
+		if h := height(allowed, most); h > 0 {
+			c.Allowed.Rects = append(c.Allowed.Rects, rect{i * barStep, barsHeight - h, barWidth, h, "allowed", date + ": " + number(allowed)})
+		}
+		below, rest := uint64(0), refusals[i]
+		part := func(class, word string, n uint64) {
+			from, to := height(below, mostRefused), height(below+n, mostRefused)
+			if below += n; to > from {
+				c.Refused.Rects = append(c.Refused.Rects, rect{i * barStep, barsHeight - to, barWidth, to - from, class, date + ": " + word + " " + number(n)})
+			}
+		}
+		for s, word := range shown {
+			part(c.Series[s].Class, word, counts[word])
+			rest -= counts[word]
+		}
+		if rest > 0 {
+			part("others", text("chart.others"), rest)
+		}
+	}
+}
+
+// byCount returns the keys of counts, most frequent first.
+func byCount(counts map[string]uint64) []string {
+	return slices.SortedFunc(maps.Keys(counts), func(a, b string) int { return cmp.Or(cmp.Compare(counts[b], counts[a]), cmp.Compare(a, b)) })
+}
+
+// height returns the height of a bar; any number but 0 is visible.
+func height(n, most uint64) int {
+	if n == 0 {
+		return 0
+	}
+	return max(int(float64(n)/float64(most)*barsHeight), 1)
+}
+
+// reasonsText lists the reasons of a day's refusals, most frequent first.
+func reasonsText(counts map[string]uint64) string {
+	var parts []string
+	for _, word := range byCount(counts) {
+		if manage.IsRefusal(word) {
+			parts = append(parts, word+" "+number(counts[word]))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// passwordsPart lists the users who still send passwords, and the effect of blocking.
+// Counts are of requests in the last 90 days on record.
+type passwordsPart struct {
+	Mode          string
+	Blocking      bool
+	Blocked       uint64 // refused because of their password
+	AffectedUsers int    // with requests that blocking would refuse
+	Affected      uint64 // such requests
+	Unknown       uint64 // with unknown user names, in the last 30 days
+	Users         []passwordRow
+	More          int // further users
+}
+
+// passwordRow is a user with the latest client and address.
+type passwordRow struct {
+	User, URL string
+	Client    string
+	Address   string
+	Last      timestamp
+	Passed    string
+	Blocked   string
+	Exempt    bool
+	More      int // further clients
+}
+
+// maxPasswordRows limits the list; the API returns all users.
+const maxPasswordRows = 50
+
+// passwords tells what blocking passwords would refuse: the requests on record without
+// an exemption by user or network. Exempt paths are not on record.
+func (s *Site) passwords(users []manage.PasswordUser, settings policy.Passwords, days []store.DayTotals) passwordsPart {
+	p := passwordsPart{Mode: string(settings.Mode), Blocking: settings.Mode == config.PasswordsBlock}
+	now := s.Now().UTC()
+	for _, u := range users {
+		row := passwordRow{User: u.User, URL: s.url("tokens?" + encode("user", u.User)), Last: when(u.Last(), now), More: len(u.Uses) - 1, Exempt: true}
+		row.Client = brief(u.Uses[0].Client)
+		if a := u.Uses[0].Address; a.IsValid() {
+			row.Address = a.String()
+		}
+		var affected, passed, blocked uint64
+		for _, use := range u.Uses {
+			passed += use.Passed
+			blocked += use.Blocked
+			if !settings.AllowedUsers.Contain(use.User) && !settings.AllowedNetworks.Contain(use.Address) {
+				affected += use.Passed
+				row.Exempt = false
+			}
+		}
+		if affected > 0 {
+			p.AffectedUsers++
+		}
+		p.Affected += affected
+		p.Blocked += blocked
+		row.Passed, row.Blocked = number(passed), number(blocked)
+		if len(p.Users) < maxPasswordRows {
+			p.Users = append(p.Users, row)
+		} else {
+			p.More++
+		}
+	}
+	for _, d := range days {
+		p.Unknown += d.Counts[manage.UnknownPasswords]
+	}
+	return p
 }

@@ -1,68 +1,118 @@
 package page
 
 import (
+	"net/http"
+	"net/url"
+
 	"github.com/tokengate/tokengate/authz/manage"
+	"github.com/tokengate/tokengate/authz/token"
 	"github.com/tokengate/tokengate/store"
 )
 
-// minePage is what somebody sees of their own tokens.
+// minePage is the list of the caller's own tokens.
 type minePage struct {
 	Rows          []tokenView
 	InForce, Most int
-	Ended         int    // tokens that ended, shown or not
+	Ended         int    // expired and revoked tokens, shown or not
 	All           bool   // those are shown
-	Why           string // nothing can be created; empty: it can
-	Ask           string // what to ask an administrator for
+	Why           string // as in createPage
 	New           string // the address of the form
-	Toggle        string // the address that shows those that ended, or hides them
+	Toggle        string // the address that shows or hides ended tokens
 	RevokeAll     string
-	Next          string // the address of the next page; empty: this was the last
+	Next          string // the address of the next page; empty: this is the last
 }
 
-// mine shows the caller's own tokens, the newest first: those in force, or all.
+// mine lists the caller's own tokens, newest first: those in force, or all.
 func (s *Site) mine(r *Request) (Answer, error) {
-	f, err := s.layout(r, text("mine.title"), "")
+	l, err := s.layout(r, "")
 	if err != nil {
 		return Answer{}, err
 	}
-	wanted := manage.Query{InForce: r.Query["show"] != "all", Query: store.Query{Descending: true, Limit: pageSize, After: store.Cursor(r.Query["after"])}}
+	all := r.Query["show"] == "all"
+	wanted := manage.Query{InForce: !all, Query: store.Query{Descending: true, Limit: pageSize, After: store.Cursor(r.Query["after"])}}
 	found, err := s.Manager.ListOwn(r.HTTP.Context(), r.Caller, wanted)
 	if err != nil {
 		return Answer{}, err
 	}
-	// How many there are beyond those that are shown.
-	wanted.InForce, wanted.Limit, wanted.After = !wanted.InForce, 1, ""
-	others, err := s.Manager.ListOwn(r.HTTP.Context(), r.Caller, wanted)
+	// The other list is read for its total.
+	others, err := s.Manager.ListOwn(r.HTTP.Context(), r.Caller, manage.Query{InForce: all, Query: store.Query{Limit: 1}})
 	if err != nil {
 		return Answer{}, err
 	}
 	p := minePage{
-		Rows: s.tokenViews(found.Tokens), InForce: f.Me.InForce, Most: f.Me.MaxPerUser,
+		InForce: l.Me.InForce, Most: l.Me.MaxPerUser, All: all, Why: whyNot(l.Me), Ended: max(others.Total, found.Total) - min(others.Total, found.Total),
 		New: s.url("new"), RevokeAll: s.url("revoke-all"), Toggle: s.url("?show=all"),
 	}
-	p.Why, p.Ask = whyNot(f.Me)
-	p.Ended = max(others.Total, found.Total) - min(others.Total, found.Total)
+	for _, t := range found.Tokens {
+		p.Rows = append(p.Rows, s.tokenView(t, shownNetworks))
+	}
 	next := []string{"after", string(found.Next)}
-	if p.All = r.Query["show"] == "all"; p.All {
+	if all {
 		p.Toggle, next = s.url(""), append(next, "show", "all")
 	}
 	if found.Next != "" {
 		p.Next = s.url("?" + encode(next...))
 	}
-	s.notice(f, r)
-	return ok("mine", f, p)
+	s.notice(l, r)
+	return ok("mine", l, p)
 }
 
-// whyNot says why somebody may not create tokens for themselves, and what to ask an
-// administrator for.
-func whyNot(me *manage.Me) (why, ask string) {
-	switch {
-	case !me.MayUse:
-		return text("why.use"), text("ask.use", me.Name)
-	case !me.MayCreate:
-		return text("why.create"), text("ask.create", me.Name)
-	case me.InForce >= me.MaxPerUser:
-		return text("why.limit", number(me.MaxPerUser)), ""
+// confirmAllPage asks for the confirmation to revoke all tokens of a user.
+type confirmAllPage struct {
+	Form  *form
+	Owner string
+	Mine  bool
+	Count int // of tokens to revoke
+	Back  string
+}
+
+// confirmAll asks before all tokens of the caller, or of another user, are revoked.
+func (s *Site) confirmAll(r *Request) (Answer, error) {
+	return s.revokeAllForm(r, r.Query["user"], nil)
+}
+
+func (s *Site) revokeAllForm(r *Request, user string, refusal error) (Answer, error) {
+	l, err := s.layout(r, "")
+	if err != nil {
+		return Answer{}, err
 	}
-	return "", ""
+	shown := visible(token.Redact(user))
+	if user != "" && !l.Me.Administrator && refusal == nil {
+		return *s.problem(r, http.StatusForbidden, "all.forbidden"), nil
+	}
+	p := confirmAllPage{Form: s.form(r, "revoke-all", url.Values{"user": {shown}}), Owner: shown, Mine: user == "", Back: s.url("")}
+	list := s.Manager.List
+	if p.Mine {
+		list = s.Manager.ListOwn
+	}
+	if p.Mine || l.Me.Administrator {
+		found, err := list(r.HTTP.Context(), r.Caller, manage.Query{InForce: true, Query: store.Query{Owner: user, Limit: 1}})
+		if err != nil {
+			return Answer{}, err
+		}
+		p.Count = found.Total
+	}
+	if !p.Mine {
+		p.Back = s.url("tokens?" + encode("user", shown))
+	}
+	return showForm("all", l, p.Form, p, refusal)
+}
+
+// revokeAll revokes them.
+func (s *Site) revokeAll(r *Request) (Answer, error) {
+	f, done, err := s.take(r, "revoke-all")
+	if done != nil {
+		return *done, nil
+	}
+	user := f.Get("user")
+	if err == nil {
+		err = s.Manager.RevokeAll(r.HTTP.Context(), r.Caller, user)
+	}
+	if err != nil {
+		return s.revokeAllForm(r, user, err)
+	}
+	if user == "" {
+		return s.seeOther("?"+encode(s.noticed(r, "all", "")...), ""), nil
+	}
+	return s.seeOther("tokens?"+encode(append(s.noticed(r, "all", ""), "user", user)...), ""), nil
 }

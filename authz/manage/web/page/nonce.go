@@ -15,42 +15,41 @@ import (
 )
 
 const (
-	// nonceLasts is how long a form may lie open before it is sent.
-	nonceLasts = 12 * time.Hour
+	// nonceLifetime is how long a form can stay open before it is sent.
+	nonceLifetime = 12 * time.Hour
 
-	// maxNonces bounds the used ones that are remembered.
+	// maxNonces is the maximum number of used nonces kept in memory.
 	maxNonces = 20_000
 )
 
-// nonces make a form good once. Those that were not used yet are nowhere kept: they
-// prove themselves by an HMAC-SHA256, under a key that is made at the start and
-// never leaves the process, of when they were made, for whom and for which form.
+// nonces makes each form valid once. A nonce is a random number and its creation time
+// with an HMAC-SHA256 over those, the caller and the form, under a key that exists only
+// in this process. Only used nonces are stored.
 type nonces struct {
 	now func() time.Time
 	key [32]byte
 
 	mu    sync.Mutex
 	used  map[nonceHead]*use
-	floor time.Time // older ones are not good any more: whether they were used is forgotten
+	floor time.Time // nonces up to it are invalid: their use is no longer on record
 }
 
-// nonceHead tells one nonce from another. What is sent is no key: it may be written
-// in more than one way, and be a part of something large.
+// nonceHead identifies a nonce. The encoded form does not, because it is not unique.
 type nonceHead [nonceRandom + nonceTime]byte
 
-// made returns when the nonce was made.
+// made returns the creation time of the nonce.
 func (h nonceHead) made() time.Time {
 	return time.Unix(0, int64(binary.BigEndian.Uint64(h[nonceRandom:])))
 }
 
-// use is what came of a nonce.
+// use is the use of a nonce.
 type use struct {
-	token string // the id of the token that came of it; empty: none yet
+	token string // the id of the issued token; empty: none yet
 }
 
 func newNonces(now func() time.Time) *nonces {
 	n := &nonces{now: now, used: make(map[nonceHead]*use)}
-	_, _ = rand.Read(n.key[:]) // it never fails
+	_, _ = rand.Read(n.key[:]) // never fails
 	return n
 }
 
@@ -68,7 +67,7 @@ func (n *nonces) make(c manage.Caller, form string) string {
 	return base64.RawURLEncoding.EncodeToString(append(head[:], n.sum(c, form, string(head[:]))...))
 }
 
-// sum is an HMAC of texts, for the caller.
+// sum returns an HMAC of texts and the caller.
 func (n *nonces) sum(c manage.Caller, parts ...string) []byte {
 	mac := hmac.New(sha256.New, n.key[:])
 	for _, part := range append(parts, c.Name()) {
@@ -78,27 +77,27 @@ func (n *nonces) sum(c manage.Caller, parts ...string) []byte {
 	return mac.Sum(nil)
 }
 
-// seal returns a proof that this process has told the caller something.
+// seal returns a proof that this process told the caller some texts.
 func (n *nonces) seal(c manage.Caller, said ...string) string {
 	return base64.RawURLEncoding.EncodeToString(n.sum(c, append(said, "seal")...)[:12])
 }
 
-// sealed reports whether a proof is one of that.
+// sealed reports whether a proof is the seal of those texts.
 func (n *nonces) sealed(proof string, c manage.Caller, said ...string) bool {
 	return hmac.Equal([]byte(proof), []byte(n.seal(c, said...)))
 }
 
-// outcome is what is to be said of a nonce.
+// outcome is the result of using a nonce.
 type outcome int
 
 const (
-	invalid  outcome = iota // not one of ours, or too old
-	fresh                   // good, and used with this
-	replayed                // it was used before
+	invalid  outcome = iota // forged, for another caller or form, or too old
+	fresh                   // valid, and now used
+	replayed                // used before
 )
 
-// use uses a nonce. Of one that was used before it returns the id of the token that
-// record of it, if one did by now.
+// use uses up a nonce. If it is replayed, use also returns the id of the token that
+// record has noted for it.
 func (n *nonces) use(nonce string, c manage.Caller, form string) (o outcome, token string) {
 	head, ok := n.open(nonce, c, form)
 	if !ok {
@@ -110,7 +109,7 @@ func (n *nonces) use(nonce string, c manage.Caller, form string) (o outcome, tok
 		return replayed, before.token
 	}
 	made, now := head.made(), n.now()
-	if made.Before(now.Add(-nonceLasts)) || made.After(now) || !made.After(n.floor) {
+	if made.Before(now.Add(-nonceLifetime)) || made.After(now) || !made.After(n.floor) {
 		return invalid, ""
 	}
 	n.sweep()
@@ -118,7 +117,7 @@ func (n *nonces) use(nonce string, c manage.Caller, form string) (o outcome, tok
 	return fresh, ""
 }
 
-// open returns the head of a nonce of ours.
+// open verifies a nonce and returns its head.
 func (n *nonces) open(nonce string, c manage.Caller, form string) (head nonceHead, ok bool) {
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(nonce)
 	if err != nil || len(raw) != len(head)+sha256.Size {
@@ -128,7 +127,7 @@ func (n *nonces) open(nonce string, c manage.Caller, form string) (head nonceHea
 	return head, hmac.Equal(raw[len(head):], n.sum(c, form, string(head[:])))
 }
 
-// record notes which token came of a nonce's use.
+// record notes the token issued by the use of a nonce.
 func (n *nonces) record(nonce, token string) {
 	raw, err := base64.RawURLEncoding.DecodeString(nonce)
 	if err != nil || len(raw) < len(nonceHead{}) {
@@ -141,8 +140,8 @@ func (n *nonces) record(nonce, token string) {
 	}
 }
 
-// sweep forgets the older half where there are too many, and with them all that
-// were made before.
+// sweep deletes the older half of the used nonces if there are too many, which makes
+// all nonces of that age invalid.
 func (n *nonces) sweep() {
 	if len(n.used) < maxNonces {
 		return

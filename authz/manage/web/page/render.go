@@ -11,25 +11,37 @@ import (
 	"io/fs"
 	"net/http"
 	"path"
+	"slices"
 	"strings"
+
+	"github.com/tokengate/tokengate/authz/manage"
 )
 
-// ContentType is that of every page.
+// ContentType is the content type of every page.
 const ContentType = "text/html;charset=UTF-8"
 
 //go:embed templates assets
 var files embed.FS
 
-// templates are the pages by their names, each with the frame and the parts that
-// pages have in common.
+// templates holds each page by name, together with the layout and the shared parts.
 var templates = parseTemplates()
 
 func parseTemplates() map[string]*template.Template {
+	functions := template.FuncMap{
+		"text":    text,
+		"plural":  plural,
+		"number":  number,
+		"example": func(i int) string { return fmt.Sprint("example-", i) },
+		"visible": visible,
+		"brief":   brief,
+		"spans":   spanChoices,
+		"asset":   func(name string) string { return "assets/" + assetNames[name] },
+	}
 	common := template.Must(template.New("layout.html").Funcs(functions).ParseFS(files, "templates/layout.html", "templates/parts.html"))
 	all := make(map[string]*template.Template)
 	names, err := fs.Glob(files, "templates/*.html")
 	if err != nil {
-		panic(err) // the pattern is right
+		panic(err) // the pattern is valid
 	}
 	for _, name := range names {
 		short := strings.TrimSuffix(path.Base(name), ".html")
@@ -40,21 +52,9 @@ func parseTemplates() map[string]*template.Template {
 	return all
 }
 
-// functions are what templates call beside their data.
-var functions = template.FuncMap{
-	"t":       text,
-	"n":       count[int],
-	"number":  number[int],
-	"uses":    number[uint64],
-	"example": func(i int) string { return fmt.Sprint("example-", i) },
-	"visible": visible,
-	"brief":   brief,
-	"spans":   spanChoices,
-	"asset":   func(name string) string { return "assets/" + assetNames[name] },
-}
-
-// assets are style, script and icon by the names under which they are served: with
-// a hash of the content, so that they may be kept for ever.
+// assets holds the style sheet, script and icon by the path they are served at, which
+// contains a hash of the content so that browsers can cache them indefinitely;
+// assetNames maps their file names to those paths.
 var assets, assetNames = readAssets()
 
 func readAssets() (byName map[string][]byte, names map[string]string) {
@@ -76,8 +76,7 @@ func readAssets() (byName map[string][]byte, names map[string]string) {
 	return byName, names
 }
 
-// Asset returns a style sheet, script or icon by its path below Path. It is for
-// everybody.
+// Asset returns a style sheet, script or icon by its path below Path. Assets are public.
 func Asset(below string) (body []byte, contentType string, ok bool) {
 	body, ok = assets[below]
 	return body, map[string]string{
@@ -87,26 +86,100 @@ func Asset(below string) (body []byte, contentType string, ok bool) {
 	}[path.Ext(below)], ok
 }
 
-// pageData is what a template is given.
+// layout is the frame around every page.
+type layout struct {
+	Base        string     // the address of the pages
+	Jira        string     // the address of Jira
+	ScriptNonce string     // of the Content-Security-Policy
+	Me          *manage.Me // nil: an unidentified caller, who sees no tabs
+	Tab         string     // the path of the current tab
+	Waiting     int        // tokens waiting for approval, if the caller is an administrator
+	Notice      string     // what the form that led here did
+	Problem     string     // why the request was refused
+}
+
+// layout returns the frame of a page for the caller. tab is the path of the page's tab.
+func (s *Site) layout(r *Request, tab string) (*layout, error) {
+	me, err := s.Manager.Me(r.HTTP.Context(), r.Caller)
+	if err != nil {
+		return nil, err
+	}
+	l := s.bareLayout()
+	l.Me, l.Tab = &me, tab
+	if me.Administrator {
+		if l.Waiting, err = s.Manager.Count(r.HTTP.Context(), r.Caller, manage.Query{State: manage.StatePending}); err != nil {
+			return nil, err
+		}
+	}
+	return l, nil
+}
+
+// bareLayout returns the frame of a page for an unidentified caller.
+func (s *Site) bareLayout() *layout {
+	return &layout{Base: s.url(""), Jira: s.ContextPath + "/"}
+}
+
+// noticeParameters are the parameters of an address that tell what a form did.
+var noticeParameters = []string{"done", "token", "proof"}
+
+// noticed returns parameters that tell what was done, to a token or to none, with a
+// proof that this process said so.
+func (s *Site) noticed(r *Request, word, id string) []string {
+	pairs := []string{"done", word, "proof", s.nonces.seal(r.Caller, word, id)}
+	if id != "" {
+		pairs = append(pairs, "token", id)
+	}
+	return pairs
+}
+
+// notice sets the notice that the address asks for, if its proof is valid.
+func (s *Site) notice(l *layout, r *Request) {
+	word, id := r.Query["done"], r.Query["token"]
+	if !slices.Contains(notices, word) || !s.nonces.sealed(r.Query["proof"], r.Caller, word, id) {
+		return
+	}
+	name := id
+	if id != "" {
+		if found, err := s.Manager.Get(r.HTTP.Context(), r.Caller, id); err == nil { // otherwise it was pruned
+			name = visible(found.Name)
+		}
+	}
+	l.Notice = text("done."+word, name)
+}
+
+// notices are the words for what a form can do. Those of an action are about a token.
+var notices = func() []string {
+	all := []string{"changed", "unchanged", "all"}
+	for _, a := range actions {
+		all = append(all, a.done)
+	}
+	return all
+}()
+
+// pageData is the data of a template.
 type pageData struct {
 	Layout *layout
 	Page   any
 }
 
-// render makes a page, or returns an error that no request should lead to.
-func render(name string, status int, f *layout, page any) (Answer, error) {
-	f.ScriptNonce = rand.Text()
+// render executes the template of a page. It fails only if a template is wrong.
+func render(name string, status int, l *layout, page any) (Answer, error) {
+	l.ScriptNonce = rand.Text()
 	var body bytes.Buffer
-	if err := templates[name].ExecuteTemplate(&body, "layout.html", pageData{f, page}); err != nil {
-		return Answer{}, fmt.Errorf("show the page %s: %w", name, err)
+	if err := templates[name].ExecuteTemplate(&body, "layout.html", pageData{l, page}); err != nil {
+		return Answer{}, fmt.Errorf("render the page %s: %w", name, err)
 	}
-	return Answer{Status: status, Body: body.Bytes(), Headers: headers(f.ScriptNonce)}, nil
+	return Answer{Status: status, Body: body.Bytes(), Headers: headers(l.ScriptNonce)}, nil
 }
 
-// headers say to a browser what a page may do: load its own style and script, which
-// a nonce tells from what somebody might have put into Jira as an attachment, and
-// nothing else. Sending a form needs the Origin header, which no-referrer would
-// take away.
+// ok renders a page with status 200.
+func ok(name string, l *layout, page any) (Answer, error) {
+	return render(name, http.StatusOK, l, page)
+}
+
+// headers restrict a page to its own style sheet and script, identified by a nonce
+// because users can attach files to Jira, which has the same origin. The referrer
+// policy is not no-referrer, because that would remove the Origin header from forms.
 // Source: Content Security Policy Level 3; Fetch, 3.1 ("serializing a request origin").
 func headers(nonce string) map[string]string {
 	return map[string]string{
@@ -116,9 +189,4 @@ func headers(nonce string) map[string]string {
 		"Referrer-Policy":    "same-origin",
 		"Permissions-Policy": "clipboard-write=(self)",
 	}
-}
-
-// ok is render for what went well.
-func ok(name string, f *layout, page any) (Answer, error) {
-	return render(name, http.StatusOK, f, page)
 }

@@ -2,38 +2,54 @@ package page
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
+	"text/template"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
 	"github.com/tokengate/tokengate/authz/token"
 )
 
-// text returns one of the texts, with what belongs into it. A key that is not there
-// is a mistake of the program: it is shown as it is, and no test lets it pass.
-func text(key string, args ...any) string {
-	found, ok := texts[key]
-	if !ok {
-		return "[" + key + "]"
+// texts are the texts that Go code chooses by name, as plain text.
+var texts = template.Must(template.New("").Funcs(template.FuncMap{
+	"plural": plural,
+	"shell":  func(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" },
+}).ParseFS(files, "templates/*.txt"))
+
+// text returns a text by name, given what it is about, if anything. An unknown name is
+// returned in brackets; a test finds them.
+func text(name string, about ...any) string {
+	var dot any
+	if len(about) > 0 {
+		dot = about[0]
 	}
-	if len(args) == 0 {
-		return found
+	var b strings.Builder
+	if err := texts.ExecuteTemplate(&b, name, dot); err != nil {
+		return "[" + name + "]"
 	}
-	return fmt.Sprintf(found, args...)
+	return b.String()
 }
 
-// count returns a text for a number of things: that of the key with .one behind it
-// for one of them.
-func count[N int | uint64](key string, n N) string {
-	if n == 1 {
-		return text(key + ".one")
+// plural returns a number with a noun, which gets an s unless the number is 1.
+func plural(n any, noun string) string {
+	if digits := number(n); digits != "1" {
+		return digits + " " + noun + "s"
 	}
-	return text(key, number(n))
+	return "1 " + noun
 }
 
-// visible returns a text whose characters are all to be seen: those that show as
-// nothing, or turn around what stands beside them, are replaced. Lines stay lines.
+// number writes a non-negative integer with commas between thousands.
+func number(n any) string {
+	digits := fmt.Sprint(n)
+	for i := len(digits) - 3; i > 0; i -= 3 {
+		digits = digits[:i] + "," + digits[i:]
+	}
+	return digits
+}
+
+// visible replaces the characters of a text that are invisible or change its direction.
+// Line breaks stay.
 func visible(text string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsGraphic(r) || r == '\n' {
@@ -43,10 +59,10 @@ func visible(text string) string {
 	}, text)
 }
 
-// maxBrief is how much of a text a listing shows, in characters.
+// maxBrief is the length of a text in a listing, in characters.
 const maxBrief = 120
 
-// brief returns the beginning of a text, visible and without a token's secret.
+// brief returns the beginning of a text, visible and without token secrets.
 func brief(text string) string {
 	text = visible(token.Redact(text))
 	if utf8.RuneCountInString(text) <= maxBrief {
@@ -55,15 +71,52 @@ func brief(text string) string {
 	return string([]rune(text)[:maxBrief]) + "…"
 }
 
-// number writes a number with its thousands apart.
-func number[N int | uint64](n N) string {
-	digits := strconv.FormatUint(uint64(max(n, 0)), 10)
-	var out []byte
-	for i := range len(digits) {
-		if i > 0 && (len(digits)-i)%3 == 0 {
-			out = append(out, ',')
-		}
-		out = append(out, digits[i])
+// timestamp is a time as a page shows it.
+type timestamp struct {
+	Text    string // relative to now, in words
+	Full    string // the date and time in UTC
+	Machine string // RFC 3339
+}
+
+// when returns a nonzero time, relative to now.
+func when(at, now time.Time) timestamp {
+	at = at.UTC()
+	return timestamp{
+		Text:    relative(at.Sub(now)),
+		Full:    at.Format("2006-01-02 15:04 UTC"),
+		Machine: at.Format(time.RFC3339),
 	}
-	return string(out)
+}
+
+// relative describes a time that is d from now.
+func relative(d time.Duration) string {
+	switch {
+	case d >= time.Minute:
+		return text("time.in", span(d))
+	case d > 0:
+		return text("time.soon")
+	case d > -time.Minute:
+		return text("time.now")
+	}
+	return text("time.ago", span(-d))
+}
+
+// span describes a duration in its largest unit, rounded to the nearest.
+func span(d time.Duration) string {
+	const day = 24 * time.Hour
+	for _, unit := range []struct {
+		name   string
+		length time.Duration
+		least  time.Duration
+	}{
+		{"time.years", 365 * day, 2 * 365 * day},
+		{"time.months", 365 * day / 12, 181 * day},
+		{"time.days", day, 36 * time.Hour},
+		{"time.hours", time.Hour, 90 * time.Minute},
+	} {
+		if d >= unit.least {
+			return text(unit.name, int((d+unit.length/2)/unit.length))
+		}
+	}
+	return text("time.minutes", int((d+time.Minute/2)/time.Minute))
 }

@@ -8,83 +8,54 @@ import (
 	"github.com/tokengate/tokengate/authz/manage/web/query"
 )
 
-// tokensPage is an administrator's list of all tokens.
+// tokensPage is the administrators' list of all tokens.
 type tokensPage struct {
 	Filters query.Values
-	Hidden  query.Values // filters that have no field
-	Sort    string       // as it is asked for, so that a filter keeps it
+	Hidden  query.Values // filters without a field
+	Sort    string       // as requested, so that filtering keeps the order
 	Order   string
-	Rows    []listedRow
+	Rows    []listedToken
 	Columns []column
 	Total   int
-	More    bool // filters beyond the usual ones are set
+	More    bool // filters are set that the page hides at first
 	States  []choice
 	Next    string // the address of the next page; empty: this is the last
 	First   string // the address of the first page; empty: this is it
 	CSV     string
 	Action  string
 
-	Owner     string // whose tokens these are; empty: everybody's
-	New       string // the form that creates one for the owner
+	Owner     string // the tokens are those of this user; empty: of all
+	New       string // the address of the form that creates one for the owner
 	RevokeAll string
 	Audit     string
 }
 
-// listedRow is a token of the list, with what is done most.
-type listedRow struct {
+// listedToken is a token of the list with its actions.
+type listedToken struct {
 	tokenView
 	Actions []actionLink
 }
 
-// listed returns the rows of a list, from which a deed leads back to the list as it
-// is.
-func (s *Site) listed(tokens []manage.Token, list string) []listedRow {
-	rows := make([]listedRow, len(tokens))
-	for i, t := range tokens {
-		rows[i].tokenView = s.tokenView(t, shownNetworks)
-		rows[i].Actions = s.actionLinks(t, true, "?"+encode("from", "tokens", "list", list))
-	}
-	return rows
-}
-
-// column is a heading of the list by which it can be sorted.
+// column is a column heading that sorts the list.
 type column struct {
 	Word, Name, URL string
-	Order           string // ascending or descending, if it is sorted by it
+	Order           string // ascending or descending; empty: the list is not sorted by it
 	Number          bool
 }
 
-// choice is one of some words in a form.
-type choice struct {
-	Value, Label string
-}
-
-// stateChoices are the states of tokens.
-var stateChoices = func() (all []choice) {
-	for _, s := range manage.States {
-		all = append(all, choice{string(s), text("state." + string(s))})
-	}
-	return all
-}()
-
-// listParameters are those of the list's address.
+// listParameters are the parameters of the list's address.
 var listParameters = slices.Concat(query.TokenFilters, []string{"sort", "order", "after"}, noticeParameters)
 
-// usual are the filters whose fields are always shown, and more those of the others
-// that have one.
+// shownFilters are the filters whose fields are always shown, and extraFilters those
+// whose fields are shown on demand. The others have no field.
 var (
-	usual = []string{"name", "userPart", "state", "scope"}
-	more  = []string{"type", "id", "expiringWithin", "unusedSince", "createdFrom", "createdUntil", "neverExpires", "neverUsed"}
+	shownFilters = []string{"name", "userPart", "state", "scope"}
+	extraFilters = []string{"type", "id", "expiringWithin", "unusedSince", "createdFrom", "createdUntil", "neverExpires", "neverUsed"}
 )
 
-// tokens shows a page of all tokens.
+// tokens lists all tokens.
 func (s *Site) tokens(r *Request) (Answer, error) {
-	title := text("tokens.title")
-	owner := r.Query["user"]
-	if owner != "" {
-		title = text("tokens.title.of", owner)
-	}
-	f, err := s.layout(r, title, "tokens")
+	l, err := s.layout(r, "tokens")
 	if err != nil {
 		return Answer{}, err
 	}
@@ -93,53 +64,52 @@ func (s *Site) tokens(r *Request) (Answer, error) {
 		return Answer{}, err
 	}
 	if r.Query["sort"] == "" && r.Query["order"] == "" {
-		wanted.Descending = true // the newest first
+		wanted.Descending = true // newest first
 	}
 	wanted.Limit = pageSize
 	found, err := s.Manager.List(r.HTTP.Context(), r.Caller, wanted)
 	if err != nil {
 		return Answer{}, err
 	}
-	filters := without(r.Query, append([]string{"sort", "order", "after"}, noticeParameters...)...)
+	asked := without(r.Query, noticeParameters...)
+	list := without(asked, "after")
+	filters := without(list, "sort", "order")
 	p := tokensPage{
-		Filters: shownFilters(filters), Sort: r.Query["sort"], Order: r.Query["order"], Total: found.Total, States: stateChoices,
-		Columns: s.columns(r.Query, filters), Action: s.url("tokens"),
-		CSV: s.API + "/tokens?" + with(filters, "format", "csv"), Owner: owner,
+		Filters: visibleValues(filters), Hidden: query.Values{}, Sort: r.Query["sort"], Order: r.Query["order"], Total: found.Total,
+		Columns: s.columns(r.Query, filters), Action: s.url("tokens"), CSV: s.API + "/tokens?" + with(filters, "format", "csv"),
 	}
-	p.Hidden, p.More = fieldless(filters)
-	p.Rows = s.listed(found.Tokens, with(without(r.Query, noticeParameters...)))
-	list := without(r.Query, append([]string{"after"}, noticeParameters...)...)
+	for name, value := range p.Filters {
+		switch {
+		case slices.Contains(extraFilters, name):
+			p.More = true
+		case !slices.Contains(shownFilters, name):
+			p.Hidden[name] = value
+		}
+	}
+	for _, state := range manage.States {
+		p.States = append(p.States, choice{string(state), text("state." + string(state))})
+	}
+	from := "?" + encode("from", "tokens", "list", with(asked)) // actions lead back to the list
+	for _, t := range found.Tokens {
+		p.Rows = append(p.Rows, listedToken{s.tokenView(t, shownNetworks), s.actionLinks(t, true, from)})
+	}
 	if found.Next != "" {
 		p.Next = s.url("tokens?" + with(list, "after", string(found.Next)))
 	}
 	if r.Query["after"] != "" {
 		p.First = s.url("tokens?" + with(list))
 	}
-	if owner != "" {
+	if owner := r.Query["user"]; owner != "" {
+		p.Owner = visible(owner)
 		p.New, p.RevokeAll = s.url("new?"+encode("user", owner)), s.url("revoke-all?"+encode("user", owner))
 		p.Audit = s.url("audit?" + encode("user", owner))
 	}
-	s.notice(f, r)
-	return ok("tokens", f, p)
+	s.notice(l, r)
+	return ok("tokens", l, p)
 }
 
-// fieldless returns the filters that have no field, as the form sends them nevertheless,
-// and reports whether the fields that are not always shown hold any.
-func fieldless(filters query.Values) (hidden query.Values, uncommon bool) {
-	hidden = make(query.Values)
-	for name, text := range filters {
-		switch {
-		case slices.Contains(more, name):
-			uncommon = true
-		case !slices.Contains(usual, name):
-			hidden[name] = visible(text)
-		}
-	}
-	return hidden, uncommon
-}
-
-// columns are the headings, each with the address that sorts by it, or the other
-// way round where the list is sorted by it.
+// columns returns the headings, each with the address that sorts by it, or reverses
+// the order if the list is sorted by it.
 func (s *Site) columns(q, filters query.Values) (all []column) {
 	for _, word := range []string{"name", "user", "created", "expires", "used", "uses"} {
 		c := column{Word: word, Name: text("column." + word), Number: word == "uses"}
@@ -156,24 +126,51 @@ func (s *Site) columns(q, filters query.Values) (all []column) {
 	return all
 }
 
-// spanChoices are the lengths of time to choose from in a filter, and the one that
-// the address asks for.
-func spanChoices(asked string) (all []choice) {
-	known := []string{"7d", "14d", "30d", "90d", "365d"}
-	for _, word := range known {
-		all = append(all, choice{word, text("filter.within." + word)})
-	}
-	if asked != "" && !slices.Contains(known, asked) {
-		all = append(all, choice{asked, asked})
-	}
-	return all
-}
-
-// shownFilters are filters as their fields show them.
-func shownFilters(filters query.Values) query.Values {
+// visibleValues returns filters as their fields show them.
+func visibleValues(filters query.Values) query.Values {
 	shown := make(query.Values, len(filters))
 	for name, text := range filters {
 		shown[name] = visible(text)
 	}
 	return shown
+}
+
+// pendingPage is the list of tokens that wait for approval.
+type pendingPage struct {
+	Rows  []pendingToken
+	Total int
+	Next  string
+}
+
+// pendingToken is a token of that list, with the addresses of its forms.
+type pendingToken struct {
+	tokenView
+	Approve, Refuse string
+}
+
+// pending lists the tokens that wait for approval, oldest first.
+func (s *Site) pending(r *Request) (Answer, error) {
+	l, err := s.layout(r, "pending")
+	if err != nil {
+		return Answer{}, err
+	}
+	wanted, err := query.Tokens(query.Values{"state": string(manage.StatePending), "after": r.Query["after"]}, s.Now().UTC())
+	if err != nil {
+		return Answer{}, err
+	}
+	wanted.Limit = pageSize
+	found, err := s.Manager.List(r.HTTP.Context(), r.Caller, wanted)
+	if err != nil {
+		return Answer{}, err
+	}
+	p := pendingPage{Total: found.Total}
+	for _, t := range found.Tokens {
+		v := s.tokenView(t, len(t.Networks))
+		p.Rows = append(p.Rows, pendingToken{v, v.URL + "/approve?from=pending", v.URL + "/refuse?from=pending"})
+	}
+	if found.Next != "" {
+		p.Next = s.url("pending?" + encode("after", string(found.Next)))
+	}
+	s.notice(l, r)
+	return ok("pending", l, p)
 }

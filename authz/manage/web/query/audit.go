@@ -6,14 +6,14 @@ import (
 	"github.com/tokengate/tokengate/authz/manage"
 )
 
-// AuditFilters are the parameters that filter the audit log, and AuditPages those
-// that page it.
+// AuditFilters are the parameters that filter audit records, and AuditPages those that
+// choose the page.
 var (
 	AuditFilters = []string{"actor", "action", "tokenId", "user", "outcome", "from", "until"}
 	AuditPages   = []string{"after", "limit"}
 )
 
-// Audit reads the filters and the page of the audit log. It fails with an Error.
+// Audit parses the filters and page of the audit log. It fails with an Error.
 func Audit(q Values) (wanted manage.AuditQuery, err error) {
 	wanted.Actor, wanted.Action, wanted.TokenID, wanted.Owner = q["actor"], q["action"], q["tokenId"], q["user"]
 	if wanted.Outcome, err = Choice(q, "outcome", map[string]string{"done": "done", "refused": "refused"}); err != nil {
@@ -30,7 +30,7 @@ func Audit(q Values) (wanted manage.AuditQuery, err error) {
 	}
 	if q["after"] != "" {
 		if wanted.Before, err = strconv.ParseUint(q["after"], 10, 64); err != nil || wanted.Before == 0 {
-			return wanted, bad("after", "The parameter \"after\" must be the next of the previous page.")
+			return wanted, bad("after", "The parameter \"after\" must be the \"next\" of the previous page.")
 		}
 	}
 	return wanted, nil

@@ -19,12 +19,12 @@ var (
 	value = "tgate_" + strings.Repeat("x", 61)
 )
 
-// Queries and forms are read strictly.
+// A query and the query of a form differ in empty values and the credential only.
 func TestRead(t *testing.T) {
 	known := []string{"name", "user"}
 	for _, c := range []struct {
 		raw        string
-		want, form string // part of the error; "" if it is good
+		want, form string // part of the error; "": none
 	}{
 		{"", "", ""},
 		{"name=a%20b&user=c", "", ""},
@@ -47,7 +47,7 @@ func TestRead(t *testing.T) {
 			case got.want == "" && got.err != nil, got.want != "" && (!is || !strings.Contains(e.Text, got.want)):
 				t.Errorf("%s %q: %v, want %q", kind, c.raw, got.err, got.want)
 			case is && strings.Contains(e.Text+e.Parameter, value):
-				t.Errorf("%s: the error holds the value", kind)
+				t.Errorf("%s: the error contains the value", kind)
 			}
 		}
 	}
@@ -57,7 +57,7 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// Parameters become the manager's query.
+// Parameters become a query of the manager.
 func TestTokens(t *testing.T) {
 	yes, kind := true, store.Management
 	for name, c := range map[string]struct {
@@ -85,7 +85,7 @@ func TestTokens(t *testing.T) {
 		"createdFrom": "1.1.2026", "unusedSince": "x", "expiringWithin": "unlimited",
 	} {
 		if _, err := query.Tokens(query.Values{parameter: wrong}, now); err == nil {
-			t.Errorf("%s=%s is good", parameter, wrong)
+			t.Errorf("%s=%s is accepted", parameter, wrong)
 		}
 	}
 }
@@ -98,7 +98,7 @@ func TestAudit(t *testing.T) {
 	}
 	for parameter, wrong := range map[string]string{"outcome": "x", "after": "0", "from": "x", "limit": "-1"} {
 		if _, err := query.Audit(query.Values{parameter: wrong}); err == nil {
-			t.Errorf("%s=%s is good", parameter, wrong)
+			t.Errorf("%s=%s is accepted", parameter, wrong)
 		}
 	}
 }

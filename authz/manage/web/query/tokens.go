@@ -7,8 +7,8 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// TokenFilters are the parameters that filter tokens, and TokenPages those that sort
-// and page them.
+// TokenFilters are the parameters that filter tokens, and TokenPages those that choose
+// the order and the page.
 var (
 	TokenFilters = []string{"user", "userPart", "name", "id", "state", "type", "scope",
 		"createdFrom", "createdUntil", "usedFrom", "usedUntil", "expiresFrom", "expiresUntil",
@@ -16,13 +16,13 @@ var (
 	TokenPages = []string{"sort", "order", "after", "limit"}
 )
 
-// Types maps names to kinds of tokens, and TypeNames the reverse.
+// Types maps the names of token types to kinds, and TypeNames the reverse.
 var (
-	Types     = map[string]store.Kind{manage.KindNames[store.Ordinary]: store.Ordinary, manage.KindNames[store.Management]: store.Management}
-	TypeNames = manage.KindNames
+	Types     = map[string]store.Kind{"ordinary": store.Ordinary, "management": store.Management}
+	TypeNames = map[store.Kind]string{store.Ordinary: "ordinary", store.Management: "management"}
 )
 
-// States maps names to states of tokens.
+// States maps the names of states to states.
 var States = func() map[string]manage.State {
 	named := make(map[string]manage.State)
 	for _, s := range manage.States {
@@ -31,7 +31,7 @@ var States = func() map[string]manage.State {
 	return named
 }()
 
-// columns maps names to the columns by which tokens are sorted.
+// columns are the columns to sort by.
 var columns = map[string]store.Column{
 	"created": store.ByNumber,
 	"user":    store.ByOwner,
@@ -41,8 +41,8 @@ var columns = map[string]store.Column{
 	"uses":    store.ByUses,
 }
 
-// Tokens reads the filters, the order and the page of a listing of tokens, relative
-// to now. It fails with an Error.
+// Tokens parses the filters, order and page of a list of tokens; relative times are
+// from now. It fails with an Error.
 func Tokens(q Values, now time.Time) (wanted manage.Query, err error) {
 	wanted.Owner, wanted.OwnerPart = q["user"], q["userPart"]
 	wanted.Name, wanted.ID = q["name"], q["id"]
@@ -78,7 +78,7 @@ func Tokens(q Values, now time.Time) (wanted manage.Query, err error) {
 	return wanted, times(q, now, &wanted)
 }
 
-// times reads the filters by time.
+// times parses the filters by time.
 func times(q Values, now time.Time, wanted *manage.Query) (err error) {
 	for _, span := range []struct {
 		name  string

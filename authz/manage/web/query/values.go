@@ -1,6 +1,6 @@
-// Package query reads the queries of listings: filters, orders and pages. The REST
-// API and the pages share the parameters; the results are arguments of the manager.
-// Start reading at Read and Tokens.
+// Package query parses URL queries into the manager's queries: the filters, order and
+// page of a listing. The REST API and the pages have the same parameters. Start at Read,
+// Tokens and Audit.
 package query
 
 import (
@@ -17,10 +17,10 @@ import (
 	"github.com/tokengate/tokengate/authz/token"
 )
 
-// Error is a refused query.
+// Error is an invalid query.
 type Error struct {
-	Parameter string // at fault, shortened; empty: none
-	Text      string // whole sentences; holds no secret
+	Parameter string // the parameter it is about, shortened; empty: none
+	Text      string // whole sentences without secrets
 }
 
 // Error implements error.
@@ -30,17 +30,17 @@ func bad(parameter, format string, args ...any) error {
 	return &Error{parameter, fmt.Sprintf(format, args...)}
 }
 
-// Values are the non-empty parameters of a query by name.
+// Values are the values of a query by parameter. None is empty.
 type Values map[string]string
 
-// Read reads a query that may have the known parameters, each once. It refuses
-// unknown ones, since a mistyped filter must not list everything, and drops the
-// parameter of the credential. It fails with an Error.
+// Read parses a query with the known parameters, each at most once. It refuses others,
+// because a mistyped filter must not list everything. The parameter named credential,
+// which holds the caller's credential, is skipped. It fails with an Error.
 func Read(raw string, known []string, credential string) (Values, error) {
 	return read(raw, known, credential, false)
 }
 
-// ReadForm is Read for a browser's form: it ignores empty fields.
+// ReadForm is Read for the query of an HTML form: empty fields are skipped.
 func ReadForm(raw string, known []string) (Values, error) { return read(raw, known, "", true) }
 
 func read(raw string, known []string, credential string, empties bool) (Values, error) {
@@ -64,15 +64,15 @@ func read(raw string, known []string, credential string, empties bool) (Values, 
 		case given[0] == "":
 			return nil, bad(name, "The parameter %q is empty. Leave it out, or give it a value.", name)
 		case token.Contains(given[0]), token.IsCredential(given[0]):
-			return nil, bad(name, "The parameter %q holds a token's value, which must stay secret. Use the id, the 12 characters after its first underscore.", name)
+			return nil, bad(name, "The parameter %q holds a token's value, which must stay secret. Ask for the id, which is the 12 characters behind its first underscore.", name)
 		}
 		q[name] = given[0]
 	}
 	return q, nil
 }
 
-// number reads a positive whole number; 0: none is given. Like the other methods it
-// fails with an Error.
+// number parses a positive integer; 0 if the parameter is absent. It fails with an
+// Error, as do the other methods.
 func (q Values) number(name string) (int, error) {
 	if q[name] == "" {
 		return 0, nil
@@ -84,7 +84,8 @@ func (q Values) number(name string) (int, error) {
 	return int(n), nil
 }
 
-// flag reads a parameter that can only be true.
+// flag parses a parameter that can only be true, because the opposite of such a filter
+// would be ambiguous.
 func (q Values) flag(name string) (bool, error) {
 	switch q[name] {
 	case "":
@@ -95,8 +96,8 @@ func (q Values) flag(name string) (bool, error) {
 	return false, bad(name, "The parameter %q can only be true. Leave it out otherwise.", name)
 }
 
-// time reads a time or a day in UTC. For a day it returns the beginning or, with
-// whole, the end.
+// time parses a time, or a date in UTC, which means the beginning of that day, or with
+// whole its end, so that a range until a day includes the day.
 func (q Values) time(name string, whole bool) (time.Time, error) {
 	text := q[name]
 	if text == "" {
@@ -115,7 +116,7 @@ func (q Values) time(name string, whole bool) (time.Time, error) {
 	return at, nil
 }
 
-// lifetime reads a limited duration; 0: none is given.
+// lifetime parses a limited lifetime; 0 if the parameter is absent.
 func (q Values) lifetime(name string) (time.Duration, error) {
 	text := q[name]
 	if text == "" {
@@ -123,18 +124,17 @@ func (q Values) lifetime(name string) (time.Duration, error) {
 	}
 	l, err := config.ParseLifetime(text)
 	if err != nil || l.Unlimited {
-		return 0, bad(name, "The parameter %q must be a duration such as 90d or 12h.", name)
+		return 0, bad(name, "The parameter %q must be a time such as 90d or 12h.", name)
 	}
 	return l.Duration, nil
 }
 
-// Choice reads one of several words; the zero T if none is given.
+// Choice parses one of several words; the zero T if the parameter is absent.
 func Choice[T any](q Values, name string, from map[string]T) (found T, err error) {
-	text, given := q[name]
-	if !given || text == "" {
+	if q[name] == "" {
 		return found, nil
 	}
-	found, ok := from[text]
+	found, ok := from[q[name]]
 	if !ok {
 		return found, bad(name, "The parameter %q is one of %s.", name, Words(from))
 	}

@@ -1,21 +1,21 @@
 "use strict";
-// What a page can do beyond what it does without this: copy, ask in a dialog,
-// filter without a reload. Everything here is also an address or a form.
+// Copying, dialogs, and filtering without a reload. The pages work without this script:
+// everything it does is also an address or a form.
 
-// Copying. The buttons are hidden where there is no script.
+// Copying. The buttons are hidden without JavaScript.
 function copied(button, text) {
   const shown = button.querySelector("span");
   button.dataset.label ??= shown.textContent;
   shown.textContent = text;
-  const said = document.getElementById("said"); // for those who do not see it
-  said.textContent = "";
-  requestAnimationFrame(() => { said.textContent = text; });
+  const announcement = document.getElementById("announcement"); // for screen readers
+  announcement.textContent = "";
+  requestAnimationFrame(() => { announcement.textContent = text; });
   clearTimeout(button.back);
   button.back = setTimeout(() => { shown.textContent = button.dataset.label; }, 2000);
 }
 
 function copyBySelection(source) {
-  // Where the page has no TLS, a browser has no clipboard for scripts.
+  // Without TLS browsers give scripts no clipboard.
   if (source.select) {
     source.select();
   } else {
@@ -46,7 +46,7 @@ function equip(root) {
       shown.hidden = choice.value !== choice.dataset.when;
       const field = shown.querySelector("input");
       field.required = !shown.hidden;
-      field.disabled = shown.hidden; // or what is wrong in there would keep the form
+      field.disabled = shown.hidden; // an invalid hidden field would block the form
     };
     choice.addEventListener("change", reveal);
     reveal();
@@ -66,9 +66,9 @@ function equip(root) {
       form.dataset.sent = "true";
       button.setAttribute("aria-disabled", "true");
       if (form.dataset.once) {
-        return; // a second one could hide the value that the first one shows
+        return; // a second response would replace the value shown by the first
       }
-      setTimeout(() => { // nothing has come of it
+      setTimeout(() => { // no response so far
         delete form.dataset.sent;
         button.removeAttribute("aria-disabled");
       }, 10000);
@@ -91,7 +91,7 @@ function plain(event) {
   return event.button === 0 && !event.metaKey && !event.ctrlKey && !event.shiftKey && !event.altKey;
 }
 
-// A page of this site, or null where the answer is another: then the browser goes there.
+// load fetches a page of this site. It returns null for other responses, which the browser must load itself.
 async function load(url, signal) {
   const response = await fetch(url, { credentials: "same-origin", signal });
   if (!response.ok || response.redirected) {
@@ -100,7 +100,7 @@ async function load(url, signal) {
   return new DOMParser().parseFromString(await response.text(), "text/html");
 }
 
-// Dialogs: the question of the page behind a link, on top of this one.
+// Dialogs: the confirmation page behind a link, on top of this page.
 let asking = false;
 
 async function ask(event, link) {
@@ -123,9 +123,9 @@ async function ask(event, link) {
   const title = question.querySelector("h1");
   title.id = "dialog-title";
   dialog.setAttribute("aria-labelledby", title.id);
-  const said = question.querySelector("p");
-  said.id = "dialog-text";
-  dialog.setAttribute("aria-describedby", said.id);
+  const text = question.querySelector("p");
+  text.id = "dialog-text";
+  dialog.setAttribute("aria-describedby", text.id);
   dialog.append(document.adoptNode(question));
   document.body.append(dialog);
   dialog.addEventListener("close", () => { dialog.remove(); link.focus(); });
@@ -135,11 +135,10 @@ async function ask(event, link) {
   }
   dialog.showModal();
   const cancel = dialog.querySelector("[data-close]");
-  (cancel || dialog).focus(); // what destroys is not one key away
+  (cancel || dialog).focus(); // Enter must not confirm
 }
 
-// Filtering without a reload: the results of the page behind an address, in place of
-// those that stand here.
+// Filtering without a reload: the results at another address replace those of this page.
 let loading = null;
 
 async function show(url, keep, focus) {
@@ -169,15 +168,15 @@ async function show(url, keep, focus) {
   }
   here = location.pathname + location.search;
   results.replaceChildren(...document.adoptNode(found).childNodes);
-  // The count stays where it is, so that a screen reader tells of it; a filter keeps
-  // the order.
+  // The element of the count stays, so that screen readers announce it. The hidden fields
+  // keep the order.
   document.querySelector("[data-found]").textContent = page.querySelector("[data-found]").textContent;
   for (const kept of document.querySelectorAll("form[data-filter] input[type=hidden]")) {
     kept.value = page.querySelector(`form[data-filter] [name=${kept.name}]`)?.value ?? "";
   }
   results.removeAttribute("aria-busy");
   equip(results);
-  if (focus === "next" || focus === "first") { // another page: to its beginning
+  if (focus === "next" || focus === "first") { // another page of results: go to its beginning
     document.querySelector("[data-found]").focus();
   } else if (focus) {
     document.getElementById(focus)?.focus();
@@ -206,13 +205,13 @@ for (const form of document.querySelectorAll("form[data-filter]")) {
   form.addEventListener("submit", (event) => { event.preventDefault(); filter(); });
   form.addEventListener("input", (event) => {
     clearTimeout(pause);
-    // A choice is made at once. What is typed, dates too, is not there before all is.
+    // A choice takes effect immediately, typed text and dates after a pause.
     const typed = event.target.matches("input:not([type=checkbox])");
     pause = setTimeout(filter, typed ? 400 : 0);
   });
 }
 
-// Back to a list that was shown without a reload. A link into the page is no such.
+// Going back to a list that was shown without a reload; not a link within the page.
 let here = location.pathname + location.search;
 addEventListener("popstate", () => {
   if (location.pathname + location.search !== here) {
@@ -220,14 +219,14 @@ addEventListener("popstate", () => {
   }
 });
 
-// A page that a browser has kept is shown anew, and a value not at all.
+// A page restored from the browser's cache is reloaded, and a value is removed.
 addEventListener("pageshow", (event) => {
   if (event.persisted) {
     location.reload();
   }
 });
 for (const secret of document.querySelectorAll("[data-after]")) {
-  // Whoever comes back here, or loads this again, gets the token's page.
+  // Going back or reloading leads to the token's page.
   history.replaceState(null, "", secret.dataset.after);
   here = secret.dataset.after;
   addEventListener("pagehide", () => { secret.remove(); });

@@ -1,0 +1,173 @@
+// Package page serves the HTML pages on which users manage their API tokens. The
+// manager decides what a caller may see and do; the package web identifies the caller
+// first.
+//
+// Every page works without JavaScript; the script only adds copying, dialogs and
+// filtering without a reload. A form that changes something carries a nonce that is
+// valid once, for one caller and one address, so that a reload or a double click does
+// not repeat the change. Only the response to the form that created or rotated a token
+// contains its value.
+//
+// Start at Site.Pages. The texts are in the templates; those that Go code chooses are
+// in templates/texts.txt.
+package page
+
+import (
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"time"
+
+	"github.com/tokengate/tokengate/authz"
+	"github.com/tokengate/tokengate/authz/manage"
+	"github.com/tokengate/tokengate/authz/manage/web/query"
+)
+
+// Path is the address of the pages, below Jira's context path.
+const Path = "/plugins/servlet/api-tokens"
+
+// pageSize is the number of tokens or records on a page.
+const pageSize = 50
+
+// Options configure New. All are required, except that ContextPath may be empty, and
+// PublicURL where no browser makes changes.
+type Options struct {
+	Manager     *manage.Manager
+	View        func() authz.View // the state that explained requests are decided on
+	PublicURL   string            // the URL of Jira for browsers, with its context path
+	ContextPath string            // of Jira, such as /jira
+	API         string            // the address of the REST API, without a host
+	Now         func() time.Time
+}
+
+// Site serves the pages. It is safe for concurrent use.
+type Site struct {
+	Options
+	nonces *nonces
+}
+
+// New returns a Site.
+func New(o Options) *Site { return &Site{Options: o, nonces: newNonces(o.Now)} }
+
+// Request is a request for a page by an identified caller.
+type Request struct {
+	HTTP   *http.Request // its body is bounded
+	Caller manage.Caller
+	ID     string // the path segment for {id}
+	Query  query.Values
+}
+
+// Answer is a response: a page or a redirect. The zero Answer is none.
+type Answer struct {
+	Status  int // 0: the status of the error returned with it
+	Body    []byte
+	Headers map[string]string
+	Token   string // the id of the token it is about, for the log
+}
+
+// Page answers one method on one path. Serve may return both an Answer and an error:
+// a refusal that the page itself shows.
+type Page struct {
+	Method     string
+	Path       string   // below Path; {id} matches one segment
+	Parameters []string // allowed in the query
+	Costly     bool     // it stores a secret, or reads very much
+	Serve      func(*Request) (Answer, error)
+}
+
+// Pages returns all pages.
+func (s *Site) Pages() []Page {
+	const get, post = http.MethodGet, http.MethodPost
+	pages := []Page{
+		{get, "", slices.Concat([]string{"show", "after"}, noticeParameters), false, s.mine},
+		{get, "new", []string{"user"}, false, s.newToken},
+		{post, "new", nil, true, s.create},
+		{get, "token/{id}", noticeParameters, false, s.token},
+		{get, "token/{id}/rotate", nil, false, s.rotation},
+		{post, "token/{id}/rotate", nil, true, s.rotate},
+		{get, "token/{id}/edit", nil, false, s.edit},
+		{post, "token/{id}/edit", nil, false, s.change},
+		{get, "revoke-all", []string{"user"}, false, s.confirmAll},
+		{post, "revoke-all", nil, true, s.revokeAll},
+		{get, "explain", []string{"id"}, false, s.explain},
+		{post, "explain", nil, false, s.explainRequest},
+		{get, "tokens", listParameters, false, s.tokens},
+		{get, "pending", slices.Concat([]string{"after"}, noticeParameters), false, s.pending},
+		{get, "insights", nil, false, s.insights},
+		{get, "audit", slices.Concat(query.AuditFilters, []string{"after"}), false, s.audit},
+		{get, "settings", nil, false, s.settings},
+	}
+	for _, a := range actions {
+		pages = append(pages,
+			Page{get, "token/{id}/" + a.word, []string{"from", "list"}, false, func(r *Request) (Answer, error) { return s.confirm(r, a) }},
+			Page{post, "token/{id}/" + a.word, nil, false, func(r *Request) (Answer, error) { return s.doAction(r, a) }})
+	}
+	return pages
+}
+
+// Problem explains why the requested page is not shown.
+type Problem struct {
+	Status int
+	Text   string // whole sentences; empty: the text for the status
+	Login  string // the address of Jira's login, if logging in helps
+}
+
+// Problem shows a problem to the caller, who may be unidentified.
+func (s *Site) Problem(r *Request, p Problem) Answer {
+	l := s.bareLayout()
+	if r.Caller.Name() != "" {
+		if full, err := s.layout(r, "none"); err == nil {
+			l = full
+		}
+	}
+	a, err := render("problem", p.Status, l, p)
+	if err != nil {
+		return Answer{Status: p.Status, Body: []byte(http.StatusText(p.Status)), Headers: map[string]string{"Content-Type": "text/plain;charset=UTF-8"}}
+	}
+	return a
+}
+
+func (s *Site) problem(r *Request, status int, name string) *Answer {
+	a := s.Problem(r, Problem{Status: status, Text: text(name)})
+	return &a
+}
+
+// url returns the address of a page, given below Path.
+func (s *Site) url(below string) string {
+	if below == "" || below[0] == '?' {
+		return s.ContextPath + Path + below
+	}
+	return s.ContextPath + Path + "/" + below
+}
+
+// seeOther redirects from a form to a page, so that a reload sends nothing again.
+func (s *Site) seeOther(below, token string) Answer {
+	return Answer{Status: http.StatusSeeOther, Headers: map[string]string{"Location": s.url(below)}, Token: token}
+}
+
+// encode returns parameters, given as alternating names and values, for an address.
+func encode(pairs ...string) string {
+	return with(nil, pairs...)
+}
+
+// with returns q for an address, with more parameters as in encode.
+func with(q query.Values, pairs ...string) string {
+	values := url.Values{}
+	for name, value := range q {
+		values.Set(name, value)
+	}
+	for i := 0; i+1 < len(pairs); i += 2 {
+		values.Set(pairs[i], pairs[i+1])
+	}
+	return values.Encode()
+}
+
+// without returns q without the named parameters.
+func without(q query.Values, names ...string) query.Values {
+	left := maps.Clone(q)
+	for _, name := range names {
+		delete(left, name)
+	}
+	return left
+}
