@@ -19,7 +19,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tokengate/tokengate/authz/config"
-	"github.com/tokengate/tokengate/authz/manage/web"
+	"github.com/tokengate/tokengate/authz/web"
 )
 
 // usageError is a wrong use of a command.

@@ -12,8 +12,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tokengate/tokengate/authz/config"
-	"github.com/tokengate/tokengate/authz/manage/web"
 	"github.com/tokengate/tokengate/authz/token"
+	"github.com/tokengate/tokengate/authz/web"
 )
 
 // textFlag adds a flag that is parsed immediately, so that an error in it is a usage

@@ -12,7 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/tokengate/tokengate/authz/manage/web"
+	"github.com/tokengate/tokengate/authz/web"
 )
 
 // A listing asks for no more than its limit, and stops there.

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/tokengate/tokengate/authz/manage/web/page"
+	"github.com/tokengate/tokengate/authz/web/page"
 )
 
 // The example programs that a page shows with a new token run as its owner. Those whose

@@ -3,7 +3,7 @@ package main
 import (
 	"regexp"
 
-	"github.com/tokengate/tokengate/authz/manage/web/page"
+	"github.com/tokengate/tokengate/authz/web/page"
 )
 
 // person returns a browser in which a user is logged in to Jira.

@@ -11,8 +11,8 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/tokengate/tokengate/authz/directory/jiratest"
-	"github.com/tokengate/tokengate/authz/manage/web/page"
 	"github.com/tokengate/tokengate/authz/token"
+	"github.com/tokengate/tokengate/authz/web/page"
 	"github.com/tokengate/tokengate/store"
 	"github.com/tokengate/tokengate/store/badger/badgertest"
 )

@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tokengate/tokengate/authz/config"
-	"github.com/tokengate/tokengate/authz/manage/web"
+	"github.com/tokengate/tokengate/authz/web"
 )
 
 func newShowCommand() *cobra.Command {

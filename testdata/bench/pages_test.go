@@ -4,8 +4,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/tokengate/tokengate/authz/manage/web"
-	"github.com/tokengate/tokengate/authz/manage/web/page"
+	"github.com/tokengate/tokengate/authz/web"
+	"github.com/tokengate/tokengate/authz/web/page"
 )
 
 func TestPages(t *testing.T) {

@@ -12,9 +12,9 @@ import (
 
 	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/manage"
-	"github.com/tokengate/tokengate/authz/manage/web/page"
-	"github.com/tokengate/tokengate/authz/manage/web/query"
 	"github.com/tokengate/tokengate/authz/token"
+	"github.com/tokengate/tokengate/authz/web/page"
+	"github.com/tokengate/tokengate/authz/web/query"
 )
 
 // handler serves the endpoints of the API, or the pages, to callers.

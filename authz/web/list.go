@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/tokengate/tokengate/authz/manage"
-	"github.com/tokengate/tokengate/authz/manage/web/query"
+	"github.com/tokengate/tokengate/authz/web/query"
 )
 
 // OwnerTokens are a user's tokens in the answer to GET /all, which is an array of

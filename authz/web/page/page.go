@@ -21,7 +21,7 @@ import (
 
 	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/manage"
-	"github.com/tokengate/tokengate/authz/manage/web/query"
+	"github.com/tokengate/tokengate/authz/web/query"
 )
 
 // Path is the address of the pages, below Jira's context path.

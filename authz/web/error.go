@@ -10,8 +10,8 @@ import (
 
 	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/manage"
-	"github.com/tokengate/tokengate/authz/manage/web/page"
-	"github.com/tokengate/tokengate/authz/manage/web/query"
+	"github.com/tokengate/tokengate/authz/web/page"
+	"github.com/tokengate/tokengate/authz/web/query"
 )
 
 // statuses are the HTTP statuses of the manager's refusals.

@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"github.com/tokengate/tokengate/authz/manage"
-	"github.com/tokengate/tokengate/authz/manage/web"
+	"github.com/tokengate/tokengate/authz/web"
 )
 
 // Texts that are not Unicode are refused everywhere, not altered.

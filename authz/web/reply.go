@@ -14,7 +14,7 @@ import (
 
 	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/manage"
-	"github.com/tokengate/tokengate/authz/manage/web/query"
+	"github.com/tokengate/tokengate/authz/web/query"
 )
 
 // reply is an answer. Nothing is written before it is complete, so that failures can

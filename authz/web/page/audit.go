@@ -6,7 +6,7 @@ import (
 	"strconv"
 
 	"github.com/tokengate/tokengate/authz/manage"
-	"github.com/tokengate/tokengate/authz/manage/web/query"
+	"github.com/tokengate/tokengate/authz/web/query"
 	"github.com/tokengate/tokengate/store"
 )
 

@@ -13,8 +13,8 @@ import (
 
 	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/directory/jiratest"
-	"github.com/tokengate/tokengate/authz/manage/web"
 	"github.com/tokengate/tokengate/authz/token"
+	"github.com/tokengate/tokengate/authz/web"
 )
 
 func ptr[T any](v T) *T { return &v }

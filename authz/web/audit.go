@@ -8,8 +8,8 @@ import (
 	"strings"
 
 	"github.com/tokengate/tokengate/authz/manage"
-	"github.com/tokengate/tokengate/authz/manage/web/query"
 	"github.com/tokengate/tokengate/authz/token"
+	"github.com/tokengate/tokengate/authz/web/query"
 	"github.com/tokengate/tokengate/store"
 )
 

@@ -5,7 +5,7 @@ import (
 	"slices"
 
 	"github.com/tokengate/tokengate/authz/manage"
-	"github.com/tokengate/tokengate/authz/manage/web/query"
+	"github.com/tokengate/tokengate/authz/web/query"
 )
 
 // tokensPage is the administrators' list of all tokens.

@@ -10,8 +10,8 @@ import (
 	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/authz/manage"
-	"github.com/tokengate/tokengate/authz/manage/web/query"
 	"github.com/tokengate/tokengate/authz/token"
+	"github.com/tokengate/tokengate/authz/web/query"
 	"github.com/tokengate/tokengate/store"
 )
 

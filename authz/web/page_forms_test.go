@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tokengate/tokengate/authz/manage/web"
-	"github.com/tokengate/tokengate/authz/manage/web/page"
+	"github.com/tokengate/tokengate/authz/web"
+	"github.com/tokengate/tokengate/authz/web/page"
 )
 
 // A form creates a token and shows its value once; sending the form again does neither.

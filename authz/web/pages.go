@@ -8,8 +8,8 @@ import (
 
 	"github.com/tokengate/tokengate/authz/directory"
 	"github.com/tokengate/tokengate/authz/manage"
-	"github.com/tokengate/tokengate/authz/manage/web/page"
-	"github.com/tokengate/tokengate/authz/manage/web/query"
+	"github.com/tokengate/tokengate/authz/web/page"
+	"github.com/tokengate/tokengate/authz/web/query"
 )
 
 // newPageHandler returns the handler of the pages. It shares the API's limits.

@@ -11,8 +11,8 @@ import (
 	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/authz/manage"
-	"github.com/tokengate/tokengate/authz/manage/web/query"
 	"github.com/tokengate/tokengate/authz/policy"
+	"github.com/tokengate/tokengate/authz/web/query"
 	"github.com/tokengate/tokengate/store"
 )
 

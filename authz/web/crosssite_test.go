@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/tokengate/tokengate/authz/manage/web"
+	"github.com/tokengate/tokengate/authz/web"
 )
 
 // Requests that a page of another site makes a browser send change nothing; those of

@@ -10,7 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/tokengate/tokengate/authz/manage"
-	"github.com/tokengate/tokengate/authz/manage/web/query"
+	"github.com/tokengate/tokengate/authz/web/query"
 	"github.com/tokengate/tokengate/store"
 )
 

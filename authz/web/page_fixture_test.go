@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/tokengate/tokengate/authz/manage/web/page"
+	"github.com/tokengate/tokengate/authz/web/page"
 )
 
 // Parts of pages that tests look for.
