@@ -298,9 +298,9 @@ func TestWrongForms(t *testing.T) {
 	}{
 		{"no name", []string{"name", ""}, 400, `id="name-wrong">A token needs a name`},
 		{"a network", []string{"name", "x", "networks", "10.1.2.3/8"}, 400, `id="networks-wrong">`},
-		{"too long", []string{"name", "x", "lifetime", "365d"}, 400, `id="expires-wrong">A token of yours may live for 90d`},
+		{"too long", []string{"name", "x", "lifetime", "365d"}, 400, `id="expires-wrong">Your tokens may be valid for at most 90d`},
 		{"no date", []string{"name", "x", "lifetime", "date"}, 400, `id="expires-wrong">Choose the last day`},
-		{"the past", []string{"name", "x", "lifetime", "date", "until", "2020-01-01"}, 400, "expired already"},
+		{"the past", []string{"name", "x", "lifetime", "date", "until", "2020-01-01"}, 400, "already have expired"},
 		{"no lifetime", []string{"name", "x", "lifetime", "soon"}, 400, "Unknown lifetime"},
 		{"for another", []string{"name", "x", "user", "wilma"}, 403, "access.createForOthers"},
 		{"a value for a name", []string{"name", other.PasswordValue}, 400, "holds a token&#39;s value"},
@@ -366,7 +366,7 @@ func TestLifeByForms(t *testing.T) {
 			t.Errorf("after the edit the page lacks %q", part)
 		}
 	}
-	if got := fred.fill("/token/"+id+"/edit", "name", "ci", "lifetime", "365d"); got.status != 400 || !strings.Contains(got.body, "may live for 90d") {
+	if got := fred.fill("/token/"+id+"/edit", "name", "ci", "lifetime", "365d"); got.status != 400 || !strings.Contains(got.body, "valid for at most 90d") {
 		t.Errorf("too long a lifetime: %d %s", got.status, got.body)
 	}
 	got = fred.fill("/token/"+id+"/revoke?from=own", "x", "y")
