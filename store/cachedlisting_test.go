@@ -93,7 +93,7 @@ func TestCachedListing(t *testing.T) {
 	if _, ok := x.Index().Lookup("test00000001"); ok {
 		t.Error("a token of unknown state is in the index")
 	}
-	wantFound(t, "a write that nobody knows of", x, store.Query{}, 0, 1, 2, 3)
+	wantFound(t, "a write with an unknown outcome", x, store.Query{}, 0, 1, 2, 3)
 	s.beforeGet, s.afterWrite = nil, nil
 
 	if _, err := x.Prune(t.Context(), storetest.Epoch.Add(time.Hour), noAudit); err != nil {

@@ -263,14 +263,14 @@ func TestOwnerStatusExpires(t *testing.T) {
 		"long ago":                      {time.Date(-5000, 1, 1, 0, 0, 0, 0, time.UTC), storetest.Epoch, false},
 		"beyond what nanoseconds count": {time.Date(1600, 1, 1, 0, 0, 0, 0, time.UTC), storetest.Epoch, false},
 		"far off":                       {time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC), storetest.Epoch, true},
-		"for ever":                      {store.Forever, storetest.Epoch, true},
+		"forever":                       {store.Forever, storetest.Epoch, true},
 		"beyond ever":                   {store.Forever.Add(time.Hour), storetest.Epoch, true},
 	} {
 		if x.UpdateOwnerStatus(good, c.until); x.IsFresh(c.at) != c.want {
 			t.Errorf("%s: fresh: %v", name, !c.want)
 		}
 	}
-	if x.OwnerStatus(store.Owner{Name: "whoever"}) != store.OwnerPermitted {
+	if x.OwnerStatus(store.Owner{Name: "unknown"}) != store.OwnerPermitted {
 		t.Error("the status function was not called")
 	}
 }

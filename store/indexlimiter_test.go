@@ -23,7 +23,7 @@ func TestLimiter(t *testing.T) {
 	const s = time.Second
 	type step struct {
 		at   time.Duration // since Epoch
-		take int           // requests that may come at once
+		take int           // requests allowed at once
 		wait time.Duration // of the one after them
 	}
 	for name, c := range map[string]struct {

@@ -56,7 +56,7 @@ func hold(dir string) error {
 	return s.Close()
 }
 
-// Work goes on for longer than it takes until the process is killed.
+// The work takes longer than it takes to kill the process.
 const (
 	workers  = 4
 	perLife  = 5_000 // tokens of a worker
