@@ -12,7 +12,7 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// An audit record has a bounded size, whatever it is made of, and says what was cut.
+// TestBoundAudit checks that audit records have a bounded size and say how much was cut.
 func TestBoundAudit(t *testing.T) {
 	long := func(s string, n int) string { return strings.Repeat(s, n) }
 	many := func(n, each int) map[string]store.Change {
@@ -46,7 +46,7 @@ func TestBoundAudit(t *testing.T) {
 		}
 	}
 
-	// Whatever the texts, the encoded record fits and is UTF-8.
+	// Texts of multi-byte characters.
 	full := store.Audit{Time: time.Now(), Sequence: 1 << 60, Changes: many(12, 20_000)}
 	for _, text := range []*string{&full.Actor, &full.From, &full.Action, &full.TokenID, &full.Owner, &full.Outcome, &full.Reason} {
 		*text = long("é鍵🔑", 30_000)
@@ -56,6 +56,6 @@ func TestBoundAudit(t *testing.T) {
 		t.Errorf("the largest record has %d bytes", n)
 	}
 	if !utf8.ValidString(got.Actor) {
-		t.Errorf("%q is no UTF-8", got.Actor)
+		t.Errorf("%q is not valid UTF-8", got.Actor)
 	}
 }

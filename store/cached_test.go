@@ -25,7 +25,7 @@ func newIndexed(t *testing.T, s store.Store) *store.Cached {
 	return x
 }
 
-// wantIndex wants the index to say what the store says of the token.
+// wantIndex checks that index and store agree about a token.
 func wantIndex(t *testing.T, what string, x *store.Cached, s store.Store, id string) {
 	t.Helper()
 	var want store.Entry
@@ -46,7 +46,7 @@ func wantIndex(t *testing.T, what string, x *store.Cached, s store.Store, id str
 	}
 }
 
-func TestIndexed(t *testing.T) {
+func TestCached(t *testing.T) {
 	s := openFaulty(t)
 	full := fullToken()
 	create(t, s, full)
@@ -77,7 +77,7 @@ func TestIndexed(t *testing.T) {
 	updated.Networks[0] = netip.MustParsePrefix("0.0.0.0/0")
 	wantIndex(t, "a change of what update returned", x, s, token.ID)
 	if held.ReadOnly {
-		t.Error("an entry changed in the hands of a reader")
+		t.Error("an entry changed after the lookup")
 	}
 
 	if _, err := x.Update(t.Context(), token.ID, revoke); err != nil {
@@ -118,7 +118,7 @@ func TestIndexCounts(t *testing.T) {
 	states, expired := x.Counts(storetest.Epoch)
 	want := map[store.State]int{store.Pending: 4, store.Active: 4, store.Disabled: 0, store.Revoked: 0}
 	if diff := cmp.Diff(want, states); diff != "" || expired != 2 {
-		t.Errorf("%d have expired, want 2; states (-want +got):\n%s", expired, diff)
+		t.Errorf("%d tokens have expired, want 2; states (-want +got):\n%s", expired, diff)
 	}
 	var zero store.Index
 	if _, ok := zero.Lookup("test00000001"); ok {
@@ -127,8 +127,8 @@ func TestIndexCounts(t *testing.T) {
 	zero.Remove("test00000001")
 }
 
-// TestIndexedUnreadable wants no index rather than one with a hole.
-func TestIndexedUnreadable(t *testing.T) {
+// TestCachedUnreadable checks that an unreadable record fails the start.
+func TestCachedUnreadable(t *testing.T) {
 	s := openFaulty(t)
 	create(t, s, storetest.NewToken(1, "fred"))
 	ctx, cancel := context.WithCancel(t.Context())
@@ -138,9 +138,9 @@ func TestIndexedUnreadable(t *testing.T) {
 	}
 }
 
-// TestIndexedUnknownOutcome has writes that fail before or after they are on
-// disk, with a store that can then be read or not.
-func TestIndexedUnknownOutcome(t *testing.T) {
+// TestCachedUnknownOutcome makes writes fail before or after they reach the disk, with a store
+// that is readable afterwards or not.
+func TestCachedUnknownOutcome(t *testing.T) {
 	fail := func() error { return errDisk }
 	writes := map[string]func(context.Context, *store.Cached) error{
 		"create": func(ctx context.Context, x *store.Cached) error {
@@ -166,7 +166,7 @@ func TestIndexedUnknownOutcome(t *testing.T) {
 					ctx, cancel := context.WithCancel(t.Context())
 					defer cancel()
 					if written {
-						// The context may end with the write; the index is told all the same.
+						// The index must be updated even if the write's context has ended.
 						s.afterWrite = func() error { cancel(); return errDisk }
 					} else {
 						s.beforeWrite = fail
@@ -183,12 +183,12 @@ func TestIndexedUnknownOutcome(t *testing.T) {
 					}
 					if !readable {
 						if _, ok := x.Index().Lookup(id); ok {
-							t.Error("the index lets in a token of which the store cannot tell")
+							t.Error("the index has a token whose state is unknown")
 						}
 						return
 					}
 					if s.gets != 1 {
-						t.Errorf("the store was asked %d times, want once", s.gets)
+						t.Errorf("%d reads of the store, want 1", s.gets)
 					}
 					wantIndex(t, name, x, s, id)
 				})
@@ -197,9 +197,9 @@ func TestIndexedUnknownOutcome(t *testing.T) {
 	}
 }
 
-// TestIndexedRefused wants nothing to happen to the index, and no question to
-// the store, when it is certain that nothing was written.
-func TestIndexedRefused(t *testing.T) {
+// TestCachedRefused checks that the index is unchanged, and the store not read, if nothing was
+// written for certain.
+func TestCachedRefused(t *testing.T) {
 	errNo := errors.New("no")
 	for name, run := range map[string]func(*store.Cached, string) error{
 		"refused update": func(x *store.Cached, id string) error {
@@ -236,14 +236,14 @@ func TestIndexedRefused(t *testing.T) {
 			}
 			after, ok := x.Index().Lookup(id)
 			if diff := cmp.Diff(before, after, comparer); s.gets != 0 || !ok || diff != "" {
-				t.Errorf("the store was asked %d times, and the index changed (-before +after):\n%s", s.gets, diff)
+				t.Errorf("%d reads of the store, index (-before +after):\n%s", s.gets, diff)
 			}
 		})
 	}
 }
 
-// TestIndexedPanic wants a token to be usable after a closure has panicked.
-func TestIndexedPanic(t *testing.T) {
+// TestCachedPanic checks that a token stays usable after a callback has panicked.
+func TestCachedPanic(t *testing.T) {
 	s := openFaulty(t)
 	id := create(t, s, storetest.NewToken(1, "fred")).ID
 	x := newIndexed(t, s)
@@ -261,8 +261,8 @@ func TestIndexedPanic(t *testing.T) {
 	wantIndex(t, "panic and revoke", x, s, id)
 }
 
-// TestIndexedPruneFails wants what was removed before the error to be gone.
-func TestIndexedPruneFails(t *testing.T) {
+// TestCachedPruneFails checks that tokens removed before an error are removed from the index.
+func TestCachedPruneFails(t *testing.T) {
 	s := openFaulty(t)
 	token := storetest.NewToken(1, "fred")
 	token.Expires = storetest.Epoch

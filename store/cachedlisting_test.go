@@ -13,7 +13,7 @@ import (
 	"github.com/tokengate/tokengate/store/storetest"
 )
 
-// wantFound wants a query to find these tokens of storetest.NewToken, in order.
+// wantFound checks that a query finds these tokens of storetest.NewToken, in order.
 func wantFound(t *testing.T, what string, x *store.Cached, q store.Query, numbers ...int) {
 	t.Helper()
 	var want []string
@@ -28,7 +28,7 @@ func wantFound(t *testing.T, what string, x *store.Cached, q store.Query, number
 
 var mostUsed = store.Query{Sort: store.ByUses, Descending: true}
 
-func TestIndexedListing(t *testing.T) {
+func TestCachedListing(t *testing.T) {
 	s := openFaulty(t)
 	for n := range 3 {
 		create(t, s, storetest.NewToken(n, "fred"))
@@ -70,7 +70,7 @@ func TestIndexedListing(t *testing.T) {
 	}
 	wantFound(t, "revoke", x, store.Query{States: []store.State{store.Revoked}}, 2)
 
-	// A write that failed, or that nobody knows of.
+	// Writes that failed, or whose outcome is unknown.
 	s.beforeWrite = func() error { return errDisk }
 	if err := update("test00000000", rename); !errors.Is(err, errDisk) {
 		t.Fatal(err)
@@ -91,9 +91,9 @@ func TestIndexedListing(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, ok := x.Index().Lookup("test00000001"); ok {
-		t.Error("a token of which nobody knows is in the index")
+		t.Error("a token of unknown state is in the index")
 	}
-	wantFound(t, "a write that nobody knows of", x, store.Query{}, 0, 1, 2, 3)
+	wantFound(t, "a write with an unknown outcome", x, store.Query{}, 0, 1, 2, 3)
 	s.beforeGet, s.afterWrite = nil, nil
 
 	if _, err := x.Prune(t.Context(), storetest.Epoch.Add(time.Hour), noAudit); err != nil {
@@ -109,12 +109,12 @@ func TestIndexedListing(t *testing.T) {
 		t.Errorf("owners %v, error %v", owners, err)
 	}
 
-	// The next process sees the same.
+	// A new process finds the same.
 	wantFound(t, "loading again", newIndexed(t, s), mostUsed, 3, 1, 0)
 }
 
-// slowUse is a store of four tokens and of their use, which it gives but for the
-// first when it is told to. It fails then if it is told an error.
+// slowUse is a store of four tokens whose AllUsage pauses after the first one until the test
+// continues it, with an error or without.
 type slowUse struct {
 	nothing
 	goOn chan error
@@ -146,8 +146,8 @@ func (s slowUse) AllUsage(_ context.Context, visit func(string, store.Usage) err
 
 func (slowUse) AddUsage(context.Context, map[string]store.Usage) error { return nil }
 
-// TestIndexedUseWhileRead flushes use while the stored use is being read.
-func TestIndexedUseWhileRead(t *testing.T) {
+// TestCachedUseWhileRead flushes usage while the stored usage is being loaded.
+func TestCachedUseWhileRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := slowUse{goOn: make(chan error)}
 		x := newIndexed(t, s)
@@ -175,7 +175,7 @@ func TestIndexedUseWhileRead(t *testing.T) {
 		}
 		synctest.Wait()
 		if n := answers.Load(); n > 0 {
-			t.Errorf("%d questions of use were answered before it was known", n)
+			t.Errorf("%d usage queries were answered before the usage was loaded", n)
 		}
 
 		more := map[string]store.Usage{}
@@ -190,7 +190,7 @@ func TestIndexedUseWhileRead(t *testing.T) {
 		wantFound(t, "the latest", x, store.Query{Sort: store.ByLastUsed}, 3, 2, 1, 0)
 		synctest.Wait()
 		if n := answers.Load(); int(n) != len(questions) {
-			t.Errorf("%d questions of use were answered, want %d", n, len(questions))
+			t.Errorf("%d usage queries were answered, want %d", n, len(questions))
 		}
 		if err := x.AddUsage(t.Context(), map[string]store.Usage{"test00000003": {Count: 10}}); err != nil {
 			t.Fatal(err)
@@ -199,8 +199,8 @@ func TestIndexedUseWhileRead(t *testing.T) {
 	})
 }
 
-// TestIndexedUseUnreadable wants nothing but the questions of use to fail.
-func TestIndexedUseUnreadable(t *testing.T) {
+// TestCachedUseUnreadable checks that only usage queries fail if the usage cannot be loaded.
+func TestCachedUseUnreadable(t *testing.T) {
 	s := slowUse{goOn: make(chan error, 1)}
 	s.goOn <- errDisk
 	x := newIndexed(t, s)

@@ -9,9 +9,9 @@ import (
 )
 
 // Records are messages in protobuf's wire format
-// (https://protobuf.dev/programming-guides/encoding/), read and written by hand, because a start
-// decodes a million of them and decoding must be strict. The messages are listed here; a field's
-// number and type never change. Times are Unix seconds. An absent field has no value, which for
+// (https://protobuf.dev/programming-guides/encoding/). Package storepb has the generated code for
+// the others; tokens and usage are read and written by hand, because a start decodes a million of
+// them and decoding must be strict. These are their messages; a field's number and type never change. Times are Unix seconds. An absent field has no value, which for
 // a time differs from 0.
 //
 //	message Token {
@@ -47,51 +47,6 @@ import (
 //	  uint64 writes            = 2;
 //	  optional int64 last_used = 3;
 //	  bytes last_address       = 4;  // 4 or 16 bytes
-//	}
-//
-//	message Audit {
-//	  uint64 sequence         = 1;
-//	  optional int64 seconds  = 2;
-//	  int32 nanos             = 3;
-//	  string actor            = 4;
-//	  string from             = 5;
-//	  string action           = 6;
-//	  string token_id         = 7;
-//	  string owner            = 8;
-//	  string outcome          = 9;
-//	  string reason           = 10;
-//	  repeated Change changes = 11;  // ordered by field
-//	}
-//
-//	message Change {
-//	  string field  = 1;
-//	  string before = 2;
-//	  string after  = 3;
-//	}
-//
-//	message DayTotals {
-//	  uint32 day            = 1;  // days since 1970-01-01
-//	  repeated Total counts = 2;  // ordered by word
-//	}
-//
-//	message Total {
-//	  string word  = 1;
-//	  uint64 count = 2;
-//	}
-//
-//	message PasswordUses {
-//	  string user               = 1;
-//	  repeated PasswordUse uses = 2;
-//	}
-//
-//	message PasswordUse {
-//	  string client        = 1;
-//	  bytes address        = 2;  // 4 or 16 bytes
-//	  optional int64 first = 3;
-//	  optional int64 last  = 4;
-//	  uint64 passed        = 5;
-//	  uint64 would_block   = 6;
-//	  uint64 blocked       = 7;
 //	}
 //
 // Fields are in the order of their numbers, each at most once unless it is repeated; any other

@@ -13,8 +13,8 @@ import (
 
 var errDisk = errors.New("the disk says no")
 
-// faulty is a real store with hooks. A hook before a call ends it with its
-// error; one after it replaces the call's error, when the write is done.
+// faulty is a real store with hooks. An error of a hook before a call ends the call; one of a
+// hook after it replaces the call's result, although the write is done.
 type faulty struct {
 	store.Store
 	beforeWrite, afterWrite func() error

@@ -95,11 +95,11 @@ func (x *Index) Put(t Token) {
 	s.put(hash, f, restrictions{networks: t.Networks, previous: t.Previous}, t.Rate)
 }
 
-// UpdateOwnerStatus recomputes each owner's status with judge, which is also used for new owners
+// UpdateOwnerStatus recomputes each owner's status with status, which is also used for new owners
 // until the next call. The results are valid before the given instant; from then on, and before
-// the first call, IsFresh returns false. judge must be fast and must not call the Index.
-func (x *Index) UpdateOwnerStatus(judge StatusFunc, until time.Time) {
-	x.owners.updateAll(judge)
+// the first call, IsFresh returns false. status must be fast and must not call the Index.
+func (x *Index) UpdateOwnerStatus(status StatusFunc, until time.Time) {
+	x.owners.updateAll(status)
 	// UnixNano is undefined outside these bounds.
 	switch {
 	case until.Before(time.Unix(0, 0)):

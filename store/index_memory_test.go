@@ -6,15 +6,15 @@ import (
 	"unsafe"
 )
 
-// The index's memory per token is a promise (see Index).
-func TestCellSize(t *testing.T) {
+// TestEntrySize checks the memory per token that Index documents.
+func TestEntrySize(t *testing.T) {
 	if size := unsafe.Sizeof(entry{}); size != 128 {
-		t.Errorf("a cell has %d bytes, want 128", size)
+		t.Errorf("an entry has %d bytes, want 128", size)
 	}
 }
 
-// What the index takes for each of its tokens, in all, at a size that is in the
-// middle between two of its tables' steps.
+// TestIndexMemory measures the memory per token, at a size halfway between two growth steps of
+// the tables.
 func TestIndexMemory(t *testing.T) {
 	const tokens = 200_000
 	heap := func() uint64 {
@@ -35,7 +35,7 @@ func TestIndexMemory(t *testing.T) {
 	}
 	each := float64(heap()-before) / tokens
 	if each > 200 {
-		t.Errorf("the index takes %.0f bytes for a token, want 200 at most", each)
+		t.Errorf("the index takes %.0f bytes per token, want at most 200", each)
 	}
 	t.Logf("the index takes %.0f bytes for a token", each)
 	runtime.KeepAlive(x)

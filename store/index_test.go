@@ -16,7 +16,7 @@ import (
 	"github.com/tokengate/tokengate/store/storetest"
 )
 
-// version returns a token that differs in every field from its other versions.
+// version returns a token that differs from its other versions in every field.
 func version(n, v int) store.Token {
 	t := storetest.NewToken(n, "user "+string(rune('a'+v%7)))
 	t.ReadOnly = v%2 == 0
@@ -44,8 +44,8 @@ func entryOf(t store.Token) store.Entry {
 	}
 }
 
-// TestIndexAgainstMap changes an index at random, often enough that its shards
-// grow, are compacted and lose tokens again, and holds it against a map.
+// TestIndexAgainstMap changes an index at random, often enough that shards grow, are compacted
+// and shrink, and compares it with a map.
 func TestIndexAgainstMap(t *testing.T) {
 	var x store.Index
 	want := map[string]store.Token{}
@@ -62,7 +62,7 @@ func TestIndexAgainstMap(t *testing.T) {
 			}
 			got, ok := x.Lookup(id)
 			if live := there && token.State != store.Revoked; ok != live {
-				t.Fatalf("token %d is found: %v, want %v", n, ok, live)
+				t.Fatalf("token %d found: %v, want %v", n, ok, live)
 			} else if want := entryOf(token); live && !reflect.DeepEqual(want, got) {
 				t.Fatalf("token %d (-want +index):\n%s", n, cmp.Diff(want, got, comparer))
 			}
@@ -95,8 +95,8 @@ func TestIndexAgainstMap(t *testing.T) {
 	check()
 }
 
-// TestIndexRaces looks tokens up while they change. A token that is always there
-// is always found, and an entry is always one version, never two mixed.
+// TestIndexRaces looks up tokens while they change. An existing token is always found, and an
+// entry is always one version.
 func TestIndexRaces(t *testing.T) {
 	var x store.Index
 	const tokens, versions = 3000, 30
@@ -116,7 +116,7 @@ func TestIndexRaces(t *testing.T) {
 				}
 				v := int(got.Expires.Sub(storetest.Epoch) / time.Hour)
 				if want := entryOf(version(n, v)); !reflect.DeepEqual(want, got) {
-					t.Errorf("token %d is a mixture (-one version +index):\n%s", n, cmp.Diff(want, got, comparer))
+					t.Errorf("token %d mixes versions (-one version +index):\n%s", n, cmp.Diff(want, got, comparer))
 					return
 				}
 				runtime.Gosched()
@@ -145,8 +145,8 @@ func TestIndexRaces(t *testing.T) {
 	readers.Wait()
 }
 
-// TestUsageSurvivesChanges counts uses while their tokens change and flushes go
-// on, and wants each to be counted once.
+// TestUsageSurvivesChanges checks that each use is counted once while tokens change and usage is
+// flushed.
 func TestUsageSurvivesChanges(t *testing.T) {
 	s := openFaulty(t)
 	const tokens, versions = 40, 400
@@ -199,7 +199,7 @@ func TestUsageSurvivesChanges(t *testing.T) {
 	}
 }
 
-// TestUsageIsNotTorn wants time and address to be of one request.
+// TestUsageIsNotTorn checks that time and address belong to the same request.
 func TestUsageIsNotTorn(t *testing.T) {
 	x := newIndexed(t, nothing{})
 	x.Index().Put(storetest.NewToken(1, "fred"))
@@ -244,12 +244,13 @@ func BenchmarkLookup(b *testing.B) {
 	}
 }
 
-// Standings hold before an instant and not from then on, however far it is.
-func TestJudged(t *testing.T) {
+// TestOwnerStatusExpires checks that owner status is fresh before an instant and not from then
+// on.
+func TestOwnerStatusExpires(t *testing.T) {
 	good := func(store.Owner, store.OwnerStatus) store.OwnerStatus { return store.OwnerPermitted }
 	x := new(store.Index)
 	if x.IsFresh(storetest.Epoch) {
-		t.Error("standings hold that nobody gave")
+		t.Error("owner status is fresh before the first update")
 	}
 	for name, c := range map[string]struct {
 		until time.Time
@@ -262,14 +263,14 @@ func TestJudged(t *testing.T) {
 		"long ago":                      {time.Date(-5000, 1, 1, 0, 0, 0, 0, time.UTC), storetest.Epoch, false},
 		"beyond what nanoseconds count": {time.Date(1600, 1, 1, 0, 0, 0, 0, time.UTC), storetest.Epoch, false},
 		"far off":                       {time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC), storetest.Epoch, true},
-		"for ever":                      {store.Forever, storetest.Epoch, true},
+		"forever":                       {store.Forever, storetest.Epoch, true},
 		"beyond ever":                   {store.Forever.Add(time.Hour), storetest.Epoch, true},
 	} {
 		if x.UpdateOwnerStatus(good, c.until); x.IsFresh(c.at) != c.want {
-			t.Errorf("%s: they hold: %v", name, !c.want)
+			t.Errorf("%s: fresh: %v", name, !c.want)
 		}
 	}
-	if x.OwnerStatus(store.Owner{Name: "whoever"}) != store.OwnerPermitted {
-		t.Error("the judge was not asked")
+	if x.OwnerStatus(store.Owner{Name: "unknown"}) != store.OwnerPermitted {
+		t.Error("the status function was not called")
 	}
 }

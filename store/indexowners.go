@@ -125,12 +125,12 @@ func (o *owners) statusOf(owner Owner) OwnerStatus {
 }
 
 // updateAll recomputes the status of every owner.
-func (o *owners) updateAll(judge StatusFunc) {
+func (o *owners) updateAll(status StatusFunc) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.statusFunc = judge
+	o.statusFunc = status
 	for owner, n := range o.numbers {
 		_, before := o.lookup(n)
-		o.setStatus(n, len(owner.Name), judge(owner, before))
+		o.setStatus(n, len(owner.Name), status(owner, before))
 	}
 }

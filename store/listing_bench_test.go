@@ -13,7 +13,7 @@ import (
 	"github.com/tokengate/tokengate/store/storetest"
 )
 
-// BenchmarkFind asks for the first page of a million tokens of 50,000 owners.
+// BenchmarkFind finds the first page of a million tokens of 50,000 owners.
 func BenchmarkFind(b *testing.B) {
 	const tokens = 1_000_000
 	x := store.NewListing()
@@ -81,8 +81,8 @@ func BenchmarkFind(b *testing.B) {
 	})
 }
 
-// BenchmarkLookupBesideFind looks tokens up, a hundred at a time, while a million
-// are searched without a pause, and while they are not.
+// BenchmarkLookupBesideFind looks up a hundred tokens at a time, with and without a constant
+// search of a million tokens.
 func BenchmarkLookupBesideFind(b *testing.B) {
 	const tokens = 1_000_000
 	var index store.Index

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// What the listing takes for each of its tokens, in all, with names of 20
-// characters and 20 tokens for each owner.
+// TestListingMemory measures the memory per token, with names of 20 characters and 20 tokens per
+// owner.
 func TestListingMemory(t *testing.T) {
 	const tokens = 200_000
 	heap := func() uint64 {
@@ -31,13 +31,13 @@ func TestListingMemory(t *testing.T) {
 		t.Helper()
 		each := float64(heap()-before) / tokens
 		if each > 100 {
-			t.Errorf("the listing takes %.1f bytes for a token %s, want 100 at most", each, what)
+			t.Errorf("the listing takes %.1f bytes per token %s, want at most 100", each, what)
 		}
 		t.Logf("the listing takes %.1f bytes for a token %s", each, what)
 	}
 	check("at first")
 
-	// Renamed again and again, and taken out and put in, they take no more.
+	// Repeated renames, removals and additions take no more.
 	for round := range 5 {
 		for n := range tokens / 4 {
 			token := Token{ID: fmt.Sprintf("test%08d", n), Name: fmt.Sprintf("renamed report %05d", n+round), State: Active}

@@ -14,8 +14,7 @@ import (
 
 var columns = []store.Column{store.ByNumber, store.ByOwner, store.ByName, store.ByExpires, store.ByLastUsed, store.ByUses}
 
-// tokenOf returns a token with its number, and few different values in every
-// column.
+// tokenOf returns a token with this number, and few different values per column.
 func tokenOf(n int) store.Token {
 	t := storetest.NewToken(n, fmt.Sprintf("user %d", n%7))
 	t.Number = uint64(n) + 1
@@ -26,9 +25,8 @@ func tokenOf(n int) store.Token {
 	return t
 }
 
-// TestListingWalk walks through the pages of every order while tokens come, go
-// and change between them. Those that stay are met exactly once; and where the
-// order is by number, those that change as well.
+// TestListingWalk pages through every order while tokens are added, removed and changed. It finds
+// each unchanged token exactly once, and in the order by number changed ones as well.
 func TestListingWalk(t *testing.T) {
 	const tokens, limit = 6000, 97
 	for _, column := range columns {
@@ -73,18 +71,17 @@ func TestListingWalk(t *testing.T) {
 			for n := range tokens {
 				id := tokenOf(n).ID
 				if n%4 != 0 && met[id] != 1 {
-					t.Fatalf("by column %d, descending %v: token %d was met %d times", column, descending, n, met[id])
+					t.Fatalf("by column %d, descending %v: token %d was found %d times", column, descending, n, met[id])
 				}
 				if column == store.ByNumber && met[id] > 1 {
-					t.Fatalf("by number: changed token %d was met %d times", n, met[id])
+					t.Fatalf("by number: changed token %d was found %d times", n, met[id])
 				}
 			}
 		}
 	}
 }
 
-// TestListingRaces searches while tokens change. Each search finds each of those
-// that are always there once.
+// TestListingRaces searches while tokens change. Each search finds every permanent token once.
 func TestListingRaces(t *testing.T) {
 	const tokens, rounds = 9000, 4
 	x := store.NewListing()

@@ -16,13 +16,13 @@ import (
 	"github.com/tokengate/tokengate/store/storetest"
 )
 
-// listed is a token in the plain listing that the real one is held against.
+// listed is a token in plainListing.
 type listed struct {
 	store.Token
 	store.Usage
 }
 
-// plainListing is a listing as simple as can be.
+// plainListing is a simple listing that the real one is compared with.
 type plainListing map[string]*listed
 
 func (p plainListing) put(t store.Token) {
@@ -116,13 +116,12 @@ func idsOf(all []*listed) (ids []string) {
 	return ids
 }
 
-// draw makes tokens, times and queries at random, of few different values, so
-// that many are equal.
+// draw makes random tokens, times and queries of few different values, so that many are equal.
 type draw struct{ *rand.Rand }
 
 func one[T any](d draw, of ...T) T { return of[d.IntN(len(of))] }
 
-// maybe returns the zero T four times of five.
+// maybe returns the zero T in four of five cases.
 func maybe[T any](d draw, value func() T) (t T) {
 	if d.IntN(5) == 0 {
 		return value()
@@ -200,8 +199,8 @@ func (d draw) query(tokens int) store.Query {
 	}
 }
 
-// TestListingAgainstPlain changes a listing at random, and holds the pages of
-// random queries against a plain one.
+// TestListingAgainstPlain changes a listing at random, and compares the pages of random queries
+// with those of a simple one.
 func TestListingAgainstPlain(t *testing.T) {
 	d := draw{rand.New(rand.NewPCG(5, 6))}
 	x, plain := store.NewListing(), plainListing{}
@@ -235,7 +234,7 @@ func TestListingAgainstPlain(t *testing.T) {
 	}
 }
 
-// wantPages walks through all pages of a query.
+// wantPages compares all pages of a query.
 func wantPages(t *testing.T, x *store.Listing, plain plainListing, q store.Query) {
 	t.Helper()
 	want := idsOf(plain.selected(q))
@@ -274,7 +273,7 @@ func find(t testing.TB, x interface {
 	return f
 }
 
-// wantListed wants counts and owners to be those of the plain listing.
+// wantListed compares counts and owners.
 func wantListed(t *testing.T, x *store.Listing, plain plainListing) {
 	t.Helper()
 	wantStates := map[store.State]int{store.Pending: 0, store.Active: 0, store.Disabled: 0, store.Revoked: 0}
@@ -306,7 +305,7 @@ func wantListed(t *testing.T, x *store.Listing, plain plainListing) {
 	owners := map[store.Owner]store.Owned{}
 	for _, o := range all {
 		if _, twice := owners[o.Owner]; twice {
-			t.Errorf("owner %v is there twice", o.Owner)
+			t.Errorf("owner %v is listed twice", o.Owner)
 		}
 		owners[o.Owner] = o
 	}
@@ -321,10 +320,10 @@ func TestListingErrors(t *testing.T) {
 		x.Put(storetest.NewToken(n, "fred"))
 	}
 	for what, q := range map[string]store.Query{
-		"a limit below none":    {Limit: -1},
-		"a column that is none": {Sort: 99},
-		"a state that is none":  {States: []store.State{store.Active, 0}},
-		"expired, and no now":   {Expired: new(true)},
+		"a limit below none":  {Limit: -1},
+		"an unknown column":   {Sort: 99},
+		"an unknown state":    {States: []store.State{store.Active, 0}},
+		"expired, and no now": {Expired: new(true)},
 	} {
 		if _, err := x.Find(t.Context(), q); !errors.Is(err, store.ErrInvalid) {
 			t.Errorf("%s: error %v", what, err)
@@ -342,8 +341,8 @@ func TestListingErrors(t *testing.T) {
 	}
 }
 
-// One search runs at a time, and who waits for it waits no longer than their
-// context lasts.
+// TestListingSearchesWait checks that one search runs at a time, and that waiting ends with the
+// context.
 func TestListingSearchesWait(t *testing.T) {
 	x := store.NewListing()
 	x.Put(storetest.NewToken(1, "fred"))
@@ -359,11 +358,11 @@ func TestListingSearchesWait(t *testing.T) {
 		return true
 	}})
 	if !inside {
-		t.Error("nobody was asked about the owner")
+		t.Error("OwnerIs was not called")
 	}
 }
 
-// The token of an owner who came after the query began is none that it asked for.
+// TestListingNewOwner checks that owners added after a query started are not selected.
 func TestListingNewOwner(t *testing.T) {
 	x := store.NewListing()
 	x.Put(storetest.NewToken(1, "fred"))

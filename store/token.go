@@ -35,17 +35,6 @@ func (s State) String() string {
 	return "state(" + strconv.Itoa(int(s)) + ")"
 }
 
-// ParseState returns the state with this name, as String spells it; ok is false for any other
-// text.
-func ParseState(name string) (s State, ok bool) {
-	for s := Pending; int(s) < len(stateNames); s++ {
-		if stateNames[s] == name {
-			return s, true
-		}
-	}
-	return 0, false
-}
-
 func (s State) known() bool { return s >= Pending && int(s) < len(stateNames) }
 
 // Kind is what a token gives access to. The numbers are stored in records and never change.

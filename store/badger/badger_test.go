@@ -27,7 +27,7 @@ func TestStore(t *testing.T) {
 	})
 }
 
-func TestIndexedStore(t *testing.T) {
+func TestCachedStore(t *testing.T) {
 	storetest.Run(t, storetest.Suite{
 		Open: func(t *testing.T, dir string) store.Store {
 			s, err := store.NewCached(t.Context(), open(t, dir))
@@ -71,7 +71,7 @@ func contextWithCancel(t *testing.T) (context.Context, context.CancelFunc) {
 	return context.WithCancel(t.Context())
 }
 
-// edit changes a database behind the store's back.
+// edit changes a closed store's database directly.
 func edit(t *testing.T, dir string, set map[string]string) {
 	t.Helper()
 	raw(t, dir, func(txn *upstream.Txn) error {
@@ -96,7 +96,7 @@ func raw(t *testing.T, dir string, run func(*upstream.Txn) error) {
 	}
 }
 
-// TestRevokeWipes looks for the secret in every value of the database.
+// TestRevokeWipes searches every value of the database for the secret.
 func TestRevokeWipes(t *testing.T) {
 	dir := t.TempDir()
 	token := storetest.NewToken(1, "fred")
@@ -123,7 +123,7 @@ func TestRevokeWipes(t *testing.T) {
 	create(t, s, token)
 	s.Close()
 	if !holds() {
-		t.Error("the secret of a live token is not found: this test looks in the wrong place")
+		t.Error("the secret of a live token is not found: the test is wrong")
 	}
 	s = open(t, dir)
 	if err := revoke(t.Context(), s, token.ID); err != nil {
@@ -135,7 +135,7 @@ func TestRevokeWipes(t *testing.T) {
 	}
 }
 
-// TestFullDisk shows that a disk that runs full stops writes, and nothing else.
+// TestFullDisk checks that a full disk stops writes and nothing else.
 func TestFullDisk(t *testing.T) {
 	var free atomic.Uint64
 	look := func() (string, uint64) { return "", free.Load() }
@@ -173,8 +173,7 @@ func TestFullDisk(t *testing.T) {
 		t.Errorf("get: state %v, error %v", got.State, err)
 	}
 
-	// A token can be ended for longer than others can be made: out of what is held
-	// back, when other programs take what is free.
+	// Tokens can still be ended, in the reserved space, when other programs have filled the disk.
 	free.Store(0)
 	for _, other := range others {
 		if err := revoke(t.Context(), s, other.ID); err != nil {
@@ -190,8 +189,8 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
-// TestStartOnFullDisk shows that what is held back is enough for a restart, and for
-// ending a token after it, and that a store closes with nothing left at all.
+// TestStartOnFullDisk checks that the reserved space suffices for a restart and for ending a
+// token after it, and that a store closes without any space.
 func TestStartOnFullDisk(t *testing.T) {
 	var free atomic.Uint64
 	look := func() (string, uint64) { return "", free.Load() }
@@ -216,9 +215,9 @@ func TestStartOnFullDisk(t *testing.T) {
 	ids := []string{create(t, s, storetest.NewToken(1, "fred")).ID, create(t, s, storetest.NewToken(2, "fred")).ID}
 	free.Store(0)
 	closeStore(t, s)
-	// The file has given what Badger may need, and other programs have taken it.
+	// The reserve was freed for Badger, and other programs have taken it.
 	if got := held(); got != badger.MaxRoom-badger.ReserveToOpen {
-		t.Errorf("%d bytes are held back after a stop", got)
+		t.Errorf("%d bytes are reserved after a stop", got)
 	}
 	s = start()
 	if err := revoke(t.Context(), s, ids[0]); !errors.Is(err, badger.ErrNoSpace) {
@@ -230,8 +229,7 @@ func TestStartOnFullDisk(t *testing.T) {
 	}
 	free.Store(0)
 	closeStore(t, s)
-	// The lock ends with the process, so that nothing else opens what Badger still
-	// has open.
+	// The lock is held until the process ends, because Badger still has files open.
 	wantOpenError(t, opts, badger.ErrInUse, opts.Dir)
 	image := filepath.Join(t.TempDir(), "image")
 	(&site{t: t, dir: opts.Dir}).copyTo(image)
@@ -245,8 +243,7 @@ func TestStartOnFullDisk(t *testing.T) {
 	}
 }
 
-// TestDamage shows that files that are not whole stop the store from opening,
-// rather than being taken for other tokens or none.
+// TestDamage checks that damaged files prevent the store from opening, or make reads fail.
 func TestDamage(t *testing.T) {
 	filled := func(t *testing.T) string {
 		dir := t.TempDir()
@@ -288,13 +285,13 @@ func TestDamage(t *testing.T) {
 		}
 		defer s.Close()
 		if _, err := store.NewCached(t.Context(), s); err == nil {
-			t.Error("changed bytes are taken for a token")
+			t.Error("a damaged record was read as a token")
 		}
 	})
 }
 
-// TestHealthOnHangingDisk wants an answer by the end of the context, whatever
-// the disk does, and one round trip at a time.
+// TestHealthOnHangingDisk checks that Health returns when the context ends while the disk hangs,
+// and that one check runs at a time.
 func TestHealthOnHangingDisk(t *testing.T) {
 	hang := make(chan struct{})
 	var armed atomic.Bool
@@ -324,17 +321,17 @@ func TestHealthOnHangingDisk(t *testing.T) {
 		}
 	}
 	if len(entered) != 0 {
-		t.Error("the second check ran beside the first")
+		t.Error("two checks ran at once")
 	}
 	armed.Store(false)
 	close(hang)
 	if err := s.Health(t.Context()); err != nil {
-		t.Errorf("health of the disk when it is well again: %v", err)
+		t.Errorf("health after the disk has recovered: %v", err)
 	}
 }
 
-// TestWriteOnHangingDisk wants a write to end with its context while the disk
-// hangs, and to have changed nothing.
+// TestWriteOnHangingDisk checks that a write ends with its context while the disk hangs, without
+// effect.
 func TestWriteOnHangingDisk(t *testing.T) {
 	var hang atomic.Pointer[chan struct{}]
 	var end context.CancelFunc
@@ -394,7 +391,7 @@ func TestWriteOnHangingDisk(t *testing.T) {
 						t.Errorf("error %v", err)
 					}
 				case <-time.After(30 * time.Second):
-					t.Error("the write does not end with its context")
+					t.Error("the write did not end with its context")
 				}
 				release()
 			})
@@ -404,7 +401,7 @@ func TestWriteOnHangingDisk(t *testing.T) {
 		t.Error(err)
 	}
 	if got, err := s.Get(t.Context(), old.ID); err != nil || got.State != store.Active {
-		t.Errorf("a change that was given up was made: state %v, error %v", got.State, err)
+		t.Errorf("an aborted change was made: state %v, error %v", got.State, err)
 	}
 	if got := create(t, s, added); got.Number != old.Number+1 {
 		t.Errorf("the next token has the number %d, want %d", got.Number, old.Number+1)
@@ -424,11 +421,11 @@ func TestSize(t *testing.T) {
 	s = open(t, dir)
 	defer s.Close()
 	if got, least := s.Size(), int64(records*len(store.EncodeAudit(largeAudit()))); got < least || got > least+(16<<20) {
-		t.Errorf("size %d, want somewhat above %d", got, least)
+		t.Errorf("size %d, want slightly more than %d", got, least)
 	}
 }
 
-// largeAudit is about as large as an audit record can be.
+// largeAudit returns an audit record of about the maximum size.
 func largeAudit() store.Audit {
 	a := store.Audit{Changes: make(map[string]store.Change)}
 	for n := range 4 {
@@ -437,9 +434,8 @@ func largeAudit() store.Audit {
 	return a
 }
 
-// TestTooLarge shows that no value is written that would leave the tree, and
-// that the audit log has no gap where a write was refused. An audit record is cut
-// instead.
+// TestTooLarge checks that too large values are refused without a gap in the audit log, and that
+// audit records are truncated instead.
 func TestTooLarge(t *testing.T) {
 	s := open(t, t.TempDir())
 	defer s.Close()
@@ -452,7 +448,7 @@ func TestTooLarge(t *testing.T) {
 		t.Error("a value that is too large was written")
 	}
 	if totals, err := s.Totals(t.Context(), 0); err != nil || len(totals) != 0 {
-		t.Errorf("after it there are %d totals (error %v)", len(totals), err)
+		t.Errorf("%d totals after the refused write (error %v)", len(totals), err)
 	}
 	large := store.Audit{Reason: strings.Repeat("x", badger.MaxValue)}
 	_, err := s.Update(t.Context(), token.ID, func(t *store.Token) (store.Audit, error) {
@@ -468,8 +464,7 @@ func TestTooLarge(t *testing.T) {
 	}
 }
 
-// TestConflictWithoutEnd shows that a write that always meets another one ends
-// with its context.
+// TestConflictWithoutEnd checks that a write with endless conflicts ends with its context.
 func TestConflictWithoutEnd(t *testing.T) {
 	s := open(t, t.TempDir())
 	defer s.Close()
@@ -496,8 +491,7 @@ func TestConflictWithoutEnd(t *testing.T) {
 	}
 }
 
-// TestCloseWaits shows that Close waits for an operation, and that the
-// operation finds a store that works.
+// TestCloseWaits checks that Close waits for a running operation, which still succeeds.
 func TestCloseWaits(t *testing.T) {
 	s := open(t, t.TempDir())
 	id := create(t, s, storetest.NewToken(1, "fred")).ID

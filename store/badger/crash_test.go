@@ -18,8 +18,7 @@ import (
 	"github.com/tokengate/tokengate/store/storetest"
 )
 
-// The test binary starts itself as the process that is killed. These say what
-// it shall do then.
+// The test binary starts itself as the process that is killed, with one of these tasks.
 const (
 	childTask  = "TOKENGATE_TEST_TASK"
 	childDir   = "TOKENGATE_TEST_DIR"
@@ -57,15 +56,15 @@ func hold(dir string) error {
 	return s.Close()
 }
 
-// Work goes on for longer than it takes until the process is killed.
+// The work takes longer than it takes to kill the process.
 const (
 	workers  = 4
 	perLife  = 5_000 // tokens of a worker
 	allLives = 1_000 // acknowledged writes to reach at least
 )
 
-// work creates tokens and revokes every second one, and prints each of these
-// writes once it is acknowledged. The ids tell round and worker.
+// work creates tokens, revokes every second one, and prints each write once it is acknowledged.
+// The ids contain round and worker.
 func work(dir, round string) error {
 	ctx := context.Background()
 	durable, err := badger.Open(ctx, badger.Options{Dir: dir})
@@ -107,11 +106,10 @@ func work(dir, round string) error {
 		})
 	}
 	wg.Wait()
-	return fmt.Errorf("nobody killed this process")
+	return fmt.Errorf("the process was not killed in time")
 }
 
-// child starts this test binary with a task. It ends with the test, whatever
-// happens.
+// child starts this test binary with a task, and stops it at the end of the test.
 func child(t *testing.T, task, dir, round string) (*exec.Cmd, *bufio.Scanner) {
 	t.Helper()
 	exe, err := os.Executable()
@@ -134,8 +132,8 @@ func child(t *testing.T, task, dir, round string) (*exec.Cmd, *bufio.Scanner) {
 	return cmd, bufio.NewScanner(out)
 }
 
-// kill sends SIGKILL and makes sure that it was what ended the process. Read
-// the process's output to its end before.
+// kill kills the process with SIGKILL and checks that the signal ended it. Read the process's
+// output to its end first.
 func kill(t *testing.T, cmd *exec.Cmd) {
 	t.Helper()
 	if err := cmd.Process.Kill(); err != nil {
@@ -147,8 +145,8 @@ func kill(t *testing.T, cmd *exec.Cmd) {
 	}
 }
 
-// TestCrash kills a process that writes, at several points, and wants every
-// write that it has acknowledged to be in force.
+// TestCrash kills a writing process at several points, and checks that all acknowledged writes
+// are in effect.
 func TestCrash(t *testing.T) {
 	dir := t.TempDir()
 	acknowledged := map[string]bool{} // "created <id>", "revoked <id>"
@@ -181,7 +179,7 @@ func TestCrash(t *testing.T) {
 		checkCrashed(t, dir, round, maps.Clone(acknowledged))
 	}
 	if len(acknowledged) < allLives {
-		t.Errorf("only %d writes were acknowledged, the test wants %d", len(acknowledged), allLives)
+		t.Errorf("only %d writes were acknowledged, want %d", len(acknowledged), allLives)
 	}
 }
 
@@ -233,12 +231,12 @@ func checkCrashed(t *testing.T, dir string, round int, acknowledged map[string]b
 
 	for what := range acknowledged {
 		if !found[what] {
-			t.Errorf("%q was acknowledged and is not in force", what)
+			t.Errorf("%q was acknowledged but is not in effect", what)
 		}
 	}
 	// A worker has at most one write in flight when it dies, in each round.
 	if extra := len(found) - len(acknowledged); extra > workers*(round+1) {
-		t.Errorf("%d writes are in force that nobody was told of", extra)
+		t.Errorf("%d unacknowledged writes are in effect", extra)
 	}
 	for what := range found {
 		if !logged[what] {
@@ -246,6 +244,6 @@ func checkCrashed(t *testing.T, dir string, round int, acknowledged map[string]b
 		}
 	}
 	if len(logged) != len(found) {
-		t.Errorf("the audit log knows %d writes, the store %d", len(logged), len(found))
+		t.Errorf("the audit log has %d writes, the store %d", len(logged), len(found))
 	}
 }

@@ -21,8 +21,7 @@ import (
 	"github.com/tokengate/tokengate/store/storetest"
 )
 
-// site is a place with a data directory in it whose store has acknowledged a
-// revocation, and an older copy of that directory.
+// site is a data directory whose store has acknowledged a revocation, with an older copy of it.
 type site struct {
 	t       *testing.T
 	above   string // the directory that holds both
@@ -32,8 +31,8 @@ type site struct {
 	active  []string
 }
 
-// newSite makes a store of two tables. A crashed one has a log besides, which
-// holds the last revocation, as after kill -9.
+// newSite creates a store with two tables. A crashed one also has a log with the last revocation,
+// as after kill -9.
 func newSite(t *testing.T, crashed bool) *site {
 	t.Helper()
 	above := t.TempDir()
@@ -70,7 +69,7 @@ func newSite(t *testing.T, crashed bool) *site {
 	return s
 }
 
-// clone returns a copy of the site as it is, for another test.
+// clone returns a copy of the site for another test.
 func (s *site) clone(t *testing.T) *site {
 	t.Helper()
 	c := *s
@@ -97,7 +96,7 @@ func (s *site) revoke(db *badger.Store, id string) {
 	}
 }
 
-// copyTo copies the data directory, but for the space that is held back.
+// copyTo copies the data directory without the reserved space.
 func (s *site) copyTo(to string) {
 	s.t.Helper()
 	if err := os.Mkdir(to, 0o700); err != nil {
@@ -111,8 +110,7 @@ func (s *site) copyTo(to string) {
 	}
 }
 
-// files returns the paths in the data directory that match the pattern, which
-// must be some.
+// files returns the paths in the data directory that match the pattern, at least one.
 func (s *site) files(pattern string) []string {
 	s.t.Helper()
 	found, err := filepath.Glob(filepath.Join(s.dir, pattern))
@@ -139,7 +137,7 @@ func (s *site) change(pattern string, how func([]byte) []byte) {
 	}
 }
 
-// fromOlder takes files from the older copy.
+// fromOlder replaces files with those of the older copy.
 func (s *site) fromOlder(pattern string) {
 	s.t.Helper()
 	found, err := filepath.Glob(filepath.Join(s.older, pattern))
@@ -167,7 +165,7 @@ func write(t *testing.T, path string, data []byte) {
 	}
 }
 
-// content is everything above the data directory, by path.
+// content returns the content of all files in the data directory's parent, by path.
 func (s *site) content() map[string]string {
 	s.t.Helper()
 	all := make(map[string]string)
@@ -204,8 +202,8 @@ func logEnd(b []byte) int              { return len(bytes.TrimRight(b, "\x00")) 
 func withoutRest(b []byte) []byte      { return b[:logEnd(b)] }
 func cutLog(n int) func([]byte) []byte { return func(b []byte) []byte { return b[:logEnd(b)-n] } }
 
-// TestDamagedDirectory wants each damage to be refused, with the directory left as it
-// was, or to have taken nothing away.
+// TestDamagedDirectory checks that each kind of damage is either refused, without changing the
+// directory, or harmless.
 func TestDamagedDirectory(t *testing.T) {
 	t.Parallel()
 	stopped, crashed := newSite(t, false), newSite(t, true)
@@ -313,8 +311,8 @@ func TestDamagedDirectory(t *testing.T) {
 	}
 }
 
-// newestSlot returns where the newer of the two slots of tokengate.sequence
-// begins. A slot has its count behind a magic of 8 bytes.
+// newestSlot returns the offset of the newer slot of tokengate.sequence. A slot's count follows a
+// magic of 8 bytes.
 func newestSlot(b []byte) int {
 	if bytes.Compare(b[8:16], b[512+8:][:8]) > 0 {
 		return 0
@@ -332,14 +330,14 @@ func keepOnly(s *site, name string) {
 	}
 }
 
-// older puts the database of the older copy into the directory.
+// older replaces the database with that of the older copy.
 func older(s *site) {
 	keep := read(s.t, s.dir+"/tokengate.sequence")
 	s.fromOlder("*")
 	write(s.t, s.dir+"/tokengate.sequence", keep)
 }
 
-// another puts a database into the directory that has more changes and tables.
+// another replaces the database with one that has more changes and tables.
 func another(s *site) {
 	keep := read(s.t, s.dir+"/tokengate.sequence")
 	other := newSite(s.t, true)
@@ -355,13 +353,13 @@ func another(s *site) {
 	write(s.t, s.dir+"/tokengate.sequence", keep)
 }
 
-// wantAll opens the store and wants everything that was acknowledged.
+// wantAll opens the store and checks that all acknowledged changes are in effect.
 func (s *site) wantAll(opts badger.Options) {
 	s.t.Helper()
 	for range 2 { // the second start finds what the first has left
 		db, err := badger.Open(s.t.Context(), opts)
 		if err != nil {
-			s.t.Fatalf("what was done is harmless, and the start is refused: %v", err)
+			s.t.Fatalf("a start after harmless damage is refused: %v", err)
 		}
 		for _, id := range s.revoked {
 			if got, err := db.Get(s.t.Context(), id); err != nil || got.State != store.Revoked {
@@ -377,8 +375,8 @@ func (s *site) wantAll(opts badger.Options) {
 	}
 }
 
-// acceptLoss opens the store with what is there: the log says what was found,
-// writes work, and the next start needs no word.
+// acceptLoss opens the store with AcceptLoss and checks that the log says what was found, that
+// writes work, and that the next start is normal.
 func (s *site) acceptLoss(says string) {
 	s.t.Helper()
 	db, log := s.openWarned(true)
@@ -397,8 +395,8 @@ func (s *site) acceptLoss(says string) {
 	closeStore(s.t, db)
 }
 
-// TestEachByte changes each byte of a file, and cuts the file at many bytes, or at
-// each: no start is possible, and none changes anything.
+// TestEachByte changes each byte of a file, and truncates it at many lengths. Every start is
+// refused and changes nothing.
 func TestEachByte(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

@@ -6,8 +6,7 @@ import (
 	"github.com/tokengate/tokengate/store/badger/files"
 )
 
-// WithFilesystem returns options of a store that is told what file system it
-// is on, and how many bytes are free there.
+// WithFilesystem returns options with a fake file system of the given kind and free bytes.
 func (o Options) WithFilesystem(look func() (kind string, free uint64)) Options {
 	o.statfs = func(string) (filesystem, error) {
 		kind, free := look()
@@ -16,7 +15,7 @@ func (o Options) WithFilesystem(look func() (kind string, free uint64)) Options 
 	return o
 }
 
-// Limits that tests go up to.
+// Limits for tests.
 const (
 	Reserve       = reserve
 	ReserveToOpen = reserveToOpen
@@ -25,29 +24,28 @@ const (
 	MaxLive       = maxLive
 )
 
-// ProbeFile returns the file by which a hanging disk is met.
+// ProbeFile returns the file that probes write to.
 func (s *Store) ProbeFile() *os.File { return s.ledger.synced }
 
-// HangProbe makes the probe hang until release is called.
+// HangProbe makes probes hang until release is called.
 func (s *Store) HangProbe() (release func()) {
 	s.ledger.manifestMu.Lock()
 	return s.ledger.manifestMu.Unlock
 }
 
-// FailCommit leaves the store as a commit of two audit records does that fails.
+// FailCommit leaves the store in the state after a failed commit of two audit records.
 func (s *Store) FailCommit() { s.skipNumbers(s.number+1, s.sequence+2) }
 
-// FailCommitWithoutAudit leaves the store as a failed commit without audit records
-// does, and reports whether more audit records may be missing after it.
+// FailCommitWithoutAudit leaves the store in the state after a failed commit without audit
+// records, and reports whether more audit records may be missing.
 func (s *Store) FailCommitWithoutAudit() (more bool) {
 	before := s.completeFrom
 	s.skipNumbers(s.number+1, s.sequence)
 	return s.completeFrom != before
 }
 
-// Missing returns what is missing in a window that begins with the record first:
-// x is there, d is deleted, o was deleted and an older version of it is seen after
-// that, and of . nothing was seen.
+// Missing returns the missing records of a window that starts at record first: x exists, d is
+// deleted, o is deleted and an older version of it is found later, and . was not found.
 func Missing(first uint64, records string) (missing string, unknown uint64) {
 	w := newWindow(first, first+uint64(len(records))-1)
 	for n, c := range records {
@@ -61,8 +59,8 @@ func Missing(first uint64, records string) (missing string, unknown uint64) {
 	return w.missing()
 }
 
-// LedgerSlot returns a slot of the ledger with this count. It says that as many
-// audit records were acknowledged.
+// LedgerSlot returns a slot of the ledger with this count, which is also the acknowledged
+// sequence.
 func LedgerSlot(count uint64) []byte {
 	data, err := state{sequence: count}.encode(count)
 	if err != nil {
@@ -71,8 +69,7 @@ func LedgerSlot(count uint64) []byte {
 	return data
 }
 
-// ReadLedger returns how many audit records were acknowledged, as the ledger in
-// dir says.
+// ReadLedger returns the acknowledged sequence in the ledger in dir.
 func ReadLedger(dir string) (sequence uint64, err error) {
 	s, err := readLedger(dir)
 	return s.sequence, err

@@ -13,12 +13,12 @@ import (
 	"github.com/tokengate/tokengate/store/storetest"
 )
 
-// churnWrites is how many tokens a worker creates, and revokes, before a store
-// that nobody kills is closed.
+// churnWrites is the number of tokens that a worker creates and revokes before the store is
+// closed.
 const churnWrites = 20
 
-// churn opens a store, fills logs and tables quickly, and closes it. It says what
-// it is about to do, and what is acknowledged.
+// churn opens a store, fills logs and tables quickly, and closes it. It prints each step in
+// advance, and each acknowledged write.
 func churn(dir, round string) error {
 	ctx := context.Background()
 	fmt.Println("opening")
@@ -61,9 +61,8 @@ func churn(dir, round string) error {
 	return nil
 }
 
-// TestKilledStoreOpens kills a process that opens, writes to and closes a store, in
-// each of these, and wants the next start to find nothing wrong and everything
-// that was acknowledged.
+// TestKilledStoreOpens kills a process while it opens, writes to or closes a store, and checks
+// that the next start finds no problem and all acknowledged writes.
 func TestKilledStoreOpens(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

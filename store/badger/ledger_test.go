@@ -18,8 +18,8 @@ import (
 	"github.com/tokengate/tokengate/store/storetest"
 )
 
-// A store of a version that kept no sequence opens once without it, says so, and is
-// guarded from then on.
+// TestStoreOfBeforeTheSequence checks that a store of a version without a ledger opens, with a
+// log line, and has one from then on.
 func TestStoreOfBeforeTheSequence(t *testing.T) {
 	s := newSite(t, true)
 	raw(t, s.dir, func(txn *upstream.Txn) error { return txn.Delete([]byte("m/identity")) })
@@ -35,18 +35,18 @@ func TestStoreOfBeforeTheSequence(t *testing.T) {
 		t.Fatal(err)
 	}
 	closeStore(t, db)
-	if log := strings.Join(lines, "\n"); !strings.Contains(log, "tokengate.sequence begins with change 6") {
+	if log := strings.Join(lines, "\n"); !strings.Contains(log, "tokengate.sequence starts at change 6") {
 		t.Errorf("the log says %q", log)
 	}
 	if _, err := os.Stat(filepath.Join(s.dir, "tokengate.probe")); err == nil {
-		t.Error("the probe file of before is still there")
+		t.Error("the old probe file still exists")
 	}
 	s.wantAll(badger.Options{Dir: s.dir})
 	s.change("MANIFEST", cut(3))
 	wantOpenError(t, badger.Options{Dir: s.dir}, badger.ErrLost, "MANIFEST is older or shorter")
 }
 
-// A new store is one where nothing was, and no other.
+// TestIsNew checks that only a store in an empty directory is new.
 func TestIsNew(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	for n, want := range []bool{true, false, false} {
@@ -56,7 +56,7 @@ func TestIsNew(t *testing.T) {
 		}
 		closeStore(t, s)
 	}
-	// Nothing was ever acknowledged there, so that nothing can be lost.
+	// No change was acknowledged, so nothing can be lost.
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
 	}
@@ -74,8 +74,8 @@ func TestIsNew(t *testing.T) {
 	closeStore(t, s)
 }
 
-// The newer slot names the last change. Where it is damaged the older one would
-// let a store pass that has lost that change, so a damaged slot refuses the start.
+// TestDamagedSlot checks that a damaged slot prevents a start: if it was the newer one, the older
+// one would hide the loss of the last change.
 func TestDamagedSlot(t *testing.T) {
 	t.Parallel()
 	const meaning = 72 // bytes of a slot that mean something; the rest of its sector is unused
@@ -134,8 +134,8 @@ func TestLedgerPairs(t *testing.T) {
 	}
 }
 
-// What nobody was told of may be missing: uses and totals, and a change whose
-// process was killed before it was acknowledged.
+// TestUnacknowledgedMayBeMissing checks that usage, totals, and a change whose process was killed
+// before the acknowledgement may be missing.
 func TestUnacknowledgedMayBeMissing(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
@@ -163,7 +163,7 @@ func TestUnacknowledgedMayBeMissing(t *testing.T) {
 	name := filepath.Base(log())
 	closeStore(t, s)
 	if bytes.Equal(before, read(t, filepath.Join(image, name))) {
-		t.Fatal("the uses are not in the log: this test looks in the wrong place")
+		t.Fatal("the usage is not in the log: the test is wrong")
 	}
 	write(t, filepath.Join(image, name), before)
 	s = open(t, image)
@@ -173,7 +173,7 @@ func TestUnacknowledgedMayBeMissing(t *testing.T) {
 	}
 }
 
-// Audit records that are deleted, the oldest first, are not missed.
+// TestDeletedRecordsAreNotMissed checks that pruned audit records do not count as missing.
 func TestDeletedRecordsAreNotMissed(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
@@ -195,7 +195,7 @@ func TestDeletedRecordsAreNotMissed(t *testing.T) {
 	open(t, dir).Close()
 }
 
-// A process killed while it makes a store leaves one that can be opened.
+// TestKilledWhileMaking checks that a store whose creation was killed can be opened.
 func TestKilledWhileMaking(t *testing.T) {
 	for _, gone := range [][]string{
 		{"*.sst", "*.vlog", "MANIFEST", "KEYREGISTRY", "DISCARD"}, // the ledger is there, and no database
@@ -227,8 +227,8 @@ func TestKilledWhileMaking(t *testing.T) {
 	}
 }
 
-// Badger makes MANIFEST before all other files. A directory that has only others
-// has lost it.
+// TestNoManifest checks that a directory without MANIFEST is refused if it has other files, which
+// Badger creates after it.
 func TestNoManifest(t *testing.T) {
 	for _, left := range []string{"000001.vlog", "KEYREGISTRY", "DISCARD"} {
 		t.Run(left, func(t *testing.T) {
@@ -246,7 +246,7 @@ func TestNoManifest(t *testing.T) {
 	}
 }
 
-// The records of a commit that has failed are not missed.
+// TestFailedCommitIsNotMissed checks that the records of a failed commit do not count as missing.
 func TestFailedCommitIsNotMissed(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)

@@ -16,8 +16,8 @@ import (
 
 var later = storetest.Epoch.Add(time.Hour)
 
-// createLater creates a token when those of expiring have expired, and returns
-// how many others there are in force.
+// createLater creates a token after those of expiring have expired, and returns the number of
+// other valid ones.
 func createLater(t testing.TB, s store.Store, n int, owner string) (others int) {
 	t.Helper()
 	token := storetest.NewToken(n, owner)
@@ -55,7 +55,7 @@ func createEnded(t testing.TB, s store.Store, owner string, count int) {
 	}
 }
 
-// spoil makes every record unreadable, but for those of some tokens.
+// spoil makes all records but those of some tokens unreadable.
 func spoil(t *testing.T, dir string, but ...int) {
 	t.Helper()
 	spoiled := make(map[string]string)
@@ -86,8 +86,8 @@ func wantLive(t *testing.T, s store.Store, owner string, numbers ...int) {
 	}
 }
 
-// TestEndedAreNotRead spoils the records of an owner's ended tokens: nothing but
-// List meets them.
+// TestEndedAreNotRead makes the records of an owner's ended tokens unreadable, which must only
+// affect List.
 func TestEndedAreNotRead(t *testing.T) {
 	t.Parallel()
 	const revoked, expired = 90, 10
@@ -98,23 +98,23 @@ func TestEndedAreNotRead(t *testing.T) {
 		create(t, s, expiring(revoked+n, "fred"))
 	}
 	if n := createLater(t, s, 2000, "fred"); n != 0 {
-		t.Errorf("a create sees %d tokens in force, and all have ended", n)
+		t.Errorf("a create sees %d valid tokens, want 0", n)
 	}
 	s.Close()
 	spoil(t, dir, 2000)
 	s = open(t, dir)
 	defer s.Close()
 	if n := createLater(t, s, 2001, "fred"); n != 1 {
-		t.Errorf("a create sees %d tokens, one is in force", n)
+		t.Errorf("a create sees %d tokens, want 1", n)
 	}
 	wantLive(t, s, "fred", 2000, 2001)
 	if _, err := s.List(t.Context(), "fred", 0, 10); err == nil {
-		t.Error("a list of spoiled records is no error: this test spoils nothing")
+		t.Error("no error for a list of unreadable records: the test is wrong")
 	}
 }
 
-// TestLiveUnknown shows that a store that does not say which of an owner's tokens
-// are live, as an earlier version left it, goes on as one that does.
+// TestLiveUnknown checks that a store of an earlier version, without lists of live tokens,
+// creates them.
 func TestLiveUnknown(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
@@ -156,7 +156,7 @@ func TestLiveUnknown(t *testing.T) {
 		return store.Audit{}, nil
 	})
 	if err != nil || !slices.Equal(seen, []int{2, 3}) {
-		t.Errorf("a create that an extension meets sees %v tokens, error %v", seen, err)
+		t.Errorf("a create during an extension sees %v tokens, error %v", seen, err)
 	}
 	wantLive(t, s, "fred", 0, 4, 6, 7)
 	s.Close()
@@ -165,13 +165,12 @@ func TestLiveUnknown(t *testing.T) {
 	s = open(t, dir)
 	defer s.Close()
 	if n := createLater(t, s, 8, "fred"); n != 4 {
-		t.Errorf("the next create sees %d tokens in force, want 4", n)
+		t.Errorf("the next create sees %d valid tokens, want 4", n)
 	}
 	wantLive(t, s, "fred", 0, 4, 6, 7, 8)
 }
 
-// TestLiveTooMany shows that an owner with more live tokens than are written
-// down has none forgotten.
+// TestLiveTooMany checks owners with more live tokens than a list holds.
 func TestLiveTooMany(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -197,7 +196,7 @@ func TestLiveTooMany(t *testing.T) {
 	}
 	wantLive(t, s, "fred", 1, 2)
 	if n := createLater(t, s, 3, "fred"); n != 2 {
-		t.Errorf("the next create sees %d tokens in force, want 2", n)
+		t.Errorf("the next create sees %d valid tokens, want 2", n)
 	}
 }
 
@@ -214,7 +213,7 @@ func TestLiveDamaged(t *testing.T) {
 	}
 }
 
-// BenchmarkCreateAmongEnded creates tokens for an owner who has ended ones.
+// BenchmarkCreateAmongEnded creates tokens for an owner with ended ones.
 func BenchmarkCreateAmongEnded(b *testing.B) {
 	for _, ended := range []int{0, 1_000, 10_000} {
 		b.Run(fmt.Sprint(ended), func(b *testing.B) {

@@ -20,7 +20,7 @@ const (
 	noneLeft = "lost: the changes up to number 4 were acknowledged, but all their records are missing"
 )
 
-// openWarned opens the store and returns what it warned of, a line each.
+// openWarned opens the store and returns its warnings, one per line.
 func (s *site) openWarned(acceptLoss bool) (*badger.Store, string) {
 	s.t.Helper()
 	var lines []string
@@ -35,7 +35,7 @@ func (s *site) openWarned(acceptLoss bool) (*badger.Store, string) {
 	return db, strings.Join(lines, "\n")
 }
 
-// warnings opens the store, closes it and returns what it warned of.
+// warnings opens and closes the store and returns its warnings.
 func (s *site) warnings(acceptLoss bool) string {
 	s.t.Helper()
 	db, log := s.openWarned(acceptLoss)
@@ -43,8 +43,8 @@ func (s *site) warnings(acceptLoss bool) string {
 	return log
 }
 
-// TestAcceptedLoss wants the log to say how much is lost, and no more or less, and
-// where the files are kept.
+// TestAcceptedLoss checks that the log says exactly what is lost and where the original files
+// are.
 func TestAcceptedLoss(t *testing.T) {
 	t.Parallel()
 	stopped, crashed := newSite(t, false), newSite(t, true)
@@ -138,7 +138,7 @@ func TestAcceptedLoss(t *testing.T) {
 			}
 			named := regexp.MustCompile(`kept in (\S*tokengate\.lost-\S+)`).FindStringSubmatch(log)
 			if named == nil || filepath.Dir(named[1]) != s.dir {
-				t.Fatalf("the log does not name the folder of the kept files:\n%s", log)
+				t.Fatalf("the log does not name the directory of the original files:\n%s", log)
 			}
 			for _, file := range c.kept {
 				if found, err := filepath.Glob(filepath.Join(named[1], file)); err != nil || len(found) == 0 {
@@ -149,8 +149,8 @@ func TestAcceptedLoss(t *testing.T) {
 	}
 }
 
-// TestAcceptLossLeftSet wants a warning for as long as the flag is set without
-// need, and no folder of kept files.
+// TestAcceptLossLeftSet checks that each start with an unnecessary flag logs a warning and
+// preserves no files.
 func TestAcceptLossLeftSet(t *testing.T) {
 	s := newSite(t, false)
 	for n, acceptLoss := range []bool{true, true, false} {
@@ -163,14 +163,15 @@ func TestAcceptLossLeftSet(t *testing.T) {
 	}
 }
 
-// A refused start says that older records may be lost, too.
+// TestRefusalNamesDoubt checks that the error mentions older records that may be lost.
 func TestRefusalNamesDoubt(t *testing.T) {
 	s := newSite(t, false)
 	s.remove("000001.sst")
 	wantOpenError(t, badger.Options{Dir: s.dir}, badger.ErrDamaged, "records up to number 2 may be lost as well or may have been pruned")
 }
 
-// A disk that is not mounted leaves nothing to keep, so no folder is named.
+// TestAcceptedLossOfDirectory checks that no directory is named if there are no files to
+// preserve.
 func TestAcceptedLossOfDirectory(t *testing.T) {
 	s := newSite(t, false)
 	s.remove("")
@@ -179,7 +180,7 @@ func TestAcceptedLossOfDirectory(t *testing.T) {
 	}
 }
 
-// An error names five problems and counts the rest.
+// TestManyProblems checks that an error describes five problems and counts the rest.
 func TestManyProblems(t *testing.T) {
 	for count, rest := range map[int]string{5: "", 6: "and 1 more", 8: "and 3 more"} {
 		s := newSite(t, false)
@@ -194,8 +195,7 @@ func TestManyProblems(t *testing.T) {
 	}
 }
 
-// TestMissingRecords gives a window of audit records: x is there, d is deleted, o
-// was deleted and an older version of it is there, and of . nothing was seen.
+// TestMissingRecords checks windows of audit records: see Missing.
 func TestMissingRecords(t *testing.T) {
 	none := "all their records are missing"
 	for _, c := range []struct {
@@ -232,7 +232,7 @@ func TestMissingRecords(t *testing.T) {
 	}
 }
 
-// What is lost after a loss was accepted is told, too.
+// TestLossAfterLoss checks that a loss after an accepted loss is reported.
 func TestLossAfterLoss(t *testing.T) {
 	s := newSite(t, false)
 	s.remove("*.sst")
@@ -249,8 +249,8 @@ func TestLossAfterLoss(t *testing.T) {
 	}
 }
 
-// A lost table may have held the highest number that a token has: no number is
-// given out twice.
+// TestNumbersAfterLoss checks that no number is reused after the loss of a table, which may have
+// held the highest one.
 func TestNumbersAfterLoss(t *testing.T) {
 	s := newSite(t, false)
 	raw(t, s.dir, func(txn *upstream.Txn) error { return txn.Delete([]byte("m/number")) })

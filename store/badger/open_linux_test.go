@@ -17,7 +17,7 @@ import (
 
 func TestOpenNotWritable(t *testing.T) {
 	dir := t.TempDir()
-	// Others may pass the directory above, which is the test's own, too.
+	// Other users may enter the parent directory.
 	if err := errors.Join(os.Chmod(filepath.Dir(dir), 0o755), os.Chmod(dir, 0o500)); err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +32,8 @@ func TestOpenNotWritable(t *testing.T) {
 	}, dir)
 }
 
-// A file that this user may not read is no damage, and --accept-loss moves none away.
+// TestOpenNotReadable checks that an unreadable file is not treated as damaged, and that
+// --accept-loss does not move it.
 func TestOpenNotReadable(t *testing.T) {
 	for _, name := range []string{"MANIFEST", "tokengate.sequence", "000002.sst", "*.mem", "*.vlog", "KEYREGISTRY"} {
 		t.Run(name, func(t *testing.T) {
@@ -63,14 +64,14 @@ func TestOpenNotReadable(t *testing.T) {
 	}
 }
 
-// asNobody runs fn as a user who is not root, and who owns these files.
+// asNobody runs fn as an unprivileged user who owns these files.
 func asNobody(t *testing.T, fn func(), owns ...string) {
 	t.Helper()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		// Root may read and write anywhere, so this thread becomes nobody for
-		// files. It is never unlocked and ends with the goroutine.
+		// Root ignores file modes, so this thread changes its file system user. It stays locked
+		// and ends with the goroutine.
 		runtime.LockOSThread()
 		if os.Geteuid() == 0 {
 			for _, path := range owns {
@@ -87,7 +88,7 @@ func asNobody(t *testing.T, fn func(), owns ...string) {
 	<-done
 }
 
-// The write by which a hanging disk is met waits for the disk.
+// TestProbeWaitsForTheDisk checks that the probe's writes are synchronous.
 func TestProbeWaitsForTheDisk(t *testing.T) {
 	s := open(t, t.TempDir())
 	defer s.Close()

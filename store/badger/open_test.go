@@ -16,8 +16,8 @@ import (
 	"github.com/tokengate/tokengate/store/storetest"
 )
 
-// wantOpenError opens the store and wants an error that is want, if that is
-// not nil, and has the words.
+// wantOpenError checks that the store does not open, and that the error wraps want, unless it is
+// nil, and contains the words.
 func wantOpenError(t *testing.T, opts badger.Options, want error, words ...string) {
 	t.Helper()
 	s, err := badger.Open(t.Context(), opts)
@@ -92,7 +92,7 @@ func TestOpenInUse(t *testing.T) {
 	s := open(t, dir)
 	wantOpenError(t, badger.Options{Dir: dir}, badger.ErrInUse, dir, "stop that process")
 	if err := s.Health(t.Context()); err != nil {
-		t.Errorf("the store that has the directory: %v", err)
+		t.Errorf("the store that is open: %v", err)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -104,7 +104,7 @@ func TestOpenInUse(t *testing.T) {
 	}
 	wantOpenError(t, badger.Options{Dir: dir}, badger.ErrInUse, dir)
 	kill(t, cmd)
-	// The lock goes with the process, its lock file stays.
+	// The lock ends with the process.
 	open(t, dir).Close()
 }
 
@@ -162,8 +162,8 @@ func TestOpenEndedContext(t *testing.T) {
 	}
 }
 
-// TestReopenLeavesNoFiles shows that opening and closing, with a write each
-// time, does not pile up files.
+// TestReopenLeavesNoFiles checks that repeated opening, writing and closing does not accumulate
+// files.
 func TestReopenLeavesNoFiles(t *testing.T) {
 	dir := t.TempDir()
 	for n := range 12 {

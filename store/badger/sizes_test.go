@@ -13,8 +13,7 @@ import (
 	"github.com/tokengate/tokengate/store/storetest"
 )
 
-// TestSizes holds what the store says of its sizes against what lies in the
-// database: after writes of each kind, after removals, and after the next start.
+// TestSizes compares the reported sizes with the database after writes, removals and a restart.
 func TestSizes(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
@@ -76,7 +75,7 @@ func TestSizes(t *testing.T) {
 	must(err)
 	must(revoke(t.Context(), s, "test00000001"))
 	if _, err := s.Update(t.Context(), "test00000002", func(*store.Token) (store.Audit, error) { return store.Audit{}, fmt.Errorf("no") }); err == nil {
-		t.Error("a refused update is none")
+		t.Error("no error for a refused update")
 	}
 	check("changes")
 	_, err = s.Prune(t.Context(), storetest.Epoch.Add(time.Hour), func(t store.Token) store.Audit { return store.Audit{TokenID: t.ID} })
@@ -96,7 +95,7 @@ func measured(t *testing.T, s *badger.Store) map[string]store.Size {
 	}
 	sizes, ok := s.Sizes()
 	if !ok {
-		t.Error("the sizes are not known")
+		t.Error("the sizes are not available")
 	}
 	return sizes
 }

@@ -250,7 +250,7 @@ func testCreateMeetsExtension(t *testing.T, s Suite) {
 		change func(*store.Token)
 	}{
 		{"extension", "fred", true, extend(later.Add(time.Minute))},
-		{"extension for ever", "fred", true, extend(time.Time{})},
+		{"expiry removed", "fred", true, extend(time.Time{})},
 		{"extension and rename", "freddy", true, rename},
 		{"extension and rename to a new name", "freddy", false, rename},
 	}

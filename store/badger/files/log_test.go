@@ -12,7 +12,7 @@ import (
 	"github.com/dgraph-io/badger/v4/y"
 )
 
-// logEntry returns an entry of a log as Badger writes it.
+// logEntry returns a log entry as Badger writes it.
 func logEntry(meta byte, key, value string, version uint64) []byte {
 	k := y.KeyWithTs([]byte(key), version)
 	data := []byte{meta, 0}
@@ -39,7 +39,7 @@ func TestReadLog(t *testing.T) {
 		"one without an end, and one":    {[][]byte{record("a", 1), record("b", 2), end(2)}, nil},
 		"a record of another within one": {[][]byte{record("a", 1), record("b", 2), end(1)}, nil},
 		"the end of another":             {[][]byte{record("a", 1), end(2), record("b", 3), end(3)}, nil},
-		"an end that is no number":       {[][]byte{record("a", 1), logEntry(bitEnd, "!badger!txn", "x", 1)}, nil},
+		"an end that is not a number":    {[][]byte{record("a", 1), logEntry(bitEnd, "!badger!txn", "x", 1)}, nil},
 		"a record without a transaction": {[][]byte{logEntry(0, "a", "", 1), logEntry(bitDelete, "b", "", 2)}, []string{"a@1", "b@2 deleted"}},
 		"such a record within one":       {[][]byte{record("a", 1), logEntry(0, "b", "", 1), end(1)}, nil},
 		"a deletion":                     {[][]byte{logEntry(bitTransaction|bitDelete, "a", "", 1), end(1)}, []string{"a@1 deleted"}},
@@ -68,7 +68,7 @@ func TestReadLog(t *testing.T) {
 	}
 }
 
-// Every cut of a log gives the transactions that are whole, and no more.
+// TestReadCutLog checks that a truncated log gives exactly the complete transactions.
 func TestReadCutLog(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "00001.mem")
 	content := make([]byte, logHeader)

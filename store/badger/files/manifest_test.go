@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// A MANIFEST follows its own state, one that it was longer than, and, when Badger
-// has written it anew, one with a lower highest table.
+// TestFollows checks that a MANIFEST follows its own state, a shorter one, and after a rewrite
+// one with lower table ids.
 func TestFollows(t *testing.T) {
 	written := func(ids ...uint64) Manifest {
 		t.Helper()
@@ -53,7 +53,7 @@ func TestFollows(t *testing.T) {
 	}
 }
 
-// Replace leaves the old file and nothing else when it fails.
+// TestReplaceFails checks that a failed Replace keeps the old file and leaves no other.
 func TestReplaceFails(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "file")

@@ -11,8 +11,8 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// TestReleaseTables wants a store that has read everything to hold little of
-// its files in memory, and to read them as before.
+// TestReleaseTables checks that a store keeps little of its tables in memory after reading
+// everything, and can still read them.
 func TestReleaseTables(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a directory")
 	s := open(t, dir)
@@ -30,7 +30,7 @@ func TestReleaseTables(t *testing.T) {
 	}
 	written := records * len(store.EncodeAudit(largeAudit()))
 	if got := residentTables(t, dir); got < written/2 {
-		t.Fatalf("%d bytes of the tables are in memory after they were read: this test looks in the wrong place", got)
+		t.Fatalf("%d bytes of the tables are in memory after they were read: the test is wrong", got)
 	}
 	if err := s.All(t.Context(), func(store.Token) error { return nil }); err != nil {
 		t.Fatal(err)
@@ -44,7 +44,7 @@ func TestReleaseTables(t *testing.T) {
 	}
 }
 
-// residentTables returns how many bytes of the tables' maps are in memory.
+// residentTables returns the resident bytes of the tables' mappings.
 func residentTables(t *testing.T, dir string) (bytes int) {
 	t.Helper()
 	maps, err := os.Open("/proc/self/smaps")

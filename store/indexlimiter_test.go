@@ -10,7 +10,7 @@ import (
 	"github.com/tokengate/tokengate/store/storetest"
 )
 
-// limited puts a token with a rate into the index and returns its limiter.
+// limited adds a token with a rate to the index and returns its limiter.
 func limited(x *store.Index, r store.Rate) *store.Limiter {
 	t := storetest.NewToken(1, "fred")
 	t.Rate = r
@@ -23,7 +23,7 @@ func TestLimiter(t *testing.T) {
 	const s = time.Second
 	type step struct {
 		at   time.Duration // since Epoch
-		take int           // requests that may come at once
+		take int           // requests allowed at once
 		wait time.Duration // of the one after them
 	}
 	for name, c := range map[string]struct {
@@ -46,7 +46,7 @@ func TestLimiter(t *testing.T) {
 				}
 			}
 			if looked, wait := l.Wait(now), l.Take(now); wait != step.wait || looked != wait {
-				t.Errorf("%s: at %v the next has to wait %v, or %v, want %v", name, step.at, looked, wait, step.wait)
+				t.Errorf("%s: at %v Wait is %v and Take %v, want %v", name, step.at, looked, wait, step.wait)
 			}
 		}
 	}
@@ -56,29 +56,29 @@ func TestLimiter(t *testing.T) {
 	}
 }
 
-// What was spent stays spent when the token changes, its rate included, and when
-// the index moves it.
+// TestLimiterSurvivesChanges checks that a limiter's state survives changes of the token, of its
+// rate, and compaction.
 func TestLimiterSurvivesChanges(t *testing.T) {
 	x := new(store.Index)
 	rate := store.Rate{Requests: 2, Per: time.Hour, Burst: 2}
 	l := limited(x, rate)
 	now := storetest.Epoch
 	if l.Take(now) != 0 || limited(x, rate).Take(now) != 0 {
-		t.Error("the burst is not to be had")
+		t.Error("a full burst is refused")
 	}
 	for n := range 3000 {
 		x.Put(storetest.NewToken(2+n, "fred"))
 		x.Put(storetest.NewToken(2+n, "wilma"))
 	}
 	if limited(x, rate).Take(now) == 0 || l.Take(now) == 0 {
-		t.Error("a change gave the burst back")
+		t.Error("a change reset the limiter")
 	}
 	if wait := limited(x, store.Rate{Requests: 1, Per: time.Hour, Burst: 1}).Wait(now); wait != time.Hour {
 		t.Errorf("with a lower rate the wait is %v", wait)
 	}
 }
 
-// However many come at once, no more get through than the burst.
+// TestLimiterRaces checks that concurrent requests do not exceed the burst.
 func TestLimiterRaces(t *testing.T) {
 	l := limited(new(store.Index), store.Rate{Requests: 100, Per: time.Hour, Burst: 100})
 	var through atomic.Int64
@@ -94,6 +94,6 @@ func TestLimiterRaces(t *testing.T) {
 	}
 	wg.Wait()
 	if n := through.Load(); n != 100 {
-		t.Errorf("%d came through, want 100", n)
+		t.Errorf("%d requests were allowed, want 100", n)
 	}
 }

@@ -21,9 +21,9 @@ func factsOf(n int) (f tokenData) {
 	return f
 }
 
-// A table that a reader has taken stays safe to use while writers go on: where a
-// slot leads beyond it, it says so.
-func TestOldTableKnowsItsEnd(t *testing.T) {
+// TestOldTable checks that a reader can use an old table during writes, and that find reports
+// slots that refer to newer entries.
+func TestOldTable(t *testing.T) {
 	office := restrictions{networks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}
 	for name, l := range map[string]restrictions{"one more chunk": {}, "one more limit": office} {
 		var s shard
@@ -44,10 +44,10 @@ func TestOldTableKnowsItsEnd(t *testing.T) {
 		old := s.table.Load()
 		fresh := put(l)
 		if &s.table.Load().slots[0] != &old.slots[0] {
-			t.Fatalf("%s: the slots were made anew; choose another number of tokens", name)
+			t.Fatalf("%s: the slots were reallocated; choose another number of tokens", name)
 		}
 		if _, c, whole := old.find(fresh.hash(), string(fresh.id[:])); whole {
-			t.Errorf("%s: the old table gives cell %v as whole", name, c)
+			t.Errorf("%s: the old table returns entry %v as complete", name, c)
 		}
 		if c, now := s.find(fresh.hash(), string(fresh.id[:])); c == nil || int(c.restrictions) > len(now.restrictions) {
 			t.Errorf("%s: the token is not found", name)
@@ -55,9 +55,9 @@ func TestOldTableKnowsItsEnd(t *testing.T) {
 	}
 }
 
-// A flush may come after another cell has taken a token's place, and before
-// that cell was given the use.
-func TestHandedUseIsFlushed(t *testing.T) {
+// TestMovedUsageIsFlushed flushes after a new entry was published and before the usage was moved
+// to it.
+func TestMovedUsageIsFlushed(t *testing.T) {
 	var s shard
 	var old, fresh entry
 	old.tokenData, fresh.tokenData = factsOf(1), factsOf(1)
@@ -66,21 +66,21 @@ func TestHandedUseIsFlushed(t *testing.T) {
 	old.add(Usage{Count: 2, Writes: 1, LastUsed: at, LastAddress: client})
 	s.moveUsage(&old, &fresh)
 	if ids := s.dirty.take(); len(ids) != 1 || ids[0] != fresh.id {
-		t.Errorf("%q are to be flushed", ids)
+		t.Errorf("ids to flush: %q", ids)
 	}
 	if _, ok := old.add(Usage{Count: 1}); ok {
-		t.Error("the old cell counts on")
+		t.Error("the old entry counts usage")
 	}
 	old.take()
 	if _, ok := old.add(Usage{Count: 1}); ok {
-		t.Error("the old cell counts on after a flush")
+		t.Error("the old entry counts usage after a flush")
 	}
 	if got, want := fresh.take(), (Usage{Count: 2, Writes: 1, LastUsed: at, LastAddress: client}); got != want {
-		t.Errorf("handed over %+v, want %+v", got, want)
+		t.Errorf("moved usage %+v, want %+v", got, want)
 	}
 }
 
-// A lookup may come beside the first token of a shard.
+// TestFirstTokenOfAShard looks up a token while the first token of its shard is added.
 func TestFirstTokenOfAShard(t *testing.T) {
 	for range 100 {
 		var x Index
@@ -104,8 +104,8 @@ func TestFirstTokenOfAShard(t *testing.T) {
 	}
 }
 
-// What is not flushed stays in view while its token changes.
-func TestPendingUseStays(t *testing.T) {
+// TestPendingUsageStays checks that pending usage stays visible while its token changes.
+func TestPendingUsageStays(t *testing.T) {
 	var x Index
 	token := Token{ID: "000000000001", Owner: Owner{Name: "fred"}, State: Active}
 	x.Put(token)
@@ -118,14 +118,14 @@ func TestPendingUseStays(t *testing.T) {
 	})
 	for range 20_000 {
 		if n := x.PendingUsage(token.ID).Count; n != 7 {
-			t.Fatalf("%d uses are in view, of 7", n)
+			t.Fatalf("%d of 7 uses are visible", n)
 		}
 	}
 	changing.Wait()
 }
 
-// A shard counts right, and what was replaced or removed goes with the next
-// compaction.
+// TestShardStaysSmall checks a shard's counts, and that compaction removes replaced and removed
+// entries.
 func TestShardStaysSmall(t *testing.T) {
 	for _, tokens := range []int{1, 2, chunkLength - 1, chunkLength, chunkLength + 1, 4 * chunkLength, 1000} {
 		var s shard
@@ -150,16 +150,16 @@ func TestShardStaysSmall(t *testing.T) {
 				}
 			}
 			if s.live != live || s.filled != filled {
-				t.Fatalf("%d tokens, round %d: counted %d cells and %d slots, there are %d and %d", tokens, round, s.live, s.filled, live, filled)
+				t.Fatalf("%d tokens, round %d: counted %d entries and %d slots, want %d and %d", tokens, round, s.live, s.filled, live, filled)
 			}
 			if room := len(table.chunks) * chunkLength; room > 8*tokens+6*chunkLength {
-				t.Fatalf("%d tokens, round %d: room for %d cells", tokens, round, room)
+				t.Fatalf("%d tokens, round %d: room for %d entries", tokens, round, room)
 			}
 		}
 	}
 }
 
-// Each owner has a number of its own, over many chunks and at the end of one.
+// TestOwners checks that each owner has a distinct number, across chunks and at the end of one.
 func TestOwners(t *testing.T) {
 	var o owners
 	numbers := map[uint32]string{}
@@ -168,7 +168,7 @@ func TestOwners(t *testing.T) {
 		name += strings.Repeat("x", (n*37)%(maxOwnerName-len(name))+1)[1:]
 		number := o.numberOf(Owner{Name: name})
 		if other, taken := numbers[number]; taken {
-			t.Fatalf("%q and %q have one number", name, other)
+			t.Fatalf("%q and %q have the same number", name, other)
 		}
 		numbers[number] = name
 		if again := o.numberOf(Owner{Name: strings.Clone(name)}); again != number {
@@ -206,7 +206,7 @@ func TestOwners(t *testing.T) {
 	func() {
 		defer func() {
 			if recover() == nil {
-				t.Error("a name that is too long has a number")
+				t.Error("a name that is too long was accepted")
 			}
 		}()
 		o.numberOf(Owner{Name: strings.Repeat("x", maxOwnerName+1)})
@@ -224,9 +224,9 @@ func (o *owners) copied() *owners {
 	return other
 }
 
-// How an owner stands is known of each one, by name and key, and of one who
-// comes after the judgement.
-func TestStandings(t *testing.T) {
+// TestOwnerStatus checks the status of owners by name and key, and of owners added after an
+// update.
+func TestOwnerStatus(t *testing.T) {
 	var o owners
 	fred, renamed, wilma := Owner{Name: "fred"}, Owner{Name: "fred", Key: "JIRAUSER1"}, Owner{Name: "wilma"}
 	numbers := map[Owner]uint32{fred: o.numberOf(fred), renamed: o.numberOf(renamed)}
@@ -234,7 +234,7 @@ func TestStandings(t *testing.T) {
 		t.Helper()
 		for owner, standing := range want {
 			if name, got := o.lookup(numbers[owner]); got != standing || name != owner.Name {
-				t.Errorf("%v is %q and stands %v, want %v", owner, name, got, standing)
+				t.Errorf("%v is %q with status %v, want %v", owner, name, got, standing)
 			}
 		}
 	}
@@ -253,8 +253,8 @@ func TestStandings(t *testing.T) {
 	check(map[Owner]OwnerStatus{fred: OwnerInactive, renamed: OwnerInactive, wilma: OwnerInactive, barney: OwnerInactive})
 }
 
-// Standings are judged while they are looked at.
-func TestStandingsRace(t *testing.T) {
+// TestOwnerStatusRace reads the status while it is updated.
+func TestOwnerStatusRace(t *testing.T) {
 	var o owners
 	n := o.numberOf(Owner{Name: "fred"})
 	var wg sync.WaitGroup

@@ -15,9 +15,8 @@ import (
 	"github.com/tokengate/tokengate/store/badger"
 )
 
-// TestNotARegularFile puts something else into the place of each file that is
-// opened. Opening a named pipe waits until another process writes to it, so a start
-// that opened one would hang.
+// TestNotARegularFile replaces each file that is opened. Opening a named pipe would block until
+// another process writes to it.
 func TestNotARegularFile(t *testing.T) {
 	t.Parallel()
 	crashed := newSite(t, true)
@@ -68,9 +67,9 @@ func TestNotARegularFile(t *testing.T) {
 	}
 }
 
-// listen leaves the socket in the directory of a server that has ended.
+// listen leaves the socket of a closed server in the directory.
 func listen(path string) error {
-	// The path of a socket has some 100 bytes at most, so it is made through a short link.
+	// A socket's path is limited to about 100 bytes, so use a short link.
 	short, err := os.MkdirTemp("", "")
 	if err != nil {
 		return err
@@ -87,7 +86,7 @@ func listen(path string) error {
 	return l.Close()
 }
 
-// within runs what must not hang. If it hangs, opening the pipe lets it go on.
+// within runs a function that must not hang. If it does, opening the pipe releases it.
 func within(t *testing.T, pipe string, run func()) {
 	t.Helper()
 	done := make(chan struct{})
@@ -110,7 +109,7 @@ func within(t *testing.T, pipe string, run func()) {
 	}
 }
 
-// A link to a regular file is as good as the file.
+// TestLinkedFiles checks that links to regular files are accepted.
 func TestLinkedFiles(t *testing.T) {
 	s := newSite(t, true)
 	elsewhere := t.TempDir()

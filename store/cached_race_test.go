@@ -12,9 +12,9 @@ import (
 	"github.com/tokengate/tokengate/store/storetest"
 )
 
-// TestIndexedLateUpdate holds an update between the store and the index, and
-// lets a revoke go on meanwhile.
-func TestIndexedLateUpdate(t *testing.T) {
+// TestCachedLateUpdate holds an update between the store and the index, and starts a revocation
+// meanwhile.
+func TestCachedLateUpdate(t *testing.T) {
 	s := openFaulty(t)
 	id := create(t, s, storetest.NewToken(1, "fred")).ID
 	x := newIndexed(t, s)
@@ -41,7 +41,7 @@ func TestIndexedLateUpdate(t *testing.T) {
 		}
 		close(revoked)
 	})
-	// Time for a revoke that does not wait for the update, as it should.
+	// Gives a revocation that wrongly does not wait for the update time to finish.
 	for range 300 {
 		if err := s.Health(t.Context()); err != nil {
 			t.Fatal(err)
@@ -61,8 +61,8 @@ func TestIndexedLateUpdate(t *testing.T) {
 	}
 }
 
-// TestIndexedLateUpdateAndPrune is the same with a prune.
-func TestIndexedLateUpdateAndPrune(t *testing.T) {
+// TestCachedLateUpdateAndPrune does the same with a prune.
+func TestCachedLateUpdateAndPrune(t *testing.T) {
 	s := openFaulty(t)
 	token := storetest.NewToken(1, "fred")
 	token.Expires = storetest.Epoch
@@ -87,9 +87,9 @@ func TestIndexedLateUpdateAndPrune(t *testing.T) {
 	wantCounts(t, x, nil)
 }
 
-// TestIndexedRaces runs everything at once, with lookups beside it, and wants
-// index and store to agree at the end.
-func TestIndexedRaces(t *testing.T) {
+// TestCachedRaces runs all operations concurrently with lookups, and compares index and store at
+// the end.
+func TestCachedRaces(t *testing.T) {
 	s := openFaulty(t)
 	x := newIndexed(t, s.Store)
 	const tokens = 60

@@ -35,11 +35,11 @@ func fullToken() store.Token {
 	return t
 }
 
-// secret is the field's content for NewToken(1)'s.
+// secret is the field of NewToken(1)'s secret.
 const secret = "salt test0000000" + "hash test00000001" + "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
 
-// Parts of records: a field's number shifted by 3, or 2 for what has a length,
-// 0 for a number.
+// Parts of records. A tag is the field's number shifted left by 3, plus 2 for fields with a
+// length.
 const (
 	smallHead = "\x0a\x0ctest00000001" + "\x10\x2a" + "\x1a\x04fred" + "\x2a\x07token 1" + "\x38\xc0\xd4\x90\xcd\x06" + "\x42\x05uid:0"
 	fullHead  = "\x0a\x0ctest00000001" + "\x10\x2a" + "\x1a\x04fred" + "\x22\x0dJIRAUSER10100" + "\x2a\x09Büro <1>" +
@@ -54,7 +54,7 @@ const (
 	previous    = "\x72\x30" + secret + "\x78\xd0\xf0\x90\xcd\x06"
 )
 
-// records are what is on disk: a change of these texts loses tokens.
+// records is the format on disk: a change makes stored tokens unreadable.
 var records = []struct {
 	name   string
 	token  store.Token
@@ -120,7 +120,7 @@ func TestDecodeToken(t *testing.T) {
 	small, full := records[0].record, records[1].record
 	without := func(record, part string) string {
 		if !strings.Contains(record, part) {
-			t.Fatalf("%q is no part of the record", part)
+			t.Fatalf("the record does not contain %q", part)
 		}
 		return strings.Replace(record, part, "", 1)
 	}
@@ -135,7 +135,7 @@ func TestDecodeToken(t *testing.T) {
 	}{
 		{"unknown fields that narrow nothing", small + "\x80\x02\x07" + "\x8a\x02\x03new" + "\x91\x02\x01\x02\x03\x04\x05\x06\x07\x08", ""},
 		{"an unknown field that may narrow", instead(small, active, "\xc8\x01\x01"+active), "field 25 is unknown"},
-		{"a kind that is none", instead(small, active, "\x80\x01\x02"+active), "field 16 is 2"},
+		{"an unknown kind", instead(small, active, "\x80\x01\x02"+active), "field 16 is 2"},
 		{"a rate that is too high", instead(small, active, "\x88\x01\xff\xff\xff\x7f"+active), "field 17 is"},
 		{"another", instead(small, active, "\xf2\x01\x01x"+active), "field 30 is unknown"},
 		{"empty", "", "no state"},
@@ -166,7 +166,7 @@ func TestDecodeToken(t *testing.T) {
 		{"network not masked", instead(full, netA, "\x5a\x05\x0a\x00\x00\x01\x08"), "bits set"},
 		{"time beyond the last", instead(full, fullExpires, "\x48\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"), "is malformed"},
 		{"time too late", instead(full, fullExpires, "\x48\x80\x83\xd1\xff\xaf\x07"), "field 9 is"},
-		{"time that Go takes for none", instead(full, fullExpires, "\x48\x80\x92\xb8\xc3\x98\xfe\xff\xff\xff\x01"), "field 9 is"},
+		{"the zero time", instead(full, fullExpires, "\x48\x80\x92\xb8\xc3\x98\xfe\xff\xff\xff\x01"), "field 9 is"},
 		{"revoked with a secret", instead(instead(small, active, "\xf8\x01\x04"), theSecret, "\x60\xc0\xd4\x90\xcd\x06"+theSecret), "still has a secret"},
 	}
 	for _, test := range tests {
@@ -182,14 +182,14 @@ func TestDecodeToken(t *testing.T) {
 				t.Errorf("error %v, want %q", err, test.want)
 			}
 			if diff := cmp.Diff(store.Token{}, got, comparer); diff != "" {
-				t.Errorf("a record that cannot be read gives a token:\n%s", diff)
+				t.Errorf("an unreadable record returns a token:\n%s", diff)
 			}
 		})
 	}
 }
 
-// TestDecodeTokenCut cuts records at every place, between two fields too, and
-// wants no token: what is missing may be its limits.
+// TestDecodeTokenCut checks that a record truncated anywhere, even between two fields, is
+// refused: its restrictions may be missing.
 func TestDecodeTokenCut(t *testing.T) {
 	for _, r := range records {
 		for n := range len(r.record) {
@@ -200,8 +200,8 @@ func TestDecodeTokenCut(t *testing.T) {
 	}
 }
 
-// TestDecodeTokenAllocations counts them exactly: one for all texts, and those
-// of the networks.
+// TestDecodeTokenAllocations checks the exact allocations: one for all texts, and those of the
+// networks.
 func TestDecodeTokenAllocations(t *testing.T) {
 	for i, want := range []float64{1, 3, 1} {
 		r := records[i]
@@ -231,8 +231,8 @@ func BenchmarkDecodeToken(b *testing.B) {
 	}
 }
 
-// FuzzTokenRecord shows that what is valid comes back as it was, and that
-// nothing else is written.
+// FuzzTokenRecord checks that valid tokens are read as written, and that invalid ones are not
+// written.
 func FuzzTokenRecord(f *testing.F) {
 	f.Add("test00000001", uint64(1), "fred", "", "name", "", int64(1.7e9), "uid:0", int64(0), false, []byte{}, uint8(2), int64(0), []byte("secret"))
 	f.Add("AZaz09AZaz09", uint64(1<<64-1), "a b", "key", "Büro 鍵", "a\nb", int64(0), "x", int64(253402300799), true,
@@ -284,8 +284,8 @@ func FuzzTokenRecord(f *testing.F) {
 	})
 }
 
-// FuzzDecodeToken shows that whatever is read as a token is a valid one, and
-// is written and read again as the same.
+// FuzzDecodeToken checks that every token that is read is valid and can be written and read
+// again.
 func FuzzDecodeToken(f *testing.F) {
 	for _, r := range records {
 		f.Add([]byte(r.record))
@@ -315,86 +315,6 @@ func FuzzDecodeToken(f *testing.F) {
 		}
 		if diff := cmp.Diff(token, got, comparer); diff != "" {
 			t.Fatalf("record %q became %q (-want +got):\n%s", data, again, diff)
-		}
-	})
-}
-
-func TestUsageRecord(t *testing.T) {
-	v4, v6 := netip.MustParseAddr("192.0.2.7"), netip.MustParseAddr("2001:db8::1")
-	tests := []struct {
-		usage store.Usage
-		want  string
-	}{
-		{store.Usage{}, ""},
-		{store.Usage{Count: 1}, "\x08\x01"},
-		{store.Usage{Count: 300, Writes: 1, LastUsed: storetest.Epoch, LastAddress: v4}, "\x08\xac\x02\x10\x01\x18\xc0\xd4\x90\xcd\x06\x22\x04\xc0\x00\x02\x07"},
-		{store.Usage{LastAddress: v6}, "\x22\x10\x20\x01\x0d\xb8\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01"},
-		{store.Usage{Count: 1, LastAddress: netip.MustParseAddr("::ffff:1.2.3.4")}, "\x08\x01\x22\x10\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\xff\xff\x01\x02\x03\x04"},
-	}
-	for _, test := range tests {
-		if data := store.EncodeUsage(test.usage); string(data) != test.want {
-			t.Errorf("record %q, want %q", data, test.want)
-		}
-		if got, err := store.DecodeUsage("x", []byte(test.want)); err != nil || got != test.usage {
-			t.Errorf("usage %+v (error %v), want %+v", got, err, test.usage)
-		}
-	}
-	if got, err := store.DecodeUsage("x", []byte("\x08\x01\x28\x01\x32\x01x")); err != nil || got.Count != 1 {
-		t.Errorf("a record with unknown fields: usage %+v, error %v", got, err)
-	}
-	for _, bad := range []string{"{}", "\x08", "\x0a\x01x", "\x22\x03abc", "\x22\x00", "\x18\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", "\x08\x01\x08\x01"} {
-		if got, err := store.DecodeUsage("test00000001", []byte(bad)); err == nil || got != (store.Usage{}) || !strings.Contains(err.Error(), "test00000001") {
-			t.Errorf("%q: usage %+v, error %v", bad, got, err)
-		}
-	}
-}
-
-func TestAuditRecord(t *testing.T) {
-	audit := store.Audit{
-		Sequence: 7, Time: storetest.Epoch.Add(5e8), Actor: "uid:0", From: "admin socket", Action: "token.update",
-		TokenID: "test00000001", Owner: "fred", Outcome: "done",
-		Changes: map[string]store.Change{"name": {Before: "a", After: "b"}, "expires": {After: "c"}},
-	}
-	const want = "\x08\x07\x10\xc0\xd4\x90\xcd\x06\x18\x80\xca\xb5\xee\x01" + "\x22\x05uid:0" + "\x2a\x0cadmin socket" + "\x32\x0ctoken.update" +
-		"\x3a\x0ctest00000001" + "\x42\x04fred" + "\x4a\x04done" + "\x5a\x0c\x0a\x07expires\x1a\x01c" + "\x5a\x0c\x0a\x04name\x12\x01a\x1a\x01b"
-	if data := store.EncodeAudit(audit); string(data) != want {
-		t.Errorf("record %q, want %q", data, want)
-	}
-	got, err := store.DecodeAudit(7, []byte(want))
-	if diff := cmp.Diff(audit, got); err != nil || diff != "" {
-		t.Errorf("audit record: error %v (-want +got):\n%s", err, diff)
-	}
-	refused := store.Audit{Sequence: 1, Outcome: "refused", Reason: "no\xff UTF-8"}
-	if got, err := store.DecodeAudit(1, store.EncodeAudit(refused)); err != nil || cmp.Diff(refused, got) != "" {
-		t.Errorf("a record without a time: %+v, error %v", got, err)
-	}
-	ancient := store.Audit{Sequence: 1, Time: time.Date(-1, 1, 1, 0, 0, 0, 1, time.UTC)}
-	if got, err := store.DecodeAudit(1, store.EncodeAudit(ancient)); err != nil || !got.Time.Equal(ancient.Time) {
-		t.Errorf("an old record: %v, error %v", got.Time, err)
-	}
-	for _, bad := range []string{"", want[:50], strings.Replace(want, "\x08\x07", "\x08\x08", 1), want + "\x5a\x02\x0a\x05", want + "\x08\x07"} {
-		if got, err := store.DecodeAudit(7, []byte(bad)); err == nil || got.Action != "" || !strings.Contains(err.Error(), "audit record 7") {
-			t.Errorf("%q: record %+v, error %v", bad, got, err)
-		}
-	}
-}
-
-// FuzzDecodeAudit shows that what is read is written and read again as the
-// same, for usage and the audit log.
-func FuzzDecodeAudit(f *testing.F) {
-	f.Add(store.EncodeAudit(store.Audit{Time: storetest.Epoch, Changes: map[string]store.Change{"name": {Before: "a", After: "b"}}}))
-	f.Add(store.EncodeUsage(store.Usage{Count: 3, Writes: 1, LastUsed: storetest.Epoch, LastAddress: netip.MustParseAddr("::1")}))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		if a, err := store.DecodeAudit(0, data); err == nil {
-			again, err := store.DecodeAudit(0, store.EncodeAudit(a))
-			if diff := cmp.Diff(a, again, cmpopts.EquateEmpty()); err != nil || diff != "" {
-				t.Fatalf("audit record: error %v (-want +got):\n%s", err, diff)
-			}
-		}
-		if u, err := store.DecodeUsage("", data); err == nil {
-			if again, err := store.DecodeUsage("", store.EncodeUsage(u)); err != nil || again != u {
-				t.Fatalf("usage %+v became %+v, error %v", u, again, err)
-			}
 		}
 	})
 }

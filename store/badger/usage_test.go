@@ -12,8 +12,7 @@ import (
 
 var counted = store.PasswordUse{User: "fred", Client: "curl", First: storetest.Epoch, Last: storetest.Epoch, Passed: 1}
 
-// count adds to the totals and to the uses of passwords, without end, and says
-// so each time.
+// count adds to totals and password uses in an endless loop, and prints each step.
 func count(dir string) error {
 	ctx := context.Background()
 	s, err := badger.Open(ctx, badger.Options{Dir: dir})
@@ -31,8 +30,8 @@ func count(dir string) error {
 	}
 }
 
-// TestCrashKeepsTotals kills a process that counts, and wants what it has
-// acknowledged to be there, and nothing twice.
+// TestCrashKeepsTotals kills a counting process, and checks that acknowledged counts are kept and
+// none is doubled.
 func TestCrashKeepsTotals(t *testing.T) {
 	dir := t.TempDir()
 	least, lives := uint64(0), uint64(0)

@@ -45,7 +45,7 @@ func TestCursor(t *testing.T) {
 	q := store.Query{Sort: store.ByName, Limit: 2}
 	next := string(find(t, x, q).Next)
 	if strings.Trim(next, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
-		t.Errorf("cursor %q is not fit for a URL", next)
+		t.Errorf("cursor %q is not safe in a URL", next)
 	}
 	wantError := func(what string, q store.Query) {
 		t.Helper()
