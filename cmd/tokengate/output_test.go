@@ -180,7 +180,7 @@ func TestEachTokenServerGone(t *testing.T) {
 		panic(http.ErrAbortHandler)
 	})
 	_, errs, code := command(t, socket, "", "token", "disable", "7", "8", "9")
-	if code != 1 || asked.Load() != 1 || !strings.Contains(errs, "token 7, and those behind it: ") {
+	if code != 1 || asked.Load() != 1 || !strings.Contains(errs, "token 7 and those after it: ") {
 		t.Errorf("exit %d after %d requests: %s", code, asked.Load(), errs)
 	}
 }

@@ -186,7 +186,7 @@ func TestStartIsRefused(t *testing.T) {
 		"unknown key":           {nil, base(dir+"/d") + "frob: 1\n", 1, "frob: unknown key"},
 		"socket path too long":  {nil, strings.Replace(base(dir+"/d"), "/g2", "/"+strings.Repeat("x", 110), 1), 1, "listen.grpc"},
 		"socket in no folder":   {nil, strings.Replace(base(dir+"/d"), "/m2", "/none/m2", 1), 1, "listen on unix://" + dir + "/none/m2"},
-		"socket is a file":      {nil, strings.Replace(base(dir+"/d"), "/g2", "/file", 1), 1, "no socket"},
+		"socket is a file":      {nil, strings.Replace(base(dir+"/d"), "/g2", "/file", 1), 1, "not a socket"},
 		"data in use":           {nil, base(r.dir + "/data"), 1, "in use by another process"},
 		"data is a file":        {nil, base(r.config), 1, r.config},
 		"data cannot be made":   {nil, base(r.config + "/data"), 1, r.config},

@@ -19,7 +19,7 @@ var (
 // Types maps the names of token types to kinds, and TypeNames the reverse.
 var (
 	Types     = map[string]store.Kind{"ordinary": store.Ordinary, "management": store.Management}
-	TypeNames = map[store.Kind]string{store.Ordinary: "ordinary", store.Management: "management"}
+	TypeNames = manage.KindNames
 )
 
 // States maps the names of states to states.
