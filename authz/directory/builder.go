@@ -32,8 +32,8 @@ type snapshotBuilder struct {
 	ownerErr      error // of the last owner without an answer
 }
 
-// refresh requests everything that a snapshot needs.
-func (j *Jira) refresh(ctx context.Context, n refreshRequest) (*Snapshot, error) {
+// Refresh requests everything that a snapshot needs.
+func (j *Jira) Refresh(ctx context.Context, n RefreshRequest) (*Snapshot, error) {
 	s, err := j.credential()
 	if err != nil {
 		return nil, err
@@ -51,7 +51,7 @@ func (j *Jira) refresh(ctx context.Context, n refreshRequest) (*Snapshot, error)
 			return nil, err
 		}
 	}
-	if open := a.unresolved(n.owners); len(open) >= bulkThreshold {
+	if open := a.unresolved(n.Owners); len(open) >= bulkThreshold {
 		pages := 0
 		err := j.allUsers(ctx, s, func(page []apiUser) bool {
 			a.addPage(page)
@@ -66,21 +66,21 @@ func (j *Jira) refresh(ctx context.Context, n refreshRequest) (*Snapshot, error)
 	}
 	// Owners in no page get the rest of the interval, and at least a tenth of
 	// it.
-	until := j.now().Add(max(a.builtAt.Add(n.interval).Sub(j.now()), n.interval/10))
-	if err := j.fetchOwners(ctx, s, a, j.sortOwners(a.unresolved(n.owners), n.lastBegun), until); err != nil {
+	until := j.now().Add(max(a.builtAt.Add(n.Interval).Sub(j.now()), n.Interval/10))
+	if err := j.fetchOwners(ctx, s, a, j.sortOwners(a.unresolved(n.Owners), n.LastBegun), until); err != nil {
 		return nil, err
 	}
-	j.pruneLastAsked(n.owners)
+	j.pruneLastAsked(n.Owners)
 	j.recordSuccess(s)
 	return a.snapshot(n), nil
 }
 
 // fetchGroup reads a group. A group that does not exist has no members.
 func (j *Jira) fetchGroup(ctx context.Context, s serviceCredential, a *snapshotBuilder, group string) error {
-	if a.groups[foldGroup(group)] {
+	if a.groups[FoldGroup(group)] {
 		return nil
 	}
-	a.groups[foldGroup(group)] = true
+	a.groups[FoldGroup(group)] = true
 	members, found, err := j.groupMembers(ctx, s, group)
 	if err != nil {
 		return err
@@ -90,7 +90,7 @@ func (j *Jira) fetchGroup(ctx context.Context, s serviceCredential, a *snapshotB
 	}
 	a.addPage(members)
 	for _, b := range members {
-		id := identity(b.Name, b.Key)
+		id := Identity(b.Name, b.Key)
 		a.memberOf[id] = append(a.memberOf[id], group)
 	}
 	return nil
@@ -104,33 +104,33 @@ func (a *snapshotBuilder) addPage(page []apiUser) {
 		switch {
 		case ok:
 			a.add(u)
-		case b.Name != "" && errors.Is(u.check(), ErrUnusableName):
-			a.removed[u.identity()] = a.builtAt
+		case b.Name != "" && errors.Is(u.Check(), ErrUnusableName):
+			a.removed[u.Identity()] = a.builtAt
 		}
 	}
 }
 
 // add adds a user. A user without a key is only replaced by one with a key.
 func (a *snapshotBuilder) add(u User) {
-	named := identity(u.Name, "")
+	named := Identity(u.Name, "")
 	if u.Key != "" {
 		delete(a.users, named)
 	} else if a.byName[named].Key != "" {
 		return
 	}
-	a.users[u.identity()] = u
+	a.users[u.Identity()] = u
 	a.byName[named] = u
-	delete(a.removed, u.identity())
+	delete(a.removed, u.Identity())
 }
 
 // groupsOf returns the user's groups according to the pages.
 func (a *snapshotBuilder) groupsOf(u User) []string {
-	groups := a.memberOf[identity(u.Name, "")]
+	groups := a.memberOf[Identity(u.Name, "")]
 	if u.Key == "" {
 		return groups
 	}
 	groups = slices.Clip(groups)
-	for _, group := range a.memberOf[u.identity()] {
+	for _, group := range a.memberOf[u.Identity()] {
 		if !slices.Contains(groups, group) {
 			groups = append(groups, group)
 		}
@@ -141,7 +141,7 @@ func (a *snapshotBuilder) groupsOf(u User) []string {
 // unresolved returns the owners without an answer.
 func (a *snapshotBuilder) unresolved(owners []Owner) []Owner {
 	return slices.DeleteFunc(slices.Clone(owners), func(o Owner) bool {
-		id := identity(o.Name, o.Key)
+		id := Identity(o.Name, o.Key)
 		_, gone := a.removed[id]
 		_, named := a.byName[id]
 		_, seen := a.users[id]
@@ -155,7 +155,7 @@ func (j *Jira) sortOwners(owners []Owner, since time.Time) []Owner {
 	slices.SortStableFunc(owners, func(a, b Owner) int {
 		return cmp.Or(
 			compareBools(b.LastUsed.After(since), a.LastUsed.After(since)),
-			j.lastAsked[identity(a.Name, a.Key)].Compare(j.lastAsked[identity(b.Name, b.Key)]),
+			j.lastAsked[Identity(a.Name, a.Key)].Compare(j.lastAsked[Identity(b.Name, b.Key)]),
 		)
 	})
 	return owners
@@ -203,7 +203,7 @@ func (j *Jira) fetchOwners(ctx context.Context, s serviceCredential, a *snapshot
 // fetchOwner requests one owner, by key if known, because a key survives a
 // rename.
 func (j *Jira) fetchOwner(ctx context.Context, s serviceCredential, a *snapshotBuilder, o Owner) error {
-	id := identity(o.Name, o.Key)
+	id := Identity(o.Name, o.Key)
 	asked := j.now()
 	j.lastAsked[id] = asked
 	if o.Key != "" {
@@ -218,7 +218,7 @@ func (j *Jira) fetchOwner(ctx context.Context, s serviceCredential, a *snapshotB
 	u, err := j.user(ctx, s, "username", o.Name)
 	switch {
 	case errors.Is(err, ErrUnknownUser):
-		a.removed[identity(o.Name, "")] = asked
+		a.removed[Identity(o.Name, "")] = asked
 		a.removed[id] = asked
 		return nil
 	case err == nil && u.Key != "" && o.Key != "" && u.Key != o.Key, errors.Is(err, ErrUnusableName):
@@ -252,39 +252,39 @@ func isCredentialError(err error) bool { return errors.Is(err, errCredential) }
 
 // snapshot makes the snapshot, with earlier answers for users without a new
 // one.
-func (a *snapshotBuilder) snapshot(n refreshRequest) *Snapshot {
+func (a *snapshotBuilder) snapshot(n RefreshRequest) *Snapshot {
 	users := slices.Collect(maps.Values(a.users))
-	last := n.last.contents()
-	for _, u := range last.users {
-		_, seen := a.users[u.identity()]
-		if !seen && !a.isRemoved(u) && a.builtAt.Before(u.Asked.Add(n.staleAfter)) {
+	last := n.Last.Contents()
+	for _, u := range last.Users {
+		_, seen := a.users[u.Identity()]
+		if !seen && !a.isRemoved(u) && a.builtAt.Before(u.Asked.Add(n.StaleAfter)) {
 			users = append(users, u)
 		}
 	}
 	for i, u := range users {
 		users[i].Groups = Groups{Known: true, Names: a.groupsOf(u)}
 	}
-	for id, asked := range last.removed {
-		if _, again := a.removed[id]; !again && a.builtAt.Before(asked.Add(n.staleAfter)) {
+	for id, asked := range last.Removed {
+		if _, again := a.removed[id]; !again && a.builtAt.Before(asked.Add(n.StaleAfter)) {
 			a.removed[id] = asked
 		}
 	}
-	s := newSnapshot(contents{
-		taken: a.builtAt, staleAfter: n.staleAfter, users: users, removed: a.removed,
-		groups: a.groups, missingGroups: a.missingGroups, otherMembers: a.memberOf, ownerErr: a.ownerErr,
+	s := NewSnapshot(Contents{
+		Taken: a.builtAt, StaleAfter: n.StaleAfter, Users: users, Removed: a.removed,
+		Groups: a.groups, MissingGroups: a.missingGroups, OtherMembers: a.memberOf, OwnerErr: a.ownerErr,
 	})
-	// otherMembers keeps only members who are not users of the snapshot.
-	for _, u := range s.contents().users {
-		delete(a.memberOf, identity(u.Name, ""))
-		delete(a.memberOf, u.identity())
+	// OtherMembers keeps only members who are not users of the snapshot.
+	for _, u := range s.Contents().Users {
+		delete(a.memberOf, Identity(u.Name, ""))
+		delete(a.memberOf, u.Identity())
 	}
 	return s
 }
 
 // isRemoved reports whether the user of an earlier answer no longer exists.
 func (a *snapshotBuilder) isRemoved(u User) bool {
-	_, byKey := a.removed[u.identity()]
-	_, byName := a.removed[identity(u.Name, "")]
+	_, byKey := a.removed[u.Identity()]
+	_, byName := a.removed[Identity(u.Name, "")]
 	return byKey || byName
 }
 
@@ -292,7 +292,7 @@ func (a *snapshotBuilder) isRemoved(u User) bool {
 func (j *Jira) pruneLastAsked(owners []Owner) {
 	tried := make(map[string]time.Time, len(owners))
 	for _, o := range owners {
-		id := identity(o.Name, o.Key)
+		id := Identity(o.Name, o.Key)
 		if at, ok := j.lastAsked[id]; ok {
 			tried[id] = at
 		}

@@ -303,16 +303,16 @@ func (a attempt) header() http.Header {
 // askJira asks Jira and counts wrong passwords. asked is the time of the
 // request.
 func (c *Callers) askJira(ctx context.Context, a attempt) (asked time.Time, u User, err error) {
-	outcome, name := func(verdict) {}, a.name
+	outcome, name := func(Verdict) {}, a.name
 	if a.kind == byBasic {
 		if err := c.lockout.begin(name, a.known); err != nil {
 			return time.Time{}, User{}, err
 		}
-		outcome = func(v verdict) {
+		outcome = func(v Verdict) {
 			switch v {
-			case verdictAccepted:
+			case VerdictAccepted:
 				c.lockout.succeeded(name)
-			case verdictUnchecked:
+			case VerdictUnchecked:
 				c.lockout.cancelled(name)
 			default:
 				c.lockout.failed(name)
@@ -320,15 +320,15 @@ func (c *Callers) askJira(ctx context.Context, a attempt) (asked time.Time, u Us
 		}
 	}
 	if err := a.pool.enter(ctx, a.origins...); err != nil {
-		outcome(verdictUnchecked)
+		outcome(VerdictUnchecked)
 		return time.Time{}, User{}, err
 	}
 	defer a.pool.leave(a.origins...)
 	asked = c.now()
 	c.asked.Add(1)
-	u, v, err := c.client.myself(ctx, a.header(), identifyTimeout, asked)
-	if a.kind == byBasic && v == verdictAccepted && store.FoldOwner(u.Name) != store.FoldOwner(name) && !errors.Is(err, ErrUnusableName) {
-		u, v, err = User{}, verdictUnknown, fmt.Errorf("%w (Jira has this user under another name)", ErrNotLoggedIn)
+	u, v, err := c.client.Myself(ctx, a.header(), identifyTimeout, asked)
+	if a.kind == byBasic && v == VerdictAccepted && store.FoldOwner(u.Name) != store.FoldOwner(name) && !errors.Is(err, ErrUnusableName) {
+		u, v, err = User{}, VerdictUnknown, fmt.Errorf("%w (Jira has this user under another name)", ErrNotLoggedIn)
 	}
 	outcome(v)
 	return asked, u, err
@@ -357,7 +357,7 @@ func parseBasic(header string) (basicCredential, error) {
 	if token.IsCredential(name) || token.IsCredential(password) {
 		return basicCredential{}, fmt.Errorf("%w (an API token is not accepted as a password here)", ErrNotLoggedIn)
 	}
-	if err := (User{Name: name}).check(); err != nil {
+	if err := (User{Name: name}).Check(); err != nil {
 		return basicCredential{}, err
 	}
 	return basicCredential{text: text, name: name}, nil

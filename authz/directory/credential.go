@@ -115,7 +115,7 @@ func (j *Jira) beginUse(s serviceCredential) error {
 
 // endUse records the result. Verdicts other than accepted and rejected change
 // nothing.
-func (j *Jira) endUse(s serviceCredential, v verdict) {
+func (j *Jira) endUse(s serviceCredential, v Verdict) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.usage.hash != s.hash {
@@ -123,10 +123,10 @@ func (j *Jira) endUse(s serviceCredential, v verdict) {
 	}
 	j.usage.inFlight--
 	switch v {
-	case verdictRejected:
+	case VerdictRejected:
 		j.usage.refused++
 		j.usage.good = false
-	case verdictAccepted:
+	case VerdictAccepted:
 		j.usage.good = true
 	}
 }
@@ -143,15 +143,15 @@ func (j *Jira) recordSuccess(s serviceCredential) {
 }
 
 // credentialVerdict returns a response's verdict on the service credential.
-func credentialVerdict(r jiraResponse) verdict {
+func credentialVerdict(r jiraResponse) Verdict {
 	reason := loginReason(r)
 	switch {
 	case r.status == http.StatusUnauthorized, reason == loginFailed, reason == loginDenied:
-		return verdictRejected
+		return VerdictRejected
 	case basicDisabled(r):
-		return verdictUnchecked
+		return VerdictUnchecked
 	case r.status == http.StatusOK && r.isJSON() && !strings.EqualFold(r.header.Get("X-AUSERNAME"), "anonymous"):
-		return verdictAccepted
+		return VerdictAccepted
 	}
-	return verdictUnknown
+	return VerdictUnknown
 }

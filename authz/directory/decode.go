@@ -27,7 +27,7 @@ type apiUser struct {
 func (b apiUser) toUser(asked time.Time) (User, bool) {
 	u := b.loggedInUser(asked)
 	u.Active = b.Active != nil && *b.Active && !b.Deleted
-	return u, b.Active != nil && u.check() == nil
+	return u, b.Active != nil && u.Check() == nil
 }
 
 // loggedInUser converts a user who has logged in. active may be missing, since
@@ -36,7 +36,7 @@ func (b apiUser) loggedInUser(asked time.Time) User {
 	u := User{
 		Key:         b.Key,
 		Name:        b.Name,
-		DisplayName: cleanDisplayName(b.DisplayName),
+		DisplayName: CleanDisplayName(b.DisplayName),
 		Active:      (b.Active == nil || *b.Active) && !b.Deleted,
 		Asked:       asked,
 	}

@@ -47,7 +47,7 @@ func FuzzAnswers(f *testing.F) {
 				check(u)
 			}
 		}
-		for _, u := range a.snapshot(refreshRequest{staleAfter: time.Hour}).byName {
+		for _, u := range a.snapshot(RefreshRequest{StaleAfter: time.Hour}).byName {
 			check(u)
 		}
 		isNotFound(r)
@@ -55,10 +55,10 @@ func FuzzAnswers(f *testing.F) {
 		switch u, v, err := readCaller(r, asked); {
 		case err == nil:
 			check(u)
-			if v != verdictAccepted || !u.Active {
+			if v != VerdictAccepted || !u.Active {
 				t.Errorf("caller %+v, verdict %d", u, v)
 			}
-		case v == verdictAccepted && status != http.StatusOK:
+		case v == VerdictAccepted && status != http.StatusOK:
 			t.Errorf("a password was accepted with status %d", status)
 		}
 	})

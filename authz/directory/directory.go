@@ -106,11 +106,14 @@ type Stats struct {
 	OwnerError   string        // why one owner got no answer in it; empty if none failed
 }
 
+// LookupTimeout limits the lookup of one user while a caller waits.
+const LookupTimeout = 5 * time.Second
+
 // New returns a Directory that is empty until Restore or Refresh.
 func New(o Options) *Directory { return &Directory{options: o} }
 
 // Snapshot returns the current snapshot, or nil before the first restore or
-// refresh. It does not block.
+// Refresh. It does not block.
 func (d *Directory) Snapshot() *Snapshot { return d.snapshot.Load() }
 
 // GoodUntil returns the time from which decisions may no longer rely on the
@@ -137,7 +140,7 @@ func (d *Directory) Stats() Stats {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	stats := d.stats
-	stats.Requests = d.options.Source.requests()
+	stats.Requests = d.options.Source.Requests()
 	return stats
 }
 
@@ -161,21 +164,21 @@ func (d *Directory) Refresh(ctx context.Context) error {
 	d.refreshing.Lock()
 	defer d.refreshing.Unlock()
 	begun := d.options.Now()
-	n := refreshRequest{
-		now:        begun,
-		owners:     d.options.Owners(),
-		lastBegun:  d.since,
-		interval:   d.options.Every,
-		staleAfter: d.options.StaleAfter,
+	n := RefreshRequest{
+		Now:        begun,
+		Owners:     d.options.Owners(),
+		LastBegun:  d.since,
+		Interval:   d.options.Every,
+		StaleAfter: d.options.StaleAfter,
 	}
 	d.mu.Lock()
-	n.last, d.lookedUp = d.Snapshot(), nil
+	n.Last, d.lookedUp = d.Snapshot(), nil
 	d.mu.Unlock()
 
 	// A snapshot that takes longer than its lifetime is useless.
 	ctx, cancel := context.WithTimeout(ctx, d.options.StaleAfter)
 	defer cancel()
-	next, err := d.options.Source.refresh(ctx, n)
+	next, err := d.options.Source.Refresh(ctx, n)
 
 	d.mu.Lock()
 	d.stats.LastDuration = d.options.Now().Sub(begun)
@@ -195,7 +198,7 @@ func (d *Directory) Refresh(ctx context.Context) error {
 	d.mu.Unlock()
 
 	d.since = begun
-	silent, why := countUnanswered(next, n.owners, d.options.Now())
+	silent, why := countUnanswered(next, n.Owners, d.options.Now())
 	d.mu.Lock()
 	d.stats.Unanswered, d.stats.OwnerError = silent, why
 	d.mu.Unlock()
@@ -223,21 +226,21 @@ func countUnanswered(s *Snapshot, owners []Owner, now time.Time) (n int, why str
 // snapshot the groups are unknown. Errors wrap ErrUnknownUser, ErrInactive
 // (returned with the User), ErrUnusableName or ErrUnavailable.
 func (d *Directory) Lookup(ctx context.Context, name string) (User, error) {
-	if err := (User{Name: name}).check(); err != nil {
+	if err := (User{Name: name}).Check(); err != nil {
 		return User{}, err
 	}
 	s := d.Snapshot()
 	u, ok := s.ByName(name)
 	if ok && (s.acceptAll || d.options.Now().Before(s.goodUntil) && !u.Asked.Before(s.taken)) {
-		return u, checkActive(u)
+		return u, CheckActive(u)
 	}
-	// The lookup continues for other waiting callers if this one leaves.
+	// The Lookup continues for other waiting callers if this one leaves.
 	shared := context.WithoutCancel(ctx)
 	answer := d.lookups.DoChan(store.FoldOwner(name), func() (any, error) {
-		ctx, cancel := context.WithTimeout(shared, lookupTimeout)
+		ctx, cancel := context.WithTimeout(shared, LookupTimeout)
 		defer cancel()
 		asked := d.options.Now()
-		u, err := d.options.Source.lookup(ctx, name)
+		u, err := d.options.Source.Lookup(ctx, name)
 		if err != nil {
 			return User{}, err
 		}
@@ -250,7 +253,7 @@ func (d *Directory) Lookup(ctx context.Context, name string) (User, error) {
 			return User{}, r.Err
 		}
 		u := r.Val.(User)
-		return u, checkActive(u)
+		return u, CheckActive(u)
 	case <-ctx.Done():
 		return User{}, fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
 	}
@@ -267,7 +270,7 @@ func (d *Directory) recordLookup(u User) User {
 		d.lookedUp = append(d.lookedUp, u)
 	}
 	s := d.Snapshot()
-	if !d.options.Source.wholeGroups() {
+	if !d.options.Source.WholeGroups() {
 		if s != nil && d.options.Now().Before(s.goodUntil) {
 			u.Groups = s.mergeGroups(u)
 		} else {

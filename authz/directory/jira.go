@@ -20,9 +20,8 @@ const (
 	// evenly spaced.
 	requestsPerSecond = 10
 
-	pageTimeout   = 30 * time.Second // for a page of users
-	userTimeout   = 10 * time.Second // for one user
-	lookupTimeout = 5 * time.Second  // for one user while a caller waits
+	pageTimeout = 30 * time.Second // for a page of users
+	userTimeout = 10 * time.Second // for one user
 
 	maxUserBody = 1 << 20
 	maxPageBody = 8 << 20
@@ -81,11 +80,11 @@ func NewJira(o JiraOptions) *Jira {
 	}
 }
 
-// requests returns the number of requests sent with the service credential.
-func (j *Jira) requests() uint64 { return j.sent.Load() }
+// Requests returns the number of requests sent with the service credential.
+func (j *Jira) Requests() uint64 { return j.sent.Load() }
 
-// origin returns the address of this Jira.
-func (j *Jira) origin() string { return "jira " + j.client.base }
+// Origin returns the address of this Jira.
+func (j *Jira) Origin() string { return "jira " + j.client.base }
 
 // ask sends a rate-limited request with the service credential. If Jira refuses
 // the credential the error wraps errCredential.
@@ -126,12 +125,12 @@ func (j *Jira) send(ctx context.Context, s serviceCredential, q jiraRequest) (ji
 	q.header = s.header
 	r, err := j.client.ask(ctx, q)
 	if err != nil {
-		j.endUse(s, verdictUnknown)
+		j.endUse(s, VerdictUnknown)
 		return jiraResponse{}, err
 	}
 	v := credentialVerdict(r)
 	j.endUse(s, v)
-	if v == verdictRejected || v == verdictUnchecked {
+	if v == VerdictRejected || v == VerdictUnchecked {
 		return jiraResponse{}, fmt.Errorf("%w: %w: GET %s: status %d%s", ErrUnavailable, errCredential, q.path, r.status, withReason(loginReason(r)))
 	}
 	return r, nil
@@ -183,7 +182,7 @@ func readUser(r jiraResponse, err error, asked time.Time, parameter, value strin
 	}
 	u, ok := b.toUser(asked)
 	if !ok {
-		if err := u.check(); err != nil {
+		if err := u.Check(); err != nil {
 			return User{}, err
 		}
 		return User{}, r.unexpected(path)
@@ -191,12 +190,12 @@ func readUser(r jiraResponse, err error, asked time.Time, parameter, value strin
 	return u, nil
 }
 
-// wholeGroups is false because Jira's answer about one user omits nested
+// WholeGroups is false because Jira's answer about one user omits nested
 // groups, which the member pages include.
-func (j *Jira) wholeGroups() bool { return false }
+func (j *Jira) WholeGroups() bool { return false }
 
-// lookup requests one user by name, outside the refresh's rate limit.
-func (j *Jira) lookup(ctx context.Context, name string) (User, error) {
+// Lookup requests one user by name, outside the refresh's rate limit.
+func (j *Jira) Lookup(ctx context.Context, name string) (User, error) {
 	s, err := j.credential()
 	if err != nil {
 		return User{}, err
@@ -209,6 +208,6 @@ func (j *Jira) lookup(ctx context.Context, name string) (User, error) {
 	}
 	const by = "username"
 	asked := j.now()
-	r, err := j.send(ctx, s, userRequest(lookupTimeout, by, name))
+	r, err := j.send(ctx, s, userRequest(LookupTimeout, by, name))
 	return readUser(r, err, asked, by, name)
 }

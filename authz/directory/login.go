@@ -10,24 +10,6 @@ import (
 	"time"
 )
 
-// Errors about callers, in addition to those in user.go. The texts tell users
-// what to do.
-var (
-	// ErrNotLoggedIn means that Jira does not know the caller.
-	ErrNotLoggedIn = errors.New("you are not logged in: log in to Jira in the browser, " +
-		"or send your user name and password")
-
-	// ErrBasicRefused means that Jira accepts no passwords on REST, the default
-	// of Jira 11.
-	ErrBasicRefused = errors.New("passwords are switched off on this Jira's REST API: " +
-		"log in to Jira in the browser and use the API tokens page there")
-
-	// ErrCaptcha means that Jira asks for a CAPTCHA after too many failed
-	// logins.
-	ErrCaptcha = errors.New("Jira requires a CAPTCHA after failed logins: " +
-		"log in to Jira in the browser and use the API tokens page there")
-)
-
 // myselfPath is the path at which Jira identifies the caller.
 const myselfPath = "/rest/api/2/myself"
 
@@ -60,19 +42,19 @@ func basicDisabled(r jiraResponse) bool {
 	return r.status == http.StatusForbidden && strings.Contains(body, "basic auth") && strings.Contains(body, "disabled")
 }
 
-// verdict is what a response says about the credential.
-type verdict int
+// Verdict is what a response says about the credential.
+type Verdict int
 
 const (
-	verdictUnknown   verdict = iota // whether Jira checked it is unknown
-	verdictRejected                 // wrong, or not checked because of too many failures
-	verdictUnchecked                // Jira checks none
-	verdictAccepted
+	VerdictUnknown   Verdict = iota // whether Jira checked it is unknown
+	VerdictRejected                 // wrong, or not checked because of too many failures
+	VerdictUnchecked                // Jira checks none
+	VerdictAccepted
 )
 
-// myself returns the user of a credential, which is in header. asked is the
+// Myself returns the user of a credential, which is in header. asked is the
 // time of the request.
-func (c *Client) myself(ctx context.Context, header http.Header, timeout time.Duration, asked time.Time) (User, verdict, error) {
+func (c *Client) Myself(ctx context.Context, header http.Header, timeout time.Duration, asked time.Time) (User, Verdict, error) {
 	r, err := c.ask(ctx, jiraRequest{
 		path:    myselfPath,
 		query:   url.Values{"expand": {"groups"}},
@@ -82,34 +64,34 @@ func (c *Client) myself(ctx context.Context, header http.Header, timeout time.Du
 	})
 	switch {
 	case errors.Is(err, errNotSent):
-		return User{}, verdictUnchecked, err
+		return User{}, VerdictUnchecked, err
 	case err != nil:
-		return User{}, verdictUnknown, err
+		return User{}, VerdictUnknown, err
 	}
 	return readCaller(r, asked)
 }
 
 // readCaller reads the response to GET /rest/api/2/myself.
-func readCaller(r jiraResponse, asked time.Time) (User, verdict, error) {
+func readCaller(r jiraResponse, asked time.Time) (User, Verdict, error) {
 	switch reason := loginReason(r); {
 	case reason == loginDenied:
-		return User{}, verdictRejected, ErrCaptcha
+		return User{}, VerdictRejected, ErrCaptcha
 	case r.status == http.StatusUnauthorized, reason == loginFailed:
-		return User{}, verdictRejected, ErrNotLoggedIn
+		return User{}, VerdictRejected, ErrNotLoggedIn
 	case basicDisabled(r):
-		return User{}, verdictUnchecked, ErrBasicRefused
+		return User{}, VerdictUnchecked, ErrBasicRefused
 	case r.status == http.StatusOK && strings.EqualFold(r.header.Get("X-AUSERNAME"), "anonymous"):
-		return User{}, verdictRejected, ErrNotLoggedIn
+		return User{}, VerdictRejected, ErrNotLoggedIn
 	case r.status != http.StatusOK:
-		return User{}, verdictUnknown, r.unexpected(myselfPath)
+		return User{}, VerdictUnknown, r.unexpected(myselfPath)
 	}
 	b, err := decodeUser(r, myselfPath)
 	if err != nil {
-		return User{}, verdictUnknown, err
+		return User{}, VerdictUnknown, err
 	}
 	u := b.loggedInUser(asked)
-	if err := u.check(); err != nil {
-		return User{}, verdictAccepted, fmt.Errorf("%w (you are %q in Jira)", err, truncate(u.Name))
+	if err := u.Check(); err != nil {
+		return User{}, VerdictAccepted, fmt.Errorf("%w (you are %q in Jira)", err, Truncate(u.Name))
 	}
-	return u, verdictAccepted, checkActive(u)
+	return u, VerdictAccepted, CheckActive(u)
 }

@@ -66,7 +66,7 @@ func (s *Snapshot) put(u User) {
 	}
 	s.setKey(u.Key, u)
 	s.setName(name, u)
-	for _, id := range []string{u.identity(), identity(u.Name, "")} {
+	for _, id := range []string{u.Identity(), Identity(u.Name, "")} {
 		if s.overlay != nil {
 			s.overlay.restored[id] = true
 		} else {
@@ -82,7 +82,7 @@ func (s *Snapshot) merge(u User) {
 	if s.byName == nil {
 		return
 	}
-	for _, id := range []string{u.identity(), identity(u.Name, "")} {
+	for _, id := range []string{u.Identity(), Identity(u.Name, "")} {
 		if gone, ok := s.removedAt(id); ok && gone.After(u.Asked) {
 			return
 		}
@@ -121,7 +121,7 @@ func (s *Snapshot) knownGroups(u User) Groups {
 	if same, ok := s.ByName(u.Name); ok && (same.Key == "" || u.Key == "") {
 		found = append(found, same.Groups)
 	}
-	for _, id := range []string{u.identity(), identity(u.Name, "")} {
+	for _, id := range []string{u.Identity(), Identity(u.Name, "")} {
 		if names, ok := s.otherMembers[id]; ok {
 			found = append(found, Groups{Known: true, Names: names})
 		}

@@ -89,7 +89,7 @@ func (j *Jira) readMemberPages(ctx context.Context, s serviceCredential, group s
 
 // sameUser reports whether two answers are about the same user.
 func (b apiUser) sameUser(other apiUser) bool {
-	return identity(b.Name, b.Key) == identity(other.Name, other.Key)
+	return Identity(b.Name, b.Key) == Identity(other.Name, other.Key)
 }
 
 // allUsers passes all users of Jira to take, page by page, until take returns

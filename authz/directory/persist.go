@@ -24,7 +24,7 @@ var errNotSavable = errors.New("only users from Jira are saved")
 // restart. It writes nothing without a snapshot, or if the last write is
 // younger than every; but revoked rights are saved immediately. The file has
 // mode 0600 and is replaced atomically; it contains names, keys and groups of
-// users and no credential. Only snapshots of Jira can be saved.
+// Users and no credential. Only snapshots of Jira can be saved.
 //
 // Save waits for the disk. Refreshes do not wait for Save.
 func (d *Directory) Save(path string, every time.Duration) error {
@@ -35,7 +35,7 @@ func (d *Directory) Save(path string, every time.Duration) error {
 	if s == nil || s == last || last != nil && s.taken.Sub(last.taken).Abs() < every && !s.revokes(last) {
 		return nil
 	}
-	if err := save(path, s, d.options.Source.origin()); err != nil {
+	if err := save(path, s, d.options.Source.Origin()); err != nil {
 		return fmt.Errorf("save the user directory: %w", err)
 	}
 	d.saved = s
@@ -76,7 +76,7 @@ func (d *Directory) Restore(path string) error {
 }
 
 func (d *Directory) readSaved(path string) (*Snapshot, error) {
-	origin := d.options.Source.origin()
+	origin := d.options.Source.Origin()
 	switch {
 	case origin == "":
 		return nil, errNotSavable
@@ -165,31 +165,31 @@ type savedUser struct {
 
 // encode returns the saved form of the snapshot.
 func (s *Snapshot) encode(origin string) ([]byte, error) {
-	c := s.contents()
+	c := s.Contents()
 	f := savedSnapshot{
 		Origin:  origin,
-		Taken:   c.taken.UTC(),
-		Groups:  make([]string, 0, len(c.groups)),
-		Missing: c.missingGroups,
-		Users:   make([]savedUser, 0, len(c.users)),
-		Gone:    make(map[string]time.Time, len(c.removed)),
-		Others:  c.otherMembers,
+		Taken:   c.Taken.UTC(),
+		Groups:  make([]string, 0, len(c.Groups)),
+		Missing: c.MissingGroups,
+		Users:   make([]savedUser, 0, len(c.Users)),
+		Gone:    make(map[string]time.Time, len(c.Removed)),
+		Others:  c.OtherMembers,
 	}
-	for group := range c.groups {
+	for group := range c.Groups {
 		f.Groups = append(f.Groups, group)
 	}
-	for _, u := range c.users {
+	for _, u := range c.Users {
 		to := savedUser{Key: u.Key, Name: u.Name, DisplayName: u.DisplayName, Active: u.Active}
 		if u.Groups.Known {
 			to.Groups = append([]string{}, u.Groups.Names...)
 		}
-		if !u.Asked.Equal(c.taken) {
+		if !u.Asked.Equal(c.Taken) {
 			asked := u.Asked.UTC()
 			to.Asked = &asked
 		}
 		f.Users = append(f.Users, to)
 	}
-	for id, asked := range c.removed {
+	for id, asked := range c.Removed {
 		f.Gone[id] = asked.UTC()
 	}
 	body, err := json.Marshal(f)
@@ -240,7 +240,7 @@ func decodeSaved(r io.Reader, origin string, now time.Time, stale time.Duration)
 	}
 	switch {
 	case f.Origin != origin:
-		return nil, fmt.Errorf("it is from %q, but upstream is %q", truncate(f.Origin), origin)
+		return nil, fmt.Errorf("it is from %q, but upstream is %q", Truncate(f.Origin), origin)
 	case !now.Before(f.Taken.Add(stale)):
 		return nil, fmt.Errorf("it is from %s, which is too old", f.Taken.Format(time.RFC3339))
 	}
@@ -259,10 +259,10 @@ func (f savedSnapshot) snapshot(now time.Time, stale time.Duration) (*Snapshot, 
 		if from.Asked != nil {
 			u.Asked = *from.Asked
 		}
-		if err := u.check(); err != nil {
+		if err := u.Check(); err != nil {
 			return nil, fmt.Errorf("users[%d]: %w", i, err)
 		}
-		if cleanDisplayName(u.DisplayName) != u.DisplayName {
+		if CleanDisplayName(u.DisplayName) != u.DisplayName {
 			return nil, fmt.Errorf("users[%d]: the display name is too long or has control characters", i)
 		}
 		late = later(late, u.Asked)
@@ -278,9 +278,9 @@ func (f savedSnapshot) snapshot(now time.Time, stale time.Duration) (*Snapshot, 
 	for _, group := range f.Groups {
 		groups[group] = true
 	}
-	s := newSnapshot(contents{
-		taken: f.Taken, staleAfter: stale, users: users, removed: f.Gone,
-		groups: groups, missingGroups: f.Missing, otherMembers: f.Others,
+	s := NewSnapshot(Contents{
+		Taken: f.Taken, StaleAfter: stale, Users: users, Removed: f.Gone,
+		Groups: groups, MissingGroups: f.Missing, OtherMembers: f.Others,
 	})
 	if s.Len() != len(users) {
 		return nil, errors.New("two users have the same name or key")

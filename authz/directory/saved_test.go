@@ -64,18 +64,18 @@ var savedAt = time.Date(2026, 1, 2, 3, 4, 5, 678, time.UTC)
 
 // everything is a snapshot that uses all fields.
 func everything() *Snapshot {
-	s := newSnapshot(contents{taken: savedAt, staleAfter: testStale, users: []User{
+	s := NewSnapshot(Contents{Taken: savedAt, StaleAfter: testStale, Users: []User{
 		{Key: "K1", Name: "fred", DisplayName: "Fred <F> ü", Active: true, Groups: Groups{Known: true, Names: []string{"Staff", "böse & gut"}}, Asked: savedAt},
 		{Key: "K2", Name: "wilma", Groups: Groups{Known: true}, Asked: savedAt.Add(-time.Minute)},
 		{Name: "Barney", Active: true, Asked: savedAt.Add(time.Second)},
-	}, removed: map[string]time.Time{"key:K3": savedAt, "name:dino": savedAt.Add(-time.Hour)}})
+	}, Removed: map[string]time.Time{"key:K3": savedAt, "name:dino": savedAt.Add(-time.Hour)}})
 	s.groups, s.missingGroups = map[string]bool{"staff": true, "none": true}, []string{"None"}
 	s.otherMembers = map[string][]string{"key:K7": {"Staff"}}
 	return s
 }
 
 func TestSavedSnapshotIsTheSame(t *testing.T) {
-	followingNone := newSnapshot(contents{taken: savedAt, staleAfter: testStale})
+	followingNone := NewSnapshot(Contents{Taken: savedAt, StaleAfter: testStale})
 	followingNone.groups = map[string]bool{}
 	for name, s := range map[string]*Snapshot{
 		"everything": everything(),
@@ -163,7 +163,7 @@ func TestRefusedSavedSnapshots(t *testing.T) {
 }
 
 func TestSnapshotTooLong(t *testing.T) {
-	s := newSnapshot(contents{taken: savedAt, staleAfter: testStale, users: []User{{Name: "fred", Groups: Groups{Known: true, Names: []string{strings.Repeat("g", maxSaved)}}, Asked: savedAt}}})
+	s := NewSnapshot(Contents{Taken: savedAt, StaleAfter: testStale, Users: []User{{Name: "fred", Groups: Groups{Known: true, Names: []string{strings.Repeat("g", maxSaved)}}, Asked: savedAt}}})
 	if content, err := s.encode(testOrigin); err == nil {
 		t.Errorf("%d bytes were saved, too many to be read", len(content))
 	}
@@ -192,7 +192,7 @@ func TestRevokes(t *testing.T) {
 		"the name":        {change(func(u *User) { u.Name = "frederick" }), true},
 		"the name's user": {change(func(u *User) { u.Key = "K9" }), true},
 	} {
-		before, after := newSnapshot(contents{taken: savedAt, staleAfter: testStale, users: []User{fred, gone}}), newSnapshot(contents{taken: savedAt, staleAfter: testStale, users: tt.now})
+		before, after := NewSnapshot(Contents{Taken: savedAt, StaleAfter: testStale, Users: []User{fred, gone}}), NewSnapshot(Contents{Taken: savedAt, StaleAfter: testStale, Users: tt.now})
 		if got := after.revokes(before); got != tt.want {
 			t.Errorf("%s: %v, want %v", name, got, tt.want)
 		}
@@ -255,7 +255,7 @@ func BenchmarkSaved(b *testing.B) {
 			Asked:  savedAt.Add(time.Duration(i%2) * time.Minute),
 		}
 	}
-	s := newSnapshot(contents{taken: savedAt, staleAfter: testStale, users: users})
+	s := NewSnapshot(Contents{Taken: savedAt, StaleAfter: testStale, Users: users})
 	content, err := s.encode(testOrigin)
 	if err != nil {
 		b.Fatal(err)
@@ -283,7 +283,7 @@ func BenchmarkSaved(b *testing.B) {
 		}
 	})
 	b.Run("compare", func(b *testing.B) {
-		other := newSnapshot(contents{taken: savedAt, staleAfter: testStale, users: slices.Clone(users)})
+		other := NewSnapshot(Contents{Taken: savedAt, StaleAfter: testStale, Users: slices.Clone(users)})
 		for b.Loop() {
 			if other.revokes(s) {
 				b.Fatal("no rights were revoked")

@@ -90,7 +90,7 @@ func (s *Snapshot) ByName(name string) (User, bool) {
 	}
 	if s.acceptAll {
 		u := acceptedUser(name)
-		return u, u.check() == nil
+		return u, u.Check() == nil
 	}
 	return s.findName(store.FoldOwner(name))
 }
@@ -117,7 +117,7 @@ func (s *Snapshot) Follows(groups []string) bool {
 	case s.allGroups:
 		return true
 	}
-	return s.groups != nil && !slices.ContainsFunc(groups, func(group string) bool { return !s.groups[foldGroup(group)] })
+	return s.groups != nil && !slices.ContainsFunc(groups, func(group string) bool { return !s.groups[FoldGroup(group)] })
 }
 
 // Member reports whether a user of the snapshot is in a group. known is false,
@@ -145,14 +145,14 @@ func (s *Snapshot) Owner(name, key string, now time.Time) (User, error) {
 	}
 	if s.acceptAll {
 		u := acceptedUser(name)
-		return u, u.check()
+		return u, u.Check()
 	}
 	u, ok := s.ByKey(key)
 	if !ok {
 		u, ok = s.ByName(name)
 		ok = ok && (key == "" || u.Key == "")
 	}
-	_, gone := s.removedAt(identity(name, key))
+	_, gone := s.removedAt(Identity(name, key))
 	switch {
 	case !ok && (s.complete || gone):
 		return User{}, ErrUnknownUser
@@ -164,42 +164,42 @@ func (s *Snapshot) Owner(name, key string, now time.Time) (User, error) {
 	return u, nil
 }
 
-// contents are the fields of a Snapshot that a source fills.
-type contents struct {
-	taken         time.Time
-	staleAfter    time.Duration
-	users         []User
-	removed       map[string]time.Time
-	groups        map[string]bool
-	missingGroups []string
-	otherMembers  map[string][]string
-	ownerErr      error
+// Contents are the fields of a Snapshot that a source fills.
+type Contents struct {
+	Taken         time.Time
+	StaleAfter    time.Duration
+	Users         []User
+	Removed       map[string]time.Time
+	Groups        map[string]bool
+	MissingGroups []string
+	OtherMembers  map[string][]string
+	OwnerErr      error
 }
 
-// newSnapshot makes a snapshot. If two users have the same name, the older
+// NewSnapshot makes a snapshot. If two users have the same name, the older
 // answer is outdated and its user is unknown until asked for again, so that
 // they don't act as the other. If both answers are equally old, both users are
 // unknown.
-func newSnapshot(c contents) *Snapshot {
+func NewSnapshot(c Contents) *Snapshot {
 	s := &Snapshot{
-		taken:         c.taken,
-		goodUntil:     c.taken.Add(c.staleAfter),
-		staleAfter:    c.staleAfter,
-		byKey:         make(map[string]User, len(c.users)),
-		byName:        make(map[string]User, len(c.users)),
-		removed:       maps.Clone(c.removed),
-		groups:        c.groups,
-		missingGroups: c.missingGroups,
-		otherMembers:  c.otherMembers,
-		ownerErr:      c.ownerErr,
+		taken:         c.Taken,
+		goodUntil:     c.Taken.Add(c.StaleAfter),
+		staleAfter:    c.StaleAfter,
+		byKey:         make(map[string]User, len(c.Users)),
+		byName:        make(map[string]User, len(c.Users)),
+		removed:       maps.Clone(c.Removed),
+		groups:        c.Groups,
+		missingGroups: c.MissingGroups,
+		otherMembers:  c.OtherMembers,
+		ownerErr:      c.OwnerErr,
 	}
-	slices.SortStableFunc(c.users, func(a, b User) int {
-		return cmp.Or(a.Asked.Compare(b.Asked), cmp.Compare(a.identity(), b.identity()))
+	slices.SortStableFunc(c.Users, func(a, b User) int {
+		return cmp.Or(a.Asked.Compare(b.Asked), cmp.Compare(a.Identity(), b.Identity()))
 	})
-	for _, u := range c.users {
+	for _, u := range c.Users {
 		old, ok := s.byName[store.FoldOwner(u.Name)]
 		s.put(u)
-		if ok && old.Asked.Equal(u.Asked) && old.identity() != u.identity() {
+		if ok && old.Asked.Equal(u.Asked) && old.Identity() != u.Identity() {
 			s.drop(u)
 		}
 	}
@@ -211,19 +211,19 @@ func (s *Snapshot) drop(u User) {
 	delete(s.byName, store.FoldOwner(u.Name))
 }
 
-// contents returns the snapshot's contents, including users looked up since.
-func (s *Snapshot) contents() contents {
+// Contents returns the snapshot's contents, including users looked up since.
+func (s *Snapshot) Contents() Contents {
 	s = s.flatten()
 	if s == nil {
-		return contents{}
+		return Contents{}
 	}
-	return contents{
-		taken:         s.taken,
-		staleAfter:    s.staleAfter,
-		users:         slices.Collect(maps.Values(s.byName)),
-		removed:       s.removed,
-		groups:        s.groups,
-		missingGroups: s.missingGroups,
-		otherMembers:  s.otherMembers,
+	return Contents{
+		Taken:         s.taken,
+		StaleAfter:    s.staleAfter,
+		Users:         slices.Collect(maps.Values(s.byName)),
+		Removed:       s.removed,
+		Groups:        s.groups,
+		MissingGroups: s.missingGroups,
+		OtherMembers:  s.otherMembers,
 	}
 }

@@ -19,52 +19,52 @@ import (
 
 // Source provides a Directory's snapshots: None, *File or *Jira.
 type Source interface {
-	// refresh makes a new snapshot.
-	refresh(context.Context, refreshRequest) (*Snapshot, error)
+	// Refresh makes a new snapshot.
+	Refresh(context.Context, RefreshRequest) (*Snapshot, error)
 
-	// lookup returns one user by name. Its errors are those of Lookup.
-	lookup(ctx context.Context, name string) (User, error)
+	// Lookup returns one user by name. Its errors are those of Lookup.
+	Lookup(ctx context.Context, name string) (User, error)
 
-	// wholeGroups reports whether lookup returns all of the user's groups. Jira
+	// WholeGroups reports whether lookup returns all of the user's groups. Jira
 	// omits nested ones.
-	wholeGroups() bool
+	WholeGroups() bool
 
-	// requests returns the number of requests sent so far.
-	requests() uint64
+	// Requests returns the number of requests sent so far.
+	Requests() uint64
 
-	// origin identifies the Jira that a saved snapshot came from. It is empty
+	// Origin identifies the Jira that a saved snapshot came from. It is empty
 	// if snapshots of this source are not saved.
-	origin() string
+	Origin() string
 }
 
-// refreshRequest is the input of a refresh.
-type refreshRequest struct {
-	now        time.Time
-	owners     []Owner
-	lastBegun  time.Time     // start of the last successful refresh
-	last       *Snapshot     // the current snapshot; nil if none
-	interval   time.Duration // until the next refresh
-	staleAfter time.Duration // lifetime of an answer
+// RefreshRequest is the input of a refresh.
+type RefreshRequest struct {
+	Now        time.Time
+	Owners     []Owner
+	LastBegun  time.Time     // start of the last successful refresh
+	Last       *Snapshot     // the current snapshot; nil if none
+	Interval   time.Duration // until the next refresh
+	StaleAfter time.Duration // lifetime of an answer
 }
 
 // None is the source without users: every name exists as requested, active,
 // without a key and in no group.
 type None struct{}
 
-func (None) refresh(_ context.Context, n refreshRequest) (*Snapshot, error) {
-	return &Snapshot{taken: n.now, goodUntil: forever, acceptAll: true, allGroups: true}, nil
+func (None) Refresh(_ context.Context, n RefreshRequest) (*Snapshot, error) {
+	return &Snapshot{taken: n.Now, goodUntil: forever, acceptAll: true, allGroups: true}, nil
 }
 
-func (None) lookup(_ context.Context, name string) (User, error) {
+func (None) Lookup(_ context.Context, name string) (User, error) {
 	u := acceptedUser(name)
-	return u, u.check()
+	return u, u.Check()
 }
 
-func (None) wholeGroups() bool { return true }
+func (None) WholeGroups() bool { return true }
 
-func (None) requests() uint64 { return 0 }
+func (None) Requests() uint64 { return 0 }
 
-func (None) origin() string { return "" }
+func (None) Origin() string { return "" }
 
 // maxFileSize limits the file of a File, in bytes.
 const maxFileSize = 16 << 20
@@ -87,27 +87,27 @@ type File struct{ path string }
 // NewFile returns the source that reads the file at path.
 func NewFile(path string) *File { return &File{path: path} }
 
-func (f *File) wholeGroups() bool { return true }
+func (f *File) WholeGroups() bool { return true }
 
-func (f *File) requests() uint64 { return 0 }
+func (f *File) Requests() uint64 { return 0 }
 
-// origin is empty because the file survives a restart.
-func (f *File) origin() string { return "" }
+// Origin is empty because the file survives a restart.
+func (f *File) Origin() string { return "" }
 
-func (f *File) refresh(_ context.Context, n refreshRequest) (*Snapshot, error) {
+func (f *File) Refresh(_ context.Context, n RefreshRequest) (*Snapshot, error) {
 	users, err := f.read()
 	if err != nil {
 		return nil, err
 	}
 	for i := range users {
-		users[i].Asked = n.now
+		users[i].Asked = n.Now
 	}
-	s := newSnapshot(contents{taken: n.now, staleAfter: n.staleAfter, users: users})
+	s := NewSnapshot(Contents{Taken: n.Now, StaleAfter: n.StaleAfter, Users: users})
 	s.complete, s.allGroups = true, true
 	return s, nil
 }
 
-func (f *File) lookup(_ context.Context, name string) (User, error) {
+func (f *File) Lookup(_ context.Context, name string) (User, error) {
 	users, err := f.read()
 	if err != nil {
 		return User{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
@@ -164,7 +164,7 @@ func parseUsers(content []byte) ([]User, error) {
 		if err != nil {
 			return nil, fmt.Errorf("users[%d]: %w", i, err)
 		}
-		for _, id := range []string{identity(u.Name, ""), u.identity()} {
+		for _, id := range []string{Identity(u.Name, ""), u.Identity()} {
 			if first, twice := seen[id]; twice && first != i {
 				return nil, fmt.Errorf("users[%d]: %q has the name or the key of users[%d]", i, u.Name, first)
 			}
@@ -186,7 +186,7 @@ func parseUser(fields map[string]any) (User, error) {
 			u.Key, ok = value.(string)
 		case "displayName":
 			u.DisplayName, ok = value.(string)
-			ok = ok && cleanDisplayName(u.DisplayName) == u.DisplayName
+			ok = ok && CleanDisplayName(u.DisplayName) == u.DisplayName
 		case "active":
 			u.Active, ok = value.(bool)
 		case "groups":
@@ -198,7 +198,7 @@ func parseUser(fields map[string]any) (User, error) {
 			return User{}, fmt.Errorf("%s has the wrong type: name, key and displayName are strings, active is true or false, groups is a list of strings", key)
 		}
 	}
-	if err := u.check(); err != nil {
+	if err := u.Check(); err != nil {
 		return User{}, err
 	}
 	if u.Key == "" {

@@ -34,6 +34,24 @@ var (
 	ErrUnusableName = errors.New("the user's name can't own tokens")
 )
 
+// Errors about callers, in addition to those in user.go. The texts tell users
+// what to do.
+var (
+	// ErrNotLoggedIn means that Jira does not know the caller.
+	ErrNotLoggedIn = errors.New("you are not logged in: log in to Jira in the browser, " +
+		"or send your user name and password")
+
+	// ErrBasicRefused means that Jira accepts no passwords on REST, the default
+	// of Jira 11.
+	ErrBasicRefused = errors.New("passwords are switched off on this Jira's REST API: " +
+		"log in to Jira in the browser and use the API tokens page there")
+
+	// ErrCaptcha means that Jira asks for a CAPTCHA after too many failed
+	// logins.
+	ErrCaptcha = errors.New("Jira requires a CAPTCHA after failed logins: " +
+		"log in to Jira in the browser and use the API tokens page there")
+)
+
 // User is a user of Jira. The zero User is inactive.
 type User struct {
 	Key         string // Jira's user key, such as JIRAUSER10100, which survives a rename; empty if unknown
@@ -59,7 +77,7 @@ func (g Groups) Has(group string) bool {
 		return false
 	}
 	for _, name := range g.Names {
-		if foldGroup(name) == foldGroup(group) {
+		if FoldGroup(name) == FoldGroup(group) {
 			return true
 		}
 	}
@@ -73,19 +91,19 @@ type Owner struct {
 	LastUsed time.Time // latest use of any of their tokens; zero if never
 }
 
-// foldGroup returns the form in which group names are compared.
-func foldGroup(name string) string { return strings.ToLower(name) }
+// FoldGroup returns the form in which group names are compared.
+func FoldGroup(name string) string { return strings.ToLower(name) }
 
-// identity returns what identifies a user: the key if known, otherwise the
+// Identity returns what identifies a user: the key if known, otherwise the
 // folded name.
-func identity(name, key string) string {
+func Identity(name, key string) string {
 	if key != "" {
 		return "key:" + key
 	}
 	return "name:" + store.FoldOwner(name)
 }
 
-func (u User) identity() string { return identity(u.Name, u.Key) }
+func (u User) Identity() string { return Identity(u.Name, u.Key) }
 
 // Limits on a user's key and display name, in bytes.
 const (
@@ -93,8 +111,8 @@ const (
 	maxDisplayName = 1024
 )
 
-// check reports why a user from outside can't be used.
-func (u User) check() error {
+// Check reports why a user from outside can't be used.
+func (u User) Check() error {
 	if err := store.ValidOwnerName(u.Name); err != nil {
 		return fmt.Errorf("%w: %s", ErrUnusableName, strings.TrimPrefix(err.Error(), store.ErrInvalid.Error()+": "))
 	}
@@ -117,17 +135,17 @@ func printable(text string) bool {
 	return true
 }
 
-// cleanDisplayName returns text, or "" if it is too long or not printable: a
+// CleanDisplayName returns text, or "" if it is too long or not printable: a
 // bad display name is not worth an error.
-func cleanDisplayName(text string) string {
+func CleanDisplayName(text string) string {
 	if len(text) > maxDisplayName || !printable(text) {
 		return ""
 	}
 	return text
 }
 
-// truncate shortens a name for an error message.
-func truncate(name string) string {
+// Truncate shortens a name for an error message.
+func Truncate(name string) string {
 	const most = 64
 	if len(name) > most {
 		return name[:most] + "…"
@@ -135,7 +153,8 @@ func truncate(name string) string {
 	return name
 }
 
-func checkActive(u User) error {
+// CheckActive returns ErrInactive for a deactivated user.
+func CheckActive(u User) error {
 	if !u.Active {
 		return ErrInactive
 	}
