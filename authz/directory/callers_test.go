@@ -20,36 +20,37 @@ import (
 
 	"github.com/tokengate/tokengate/authz/directory"
 	"github.com/tokengate/tokengate/authz/directory/jiratest"
+	"github.com/tokengate/tokengate/authz/identify"
 )
 
 // startJira returns a fake Jira and Callers that use it.
-func startJira(t *testing.T) (*jiratest.Server, *directory.Callers) {
+func startJira(t *testing.T) (*jiratest.Server, *identify.Callers) {
 	t.Helper()
 	jira := jiratest.New(jiratest.Options{Users: []jiratest.User{
 		{Name: "Fred", Key: "K1", Password: "p:w", DisplayName: "Fred F.", Active: true, Groups: []string{"jira-users", "dev"}},
 		{Name: "wilma", Key: "K2", Password: "secret", Active: true},
 		{Name: "ünal", Key: "K3", Password: "secret", Active: true},
 	}})
-	return jira, directory.NewCallers(client(t, jira), time.Now)
+	return jira, identify.NewCallers(client(t, jira), time.Now)
 }
 
-func password(name, password string) directory.Credential {
-	return directory.Credential{Authorization: "Basic " + base64.StdEncoding.EncodeToString([]byte(name+":"+password))}
+func password(name, password string) identify.Credential {
+	return identify.Credential{Authorization: "Basic " + base64.StdEncoding.EncodeToString([]byte(name+":"+password))}
 }
 
 // session logs in to Jira like a browser and returns the cookie.
-func session(t *testing.T, jira http.Handler, name, password string) directory.Credential {
+func session(t *testing.T, jira http.Handler, name, password string) identify.Credential {
 	t.Helper()
 	body := fmt.Sprintf(`{"username":%q,"password":%q}`, name, password)
 	w := httptest.NewRecorder()
 	jira.ServeHTTP(w, httptest.NewRequest("POST", "/rest/auth/1/session", strings.NewReader(body)))
 	for _, c := range w.Result().Cookies() {
 		if c.Name == "JSESSIONID" {
-			return directory.Credential{Cookie: "lb=node1; JSESSIONID=" + c.Value}
+			return identify.Credential{Cookie: "lb=node1; JSESSIONID=" + c.Value}
 		}
 	}
 	t.Fatalf("login failed: %d", w.Code)
-	return directory.Credential{}
+	return identify.Credential{}
 }
 
 func TestIdentify(t *testing.T) {
@@ -59,17 +60,17 @@ func TestIdentify(t *testing.T) {
 		jira.Reset()
 		want := directory.User{Key: "K1", Name: "Fred", DisplayName: "Fred F.", Active: true, Asked: time.Now(),
 			Groups: directory.Groups{Known: true, Names: []string{"jira-users", "dev"}}}
-		both := func(a, b directory.Credential) directory.Credential {
-			return directory.Credential{Cookie: a.Cookie, Authorization: b.Authorization}
+		both := func(a, b identify.Credential) identify.Credential {
+			return identify.Credential{Cookie: a.Cookie, Authorization: b.Authorization}
 		}
-		dead := directory.Credential{Cookie: "JSESSIONID=dead"}
+		dead := identify.Credential{Cookie: "JSESSIONID=dead"}
 		for _, tt := range []struct {
 			name       string
-			credential directory.Credential
+			credential identify.Credential
 			err        error
 			requests   int
 		}{
-			{"nothing", directory.Credential{}, directory.ErrNotLoggedIn, 0},
+			{"nothing", identify.Credential{}, directory.ErrNotLoggedIn, 0},
 			{"cookie", fred, nil, 1},
 			{"cookie again", fred, nil, 0},
 			{"password", password("fred", "p:w"), nil, 1},
@@ -82,15 +83,15 @@ func TestIdentify(t *testing.T) {
 			{"dead cookie and password", both(dead, password("fred", "p:w")), nil, 0},
 			{"wrong password", password("wilma", "x"), directory.ErrNotLoggedIn, 1},
 			{"wrong password again", password("wilma", "x"), directory.ErrNotLoggedIn, 0},
-			{"native token", directory.Credential{Authorization: "Bearer x"}, directory.ErrNotLoggedIn, 0},
-			{"no base64", directory.Credential{Authorization: "Basic ?"}, directory.ErrNotLoggedIn, 0},
-			{"no colon", directory.Credential{Authorization: "Basic " + base64.StdEncoding.EncodeToString([]byte("fred"))}, directory.ErrNotLoggedIn, 0},
+			{"native token", identify.Credential{Authorization: "Bearer x"}, directory.ErrNotLoggedIn, 0},
+			{"no base64", identify.Credential{Authorization: "Basic ?"}, directory.ErrNotLoggedIn, 0},
+			{"no colon", identify.Credential{Authorization: "Basic " + base64.StdEncoding.EncodeToString([]byte("fred"))}, directory.ErrNotLoggedIn, 0},
 			{"API token as password", password("fred", "tgate_x"), directory.ErrNotLoggedIn, 0},
 			{"API token as name", password("tgadm_x", ""), directory.ErrNotLoggedIn, 0},
 			{"name that cannot own tokens", password("ünal", "secret"), directory.ErrUnusableName, 0},
 			{"no name", password("", "p:w"), directory.ErrUnusableName, 0},
-			{"cookie with a line end", directory.Credential{Cookie: "a=b\r\nX-Forwarded-User: fred"}, directory.ErrNotLoggedIn, 0},
-			{"cookie too long", directory.Credential{Cookie: "a=" + strings.Repeat("b", 17<<10)}, directory.ErrNotLoggedIn, 0},
+			{"cookie with a line end", identify.Credential{Cookie: "a=b\r\nX-Forwarded-User: fred"}, directory.ErrNotLoggedIn, 0},
+			{"cookie too long", identify.Credential{Cookie: "a=" + strings.Repeat("b", 17<<10)}, directory.ErrNotLoggedIn, 0},
 			{"password too long", password("fred", strings.Repeat("b", 5<<10)), directory.ErrNotLoggedIn, 0},
 		} {
 			before := jira.Total()
@@ -114,7 +115,7 @@ func TestCookieThatLooksLikeAPassword(t *testing.T) {
 	in(t, func(t *testing.T) {
 		_, callers := startJira(t)
 		c := password("fred", "p:w")
-		if _, err := callers.Identify(t.Context(), directory.Credential{Cookie: c.Authorization[len("Basic "):]}); !errors.Is(err, directory.ErrNotLoggedIn) {
+		if _, err := callers.Identify(t.Context(), identify.Credential{Cookie: c.Authorization[len("Basic "):]}); !errors.Is(err, directory.ErrNotLoggedIn) {
 			t.Errorf("as a cookie: %v", err)
 		}
 		if _, err := callers.Identify(t.Context(), c); err != nil {
@@ -127,7 +128,7 @@ func TestCookieThatLooksLikeAPassword(t *testing.T) {
 func TestPasswordIsSentOnlyIfCookieFails(t *testing.T) {
 	in(t, func(t *testing.T) {
 		requests := 0
-		callers := directory.NewCallers(client(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		callers := identify.NewCallers(client(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			requests++
 			if r.Header.Get("Cookie") != "" {
 				w.WriteHeader(500)
@@ -149,7 +150,7 @@ func TestHeadersSentToJira(t *testing.T) {
 		jira, callers := startJira(t)
 		fred := session(t, jira, "fred", "p:w")
 		jira.Reset()
-		for _, c := range []directory.Credential{fred, password("fred", "p:w")} {
+		for _, c := range []identify.Credential{fred, password("fred", "p:w")} {
 			if _, err := callers.Identify(t.Context(), c); err != nil {
 				t.Fatal(err)
 			}
@@ -171,7 +172,7 @@ func TestAnswersExpire(t *testing.T) {
 	in(t, func(t *testing.T) {
 		jira, callers := startJira(t)
 		fred, wilma := session(t, jira, "fred", "p:w"), session(t, jira, "wilma", "secret")
-		for _, c := range []directory.Credential{fred, wilma} {
+		for _, c := range []identify.Credential{fred, wilma} {
 			if _, err := callers.Identify(t.Context(), c); err != nil {
 				t.Fatal(err)
 			}
@@ -188,7 +189,7 @@ func TestAnswersExpire(t *testing.T) {
 			t.Errorf("just before: %v", err)
 		}
 		time.Sleep(time.Nanosecond)
-		for _, c := range []directory.Credential{fred, wilma} {
+		for _, c := range []identify.Credential{fred, wilma} {
 			if u, err := callers.Identify(t.Context(), c); !errors.Is(err, directory.ErrNotLoggedIn) {
 				t.Errorf("%+v, %v; want ErrNotLoggedIn", u, err)
 			}
@@ -272,7 +273,7 @@ func TestIdentifyDuringOutage(t *testing.T) {
 				jira.Reset()
 				failure := jira.Fail("", fault)
 				begun := time.Now()
-				for _, c := range []directory.Credential{fred, fred, password("fred", "p:w"), password("fred", "p:w")} {
+				for _, c := range []identify.Credential{fred, fred, password("fred", "p:w"), password("fred", "p:w")} {
 					if u, err := callers.Identify(t.Context(), c); !errors.Is(err, directory.ErrUnavailable) {
 						t.Errorf("%+v, %v; want ErrUnavailable", u, err)
 					}
@@ -285,7 +286,7 @@ func TestIdentifyDuringOutage(t *testing.T) {
 				}
 				failure.Stop()
 				time.Sleep(2 * time.Second)
-				for _, c := range []directory.Credential{fred, password("fred", "p:w")} {
+				for _, c := range []identify.Credential{fred, password("fred", "p:w")} {
 					if _, err := callers.Identify(t.Context(), c); err != nil {
 						t.Errorf("after the outage: %v", err)
 					}
@@ -312,11 +313,11 @@ func TestUnusableAnswers(t *testing.T) {
 		"other version": {object{"name": "fred", "groups": object{"size": 3, "items": []string{}}}, "", nil},
 	} {
 		in(t, func(t *testing.T) {
-			callers := directory.NewCallers(client(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			callers := identify.NewCallers(client(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 				w.Header().Set("X-AUSERNAME", tt.header)
 				send(w, 200, tt.answer)
 			})), time.Now)
-			u, err := callers.Identify(t.Context(), directory.Credential{Cookie: "a=b"})
+			u, err := callers.Identify(t.Context(), identify.Credential{Cookie: "a=b"})
 			if !errors.Is(err, tt.want) || u.Groups.Known {
 				t.Errorf("%s: %+v, %v; want %v and no groups known", name, u, err, tt.want)
 			}
@@ -327,7 +328,7 @@ func TestUnusableAnswers(t *testing.T) {
 	}
 	// The password belongs to another user.
 	in(t, func(t *testing.T) {
-		callers := directory.NewCallers(client(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		callers := identify.NewCallers(client(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			send(w, 200, account{"K1", "fred", true}.bean())
 		})), time.Now)
 		if u, err := callers.Identify(t.Context(), password("fred@example.com", "x")); !errors.Is(err, directory.ErrNotLoggedIn) {
@@ -348,7 +349,7 @@ func TestConcurrencyLimit(t *testing.T) {
 		in(t, func(t *testing.T) {
 			atOnce, most := 0, 0
 			var mu sync.Mutex
-			callers := directory.NewCallers(client(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			callers := identify.NewCallers(client(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				mu.Lock()
 				atOnce++
 				most = max(most, atOnce)
@@ -365,7 +366,7 @@ func TestConcurrencyLimit(t *testing.T) {
 			var all sync.WaitGroup
 			for i := range 1000 {
 				all.Go(func() {
-					_, err := callers.Identify(t.Context(), directory.Credential{Cookie: fmt.Sprint("a=", i)})
+					_, err := callers.Identify(t.Context(), identify.Credential{Cookie: fmt.Sprint("a=", i)})
 					if !errors.Is(err, directory.ErrNotLoggedIn) && !errors.Is(err, directory.ErrUnavailable) {
 						t.Error(err)
 					}
@@ -376,7 +377,7 @@ func TestConcurrencyLimit(t *testing.T) {
 			if got.Asked != c.asked || got.Dropped != 1000-c.asked || most != 32 {
 				t.Errorf("%s: %+v, %d concurrent requests", name, got, most)
 			}
-			if _, err := callers.Identify(t.Context(), directory.Credential{Cookie: "b=1"}); c.takes > 0 && !errors.Is(err, directory.ErrNotLoggedIn) || atOnce != 0 {
+			if _, err := callers.Identify(t.Context(), identify.Credential{Cookie: "b=1"}); c.takes > 0 && !errors.Is(err, directory.ErrNotLoggedIn) || atOnce != 0 {
 				t.Errorf("%s: one more: %v, %d in flight", name, err, atOnce)
 			}
 		})
@@ -403,7 +404,7 @@ func TestUnknownCredentialsDelayNoKnownUser(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			in(t, func(t *testing.T) {
 				jira, callers := startJira(t)
-				known := []directory.Credential{session(t, jira, "fred", "p:w"), password("wilma", "secret")}
+				known := []identify.Credential{session(t, jira, "fred", "p:w"), password("wilma", "secret")}
 				for _, k := range known {
 					if _, err := callers.Identify(t.Context(), k); err != nil {
 						t.Fatal(err)
@@ -416,7 +417,7 @@ func TestUnknownCredentialsDelayNoKnownUser(t *testing.T) {
 				all.Go(func() {
 					for n := 0; ctx.Err() == nil; n++ {
 						all.Go(func() {
-							_, err := callers.Identify(t.Context(), directory.Credential{Cookie: fmt.Sprint("a=", n), Client: netip.MustParseAddr(c.address(n))})
+							_, err := callers.Identify(t.Context(), identify.Credential{Cookie: fmt.Sprint("a=", n), Client: netip.MustParseAddr(c.address(n))})
 							if err == nil {
 								t.Error("an unauthenticated client was identified")
 							}
@@ -497,7 +498,7 @@ func TestKnownSessionsNeverWait(t *testing.T) {
 		slow.Stop()
 		time.Sleep(10 * time.Second)
 		for n := range 3000 {
-			_, _ = callers.Identify(t.Context(), directory.Credential{Cookie: fmt.Sprint("a=", n)})
+			_, _ = callers.Identify(t.Context(), identify.Credential{Cookie: fmt.Sprint("a=", n)})
 		}
 		jira.Reset()
 		if identify(); jira.Total() != 0 {
@@ -552,14 +553,14 @@ func TestFailuresAreCountedByName(t *testing.T) {
 		for n := range 2000 {
 			name := fmt.Sprint("unknown", n%500)
 			_, err := callers.Identify(t.Context(), password(name, fmt.Sprint(n)))
-			if want := n < 1000; errors.Is(err, directory.ErrNotLoggedIn) != want || errors.Is(err, directory.ErrTooManyFailures) == want {
+			if want := n < 1000; errors.Is(err, directory.ErrNotLoggedIn) != want || errors.Is(err, identify.ErrTooManyFailures) == want {
 				t.Fatalf("attempt %d: %v", n, err)
 			}
 		}
 		for range 2 {
 			_, _ = callers.Identify(t.Context(), password("wilma", fmt.Sprint(jira.Total())))
 		}
-		if _, err := callers.Identify(t.Context(), password("wilma", "secret")); !errors.Is(err, directory.ErrTooManyFailures) {
+		if _, err := callers.Identify(t.Context(), password("wilma", "secret")); !errors.Is(err, identify.ErrTooManyFailures) {
 			t.Errorf("wilma: %v", err)
 		}
 		if _, err := callers.Identify(t.Context(), password("fred", "p:w")); err != nil {
@@ -611,7 +612,7 @@ func TestSession(t *testing.T) {
 		"":                                     "",
 		"=; ;":                                 "=; ;",
 	} {
-		if got := (directory.Credential{Cookie: header}).Session(); got != want {
+		if got := (identify.Credential{Cookie: header}).Session(); got != want {
 			t.Errorf("%q: %q, want %q", header, got, want)
 		}
 	}

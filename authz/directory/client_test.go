@@ -10,6 +10,7 @@ import (
 
 	"github.com/tokengate/tokengate/authz/directory"
 	"github.com/tokengate/tokengate/authz/directory/jiratest"
+	"github.com/tokengate/tokengate/authz/identify"
 )
 
 func TestNewClient(t *testing.T) {
@@ -55,9 +56,9 @@ func TestOverTheNetwork(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	callers := directory.NewCallers(c, time.Now)
+	callers := identify.NewCallers(c, time.Now)
 	identify := func(cookie string) error {
-		_, err := callers.Identify(t.Context(), directory.Credential{Cookie: cookie})
+		_, err := callers.Identify(t.Context(), identify.Credential{Cookie: cookie})
 		return err
 	}
 	if err := identify("a=1"); !errors.Is(err, directory.ErrUnavailable) || elsewhere != 0 {

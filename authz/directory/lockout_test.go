@@ -14,6 +14,7 @@ import (
 
 	"github.com/tokengate/tokengate/authz/directory"
 	"github.com/tokengate/tokengate/authz/directory/jiratest"
+	"github.com/tokengate/tokengate/authz/identify"
 )
 
 func TestNoUserIsLockedOut(t *testing.T) {
@@ -27,7 +28,7 @@ func TestNoUserIsLockedOut(t *testing.T) {
 					name = "FRED"
 				}
 				_, err := callers.Identify(t.Context(), password(name, fmt.Sprint("wrong", i)))
-				if !errors.Is(err, directory.ErrNotLoggedIn) && !errors.Is(err, directory.ErrTooManyFailures) {
+				if !errors.Is(err, directory.ErrNotLoggedIn) && !errors.Is(err, identify.ErrTooManyFailures) {
 					t.Errorf("%v", err)
 				}
 			})
@@ -37,7 +38,7 @@ func TestNoUserIsLockedOut(t *testing.T) {
 			t.Errorf("Jira counts %d failures, want 2", n)
 		}
 		_, err := callers.Identify(t.Context(), password("fred", "p:w"))
-		if !errors.Is(err, directory.ErrTooManyFailures) || !strings.Contains(err.Error(), "log in to Jira in the browser") {
+		if !errors.Is(err, identify.ErrTooManyFailures) || !strings.Contains(err.Error(), "log in to Jira in the browser") {
 			t.Errorf("the right password after the failures: %v", err)
 		}
 		if got := callers.Stats().Blocked; got != 49 {
@@ -48,7 +49,7 @@ func TestNoUserIsLockedOut(t *testing.T) {
 			t.Errorf("wilma: %v", err)
 		}
 		time.Sleep(7*24*time.Hour - time.Second)
-		if _, err := callers.Identify(t.Context(), password("fred", "p:w")); !errors.Is(err, directory.ErrTooManyFailures) {
+		if _, err := callers.Identify(t.Context(), password("fred", "p:w")); !errors.Is(err, identify.ErrTooManyFailures) {
 			t.Errorf("just before seven days have passed: %v", err)
 		}
 		time.Sleep(time.Second)
@@ -63,7 +64,7 @@ func TestNoUserIsLockedOut(t *testing.T) {
 func TestLoginAfterFailures(t *testing.T) {
 	in(t, func(t *testing.T) {
 		jira, callers := startJira(t)
-		identify := func(what string, c directory.Credential, want error) {
+		identify := func(what string, c identify.Credential, want error) {
 			t.Helper()
 			if _, err := callers.Identify(t.Context(), c); !errors.Is(err, want) {
 				t.Errorf("%s: %v, want %v", what, err, want)
@@ -76,12 +77,12 @@ func TestLoginAfterFailures(t *testing.T) {
 		for i := range 10 {
 			want := directory.ErrNotLoggedIn
 			if i >= 2 {
-				want = directory.ErrTooManyFailures
+				want = identify.ErrTooManyFailures
 			}
 			identify("a wrong password", password("fred", fmt.Sprint("wrong", i)), want)
 			identify("the session that was there before", before, nil)
 			identify("another user's session", wilma, nil)
-			identify("no session", directory.Credential{Cookie: fmt.Sprint("JSESSIONID=", i)}, directory.ErrNotLoggedIn)
+			identify("no session", identify.Credential{Cookie: fmt.Sprint("JSESSIONID=", i)}, directory.ErrNotLoggedIn)
 		}
 		if n := jira.Failures("fred"); n != 2 {
 			t.Errorf("Jira counts %d failures, want 2", n)
@@ -90,7 +91,7 @@ func TestLoginAfterFailures(t *testing.T) {
 		for i := range 3 {
 			want := directory.ErrNotLoggedIn
 			if i >= 2 {
-				want = directory.ErrTooManyFailures
+				want = identify.ErrTooManyFailures
 			}
 			identify("a wrong password after it", password("fred", fmt.Sprint("again", i)), want)
 		}
@@ -104,7 +105,7 @@ func TestLoginAfterFailures(t *testing.T) {
 func TestLoginKeepsAttemptsInFlightCounted(t *testing.T) {
 	in(t, func(t *testing.T) {
 		var wrong atomic.Int32
-		callers := directory.NewCallers(client(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		callers := identify.NewCallers(client(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.Header.Get("Cookie") != "" {
 				send(w, 200, account{"K1", "fred", true}.bean())
 				return
@@ -119,11 +120,11 @@ func TestLoginKeepsAttemptsInFlightCounted(t *testing.T) {
 		}
 		synctest.Wait()
 		time.Sleep(time.Second)
-		if _, err := callers.Identify(t.Context(), directory.Credential{Cookie: "a=b"}); err != nil {
+		if _, err := callers.Identify(t.Context(), identify.Credential{Cookie: "a=b"}); err != nil {
 			t.Fatal(err)
 		}
 		all.Wait()
-		if _, err := callers.Identify(t.Context(), password("fred", "3")); !errors.Is(err, directory.ErrTooManyFailures) || wrong.Load() != 2 {
+		if _, err := callers.Identify(t.Context(), password("fred", "3")); !errors.Is(err, identify.ErrTooManyFailures) || wrong.Load() != 2 {
 			t.Errorf("%v, %d wrong passwords; want ErrTooManyFailures and 2", err, wrong.Load())
 		}
 	})
@@ -153,7 +154,7 @@ func TestSuccessResetsFailures(t *testing.T) {
 func TestSuccessKeepsAttemptsInFlightCounted(t *testing.T) {
 	in(t, func(t *testing.T) {
 		wrong := 0
-		callers := directory.NewCallers(client(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		callers := identify.NewCallers(client(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			_, pw, _ := r.BasicAuth()
 			if pw == "right" {
 				send(w, 200, account{"K1", "fred", true}.bean())
@@ -196,7 +197,7 @@ func TestPasswordsDisabledInJira(t *testing.T) {
 		}
 		both := fred
 		both.Authorization = password("fred", "p:w").Authorization
-		for _, c := range []directory.Credential{fred, both} {
+		for _, c := range []identify.Credential{fred, both} {
 			if u, err := callers.Identify(t.Context(), c); err != nil || u.Name != "Fred" {
 				t.Errorf("with a session: %+v, %v", u, err)
 			}
@@ -223,7 +224,7 @@ func TestNoAnswerCountsAsFailure(t *testing.T) {
 	in(t, func(t *testing.T) {
 		jira, callers := startJira(t)
 		failure := jira.Fail("", jiratest.Status(502))
-		for i, want := range []error{directory.ErrUnavailable, directory.ErrUnavailable, directory.ErrTooManyFailures} {
+		for i, want := range []error{directory.ErrUnavailable, directory.ErrUnavailable, identify.ErrTooManyFailures} {
 			if _, err := callers.Identify(t.Context(), password("fred", fmt.Sprint(i))); !errors.Is(err, want) {
 				t.Errorf("%d: %v, want %v", i, err, want)
 			}

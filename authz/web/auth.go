@@ -11,6 +11,7 @@ import (
 
 	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/directory"
+	"github.com/tokengate/tokengate/authz/identify"
 	"github.com/tokengate/tokengate/authz/manage"
 	"github.com/tokengate/tokengate/store"
 )
@@ -79,7 +80,7 @@ func (p *authenticator) identifyUser(r *http.Request, client netip.Addr) (princi
 	if err := p.checkOrigin(r); err != nil {
 		return principal{}, err
 	}
-	credential := directory.Credential{Cookie: strings.Join(r.Header.Values("Cookie"), "; "), Client: client}
+	credential := identify.Credential{Cookie: strings.Join(r.Header.Values("Cookie"), "; "), Client: client}
 	authorization := strings.Join(r.Header.Values("Authorization"), ",")
 	if scheme, _, _ := strings.Cut(authorization, " "); strings.EqualFold(scheme, "Basic") {
 		credential.Authorization = authorization
@@ -120,7 +121,7 @@ func identifyError(err error) *httpError {
 		{directory.ErrBasicRefused, http.StatusForbidden},
 		{directory.ErrCaptcha, http.StatusForbidden},
 		{directory.ErrUnusableName, http.StatusForbidden},
-		{directory.ErrTooManyFailures, http.StatusForbidden}, // not 429: waiting does not help
+		{identify.ErrTooManyFailures, http.StatusForbidden}, // not 429: waiting does not help
 		{directory.ErrUnavailable, http.StatusServiceUnavailable},
 	} {
 		if errors.Is(err, known.err) {

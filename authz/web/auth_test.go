@@ -18,6 +18,7 @@ import (
 	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/directory"
 	"github.com/tokengate/tokengate/authz/directory/jiratest"
+	"github.com/tokengate/tokengate/authz/identify"
 	"github.com/tokengate/tokengate/authz/web"
 	"github.com/tokengate/tokengate/store"
 )
@@ -267,12 +268,12 @@ func TestNotIdentified(t *testing.T) {
 		{directory.ErrCaptcha, 403, ""},
 		{directory.ErrInactive, 403, ""},
 		{directory.ErrUnusableName, 403, ""},
-		{directory.ErrTooManyFailures, 403, ""},
+		{identify.ErrTooManyFailures, 403, ""},
 		{directory.ErrUnavailable, 503, ""},
 		{context.DeadlineExceeded, 503, ""},
 	} {
 		o := f.options
-		o.Identify = func(context.Context, directory.Credential) (directory.User, error) {
+		o.Identify = func(context.Context, identify.Credential) (directory.User, error) {
 			return directory.User{Name: "barney", Active: true}, fmt.Errorf("%w: sector 17", c.err)
 		}
 		f.http = serve(t, web.New(o), nil)
@@ -290,7 +291,7 @@ func TestNotIdentified(t *testing.T) {
 	}
 	// An inactive user is not identified.
 	o := f.options
-	o.Identify = func(context.Context, directory.Credential) (directory.User, error) {
+	o.Identify = func(context.Context, identify.Credential) (directory.User, error) {
 		return directory.User{Name: "barney"}, nil
 	}
 	f.http = serve(t, web.New(o), nil)
@@ -488,7 +489,7 @@ func TestUnauthenticatedClientsOfAnAddress(t *testing.T) {
 	} {
 		f := newFixture(t)
 		var seen netip.Addr
-		f.options.Identify = func(_ context.Context, c directory.Credential) (directory.User, error) {
+		f.options.Identify = func(_ context.Context, c identify.Credential) (directory.User, error) {
 			seen = c.Client
 			name, good := strings.CutPrefix(c.Cookie, "good=")
 			if !good {

@@ -27,6 +27,7 @@ import (
 	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/authz/directory"
 	"github.com/tokengate/tokengate/authz/directory/jiratest"
+	"github.com/tokengate/tokengate/authz/identify"
 	"github.com/tokengate/tokengate/authz/manage"
 	"github.com/tokengate/tokengate/authz/policy"
 	"github.com/tokengate/tokengate/authz/token"
@@ -62,7 +63,7 @@ type fixture struct {
 	tokens  *store.Cached
 	faults  *faulty
 	jira    *jiratest.Server
-	callers *directory.Callers
+	callers *identify.Callers
 	policy  *policy.Policy
 	logs    *observer.ObservedLogs
 	log     *zap.Logger
@@ -112,7 +113,7 @@ func configured(t testing.TB, text string) *fixture {
 	if err := os.WriteFile(credential, []byte("service:pw-service"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	f.callers = directory.NewCallers(jira, f.clock)
+	f.callers = identify.NewCallers(jira, f.clock)
 	inForce := manage.NewSettings(c)
 	users := directory.New(directory.Options{
 		Source: directory.NewJira(directory.JiraOptions{Client: jira, Credential: credential, Groups: c.Groups, Now: hurried()}),

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/tokengate/tokengate/authz/directory"
+	"github.com/tokengate/tokengate/authz/identify"
 	"github.com/tokengate/tokengate/authz/web"
 )
 
@@ -238,7 +239,7 @@ func TestLogOfCanceledRequests(t *testing.T) {
 		t.Errorf("%d lines of one address are shown", shown)
 	}
 	o := f.options
-	o.Identify = func(context.Context, directory.Credential) (directory.User, error) {
+	o.Identify = func(context.Context, identify.Credential) (directory.User, error) {
 		return directory.User{Name: "fred", Active: true}, nil
 	}
 	api = web.New(o)
@@ -253,7 +254,7 @@ func TestCallersAreBounded(t *testing.T) {
 	f := newFixture(t)
 	o := f.options
 	var next atomic.Int64
-	o.Identify = func(context.Context, directory.Credential) (directory.User, error) {
+	o.Identify = func(context.Context, identify.Credential) (directory.User, error) {
 		name := fmt.Sprintf("user%d", next.Add(1))
 		return directory.User{Name: name, Active: true, Groups: directory.Groups{Known: true}}, nil
 	}

@@ -31,6 +31,7 @@ import (
 
 	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/directory"
+	"github.com/tokengate/tokengate/authz/identify"
 	"github.com/tokengate/tokengate/authz/manage"
 	"github.com/tokengate/tokengate/authz/web/page"
 	"github.com/tokengate/tokengate/authz/web/query"
@@ -62,7 +63,7 @@ type Options struct {
 
 	// Identify returns the user of a cookie or password: see
 	// directory.Callers.Identify.
-	Identify func(context.Context, directory.Credential) (directory.User, error)
+	Identify func(context.Context, identify.Credential) (directory.User, error)
 
 	Usage       *store.UsageRecorder // of management tokens
 	PublicURL   string               // of Jira for browsers, with the context path; empty: browsers may make no changes

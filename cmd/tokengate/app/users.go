@@ -15,6 +15,7 @@ import (
 
 	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/authz/directory"
+	"github.com/tokengate/tokengate/authz/identify"
 	"github.com/tokengate/tokengate/store"
 )
 
@@ -31,7 +32,7 @@ type userDirectory struct {
 	now        chan struct{} // requests an immediate refresh; capacity 1
 	published  chan struct{} // signals a new snapshot; capacity 1
 	directory  *directory.Directory
-	callers    *directory.Callers
+	callers    *identify.Callers
 	refreshed  atomic.Uint64 // successful refreshes
 	failed     atomic.Uint64
 	failing    bool     // the last refresh failed, which is logged
@@ -63,7 +64,7 @@ func (s *Server) openDirectory() error {
 	}
 	s.users = &userDirectory{
 		kind: c.Kind(), now: make(chan struct{}, 1), published: make(chan struct{}, 1),
-		directory: directory.New(options), callers: directory.NewCallers(client, time.Now),
+		directory: directory.New(options), callers: identify.NewCallers(client, time.Now),
 	}
 	s.registry.MustRegister(&directoryMetrics{s})
 	return nil
@@ -194,7 +195,7 @@ func (s *Server) reconcile(ctx context.Context) {
 
 // identify returns the user of a credential, with the groups that the directory has:
 // Jira tells nested groups only to the directory.
-func (s *Server) identify(ctx context.Context, c directory.Credential) (directory.User, error) {
+func (s *Server) identify(ctx context.Context, c identify.Credential) (directory.User, error) {
 	u, err := s.users.callers.Identify(ctx, c)
 	if err != nil || s.users.kind == "none" {
 		return u, err

@@ -1,4 +1,4 @@
-package directory
+package identify
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tokengate/tokengate/authz/directory"
 	"golang.org/x/sync/singleflight"
 )
 
@@ -70,7 +71,7 @@ func (p *pool) enter(ctx context.Context, origins ...string) error {
 		p.admit(w)
 	} else {
 		if len(p.waiting) >= maxWaiting {
-			p.waiting[0].result <- ErrBusy
+			p.waiting[0].result <- directory.ErrBusy
 			p.waiting = slices.Delete(p.waiting, 0, 1)
 			p.dropped.Add(1)
 		}
@@ -90,7 +91,7 @@ func (p *pool) enter(ctx context.Context, origins ...string) error {
 	}
 	p.waiting = slices.Delete(p.waiting, i, i+1)
 	p.dropped.Add(1)
-	return ErrBusy
+	return directory.ErrBusy
 }
 
 // leave passes the slot to the next request.

@@ -1,10 +1,11 @@
-package directory
+package identify
 
 import (
 	"container/list"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"github.com/tokengate/tokengate/authz/directory"
 	"slices"
 	"sync"
 	"time"
@@ -50,7 +51,7 @@ type answerCache struct {
 
 type cachedAnswer struct {
 	key   credentialHash
-	user  User
+	user  directory.User
 	err   error
 	until time.Time
 }

@@ -1,4 +1,4 @@
-package directory
+package identify
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tokengate/tokengate/authz/directory"
 	"github.com/tokengate/tokengate/authz/token"
 	"github.com/tokengate/tokengate/store"
 )
@@ -106,7 +107,7 @@ const (
 // nor if wrong passwords reach Jira in other ways. And a session that was
 // unused here for eight hours counts as new.
 type Callers struct {
-	client      *Client
+	client      *directory.Client
 	now         func() time.Time
 	hasher      hasher
 	lockout     lockout
@@ -128,7 +129,7 @@ type CallerStats struct {
 }
 
 // NewCallers returns Callers that use client.
-func NewCallers(client *Client, now func() time.Time) *Callers {
+func NewCallers(client *directory.Client, now func() time.Time) *Callers {
 	return &Callers{
 		client:      client,
 		now:         now,
@@ -159,33 +160,33 @@ func (c *Callers) Stats() CallerStats {
 // both are present the cookie is sent alone, and its user must be the user
 // named with the password; the password is sent only if the cookie identifies
 // nobody.
-func (c *Callers) Identify(ctx context.Context, credential Credential) (User, error) {
+func (c *Callers) Identify(ctx context.Context, credential Credential) (directory.User, error) {
 	basic, err := parseBasic(credential.Authorization)
 	if err != nil {
-		return User{}, err
+		return directory.User{}, err
 	}
 	if credential.Cookie != "" {
 		if len(credential.Cookie) > maxCookie || !validHeaderValue(credential.Cookie) {
-			return User{}, fmt.Errorf("%w (the request's cookies are malformed or too long)", ErrNotLoggedIn)
+			return directory.User{}, fmt.Errorf("%w (the request's cookies are malformed or too long)", directory.ErrNotLoggedIn)
 		}
 		u, err := c.identify(ctx, credential.Client, byCookie, credential.Cookie, basic.name)
 		switch {
-		case errors.Is(err, ErrNotLoggedIn) && basic.name != "":
+		case errors.Is(err, directory.ErrNotLoggedIn) && basic.name != "":
 		case err == nil && basic.name != "" && store.FoldOwner(u.Name) != store.FoldOwner(basic.name):
-			return User{}, fmt.Errorf("%w (the cookie's session and the password's user name are two users')", ErrNotLoggedIn)
+			return directory.User{}, fmt.Errorf("%w (the cookie's session and the password's user name are two users')", directory.ErrNotLoggedIn)
 		default:
 			return u, err
 		}
 	}
 	if basic.name == "" {
-		return User{}, ErrNotLoggedIn
+		return directory.User{}, directory.ErrNotLoggedIn
 	}
 	return c.identify(ctx, credential.Client, byBasic, basic.text, basic.name)
 }
 
 // identify returns the user of one credential. name is the user name that came
 // with a password.
-func (c *Callers) identify(ctx context.Context, client netip.Addr, kind credentialKind, text, name string) (User, error) {
+func (c *Callers) identify(ctx context.Context, client netip.Addr, kind credentialKind, text, name string) (directory.User, error) {
 	a := attempt{kind: kind, text: text, name: name, key: c.hasher.sum(kind, text), pool: c.unknownPool}
 	a.sessionKey = a.key
 	if kind == byCookie {
@@ -215,10 +216,10 @@ func (c *Callers) identify(ctx context.Context, client netip.Addr, kind credenti
 	}
 	select {
 	case r := <-answer:
-		u, _ := r.Val.(User)
+		u, _ := r.Val.(directory.User)
 		return cloneUser(u), r.Err
 	case <-ctx.Done():
-		return User{}, fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
+		return directory.User{}, fmt.Errorf("%w: %w", directory.ErrUnavailable, context.Cause(ctx))
 	}
 }
 
@@ -236,7 +237,7 @@ func (c *Callers) expiresSoon(entry cachedAnswer) bool {
 }
 
 // askAndCache asks Jira about a credential and caches the answer.
-func (c *Callers) askAndCache(ctx context.Context, a attempt) (User, error) {
+func (c *Callers) askAndCache(ctx context.Context, a attempt) (directory.User, error) {
 	// An earlier request may have stored an answer since.
 	if entry, ok := c.cached(a.key); ok && !c.expiresSoon(entry) {
 		return entry.user, entry.err
@@ -248,10 +249,10 @@ func (c *Callers) askAndCache(ctx context.Context, a attempt) (User, error) {
 		c.answerCache.put(cachedAnswer{key: a.key, user: u, until: asked.Add(answerTTL)}, c.now())
 	case errors.Is(err, ErrTooManyFailures):
 		c.blocked.Add(1)
-	case errors.Is(err, ErrBusy):
+	case errors.Is(err, directory.ErrBusy):
 		// Jira was not asked, and so many are refused that they would evict
 		// real answers.
-	case errors.Is(err, ErrUnavailable):
+	case errors.Is(err, directory.ErrUnavailable):
 		c.refusals.put(cachedAnswer{key: a.key, err: err, until: c.now().Add(noAnswerTTL)}, c.now())
 	default:
 		c.answerCache.delete(a.key)
@@ -261,21 +262,21 @@ func (c *Callers) askAndCache(ctx context.Context, a attempt) (User, error) {
 }
 
 // cloneUser returns a copy that shares nothing mutable.
-func cloneUser(u User) User {
+func cloneUser(u directory.User) directory.User {
 	u.Groups.Names = slices.Clone(u.Groups.Names)
 	return u
 }
 
 // updateMemory records which credentials are good. A session that was not known
 // is a new login by its user.
-func (c *Callers) updateMemory(a attempt, asked time.Time, u User, err error) {
+func (c *Callers) updateMemory(a attempt, asked time.Time, u directory.User, err error) {
 	switch {
 	case err == nil:
 		c.memory.put(store.FoldOwner(u.Name), a.sessionKey, asked.Add(knownTTL), c.now())
 		if a.kind == byCookie && !a.known {
 			c.lockout.loggedIn(u.Name, asked)
 		}
-	case !errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrTooManyFailures):
+	case !errors.Is(err, directory.ErrUnavailable) && !errors.Is(err, ErrTooManyFailures):
 		c.memory.delete(a.sessionKey)
 	}
 }
@@ -302,17 +303,17 @@ func (a attempt) header() http.Header {
 
 // askJira asks Jira and counts wrong passwords. asked is the time of the
 // request.
-func (c *Callers) askJira(ctx context.Context, a attempt) (asked time.Time, u User, err error) {
-	outcome, name := func(Verdict) {}, a.name
+func (c *Callers) askJira(ctx context.Context, a attempt) (asked time.Time, u directory.User, err error) {
+	outcome, name := func(directory.Verdict) {}, a.name
 	if a.kind == byBasic {
 		if err := c.lockout.begin(name, a.known); err != nil {
-			return time.Time{}, User{}, err
+			return time.Time{}, directory.User{}, err
 		}
-		outcome = func(v Verdict) {
+		outcome = func(v directory.Verdict) {
 			switch v {
-			case VerdictAccepted:
+			case directory.VerdictAccepted:
 				c.lockout.succeeded(name)
-			case VerdictUnchecked:
+			case directory.VerdictUnchecked:
 				c.lockout.cancelled(name)
 			default:
 				c.lockout.failed(name)
@@ -320,15 +321,15 @@ func (c *Callers) askJira(ctx context.Context, a attempt) (asked time.Time, u Us
 		}
 	}
 	if err := a.pool.enter(ctx, a.origins...); err != nil {
-		outcome(VerdictUnchecked)
-		return time.Time{}, User{}, err
+		outcome(directory.VerdictUnchecked)
+		return time.Time{}, directory.User{}, err
 	}
 	defer a.pool.leave(a.origins...)
 	asked = c.now()
 	c.asked.Add(1)
 	u, v, err := c.client.Myself(ctx, a.header(), identifyTimeout, asked)
-	if a.kind == byBasic && v == VerdictAccepted && store.FoldOwner(u.Name) != store.FoldOwner(name) && !errors.Is(err, ErrUnusableName) {
-		u, v, err = User{}, VerdictUnknown, fmt.Errorf("%w (Jira has this user under another name)", ErrNotLoggedIn)
+	if a.kind == byBasic && v == directory.VerdictAccepted && store.FoldOwner(u.Name) != store.FoldOwner(name) && !errors.Is(err, directory.ErrUnusableName) {
+		u, v, err = directory.User{}, directory.VerdictUnknown, fmt.Errorf("%w (Jira has this user under another name)", directory.ErrNotLoggedIn)
 	}
 	outcome(v)
 	return asked, u, err
@@ -347,17 +348,17 @@ func parseBasic(header string) (basicCredential, error) {
 	scheme, text, _ := strings.Cut(header, " ")
 	text = strings.Trim(text, " ")
 	if !strings.EqualFold(scheme, "Basic") {
-		return basicCredential{}, fmt.Errorf("%w (the Authorization header must be Basic here)", ErrNotLoggedIn)
+		return basicCredential{}, fmt.Errorf("%w (the Authorization header must be Basic here)", directory.ErrNotLoggedIn)
 	}
 	decoded, err := base64.StdEncoding.DecodeString(text)
 	name, password, found := strings.Cut(string(decoded), ":")
 	if err != nil || !found || len(text) > maxBasic || strings.ContainsAny(text, "\r\n") {
-		return basicCredential{}, fmt.Errorf("%w (the Basic credential is malformed or too long)", ErrNotLoggedIn)
+		return basicCredential{}, fmt.Errorf("%w (the Basic credential is malformed or too long)", directory.ErrNotLoggedIn)
 	}
 	if token.IsCredential(name) || token.IsCredential(password) {
-		return basicCredential{}, fmt.Errorf("%w (an API token is not accepted as a password here)", ErrNotLoggedIn)
+		return basicCredential{}, fmt.Errorf("%w (an API token is not accepted as a password here)", directory.ErrNotLoggedIn)
 	}
-	if err := (User{Name: name}).Check(); err != nil {
+	if err := (directory.User{Name: name}).Check(); err != nil {
 		return basicCredential{}, err
 	}
 	return basicCredential{text: text, name: name}, nil

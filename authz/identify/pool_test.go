@@ -1,9 +1,10 @@
-package directory
+package identify
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/tokengate/tokengate/authz/directory"
 	"net/netip"
 	"slices"
 	"strings"
@@ -79,12 +80,12 @@ func TestPoolDrops(t *testing.T) {
 			t.Fatal(err)
 		}
 		begun := time.Now()
-		if err := l.enter(t.Context(), "b"); !errors.Is(err, ErrBusy) || time.Since(begun) != 2*time.Second {
+		if err := l.enter(t.Context(), "b"); !errors.Is(err, directory.ErrBusy) || time.Since(begun) != 2*time.Second {
 			t.Errorf("%v after %v", err, time.Since(begun))
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if err := l.enter(ctx, "b"); !errors.Is(err, ErrBusy) || time.Since(begun) != 3*time.Second {
+		if err := l.enter(ctx, "b"); !errors.Is(err, directory.ErrBusy) || time.Since(begun) != 3*time.Second {
 			t.Errorf("a caller who leaves early: %v after %v", err, time.Since(begun))
 		}
 		dropped := make(chan int, maxWaiting+2)
