@@ -478,19 +478,19 @@ func TestKnownSessionsNeverWait(t *testing.T) {
 	in(t, func(t *testing.T) {
 		jira, callers := startJira(t)
 		fred := session(t, jira, "fred", "p:w")
-		identify := func() {
+		ask := func() {
 			t.Helper()
 			begun := time.Now()
 			if u, err := callers.Identify(t.Context(), fred); err != nil || u.Name != "Fred" || time.Since(begun) > 0 {
 				t.Errorf("%+v, %v after %s", u, err, time.Since(begun))
 			}
 		}
-		identify()
+		ask()
 		slow := jira.Fail("", jiratest.Slow(time.Second))
 		jira.Reset()
 		for range 4 * 60 { // in four minutes
 			time.Sleep(time.Second)
-			identify()
+			ask()
 		}
 		if n := jira.Total(); n < 14 || n > 16 {
 			t.Errorf("Jira was asked %d times in four minutes", n)
@@ -501,7 +501,7 @@ func TestKnownSessionsNeverWait(t *testing.T) {
 			_, _ = callers.Identify(t.Context(), identify.Credential{Cookie: fmt.Sprint("a=", n)})
 		}
 		jira.Reset()
-		if identify(); jira.Total() != 0 {
+		if ask(); jira.Total() != 0 {
 			t.Error("answers to unauthenticated clients evicted this one")
 		}
 		// A user who logs out is unknown within the cache's lifetime, or
@@ -510,7 +510,7 @@ func TestKnownSessionsNeverWait(t *testing.T) {
 		logout.Header.Set("Cookie", fred.Cookie)
 		jira.ServeHTTP(httptest.NewRecorder(), logout)
 		time.Sleep(16 * time.Second)
-		identify()
+		ask()
 		synctest.Wait()
 		if u, err := callers.Identify(t.Context(), fred); !errors.Is(err, directory.ErrNotLoggedIn) {
 			t.Errorf("after the logout: %+v, %v", u, err)

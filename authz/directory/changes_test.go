@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tokengate/tokengate/authz/directory"
+	"github.com/tokengate/tokengate/authz/directory/jira"
 	"github.com/tokengate/tokengate/authz/directory/jiratest"
 )
 
@@ -30,8 +31,8 @@ func comeAndGo(t *testing.T, change func(*jiratest.Options)) {
 		o.Users = append(o.Users, jiratest.User{Name: fmt.Sprintf("user%03d", i), Active: true, Groups: []string{"Staff"}})
 	}
 	change(&o)
-	jira := jiratest.New(o)
-	c, err := directory.NewClient("http://jira.test/jira", direct{jira})
+	server := jiratest.New(o)
+	c, err := jira.NewClient("http://jira.test/jira", direct{server})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +44,7 @@ func comeAndGo(t *testing.T, change func(*jiratest.Options)) {
 	}
 	groups := []string{"staff"}
 	d := directory.New(directory.Options{
-		Source: directory.NewJira(directory.JiraOptions{Client: c, Credential: file, Groups: func() []string { return groups }, Now: time.Now}),
+		Source: jira.New(jira.Options{Client: c, Credential: file, Groups: func() []string { return groups }, Now: time.Now}),
 		Owners: func() []directory.Owner { return owners }, Publish: func(*directory.Snapshot) {},
 		Every: every, StaleAfter: staleAfter, Now: time.Now,
 	})
@@ -77,10 +78,10 @@ func comeAndGo(t *testing.T, change func(*jiratest.Options)) {
 		t.Error("members at the start")
 	}
 
-	must(jira.SetGroups("fred", "staff"))
-	must(jira.SetGroups("user000"))
-	must(jira.Deactivate("user007"))
-	must(jira.Rename("user008", "user999"))
+	must(server.SetGroups("fred", "staff"))
+	must(server.SetGroups("user000"))
+	must(server.Deactivate("user007"))
+	must(server.Rename("user008", "user999"))
 	expect("after changes", map[directory.Owner]error{fred: nil, owners[1]: directory.ErrInactive, owners[2]: nil})
 	if !inGroup("fred") || inGroup("user000") || !inGroup("user129") {
 		t.Error("members after changes")
@@ -89,17 +90,17 @@ func comeAndGo(t *testing.T, change func(*jiratest.Options)) {
 		t.Errorf("renamed: %+v", u)
 	}
 
-	must(jira.Activate("user007"))
-	must(jira.Delete("fred"))
-	jira.Put(jiratest.User{Name: "Fred", Key: "K2", Active: true, Groups: []string{"staff"}})
+	must(server.Activate("user007"))
+	must(server.Delete("fred"))
+	server.Put(jiratest.User{Name: "Fred", Key: "K2", Active: true, Groups: []string{"staff"}})
 	expect("after a name was reused", map[directory.Owner]error{
 		fred: directory.ErrUnknownUser, {Name: "fred", Key: "K2"}: nil, owners[1]: nil,
 	})
 
 	groups = nil
 	expect("without groups", map[directory.Owner]error{fred: directory.ErrUnknownUser, owners[1]: nil, owners[3]: nil, owners[42]: nil})
-	jira.Omit("groups.items", "deleted", "displayName")
-	jira.Put(jiratest.User{Name: "dino", Active: true, Groups: []string{"staff"}})
+	server.Omit("groups.items", "deleted", "displayName")
+	server.Put(jiratest.User{Name: "dino", Active: true, Groups: []string{"staff"}})
 	if u, err := d.Lookup(t.Context(), "dino"); err != nil || u.Groups.Known {
 		t.Errorf("lookup: %+v, %v; want no groups known", u, err)
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tokengate/tokengate/authz/directory"
+	"github.com/tokengate/tokengate/authz/directory/jira"
 	"github.com/tokengate/tokengate/authz/directory/jiratest"
 	"github.com/tokengate/tokengate/authz/identify"
 )
@@ -27,7 +28,7 @@ func TestNewClient(t *testing.T) {
 		"http://jira?a=s3cret":          false,
 		"http://jira#s3cret":            false,
 	} {
-		_, err := directory.NewClient(base, nil)
+		_, err := jira.NewClient(base, nil)
 		if (err == nil) != good || err != nil && strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("%q: %v, want valid: %v", base, err, good)
 		}
@@ -51,23 +52,23 @@ func TestOverTheNetwork(t *testing.T) {
 		}
 		send(w, 200, account{"K1", "fred", true}.bean())
 	})
-	jira := httptest.NewServer(jiratest.Watch(mux, nil))
-	c, err := directory.NewClient(jira.URL+"/jira/", nil)
+	upstream := httptest.NewServer(jiratest.Watch(mux, nil))
+	c, err := jira.NewClient(upstream.URL+"/jira/", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	callers := identify.NewCallers(c, time.Now)
-	identify := func(cookie string) error {
+	ask := func(cookie string) error {
 		_, err := callers.Identify(t.Context(), identify.Credential{Cookie: cookie})
 		return err
 	}
-	if err := identify("a=1"); !errors.Is(err, directory.ErrUnavailable) || elsewhere != 0 {
+	if err := ask("a=1"); !errors.Is(err, directory.ErrUnavailable) || elsewhere != 0 {
 		t.Errorf("redirect: %v, followed %d times", err, elsewhere)
 	}
-	if err := identify("a=2"); err != nil || cookies != 0 {
+	if err := ask("a=2"); err != nil || cookies != 0 {
 		t.Errorf("%v, %d requests with cookies from another response", err, cookies)
 	}
-	jira.Close()
+	upstream.Close()
 	// A request that was never sent is no failed login.
 	for range 5 {
 		_, err := callers.Identify(t.Context(), password("fred", strings.Repeat("x", 1+int(callers.Stats().Asked))))

@@ -1,6 +1,5 @@
 // Package directory knows Jira's users: who exists, who is active and who is in
-// which group. Start reading at Directory; Callers identifies who sent a
-// request.
+// which group. Start reading at Directory.
 //
 // A Directory refreshes a Snapshot from a Source on a timer. A snapshot is
 // built completely before it replaces the last one, so a failed refresh changes
@@ -10,37 +9,10 @@
 //
 //   - None accepts every name and knows no groups.
 //   - File reads a YAML file that lists all users.
-//   - Jira asks Jira's REST API with a service credential.
+//   - jira.Source asks Jira's REST API with a service credential.
 //
 // A snapshot of Jira is saved to a file and restored after a restart with its
 // age (see Directory.Save), so tokens work before the first refresh.
-//
-// # Requests to Jira
-//
-// Members of the configured groups come from GET /rest/api/2/group/member in
-// pages of 50. Token owners outside these groups come from GET
-// /rest/api/2/user/list (Jira 11 and 10.3) or else from GET
-// /rest/api/2/user/search, which returns all users or the first 1000
-// (JRASERVER-65089) up to Jira 9 and the first 100 from Jira 10 on
-// (JRASERVER-78660). The remaining owners are requested one by one from GET
-// /rest/api/2/user. A refresh sends at most 10 requests a second, one at a
-// time; lookups of single users (Directory.Lookup) are limited to 2 a second.
-// 10,000 owners take
-//
-//   - 205 requests, 20 seconds, if they are in a group,
-//   - 10 requests if they are in no group and Jira has user/list,
-//   - 11 requests if they are in no group and user/search returns all users,
-//   - 600 requests a minute otherwise, 17 minutes for all of them: then raise
-//     the lifetime of an answer, or put the owners in a configured group.
-//
-// Group pages include members of nested groups, and GET /rest/api/2/user omits
-// them. So the pages decide who is in a configured group; the answer about a
-// single user only adds groups until the next refresh.
-//
-// A missing field means unknown: missing groups are not "no groups". Only
-// active is required, except in the answer to a login, which inactive users
-// don't get. Jira has sent it since users can be deactivated (JRASERVER-29422),
-// so an answer without it is not Jira's.
 package directory
 
 import (

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/tokengate/tokengate/authz/directory"
+	"github.com/tokengate/tokengate/authz/directory/jira"
 )
 
 // direct passes requests to a handler without a network, so that tests can use
@@ -34,9 +35,9 @@ func (d direct) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // client returns a client of a handler.
-func client(t *testing.T, handler http.Handler) *directory.Client {
+func client(t *testing.T, handler http.Handler) *jira.Client {
 	t.Helper()
-	c, err := directory.NewClient("http://jira.test", direct{handler})
+	c, err := jira.NewClient("http://jira.test", direct{handler})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -237,7 +238,7 @@ func (r *rig) restart(t *testing.T) {
 	t.Helper()
 	r.published = nil
 	r.Directory = directory.New(directory.Options{
-		Source: directory.NewJira(directory.JiraOptions{
+		Source: jira.New(jira.Options{
 			Client:     client(t, r.jira),
 			Credential: r.file,
 			Groups:     func() []string { return r.groups },

@@ -64,7 +64,7 @@ func TestNoUserIsLockedOut(t *testing.T) {
 func TestLoginAfterFailures(t *testing.T) {
 	in(t, func(t *testing.T) {
 		jira, callers := startJira(t)
-		identify := func(what string, c identify.Credential, want error) {
+		ask := func(what string, c identify.Credential, want error) {
 			t.Helper()
 			if _, err := callers.Identify(t.Context(), c); !errors.Is(err, want) {
 				t.Errorf("%s: %v, want %v", what, err, want)
@@ -73,27 +73,27 @@ func TestLoginAfterFailures(t *testing.T) {
 		}
 		before := session(t, jira, "fred", "p:w")
 		wilma := session(t, jira, "wilma", "secret")
-		identify("a session", before, nil)
+		ask("a session", before, nil)
 		for i := range 10 {
 			want := directory.ErrNotLoggedIn
 			if i >= 2 {
 				want = identify.ErrTooManyFailures
 			}
-			identify("a wrong password", password("fred", fmt.Sprint("wrong", i)), want)
-			identify("the session that was there before", before, nil)
-			identify("another user's session", wilma, nil)
-			identify("no session", identify.Credential{Cookie: fmt.Sprint("JSESSIONID=", i)}, directory.ErrNotLoggedIn)
+			ask("a wrong password", password("fred", fmt.Sprint("wrong", i)), want)
+			ask("the session that was there before", before, nil)
+			ask("another user's session", wilma, nil)
+			ask("no session", identify.Credential{Cookie: fmt.Sprint("JSESSIONID=", i)}, directory.ErrNotLoggedIn)
 		}
 		if n := jira.Failures("fred"); n != 2 {
 			t.Errorf("Jira counts %d failures, want 2", n)
 		}
-		identify("a new session", session(t, jira, "fred", "p:w"), nil)
+		ask("a new session", session(t, jira, "fred", "p:w"), nil)
 		for i := range 3 {
 			want := directory.ErrNotLoggedIn
 			if i >= 2 {
 				want = identify.ErrTooManyFailures
 			}
-			identify("a wrong password after it", password("fred", fmt.Sprint("again", i)), want)
+			ask("a wrong password after it", password("fred", fmt.Sprint("again", i)), want)
 		}
 		if n := jira.Failures("fred"); n != 2 {
 			t.Errorf("after a login Jira counts %d failures, want 2", n)
@@ -164,18 +164,18 @@ func TestSuccessKeepsAttemptsInFlightCounted(t *testing.T) {
 			time.Sleep(time.Second)
 			w.WriteHeader(401)
 		})), time.Now)
-		identify := func(pw string) error {
+		ask := func(pw string) error {
 			_, err := callers.Identify(t.Context(), password("fred", pw))
 			return err
 		}
 		var all sync.WaitGroup
-		all.Go(func() { _ = identify("wrong1") })
+		all.Go(func() { _ = ask("wrong1") })
 		synctest.Wait()
-		if err := identify("right"); err != nil {
+		if err := ask("right"); err != nil {
 			t.Fatal(err)
 		}
 		for i := range 10 {
-			all.Go(func() { _ = identify(fmt.Sprint("more", i)) })
+			all.Go(func() { _ = ask(fmt.Sprint("more", i)) })
 		}
 		all.Wait()
 		if wrong != 2 {

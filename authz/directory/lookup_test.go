@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/tokengate/tokengate/authz/directory"
+	"github.com/tokengate/tokengate/authz/directory/jira"
 )
 
 func TestLookup(t *testing.T) {
@@ -384,7 +385,7 @@ func TestBadCredentialFiles(t *testing.T) {
 	in(t, func(t *testing.T) {
 		r := newRig(t)
 		d := directory.New(directory.Options{
-			Source: directory.NewJira(directory.JiraOptions{Client: client(t, r.jira), Credential: filepath.Join(t.TempDir(), "none"),
+			Source: jira.New(jira.Options{Client: client(t, r.jira), Credential: filepath.Join(t.TempDir(), "none"),
 				Groups: func() []string { return nil }, Now: time.Now}),
 			Owners: func() []directory.Owner { return nil }, Publish: func(*directory.Snapshot) {},
 			Every: every, StaleAfter: staleAfter, Now: time.Now,

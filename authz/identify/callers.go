@@ -1,3 +1,7 @@
+// Package identify finds out who is calling the page or the API: from a session cookie
+// or a password, which it checks with Jira. It remembers answers, limits concurrent
+// questions, and stops passing on wrong passwords before Jira locks the user out. Start
+// reading at Callers.Identify.
 package identify
 
 import (
@@ -14,6 +18,7 @@ import (
 	"time"
 
 	"github.com/tokengate/tokengate/authz/directory"
+	"github.com/tokengate/tokengate/authz/directory/jira"
 	"github.com/tokengate/tokengate/authz/token"
 	"github.com/tokengate/tokengate/store"
 )
@@ -107,7 +112,7 @@ const (
 // nor if wrong passwords reach Jira in other ways. And a session that was
 // unused here for eight hours counts as new.
 type Callers struct {
-	client      *directory.Client
+	client      *jira.Client
 	now         func() time.Time
 	hasher      hasher
 	lockout     lockout
@@ -129,7 +134,7 @@ type CallerStats struct {
 }
 
 // NewCallers returns Callers that use client.
-func NewCallers(client *directory.Client, now func() time.Time) *Callers {
+func NewCallers(client *jira.Client, now func() time.Time) *Callers {
 	return &Callers{
 		client:      client,
 		now:         now,
@@ -304,16 +309,16 @@ func (a attempt) header() http.Header {
 // askJira asks Jira and counts wrong passwords. asked is the time of the
 // request.
 func (c *Callers) askJira(ctx context.Context, a attempt) (asked time.Time, u directory.User, err error) {
-	outcome, name := func(directory.Verdict) {}, a.name
+	outcome, name := func(jira.Verdict) {}, a.name
 	if a.kind == byBasic {
 		if err := c.lockout.begin(name, a.known); err != nil {
 			return time.Time{}, directory.User{}, err
 		}
-		outcome = func(v directory.Verdict) {
+		outcome = func(v jira.Verdict) {
 			switch v {
-			case directory.VerdictAccepted:
+			case jira.VerdictAccepted:
 				c.lockout.succeeded(name)
-			case directory.VerdictUnchecked:
+			case jira.VerdictUnchecked:
 				c.lockout.cancelled(name)
 			default:
 				c.lockout.failed(name)
@@ -321,15 +326,15 @@ func (c *Callers) askJira(ctx context.Context, a attempt) (asked time.Time, u di
 		}
 	}
 	if err := a.pool.enter(ctx, a.origins...); err != nil {
-		outcome(directory.VerdictUnchecked)
+		outcome(jira.VerdictUnchecked)
 		return time.Time{}, directory.User{}, err
 	}
 	defer a.pool.leave(a.origins...)
 	asked = c.now()
 	c.asked.Add(1)
 	u, v, err := c.client.Myself(ctx, a.header(), identifyTimeout, asked)
-	if a.kind == byBasic && v == directory.VerdictAccepted && store.FoldOwner(u.Name) != store.FoldOwner(name) && !errors.Is(err, directory.ErrUnusableName) {
-		u, v, err = directory.User{}, directory.VerdictUnknown, fmt.Errorf("%w (Jira has this user under another name)", directory.ErrNotLoggedIn)
+	if a.kind == byBasic && v == jira.VerdictAccepted && store.FoldOwner(u.Name) != store.FoldOwner(name) && !errors.Is(err, directory.ErrUnusableName) {
+		u, v, err = directory.User{}, jira.VerdictUnknown, fmt.Errorf("%w (Jira has this user under another name)", directory.ErrNotLoggedIn)
 	}
 	outcome(v)
 	return asked, u, err

@@ -26,6 +26,7 @@ import (
 	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/authz/directory"
+	"github.com/tokengate/tokengate/authz/directory/jira"
 	"github.com/tokengate/tokengate/authz/directory/jiratest"
 	"github.com/tokengate/tokengate/authz/identify"
 	"github.com/tokengate/tokengate/authz/manage"
@@ -105,7 +106,7 @@ func configured(t testing.TB, text string) *fixture {
 	} {
 		f.jira.Put(jiratest.User{Name: name, Password: "pw-" + strings.ToLower(name), DisplayName: "The " + name, Active: true, Groups: groups})
 	}
-	jira, err := directory.NewClient("http://jira.test"+c.Upstream.ContextPath, direct{f.jira})
+	client, err := jira.NewClient("http://jira.test"+c.Upstream.ContextPath, direct{f.jira})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,10 +114,10 @@ func configured(t testing.TB, text string) *fixture {
 	if err := os.WriteFile(credential, []byte("service:pw-service"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	f.callers = identify.NewCallers(jira, f.clock)
+	f.callers = identify.NewCallers(client, f.clock)
 	inForce := manage.NewSettings(c)
 	users := directory.New(directory.Options{
-		Source: directory.NewJira(directory.JiraOptions{Client: jira, Credential: credential, Groups: c.Groups, Now: hurried()}),
+		Source: jira.New(jira.Options{Client: client, Credential: credential, Groups: c.Groups, Now: hurried()}),
 		Owners: func() []directory.Owner { return nil }, Publish: func(*directory.Snapshot) {},
 		Every: time.Minute, StaleAfter: 1000 * time.Hour, Now: f.clock, Random: rand.Float64,
 	})

@@ -17,6 +17,7 @@ import (
 	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/authz/directory"
+	"github.com/tokengate/tokengate/authz/identify"
 	"github.com/tokengate/tokengate/authz/manage"
 	"github.com/tokengate/tokengate/authz/policy"
 	"github.com/tokengate/tokengate/authz/token"
@@ -159,7 +160,7 @@ func newSite(ctx context.Context, size int) (_ *site, err error) {
 	s.handler = web.New(web.Options{
 		Manager: m, View: view, Usage: m.Usage,
 		PublicURL: "https://jira.example.com", Log: zap.NewNop(), Now: func() time.Time { return s.now },
-		Identify: func(_ context.Context, c directory.Credential) (directory.User, error) {
+		Identify: func(_ context.Context, c identify.Credential) (directory.User, error) {
 			u := directory.User{Name: ownerOf(42), Active: true, Groups: directory.Groups{Known: true, Names: []string{userGroup}}}
 			if c.Cookie == adminCookie {
 				u.Name, u.Groups.Names = "administrator", []string{userGroup, adminGroup}

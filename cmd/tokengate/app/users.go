@@ -15,6 +15,7 @@ import (
 
 	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/authz/directory"
+	"github.com/tokengate/tokengate/authz/directory/jira"
 	"github.com/tokengate/tokengate/authz/identify"
 	"github.com/tokengate/tokengate/store"
 )
@@ -44,7 +45,7 @@ type userDirectory struct {
 // refreshed.
 func (s *Server) openDirectory() error {
 	upstream, c := s.config.Upstream, s.config.Directory
-	client, err := directory.NewClient(upstream.URL+upstream.ContextPath, nil)
+	client, err := jira.NewClient(upstream.URL+upstream.ContextPath, nil)
 	if err != nil {
 		return fmt.Errorf("upstream.url: %w", err)
 	}
@@ -57,7 +58,7 @@ func (s *Server) openDirectory() error {
 		options.Source = directory.NewFile(c.File)
 	case c.Jira != config.JiraDirectory{}:
 		options.Every, options.StaleAfter = c.Jira.Refresh, c.Jira.StaleAfter
-		options.Source = directory.NewJira(directory.JiraOptions{
+		options.Source = jira.New(jira.Options{
 			Client: client, Credential: c.Jira.Credential, Now: time.Now,
 			Groups: func() []string { return s.settings.Load().Groups },
 		})

@@ -1,9 +1,10 @@
-package directory
+package jira
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/tokengate/tokengate/authz/directory"
 	"net/http"
 	"net/url"
 	"strings"
@@ -54,7 +55,7 @@ const (
 
 // Myself returns the user of a credential, which is in header. asked is the
 // time of the request.
-func (c *Client) Myself(ctx context.Context, header http.Header, timeout time.Duration, asked time.Time) (User, Verdict, error) {
+func (c *Client) Myself(ctx context.Context, header http.Header, timeout time.Duration, asked time.Time) (directory.User, Verdict, error) {
 	r, err := c.ask(ctx, jiraRequest{
 		path:    myselfPath,
 		query:   url.Values{"expand": {"groups"}},
@@ -64,34 +65,34 @@ func (c *Client) Myself(ctx context.Context, header http.Header, timeout time.Du
 	})
 	switch {
 	case errors.Is(err, errNotSent):
-		return User{}, VerdictUnchecked, err
+		return directory.User{}, VerdictUnchecked, err
 	case err != nil:
-		return User{}, VerdictUnknown, err
+		return directory.User{}, VerdictUnknown, err
 	}
 	return readCaller(r, asked)
 }
 
 // readCaller reads the response to GET /rest/api/2/myself.
-func readCaller(r jiraResponse, asked time.Time) (User, Verdict, error) {
+func readCaller(r jiraResponse, asked time.Time) (directory.User, Verdict, error) {
 	switch reason := loginReason(r); {
 	case reason == loginDenied:
-		return User{}, VerdictRejected, ErrCaptcha
+		return directory.User{}, VerdictRejected, directory.ErrCaptcha
 	case r.status == http.StatusUnauthorized, reason == loginFailed:
-		return User{}, VerdictRejected, ErrNotLoggedIn
+		return directory.User{}, VerdictRejected, directory.ErrNotLoggedIn
 	case basicDisabled(r):
-		return User{}, VerdictUnchecked, ErrBasicRefused
+		return directory.User{}, VerdictUnchecked, directory.ErrBasicRefused
 	case r.status == http.StatusOK && strings.EqualFold(r.header.Get("X-AUSERNAME"), "anonymous"):
-		return User{}, VerdictRejected, ErrNotLoggedIn
+		return directory.User{}, VerdictRejected, directory.ErrNotLoggedIn
 	case r.status != http.StatusOK:
-		return User{}, VerdictUnknown, r.unexpected(myselfPath)
+		return directory.User{}, VerdictUnknown, r.unexpected(myselfPath)
 	}
 	b, err := decodeUser(r, myselfPath)
 	if err != nil {
-		return User{}, VerdictUnknown, err
+		return directory.User{}, VerdictUnknown, err
 	}
 	u := b.loggedInUser(asked)
 	if err := u.Check(); err != nil {
-		return User{}, VerdictAccepted, fmt.Errorf("%w (you are %q in Jira)", err, Truncate(u.Name))
+		return directory.User{}, VerdictAccepted, fmt.Errorf("%w (you are %q in Jira)", err, directory.Truncate(u.Name))
 	}
-	return u, VerdictAccepted, CheckActive(u)
+	return u, VerdictAccepted, directory.CheckActive(u)
 }

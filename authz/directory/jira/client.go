@@ -1,10 +1,11 @@
-package directory
+package jira
 
 import (
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"github.com/tokengate/tokengate/authz/directory"
 	"io"
 	"mime"
 	"net"
@@ -94,7 +95,7 @@ func (c *Client) ask(ctx context.Context, q jiraRequest) (jiraResponse, error) {
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
 	if err != nil {
-		return jiraResponse{}, fmt.Errorf("%w: the request can't be made", ErrUnavailable)
+		return jiraResponse{}, fmt.Errorf("%w: the request can't be made", directory.ErrUnavailable)
 	}
 	for name, values := range q.header {
 		req.Header[name] = values
@@ -113,7 +114,7 @@ func (c *Client) ask(ctx context.Context, q jiraRequest) (jiraResponse, error) {
 		return jiraResponse{}, unavailable(q, err)
 	}
 	if int64(len(body)) > q.maxBody {
-		return jiraResponse{}, fmt.Errorf("%w: GET %s: the response is longer than %d bytes", ErrUnavailable, q.path, q.maxBody)
+		return jiraResponse{}, fmt.Errorf("%w: GET %s: the response is longer than %d bytes", directory.ErrUnavailable, q.path, q.maxBody)
 	}
 	return jiraResponse{status: res.StatusCode, header: res.Header, body: body}, nil
 }
@@ -127,13 +128,13 @@ func unavailable(q jiraRequest, err error) error {
 	dial, ok := errors.AsType[*net.OpError](err)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("%w: GET %s: no answer within %s", ErrUnavailable, q.path, q.timeout)
+		return fmt.Errorf("%w: GET %s: no answer within %s", directory.ErrUnavailable, q.path, q.timeout)
 	case errors.Is(err, context.Canceled):
-		return fmt.Errorf("%w: GET %s: %w", ErrUnavailable, q.path, context.Canceled)
+		return fmt.Errorf("%w: GET %s: %w", directory.ErrUnavailable, q.path, context.Canceled)
 	case ok && dial.Op == "dial":
-		return fmt.Errorf("%w: GET %s: %w: %v", ErrUnavailable, q.path, errNotSent, err)
+		return fmt.Errorf("%w: GET %s: %w: %v", directory.ErrUnavailable, q.path, errNotSent, err)
 	}
-	return fmt.Errorf("%w: GET %s: %v", ErrUnavailable, q.path, err)
+	return fmt.Errorf("%w: GET %s: %v", directory.ErrUnavailable, q.path, err)
 }
 
 // isJSON reports whether the response claims to be JSON. Login pages and
@@ -151,9 +152,9 @@ func (r jiraResponse) unexpected(path string) error {
 	}
 	switch {
 	case r.status >= 300 && r.status < 400:
-		return fmt.Errorf("%w: GET %s: Jira redirects (status %d), so check upstream.url and upstream.contextPath", ErrUnavailable, path, r.status)
+		return fmt.Errorf("%w: GET %s: Jira redirects (status %d), so check upstream.url and upstream.contextPath", directory.ErrUnavailable, path, r.status)
 	case r.status == http.StatusOK:
-		return fmt.Errorf("%w: GET %s: the answer is unexpected %s", ErrUnavailable, path, kind)
+		return fmt.Errorf("%w: GET %s: the answer is unexpected %s", directory.ErrUnavailable, path, kind)
 	}
-	return fmt.Errorf("%w: GET %s: status %d with %s", ErrUnavailable, path, r.status, kind)
+	return fmt.Errorf("%w: GET %s: status %d with %s", directory.ErrUnavailable, path, r.status, kind)
 }

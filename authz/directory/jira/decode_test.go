@@ -1,10 +1,11 @@
-package directory
+package jira
 
 import (
 	"net/http"
 	"testing"
 	"time"
 
+	"github.com/tokengate/tokengate/authz/directory"
 	"github.com/tokengate/tokengate/store"
 )
 
@@ -25,12 +26,12 @@ func FuzzAnswers(f *testing.F) {
 	asked := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	f.Fuzz(func(t *testing.T, status int, kind, reason string, body []byte) {
 		r := jiraResponse{status: status, header: http.Header{"Content-Type": {kind}, "X-Seraph-Loginreason": {reason}}, body: body}
-		check := func(u User) {
+		check := func(u directory.User) {
 			if err := store.ValidOwnerName(u.Name); err != nil {
 				t.Errorf("user %+v: %v", u, err)
 			}
 		}
-		a := &snapshotBuilder{builtAt: asked, users: map[string]User{}, byName: map[string]User{}, memberOf: map[string][]string{}, removed: map[string]time.Time{}}
+		a := &snapshotBuilder{builtAt: asked, users: map[string]directory.User{}, byName: map[string]directory.User{}, memberOf: map[string][]string{}, removed: map[string]time.Time{}}
 		if members, err := decodeMembers(r, ""); err == nil {
 			members.isLast(len(members.Values))
 			a.addPage(members.Values)
@@ -47,7 +48,7 @@ func FuzzAnswers(f *testing.F) {
 				check(u)
 			}
 		}
-		for _, u := range a.snapshot(RefreshRequest{StaleAfter: time.Hour}).byName {
+		for _, u := range a.snapshot(directory.RefreshRequest{StaleAfter: time.Hour}).Contents().Users {
 			check(u)
 		}
 		isNotFound(r)

@@ -1,8 +1,9 @@
-package directory
+package jira
 
 import (
 	"encoding/json"
 	"fmt"
+	"github.com/tokengate/tokengate/authz/directory"
 	"time"
 )
 
@@ -24,7 +25,7 @@ type apiUser struct {
 
 // toUser converts to a User. It reports false if the user has no active field
 // or a name that can't own tokens.
-func (b apiUser) toUser(asked time.Time) (User, bool) {
+func (b apiUser) toUser(asked time.Time) (directory.User, bool) {
 	u := b.loggedInUser(asked)
 	u.Active = b.Active != nil && *b.Active && !b.Deleted
 	return u, b.Active != nil && u.Check() == nil
@@ -32,11 +33,11 @@ func (b apiUser) toUser(asked time.Time) (User, bool) {
 
 // loggedInUser converts a user who has logged in. active may be missing, since
 // inactive users can't log in.
-func (b apiUser) loggedInUser(asked time.Time) User {
-	u := User{
+func (b apiUser) loggedInUser(asked time.Time) directory.User {
+	u := directory.User{
 		Key:         b.Key,
 		Name:        b.Name,
-		DisplayName: CleanDisplayName(b.DisplayName),
+		DisplayName: directory.CleanDisplayName(b.DisplayName),
 		Active:      (b.Active == nil || *b.Active) && !b.Deleted,
 		Asked:       asked,
 	}
@@ -146,5 +147,5 @@ func errorMessage(r jiraResponse) string {
 
 // errOtherUser means that Jira answered about a different user than requested.
 func errOtherUser(path string) error {
-	return fmt.Errorf("%w: GET %s: the answer is about another user", ErrUnavailable, path)
+	return fmt.Errorf("%w: GET %s: the answer is about another user", directory.ErrUnavailable, path)
 }

@@ -1,9 +1,10 @@
-package directory
+package jira
 
 import (
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
+	"github.com/tokengate/tokengate/authz/directory"
 	"io"
 	"net/http"
 	"os"
@@ -77,10 +78,10 @@ type credentialUsage struct {
 
 // credential reads the credential file, and returns an error if Jira has
 // refused its content too often.
-func (j *Jira) credential() (serviceCredential, error) {
+func (j *Source) credential() (serviceCredential, error) {
 	s, err := readCredential(j.file)
 	if err != nil {
-		return serviceCredential{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return serviceCredential{}, fmt.Errorf("%w: %w", directory.ErrUnavailable, err)
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -88,16 +89,16 @@ func (j *Jira) credential() (serviceCredential, error) {
 }
 
 // checkRefusals must be called with mu held.
-func (j *Jira) checkRefusals(s serviceCredential) error {
+func (j *Source) checkRefusals(s serviceCredential) error {
 	if s.basic && j.usage.hash == s.hash && j.usage.refused >= maxRefused {
-		return fmt.Errorf("%w: %w: it is not tried again until its file changes or tokengate restarts", ErrUnavailable, errCredential)
+		return fmt.Errorf("%w: %w: it is not tried again until its file changes or tokengate restarts", directory.ErrUnavailable, errCredential)
 	}
 	return nil
 }
 
 // beginUse must be called before a credential is sent. Requests in flight count
 // as refused, so that a wrong password is never sent too often.
-func (j *Jira) beginUse(s serviceCredential) error {
+func (j *Source) beginUse(s serviceCredential) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.usage.hash != s.hash {
@@ -107,7 +108,7 @@ func (j *Jira) beginUse(s serviceCredential) error {
 		return err
 	}
 	if s.basic && j.usage.refused+j.usage.inFlight >= maxRefused {
-		return fmt.Errorf("%w: Jira refused the service credential and is checking it again", ErrUnavailable)
+		return fmt.Errorf("%w: Jira refused the service credential and is checking it again", directory.ErrUnavailable)
 	}
 	j.usage.inFlight++
 	return nil
@@ -115,7 +116,7 @@ func (j *Jira) beginUse(s serviceCredential) error {
 
 // endUse records the result. Verdicts other than accepted and rejected change
 // nothing.
-func (j *Jira) endUse(s serviceCredential, v Verdict) {
+func (j *Source) endUse(s serviceCredential, v Verdict) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.usage.hash != s.hash {
@@ -134,7 +135,7 @@ func (j *Jira) endUse(s serviceCredential, v Verdict) {
 // recordSuccess resets the count after a refresh in which Jira accepted the
 // credential, as Jira does. Single answers do not: if some are accepted and
 // others refused, Jira's count is unknown.
-func (j *Jira) recordSuccess(s serviceCredential) {
+func (j *Source) recordSuccess(s serviceCredential) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.usage.hash == s.hash && j.usage.good {

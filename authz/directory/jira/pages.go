@@ -1,8 +1,9 @@
-package directory
+package jira
 
 import (
 	"context"
 	"fmt"
+	"github.com/tokengate/tokengate/authz/directory"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -29,19 +30,19 @@ const (
 // Pages are numbered, so a member who leaves while the group is read would
 // shift another one to a page that was already read. So each page begins with
 // the last member of the page before; if it doesn't, reading starts again.
-func (j *Jira) groupMembers(ctx context.Context, s serviceCredential, group string) ([]apiUser, bool, error) {
+func (j *Source) groupMembers(ctx context.Context, s serviceCredential, group string) ([]apiUser, bool, error) {
 	for range maxAttempts {
 		members, found, moved, err := j.readMemberPages(ctx, s, group)
 		if err != nil || !moved {
 			return members, found, err
 		}
 	}
-	return nil, false, fmt.Errorf("%w: GET %s: the pages of group %q are inconsistent", ErrUnavailable, memberPath, group)
+	return nil, false, fmt.Errorf("%w: GET %s: the pages of group %q are inconsistent", directory.ErrUnavailable, memberPath, group)
 }
 
 const memberPath = "/rest/api/2/group/member"
 
-func (j *Jira) readMemberPages(ctx context.Context, s serviceCredential, group string) (members []apiUser, found, moved bool, err error) {
+func (j *Source) readMemberPages(ctx context.Context, s serviceCredential, group string) (members []apiUser, found, moved bool, err error) {
 	for range maxMemberPages {
 		start := max(len(members)-1, 0)
 		r, err := j.ask(ctx, s, jiraRequest{
@@ -61,7 +62,7 @@ func (j *Jira) readMemberPages(ctx context.Context, s serviceCredential, group s
 		case isNotFound(r):
 			return nil, false, false, nil
 		case r.status == http.StatusForbidden:
-			return nil, false, false, fmt.Errorf("%w: the service user may not list the members of groups: it needs Jira's permission to administer", ErrUnavailable)
+			return nil, false, false, fmt.Errorf("%w: the service user may not list the members of groups: it needs Jira's permission to administer", directory.ErrUnavailable)
 		case r.status != http.StatusOK:
 			return nil, false, false, r.unexpected(memberPath)
 		}
@@ -84,12 +85,12 @@ func (j *Jira) readMemberPages(ctx context.Context, s serviceCredential, group s
 			break // no progress
 		}
 	}
-	return nil, false, false, fmt.Errorf("%w: GET %s: the pages of group %q do not end", ErrUnavailable, memberPath, group)
+	return nil, false, false, fmt.Errorf("%w: GET %s: the pages of group %q do not end", directory.ErrUnavailable, memberPath, group)
 }
 
 // sameUser reports whether two answers are about the same user.
 func (b apiUser) sameUser(other apiUser) bool {
-	return Identity(b.Name, b.Key) == Identity(other.Name, other.Key)
+	return directory.Identity(b.Name, b.Key) == directory.Identity(other.Name, other.Key)
 }
 
 // allUsers passes all users of Jira to take, page by page, until take returns
@@ -97,7 +98,7 @@ func (b apiUser) sameUser(other apiUser) bool {
 // only the first users, and a service user without permission to browse users
 // gets none. The missing owners are requested one by one. Errors are only those
 // of the credential or of ctx.
-func (j *Jira) allUsers(ctx context.Context, s serviceCredential, take func([]apiUser) (enough bool)) error {
+func (j *Source) allUsers(ctx context.Context, s serviceCredential, take func([]apiUser) (enough bool)) error {
 	listed, err := j.listUsers(ctx, s, take)
 	if !listed && err == nil {
 		err = j.searchUsers(ctx, s, take)
@@ -110,7 +111,7 @@ func (j *Jira) allUsers(ctx context.Context, s serviceCredential, take func([]ap
 
 // listUsers reads GET /rest/api/2/user/list, which exists in Jira 11 and 10.3
 // LTS, and reports false if it fails.
-func (j *Jira) listUsers(ctx context.Context, s serviceCredential, take func([]apiUser) bool) (bool, error) {
+func (j *Source) listUsers(ctx context.Context, s serviceCredential, take func([]apiUser) bool) (bool, error) {
 	const path = "/rest/api/2/user/list"
 	query := url.Values{"maxResults": {strconv.Itoa(listPageSize)}}
 	seen := map[string]bool{}
@@ -137,7 +138,7 @@ func (j *Jira) listUsers(ctx context.Context, s serviceCredential, take func([]a
 
 // searchUsers reads GET /rest/api/2/user/search. A dot is in every mail address
 // (JRASERVER-29069), so it matches almost all users.
-func (j *Jira) searchUsers(ctx context.Context, s serviceCredential, take func([]apiUser) bool) error {
+func (j *Source) searchUsers(ctx context.Context, s serviceCredential, take func([]apiUser) bool) error {
 	const path = "/rest/api/2/user/search"
 	var last apiUser
 	for start := 0; ; {

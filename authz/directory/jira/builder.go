@@ -1,9 +1,10 @@
-package directory
+package jira
 
 import (
 	"cmp"
 	"context"
 	"errors"
+	"github.com/tokengate/tokengate/authz/directory"
 	"maps"
 	"net/http"
 	"slices"
@@ -23,9 +24,9 @@ const (
 // snapshotBuilder collects the results of a refresh.
 type snapshotBuilder struct {
 	builtAt       time.Time
-	users         map[string]User     // by identity
-	byName        map[string]User     // by identity of the name alone
-	memberOf      map[string][]string // groups by identity of the member, which is the name if the page has no key
+	users         map[string]directory.User // by identity
+	byName        map[string]directory.User // by identity of the name alone
+	memberOf      map[string][]string       // groups by identity of the member, which is the name if the page has no key
 	removed       map[string]time.Time
 	groups        map[string]bool // folded
 	missingGroups []string
@@ -33,15 +34,15 @@ type snapshotBuilder struct {
 }
 
 // Refresh requests everything that a snapshot needs.
-func (j *Jira) Refresh(ctx context.Context, n RefreshRequest) (*Snapshot, error) {
+func (j *Source) Refresh(ctx context.Context, n directory.RefreshRequest) (*directory.Snapshot, error) {
 	s, err := j.credential()
 	if err != nil {
 		return nil, err
 	}
 	a := &snapshotBuilder{
 		builtAt:  j.now(),
-		users:    make(map[string]User),
-		byName:   make(map[string]User),
+		users:    make(map[string]directory.User),
+		byName:   make(map[string]directory.User),
 		memberOf: make(map[string][]string),
 		removed:  make(map[string]time.Time),
 		groups:   make(map[string]bool),
@@ -76,11 +77,11 @@ func (j *Jira) Refresh(ctx context.Context, n RefreshRequest) (*Snapshot, error)
 }
 
 // fetchGroup reads a group. A group that does not exist has no members.
-func (j *Jira) fetchGroup(ctx context.Context, s serviceCredential, a *snapshotBuilder, group string) error {
-	if a.groups[FoldGroup(group)] {
+func (j *Source) fetchGroup(ctx context.Context, s serviceCredential, a *snapshotBuilder, group string) error {
+	if a.groups[directory.FoldGroup(group)] {
 		return nil
 	}
-	a.groups[FoldGroup(group)] = true
+	a.groups[directory.FoldGroup(group)] = true
 	members, found, err := j.groupMembers(ctx, s, group)
 	if err != nil {
 		return err
@@ -90,7 +91,7 @@ func (j *Jira) fetchGroup(ctx context.Context, s serviceCredential, a *snapshotB
 	}
 	a.addPage(members)
 	for _, b := range members {
-		id := Identity(b.Name, b.Key)
+		id := directory.Identity(b.Name, b.Key)
 		a.memberOf[id] = append(a.memberOf[id], group)
 	}
 	return nil
@@ -104,15 +105,15 @@ func (a *snapshotBuilder) addPage(page []apiUser) {
 		switch {
 		case ok:
 			a.add(u)
-		case b.Name != "" && errors.Is(u.Check(), ErrUnusableName):
+		case b.Name != "" && errors.Is(u.Check(), directory.ErrUnusableName):
 			a.removed[u.Identity()] = a.builtAt
 		}
 	}
 }
 
 // add adds a user. A user without a key is only replaced by one with a key.
-func (a *snapshotBuilder) add(u User) {
-	named := Identity(u.Name, "")
+func (a *snapshotBuilder) add(u directory.User) {
+	named := directory.Identity(u.Name, "")
 	if u.Key != "" {
 		delete(a.users, named)
 	} else if a.byName[named].Key != "" {
@@ -124,8 +125,8 @@ func (a *snapshotBuilder) add(u User) {
 }
 
 // groupsOf returns the user's groups according to the pages.
-func (a *snapshotBuilder) groupsOf(u User) []string {
-	groups := a.memberOf[Identity(u.Name, "")]
+func (a *snapshotBuilder) groupsOf(u directory.User) []string {
+	groups := a.memberOf[directory.Identity(u.Name, "")]
 	if u.Key == "" {
 		return groups
 	}
@@ -139,9 +140,9 @@ func (a *snapshotBuilder) groupsOf(u User) []string {
 }
 
 // unresolved returns the owners without an answer.
-func (a *snapshotBuilder) unresolved(owners []Owner) []Owner {
-	return slices.DeleteFunc(slices.Clone(owners), func(o Owner) bool {
-		id := Identity(o.Name, o.Key)
+func (a *snapshotBuilder) unresolved(owners []directory.Owner) []directory.Owner {
+	return slices.DeleteFunc(slices.Clone(owners), func(o directory.Owner) bool {
+		id := directory.Identity(o.Name, o.Key)
 		_, gone := a.removed[id]
 		_, named := a.byName[id]
 		_, seen := a.users[id]
@@ -151,11 +152,11 @@ func (a *snapshotBuilder) unresolved(owners []Owner) []Owner {
 
 // sortOwners puts owners whose tokens were used since the last refresh first,
 // and among these the ones asked for longest ago.
-func (j *Jira) sortOwners(owners []Owner, since time.Time) []Owner {
-	slices.SortStableFunc(owners, func(a, b Owner) int {
+func (j *Source) sortOwners(owners []directory.Owner, since time.Time) []directory.Owner {
+	slices.SortStableFunc(owners, func(a, b directory.Owner) int {
 		return cmp.Or(
 			compareBools(b.LastUsed.After(since), a.LastUsed.After(since)),
-			j.lastAsked[Identity(a.Name, a.Key)].Compare(j.lastAsked[Identity(b.Name, b.Key)]),
+			j.lastAsked[directory.Identity(a.Name, a.Key)].Compare(j.lastAsked[directory.Identity(b.Name, b.Key)]),
 		)
 	})
 	return owners
@@ -175,7 +176,7 @@ func compareBools(a, b bool) int {
 // fetchOwners requests owners one by one until a deadline. An owner without an
 // answer keeps the previous one, but if Jira does not answer at all or refuses
 // the credential, the refresh fails.
-func (j *Jira) fetchOwners(ctx context.Context, s serviceCredential, a *snapshotBuilder, owners []Owner, until time.Time) error {
+func (j *Source) fetchOwners(ctx context.Context, s serviceCredential, a *snapshotBuilder, owners []directory.Owner, until time.Time) error {
 	inARow := 0
 	for _, o := range owners {
 		if !j.now().Before(until) {
@@ -183,7 +184,7 @@ func (j *Jira) fetchOwners(ctx context.Context, s serviceCredential, a *snapshot
 		}
 		err := j.fetchOwner(ctx, s, a, o)
 		switch {
-		case err == nil, errors.Is(err, ErrUnusableName):
+		case err == nil, errors.Is(err, directory.ErrUnusableName):
 			inARow = 0
 			continue
 		case ctx.Err() != nil, isCredentialError(err):
@@ -202,32 +203,32 @@ func (j *Jira) fetchOwners(ctx context.Context, s serviceCredential, a *snapshot
 
 // fetchOwner requests one owner, by key if known, because a key survives a
 // rename.
-func (j *Jira) fetchOwner(ctx context.Context, s serviceCredential, a *snapshotBuilder, o Owner) error {
-	id := Identity(o.Name, o.Key)
+func (j *Source) fetchOwner(ctx context.Context, s serviceCredential, a *snapshotBuilder, o directory.Owner) error {
+	id := directory.Identity(o.Name, o.Key)
 	asked := j.now()
 	j.lastAsked[id] = asked
 	if o.Key != "" {
 		u, err := j.user(ctx, s, "key", o.Key)
-		if errors.Is(err, ErrUnusableName) {
+		if errors.Is(err, directory.ErrUnusableName) {
 			a.removed[id] = asked // the name in the earlier answer is outdated
 		}
-		if !errors.Is(err, ErrUnknownUser) {
+		if !errors.Is(err, directory.ErrUnknownUser) {
 			return a.addFound(u, err)
 		}
 	}
 	u, err := j.user(ctx, s, "username", o.Name)
 	switch {
-	case errors.Is(err, ErrUnknownUser):
-		a.removed[Identity(o.Name, "")] = asked
+	case errors.Is(err, directory.ErrUnknownUser):
+		a.removed[directory.Identity(o.Name, "")] = asked
 		a.removed[id] = asked
 		return nil
-	case err == nil && u.Key != "" && o.Key != "" && u.Key != o.Key, errors.Is(err, ErrUnusableName):
+	case err == nil && u.Key != "" && o.Key != "" && u.Key != o.Key, errors.Is(err, directory.ErrUnusableName):
 		a.removed[id] = asked // the name belongs to another user now
 	}
 	return a.addFound(u, err)
 }
 
-func (a *snapshotBuilder) addFound(u User, err error) error {
+func (a *snapshotBuilder) addFound(u directory.User, err error) error {
 	if err == nil {
 		a.add(u)
 	}
@@ -235,7 +236,7 @@ func (a *snapshotBuilder) addFound(u User, err error) error {
 }
 
 // probe checks whether Jira answers to this credential.
-func (j *Jira) probe(ctx context.Context, s serviceCredential) error {
+func (j *Source) probe(ctx context.Context, s serviceCredential) error {
 	r, err := j.ask(ctx, s, jiraRequest{path: myselfPath, maxBody: maxUserBody, timeout: userTimeout})
 	if err != nil {
 		return err
@@ -252,7 +253,7 @@ func isCredentialError(err error) bool { return errors.Is(err, errCredential) }
 
 // snapshot makes the snapshot, with earlier answers for users without a new
 // one.
-func (a *snapshotBuilder) snapshot(n RefreshRequest) *Snapshot {
+func (a *snapshotBuilder) snapshot(n directory.RefreshRequest) *directory.Snapshot {
 	users := slices.Collect(maps.Values(a.users))
 	last := n.Last.Contents()
 	for _, u := range last.Users {
@@ -262,37 +263,37 @@ func (a *snapshotBuilder) snapshot(n RefreshRequest) *Snapshot {
 		}
 	}
 	for i, u := range users {
-		users[i].Groups = Groups{Known: true, Names: a.groupsOf(u)}
+		users[i].Groups = directory.Groups{Known: true, Names: a.groupsOf(u)}
 	}
 	for id, asked := range last.Removed {
 		if _, again := a.removed[id]; !again && a.builtAt.Before(asked.Add(n.StaleAfter)) {
 			a.removed[id] = asked
 		}
 	}
-	s := NewSnapshot(Contents{
+	s := directory.NewSnapshot(directory.Contents{
 		Taken: a.builtAt, StaleAfter: n.StaleAfter, Users: users, Removed: a.removed,
 		Groups: a.groups, MissingGroups: a.missingGroups, OtherMembers: a.memberOf, OwnerErr: a.ownerErr,
 	})
 	// OtherMembers keeps only members who are not users of the snapshot.
 	for _, u := range s.Contents().Users {
-		delete(a.memberOf, Identity(u.Name, ""))
+		delete(a.memberOf, directory.Identity(u.Name, ""))
 		delete(a.memberOf, u.Identity())
 	}
 	return s
 }
 
 // isRemoved reports whether the user of an earlier answer no longer exists.
-func (a *snapshotBuilder) isRemoved(u User) bool {
+func (a *snapshotBuilder) isRemoved(u directory.User) bool {
 	_, byKey := a.removed[u.Identity()]
-	_, byName := a.removed[Identity(u.Name, "")]
+	_, byName := a.removed[directory.Identity(u.Name, "")]
 	return byKey || byName
 }
 
 // pruneLastAsked removes the entries of users who no longer own tokens.
-func (j *Jira) pruneLastAsked(owners []Owner) {
+func (j *Source) pruneLastAsked(owners []directory.Owner) {
 	tried := make(map[string]time.Time, len(owners))
 	for _, o := range owners {
-		id := Identity(o.Name, o.Key)
+		id := directory.Identity(o.Name, o.Key)
 		if at, ok := j.lastAsked[id]; ok {
 			tried[id] = at
 		}
