@@ -8,6 +8,7 @@ import (
 	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/authz/token"
 	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/index"
 )
 
 // check is a step of the decision. The order is that of the decision table:
@@ -100,7 +101,7 @@ type evaluation struct {
 	query      queryFacts
 	login      bool // may be a login with a password in the body
 	credential credential
-	entry      store.Entry
+	entry      index.Entry
 	target     target
 	mayWrite   bool
 
@@ -331,16 +332,16 @@ func (e *evaluation) hasOwner() bool { return e.entry.Kind != store.Management }
 
 // ownerIsFresh reports whether the owner's status is recent enough: row 10.
 func (e *evaluation) ownerIsFresh() bool {
-	return e.view.Index.IsFresh(e.view.Now) && e.entry.OwnerStatus != store.OwnerUnknown
+	return e.view.Index.IsFresh(e.view.Now) && e.entry.OwnerStatus != index.OwnerUnknown
 }
 
 // checkOwner denies tokens of owners who are inactive or may not use tokens: row
 // 11.
 func (e *evaluation) checkOwner() bool {
 	switch e.entry.OwnerStatus {
-	case store.OwnerPermitted:
+	case index.OwnerPermitted:
 		return false
-	case store.OwnerNotPermitted:
+	case index.OwnerNotPermitted:
 		return e.deny(OwnerNotPermitted)
 	}
 	return e.deny(OwnerInactive)

@@ -15,6 +15,7 @@ import (
 	"github.com/tokengate/tokengate/authz/product/jira"
 	"github.com/tokengate/tokengate/authz/token"
 	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/index"
 )
 
 // dispatch is how a real Tomcat dispatched a request target.
@@ -94,9 +95,9 @@ func TestAmbiguousTargets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	index := &store.Index{}
-	index.UpdateOwnerStatus(func(store.Owner, store.OwnerStatus) store.OwnerStatus { return store.OwnerPermitted }, store.Forever)
-	index.Put(store.Token{ID: value.ID().String(), Owner: store.Owner{Name: "fred"}, State: store.Active, Secret: store.Secret{Hash: value.Hash([16]byte{})}})
+	tokens := &index.Index{}
+	tokens.UpdateOwnerStatus(func(store.Owner, index.OwnerStatus) index.OwnerStatus { return index.OwnerPermitted }, index.Forever)
+	tokens.Put(store.Token{ID: value.ID().String(), Owner: store.Owner{Name: "fred"}, State: store.Active, Secret: store.Secret{Hash: value.Hash([16]byte{})}})
 	ambiguous := 0
 	for _, row := range corpus(t) {
 		settings := config.Default()
@@ -104,7 +105,7 @@ func TestAmbiguousTargets(t *testing.T) {
 		settings.Tokens.Paths = []string{"/"}
 		settings.Passwords.Mode = config.PasswordsBlock
 		settings.Passwords.AllowedPaths = []string{"*"}
-		view := View{Policy: policy.New(settings), Index: index, Now: time.Unix(1e9, 0)}
+		view := View{Policy: policy.New(settings), Index: tokens, Now: time.Unix(1e9, 0)}
 		raw, _, _ := strings.Cut(row.target, "?")
 		if ambiguity(raw, row.context) == 0 {
 			continue

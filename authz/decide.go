@@ -17,13 +17,13 @@ import (
 
 	"github.com/tokengate/tokengate/authz/policy"
 	"github.com/tokengate/tokengate/authz/token"
-	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/index"
 )
 
 // View is the state that a decision reads. It does not change during a decision.
 type View struct {
 	Policy *policy.Policy
-	Index  *store.Index
+	Index  *index.Index
 	Now    time.Time
 }
 
@@ -71,7 +71,7 @@ type Decision struct {
 	// metrics or answers. It may be in the Request's Memory: copy it to keep it.
 	ClaimedUser string
 
-	limiter *store.Limiter // of an allowed token
+	limiter *index.Limiter // of an allowed token
 }
 
 // Result returns the word of an explanation: the Outcome's, or "answered" for a

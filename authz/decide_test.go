@@ -18,6 +18,7 @@ import (
 	"github.com/tokengate/tokengate/authz/policy"
 	"github.com/tokengate/tokengate/authz/token"
 	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/index"
 )
 
 // now is the time of every decision in these tests.
@@ -25,13 +26,13 @@ var now = time.Date(2026, 3, 14, 15, 9, 26, 0, time.UTC)
 
 // world is an index with one token of each kind and state, and their values.
 type world struct {
-	index  *store.Index
+	index  *index.Index
 	values map[string]token.Value
 }
 
 func newWorld(t testing.TB) world {
 	t.Helper()
-	w := world{&store.Index{}, map[string]token.Value{}}
+	w := world{&index.Index{}, map[string]token.Value{}}
 	w.index.UpdateOwnerStatus(ownerStatus, now.Add(staleAfter))
 	w.add(t, "fred", func(e *store.Token) {})
 	w.add(t, "reader", func(e *store.Token) { e.ReadOnly = true })
@@ -73,16 +74,16 @@ func newWorld(t testing.TB) world {
 const staleAfter = time.Hour
 
 // ownerStatus returns the status of an owner.
-func ownerStatus(o store.Owner, _ store.OwnerStatus) store.OwnerStatus {
+func ownerStatus(o store.Owner, _ index.OwnerStatus) index.OwnerStatus {
 	switch {
 	case o == store.Owner{Name: "Fred"}:
-		return store.OwnerPermitted
+		return index.OwnerPermitted
 	case o.Key == "UNKNOWN":
-		return store.OwnerUnknown
+		return index.OwnerUnknown
 	case o.Key == "BANNED":
-		return store.OwnerNotPermitted
+		return index.OwnerNotPermitted
 	}
-	return store.OwnerInactive
+	return index.OwnerInactive
 }
 
 // spend makes the only request that a token of the world may make.
@@ -353,7 +354,7 @@ func TestZeroValuesDeny(t *testing.T) {
 	if d := authz.Decide(good, authz.View{Policy: settings, Index: w.index, Now: now}); d.Outcome != authz.Allowed {
 		t.Fatalf("the good request is %v %v", d.Outcome, d.Reason)
 	}
-	unjudged := &store.Index{}
+	unjudged := &index.Index{}
 	unjudged.Put(store.Token{ID: w.values["fred"].ID().String(), Owner: store.Owner{Name: "Fred"}, State: store.Active,
 		Secret: secretOf(t, w.values["fred"])})
 	for name, c := range map[string]struct {
@@ -365,7 +366,7 @@ func TestZeroValuesDeny(t *testing.T) {
 		"no policy":                   {good, authz.View{Index: w.index, Now: now}, authz.BadCheck},
 		"the zero policy":             {good, authz.View{Policy: &policy.Policy{}, Index: w.index, Now: now}, authz.NetworkDenied},
 		"no index":                    {good, authz.View{Policy: settings, Now: now}, authz.BadCheck},
-		"an empty index":              {good, authz.View{Policy: settings, Index: &store.Index{}, Now: now}, authz.UnknownToken},
+		"an empty index":              {good, authz.View{Policy: settings, Index: &index.Index{}, Now: now}, authz.UnknownToken},
 		"an index that nobody judged": {good, authz.View{Policy: settings, Index: unjudged, Now: now}, authz.DirectoryStale},
 		"no clock":                    {good, authz.View{Policy: settings, Index: w.index}, authz.BadCheck},
 		"a bare token":                {&authz.Request{Authorization: good.Authorization}, authz.View{Policy: settings, Index: w.index, Now: now}, authz.NoClientAddress},

@@ -14,14 +14,15 @@ import (
 	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/envoy/wire"
 	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/cached"
 )
 
 // Only the message of a line is allocated. Recording the use of a token or password
 // allocates nothing.
 func TestLineAllocations(t *testing.T) {
-	var tokens store.Cached
+	var tokens cached.Store
 	tokens.Index().Put(store.Token{ID: some.String(), Owner: store.Owner{Name: "fred"}, State: store.Active})
-	s := &Server{Log: zap.New(jsonCore(io.Discard)), Usage: store.NewUsageRecorder(&tokens), Records: NewRecorder(nil, nil, nil)}
+	s := &Server{Log: zap.New(jsonCore(io.Discard)), Usage: cached.NewUsageRecorder(&tokens), Records: NewRecorder(nil, nil, nil)}
 	s.Records.IsKnown = func(name string) (string, bool) { return "fred", name == "fred" }
 	for _, c := range []struct {
 		decision authz.Decision

@@ -16,7 +16,7 @@ import (
 
 	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/token"
-	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/cached"
 )
 
 var (
@@ -85,7 +85,7 @@ func TestLines(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got bytes.Buffer
-			s := &Server{Log: zap.New(jsonCore(&got)), Usage: store.NewUsageRecorder(new(store.Cached))}
+			s := &Server{Log: zap.New(jsonCore(&got)), Usage: cached.NewUsageRecorder(new(cached.Store))}
 			for range 2 { // the second line reuses the memory of the first
 				got.Reset()
 				s.report(c.request, c.decision, noon)
@@ -101,7 +101,7 @@ func TestLines(t *testing.T) {
 func TestLinesByResult(t *testing.T) {
 	var own, allowed, denied, unauthenticated bytes.Buffer
 	s := &Server{
-		Log: zap.New(jsonCore(&own)), Usage: store.NewUsageRecorder(new(store.Cached)),
+		Log: zap.New(jsonCore(&own)), Usage: cached.NewUsageRecorder(new(cached.Store)),
 		RequestLogs: RequestLogs{Allowed: jsonCore(&allowed), Denied: jsonCore(&denied), Unauthenticated: jsonCore(&unauthenticated)},
 	}
 	for _, reason := range authz.Reasons() {
@@ -127,7 +127,7 @@ func TestLinesByResult(t *testing.T) {
 // Lines below the log level are not written.
 func TestLinesByLevel(t *testing.T) {
 	var got bytes.Buffer
-	s := &Server{Log: zap.New(jsonCore(&got), zap.IncreaseLevel(zap.ErrorLevel)), Usage: store.NewUsageRecorder(new(store.Cached))}
+	s := &Server{Log: zap.New(jsonCore(&got), zap.IncreaseLevel(zap.ErrorLevel)), Usage: cached.NewUsageRecorder(new(cached.Store))}
 	s.report(asked(), authz.Decision{Outcome: authz.Allowed, Reason: authz.TokenAllowed, User: "fred", TokenID: some}, noon)
 	s.report(asked(), authz.Decision{Reason: authz.UnknownToken}, noon)
 	if got.Len() > 0 {
@@ -263,7 +263,7 @@ func TestBeyondTheBudget(t *testing.T) {
 			var got bytes.Buffer
 			at := noon
 			s := &Server{
-				Log: zap.New(jsonCore(&got), zap.IncreaseLevel(c.level)), Usage: store.NewUsageRecorder(new(store.Cached)),
+				Log: zap.New(jsonCore(&got), zap.IncreaseLevel(c.level)), Usage: cached.NewUsageRecorder(new(cached.Store)),
 				Now: func() time.Time { return at },
 			}
 			if c.full {

@@ -21,7 +21,7 @@ import (
 	"github.com/tokengate/tokengate/authz/policy"
 	"github.com/tokengate/tokengate/authz/token"
 	"github.com/tokengate/tokengate/envoy/wire"
-	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/index"
 )
 
 // Envoy takes an empty message for an OK, so no decision may be encoded as one, and
@@ -94,7 +94,7 @@ func TestErrorAfterTheDeadline(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	core, lines := observer.New(zap.DebugLevel)
 	h := &handler{&Server{
-		Policy: new(atomic.Pointer[policy.Policy]), Index: &store.Index{}, Log: zap.New(core), Metrics: NewMetrics(registry), Now: time.Now,
+		Policy: new(atomic.Pointer[policy.Policy]), Index: &index.Index{}, Log: zap.New(core), Metrics: NewMetrics(registry), Now: time.Now,
 	}, answers}
 	h.Policy.Store(policy.New(config.Default()))
 	ctx, cancel := context.WithCancel(context.Background())

@@ -31,15 +31,16 @@ import (
 	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/authz/policy"
 	"github.com/tokengate/tokengate/envoy/wire"
-	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/cached"
+	"github.com/tokengate/tokengate/store/index"
 )
 
 // Server answers Check. All fields but RequestLogs and Records are required, and
 // are set before the first request; the Policy can be swapped at any time.
 type Server struct {
 	Policy        *atomic.Pointer[policy.Policy]
-	Index         *store.Index
-	Usage         *store.UsageRecorder
+	Index         *index.Index
+	Usage         *cached.UsageRecorder
 	ClientAddress config.ClientAddress // where the client's address comes from
 	Identity      string               // the header that tells Jira who is calling, in lower case
 	Log           *zap.Logger          // the server's own lines

@@ -33,6 +33,8 @@ import (
 	"github.com/tokengate/tokengate/envoy"
 	"github.com/tokengate/tokengate/store"
 	"github.com/tokengate/tokengate/store/badger"
+	"github.com/tokengate/tokengate/store/cached"
+	"github.com/tokengate/tokengate/store/index"
 )
 
 var now = time.Date(2026, 3, 14, 15, 9, 26, 0, time.UTC)
@@ -43,8 +45,8 @@ type gate struct {
 	client   authv3.AuthorizationClient
 	log      *logText
 	registry *prometheus.Registry
-	tokens   *store.Cached
-	usage    *store.UsageRecorder
+	tokens   *cached.Store
+	usage    *cached.UsageRecorder
 	value    token.Value
 }
 
@@ -56,11 +58,11 @@ func newGate(t *testing.T, from config.ClientAddress) *gate {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { db.Close() })
-	tokens, err := store.NewCached(ctx, db)
+	tokens, err := cached.New(ctx, db)
 	if err != nil {
 		t.Fatal(err)
 	}
-	tokens.Index().UpdateOwnerStatus(func(store.Owner, store.OwnerStatus) store.OwnerStatus { return store.OwnerPermitted }, store.Forever)
+	tokens.Index().UpdateOwnerStatus(func(store.Owner, index.OwnerStatus) index.OwnerStatus { return index.OwnerPermitted }, index.Forever)
 	value, err := token.Mint(token.Ordinary, token.Random)
 	if err != nil {
 		t.Fatal(err)
@@ -74,7 +76,7 @@ func newGate(t *testing.T, from config.ClientAddress) *gate {
 	}
 	lines := &logText{}
 	core := zapcore.NewCore(zapcore.NewJSONEncoder(zapcore.EncoderConfig{MessageKey: "msg", LevelKey: "level", EncodeLevel: zapcore.LowercaseLevelEncoder}), lines, zapcore.DebugLevel)
-	g := &gate{log: lines, registry: prometheus.NewRegistry(), tokens: tokens, usage: store.NewUsageRecorder(tokens), value: value}
+	g := &gate{log: lines, registry: prometheus.NewRegistry(), tokens: tokens, usage: cached.NewUsageRecorder(tokens), value: value}
 	g.server = &envoy.Server{
 		Policy: new(atomic.Pointer[policy.Policy]), Index: tokens.Index(), Usage: g.usage,
 		ClientAddress: from, Identity: "x-forwarded-user",

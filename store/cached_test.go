@@ -13,12 +13,14 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/cached"
+	"github.com/tokengate/tokengate/store/index"
 	"github.com/tokengate/tokengate/store/storetest"
 )
 
-func newIndexed(t *testing.T, s store.Store) *store.Cached {
+func newIndexed(t *testing.T, s store.Store) *cached.Store {
 	t.Helper()
-	x, err := store.NewCached(t.Context(), s)
+	x, err := cached.New(t.Context(), s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,22 +28,22 @@ func newIndexed(t *testing.T, s store.Store) *store.Cached {
 }
 
 // wantIndex checks that index and store agree about a token.
-func wantIndex(t *testing.T, what string, x *store.Cached, s store.Store, id string) {
+func wantIndex(t *testing.T, what string, x *cached.Store, s store.Store, id string) {
 	t.Helper()
-	var want store.Entry
+	var want index.Entry
 	token, err := s.Get(t.Context(), id)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		t.Fatal(err)
 	}
 	live := err == nil && token.State != store.Revoked
 	if live {
-		want = store.Entry{
+		want = index.Entry{
 			Owner: token.Owner.Name, Expires: token.Expires, ReadOnly: token.ReadOnly, State: token.State,
 			Kind: token.Kind, Networks: token.Networks, Secret: token.Secret, Previous: token.Previous,
 		}
 	}
 	got, ok := x.Index().Lookup(id)
-	if diff := cmp.Diff(want, got, comparer, cmpopts.IgnoreFields(store.Entry{}, "Limiter")); ok != live || diff != "" {
+	if diff := cmp.Diff(want, got, comparer, cmpopts.IgnoreFields(index.Entry{}, "Limiter")); ok != live || diff != "" {
 		t.Errorf("index after %s: found %v, want %v (-store +index):\n%s", what, ok, live, diff)
 	}
 }
@@ -96,7 +98,7 @@ func TestCached(t *testing.T) {
 	wantCounts(t, x, nil)
 }
 
-func wantCounts(t *testing.T, x *store.Cached, want map[store.State]int) {
+func wantCounts(t *testing.T, x *cached.Store, want map[store.State]int) {
 	t.Helper()
 	states, _ := x.Index().Counts(storetest.Epoch)
 	for state := store.Pending; state <= store.Revoked; state++ {
@@ -107,7 +109,7 @@ func wantCounts(t *testing.T, x *store.Cached, want map[store.State]int) {
 }
 
 func TestIndexCounts(t *testing.T) {
-	var x store.Index
+	var x index.Index
 	for n, expires := range []time.Time{{}, storetest.Epoch.Add(time.Second), storetest.Epoch, storetest.Epoch.Add(-time.Second)} {
 		token := storetest.NewToken(n, "fred")
 		token.Expires = expires
@@ -120,7 +122,7 @@ func TestIndexCounts(t *testing.T) {
 	if diff := cmp.Diff(want, states); diff != "" || expired != 2 {
 		t.Errorf("%d tokens have expired, want 2; states (-want +got):\n%s", expired, diff)
 	}
-	var zero store.Index
+	var zero index.Index
 	if _, ok := zero.Lookup("test00000001"); ok {
 		t.Error("the zero index has a token")
 	}
@@ -133,7 +135,7 @@ func TestCachedUnreadable(t *testing.T) {
 	create(t, s, storetest.NewToken(1, "fred"))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if x, err := store.NewCached(ctx, s); !errors.Is(err, context.Canceled) || x != nil {
+	if x, err := cached.New(ctx, s); !errors.Is(err, context.Canceled) || x != nil {
 		t.Errorf("index %v, error %v", x, err)
 	}
 }
@@ -142,16 +144,16 @@ func TestCachedUnreadable(t *testing.T) {
 // that is readable afterwards or not.
 func TestCachedUnknownOutcome(t *testing.T) {
 	fail := func() error { return errDisk }
-	writes := map[string]func(context.Context, *store.Cached) error{
-		"create": func(ctx context.Context, x *store.Cached) error {
+	writes := map[string]func(context.Context, *cached.Store) error{
+		"create": func(ctx context.Context, x *cached.Store) error {
 			_, err := x.Create(ctx, storetest.NewToken(2, "fred"), func([]store.Token) (store.Audit, error) { return store.Audit{}, nil })
 			return err
 		},
-		"update": func(ctx context.Context, x *store.Cached) error {
+		"update": func(ctx context.Context, x *cached.Store) error {
 			_, err := x.Update(ctx, "test00000001", rename)
 			return err
 		},
-		"revoke": func(ctx context.Context, x *store.Cached) error {
+		"revoke": func(ctx context.Context, x *cached.Store) error {
 			_, err := x.Update(ctx, "test00000001", revoke)
 			return err
 		},
@@ -201,21 +203,21 @@ func TestCachedUnknownOutcome(t *testing.T) {
 // written for certain.
 func TestCachedRefused(t *testing.T) {
 	errNo := errors.New("no")
-	for name, run := range map[string]func(*store.Cached, string) error{
-		"refused update": func(x *store.Cached, id string) error {
+	for name, run := range map[string]func(*cached.Store, string) error{
+		"refused update": func(x *cached.Store, id string) error {
 			_, err := x.Update(t.Context(), id, func(t *store.Token) (store.Audit, error) {
 				t.State, t.Networks = store.Disabled, nil
 				return store.Audit{}, errNo
 			})
 			return err
 		},
-		"refused create": func(x *store.Cached, id string) error {
+		"refused create": func(x *cached.Store, id string) error {
 			_, err := x.Create(t.Context(), storetest.NewToken(9, "fred"), func([]store.Token) (store.Audit, error) {
 				return store.Audit{}, errNo
 			})
 			return err
 		},
-		"closed": func(x *store.Cached, id string) error {
+		"closed": func(x *cached.Store, id string) error {
 			if err := x.Close(); err != nil {
 				return err
 			}

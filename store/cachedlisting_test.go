@@ -10,11 +10,13 @@ import (
 	"time"
 
 	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/cached"
+	"github.com/tokengate/tokengate/store/listing"
 	"github.com/tokengate/tokengate/store/storetest"
 )
 
 // wantFound checks that a query finds these tokens of storetest.NewToken, in order.
-func wantFound(t *testing.T, what string, x *store.Cached, q store.Query, numbers ...int) {
+func wantFound(t *testing.T, what string, x *cached.Store, q listing.Query, numbers ...int) {
 	t.Helper()
 	var want []string
 	for _, n := range numbers {
@@ -26,7 +28,7 @@ func wantFound(t *testing.T, what string, x *store.Cached, q store.Query, number
 	}
 }
 
-var mostUsed = store.Query{Sort: store.ByUses, Descending: true}
+var mostUsed = listing.Query{Sort: listing.ByUses, Descending: true}
 
 func TestCachedListing(t *testing.T) {
 	s := openFaulty(t)
@@ -39,13 +41,13 @@ func TestCachedListing(t *testing.T) {
 	}
 
 	x := newIndexed(t, s)
-	wantFound(t, "loading", x, store.Query{}, 0, 1, 2)
+	wantFound(t, "loading", x, listing.Query{}, 0, 1, 2)
 	wantFound(t, "loading", x, mostUsed, 1, 2, 0)
 
 	create(t, x, storetest.NewToken(3, "wilma"))
-	wantFound(t, "create", x, store.Query{Owner: "Wilma"}, 3)
+	wantFound(t, "create", x, listing.Query{Owner: "Wilma"}, 3)
 
-	r := store.NewUsageRecorder(x)
+	r := cached.NewUsageRecorder(x)
 	for range 6 {
 		r.Record("test00000003", false, second(6), home)
 	}
@@ -54,7 +56,7 @@ func TestCachedListing(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantFound(t, "a flush", x, mostUsed, 3, 1, 2, 0)
-	wantFound(t, "a flush", x, store.Query{UsedFrom: second(6)}, 3)
+	wantFound(t, "a flush", x, listing.Query{UsedFrom: second(6)}, 3)
 
 	update := func(id string, change func(*store.Token) (store.Audit, error)) error {
 		_, err := x.Update(t.Context(), id, change)
@@ -63,12 +65,12 @@ func TestCachedListing(t *testing.T) {
 	if err := update("test00000003", rename); err != nil {
 		t.Fatal(err)
 	}
-	wantFound(t, "rename", x, store.Query{Name: "new"}, 3)
+	wantFound(t, "rename", x, listing.Query{Name: "new"}, 3)
 	wantFound(t, "rename", x, mostUsed, 3, 1, 2, 0)
 	if err := update("test00000002", revoke); err != nil {
 		t.Fatal(err)
 	}
-	wantFound(t, "revoke", x, store.Query{States: []store.State{store.Revoked}}, 2)
+	wantFound(t, "revoke", x, listing.Query{States: []store.State{store.Revoked}}, 2)
 
 	// Writes that failed, or whose outcome is unknown.
 	s.beforeWrite = func() error { return errDisk }
@@ -79,13 +81,13 @@ func TestCachedListing(t *testing.T) {
 	if err := r.Flush(t.Context()); !errors.Is(err, errDisk) {
 		t.Fatal(err)
 	}
-	wantFound(t, "writes that failed", x, store.Query{Name: "new"}, 3)
+	wantFound(t, "writes that failed", x, listing.Query{Name: "new"}, 3)
 	wantFound(t, "writes that failed", x, mostUsed, 3, 1, 2, 0)
 	s.beforeWrite, s.afterWrite = nil, func() error { return errDisk }
 	if err := update("test00000000", rename); !errors.Is(err, errDisk) {
 		t.Fatal(err)
 	}
-	wantFound(t, "a write that succeeded after all", x, store.Query{Name: "new"}, 0, 3)
+	wantFound(t, "a write that succeeded after all", x, listing.Query{Name: "new"}, 0, 3)
 	s.beforeGet = func() error { return errDisk }
 	if err := update("test00000001", rename); !errors.Is(err, errDisk) {
 		t.Fatal(err)
@@ -93,13 +95,13 @@ func TestCachedListing(t *testing.T) {
 	if _, ok := x.Index().Lookup("test00000001"); ok {
 		t.Error("a token of unknown state is in the index")
 	}
-	wantFound(t, "a write with an unknown outcome", x, store.Query{}, 0, 1, 2, 3)
+	wantFound(t, "a write with an unknown outcome", x, listing.Query{}, 0, 1, 2, 3)
 	s.beforeGet, s.afterWrite = nil, nil
 
 	if _, err := x.Prune(t.Context(), storetest.Epoch.Add(time.Hour), noAudit); err != nil {
 		t.Fatal(err)
 	}
-	wantFound(t, "prune", x, store.Query{}, 0, 1, 3)
+	wantFound(t, "prune", x, listing.Query{}, 0, 1, 3)
 	states, _, err := x.Counts(t.Context(), storetest.Epoch)
 	if err != nil || states[store.Active] != 3 || states[store.Revoked] != 0 {
 		t.Errorf("states %v, error %v", states, err)
@@ -151,13 +153,13 @@ func TestCachedUseWhileRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := slowUse{goOn: make(chan error)}
 		x := newIndexed(t, s)
-		wantFound(t, "no question of use", x, store.Query{Sort: store.ByName}, 0, 1, 2, 3)
+		wantFound(t, "no question of use", x, listing.Query{Sort: listing.ByName}, 0, 1, 2, 3)
 		if _, err := x.Owners(t.Context()); err != nil {
 			t.Error(err)
 		}
 		var answers atomic.Int32
-		questions := []store.Query{
-			mostUsed, {Sort: store.ByLastUsed}, {NeverUsed: true},
+		questions := []listing.Query{
+			mostUsed, {Sort: listing.ByLastUsed}, {NeverUsed: true},
 			{UsedFrom: second(1)}, {UsedUntil: second(1)}, {UnusedSince: second(1)},
 		}
 		for _, q := range questions {
@@ -187,7 +189,7 @@ func TestCachedUseWhileRead(t *testing.T) {
 		}
 		close(s.goOn)
 		wantFound(t, "the sums", x, mostUsed, 0, 1, 2, 3) // 41, 32, 23 and 14
-		wantFound(t, "the latest", x, store.Query{Sort: store.ByLastUsed}, 3, 2, 1, 0)
+		wantFound(t, "the latest", x, listing.Query{Sort: listing.ByLastUsed}, 3, 2, 1, 0)
 		synctest.Wait()
 		if n := answers.Load(); int(n) != len(questions) {
 			t.Errorf("%d usage queries were answered, want %d", n, len(questions))
@@ -209,7 +211,7 @@ func TestCachedUseUnreadable(t *testing.T) {
 			t.Errorf("found %+v, error %v", f, err)
 		}
 	}
-	wantFound(t, "no question of use", x, store.Query{}, 0, 1, 2, 3)
+	wantFound(t, "no question of use", x, listing.Query{}, 0, 1, 2, 3)
 	if owners, err := x.Owners(t.Context()); err != nil || len(owners) != 1 {
 		t.Errorf("owners %v, error %v", owners, err)
 	}

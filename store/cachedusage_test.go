@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/cached"
 	"github.com/tokengate/tokengate/store/storetest"
 )
 
@@ -23,7 +24,7 @@ var (
 
 func second(n int) time.Time { return storetest.Epoch.Add(time.Duration(n) * time.Second) }
 
-func wantUsage(t *testing.T, what string, r *store.UsageRecorder, want map[string]store.Usage) {
+func wantUsage(t *testing.T, what string, r *cached.UsageRecorder, want map[string]store.Usage) {
 	t.Helper()
 	got, err := r.Usage(t.Context(), []string{"test00000001", "test00000002", "test00000003"})
 	if err != nil {
@@ -38,7 +39,7 @@ func TestUsageRecorder(t *testing.T) {
 	s := openFaulty(t)
 	create(t, s, storetest.NewToken(1, "fred"))
 	create(t, s, storetest.NewToken(2, "fred"))
-	r := store.NewUsageRecorder(newIndexed(t, s))
+	r := cached.NewUsageRecorder(newIndexed(t, s))
 	wantUsage(t, "at first", r, map[string]store.Usage{})
 
 	r.Record("test00000001", false, second(1), home)
@@ -70,7 +71,7 @@ func TestUsageFlushFails(t *testing.T) {
 	s := openFaulty(t)
 	create(t, s, storetest.NewToken(1, "fred"))
 	create(t, s, storetest.NewToken(2, "fred"))
-	r := store.NewUsageRecorder(newIndexed(t, s))
+	r := cached.NewUsageRecorder(newIndexed(t, s))
 	r.Record("test00000001", true, second(5), home)
 	s.beforeWrite = func() error {
 		// Requests during a flush.
@@ -107,7 +108,7 @@ func TestUsageFlushFailsHalfWay(t *testing.T) {
 	s := openFaulty(t)
 	var ids []string
 	x := newIndexed(t, s)
-	r := store.NewUsageRecorder(x)
+	r := cached.NewUsageRecorder(x)
 	for n := range 3*store.MaxUsageBatch - 10 {
 		token := storetest.NewToken(n, "fred")
 		ids = append(ids, token.ID)
@@ -149,7 +150,7 @@ func TestUsageFlushFailsHalfWay(t *testing.T) {
 func TestUsageDuringFlush(t *testing.T) {
 	s := openFaulty(t)
 	create(t, s, storetest.NewToken(1, "fred"))
-	r := store.NewUsageRecorder(newIndexed(t, s))
+	r := cached.NewUsageRecorder(newIndexed(t, s))
 	r.Record("test00000001", false, second(1), home)
 	taken, goOn := make(chan struct{}), make(chan struct{})
 	s.beforeWrite = func() error { close(taken); <-goOn; return nil }
@@ -195,7 +196,7 @@ func TestUsageRecorderRaces(t *testing.T) {
 	s := openFaulty(t)
 	create(t, s, storetest.NewToken(1, "fred"))
 	create(t, s, storetest.NewToken(2, "fred"))
-	r := store.NewUsageRecorder(newIndexed(t, s.Store))
+	r := cached.NewUsageRecorder(newIndexed(t, s.Store))
 	const recorders, each = 8, 1000
 	var wg sync.WaitGroup
 	for range recorders {
@@ -227,7 +228,7 @@ func TestUsageRecorderRaces(t *testing.T) {
 }
 
 func BenchmarkRecord(b *testing.B) {
-	x, err := store.NewCached(b.Context(), nothing{})
+	x, err := cached.New(b.Context(), nothing{})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -237,7 +238,7 @@ func BenchmarkRecord(b *testing.B) {
 		x.Index().Put(token)
 		ids = append(ids, token.ID)
 	}
-	r := store.NewUsageRecorder(x)
+	r := cached.NewUsageRecorder(x)
 	for name, ids := range map[string][]string{"one token": ids[:1], "many tokens": ids} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
@@ -265,11 +266,11 @@ func TestUsageFlushOver(t *testing.T) {
 	const tokens = 3*store.MaxUsageBatch + 1
 	synctest.Test(t, func(t *testing.T) {
 		s := &timed{began: time.Now()}
-		x, err := store.NewCached(t.Context(), s)
+		x, err := cached.New(t.Context(), s)
 		if err != nil {
 			t.Fatal(err)
 		}
-		r := store.NewUsageRecorder(x)
+		r := cached.NewUsageRecorder(x)
 		for n := range tokens {
 			token := storetest.NewToken(n, "fred")
 			x.Index().Put(token)
@@ -335,13 +336,13 @@ func (s *timed) AddUsage(_ context.Context, usage map[string]store.Usage) error 
 // TestUsageFlushOverAll checks that the usage of more tokens than one call writes is written in
 // turn.
 func TestUsageFlushOverAll(t *testing.T) {
-	const tokens = 3 * store.MaxFlush
+	const tokens = 3 * cached.MaxFlush
 	s := &counting{written: map[string]uint64{}}
-	x, err := store.NewCached(t.Context(), s)
+	x, err := cached.New(t.Context(), s)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := store.NewUsageRecorder(x)
+	r := cached.NewUsageRecorder(x)
 	for n := range tokens {
 		token := storetest.NewToken(n, "fred")
 		x.Index().Put(token)
@@ -355,7 +356,7 @@ func TestUsageFlushOverAll(t *testing.T) {
 		if err := r.FlushOver(t.Context(), 0); err != nil {
 			t.Fatal(err)
 		}
-		if wrote := len(s.written) - before; wrote > store.MaxFlush+tokens/100 || flushes > 4 {
+		if wrote := len(s.written) - before; wrote > cached.MaxFlush+tokens/100 || flushes > 4 {
 			t.Fatalf("flush %d wrote %d more tokens, %d in total", flushes, wrote, len(s.written))
 		}
 	}

@@ -13,6 +13,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/cached"
+	"github.com/tokengate/tokengate/store/index"
 	"github.com/tokengate/tokengate/store/storetest"
 )
 
@@ -37,8 +39,8 @@ func secretOf(v int) (s store.Secret) {
 	return s
 }
 
-func entryOf(t store.Token) store.Entry {
-	return store.Entry{
+func entryOf(t store.Token) index.Entry {
+	return index.Entry{
 		Owner: t.Owner.Name, Expires: t.Expires, ReadOnly: t.ReadOnly, State: t.State,
 		Networks: t.Networks, Secret: t.Secret, Previous: t.Previous,
 	}
@@ -47,7 +49,7 @@ func entryOf(t store.Token) store.Entry {
 // TestIndexAgainstMap changes an index at random, often enough that shards grow, are compacted
 // and shrink, and compares it with a map.
 func TestIndexAgainstMap(t *testing.T) {
-	var x store.Index
+	var x index.Index
 	want := map[string]store.Token{}
 	random := rand.New(rand.NewPCG(1, 2))
 	const tokens = 20_000
@@ -98,7 +100,7 @@ func TestIndexAgainstMap(t *testing.T) {
 // TestIndexRaces looks up tokens while they change. An existing token is always found, and an
 // entry is always one version.
 func TestIndexRaces(t *testing.T) {
-	var x store.Index
+	var x index.Index
 	const tokens, versions = 3000, 30
 	for n := range tokens {
 		x.Put(version(n, 0))
@@ -154,7 +156,7 @@ func TestUsageSurvivesChanges(t *testing.T) {
 		create(t, s, storetest.NewToken(n, "fred"))
 	}
 	x := newIndexed(t, s)
-	r := store.NewUsageRecorder(x)
+	r := cached.NewUsageRecorder(x)
 	var used [tokens]atomic.Uint64
 	var running sync.WaitGroup
 	var done atomic.Bool
@@ -203,7 +205,7 @@ func TestUsageSurvivesChanges(t *testing.T) {
 func TestUsageIsNotTorn(t *testing.T) {
 	x := newIndexed(t, nothing{})
 	x.Index().Put(storetest.NewToken(1, "fred"))
-	r := store.NewUsageRecorder(x)
+	r := cached.NewUsageRecorder(x)
 	address := func(n int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, byte(n >> 8), byte(n)}) }
 	var recorders sync.WaitGroup
 	for w := range 4 {
@@ -228,7 +230,7 @@ func TestUsageIsNotTorn(t *testing.T) {
 
 func BenchmarkLookup(b *testing.B) {
 	const tokens = 1 << 20
-	var x store.Index
+	var x index.Index
 	ids := make([]string, tokens)
 	for n := range ids {
 		token := storetest.NewToken(n, "fred")
@@ -247,8 +249,8 @@ func BenchmarkLookup(b *testing.B) {
 // TestOwnerStatusExpires checks that owner status is fresh before an instant and not from then
 // on.
 func TestOwnerStatusExpires(t *testing.T) {
-	good := func(store.Owner, store.OwnerStatus) store.OwnerStatus { return store.OwnerPermitted }
-	x := new(store.Index)
+	good := func(store.Owner, index.OwnerStatus) index.OwnerStatus { return index.OwnerPermitted }
+	x := new(index.Index)
 	if x.IsFresh(storetest.Epoch) {
 		t.Error("owner status is fresh before the first update")
 	}
@@ -263,14 +265,14 @@ func TestOwnerStatusExpires(t *testing.T) {
 		"long ago":                      {time.Date(-5000, 1, 1, 0, 0, 0, 0, time.UTC), storetest.Epoch, false},
 		"beyond what nanoseconds count": {time.Date(1600, 1, 1, 0, 0, 0, 0, time.UTC), storetest.Epoch, false},
 		"far off":                       {time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC), storetest.Epoch, true},
-		"forever":                       {store.Forever, storetest.Epoch, true},
-		"beyond ever":                   {store.Forever.Add(time.Hour), storetest.Epoch, true},
+		"forever":                       {index.Forever, storetest.Epoch, true},
+		"beyond ever":                   {index.Forever.Add(time.Hour), storetest.Epoch, true},
 	} {
 		if x.UpdateOwnerStatus(good, c.until); x.IsFresh(c.at) != c.want {
 			t.Errorf("%s: fresh: %v", name, !c.want)
 		}
 	}
-	if x.OwnerStatus(store.Owner{Name: "unknown"}) != store.OwnerPermitted {
+	if x.OwnerStatus(store.Owner{Name: "unknown"}) != index.OwnerPermitted {
 		t.Error("the status function was not called")
 	}
 }

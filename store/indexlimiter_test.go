@@ -7,11 +7,12 @@ import (
 	"time"
 
 	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/index"
 	"github.com/tokengate/tokengate/store/storetest"
 )
 
 // limited adds a token with a rate to the index and returns its limiter.
-func limited(x *store.Index, r store.Rate) *store.Limiter {
+func limited(x *index.Index, r store.Rate) *index.Limiter {
 	t := storetest.NewToken(1, "fred")
 	t.Rate = r
 	x.Put(t)
@@ -37,7 +38,7 @@ func TestLimiter(t *testing.T) {
 		"the most":             {store.Rate{Requests: store.MaxRateRequests, Per: s, Burst: 5}, []step{{0, 5, time.Microsecond}}},
 		"the slowest":          {store.Rate{Requests: 1, Per: store.MaxRatePer, Burst: 1}, []step{{0, 1, store.MaxRatePer}}},
 	} {
-		l := limited(new(store.Index), c.rate)
+		l := limited(new(index.Index), c.rate)
 		for _, step := range c.steps {
 			now := storetest.Epoch.Add(step.at)
 			for n := range step.take {
@@ -50,8 +51,8 @@ func TestLimiter(t *testing.T) {
 			}
 		}
 	}
-	var none *store.Limiter
-	if none.Take(storetest.Epoch) != 0 || none.Wait(storetest.Epoch) != 0 || limited(new(store.Index), store.Rate{}) != nil {
+	var none *index.Limiter
+	if none.Take(storetest.Epoch) != 0 || none.Wait(storetest.Epoch) != 0 || limited(new(index.Index), store.Rate{}) != nil {
 		t.Error("a token without a rate has to wait")
 	}
 }
@@ -59,7 +60,7 @@ func TestLimiter(t *testing.T) {
 // TestLimiterSurvivesChanges checks that a limiter's state survives changes of the token, of its
 // rate, and compaction.
 func TestLimiterSurvivesChanges(t *testing.T) {
-	x := new(store.Index)
+	x := new(index.Index)
 	rate := store.Rate{Requests: 2, Per: time.Hour, Burst: 2}
 	l := limited(x, rate)
 	now := storetest.Epoch
@@ -80,7 +81,7 @@ func TestLimiterSurvivesChanges(t *testing.T) {
 
 // TestLimiterRaces checks that concurrent requests do not exceed the burst.
 func TestLimiterRaces(t *testing.T) {
-	l := limited(new(store.Index), store.Rate{Requests: 100, Per: time.Hour, Burst: 100})
+	l := limited(new(index.Index), store.Rate{Requests: 100, Per: time.Hour, Burst: 100})
 	var through atomic.Int64
 	var wg sync.WaitGroup
 	for range 8 {

@@ -10,13 +10,15 @@ import (
 	"time"
 
 	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/index"
+	"github.com/tokengate/tokengate/store/listing"
 	"github.com/tokengate/tokengate/store/storetest"
 )
 
 // BenchmarkFind finds the first page of a million tokens of 50,000 owners.
 func BenchmarkFind(b *testing.B) {
 	const tokens = 1_000_000
-	x := store.NewListing()
+	x := listing.New()
 	for n := range tokens {
 		mixed := n * 7919 % tokens // no column has the rows' order
 		token := storetest.NewToken(n, fmt.Sprintf("user%05d", mixed%50_000))
@@ -39,28 +41,28 @@ func BenchmarkFind(b *testing.B) {
 	suspended := func(o store.Owner) bool { return o.Name[len(o.Name)-1] == '7' }
 	for _, c := range []struct {
 		name string
-		q    store.Query
+		q    listing.Query
 	}{
-		{"all", store.Query{}},
-		{"all, latest first", store.Query{Descending: true}},
-		{"by owner", store.Query{Sort: store.ByOwner}},
-		{"by name", store.Query{Sort: store.ByName}},
-		{"by name, from the end", store.Query{Sort: store.ByName, Descending: true}},
-		{"by expiry", store.Query{Sort: store.ByExpires}},
-		{"by last use, latest first", store.Query{Sort: store.ByLastUsed, Descending: true}},
-		{"by uses, most first", store.Query{Sort: store.ByUses, Descending: true}},
-		{"pending", store.Query{States: []store.State{store.Pending}}},
-		{"one owner", store.Query{Owner: "USER00042", Sort: store.ByName}},
-		{"part of an owner", store.Query{OwnerPart: "0042", Sort: store.ByName}},
-		{"owners suspended", store.Query{OwnerIs: suspended, Sort: store.ByLastUsed}},
-		{"part of a name", store.Query{Name: "0042", Sort: store.ByOwner}},
-		{"part of a name that all have", store.Query{Name: "REPORT", Sort: store.ByName}},
-		{"expiring", store.Query{ExpiresUntil: middle, Sort: store.ByExpires}},
-		{"unused since, total only", store.Query{UnusedSince: middle}},
-		{"id", store.Query{ID: storetest.NewToken(777_777, "").ID}},
-		{"everything at once", store.Query{
+		{"all", listing.Query{}},
+		{"all, latest first", listing.Query{Descending: true}},
+		{"by owner", listing.Query{Sort: listing.ByOwner}},
+		{"by name", listing.Query{Sort: listing.ByName}},
+		{"by name, from the end", listing.Query{Sort: listing.ByName, Descending: true}},
+		{"by expiry", listing.Query{Sort: listing.ByExpires}},
+		{"by last use, latest first", listing.Query{Sort: listing.ByLastUsed, Descending: true}},
+		{"by uses, most first", listing.Query{Sort: listing.ByUses, Descending: true}},
+		{"pending", listing.Query{States: []store.State{store.Pending}}},
+		{"one owner", listing.Query{Owner: "USER00042", Sort: listing.ByName}},
+		{"part of an owner", listing.Query{OwnerPart: "0042", Sort: listing.ByName}},
+		{"owners suspended", listing.Query{OwnerIs: suspended, Sort: listing.ByLastUsed}},
+		{"part of a name", listing.Query{Name: "0042", Sort: listing.ByOwner}},
+		{"part of a name that all have", listing.Query{Name: "REPORT", Sort: listing.ByName}},
+		{"expiring", listing.Query{ExpiresUntil: middle, Sort: listing.ByExpires}},
+		{"unused since, total only", listing.Query{UnusedSince: middle}},
+		{"id", listing.Query{ID: storetest.NewToken(777_777, "").ID}},
+		{"everything at once", listing.Query{
 			OwnerPart: "1", Name: "1", ReadOnly: new(false), Expired: new(false), Now: middle,
-			CreatedFrom: storetest.Epoch, UnusedSince: middle.AddDate(1, 0, 0), OwnerIs: suspended, Sort: store.ByName,
+			CreatedFrom: storetest.Epoch, UnusedSince: middle.AddDate(1, 0, 0), OwnerIs: suspended, Sort: listing.ByName,
 		}},
 	} {
 		b.Run(c.name, func(b *testing.B) {
@@ -85,13 +87,13 @@ func BenchmarkFind(b *testing.B) {
 // search of a million tokens.
 func BenchmarkLookupBesideFind(b *testing.B) {
 	const tokens = 1_000_000
-	var index store.Index
-	x := store.NewListing()
+	var entries index.Index
+	x := listing.New()
 	ids := make([]string, tokens)
 	for n := range tokens {
 		token := storetest.NewToken(n, fmt.Sprintf("user%05d", n%50_000))
 		ids[n] = token.ID
-		index.Put(token)
+		entries.Put(token)
 		x.Put(token)
 	}
 	rand.Shuffle(tokens, func(i, j int) { ids[i], ids[j] = ids[j], ids[i] })
@@ -102,7 +104,7 @@ func BenchmarkLookupBesideFind(b *testing.B) {
 			if searches {
 				searching.Go(func() {
 					for ctx.Err() == nil {
-						x.Find(ctx, store.Query{Name: "token 7", Sort: store.ByName, Limit: 100})
+						x.Find(ctx, listing.Query{Name: "token 7", Sort: listing.ByName, Limit: 100})
 					}
 				})
 			}
@@ -111,7 +113,7 @@ func BenchmarkLookupBesideFind(b *testing.B) {
 			for n := 0; b.Loop(); n++ {
 				began := time.Now()
 				for i := range round {
-					if _, ok := index.Lookup(ids[(n*round+i)%tokens]); !ok {
+					if _, ok := entries.Lookup(ids[(n*round+i)%tokens]); !ok {
 						b.Fatal("a token is not found")
 					}
 				}

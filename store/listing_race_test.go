@@ -9,10 +9,11 @@ import (
 	"time"
 
 	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/listing"
 	"github.com/tokengate/tokengate/store/storetest"
 )
 
-var columns = []store.Column{store.ByNumber, store.ByOwner, store.ByName, store.ByExpires, store.ByLastUsed, store.ByUses}
+var columns = []listing.Column{listing.ByNumber, listing.ByOwner, listing.ByName, listing.ByExpires, listing.ByLastUsed, listing.ByUses}
 
 // tokenOf returns a token with this number, and few different values per column.
 func tokenOf(n int) store.Token {
@@ -32,7 +33,7 @@ func TestListingWalk(t *testing.T) {
 	for _, column := range columns {
 		for _, descending := range []bool{false, true} {
 			d := draw{rand.New(rand.NewPCG(7, uint64(column)))}
-			x := store.NewListing()
+			x := listing.New()
 			for n := range tokens {
 				x.Put(tokenOf(n))
 				x.AddUsage(map[string]store.Usage{tokenOf(n).ID: {Count: uint64(n % 4), LastUsed: one(d, time.Time{}, storetest.Epoch)}})
@@ -56,7 +57,7 @@ func TestListingWalk(t *testing.T) {
 				}
 			}
 			met := map[string]int{}
-			q := store.Query{Sort: column, Descending: descending, Limit: limit}
+			q := listing.Query{Sort: column, Descending: descending, Limit: limit}
 			for page := 0; page == 0 || q.After != ""; page++ {
 				if page > 2*tokens/limit {
 					t.Fatalf("by column %d, page %d is not the last", column, page)
@@ -73,7 +74,7 @@ func TestListingWalk(t *testing.T) {
 				if n%4 != 0 && met[id] != 1 {
 					t.Fatalf("by column %d, descending %v: token %d was found %d times", column, descending, n, met[id])
 				}
-				if column == store.ByNumber && met[id] > 1 {
+				if column == listing.ByNumber && met[id] > 1 {
 					t.Fatalf("by number: changed token %d was found %d times", n, met[id])
 				}
 			}
@@ -84,7 +85,7 @@ func TestListingWalk(t *testing.T) {
 // TestListingRaces searches while tokens change. Each search finds every permanent token once.
 func TestListingRaces(t *testing.T) {
 	const tokens, rounds = 9000, 4
-	x := store.NewListing()
+	x := listing.New()
 	for n := range tokens {
 		x.Put(tokenOf(n))
 	}
@@ -93,7 +94,7 @@ func TestListingRaces(t *testing.T) {
 	searches := 0
 	readers.Go(func() {
 		for n := 0; !done.Load() || n < len(columns); n++ {
-			f, err := x.Find(t.Context(), store.Query{
+			f, err := x.Find(t.Context(), listing.Query{
 				Name: "oken", OwnerPart: "USER", Sort: columns[n%len(columns)], Descending: n%2 == 0, Limit: 3 * tokens,
 			})
 			met := map[string]int{}

@@ -13,6 +13,7 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/listing"
 	"github.com/tokengate/tokengate/store/storetest"
 )
 
@@ -39,7 +40,7 @@ func (p plainListing) addUsage(id string, u store.Usage) {
 }
 
 // selected returns what a query selects, in its order.
-func (p plainListing) selected(q store.Query) []*listed {
+func (p plainListing) selected(q listing.Query) []*listed {
 	var all []*listed
 	for _, l := range p {
 		if selects(q, l) {
@@ -56,13 +57,13 @@ func (p plainListing) selected(q store.Query) []*listed {
 	return all
 }
 
-func compareBy(column store.Column, a, b *listed) int {
+func compareBy(column listing.Column, a, b *listed) int {
 	switch column {
-	case store.ByOwner:
+	case listing.ByOwner:
 		return strings.Compare(strings.ToLower(a.Owner.Name), strings.ToLower(b.Owner.Name))
-	case store.ByName:
+	case listing.ByName:
 		return strings.Compare(strings.ToLower(a.Name), strings.ToLower(b.Name))
-	case store.ByExpires:
+	case listing.ByExpires:
 		never := func(l *listed) time.Time {
 			if l.Expires.IsZero() {
 				return time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -70,15 +71,15 @@ func compareBy(column store.Column, a, b *listed) int {
 			return l.Expires
 		}
 		return never(a).Compare(never(b))
-	case store.ByLastUsed:
+	case listing.ByLastUsed:
 		return a.LastUsed.Compare(b.LastUsed)
-	case store.ByUses:
+	case listing.ByUses:
 		return cmp.Compare(a.Count, b.Count)
 	}
 	return 0
 }
 
-func selects(q store.Query, l *listed) bool {
+func selects(q listing.Query, l *listed) bool {
 	within := func(at, from, until time.Time) bool {
 		if from.IsZero() && until.IsZero() {
 			return true
@@ -172,8 +173,8 @@ func (d draw) token(tokens int) store.Token {
 	return store.Normalize(t)
 }
 
-func (d draw) query(tokens int) store.Query {
-	return store.Query{
+func (d draw) query(tokens int) listing.Query {
+	return listing.Query{
 		ID:        maybe(d, func() string { return one(d, storetest.NewToken(d.IntN(tokens), "").ID, "x") }),
 		Owner:     maybe(d, func() string { return one(d, "FRED", "wilma", "nobody") }),
 		OwnerPart: maybe(d, func() string { return one(d, "R", "re", "wilma", "x") }),
@@ -193,7 +194,7 @@ func (d draw) query(tokens int) store.Query {
 		OwnerIs: maybe(d, func() func(store.Owner) bool {
 			return func(o store.Owner) bool { return o.Key != "" }
 		}),
-		Sort:       one(d, store.ByNumber, store.ByOwner, store.ByName, store.ByExpires, store.ByLastUsed, store.ByUses),
+		Sort:       one(d, listing.ByNumber, listing.ByOwner, listing.ByName, listing.ByExpires, listing.ByLastUsed, listing.ByUses),
 		Descending: one(d, true, false),
 		Limit:      one(d, 0, 1, 3, 50, 10_000),
 	}
@@ -203,7 +204,7 @@ func (d draw) query(tokens int) store.Query {
 // with those of a simple one.
 func TestListingAgainstPlain(t *testing.T) {
 	d := draw{rand.New(rand.NewPCG(5, 6))}
-	x, plain := store.NewListing(), plainListing{}
+	x, plain := listing.New(), plainListing{}
 	const tokens = 5000
 	for round := range 10 {
 		for range tokens / 2 {
@@ -235,7 +236,7 @@ func TestListingAgainstPlain(t *testing.T) {
 }
 
 // wantPages compares all pages of a query.
-func wantPages(t *testing.T, x *store.Listing, plain plainListing, q store.Query) {
+func wantPages(t *testing.T, x *listing.Listing, plain plainListing, q listing.Query) {
 	t.Helper()
 	want := idsOf(plain.selected(q))
 	var got []string
@@ -263,8 +264,8 @@ func wantPages(t *testing.T, x *store.Listing, plain plainListing, q store.Query
 }
 
 func find(t testing.TB, x interface {
-	Find(context.Context, store.Query) (store.Result, error)
-}, q store.Query) store.Result {
+	Find(context.Context, listing.Query) (listing.Result, error)
+}, q listing.Query) listing.Result {
 	t.Helper()
 	f, err := x.Find(t.Context(), q)
 	if err != nil {
@@ -274,11 +275,11 @@ func find(t testing.TB, x interface {
 }
 
 // wantListed compares counts and owners.
-func wantListed(t *testing.T, x *store.Listing, plain plainListing) {
+func wantListed(t *testing.T, x *listing.Listing, plain plainListing) {
 	t.Helper()
 	wantStates := map[store.State]int{store.Pending: 0, store.Active: 0, store.Disabled: 0, store.Revoked: 0}
 	wantExpired := 0
-	wantOwners := map[store.Owner]store.Owned{}
+	wantOwners := map[store.Owner]listing.Owned{}
 	now := storetest.Epoch.Add(4500 * time.Millisecond)
 	for _, l := range plain {
 		wantStates[l.State]++
@@ -302,7 +303,7 @@ func wantListed(t *testing.T, x *store.Listing, plain plainListing) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	owners := map[store.Owner]store.Owned{}
+	owners := map[store.Owner]listing.Owned{}
 	for _, o := range all {
 		if _, twice := owners[o.Owner]; twice {
 			t.Errorf("owner %v is listed twice", o.Owner)
@@ -315,11 +316,11 @@ func wantListed(t *testing.T, x *store.Listing, plain plainListing) {
 }
 
 func TestListingErrors(t *testing.T) {
-	x := store.NewListing()
+	x := listing.New()
 	for n := range 3 {
 		x.Put(storetest.NewToken(n, "fred"))
 	}
-	for what, q := range map[string]store.Query{
+	for what, q := range map[string]listing.Query{
 		"a limit below none":  {Limit: -1},
 		"an unknown column":   {Sort: 99},
 		"an unknown state":    {States: []store.State{store.Active, 0}},
@@ -331,7 +332,7 @@ func TestListingErrors(t *testing.T) {
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := x.Find(ended, store.Query{Limit: 1})
+	_, err := x.Find(ended, listing.Query{Limit: 1})
 	_, errOwners := x.Owners(ended)
 	_, _, errCounts := x.Counts(ended, storetest.Epoch)
 	for _, err := range []error{err, errOwners, errCounts} {
@@ -344,11 +345,11 @@ func TestListingErrors(t *testing.T) {
 // TestListingSearchesWait checks that one search runs at a time, and that waiting ends with the
 // context.
 func TestListingSearchesWait(t *testing.T) {
-	x := store.NewListing()
+	x := listing.New()
 	x.Put(storetest.NewToken(1, "fred"))
 	ctx, cancel := context.WithCancel(t.Context())
 	inside := false
-	find(t, x, store.Query{OwnerIs: func(store.Owner) bool {
+	find(t, x, listing.Query{OwnerIs: func(store.Owner) bool {
 		inside = true
 		time.AfterFunc(0, cancel)
 		_, err := x.Owners(ctx)
@@ -364,9 +365,9 @@ func TestListingSearchesWait(t *testing.T) {
 
 // TestListingNewOwner checks that owners added after a query started are not selected.
 func TestListingNewOwner(t *testing.T) {
-	x := store.NewListing()
+	x := listing.New()
 	x.Put(storetest.NewToken(1, "fred"))
-	f := find(t, x, store.Query{Limit: 9, OwnerIs: func(store.Owner) bool {
+	f := find(t, x, listing.Query{Limit: 9, OwnerIs: func(store.Owner) bool {
 		x.Put(storetest.NewToken(2, "wilma"))
 		return true
 	}})

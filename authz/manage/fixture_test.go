@@ -21,6 +21,7 @@ import (
 	"github.com/tokengate/tokengate/authz/token"
 	"github.com/tokengate/tokengate/store"
 	"github.com/tokengate/tokengate/store/badger"
+	"github.com/tokengate/tokengate/store/cached"
 )
 
 // root is an operator, an administrator without an account.
@@ -35,7 +36,7 @@ const maxPerUser = 3
 // the test advances.
 type fixture struct {
 	*manage.Manager
-	tokens    *store.Cached
+	tokens    *cached.Store
 	directory *directory.Directory
 	settings  config.Config
 	between   func() // called after the owners' status is updated, before tokens are
@@ -68,7 +69,7 @@ func newFixtureOf(t testing.TB, yaml string, source directory.Source, wrap func(
 			t.Error(err)
 		}
 	})
-	tokens, err := store.NewCached(t.Context(), wrap(db))
+	tokens, err := cached.New(t.Context(), wrap(db))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +81,7 @@ func newFixtureOf(t testing.TB, yaml string, source directory.Source, wrap func(
 	})
 	f.Manager = &manage.Manager{
 		Tokens:    tokens,
-		Usage:     store.NewUsageRecorder(tokens),
+		Usage:     cached.NewUsageRecorder(tokens),
 		Directory: f.directory,
 		Settings:  func() manage.Settings { return manage.NewSettings(f.settings) },
 		Now:       f.clock,

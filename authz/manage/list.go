@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/listing"
 )
 
 // Get returns one token, which may be revoked. It fails with ErrNotFound, ErrInvalid
@@ -46,16 +47,16 @@ func (m *Manager) Own(ctx context.Context, c Caller, visit func([]Token) error) 
 // Query selects and orders tokens: see store.Query. The Manager sets its States,
 // Expired, Now and OwnerIs from State and InForce.
 type Query struct {
-	store.Query       // with a Limit of at most MaxPage; 0: DefaultPage
-	State       State // empty: any
-	InForce     bool  // neither revoked nor expired; without a State
+	listing.Query       // with a Limit of at most MaxPage; 0: DefaultPage
+	State         State // empty: any
+	InForce       bool  // neither revoked nor expired; without a State
 }
 
 // Page is one page of a listing.
 type Page struct {
 	Tokens []Token
-	Total  int          // tokens on all pages
-	Next   store.Cursor // the After of the next page; empty: this is the last
+	Total  int            // tokens on all pages
+	Next   listing.Cursor // the After of the next page; empty: this is the last
 }
 
 // List returns a page of all tokens. Tokens that are removed meanwhile are left out.
@@ -91,7 +92,7 @@ func (m *Manager) ListOwn(ctx context.Context, c Caller, q Query) (found Page, e
 }
 
 // list reads the page of a query.
-func (op *operation) list(ctx context.Context, query store.Query) (found Page, err error) {
+func (op *operation) list(ctx context.Context, query listing.Query) (found Page, err error) {
 	if query.Limit, err = pageLimit(query.Limit); err != nil {
 		return found, err
 	}
@@ -137,7 +138,7 @@ func pageLimit(asked int) (int, error) {
 
 // query translates a query into the store's terms, which know neither time nor
 // users.
-func (op *operation) query(q Query) (store.Query, error) {
+func (op *operation) query(q Query) (listing.Query, error) {
 	asked := q.Query
 	asked.Now, asked.States, asked.Expired, asked.OwnerIs = op.now, nil, nil, nil
 	over := q.State == StateExpired

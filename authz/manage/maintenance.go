@@ -9,6 +9,8 @@ import (
 
 	"github.com/tokengate/tokengate/authz/directory"
 	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/index"
+	"github.com/tokengate/tokengate/store/listing"
 )
 
 // maintenanceCaller is tokengate itself.
@@ -59,24 +61,24 @@ func (m *Manager) PruneAudit(ctx context.Context) (pruned store.AuditPruned, err
 func (m *Manager) UpdateOwnerStatus(snapshot func() *directory.Snapshot) {
 	m.statusMu.Lock()
 	defer m.statusMu.Unlock()
-	m.Tokens.Index().UpdateOwnerStatus(func(o store.Owner, before store.OwnerStatus) store.OwnerStatus {
+	m.Tokens.Index().UpdateOwnerStatus(func(o store.Owner, before index.OwnerStatus) index.OwnerStatus {
 		users, settings := snapshot(), m.Settings()
 		user, err := users.Owner(o.Name, o.Key, m.Now())
 		switch {
 		case errors.Is(err, directory.ErrUnavailable):
-			return store.OwnerUnknown
+			return index.OwnerUnknown
 		case err != nil:
-			return store.OwnerInactive
+			return index.OwnerInactive
 		case store.FoldOwner(user.Name) != store.FoldOwner(o.Name):
-			return store.OwnerUnknown // renamed: SyncOwners updates the tokens
+			return index.OwnerUnknown // renamed: SyncOwners updates the tokens
 		case settings.Access.MayUse(groups(user.Groups)):
-			return store.OwnerPermitted
+			return index.OwnerPermitted
 		case !users.Follows(settings.Access.UseGroups()):
 			// The settings name a group that the directory has not loaded yet. Until then the
 			// status stays.
 			return before
 		}
-		return store.OwnerNotPermitted
+		return index.OwnerNotPermitted
 	}, snapshot().GoodUntil())
 }
 
@@ -91,7 +93,7 @@ func (m *Manager) SyncOwners(ctx context.Context, s *directory.Snapshot) error {
 		}
 		var failed error
 		// Renamed owners first: their tokens are denied until then.
-		slices.SortFunc(owners, func(a, b store.Owned) int {
+		slices.SortFunc(owners, func(a, b listing.Owned) int {
 			return cmp.Compare(renamedFirst(s, a.Owner, op.now), renamedFirst(s, b.Owner, op.now))
 		})
 		for _, o := range owners {

@@ -29,6 +29,8 @@ import (
 	"github.com/tokengate/tokengate/authz/policy"
 	"github.com/tokengate/tokengate/authz/token"
 	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/cached"
+	"github.com/tokengate/tokengate/store/index"
 )
 
 const (
@@ -44,8 +46,8 @@ const (
 // Manager manages the tokens in a store. All exported fields are required and set
 // before the first call. Its methods are safe for concurrent use.
 type Manager struct {
-	Tokens    *store.Cached        // changed by no other Manager
-	Usage     *store.UsageRecorder // of the same store
+	Tokens    *cached.Store         // changed by no other Manager
+	Usage     *cached.UsageRecorder // of the same store
 	Directory Directory
 	Settings  func() Settings // now in force
 	Now       func() time.Time
@@ -200,7 +202,7 @@ func (op *operation) suspended(o store.Owner) bool {
 		return false
 	}
 	s := op.manager.Tokens.Index().OwnerStatus(o)
-	return s != store.OwnerPermitted && s != store.OwnerUnknown
+	return s != index.OwnerPermitted && s != index.OwnerUnknown
 }
 
 // describe returns a token as the caller may see it.

@@ -13,6 +13,7 @@ import (
 	"github.com/tokengate/tokengate/authz/manage"
 	"github.com/tokengate/tokengate/authz/policy"
 	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/listing"
 )
 
 func TestRevoke(t *testing.T) {
@@ -127,19 +128,19 @@ func TestList(t *testing.T) {
 		want  [][]string
 	}{
 		{"all", manage.Query{}, [][]string{{"a active", "b expired", "c Revoked", "d expired", "e disabled", "f disabled and expired", "g active"}}},
-		{"owner", manage.Query{Query: store.Query{Owner: "FRED"}}, [][]string{{"a active", "c Revoked", "d expired"}}},
-		{"name", manage.Query{Query: store.Query{Name: "REVOKED"}}, [][]string{{"c Revoked"}}},
+		{"owner", manage.Query{Query: listing.Query{Owner: "FRED"}}, [][]string{{"a active", "c Revoked", "d expired"}}},
+		{"name", manage.Query{Query: listing.Query{Name: "REVOKED"}}, [][]string{{"c Revoked"}}},
 		{"active", manage.Query{State: manage.StateActive}, [][]string{{"a active", "g active"}}},
 		{"expired", manage.Query{State: manage.StateExpired}, [][]string{{"b expired", "d expired", "f disabled and expired"}}},
 		{"disabled", manage.Query{State: manage.StateDisabled}, [][]string{{"e disabled"}}},
 		{"revoked", manage.Query{State: manage.StateRevoked}, [][]string{{"c Revoked"}}},
 		{"pending", manage.Query{State: manage.StatePending}, [][]string{nil}},
-		{"all by two", manage.Query{Query: store.Query{Limit: 2}}, [][]string{{"a active", "b expired"}, {"c Revoked", "d expired"}, {"e disabled", "f disabled and expired"}, {"g active"}}},
-		{"expired by one", manage.Query{State: manage.StateExpired, Query: store.Query{Limit: 1}}, [][]string{{"b expired"}, {"d expired"}, {"f disabled and expired"}}},
-		{"active by one", manage.Query{State: manage.StateActive, Query: store.Query{Limit: 1}}, [][]string{{"a active"}, {"g active"}}},
-		{"active by two", manage.Query{State: manage.StateActive, Query: store.Query{Limit: 2}}, [][]string{{"a active", "g active"}}},
-		{"all of it", manage.Query{Query: store.Query{Owner: "fred", Name: "expired"}, State: manage.StateExpired}, [][]string{{"d expired"}}},
-		{"an owner without any", manage.Query{Query: store.Query{Owner: "dino"}}, [][]string{nil}},
+		{"all by two", manage.Query{Query: listing.Query{Limit: 2}}, [][]string{{"a active", "b expired"}, {"c Revoked", "d expired"}, {"e disabled", "f disabled and expired"}, {"g active"}}},
+		{"expired by one", manage.Query{State: manage.StateExpired, Query: listing.Query{Limit: 1}}, [][]string{{"b expired"}, {"d expired"}, {"f disabled and expired"}}},
+		{"active by one", manage.Query{State: manage.StateActive, Query: listing.Query{Limit: 1}}, [][]string{{"a active"}, {"g active"}}},
+		{"active by two", manage.Query{State: manage.StateActive, Query: listing.Query{Limit: 2}}, [][]string{{"a active", "g active"}}},
+		{"all of it", manage.Query{Query: listing.Query{Owner: "fred", Name: "expired"}, State: manage.StateExpired}, [][]string{{"d expired"}}},
+		{"an owner without any", manage.Query{Query: listing.Query{Owner: "dino"}}, [][]string{nil}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if diff := cmp.Diff(c.want, f.names(t, c.query)); diff != "" {
@@ -154,9 +155,9 @@ func TestList(t *testing.T) {
 		field manage.Field
 	}{
 		{"unknown state", manage.Query{State: "asleep"}, manage.FieldState},
-		{"negative page", manage.Query{Query: store.Query{Limit: -1}}, manage.FieldLimit},
-		{"a cursor that is none", manage.Query{Query: store.Query{After: "x"}}, manage.FieldAfter},
-		{"page too large", manage.Query{Query: store.Query{Limit: manage.MaxPage + 1}}, manage.FieldLimit},
+		{"negative page", manage.Query{Query: listing.Query{Limit: -1}}, manage.FieldLimit},
+		{"a cursor that is none", manage.Query{Query: listing.Query{After: "x"}}, manage.FieldAfter},
+		{"page too large", manage.Query{Query: listing.Query{Limit: manage.MaxPage + 1}}, manage.FieldLimit},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := f.List(t.Context(), root, c.query)

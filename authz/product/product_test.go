@@ -13,6 +13,7 @@ import (
 	"github.com/tokengate/tokengate/authz/product/jira"
 	"github.com/tokengate/tokengate/authz/token"
 	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/index"
 )
 
 // wiki is a second product, to show that nothing of Jira's is built into the
@@ -40,13 +41,13 @@ func TestSecondProduct(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	index := &store.Index{}
-	index.UpdateOwnerStatus(func(store.Owner, store.OwnerStatus) store.OwnerStatus { return store.OwnerPermitted }, store.Forever)
+	tokens := &index.Index{}
+	tokens.UpdateOwnerStatus(func(store.Owner, index.OwnerStatus) index.OwnerStatus { return index.OwnerPermitted }, index.Forever)
 	put := func(readOnly bool) {
-		index.Put(store.Token{ID: value.ID().String(), Owner: store.Owner{Name: "fred"}, State: store.Active, ReadOnly: readOnly,
+		tokens.Put(store.Token{ID: value.ID().String(), Owner: store.Owner{Name: "fred"}, State: store.Active, ReadOnly: readOnly,
 			Secret: store.Secret{Hash: value.Hash([16]byte{})}})
 	}
-	view := authz.View{Policy: policy.New(c), Index: index, Now: time.Unix(1e9, 0)}
+	view := authz.View{Policy: policy.New(c), Index: tokens, Now: time.Unix(1e9, 0)}
 	const readOnly, password = "read-only token", "password"
 	for _, test := range []struct {
 		credential, request string
@@ -109,7 +110,7 @@ func TestSecondProduct(t *testing.T) {
 func TestUnknownProduct(t *testing.T) {
 	c := config.Default()
 	c.Upstream.Product = "other"
-	view := authz.View{Policy: policy.New(c), Index: &store.Index{}, Now: time.Unix(1e9, 0)}
+	view := authz.View{Policy: policy.New(c), Index: &index.Index{}, Now: time.Unix(1e9, 0)}
 	r := &authz.Request{Method: "GET", Path: "/rest/api/2/myself", Client: netip.MustParseAddr("192.0.2.1"), Authorization: "Basic ZnJlZDpwdw=="}
 	if d := authz.Decide(r, view); d.Reason != authz.PasswordBlocked {
 		t.Errorf("a password: %v", d.Reason)

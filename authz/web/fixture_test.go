@@ -36,6 +36,8 @@ import (
 	"github.com/tokengate/tokengate/authz/web/page"
 	"github.com/tokengate/tokengate/store"
 	"github.com/tokengate/tokengate/store/badger"
+	"github.com/tokengate/tokengate/store/cached"
+	"github.com/tokengate/tokengate/store/index"
 )
 
 // start is the initial time of the clock.
@@ -61,7 +63,7 @@ access:
 // the API behind Envoy.
 type fixture struct {
 	manager *manage.Manager
-	tokens  *store.Cached
+	tokens  *cached.Store
 	faults  *faulty
 	jira    *jiratest.Server
 	callers *identify.Callers
@@ -92,11 +94,11 @@ func configured(t testing.TB, text string) *fixture {
 	}
 	t.Cleanup(func() { db.Close() })
 	faults := &faulty{Store: db}
-	tokens, err := store.NewCached(t.Context(), faults)
+	tokens, err := cached.New(t.Context(), faults)
 	if err != nil {
 		t.Fatal(err)
 	}
-	tokens.Index().UpdateOwnerStatus(func(store.Owner, store.OwnerStatus) store.OwnerStatus { return store.OwnerPermitted }, store.Forever)
+	tokens.Index().UpdateOwnerStatus(func(store.Owner, index.OwnerStatus) index.OwnerStatus { return index.OwnerPermitted }, index.Forever)
 	f := &fixture{tokens: tokens, faults: faults, now: start, jira: jiratest.New(jiratest.Options{ContextPath: c.Upstream.ContextPath}), policy: policy.New(c)}
 	for name, groups := range map[string][]string{
 		"Fred": {"jira-users"}, "wilma": {"jira-users"}, "fred & sons": {"jira-users"}, "user": {"jira-users"},
@@ -127,7 +129,7 @@ func configured(t testing.TB, text string) *fixture {
 	f.jira.Reset()
 	f.manager = &manage.Manager{
 		Tokens:    tokens,
-		Usage:     store.NewUsageRecorder(tokens),
+		Usage:     cached.NewUsageRecorder(tokens),
 		Directory: users,
 		Settings:  func() manage.Settings { return inForce },
 		Now:       f.clock,

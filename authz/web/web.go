@@ -35,7 +35,7 @@ import (
 	"github.com/tokengate/tokengate/authz/manage"
 	"github.com/tokengate/tokengate/authz/web/page"
 	"github.com/tokengate/tokengate/authz/web/query"
-	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/cached"
 )
 
 // Bases are the two equivalent paths that the API is below.
@@ -65,10 +65,10 @@ type Options struct {
 	// directory.Callers.Identify.
 	Identify func(context.Context, identify.Credential) (directory.User, error)
 
-	Usage       *store.UsageRecorder // of management tokens
-	PublicURL   string               // of Jira for browsers, with the context path; empty: browsers may make no changes
-	ContextPath string               // Jira's, such as /jira; the API and the pages are below it
-	TrustedHops int                  // clientAddress.trustedHops; see authz.ClientAddress
+	Usage       *cached.UsageRecorder // of management tokens
+	PublicURL   string                // of Jira for browsers, with the context path; empty: browsers may make no changes
+	ContextPath string                // Jira's, such as /jira; the API and the pages are below it
+	TrustedHops int                   // clientAddress.trustedHops; see authz.ClientAddress
 	Log         *zap.Logger
 	Now         func() time.Time
 }

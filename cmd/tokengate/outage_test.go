@@ -18,7 +18,7 @@ import (
 
 	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/envoy"
-	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/index"
 )
 
 // checkOutage sends a token, a password and a browser's request, which must all
@@ -92,7 +92,7 @@ func TestSlowAndPanickingServers(t *testing.T) {
 	authv3.RegisterAuthorizationServer(slow, stall{})
 	// No policy pointer: the first thing Check does is to panic.
 	broken, _, err := (&envoy.Server{
-		Index: &store.Index{}, ClientAddress: config.Default().ClientAddress, Identity: "x-forwarded-user",
+		Index: &index.Index{}, ClientAddress: config.Default().ClientAddress, Identity: "x-forwarded-user",
 		Log: zap.NewNop(), Metrics: envoy.NewMetrics(prometheus.NewRegistry()), Now: time.Now,
 	}).GRPC()
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/tokengate/tokengate/store"
 	"github.com/tokengate/tokengate/store/badger"
+	"github.com/tokengate/tokengate/store/cached"
 	"github.com/tokengate/tokengate/store/storetest"
 )
 
@@ -30,7 +31,7 @@ func TestStore(t *testing.T) {
 func TestCachedStore(t *testing.T) {
 	storetest.Run(t, storetest.Suite{
 		Open: func(t *testing.T, dir string) store.Store {
-			s, err := store.NewCached(t.Context(), open(t, dir))
+			s, err := cached.New(t.Context(), open(t, dir))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -284,7 +285,7 @@ func TestDamage(t *testing.T) {
 			return
 		}
 		defer s.Close()
-		if _, err := store.NewCached(t.Context(), s); err == nil {
+		if _, err := cached.New(t.Context(), s); err == nil {
 			t.Error("a damaged record was read as a token")
 		}
 	})

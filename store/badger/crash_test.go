@@ -15,6 +15,7 @@ import (
 
 	"github.com/tokengate/tokengate/store"
 	"github.com/tokengate/tokengate/store/badger"
+	"github.com/tokengate/tokengate/store/cached"
 	"github.com/tokengate/tokengate/store/storetest"
 )
 
@@ -71,7 +72,7 @@ func work(dir, round string) error {
 	if err != nil {
 		return err
 	}
-	s, err := store.NewCached(ctx, durable)
+	s, err := cached.New(ctx, durable)
 	if err != nil {
 		return err
 	}
@@ -185,7 +186,7 @@ func TestCrash(t *testing.T) {
 
 func checkCrashed(t *testing.T, dir string, round int, acknowledged map[string]bool) {
 	t.Helper()
-	s, err := store.NewCached(t.Context(), open(t, dir))
+	s, err := cached.New(t.Context(), open(t, dir))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/tokengate/tokengate/store"
 	"github.com/tokengate/tokengate/store/badger"
+	"github.com/tokengate/tokengate/store/cached"
 	"github.com/tokengate/tokengate/store/storetest"
 )
 
@@ -389,7 +390,7 @@ func (s *site) acceptLoss(says string) {
 	if _, err := db.Get(s.t.Context(), storetest.NewToken(1000, "barney").ID); err != nil {
 		s.t.Error(err)
 	}
-	if _, err := store.NewCached(s.t.Context(), db); err != nil {
+	if _, err := cached.New(s.t.Context(), db); err != nil {
 		s.t.Error(err)
 	}
 	closeStore(s.t, db)

@@ -11,8 +11,8 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/tokengate/tokengate/store"
 	"github.com/tokengate/tokengate/store/badger"
+	"github.com/tokengate/tokengate/store/cached"
 	"github.com/tokengate/tokengate/store/storetest"
 )
 
@@ -146,7 +146,7 @@ func TestOpenDamaged(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), id) || got.ID != "" {
 				t.Errorf("get: token %+v, error %v", got, err)
 			}
-			if _, err := store.NewCached(t.Context(), s); err == nil || !strings.Contains(err.Error(), id) {
+			if _, err := cached.New(t.Context(), s); err == nil || !strings.Contains(err.Error(), id) {
 				t.Errorf("index: error %v", err)
 			}
 		})

@@ -16,6 +16,8 @@ import (
 	"github.com/tokengate/tokengate/store"
 	"github.com/tokengate/tokengate/store/badger"
 	"github.com/tokengate/tokengate/store/badger/badgertest"
+	"github.com/tokengate/tokengate/store/cached"
+	"github.com/tokengate/tokengate/store/index"
 )
 
 // dataRoot keeps filled stores between runs, because filling one with a million
@@ -93,7 +95,7 @@ func filledStore(ctx context.Context, size int) (string, error) {
 type localStore struct {
 	dir    string
 	db     store.Store
-	tokens *store.Cached
+	tokens *cached.Store
 	view   authz.View
 }
 
@@ -110,7 +112,7 @@ func openStore(ctx context.Context, size int) (_ *localStore, err error) {
 	if l.db, err = badger.Open(ctx, badger.Options{Dir: filepath.Join(l.dir, "store")}); err != nil {
 		return nil, err
 	}
-	if l.tokens, err = store.NewCached(ctx, l.db); err != nil {
+	if l.tokens, err = cached.New(ctx, l.db); err != nil {
 		return nil, err
 	}
 	l.view = permitAll(l.tokens.Index())
@@ -127,7 +129,7 @@ func (l *localStore) close() error {
 
 // permitAll returns a view with the default policy in which every owner may use
 // tokens.
-func permitAll(index *store.Index) authz.View {
-	index.UpdateOwnerStatus(func(store.Owner, store.OwnerStatus) store.OwnerStatus { return store.OwnerPermitted }, store.Forever)
-	return authz.View{Policy: policy.New(config.Default()), Index: index, Now: benchTime}
+func permitAll(tokens *index.Index) authz.View {
+	tokens.UpdateOwnerStatus(func(store.Owner, index.OwnerStatus) index.OwnerStatus { return index.OwnerPermitted }, index.Forever)
+	return authz.View{Policy: policy.New(config.Default()), Index: tokens, Now: benchTime}
 }

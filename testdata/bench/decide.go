@@ -10,6 +10,7 @@ import (
 
 	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/index"
 )
 
 // measureDecide is row a: one decision, at indexes of different sizes.
@@ -65,15 +66,15 @@ func measureDecide(ctx context.Context, sizes scale, r *report) {
 }
 
 // newIndex puts the first size tokens of the dataset into an index.
-func newIndex(size int) (_ *store.Index, err error) {
-	index := &store.Index{}
+func newIndex(size int) (_ *index.Index, err error) {
+	tokens := &index.Index{}
 	records(size, func(t store.Token, e error) bool {
 		if err = e; e == nil {
-			index.Put(t)
+			tokens.Put(t)
 		}
 		return e == nil
 	})
-	return index, err
+	return tokens, err
 }
 
 // decideBenchmark returns a slice that decides requests for a path with these

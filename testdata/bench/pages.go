@@ -24,6 +24,8 @@ import (
 	"github.com/tokengate/tokengate/authz/web"
 	"github.com/tokengate/tokengate/authz/web/page"
 	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/cached"
+	"github.com/tokengate/tokengate/store/listing"
 )
 
 // The cookies of the two visitors.
@@ -83,7 +85,7 @@ type site struct {
 func measurePages(ctx context.Context, sizes scale, r *report) {
 	at := " at " + count(sizes.tokens) + " tokens"
 	columns, err := heapPerToken(sizes.tokens, func() (_ any, err error) {
-		listing := store.NewListing()
+		listing := listing.New()
 		records(sizes.tokens, func(t store.Token, e error) bool {
 			if err = e; e == nil {
 				listing.Put(t)
@@ -149,7 +151,7 @@ func newSite(ctx context.Context, size int) (_ *site, err error) {
 	access.Access.Use, access.Access.Admin = []string{userGroup}, []string{adminGroup}
 	settings := manage.NewSettings(access)
 	m := &manage.Manager{
-		Tokens: l.tokens, Usage: store.NewUsageRecorder(l.tokens), Directory: known,
+		Tokens: l.tokens, Usage: cached.NewUsageRecorder(l.tokens), Directory: known,
 		Settings: func() manage.Settings { return settings },
 		Now:      func() time.Time { return benchTime }, Random: token.Random,
 	}
@@ -190,7 +192,7 @@ func newDirectory(ctx context.Context, file string, owners int) (*directory.Dire
 }
 
 // recordUses records a use of a third of the tokens, within two months before now.
-func recordUses(ctx context.Context, tokens *store.Cached, size int) error {
+func recordUses(ctx context.Context, tokens *cached.Store, size int) error {
 	const minutes = 60 * 24 * 60
 	batch := make(map[string]store.Usage, store.MaxUsageBatch)
 	for i := 0; i < size; i += 3 {

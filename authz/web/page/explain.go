@@ -10,7 +10,7 @@ import (
 
 	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/manage"
-	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/listing"
 )
 
 // explainPage is the form that describes a request, and the explanation.
@@ -54,7 +54,7 @@ func (s *Site) explainForm(r *Request, f *form, result *explanation, refusal err
 			f.Values.Set(name, usual)
 		}
 	}
-	own, err := s.Manager.ListOwn(r.HTTP.Context(), r.Caller, manage.Query{InForce: true, Query: store.Query{Descending: true, Limit: pageSize}})
+	own, err := s.Manager.ListOwn(r.HTTP.Context(), r.Caller, manage.Query{InForce: true, Query: listing.Query{Descending: true, Limit: pageSize}})
 	if err != nil {
 		return Answer{}, err
 	}

@@ -6,7 +6,7 @@ import (
 
 	"github.com/tokengate/tokengate/authz/manage"
 	"github.com/tokengate/tokengate/authz/token"
-	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/listing"
 )
 
 // minePage is the list of the caller's own tokens.
@@ -29,13 +29,13 @@ func (s *Site) mine(r *Request) (Answer, error) {
 		return Answer{}, err
 	}
 	all := r.Query["show"] == "all"
-	wanted := manage.Query{InForce: !all, Query: store.Query{Descending: true, Limit: pageSize, After: store.Cursor(r.Query["after"])}}
+	wanted := manage.Query{InForce: !all, Query: listing.Query{Descending: true, Limit: pageSize, After: listing.Cursor(r.Query["after"])}}
 	found, err := s.Manager.ListOwn(r.HTTP.Context(), r.Caller, wanted)
 	if err != nil {
 		return Answer{}, err
 	}
 	// The other list is read for its total.
-	others, err := s.Manager.ListOwn(r.HTTP.Context(), r.Caller, manage.Query{InForce: all, Query: store.Query{Limit: 1}})
+	others, err := s.Manager.ListOwn(r.HTTP.Context(), r.Caller, manage.Query{InForce: all, Query: listing.Query{Limit: 1}})
 	if err != nil {
 		return Answer{}, err
 	}
@@ -86,7 +86,7 @@ func (s *Site) revokeAllForm(r *Request, user string, refusal error) (Answer, er
 		list = s.Manager.ListOwn
 	}
 	if p.Mine || l.Me.Administrator {
-		found, err := list(r.HTTP.Context(), r.Caller, manage.Query{InForce: true, Query: store.Query{Owner: user, Limit: 1}})
+		found, err := list(r.HTTP.Context(), r.Caller, manage.Query{InForce: true, Query: listing.Query{Owner: user, Limit: 1}})
 		if err != nil {
 			return Answer{}, err
 		}

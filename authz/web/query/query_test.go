@@ -12,6 +12,7 @@ import (
 	"github.com/tokengate/tokengate/authz/manage"
 	"github.com/tokengate/tokengate/authz/web/query"
 	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/listing"
 )
 
 var (
@@ -66,17 +67,17 @@ func TestTokens(t *testing.T) {
 	}{
 		"none": {query.Values{}, manage.Query{}},
 		"words": {query.Values{"state": "suspended", "type": "management", "scope": "read", "sort": "used", "order": "desc", "limit": "7"},
-			manage.Query{State: manage.StateSuspended, Query: store.Query{Kind: &kind, ReadOnly: &yes, Sort: store.ByLastUsed, Descending: true, Limit: 7}}},
+			manage.Query{State: manage.StateSuspended, Query: listing.Query{Kind: &kind, ReadOnly: &yes, Sort: listing.ByLastUsed, Descending: true, Limit: 7}}},
 		"texts": {query.Values{"user": "fred", "userPart": "re", "name": "ci", "id": "x", "after": "c"},
-			manage.Query{Query: store.Query{Owner: "fred", OwnerPart: "re", Name: "ci", ID: "x", After: "c"}}},
+			manage.Query{Query: listing.Query{Owner: "fred", OwnerPart: "re", Name: "ci", ID: "x", After: "c"}}},
 		"a day is whole": {query.Values{"createdFrom": "2026-01-01", "createdUntil": "2026-01-02"},
-			manage.Query{Query: store.Query{CreatedFrom: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), CreatedUntil: time.Date(2026, 1, 3, 0, 0, 0, 0, time.UTC)}}},
+			manage.Query{Query: listing.Query{CreatedFrom: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), CreatedUntil: time.Date(2026, 1, 3, 0, 0, 0, 0, time.UTC)}}},
 		"from now": {query.Values{"unusedSince": "90d", "expiringWithin": "14d"},
-			manage.Query{Query: store.Query{UnusedSince: now.AddDate(0, 0, -90), ExpiresFrom: now, ExpiresUntil: now.AddDate(0, 0, 14)}}},
-		"flags": {query.Values{"neverUsed": "true", "neverExpires": "true"}, manage.Query{Query: store.Query{NeverUsed: true, NeverExpires: true}}},
+			manage.Query{Query: listing.Query{UnusedSince: now.AddDate(0, 0, -90), ExpiresFrom: now, ExpiresUntil: now.AddDate(0, 0, 14)}}},
+		"flags": {query.Values{"neverUsed": "true", "neverExpires": "true"}, manage.Query{Query: listing.Query{NeverUsed: true, NeverExpires: true}}},
 	} {
 		got, err := query.Tokens(c.q, now)
-		if diff := cmp.Diff(c.want, got, cmpopts.IgnoreFields(store.Query{}, "OwnerIs")); err != nil || diff != "" {
+		if diff := cmp.Diff(c.want, got, cmpopts.IgnoreFields(listing.Query{}, "OwnerIs")); err != nil || diff != "" {
 			t.Errorf("%s: %v (-want +got):\n%s", name, err, diff)
 		}
 	}

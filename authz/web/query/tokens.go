@@ -5,6 +5,7 @@ import (
 
 	"github.com/tokengate/tokengate/authz/manage"
 	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/listing"
 )
 
 // TokenFilters are the parameters that filter tokens, and TokenPages those that choose
@@ -32,13 +33,13 @@ var States = func() map[string]manage.State {
 }()
 
 // columns are the columns to sort by.
-var columns = map[string]store.Column{
-	"created": store.ByNumber,
-	"user":    store.ByOwner,
-	"name":    store.ByName,
-	"expires": store.ByExpires,
-	"used":    store.ByLastUsed,
-	"uses":    store.ByUses,
+var columns = map[string]listing.Column{
+	"created": listing.ByNumber,
+	"user":    listing.ByOwner,
+	"name":    listing.ByName,
+	"expires": listing.ByExpires,
+	"used":    listing.ByLastUsed,
+	"uses":    listing.ByUses,
 }
 
 // Tokens parses the filters, order and page of a list of tokens; relative times are
@@ -46,7 +47,7 @@ var columns = map[string]store.Column{
 func Tokens(q Values, now time.Time) (wanted manage.Query, err error) {
 	wanted.Owner, wanted.OwnerPart = q["user"], q["userPart"]
 	wanted.Name, wanted.ID = q["name"], q["id"]
-	wanted.After = store.Cursor(q["after"])
+	wanted.After = listing.Cursor(q["after"])
 	if wanted.State, err = Choice(q, "state", States); err != nil {
 		return wanted, err
 	}

@@ -29,6 +29,8 @@ import (
 	"github.com/tokengate/tokengate/envoy"
 	"github.com/tokengate/tokengate/store"
 	"github.com/tokengate/tokengate/store/badger"
+	"github.com/tokengate/tokengate/store/cached"
+	"github.com/tokengate/tokengate/store/index"
 )
 
 // A flood of junk tokens displaces no line of a request with a good one, even
@@ -138,11 +140,11 @@ func TestFloodOfRefusals(t *testing.T) {
 
 // checkInto serves Check for these tokens, with its log in sink, and returns how
 // to ask.
-func checkInto(t *testing.T, sink *logSink, tokens *store.Cached, now func() time.Time) (*envoy.Server, func(*authv3.CheckRequest) string) {
+func checkInto(t *testing.T, sink *logSink, tokens *cached.Store, now func() time.Time) (*envoy.Server, func(*authv3.CheckRequest) string) {
 	t.Helper()
-	tokens.Index().UpdateOwnerStatus(func(store.Owner, store.OwnerStatus) store.OwnerStatus { return store.OwnerPermitted }, store.Forever)
+	tokens.Index().UpdateOwnerStatus(func(store.Owner, index.OwnerStatus) index.OwnerStatus { return index.OwnerPermitted }, index.Forever)
 	server := &envoy.Server{
-		Policy: new(atomic.Pointer[policy.Policy]), Index: tokens.Index(), Usage: store.NewUsageRecorder(tokens),
+		Policy: new(atomic.Pointer[policy.Policy]), Index: tokens.Index(), Usage: cached.NewUsageRecorder(tokens),
 		ClientAddress: config.ClientAddress{Source: true}, Identity: "x-forwarded-user",
 		Log: zap.New(newLogCore(&sink.own, zapcore.InfoLevel)), RequestLogs: envoy.RequestLogs{
 			Allowed: newLogCore(&sink.allowed, zapcore.InfoLevel), Denied: newLogCore(&sink.denied, zapcore.InfoLevel),
@@ -216,14 +218,14 @@ func readLines(t *testing.T, log io.Reader, summed chan<- struct{}) loggedLines 
 }
 
 // oneToken returns a store that holds one token, of Fred's.
-func oneToken(t *testing.T) (*store.Cached, token.Value) {
+func oneToken(t *testing.T) (*cached.Store, token.Value) {
 	t.Helper()
 	db, err := badger.Open(t.Context(), badger.Options{Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { db.Close() })
-	tokens, err := store.NewCached(t.Context(), db)
+	tokens, err := cached.New(t.Context(), db)
 	if err != nil {
 		t.Fatal(err)
 	}

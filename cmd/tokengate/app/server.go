@@ -22,8 +22,8 @@ import (
 	"github.com/tokengate/tokengate/authz/policy"
 	"github.com/tokengate/tokengate/authz/web"
 	"github.com/tokengate/tokengate/envoy"
-	"github.com/tokengate/tokengate/store"
 	"github.com/tokengate/tokengate/store/badger"
+	"github.com/tokengate/tokengate/store/cached"
 )
 
 // Options are what New takes besides the configuration file. All fields are required.
@@ -48,8 +48,8 @@ type Server struct {
 	settings atomic.Pointer[manage.Settings]
 
 	db     *badger.Store
-	tokens *store.Cached
-	usage  *store.UsageRecorder
+	tokens *cached.Store
+	usage  *cached.UsageRecorder
 	health storeHealth
 
 	manager *manage.Manager
@@ -217,7 +217,7 @@ func (s *Server) openStore(ctx context.Context, acceptLoss bool) error {
 		return err
 	}
 	s.atStop("close the store", func(context.Context) error { return db.Close() })
-	tokens, err := store.NewCached(ctx, db)
+	tokens, err := cached.New(ctx, db)
 	if err != nil {
 		return fmt.Errorf("load the tokens: %w", err)
 	}
@@ -230,7 +230,7 @@ func (s *Server) openStore(ctx context.Context, acceptLoss bool) error {
 		loaded += n
 	}
 	s.log.Info("the tokens are loaded", zap.Int("tokens", loaded))
-	s.db, s.tokens, s.usage = db, tokens, store.NewUsageRecorder(tokens)
+	s.db, s.tokens, s.usage = db, tokens, cached.NewUsageRecorder(tokens)
 	s.health.store = tokens
 	s.atStop("write the last usage", s.usage.Flush)
 	return nil

@@ -1,7 +1,8 @@
-package store
+package listing
 
 import (
 	"fmt"
+	"github.com/tokengate/tokengate/store"
 	"runtime"
 	"testing"
 )
@@ -17,14 +18,14 @@ func TestListingMemory(t *testing.T) {
 		return m.HeapAlloc
 	}
 	before := heap()
-	x := NewListing()
+	x := New()
 	for n := range tokens {
-		x.Put(Token{
+		x.Put(store.Token{
 			ID:     fmt.Sprintf("test%08d", n),
 			Number: uint64(n),
-			Owner:  Owner{Name: fmt.Sprintf("user %d", n%(tokens/20)), Key: fmt.Sprintf("JIRAUSER%d", n%(tokens/20))},
+			Owner:  store.Owner{Name: fmt.Sprintf("user %d", n%(tokens/20)), Key: fmt.Sprintf("JIRAUSER%d", n%(tokens/20))},
 			Name:   fmt.Sprintf("nightly report %05d", n%100_000),
-			State:  Active,
+			State:  store.Active,
 		})
 	}
 	check := func(what string) {
@@ -40,7 +41,7 @@ func TestListingMemory(t *testing.T) {
 	// Repeated renames, removals and additions take no more.
 	for round := range 5 {
 		for n := range tokens / 4 {
-			token := Token{ID: fmt.Sprintf("test%08d", n), Name: fmt.Sprintf("renamed report %05d", n+round), State: Active}
+			token := store.Token{ID: fmt.Sprintf("test%08d", n), Name: fmt.Sprintf("renamed report %05d", n+round), State: store.Active}
 			if n%2 == 0 {
 				x.Remove(token.ID)
 			}

@@ -1,7 +1,8 @@
-package store
+package index
 
 import (
 	"fmt"
+	"github.com/tokengate/tokengate/store"
 	"maps"
 	"net/netip"
 	"slices"
@@ -13,11 +14,11 @@ import (
 
 func factsOf(n int) (f tokenData) {
 	copy(f.id[:], "000000000000")
-	for i := IDLength - 1; n > 0; i-- {
+	for i := store.IDLength - 1; n > 0; i-- {
 		f.id[i] = byte('0' + n%10)
 		n /= 10
 	}
-	f.state = Active
+	f.state = store.Active
 	return f
 }
 
@@ -31,7 +32,7 @@ func TestOldTable(t *testing.T) {
 		put := func(l restrictions) tokenData {
 			n++
 			f := factsOf(n)
-			s.put(f.hash(), f, l, Rate{})
+			s.put(f.hash(), f, l, store.Rate{})
 			return f
 		}
 		put(restrictions{})
@@ -63,19 +64,19 @@ func TestMovedUsageIsFlushed(t *testing.T) {
 	old.tokenData, fresh.tokenData = factsOf(1), factsOf(1)
 	at := time.Unix(1e9, 0).UTC()
 	client := netip.MustParseAddr("192.0.2.7")
-	old.add(Usage{Count: 2, Writes: 1, LastUsed: at, LastAddress: client})
+	old.add(store.Usage{Count: 2, Writes: 1, LastUsed: at, LastAddress: client})
 	s.moveUsage(&old, &fresh)
 	if ids := s.dirty.take(); len(ids) != 1 || ids[0] != fresh.id {
 		t.Errorf("ids to flush: %q", ids)
 	}
-	if _, ok := old.add(Usage{Count: 1}); ok {
+	if _, ok := old.add(store.Usage{Count: 1}); ok {
 		t.Error("the old entry counts usage")
 	}
 	old.take()
-	if _, ok := old.add(Usage{Count: 1}); ok {
+	if _, ok := old.add(store.Usage{Count: 1}); ok {
 		t.Error("the old entry counts usage after a flush")
 	}
-	if got, want := fresh.take(), (Usage{Count: 2, Writes: 1, LastUsed: at, LastAddress: client}); got != want {
+	if got, want := fresh.take(), (store.Usage{Count: 2, Writes: 1, LastUsed: at, LastAddress: client}); got != want {
 		t.Errorf("moved usage %+v, want %+v", got, want)
 	}
 }
@@ -97,7 +98,7 @@ func TestFirstTokenOfAShard(t *testing.T) {
 			}
 		})
 		for n := range 600 {
-			x.Put(Token{ID: fmt.Sprintf("a%011d", n), Owner: Owner{Name: "fred"}, State: Active})
+			x.Put(store.Token{ID: fmt.Sprintf("a%011d", n), Owner: store.Owner{Name: "fred"}, State: store.Active})
 		}
 		close(stop)
 		looking.Wait()
@@ -107,9 +108,9 @@ func TestFirstTokenOfAShard(t *testing.T) {
 // TestPendingUsageStays checks that pending usage stays visible while its token changes.
 func TestPendingUsageStays(t *testing.T) {
 	var x Index
-	token := Token{ID: "000000000001", Owner: Owner{Name: "fred"}, State: Active}
+	token := store.Token{ID: "000000000001", Owner: store.Owner{Name: "fred"}, State: store.Active}
 	x.Put(token)
-	x.AddUsage(token.ID, Usage{Count: 7, LastUsed: time.Unix(1e9, 0), LastAddress: netip.MustParseAddr("192.0.2.7")})
+	x.AddUsage(token.ID, store.Usage{Count: 7, LastUsed: time.Unix(1e9, 0), LastAddress: netip.MustParseAddr("192.0.2.7")})
 	var changing sync.WaitGroup
 	changing.Go(func() {
 		for range 20_000 {
@@ -132,7 +133,7 @@ func TestShardStaysSmall(t *testing.T) {
 		for round := range 20 {
 			for n := range tokens {
 				f := factsOf(1 + n + round%3*tokens)
-				s.put(f.hash(), f, restrictions{}, Rate{})
+				s.put(f.hash(), f, restrictions{}, store.Rate{})
 			}
 			if round%3 == 2 {
 				for n := range 2 * tokens {
@@ -165,13 +166,13 @@ func TestOwners(t *testing.T) {
 	numbers := map[uint32]string{}
 	for n := range 1500 {
 		name := fmt.Sprintf("%d", n)
-		name += strings.Repeat("x", (n*37)%(maxOwnerName-len(name))+1)[1:]
-		number := o.numberOf(Owner{Name: name})
+		name += strings.Repeat("x", (n*37)%(255-len(name))+1)[1:]
+		number := o.numberOf(store.Owner{Name: name})
 		if other, taken := numbers[number]; taken {
 			t.Fatalf("%q and %q have the same number", name, other)
 		}
 		numbers[number] = name
-		if again := o.numberOf(Owner{Name: strings.Clone(name)}); again != number {
+		if again := o.numberOf(store.Owner{Name: strings.Clone(name)}); again != number {
 			t.Fatalf("%q has the numbers %d and %d", name, number, again)
 		}
 	}
@@ -191,12 +192,12 @@ func TestOwners(t *testing.T) {
 
 	o = owners{}
 	for n := range 252 { // of 65 words each: 4 are left
-		o.numberOf(Owner{Name: strings.Repeat("x", 253) + string(rune('a'+n%16)) + string(rune('a'+n/16))})
+		o.numberOf(store.Owner{Name: strings.Repeat("x", 253) + string(rune('a'+n%16)) + string(rune('a'+n/16))})
 	}
 	for length := 0; length <= 13; length++ { // 12 fit
 		o := o.copied()
 		last := strings.Repeat("z", length)
-		if name, _ := o.lookup(o.numberOf(Owner{Name: last})); name != last {
+		if name, _ := o.lookup(o.numberOf(store.Owner{Name: last})); name != last {
 			t.Errorf("the name at the end of a chunk is %q", name)
 		}
 		if chunks := len(*o.chunks.Load()); chunks != 1 && length <= 12 {
@@ -209,7 +210,7 @@ func TestOwners(t *testing.T) {
 				t.Error("a name that is too long was accepted")
 			}
 		}()
-		o.numberOf(Owner{Name: strings.Repeat("x", maxOwnerName+1)})
+		o.numberOf(store.Owner{Name: strings.Repeat("x", 255+1)})
 	}()
 }
 
@@ -228,9 +229,9 @@ func (o *owners) copied() *owners {
 // update.
 func TestOwnerStatus(t *testing.T) {
 	var o owners
-	fred, renamed, wilma := Owner{Name: "fred"}, Owner{Name: "fred", Key: "JIRAUSER1"}, Owner{Name: "wilma"}
-	numbers := map[Owner]uint32{fred: o.numberOf(fred), renamed: o.numberOf(renamed)}
-	check := func(want map[Owner]OwnerStatus) {
+	fred, renamed, wilma := store.Owner{Name: "fred"}, store.Owner{Name: "fred", Key: "JIRAUSER1"}, store.Owner{Name: "wilma"}
+	numbers := map[store.Owner]uint32{fred: o.numberOf(fred), renamed: o.numberOf(renamed)}
+	check := func(want map[store.Owner]OwnerStatus) {
 		t.Helper()
 		for owner, standing := range want {
 			if name, got := o.lookup(numbers[owner]); got != standing || name != owner.Name {
@@ -238,31 +239,31 @@ func TestOwnerStatus(t *testing.T) {
 			}
 		}
 	}
-	check(map[Owner]OwnerStatus{fred: OwnerUnknown, renamed: OwnerUnknown})
-	o.updateAll(func(o Owner, _ OwnerStatus) OwnerStatus {
+	check(map[store.Owner]OwnerStatus{fred: OwnerUnknown, renamed: OwnerUnknown})
+	o.updateAll(func(o store.Owner, _ OwnerStatus) OwnerStatus {
 		if o.Key == "" {
 			return OwnerPermitted
 		}
 		return OwnerNotPermitted
 	})
 	numbers[wilma] = o.numberOf(wilma)
-	check(map[Owner]OwnerStatus{fred: OwnerPermitted, renamed: OwnerNotPermitted, wilma: OwnerPermitted})
-	o.updateAll(func(o Owner, _ OwnerStatus) OwnerStatus { return OwnerInactive })
-	barney := Owner{Name: "barney"}
+	check(map[store.Owner]OwnerStatus{fred: OwnerPermitted, renamed: OwnerNotPermitted, wilma: OwnerPermitted})
+	o.updateAll(func(o store.Owner, _ OwnerStatus) OwnerStatus { return OwnerInactive })
+	barney := store.Owner{Name: "barney"}
 	numbers[barney] = o.numberOf(barney)
-	check(map[Owner]OwnerStatus{fred: OwnerInactive, renamed: OwnerInactive, wilma: OwnerInactive, barney: OwnerInactive})
+	check(map[store.Owner]OwnerStatus{fred: OwnerInactive, renamed: OwnerInactive, wilma: OwnerInactive, barney: OwnerInactive})
 }
 
 // TestOwnerStatusRace reads the status while it is updated.
 func TestOwnerStatusRace(t *testing.T) {
 	var o owners
-	n := o.numberOf(Owner{Name: "fred"})
+	n := o.numberOf(store.Owner{Name: "fred"})
 	var wg sync.WaitGroup
 	for _, s := range []OwnerStatus{OwnerNotPermitted, OwnerPermitted} {
 		wg.Go(func() {
 			for range 1000 {
-				o.updateAll(func(Owner, OwnerStatus) OwnerStatus { return s })
-				o.numberOf(Owner{Name: strings.Repeat("x", int(s))})
+				o.updateAll(func(store.Owner, OwnerStatus) OwnerStatus { return s })
+				o.numberOf(store.Owner{Name: strings.Repeat("x", int(s))})
 			}
 		})
 	}

@@ -1,22 +1,27 @@
-package store
+// Package cached ties a durable store to an index and a listing: a write is acknowledged after all
+// three have it. Start reading at New.
+package cached
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/index"
+	"github.com/tokengate/tokengate/store/listing"
 	"hash/maphash"
 	"slices"
 	"sync"
 	"time"
 )
 
-// Cached is a Store with an Index and a Listing that are kept in sync: when a write returns, the
+// Store is a Store with an Index and a Listing that are kept in sync: when a write returns, the
 // next lookup sees it. All writes to the store must go through it.
-type Cached struct {
+type Store struct {
 	durable   // most reads and the audit log go directly to the store
-	index     Index
-	listing   *Listing  // a pointer, so that it shares no cache line with the index
-	usageLoad usageLoad // of all usage into the listing
+	index     index.Index
+	listing   *listing.Listing // a pointer, so that it shares no cache line with the index
+	usageLoad usageLoad        // of all usage into the listing
 
 	// A write holds its token's lock until the index is updated. Otherwise two updates could
 	// reach the index in another order than the store, and bring back a revoked token. Tokens
@@ -25,18 +30,18 @@ type Cached struct {
 }
 
 // durable keeps the embedded store unexported.
-type durable = Store
+type durable = store.Store
 
 // rereadTimeout is the timeout of reading a record after a write with an unknown outcome.
 const rereadTimeout = 5 * time.Second
 
-// NewCached reads every token of s into a new index and listing, and fails if one cannot be read:
+// New reads every token of s into a new index and listing, and fails if one cannot be read:
 // an incomplete index would refuse valid tokens. The listing reads the tokens' usage afterwards,
 // until ctx ends (see Find).
-func NewCached(ctx context.Context, s Store) (*Cached, error) {
-	x := &Cached{durable: s, listing: NewListing()}
+func New(ctx context.Context, s store.Store) (*Store, error) {
+	x := &Store{durable: s, listing: listing.New()}
 	list := tokenBatcher{listing: x.listing}
-	err := s.All(ctx, func(t Token) error {
+	err := s.All(ctx, func(t store.Token) error {
 		x.index.Put(t)
 		list.add(t)
 		return nil
@@ -50,22 +55,22 @@ func NewCached(ctx context.Context, s Store) (*Cached, error) {
 }
 
 // Index returns the index.
-func (x *Cached) Index() *Index { return &x.index }
+func (x *Store) Index() *index.Index { return &x.index }
 
 var lockSeed = maphash.MakeSeed()
 
 // lockToken locks the token with this id; the caller calls unlock.
-func (x *Cached) lockToken(id string) (unlock func()) {
+func (x *Store) lockToken(id string) (unlock func()) {
 	mu := &x.locks[maphash.String(lockSeed, id)%uint64(len(x.locks))]
 	mu.Lock()
 	return mu.Unlock
 }
 
 // Create adds a token: see Store.
-func (x *Cached) Create(ctx context.Context, t Token, admit func(owned []Token) (Audit, error)) (Token, error) {
+func (x *Store) Create(ctx context.Context, t store.Token, admit func(owned []store.Token) (store.Audit, error)) (store.Token, error) {
 	defer x.lockToken(t.ID)()
 	refused := false
-	created, err := x.durable.Create(ctx, t, func(owned []Token) (Audit, error) {
+	created, err := x.durable.Create(ctx, t, func(owned []store.Token) (store.Audit, error) {
 		a, err := admit(owned)
 		refused = err != nil
 		return a, err
@@ -75,10 +80,10 @@ func (x *Cached) Create(ctx context.Context, t Token, admit func(owned []Token) 
 
 // Update changes a token: see Store. It holds the token's lock while change runs, so change must
 // not call the store.
-func (x *Cached) Update(ctx context.Context, id string, change func(t *Token) (Audit, error)) (Token, error) {
+func (x *Store) Update(ctx context.Context, id string, change func(t *store.Token) (store.Audit, error)) (store.Token, error) {
 	defer x.lockToken(id)()
 	refused := false
-	updated, err := x.durable.Update(ctx, id, func(t *Token) (Audit, error) {
+	updated, err := x.durable.Update(ctx, id, func(t *store.Token) (store.Audit, error) {
 		a, err := change(t)
 		refused = err != nil
 		return a, err
@@ -88,11 +93,11 @@ func (x *Cached) Update(ctx context.Context, id string, change func(t *Token) (A
 
 // applyResult updates the index after a write. refused means that the caller's callback ended it,
 // so that nothing was written.
-func (x *Cached) applyResult(ctx context.Context, id string, t Token, err error, refused bool) (Token, error) {
+func (x *Store) applyResult(ctx context.Context, id string, t store.Token, err error, refused bool) (store.Token, error) {
 	switch {
 	case err == nil:
 		x.put(t)
-	case refused || errors.Is(err, ErrClosed):
+	case refused || errors.Is(err, store.ErrClosed):
 	default:
 		x.reload(ctx, id)
 	}
@@ -100,7 +105,7 @@ func (x *Cached) applyResult(ctx context.Context, id string, t Token, err error,
 }
 
 // put updates index and listing with a copy that shares no memory with the caller's token.
-func (x *Cached) put(t Token) {
+func (x *Store) put(t store.Token) {
 	t.Networks = slices.Clone(t.Networks)
 	x.index.Put(t)
 	x.listing.Put(t)
@@ -110,13 +115,13 @@ func (x *Cached) put(t Token) {
 // index, because it may have been revoked; refusing a valid token is better than accepting a
 // revoked one. The listing, which no decision uses, keeps it. The context may be the reason why
 // the write failed, so its end does not stop the read.
-func (x *Cached) reload(ctx context.Context, id string) {
+func (x *Store) reload(ctx context.Context, id string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rereadTimeout)
 	defer cancel()
 	t, err := x.durable.Get(ctx, id)
 	if err != nil {
 		x.index.Remove(id)
-		if errors.Is(err, ErrNotFound) {
+		if errors.Is(err, store.ErrNotFound) {
 			x.listing.Remove(id)
 		}
 		return
@@ -125,7 +130,7 @@ func (x *Cached) reload(ctx context.Context, id string) {
 }
 
 // Prune removes old tokens: see Store.
-func (x *Cached) Prune(ctx context.Context, before time.Time, record func(Token) Audit) ([]string, error) {
+func (x *Store) Prune(ctx context.Context, before time.Time, record func(store.Token) store.Audit) ([]string, error) {
 	removed, err := x.durable.Prune(ctx, before, record)
 	for _, id := range removed {
 		x.remove(ctx, id)
@@ -134,7 +139,7 @@ func (x *Cached) Prune(ctx context.Context, before time.Time, record func(Token)
 }
 
 // PruneEnded removes ended tokens: see Store.
-func (x *Cached) PruneEnded(ctx context.Context, at time.Time, most int, record func(Token) Audit) ([]string, error) {
+func (x *Store) PruneEnded(ctx context.Context, at time.Time, most int, record func(store.Token) store.Audit) ([]string, error) {
 	removed, err := x.durable.PruneEnded(ctx, at, most, record)
 	for _, id := range removed {
 		x.remove(ctx, id)
@@ -144,7 +149,7 @@ func (x *Cached) PruneEnded(ctx context.Context, at time.Time, most int, record 
 
 // remove updates the index after a prune of the token. It waits for a running update of it, and
 // reads the store in case the id exists again.
-func (x *Cached) remove(ctx context.Context, id string) {
+func (x *Store) remove(ctx context.Context, id string) {
 	defer x.lockToken(id)()
 	x.reload(ctx, id)
 }
@@ -152,16 +157,16 @@ func (x *Cached) remove(ctx context.Context, id string) {
 // tokenBatcher adds new tokens to a listing in batches, so that concurrent readers of the store
 // rarely wait for the listing's lock.
 type tokenBatcher struct {
-	listing *Listing
+	listing *listing.Listing
 
 	mu      sync.Mutex
-	waiting []Token
-	spare   []Token // empty, for reuse
+	waiting []store.Token
+	spare   []store.Token // empty, for reuse
 }
 
 const tokenBatchLength = 256
 
-func (in *tokenBatcher) add(t Token) {
+func (in *tokenBatcher) add(t store.Token) {
 	in.mu.Lock()
 	in.waiting = append(in.waiting, t)
 	if len(in.waiting) < tokenBatchLength {
@@ -189,19 +194,19 @@ type usageLoad struct {
 
 // loadUsage starts to read the usage of all tokens into the listing, and returns once the store
 // has fixed the snapshot that it reads. Usage flushed meanwhile is added to it.
-func (x *Cached) loadUsage(ctx context.Context) {
+func (x *Store) loadUsage(ctx context.Context) {
 	x.usageLoad.done = make(chan struct{})
 	settled := make(chan struct{})
 	go func() {
 		var first sync.Once
-		batch := make(map[string]Usage, MaxUsageBatch)
+		batch := make(map[string]store.Usage, store.MaxUsageBatch)
 		flush := func() {
 			x.listing.AddUsage(batch)
 			clear(batch)
 		}
-		err := x.durable.AllUsage(ctx, func(id string, u Usage) error {
+		err := x.durable.AllUsage(ctx, func(id string, u store.Usage) error {
 			first.Do(func() { close(settled) })
-			if batch[id] = u; len(batch) == MaxUsageBatch {
+			if batch[id] = u; len(batch) == store.MaxUsageBatch {
 				flush()
 			}
 			return nil
@@ -218,7 +223,7 @@ func (x *Cached) loadUsage(ctx context.Context) {
 
 // AddUsage adds usage: see Store. If the store returns an error after adding some, the listing
 // misses that until the next start.
-func (x *Cached) AddUsage(ctx context.Context, usage map[string]Usage) error {
+func (x *Store) AddUsage(ctx context.Context, usage map[string]store.Usage) error {
 	if err := x.durable.AddUsage(ctx, usage); err != nil {
 		return err
 	}
@@ -229,15 +234,15 @@ func (x *Cached) AddUsage(ctx context.Context, usage map[string]Usage) error {
 // Find returns a page of the tokens that a query selects: see Listing. Usage is as of the last
 // flush. A query that needs usage waits until all usage is loaded after a start, and fails if
 // that failed.
-func (x *Cached) Find(ctx context.Context, q Query) (Result, error) {
+func (x *Store) Find(ctx context.Context, q listing.Query) (listing.Result, error) {
 	if q.NeedsUsage() {
 		select {
 		case <-x.usageLoad.done:
 			if x.usageLoad.err != nil {
-				return Result{}, fmt.Errorf("find tokens by their usage: %w", x.usageLoad.err)
+				return listing.Result{}, fmt.Errorf("find tokens by their usage: %w", x.usageLoad.err)
 			}
 		case <-ctx.Done():
-			return Result{}, fmt.Errorf("find tokens by their usage: %w", ctx.Err())
+			return listing.Result{}, fmt.Errorf("find tokens by their usage: %w", ctx.Err())
 		}
 	}
 	return x.listing.Find(ctx, q)
@@ -245,9 +250,9 @@ func (x *Cached) Find(ctx context.Context, q Query) (Result, error) {
 
 // Owners returns the owners of live tokens: see Listing. Usage may be missing shortly after a
 // start.
-func (x *Cached) Owners(ctx context.Context) ([]Owned, error) { return x.listing.Owners(ctx) }
+func (x *Store) Owners(ctx context.Context) ([]listing.Owned, error) { return x.listing.Owners(ctx) }
 
 // Counts returns the number of tokens in each state: see Listing.
-func (x *Cached) Counts(ctx context.Context, now time.Time) (states map[State]int, expired int, err error) {
+func (x *Store) Counts(ctx context.Context, now time.Time) (states map[store.State]int, expired int, err error) {
 	return x.listing.Counts(ctx, now)
 }

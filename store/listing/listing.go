@@ -1,7 +1,10 @@
-package store
+// Package listing holds the columns of all tokens that administrators search and sort, in memory.
+// Start reading at Listing.Find.
+package listing
 
 import (
 	"context"
+	"github.com/tokengate/tokengate/store"
 	"hash/maphash"
 	"sync"
 	"time"
@@ -27,12 +30,12 @@ type Listing struct {
 	owners listedOwners
 }
 
-// NewListing returns an empty listing.
-func NewListing() *Listing { return &Listing{searchSlot: make(chan struct{}, 1)} }
+// New returns an empty listing.
+func New() *Listing { return &Listing{searchSlot: make(chan struct{}, 1)} }
 
 // Put adds or replaces tokens, which are normalized and valid (see Normalize and Validate). Their
 // usage is kept.
-func (l *Listing) Put(tokens ...Token) {
+func (l *Listing) Put(tokens ...store.Token) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i := range tokens {
@@ -43,7 +46,7 @@ func (l *Listing) Put(tokens ...Token) {
 }
 
 // Add is Put for tokens that are not in the listing, which is faster.
-func (l *Listing) Add(tokens []Token) {
+func (l *Listing) Add(tokens []store.Token) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i := range tokens {
@@ -52,7 +55,7 @@ func (l *Listing) Add(tokens []Token) {
 }
 
 // put fills a token's row, a new one unless there is one.
-func (l *Listing) put(t *Token, hash uint64, row uint32, there bool) {
+func (l *Listing) put(t *store.Token, hash uint64, row uint32, there bool) {
 	if !there {
 		row = l.newRow()
 	}
@@ -92,7 +95,7 @@ func (l *Listing) Remove(id string) {
 }
 
 // AddUsage adds usage to tokens. Unknown ids are skipped.
-func (l *Listing) AddUsage(usage map[string]Usage) {
+func (l *Listing) AddUsage(usage map[string]store.Usage) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for id, u := range usage {
@@ -110,7 +113,7 @@ func (l *Listing) AddUsage(usage map[string]Usage) {
 
 // Counts returns the number of tokens in each state, and the number of active ones that have
 // expired at now. Its only error is the context's.
-func (l *Listing) Counts(ctx context.Context, now time.Time) (states map[State]int, expired int, err error) {
+func (l *Listing) Counts(ctx context.Context, now time.Time) (states map[store.State]int, expired int, err error) {
 	if err := l.beginSearch(ctx); err != nil {
 		return nil, 0, err
 	}
@@ -120,7 +123,7 @@ func (l *Listing) Counts(ctx context.Context, now time.Time) (states map[State]i
 	err = l.eachChunk(false, func(c *rowChunk) {
 		for i, f := range &c.flags {
 			count[f.state()]++
-			if f.state() == Active && ended.contains(c.expires[i].value()) {
+			if f.state() == store.Active && ended.contains(c.expires[i].value()) {
 				expired++
 			}
 		}
@@ -128,8 +131,8 @@ func (l *Listing) Counts(ctx context.Context, now time.Time) (states map[State]i
 	if err != nil {
 		return nil, 0, err
 	}
-	states = make(map[State]int)
-	for s := Pending; s <= Revoked; s++ {
+	states = make(map[store.State]int)
+	for s := store.Pending; s <= store.Revoked; s++ {
 		states[s] = count[s]
 	}
 	return states, expired, nil
@@ -165,14 +168,14 @@ func (o *listedOwners) name(number uint32) []byte {
 	return name
 }
 
-func (o *listedOwners) owner(number uint32) Owner {
+func (o *listedOwners) owner(number uint32) store.Owner {
 	name, behind := splitText(o.texts[o.begin[number]:])
 	key, _ := splitText(behind)
-	return Owner{Name: string(name), Key: string(key)}
+	return store.Owner{Name: string(name), Key: string(key)}
 }
 
 // numberOf returns the number of an owner, and adds the owner if it is new.
-func (o *listedOwners) numberOf(owner Owner) uint32 {
+func (o *listedOwners) numberOf(owner store.Owner) uint32 {
 	hash := maphash.String(listingSeed, owner.Name)
 	n, known := o.names.find(hash, func(n uint32) bool {
 		name, behind := splitText(o.texts[o.begin[n]:])
@@ -194,7 +197,7 @@ func (o *listedOwners) numberOf(owner Owner) uint32 {
 
 // Owned summarizes an owner's live tokens.
 type Owned struct {
-	Owner    Owner
+	Owner    store.Owner
 	Tokens   int       // tokens that are not revoked; may be expired
 	LastUsed time.Time // the latest flushed use of any of them; zero: never
 }
@@ -213,7 +216,7 @@ func (l *Listing) Owners(ctx context.Context) ([]Owned, error) {
 			live, used = append(live, make([]int, more)...), append(used, make([]uint64, more)...)
 		}
 		for i, f := range &c.flags {
-			if f != 0 && f.state() != Revoked {
+			if f != 0 && f.state() != store.Revoked {
 				owner := c.owner[i]
 				live[owner]++
 				used[owner] = max(used[owner], c.used[i].value())

@@ -1,6 +1,7 @@
-package store
+package index
 
 import (
+	"github.com/tokengate/tokengate/store"
 	"sync/atomic"
 	"time"
 )
@@ -10,15 +11,15 @@ import (
 // were evenly spaced. All entries of a token share it, including those made after a change of
 // the token or its rate. A nil Limiter allows everything.
 type Limiter struct {
-	rate Rate
+	rate store.Rate
 	next *atomic.Int64 // Unix nanoseconds
 }
 
 // NewLimiter returns a limiter for a rate that continues from the state of before, which may be
 // nil. It returns nil for the zero Rate.
-func NewLimiter(r Rate, before *Limiter) *Limiter {
+func NewLimiter(r store.Rate, before *Limiter) *Limiter {
 	switch {
-	case r == Rate{}:
+	case r == store.Rate{}:
 		return nil
 	case before == nil:
 		return &Limiter{r, new(atomic.Int64)}

@@ -1,4 +1,4 @@
-package store
+package listing
 
 import (
 	"bytes"
@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
+	"github.com/tokengate/tokengate/store"
 	"hash/crc32"
 	"slices"
 )
@@ -72,7 +73,7 @@ type search struct {
 // candidate is a token that may be on the page, as the search found it.
 type candidate struct {
 	position
-	id [IDLength]byte
+	id [store.IDLength]byte
 }
 
 // collect adds the selected rows of a chunk.
@@ -184,7 +185,7 @@ func (o order) cursor(p *position) Cursor {
 
 // parse returns the position of a cursor of this order, or an error that wraps ErrInvalid.
 func (o order) parse(c Cursor) (p position, err error) {
-	garbage := fmt.Errorf("%w: the cursor is malformed: start with the first page", ErrInvalid)
+	garbage := fmt.Errorf("%w: the cursor is malformed: start with the first page", store.ErrInvalid)
 	b, err := base64.RawURLEncoding.DecodeString(string(c))
 	end := len(b) - crc32.Size
 	if err != nil || base64.RawURLEncoding.EncodeToString(b) != string(c) || // the decoder ignores line breaks
@@ -193,7 +194,7 @@ func (o order) parse(c Cursor) (p position, err error) {
 	}
 	head, rest := b[:2], b[2:end]
 	if !bytes.Equal(head, o.header()) {
-		return position{}, fmt.Errorf("%w: the cursor belongs to another sort order: start with the first page", ErrInvalid)
+		return position{}, fmt.Errorf("%w: the cursor belongs to another sort order: start with the first page", store.ErrInvalid)
 	}
 	for _, v := range []*uint64{&p.number, &p.value} {
 		n := 0

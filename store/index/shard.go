@@ -1,6 +1,7 @@
-package store
+package index
 
 import (
+	"github.com/tokengate/tokengate/store"
 	"hash/maphash"
 	"iter"
 	"net/netip"
@@ -10,14 +11,14 @@ import (
 
 // tokenData is a token as decisions need it. It is immutable once a lookup can find it.
 type tokenData struct {
-	id           [IDLength]byte
+	id           [store.IDLength]byte
 	owner        uint32 // number in Index.owners
 	restrictions uint32 // index in the table's restrictions plus 1; 0: none
-	state        State
-	kind         Kind
+	state        store.State
+	kind         store.Kind
 	readOnly     bool
 	expires      int64 // Unix seconds; 0: never
-	secret       Secret
+	secret       store.Secret
 }
 
 // hash returns the hash of the id, as Index.shard does.
@@ -26,7 +27,7 @@ func (f *tokenData) hash() uint64 { return maphash.Bytes(seed, f.id[:]) }
 // restrictions are the properties that few tokens have.
 type restrictions struct {
 	networks []netip.Prefix
-	previous Previous
+	previous store.Previous
 	limiter  *Limiter
 }
 
@@ -136,14 +137,14 @@ func (t *table) insert(hash uint64, number int) {
 }
 
 // put adds or replaces a token.
-func (s *shard) put(hash uint64, f tokenData, l restrictions, r Rate) {
+func (s *shard) put(hash uint64, f tokenData, l restrictions, r store.Rate) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := s.ensureRoom()
 	id := string(f.id[:])
 	slot, old, _ := t.find(hash, id)
 	l.limiter = NewLimiter(r, t.limiter(old))
-	if len(l.networks) > 0 || l.previous != (Previous{}) || l.limiter != nil {
+	if len(l.networks) > 0 || l.previous != (store.Previous{}) || l.limiter != nil {
 		next := *t
 		next.restrictions = append(t.restrictions, l)
 		f.restrictions = uint32(len(next.restrictions))
@@ -179,7 +180,7 @@ func (s *shard) remove(hash uint64, id string) {
 
 // moveUsage moves the pending usage of a replaced entry to the new one.
 func (s *shard) moveUsage(old, fresh *entry) {
-	if u := old.close(); u != (Usage{}) {
+	if u := old.close(); u != (store.Usage{}) {
 		if first, _ := fresh.add(u); first {
 			s.dirty.add(fresh.id)
 		}

@@ -1,6 +1,7 @@
-package store
+package index
 
 import (
+	"github.com/tokengate/tokengate/store"
 	"net/netip"
 	"sync"
 	"time"
@@ -21,7 +22,7 @@ const replaced = -1
 
 // add adds usage. first reports whether it is the first since the last flush. ok is false, and
 // nothing is added, if the entry was replaced.
-func (p *pendingUsage) add(u Usage) (first, ok bool) {
+func (p *pendingUsage) add(u store.Usage) (first, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.last == replaced {
@@ -38,7 +39,7 @@ func (p *pendingUsage) add(u Usage) (first, ok bool) {
 }
 
 // take returns and clears the usage.
-func (p *pendingUsage) take() Usage {
+func (p *pendingUsage) take() store.Usage {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	u := p.usage()
@@ -47,7 +48,7 @@ func (p *pendingUsage) take() Usage {
 }
 
 // close is take for an entry that was replaced: later calls of add fail.
-func (p *pendingUsage) close() Usage {
+func (p *pendingUsage) close() store.Usage {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	u := p.usage()
@@ -56,14 +57,14 @@ func (p *pendingUsage) close() Usage {
 }
 
 // peek returns the usage without clearing it.
-func (p *pendingUsage) peek() Usage {
+func (p *pendingUsage) peek() store.Usage {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.usage()
 }
 
-func (p *pendingUsage) usage() Usage {
-	u := Usage{Count: p.count, Writes: p.writes}
+func (p *pendingUsage) usage() store.Usage {
+	u := store.Usage{Count: p.count, Writes: p.writes}
 	if p.last > 0 {
 		u.LastUsed = time.Unix(p.last, 0).UTC()
 	}
@@ -76,16 +77,16 @@ func (p *pendingUsage) usage() Usage {
 // dirtyIDs are the ids of a shard's tokens with pending usage.
 type dirtyIDs struct {
 	mu  sync.Mutex
-	ids [][IDLength]byte
+	ids [][store.IDLength]byte
 }
 
-func (u *dirtyIDs) add(id [IDLength]byte) {
+func (u *dirtyIDs) add(id [store.IDLength]byte) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.ids = append(u.ids, id)
 }
 
-func (u *dirtyIDs) take() [][IDLength]byte {
+func (u *dirtyIDs) take() [][store.IDLength]byte {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	ids := u.ids
@@ -94,7 +95,7 @@ func (u *dirtyIDs) take() [][IDLength]byte {
 }
 
 // AddUsage adds to the pending usage of a token, which may be revoked. Unknown ids are ignored.
-func (x *Index) AddUsage(id string, u Usage) {
+func (x *Index) AddUsage(id string, u store.Usage) {
 	s, hash := x.shard(id)
 	for {
 		c, _ := s.find(hash, id)
@@ -113,20 +114,20 @@ func (x *Index) AddUsage(id string, u Usage) {
 }
 
 // PendingUsage returns the pending usage of a token.
-func (x *Index) PendingUsage(id string) Usage {
+func (x *Index) PendingUsage(id string) store.Usage {
 	s, hash := x.shard(id)
 	s.mu.Lock() // moveUsage must not run meanwhile
 	defer s.mu.Unlock()
 	c, _ := s.find(hash, id)
 	if c == nil {
-		return Usage{}
+		return store.Usage{}
 	}
 	return c.peek()
 }
 
 // TakeUsage moves the pending usage of tokens into all. It starts with shard first, stops once
 // all has limit tokens or more, and returns the shard to start with next time.
-func (x *Index) TakeUsage(all map[string]Usage, first, limit int) (next int) {
+func (x *Index) TakeUsage(all map[string]store.Usage, first, limit int) (next int) {
 	for n := range x.shards {
 		if len(all) >= limit {
 			return (first + n) % len(x.shards)
@@ -139,7 +140,7 @@ func (x *Index) TakeUsage(all map[string]Usage, first, limit int) (next int) {
 			if c == nil {
 				continue
 			}
-			if u := c.take(); u != (Usage{}) {
+			if u := c.take(); u != (store.Usage{}) {
 				all[id] = all[id].Add(u)
 			}
 		}

@@ -1,8 +1,9 @@
-package store
+package listing
 
 import (
 	"bytes"
 	"fmt"
+	"github.com/tokengate/tokengate/store"
 	"math"
 	"slices"
 	"strings"
@@ -15,14 +16,14 @@ import (
 // A From is the first instant of a range and an Until the first one after it; a zero one means no
 // limit. Tokens without the time, because they never expire or were never used, are in no range.
 type Query struct {
-	ID        string  // the exact id; empty: any
-	Owner     string  // the owner's name, case-insensitive; empty: any
-	OwnerPart string  // a substring of the owner's name, case-insensitive
-	Name      string  // a substring of the token's name, case-insensitive
-	States    []State // any of these; empty: any
-	ReadOnly  *bool   // nil: either
-	Kind      *Kind   // nil: either
-	Expired   *bool   // at Now, in any state; nil: either
+	ID        string        // the exact id; empty: any
+	Owner     string        // the owner's name, case-insensitive; empty: any
+	OwnerPart string        // a substring of the owner's name, case-insensitive
+	Name      string        // a substring of the token's name, case-insensitive
+	States    []store.State // any of these; empty: any
+	ReadOnly  *bool         // nil: either
+	Kind      *store.Kind   // nil: either
+	Expired   *bool         // at Now, in any state; nil: either
 	Now       time.Time
 
 	CreatedFrom, CreatedUntil time.Time
@@ -33,7 +34,7 @@ type Query struct {
 
 	// OwnerIs filters owners by criteria that only the caller knows. It is called at most once
 	// for each distinct owner, and must not search the listing. Nil: any.
-	OwnerIs func(Owner) bool
+	OwnerIs func(store.Owner) bool
 
 	Sort       Column
 	Descending bool   // reverse order
@@ -65,15 +66,15 @@ type Result struct {
 func (q *Query) check() error {
 	switch {
 	case q.Limit < 0:
-		return fmt.Errorf("%w: page size %d is negative", ErrInvalid, q.Limit)
+		return fmt.Errorf("%w: page size %d is negative", store.ErrInvalid, q.Limit)
 	case q.Sort >= columnCount:
-		return fmt.Errorf("%w: column %d does not exist", ErrInvalid, q.Sort)
+		return fmt.Errorf("%w: column %d does not exist", store.ErrInvalid, q.Sort)
 	case q.Expired != nil && q.Now.IsZero():
-		return fmt.Errorf("%w: the filter on expired tokens needs the current time", ErrInvalid)
+		return fmt.Errorf("%w: the filter on expired tokens needs the current time", store.ErrInvalid)
 	}
 	for _, s := range q.States {
-		if s < Pending || s > Revoked {
-			return fmt.Errorf("%w: state %d does not exist", ErrInvalid, s)
+		if s < store.Pending || s > store.Revoked {
+			return fmt.Errorf("%w: state %d does not exist", store.ErrInvalid, s)
 		}
 	}
 	return nil
@@ -155,7 +156,7 @@ func (q *Query) flags() (good [math.MaxUint8 + 1]bool) {
 		good[n] = f != 0 &&
 			(len(q.States) == 0 || slices.Contains(q.States, f.state())) &&
 			(q.ReadOnly == nil || *q.ReadOnly == (f&readOnlyFlag != 0)) &&
-			(q.Kind == nil || (*q.Kind == Management) == (f&managingFlag != 0))
+			(q.Kind == nil || (*q.Kind == store.Management) == (f&managingFlag != 0))
 	}
 	return good
 }
@@ -165,7 +166,7 @@ func (q *Query) owners(owners listedOwners) []bool {
 	if q.Owner == "" && q.OwnerPart == "" && q.OwnerIs == nil {
 		return nil
 	}
-	name, part := []byte(FoldOwner(q.Owner)), []byte(FoldOwner(q.OwnerPart))
+	name, part := []byte(store.FoldOwner(q.Owner)), []byte(store.FoldOwner(q.OwnerPart))
 	selected := make([]bool, len(owners.begin))
 	var folded []byte
 	for n := range selected {

@@ -1,6 +1,10 @@
-package store
+// Package index holds the tokens that decisions look up: one record per token in memory, found by
+// id without allocation, with its owner's status and pending usage. Start reading at
+// Index.Lookup.
+package index
 
 import (
+	"github.com/tokengate/tokengate/store"
 	"hash/maphash"
 	"math"
 	"net/netip"
@@ -11,15 +15,15 @@ import (
 // Entry is a copy of what a decision needs to know about a token, taken at the time of the
 // lookup.
 type Entry struct {
-	Kind        Kind
+	Kind        store.Kind
 	Owner       string      // the owner's name as Jira spells it; empty if Kind is Management
 	OwnerStatus OwnerStatus // from the latest UpdateOwnerStatus
 	Expires     time.Time   // zero: never
 	ReadOnly    bool
-	State       State // never Revoked
+	State       store.State // never Revoked
 	Networks    []netip.Prefix
-	Secret      Secret
-	Previous    Previous
+	Secret      store.Secret
+	Previous    store.Previous
 	Limiter     *Limiter // nil: unlimited
 }
 
@@ -57,7 +61,7 @@ func (x *Index) shard(id string) (*shard, uint64) {
 func (x *Index) Lookup(id string) (e Entry, ok bool) {
 	s, hash := x.shard(id)
 	c, t := s.find(hash, id)
-	if c == nil || c.state == Revoked {
+	if c == nil || c.state == store.Revoked {
 		return Entry{}, false
 	}
 	e = Entry{
@@ -79,7 +83,7 @@ func (x *Index) Lookup(id string) (e Entry, ok bool) {
 
 // Put adds or replaces a token, which is normalized and valid (see Normalize and Validate). The
 // index keeps t's Networks, which must not change any more.
-func (x *Index) Put(t Token) {
+func (x *Index) Put(t store.Token) {
 	f := tokenData{
 		owner:    x.owners.numberOf(t.Owner),
 		state:    t.State,
@@ -112,7 +116,7 @@ func (x *Index) UpdateOwnerStatus(status StatusFunc, until time.Time) {
 }
 
 // OwnerStatus returns an owner's status. The owner need not have tokens.
-func (x *Index) OwnerStatus(o Owner) OwnerStatus { return x.owners.statusOf(o) }
+func (x *Index) OwnerStatus(o store.Owner) OwnerStatus { return x.owners.statusOf(o) }
 
 // IsFresh reports whether the owners' status is up to date at now.
 func (x *Index) IsFresh(now time.Time) bool { return now.UnixNano() < x.freshUntil.Load() }
@@ -125,12 +129,12 @@ func (x *Index) Remove(id string) {
 
 // Counts returns the number of tokens in each state, revoked ones included, and the number of
 // active tokens that have expired at now.
-func (x *Index) Counts(now time.Time) (states map[State]int, expired int) {
-	states = map[State]int{Pending: 0, Active: 0, Disabled: 0, Revoked: 0}
+func (x *Index) Counts(now time.Time) (states map[store.State]int, expired int) {
+	states = map[store.State]int{store.Pending: 0, store.Active: 0, store.Disabled: 0, store.Revoked: 0}
 	for i := range x.shards {
 		for c := range x.shards[i].all() {
 			states[c.state]++
-			if c.state == Active && c.expires != 0 && c.expires <= now.Unix() {
+			if c.state == store.Active && c.expires != 0 && c.expires <= now.Unix() {
 				expired++
 			}
 		}

@@ -1,8 +1,9 @@
-package store
+package cached
 
 import (
 	"context"
 	"fmt"
+	"github.com/tokengate/tokengate/store"
 	"math"
 	"net/netip"
 	"time"
@@ -11,25 +12,25 @@ import (
 // UsageRecorder counts the usage of tokens in memory while requests are answered, and writes the
 // counts to the store on demand. Counts that were not flushed are lost when the process ends.
 type UsageRecorder struct {
-	tokens *Cached
+	tokens *Store
 
 	// busy holds one value while a batch is being written, so that readers see it either in the
 	// store or in memory. It is a channel, because waiting for it ends with the context.
 	busy      chan struct{}
-	unwritten map[string]Usage // taken from the index; guarded by busy
-	nextShard int              // the shard to start with; guarded by busy
+	unwritten map[string]store.Usage // taken from the index; guarded by busy
+	nextShard int                    // the shard to start with; guarded by busy
 }
 
 // NewUsageRecorder returns a recorder of the usage of the tokens in x.
-func NewUsageRecorder(x *Cached) *UsageRecorder {
-	return &UsageRecorder{tokens: x, busy: make(chan struct{}, 1), unwritten: make(map[string]Usage)}
+func NewUsageRecorder(x *Store) *UsageRecorder {
+	return &UsageRecorder{tokens: x, busy: make(chan struct{}, 1), unwritten: make(map[string]store.Usage)}
 }
 
 // Record counts one allowed request with the token: whether it may have written, its time, and
 // the client's address. It does no I/O and only contends with requests with the same token.
 // Tokens that are not in the index are ignored.
 func (r *UsageRecorder) Record(id string, write bool, now time.Time, from netip.Addr) {
-	use := Usage{Count: 1, LastUsed: now, LastAddress: from.Unmap().WithZone("")}
+	use := store.Usage{Count: 1, LastUsed: now, LastAddress: from.Unmap().WithZone("")}
 	if write {
 		use.Writes = 1
 	}
@@ -42,7 +43,7 @@ func (r *UsageRecorder) Record(id string, write bool, now time.Time, from netip.
 func (r *UsageRecorder) Flush(ctx context.Context) error { return r.flush(ctx, 0, math.MaxInt) }
 
 // MaxFlush is the approximate number of tokens whose usage FlushOver writes in one call.
-const MaxFlush = 4 * MaxUsageBatch
+const MaxFlush = 4 * store.MaxUsageBatch
 
 // FlushOver is Flush for about MaxFlush tokens, with its batches spread evenly over a span of
 // time, so that flushing the usage of very many tokens does not slow down requests. The next call
@@ -64,7 +65,7 @@ func (r *UsageRecorder) flush(ctx context.Context, span time.Duration, most int)
 		}
 		if n == 0 {
 			r.nextShard = r.tokens.index.TakeUsage(r.unwritten, r.nextShard, most)
-			batches = (len(r.unwritten) + MaxUsageBatch - 1) / MaxUsageBatch
+			batches = (len(r.unwritten) + store.MaxUsageBatch - 1) / store.MaxUsageBatch
 		}
 		err := r.writeBatch(ctx)
 		r.unlock()
@@ -93,9 +94,9 @@ func waitUntil(ctx context.Context, due time.Time) error {
 
 // writeBatch writes one batch of the unwritten counts. The caller holds the lock.
 func (r *UsageRecorder) writeBatch(ctx context.Context) error {
-	batch := make(map[string]Usage, min(len(r.unwritten), MaxUsageBatch))
+	batch := make(map[string]store.Usage, min(len(r.unwritten), store.MaxUsageBatch))
 	for id, u := range r.unwritten {
-		if len(batch) == MaxUsageBatch {
+		if len(batch) == store.MaxUsageBatch {
 			break
 		}
 		batch[id] = u
@@ -110,14 +111,14 @@ func (r *UsageRecorder) writeBatch(ctx context.Context) error {
 		delete(r.unwritten, id)
 	}
 	if len(r.unwritten) == 0 {
-		r.unwritten = make(map[string]Usage) // an emptied map keeps its memory
+		r.unwritten = make(map[string]store.Usage) // an emptied map keeps its memory
 	}
 	return nil
 }
 
 // Usage returns the usage of the given ids, stored and pending; ids that were never used are
 // absent.
-func (r *UsageRecorder) Usage(ctx context.Context, ids []string) (map[string]Usage, error) {
+func (r *UsageRecorder) Usage(ctx context.Context, ids []string) (map[string]store.Usage, error) {
 	if err := r.lock(ctx); err != nil {
 		return nil, fmt.Errorf("read usage: %w", err)
 	}
@@ -127,9 +128,9 @@ func (r *UsageRecorder) Usage(ctx context.Context, ids []string) (map[string]Usa
 	if err != nil {
 		return nil, fmt.Errorf("read usage: %w", err)
 	}
-	all := make(map[string]Usage, len(ids))
+	all := make(map[string]store.Usage, len(ids))
 	for _, id := range ids {
-		if u := stored[id].Add(r.unwritten[id]).Add(r.tokens.index.PendingUsage(id)); u != (Usage{}) {
+		if u := stored[id].Add(r.unwritten[id]).Add(r.tokens.index.PendingUsage(id)); u != (store.Usage{}) {
 			all[id] = u
 		}
 	}

@@ -1,6 +1,7 @@
-package store
+package index
 
 import (
+	"github.com/tokengate/tokengate/store"
 	"runtime"
 	"testing"
 	"unsafe"
@@ -26,12 +27,12 @@ func TestIndexMemory(t *testing.T) {
 	before := heap()
 	x := new(Index)
 	owners := []string{"fred", "wilma", "barney", "betty"}
-	var raw [IDLength]byte
+	var raw [store.IDLength]byte
 	for n := range tokens {
 		for i := range raw {
 			raw[i] = "0123456789abcdefghijklmnopqrstuv"[n>>(5*(i%4))&31]
 		}
-		x.Put(Token{ID: string(raw[:]), Owner: Owner{Name: owners[n%len(owners)]}, State: Active})
+		x.Put(store.Token{ID: string(raw[:]), Owner: store.Owner{Name: owners[n%len(owners)]}, State: store.Active})
 	}
 	each := float64(heap()-before) / tokens
 	if each > 200 {

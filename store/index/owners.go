@@ -1,6 +1,7 @@
-package store
+package index
 
 import (
+	"github.com/tokengate/tokengate/store"
 	"math"
 	"sync"
 	"sync/atomic"
@@ -30,13 +31,13 @@ type owners struct {
 	chunks atomic.Pointer[[]*ownerChunk]
 
 	mu         sync.Mutex
-	numbers    map[Owner]uint32
+	numbers    map[store.Owner]uint32
 	end        int // of the used part of the last chunk
 	statusFunc StatusFunc
 }
 
 // StatusFunc returns an owner's status, given the previous one, or OwnerUnknown for a new owner.
-type StatusFunc func(o Owner, before OwnerStatus) OwnerStatus
+type StatusFunc func(o store.Owner, before OwnerStatus) OwnerStatus
 
 // ownerChunk holds owners as words: a header, with the length of the name in the lower lengthBits
 // and the status above them, and then the name. A header is updated atomically; a name never
@@ -66,7 +67,7 @@ func (o *owners) lookup(number uint32) (name string, s OwnerStatus) {
 
 // numberOf returns the number of an owner, and adds the owner if it is new. Spellings that differ
 // in case are different owners.
-func (o *owners) numberOf(owner Owner) uint32 {
+func (o *owners) numberOf(owner store.Owner) uint32 {
 	if len(owner.Name) >= 1<<lengthBits {
 		panic("store: owner name is too long") // a truncated name could be another user's
 	}
@@ -77,7 +78,7 @@ func (o *owners) numberOf(owner Owner) uint32 {
 	}
 	var chunks []*ownerChunk
 	if o.numbers == nil {
-		o.numbers = make(map[Owner]uint32)
+		o.numbers = make(map[store.Owner]uint32)
 	} else {
 		chunks = *o.chunks.Load()
 	}
@@ -96,12 +97,12 @@ func (o *owners) numberOf(owner Owner) uint32 {
 	o.setStatus(n, len(owner.Name), o.computeStatus(owner))
 	o.end += words
 	name, _ := o.lookup(n)
-	o.numbers[Owner{Name: name, Key: owner.Key}] = n
+	o.numbers[store.Owner{Name: name, Key: owner.Key}] = n
 	return n
 }
 
 // computeStatus returns the status of a new owner. The caller holds the lock.
-func (o *owners) computeStatus(owner Owner) OwnerStatus {
+func (o *owners) computeStatus(owner store.Owner) OwnerStatus {
 	if o.statusFunc == nil {
 		return OwnerUnknown
 	}
@@ -114,7 +115,7 @@ func (o *owners) setStatus(number uint32, length int, s OwnerStatus) {
 }
 
 // statusOf returns an owner's status, even without tokens.
-func (o *owners) statusOf(owner Owner) OwnerStatus {
+func (o *owners) statusOf(owner store.Owner) OwnerStatus {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if n, known := o.numbers[owner]; known {

@@ -1,7 +1,8 @@
-package store
+package listing
 
 import (
 	"encoding/binary"
+	"github.com/tokengate/tokengate/store"
 	"hash/maphash"
 	"runtime"
 	"time"
@@ -28,7 +29,7 @@ type columns struct {
 	created [chunkRows]instant
 	expires [chunkRows]instant
 	used    [chunkRows]instant
-	id      [chunkRows][IDLength]byte
+	id      [chunkRows][store.IDLength]byte
 	flags   [chunkRows]flags
 }
 
@@ -69,18 +70,18 @@ const (
 	managingFlag flags = 1 << 4 // the kind is Management
 )
 
-func flagsOf(t *Token) flags {
+func flagsOf(t *store.Token) flags {
 	f := flags(t.State) & stateFlags
 	if t.ReadOnly {
 		f |= readOnlyFlag
 	}
-	if t.Kind == Management {
+	if t.Kind == store.Management {
 		f |= managingFlag
 	}
 	return f
 }
 
-func (f flags) state() State { return State(f & stateFlags) }
+func (f flags) state() store.State { return store.State(f & stateFlags) }
 
 // eachChunk calls look with each chunk, in reverse order if backward, with the read lock held,
 // and between after each one without the lock. It stops at an error of between. A write waits for
