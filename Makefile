@@ -145,7 +145,7 @@ build: ## build .build/tokengate
 .PHONY: test
 test: tools ## every test, with the race detector, a real Envoy and a real browser
 	@mkdir -p .build
-	CGO_ENABLED=1 $(GO) test -race -timeout 9m ./... 2>&1 | tee .build/test.log
+	CGO_ENABLED=1 $(GO) test -race -timeout 20m ./... 2>&1 | tee .build/test.log
 	@# The race detector makes pools forget, and needs memory of its own: what they
 	@# save, and what a flood costs, is counted without it.
 	$(GO) test -run 'Alloc|Neighbours' ./authz ./envoy ./envoy/wire ./cmd/tokengate 2>&1 | tee -a .build/test.log

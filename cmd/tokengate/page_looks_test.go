@@ -189,6 +189,7 @@ func (b *browser) visit(l look) {
 // Every page passes axe in light and dark and fits into 320 pixels. With -screenshots it
 // is photographed too.
 func TestPageLooks(t *testing.T) {
+	t.Parallel() // a browser waits most of the time
 	c := newLooks(t)
 	for who, pages := range looks(c) {
 		b := c.looker(who)
@@ -225,6 +226,7 @@ func (b *browser) picture(name string, width int) {
 // The Tab key reaches every control of a page in document order, and the focused control
 // is marked.
 func TestPageByTab(t *testing.T) {
+	t.Parallel() // a browser waits most of the time
 	c := newLooks(t)
 	for who, pages := range looks(c) {
 		b := c.looker(who)
