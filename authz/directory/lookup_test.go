@@ -346,7 +346,7 @@ func TestRefusedCredentialIsNotRetried(t *testing.T) {
 			}
 			for range 10 {
 				err := r.Refresh(t.Context())
-				if !errors.Is(err, directory.ErrUnavailable) || !strings.Contains(err.Error(), "refuses the service credential") {
+				if !errors.Is(err, directory.ErrUnavailable) || !strings.Contains(err.Error(), "service credential is refused") {
 					t.Errorf("%s: %v", name, err)
 				}
 			}

@@ -48,7 +48,7 @@ var (
 
 	// ErrCaptcha means that Jira asks for a CAPTCHA after too many failed
 	// logins.
-	ErrCaptcha = errors.New("Jira requires a CAPTCHA after failed logins: " +
+	ErrCaptcha = errors.New("a CAPTCHA is required by Jira after failed logins: " +
 		"log in to Jira in the browser and use the API tokens page there")
 )
 

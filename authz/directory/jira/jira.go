@@ -60,7 +60,7 @@ const (
 
 // errCredential means that Jira refuses the service credential. The refresh
 // stops then.
-var errCredential = errors.New("Jira refuses the service credential")
+var errCredential = errors.New("the service credential is refused by Jira")
 
 // Options configure a Jira. All fields are required.
 type Options struct {
