@@ -14,7 +14,7 @@ AXE_WHEEL  := axe-playwright-python==0.1.8
 AXE_SHA256 := fdd263c998388f1a8e67cad02677e612d946248bd44d163be5e8650ea31f95f8
 
 JQUERY_VERSION := 3.7.1
-# What one of the page's examples needs, likewise.
+# What one of the page's examples needs.
 JQUERY_WHEEL  := XStatic-jQuery==3.7.1.1
 JQUERY_SHA256 := c6e962abf95cbce1a732430eeadf5706fa829b57354db9f7297cc0d1a0007c67
 

@@ -12,7 +12,7 @@ import (
 func decisionCases() []decisionCase {
 	upm := "/rest/plugins/1.0/?os_authType=basic"
 	return []decisionCase{
-		// Row 2: no credential to check.
+		// no credential to check.
 		{name: "anonymous", outcome: passed, reason: authz.NoCredential},
 		{name: "browser", path: "/secure/Dashboard.jspa?selectPageId=1", outcome: passed, reason: authz.NoCredential},
 		{name: "Negotiate", authorization: "Negotiate YII=", outcome: passed, reason: authz.NoCredential, config: block},
@@ -30,7 +30,7 @@ func decisionCases() []decisionCase {
 		{name: "POST to a session without a version", method: "POST", path: "/rest/auth/session", outcome: passed, reason: authz.NoCredential, config: block},
 		{name: "POST to a path of nothing", method: "POST", path: "/%2f/%2E", outcome: passed, reason: authz.NoCredential, config: block},
 
-		// Row 3: malformed.
+		// malformed.
 		{name: "Basic without anything", authorization: "Basic", reason: authz.MalformedCredential},
 		{name: "Basic and a space", authorization: "Basic ", reason: authz.MalformedCredential},
 		{name: "Basic, bad base64", authorization: "Basic !!!!", reason: authz.MalformedCredential},
@@ -78,7 +78,7 @@ func decisionCases() []decisionCase {
 		{name: "malformed, though it is a blocked login", method: "POST", path: "/rest/auth/1/session", authorization: "Basic !", config: block, reason: authz.MalformedCredential},
 		{name: "malformed, though foreign Bearers are refused", authorization: "Bearer a b", config: refuseForeign, reason: authz.MalformedCredential},
 
-		// Row 4: passwords blocked.
+		// passwords blocked.
 		{name: "Basic, blocked", authorization: "Basic {b64 fred:pw}", config: block, reason: authz.PasswordBlocked},
 		{name: "Basic, blocked outside REST", authorization: "bAsIc {b64 fred:pw}", path: "/secure/Dashboard.jspa", config: block, reason: authz.PasswordBlocked},
 		{name: "Basic, blocked on an ambiguous path", authorization: "Basic {b64 fred:pw}", path: "/rest/usermanagement/1;x", config: block, reason: authz.PasswordBlocked},
@@ -117,7 +117,7 @@ func decisionCases() []decisionCase {
 		{name: "exempt path, rewritten twice", authorization: "Basic {b64 crowd:pw}", path: "/s/x/_/y/_/rest/usermanagement/1", config: block, reason: authz.PasswordBlocked},
 		{name: "exempt path, rewritten from another", authorization: "Basic {b64 crowd:pw}", path: "/s/rest/usermanagement/1/_/rest/x", config: block, reason: authz.PasswordBlocked},
 
-		// Row 5: passwords forwarded.
+		// passwords forwarded.
 		{name: "Basic, allowed", authorization: "Basic {b64 fred:pw}", outcome: passed, reason: authz.Password},
 		{name: "Basic with an empty user", authorization: "Basic {b64 :pw}", outcome: passed, reason: authz.Password},
 		{name: "Basic, observed", authorization: "Basic {b64 fred:pw}", config: observe, outcome: passed, reason: authz.Password, observe: true},
@@ -132,13 +132,13 @@ func decisionCases() []decisionCase {
 		{name: "exempt network", authorization: "Basic {b64 fred:pw}", config: both(block, allowNetwork("10.1.0.0/16")), outcome: passed, reason: authz.Password},
 		{name: "exempt login path", method: "POST", path: "/rest/auth/1/session", config: both(block, allowPath("/rest/auth/*")), outcome: passed, reason: authz.Password},
 
-		// Row 6: other Bearer credentials.
+		// other Bearer credentials.
 		{name: "native PAT", authorization: "Bearer MDEyMzQ1Njc4OTo=", outcome: passed, reason: authz.OtherBearer, config: block},
 		{name: "native PAT, refused", authorization: "bearer MDEyMzQ1Njc4OTo=", config: refuseForeign, reason: authz.OtherBearer},
 		{name: "native PAT, refused beside an observed login", authorization: "Bearer abc", method: "POST", path: "/rest/auth/1/session", config: both(observe, refuseForeign), reason: authz.OtherBearer},
 		{name: "native PAT, refused beside a login", authorization: "Bearer abc", method: "POST", path: "/rest/auth/1/session", config: refuseForeign, reason: authz.OtherBearer},
 
-		// Row 7: unknown or wrong tokens.
+		// unknown or wrong tokens.
 		{name: "broken token", authorization: "Bearer tgate_", reason: authz.MalformedToken},
 		{name: "broken token as password", authorization: "Basic {b64 fred:tgate_hello}", config: block, reason: authz.MalformedToken},
 		{name: "cut token", authorization: "Bearer {fred cut}", reason: authz.MalformedToken},
@@ -156,7 +156,7 @@ func decisionCases() []decisionCase {
 		{name: "no user", authorization: "Basic {b64 :{fred}}", reason: authz.WrongUser, user: "Fred"},
 		{name: "user with a space", authorization: "Basic {b64 fred :{fred}}", reason: authz.WrongUser, user: "Fred"},
 
-		// Row 8: the state of the token.
+		// the state of the token.
 		{name: "expired this second", authorization: "Bearer {expired}", reason: authz.Expired, user: "Fred"},
 		{name: "expires in a second", authorization: "Bearer {expiring}", outcome: admitted, reason: authz.TokenAllowed, user: "Fred"},
 		{name: "disabled", authorization: "Bearer {disabled}", reason: authz.Disabled, user: "Fred"},
@@ -165,7 +165,7 @@ func decisionCases() []decisionCase {
 
 		// Rows 9 and 11.
 		{name: "no address", authorization: "Bearer {fred}", client: "none", reason: authz.NoClientAddress, user: "Fred"},
-		// Row 10: stale directory.
+		// stale directory.
 		{name: "stale directory", authorization: "Bearer {fred}", later: staleAfter, reason: authz.DirectoryStale, user: "Fred"},
 		{name: "nothing is known of the owner", authorization: "Bearer {unheard-of}", reason: authz.DirectoryStale, user: "Fred"},
 		{name: "stale directory, owner gone", authorization: "Bearer {gone}", later: staleAfter, reason: authz.DirectoryStale, user: "Gone"},
@@ -174,12 +174,12 @@ func decisionCases() []decisionCase {
 		{name: "directory about to be stale", authorization: "Bearer {fred}", later: staleAfter - 1, outcome: admitted, reason: authz.TokenAllowed, user: "Fred"},
 		{name: "stale directory, a management token", authorization: "Bearer {management}", path: "/rest/api-tokens/latest/all", later: staleAfter, outcome: passed, reason: authz.ManagementPath},
 
-		// Row 11: the owner.
+		// the owner.
 		{name: "owner unknown or inactive", authorization: "Bearer {gone}", reason: authz.OwnerInactive, user: "Gone"},
 		{name: "the owner's name is somebody else's by now", authorization: "Bearer {somebody else's name}", reason: authz.OwnerInactive, user: "Fred"},
 		{name: "owner may not use tokens", authorization: "Bearer {banned}", reason: authz.OwnerNotPermitted, user: "Fred"},
 
-		// Row 12: ambiguous.
+		// ambiguous.
 		{name: "path parameter", authorization: "Bearer {fred}", path: "/rest;x/api/2/myself", reason: authz.AmbiguousPath, user: "Fred"},
 		{name: "session in the path", authorization: "Bearer {fred}", path: "/rest/api/2/myself;jsessionid=AB12", reason: authz.AmbiguousPath, user: "Fred"},
 		{name: "empty segment", authorization: "Bearer {fred}", path: "//rest/api/2/myself", reason: authz.AmbiguousPath, user: "Fred"},
@@ -199,7 +199,7 @@ func decisionCases() []decisionCase {
 		{name: "nothing to take out", authorization: "Bearer {fred}", path: "/rest/!?b=!", protocol: "HTTP/2", outcome: admitted, reason: authz.TokenAllowed, user: "Fred"},
 		{name: "rewritten twice", authorization: "Bearer {fred}", path: "/s/x/_/y/_/rest/api/2/myself", reason: authz.AmbiguousPath, user: "Fred"},
 
-		// Row 13: networks.
+		// networks.
 		{name: "denied network", authorization: "Bearer {fred}", config: func(c *config.Config) { c.Network.Deny = prefixes("10.1.2.0/24") }, reason: authz.NetworkDenied, user: "Fred"},
 		{name: "deny beats allow", authorization: "Bearer {office}", config: func(c *config.Config) {
 			c.Network.Allow, c.Network.Deny = prefixes("10.1.2.3/32"), prefixes("10.0.0.0/8")
@@ -211,7 +211,7 @@ func decisionCases() []decisionCase {
 		{name: "the token's network", authorization: "Bearer {office}", outcome: admitted, reason: authz.TokenAllowed, user: "Fred"},
 		{name: "the token's network, IPv6", authorization: "Bearer {office}", client: "2001:db8::1", outcome: admitted, reason: authz.TokenAllowed, user: "Fred"},
 
-		// Rows 14 and 15: management paths.
+		// management paths.
 		{name: "management token", authorization: "Bearer {management}", path: "/rest/api-tokens/latest/all", outcome: passed, reason: authz.ManagementPath},
 		{name: "management token, in a context", authorization: "Bearer {management}", path: "/jira/rest/api-tokens/latest/all", config: context, outcome: passed, reason: authz.ManagementPath},
 		{name: "management token, writing", authorization: "Bearer {management}", method: "POST", path: "/rest/api-tokens/latest/", outcome: passed, reason: authz.ManagementPath},
@@ -239,7 +239,7 @@ func decisionCases() []decisionCase {
 		{name: "management page", authorization: "Bearer {fred}", path: "/jira/plugins/servlet/api-tokens/x", config: context, reason: authz.WrongTokenType, user: "Fred"},
 		{name: "management API, rewritten, is Jira's", authorization: "Bearer {fred}", path: "/s/x/_/rest/api-tokens/latest/", reason: authz.PathNotAllowed, user: "Fred"},
 
-		// Row 16: paths and endpoints.
+		// paths and endpoints.
 		{name: "outside REST", authorization: "Bearer {fred}", path: "/secure/Dashboard.jspa", reason: authz.PathNotAllowed, user: "Fred"},
 		{name: "REST in capitals", authorization: "Bearer {fred}", path: "/REST/api/2/myself", reason: authz.PathNotAllowed, user: "Fred"},
 		{name: "nearly REST", authorization: "Bearer {fred}", path: "/restx/api", reason: authz.PathNotAllowed, user: "Fred"},
@@ -272,7 +272,7 @@ func decisionCases() []decisionCase {
 		{name: "own account, overridden", authorization: "Bearer {fred}", method: "POST", path: "/rest/api/2/myself/password?_method=PUT", reason: authz.EndpointForbidden, user: "Fred"},
 		{name: "someone's session", authorization: "Bearer {fred}", method: "DELETE", path: "/rest/api/2/user/session/wilma", reason: authz.EndpointForbidden, user: "Fred"},
 
-		// Row 17: read-only.
+		// read-only.
 		{name: "read-only reads", authorization: "Bearer {reader}", outcome: admitted, reason: authz.TokenAllowed, user: "Fred"},
 		{name: "read-only HEAD", authorization: "Bearer {reader}", method: "HEAD", outcome: admitted, reason: authz.TokenAllowed, user: "Fred"},
 		{name: "read-only OPTIONS", authorization: "Bearer {reader}", method: "OPTIONS", outcome: admitted, reason: authz.TokenAllowed, user: "Fred"},
@@ -291,13 +291,13 @@ func decisionCases() []decisionCase {
 		{name: "read-only on an opened path", authorization: "Bearer {reader}", path: "/secure/x/1", config: openPath("/secure/x/"), reason: authz.ReadOnly, detail: authz.ReadOnlyPath, user: "Fred"},
 		{name: "read-only on a path opened to it", authorization: "Bearer {reader}", path: "/secure/x/1", config: both(openPath("/secure/x/"), func(c *config.Config) { c.Tokens.ReadOnlyPaths = []string{"/secure/x/"} }), outcome: admitted, reason: authz.TokenAllowed, user: "Fred"},
 
-		// Row 18: rates.
+		// rates.
 		{name: "over the rate", authorization: "Bearer {spent}", reason: authz.RateLimited, user: "Fred"},
 		{name: "nearly within the rate again", authorization: "Bearer {spent}", later: time.Minute - 1, reason: authz.RateLimited, user: "Fred"},
 		{name: "within the rate again", authorization: "Bearer {spent}", later: time.Minute, outcome: admitted, reason: authz.TokenAllowed, user: "Fred"},
 		{name: "the first within the rate", authorization: "Bearer {rated}", outcome: admitted, reason: authz.TokenAllowed, user: "Fred"},
 
-		// Row 19: allowed.
+		// allowed.
 		{name: "Bearer", authorization: "Bearer {fred}", outcome: admitted, reason: authz.TokenAllowed, user: "Fred"},
 		{name: "bearer, spaces around", authorization: " bEARER {fred}\t", outcome: admitted, reason: authz.TokenAllowed, user: "Fred"},
 		{name: "Basic", authorization: "BASIC {b64 fRED:{fred}}", outcome: admitted, reason: authz.TokenAllowed, user: "Fred", config: block},

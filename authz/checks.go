@@ -127,7 +127,7 @@ func (e *evaluation) pass(reason Reason) bool {
 	return true
 }
 
-// checkCredential finds the single credential of the request: rows 2 and 3.
+// checkCredential finds the single credential of the request.
 func (e *evaluation) checkCredential() bool {
 	if e.view.Policy == nil || e.view.Index == nil || e.view.Now.IsZero() {
 		return e.deny(BadCheck)
@@ -180,7 +180,7 @@ func (e *evaluation) mayLogIn() bool {
 var emptyPassword = regexp.MustCompile(`"password"\s*:\s*""`)
 
 // checkLogin denies tokens in the body of a login, which the application would
-// count as a failed login, and logins whose body Envoy did not hand over: row 3.
+// count as a failed login, and logins whose body Envoy did not hand over.
 func (e *evaluation) checkLogin() bool {
 	switch {
 	case e.request.Body != "" && bodyHoldsToken(e.memory(), e.request.Body):
@@ -197,8 +197,7 @@ func (e *evaluation) checkLogin() bool {
 	return false
 }
 
-// checkPassword decides requests that carry a password and no token: rows 4 and
-// 5.
+// checkPassword decides requests that carry a password and no token.
 func (e *evaluation) checkPassword() bool {
 	sent := e.credential.kind
 	if sent == tokenCredential || sent == otherBearerCredential && !e.login {
@@ -250,7 +249,7 @@ func (e *evaluation) isExempt() bool {
 	return exempt.AllowedNetworks.Contain(e.request.Client)
 }
 
-// checkOtherBearer decides Bearer credentials that are not tokens: row 6.
+// checkOtherBearer decides Bearer credentials that are not tokens.
 func (e *evaluation) checkOtherBearer() bool {
 	if e.credential.kind != otherBearerCredential {
 		return false
@@ -261,7 +260,7 @@ func (e *evaluation) checkOtherBearer() bool {
 	return e.pass(OtherBearer)
 }
 
-// findToken looks up the token and checks its secret and user: row 7.
+// findToken looks up the token and checks its secret and user.
 func (e *evaluation) findToken() bool {
 	if e.assumed != "" {
 		return e.findAssumed()
@@ -314,7 +313,7 @@ func (e *evaluation) findAssumed() bool {
 // kinds maps the store's kinds to those of token values.
 var kinds = [...]token.Kind{store.Ordinary: token.Ordinary, store.Management: token.Management}
 
-// checkState denies tokens that are expired, pending or disabled: row 8.
+// checkState denies tokens that are expired, pending or disabled.
 func (e *evaluation) checkState() bool {
 	switch {
 	case e.entry.Expired(e.view.Now):
@@ -330,7 +329,7 @@ func (e *evaluation) checkState() bool {
 // hasOwner reports whether the token acts as a user.
 func (e *evaluation) hasOwner() bool { return e.entry.Kind != store.Management }
 
-// ownerIsFresh reports whether the owner's status is recent enough: row 10.
+// ownerIsFresh reports whether the owner's status is recent enough.
 func (e *evaluation) ownerIsFresh() bool {
 	return e.view.Index.IsFresh(e.view.Now) && e.entry.OwnerStatus != index.OwnerUnknown
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// checkPath denies URLs that the application might interpret in another way: row
-// 12. If parameters must be removed, the rest of the URL has to be visible ASCII,
+// checkPath denies URLs that the application might interpret in another way.
+// If parameters must be removed, the rest of the URL has to be visible ASCII,
 // because Envoy might not forward other bytes unchanged.
 func (e *evaluation) checkPath() bool {
 	e.target = parseTarget(e.memory(), e.path, e.view.Policy)
@@ -36,7 +36,7 @@ func isPathIntact(r *Request) bool {
 }
 
 // checkNetwork compares the client's address with the networks of the
-// configuration and of the token: row 13.
+// configuration and of the token.
 func (e *evaluation) checkNetwork() bool {
 	client := e.request.Client
 	if e.view.Policy.Deny.Contain(client) || !e.view.Policy.Allow.Contain(client) {
@@ -49,7 +49,7 @@ func (e *evaluation) checkNetwork() bool {
 }
 
 // checkTokenType restricts management tokens to the paths that Envoy routes to
-// tokengate, and other tokens to all other paths: rows 14 and 15. Envoy routes
+// tokengate, and other tokens to all other paths. Envoy routes
 // another spelling of a management path to the application, so no token is
 // accepted there. The management server checks the token again.
 func (e *evaluation) checkTokenType() bool {
@@ -65,7 +65,7 @@ func (e *evaluation) checkTokenType() bool {
 }
 
 // checkEndpoint restricts tokens to the paths that are open to them, without the
-// endpoints through which they would escape their limits: row 16.
+// endpoints through which they would escape their limits.
 func (e *evaluation) checkEndpoint() bool {
 	t, p := &e.target, e.view.Policy
 	overridden := overridesMethod(e.request, e.query) || e.request.Upgrade != ""
@@ -102,7 +102,7 @@ func (e *evaluation) checkEndpoint() bool {
 }
 
 // checkMethod restricts read-only tokens to requests that only read, on paths
-// where that can be told from the method: row 17.
+// where that can be told from the method.
 func (e *evaluation) checkMethod() bool {
 	if !e.entry.ReadOnly {
 		return false
@@ -121,7 +121,7 @@ func (e *evaluation) checkMethod() bool {
 	return e.denyFor(ReadOnly, ReadOnlyPath)
 }
 
-// checkRate denies a token that has made too many requests: row 18. It does not
+// checkRate denies a token that has made too many requests. It does not
 // count this request.
 func (e *evaluation) checkRate() bool {
 	if wait := e.entry.Limiter.Wait(e.view.Now); wait > 0 {
@@ -131,7 +131,7 @@ func (e *evaluation) checkRate() bool {
 	return false
 }
 
-// allow forwards the request as the token's owner: row 19.
+// allow forwards the request as the token's owner.
 func (e *evaluation) allow() bool {
 	e.decision.Outcome, e.decision.Reason = Allowed, TokenAllowed
 	e.decision.Write = e.mayWrite

@@ -163,6 +163,6 @@ func denial(text string, fields map[string]string) []byte {
 
 // PasswordUnknownUser is the word by which the daily totals count the requests with
 // a password, let through or denied, that the record of password uses does not
-// hold: the directory does not know the user, the credential is where the gate does
+// hold: the directory does not know the user, the credential is where tokengate does
 // not read it, or the record is full.
 const PasswordUnknownUser = "password_unknown_user"

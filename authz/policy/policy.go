@@ -25,7 +25,7 @@ type Policy struct {
 	ReadingPosts      Paths  // where a POST only reads
 	Allow, Deny       Networks
 	Passwords         Passwords
-	RefuseOtherBearer bool     // refuse Bearer credentials that are no tokens
+	RefuseOtherBearer bool     // refuse Bearer credentials that are not tokens
 	Origins           []string // cors.allowedOrigins
 }
 

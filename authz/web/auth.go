@@ -23,10 +23,10 @@ type authenticator struct {
 	forms  bool   // allows requests that a form can send; the pages check a nonce
 }
 
-// identify decides like the gate, so that each kind of token is refused at the
-// other's API even if the gate was bypassed.
+// identify repeats authz.Decide, so that each kind of token is refused at the
+// other's API even if Envoy did not ask.
 func (p *authenticator) identify(r *http.Request) (principal, error) {
-	asked := p.gateRequest(r)
+	asked := p.decisionRequest(r)
 	view := p.View()
 	d := authz.Decide(&asked, view)
 	switch {
@@ -37,9 +37,9 @@ func (p *authenticator) identify(r *http.Request) (principal, error) {
 	case d.Outcome == authz.PassThrough && (d.Reason == authz.NoCredential || d.Reason == authz.Password):
 		return p.identifyUser(r, asked.Client)
 	case d.Outcome == authz.Denied:
-		return principal{}, gateRefusal(d.Reason, 0)
+		return principal{}, decisionRefusal(d.Reason, 0)
 	}
-	return principal{}, gateRefusal(authz.WrongTokenType, 0)
+	return principal{}, decisionRefusal(authz.WrongTokenType, 0)
 }
 
 var errForeignBearer = &httpError{
@@ -53,19 +53,19 @@ func (p *authenticator) identifyManagement(r *http.Request, asked *authz.Request
 	t, err := p.Manager.Tokens.Get(r.Context(), d.TokenID.String())
 	switch {
 	case errors.Is(err, store.ErrNotFound), err == nil && t.State == store.Revoked:
-		return principal{}, gateRefusal(authz.UnknownToken, 0)
+		return principal{}, decisionRefusal(authz.UnknownToken, 0)
 	case err != nil:
 		return principal{}, err
 	case t.Kind != store.Management:
-		return principal{}, gateRefusal(authz.WrongTokenType, 0)
+		return principal{}, decisionRefusal(authz.WrongTokenType, 0)
 	case t.State != store.Active:
-		return principal{}, gateRefusal(authz.Disabled, 0)
+		return principal{}, decisionRefusal(authz.Disabled, 0)
 	case !t.Expires.IsZero() && !view.Now.Before(t.Expires):
-		return principal{}, gateRefusal(authz.Expired, 0)
+		return principal{}, decisionRefusal(authz.Expired, 0)
 	}
 	if entry, ok := view.Index.Lookup(t.ID); ok {
 		if wait := entry.Limiter.Take(view.Now); wait > 0 {
-			return principal{}, gateRefusal(authz.RateLimited, wait)
+			return principal{}, decisionRefusal(authz.RateLimited, wait)
 		}
 	}
 	return principal{
@@ -138,9 +138,9 @@ func identifyError(err error) *httpError {
 // sentence makes a sentence of an error's text.
 func sentence(text string) string { return strings.ToUpper(text[:1]) + text[1:] + "." }
 
-// gateRefusal is a refusal of the gate, without the header that would make a browser
+// decisionRefusal is a refusal by authz.Decide, without the header that would make a browser
 // ask for a password.
-func gateRefusal(reason authz.Reason, wait time.Duration) error {
+func decisionRefusal(reason authz.Reason, wait time.Duration) error {
 	text := reason.Text()
 	if wait > 0 {
 		text += tryAgainIn(wait)
@@ -158,9 +158,9 @@ func (o *Options) clientAddress(r *http.Request) netip.Addr {
 	return authz.ClientAddress(values[0], o.TrustedHops)
 }
 
-// gateRequest returns a request as the gate sees it, with repeated headers joined
+// decisionRequest returns a request as authz.Decide sees it, with repeated headers joined
 // like Envoy does.
-func (o *Options) gateRequest(r *http.Request) authz.Request {
+func (o *Options) decisionRequest(r *http.Request) authz.Request {
 	asked := authz.Request{Method: r.Method, Path: r.RequestURI, Protocol: r.Proto, Client: o.clientAddress(r)}
 	for _, name := range authz.Headers {
 		*asked.Header(name) = strings.Join(r.Header.Values(name), ",")

@@ -170,7 +170,7 @@ func TestManagementToken(t *testing.T) {
 	if got := f.get(t, issued.ID); got.UsageCount != 3 || got.WriteCount != 3 || *got.LastAddress != "192.0.2.7" {
 		t.Errorf("its use is %+v", got)
 	}
-	// Its own rate binds it here, where the gate passes it on.
+	// Its own rate binds it here, where authz.Decide passes it through.
 	robots.send(t, "GET", base+"/me", nil)
 	robots.send(t, "GET", base+"/me", nil)
 	got := robots.send(t, "GET", base+"/me", nil)

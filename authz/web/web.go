@@ -62,7 +62,7 @@ type Options struct {
 	View    func() authz.View // what a decision made now consults
 
 	// Identify returns the user of a cookie or password: see
-	// directory.Callers.Identify.
+	// identify.Callers.Identify.
 	Identify func(context.Context, identify.Credential) (directory.User, error)
 
 	Usage       *cached.UsageRecorder // of management tokens
@@ -75,7 +75,7 @@ type Options struct {
 
 // New returns the API for users and automation, and the pages for users. Although it
 // is behind Envoy, it trusts only what it has verified itself: a management token,
-// which it checks like the gate, or the request's cookie or password, which it hands
+// which it checks with authz.Decide, or the request's cookie or password, which it hands
 // to Identify. It reads no header that claims an identity.
 func New(o Options) http.Handler {
 	p := &authenticator{Options: o, origin: origin(o.PublicURL)}

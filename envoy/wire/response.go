@@ -85,7 +85,7 @@ func (r *Response) WithMetadata(user, tokenID string) *Response {
 	return r.with(nil, user, tokenID)
 }
 
-// WithHeaders returns the OK r with headers set besides, and with metadata as
+// WithHeaders returns the OK r that also sets headers, and with metadata as
 // WithMetadata adds it. It returns the zero Response if a header has no name or
 // no value, if a text is not UTF-8, if r is no OK, or if r was itself made for
 // one call.

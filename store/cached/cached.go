@@ -6,13 +6,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"github.com/tokengate/tokengate/store"
-	"github.com/tokengate/tokengate/store/index"
-	"github.com/tokengate/tokengate/store/listing"
 	"hash/maphash"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/index"
+	"github.com/tokengate/tokengate/store/listing"
 )
 
 // Store is a Store with an Index and a Listing that are kept in sync: when a write returns, the

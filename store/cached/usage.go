@@ -3,10 +3,11 @@ package cached
 import (
 	"context"
 	"fmt"
-	"github.com/tokengate/tokengate/store"
 	"math"
 	"net/netip"
 	"time"
+
+	"github.com/tokengate/tokengate/store"
 )
 
 // UsageRecorder counts the usage of tokens in memory while requests are answered, and writes the

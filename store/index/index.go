@@ -4,12 +4,13 @@
 package index
 
 import (
-	"github.com/tokengate/tokengate/store"
 	"hash/maphash"
 	"math"
 	"net/netip"
 	"sync/atomic"
 	"time"
+
+	"github.com/tokengate/tokengate/store"
 )
 
 // Entry is a copy of what a decision needs to know about a token, taken at the time of the

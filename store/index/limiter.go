@@ -1,12 +1,13 @@
 package index
 
 import (
-	"github.com/tokengate/tokengate/store"
 	"sync/atomic"
 	"time"
+
+	"github.com/tokengate/tokengate/store"
 )
 
-// Limiter enforces a Rate for a token or a caller with the generic cell rate algorithm (ITU-T
+// Limiter enforces a Rate for a token with the generic cell rate algorithm (ITU-T
 // I.371, annex A). Its only state is the time at which the next request would come if requests
 // were evenly spaced. All entries of a token share it, including those made after a change of
 // the token or its rate. A nil Limiter allows everything.
@@ -26,9 +27,6 @@ func NewLimiter(r store.Rate, before *Limiter) *Limiter {
 	}
 	return &Limiter{r, before.next}
 }
-
-// Rested reports whether a full burst is allowed at the given time.
-func (l *Limiter) Rested(now time.Time) bool { return l == nil || l.next.Load() <= now.UnixNano() }
 
 // Wait returns the time until the next request is allowed; 0 if it is allowed now.
 func (l *Limiter) Wait(now time.Time) time.Duration {

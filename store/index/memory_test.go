@@ -1,10 +1,11 @@
 package index
 
 import (
-	"github.com/tokengate/tokengate/store"
 	"runtime"
 	"testing"
 	"unsafe"
+
+	"github.com/tokengate/tokengate/store"
 )
 
 // TestEntrySize checks the memory per token that Index documents.

@@ -1,12 +1,13 @@
 package index
 
 import (
-	"github.com/tokengate/tokengate/store"
 	"math"
 	"sync"
 	"sync/atomic"
 	"time"
 	"unsafe"
+
+	"github.com/tokengate/tokengate/store"
 )
 
 // OwnerStatus says whether a token's owner may use tokens, according to the directory and the

@@ -1,12 +1,13 @@
 package index
 
 import (
-	"github.com/tokengate/tokengate/store"
 	"hash/maphash"
 	"iter"
 	"net/netip"
 	"sync"
 	"sync/atomic"
+
+	"github.com/tokengate/tokengate/store"
 )
 
 // tokenData is a token as decisions need it. It is immutable once a lookup can find it.

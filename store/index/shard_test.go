@@ -2,7 +2,6 @@ package index
 
 import (
 	"fmt"
-	"github.com/tokengate/tokengate/store"
 	"maps"
 	"net/netip"
 	"slices"
@@ -10,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/tokengate/tokengate/store"
 )
 
 func factsOf(n int) (f tokenData) {

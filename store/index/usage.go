@@ -1,10 +1,11 @@
 package index
 
 import (
-	"github.com/tokengate/tokengate/store"
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/tokengate/tokengate/store"
 )
 
 // pendingUsage is the usage of one token since the last flush. One lock guards it all, so that

@@ -4,10 +4,11 @@ package listing
 
 import (
 	"context"
-	"github.com/tokengate/tokengate/store"
 	"hash/maphash"
 	"sync"
 	"time"
+
+	"github.com/tokengate/tokengate/store"
 )
 
 // Listing holds the fields of every token, revoked ones included, that administrators filter and

@@ -2,9 +2,10 @@ package listing
 
 import (
 	"fmt"
-	"github.com/tokengate/tokengate/store"
 	"runtime"
 	"testing"
+
+	"github.com/tokengate/tokengate/store"
 )
 
 // TestListingMemory measures the memory per token, with names of 20 characters and 20 tokens per

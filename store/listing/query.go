@@ -3,11 +3,12 @@ package listing
 import (
 	"bytes"
 	"fmt"
-	"github.com/tokengate/tokengate/store"
 	"math"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/tokengate/tokengate/store"
 )
 
 // Query selects tokens, orders them and takes a page of them. The zero Query selects all tokens

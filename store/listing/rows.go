@@ -2,10 +2,11 @@ package listing
 
 import (
 	"encoding/binary"
-	"github.com/tokengate/tokengate/store"
 	"hash/maphash"
 	"runtime"
 	"time"
+
+	"github.com/tokengate/tokengate/store"
 )
 
 // A token keeps its row until it is removed, so that a search finds each token once.

@@ -7,9 +7,10 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
-	"github.com/tokengate/tokengate/store"
 	"hash/crc32"
 	"slices"
+
+	"github.com/tokengate/tokengate/store"
 )
 
 // Find returns a page of the tokens that a query selects. Its errors wrap ErrInvalid or are the

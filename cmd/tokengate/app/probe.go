@@ -64,7 +64,7 @@ func (s *Server) gauges() prometheus.Collector {
 			"Records in the store by kind. Ended tokens, which are revoked or expired, are among the tokens. Absent until the store has counted after a start.", []string{"kind"}, nil),
 		recordBytes: prometheus.NewDesc("tokengate_store_record_bytes",
 			"Bytes of the records and their keys by kind, without what the database needs beside them.", []string{"kind"}, nil),
-		up:      prometheus.NewDesc("tokengate_store_up", "1 if the store takes a write and gives it back, 0 if not.", nil, nil),
+		up:      prometheus.NewDesc("tokengate_store_up", "1 if the store can be written and read, 0 if not.", nil, nil),
 		dropped: prometheus.NewDesc("tokengate_log_lines_dropped_total", "Log lines dropped because the log was not read fast enough.", nil, nil),
 		build:   prometheus.NewDesc("tokengate_build_info", "1, with the version that runs.", []string{"version", "go"}, nil),
 	}
