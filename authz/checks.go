@@ -129,7 +129,7 @@ func (e *evaluation) pass(reason Reason) bool {
 
 // checkCredential finds the single credential of the request.
 func (e *evaluation) checkCredential() bool {
-	if e.view.Policy == nil || e.view.Index == nil || e.view.Now.IsZero() {
+	if e.view.Policy == nil || e.view.Policy.Product.Name == "" || e.view.Index == nil || e.view.Now.IsZero() {
 		return e.deny(BadCheck)
 	}
 	path, query, _ := strings.Cut(e.request.Path, "?")

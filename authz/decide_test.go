@@ -364,7 +364,7 @@ func TestZeroValuesDeny(t *testing.T) {
 	}{
 		"the zero view":               {good, authz.View{}, authz.BadCheck},
 		"no policy":                   {good, authz.View{Index: w.index, Now: now}, authz.BadCheck},
-		"the zero policy":             {good, authz.View{Policy: &policy.Policy{}, Index: w.index, Now: now}, authz.NetworkDenied},
+		"the zero policy":             {good, authz.View{Policy: &policy.Policy{}, Index: w.index, Now: now}, authz.BadCheck},
 		"no index":                    {good, authz.View{Policy: settings, Now: now}, authz.BadCheck},
 		"an empty index":              {good, authz.View{Policy: settings, Index: &index.Index{}, Now: now}, authz.UnknownToken},
 		"an index that nobody judged": {good, authz.View{Policy: settings, Index: unjudged, Now: now}, authz.DirectoryStale},

@@ -156,7 +156,7 @@ func TestLookupsTimeOut(t *testing.T) {
 			})
 		}
 		all.Wait()
-		if n, took := len(r.jira.taken()), time.Since(begun); n < 20 || n > 26 || took > 6*time.Second {
+		if n, took := len(r.jira.taken()), time.Since(begun); n < 8 || n > 14 || took > 4*time.Second {
 			t.Errorf("%d requests within %s", n, took)
 		}
 		r.owners = ownersOf(r.jira.users[:1])

@@ -111,9 +111,17 @@ func TestUnknownProduct(t *testing.T) {
 	c := config.Default()
 	c.Upstream.Product = "other"
 	view := authz.View{Policy: policy.New(c), Index: &index.Index{}, Now: time.Unix(1e9, 0)}
-	r := &authz.Request{Method: "GET", Path: "/rest/api/2/myself", Client: netip.MustParseAddr("192.0.2.1"), Authorization: "Basic ZnJlZDpwdw=="}
-	if d := authz.Decide(r, view); d.Reason != authz.PasswordBlocked {
-		t.Errorf("a password: %v", d.Reason)
+	for name, r := range map[string]authz.Request{
+		"a password":              {Path: "/rest/api/2/myself", Authorization: "Basic ZnJlZDpwdw=="},
+		"a password in the query": {Path: "/?os_username=fred&os_password=pw"},
+		"a login":                 {Method: "POST", Path: "/rest/auth/1/session", Body: `{"username":"fred","password":"pw"}`},
+		"another issuer's token":  {Path: "/", Authorization: "Bearer x"},
+		"no credential":           {Path: "/"},
+	} {
+		r.Client = netip.MustParseAddr("192.0.2.1")
+		if d := authz.Decide(&r, view); d.Outcome != authz.Denied || d.Reason != authz.BadCheck {
+			t.Errorf("%s: %v, %v", name, d.Outcome, d.Reason)
+		}
 	}
 }
 

@@ -13,9 +13,17 @@ type Session struct {
 	plain      *regexp.Regexp
 }
 
+// maxSegments limits a session's path: the check of raw paths keeps that many.
+const maxSegments = 7
+
 // NewSession returns the Session with this path, such as /rest/auth/*/session. An
-// asterisk stands for one segment; there are at most seven segments.
+// asterisk stands for one segment, except the last. It panics if there are more than
+// seven segments.
 func NewSession(pattern string) Session {
+	parts := strings.Split(pattern, "/")[1:]
+	if len(parts) > maxSegments || parts[len(parts)-1] == "*" {
+		panic("product: the session's path has too many segments, or ends in *: " + pattern)
+	}
 	const segment = `[!-$&-.0-:<-\[\]-~]+`
 	path := strings.ReplaceAll(regexp.QuoteMeta(pattern), `\*`, segment)
 	expression := `(/[!-$&-:<-\[\]-~]*)?` + path + `(/?\.[0-9A-Za-z]+)?/*`

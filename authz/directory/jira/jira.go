@@ -225,16 +225,22 @@ func readUser(r jiraResponse, err error, asked time.Time, parameter, value strin
 // groups, which the member pages include.
 func (j *Source) WholeGroups() bool { return false }
 
+// lookupWait limits the wait for other lookups, so that time is left for the request:
+// without it, under load every lookup would get its turn too late.
+const lookupWait = 2 * time.Second
+
 // Lookup requests one user by name, outside the refresh's rate limit.
 func (j *Source) Lookup(ctx context.Context, name string) (directory.User, error) {
 	s, err := j.credential()
 	if err != nil {
 		return directory.User{}, err
 	}
+	waiting, cancel := context.WithTimeout(ctx, lookupWait)
+	defer cancel()
 	select {
 	case j.lookups <- struct{}{}:
 		defer func() { <-j.lookups }()
-	case <-ctx.Done():
+	case <-waiting.Done():
 		return directory.User{}, directory.ErrBusy
 	}
 	const by = "username"

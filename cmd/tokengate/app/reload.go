@@ -94,10 +94,10 @@ func newReloader(s *Server, loaded fingerprint) *reloader {
 // check reloads a changed file once it is the same in two checks: a half-written file
 // could be valid without its end.
 func (r *reloader) check() {
+	r.mu.Lock() // before the read: a reload in between would be undone
+	defer r.mu.Unlock()
 	found := readContent(r.server.file)
 	now := found.fingerprint()
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	if now != r.settled && now == r.seen {
 		r.reload(found)
 	}
@@ -116,6 +116,7 @@ func (r *reloader) reloadNow() (applied bool) {
 // it and logs why. mu is held.
 func (r *reloader) reload(found content) (applied bool) {
 	r.settled = found.fingerprint()
+	r.seen = r.settled
 	err := r.try(found)
 	if err != nil {
 		r.result.WithLabelValues("refused").Inc()

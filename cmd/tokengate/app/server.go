@@ -217,7 +217,10 @@ func (s *Server) openStore(ctx context.Context, acceptLoss bool) error {
 		return err
 	}
 	s.atStop("close the store", func(context.Context) error { return db.Close() })
-	tokens, err := cached.New(ctx, db)
+	// The usage is read in the background until the server stops.
+	loading, cancel := context.WithCancel(s.jobs)
+	defer context.AfterFunc(ctx, cancel)()
+	tokens, err := cached.New(loading, db)
 	if err != nil {
 		return fmt.Errorf("load the tokens: %w", err)
 	}
