@@ -44,7 +44,7 @@ func (m *Manager) Own(ctx context.Context, c Caller, visit func([]Token) error) 
 	})
 }
 
-// Query selects and orders tokens: see store.Query. The Manager sets its States,
+// Query selects and orders tokens: see listing.Query. The Manager sets its States,
 // Expired, Now and OwnerIs from State and InForce.
 type Query struct {
 	listing.Query       // with a Limit of at most MaxPage; 0: DefaultPage
