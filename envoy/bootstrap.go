@@ -173,10 +173,10 @@ func newBootstrapData(cfg config.Config, opts BootstrapOptions) (*bootstrapData,
 		return nil, fmt.Errorf("admin socket %q: give an absolute path of at most %d bytes", d.AdminSocket, config.MaxSocketPath)
 	}
 
-	if d.Authz, err = listenEndpoint(cfg.Listen.GRPC); err != nil {
+	if d.Authz, err = listenEndpoint(cfg.Listen.GRPC.Address); err != nil {
 		return nil, fmt.Errorf("listen.grpc: %w", err)
 	}
-	if d.Management, err = listenEndpoint(cfg.Listen.HTTP); err != nil {
+	if d.Management, err = listenEndpoint(cfg.Listen.HTTP.Address); err != nil {
 		return nil, fmt.Errorf("listen.http: %w", err)
 	}
 	if d.Upstream, d.UpstreamTLS, err = upstreamEndpoint(cfg.Upstream.URL); err != nil {

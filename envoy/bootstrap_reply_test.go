@@ -76,7 +76,7 @@ func denied(text string, code typev3.StatusCode) checkFunc {
 func TestEnvoysOwnAnswers(t *testing.T) {
 	const get, secret = "GET %s HTTP/1.1\r\nHost: jira.example.com\r\nConnection: close\r\n%s\r\n", "s3cret<script>"
 	away := func(c *config.Config, _ *envoy.BootstrapOptions) { c.Upstream.URL = "http://" + unreachable(t) }
-	managementAway := func(c *config.Config, _ *envoy.BootstrapOptions) { c.Listen.HTTP.Address = unreachable(t) }
+	managementAway := func(c *config.Config, _ *envoy.BootstrapOptions) { c.Listen.HTTP.Address.Address = unreachable(t) }
 	invalid := func(context.Context, *authv3.CheckRequest) (*authv3.CheckResponse, error) {
 		return &authv3.CheckResponse{HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{
 			Headers: []*corev3.HeaderValueOption{{Header: &corev3.HeaderValue{Key: "x-other", Value: "x"}}},

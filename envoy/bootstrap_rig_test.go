@@ -85,15 +85,15 @@ func newBootstrapRig(t *testing.T, check checkFunc, tls bool, edit func(*config.
 	}
 
 	c, opts := config.Default(), envoy.BootstrapOptions{Listen: "127.0.0.1:0", AdminSocket: filepath.Join(dir, "admin.sock")}
-	c.Listen.GRPC = config.Address{Network: "unix", Address: filepath.Join(dir, "authz.sock")}
-	c.Listen.HTTP = config.Address{Network: "tcp", Address: management.Listener.Addr().String()}
+	c.Listen.GRPC.Address = config.Address{Network: "unix", Address: filepath.Join(dir, "authz.sock")}
+	c.Listen.HTTP.Address = config.Address{Network: "tcp", Address: management.Listener.Addr().String()}
 	c.Upstream.URL = jira.URL
 	if edit != nil {
 		edit(&c, &opts)
 	}
 
 	if check != nil {
-		l, err := net.Listen("unix", c.Listen.GRPC.Address)
+		l, err := net.Listen("unix", c.Listen.GRPC.Address.Address)
 		if err != nil {
 			t.Fatal(err)
 		}

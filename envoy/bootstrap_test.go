@@ -380,10 +380,10 @@ func TestBootstrapRefuses(t *testing.T) {
 		"upstream scheme":       {config: func(c *config.Config) { c.Upstream.URL = "ftp://jira" }, want: "upstream.url"},
 		"upstream URL":          {config: func(c *config.Config) { c.Upstream.URL = "http://u:hunter2@jira\x00" }, want: "upstream.url"},
 		"upstream port":         {config: func(c *config.Config) { c.Upstream.URL = "http://jira:70000" }, want: "upstream.url"},
-		"no grpc address":       {config: func(c *config.Config) { c.Listen.GRPC = config.Address{} }, want: "listen.grpc"},
-		"http port 0":           {config: func(c *config.Config) { c.Listen.HTTP = config.Address{Network: "tcp", Address: "127.0.0.1:0"} }, want: "listen.http"},
-		"grpc without port":     {config: func(c *config.Config) { c.Listen.GRPC = config.Address{Network: "tcp", Address: "127.0.0.1"} }, want: "listen.grpc"},
-		"unknown networking":    {config: func(c *config.Config) { c.Listen.GRPC = config.Address{Network: "udp", Address: "127.0.0.1:1"} }, want: "udp"},
+		"no grpc address":       {config: func(c *config.Config) { c.Listen.GRPC.Address = config.Address{} }, want: "listen.grpc"},
+		"http port 0":           {config: func(c *config.Config) { c.Listen.HTTP.Address = config.Address{Network: "tcp", Address: "127.0.0.1:0"} }, want: "listen.http"},
+		"grpc without port":     {config: func(c *config.Config) { c.Listen.GRPC.Address = config.Address{Network: "tcp", Address: "127.0.0.1"} }, want: "listen.grpc"},
+		"unknown networking":    {config: func(c *config.Config) { c.Listen.GRPC.Address = config.Address{Network: "udp", Address: "127.0.0.1:1"} }, want: "udp"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := config.Default()
@@ -409,7 +409,7 @@ func TestBootstrapRefuses(t *testing.T) {
 func TestBootstrapQuotes(t *testing.T) {
 	const hostile = "/a\"\\ #: {x}\n- \u2028'é%"
 	c := config.Default()
-	c.Listen.GRPC.Address = hostile
+	c.Listen.GRPC.Address.Address = hostile
 	p := parseBootstrap(t, generateBootstrap(t, c, envoy.BootstrapOptions{AdminSocket: hostile}))
 	pipe := p.clusters["tokengate"].GetLoadAssignment().GetEndpoints()[0].GetLbEndpoints()[0].GetEndpoint().GetAddress().GetPipe()
 	if pipe.GetPath() != hostile || p.bootstrap.GetAdmin().GetAddress().GetPipe().GetPath() != hostile {

@@ -53,7 +53,7 @@ func TestTokengateUsesDefaults(t *testing.T) {
 	want := config.Default()
 	want.PublicURL = "https://jira.example.com"
 	want.ClientAddress = config.ClientAddress{TrustedHops: 1}
-	want.Listen.Metrics = config.Address{Network: "tcp", Address: "0.0.0.0:9464"}
+	want.Listen.Metrics.Address = config.Address{Network: "tcp", Address: "0.0.0.0:9464"}
 	if diff := cmp.Diff(want, load(t), cmpopts.EquateComparable(config.Prefix{})); diff != "" {
 		t.Errorf("k8s/base/tokengate.yaml (-want +got):\n%s", diff)
 	}

@@ -84,6 +84,18 @@ func (a *Address) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// zeroWord returns none.
+func (TLS) zeroWord() string { return none }
+
+// MarshalYAML returns the address alone, or both keys.
+func (l Listener) MarshalYAML() (any, error) {
+	if l.TLS == (TLS{}) {
+		return l.Address, nil
+	}
+	type keys Listener
+	return keys(l), nil
+}
+
 // loopback reports whether the address is reachable only from this machine.
 func (a Address) loopback() bool {
 	host, _, err := net.SplitHostPort(a.Address)

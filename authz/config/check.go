@@ -48,27 +48,50 @@ func check(c *Config, report reporter, sound func(key string) bool) {
 }
 
 func checkListen(l Listen, report reporter) {
-	const noTLS = "this version offers no TLS, so it must be a unix socket or tcp on loopback, such as tcp://127.0.0.1:9001"
 	named := []struct {
-		key     string
-		address Address
+		key      string
+		listener Listener
+		trusting bool // its clients can do more than others
 	}{
-		{"listen.grpc", l.GRPC}, {"listen.http", l.HTTP}, {"listen.admin", l.Admin}, {"listen.metrics", l.Metrics},
+		{"listen.grpc", l.GRPC, true}, {"listen.http", l.HTTP, true}, {"listen.admin", Listener{Address: l.Admin}, false}, {"listen.metrics", l.Metrics, false},
 	}
-	for _, n := range named[:2] {
-		if !n.address.loopback() {
-			report(n.key, "%s: %s", n.address, noTLS)
+	for i, n := range named {
+		address := n.listener.Address
+		checkTLS(n.key, n.listener, report)
+		if n.trusting && !address.loopback() && n.listener.TLS.ClientCA == "" {
+			report(n.key, "%s: others than Envoy could try tokens here; set tls.clientCA, or use a unix socket or tcp on loopback, "+
+				"such as tcp://127.0.0.1:9001", address)
+		}
+		for _, other := range named[:i] {
+			if address.overlaps(other.listener.Address) {
+				report(n.key, "%s: is already used by %s (%s)", address, other.key, other.listener.Address)
+			}
 		}
 	}
 	if l.Admin.Network != "unix" {
 		report("listen.admin", "%s: must be a unix socket, such as unix:///run/tokengate-admin/admin.sock; "+
 			"all who can open it are administrators", l.Admin)
 	}
-	for i, a := range named {
-		for _, b := range named[:i] {
-			if a.address.overlaps(b.address) {
-				report(a.key, "%s: is already used by %s (%s)", a.address, b.key, b.address)
-			}
+}
+
+func checkTLS(key string, l Listener, report reporter) {
+	switch {
+	case l.TLS == TLS{}:
+		return
+	case l.Address.Network != "tcp":
+		report(key+".address", "%s: tls is for tcp only; leave it out: file permissions protect a unix socket", l.Address)
+		return
+	}
+	for _, f := range []struct{ name, path, what, example string }{
+		{"certificate", l.TLS.Certificate, "the PEM file with the server's certificate", "/etc/tokengate/tls/tls.crt"},
+		{"key", l.TLS.Key, "the PEM file with the certificate's key", "/etc/tokengate/tls/tls.key"},
+		{"clientCA", l.TLS.ClientCA, "the PEM file with the certificate authorities of clients", "/etc/tokengate/tls/ca.crt"},
+	} {
+		if f.name == "clientCA" && f.path == "" {
+			continue
+		}
+		if fault := pathError(f.path, f.what, f.example); fault != "" {
+			report(key+".tls."+f.name, "%s", fault)
 		}
 	}
 }

@@ -30,14 +30,30 @@ type Config struct {
 	Log           Log           `yaml:"log"`
 }
 
-// Listen says where the server listens. This version has no TLS, so GRPC and HTTP
-// are unix sockets or tcp on loopback, and Admin is a unix socket. Only Metrics may
-// listen on any address.
+// Listen says where the server listens. GRPC and HTTP trust their clients like
+// Envoy, so they are reachable from other machines only with TLS.ClientCA. Admin is a
+// unix socket.
 type Listen struct {
-	GRPC    Address `yaml:"grpc"`    // ext_authz, for Envoy
-	HTTP    Address `yaml:"http"`    // the management paths, behind Envoy
-	Admin   Address `yaml:"admin"`   // for the command line; mode 0600
-	Metrics Address `yaml:"metrics"` // /metrics, /healthz, /readyz
+	GRPC    Listener `yaml:"grpc"`    // ext_authz, for Envoy
+	HTTP    Listener `yaml:"http"`    // the management paths, behind Envoy
+	Admin   Address  `yaml:"admin"`   // for the command line; mode 0600
+	Metrics Listener `yaml:"metrics"` // /metrics, /healthz, /readyz
+}
+
+// Listener is an address and its TLS. In the file it may be the address alone.
+type Listener struct {
+	Address Address `yaml:"address"`
+	TLS     TLS     `yaml:"tls"` // for tcp only
+}
+
+// TLS names the PEM files of a listener's TLS by their absolute paths. The zero TLS
+// is none.
+type TLS struct {
+	Certificate string `yaml:"certificate"` // the server's, and its intermediates
+	Key         string `yaml:"key"`
+	// ClientCA has the certificate authorities of clients, which must then present a
+	// certificate. "" accepts every client.
+	ClientCA string `yaml:"clientCA"`
 }
 
 // Address is a listening address: unix:///absolute/path or tcp://host:port. The

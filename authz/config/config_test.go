@@ -57,10 +57,10 @@ func TestExamplesAreTheDefaults(t *testing.T) {
 func TestDefault(t *testing.T) {
 	want := config.Config{
 		Listen: config.Listen{
-			GRPC:    config.Address{Network: "unix", Address: "/run/tokengate/authz.sock"},
-			HTTP:    config.Address{Network: "unix", Address: "/run/tokengate/http.sock"},
+			GRPC:    at("unix", "/run/tokengate/authz.sock"),
+			HTTP:    at("unix", "/run/tokengate/http.sock"),
 			Admin:   config.Address{Network: "unix", Address: "/run/tokengate-admin/admin.sock"},
-			Metrics: config.Address{Network: "tcp", Address: "127.0.0.1:9464"},
+			Metrics: at("tcp", "127.0.0.1:9464"),
 		},
 		Store:         config.Store{Badger: config.Badger{Dir: "/var/lib/tokengate"}},
 		Upstream:      config.Upstream{Product: "jira", URL: "http://127.0.0.1:8080", Identity: config.Identity{Header: "X-Forwarded-User"}},
@@ -119,13 +119,21 @@ func TestGiven(t *testing.T) {
 			c.Passwords.AllowedPaths = []string{}
 		}},
 		{"one key of a mapping", "listen: {metrics: 'unix:///run/m.sock'}\nnetwork: {deny: [10.0.0.0/8]}\n", func(c *config.Config) {
-			c.Listen.Metrics = config.Address{Network: "unix", Address: "/run/m.sock"}
+			c.Listen.Metrics = at("unix", "/run/m.sock")
 			c.Network.Deny = prefixes("10.0.0.0/8")
 		}},
 		{"tcp on loopback", "listen: {grpc: 'tcp://[::1]:9001', http: 'tcp://localhost:9002', metrics: 'tcp://[::ffff:127.0.0.9]:9001'}\n", func(c *config.Config) {
-			c.Listen.GRPC = config.Address{Network: "tcp", Address: "[::1]:9001"}
-			c.Listen.HTTP = config.Address{Network: "tcp", Address: "localhost:9002"}
-			c.Listen.Metrics = config.Address{Network: "tcp", Address: "127.0.0.9:9001"}
+			c.Listen.GRPC = at("tcp", "[::1]:9001")
+			c.Listen.HTTP = at("tcp", "localhost:9002")
+			c.Listen.Metrics = at("tcp", "127.0.0.9:9001")
+		}},
+		{"TLS", "listen: {grpc: {address: 'tcp://0.0.0.0:9001', tls: {certificate: /c, key: /k, clientCA: /ca}}, " +
+			"http: {address: 'unix:///run/h.sock', tls: none}, metrics: {address: 'tcp://[::]:9464', tls: {certificate: /c, key: /c}}}\n", func(c *config.Config) {
+			c.Listen.GRPC = at("tcp", "0.0.0.0:9001")
+			c.Listen.GRPC.TLS = config.TLS{Certificate: "/c", Key: "/k", ClientCA: "/ca"}
+			c.Listen.HTTP = at("unix", "/run/h.sock")
+			c.Listen.Metrics = at("tcp", "[::]:9464")
+			c.Listen.Metrics.TLS = config.TLS{Certificate: "/c", Key: "/c"}
 		}},
 		{"source", "clientAddress: {source: true}\n", func(c *config.Config) {
 			c.ClientAddress = config.ClientAddress{Source: true}
@@ -299,6 +307,11 @@ func TestNoSecretInErrors(t *testing.T) {
 			}
 		}
 	}
+}
+
+// at returns a listener without TLS.
+func at(network, address string) config.Listener {
+	return config.Listener{Address: config.Address{Network: network, Address: address}}
 }
 
 // Two servers cannot listen on overlapping addresses, in either order.

@@ -54,6 +54,10 @@ func (r *reader) decode(n ast.Node, v reflect.Value, key string) {
 			r.decodeMapping(m, v, key)
 			return
 		}
+		if l, ok := v.Addr().Interface().(*Listener); ok {
+			r.decode(n, reflect.ValueOf(&l.Address).Elem(), key)
+			return
+		}
 		keys := strings.Join(keysOf(v.Type()), ", ")
 		if w, ok := v.Interface().(worded); !ok {
 			r.fail(key, "is %s; it must be a mapping of the keys %s", kind(n), keys)

@@ -55,10 +55,10 @@ func Default() Config { return defaults(defaultProduct) }
 func defaults(p *product.Product) Config {
 	return Config{
 		Listen: Listen{
-			GRPC:    Address{Network: "unix", Address: "/run/tokengate/authz.sock"},
-			HTTP:    Address{Network: "unix", Address: "/run/tokengate/http.sock"},
+			GRPC:    Listener{Address: Address{Network: "unix", Address: "/run/tokengate/authz.sock"}},
+			HTTP:    Listener{Address: Address{Network: "unix", Address: "/run/tokengate/http.sock"}},
 			Admin:   Address{Network: "unix", Address: "/run/tokengate-admin/admin.sock"},
-			Metrics: Address{Network: "tcp", Address: "127.0.0.1:9464"},
+			Metrics: Listener{Address: Address{Network: "tcp", Address: "127.0.0.1:9464"}},
 		},
 		Store: Store{Badger: Badger{Dir: "/var/lib/tokengate"}},
 		Upstream: Upstream{

@@ -36,6 +36,7 @@ access:
   admin: ["*x"]
 `)
 	f.Add(publicURL + "directory: {file: /u}\ntokens: {maxOverlap: 0s, retention: 1w1s}\n")
+	f.Add(publicURL + "listen: {grpc: {address: 'tcp://10.0.0.1:1', tls: {certificate: /c, key: /k, clientCA: /a}}, metrics: {tls: none}}\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		c, err := config.Parse("fuzz.yaml", []byte(text))
 		if err != nil {

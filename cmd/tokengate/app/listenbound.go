@@ -1,6 +1,9 @@
 package app
 
 import (
+	"crypto/tls"
+	"errors"
+	"io"
 	"net"
 	"runtime"
 	"sync"
@@ -8,6 +11,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/time/rate"
 )
 
 // The maximum of open connections per listener. With the generated configuration,
@@ -22,11 +26,14 @@ const (
 
 // boundListener limits the open connections of a listener. Beyond the limit, a new
 // connection replaces the one that has been idle longest, so a client that opens many
-// idle connections does not lock out others.
+// idle connections does not lock out others. With TLS, connections without a finished
+// handshake are replaced first.
 type boundListener struct {
 	net.Listener
-	most int
-	cut  func() // called after a connection was closed to make room
+	most   int
+	cut    func()                                      // called after a connection was closed to make room
+	tls    *tls.Config                                 // nil is no TLS
+	failed func(client net.Addr, handshakeError error) // called after a handshake failed
 
 	clock atomic.Uint64 // counts reads and writes
 	mu    sync.Mutex
@@ -40,12 +47,13 @@ func (l *boundListener) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	c := &boundConn{Conn: conn, listener: l}
+	c.known.Store(l.tls == nil)
 	c.used()
 	var silent *boundConn
 	l.mu.Lock()
 	if len(l.open) >= l.most {
 		for other := range l.open {
-			if silent == nil || other.last.Load() < silent.last.Load() {
+			if silent == nil || other.before(silent) {
 				silent = other
 			}
 		}
@@ -60,6 +68,9 @@ func (l *boundListener) Accept() (net.Conn, error) {
 		silent.Conn.Close()
 		l.cut()
 	}
+	if l.tls != nil {
+		return &tlsConn{Conn: tls.Server(c, l.tls), bound: c}, nil
+	}
 	return c, nil
 }
 
@@ -68,6 +79,15 @@ type boundConn struct {
 	net.Conn
 	listener *boundListener
 	last     atomic.Uint64 // by the listener's clock
+	known    atomic.Bool   // the handshake has finished, or there is none
+}
+
+// before reports whether c is closed before other to make room.
+func (c *boundConn) before(other *boundConn) bool {
+	if known := c.known.Load(); known != other.known.Load() {
+		return !known
+	}
+	return c.last.Load() < other.last.Load()
 }
 
 func (c *boundConn) used() { c.last.Store(c.listener.clock.Add(1)) }
@@ -98,18 +118,56 @@ func (c *boundConn) Close() error {
 	return c.Conn.Close()
 }
 
-// bound limits a listener's connections. Each connection closed to make room is
-// counted, and logged at most once a minute.
-func (s *Server) bound(name string, l net.Listener, most int) net.Listener {
-	closed := s.cut.WithLabelValues(name)
-	var next atomic.Int64 // when the next log line is due
-	return &boundListener{Listener: l, most: most, cut: func() {
-		closed.Inc()
-		now := time.Now()
-		due := next.Load()
-		if now.UnixNano() >= due && next.CompareAndSwap(due, now.Add(time.Minute).UnixNano()) {
-			s.log.Warn("too many connections: the one that was idle longest was closed for a new one (see tokengate_connections_cut_total)",
-				zap.String("listener", name), zap.Int("connections", most))
+// tlsConn is a TLS connection of a boundListener. The handshake runs at the first Read
+// or Write, within the deadline of the server that handles the connection.
+type tlsConn struct {
+	*tls.Conn
+	bound *boundConn
+	once  sync.Once
+}
+
+func (c *tlsConn) handshake() {
+	c.once.Do(func() {
+		err := c.Handshake() // Read and Write return the error, too
+		c.bound.known.Store(err == nil)
+		if err != nil && !errors.Is(err, io.EOF) { // probes connect and close
+			c.bound.listener.failed(c.RemoteAddr(), err)
 		}
-	}}
+	})
+}
+
+// Read implements net.Conn.
+func (c *tlsConn) Read(p []byte) (int, error) {
+	c.handshake()
+	return c.Conn.Read(p)
+}
+
+// Write implements net.Conn.
+func (c *tlsConn) Write(p []byte) (int, error) {
+	c.handshake()
+	return c.Conn.Write(p)
+}
+
+// bound limits a listener's connections and speaks TLS on them, unless secure is nil.
+// Closed connections are counted. They and failed handshakes are logged at most once a
+// minute.
+func (s *Server) bound(name string, l net.Listener, most int, secure *tls.Config) *boundListener {
+	closed := s.cut.WithLabelValues(name)
+	cuts, failures := rate.Sometimes{Interval: time.Minute}, rate.Sometimes{Interval: time.Minute}
+	return &boundListener{
+		Listener: l, most: most, tls: secure,
+		cut: func() {
+			closed.Inc()
+			cuts.Do(func() {
+				s.log.Warn("too many connections: the one that was idle longest was closed for a new one (see tokengate_connections_cut_total)",
+					zap.String("listener", name), zap.Int("connections", most))
+			})
+		},
+		failed: func(client net.Addr, err error) {
+			failures.Do(func() {
+				s.log.Warn("a TLS handshake failed, and the connection was closed; further failures are not logged for a minute",
+					zap.String("listener", name), zap.Stringer("client", client), zap.Error(err))
+			})
+		},
+	}
 }

@@ -30,7 +30,7 @@ func TestBoundListener(t *testing.T) {
 	}
 	core, logs := observer.New(zapcore.InfoLevel)
 	s := &Server{log: zap.New(core), cut: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "x"}, []string{"listener"})}
-	l := s.bound("grpc", inner, 3).(*boundListener)
+	l := s.bound("grpc", inner, 3, nil)
 	defer l.Close()
 	type pair struct{ client, server net.Conn }
 	open := func() pair {

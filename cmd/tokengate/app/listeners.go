@@ -2,15 +2,19 @@ package app
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/tokengate/tokengate/authz/config"
@@ -18,9 +22,104 @@ import (
 	"github.com/tokengate/tokengate/envoy"
 )
 
-// serveCheck answers Envoy. Its shutdown first reports NOT_SERVING, then answers
-// running requests.
-func (s *Server) serveCheck(address config.Address) error {
+// listener is one of the server's listeners, with the server behind it.
+type listener struct {
+	name        string // in the log, and for Addr
+	config      config.Listener
+	socket      fs.FileMode // of a unix socket
+	connections int         // open at a time
+	protocol    string      // on TLS (RFC 7301)
+	server      server
+}
+
+// server serves a listener until it is shut down or closed. It is an http.Server or a
+// checkServer.
+type server interface {
+	Serve(net.Listener) error
+	Shutdown(context.Context) error
+	Close() error
+}
+
+// listeners returns the listeners in the order in which they open. Envoy's socket
+// appears last, when Check can be answered.
+func (s *Server) listeners() ([]listener, error) {
+	check, err := s.checkServer()
+	if err != nil {
+		return nil, err
+	}
+	public := web.New(web.Options{
+		Manager: s.manager, View: s.view, Identify: s.identify, Usage: s.usage,
+		PublicURL: s.config.PublicURL, ContextPath: s.config.Upstream.ContextPath,
+		TrustedHops: s.config.ClientAddress.TrustedHops, Log: s.log, Now: time.Now,
+	})
+	admin := web.Admin(s.manager, s.view, s.log)
+	c := s.config.Listen
+	return []listener{
+		{"metrics", c.Metrics, groupSocket, otherConnections, "http/1.1", s.httpServer("metrics", s.probes())},
+		{"admin", config.Listener{Address: c.Admin}, ownerSocket, otherConnections, "http/1.1", s.httpServer("admin", admin)},
+		{"http", c.HTTP, groupSocket, httpConnections, "http/1.1", s.httpServer("http", public)},
+		{"grpc", c.GRPC, groupSocket, grpcConnections, "h2", check},
+	}, nil
+}
+
+// open opens a listener and serves it until the server stops.
+func (s *Server) open(l listener) error {
+	var secure *tls.Config
+	if l.config.TLS != (config.TLS{}) {
+		certificates, err := newCertificates(l.config.TLS, l.protocol, s.log.With(zap.String("listener", l.name)))
+		if err != nil {
+			return fmt.Errorf("listen.%s.tls: %w", l.name, err)
+		}
+		s.reloads.watch(certificates)
+		secure = certificates.config()
+	}
+	inner, err := listen(l.config.Address, l.socket)
+	if err != nil {
+		return err
+	}
+	s.addresses[l.name] = addressOf(inner, l.config.Address)
+	go func() {
+		if err := l.server.Serve(s.bound(l.name, inner, l.connections, secure)); err != nil && !errors.Is(err, http.ErrServerClosed) {
+			s.failed <- fmt.Errorf("serve listen.%s: %w", l.name, err)
+		}
+	}()
+	s.atStop("end the "+l.name+" requests", func(ctx context.Context) error {
+		if err := l.server.Shutdown(ctx); err != nil {
+			return errors.Join(err, l.server.Close())
+		}
+		return nil
+	})
+	return nil
+}
+
+// httpServer returns the server of an HTTP listener.
+func (s *Server) httpServer(name string, handler http.Handler) *http.Server {
+	return &http.Server{
+		Handler: handler,
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			if plain, ok := c.(*boundConn); ok {
+				c = plain.Conn
+			}
+			return web.ConnContext(ctx, c)
+		},
+		ReadHeaderTimeout: 5 * time.Second, // includes the TLS handshake
+		ReadTimeout:       30 * time.Second,
+		WriteTimeout:      time.Minute,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          zap.NewStdLog(s.log.Named(name)),
+	}
+}
+
+// checkServer answers Envoy.
+type checkServer struct {
+	*grpc.Server
+	health *health.Server
+	ready  *atomic.Bool
+}
+
+// checkServer returns the server of the listener grpc.
+func (s *Server) checkServer() (*checkServer, error) {
 	answers := &envoy.Server{
 		Policy:        &s.policy,
 		Index:         s.tokens.Index(),
@@ -37,34 +136,30 @@ func (s *Server) serveCheck(address config.Address) error {
 		Records: s.records,
 		Now:     time.Now,
 	}
-	check, health, err := answers.GRPC()
+	check, state, err := answers.GRPC()
 	if err != nil {
-		return err
+		return nil, err
 	}
+	state.SetServingStatus("", healthv1.HealthCheckResponse_SERVING)
 	s.atStop("log the last suppressed refusals", repeat(logSuppressedEvery, answers.LogSuppressed))
-	health.SetServingStatus("", healthv1.HealthCheckResponse_SERVING)
-	l, err := listen(address, groupSocket)
-	if err != nil {
-		return err
+	return &checkServer{check, state, &s.ready}, nil
+}
+
+// Shutdown reports NOT_SERVING, and then answers running requests until ctx ends.
+func (c *checkServer) Shutdown(ctx context.Context) error {
+	c.ready.Store(false)
+	c.health.Shutdown()
+	cut := context.AfterFunc(ctx, c.Stop)
+	c.GracefulStop() // returns once Stop has
+	if !cut() {
+		return errors.New("some requests were cut off")
 	}
-	s.addresses["grpc"] = addressOf(l, address)
-	l = s.bound("grpc", l, grpcConnections)
-	s.ready.Store(true)
-	go func() {
-		if err := check.Serve(l); err != nil {
-			s.failed <- fmt.Errorf("serve Check: %w", err)
-		}
-	}()
-	s.atStop("answer the last Check", func(ctx context.Context) error {
-		s.ready.Store(false)
-		health.Shutdown()
-		cut := context.AfterFunc(ctx, check.Stop)
-		check.GracefulStop() // returns once Stop has
-		if !cut() {
-			return errors.New("some requests were cut off")
-		}
-		return nil
-	})
+	return nil
+}
+
+// Close ends running requests.
+func (c *checkServer) Close() error {
+	c.Stop()
 	return nil
 }
 
@@ -109,42 +204,4 @@ func every(ctx context.Context, interval time.Duration, do func(context.Context)
 			do(ctx)
 		}
 	}
-}
-
-// serveHTTP serves an HTTP listener.
-func (s *Server) serveHTTP(name string, address config.Address, mode fs.FileMode, handler http.Handler) error {
-	l, err := listen(address, mode)
-	if err != nil {
-		return err
-	}
-	s.addresses[name] = addressOf(l, address)
-	connections := otherConnections
-	if name == "http" {
-		connections = httpConnections
-	}
-	l = s.bound(name, l, connections)
-	server := &http.Server{
-		Handler: handler,
-		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return web.ConnContext(ctx, c.(*boundConn).Conn)
-		},
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       30 * time.Second,
-		WriteTimeout:      time.Minute,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          zap.NewStdLog(s.log.Named(name)),
-	}
-	go func() {
-		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			s.failed <- fmt.Errorf("serve %s: %w", name, err)
-		}
-	}()
-	s.atStop("end the "+name+" requests", func(ctx context.Context) error {
-		if err := server.Shutdown(ctx); err != nil {
-			return errors.Join(err, server.Close())
-		}
-		return nil
-	})
-	return nil
 }

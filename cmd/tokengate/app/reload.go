@@ -21,10 +21,10 @@ const watchEvery = 2 * time.Second
 
 // reloader applies a changed configuration file.
 type reloader struct {
-	mu      sync.Mutex // serialises the watch and Server.Reload
-	server  *Server
-	settled fingerprint // the file that was applied or refused last
-	seen    fingerprint // the file at the last check
+	mu     sync.Mutex // serialises the watch and Server.Reload
+	server *Server
+	settling
+	certificates []*certificates // of the listeners
 
 	result *prometheus.CounterVec
 	good   prometheus.Gauge
@@ -33,6 +33,26 @@ type reloader struct {
 // fingerprint identifies a content of the file; it is zero for a file that cannot be
 // read.
 type fingerprint [sha256.Size]byte
+
+// settling finds changes that are the same in two checks: a half-written file could be
+// valid without its end.
+type settling struct {
+	settled fingerprint // what was applied or refused last
+	seen    fingerprint // at the last check
+}
+
+// changed reports whether what is there now was there at the last check, and is new.
+func (s *settling) changed(now fingerprint) bool {
+	changed := now != s.settled && now == s.seen
+	s.seen = now
+	if changed {
+		s.settled = now
+	}
+	return changed
+}
+
+// settle marks a content as applied or refused.
+func (s *settling) settle(now fingerprint) { s.settled, s.seen = now, now }
 
 // content is the result of one read of the file, which is both compared and applied.
 type content struct {
@@ -72,9 +92,8 @@ func (c content) parse() (config.Config, error) {
 // fingerprint.
 func newReloader(s *Server, loaded fingerprint) *reloader {
 	r := &reloader{
-		server:  s,
-		settled: loaded,
-		seen:    loaded,
+		server:   s,
+		settling: settling{loaded, loaded},
 		result: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tokengate_config_reloads_total",
 			Help: "Reloads of the configuration file by result.",
@@ -91,32 +110,41 @@ func newReloader(s *Server, loaded fingerprint) *reloader {
 	return r
 }
 
-// check reloads a changed file once it is the same in two checks: a half-written file
-// could be valid without its end.
+// check reloads a changed file, and certificates, once they are the same in two checks.
 func (r *reloader) check() {
 	r.mu.Lock() // before the read: a reload in between would be undone
 	defer r.mu.Unlock()
-	found := readContent(r.server.file)
-	now := found.fingerprint()
-	if now != r.settled && now == r.seen {
+	if found := readContent(r.server.file); r.changed(found.fingerprint()) {
 		r.reload(found)
 	}
-	r.seen = now
+	for _, c := range r.certificates {
+		c.check()
+	}
 }
 
-// reloadNow reloads the file even if it has not changed. It reports whether the file
-// was applied.
+// reloadNow reloads the file and the certificates even if they have not changed. It
+// reports whether the file was applied.
 func (r *reloader) reloadNow() (applied bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.reload(readContent(r.server.file))
+	for _, c := range r.certificates {
+		c.reloadNow()
+	}
+	found := readContent(r.server.file)
+	r.settle(found.fingerprint())
+	return r.reload(found)
+}
+
+// watch includes the certificates of a listener.
+func (r *reloader) watch(c *certificates) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.certificates = append(r.certificates, c)
 }
 
 // reload applies a content of the file and refreshes the directory, or refuses all of
 // it and logs why. mu is held.
 func (r *reloader) reload(found content) (applied bool) {
-	r.settled = found.fingerprint()
-	r.seen = r.settled
 	err := r.try(found)
 	if err != nil {
 		r.result.WithLabelValues("refused").Inc()

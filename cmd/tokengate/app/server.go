@@ -20,7 +20,6 @@ import (
 	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/authz/manage"
 	"github.com/tokengate/tokengate/authz/policy"
-	"github.com/tokengate/tokengate/authz/web"
 	"github.com/tokengate/tokengate/envoy"
 	"github.com/tokengate/tokengate/store/badger"
 	"github.com/tokengate/tokengate/store/cached"
@@ -130,26 +129,18 @@ func newServer(file string, c config.Config, o Options) *Server {
 // Start opens the listeners and starts the background jobs. The socket that Envoy
 // connects to appears last, when Check can be answered. After an error, call Stop.
 func (s *Server) Start() error {
-	listen := s.config.Listen
-	if err := s.serveHTTP("metrics", listen.Metrics, groupSocket, s.probes()); err != nil {
+	listeners, err := s.listeners()
+	if err != nil {
 		return err
 	}
 	s.followDirectory(s.jobs)
-	if err := s.serveHTTP("admin", listen.Admin, ownerSocket, web.Admin(s.manager, s.view, s.log)); err != nil {
-		return err
+	for _, l := range listeners {
+		if err := s.open(l); err != nil {
+			return err
+		}
 	}
-	public := web.New(web.Options{
-		Manager: s.manager, View: s.view, Identify: s.identify, Usage: s.usage,
-		PublicURL: s.config.PublicURL, ContextPath: s.config.Upstream.ContextPath,
-		TrustedHops: s.config.ClientAddress.TrustedHops, Log: s.log, Now: time.Now,
-	})
-	if err := s.serveHTTP("http", listen.HTTP, groupSocket, public); err != nil {
-		return err
-	}
-	if err := s.serveCheck(listen.GRPC); err != nil {
-		return err
-	}
-	s.log.Info("tokengate is ready", zap.String("version", s.version), zap.Stringer("grpc", listen.GRPC))
+	s.ready.Store(true)
+	s.log.Info("tokengate is ready", zap.String("version", s.version), zap.Stringer("grpc", s.config.Listen.GRPC.Address))
 	s.garbage.fit()
 	go every(s.jobs, flushEvery, s.flushUsage)
 	go every(s.jobs, recordEvery, s.flushRecords)
