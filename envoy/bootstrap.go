@@ -26,6 +26,7 @@ import (
 const (
 	DefaultListen      = "0.0.0.0:10000"
 	DefaultAdminSocket = "/run/envoy/admin.sock"
+	DefaultSecrets     = "/etc/envoy"
 )
 
 // BootstrapOptions are the settings of Envoy that are not in tokengate's
@@ -39,6 +40,17 @@ type BootstrapOptions struct {
 	// AdminSocket is the absolute path of Envoy's administration socket, at
 	// most 107 bytes. Empty means DefaultAdminSocket.
 	AdminSocket string
+
+	// Host is the IP address or DNS name at which Envoy reaches tokengate's listeners
+	// with TLS, and for which their certificates are valid. Empty means the host of
+	// the listening address.
+	Host string
+
+	// Secrets is the absolute path of a directory in which Envoy finds
+	// tokengate-ca.yaml and tokengate-client.yaml: the authorities of tokengate's
+	// certificates, and its own certificate. Empty means DefaultSecrets. It is used
+	// for listeners with TLS.
+	Secrets string
 }
 
 // systemCA is the file of trusted CA certificates on Debian, on Alpine and in
@@ -90,8 +102,6 @@ type bootstrapData struct {
 	PublicHost                  string // host of publicURL, for HTTP/1.0 requests without one; may be empty
 
 	Authz, Management, Upstream endpoint
-	UpstreamTLS                 bool
-	SystemCA                    string
 }
 
 // Bootstrap writes an Envoy 1.40 bootstrap, YAML with comments, for cfg: Envoy
@@ -125,7 +135,6 @@ func newBootstrapData(cfg config.Config, opts BootstrapOptions) (*bootstrapData,
 		MarkerHeader:   MarkerHeader,
 		ClientIPHeader: authz.ClientIPHeader,
 		ClientIP:       "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
-		SystemCA:       systemCA,
 		MaxHeaders:     maxRequestHeaders,
 		RestPath:       cfg.Upstream.ContextPath + "/rest",
 		DenialType:     authz.DenialType,
@@ -173,13 +182,13 @@ func newBootstrapData(cfg config.Config, opts BootstrapOptions) (*bootstrapData,
 		return nil, fmt.Errorf("admin socket %q: give an absolute path of at most %d bytes", d.AdminSocket, config.MaxSocketPath)
 	}
 
-	if d.Authz, err = listenEndpoint(cfg.Listen.GRPC.Address); err != nil {
+	if d.Authz, err = listenEndpoint(cfg.Listen.GRPC, "h2", opts); err != nil {
 		return nil, fmt.Errorf("listen.grpc: %w", err)
 	}
-	if d.Management, err = listenEndpoint(cfg.Listen.HTTP.Address); err != nil {
+	if d.Management, err = listenEndpoint(cfg.Listen.HTTP, "http/1.1", opts); err != nil {
 		return nil, fmt.Errorf("listen.http: %w", err)
 	}
-	if d.Upstream, d.UpstreamTLS, err = upstreamEndpoint(cfg.Upstream.URL); err != nil {
+	if d.Upstream, err = upstreamEndpoint(cfg.Upstream.URL); err != nil {
 		return nil, fmt.Errorf("upstream.url: %w", err)
 	}
 	return d, nil
@@ -192,12 +201,16 @@ func (d *bootstrapData) strip(name string) {
 	}
 }
 
-// endpoint is the address of a cluster's only server: a unix socket, or host and
-// port.
+// endpoint is the address of a cluster's only server, a unix socket or host and port,
+// and how Envoy speaks to it.
 type endpoint struct {
 	Pipe string
 	Host string // an IP address, or a name to resolve
 	Port uint16
+
+	CA          string // file with the authorities of its certificate; empty is no TLS
+	Certificate string // file with Envoy's own certificate; may be empty
+	Protocol    string // of a listener of tokengate (RFC 7301)
 }
 
 // Name reports whether Host is a DNS name.
@@ -217,39 +230,55 @@ func (e endpoint) Discovery() string {
 	return "STATIC"
 }
 
-// listenEndpoint returns the endpoint of an address that tokengate listens on.
-func listenEndpoint(a config.Address) (endpoint, error) {
-	switch a.Network {
+// listenEndpoint returns the endpoint of a listener of tokengate.
+func listenEndpoint(l config.Listener, protocol string, opts BootstrapOptions) (endpoint, error) {
+	switch l.Address.Network {
 	case "unix":
-		return endpoint{Pipe: a.Address}, nil
+		return endpoint{Pipe: l.Address.Address}, nil
 	case "tcp":
-		host, port, err := net.SplitHostPort(a.Address)
+		host, port, err := net.SplitHostPort(l.Address.Address)
 		if err != nil {
 			return endpoint{}, err
 		}
-		return hostPort(host, port)
+		if l.TLS == (config.TLS{}) {
+			return hostPort(host, port)
+		}
+		e, err := hostPort(cmp.Or(opts.Host, host), port)
+		switch secrets := cmp.Or(opts.Secrets, DefaultSecrets); {
+		case err != nil:
+			return endpoint{}, err
+		case e.Host == "0.0.0.0" || e.Host == "::":
+			return endpoint{}, fmt.Errorf("%s is every address: give the host at which Envoy reaches tokengate (--tokengate-host)", l.Address)
+		case e.Name() && strings.ContainsAny(e.Host, ":/"):
+			return endpoint{}, fmt.Errorf("tokengate's host %q: give a DNS name or an IP address, without a port", e.Host)
+		case !filepath.IsAbs(secrets):
+			return endpoint{}, fmt.Errorf("secrets %q: give the absolute path of a directory", secrets)
+		default:
+			e.Protocol, e.CA = protocol, filepath.Join(secrets, "tokengate-ca.yaml")
+			if l.TLS.ClientCA != "" {
+				e.Certificate = filepath.Join(secrets, "tokengate-client.yaml")
+			}
+			return e, nil
+		}
 	}
-	return endpoint{}, fmt.Errorf("network is %q: give a unix:// or tcp:// address", a.Network)
+	return endpoint{}, fmt.Errorf("network is %q: give a unix:// or tcp:// address", l.Address.Network)
 }
 
 // upstreamEndpoint returns the endpoint of an http or https URL.
-func upstreamEndpoint(raw string) (e endpoint, tls bool, err error) {
+func upstreamEndpoint(raw string) (endpoint, error) {
 	u, err := url.Parse(raw)
 	if err != nil {
-		return endpoint{}, false, errors.New("is not a URL") // err would quote it, with any password
+		return endpoint{}, errors.New("is not a URL") // err would quote it, with any password
 	}
-	port := u.Port()
-	switch {
-	case u.Scheme == "https":
-		tls = true
-		port = cmp.Or(port, "443")
-	case u.Scheme == "http":
-		port = cmp.Or(port, "80")
-	default:
-		return endpoint{}, false, fmt.Errorf("scheme is %q: give http or https", u.Scheme)
+	ports := map[string]string{"http": "80", "https": "443"}
+	if ports[u.Scheme] == "" {
+		return endpoint{}, fmt.Errorf("scheme is %q: give http or https", u.Scheme)
 	}
-	e, err = hostPort(u.Hostname(), port)
-	return e, tls, err
+	e, err := hostPort(u.Hostname(), cmp.Or(u.Port(), ports[u.Scheme]))
+	if u.Scheme == "https" {
+		e.CA = systemCA
+	}
+	return e, err
 }
 
 func hostPort(host, port string) (endpoint, error) {

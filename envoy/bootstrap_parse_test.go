@@ -3,9 +3,6 @@ package envoy_test
 import (
 	"bytes"
 	"encoding/json"
-	"encoding/pem"
-	"net/http"
-	"net/http/httptest"
 	"slices"
 	"testing"
 
@@ -70,6 +67,25 @@ upstream: {url: "http://jira.internal:8080"}
 clientAddress: {source: true}
 `,
 		opts: envoy.BootstrapOptions{Listen: "127.0.0.1:0"},
+	},
+	{
+		name: "mutual-tls",
+		config: `
+publicURL: https://jira.example.com
+listen:
+  grpc: {address: "tcp://0.0.0.0:9001", tls: {certificate: /tls/tls.crt, key: /tls/tls.key, clientCA: /tls/ca.crt}}
+  http: {address: "tcp://0.0.0.0:9002", tls: {certificate: /tls/tls.crt, key: /tls/tls.key, clientCA: /tls/ca.crt}}
+`,
+		opts:   envoy.BootstrapOptions{Host: "tokengate.jira.svc"},
+		golden: true,
+	},
+	{
+		name: "tls-of-one-listener",
+		config: `
+publicURL: https://jira.example.com
+listen: {http: {address: "tcp://127.0.0.1:9002", tls: {certificate: /tls/tls.crt, key: /tls/tls.key}}}
+`,
+		opts: envoy.BootstrapOptions{Secrets: "/etc/secrets"},
 	},
 	{
 		name: "tls-by-address",
@@ -179,11 +195,3 @@ func unpackAny[M interface {
 // bootstrapCA is the file of CA certificates in a generated configuration. Tests
 // replace it.
 const bootstrapCA = "/etc/ssl/certs/ca-certificates.crt"
-
-// testAuthority returns a certificate as PEM.
-func testAuthority(t *testing.T) []byte {
-	t.Helper()
-	s := httptest.NewTLSServer(http.NotFoundHandler())
-	defer s.Close()
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
-}

@@ -61,11 +61,11 @@ func TestBootstrapValidates(t *testing.T) {
 		t.Run(s.name, func(t *testing.T) {
 			c, opts := s.parts(t)
 			text := generateBootstrap(t, c, opts)
-			ca := filepath.Join(t.TempDir(), "ca.pem")
-			if err := os.WriteFile(ca, testAuthority(t), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			text = bytes.ReplaceAll(text, []byte(bootstrapCA), []byte(ca))
+			dir := t.TempDir()
+			envoytest.NewAuthority(t).Write(dir, "localhost")
+			envoytest.Secrets(t, "README.md", dir, dir)
+			text = bytes.ReplaceAll(text, []byte(bootstrapCA), []byte(dir+"/ca.crt"))
+			text = regexp.MustCompile(`"/etc/[a-z]+/(tokengate-\w+\.yaml)"`).ReplaceAll(text, []byte(dir+"/$1"))
 			for line := range strings.Lines(envoytest.Validate(t, text)) {
 				if strings.Contains(line, "[warning]") || strings.Contains(strings.ToLower(line), "deprecated") {
 					t.Error(line)
@@ -350,6 +350,28 @@ func TestBootstrapClusters(t *testing.T) {
 			t.Errorf("health checks are %v, balancing is %v", checks, gate.GetCommonLbConfig())
 		}
 
+		for name, listener := range map[string]config.Listener{"tokengate": c.Listen.GRPC, "tokengate-http": c.Listen.HTTP} {
+			socket := p.clusters[name].GetTransportSocket()
+			if listener.TLS == (config.TLS{}) {
+				if socket != nil {
+					t.Errorf("cluster %s speaks TLS", name)
+				}
+				continue
+			}
+			tls := unpackAny(t, socket.GetTypedConfig(), new(tlsv3.UpstreamTlsContext)).GetCommonTlsContext()
+			validation := tls.GetCombinedValidationContext()
+			if validation.GetValidationContextSdsSecretConfig().GetSdsConfig().GetPathConfigSource().GetPath() == "" ||
+				len(validation.GetDefaultValidationContext().GetMatchTypedSubjectAltNames()) != 1 {
+				t.Errorf("the certificate of %s is not verified: %v", name, tls)
+			}
+			if tls.GetTlsParams().GetTlsMinimumProtocolVersion() != tlsv3.TlsParameters_TLSv1_3 {
+				t.Errorf("cluster %s speaks %v", name, tls.GetTlsParams())
+			}
+			if own := len(tls.GetTlsCertificateSdsSecretConfigs()) == 1; own != (listener.TLS.ClientCA != "") {
+				t.Errorf("cluster %s has a client certificate: %v", name, own)
+			}
+		}
+
 		jira := p.clusters["jira"]
 		if https := strings.HasPrefix(c.Upstream.URL, "https:"); https != (jira.GetTransportSocket() != nil) {
 			t.Fatalf("cluster jira speaks TLS: %v", !https)
@@ -368,6 +390,9 @@ func TestBootstrapClusters(t *testing.T) {
 
 func TestBootstrapRefuses(t *testing.T) {
 	long := "/" + strings.Repeat("x", 107)
+	withTLS := func(c *config.Config) {
+		c.Listen.GRPC = config.Listener{Address: config.Address{Network: "tcp", Address: "[::]:9001"}, TLS: config.TLS{Certificate: "/c", Key: "/k"}}
+	}
 	for name, tc := range map[string]struct {
 		config func(*config.Config)
 		opts   envoy.BootstrapOptions
@@ -383,6 +408,9 @@ func TestBootstrapRefuses(t *testing.T) {
 		"no grpc address":       {config: func(c *config.Config) { c.Listen.GRPC.Address = config.Address{} }, want: "listen.grpc"},
 		"http port 0":           {config: func(c *config.Config) { c.Listen.HTTP.Address = config.Address{Network: "tcp", Address: "127.0.0.1:0"} }, want: "listen.http"},
 		"grpc without port":     {config: func(c *config.Config) { c.Listen.GRPC.Address = config.Address{Network: "tcp", Address: "127.0.0.1"} }, want: "listen.grpc"},
+		"every address":         {config: withTLS, want: "--tokengate-host"},
+		"host with port":        {config: withTLS, opts: envoy.BootstrapOptions{Host: "tokengate:9001"}, want: "without a port"},
+		"relative secrets":      {config: withTLS, opts: envoy.BootstrapOptions{Host: "tokengate", Secrets: "etc"}, want: "secrets"},
 		"unknown networking":    {config: func(c *config.Config) { c.Listen.GRPC.Address = config.Address{Network: "udp", Address: "127.0.0.1:1"} }, want: "udp"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -42,5 +42,9 @@ func newBootstrapCommand() *cobra.Command {
 	flags.StringVar(&file, "config", "", "tokengate's configuration `FILE`")
 	flags.StringVar(&options.Listen, "listen", envoy.DefaultListen, "where Envoy listens, `ADDRESS:PORT`")
 	flags.StringVar(&options.AdminSocket, "envoy-admin", envoy.DefaultAdminSocket, "`PATH` of Envoy's own administration socket")
+	flags.StringVar(&options.Host, "tokengate-host", "",
+		"`HOST` at which Envoy reaches tokengate's listeners with TLS (default: that of their addresses)")
+	flags.StringVar(&options.Secrets, "secrets", envoy.DefaultSecrets,
+		"`DIRECTORY` in which Envoy finds tokengate-ca.yaml and tokengate-client.yaml, for listeners with TLS")
 	return cmd
 }
