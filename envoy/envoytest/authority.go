@@ -4,6 +4,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -29,6 +30,23 @@ func NewAuthority(t testing.TB) *Authority {
 	a := &Authority{t: t}
 	a.certificate, a.key = a.issue(&x509.Certificate{IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign})
 	return a
+}
+
+// Client returns the TLS of a client that trusts servers of the authority with this
+// name, and presents a certificate of its own.
+func (a *Authority) Client(server string) *tls.Config {
+	a.t.Helper()
+	certificate, key := a.issue(&x509.Certificate{ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	roots := x509.NewCertPool()
+	roots.AddCert(a.certificate)
+	return &tls.Config{
+		RootCAs: roots, ServerName: server,
+		NextProtos: []string{"h2", "http/1.1"},
+		// Also to servers that ask for one of another authority.
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			return &tls.Certificate{Certificate: [][]byte{certificate.Raw}, PrivateKey: key}, nil
+		},
+	}
 }
 
 // Write writes the authority's certificate to ca.crt in dir, and a new one for host, a
