@@ -37,11 +37,13 @@ var bootstrapShapes = []bootstrapShape{
 		name: "context-path",
 		config: `
 publicURL: https://example.com/jira
-listen: {grpc: "tcp://127.0.0.1:9001", http: "tcp://[::1]:9002"}
+listen:
+  grpc: {address: "tcp://0.0.0.0:9001", tls: {certificate: /tls/tls.crt, key: /tls/tls.key, clientCA: /tls/ca.crt}}
+  http: "tcp://[::1]:9002"
 upstream: {url: "https://jira.internal", contextPath: /jira, identity: {header: Remote-User-2}}
 clientAddress: {trustedHops: 1}
 `,
-		opts:   envoy.BootstrapOptions{Listen: "[::]:8443", AdminSocket: "/tmp/envoy/admin.sock"},
+		opts:   envoy.BootstrapOptions{Listen: "[::]:8443", AdminSocket: "/tmp/envoy/admin.sock", Host: "tokengate.jira.svc"},
 		golden: true,
 	},
 	{
@@ -69,18 +71,7 @@ clientAddress: {source: true}
 		opts: envoy.BootstrapOptions{Listen: "127.0.0.1:0"},
 	},
 	{
-		name: "mutual-tls",
-		config: `
-publicURL: https://jira.example.com
-listen:
-  grpc: {address: "tcp://0.0.0.0:9001", tls: {certificate: /tls/tls.crt, key: /tls/tls.key, clientCA: /tls/ca.crt}}
-  http: {address: "tcp://0.0.0.0:9002", tls: {certificate: /tls/tls.crt, key: /tls/tls.key, clientCA: /tls/ca.crt}}
-`,
-		opts:   envoy.BootstrapOptions{Host: "tokengate.jira.svc"},
-		golden: true,
-	},
-	{
-		name: "tls-of-one-listener",
+		name: "tls-without-client-certificate",
 		config: `
 publicURL: https://jira.example.com
 listen: {http: {address: "tcp://127.0.0.1:9002", tls: {certificate: /tls/tls.crt, key: /tls/tls.key}}}
