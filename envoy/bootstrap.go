@@ -248,9 +248,10 @@ func listenEndpoint(l config.Listener, protocol string, opts BootstrapOptions) (
 		case err != nil:
 			return endpoint{}, err
 		case e.Host == "0.0.0.0" || e.Host == "::":
-			return endpoint{}, fmt.Errorf("%s is every address: give the host at which Envoy reaches tokengate (--tokengate-host)", l.Address)
+			return endpoint{}, fmt.Errorf("%s is every address: give the host at which Envoy reaches tokengate (--tokengate-host)",
+				l.Address)
 		case e.Name() && strings.ContainsAny(e.Host, ":/"):
-			return endpoint{}, fmt.Errorf("tokengate's host %q: give a DNS name or an IP address, without a port", e.Host)
+			return endpoint{}, fmt.Errorf("host of tokengate %q: give a DNS name or an IP address, without a port", e.Host)
 		case !filepath.IsAbs(secrets):
 			return endpoint{}, fmt.Errorf("secrets %q: give the absolute path of a directory", secrets)
 		default:

@@ -53,14 +53,17 @@ func checkListen(l Listen, report reporter) {
 		listener Listener
 		trusting bool // its clients can do more than others
 	}{
-		{"listen.grpc", l.GRPC, true}, {"listen.http", l.HTTP, true}, {"listen.admin", Listener{Address: l.Admin}, false}, {"listen.metrics", l.Metrics, false},
+		{"listen.grpc", l.GRPC, true},
+		{"listen.http", l.HTTP, true},
+		{"listen.admin", Listener{Address: l.Admin}, false},
+		{"listen.metrics", l.Metrics, false},
 	}
 	for i, n := range named {
 		address := n.listener.Address
 		checkTLS(n.key, n.listener, report)
 		if n.trusting && !address.loopback() && n.listener.TLS.ClientCA == "" {
-			report(n.key, "%s: others than Envoy could try tokens here; set tls.clientCA, or use a unix socket or tcp on loopback, "+
-				"such as tcp://127.0.0.1:9001", address)
+			report(n.key, "%s: others than Envoy could try tokens here; set tls.clientCA, "+
+				"or use a unix socket or tcp on loopback, such as tcp://127.0.0.1:9001", address)
 		}
 		for _, other := range named[:i] {
 			if address.overlaps(other.listener.Address) {

@@ -66,7 +66,8 @@ func (s *Server) listeners() ([]listener, error) {
 func (s *Server) open(l listener) error {
 	var secure *tls.Config
 	if l.config.TLS != (config.TLS{}) {
-		certificates, err := newCertificates(l.config.TLS, l.protocol, s.log.With(zap.String("listener", l.name)))
+		log := s.log.With(zap.String("listener", l.name))
+		certificates, err := newCertificates(l.config.TLS, l.protocol, log)
 		if err != nil {
 			return fmt.Errorf("listen.%s.tls: %w", l.name, err)
 		}
@@ -79,7 +80,8 @@ func (s *Server) open(l listener) error {
 	}
 	s.addresses[l.name] = addressOf(inner, l.config.Address)
 	go func() {
-		if err := l.server.Serve(s.bound(l.name, inner, l.connections, secure)); err != nil && !errors.Is(err, http.ErrServerClosed) {
+		err := l.server.Serve(s.bound(l.name, inner, l.connections, secure))
+		if err != nil && !errors.Is(err, http.ErrServerClosed) {
 			s.failed <- fmt.Errorf("serve listen.%s: %w", l.name, err)
 		}
 	}()

@@ -135,23 +135,7 @@ func TestMutualTLS(t *testing.T) {
 	proxy := envoytest.Start(t, bootstrap.Bytes())
 	get := func(path, authorization string) (int, string) {
 		t.Helper()
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, proxy.URL+path, http.NoBody)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if authorization != "" {
-			request.Header.Set("Authorization", authorization)
-		}
-		response, err := http.DefaultTransport.RoundTrip(request)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer response.Body.Close()
-		body, err := io.ReadAll(response.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return response.StatusCode, string(body)
+		return send(t, http.DefaultTransport, http.MethodGet, proxy.URL+path, "", http.Header{"Authorization": {authorization}})
 	}
 	if status, body := get("/rest/api/2/myself", "Bearer "+value); status != http.StatusServiceUnavailable {
 		t.Errorf("Envoy with the certificate of another authority: %d %s", status, body)
@@ -207,23 +191,32 @@ func create(t *testing.T, socket string) string {
 	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", socket)
 	}}
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://tokengate"+web.Bases[0], strings.NewReader(`{"user":"fred","label":"test"}`))
+	status, body := send(t, transport, http.MethodPost, "http://tokengate"+web.Bases[0],
+		`{"user":"fred","label":"test"}`, http.Header{"Content-Type": {"application/json"}})
+	var issued web.IssuedToken
+	if err := json.Unmarshal([]byte(body), &issued); err != nil || issued.PasswordValue == "" {
+		t.Fatalf("create: %d %v", status, err) // the body could hold the value
+	}
+	return issued.PasswordValue
+}
+
+// send sends a request and returns status and body of the response, of which it follows
+// no redirect.
+func send(t *testing.T, through http.RoundTripper, method, url, body string, header http.Header) (int, string) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
-	request.Header.Set("Content-Type", "application/json")
-	response, err := transport.RoundTrip(request)
+	request.Header = header
+	response, err := through.RoundTrip(request)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
+	answer, err := io.ReadAll(response.Body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var issued web.IssuedToken
-	if err := json.Unmarshal(body, &issued); err != nil || issued.PasswordValue == "" {
-		t.Fatalf("create: %d %s", response.StatusCode, body)
-	}
-	return issued.PasswordValue
+	return response.StatusCode, string(answer)
 }

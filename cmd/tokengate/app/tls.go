@@ -96,8 +96,8 @@ func readPrivate(path string) ([]byte, error) {
 		return nil, err
 	}
 	if mode := info.Mode().Perm(); mode&0o007 != 0 {
-		return nil, fmt.Errorf("the key %s is open to every user of this machine: its mode is %04o; set it to 0640 or less, "+
-			"and for a Kubernetes secret defaultMode: 0440", path, mode)
+		return nil, fmt.Errorf("the key %s is open to every user of this machine: its mode is %04o; "+
+			"set it to 0640 or less, and for a Kubernetes secret defaultMode: 0440", path, mode)
 	}
 	return io.ReadAll(f)
 }
