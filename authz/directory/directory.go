@@ -1,4 +1,4 @@
-// Package directory knows Jira's users: who exists, who is active and who is in
+// Package directory knows the application's users: who exists, who is active and who is in
 // which group. Start reading at Directory.
 //
 // A Directory refreshes a Snapshot from a Source on a timer. A snapshot is
@@ -9,9 +9,9 @@
 //
 //   - None accepts every name and knows no groups.
 //   - File reads a YAML file that lists all users.
-//   - jira.Source asks Jira's REST API with a service credential.
+//   - The source of a product.Client asks the application with a service credential.
 //
-// A snapshot of Jira is saved to a file and restored after a restart with its
+// A snapshot of the application is saved to a file and restored after a restart with its
 // age (see Directory.Save), so tokens work before the first refresh.
 package directory
 
@@ -71,7 +71,7 @@ type Directory struct {
 type Stats struct {
 	Refreshed    uint64        // successful refreshes
 	Failed       uint64        // failed refreshes
-	Requests     uint64        // sent to Jira with the service credential
+	Requests     uint64        // sent with the service credential
 	LastDuration time.Duration // of the last refresh
 	LastError    string        // of the last refresh, safe to log; empty if it succeeded
 	Unanswered   int           // owners without a current answer after the last successful refresh

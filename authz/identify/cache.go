@@ -5,10 +5,11 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
-	"github.com/tokengate/tokengate/authz/directory"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/tokengate/tokengate/authz/directory"
 )
 
 // Limits on the number of cached answers.
@@ -107,8 +108,8 @@ func (a *answerCache) remove(e *list.Element) {
 }
 
 const (
-	// knownTTL is how long a credential stays known after Jira last accepted
-	// it.
+	// knownTTL is how long a credential stays known after it was last
+	// accepted.
 	knownTTL = 8 * time.Hour
 
 	// maxPerUser limits the known credentials of a user, who can have any
@@ -121,7 +122,7 @@ const (
 	sweepTarget = maxKnown - maxKnown/10
 )
 
-// credentialMemory remembers which credentials Jira accepted recently, for each
+// credentialMemory remembers which credentials were accepted recently, for each
 // user the latest. It is safe for concurrent use.
 type credentialMemory struct {
 	mu     sync.Mutex

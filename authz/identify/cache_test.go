@@ -107,3 +107,21 @@ func TestMemoryIsBounded(t *testing.T) {
 		t.Error("a deleted credential is known")
 	}
 }
+
+// Only the session cookie counts, because load balancers change their own
+// cookies.
+func TestSession(t *testing.T) {
+	for header, want := range map[string]string{
+		"JSESSIONID=a":                         "JSESSIONID=a",
+		"AWSALB=1; JSESSIONID=a; x=y":          "JSESSIONID=a",
+		"AWSALB=2; JSESSIONID=a":               "JSESSIONID=a",
+		"JSESSIONID=a; JSESSIONID=b":           "JSESSIONID=a;JSESSIONID=b",
+		"seraph.rememberme.cookie=c; AWSALB=1": "seraph.rememberme.cookie=c; AWSALB=1",
+		"":                                     "",
+		"=; ;":                                 "=; ;",
+	} {
+		if got := sessionOf(header, []string{"JSESSIONID"}); got != want {
+			t.Errorf("%q: %q, want %q", header, got, want)
+		}
+	}
+}

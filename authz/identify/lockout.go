@@ -10,28 +10,28 @@ import (
 )
 
 // ErrTooManyFailures means that no more passwords for this user name are passed
-// to Jira for now.
+// on for now.
 var ErrTooManyFailures = errors.New("too many wrong passwords for this user name: " +
-	"log in to Jira in the browser and use the API tokens page there, after which passwords are accepted again")
+	"log in with the browser and use the API tokens page there, after which passwords are accepted again")
 
 const (
-	// maxFailures is how many wrong passwords per name are passed to Jira,
-	// which by default asks for a CAPTCHA after three.
+	// maxFailures is how many wrong passwords per name are passed on: Jira
+	// by default asks for a CAPTCHA after three.
 	maxFailures = 2
 
-	// failureTTL is how long failures count. Jira's own count ends only with a
+	// failureTTL is how long failures count. Jira's count ends only with a
 	// successful login.
 	failureTTL = 7 * 24 * time.Hour
 
 	// maxFailingNames limits the counted names. Beyond it, the half that failed
 	// longest ago is removed, so that invented names can't keep others out. To
-	// remove a name, an attacker must get Jira to refuse passwords for half as
-	// many other names first.
+	// remove a name, an attacker must have passwords refused for half as many
+	// other names first.
 	maxFailingNames = 500_000
 )
 
 // lockout counts failed passwords by user name, so that nobody can lock a user
-// out of Jira through tokengate; see Callers. An attempt counts as a failure
+// out through tokengate; see Callers. An attempt counts as a failure
 // until proven otherwise.
 type lockout struct {
 	now func() time.Time
@@ -77,7 +77,7 @@ func (l *lockout) begin(name string, known bool) error {
 	return nil
 }
 
-// succeeded clears the failures of a name, as Jira does. Attempts in flight may
+// succeeded clears the failures of a name, as the application does. Attempts in flight may
 // still fail, so they keep counting.
 func (l *lockout) succeeded(name string) {
 	l.end(name, func(f *nameFailures) { f.count = f.inFlight })
@@ -105,7 +105,7 @@ func (l *lockout) failed(name string) {
 	l.end(name, func(*nameFailures) {})
 }
 
-// cancelled uncounts an attempt whose password Jira did not check.
+// cancelled uncounts an attempt whose password was not checked.
 func (l *lockout) cancelled(name string) {
 	l.end(name, func(f *nameFailures) { f.count-- })
 }

@@ -8,14 +8,15 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/tokengate/tokengate/authz/directory"
 	"golang.org/x/sync/singleflight"
+
+	"github.com/tokengate/tokengate/authz/directory"
 )
 
 const (
 	// unknownSlots is the number of concurrent requests about unknown
 	// credentials. Clients can invent these at will, but could as well send
-	// them to Jira. At 50 ms each, 32 slots handle 640 requests a second;
+	// them to the application. At 50 ms each, 32 slots handle 640 requests a second;
 	// Jira's Tomcat handles 100 or more at once.
 	unknownSlots = 32
 	unknownWait  = 2 * time.Second
@@ -30,7 +31,7 @@ const (
 	maxWaiting = 512
 )
 
-// pool limits the number of concurrent requests to Jira. Pools do not delay
+// pool limits the number of concurrent requests to the application. Pools do not delay
 // each other.
 //
 // A free slot goes to the request whose network or user has the fewest in

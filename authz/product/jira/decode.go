@@ -3,8 +3,9 @@ package jira
 import (
 	"encoding/json"
 	"fmt"
-	"github.com/tokengate/tokengate/authz/directory"
 	"time"
+
+	"github.com/tokengate/tokengate/authz/directory"
 )
 
 // apiUser is a user in any of Jira's responses. The fields differ between

@@ -1,4 +1,4 @@
-package directory_test
+package jira_test
 
 import (
 	"context"
@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/tokengate/tokengate/authz/directory"
-	"github.com/tokengate/tokengate/authz/directory/jira"
+	"github.com/tokengate/tokengate/authz/product"
 )
 
 func TestLookup(t *testing.T) {
@@ -385,7 +385,7 @@ func TestBadCredentialFiles(t *testing.T) {
 	in(t, func(t *testing.T) {
 		r := newRig(t)
 		d := directory.New(directory.Options{
-			Source: jira.New(jira.Options{Client: client(t, r.jira), Credential: filepath.Join(t.TempDir(), "none"),
+			Source: connect(t, r.jira).Source(product.SourceOptions{Credential: filepath.Join(t.TempDir(), "none"),
 				Groups: func() []string { return nil }, Now: time.Now}),
 			Owners: func() []directory.Owner { return nil }, Publish: func(*directory.Snapshot) {},
 			Every: every, StaleAfter: staleAfter, Now: time.Now,

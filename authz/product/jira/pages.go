@@ -3,10 +3,11 @@ package jira
 import (
 	"context"
 	"fmt"
-	"github.com/tokengate/tokengate/authz/directory"
 	"net/http"
 	"net/url"
 	"strconv"
+
+	"github.com/tokengate/tokengate/authz/directory"
 )
 
 const (
@@ -30,7 +31,7 @@ const (
 // Pages are numbered, so a member who leaves while the group is read would
 // shift another one to a page that was already read. So each page begins with
 // the last member of the page before; if it doesn't, reading starts again.
-func (j *Source) groupMembers(ctx context.Context, s serviceCredential, group string) ([]apiUser, bool, error) {
+func (j *source) groupMembers(ctx context.Context, s serviceCredential, group string) ([]apiUser, bool, error) {
 	for range maxAttempts {
 		members, found, moved, err := j.readMemberPages(ctx, s, group)
 		if err != nil || !moved {
@@ -42,7 +43,7 @@ func (j *Source) groupMembers(ctx context.Context, s serviceCredential, group st
 
 const memberPath = "/rest/api/2/group/member"
 
-func (j *Source) readMemberPages(ctx context.Context, s serviceCredential, group string) (members []apiUser, found, moved bool, err error) {
+func (j *source) readMemberPages(ctx context.Context, s serviceCredential, group string) (members []apiUser, found, moved bool, err error) {
 	for range maxMemberPages {
 		start := max(len(members)-1, 0)
 		r, err := j.ask(ctx, s, jiraRequest{
@@ -98,7 +99,7 @@ func (b apiUser) sameUser(other apiUser) bool {
 // only the first users, and a service user without permission to browse users
 // gets none. The missing owners are requested one by one. Errors are only those
 // of the credential or of ctx.
-func (j *Source) allUsers(ctx context.Context, s serviceCredential, take func([]apiUser) (enough bool)) error {
+func (j *source) allUsers(ctx context.Context, s serviceCredential, take func([]apiUser) (enough bool)) error {
 	listed, err := j.listUsers(ctx, s, take)
 	if !listed && err == nil {
 		err = j.searchUsers(ctx, s, take)
@@ -111,7 +112,7 @@ func (j *Source) allUsers(ctx context.Context, s serviceCredential, take func([]
 
 // listUsers reads GET /rest/api/2/user/list, which exists in Jira 11 and 10.3
 // LTS, and reports false if it fails.
-func (j *Source) listUsers(ctx context.Context, s serviceCredential, take func([]apiUser) bool) (bool, error) {
+func (j *source) listUsers(ctx context.Context, s serviceCredential, take func([]apiUser) bool) (bool, error) {
 	const path = "/rest/api/2/user/list"
 	query := url.Values{"maxResults": {strconv.Itoa(listPageSize)}}
 	seen := map[string]bool{}
@@ -138,7 +139,7 @@ func (j *Source) listUsers(ctx context.Context, s serviceCredential, take func([
 
 // searchUsers reads GET /rest/api/2/user/search. A dot is in every mail address
 // (JRASERVER-29069), so it matches almost all users.
-func (j *Source) searchUsers(ctx context.Context, s serviceCredential, take func([]apiUser) bool) error {
+func (j *source) searchUsers(ctx context.Context, s serviceCredential, take func([]apiUser) bool) error {
 	const path = "/rest/api/2/user/search"
 	var last apiUser
 	for start := 0; ; {

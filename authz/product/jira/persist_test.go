@@ -1,4 +1,4 @@
-package directory_test
+package jira_test
 
 import (
 	"errors"
@@ -159,27 +159,6 @@ func TestRestoreRefuses(t *testing.T) {
 		write(t, half, string(content[:len(content)/2]))
 		nothing("half a file", half)
 	})
-}
-
-func TestUnsavedSources(t *testing.T) {
-	dir := t.TempDir()
-	write(t, dir+"/users.yaml", "users: [{name: fred, key: K1}]")
-	write(t, dir+"/saved", "")
-	for name, source := range map[string]directory.Source{"none": directory.None{}, "file": directory.NewFile(dir + "/users.yaml")} {
-		d := directory.New(directory.Options{
-			Source: source, Owners: func() []directory.Owner { return nil }, Publish: func(*directory.Snapshot) {},
-			Every: every, StaleAfter: staleAfter, Now: time.Now,
-		})
-		if err := d.Restore(dir + "/saved"); err == nil || !strings.Contains(err.Error(), "only users from Jira") {
-			t.Errorf("%s: %v", name, err)
-		}
-		if err := d.Refresh(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		if err := d.Save(dir+"/new", 0); err == nil {
-			t.Errorf("%s was saved", name)
-		}
-	}
 }
 
 func TestSaveInterval(t *testing.T) {

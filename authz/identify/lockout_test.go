@@ -1,4 +1,4 @@
-package directory_test
+package identify_test
 
 import (
 	"errors"
@@ -38,7 +38,7 @@ func TestNoUserIsLockedOut(t *testing.T) {
 			t.Errorf("Jira counts %d failures, want 2", n)
 		}
 		_, err := callers.Identify(t.Context(), password("fred", "p:w"))
-		if !errors.Is(err, identify.ErrTooManyFailures) || !strings.Contains(err.Error(), "log in to Jira in the browser") {
+		if !errors.Is(err, identify.ErrTooManyFailures) || !strings.Contains(err.Error(), "log in with the browser") {
 			t.Errorf("the right password after the failures: %v", err)
 		}
 		if got := callers.Stats().Blocked; got != 49 {
@@ -105,15 +105,15 @@ func TestLoginAfterFailures(t *testing.T) {
 func TestLoginKeepsAttemptsInFlightCounted(t *testing.T) {
 	in(t, func(t *testing.T) {
 		var wrong atomic.Int32
-		callers := identify.NewCallers(client(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		callers := newCallers(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.Header.Get("Cookie") != "" {
-				send(w, 200, account{"K1", "fred", true}.bean())
+				answer(w, `{"key":"K1","name":"fred","active":true}`)
 				return
 			}
 			wrong.Add(1)
 			time.Sleep(5 * time.Second)
 			w.WriteHeader(401)
-		})), time.Now)
+		}))
 		var all sync.WaitGroup
 		for i := range 2 {
 			all.Go(func() { _, _ = callers.Identify(t.Context(), password("fred", fmt.Sprint(i))) })
@@ -154,16 +154,16 @@ func TestSuccessResetsFailures(t *testing.T) {
 func TestSuccessKeepsAttemptsInFlightCounted(t *testing.T) {
 	in(t, func(t *testing.T) {
 		wrong := 0
-		callers := identify.NewCallers(client(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		callers := newCallers(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			_, pw, _ := r.BasicAuth()
 			if pw == "right" {
-				send(w, 200, account{"K1", "fred", true}.bean())
+				answer(w, `{"key":"K1","name":"fred","active":true}`)
 				return
 			}
 			wrong++
 			time.Sleep(time.Second)
 			w.WriteHeader(401)
-		})), time.Now)
+		}))
 		ask := func(pw string) error {
 			_, err := callers.Identify(t.Context(), password("fred", pw))
 			return err
@@ -191,7 +191,7 @@ func TestPasswordsDisabledInJira(t *testing.T) {
 		jira.RefuseBasic(true)
 		for i := range 10 {
 			_, err := callers.Identify(t.Context(), password("fred", fmt.Sprint(i)))
-			if !errors.Is(err, directory.ErrBasicRefused) || !strings.Contains(err.Error(), "log in to Jira in the browser and use the API tokens page") {
+			if !errors.Is(err, directory.ErrBasicRefused) || !strings.Contains(err.Error(), "log in with the browser and use the API tokens page") {
 				t.Errorf("%v", err)
 			}
 		}

@@ -1,4 +1,4 @@
-package directory_test
+package jira_test
 
 import (
 	"fmt"

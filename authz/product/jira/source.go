@@ -1,33 +1,3 @@
-// Package jira is the source of the user directory for Jira Data Center, and the client
-// that asks Jira who is calling. Start reading at Source: Refresh builds a snapshot from
-// Jira's groups and users, and Lookup asks for one user.
-//
-// # Requests to Jira
-//
-// Members of the configured groups come from GET /rest/api/2/group/member in
-// pages of 50. Token owners outside these groups come from GET
-// /rest/api/2/user/list (Jira 11 and 10.3) or else from GET
-// /rest/api/2/user/search, which returns all users or the first 1000
-// (JRASERVER-65089) up to Jira 9 and the first 100 from Jira 10 on
-// (JRASERVER-78660). The remaining owners are requested one by one from GET
-// /rest/api/2/user. A refresh sends at most 10 requests a second, one at a
-// time; lookups of single users (Directory.Lookup) are limited to 2 a second.
-// 10,000 owners take
-//
-//   - 205 requests, 20 seconds, if they are in a group,
-//   - 10 requests if they are in no group and Jira has user/list,
-//   - 11 requests if they are in no group and user/search returns all users,
-//   - 600 requests a minute otherwise, 17 minutes for all of them: then raise
-//     the lifetime of an answer, or put the owners in a configured group.
-//
-// Group pages include members of nested groups, and GET /rest/api/2/user omits
-// them. So the pages decide who is in a configured group; the answer about a
-// single user only adds groups until the next refresh.
-//
-// A missing field means unknown: missing groups are not "no groups". Only
-// active is required, except in the answer to a login, which inactive users
-// don't get. Jira has sent it since users can be deactivated (JRASERVER-29422),
-// so an answer without it is not Jira's.
 package jira
 
 import (
@@ -43,6 +13,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/tokengate/tokengate/authz/directory"
+	"github.com/tokengate/tokengate/authz/product"
 	"github.com/tokengate/tokengate/store"
 )
 
@@ -62,23 +33,16 @@ const (
 // stops then.
 var errCredential = errors.New("the service credential is refused by Jira")
 
-// Options configure a Jira. All fields are required.
-type Options struct {
-	Client     *Client
-	Credential string          // file with user:password or a native personal access token; read at each refresh
-	Groups     func() []string // current names of the groups to follow
-	Now        func() time.Time
-}
-
-// Source is the source that asks Jira with a service credential. The service user
-// needs Jira's global administer permission to list the members of groups.
+// source asks Jira with a service credential: user:password, or a native personal
+// access token. The service user needs Jira's global administer permission to list
+// the members of groups.
 //
 // A wrong password is sent at most twice until the file changes, because Jira
 // would lock the user out. A successful refresh resets the count, and so does a
 // restart. Personal access tokens, whose failures Jira does not count, are
 // tried at each refresh.
-type Source struct {
-	client  *Client
+type source struct {
+	client  *client
 	file    string
 	groups  func() []string
 	now     func() time.Time
@@ -97,10 +61,10 @@ type Source struct {
 	usage credentialUsage
 }
 
-// New returns the source.
-func New(o Options) *Source {
-	return &Source{
-		client:    o.Client,
+// Source implements product.Client.
+func (c *client) Source(o product.SourceOptions) directory.Source {
+	return &source{
+		client:    c,
 		file:      o.Credential,
 		groups:    o.Groups,
 		now:       o.Now,
@@ -112,14 +76,14 @@ func New(o Options) *Source {
 }
 
 // Requests returns the number of requests sent with the service credential.
-func (j *Source) Requests() uint64 { return j.sent.Load() }
+func (j *source) Requests() uint64 { return j.sent.Load() }
 
 // Origin returns the address of this Jira.
-func (j *Source) Origin() string { return "jira " + j.client.base }
+func (j *source) Origin() string { return "jira " + j.client.base }
 
 // ask sends a rate-limited request with the service credential. If Jira refuses
 // the credential the error wraps errCredential.
-func (j *Source) ask(ctx context.Context, s serviceCredential, q jiraRequest) (jiraResponse, error) {
+func (j *source) ask(ctx context.Context, s serviceCredential, q jiraRequest) (jiraResponse, error) {
 	if err := j.wait(ctx); err != nil {
 		return jiraResponse{}, err
 	}
@@ -128,7 +92,7 @@ func (j *Source) ask(ctx context.Context, s serviceCredential, q jiraRequest) (j
 
 // wait waits for the rate limiter. If the deadline of ctx comes first, it
 // returns ErrBusy immediately.
-func (j *Source) wait(ctx context.Context) error {
+func (j *source) wait(ctx context.Context) error {
 	now := j.now()
 	r := j.limiter.ReserveN(now, 1)
 	delay := r.DelayFrom(now)
@@ -148,7 +112,7 @@ func (j *Source) wait(ctx context.Context) error {
 }
 
 // send is ask without the rate limit.
-func (j *Source) send(ctx context.Context, s serviceCredential, q jiraRequest) (jiraResponse, error) {
+func (j *source) send(ctx context.Context, s serviceCredential, q jiraRequest) (jiraResponse, error) {
 	if err := j.beginUse(s); err != nil {
 		return jiraResponse{}, err
 	}
@@ -156,12 +120,12 @@ func (j *Source) send(ctx context.Context, s serviceCredential, q jiraRequest) (
 	q.header = s.header
 	r, err := j.client.ask(ctx, q)
 	if err != nil {
-		j.endUse(s, VerdictUnknown)
+		j.endUse(s, product.VerdictUnknown)
 		return jiraResponse{}, err
 	}
 	v := credentialVerdict(r)
 	j.endUse(s, v)
-	if v == VerdictRejected || v == VerdictUnchecked {
+	if v == product.VerdictRejected || v == product.VerdictUnchecked {
 		return jiraResponse{}, fmt.Errorf("%w: %w: GET %s: status %d%s", directory.ErrUnavailable, errCredential, q.path, r.status, withReason(loginReason(r)))
 	}
 	return r, nil
@@ -187,7 +151,7 @@ func userRequest(timeout time.Duration, parameter, value string) jiraRequest {
 }
 
 // user requests one user. It returns ErrUnknownUser if there is none.
-func (j *Source) user(ctx context.Context, s serviceCredential, parameter, value string) (directory.User, error) {
+func (j *source) user(ctx context.Context, s serviceCredential, parameter, value string) (directory.User, error) {
 	asked := j.now()
 	r, err := j.ask(ctx, s, userRequest(userTimeout, parameter, value))
 	return readUser(r, err, asked, parameter, value)
@@ -223,14 +187,14 @@ func readUser(r jiraResponse, err error, asked time.Time, parameter, value strin
 
 // WholeGroups is false because Jira's answer about one user omits nested
 // groups, which the member pages include.
-func (j *Source) WholeGroups() bool { return false }
+func (j *source) WholeGroups() bool { return false }
 
 // lookupWait limits the wait for other lookups, so that time is left for the request:
 // without it, under load every lookup would get its turn too late.
 const lookupWait = 2 * time.Second
 
 // Lookup requests one user by name, outside the refresh's rate limit.
-func (j *Source) Lookup(ctx context.Context, name string) (directory.User, error) {
+func (j *source) Lookup(ctx context.Context, name string) (directory.User, error) {
 	s, err := j.credential()
 	if err != nil {
 		return directory.User{}, err

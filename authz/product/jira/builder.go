@@ -4,11 +4,12 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"github.com/tokengate/tokengate/authz/directory"
 	"maps"
 	"net/http"
 	"slices"
 	"time"
+
+	"github.com/tokengate/tokengate/authz/directory"
 )
 
 const (
@@ -34,7 +35,7 @@ type snapshotBuilder struct {
 }
 
 // Refresh requests everything that a snapshot needs.
-func (j *Source) Refresh(ctx context.Context, n directory.RefreshRequest) (*directory.Snapshot, error) {
+func (j *source) Refresh(ctx context.Context, n directory.RefreshRequest) (*directory.Snapshot, error) {
 	s, err := j.credential()
 	if err != nil {
 		return nil, err
@@ -77,7 +78,7 @@ func (j *Source) Refresh(ctx context.Context, n directory.RefreshRequest) (*dire
 }
 
 // fetchGroup reads a group. A group that does not exist has no members.
-func (j *Source) fetchGroup(ctx context.Context, s serviceCredential, a *snapshotBuilder, group string) error {
+func (j *source) fetchGroup(ctx context.Context, s serviceCredential, a *snapshotBuilder, group string) error {
 	if a.groups[directory.FoldGroup(group)] {
 		return nil
 	}
@@ -152,7 +153,7 @@ func (a *snapshotBuilder) unresolved(owners []directory.Owner) []directory.Owner
 
 // sortOwners puts owners whose tokens were used since the last refresh first,
 // and among these the ones asked for longest ago.
-func (j *Source) sortOwners(owners []directory.Owner, since time.Time) []directory.Owner {
+func (j *source) sortOwners(owners []directory.Owner, since time.Time) []directory.Owner {
 	slices.SortStableFunc(owners, func(a, b directory.Owner) int {
 		return cmp.Or(
 			compareBools(b.LastUsed.After(since), a.LastUsed.After(since)),
@@ -176,7 +177,7 @@ func compareBools(a, b bool) int {
 // fetchOwners requests owners one by one until a deadline. An owner without an
 // answer keeps the previous one, but if Jira does not answer at all or refuses
 // the credential, the refresh fails.
-func (j *Source) fetchOwners(ctx context.Context, s serviceCredential, a *snapshotBuilder, owners []directory.Owner, until time.Time) error {
+func (j *source) fetchOwners(ctx context.Context, s serviceCredential, a *snapshotBuilder, owners []directory.Owner, until time.Time) error {
 	inARow := 0
 	for _, o := range owners {
 		if !j.now().Before(until) {
@@ -203,7 +204,7 @@ func (j *Source) fetchOwners(ctx context.Context, s serviceCredential, a *snapsh
 
 // fetchOwner requests one owner, by key if known, because a key survives a
 // rename.
-func (j *Source) fetchOwner(ctx context.Context, s serviceCredential, a *snapshotBuilder, o directory.Owner) error {
+func (j *source) fetchOwner(ctx context.Context, s serviceCredential, a *snapshotBuilder, o directory.Owner) error {
 	id := directory.Identity(o.Name, o.Key)
 	asked := j.now()
 	j.lastAsked[id] = asked
@@ -236,7 +237,7 @@ func (a *snapshotBuilder) addFound(u directory.User, err error) error {
 }
 
 // probe checks whether Jira answers to this credential.
-func (j *Source) probe(ctx context.Context, s serviceCredential) error {
+func (j *source) probe(ctx context.Context, s serviceCredential) error {
 	r, err := j.ask(ctx, s, jiraRequest{path: myselfPath, maxBody: maxUserBody, timeout: userTimeout})
 	if err != nil {
 		return err
@@ -290,7 +291,7 @@ func (a *snapshotBuilder) isRemoved(u directory.User) bool {
 }
 
 // pruneLastAsked removes the entries of users who no longer own tokens.
-func (j *Source) pruneLastAsked(owners []directory.Owner) {
+func (j *source) pruneLastAsked(owners []directory.Owner) {
 	tried := make(map[string]time.Time, len(owners))
 	for _, o := range owners {
 		id := directory.Identity(o.Name, o.Key)

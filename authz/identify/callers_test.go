@@ -1,4 +1,4 @@
-package directory_test
+package identify_test
 
 import (
 	"bytes"
@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -21,6 +22,7 @@ import (
 	"github.com/tokengate/tokengate/authz/directory"
 	"github.com/tokengate/tokengate/authz/directory/jiratest"
 	"github.com/tokengate/tokengate/authz/identify"
+	"github.com/tokengate/tokengate/authz/product/jira"
 )
 
 // startJira returns a fake Jira and Callers that use it.
@@ -31,8 +33,27 @@ func startJira(t *testing.T) (*jiratest.Server, *identify.Callers) {
 		{Name: "wilma", Key: "K2", Password: "secret", Active: true},
 		{Name: "ünal", Key: "K3", Password: "secret", Active: true},
 	}})
-	return jira, identify.NewCallers(client(t, jira), time.Now)
+	return jira, newCallers(t, jira)
 }
+
+// newCallers returns Callers that ask a handler in place of Jira.
+func newCallers(t *testing.T, handler http.Handler) *identify.Callers {
+	t.Helper()
+	c, err := jira.Product.Connect("http://jira.test", jiratest.Transport{Handler: handler})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return identify.NewCallers(&jira.Product, c, time.Now)
+}
+
+// answer answers with JSON.
+func answer(w http.ResponseWriter, body string) {
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = io.WriteString(w, body)
+}
+
+// in runs a test with the clock of testing/synctest.
+func in(t *testing.T, test func(*testing.T)) { t.Helper(); synctest.Test(t, test) }
 
 func password(name, password string) identify.Credential {
 	return identify.Credential{Authorization: "Basic " + base64.StdEncoding.EncodeToString([]byte(name+":"+password))}
@@ -128,14 +149,14 @@ func TestCookieThatLooksLikeAPassword(t *testing.T) {
 func TestPasswordIsSentOnlyIfCookieFails(t *testing.T) {
 	in(t, func(t *testing.T) {
 		requests := 0
-		callers := identify.NewCallers(client(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		callers := newCallers(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			requests++
 			if r.Header.Get("Cookie") != "" {
 				w.WriteHeader(500)
 				return
 			}
-			send(w, 200, account{"K1", "fred", true}.bean())
-		})), time.Now)
+			answer(w, `{"key":"K1","name":"fred","active":true}`)
+		}))
 		c := password("fred", "p:w")
 		c.Cookie = "JSESSIONID=x"
 		if u, err := callers.Identify(t.Context(), c); !errors.Is(err, directory.ErrUnavailable) || requests != 1 {
@@ -296,41 +317,11 @@ func TestIdentifyDuringOutage(t *testing.T) {
 	}
 }
 
-func TestUnusableAnswers(t *testing.T) {
-	for name, tt := range map[string]struct {
-		answer object
-		header string
-		want   error
-	}{
-		"inactive":      {object{"name": "fred", "key": "K1", "active": false}, "", directory.ErrInactive},
-		"deleted":       {object{"name": "fred", "key": "K1", "active": true, "deleted": true}, "", directory.ErrInactive},
-		"no name":       {object{"key": "K1", "active": true}, "", directory.ErrUnavailable},
-		"bad name":      {object{"name": "a,b", "active": true}, "", directory.ErrUnusableName},
-		"bad key":       {object{"name": "fred", "key": "a\nb", "active": true}, "", directory.ErrUnavailable},
-		"anonymous":     {object{}, "anonymous", directory.ErrNotLoggedIn},
-		"old Jira":      {object{"name": "fred", "key": "fred"}, "", nil},
-		"no items":      {object{"name": "fred", "groups": object{"size": 0}}, "", nil},
-		"other version": {object{"name": "fred", "groups": object{"size": 3, "items": []string{}}}, "", nil},
-	} {
-		in(t, func(t *testing.T) {
-			callers := identify.NewCallers(client(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-				w.Header().Set("X-AUSERNAME", tt.header)
-				send(w, 200, tt.answer)
-			})), time.Now)
-			u, err := callers.Identify(t.Context(), identify.Credential{Cookie: "a=b"})
-			if !errors.Is(err, tt.want) || u.Groups.Known {
-				t.Errorf("%s: %+v, %v; want %v and no groups known", name, u, err, tt.want)
-			}
-			if (err == nil) != u.Active {
-				t.Errorf("%s: active %v with %v", name, u.Active, err)
-			}
-		})
-	}
-	// The password belongs to another user.
+func TestPasswordOfAnotherUser(t *testing.T) {
 	in(t, func(t *testing.T) {
-		callers := identify.NewCallers(client(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			send(w, 200, account{"K1", "fred", true}.bean())
-		})), time.Now)
+		callers := newCallers(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			answer(w, `{"key":"K1","name":"fred","active":true}`)
+		}))
 		if u, err := callers.Identify(t.Context(), password("fred@example.com", "x")); !errors.Is(err, directory.ErrNotLoggedIn) {
 			t.Errorf("under another name: %+v, %v", u, err)
 		}
@@ -349,7 +340,7 @@ func TestConcurrencyLimit(t *testing.T) {
 		in(t, func(t *testing.T) {
 			atOnce, most := 0, 0
 			var mu sync.Mutex
-			callers := identify.NewCallers(client(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			callers := newCallers(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				mu.Lock()
 				atOnce++
 				most = max(most, atOnce)
@@ -362,7 +353,7 @@ func TestConcurrencyLimit(t *testing.T) {
 				atOnce--
 				mu.Unlock()
 				w.WriteHeader(401)
-			})), time.Now)
+			}))
 			var all sync.WaitGroup
 			for i := range 1000 {
 				all.Go(func() {
@@ -598,22 +589,4 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 			}
 		}
 	})
-}
-
-// Only the session cookie counts, because load balancers change their own
-// cookies.
-func TestSession(t *testing.T) {
-	for header, want := range map[string]string{
-		"JSESSIONID=a":                         "JSESSIONID=a",
-		"AWSALB=1; JSESSIONID=a; x=y":          "JSESSIONID=a",
-		"AWSALB=2; JSESSIONID=a":               "JSESSIONID=a",
-		"JSESSIONID=a; JSESSIONID=b":           "JSESSIONID=a;b",
-		"seraph.rememberme.cookie=c; AWSALB=1": "seraph.rememberme.cookie=c; AWSALB=1",
-		"":                                     "",
-		"=; ;":                                 "=; ;",
-	} {
-		if got := (identify.Credential{Cookie: header}).Session(); got != want {
-			t.Errorf("%q: %q, want %q", header, got, want)
-		}
-	}
 }

@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"github.com/tokengate/tokengate/authz/directory"
 	"io"
 	"mime"
 	"net"
@@ -13,13 +12,14 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/tokengate/tokengate/authz/directory"
+	"github.com/tokengate/tokengate/authz/product"
 )
 
-// Client sends requests to one Jira. It is safe for concurrent use.
-//
-// It follows no redirects, keeps no cookies and uses no proxy, so credentials
+// client sends requests to one Jira. It follows no redirects, keeps no cookies and uses no proxy, so credentials
 // go only to the configured address. Every wait has a timeout.
-type Client struct {
+type client struct {
 	base string // without a trailing slash
 	http *http.Client
 }
@@ -32,10 +32,8 @@ const (
 	maxHeader      = 64 << 10
 )
 
-// NewClient returns a client of the Jira at base, which is upstream.url with
-// upstream.contextPath, such as http://127.0.0.1:8080/jira. transport is nil
-// except in tests.
-func NewClient(base string, transport http.RoundTripper) (*Client, error) {
+// connect is Product.Connect.
+func connect(base string, transport http.RoundTripper) (product.Client, error) {
 	u, err := url.Parse(base)
 	switch {
 	case err != nil:
@@ -56,7 +54,7 @@ func NewClient(base string, transport http.RoundTripper) (*Client, error) {
 			MaxResponseHeaderBytes: maxHeader,
 		}
 	}
-	return &Client{
+	return &client{
 		base: strings.TrimRight(base, "/"),
 		http: &http.Client{
 			Transport:     transport,
@@ -86,7 +84,7 @@ var errNotSent = errors.New("can't connect")
 
 // ask sends a request. Its errors wrap ErrUnavailable and contain no
 // credentials.
-func (c *Client) ask(ctx context.Context, q jiraRequest) (jiraResponse, error) {
+func (c *client) ask(ctx context.Context, q jiraRequest) (jiraResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, q.timeout)
 	defer cancel()
 	target := c.base + q.path

@@ -1,5 +1,33 @@
-// Package jira describes Jira Data Center to the decision and the
-// configuration. Start with Product.
+// Package jira is everything that tokengate knows of Jira Data Center: its URLs, its
+// logins, and how it is asked about users. Start with Product; source.Refresh reads users
+// and groups.
+//
+// # Requests to Jira
+//
+// Members of the configured groups come from GET /rest/api/2/group/member in
+// pages of 50. Token owners outside these groups come from GET
+// /rest/api/2/user/list (Jira 11 and 10.3) or else from GET
+// /rest/api/2/user/search, which returns all users or the first 1000
+// (JRASERVER-65089) up to Jira 9 and the first 100 from Jira 10 on
+// (JRASERVER-78660). The remaining owners are requested one by one from GET
+// /rest/api/2/user. A refresh sends at most 10 requests a second, one at a
+// time; lookups of single users (Directory.Lookup) are sent one at a time beside it.
+// 10,000 owners take
+//
+//   - 205 requests, 20 seconds, if they are in a group,
+//   - 10 requests if they are in no group and Jira has user/list,
+//   - 11 requests if they are in no group and user/search returns all users,
+//   - 600 requests a minute otherwise, 17 minutes for all of them: then raise
+//     the lifetime of an answer, or put the owners in a configured group.
+//
+// Group pages include members of nested groups, and GET /rest/api/2/user omits
+// them. So the pages decide who is in a configured group; the answer about a
+// single user only adds groups until the next refresh.
+//
+// A missing field means unknown: missing groups are not "no groups". Only
+// active is required, except in the answer to a login, which inactive users
+// don't get. Jira has sent it since users can be deactivated (JRASERVER-29422),
+// so an answer without it is not Jira's.
 package jira
 
 import (
@@ -19,12 +47,18 @@ var Product = product.Product{
 	PasswordPaths:  []string{"/rest/usermanagement/*"}, // Crowd clients
 
 	API:               "/rest",
+	Example:           myselfPath,
 	ReservedSegments:  []string{"rest", "plugins", "s"},
 	Session:           product.NewSession("/rest/auth/*/session"),
 	LoginPrefix:       "os_",
 	UserParameter:     "os_username",
 	PasswordParameter: "os_password",
 	ReadingPosts:      []string{"/rest/api/2/search", "/rest/api/2/worklog/list"}, // the query is in the body
+
+	LoginPage:      "/login.jsp?os_destination=",
+	SessionCookies: []string{"JSESSIONID"},
+	Realm:          "Jira",
+	Connect:        connect,
 
 	Canonical: canonical,
 	Rewrite:   rewrite,

@@ -1,4 +1,4 @@
-package directory_test
+package jira_test
 
 import (
 	"errors"
@@ -7,8 +7,9 @@ import (
 	"time"
 
 	"github.com/tokengate/tokengate/authz/directory"
-	"github.com/tokengate/tokengate/authz/directory/jira"
 	"github.com/tokengate/tokengate/authz/directory/jiratest"
+	"github.com/tokengate/tokengate/authz/product"
+	"github.com/tokengate/tokengate/authz/product/jira"
 )
 
 // All changes of users and groups, with the fake Jira below a context path.
@@ -32,7 +33,7 @@ func comeAndGo(t *testing.T, change func(*jiratest.Options)) {
 	}
 	change(&o)
 	server := jiratest.New(o)
-	c, err := jira.NewClient("http://jira.test/jira", direct{server})
+	c, err := jira.Product.Connect("http://jira.test/jira", jiratest.Transport{Handler: server})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +45,7 @@ func comeAndGo(t *testing.T, change func(*jiratest.Options)) {
 	}
 	groups := []string{"staff"}
 	d := directory.New(directory.Options{
-		Source: jira.New(jira.Options{Client: c, Credential: file, Groups: func() []string { return groups }, Now: time.Now}),
+		Source: c.Source(product.SourceOptions{Credential: file, Groups: func() []string { return groups }, Now: time.Now}),
 		Owners: func() []directory.Owner { return owners }, Publish: func(*directory.Snapshot) {},
 		Every: every, StaleAfter: staleAfter, Now: time.Now,
 	})

@@ -1,10 +1,11 @@
-package directory_test
+package jira_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,30 +15,19 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
 	"github.com/tokengate/tokengate/authz/directory"
-	"github.com/tokengate/tokengate/authz/directory/jira"
+	"github.com/tokengate/tokengate/authz/directory/jiratest"
+	"github.com/tokengate/tokengate/authz/product"
+	"github.com/tokengate/tokengate/authz/product/jira"
 )
 
-// direct passes requests to a handler without a network, so that tests can use
-// the clock of testing/synctest.
-type direct struct{ handler http.Handler }
-
-func (d direct) RoundTrip(r *http.Request) (*http.Response, error) {
-	in := r.Clone(r.Context())
-	in.RequestURI, in.Host, in.Body = r.URL.RequestURI(), r.URL.Host, http.NoBody
-	in.RemoteAddr = "127.0.0.1:1"
-	w := httptest.NewRecorder()
-	d.handler.ServeHTTP(w, in)
-	if err := r.Context().Err(); err != nil {
-		return nil, err
-	}
-	return w.Result(), nil
-}
-
-// client returns a client of a handler.
-func client(t *testing.T, handler http.Handler) *jira.Client {
+// connect returns a client of a handler.
+func connect(t *testing.T, handler http.Handler) product.Client {
 	t.Helper()
-	c, err := jira.NewClient("http://jira.test", direct{handler})
+	c, err := jira.Product.Connect("http://jira.test", jiratest.Transport{Handler: handler})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,6 +48,7 @@ type fake struct {
 	mu          sync.Mutex
 	users       []account
 	groups      map[string][]string // keys of members, ordered by name
+	large       []account           // members of the only large group
 	memberCap   int                 // of a page
 	searchLimit int                 // maximum users in a search; 0 means no limit
 	list        bool                // whether /user/list exists
@@ -173,6 +164,21 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (f *fake) members(w http.ResponseWriter, keys []string, start, size int) {
+	members := f.membersOf(keys)
+	end := min(start+size, len(members))
+	page := object{"maxResults": size, "startAt": start, "total": len(members), "isLast": end == len(members), "values": beans(members[min(start, end):end])}
+	if end < len(members) {
+		page["nextPage"] = "http://jira.test/next"
+	}
+	send(w, 200, page)
+}
+
+// membersOf returns the users with these keys. Large groups do not change in tests, so
+// their answer is kept.
+func (f *fake) membersOf(keys []string) []account {
+	if len(keys) > 1000 && len(f.large) > 0 {
+		return f.large
+	}
 	byKey := make(map[string]account, len(f.users))
 	for _, a := range f.users {
 		byKey[a.key] = a
@@ -183,12 +189,10 @@ func (f *fake) members(w http.ResponseWriter, keys []string, start, size int) {
 			members = append(members, a)
 		}
 	}
-	end := min(start+size, len(members))
-	page := object{"maxResults": size, "startAt": start, "total": len(members), "isLast": end == len(members), "values": beans(members[min(start, end):end])}
-	if end < len(members) {
-		page["nextPage"] = "http://jira.test/next"
+	if len(keys) > 1000 {
+		f.large = members
 	}
-	send(w, 200, page)
+	return members
 }
 
 func beans(accounts []account) []object {
@@ -232,30 +236,63 @@ func newRig(t *testing.T, users ...account) *rig {
 	return r
 }
 
-// restart replaces the rig's Directory by an empty one. Every published
-// snapshot is compared with its saved and restored form.
+// restart replaces the rig's Directory by an empty one. Every new snapshot is
+// compared with its saved and restored form.
 func (r *rig) restart(t *testing.T) {
 	t.Helper()
-	r.published = nil
-	r.Directory = directory.New(directory.Options{
-		Source: jira.New(jira.Options{
-			Client:     client(t, r.jira),
-			Credential: r.file,
-			Groups:     func() []string { return r.groups },
-			Now:        time.Now,
-		}),
+	source := connect(t, r.jira).Source(product.SourceOptions{
+		Credential: r.file,
+		Groups:     func() []string { return r.groups },
+		Now:        time.Now,
+	})
+	var last *directory.Snapshot
+	r.published, r.Directory = nil, r.newDirectory(source, func(s *directory.Snapshot) {
+		r.published = append(r.published, s)
+		if s != last && s.Len() <= 1000 && time.Now().Before(s.GoodUntil()) {
+			r.compareSaved(t, source, s)
+		}
+		last = s
+	})
+}
+
+func (r *rig) newDirectory(source directory.Source, publish func(*directory.Snapshot)) *directory.Directory {
+	return directory.New(directory.Options{
+		Source:     source,
 		Owners:     func() []directory.Owner { return r.owners },
 		Every:      every,
 		StaleAfter: staleAfter,
-		Publish: func(s *directory.Snapshot) {
-			r.published = append(r.published, s)
-			if err := directory.RoundTrip(s, time.Now()); err != nil {
-				t.Errorf("saved and restored: %v", err)
-			}
-		},
-		Now:    time.Now,
-		Random: func() float64 { return 0.5 },
+		Publish:    publish,
+		Now:        time.Now,
+		Random:     func() float64 { return 0.5 },
 	})
+}
+
+// fixed is a source whose refresh gives one snapshot.
+type fixed struct {
+	directory.Source
+	snapshot *directory.Snapshot
+}
+
+func (f fixed) Refresh(context.Context, directory.RefreshRequest) (*directory.Snapshot, error) {
+	return f.snapshot, nil
+}
+
+// compareSaved saves a snapshot, and compares it with what is restored.
+func (r *rig) compareSaved(t *testing.T, source directory.Source, s *directory.Snapshot) {
+	t.Helper()
+	path := filepath.Join(filepath.Dir(r.file), "directory")
+	ignore := func(*directory.Snapshot) {}
+	saved, restored := r.newDirectory(fixed{source, s}, ignore), r.newDirectory(source, ignore)
+	if err := errors.Join(saved.Refresh(t.Context()), saved.Save(path, 0), restored.Restore(path)); err != nil {
+		t.Errorf("saved and restored: %v", err)
+		return
+	}
+	want, got := s.Contents(), restored.Snapshot().Contents()
+	want.OwnerErr = nil
+	byName := cmpopts.SortSlices(func(a, b directory.User) bool { return a.Name < b.Name })
+	if diff := cmp.Diff(want, got, byName, cmpopts.EquateEmpty()); diff != "" {
+		t.Errorf("saved and restored (-saved +restored):\n%s", diff)
+	}
 }
 
 func write(t *testing.T, path, content string) {

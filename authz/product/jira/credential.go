@@ -4,11 +4,13 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
-	"github.com/tokengate/tokengate/authz/directory"
 	"io"
 	"net/http"
 	"os"
 	"strings"
+
+	"github.com/tokengate/tokengate/authz/directory"
+	"github.com/tokengate/tokengate/authz/product"
 )
 
 // maxCredential limits the file of the service credential, in bytes.
@@ -78,7 +80,7 @@ type credentialUsage struct {
 
 // credential reads the credential file, and returns an error if Jira has
 // refused its content too often.
-func (j *Source) credential() (serviceCredential, error) {
+func (j *source) credential() (serviceCredential, error) {
 	s, err := readCredential(j.file)
 	if err != nil {
 		return serviceCredential{}, fmt.Errorf("%w: %w", directory.ErrUnavailable, err)
@@ -89,7 +91,7 @@ func (j *Source) credential() (serviceCredential, error) {
 }
 
 // checkRefusals must be called with mu held.
-func (j *Source) checkRefusals(s serviceCredential) error {
+func (j *source) checkRefusals(s serviceCredential) error {
 	if s.basic && j.usage.hash == s.hash && j.usage.refused >= maxRefused {
 		return fmt.Errorf("%w: %w: it is not tried again until its file changes or tokengate restarts", directory.ErrUnavailable, errCredential)
 	}
@@ -98,7 +100,7 @@ func (j *Source) checkRefusals(s serviceCredential) error {
 
 // beginUse must be called before a credential is sent. Requests in flight count
 // as refused, so that a wrong password is never sent too often.
-func (j *Source) beginUse(s serviceCredential) error {
+func (j *source) beginUse(s serviceCredential) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.usage.hash != s.hash {
@@ -116,7 +118,7 @@ func (j *Source) beginUse(s serviceCredential) error {
 
 // endUse records the result. Verdicts other than accepted and rejected change
 // nothing.
-func (j *Source) endUse(s serviceCredential, v Verdict) {
+func (j *source) endUse(s serviceCredential, v product.Verdict) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.usage.hash != s.hash {
@@ -124,10 +126,10 @@ func (j *Source) endUse(s serviceCredential, v Verdict) {
 	}
 	j.usage.inFlight--
 	switch v {
-	case VerdictRejected:
+	case product.VerdictRejected:
 		j.usage.refused++
 		j.usage.good = false
-	case VerdictAccepted:
+	case product.VerdictAccepted:
 		j.usage.good = true
 	}
 }
@@ -135,7 +137,7 @@ func (j *Source) endUse(s serviceCredential, v Verdict) {
 // recordSuccess resets the count after a refresh in which Jira accepted the
 // credential, as Jira does. Single answers do not: if some are accepted and
 // others refused, Jira's count is unknown.
-func (j *Source) recordSuccess(s serviceCredential) {
+func (j *source) recordSuccess(s serviceCredential) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.usage.hash == s.hash && j.usage.good {
@@ -144,15 +146,15 @@ func (j *Source) recordSuccess(s serviceCredential) {
 }
 
 // credentialVerdict returns a response's verdict on the service credential.
-func credentialVerdict(r jiraResponse) Verdict {
+func credentialVerdict(r jiraResponse) product.Verdict {
 	reason := loginReason(r)
 	switch {
 	case r.status == http.StatusUnauthorized, reason == loginFailed, reason == loginDenied:
-		return VerdictRejected
+		return product.VerdictRejected
 	case basicDisabled(r):
-		return VerdictUnchecked
+		return product.VerdictUnchecked
 	case r.status == http.StatusOK && r.isJSON() && !strings.EqualFold(r.header.Get("X-AUSERNAME"), "anonymous"):
-		return VerdictAccepted
+		return product.VerdictAccepted
 	}
-	return VerdictUnknown
+	return product.VerdictUnknown
 }

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"github.com/tokengate/tokengate/authz/directory"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/tokengate/tokengate/authz/directory"
+	"github.com/tokengate/tokengate/authz/product"
 )
 
 // myselfPath is the path at which Jira identifies the caller.
@@ -43,56 +45,45 @@ func basicDisabled(r jiraResponse) bool {
 	return r.status == http.StatusForbidden && strings.Contains(body, "basic auth") && strings.Contains(body, "disabled")
 }
 
-// Verdict is what a response says about the credential.
-type Verdict int
-
-const (
-	VerdictUnknown   Verdict = iota // whether Jira checked it is unknown
-	VerdictRejected                 // wrong, or not checked because of too many failures
-	VerdictUnchecked                // Jira checks none
-	VerdictAccepted
-)
-
-// Myself returns the user of a credential, which is in header. asked is the
-// time of the request.
-func (c *Client) Myself(ctx context.Context, header http.Header, timeout time.Duration, asked time.Time) (directory.User, Verdict, error) {
+// Myself implements product.Client.
+func (c *client) Myself(ctx context.Context, credential http.Header, timeout time.Duration, asked time.Time) (directory.User, product.Verdict, error) {
 	r, err := c.ask(ctx, jiraRequest{
 		path:    myselfPath,
 		query:   url.Values{"expand": {"groups"}},
-		header:  header,
+		header:  credential,
 		maxBody: maxUserBody,
 		timeout: timeout,
 	})
 	switch {
 	case errors.Is(err, errNotSent):
-		return directory.User{}, VerdictUnchecked, err
+		return directory.User{}, product.VerdictUnchecked, err
 	case err != nil:
-		return directory.User{}, VerdictUnknown, err
+		return directory.User{}, product.VerdictUnknown, err
 	}
 	return readCaller(r, asked)
 }
 
 // readCaller reads the response to GET /rest/api/2/myself.
-func readCaller(r jiraResponse, asked time.Time) (directory.User, Verdict, error) {
+func readCaller(r jiraResponse, asked time.Time) (directory.User, product.Verdict, error) {
 	switch reason := loginReason(r); {
 	case reason == loginDenied:
-		return directory.User{}, VerdictRejected, directory.ErrCaptcha
+		return directory.User{}, product.VerdictRejected, directory.ErrCaptcha
 	case r.status == http.StatusUnauthorized, reason == loginFailed:
-		return directory.User{}, VerdictRejected, directory.ErrNotLoggedIn
+		return directory.User{}, product.VerdictRejected, directory.ErrNotLoggedIn
 	case basicDisabled(r):
-		return directory.User{}, VerdictUnchecked, directory.ErrBasicRefused
+		return directory.User{}, product.VerdictUnchecked, directory.ErrBasicRefused
 	case r.status == http.StatusOK && strings.EqualFold(r.header.Get("X-AUSERNAME"), "anonymous"):
-		return directory.User{}, VerdictRejected, directory.ErrNotLoggedIn
+		return directory.User{}, product.VerdictRejected, directory.ErrNotLoggedIn
 	case r.status != http.StatusOK:
-		return directory.User{}, VerdictUnknown, r.unexpected(myselfPath)
+		return directory.User{}, product.VerdictUnknown, r.unexpected(myselfPath)
 	}
 	b, err := decodeUser(r, myselfPath)
 	if err != nil {
-		return directory.User{}, VerdictUnknown, err
+		return directory.User{}, product.VerdictUnknown, err
 	}
 	u := b.loggedInUser(asked)
 	if err := u.Check(); err != nil {
-		return directory.User{}, VerdictAccepted, fmt.Errorf("%w (you are %q in Jira)", err, directory.Truncate(u.Name))
+		return directory.User{}, product.VerdictAccepted, fmt.Errorf("%w (you are %q in Jira)", err, directory.Truncate(u.Name))
 	}
-	return u, VerdictAccepted, directory.CheckActive(u)
+	return u, product.VerdictAccepted, directory.CheckActive(u)
 }

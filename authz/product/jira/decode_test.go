@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tokengate/tokengate/authz/directory"
+	"github.com/tokengate/tokengate/authz/product"
 	"github.com/tokengate/tokengate/store"
 )
 
@@ -56,10 +57,10 @@ func FuzzAnswers(f *testing.F) {
 		switch u, v, err := readCaller(r, asked); {
 		case err == nil:
 			check(u)
-			if v != VerdictAccepted || !u.Active {
+			if v != product.VerdictAccepted || !u.Active {
 				t.Errorf("caller %+v, verdict %d", u, v)
 			}
-		case v == VerdictAccepted && status != http.StatusOK:
+		case v == product.VerdictAccepted && status != http.StatusOK:
 			t.Errorf("a password was accepted with status %d", status)
 		}
 	})
