@@ -28,7 +28,7 @@ import (
 // only the outcomes that forward a request may be encoded as an OK.
 func TestEveryDecisionHasACompleteAnswer(t *testing.T) {
 	const identity = "x-forwarded-user"
-	answers, err := newResponses(identity)
+	answers, err := newResponses(config.Default().Upstream)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +77,7 @@ func encoded(t *testing.T, r *wire.Response) *authv3.CheckResponse {
 
 // A check whose caller has gone gets an error, and is neither counted nor logged.
 func TestErrorAfterTheDeadline(t *testing.T) {
-	answers, err := newResponses("x-forwarded-user")
+	answers, err := newResponses(config.Default().Upstream)
 	if err != nil {
 		t.Fatal(err)
 	}

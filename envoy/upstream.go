@@ -1,7 +1,10 @@
 package envoy
 
 import (
+	"strings"
+
 	"github.com/tokengate/tokengate/authz"
+	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/envoy/wire"
 )
 
@@ -16,6 +19,11 @@ const MarkerHeader = "x-tokengate-authenticated"
 // configuration follow. The names are in lower case.
 type upstreamHeaders struct {
 	identity string // names the user
+}
+
+// newUpstreamHeaders returns those of a checked configuration.
+func newUpstreamHeaders(u config.Upstream) upstreamHeaders {
+	return upstreamHeaders{identity: strings.ToLower(u.Identity.Header)}
 }
 
 // set appends the headers to set for an allowed decision, which has a user.

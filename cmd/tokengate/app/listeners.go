@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
-	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -26,7 +25,7 @@ func (s *Server) serveCheck(address config.Address) error {
 		Index:         s.tokens.Index(),
 		Usage:         s.usage,
 		ClientAddress: s.config.ClientAddress,
-		Identity:      strings.ToLower(s.config.Upstream.Identity.Header),
+		Upstream:      s.config.Upstream,
 		Log:           s.log,
 		RequestLogs: envoy.RequestLogs{
 			Allowed:         newLogCore(&s.sink.allowed, s.level),
