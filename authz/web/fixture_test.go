@@ -48,7 +48,7 @@ const base = "/rest/api-tokens/latest"
 // settings is the configuration of the tests.
 const settings = `
 publicURL: https://jira.example.com
-directory: {jira: {credential: /unused}}
+directory: {upstream: {credential: /unused}}
 tokens: {maxPerUser: 3}
 access:
   use: [jira-users]

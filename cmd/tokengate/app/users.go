@@ -58,10 +58,10 @@ func (s *Server) openDirectory() error {
 	switch {
 	case c.File != "":
 		options.Source = directory.NewFile(c.File)
-	case c.Jira != config.JiraDirectory{}:
-		options.Every, options.StaleAfter = c.Jira.Refresh, c.Jira.StaleAfter
+	case c.Upstream != config.UpstreamDirectory{}:
+		options.Every, options.StaleAfter = c.Upstream.Refresh, c.Upstream.StaleAfter
 		options.Source = client.Source(product.SourceOptions{
-			Credential: c.Jira.Credential, Now: time.Now,
+			Credential: c.Upstream.Credential, Now: time.Now,
 			Groups: func() []string { return s.settings.Load().Groups },
 		})
 	}
