@@ -94,6 +94,7 @@ func sealed(body string) string {
 }
 
 func TestRefusedSavedSnapshots(t *testing.T) {
+	limitSaved(t)
 	whole, err := everything().encode(testOrigin)
 	if err != nil {
 		t.Fatal(err)
@@ -162,7 +163,15 @@ func TestRefusedSavedSnapshots(t *testing.T) {
 	}
 }
 
+// limitSaved lowers maxSaved during a test.
+func limitSaved(t *testing.T) {
+	before := maxSaved
+	maxSaved = 1 << 16
+	t.Cleanup(func() { maxSaved = before })
+}
+
 func TestSnapshotTooLong(t *testing.T) {
+	limitSaved(t)
 	s := NewSnapshot(Contents{Taken: savedAt, StaleAfter: testStale, Users: []User{{Name: "fred", Groups: Groups{Known: true, Names: []string{strings.Repeat("g", maxSaved)}}, Asked: savedAt}}})
 	if content, err := s.encode(testOrigin); err == nil {
 		t.Errorf("%d bytes were saved, too many to be read", len(content))

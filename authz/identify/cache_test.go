@@ -36,7 +36,8 @@ func TestMemoryIsBounded(t *testing.T) {
 
 	// Invented names don't block other names, and the latest failures stay
 	// counted.
-	l := lockout{now: clock}
+	const maxNames = 1000
+	l := lockout{now: clock, maxNames: maxNames}
 	fail := func(name string) error {
 		err := l.begin(name, false)
 		if err == nil {
@@ -44,16 +45,16 @@ func TestMemoryIsBounded(t *testing.T) {
 		}
 		return err
 	}
-	const madeUp = maxFailingNames + maxFailingNames/4
+	const madeUp = maxNames + maxNames/4
 	for i := range madeUp {
 		if err := fail("user" + strconv.Itoa(i)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if n := len(l.names) + len(l.olderNames); n > maxFailingNames {
+	if n := len(l.names) + len(l.olderNames); n > maxNames {
 		t.Errorf("%d names are counted", n)
 	}
-	recent := "user" + strconv.Itoa(madeUp-maxFailingNames/2)
+	recent := "user" + strconv.Itoa(madeUp-maxNames/2)
 	if err := fail(recent); err != nil {
 		t.Errorf("the second wrong password: %v", err)
 	}

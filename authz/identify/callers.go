@@ -138,7 +138,7 @@ func NewCallers(p *product.Product, client product.Client, now func() time.Time)
 		cookies:     p.SessionCookies,
 		now:         now,
 		hasher:      newHasher(),
-		lockout:     lockout{now: now},
+		lockout:     lockout{now: now, maxNames: maxFailingNames},
 		unknownPool: newPool(unknownSlots, unknownWait),
 		knownPool:   newPool(knownSlots, knownWait),
 		answerCache: answerCache{maxSize: maxAnswers},

@@ -34,7 +34,8 @@ const (
 // out through tokengate; see Callers. An attempt counts as a failure
 // until proven otherwise.
 type lockout struct {
-	now func() time.Time
+	now      func() time.Time
+	maxNames int // maxFailingNames, less in tests
 
 	mu         sync.Mutex
 	seed       maphash.Seed
@@ -137,7 +138,7 @@ func (l *lockout) set(id uint64, f nameFailures) {
 		return
 	}
 	l.names[id] = f
-	if len(l.names) >= maxFailingNames/2 {
+	if len(l.names) >= l.maxNames/2 {
 		l.names, l.olderNames = make(map[uint64]nameFailures), l.names
 	}
 }
