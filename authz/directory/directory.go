@@ -136,7 +136,7 @@ func (d *Directory) Refresh(ctx context.Context) error {
 	d.refreshing.Lock()
 	defer d.refreshing.Unlock()
 	begun := d.options.Now()
-	n := RefreshRequest{
+	q := RefreshRequest{
 		Now:        begun,
 		Owners:     d.options.Owners(),
 		LastBegun:  d.since,
@@ -144,13 +144,13 @@ func (d *Directory) Refresh(ctx context.Context) error {
 		StaleAfter: d.options.StaleAfter,
 	}
 	d.mu.Lock()
-	n.Last, d.lookedUp = d.Snapshot(), nil
+	q.Last, d.lookedUp = d.Snapshot(), nil
 	d.mu.Unlock()
 
 	// A snapshot that takes longer than its lifetime is useless.
 	ctx, cancel := context.WithTimeout(ctx, d.options.StaleAfter)
 	defer cancel()
-	next, err := d.options.Source.Refresh(ctx, n)
+	next, err := d.options.Source.Refresh(ctx, q)
 
 	d.mu.Lock()
 	d.stats.LastDuration = d.options.Now().Sub(begun)
@@ -170,9 +170,9 @@ func (d *Directory) Refresh(ctx context.Context) error {
 	d.mu.Unlock()
 
 	d.since = begun
-	silent, why := countUnanswered(next, n.Owners, d.options.Now())
+	unanswered, why := countUnanswered(next, q.Owners, d.options.Now())
 	d.mu.Lock()
-	d.stats.Unanswered, d.stats.OwnerError = silent, why
+	d.stats.Unanswered, d.stats.OwnerError = unanswered, why
 	d.mu.Unlock()
 	d.options.Publish(d.Snapshot())
 	return nil

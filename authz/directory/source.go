@@ -52,8 +52,8 @@ type RefreshRequest struct {
 // without a key and in no group.
 type None struct{}
 
-func (None) Refresh(_ context.Context, n RefreshRequest) (*Snapshot, error) {
-	return &Snapshot{taken: n.Now, goodUntil: forever, acceptAll: true, allGroups: true}, nil
+func (None) Refresh(_ context.Context, q RefreshRequest) (*Snapshot, error) {
+	return &Snapshot{taken: q.Now, goodUntil: forever, acceptAll: true, allGroups: true}, nil
 }
 
 func (None) Lookup(_ context.Context, name string) (User, error) {
@@ -95,15 +95,15 @@ func (f *File) Requests() uint64 { return 0 }
 // Origin is empty because the file survives a restart.
 func (f *File) Origin() string { return "" }
 
-func (f *File) Refresh(_ context.Context, n RefreshRequest) (*Snapshot, error) {
+func (f *File) Refresh(_ context.Context, q RefreshRequest) (*Snapshot, error) {
 	users, err := f.read()
 	if err != nil {
 		return nil, err
 	}
 	for i := range users {
-		users[i].Asked = n.Now
+		users[i].Asked = q.Now
 	}
-	s := NewSnapshot(Contents{Taken: n.Now, StaleAfter: n.StaleAfter, Users: users})
+	s := NewSnapshot(Contents{Taken: q.Now, StaleAfter: q.StaleAfter, Users: users})
 	s.complete, s.allGroups = true, true
 	return s, nil
 }

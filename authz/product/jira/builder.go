@@ -35,29 +35,29 @@ type snapshotBuilder struct {
 }
 
 // Refresh requests everything that a snapshot needs.
-func (j *source) Refresh(ctx context.Context, n directory.RefreshRequest) (*directory.Snapshot, error) {
-	s, err := j.credential()
+func (s *source) Refresh(ctx context.Context, q directory.RefreshRequest) (*directory.Snapshot, error) {
+	c, err := s.credential()
 	if err != nil {
 		return nil, err
 	}
-	a := &snapshotBuilder{
-		builtAt:  j.now(),
+	b := &snapshotBuilder{
+		builtAt:  s.now(),
 		users:    make(map[string]directory.User),
 		byName:   make(map[string]directory.User),
 		memberOf: make(map[string][]string),
 		removed:  make(map[string]time.Time),
 		groups:   make(map[string]bool),
 	}
-	for _, group := range j.groups() {
-		if err := j.fetchGroup(ctx, s, a, group); err != nil {
+	for _, group := range s.groups() {
+		if err := s.fetchGroup(ctx, c, b, group); err != nil {
 			return nil, err
 		}
 	}
-	if open := a.unresolved(n.Owners); len(open) >= bulkThreshold {
+	if open := b.unresolved(q.Owners); len(open) >= bulkThreshold {
 		pages := 0
-		err := j.allUsers(ctx, s, func(page []apiUser) bool {
-			a.addPage(page)
-			open = a.unresolved(open)
+		err := s.allUsers(ctx, c, func(page []apiUser) bool {
+			b.addPage(page)
+			open = b.unresolved(open)
 			pages++
 			// One page too many costs as much as one owner.
 			return len(open) == 0 || pages > len(open)
@@ -68,71 +68,71 @@ func (j *source) Refresh(ctx context.Context, n directory.RefreshRequest) (*dire
 	}
 	// Owners in no page get the rest of the interval, and at least a tenth of
 	// it.
-	until := j.now().Add(max(a.builtAt.Add(n.Interval).Sub(j.now()), n.Interval/10))
-	if err := j.fetchOwners(ctx, s, a, j.sortOwners(a.unresolved(n.Owners), n.LastBegun), until); err != nil {
+	until := s.now().Add(max(b.builtAt.Add(q.Interval).Sub(s.now()), q.Interval/10))
+	if err := s.fetchOwners(ctx, c, b, s.sortOwners(b.unresolved(q.Owners), q.LastBegun), until); err != nil {
 		return nil, err
 	}
-	j.pruneLastAsked(n.Owners)
-	j.recordSuccess(s)
-	return a.snapshot(n), nil
+	s.pruneLastAsked(q.Owners)
+	s.recordSuccess(c)
+	return b.snapshot(q), nil
 }
 
 // fetchGroup reads a group. A group that does not exist has no members.
-func (j *source) fetchGroup(ctx context.Context, s serviceCredential, a *snapshotBuilder, group string) error {
-	if a.groups[directory.FoldGroup(group)] {
+func (s *source) fetchGroup(ctx context.Context, c serviceCredential, b *snapshotBuilder, group string) error {
+	if b.groups[directory.FoldGroup(group)] {
 		return nil
 	}
-	a.groups[directory.FoldGroup(group)] = true
-	members, found, err := j.groupMembers(ctx, s, group)
+	b.groups[directory.FoldGroup(group)] = true
+	members, found, err := s.groupMembers(ctx, c, group)
 	if err != nil {
 		return err
 	}
 	if !found {
-		a.missingGroups = append(a.missingGroups, group)
+		b.missingGroups = append(b.missingGroups, group)
 	}
-	a.addPage(members)
-	for _, b := range members {
-		id := directory.Identity(b.Name, b.Key)
-		a.memberOf[id] = append(a.memberOf[id], group)
+	b.addPage(members)
+	for _, m := range members {
+		id := directory.Identity(m.Name, m.Key)
+		b.memberOf[id] = append(b.memberOf[id], group)
 	}
 	return nil
 }
 
 // addPage adds the users of a page. A user whose new name can't own tokens
 // counts as removed; a user without an active field is skipped.
-func (a *snapshotBuilder) addPage(page []apiUser) {
-	for _, b := range page {
-		u, ok := b.toUser(a.builtAt)
+func (b *snapshotBuilder) addPage(page []apiUser) {
+	for _, m := range page {
+		u, ok := m.toUser(b.builtAt)
 		switch {
 		case ok:
-			a.add(u)
-		case b.Name != "" && errors.Is(u.Check(), directory.ErrUnusableName):
-			a.removed[u.Identity()] = a.builtAt
+			b.add(u)
+		case m.Name != "" && errors.Is(u.Check(), directory.ErrUnusableName):
+			b.removed[u.Identity()] = b.builtAt
 		}
 	}
 }
 
 // add adds a user. A user without a key is only replaced by one with a key.
-func (a *snapshotBuilder) add(u directory.User) {
+func (b *snapshotBuilder) add(u directory.User) {
 	named := directory.Identity(u.Name, "")
 	if u.Key != "" {
-		delete(a.users, named)
-	} else if a.byName[named].Key != "" {
+		delete(b.users, named)
+	} else if b.byName[named].Key != "" {
 		return
 	}
-	a.users[u.Identity()] = u
-	a.byName[named] = u
-	delete(a.removed, u.Identity())
+	b.users[u.Identity()] = u
+	b.byName[named] = u
+	delete(b.removed, u.Identity())
 }
 
 // groupsOf returns the user's groups according to the pages.
-func (a *snapshotBuilder) groupsOf(u directory.User) []string {
-	groups := a.memberOf[directory.Identity(u.Name, "")]
+func (b *snapshotBuilder) groupsOf(u directory.User) []string {
+	groups := b.memberOf[directory.Identity(u.Name, "")]
 	if u.Key == "" {
 		return groups
 	}
 	groups = slices.Clip(groups)
-	for _, group := range a.memberOf[u.Identity()] {
+	for _, group := range b.memberOf[u.Identity()] {
 		if !slices.Contains(groups, group) {
 			groups = append(groups, group)
 		}
@@ -141,23 +141,23 @@ func (a *snapshotBuilder) groupsOf(u directory.User) []string {
 }
 
 // unresolved returns the owners without an answer.
-func (a *snapshotBuilder) unresolved(owners []directory.Owner) []directory.Owner {
+func (b *snapshotBuilder) unresolved(owners []directory.Owner) []directory.Owner {
 	return slices.DeleteFunc(slices.Clone(owners), func(o directory.Owner) bool {
 		id := directory.Identity(o.Name, o.Key)
-		_, gone := a.removed[id]
-		_, named := a.byName[id]
-		_, seen := a.users[id]
+		_, gone := b.removed[id]
+		_, named := b.byName[id]
+		_, seen := b.users[id]
 		return gone || named || seen
 	})
 }
 
 // sortOwners puts owners whose tokens were used since the last refresh first,
 // and among these the ones asked for longest ago.
-func (j *source) sortOwners(owners []directory.Owner, since time.Time) []directory.Owner {
+func (s *source) sortOwners(owners []directory.Owner, since time.Time) []directory.Owner {
 	slices.SortStableFunc(owners, func(a, b directory.Owner) int {
 		return cmp.Or(
 			compareBools(b.LastUsed.After(since), a.LastUsed.After(since)),
-			j.lastAsked[directory.Identity(a.Name, a.Key)].Compare(j.lastAsked[directory.Identity(b.Name, b.Key)]),
+			s.lastAsked[directory.Identity(a.Name, a.Key)].Compare(s.lastAsked[directory.Identity(b.Name, b.Key)]),
 		)
 	})
 	return owners
@@ -177,13 +177,13 @@ func compareBools(a, b bool) int {
 // fetchOwners requests owners one by one until a deadline. An owner without an
 // answer keeps the previous one, but if Jira does not answer at all or refuses
 // the credential, the refresh fails.
-func (j *source) fetchOwners(ctx context.Context, s serviceCredential, a *snapshotBuilder, owners []directory.Owner, until time.Time) error {
+func (s *source) fetchOwners(ctx context.Context, c serviceCredential, b *snapshotBuilder, owners []directory.Owner, until time.Time) error {
 	inARow := 0
 	for _, o := range owners {
-		if !j.now().Before(until) {
+		if !s.now().Before(until) {
 			return nil
 		}
-		err := j.fetchOwner(ctx, s, a, o)
+		err := s.fetchOwner(ctx, c, b, o)
 		switch {
 		case err == nil, errors.Is(err, directory.ErrUnusableName):
 			inARow = 0
@@ -191,9 +191,9 @@ func (j *source) fetchOwners(ctx context.Context, s serviceCredential, a *snapsh
 		case ctx.Err() != nil, isCredentialError(err):
 			return err
 		}
-		a.ownerErr = err
+		b.ownerErr = err
 		if inARow++; inARow == maxConsecutiveErrors {
-			if err := j.probe(ctx, s); err != nil {
+			if err := s.probe(ctx, c); err != nil {
 				return err
 			}
 			inARow = 0
@@ -204,41 +204,41 @@ func (j *source) fetchOwners(ctx context.Context, s serviceCredential, a *snapsh
 
 // fetchOwner requests one owner, by key if known, because a key survives a
 // rename.
-func (j *source) fetchOwner(ctx context.Context, s serviceCredential, a *snapshotBuilder, o directory.Owner) error {
+func (s *source) fetchOwner(ctx context.Context, c serviceCredential, b *snapshotBuilder, o directory.Owner) error {
 	id := directory.Identity(o.Name, o.Key)
-	asked := j.now()
-	j.lastAsked[id] = asked
+	asked := s.now()
+	s.lastAsked[id] = asked
 	if o.Key != "" {
-		u, err := j.user(ctx, s, "key", o.Key)
+		u, err := s.user(ctx, c, "key", o.Key)
 		if errors.Is(err, directory.ErrUnusableName) {
-			a.removed[id] = asked // the name in the earlier answer is outdated
+			b.removed[id] = asked // the name in the earlier answer is outdated
 		}
 		if !errors.Is(err, directory.ErrUnknownUser) {
-			return a.addFound(u, err)
+			return b.addFound(u, err)
 		}
 	}
-	u, err := j.user(ctx, s, "username", o.Name)
+	u, err := s.user(ctx, c, "username", o.Name)
 	switch {
 	case errors.Is(err, directory.ErrUnknownUser):
-		a.removed[directory.Identity(o.Name, "")] = asked
-		a.removed[id] = asked
+		b.removed[directory.Identity(o.Name, "")] = asked
+		b.removed[id] = asked
 		return nil
 	case err == nil && u.Key != "" && o.Key != "" && u.Key != o.Key, errors.Is(err, directory.ErrUnusableName):
-		a.removed[id] = asked // the name belongs to another user now
+		b.removed[id] = asked // the name belongs to another user now
 	}
-	return a.addFound(u, err)
+	return b.addFound(u, err)
 }
 
-func (a *snapshotBuilder) addFound(u directory.User, err error) error {
+func (b *snapshotBuilder) addFound(u directory.User, err error) error {
 	if err == nil {
-		a.add(u)
+		b.add(u)
 	}
 	return err
 }
 
 // probe checks whether Jira answers to this credential.
-func (j *source) probe(ctx context.Context, s serviceCredential) error {
-	r, err := j.ask(ctx, s, jiraRequest{path: myselfPath, maxBody: maxUserBody, timeout: userTimeout})
+func (s *source) probe(ctx context.Context, c serviceCredential) error {
+	r, err := s.ask(ctx, c, request{path: myselfPath, maxBody: maxUserBody, timeout: userTimeout})
 	if err != nil {
 		return err
 	}
@@ -254,50 +254,50 @@ func isCredentialError(err error) bool { return errors.Is(err, errCredential) }
 
 // snapshot makes the snapshot, with earlier answers for users without a new
 // one.
-func (a *snapshotBuilder) snapshot(n directory.RefreshRequest) *directory.Snapshot {
-	users := slices.Collect(maps.Values(a.users))
-	last := n.Last.Contents()
+func (b *snapshotBuilder) snapshot(q directory.RefreshRequest) *directory.Snapshot {
+	users := slices.Collect(maps.Values(b.users))
+	last := q.Last.Contents()
 	for _, u := range last.Users {
-		_, seen := a.users[u.Identity()]
-		if !seen && !a.isRemoved(u) && a.builtAt.Before(u.Asked.Add(n.StaleAfter)) {
+		_, seen := b.users[u.Identity()]
+		if !seen && !b.isRemoved(u) && b.builtAt.Before(u.Asked.Add(q.StaleAfter)) {
 			users = append(users, u)
 		}
 	}
 	for i, u := range users {
-		users[i].Groups = directory.Groups{Known: true, Names: a.groupsOf(u)}
+		users[i].Groups = directory.Groups{Known: true, Names: b.groupsOf(u)}
 	}
 	for id, asked := range last.Removed {
-		if _, again := a.removed[id]; !again && a.builtAt.Before(asked.Add(n.StaleAfter)) {
-			a.removed[id] = asked
+		if _, again := b.removed[id]; !again && b.builtAt.Before(asked.Add(q.StaleAfter)) {
+			b.removed[id] = asked
 		}
 	}
 	s := directory.NewSnapshot(directory.Contents{
-		Taken: a.builtAt, StaleAfter: n.StaleAfter, Users: users, Removed: a.removed,
-		Groups: a.groups, MissingGroups: a.missingGroups, OtherMembers: a.memberOf, OwnerErr: a.ownerErr,
+		Taken: b.builtAt, StaleAfter: q.StaleAfter, Users: users, Removed: b.removed,
+		Groups: b.groups, MissingGroups: b.missingGroups, OtherMembers: b.memberOf, OwnerErr: b.ownerErr,
 	})
 	// OtherMembers keeps only members who are not users of the snapshot.
 	for _, u := range s.Contents().Users {
-		delete(a.memberOf, directory.Identity(u.Name, ""))
-		delete(a.memberOf, u.Identity())
+		delete(b.memberOf, directory.Identity(u.Name, ""))
+		delete(b.memberOf, u.Identity())
 	}
 	return s
 }
 
 // isRemoved reports whether the user of an earlier answer no longer exists.
-func (a *snapshotBuilder) isRemoved(u directory.User) bool {
-	_, byKey := a.removed[u.Identity()]
-	_, byName := a.removed[directory.Identity(u.Name, "")]
+func (b *snapshotBuilder) isRemoved(u directory.User) bool {
+	_, byKey := b.removed[u.Identity()]
+	_, byName := b.removed[directory.Identity(u.Name, "")]
 	return byKey || byName
 }
 
 // pruneLastAsked removes the entries of users who no longer own tokens.
-func (j *source) pruneLastAsked(owners []directory.Owner) {
+func (s *source) pruneLastAsked(owners []directory.Owner) {
 	tried := make(map[string]time.Time, len(owners))
 	for _, o := range owners {
 		id := directory.Identity(o.Name, o.Key)
-		if at, ok := j.lastAsked[id]; ok {
+		if at, ok := s.lastAsked[id]; ok {
 			tried[id] = at
 		}
 	}
-	j.lastAsked = tried
+	s.lastAsked = tried
 }

@@ -63,8 +63,8 @@ func connect(base string, transport http.RoundTripper) (product.Client, error) {
 	}, nil
 }
 
-// jiraRequest is a GET request.
-type jiraRequest struct {
+// request is a GET request.
+type request struct {
 	path    string // such as /rest/api/2/myself
 	query   url.Values
 	header  http.Header // credentials
@@ -72,8 +72,8 @@ type jiraRequest struct {
 	timeout time.Duration
 }
 
-// jiraResponse is Jira's response.
-type jiraResponse struct {
+// response is Jira's response.
+type response struct {
 	status int
 	header http.Header
 	body   []byte
@@ -84,7 +84,7 @@ var errNotSent = errors.New("can't connect")
 
 // ask sends a request. Its errors wrap ErrUnavailable and contain no
 // credentials.
-func (c *client) ask(ctx context.Context, q jiraRequest) (jiraResponse, error) {
+func (c *client) ask(ctx context.Context, q request) (response, error) {
 	ctx, cancel := context.WithTimeout(ctx, q.timeout)
 	defer cancel()
 	target := c.base + q.path
@@ -93,7 +93,7 @@ func (c *client) ask(ctx context.Context, q jiraRequest) (jiraResponse, error) {
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
 	if err != nil {
-		return jiraResponse{}, fmt.Errorf("%w: the request can't be made", directory.ErrUnavailable)
+		return response{}, fmt.Errorf("%w: the request can't be made", directory.ErrUnavailable)
 	}
 	for name, values := range q.header {
 		req.Header[name] = values
@@ -104,22 +104,22 @@ func (c *client) ask(ctx context.Context, q jiraRequest) (jiraResponse, error) {
 	req.Header.Set("User-Agent", "tokengate")
 	res, err := c.http.Do(req)
 	if err != nil {
-		return jiraResponse{}, unavailable(q, err)
+		return response{}, unavailable(q, err)
 	}
 	defer res.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(res.Body, q.maxBody+1))
 	if err != nil {
-		return jiraResponse{}, unavailable(q, err)
+		return response{}, unavailable(q, err)
 	}
 	if int64(len(body)) > q.maxBody {
-		return jiraResponse{}, fmt.Errorf("%w: GET %s: the response is longer than %d bytes", directory.ErrUnavailable, q.path, q.maxBody)
+		return response{}, fmt.Errorf("%w: GET %s: the response is longer than %d bytes", directory.ErrUnavailable, q.path, q.maxBody)
 	}
-	return jiraResponse{status: res.StatusCode, header: res.Header, body: body}, nil
+	return response{status: res.StatusCode, header: res.Header, body: body}, nil
 }
 
 // unavailable returns the error for a request without a response. The error of
 // net/http would repeat the query, which contains a user name.
-func unavailable(q jiraRequest, err error) error {
+func unavailable(q request, err error) error {
 	if outer, ok := errors.AsType[*url.Error](err); ok {
 		err = outer.Err
 	}
@@ -137,13 +137,13 @@ func unavailable(q jiraRequest, err error) error {
 
 // isJSON reports whether the response claims to be JSON. Login pages and
 // proxies answer with HTML.
-func (r jiraResponse) isJSON() bool {
+func (r response) isJSON() bool {
 	kind, _, err := mime.ParseMediaType(r.header.Get("Content-Type"))
 	return err == nil && kind == "application/json"
 }
 
 // unexpected returns the error for a response that the request does not allow.
-func (r jiraResponse) unexpected(path string) error {
+func (r response) unexpected(path string) error {
 	kind := "JSON"
 	if !r.isJSON() {
 		kind = "something that is not JSON"

@@ -27,7 +27,7 @@ type serviceCredential struct {
 func (serviceCredential) String() string { return "service credential" }
 
 // GoString is String.
-func (s serviceCredential) GoString() string { return s.String() }
+func (c serviceCredential) GoString() string { return c.String() }
 
 // readCredential reads the file of the service credential: "user:password" or a
 // native personal access token. Its errors reveal nothing of the content.
@@ -50,20 +50,20 @@ func readCredential(path string) (serviceCredential, error) {
 	case strings.ContainsAny(text, "\r\n"):
 		return serviceCredential{}, fmt.Errorf("the service credential in %s has more than one line", path)
 	}
-	s := serviceCredential{hash: sha256.Sum256([]byte(text))}
+	c := serviceCredential{hash: sha256.Sum256([]byte(text))}
 	name, _, basic := strings.Cut(text, ":")
 	switch {
 	case basic && name == "":
 		return serviceCredential{}, fmt.Errorf("the service credential in %s has no user name before the colon", path)
 	case basic:
-		s.basic = true
-		s.header = http.Header{"Authorization": {"Basic " + base64.StdEncoding.EncodeToString([]byte(text))}}
+		c.basic = true
+		c.header = http.Header{"Authorization": {"Basic " + base64.StdEncoding.EncodeToString([]byte(text))}}
 	case strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }):
 		return serviceCredential{}, fmt.Errorf("the service credential in %s is neither user:password nor a personal access token", path)
 	default:
-		s.header = http.Header{"Authorization": {"Bearer " + text}}
+		c.header = http.Header{"Authorization": {"Bearer " + text}}
 	}
-	return s, nil
+	return c, nil
 }
 
 // maxRefused is how often a refused password of the service user is sent. By
@@ -80,19 +80,19 @@ type credentialUsage struct {
 
 // credential reads the credential file, and returns an error if Jira has
 // refused its content too often.
-func (j *source) credential() (serviceCredential, error) {
-	s, err := readCredential(j.file)
+func (s *source) credential() (serviceCredential, error) {
+	c, err := readCredential(s.file)
 	if err != nil {
 		return serviceCredential{}, fmt.Errorf("%w: %w", directory.ErrUnavailable, err)
 	}
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return s, j.checkRefusals(s)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return c, s.checkRefusals(c)
 }
 
 // checkRefusals must be called with mu held.
-func (j *source) checkRefusals(s serviceCredential) error {
-	if s.basic && j.usage.hash == s.hash && j.usage.refused >= maxRefused {
+func (s *source) checkRefusals(c serviceCredential) error {
+	if c.basic && s.usage.hash == c.hash && s.usage.refused >= maxRefused {
 		return fmt.Errorf("%w: %w: it is not tried again until its file changes or tokengate restarts", directory.ErrUnavailable, errCredential)
 	}
 	return nil
@@ -100,53 +100,53 @@ func (j *source) checkRefusals(s serviceCredential) error {
 
 // beginUse must be called before a credential is sent. Requests in flight count
 // as refused, so that a wrong password is never sent too often.
-func (j *source) beginUse(s serviceCredential) error {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if j.usage.hash != s.hash {
-		j.usage = credentialUsage{hash: s.hash}
+func (s *source) beginUse(c serviceCredential) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.usage.hash != c.hash {
+		s.usage = credentialUsage{hash: c.hash}
 	}
-	if err := j.checkRefusals(s); err != nil {
+	if err := s.checkRefusals(c); err != nil {
 		return err
 	}
-	if s.basic && j.usage.refused+j.usage.inFlight >= maxRefused {
+	if c.basic && s.usage.refused+s.usage.inFlight >= maxRefused {
 		return fmt.Errorf("%w: Jira refused the service credential and is checking it again", directory.ErrUnavailable)
 	}
-	j.usage.inFlight++
+	s.usage.inFlight++
 	return nil
 }
 
 // endUse records the result. Verdicts other than accepted and rejected change
 // nothing.
-func (j *source) endUse(s serviceCredential, v product.Verdict) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if j.usage.hash != s.hash {
+func (s *source) endUse(c serviceCredential, v product.Verdict) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.usage.hash != c.hash {
 		return // the file has changed since
 	}
-	j.usage.inFlight--
+	s.usage.inFlight--
 	switch v {
 	case product.VerdictRejected:
-		j.usage.refused++
-		j.usage.good = false
+		s.usage.refused++
+		s.usage.good = false
 	case product.VerdictAccepted:
-		j.usage.good = true
+		s.usage.good = true
 	}
 }
 
 // recordSuccess resets the count after a refresh in which Jira accepted the
 // credential, as Jira does. Single answers do not: if some are accepted and
 // others refused, Jira's count is unknown.
-func (j *source) recordSuccess(s serviceCredential) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if j.usage.hash == s.hash && j.usage.good {
-		j.usage.refused = 0
+func (s *source) recordSuccess(c serviceCredential) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.usage.hash == c.hash && s.usage.good {
+		s.usage.refused = 0
 	}
 }
 
 // credentialVerdict returns a response's verdict on the service credential.
-func credentialVerdict(r jiraResponse) product.Verdict {
+func credentialVerdict(r response) product.Verdict {
 	reason := loginReason(r)
 	switch {
 	case r.status == http.StatusUnauthorized, reason == loginFailed, reason == loginDenied:

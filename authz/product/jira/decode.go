@@ -26,24 +26,24 @@ type apiUser struct {
 
 // toUser converts to a User. It reports false if the user has no active field
 // or a name that can't own tokens.
-func (b apiUser) toUser(asked time.Time) (directory.User, bool) {
-	u := b.loggedInUser(asked)
-	u.Active = b.Active != nil && *b.Active && !b.Deleted
-	return u, b.Active != nil && u.Check() == nil
+func (a apiUser) toUser(asked time.Time) (directory.User, bool) {
+	u := a.loggedInUser(asked)
+	u.Active = a.Active != nil && *a.Active && !a.Deleted
+	return u, a.Active != nil && u.Check() == nil
 }
 
 // loggedInUser converts a user who has logged in. active may be missing, since
 // inactive users can't log in.
-func (b apiUser) loggedInUser(asked time.Time) directory.User {
+func (a apiUser) loggedInUser(asked time.Time) directory.User {
 	u := directory.User{
-		Key:         b.Key,
-		Name:        b.Name,
-		DisplayName: directory.CleanDisplayName(b.DisplayName),
-		Active:      (b.Active == nil || *b.Active) && !b.Deleted,
+		Key:         a.Key,
+		Name:        a.Name,
+		DisplayName: directory.CleanDisplayName(a.DisplayName),
+		Active:      (a.Active == nil || *a.Active) && !a.Deleted,
 		Asked:       asked,
 	}
 	// Unless expanded, groups have a size and no items.
-	if g := b.Groups; g != nil && g.Items != nil && len(g.Items) >= g.Size {
+	if g := a.Groups; g != nil && g.Items != nil && len(g.Items) >= g.Size {
 		u.Groups.Known = true
 		for _, item := range g.Items {
 			u.Groups.Names = append(u.Groups.Names, item.Name)
@@ -53,12 +53,12 @@ func (b apiUser) loggedInUser(asked time.Time) directory.User {
 }
 
 // decodeUser reads one user.
-func decodeUser(r jiraResponse, path string) (apiUser, error) {
-	var b apiUser
-	if !r.isJSON() || json.Unmarshal(r.body, &b) != nil || b.Name == "" {
+func decodeUser(r response, path string) (apiUser, error) {
+	var a apiUser
+	if !r.isJSON() || json.Unmarshal(r.body, &a) != nil || a.Name == "" {
 		return apiUser{}, r.unexpected(path)
 	}
-	return b, nil
+	return a, nil
 }
 
 // memberPage is a page of a group's members.
@@ -81,7 +81,7 @@ func (p memberPage) isLast(end int) bool {
 	return p.NextPage == ""
 }
 
-func decodeMembers(r jiraResponse, path string) (memberPage, error) {
+func decodeMembers(r response, path string) (memberPage, error) {
 	var p memberPage
 	if !r.isJSON() || json.Unmarshal(r.body, &p) != nil || p.Values == nil {
 		return memberPage{}, r.unexpected(path)
@@ -109,7 +109,7 @@ func (p listPage) cursor() string {
 	return ""
 }
 
-func decodeList(r jiraResponse, path string) (listPage, error) {
+func decodeList(r response, path string) (listPage, error) {
 	var p listPage
 	if !r.isJSON() || json.Unmarshal(r.body, &p) != nil || p.Values == nil {
 		return listPage{}, r.unexpected(path)
@@ -118,7 +118,7 @@ func decodeList(r jiraResponse, path string) (listPage, error) {
 }
 
 // decodeSearch reads the result of a user search.
-func decodeSearch(r jiraResponse, path string) ([]apiUser, error) {
+func decodeSearch(r response, path string) ([]apiUser, error) {
 	var found []apiUser
 	if !r.isJSON() || json.Unmarshal(r.body, &found) != nil {
 		return nil, r.unexpected(path)
@@ -128,7 +128,7 @@ func decodeSearch(r jiraResponse, path string) ([]apiUser, error) {
 
 // isNotFound reports whether a 404 means that the user or group does not exist,
 // as opposed to an unknown path.
-func isNotFound(r jiraResponse) bool {
+func isNotFound(r response) bool {
 	var body struct {
 		ErrorMessages []string `json:"errorMessages"`
 	}
@@ -136,7 +136,7 @@ func isNotFound(r jiraResponse) bool {
 }
 
 // errorMessage returns the message field of a response, or "".
-func errorMessage(r jiraResponse) string {
+func errorMessage(r response) string {
 	var body struct {
 		Message string `json:"message"`
 	}

@@ -26,7 +26,7 @@ func FuzzAnswers(f *testing.F) {
 	f.Add(403, "text/html", "AUTHENTICATION_DENIED", []byte("<html>"))
 	asked := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	f.Fuzz(func(t *testing.T, status int, kind, reason string, body []byte) {
-		r := jiraResponse{status: status, header: http.Header{"Content-Type": {kind}, "X-Seraph-Loginreason": {reason}}, body: body}
+		r := response{status: status, header: http.Header{"Content-Type": {kind}, "X-Seraph-Loginreason": {reason}}, body: body}
 		check := func(u directory.User) {
 			if err := store.ValidOwnerName(u.Name); err != nil {
 				t.Errorf("user %+v: %v", u, err)

@@ -24,7 +24,7 @@ const (
 )
 
 // loginReason returns one of these reasons, or "".
-func loginReason(r jiraResponse) string {
+func loginReason(r response) string {
 	if strings.HasPrefix(r.header.Get("X-Authentication-Denied-Reason"), "CAPTCHA_CHALLENGE") {
 		return loginDenied
 	}
@@ -40,14 +40,14 @@ func loginReason(r jiraResponse) string {
 // basicDisabled reports whether Jira refuses all Basic credentials
 // (configurable since 8.16, the default since 11) without checking the
 // password.
-func basicDisabled(r jiraResponse) bool {
+func basicDisabled(r response) bool {
 	body := strings.ToLower(errorMessage(r))
 	return r.status == http.StatusForbidden && strings.Contains(body, "basic auth") && strings.Contains(body, "disabled")
 }
 
 // Myself implements product.Client.
 func (c *client) Myself(ctx context.Context, credential http.Header, timeout time.Duration, asked time.Time) (directory.User, product.Verdict, error) {
-	r, err := c.ask(ctx, jiraRequest{
+	r, err := c.ask(ctx, request{
 		path:    myselfPath,
 		query:   url.Values{"expand": {"groups"}},
 		header:  credential,
@@ -64,7 +64,7 @@ func (c *client) Myself(ctx context.Context, credential http.Header, timeout tim
 }
 
 // readCaller reads the response to GET /rest/api/2/myself.
-func readCaller(r jiraResponse, asked time.Time) (directory.User, product.Verdict, error) {
+func readCaller(r response, asked time.Time) (directory.User, product.Verdict, error) {
 	switch reason := loginReason(r); {
 	case reason == loginDenied:
 		return directory.User{}, product.VerdictRejected, directory.ErrCaptcha
@@ -77,11 +77,11 @@ func readCaller(r jiraResponse, asked time.Time) (directory.User, product.Verdic
 	case r.status != http.StatusOK:
 		return directory.User{}, product.VerdictUnknown, r.unexpected(myselfPath)
 	}
-	b, err := decodeUser(r, myselfPath)
+	a, err := decodeUser(r, myselfPath)
 	if err != nil {
 		return directory.User{}, product.VerdictUnknown, err
 	}
-	u := b.loggedInUser(asked)
+	u := a.loggedInUser(asked)
 	if err := u.Check(); err != nil {
 		return directory.User{}, product.VerdictAccepted, fmt.Errorf("%w (you are %q in Jira)", err, directory.Truncate(u.Name))
 	}

@@ -31,9 +31,9 @@ const (
 // Pages are numbered, so a member who leaves while the group is read would
 // shift another one to a page that was already read. So each page begins with
 // the last member of the page before; if it doesn't, reading starts again.
-func (j *source) groupMembers(ctx context.Context, s serviceCredential, group string) ([]apiUser, bool, error) {
+func (s *source) groupMembers(ctx context.Context, c serviceCredential, group string) ([]apiUser, bool, error) {
 	for range maxAttempts {
-		members, found, moved, err := j.readMemberPages(ctx, s, group)
+		members, found, moved, err := s.readMemberPages(ctx, c, group)
 		if err != nil || !moved {
 			return members, found, err
 		}
@@ -43,10 +43,10 @@ func (j *source) groupMembers(ctx context.Context, s serviceCredential, group st
 
 const memberPath = "/rest/api/2/group/member"
 
-func (j *source) readMemberPages(ctx context.Context, s serviceCredential, group string) (members []apiUser, found, moved bool, err error) {
+func (s *source) readMemberPages(ctx context.Context, c serviceCredential, group string) (members []apiUser, found, moved bool, err error) {
 	for range maxMemberPages {
 		start := max(len(members)-1, 0)
-		r, err := j.ask(ctx, s, jiraRequest{
+		r, err := s.ask(ctx, c, request{
 			path: memberPath,
 			query: url.Values{
 				"groupname":            {group},
@@ -90,8 +90,8 @@ func (j *source) readMemberPages(ctx context.Context, s serviceCredential, group
 }
 
 // sameUser reports whether two answers are about the same user.
-func (b apiUser) sameUser(other apiUser) bool {
-	return directory.Identity(b.Name, b.Key) == directory.Identity(other.Name, other.Key)
+func (a apiUser) sameUser(other apiUser) bool {
+	return directory.Identity(a.Name, a.Key) == directory.Identity(other.Name, other.Key)
 }
 
 // allUsers passes all users of Jira to take, page by page, until take returns
@@ -99,10 +99,10 @@ func (b apiUser) sameUser(other apiUser) bool {
 // only the first users, and a service user without permission to browse users
 // gets none. The missing owners are requested one by one. Errors are only those
 // of the credential or of ctx.
-func (j *source) allUsers(ctx context.Context, s serviceCredential, take func([]apiUser) (enough bool)) error {
-	listed, err := j.listUsers(ctx, s, take)
+func (s *source) allUsers(ctx context.Context, c serviceCredential, take func([]apiUser) (enough bool)) error {
+	listed, err := s.listUsers(ctx, c, take)
 	if !listed && err == nil {
-		err = j.searchUsers(ctx, s, take)
+		err = s.searchUsers(ctx, c, take)
 	}
 	if isCredentialError(err) || ctx.Err() != nil {
 		return err
@@ -112,12 +112,12 @@ func (j *source) allUsers(ctx context.Context, s serviceCredential, take func([]
 
 // listUsers reads GET /rest/api/2/user/list, which exists in Jira 11 and 10.3
 // LTS, and reports false if it fails.
-func (j *source) listUsers(ctx context.Context, s serviceCredential, take func([]apiUser) bool) (bool, error) {
+func (s *source) listUsers(ctx context.Context, c serviceCredential, take func([]apiUser) bool) (bool, error) {
 	const path = "/rest/api/2/user/list"
 	query := url.Values{"maxResults": {strconv.Itoa(listPageSize)}}
 	seen := map[string]bool{}
 	for {
-		r, err := j.ask(ctx, s, jiraRequest{path: path, query: query, maxBody: maxPageBody, timeout: pageTimeout})
+		r, err := s.ask(ctx, c, request{path: path, query: query, maxBody: maxPageBody, timeout: pageTimeout})
 		if err != nil {
 			return false, err
 		}
@@ -139,11 +139,11 @@ func (j *source) listUsers(ctx context.Context, s serviceCredential, take func([
 
 // searchUsers reads GET /rest/api/2/user/search. A dot is in every mail address
 // (JRASERVER-29069), so it matches almost all users.
-func (j *source) searchUsers(ctx context.Context, s serviceCredential, take func([]apiUser) bool) error {
+func (s *source) searchUsers(ctx context.Context, c serviceCredential, take func([]apiUser) bool) error {
 	const path = "/rest/api/2/user/search"
 	var last apiUser
 	for start := 0; ; {
-		r, err := j.ask(ctx, s, jiraRequest{
+		r, err := s.ask(ctx, c, request{
 			path: path,
 			query: url.Values{
 				"username":        {"."},

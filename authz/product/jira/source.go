@@ -76,25 +76,25 @@ func (c *client) Source(o product.SourceOptions) directory.Source {
 }
 
 // Requests returns the number of requests sent with the service credential.
-func (j *source) Requests() uint64 { return j.sent.Load() }
+func (s *source) Requests() uint64 { return s.sent.Load() }
 
 // Origin returns the address of this Jira.
-func (j *source) Origin() string { return "jira " + j.client.base }
+func (s *source) Origin() string { return "jira " + s.client.base }
 
 // ask sends a rate-limited request with the service credential. If Jira refuses
 // the credential the error wraps errCredential.
-func (j *source) ask(ctx context.Context, s serviceCredential, q jiraRequest) (jiraResponse, error) {
-	if err := j.wait(ctx); err != nil {
-		return jiraResponse{}, err
+func (s *source) ask(ctx context.Context, c serviceCredential, q request) (response, error) {
+	if err := s.wait(ctx); err != nil {
+		return response{}, err
 	}
-	return j.send(ctx, s, q)
+	return s.send(ctx, c, q)
 }
 
 // wait waits for the rate limiter. If the deadline of ctx comes first, it
 // returns ErrBusy immediately.
-func (j *source) wait(ctx context.Context) error {
-	now := j.now()
-	r := j.limiter.ReserveN(now, 1)
+func (s *source) wait(ctx context.Context) error {
+	now := s.now()
+	r := s.limiter.ReserveN(now, 1)
 	delay := r.DelayFrom(now)
 	if deadline, ok := ctx.Deadline(); ok && delay > time.Until(deadline) {
 		r.CancelAt(now)
@@ -112,21 +112,21 @@ func (j *source) wait(ctx context.Context) error {
 }
 
 // send is ask without the rate limit.
-func (j *source) send(ctx context.Context, s serviceCredential, q jiraRequest) (jiraResponse, error) {
-	if err := j.beginUse(s); err != nil {
-		return jiraResponse{}, err
+func (s *source) send(ctx context.Context, c serviceCredential, q request) (response, error) {
+	if err := s.beginUse(c); err != nil {
+		return response{}, err
 	}
-	j.sent.Add(1)
-	q.header = s.header
-	r, err := j.client.ask(ctx, q)
+	s.sent.Add(1)
+	q.header = c.header
+	r, err := s.client.ask(ctx, q)
 	if err != nil {
-		j.endUse(s, product.VerdictUnknown)
-		return jiraResponse{}, err
+		s.endUse(c, product.VerdictUnknown)
+		return response{}, err
 	}
 	v := credentialVerdict(r)
-	j.endUse(s, v)
+	s.endUse(c, v)
 	if v == product.VerdictRejected || v == product.VerdictUnchecked {
-		return jiraResponse{}, fmt.Errorf("%w: %w: GET %s: status %d%s", directory.ErrUnavailable, errCredential, q.path, r.status, withReason(loginReason(r)))
+		return response{}, fmt.Errorf("%w: %w: GET %s: status %d%s", directory.ErrUnavailable, errCredential, q.path, r.status, withReason(loginReason(r)))
 	}
 	return r, nil
 }
@@ -141,8 +141,8 @@ func withReason(reason string) string {
 const userPath = "/rest/api/2/user"
 
 // userRequest requests one user by key or username.
-func userRequest(timeout time.Duration, parameter, value string) jiraRequest {
-	return jiraRequest{
+func userRequest(timeout time.Duration, parameter, value string) request {
+	return request{
 		path:    userPath,
 		query:   url.Values{parameter: {value}, "expand": {"groups"}},
 		maxBody: maxUserBody,
@@ -151,14 +151,14 @@ func userRequest(timeout time.Duration, parameter, value string) jiraRequest {
 }
 
 // user requests one user. It returns ErrUnknownUser if there is none.
-func (j *source) user(ctx context.Context, s serviceCredential, parameter, value string) (directory.User, error) {
-	asked := j.now()
-	r, err := j.ask(ctx, s, userRequest(userTimeout, parameter, value))
+func (s *source) user(ctx context.Context, c serviceCredential, parameter, value string) (directory.User, error) {
+	asked := s.now()
+	r, err := s.ask(ctx, c, userRequest(userTimeout, parameter, value))
 	return readUser(r, err, asked, parameter, value)
 }
 
 // readUser reads the response to a userRequest.
-func readUser(r jiraResponse, err error, asked time.Time, parameter, value string) (directory.User, error) {
+func readUser(r response, err error, asked time.Time, parameter, value string) (directory.User, error) {
 	const path = userPath
 	switch {
 	case err != nil:
@@ -168,14 +168,14 @@ func readUser(r jiraResponse, err error, asked time.Time, parameter, value strin
 	case r.status != http.StatusOK:
 		return directory.User{}, r.unexpected(path)
 	}
-	b, err := decodeUser(r, path)
+	a, err := decodeUser(r, path)
 	if err != nil {
 		return directory.User{}, err
 	}
-	if parameter == "key" && b.Key != value || parameter == "username" && store.FoldOwner(b.Name) != store.FoldOwner(value) {
+	if parameter == "key" && a.Key != value || parameter == "username" && store.FoldOwner(a.Name) != store.FoldOwner(value) {
 		return directory.User{}, errOtherUser(path)
 	}
-	u, ok := b.toUser(asked)
+	u, ok := a.toUser(asked)
 	if !ok {
 		if err := u.Check(); err != nil {
 			return directory.User{}, err
@@ -187,28 +187,28 @@ func readUser(r jiraResponse, err error, asked time.Time, parameter, value strin
 
 // WholeGroups is false because Jira's answer about one user omits nested
 // groups, which the member pages include.
-func (j *source) WholeGroups() bool { return false }
+func (s *source) WholeGroups() bool { return false }
 
 // lookupWait limits the wait for other lookups, so that time is left for the request:
 // without it, under load every lookup would get its turn too late.
 const lookupWait = 2 * time.Second
 
 // Lookup requests one user by name, outside the refresh's rate limit.
-func (j *source) Lookup(ctx context.Context, name string) (directory.User, error) {
-	s, err := j.credential()
+func (s *source) Lookup(ctx context.Context, name string) (directory.User, error) {
+	c, err := s.credential()
 	if err != nil {
 		return directory.User{}, err
 	}
 	waiting, cancel := context.WithTimeout(ctx, lookupWait)
 	defer cancel()
 	select {
-	case j.lookups <- struct{}{}:
-		defer func() { <-j.lookups }()
+	case s.lookups <- struct{}{}:
+		defer func() { <-s.lookups }()
 	case <-waiting.Done():
 		return directory.User{}, directory.ErrBusy
 	}
 	const by = "username"
-	asked := j.now()
-	r, err := j.send(ctx, s, userRequest(directory.LookupTimeout, by, name))
+	asked := s.now()
+	r, err := s.send(ctx, c, userRequest(directory.LookupTimeout, by, name))
 	return readUser(r, err, asked, by, name)
 }
