@@ -66,17 +66,17 @@ func newResponses(u config.Upstream) (*responses, error) {
 }
 
 // newFixed encodes the answers to clients that sent Basic, or did not.
-func (a *responses) newFixed(basic bool) (fixedResponses, error) {
+func (r *responses) newFixed(basic bool) (fixedResponses, error) {
 	fixed := fixedResponses{reasons: make([]*wire.Response, kinds), details: make([]*wire.Response, len(authz.Details())+1)}
 	var err error
 	for _, reason := range authz.Reasons() {
 		for _, outcome := range reason.Outcomes() {
-			message := a.denial(authz.Decision{Reason: reason, Basic: basic})
+			message := r.denial(authz.Decision{Reason: reason, Basic: basic})
 			switch outcome {
 			case authz.Allowed:
 				continue
 			case authz.PassThrough:
-				message = okResponse(reason, a.headers.reserved())
+				message = okResponse(reason, r.headers.reserved())
 			}
 			n, _ := kindOf(outcome, reason)
 			if fixed.reasons[n], err = wire.NewResponse(message); err != nil {
@@ -85,12 +85,12 @@ func (a *responses) newFixed(basic bool) (fixedResponses, error) {
 		}
 	}
 	for _, detail := range authz.Details() {
-		if fixed.details[detail], err = wire.NewResponse(a.denial(authz.Decision{Reason: detail.Reason(), Detail: detail, Basic: basic})); err != nil {
+		if fixed.details[detail], err = wire.NewResponse(r.denial(authz.Decision{Reason: detail.Reason(), Detail: detail, Basic: basic})); err != nil {
 			return fixed, err
 		}
 	}
 	for length := range maxLength + 1 {
-		answer, err := wire.NewResponse(a.denial(authz.Decision{Reason: authz.MalformedToken, Detail: authz.WrongLength, Length: length, Basic: basic}))
+		answer, err := wire.NewResponse(r.denial(authz.Decision{Reason: authz.MalformedToken, Detail: authz.WrongLength, Length: length, Basic: basic}))
 		if err != nil {
 			return fixed, err
 		}
@@ -103,20 +103,20 @@ func (a *responses) newFixed(basic bool) (fixedResponses, error) {
 // (CheckResponse.status.code 0); every other decision, including the zero one,
 // becomes a denial. An OK always sets or removes the identity header, so a
 // client's own never reaches the upstream.
-func (a *responses) to(d authz.Decision) *wire.Response {
+func (r *responses) to(d authz.Decision) *wire.Response {
 	id := d.TokenID.String()
 	if d.Outcome == authz.Allowed && d.Reason == authz.TokenAllowed && d.User != "" {
 		var list [maxUpstreamHeaders]wire.Header
-		return a.allowed.WithHeaders(a.headers.set(list[:0], &d), d.User, id)
+		return r.allowed.WithHeaders(r.headers.set(list[:0], &d), d.User, id)
 	}
-	fixed := &a.bearer
+	fixed := &r.bearer
 	if d.Basic {
-		fixed = &a.basic
+		fixed = &r.basic
 	}
-	answer := a.undecided
+	answer := r.undecided
 	switch {
 	case d.Outcome == authz.Denied && d.Reason == authz.RateLimited:
-		answer = a.toRateLimited(d)
+		answer = r.toRateLimited(d)
 	case d.Outcome == authz.Denied && d.Detail != 0 && d.Detail.Reason() == d.Reason:
 		answer = fixed.details[d.Detail]
 		if d.Detail == authz.WrongLength {
@@ -136,22 +136,22 @@ const (
 )
 
 // toRateLimited returns the answer to a token that exceeds its rate.
-func (a *responses) toRateLimited(d authz.Decision) *wire.Response {
+func (r *responses) toRateLimited(d authz.Decision) *wire.Response {
 	seconds := d.WaitSeconds()
 	if seconds <= maxWait {
-		return a.rateLimited[seconds-1]
+		return r.rateLimited[seconds-1]
 	}
-	answer, err := wire.NewResponse(a.newRateLimited(seconds))
+	answer, err := wire.NewResponse(r.newRateLimited(seconds))
 	if err != nil {
-		return a.undecided
+		return r.undecided
 	}
 	return answer
 }
 
 // newRateLimited is the denial of a token that exceeds its rate. Retry-After is in
 // whole seconds (RFC 9110 §10.2.3).
-func (a *responses) newRateLimited(seconds int) *authv3.CheckResponse {
-	answer := a.denial(authz.Decision{Reason: authz.RateLimited, Wait: time.Duration(seconds) * time.Second})
+func (r *responses) newRateLimited(seconds int) *authv3.CheckResponse {
+	answer := r.denial(authz.Decision{Reason: authz.RateLimited, Wait: time.Duration(seconds) * time.Second})
 	denied := answer.GetDeniedResponse()
 	denied.Headers = append(denied.Headers, header("retry-after", strconv.Itoa(seconds)))
 	return answer
@@ -184,7 +184,7 @@ func corsHeaders(origin string) *authv3.CheckResponse {
 // denial is the answer to a denied request. The challenge of a 401 is Basic only for
 // clients that sent Basic, because it makes a browser show its password dialog
 // (RFC 9110 §11.6.1).
-func (a *responses) denial(d authz.Decision) *authv3.CheckResponse {
+func (r *responses) denial(d authz.Decision) *authv3.CheckResponse {
 	status := d.Reason.Status()
 	headers := []*corev3.HeaderValueOption{
 		header("content-type", authz.DenialType),
@@ -195,7 +195,7 @@ func (a *responses) denial(d authz.Decision) *authv3.CheckResponse {
 		if d.Basic {
 			scheme = "Basic"
 		}
-		headers = append(headers, header("www-authenticate", fmt.Sprintf("%s realm=%q", scheme, a.realm)))
+		headers = append(headers, header("www-authenticate", fmt.Sprintf("%s realm=%q", scheme, r.realm)))
 	}
 	body := string(authz.Denial(d.Text()))
 	if status == http.StatusNoContent { // has neither a body nor a type (RFC 9110 §15.3.5)

@@ -2,6 +2,7 @@ package envoy
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -55,6 +56,30 @@ func TestEveryDecisionHasACompleteAnswer(t *testing.T) {
 					}
 				}
 			}
+		}
+	}
+}
+
+// Envoy permits every header that an allowed request gets or loses, and takes from
+// clients those that only tokengate may set.
+func TestUpstreamHeaders(t *testing.T) {
+	h := newUpstreamHeaders(config.Default().Upstream)
+	set := h.set(nil, &authz.Decision{User: "fred", Path: "/x"})
+	if len(set) > maxUpstreamHeaders {
+		t.Errorf("%d headers, more than %d", len(set), maxUpstreamHeaders)
+	}
+	permitted, credentials := h.changed(), append(h.removed(), ":path")
+	for _, header := range set {
+		if !slices.Contains(permitted, header.Name) {
+			t.Errorf("Envoy does not permit %s", header.Name)
+		}
+		if !slices.Contains(h.reserved(), header.Name) && !slices.Contains(credentials, header.Name) {
+			t.Errorf("a client's own %s would be forwarded", header.Name)
+		}
+	}
+	for _, name := range append(h.reserved(), h.removed()...) {
+		if !slices.Contains(permitted, name) {
+			t.Errorf("Envoy does not permit the removal of %s", name)
 		}
 	}
 }

@@ -14,9 +14,9 @@ import (
 const MarkerHeader = "x-tokengate-authenticated"
 
 // upstreamHeaders decides which headers an allowed request carries to the
-// upstream. To add an upstream credential, change set and reserved (or removed,
-// if clients may send a header of that name); the answers and Envoy's
-// configuration follow. The names are in lower case.
+// upstream. To add an upstream credential, change newUpstreamHeaders, set, and
+// reserved (or removed, if clients may send a header of that name); the answers and
+// Envoy's configuration follow. The names are in lower case.
 type upstreamHeaders struct {
 	identity string // names the user
 }

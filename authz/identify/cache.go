@@ -136,68 +136,68 @@ type knownCredential struct {
 }
 
 // get returns the user of a recently accepted credential.
-func (k *credentialMemory) get(hash credentialHash, now time.Time) (user string, ok bool) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	c, ok := k.byHash[hash]
+func (m *credentialMemory) get(hash credentialHash, now time.Time) (user string, ok bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c, ok := m.byHash[hash]
 	return c.user, ok && now.Before(c.until)
 }
 
 // put remembers an accepted credential.
-func (k *credentialMemory) put(user string, hash credentialHash, until, now time.Time) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.byHash == nil {
-		k.byHash, k.byUser = make(map[credentialHash]knownCredential), make(map[string][]credentialHash)
+func (m *credentialMemory) put(user string, hash credentialHash, until, now time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.byHash == nil {
+		m.byHash, m.byUser = make(map[credentialHash]knownCredential), make(map[string][]credentialHash)
 	}
-	k.remove(hash) // it may have belonged to another user
-	hashes, ok := k.byUser[user]
-	if !ok && len(k.byUser) >= maxKnown {
-		k.sweep(now)
+	m.remove(hash) // it may have belonged to another user
+	hashes, ok := m.byUser[user]
+	if !ok && len(m.byUser) >= maxKnown {
+		m.sweep(now)
 	}
 	if len(hashes) == maxPerUser {
-		k.remove(hashes[0])
-		hashes = k.byUser[user]
+		m.remove(hashes[0])
+		hashes = m.byUser[user]
 	}
-	k.byUser[user] = append(hashes, hash)
-	k.byHash[hash] = knownCredential{user, until}
+	m.byUser[user] = append(hashes, hash)
+	m.byHash[hash] = knownCredential{user, until}
 }
 
 // delete removes a credential.
-func (k *credentialMemory) delete(hash credentialHash) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.remove(hash)
+func (m *credentialMemory) delete(hash credentialHash) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.remove(hash)
 }
 
 // remove must be called with mu held.
-func (k *credentialMemory) remove(hash credentialHash) {
-	c, ok := k.byHash[hash]
+func (m *credentialMemory) remove(hash credentialHash) {
+	c, ok := m.byHash[hash]
 	if !ok {
 		return
 	}
-	delete(k.byHash, hash)
-	k.byUser[c.user] = slices.DeleteFunc(k.byUser[c.user], func(other credentialHash) bool { return other == hash })
-	if len(k.byUser[c.user]) == 0 {
-		delete(k.byUser, c.user)
+	delete(m.byHash, hash)
+	m.byUser[c.user] = slices.DeleteFunc(m.byUser[c.user], func(other credentialHash) bool { return other == hash })
+	if len(m.byUser[c.user]) == 0 {
+		delete(m.byUser, c.user)
 	}
 }
 
 // sweep removes expired credentials, and if needed arbitrary users down to
 // sweepTarget.
-func (k *credentialMemory) sweep(now time.Time) {
-	for hash, c := range k.byHash {
+func (m *credentialMemory) sweep(now time.Time) {
+	for hash, c := range m.byHash {
 		if !now.Before(c.until) {
-			k.remove(hash)
+			m.remove(hash)
 		}
 	}
-	for user, hashes := range k.byUser {
-		if len(k.byUser) <= sweepTarget {
+	for user, hashes := range m.byUser {
+		if len(m.byUser) <= sweepTarget {
 			return
 		}
 		for _, hash := range slices.Clone(hashes) {
-			k.remove(hash)
+			m.remove(hash)
 		}
-		delete(k.byUser, user)
+		delete(m.byUser, user)
 	}
 }
