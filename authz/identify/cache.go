@@ -1,7 +1,6 @@
 package identify
 
 import (
-	"container/list"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -40,18 +39,50 @@ func (h hasher) sum(kind credentialKind, credential string) (sum credentialHash)
 	return sum
 }
 
-// answerCache is an LRU cache of answers about credentials, each with a
-// lifetime.
-type answerCache struct {
-	maxSize int
+// recent is a map that keeps at least the max/2 entries put last, and at most max: when
+// the newer half is full, it replaces the older.
+type recent[K comparable, V any] struct {
+	max          int
+	newer, older map[K]V // disjoint
+}
 
-	mu    sync.Mutex
-	byKey map[credentialHash]*list.Element
-	order list.List // of cachedAnswer, most recently used first
+func (r *recent[K, V]) get(key K) (value V, ok bool) {
+	if value, ok = r.newer[key]; !ok {
+		value, ok = r.older[key]
+	}
+	return value, ok
+}
+
+func (r *recent[K, V]) put(key K, value V) {
+	delete(r.older, key)
+	if r.newer == nil {
+		r.newer = make(map[K]V)
+	}
+	r.newer[key] = value
+	if len(r.newer) >= r.max/2 {
+		r.newer, r.older = nil, r.newer
+	}
+}
+
+func (r *recent[K, V]) delete(key K) {
+	delete(r.newer, key)
+	delete(r.older, key)
+}
+
+func (r *recent[K, V]) len() int { return len(r.newer) + len(r.older) }
+
+// answerCache is a cache of answers about credentials, each with a lifetime. It keeps
+// those used last, and is safe for concurrent use.
+type answerCache struct {
+	mu      sync.Mutex
+	answers recent[credentialHash, cachedAnswer]
+}
+
+func newAnswerCache(size int) answerCache {
+	return answerCache{answers: recent[credentialHash, cachedAnswer]{max: size}}
 }
 
 type cachedAnswer struct {
-	key   credentialHash
 	user  directory.User
 	err   error
 	until time.Time
@@ -61,50 +92,30 @@ type cachedAnswer struct {
 func (a *answerCache) get(key credentialHash, now time.Time) (cachedAnswer, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	e, ok := a.byKey[key]
-	if !ok {
+	entry, ok := a.answers.get(key)
+	switch {
+	case !ok:
+		return cachedAnswer{}, false
+	case !now.Before(entry.until):
+		a.answers.delete(key)
 		return cachedAnswer{}, false
 	}
-	entry := e.Value.(cachedAnswer)
-	if !now.Before(entry.until) {
-		a.remove(e)
-		return cachedAnswer{}, false
-	}
-	a.order.MoveToFront(e)
+	a.answers.put(key, entry)
 	return entry, true
 }
 
-// put stores an answer and removes expired ones.
-func (a *answerCache) put(entry cachedAnswer, now time.Time) {
+// put stores an answer.
+func (a *answerCache) put(key credentialHash, entry cachedAnswer) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.byKey == nil {
-		a.byKey = make(map[credentialHash]*list.Element)
-	}
-	if e, ok := a.byKey[entry.key]; ok {
-		a.remove(e)
-	}
-	a.byKey[entry.key] = a.order.PushFront(entry)
-	for e := a.order.Back(); len(a.byKey) > a.maxSize || !now.Before(e.Value.(cachedAnswer).until); e = a.order.Back() {
-		a.remove(e)
-		if len(a.byKey) == 0 {
-			return
-		}
-	}
+	a.answers.put(key, entry)
 }
 
 // delete removes the answer about a credential.
 func (a *answerCache) delete(key credentialHash) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if e, ok := a.byKey[key]; ok {
-		a.remove(e)
-	}
-}
-
-func (a *answerCache) remove(e *list.Element) {
-	a.order.Remove(e)
-	delete(a.byKey, e.Value.(cachedAnswer).key)
+	a.answers.delete(key)
 }
 
 const (

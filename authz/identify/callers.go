@@ -138,11 +138,11 @@ func NewCallers(p *product.Product, client product.Client, now func() time.Time)
 		cookies:     p.SessionCookies,
 		now:         now,
 		hasher:      newHasher(),
-		lockout:     lockout{now: now, maxNames: maxFailingNames},
+		lockout:     newLockout(now, maxFailingNames),
 		unknownPool: newPool(unknownSlots, unknownWait),
 		knownPool:   newPool(knownSlots, knownWait),
-		answerCache: answerCache{maxSize: maxAnswers},
-		refusals:    answerCache{maxSize: maxRefusals},
+		answerCache: newAnswerCache(maxAnswers),
+		refusals:    newAnswerCache(maxRefusals),
 	}
 }
 
@@ -249,17 +249,17 @@ func (c *Callers) askAndCache(ctx context.Context, a attempt) (directory.User, e
 	c.updateMemory(a, asked, u, err)
 	switch {
 	case err == nil:
-		c.answerCache.put(cachedAnswer{key: a.key, user: u, until: asked.Add(answerTTL)}, c.now())
+		c.answerCache.put(a.key, cachedAnswer{user: u, until: asked.Add(answerTTL)})
 	case errors.Is(err, ErrTooManyFailures):
 		c.blocked.Add(1)
 	case errors.Is(err, directory.ErrBusy):
 		// It was not asked, and so many are refused that they would evict
 		// real answers.
 	case errors.Is(err, directory.ErrUnavailable):
-		c.refusals.put(cachedAnswer{key: a.key, err: err, until: c.now().Add(noAnswerTTL)}, c.now())
+		c.refusals.put(a.key, cachedAnswer{err: err, until: c.now().Add(noAnswerTTL)})
 	default:
 		c.answerCache.delete(a.key)
-		c.refusals.put(cachedAnswer{key: a.key, user: u, err: err, until: asked.Add(answerTTL)}, c.now())
+		c.refusals.put(a.key, cachedAnswer{user: u, err: err, until: asked.Add(answerTTL)})
 	}
 	return u, err
 }

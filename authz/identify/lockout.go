@@ -34,14 +34,17 @@ const (
 // out through tokengate; see Callers. An attempt counts as a failure
 // until proven otherwise.
 type lockout struct {
-	now      func() time.Time
-	maxNames int // maxFailingNames, less in tests
+	now  func() time.Time
+	seed maphash.Seed
 
-	mu         sync.Mutex
-	seed       maphash.Seed
-	names      map[uint64]nameFailures // by hash of the folded name; colliding names share a count
-	olderNames map[uint64]nameFailures // disjoint from names
-	swept      time.Time
+	mu    sync.Mutex
+	names recent[uint64, nameFailures] // by hash of the folded name; colliding names share a count
+	swept time.Time
+}
+
+// newLockout returns a lockout that counts at most maxNames.
+func newLockout(now func() time.Time, maxNames int) lockout {
+	return lockout{now: now, seed: maphash.MakeSeed(), names: recent[uint64, nameFailures]{max: maxNames}}
 }
 
 type nameFailures struct {
@@ -50,7 +53,7 @@ type nameFailures struct {
 	last     time.Time // start of the last attempt
 }
 
-// hash returns the key of a name. It must be called with mu held.
+// hash returns the key of a name.
 func (l *lockout) hash(name string) uint64 { return maphash.String(l.seed, store.FoldOwner(name)) }
 
 // begin counts an attempt, or returns ErrTooManyFailures if none is allowed.
@@ -59,13 +62,10 @@ func (l *lockout) hash(name string) uint64 { return maphash.String(l.seed, store
 func (l *lockout) begin(name string, known bool) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.names == nil {
-		l.names, l.seed = make(map[uint64]nameFailures), maphash.MakeSeed()
-	}
 	now := l.now()
 	l.sweep(now)
 	id := l.hash(name)
-	f, _ := l.get(id)
+	f, _ := l.names.get(id)
 	if now.Sub(f.last) >= failureTTL {
 		f.count = f.inFlight
 	}
@@ -89,11 +89,8 @@ func (l *lockout) succeeded(name string) {
 func (l *lockout) loggedIn(name string, at time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.names == nil {
-		return
-	}
 	id := l.hash(name)
-	f, ok := l.get(id)
+	f, ok := l.names.get(id)
 	if !ok || !f.last.Before(at) {
 		return
 	}
@@ -115,7 +112,7 @@ func (l *lockout) end(name string, change func(*nameFailures)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	id := l.hash(name)
-	f, ok := l.get(id)
+	f, ok := l.names.get(id)
 	if !ok {
 		return
 	}
@@ -124,23 +121,13 @@ func (l *lockout) end(name string, change func(*nameFailures)) {
 	l.set(id, f)
 }
 
-func (l *lockout) get(id uint64) (f nameFailures, ok bool) {
-	if f, ok = l.names[id]; !ok {
-		f, ok = l.olderNames[id]
-	}
-	return f, ok
-}
-
+// set must be called with mu held.
 func (l *lockout) set(id uint64, f nameFailures) {
-	delete(l.olderNames, id)
 	if f.count <= 0 {
-		delete(l.names, id)
+		l.names.delete(id)
 		return
 	}
-	l.names[id] = f
-	if len(l.names) >= l.maxNames/2 {
-		l.names, l.olderNames = make(map[uint64]nameFailures), l.names
-	}
+	l.names.put(id, f)
 }
 
 // sweep removes expired failures once an hour.
@@ -149,7 +136,7 @@ func (l *lockout) sweep(now time.Time) {
 		return
 	}
 	l.swept = now
-	for _, names := range []map[uint64]nameFailures{l.names, l.olderNames} {
+	for _, names := range []map[uint64]nameFailures{l.names.newer, l.names.older} {
 		for id, f := range names {
 			if f.inFlight == 0 && now.Sub(f.last) >= failureTTL {
 				delete(names, id)

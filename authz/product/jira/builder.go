@@ -154,24 +154,19 @@ func (b *snapshotBuilder) unresolved(owners []directory.Owner) []directory.Owner
 // sortOwners puts owners whose tokens were used since the last refresh first,
 // and among these the ones asked for longest ago.
 func (s *source) sortOwners(owners []directory.Owner, since time.Time) []directory.Owner {
+	unused := func(o directory.Owner) int {
+		if o.LastUsed.After(since) {
+			return 0
+		}
+		return 1
+	}
 	slices.SortStableFunc(owners, func(a, b directory.Owner) int {
 		return cmp.Or(
-			compareBools(b.LastUsed.After(since), a.LastUsed.After(since)),
+			cmp.Compare(unused(a), unused(b)),
 			s.lastAsked[directory.Identity(a.Name, a.Key)].Compare(s.lastAsked[directory.Identity(b.Name, b.Key)]),
 		)
 	})
 	return owners
-}
-
-// compareBools orders false before true.
-func compareBools(a, b bool) int {
-	switch {
-	case a == b:
-		return 0
-	case b:
-		return -1
-	}
-	return 1
 }
 
 // fetchOwners requests owners one by one until a deadline. An owner without an
@@ -188,7 +183,7 @@ func (s *source) fetchOwners(ctx context.Context, c serviceCredential, b *snapsh
 		case err == nil, errors.Is(err, directory.ErrUnusableName):
 			inARow = 0
 			continue
-		case ctx.Err() != nil, isCredentialError(err):
+		case ctx.Err() != nil, errors.Is(err, errCredential):
 			return err
 		}
 		b.ownerErr = err
@@ -243,14 +238,11 @@ func (s *source) probe(ctx context.Context, c serviceCredential) error {
 		return err
 	}
 	if r.status != http.StatusOK {
-		return r.unexpected(myselfPath)
+		return r.unexpected()
 	}
-	_, err = decodeUser(r, myselfPath)
+	_, err = decode(r, isUser)
 	return err
 }
-
-// isCredentialError reports whether Jira refused the credential.
-func isCredentialError(err error) bool { return errors.Is(err, errCredential) }
 
 // snapshot makes the snapshot, with earlier answers for users without a new
 // one.
@@ -292,12 +284,9 @@ func (b *snapshotBuilder) isRemoved(u directory.User) bool {
 
 // pruneLastAsked removes the entries of users who no longer own tokens.
 func (s *source) pruneLastAsked(owners []directory.Owner) {
-	tried := make(map[string]time.Time, len(owners))
+	keep := make(map[string]bool, len(owners))
 	for _, o := range owners {
-		id := directory.Identity(o.Name, o.Key)
-		if at, ok := s.lastAsked[id]; ok {
-			tried[id] = at
-		}
+		keep[directory.Identity(o.Name, o.Key)] = true
 	}
-	s.lastAsked = tried
+	maps.DeleteFunc(s.lastAsked, func(id string, _ time.Time) bool { return !keep[id] })
 }

@@ -74,6 +74,7 @@ type request struct {
 
 // response is Jira's response.
 type response struct {
+	path   string // of the request
 	status int
 	header http.Header
 	body   []byte
@@ -114,7 +115,7 @@ func (c *client) ask(ctx context.Context, q request) (response, error) {
 	if int64(len(body)) > q.maxBody {
 		return response{}, fmt.Errorf("%w: GET %s: the response is longer than %d bytes", directory.ErrUnavailable, q.path, q.maxBody)
 	}
-	return response{status: res.StatusCode, header: res.Header, body: body}, nil
+	return response{path: q.path, status: res.StatusCode, header: res.Header, body: body}, nil
 }
 
 // unavailable returns the error for a request without a response. The error of
@@ -143,16 +144,16 @@ func (r response) isJSON() bool {
 }
 
 // unexpected returns the error for a response that the request does not allow.
-func (r response) unexpected(path string) error {
+func (r response) unexpected() error {
 	kind := "JSON"
 	if !r.isJSON() {
 		kind = "something that is not JSON"
 	}
 	switch {
 	case r.status >= 300 && r.status < 400:
-		return fmt.Errorf("%w: GET %s: Jira redirects (status %d), so check upstream.url and upstream.contextPath", directory.ErrUnavailable, path, r.status)
+		return fmt.Errorf("%w: GET %s: Jira redirects (status %d), so check upstream.url and upstream.contextPath", directory.ErrUnavailable, r.path, r.status)
 	case r.status == http.StatusOK:
-		return fmt.Errorf("%w: GET %s: the answer is unexpected %s", directory.ErrUnavailable, path, kind)
+		return fmt.Errorf("%w: GET %s: the answer is unexpected %s", directory.ErrUnavailable, r.path, kind)
 	}
-	return fmt.Errorf("%w: GET %s: status %d with %s", directory.ErrUnavailable, path, r.status, kind)
+	return fmt.Errorf("%w: GET %s: status %d with %s", directory.ErrUnavailable, r.path, r.status, kind)
 }

@@ -2,7 +2,6 @@ package jira
 
 import (
 	"encoding/json"
-	"fmt"
 	"time"
 
 	"github.com/tokengate/tokengate/authz/directory"
@@ -52,14 +51,15 @@ func (a apiUser) loggedInUser(asked time.Time) directory.User {
 	return u
 }
 
-// decodeUser reads one user.
-func decodeUser(r response, path string) (apiUser, error) {
-	var a apiUser
-	if !r.isJSON() || json.Unmarshal(r.body, &a) != nil || a.Name == "" {
-		return apiUser{}, r.unexpected(path)
+// decode reads a response. An answer that is not valid is an error.
+func decode[T any](r response, valid func(T) bool) (v T, err error) {
+	if !r.isJSON() || json.Unmarshal(r.body, &v) != nil || !valid(v) {
+		return *new(T), r.unexpected()
 	}
-	return a, nil
+	return v, nil
 }
+
+func isUser(a apiUser) bool { return a.Name != "" }
 
 // memberPage is a page of a group's members.
 type memberPage struct {
@@ -79,14 +79,6 @@ func (p memberPage) isLast(end int) bool {
 		return end >= *p.Total
 	}
 	return p.NextPage == ""
-}
-
-func decodeMembers(r response, path string) (memberPage, error) {
-	var p memberPage
-	if !r.isJSON() || json.Unmarshal(r.body, &p) != nil || p.Values == nil {
-		return memberPage{}, r.unexpected(path)
-	}
-	return p, nil
 }
 
 // listPage is a page of the list of all users.
@@ -109,23 +101,6 @@ func (p listPage) cursor() string {
 	return ""
 }
 
-func decodeList(r response, path string) (listPage, error) {
-	var p listPage
-	if !r.isJSON() || json.Unmarshal(r.body, &p) != nil || p.Values == nil {
-		return listPage{}, r.unexpected(path)
-	}
-	return p, nil
-}
-
-// decodeSearch reads the result of a user search.
-func decodeSearch(r response, path string) ([]apiUser, error) {
-	var found []apiUser
-	if !r.isJSON() || json.Unmarshal(r.body, &found) != nil {
-		return nil, r.unexpected(path)
-	}
-	return found, nil
-}
-
 // isNotFound reports whether a 404 means that the user or group does not exist,
 // as opposed to an unknown path.
 func isNotFound(r response) bool {
@@ -144,9 +119,4 @@ func errorMessage(r response) string {
 		return ""
 	}
 	return body.Message
-}
-
-// errOtherUser means that Jira answered about a different user than requested.
-func errOtherUser(path string) error {
-	return fmt.Errorf("%w: GET %s: the answer is about another user", directory.ErrUnavailable, path)
 }

@@ -75,9 +75,9 @@ func readCaller(r response, asked time.Time) (directory.User, product.Verdict, e
 	case r.status == http.StatusOK && strings.EqualFold(r.header.Get("X-AUSERNAME"), "anonymous"):
 		return directory.User{}, product.VerdictRejected, directory.ErrNotLoggedIn
 	case r.status != http.StatusOK:
-		return directory.User{}, product.VerdictUnknown, r.unexpected(myselfPath)
+		return directory.User{}, product.VerdictUnknown, r.unexpected()
 	}
-	a, err := decodeUser(r, myselfPath)
+	a, err := decode(r, isUser)
 	if err != nil {
 		return directory.User{}, product.VerdictUnknown, err
 	}

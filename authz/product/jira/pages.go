@@ -2,6 +2,7 @@ package jira
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -65,9 +66,9 @@ func (s *source) readMemberPages(ctx context.Context, c serviceCredential, group
 		case r.status == http.StatusForbidden:
 			return nil, false, false, fmt.Errorf("%w: the service user may not list the members of groups: it needs Jira's permission to administer", directory.ErrUnavailable)
 		case r.status != http.StatusOK:
-			return nil, false, false, r.unexpected(memberPath)
+			return nil, false, false, r.unexpected()
 		}
-		page, err := decodeMembers(r, memberPath)
+		page, err := decode(r, func(p memberPage) bool { return p.Values != nil })
 		if err != nil {
 			return nil, false, false, err
 		}
@@ -104,7 +105,7 @@ func (s *source) allUsers(ctx context.Context, c serviceCredential, take func([]
 	if !listed && err == nil {
 		err = s.searchUsers(ctx, c, take)
 	}
-	if isCredentialError(err) || ctx.Err() != nil {
+	if errors.Is(err, errCredential) || ctx.Err() != nil {
 		return err
 	}
 	return nil
@@ -124,7 +125,7 @@ func (s *source) listUsers(ctx context.Context, c serviceCredential, take func([
 		if r.status != http.StatusOK {
 			return false, nil
 		}
-		page, err := decodeList(r, path)
+		page, err := decode(r, func(p listPage) bool { return p.Values != nil })
 		if err != nil {
 			return false, nil
 		}
@@ -160,7 +161,7 @@ func (s *source) searchUsers(ctx context.Context, c serviceCredential, take func
 		if r.status != http.StatusOK {
 			return nil
 		}
-		found, err := decodeSearch(r, path)
+		found, err := decode(r, func([]apiUser) bool { return true })
 		if err != nil || len(found) == 0 || found[len(found)-1].sameUser(last) || take(found) {
 			return nil
 		}

@@ -1,6 +1,7 @@
 package jira
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -126,16 +127,9 @@ func (s *source) send(ctx context.Context, c serviceCredential, q request) (resp
 	v := credentialVerdict(r)
 	s.endUse(c, v)
 	if v == product.VerdictRejected || v == product.VerdictUnchecked {
-		return response{}, fmt.Errorf("%w: %w: GET %s: status %d%s", directory.ErrUnavailable, errCredential, q.path, r.status, withReason(loginReason(r)))
+		return response{}, fmt.Errorf("%w: %w: GET %s: status %d, %s", directory.ErrUnavailable, errCredential, q.path, r.status, cmp.Or(loginReason(r), "no login reason"))
 	}
 	return r, nil
-}
-
-func withReason(reason string) string {
-	if reason == "" {
-		return ""
-	}
-	return ", " + reason
 }
 
 const userPath = "/rest/api/2/user"
@@ -159,28 +153,27 @@ func (s *source) user(ctx context.Context, c serviceCredential, parameter, value
 
 // readUser reads the response to a userRequest.
 func readUser(r response, err error, asked time.Time, parameter, value string) (directory.User, error) {
-	const path = userPath
 	switch {
 	case err != nil:
 		return directory.User{}, err
 	case isNotFound(r):
 		return directory.User{}, directory.ErrUnknownUser
 	case r.status != http.StatusOK:
-		return directory.User{}, r.unexpected(path)
+		return directory.User{}, r.unexpected()
 	}
-	a, err := decodeUser(r, path)
+	a, err := decode(r, isUser)
 	if err != nil {
 		return directory.User{}, err
 	}
 	if parameter == "key" && a.Key != value || parameter == "username" && store.FoldOwner(a.Name) != store.FoldOwner(value) {
-		return directory.User{}, errOtherUser(path)
+		return directory.User{}, fmt.Errorf("%w: GET %s: the answer is about another user", directory.ErrUnavailable, r.path)
 	}
 	u, ok := a.toUser(asked)
 	if !ok {
 		if err := u.Check(); err != nil {
 			return directory.User{}, err
 		}
-		return directory.User{}, r.unexpected(path)
+		return directory.User{}, r.unexpected()
 	}
 	return u, nil
 }

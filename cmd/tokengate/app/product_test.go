@@ -2,6 +2,7 @@ package app
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"io"
 	"net"
@@ -77,8 +78,7 @@ access: {use: [staff], create: [{groups: [staff], maxLifetime: 90d}]}
 	}
 	refresh()
 
-	dial := func() (net.Conn, error) { return net.Dial("unix", dir+"/h") }
-	client := &http.Transport{Dial: func(string, string) (net.Conn, error) { return dial() }}
+	client := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", dir+"/h") }}
 	defer client.CloseIdleConnections()
 	ask := func(method, path, user string, body any) (*http.Response, string) {
 		t.Helper()
