@@ -104,7 +104,7 @@ var details = [detailCount]struct {
 	OddByte:      {AmbiguousPath, "byte", "The URL holds a space, a backslash, a control character or a character outside ASCII. Escape it: a space is %20, and an é is %C3%A9."},
 	HiddenName:   {AmbiguousPath, "parameter_name", "The name of a parameter in the URL's query is escaped without need. Write letters, digits and underscores as they are."},
 
-	OutsideContext: {PathNotAllowed, "context_path", "The URL's path does not begin with the context path of this site. Begin it as the base URL of the site does, with the context path before /rest."},
+	OutsideContext: {PathNotAllowed, "context_path", "The URL's path does not begin with the context path of this site. Begin it as the base URL of the site does, with the context path first."},
 	DownloadOnly:   {PathNotAllowed, "download", "This path is open to API tokens for downloads only: GET and HEAD. An administrator can open it for more with the setting tokens.paths."},
 	DownloadClosed: {PathNotAllowed, "download_closed", "API tokens are not accepted on this path. An administrator can open it for downloads with the setting tokens.downloadPaths."},
 	StaticPath:     {PathNotAllowed, "static", "API tokens are not accepted on a path that is rewritten to another. Send the request to that other path."},

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tokengate/tokengate/authz"
+	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/envoy/wire"
 	"github.com/tokengate/tokengate/store"
 	"github.com/tokengate/tokengate/store/cached"
@@ -47,7 +48,7 @@ func TestLineAllocations(t *testing.T) {
 
 // Encoding the answer to an allowed request allocates nothing.
 func TestAllowedAnswerAllocations(t *testing.T) {
-	answers, err := newResponses("x-forwarded-user")
+	answers, err := newResponses(config.Default().Upstream)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,6 +20,7 @@ import (
 
 	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/config"
+	"github.com/tokengate/tokengate/authz/product"
 )
 
 // Defaults of BootstrapOptions.
@@ -67,8 +68,7 @@ const healthPath = "/plugins/servlet/api-tokens/healthz"
 // above what clients send: Tomcat's own limit (maxHeaderCount) is 100.
 const maxRequestHeaders = 1000
 
-// identityHeaders are common headers that name the user to other Jira
-// authenticators. Clients may not send them.
+// identityHeaders are common headers that name the user to authenticators. Clients may not send them.
 var identityHeaders = []string{"x-forwarded-user", "remote-user", "x-remote-user"}
 
 //go:embed bootstrap.yaml.tmpl
@@ -81,6 +81,7 @@ var bootstrapTemplate = template.Must(template.New("bootstrap").
 
 // bootstrapData is the data of the template.
 type bootstrapData struct {
+	Product     *product.Product
 	Listen      endpoint
 	ListenBoth  bool // the IPv6 wildcard
 	AdminSocket string
@@ -94,10 +95,10 @@ type bootstrapData struct {
 	MarkerHeader                string
 	ClientIPHeader, ClientIP    string // the header for the management routes, and its value in Envoy's format language
 	ManagementPaths             []string
-	SessionLoginPath            string
 	MaxHeaders                  int
 	LocalReplies                []localReply
-	RestPath, DenialType        string // which requests get JSON, and its content type
+	RestPath                    string // requests below it get JSON; "" is none
+	DenialType                  string // the content type of JSON
 	HealthPath                  string // answered by Envoy itself
 	PublicHost                  string // host of publicURL, for HTTP/1.0 requests without one; may be empty
 
@@ -124,7 +125,11 @@ func Bootstrap(w io.Writer, cfg config.Config, opts BootstrapOptions) error {
 }
 
 func newBootstrapData(cfg config.Config, opts BootstrapOptions) (*bootstrapData, error) {
-	headers := upstreamHeaders{identity: strings.ToLower(cfg.Upstream.Identity.Header)}
+	p := config.Products[cfg.Upstream.Product]
+	if p == nil {
+		return nil, fmt.Errorf("upstream.product %q is unknown", cfg.Upstream.Product)
+	}
+	headers := newUpstreamHeaders(cfg.Upstream)
 	d := &bootstrapData{
 		AdminSocket:    cmp.Or(opts.AdminSocket, DefaultAdminSocket),
 		TrustedHops:    cfg.ClientAddress.TrustedHops,
@@ -136,13 +141,14 @@ func newBootstrapData(cfg config.Config, opts BootstrapOptions) (*bootstrapData,
 		ClientIPHeader: authz.ClientIPHeader,
 		ClientIP:       "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
 		MaxHeaders:     maxRequestHeaders,
-		RestPath:       cfg.Upstream.ContextPath + "/rest",
+		Product:        p,
 		DenialType:     authz.DenialType,
-
-		SessionLoginPath: config.Products[cfg.Upstream.Product].Session.LoginExpression(),
 	}
 
-	d.strip("proxy-authorization") // for a proxy, never for Jira
+	if p.API != "" {
+		d.RestPath = cfg.Upstream.ContextPath + p.API
+	}
+	d.strip("proxy-authorization") // for a proxy, never for the upstream
 	for _, name := range headers.reserved() {
 		d.strip(name)
 	}
@@ -164,7 +170,7 @@ func newBootstrapData(cfg config.Config, opts BootstrapOptions) (*bootstrapData,
 		d.ManagementPaths = append(d.ManagementPaths, cfg.Upstream.ContextPath+p)
 	}
 	d.HealthPath = cfg.Upstream.ContextPath + healthPath
-	d.LocalReplies = localReplies(d.ManagementPaths, d.HealthPath)
+	d.LocalReplies = localReplies(p.Title, d.ManagementPaths, d.HealthPath)
 	public, err := url.Parse(cfg.PublicURL)
 	if err != nil {
 		return nil, errors.New("publicURL is not a URL")

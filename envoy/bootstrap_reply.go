@@ -23,13 +23,13 @@ const (
 	maybeSent = "UC, UT, UR, LR, UPE"
 )
 
-// localReplies returns the replies; the first one whose conditions match is used.
+// localReplies returns the replies of Envoy in front of the product with this title; the first one whose conditions match is used.
 // Conditions on paths match only requests that Envoy has routed.
-func localReplies(managementPaths []string, healthPath string) []localReply {
+func localReplies(title string, managementPaths []string, healthPath string) []localReply {
 	replies := []localReply{
 		{
 			"An error in this configuration, or a request that exceeds the limit with the headers added here.", []string{answered(500)},
-			"The proxy in front of Jira could not handle this request, and Jira did not receive it. " +
+			"The proxy in front of {product} could not handle this request, and {product} did not receive it. " +
 				"If it has nearly 1,000 headers or nearly 60 KiB of them, send fewer. Otherwise tell an administrator to check Envoy's access log and to compare Envoy's configuration with tokengate's.",
 		},
 		{
@@ -45,48 +45,48 @@ func localReplies(managementPaths []string, healthPath string) []localReply {
 		replies = append(replies, localReply{
 			"tokengate's API and page are unavailable.",
 			[]string{flagged(notSent + ", " + maybeSent), matching(fmt.Sprintf("name: %q, string_match: {prefix: %q}", ":path", path))},
-			"tokengate, which manages API tokens in front of Jira, does not answer. Jira itself may be running. " +
+			"tokengate, which manages API tokens in front of {product}, does not answer. {product} itself may be running. " +
 				"Try again in a minute; if the error persists, tell an administrator that tokengate is down.",
 		})
 	}
-	return append(replies,
+	replies = append(replies,
 		localReply{
 			"The health check reports tokengate as not ready.",
 			[]string{answered(503), matching(fmt.Sprintf("name: %q, string_match: {exact: %q}", ":path", healthPath))},
-			"tokengate is not ready, so requests to Jira are answered with 503. Jira itself may be running. " +
+			"tokengate is not ready, so requests to {product} are answered with 503. {product} itself may be running. " +
 				"If the error persists, tell an administrator that tokengate is down.",
 		},
 		localReply{
-			"Jira cannot be reached.", []string{flagged(notSent)},
-			"Jira cannot be reached, so the request was not sent to it. It may be restarting. " +
-				"Try again in a minute; if the error persists, tell an administrator that Jira is down.",
+			"{product} cannot be reached.", []string{flagged(notSent)},
+			"{product} cannot be reached, so the request was not sent to it. It may be restarting. " +
+				"Try again in a minute; if the error persists, tell an administrator that {product} is down.",
 		},
 		localReply{
-			"Jira stopped answering.", []string{flagged(maybeSent)},
-			"Jira ended the connection before it answered, so it may or may not have done what the request asked for. " +
+			"{product} stopped answering.", []string{flagged(maybeSent)},
+			"{product} ended the connection before it answered, so it may or may not have done what the request asked for. " +
 				"Check before you send it again; if this happens often, tell an administrator.",
 		},
 		localReply{
 			"tokengate does not answer.", []string{flagged("UAEX"), answered(503)},
-			"tokengate, which checks requests on their way to Jira, does not answer, so Jira did not receive the request. " +
-				"Jira itself may be running. Try again in a minute; if the error persists, tell an administrator that tokengate is down.",
+			"tokengate, which checks requests on their way to {product}, does not answer, so {product} did not receive the request. " +
+				"{product} itself may be running. Try again in a minute; if the error persists, tell an administrator that tokengate is down.",
 		},
 		localReply{
 			"An escaped slash, a malformed header, an invalid method or path, no host.", []string{answered(400)},
-			"The request cannot be sent to Jira safely. The path must not contain an escaped slash or backslash " +
+			"The request cannot be sent to {product} safely. The path must not contain an escaped slash or backslash " +
 				"(%2F, %5C), a NUL (%00) or a fragment (#) and must begin with a slash, the request must name a host, and the method and the headers must follow HTTP. Correct the request.",
 		},
 		localReply{
 			"An upgrade.", []string{answered(403)},
-			"Connections cannot be upgraded to another protocol (WebSocket, h2c) on the way to Jira. Send the request without the Upgrade header.",
+			"Connections cannot be upgraded to another protocol (WebSocket, h2c) on the way to {product}. Send the request without the Upgrade header.",
 		},
 		localReply{
 			"CONNECT, and OPTIONS *.", []string{answered(404)},
-			"This server forwards requests to Jira only. It is not a forward proxy and does not support CONNECT or OPTIONS *. Send the request to a path of Jira.",
+			"This server forwards requests to {product} only. It is not a forward proxy and does not support CONNECT or OPTIONS *. Send the request to a path of {product}.",
 		},
 		localReply{
 			"stream_idle_timeout while the body was sent.", []string{flagged("SI"), answered(408)},
-			"Nothing of the request's body arrived for an hour, so the request was ended. Jira may have received a part of it. Check before you send it again.",
+			"Nothing of the request's body arrived for an hour, so the request was ended. {product} may have received a part of it. Check before you send it again.",
 		},
 		localReply{
 			"request_headers_timeout.", []string{answered(408)},
@@ -103,12 +103,17 @@ func localReplies(managementPaths []string, healthPath string) []localReply {
 		},
 		localReply{
 			"stream_idle_timeout.", []string{answered(504)},
-			"Nothing was sent or received for an hour, so the request was ended. Jira may or may not have done what it asked for. Check before you send it again.",
+			"Nothing was sent or received for an hour, so the request was ended. {product} may or may not have done what it asked for. Check before you send it again.",
 		},
 		localReply{
 			"All other errors.", []string{"status_code_filter: {comparison: {op: GE, value: {default_value: 400, runtime_key: tokengate.local_reply}}}"},
-			"The proxy in front of Jira answered this request itself, with an error. Try again in a minute; if the error persists, tell an administrator to check Envoy's access log.",
+			"The proxy in front of {product} answered this request itself, with an error. Try again in a minute; if the error persists, tell an administrator to check Envoy's access log.",
 		})
+	product := strings.NewReplacer("{product}", title)
+	for i, r := range replies {
+		replies[i].Why, replies[i].Text = product.Replace(r.Why), product.Replace(r.Text)
+	}
+	return replies
 }
 
 func flagged(names string) string { return "response_flag_filter: {flags: [" + names + "]}" }
@@ -123,9 +128,9 @@ func answered(code int) string {
 func (r localReply) JSON() string { return literal(string(authz.Denial(r.Text))) }
 
 // HTML returns the page for browsers, in Envoy's format language. It contains
-// nothing from the request.
-func (r localReply) HTML() string {
-	return literal(`<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Jira</title>` +
+// nothing from the request. title is the product's.
+func (r localReply) HTML(title string) string {
+	return literal(`<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>` + html.EscapeString(title) + `</title>` +
 		`<meta name="viewport" content="width=device-width"></head>` +
 		`<body style="font-family:sans-serif;line-height:1.5;max-width:40em;margin:3em auto;padding:0 1em">` +
 		`<h1 style="font-size:1.3em">This page could not be shown</h1><p>` + html.EscapeString(r.Text) + `</p></body></html>` + "\n")

@@ -25,8 +25,8 @@ func (s *Server) report(r *authz.Request, d authz.Decision, now time.Time) {
 	s.log(r, d, now)
 }
 
-// log writes the line of a decision. Requests without a token are Jira's and are
-// not logged. Lines about unauthenticated requests are limited by the budget.
+// log writes the line of a decision. Requests without a token concern only the
+// upstream, and are not logged. Lines about unauthenticated requests are limited by the budget.
 func (s *Server) log(r *authz.Request, d authz.Decision, now time.Time) {
 	if d.Outcome == authz.PassThrough && !d.WouldBlock {
 		return
@@ -51,7 +51,7 @@ func (s *Server) log(r *authz.Request, d authz.Decision, now time.Time) {
 	l := newLine(r, d)
 	switch {
 	case d.Reason == authz.SessionKept:
-		l.withMessage("logout answered without Jira: a token has no session")
+		l.withMessage("logout answered by tokengate: a token has no session")
 	case d.Outcome == authz.Allowed:
 		l.withMessage(d.User).withMessage(" authenticated via API Token (").withMessage(d.TokenID.String()).withMessage(")")
 	case d.Outcome == authz.PassThrough:

@@ -2,6 +2,7 @@ package envoy
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 	"time"
@@ -14,19 +15,14 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/tokengate/tokengate/authz"
+	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/envoy/wire"
-)
-
-// The challenges of a 401 (RFC 9110 §11.6.1). Basic makes a browser show its
-// password dialog, so only a client that sent Basic gets it.
-const (
-	basicChallenge  = `Basic realm="Jira"`
-	bearerChallenge = `Bearer realm="Jira"`
 )
 
 // responses are the answers to Check, encoded at startup.
 type responses struct {
 	headers       upstreamHeaders
+	realm         string           // of the challenges
 	bearer, basic fixedResponses   // basic is for clients that sent Basic
 	undecided     *wire.Response   // the denial of decisions that have no other answer
 	rateLimited   []*wire.Response // by the seconds to wait minus one
@@ -40,25 +36,26 @@ type fixedResponses struct {
 	lengths []*wire.Response // for tokens of a wrong length, by length
 }
 
-// newResponses encodes the answers. identity is the name, in lower case, of the
-// header that tells Jira who is calling.
-func newResponses(identity string) (*responses, error) {
-	if identity == "" {
-		return nil, errors.New("encode the answers: the identity header has no name")
+// newResponses encodes the answers.
+func newResponses(u config.Upstream) (*responses, error) {
+	p := config.Products[u.Product]
+	a := &responses{headers: newUpstreamHeaders(u)}
+	if p == nil || a.headers.identity == "" {
+		return nil, errors.New("encode the answers: the product is unknown, or the identity header has no name")
 	}
-	a := &responses{headers: upstreamHeaders{identity: identity}}
+	a.realm = p.Realm
 	var err error
-	if a.undecided, err = wire.NewResponse(denial(authz.Decision{})); err != nil {
+	if a.undecided, err = wire.NewResponse(a.denial(authz.Decision{})); err != nil {
 		return nil, err
 	}
-	if a.bearer, err = newFixedResponses(a.headers, false); err != nil {
+	if a.bearer, err = a.newFixed(false); err != nil {
 		return nil, err
 	}
-	if a.basic, err = newFixedResponses(a.headers, true); err != nil {
+	if a.basic, err = a.newFixed(true); err != nil {
 		return nil, err
 	}
 	for seconds := 1; seconds <= maxWait; seconds++ {
-		answer, err := wire.NewResponse(rateLimited(seconds))
+		answer, err := wire.NewResponse(a.newRateLimited(seconds))
 		if err != nil {
 			return nil, err
 		}
@@ -68,58 +65,58 @@ func newResponses(identity string) (*responses, error) {
 	return a, err
 }
 
-// newFixedResponses encodes the answers to clients that sent Basic, or did not.
-func newFixedResponses(headers upstreamHeaders, basic bool) (fixedResponses, error) {
-	a := fixedResponses{reasons: make([]*wire.Response, kinds), details: make([]*wire.Response, len(authz.Details())+1)}
+// newFixed encodes the answers to clients that sent Basic, or did not.
+func (r *responses) newFixed(basic bool) (fixedResponses, error) {
+	fixed := fixedResponses{reasons: make([]*wire.Response, kinds), details: make([]*wire.Response, len(authz.Details())+1)}
 	var err error
 	for _, reason := range authz.Reasons() {
 		for _, outcome := range reason.Outcomes() {
-			message := denial(authz.Decision{Reason: reason, Basic: basic})
+			message := r.denial(authz.Decision{Reason: reason, Basic: basic})
 			switch outcome {
 			case authz.Allowed:
 				continue
 			case authz.PassThrough:
-				message = okResponse(reason, headers.reserved())
+				message = okResponse(reason, r.headers.reserved())
 			}
 			n, _ := kindOf(outcome, reason)
-			if a.reasons[n], err = wire.NewResponse(message); err != nil {
-				return a, err
+			if fixed.reasons[n], err = wire.NewResponse(message); err != nil {
+				return fixed, err
 			}
 		}
 	}
 	for _, detail := range authz.Details() {
-		if a.details[detail], err = wire.NewResponse(denial(authz.Decision{Reason: detail.Reason(), Detail: detail, Basic: basic})); err != nil {
-			return a, err
+		if fixed.details[detail], err = wire.NewResponse(r.denial(authz.Decision{Reason: detail.Reason(), Detail: detail, Basic: basic})); err != nil {
+			return fixed, err
 		}
 	}
 	for length := range maxLength + 1 {
-		answer, err := wire.NewResponse(denial(authz.Decision{Reason: authz.MalformedToken, Detail: authz.WrongLength, Length: length, Basic: basic}))
+		answer, err := wire.NewResponse(r.denial(authz.Decision{Reason: authz.MalformedToken, Detail: authz.WrongLength, Length: length, Basic: basic}))
 		if err != nil {
-			return a, err
+			return fixed, err
 		}
-		a.lengths = append(a.lengths, answer)
+		fixed.lengths = append(fixed.lengths, answer)
 	}
-	return a, nil
+	return fixed, nil
 }
 
 // to returns the answer to a decision. Only PassThrough and Allowed become an OK
 // (CheckResponse.status.code 0); every other decision, including the zero one,
 // becomes a denial. An OK always sets or removes the identity header, so a
-// client's own never reaches Jira.
-func (a *responses) to(d authz.Decision) *wire.Response {
+// client's own never reaches the upstream.
+func (r *responses) to(d authz.Decision) *wire.Response {
 	id := d.TokenID.String()
 	if d.Outcome == authz.Allowed && d.Reason == authz.TokenAllowed && d.User != "" {
 		var list [maxUpstreamHeaders]wire.Header
-		return a.allowed.WithHeaders(a.headers.set(list[:0], &d), d.User, id)
+		return r.allowed.WithHeaders(r.headers.set(list[:0], &d), d.User, id)
 	}
-	fixed := &a.bearer
+	fixed := &r.bearer
 	if d.Basic {
-		fixed = &a.basic
+		fixed = &r.basic
 	}
-	answer := a.undecided
+	answer := r.undecided
 	switch {
 	case d.Outcome == authz.Denied && d.Reason == authz.RateLimited:
-		answer = a.toRateLimited(d)
+		answer = r.toRateLimited(d)
 	case d.Outcome == authz.Denied && d.Detail != 0 && d.Detail.Reason() == d.Reason:
 		answer = fixed.details[d.Detail]
 		if d.Detail == authz.WrongLength {
@@ -139,22 +136,22 @@ const (
 )
 
 // toRateLimited returns the answer to a token that exceeds its rate.
-func (a *responses) toRateLimited(d authz.Decision) *wire.Response {
+func (r *responses) toRateLimited(d authz.Decision) *wire.Response {
 	seconds := d.WaitSeconds()
 	if seconds <= maxWait {
-		return a.rateLimited[seconds-1]
+		return r.rateLimited[seconds-1]
 	}
-	answer, err := wire.NewResponse(rateLimited(seconds))
+	answer, err := wire.NewResponse(r.newRateLimited(seconds))
 	if err != nil {
-		return a.undecided
+		return r.undecided
 	}
 	return answer
 }
 
-// rateLimited is the denial of a token that exceeds its rate. Retry-After is in
+// newRateLimited is the denial of a token that exceeds its rate. Retry-After is in
 // whole seconds (RFC 9110 §10.2.3).
-func rateLimited(seconds int) *authv3.CheckResponse {
-	answer := denial(authz.Decision{Reason: authz.RateLimited, Wait: time.Duration(seconds) * time.Second})
+func (r *responses) newRateLimited(seconds int) *authv3.CheckResponse {
+	answer := r.denial(authz.Decision{Reason: authz.RateLimited, Wait: time.Duration(seconds) * time.Second})
 	denied := answer.GetDeniedResponse()
 	denied.Headers = append(denied.Headers, header("retry-after", strconv.Itoa(seconds)))
 	return answer
@@ -184,19 +181,21 @@ func corsHeaders(origin string) *authv3.CheckResponse {
 	}
 }
 
-// denial is the answer to a denied request.
-func denial(d authz.Decision) *authv3.CheckResponse {
+// denial is the answer to a denied request. The challenge of a 401 is Basic only for
+// clients that sent Basic, because it makes a browser show its password dialog
+// (RFC 9110 §11.6.1).
+func (r *responses) denial(d authz.Decision) *authv3.CheckResponse {
 	status := d.Reason.Status()
 	headers := []*corev3.HeaderValueOption{
 		header("content-type", authz.DenialType),
 		header("cache-control", "no-store"),
 	}
 	if status == http.StatusUnauthorized {
-		challenge := bearerChallenge
+		scheme := "Bearer"
 		if d.Basic {
-			challenge = basicChallenge
+			scheme = "Basic"
 		}
-		headers = append(headers, header("www-authenticate", challenge))
+		headers = append(headers, header("www-authenticate", fmt.Sprintf("%s realm=%q", scheme, r.realm)))
 	}
 	body := string(authz.Denial(d.Text()))
 	if status == http.StatusNoContent { // has neither a body nor a type (RFC 9110 §15.3.5)

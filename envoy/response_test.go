@@ -2,6 +2,7 @@ package envoy
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -28,7 +29,7 @@ import (
 // only the outcomes that forward a request may be encoded as an OK.
 func TestEveryDecisionHasACompleteAnswer(t *testing.T) {
 	const identity = "x-forwarded-user"
-	answers, err := newResponses(identity)
+	answers, err := newResponses(config.Default().Upstream)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,6 +60,30 @@ func TestEveryDecisionHasACompleteAnswer(t *testing.T) {
 	}
 }
 
+// Envoy permits every header that an allowed request gets or loses, and takes from
+// clients those that only tokengate may set.
+func TestUpstreamHeaders(t *testing.T) {
+	h := newUpstreamHeaders(config.Default().Upstream)
+	set := h.set(nil, &authz.Decision{User: "fred", Path: "/x"})
+	if len(set) > maxUpstreamHeaders {
+		t.Errorf("%d headers, more than %d", len(set), maxUpstreamHeaders)
+	}
+	permitted, credentials := h.changed(), append(h.removed(), ":path")
+	for _, header := range set {
+		if !slices.Contains(permitted, header.Name) {
+			t.Errorf("Envoy does not permit %s", header.Name)
+		}
+		if !slices.Contains(h.reserved(), header.Name) && !slices.Contains(credentials, header.Name) {
+			t.Errorf("a client's own %s would be forwarded", header.Name)
+		}
+	}
+	for _, name := range append(h.reserved(), h.removed()...) {
+		if !slices.Contains(permitted, name) {
+			t.Errorf("Envoy does not permit the removal of %s", name)
+		}
+	}
+}
+
 // encoded returns the answer that Envoy receives.
 func encoded(t *testing.T, r *wire.Response) *authv3.CheckResponse {
 	t.Helper()
@@ -77,7 +102,7 @@ func encoded(t *testing.T, r *wire.Response) *authv3.CheckResponse {
 
 // A check whose caller has gone gets an error, and is neither counted nor logged.
 func TestErrorAfterTheDeadline(t *testing.T) {
-	answers, err := newResponses("x-forwarded-user")
+	answers, err := newResponses(config.Default().Upstream)
 	if err != nil {
 		t.Fatal(err)
 	}

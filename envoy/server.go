@@ -42,7 +42,7 @@ type Server struct {
 	Index         *index.Index
 	Usage         *cached.UsageRecorder
 	ClientAddress config.ClientAddress // where the client's address comes from
-	Identity      string               // the header that tells Jira who is calling, in lower case
+	Upstream      config.Upstream      // the product, and how it learns who is calling
 	Log           *zap.Logger          // the server's own lines
 	RequestLogs   RequestLogs          // lines about requests
 	Metrics       *Metrics
@@ -132,9 +132,9 @@ const (
 
 // GRPC returns a gRPC server for Check and the standard health service, and the
 // health server, which starts as NOT_SERVING. It fails if an answer cannot be
-// encoded, for example if Identity is empty.
+// encoded, for example if Upstream names no identity header.
 func (s *Server) GRPC() (*grpc.Server, *health.Server, error) {
-	answers, err := newResponses(s.Identity)
+	answers, err := newResponses(s.Upstream)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -79,7 +79,7 @@ func newGate(t *testing.T, from config.ClientAddress) *gate {
 	g := &gate{log: lines, registry: prometheus.NewRegistry(), tokens: tokens, usage: cached.NewUsageRecorder(tokens), value: value}
 	g.server = &envoy.Server{
 		Policy: new(atomic.Pointer[policy.Policy]), Index: tokens.Index(), Usage: g.usage,
-		ClientAddress: from, Identity: "x-forwarded-user",
+		ClientAddress: from, Upstream: config.Default().Upstream,
 		Log: zap.New(core), Metrics: envoy.NewMetrics(g.registry), Now: func() time.Time { return now },
 	}
 	g.server.Policy.Store(policy.New(config.Default()))

@@ -1,7 +1,10 @@
 package envoy
 
 import (
+	"strings"
+
 	"github.com/tokengate/tokengate/authz"
+	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/envoy/wire"
 )
 
@@ -11,11 +14,16 @@ import (
 const MarkerHeader = "x-tokengate-authenticated"
 
 // upstreamHeaders decides which headers an allowed request carries to the
-// upstream. To add an upstream credential, change set and reserved (or removed,
-// if clients may send a header of that name); the answers and Envoy's
-// configuration follow. The names are in lower case.
+// upstream. To add an upstream credential, change newUpstreamHeaders, set, and
+// reserved (or removed, if clients may send a header of that name); the answers and
+// Envoy's configuration follow. The names are in lower case.
 type upstreamHeaders struct {
 	identity string // names the user
+}
+
+// newUpstreamHeaders returns those of a checked configuration.
+func newUpstreamHeaders(u config.Upstream) upstreamHeaders {
+	return upstreamHeaders{identity: strings.ToLower(u.Identity.Header)}
 }
 
 // set appends the headers to set for an allowed decision, which has a user.

@@ -138,11 +138,11 @@ const (
 	maxStaleAfter = day
 )
 
-// Kind returns none, jira or file.
+// Kind returns the key that is set, or none.
 func (d Directory) Kind() string {
 	switch {
-	case d.Jira != JiraDirectory{}:
-		return "jira"
+	case d.Upstream != UpstreamDirectory{}:
+		return "upstream"
 	case d.File != "":
 		return "file"
 	}
@@ -151,28 +151,28 @@ func (d Directory) Kind() string {
 
 // checkDirectory checks the directory.
 func checkDirectory(d Directory, report reporter) {
-	if d.Jira != (JiraDirectory{}) && d.File != "" {
-		report("directory", "jira and file are given; give one")
+	if d.Upstream != (UpstreamDirectory{}) && d.File != "" {
+		report("directory", "upstream and file are given; give one")
 	}
 	if d.File != "" {
 		if fault := pathError(d.File, "a file", "/etc/tokengate/users.yaml"); fault != "" {
 			report("directory.file", "%s", fault)
 		}
 	}
-	if d.Jira != (JiraDirectory{}) {
-		checkJiraDirectory(d.Jira, report)
+	if d.Upstream != (UpstreamDirectory{}) {
+		checkUpstreamDirectory(d.Upstream, report)
 	}
 }
 
-func checkJiraDirectory(j JiraDirectory, report reporter) {
-	if fault := pathError(j.Credential, "the file that holds the credential", "/etc/tokengate/jira"); fault != "" {
-		report("directory.jira.credential", "%s", fault)
+func checkUpstreamDirectory(u UpstreamDirectory, report reporter) {
+	if fault := pathError(u.Credential, "the file that holds the credential", "/etc/tokengate/jira"); fault != "" {
+		report("directory.upstream.credential", "%s", fault)
 	}
-	if j.Refresh < minRefresh || j.Refresh > maxRefresh {
-		report("directory.jira.refresh", "%s: must be %s to %s", spell(j.Refresh), spell(minRefresh), spell(maxRefresh))
-	} else if j.StaleAfter < 2*j.Refresh || j.StaleAfter > maxStaleAfter {
-		report("directory.jira.staleAfter", "%s: must be %s (twice directory.jira.refresh) to %s",
-			spell(j.StaleAfter), spell(2*j.Refresh), spell(maxStaleAfter))
+	if u.Refresh < minRefresh || u.Refresh > maxRefresh {
+		report("directory.upstream.refresh", "%s: must be %s to %s", spell(u.Refresh), spell(minRefresh), spell(maxRefresh))
+	} else if u.StaleAfter < 2*u.Refresh || u.StaleAfter > maxStaleAfter {
+		report("directory.upstream.staleAfter", "%s: must be %s (twice directory.upstream.refresh) to %s",
+			spell(u.StaleAfter), spell(2*u.Refresh), spell(maxStaleAfter))
 	}
 }
 
@@ -180,22 +180,22 @@ func checkJiraDirectory(j JiraDirectory, report reporter) {
 func (Directory) zeroWord() string { return none }
 
 // complete sets the defaults.
-func (j *JiraDirectory) complete(given func(key string) bool) {
+func (u *UpstreamDirectory) complete(given func(key string) bool) {
 	if !given("refresh") {
-		j.Refresh = time.Minute
+		u.Refresh = time.Minute
 	}
 	if !given("staleAfter") {
-		j.StaleAfter = 15 * time.Minute
+		u.StaleAfter = 15 * time.Minute
 	}
 }
 
 // MarshalYAML returns none, or the key that is set.
 func (d Directory) MarshalYAML() (any, error) {
-	switch d.Kind() {
-	case "jira":
-		return map[string]JiraDirectory{"jira": d.Jira}, nil
-	case "file":
-		return map[string]string{"file": d.File}, nil
+	switch kind := d.Kind(); {
+	case d.Upstream != UpstreamDirectory{}:
+		return map[string]any{kind: d.Upstream}, nil
+	case d.File != "":
+		return map[string]any{kind: d.File}, nil
 	}
 	return none, nil
 }

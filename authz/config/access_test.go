@@ -81,9 +81,9 @@ func TestMaxGroups(t *testing.T) {
 
 func TestDirectoryKind(t *testing.T) {
 	for want, d := range map[string]config.Directory{
-		"none": {},
-		"jira": {Jira: config.JiraDirectory{Credential: "/x"}},
-		"file": {File: "/x"},
+		"none":     {},
+		"upstream": {Upstream: config.UpstreamDirectory{Credential: "/x"}},
+		"file":     {File: "/x"},
 	} {
 		if got := d.Kind(); got != want {
 			t.Errorf("%+v is %s; want %s", d, got, want)

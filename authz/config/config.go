@@ -168,12 +168,12 @@ type Lifetime struct {
 // Directory says where users and groups are looked up. At most one field is set.
 // With the zero Directory, every user name is valid and there are no groups.
 type Directory struct {
-	Jira JiraDirectory `yaml:"jira"` // the upstream itself
-	File string        `yaml:"file"` // the absolute path of a file with the users
+	Upstream UpstreamDirectory `yaml:"upstream"` // the application itself
+	File     string            `yaml:"file"`     // the absolute path of a file with the users
 }
 
-// JiraDirectory says how users and groups are read from Jira.
-type JiraDirectory struct {
+// UpstreamDirectory says how users and groups are read from the application.
+type UpstreamDirectory struct {
 	Credential string        `yaml:"credential"` // the absolute path of its file
 	Refresh    time.Duration `yaml:"refresh"`    // how often; 10 seconds to an hour
 	StaleAfter time.Duration `yaml:"staleAfter"` // tokens are denied if the last answer is older; two refreshes to a day

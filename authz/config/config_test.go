@@ -169,14 +169,14 @@ func TestGiven(t *testing.T) {
 			}
 		}},
 		{"no directory", "directory: none\n", func(*config.Config) {}},
-		{"Jira as the directory", "directory: {jira: {credential: /etc/jira}}\n", func(c *config.Config) {
-			c.Directory.Jira = config.JiraDirectory{Credential: "/etc/jira", Refresh: time.Minute, StaleAfter: 15 * time.Minute}
+		{"the upstream as the directory", "directory: {upstream: {credential: /etc/jira}}\n", func(c *config.Config) {
+			c.Directory.Upstream = config.UpstreamDirectory{Credential: "/etc/jira", Refresh: time.Minute, StaleAfter: 15 * time.Minute}
 		}},
-		{"Jira's longest times", "directory: {jira: {credential: /etc/jira, refresh: 1h, staleAfter: 24h}}\n", func(c *config.Config) {
-			c.Directory.Jira = config.JiraDirectory{Credential: "/etc/jira", Refresh: time.Hour, StaleAfter: day}
+		{"the upstream's longest times", "directory: {upstream: {credential: /etc/jira, refresh: 1h, staleAfter: 24h}}\n", func(c *config.Config) {
+			c.Directory.Upstream = config.UpstreamDirectory{Credential: "/etc/jira", Refresh: time.Hour, StaleAfter: day}
 		}},
-		{"Jira's shortest times", "directory:\n  jira:\n    credential: /etc/jira\n    refresh: 10s\n    staleAfter: 20s\n", func(c *config.Config) {
-			c.Directory.Jira = config.JiraDirectory{Credential: "/etc/jira", Refresh: 10 * time.Second, StaleAfter: 20 * time.Second}
+		{"Jira's shortest times", "directory:\n  upstream:\n    credential: /etc/jira\n    refresh: 10s\n    staleAfter: 20s\n", func(c *config.Config) {
+			c.Directory.Upstream = config.UpstreamDirectory{Credential: "/etc/jira", Refresh: 10 * time.Second, StaleAfter: 20 * time.Second}
 		}},
 		{"a file as the directory", "directory: {file: /etc/users.yaml}\n", func(c *config.Config) { c.Directory.File = "/etc/users.yaml" }},
 		{"groups", "directory: {file: /u}\naccess: {use: [jira-users], create: [{groups: ['a b', Größe, \"" + strings.Repeat("ü", 255) + "\"], maxLifetime: 1d}], " +

@@ -29,7 +29,7 @@ func FuzzParse(f *testing.F) {
 			f.Add(string(data))
 		}
 	}
-	f.Add(publicURL + `directory: {jira: {credential: /c}}
+	f.Add(publicURL + `directory: {upstream: {credential: /c}}
 access:
   use: [jira-users, "Größe: #1", '- "a"', "true", "~", "5"]
   create: [{groups: [a b], maxLifetime: 1d, networks: required, rate: {requests: 6, per: 1m}}]

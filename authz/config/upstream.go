@@ -18,7 +18,7 @@ const maxURL = 2000
 func checkPublicURL(c *Config, report reporter) {
 	const key = "publicURL"
 	if c.PublicURL == "" {
-		report(key, "must be given: where users reach Jira, such as https://jira.example.com")
+		report(key, "must be given: where users reach %s, such as https://jira.example.com", c.Upstream.product().Title)
 		return
 	}
 	u, fault := parseURL(c.PublicURL)

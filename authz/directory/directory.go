@@ -1,4 +1,4 @@
-// Package directory knows Jira's users: who exists, who is active and who is in
+// Package directory knows the application's users: who exists, who is active and who is in
 // which group. Start reading at Directory.
 //
 // A Directory refreshes a Snapshot from a Source on a timer. A snapshot is
@@ -9,9 +9,9 @@
 //
 //   - None accepts every name and knows no groups.
 //   - File reads a YAML file that lists all users.
-//   - jira.Source asks Jira's REST API with a service credential.
+//   - The source of a product.Client asks the application with a service credential.
 //
-// A snapshot of Jira is saved to a file and restored after a restart with its
+// A snapshot of the application is saved to a file and restored after a restart with its
 // age (see Directory.Save), so tokens work before the first refresh.
 package directory
 
@@ -71,7 +71,7 @@ type Directory struct {
 type Stats struct {
 	Refreshed    uint64        // successful refreshes
 	Failed       uint64        // failed refreshes
-	Requests     uint64        // sent to Jira with the service credential
+	Requests     uint64        // sent with the service credential
 	LastDuration time.Duration // of the last refresh
 	LastError    string        // of the last refresh, safe to log; empty if it succeeded
 	Unanswered   int           // owners without a current answer after the last successful refresh
@@ -136,7 +136,7 @@ func (d *Directory) Refresh(ctx context.Context) error {
 	d.refreshing.Lock()
 	defer d.refreshing.Unlock()
 	begun := d.options.Now()
-	n := RefreshRequest{
+	q := RefreshRequest{
 		Now:        begun,
 		Owners:     d.options.Owners(),
 		LastBegun:  d.since,
@@ -144,13 +144,13 @@ func (d *Directory) Refresh(ctx context.Context) error {
 		StaleAfter: d.options.StaleAfter,
 	}
 	d.mu.Lock()
-	n.Last, d.lookedUp = d.Snapshot(), nil
+	q.Last, d.lookedUp = d.Snapshot(), nil
 	d.mu.Unlock()
 
 	// A snapshot that takes longer than its lifetime is useless.
 	ctx, cancel := context.WithTimeout(ctx, d.options.StaleAfter)
 	defer cancel()
-	next, err := d.options.Source.Refresh(ctx, n)
+	next, err := d.options.Source.Refresh(ctx, q)
 
 	d.mu.Lock()
 	d.stats.LastDuration = d.options.Now().Sub(begun)
@@ -170,9 +170,9 @@ func (d *Directory) Refresh(ctx context.Context) error {
 	d.mu.Unlock()
 
 	d.since = begun
-	silent, why := countUnanswered(next, n.Owners, d.options.Now())
+	unanswered, why := countUnanswered(next, q.Owners, d.options.Now())
 	d.mu.Lock()
-	d.stats.Unanswered, d.stats.OwnerError = silent, why
+	d.stats.Unanswered, d.stats.OwnerError = unanswered, why
 	d.mu.Unlock()
 	d.options.Publish(d.Snapshot())
 	return nil

@@ -2,6 +2,7 @@ package directory_test
 
 import (
 	"errors"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -24,6 +25,18 @@ func fromFile(t *testing.T, content string, now *time.Time) (*directory.Director
 		Every:   every, StaleAfter: staleAfter,
 		Now: func() time.Time { return *now },
 	}), path
+}
+
+const (
+	every      = time.Minute
+	staleAfter = 15 * time.Minute
+)
+
+func write(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
 }
 
 const goodFile = `
@@ -162,5 +175,26 @@ func TestBadFiles(t *testing.T) {
 	d, _ := fromFile(t, "users: []", &now)
 	if err := d.Refresh(t.Context()); err != nil || d.Snapshot().Len() != 0 {
 		t.Errorf("empty list: %v", err)
+	}
+}
+
+func TestUnsavedSources(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir+"/users.yaml", "users: [{name: fred, key: K1}]")
+	write(t, dir+"/saved", "")
+	for name, source := range map[string]directory.Source{"none": directory.None{}, "file": directory.NewFile(dir + "/users.yaml")} {
+		d := directory.New(directory.Options{
+			Source: source, Owners: func() []directory.Owner { return nil }, Publish: func(*directory.Snapshot) {},
+			Every: every, StaleAfter: staleAfter, Now: time.Now,
+		})
+		if err := d.Restore(dir + "/saved"); err == nil || !strings.Contains(err.Error(), "this source") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := d.Refresh(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.Save(dir+"/new", 0); err == nil {
+			t.Errorf("%s was saved", name)
+		}
 	}
 }

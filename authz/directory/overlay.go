@@ -99,7 +99,7 @@ func (s *Snapshot) merge(u User) {
 }
 
 // mergeGroups returns the groups in the snapshot and in a single-user answer
-// together, because Jira's answer about one user omits nested groups.
+// together, because an answer about one user may omit nested groups.
 func (s *Snapshot) mergeGroups(u User) Groups {
 	groups := s.knownGroups(u)
 	groups.Known = groups.Known || u.Groups.Known

@@ -18,13 +18,13 @@ import (
 
 // errNotSavable means that the source is faster to ask than a saved snapshot is
 // to read.
-var errNotSavable = errors.New("only users from Jira are saved")
+var errNotSavable = errors.New("users from this source are not saved")
 
 // Save writes the current snapshot to the file at path for Restore after a
 // restart. It writes nothing without a snapshot, or if the last write is
 // younger than every; but revoked rights are saved immediately. The file has
 // mode 0600 and is replaced atomically; it contains names, keys and groups of
-// Users and no credential. Only snapshots of Jira can be saved.
+// Users and no credential. Only snapshots of a source with an Origin can be saved.
 //
 // Save waits for the disk. Refreshes do not wait for Save.
 func (d *Directory) Save(path string, every time.Duration) error {
@@ -56,7 +56,7 @@ func save(path string, s *Snapshot, origin string) error {
 // Restore makes the snapshot that Save wrote to the file at path the current
 // one, with its original age, and publishes it. It returns an error and
 // restores nothing if the file is missing (fs.ErrNotExist), damaged, about
-// another Jira, too old or from the future, or if a refresh has already
+// another application, too old or from the future, or if a refresh has already
 // succeeded.
 func (d *Directory) Restore(path string) error {
 	d.refreshing.Lock()
@@ -139,10 +139,10 @@ const (
 )
 
 // maxSaved limits a saved snapshot, in bytes. 50,000 users in two groups each
-// take 9 MB.
-const maxSaved = 64 << 20
+// take 9 MB. Tests lower it.
+var maxSaved = 64 << 20
 
-// savedSnapshot is the JSON of a saved snapshot of Jira. The lifetime is left
+// savedSnapshot is the JSON of a saved snapshot. The lifetime is left
 // out because it comes from the configuration.
 type savedSnapshot struct {
 	Origin  string               `json:"origin"` // see Source
@@ -211,7 +211,7 @@ func checksum(body []byte) string {
 // decodeSaved reads a saved snapshot. A damaged or expired snapshot, or one of
 // another origin, is an error.
 func decodeSaved(r io.Reader, origin string, now time.Time, stale time.Duration) (*Snapshot, error) {
-	content, err := io.ReadAll(io.LimitReader(r, maxSaved+1))
+	content, err := io.ReadAll(io.LimitReader(r, int64(maxSaved)+1))
 	if err != nil {
 		return nil, err
 	}

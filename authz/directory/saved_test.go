@@ -18,9 +18,9 @@ const (
 	testStale  = 15 * time.Minute
 )
 
-// RoundTrip reports a difference between a snapshot and its saved and restored
+// roundTrip reports a difference between a snapshot and its saved and restored
 // form.
-func RoundTrip(s *Snapshot, now time.Time) error {
+func roundTrip(s *Snapshot, now time.Time) error {
 	if s == nil || !now.Before(s.goodUntil) {
 		return nil
 	}
@@ -82,7 +82,7 @@ func TestSavedSnapshotIsTheSame(t *testing.T) {
 		"one more":   everything().with(User{Key: "K1", Name: "Frederick", Active: true, Asked: savedAt.Add(time.Second)}),
 		"no users":   followingNone,
 	} {
-		if err := RoundTrip(s, savedAt.Add(time.Minute)); err != nil {
+		if err := roundTrip(s, savedAt.Add(time.Minute)); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -94,6 +94,7 @@ func sealed(body string) string {
 }
 
 func TestRefusedSavedSnapshots(t *testing.T) {
+	limitSaved(t)
 	whole, err := everything().encode(testOrigin)
 	if err != nil {
 		t.Fatal(err)
@@ -162,7 +163,15 @@ func TestRefusedSavedSnapshots(t *testing.T) {
 	}
 }
 
+// limitSaved lowers maxSaved during a test.
+func limitSaved(t *testing.T) {
+	before := maxSaved
+	maxSaved = 1 << 16
+	t.Cleanup(func() { maxSaved = before })
+}
+
 func TestSnapshotTooLong(t *testing.T) {
+	limitSaved(t)
 	s := NewSnapshot(Contents{Taken: savedAt, StaleAfter: testStale, Users: []User{{Name: "fred", Groups: Groups{Known: true, Names: []string{strings.Repeat("g", maxSaved)}}, Asked: savedAt}}})
 	if content, err := s.encode(testOrigin); err == nil {
 		t.Errorf("%d bytes were saved, too many to be read", len(content))
@@ -237,7 +246,7 @@ func FuzzDecodeSaved(f *testing.F) {
 					t.Errorf("by key %q: %+v, by name: %+v", key, u, known)
 				}
 			}
-			if err := RoundTrip(s, now); err != nil {
+			if err := roundTrip(s, now); err != nil {
 				t.Errorf("saved again: %v", err)
 			}
 		}

@@ -74,7 +74,7 @@ func (s *Snapshot) Len() int {
 	return n
 }
 
-// MissingGroups returns the configured groups that Jira does not have.
+// MissingGroups returns the configured groups that do not exist.
 func (s *Snapshot) MissingGroups() []string {
 	if s == nil {
 		return nil

@@ -17,7 +17,8 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// Source provides a Directory's snapshots: None, *File or *Jira.
+// Source provides a Directory's snapshots: None, *File, or that of a
+// product.Client.
 type Source interface {
 	// Refresh makes a new snapshot.
 	Refresh(context.Context, RefreshRequest) (*Snapshot, error)
@@ -25,14 +26,14 @@ type Source interface {
 	// Lookup returns one user by name. Its errors are those of Lookup.
 	Lookup(ctx context.Context, name string) (User, error)
 
-	// WholeGroups reports whether lookup returns all of the user's groups. Jira
-	// omits nested ones.
+	// WholeGroups reports whether lookup returns all of the user's groups. Jira,
+	// for one, omits nested ones.
 	WholeGroups() bool
 
 	// Requests returns the number of requests sent so far.
 	Requests() uint64
 
-	// Origin identifies the Jira that a saved snapshot came from. It is empty
+	// Origin identifies the application that a saved snapshot came from. It is empty
 	// if snapshots of this source are not saved.
 	Origin() string
 }
@@ -51,8 +52,8 @@ type RefreshRequest struct {
 // without a key and in no group.
 type None struct{}
 
-func (None) Refresh(_ context.Context, n RefreshRequest) (*Snapshot, error) {
-	return &Snapshot{taken: n.Now, goodUntil: forever, acceptAll: true, allGroups: true}, nil
+func (None) Refresh(_ context.Context, q RefreshRequest) (*Snapshot, error) {
+	return &Snapshot{taken: q.Now, goodUntil: forever, acceptAll: true, allGroups: true}, nil
 }
 
 func (None) Lookup(_ context.Context, name string) (User, error) {
@@ -73,7 +74,7 @@ const maxFileSize = 16 << 20
 //
 //	users:
 //	  - name: fred              # required; see store.ValidOwnerName
-//	    key: JIRAUSER10100      # required: the user's key in Jira
+//	    key: JIRAUSER10100      # required: the user's key in the application
 //	    displayName: Fred F.
 //	    active: true            # the default
 //	    groups: [jira-users]
@@ -94,15 +95,15 @@ func (f *File) Requests() uint64 { return 0 }
 // Origin is empty because the file survives a restart.
 func (f *File) Origin() string { return "" }
 
-func (f *File) Refresh(_ context.Context, n RefreshRequest) (*Snapshot, error) {
+func (f *File) Refresh(_ context.Context, q RefreshRequest) (*Snapshot, error) {
 	users, err := f.read()
 	if err != nil {
 		return nil, err
 	}
 	for i := range users {
-		users[i].Asked = n.Now
+		users[i].Asked = q.Now
 	}
-	s := NewSnapshot(Contents{Taken: n.Now, StaleAfter: n.StaleAfter, Users: users})
+	s := NewSnapshot(Contents{Taken: q.Now, StaleAfter: q.StaleAfter, Users: users})
 	s.complete, s.allGroups = true, true
 	return s, nil
 }
@@ -202,7 +203,7 @@ func parseUser(fields map[string]any) (User, error) {
 		return User{}, err
 	}
 	if u.Key == "" {
-		return User{}, fmt.Errorf("%q has no key: write the user's key in Jira, so that a later user of this name does not get the tokens", u.Name)
+		return User{}, fmt.Errorf("%q has no key: write the user's key, so that a later user of this name does not get the tokens", u.Name)
 	}
 	return u, nil
 }

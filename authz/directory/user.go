@@ -25,37 +25,37 @@ var (
 	// late or it was invalid.
 	ErrUnavailable = errors.New("the user directory is unavailable, try again later")
 
-	// ErrBusy means that Jira was not asked because too many requests are
-	// waiting. It wraps ErrUnavailable.
-	ErrBusy = fmt.Errorf("%w: too many requests are waiting for Jira", ErrUnavailable)
+	// ErrBusy means that the application was not asked because too many requests
+	// are waiting. It wraps ErrUnavailable.
+	ErrBusy = fmt.Errorf("%w: too many requests are waiting", ErrUnavailable)
 
 	// ErrUnusableName means that the user exists, but no token owner can have
 	// that name. See store.ValidOwnerName.
 	ErrUnusableName = errors.New("the user's name can't own tokens")
 )
 
-// Errors about callers, in addition to those in user.go. The texts tell users
+// Errors about callers, in addition to the errors above. The texts tell users
 // what to do.
 var (
-	// ErrNotLoggedIn means that Jira does not know the caller.
-	ErrNotLoggedIn = errors.New("you are not logged in: log in to Jira in the browser, " +
+	// ErrNotLoggedIn means that the application does not know the caller.
+	ErrNotLoggedIn = errors.New("you are not logged in: log in with the browser, " +
 		"or send your user name and password")
 
-	// ErrBasicRefused means that Jira accepts no passwords on REST, the default
-	// of Jira 11.
-	ErrBasicRefused = errors.New("passwords are switched off on this Jira's REST API: " +
-		"log in to Jira in the browser and use the API tokens page there")
+	// ErrBasicRefused means that the application accepts no passwords on its REST
+	// API, the default of Jira 11.
+	ErrBasicRefused = errors.New("passwords are switched off on this REST API: " +
+		"log in with the browser and use the API tokens page there")
 
-	// ErrCaptcha means that Jira asks for a CAPTCHA after too many failed
-	// logins.
-	ErrCaptcha = errors.New("a CAPTCHA is required by Jira after failed logins: " +
-		"log in to Jira in the browser and use the API tokens page there")
+	// ErrCaptcha means that the application asks for a CAPTCHA after too many
+	// failed logins.
+	ErrCaptcha = errors.New("a CAPTCHA is required after failed logins: " +
+		"log in with the browser and use the API tokens page there")
 )
 
-// User is a user of Jira. The zero User is inactive.
+// User is a user of the application. The zero User is inactive.
 type User struct {
-	Key         string // Jira's user key, such as JIRAUSER10100, which survives a rename; empty if unknown
-	Name        string // login name in Jira's spelling; see store.ValidOwnerName
+	Key         string // the user's key, such as JIRAUSER10100, which survives a rename; empty if unknown
+	Name        string // login name in the application's spelling; see store.ValidOwnerName
 	DisplayName string // may be empty
 	Active      bool
 	Groups      Groups
@@ -63,14 +63,14 @@ type User struct {
 }
 
 // Groups are the names of a user's groups. The zero Groups are unknown, which
-// is not the same as none. In a Snapshot of Jira they contain only the
+// is not the same as none. In an application's Snapshot they contain only the
 // requested groups; see Snapshot.Member.
 type Groups struct {
 	Known bool
 	Names []string
 }
 
-// Has reports whether the user is in the group. Like Jira, it ignores case. It
+// Has reports whether the user is in the group. Case is ignored. It
 // is false for unknown groups.
 func (g Groups) Has(group string) bool {
 	if !g.Known {

@@ -1,14 +1,14 @@
 package identify
 
 import (
-	"container/list"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
-	"github.com/tokengate/tokengate/authz/directory"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/tokengate/tokengate/authz/directory"
 )
 
 // Limits on the number of cached answers.
@@ -39,18 +39,50 @@ func (h hasher) sum(kind credentialKind, credential string) (sum credentialHash)
 	return sum
 }
 
-// answerCache is an LRU cache of answers about credentials, each with a
-// lifetime.
-type answerCache struct {
-	maxSize int
+// recent is a map that keeps at least the max/2 entries put last, and at most max: when
+// the newer half is full, it replaces the older.
+type recent[K comparable, V any] struct {
+	max          int
+	newer, older map[K]V // disjoint
+}
 
-	mu    sync.Mutex
-	byKey map[credentialHash]*list.Element
-	order list.List // of cachedAnswer, most recently used first
+func (r *recent[K, V]) get(key K) (value V, ok bool) {
+	if value, ok = r.newer[key]; !ok {
+		value, ok = r.older[key]
+	}
+	return value, ok
+}
+
+func (r *recent[K, V]) put(key K, value V) {
+	delete(r.older, key)
+	if r.newer == nil {
+		r.newer = make(map[K]V)
+	}
+	r.newer[key] = value
+	if len(r.newer) >= r.max/2 {
+		r.newer, r.older = nil, r.newer
+	}
+}
+
+func (r *recent[K, V]) delete(key K) {
+	delete(r.newer, key)
+	delete(r.older, key)
+}
+
+func (r *recent[K, V]) len() int { return len(r.newer) + len(r.older) }
+
+// answerCache is a cache of answers about credentials, each with a lifetime. It keeps
+// those used last, and is safe for concurrent use.
+type answerCache struct {
+	mu      sync.Mutex
+	answers recent[credentialHash, cachedAnswer]
+}
+
+func newAnswerCache(size int) answerCache {
+	return answerCache{answers: recent[credentialHash, cachedAnswer]{max: size}}
 }
 
 type cachedAnswer struct {
-	key   credentialHash
 	user  directory.User
 	err   error
 	until time.Time
@@ -60,55 +92,35 @@ type cachedAnswer struct {
 func (a *answerCache) get(key credentialHash, now time.Time) (cachedAnswer, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	e, ok := a.byKey[key]
-	if !ok {
+	entry, ok := a.answers.get(key)
+	switch {
+	case !ok:
+		return cachedAnswer{}, false
+	case !now.Before(entry.until):
+		a.answers.delete(key)
 		return cachedAnswer{}, false
 	}
-	entry := e.Value.(cachedAnswer)
-	if !now.Before(entry.until) {
-		a.remove(e)
-		return cachedAnswer{}, false
-	}
-	a.order.MoveToFront(e)
+	a.answers.put(key, entry)
 	return entry, true
 }
 
-// put stores an answer and removes expired ones.
-func (a *answerCache) put(entry cachedAnswer, now time.Time) {
+// put stores an answer.
+func (a *answerCache) put(key credentialHash, entry cachedAnswer) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.byKey == nil {
-		a.byKey = make(map[credentialHash]*list.Element)
-	}
-	if e, ok := a.byKey[entry.key]; ok {
-		a.remove(e)
-	}
-	a.byKey[entry.key] = a.order.PushFront(entry)
-	for e := a.order.Back(); len(a.byKey) > a.maxSize || !now.Before(e.Value.(cachedAnswer).until); e = a.order.Back() {
-		a.remove(e)
-		if len(a.byKey) == 0 {
-			return
-		}
-	}
+	a.answers.put(key, entry)
 }
 
 // delete removes the answer about a credential.
 func (a *answerCache) delete(key credentialHash) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if e, ok := a.byKey[key]; ok {
-		a.remove(e)
-	}
-}
-
-func (a *answerCache) remove(e *list.Element) {
-	a.order.Remove(e)
-	delete(a.byKey, e.Value.(cachedAnswer).key)
+	a.answers.delete(key)
 }
 
 const (
-	// knownTTL is how long a credential stays known after Jira last accepted
-	// it.
+	// knownTTL is how long a credential stays known after it was last
+	// accepted.
 	knownTTL = 8 * time.Hour
 
 	// maxPerUser limits the known credentials of a user, who can have any
@@ -121,7 +133,7 @@ const (
 	sweepTarget = maxKnown - maxKnown/10
 )
 
-// credentialMemory remembers which credentials Jira accepted recently, for each
+// credentialMemory remembers which credentials were accepted recently, for each
 // user the latest. It is safe for concurrent use.
 type credentialMemory struct {
 	mu     sync.Mutex
@@ -135,68 +147,68 @@ type knownCredential struct {
 }
 
 // get returns the user of a recently accepted credential.
-func (k *credentialMemory) get(hash credentialHash, now time.Time) (user string, ok bool) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	c, ok := k.byHash[hash]
+func (m *credentialMemory) get(hash credentialHash, now time.Time) (user string, ok bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c, ok := m.byHash[hash]
 	return c.user, ok && now.Before(c.until)
 }
 
 // put remembers an accepted credential.
-func (k *credentialMemory) put(user string, hash credentialHash, until, now time.Time) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.byHash == nil {
-		k.byHash, k.byUser = make(map[credentialHash]knownCredential), make(map[string][]credentialHash)
+func (m *credentialMemory) put(user string, hash credentialHash, until, now time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.byHash == nil {
+		m.byHash, m.byUser = make(map[credentialHash]knownCredential), make(map[string][]credentialHash)
 	}
-	k.remove(hash) // it may have belonged to another user
-	hashes, ok := k.byUser[user]
-	if !ok && len(k.byUser) >= maxKnown {
-		k.sweep(now)
+	m.remove(hash) // it may have belonged to another user
+	hashes, ok := m.byUser[user]
+	if !ok && len(m.byUser) >= maxKnown {
+		m.sweep(now)
 	}
 	if len(hashes) == maxPerUser {
-		k.remove(hashes[0])
-		hashes = k.byUser[user]
+		m.remove(hashes[0])
+		hashes = m.byUser[user]
 	}
-	k.byUser[user] = append(hashes, hash)
-	k.byHash[hash] = knownCredential{user, until}
+	m.byUser[user] = append(hashes, hash)
+	m.byHash[hash] = knownCredential{user, until}
 }
 
 // delete removes a credential.
-func (k *credentialMemory) delete(hash credentialHash) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.remove(hash)
+func (m *credentialMemory) delete(hash credentialHash) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.remove(hash)
 }
 
 // remove must be called with mu held.
-func (k *credentialMemory) remove(hash credentialHash) {
-	c, ok := k.byHash[hash]
+func (m *credentialMemory) remove(hash credentialHash) {
+	c, ok := m.byHash[hash]
 	if !ok {
 		return
 	}
-	delete(k.byHash, hash)
-	k.byUser[c.user] = slices.DeleteFunc(k.byUser[c.user], func(other credentialHash) bool { return other == hash })
-	if len(k.byUser[c.user]) == 0 {
-		delete(k.byUser, c.user)
+	delete(m.byHash, hash)
+	m.byUser[c.user] = slices.DeleteFunc(m.byUser[c.user], func(other credentialHash) bool { return other == hash })
+	if len(m.byUser[c.user]) == 0 {
+		delete(m.byUser, c.user)
 	}
 }
 
 // sweep removes expired credentials, and if needed arbitrary users down to
 // sweepTarget.
-func (k *credentialMemory) sweep(now time.Time) {
-	for hash, c := range k.byHash {
+func (m *credentialMemory) sweep(now time.Time) {
+	for hash, c := range m.byHash {
 		if !now.Before(c.until) {
-			k.remove(hash)
+			m.remove(hash)
 		}
 	}
-	for user, hashes := range k.byUser {
-		if len(k.byUser) <= sweepTarget {
+	for user, hashes := range m.byUser {
+		if len(m.byUser) <= sweepTarget {
 			return
 		}
 		for _, hash := range slices.Clone(hashes) {
-			k.remove(hash)
+			m.remove(hash)
 		}
-		delete(k.byUser, user)
+		delete(m.byUser, user)
 	}
 }

@@ -12,23 +12,26 @@ func TestMemoryIsBounded(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	clock := func() time.Time { return now }
 
-	kept := answerCache{maxSize: maxAnswers}
+	kept := newAnswerCache(maxAnswers)
 	h := newHasher()
 	first := h.sum(byCookie, "0")
-	for i := range maxAnswers + 10 {
-		kept.put(cachedAnswer{key: h.sum(byCookie, strconv.Itoa(i)), until: now.Add(time.Second)}, now)
-		kept.get(first, now) // recently used, so it stays
+	for i := range 3 * maxAnswers {
+		kept.put(h.sum(byCookie, strconv.Itoa(i)), cachedAnswer{until: now.Add(time.Second)})
+		if _, ok := kept.get(first, now); !ok { // recently used, so it stays
+			t.Fatalf("the answer in use is gone after %d others", i)
+		}
+		if n := kept.answers.len(); n > maxAnswers {
+			t.Fatalf("%d answers cached", n)
+		}
 	}
-	if _, ok := kept.get(first, now); !ok || len(kept.byKey) != maxAnswers || kept.order.Len() != maxAnswers {
-		t.Errorf("%d answers cached, the one in use: %v", len(kept.byKey), ok)
+	if _, ok := kept.get(h.sum(byCookie, strconv.Itoa(3*maxAnswers-maxAnswers/2+1)), now); !ok {
+		t.Error("a recent answer is gone")
 	}
-	kept.put(cachedAnswer{key: first, until: now.Add(2 * time.Second)}, now.Add(time.Second))
-	if len(kept.byKey) != 1 || kept.order.Len() != 1 {
-		t.Errorf("%d expired answers are cached", len(kept.byKey))
+	if _, ok := kept.get(first, now.Add(time.Second)); ok {
+		t.Error("an expired answer was returned")
 	}
-	kept.put(cachedAnswer{key: first, until: now}, now)
-	if len(kept.byKey) != 0 {
-		t.Error("an expired answer was cached")
+	if _, ok := kept.get(first, now); ok {
+		t.Error("an expired answer is cached")
 	}
 	if h.sum(byBasic, "0") == first || newHasher().sum(byCookie, "0") == first {
 		t.Error("a hash does not depend on the kind and the key")
@@ -36,7 +39,8 @@ func TestMemoryIsBounded(t *testing.T) {
 
 	// Invented names don't block other names, and the latest failures stay
 	// counted.
-	l := lockout{now: clock}
+	const maxNames = 1000
+	l := newLockout(clock, maxNames)
 	fail := func(name string) error {
 		err := l.begin(name, false)
 		if err == nil {
@@ -44,16 +48,16 @@ func TestMemoryIsBounded(t *testing.T) {
 		}
 		return err
 	}
-	const madeUp = maxFailingNames + maxFailingNames/4
+	const madeUp = maxNames + maxNames/4
 	for i := range madeUp {
 		if err := fail("user" + strconv.Itoa(i)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if n := len(l.names) + len(l.olderNames); n > maxFailingNames {
+	if n := l.names.len(); n > maxNames {
 		t.Errorf("%d names are counted", n)
 	}
-	recent := "user" + strconv.Itoa(madeUp-maxFailingNames/2)
+	recent := "user" + strconv.Itoa(madeUp-maxNames/2)
 	if err := fail(recent); err != nil {
 		t.Errorf("the second wrong password: %v", err)
 	}
@@ -68,8 +72,8 @@ func TestMemoryIsBounded(t *testing.T) {
 		t.Errorf("after a right password: %v", err)
 	}
 	now = now.Add(failureTTL)
-	if err := fail("one more"); err != nil || len(l.names)+len(l.olderNames) > 1 {
-		t.Errorf("a week later: %v, %d names", err, len(l.names)+len(l.olderNames))
+	if err := fail("one more"); err != nil || l.names.len() > 1 {
+		t.Errorf("a week later: %v, %d names", err, l.names.len())
 	}
 
 	var k credentialMemory
@@ -105,5 +109,23 @@ func TestMemoryIsBounded(t *testing.T) {
 	k.delete(h.sum(byCookie, "late0"))
 	if _, ok := k.get(h.sum(byCookie, "late0"), now); ok || len(k.byUser) != maxKnown-1 {
 		t.Error("a deleted credential is known")
+	}
+}
+
+// Only the session cookie counts, because load balancers change their own
+// cookies.
+func TestSession(t *testing.T) {
+	for header, want := range map[string]string{
+		"JSESSIONID=a":                         "JSESSIONID=a",
+		"AWSALB=1; JSESSIONID=a; x=y":          "JSESSIONID=a",
+		"AWSALB=2; JSESSIONID=a":               "JSESSIONID=a",
+		"JSESSIONID=a; JSESSIONID=b":           "JSESSIONID=a;JSESSIONID=b",
+		"seraph.rememberme.cookie=c; AWSALB=1": "seraph.rememberme.cookie=c; AWSALB=1",
+		"":                                     "",
+		"=; ;":                                 "=; ;",
+	} {
+		if got := sessionOf(header, []string{"JSESSIONID"}); got != want {
+			t.Errorf("%q: %q, want %q", header, got, want)
+		}
 	}
 }

@@ -1,7 +1,7 @@
 // Package identify finds out who is calling the page or the API: from a session cookie
-// or a password, which it checks with Jira. It remembers answers, limits concurrent
-// questions, and stops passing on wrong passwords before Jira locks the user out. Start
-// reading at Callers.Identify.
+// or a password, which it checks with the application. It remembers answers, limits concurrent
+// questions, and stops passing on wrong passwords before the application locks the user
+// out. Start reading at Callers.Identify.
 package identify
 
 import (
@@ -18,21 +18,21 @@ import (
 	"time"
 
 	"github.com/tokengate/tokengate/authz/directory"
-	"github.com/tokengate/tokengate/authz/directory/jira"
+	"github.com/tokengate/tokengate/authz/product"
 	"github.com/tokengate/tokengate/authz/token"
 	"github.com/tokengate/tokengate/store"
 )
 
 const (
-	// answerTTL is how long an answer about a credential is used, from when
-	// Jira was asked: users who logged out or were deactivated are identified
+	// answerTTL is how long an answer about a credential is used, from when the
+	// application was asked: users who logged out or were deactivated are identified
 	// that long.
 	answerTTL = 30 * time.Second
 
 	// noAnswerTTL is how long a failure to get an answer is cached.
 	noAnswerTTL = 2 * time.Second
 
-	// identifyTimeout limits one request to Jira, so that it frees its slot.
+	// identifyTimeout limits one request to the application, so that it frees its slot.
 	identifyTimeout = 10 * time.Second
 
 	maxCookie = 16 << 10
@@ -40,7 +40,7 @@ const (
 )
 
 // Credential is a request's own credential: the whole Cookie header, since load
-// balancers before Jira need their cookies, and a Basic Authorization header.
+// balancers before the application need their cookies, and a Basic Authorization header.
 // Both are unmodified, and empty if not sent. Printing a Credential reveals
 // nothing.
 type Credential struct {
@@ -52,26 +52,24 @@ type Credential struct {
 	Client netip.Addr
 }
 
-// Session returns the part of the cookies that identifies the user: Jira's
-// session ids, or all cookies if there are none. Other cookies, such as those
-// of load balancers, may change between responses.
-func (c Credential) Session() string { return sessionOf(c.Cookie) }
-
-func sessionOf(header string) string {
+// sessionOf returns the part of a Cookie header that identifies the user: the cookies
+// with these names, or all if there are none. Other cookies, such as those of load
+// balancers, may change between responses.
+func sessionOf(header string, names []string) string {
 	cookies, err := http.ParseCookie(header)
 	if err != nil {
 		return header
 	}
-	var ids []string
+	var session []string
 	for _, cookie := range cookies {
-		if cookie.Name == "JSESSIONID" {
-			ids = append(ids, cookie.Value)
+		if slices.Contains(names, cookie.Name) {
+			session = append(session, cookie.Name+"="+cookie.Value)
 		}
 	}
-	if len(ids) == 0 {
+	if len(session) == 0 {
 		return header
 	}
-	return "JSESSIONID=" + strings.Join(ids, ";")
+	return strings.Join(session, ";")
 }
 
 // Format prints a placeholder.
@@ -89,30 +87,30 @@ const (
 )
 
 // Callers identifies who sent a request by passing the request's own cookie or
-// password to Jira's GET /rest/api/2/myself. It is safe for concurrent use.
+// password to the application: see product.Client. It is safe for concurrent use.
 //
-// Answers, including failures, are cached for 30 seconds from when Jira was
-// asked. Concurrent requests with the same credential share one request to
-// Jira. The number of concurrent requests is limited, not their rate: one costs
-// Jira no more than sending it to Jira directly. Recently accepted credentials
-// have a pool of their own and are refreshed in the background before they
+// Answers, including failures, are cached for 30 seconds from when the application
+// was asked. Concurrent requests with the same credential share one. The number of
+// concurrent requests is limited, not their rate: one costs the application no more
+// than if it were sent there directly. Recently accepted credentials have a pool of their own and are refreshed in the background before they
 // expire, so that invented credentials don't delay known users. Among unknown
 // credentials, those from the least busy network go first, then the newest;
 // after two seconds without a slot they fail with ErrBusy. Only the credential
-// is passed on, and no cookie that Jira sets is returned.
+// is passed on, and no cookie of an answer is returned.
 //
-// Jira counts a user's failed logins until a successful one, and asks for a
-// CAPTCHA after three. So after two wrong passwords for a user name, no more
+// Jira, for one, counts a user's failed logins until a successful one, and asks for
+// a CAPTCHA after three. So after two wrong passwords for a user name, no more
 // are passed on until the user comes with a session that is new since the last
 // of them, or seven days have passed; a correct password in between resets the
 // count. An attempt with unknown outcome counts as wrong. So nobody can lock a
-// user out of Jira through one process within seven days, except by sending
+// user out through one process within seven days, except by sending
 // wrong passwords for 250,000 other names between two attempts. This does not
 // hold across restarts or several processes, each of which counts separately,
-// nor if wrong passwords reach Jira in other ways. And a session that was
+// nor if wrong passwords reach the application in other ways. And a session that was
 // unused here for eight hours counts as new.
 type Callers struct {
-	client      *jira.Client
+	client      product.Client
+	cookies     []string // names of the session cookies
 	now         func() time.Time
 	hasher      hasher
 	lockout     lockout
@@ -127,23 +125,24 @@ type Callers struct {
 
 // CallerStats are the counters of Callers.
 type CallerStats struct {
-	Asked   uint64 // requests sent to Jira
+	Asked   uint64 // requests sent to the application
 	Kept    uint64 // answered from the cache
 	Blocked uint64 // refused because of too many failures
-	Dropped uint64 // refused because too many were waiting for Jira
+	Dropped uint64 // refused because too many were waiting
 }
 
-// NewCallers returns Callers that use client.
-func NewCallers(client *jira.Client, now func() time.Time) *Callers {
+// NewCallers returns Callers that ask client, a client of p.
+func NewCallers(p *product.Product, client product.Client, now func() time.Time) *Callers {
 	return &Callers{
 		client:      client,
+		cookies:     p.SessionCookies,
 		now:         now,
 		hasher:      newHasher(),
-		lockout:     lockout{now: now},
+		lockout:     newLockout(now, maxFailingNames),
 		unknownPool: newPool(unknownSlots, unknownWait),
 		knownPool:   newPool(knownSlots, knownWait),
-		answerCache: answerCache{maxSize: maxAnswers},
-		refusals:    answerCache{maxSize: maxRefusals},
+		answerCache: newAnswerCache(maxAnswers),
+		refusals:    newAnswerCache(maxRefusals),
 	}
 }
 
@@ -161,10 +160,9 @@ func (c *Callers) Stats() CallerStats {
 // except that of ErrUnavailable only that error itself, since its wrappers name
 // addresses.
 //
-// Jira prefers a session to a password and then ignores the password. So if
-// both are present the cookie is sent alone, and its user must be the user
-// named with the password; the password is sent only if the cookie identifies
-// nobody.
+// With a session, an application may ignore the password, as Jira does. So if both
+// are present the cookie is sent alone, and its user must be the user named with the
+// password; the password is sent only if the cookie identifies nobody.
 func (c *Callers) Identify(ctx context.Context, credential Credential) (directory.User, error) {
 	basic, err := parseBasic(credential.Authorization)
 	if err != nil {
@@ -195,7 +193,7 @@ func (c *Callers) identify(ctx context.Context, client netip.Addr, kind credenti
 	a := attempt{kind: kind, text: text, name: name, key: c.hasher.sum(kind, text), pool: c.unknownPool}
 	a.sessionKey = a.key
 	if kind == byCookie {
-		a.sessionKey = c.hasher.sum(kind, sessionOf(text))
+		a.sessionKey = c.hasher.sum(kind, sessionOf(text, c.cookies))
 	}
 	entry, ok := c.cached(a.key)
 	if ok && !c.expiresSoon(entry) {
@@ -241,27 +239,27 @@ func (c *Callers) expiresSoon(entry cachedAnswer) bool {
 	return entry.err == nil && !c.now().Before(entry.until.Add(-answerTTL/2))
 }
 
-// askAndCache asks Jira about a credential and caches the answer.
+// askAndCache asks about a credential and caches the answer.
 func (c *Callers) askAndCache(ctx context.Context, a attempt) (directory.User, error) {
 	// An earlier request may have stored an answer since.
 	if entry, ok := c.cached(a.key); ok && !c.expiresSoon(entry) {
 		return entry.user, entry.err
 	}
-	asked, u, err := c.askJira(ctx, a)
+	asked, u, err := c.askProduct(ctx, a)
 	c.updateMemory(a, asked, u, err)
 	switch {
 	case err == nil:
-		c.answerCache.put(cachedAnswer{key: a.key, user: u, until: asked.Add(answerTTL)}, c.now())
+		c.answerCache.put(a.key, cachedAnswer{user: u, until: asked.Add(answerTTL)})
 	case errors.Is(err, ErrTooManyFailures):
 		c.blocked.Add(1)
 	case errors.Is(err, directory.ErrBusy):
-		// Jira was not asked, and so many are refused that they would evict
+		// It was not asked, and so many are refused that they would evict
 		// real answers.
 	case errors.Is(err, directory.ErrUnavailable):
-		c.refusals.put(cachedAnswer{key: a.key, err: err, until: c.now().Add(noAnswerTTL)}, c.now())
+		c.refusals.put(a.key, cachedAnswer{err: err, until: c.now().Add(noAnswerTTL)})
 	default:
 		c.answerCache.delete(a.key)
-		c.refusals.put(cachedAnswer{key: a.key, user: u, err: err, until: asked.Add(answerTTL)}, c.now())
+		c.refusals.put(a.key, cachedAnswer{user: u, err: err, until: asked.Add(answerTTL)})
 	}
 	return u, err
 }
@@ -286,7 +284,7 @@ func (c *Callers) updateMemory(a attempt, asked time.Time, u directory.User, err
 	}
 }
 
-// attempt is a credential to be checked by Jira.
+// attempt is a credential to be checked.
 type attempt struct {
 	kind       credentialKind
 	text       string
@@ -306,19 +304,19 @@ func (a attempt) header() http.Header {
 	return http.Header{"Authorization": {"Basic " + a.text}}
 }
 
-// askJira asks Jira and counts wrong passwords. asked is the time of the
+// askProduct asks the application and counts wrong passwords. asked is the time of the
 // request.
-func (c *Callers) askJira(ctx context.Context, a attempt) (asked time.Time, u directory.User, err error) {
-	outcome, name := func(jira.Verdict) {}, a.name
+func (c *Callers) askProduct(ctx context.Context, a attempt) (asked time.Time, u directory.User, err error) {
+	outcome, name := func(product.Verdict) {}, a.name
 	if a.kind == byBasic {
 		if err := c.lockout.begin(name, a.known); err != nil {
 			return time.Time{}, directory.User{}, err
 		}
-		outcome = func(v jira.Verdict) {
+		outcome = func(v product.Verdict) {
 			switch v {
-			case jira.VerdictAccepted:
+			case product.VerdictAccepted:
 				c.lockout.succeeded(name)
-			case jira.VerdictUnchecked:
+			case product.VerdictUnchecked:
 				c.lockout.cancelled(name)
 			default:
 				c.lockout.failed(name)
@@ -326,15 +324,15 @@ func (c *Callers) askJira(ctx context.Context, a attempt) (asked time.Time, u di
 		}
 	}
 	if err := a.pool.enter(ctx, a.origins...); err != nil {
-		outcome(jira.VerdictUnchecked)
+		outcome(product.VerdictUnchecked)
 		return time.Time{}, directory.User{}, err
 	}
 	defer a.pool.leave(a.origins...)
 	asked = c.now()
 	c.asked.Add(1)
 	u, v, err := c.client.Myself(ctx, a.header(), identifyTimeout, asked)
-	if a.kind == byBasic && v == jira.VerdictAccepted && store.FoldOwner(u.Name) != store.FoldOwner(name) && !errors.Is(err, directory.ErrUnusableName) {
-		u, v, err = directory.User{}, jira.VerdictUnknown, fmt.Errorf("%w (Jira has this user under another name)", directory.ErrNotLoggedIn)
+	if a.kind == byBasic && v == product.VerdictAccepted && store.FoldOwner(u.Name) != store.FoldOwner(name) && !errors.Is(err, directory.ErrUnusableName) {
+		u, v, err = directory.User{}, product.VerdictUnknown, fmt.Errorf("%w (that is not the user name)", directory.ErrNotLoggedIn)
 	}
 	outcome(v)
 	return asked, u, err
@@ -344,8 +342,8 @@ func (c *Callers) askJira(ctx context.Context, a attempt) (asked time.Time, u di
 type basicCredential struct{ text, name string }
 
 // parseBasic reads an Authorization header; an empty one is no credential.
-// Names that can't own tokens are refused, and so are API tokens, which Jira
-// would count as wrong passwords.
+// Names that can't own tokens are refused, and so are API tokens, which would
+// count as wrong passwords.
 func parseBasic(header string) (basicCredential, error) {
 	if header == "" {
 		return basicCredential{}, nil

@@ -10,37 +10,41 @@ import (
 )
 
 // ErrTooManyFailures means that no more passwords for this user name are passed
-// to Jira for now.
+// on for now.
 var ErrTooManyFailures = errors.New("too many wrong passwords for this user name: " +
-	"log in to Jira in the browser and use the API tokens page there, after which passwords are accepted again")
+	"log in with the browser and use the API tokens page there, after which passwords are accepted again")
 
 const (
-	// maxFailures is how many wrong passwords per name are passed to Jira,
-	// which by default asks for a CAPTCHA after three.
+	// maxFailures is how many wrong passwords per name are passed on: Jira
+	// by default asks for a CAPTCHA after three.
 	maxFailures = 2
 
-	// failureTTL is how long failures count. Jira's own count ends only with a
+	// failureTTL is how long failures count. Jira's count ends only with a
 	// successful login.
 	failureTTL = 7 * 24 * time.Hour
 
 	// maxFailingNames limits the counted names. Beyond it, the half that failed
 	// longest ago is removed, so that invented names can't keep others out. To
-	// remove a name, an attacker must get Jira to refuse passwords for half as
-	// many other names first.
+	// remove a name, an attacker must have passwords refused for half as many
+	// other names first.
 	maxFailingNames = 500_000
 )
 
 // lockout counts failed passwords by user name, so that nobody can lock a user
-// out of Jira through tokengate; see Callers. An attempt counts as a failure
+// out through tokengate; see Callers. An attempt counts as a failure
 // until proven otherwise.
 type lockout struct {
-	now func() time.Time
+	now  func() time.Time
+	seed maphash.Seed
 
-	mu         sync.Mutex
-	seed       maphash.Seed
-	names      map[uint64]nameFailures // by hash of the folded name; colliding names share a count
-	olderNames map[uint64]nameFailures // disjoint from names
-	swept      time.Time
+	mu    sync.Mutex
+	names recent[uint64, nameFailures] // by hash of the folded name; colliding names share a count
+	swept time.Time
+}
+
+// newLockout returns a lockout that counts at most maxNames.
+func newLockout(now func() time.Time, maxNames int) lockout {
+	return lockout{now: now, seed: maphash.MakeSeed(), names: recent[uint64, nameFailures]{max: maxNames}}
 }
 
 type nameFailures struct {
@@ -49,7 +53,7 @@ type nameFailures struct {
 	last     time.Time // start of the last attempt
 }
 
-// hash returns the key of a name. It must be called with mu held.
+// hash returns the key of a name.
 func (l *lockout) hash(name string) uint64 { return maphash.String(l.seed, store.FoldOwner(name)) }
 
 // begin counts an attempt, or returns ErrTooManyFailures if none is allowed.
@@ -58,13 +62,10 @@ func (l *lockout) hash(name string) uint64 { return maphash.String(l.seed, store
 func (l *lockout) begin(name string, known bool) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.names == nil {
-		l.names, l.seed = make(map[uint64]nameFailures), maphash.MakeSeed()
-	}
 	now := l.now()
 	l.sweep(now)
 	id := l.hash(name)
-	f, _ := l.get(id)
+	f, _ := l.names.get(id)
 	if now.Sub(f.last) >= failureTTL {
 		f.count = f.inFlight
 	}
@@ -77,7 +78,7 @@ func (l *lockout) begin(name string, known bool) error {
 	return nil
 }
 
-// succeeded clears the failures of a name, as Jira does. Attempts in flight may
+// succeeded clears the failures of a name, as the application does. Attempts in flight may
 // still fail, so they keep counting.
 func (l *lockout) succeeded(name string) {
 	l.end(name, func(f *nameFailures) { f.count = f.inFlight })
@@ -88,11 +89,8 @@ func (l *lockout) succeeded(name string) {
 func (l *lockout) loggedIn(name string, at time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.names == nil {
-		return
-	}
 	id := l.hash(name)
-	f, ok := l.get(id)
+	f, ok := l.names.get(id)
 	if !ok || !f.last.Before(at) {
 		return
 	}
@@ -105,7 +103,7 @@ func (l *lockout) failed(name string) {
 	l.end(name, func(*nameFailures) {})
 }
 
-// cancelled uncounts an attempt whose password Jira did not check.
+// cancelled uncounts an attempt whose password was not checked.
 func (l *lockout) cancelled(name string) {
 	l.end(name, func(f *nameFailures) { f.count-- })
 }
@@ -114,7 +112,7 @@ func (l *lockout) end(name string, change func(*nameFailures)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	id := l.hash(name)
-	f, ok := l.get(id)
+	f, ok := l.names.get(id)
 	if !ok {
 		return
 	}
@@ -123,23 +121,13 @@ func (l *lockout) end(name string, change func(*nameFailures)) {
 	l.set(id, f)
 }
 
-func (l *lockout) get(id uint64) (f nameFailures, ok bool) {
-	if f, ok = l.names[id]; !ok {
-		f, ok = l.olderNames[id]
-	}
-	return f, ok
-}
-
+// set must be called with mu held.
 func (l *lockout) set(id uint64, f nameFailures) {
-	delete(l.olderNames, id)
 	if f.count <= 0 {
-		delete(l.names, id)
+		l.names.delete(id)
 		return
 	}
-	l.names[id] = f
-	if len(l.names) >= maxFailingNames/2 {
-		l.names, l.olderNames = make(map[uint64]nameFailures), l.names
-	}
+	l.names.put(id, f)
 }
 
 // sweep removes expired failures once an hour.
@@ -148,7 +136,7 @@ func (l *lockout) sweep(now time.Time) {
 		return
 	}
 	l.swept = now
-	for _, names := range []map[uint64]nameFailures{l.names, l.olderNames} {
+	for _, names := range []map[uint64]nameFailures{l.names.newer, l.names.older} {
 		for id, f := range names {
 			if f.inFlight == 0 && now.Sub(f.last) >= failureTTL {
 				delete(names, id)

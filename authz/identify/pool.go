@@ -8,14 +8,15 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/tokengate/tokengate/authz/directory"
 	"golang.org/x/sync/singleflight"
+
+	"github.com/tokengate/tokengate/authz/directory"
 )
 
 const (
 	// unknownSlots is the number of concurrent requests about unknown
 	// credentials. Clients can invent these at will, but could as well send
-	// them to Jira. At 50 ms each, 32 slots handle 640 requests a second;
+	// them to the application. At 50 ms each, 32 slots handle 640 requests a second;
 	// Jira's Tomcat handles 100 or more at once.
 	unknownSlots = 32
 	unknownWait  = 2 * time.Second
@@ -30,7 +31,7 @@ const (
 	maxWaiting = 512
 )
 
-// pool limits the number of concurrent requests to Jira. Pools do not delay
+// pool limits the number of concurrent requests to the application. Pools do not delay
 // each other.
 //
 // A free slot goes to the request whose network or user has the fewest in
@@ -56,8 +57,8 @@ type waiter struct {
 	result  chan error // buffered; receives nil when there is a slot
 }
 
-func newPool(places int, wait time.Duration) *pool {
-	return &pool{slots: places, maxWait: wait, byOrigin: make(map[string]int)}
+func newPool(slots int, wait time.Duration) *pool {
+	return &pool{slots: slots, maxWait: wait, byOrigin: make(map[string]int)}
 }
 
 // enter waits for a slot and returns nil or ErrBusy. The origins identify the
@@ -99,9 +100,9 @@ func (p *pool) leave(origins ...string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.inFlight--
-	for _, share := range origins {
-		if p.byOrigin[share]--; p.byOrigin[share] == 0 {
-			delete(p.byOrigin, share)
+	for _, origin := range origins {
+		if p.byOrigin[origin]--; p.byOrigin[origin] == 0 {
+			delete(p.byOrigin, origin)
 		}
 	}
 	if len(p.waiting) == 0 {
@@ -124,16 +125,16 @@ func (p *pool) leave(origins ...string) {
 // admit must be called with mu held.
 func (p *pool) admit(w *waiter) {
 	p.inFlight++
-	for _, share := range w.origins {
-		p.byOrigin[share]++
+	for _, origin := range w.origins {
+		p.byOrigin[origin]++
 	}
 	w.result <- nil
 }
 
 // countInFlight sums the requests in flight over these origins.
 func (p *pool) countInFlight(origins []string) (n int) {
-	for _, share := range origins {
-		n += p.byOrigin[share]
+	for _, origin := range origins {
+		n += p.byOrigin[origin]
 	}
 	return n
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"github.com/tokengate/tokengate/authz/directory"
 	"net/netip"
 	"slices"
 	"strings"
@@ -12,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/tokengate/tokengate/authz/directory"
 )
 
 // queue fills a pool, queues requests in the order of names, and returns the

@@ -56,7 +56,7 @@ func (m *Manager) RevokeAll(ctx context.Context, c Caller, owner string) error {
 			return nil
 		})
 		if err == nil && !found {
-			err = refused(NotFound, "%s has never had an API token. Check the spelling of the user name in Jira.", owner)
+			err = refused(NotFound, "%s has never had an API token. Check the spelling of the user name.", owner)
 		}
 		return err
 	})

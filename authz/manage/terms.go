@@ -198,5 +198,5 @@ func configRate(r store.Rate) config.Rate {
 // unavailable refuses an operation that cannot be authorized now.
 func unavailable(err error) error {
 	return &Error{Code: Unavailable, Cause: err,
-		Message: "Jira, or the list of users, gives no reliable answer, so it is unknown whether this is allowed. Nothing was done. Try again later, or tell an administrator."}
+		Message: "The user directory gives no reliable answer, so it is unknown whether this is allowed. Nothing was done. Try again later, or tell an administrator."}
 }

@@ -80,7 +80,7 @@ access:
   admin: [admins]
   writes: {requests: 5, per: 1d}
   adminWrites: unlimited
-directory: {jira: {credential: /etc/tokengate/jira-secret}}
+directory: {upstream: {credential: /etc/tokengate/jira-secret}}
 network: {allow: [10.0.0.0/8], deny: [10.1.2.3]}
 passwords: {mode: block, allowedUsers: [fred], allowedPaths: [], allowedNetworks: ["::1"]}
 audit: {retention: 90d, maxMiB: 64}
@@ -121,7 +121,7 @@ access.writes.burst 5
 access.writes.per "1d"
 access.writes.requests 5
 access.adminWrites "unlimited"
-directory "jira"
+directory "upstream"
 network.allow ["10.0.0.0/8"]
 network.deny ["10.1.2.3/32"]
 passwords.mode "block"

@@ -1,19 +1,21 @@
 // Package product describes the applications that tokengate can protect: their
-// configuration defaults, and the URLs that a decision must treat specially.
+// configuration defaults, the URLs that a decision must treat specially, their logins,
+// and how they are asked about users.
 //
-// A Product is plain data and a few functions. Package jira fills one;
-// config.Products lists those that upstream.product may name. Start with Product.
+// A Product is plain data and a few functions. Package jira fills one. To add another,
+// write such a package and list its Product in config.Products. Start with Product.
 package product
 
 import (
+	"net/http"
 	"strings"
 	"unsafe"
 )
 
 // Product is one application. The zero Product has no special URLs.
 //
-// Paths are decoded, without the context path and the query. Functions must not
-// allocate, and may be nil.
+// Paths are decoded, without the context path and the query. Canonical, Rewrite and
+// Forbidden are called for each request: they must not allocate, and may be nil.
 type Product struct {
 	Name  string // the value of upstream.product, such as jira
 	Title string // the name in messages, such as Jira
@@ -26,6 +28,10 @@ type Product struct {
 	// API is the path of the REST API, such as /rest. Tokens are accepted below
 	// it by default, and read-only tokens everywhere below it.
 	API string
+
+	// Example is a path below API that every user may read, such as
+	// /rest/api/2/myself. Examples use it.
+	Example string
 
 	// ReservedSegments are first path segments of the application itself, in
 	// lower case. A context path cannot begin with one.
@@ -44,6 +50,21 @@ type Product struct {
 	// ReadingPosts are patterns of paths where a POST only reads, as in
 	// tokens.readingPosts.
 	ReadingPosts []string
+
+	// LoginPage is the page on which users log in, such as
+	// /login.jsp?os_destination=. It ends where the escaped path and query to return
+	// to, below the context path, is appended.
+	LoginPage string
+
+	// SessionCookies are the names of the cookies that hold a session. Without one of
+	// them, all cookies of a request together count as its session.
+	SessionCookies []string
+
+	Realm string // of WWW-Authenticate, without quotes
+
+	// Connect returns a client of the application at base, which is upstream.url with
+	// upstream.contextPath. transport is nil except in tests.
+	Connect func(base string, transport http.RoundTripper) (Client, error)
 
 	// Canonical maps the spellings of a path that the application answers alike
 	// to one. It appends that spelling to memory if it differs from path, and

@@ -11,24 +11,16 @@ import (
 	"github.com/tokengate/tokengate/authz/policy"
 	"github.com/tokengate/tokengate/authz/product"
 	"github.com/tokengate/tokengate/authz/product/jira"
+	"github.com/tokengate/tokengate/authz/product/wikitest"
 	"github.com/tokengate/tokengate/authz/token"
 	"github.com/tokengate/tokengate/store"
 	"github.com/tokengate/tokengate/store/index"
 )
 
-// wiki is a second product, to show that nothing of Jira's is built into the
-// decision.
-var wiki = product.Product{
-	Name: "wiki", Title: "Wiki",
-	IdentityHeader: "Remote-User", DownloadPaths: []string{"/files/"}, PasswordPaths: []string{"/sync/*"},
-	API: "/api", ReservedSegments: []string{"api"}, Session: product.NewSession("/api/login"),
-	LoginPrefix: "login_", UserParameter: "login_name", PasswordParameter: "login_secret",
-	ReadingPosts: []string{"/api/query"},
-	Forbidden:    func(path string, write bool) bool { return strings.HasPrefix(path, "/api/keys") },
-}
-
+// A second product shows that nothing of Jira's is built into the decision. The test of
+// the whole server with it is in cmd/tokengate/app.
 func TestSecondProduct(t *testing.T) {
-	config.Products["wiki"] = &wiki
+	config.Products["wiki"] = &wikitest.Product
 	t.Cleanup(func() { delete(config.Products, "wiki") })
 	c, err := config.Parse("test.yaml", []byte("publicURL: https://wiki.example.com\nupstream: {product: wiki}\npasswords: {mode: block}\n"))
 	if err != nil {
@@ -127,9 +119,9 @@ func TestUnknownProduct(t *testing.T) {
 
 func TestLoginExpression(t *testing.T) {
 	for p, want := range map[*product.Product]string{
-		{}:            "",
-		&wiki:         `(/[!-$&-:<-\[\]-~]*)?/api/login(/?\.[0-9A-Za-z]+)?/*`,
-		&jira.Product: `(/[!-$&-:<-\[\]-~]*)?/rest/auth/[!-$&-.0-:<-\[\]-~]+/session(/?\.[0-9A-Za-z]+)?/*`,
+		{}:                "",
+		&wikitest.Product: `(/[!-$&-:<-\[\]-~]*)?/api/login(/?\.[0-9A-Za-z]+)?/*`,
+		&jira.Product:     `(/[!-$&-:<-\[\]-~]*)?/rest/auth/[!-$&-.0-:<-\[\]-~]+/session(/?\.[0-9A-Za-z]+)?/*`,
 	} {
 		if got := p.Session.LoginExpression(); got != want {
 			t.Errorf("LoginExpression() = %s, want %s", got, want)

@@ -44,7 +44,7 @@ func (p *authenticator) identify(r *http.Request) (principal, error) {
 
 var errForeignBearer = &httpError{
 	status: http.StatusUnauthorized,
-	text:   "This Bearer credential is not accepted here. Log in to Jira in the browser, or send your user name and password, or a management token (tgadm_…).",
+	text:   "This Bearer credential is not accepted here. Log in with the browser, or send your user name and password, or a management token (tgadm_…).",
 }
 
 // identifyManagement returns the caller of a management token. It checks the token
@@ -105,7 +105,7 @@ func (p *authenticator) identifyUser(r *http.Request, client netip.Addr) (princi
 
 // The answers to a wrong password.
 const (
-	wrongPassword = "Jira does not accept this user name and password. Check both, for instance by logging in to Jira in the browser."
+	wrongPassword = "This user name and password are not accepted. Check both, for instance by logging in with the browser."
 	userNameHint  = " Send the user name, which may differ from the e-mail address."
 )
 
@@ -199,7 +199,7 @@ func (p *authenticator) checkOrigin(r *http.Request) error {
 var (
 	errCrossSite = &httpError{
 		status: http.StatusForbidden,
-		text:   "The browser says that a page of another site has sent this request, so nothing was done. Use Jira at its own address (publicURL).",
+		text:   "The browser says that a page of another site has sent this request, so nothing was done. Open this site at its own address (publicURL).",
 	}
 	errFormLike = &httpError{
 		status: http.StatusForbidden,

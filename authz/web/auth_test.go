@@ -62,14 +62,14 @@ func TestIdentify(t *testing.T) {
 		status int
 		says   string // the caller's name, or a part of the refusal
 	}{
-		{"nothing", f.as(""), 401, "log in to Jira"},
+		{"nothing", f.as(""), 401, "log in with the browser"},
 		{"cookie", fred, 200, "Fred"},
 		{"password", f.person("fred"), 200, "Fred"},
 		{"password, name in another case", f.as(basic("FRED", "pw-fred")), 200, "Fred"},
 		{"cookie and another scheme", fred.with("Authorization", "Negotiate YII"), 200, "Fred"},
-		{"another scheme", f.as("Negotiate YII"), 401, "log in to Jira"},
-		{"wrong password", f.as(basic("wilma", "x")), 401, "does not accept this user name"},
-		{"dead cookie", f.as("").with("Cookie", "JSESSIONID=dead"), 401, "log in to Jira"},
+		{"another scheme", f.as("Negotiate YII"), 401, "log in with the browser"},
+		{"wrong password", f.as(basic("wilma", "x")), 401, "user name and password are not accepted"},
+		{"dead cookie", f.as("").with("Cookie", "JSESSIONID=dead"), 401, "log in with the browser"},
 		{"two users", fred.with("Authorization", basic("barney", "pw-barney")), 401, "two users'"},
 		{"management token", f.as("Bearer " + admin), 200, "token:"},
 		{"management token beside a cookie", fred.with("Authorization", "Bearer "+admin), 200, "token:"},
@@ -82,7 +82,7 @@ func TestIdentify(t *testing.T) {
 		{"native token beside a cookie", fred.with("Authorization", "Bearer "+native), 401, "tgadm_"},
 		{"two credentials", f.as("Bearer "+admin).with("Authorization", basic("fred", "pw-fred")), 401, authz.MalformedCredential.Text()},
 		{"no base64", f.as("Basic ?"), 401, authz.MalformedCredential.Text()},
-		{"identity headers", identities(f.as(""), "barney"), 401, "log in to Jira"},
+		{"identity headers", identities(f.as(""), "barney"), 401, "log in with the browser"},
 		{"identity headers beside a cookie", identities(fred, "barney"), 200, "Fred"},
 		{"identity headers beside a password", identities(f.person("fred"), "barney"), 200, "Fred"},
 		{"management token from elsewhere", f.from("198.51.100.7", "Bearer "+admin), 403, authz.NetworkNotAllowed.Text()},
@@ -436,10 +436,10 @@ func TestWrongPassword(t *testing.T) {
 		says           string
 		not            string
 	}{
-		"wrong":                      {"fred", "nope", "", "does not accept this user name and password", "e-mail"},
-		"unknown user":               {"nobody", "pw-fred", "", "does not accept this user name and password", "e-mail"},
+		"wrong":                      {"fred", "nope", "", "user name and password are not accepted", "e-mail"},
+		"unknown user":               {"nobody", "pw-fred", "", "user name and password are not accepted", "e-mail"},
 		"an e-mail address":          {"fred@example.com", "pw-fred", "", "Send the user name, which may differ from the e-mail address", "not logged in"},
-		"beside an old session":      {"fred", "nope", "JSESSIONID=gone", "does not accept this user name and password", "not logged in"},
+		"beside an old session":      {"fred", "nope", "JSESSIONID=gone", "user name and password are not accepted", "not logged in"},
 		"nothing but an old session": {"", "", "JSESSIONID=gone", "not logged in", "does not accept"},
 	} {
 		f := newFixture(t)

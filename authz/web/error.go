@@ -112,29 +112,29 @@ func failure(text string) reply {
 	}
 }
 
-// unavailable is the answer when Jira does not respond.
-const unavailable = "Jira gives no reliable answer, so nothing was done. Try again later, or tell an administrator."
+// unavailable is the answer when nothing reliable is known of a user.
+const unavailable = "There is no reliable answer about your account now, so nothing was done. Try again later, or tell an administrator."
 
 // refuseInJSON returns the API's answer to an error.
-func refuseInJSON(r *http.Request, _ manage.Caller, err error) reply {
+func (p *authenticator) refuseInJSON(r *http.Request, _ manage.Caller, err error) reply {
 	a := denial(err)
 	if a.status == http.StatusUnauthorized {
-		a.headers = map[string]string{"WWW-Authenticate": challenge(r)}
+		a.headers = map[string]string{"WWW-Authenticate": fmt.Sprintf("%s realm=%q", challengeScheme(r), p.View().Policy.Product.Realm)}
 	}
 	return a
 }
 
-// challenge returns the challenge of a 401 (RFC 9110, 15.5.2). Clients that send a
+// challengeScheme returns the scheme of a 401's challenge (RFC 9110, 15.5.2). Clients that send a
 // password only on request need Basic. Browsers get Bearer, which they ignore: Basic
 // would open their password dialog, even for a script's request.
-func challenge(r *http.Request) string {
+func challengeScheme(r *http.Request) string {
 	// Browsers send at least one of these, other clients none.
 	for _, name := range []string{"Sec-Fetch-Mode", "Sec-Fetch-Site", "Origin", "Accept-Language"} {
 		if len(r.Header.Values(name)) > 0 {
-			return `Bearer realm="Jira"`
+			return "Bearer"
 		}
 	}
-	return `Basic realm="Jira"`
+	return "Basic"
 }
 
 // refuseOnSocket returns the answer to an error on the admin socket. Its clients may

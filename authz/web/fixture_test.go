@@ -10,7 +10,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -26,11 +25,12 @@ import (
 	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/authz/directory"
-	"github.com/tokengate/tokengate/authz/directory/jira"
 	"github.com/tokengate/tokengate/authz/directory/jiratest"
 	"github.com/tokengate/tokengate/authz/identify"
 	"github.com/tokengate/tokengate/authz/manage"
 	"github.com/tokengate/tokengate/authz/policy"
+	"github.com/tokengate/tokengate/authz/product"
+	"github.com/tokengate/tokengate/authz/product/jira"
 	"github.com/tokengate/tokengate/authz/token"
 	"github.com/tokengate/tokengate/authz/web"
 	"github.com/tokengate/tokengate/authz/web/page"
@@ -48,7 +48,7 @@ const base = "/rest/api-tokens/latest"
 // settings is the configuration of the tests.
 const settings = `
 publicURL: https://jira.example.com
-directory: {jira: {credential: /unused}}
+directory: {upstream: {credential: /unused}}
 tokens: {maxPerUser: 3}
 access:
   use: [jira-users]
@@ -108,7 +108,7 @@ func configured(t testing.TB, text string) *fixture {
 	} {
 		f.jira.Put(jiratest.User{Name: name, Password: "pw-" + strings.ToLower(name), DisplayName: "The " + name, Active: true, Groups: groups})
 	}
-	client, err := jira.NewClient("http://jira.test"+c.Upstream.ContextPath, direct{f.jira})
+	client, err := jira.Product.Connect("http://jira.test"+c.Upstream.ContextPath, jiratest.Transport{Handler: f.jira})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,10 +116,10 @@ func configured(t testing.TB, text string) *fixture {
 	if err := os.WriteFile(credential, []byte("service:pw-service"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	f.callers = identify.NewCallers(client, f.clock)
+	f.callers = identify.NewCallers(&jira.Product, client, f.clock)
 	inForce := manage.NewSettings(c)
 	users := directory.New(directory.Options{
-		Source: jira.New(jira.Options{Client: client, Credential: credential, Groups: c.Groups, Now: hurried()}),
+		Source: client.Source(product.SourceOptions{Credential: credential, Groups: c.Groups, Now: hurried()}),
 		Owners: func() []directory.Owner { return nil }, Publish: func(*directory.Snapshot) {},
 		Every: time.Minute, StaleAfter: 1000 * time.Hour, Now: f.clock, Random: rand.Float64,
 	})
@@ -169,21 +169,6 @@ func (f *fixture) pass(d time.Duration) {
 
 func (f *fixture) view() authz.View {
 	return authz.View{Policy: f.policy, Index: f.tokens.Index(), Now: f.clock()}
-}
-
-// direct sends requests to Jira without a network.
-type direct struct{ handler http.Handler }
-
-func (d direct) RoundTrip(r *http.Request) (*http.Response, error) {
-	in := r.Clone(r.Context())
-	in.RequestURI, in.Host, in.Body = r.URL.RequestURI(), r.URL.Host, http.NoBody
-	in.RemoteAddr = "127.0.0.1:1"
-	w := httptest.NewRecorder()
-	d.handler.ServeHTTP(w, in)
-	if err := r.Context().Err(); err != nil {
-		return nil, err
-	}
-	return w.Result(), nil
 }
 
 // serve serves a handler on a unix socket and returns a client for it.

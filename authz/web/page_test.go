@@ -360,7 +360,7 @@ func TestExplainPage(t *testing.T) {
 	}{
 		{"allowed", fred, []string{"id", id}, 200, "This request would be allowed."},
 		{"a write", fred, []string{"id", id, "method", "POST", "path", "/rest/api/2/issue"}, 200, "decides: read_only"},
-		{"a logout", fred, []string{"id", id, "method", "DELETE", "path", "/rest/auth/1/session"}, 200, "answered without Jira"},
+		{"a logout", fred, []string{"id", id, "method", "DELETE", "path", "/rest/auth/1/session"}, 200, "answered by tokengate"},
 		{"another network", fred, []string{"id", id, "address", "198.51.100.1"}, 200, "decides: network_not_allowed"},
 		{"by value", fred, []string{"id", "", "value", value}, 200, "This request would be allowed."},
 		{"another user's name", fred, []string{"id", "", "value", value, "user", "wilma"}, 200, "decides: wrong_user"},

@@ -36,7 +36,7 @@ func newPageHandler(p *authenticator, api *handler) *handler {
 		d.endpoints = append(d.endpoints, pageEndpoint(shown))
 	}
 	d.refuse = func(r *http.Request, c manage.Caller, err error) reply {
-		return refusePage(site, p.ContextPath, r, c, err)
+		return p.refusePage(site, r, c, err)
 	}
 	return d
 }
@@ -62,17 +62,17 @@ func pageReply(a page.Answer) reply {
 	return reply{status: a.Status, body: a.Body, kind: page.ContentType, headers: a.Headers, token: a.Token}
 }
 
-// loginDone is the query parameter that marks a return from Jira's login: a client
+// loginDone is the query parameter that marks a return from the login page: a client
 // who returns with it and is still not logged in is not redirected again.
 const loginDone = "login"
 
 // refusePage shows an error as a page. It redirects clients who are not logged in to
-// Jira's login and back.
-func refusePage(site *page.Site, contextPath string, r *http.Request, c manage.Caller, err error) reply {
+// the application's login page and back.
+func (p *authenticator) refusePage(site *page.Site, r *http.Request, c manage.Caller, err error) reply {
 	told := denial(err)
 	login := ""
 	if errors.Is(err, directory.ErrNotLoggedIn) {
-		login = loginURL(contextPath, r)
+		login = p.loginURL(r)
 		if !isUnsafe(r) && r.URL.Query().Get(loginDone) == "" {
 			return reply{status: http.StatusSeeOther, headers: map[string]string{"Location": login}}
 		}
@@ -86,15 +86,14 @@ func refusePage(site *page.Site, contextPath string, r *http.Request, c manage.C
 	return shown
 }
 
-// loginURL returns the address of Jira's login, which leads back to the requested
+// loginURL returns the address of the login page, which leads back to the requested
 // page; for a submitted form, to the page of the form.
-// Source: os_destination of Atlassian Seraph, a path below the context path.
-func loginURL(contextPath string, r *http.Request) string {
-	back := strings.TrimPrefix(r.URL.EscapedPath(), contextPath)
+func (p *authenticator) loginURL(r *http.Request) string {
+	back := strings.TrimPrefix(r.URL.EscapedPath(), p.ContextPath)
 	values := url.Values{}
 	if !isUnsafe(r) {
 		values = r.URL.Query()
 	}
 	values.Set(loginDone, "true")
-	return contextPath + "/login.jsp?os_destination=" + url.QueryEscape(back+"?"+values.Encode())
+	return p.ContextPath + p.View().Policy.Product.LoginPage + url.QueryEscape(back+"?"+values.Encode())
 }

@@ -261,7 +261,7 @@ type Explanation struct {
 	Outcome string        `json:"outcome"` // allowed, passed, answered or refused
 	Reason  string        `json:"reason"`
 	Detail  string        `json:"detail,omitempty"`  // a finer reason of a denial, if there is one
-	Status  int           `json:"status,omitempty"`  // of an answer without Jira
+	Status  int           `json:"status,omitempty"`  // of an answer by tokengate itself
 	Text    string        `json:"text,omitempty"`    // the answer's text
 	User    string        `json:"user,omitempty"`    // the token's owner, if the secret is right
 	TokenID string        `json:"tokenId,omitempty"` // of a well-formed token

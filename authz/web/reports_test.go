@@ -71,7 +71,7 @@ func TestSettings(t *testing.T) {
 		"access.createForOthers[0].for": []string{"robots"},
 		"tokens.maxPerUser":             3,
 		"passwords.mode":                "allow",
-		"directory":                     "jira",
+		"directory":                     "upstream",
 		"network.deny":                  []string{},
 	} {
 		if !reflect.DeepEqual(found[key], want) {

@@ -265,7 +265,7 @@ func TestChangeRequestAsJSON(t *testing.T) {
 // A token that needs approval is returned with its value, has the policy's terms,
 // and works once approved.
 func TestApproval(t *testing.T) {
-	f := configured(t, "publicURL: https://jira.example.com\ndirectory: {jira: {credential: /unused}}\n"+
+	f := configured(t, "publicURL: https://jira.example.com\ndirectory: {upstream: {credential: /unused}}\n"+
 		"access:\n  use: [contractors]\n  admin: [jira-administrators]\n  create:\n"+
 		"    - {groups: [contractors], maxLifetime: 30d, readOnly: true, approval: true, networks: required, rate: {requests: 60, per: 1m}}\n")
 	contractor, barney := f.person("contractor"), f.person("barney")

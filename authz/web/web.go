@@ -66,8 +66,8 @@ type Options struct {
 	Identify func(context.Context, identify.Credential) (directory.User, error)
 
 	Usage       *cached.UsageRecorder // of management tokens
-	PublicURL   string                // of Jira for browsers, with the context path; empty: browsers may make no changes
-	ContextPath string                // Jira's, such as /jira; the API and the pages are below it
+	PublicURL   string                // for browsers, with the context path; empty: browsers may make no changes
+	ContextPath string                // of the application, such as /jira; the API and the pages are below it
 	TrustedHops int                   // clientAddress.trustedHops; see authz.ClientAddress
 	Log         *zap.Logger
 	Now         func() time.Time
@@ -87,7 +87,7 @@ func New(o Options) http.Handler {
 		bases:     bases,
 		endpoints: endpoints(o.Manager, o.View),
 		read:      query.Read,
-		refuse:    refuseInJSON,
+		refuse:    p.refuseInJSON,
 		identify:  p.identify,
 		limits:    newLimits(o.Now),
 		anonymous: newLimits(o.Now),

@@ -51,7 +51,7 @@ store:
   badger: {dir: %[1]s/data}
 upstream:
   url: http://%[2]s
-directory: {jira: {credential: %[1]s/credential}}
+directory: {upstream: {credential: %[1]s/credential}}
 access:
   use: [developers, contractors]
   create:

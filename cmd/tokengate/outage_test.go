@@ -92,7 +92,7 @@ func TestSlowAndPanickingServers(t *testing.T) {
 	authv3.RegisterAuthorizationServer(slow, stall{})
 	// No policy pointer: the first thing Check does is to panic.
 	broken, _, err := (&envoy.Server{
-		Index: &index.Index{}, ClientAddress: config.Default().ClientAddress, Identity: "x-forwarded-user",
+		Index: &index.Index{}, ClientAddress: config.Default().ClientAddress, Upstream: config.Default().Upstream,
 		Log: zap.NewNop(), Metrics: envoy.NewMetrics(prometheus.NewRegistry()), Now: time.Now,
 	}).GRPC()
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 // rules are an organisation's, over the directory of the rig's Jira, which is
 // asked when a test says so.
 const rules = `
-directory: {jira: {credential: CREDENTIAL, refresh: 1h, staleAfter: 3h}}
+directory: {upstream: {credential: CREDENTIAL, refresh: 1h, staleAfter: 3h}}
 access:
   use: [staff]
   create:

@@ -199,7 +199,7 @@ func (s *Site) issued(l *layout, f *form, i manage.Issued, rotated bool) (Answer
 		Pending: i.Token.State == manage.StatePending, Done: s.url("token/" + i.Token.ID),
 	}
 	if i.Token.Owner != "" {
-		p.Examples = examples(s.PublicURL, i.Token.Owner)
+		p.Examples = examples(s.PublicURL+s.product().Example, i.Token.Owner)
 	}
 	a, err := ok("issued", l, p)
 	a.Token = i.Token.ID
@@ -208,8 +208,8 @@ func (s *Site) issued(l *layout, f *form, i manage.Issued, rotated bool) (Answer
 
 // examples returns programs that use a token of the owner. They are complete except
 // for the value, which belongs into the environment.
-func examples(publicURL, owner string) (all []example) {
-	about := struct{ Jira, Owner string }{publicURL, owner}
+func examples(url, owner string) (all []example) {
+	about := struct{ URL, Owner string }{url, owner}
 	for _, name := range []string{"curl.user", "curl.bearer", "python", "fetch", "xhr", "jquery", "java"} {
 		all = append(all, example{text("example." + name + ".title"), text("example."+name, about)})
 	}

@@ -49,7 +49,7 @@ func (s *Site) explainForm(r *Request, f *form, result *explanation, refusal err
 	}
 	f.Values.Del("value")
 	f.redact()
-	for name, usual := range map[string]string{"method": http.MethodGet, "path": s.ContextPath + "/rest/api/2/myself", "address": address(l.Me)} {
+	for name, usual := range map[string]string{"method": http.MethodGet, "path": s.ContextPath + s.product().Example, "address": address(l.Me)} {
 		if _, given := f.Values[name]; !given {
 			f.Values.Set(name, usual)
 		}
@@ -83,7 +83,7 @@ func (s *Site) explainRequest(r *Request) (Answer, error) {
 	if err != nil {
 		return s.explainForm(r, f, nil, err)
 	}
-	result := &explanation{Good: d.Outcome == authz.Allowed, Outcome: text("explain." + d.Result())}
+	result := &explanation{Good: d.Outcome == authz.Allowed, Outcome: text("explain."+d.Result(), s.product().Title)}
 	if d.Outcome == authz.Denied {
 		result.Status, result.Text = d.Reason.Status(), d.Text()
 	}

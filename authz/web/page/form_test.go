@@ -58,16 +58,16 @@ func TestLifetimes(t *testing.T) {
 
 // The examples quote any name of an owner.
 func TestExamples(t *testing.T) {
-	for _, e := range examples("https://jira.example.com/jira", `o'neil "x" \`) {
+	for _, e := range examples("https://jira.example.com/jira/rest/api/2/myself", `o'neil "x" \`) {
 		if !strings.Contains(e.Code, "https://jira.example.com/jira/rest/api/2/myself") {
 			t.Errorf("%s: %s", e.Title, e.Code)
 		}
 	}
-	all := examples("https://x", `o'neil "x" \`)
+	all := examples("https://x/rest/api/2/myself", `o'neil "x" \`)
 	if want := `curl -u 'o'\''neil "x" \':"$TOKEN" https://x/rest/api/2/myself`; all[0].Code != want {
 		t.Errorf("%s, want %s", all[0].Code, want)
 	}
-	if want := `jira.auth = ("o'neil \"x\" \\", os.environ["TOKEN"])`; !strings.Contains(all[2].Code, want) {
+	if want := `session.auth = ("o'neil \"x\" \\", os.environ["TOKEN"])`; !strings.Contains(all[2].Code, want) {
 		t.Errorf("%s, want %s", all[2].Code, want)
 	}
 }

@@ -21,10 +21,11 @@ import (
 
 	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/manage"
+	"github.com/tokengate/tokengate/authz/product"
 	"github.com/tokengate/tokengate/authz/web/query"
 )
 
-// Path is the address of the pages, below Jira's context path.
+// Path is the address of the pages, below the context path.
 const Path = "/plugins/servlet/api-tokens"
 
 // pageSize is the number of tokens or records on a page.
@@ -35,8 +36,8 @@ const pageSize = 50
 type Options struct {
 	Manager     *manage.Manager
 	View        func() authz.View // the state that explained requests are decided on
-	PublicURL   string            // the URL of Jira for browsers, with its context path
-	ContextPath string            // of Jira, such as /jira
+	PublicURL   string            // the URL of the application for browsers, with its context path
+	ContextPath string            // of the application, such as /jira
 	API         string            // the address of the REST API, without a host
 	Now         func() time.Time
 }
@@ -49,6 +50,9 @@ type Site struct {
 
 // New returns a Site.
 func New(o Options) *Site { return &Site{Options: o, nonces: newNonces(o.Now)} }
+
+// product returns the application that the tokens are for.
+func (s *Site) product() *product.Product { return &s.View().Policy.Product }
 
 // Request is a request for a page by an identified caller.
 type Request struct {
@@ -110,7 +114,7 @@ func (s *Site) Pages() []Page {
 type Problem struct {
 	Status int
 	Text   string // whole sentences; empty: the text for the status
-	Login  string // the address of Jira's login, if logging in helps
+	Login  string // the address of the login page, if logging in helps
 }
 
 // Problem shows a problem to the caller, who may be unidentified.

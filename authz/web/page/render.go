@@ -89,7 +89,8 @@ func Asset(below string) (body []byte, contentType string, ok bool) {
 // layout is the frame around every page.
 type layout struct {
 	Base        string     // the address of the pages
-	Jira        string     // the address of Jira
+	Home        string     // the address of the application
+	Product     string     // its title
 	ScriptNonce string     // of the Content-Security-Policy
 	Me          *manage.Me // nil: an unidentified caller, who sees no tabs
 	Tab         string     // the path of the current tab
@@ -116,7 +117,7 @@ func (s *Site) layout(r *Request, tab string) (*layout, error) {
 
 // bareLayout returns the frame of a page for an unidentified caller.
 func (s *Site) bareLayout() *layout {
-	return &layout{Base: s.url(""), Jira: s.ContextPath + "/"}
+	return &layout{Base: s.url(""), Home: s.ContextPath + "/", Product: s.product().Title}
 }
 
 // noticeParameters are the parameters of an address that tell what a form did.
@@ -178,7 +179,7 @@ func ok(name string, l *layout, page any) (Answer, error) {
 }
 
 // headers restrict a page to its own style sheet and script, identified by a nonce
-// because users can attach files to Jira, which has the same origin. The referrer
+// because users can attach files in the application, which has the same origin. The referrer
 // policy is not no-referrer, because that would remove the Origin header from forms.
 // Source: Content Security Policy Level 3; Fetch, 3.1 ("serializing a request origin").
 func headers(nonce string) map[string]string {

@@ -145,7 +145,7 @@ func checkInto(t *testing.T, sink *logSink, tokens *cached.Store, now func() tim
 	tokens.Index().UpdateOwnerStatus(func(store.Owner, index.OwnerStatus) index.OwnerStatus { return index.OwnerPermitted }, index.Forever)
 	server := &envoy.Server{
 		Policy: new(atomic.Pointer[policy.Policy]), Index: tokens.Index(), Usage: cached.NewUsageRecorder(tokens),
-		ClientAddress: config.ClientAddress{Source: true}, Identity: "x-forwarded-user",
+		ClientAddress: config.ClientAddress{Source: true}, Upstream: config.Default().Upstream,
 		Log: zap.New(newLogCore(&sink.own, zapcore.InfoLevel)), RequestLogs: envoy.RequestLogs{
 			Allowed: newLogCore(&sink.allowed, zapcore.InfoLevel), Denied: newLogCore(&sink.denied, zapcore.InfoLevel),
 			Unauthenticated: newLogCore(&sink.unauthenticated, zapcore.InfoLevel),

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -127,7 +126,7 @@ func (s *Server) checkServer() (*checkServer, error) {
 		Index:         s.tokens.Index(),
 		Usage:         s.usage,
 		ClientAddress: s.config.ClientAddress,
-		Identity:      strings.ToLower(s.config.Upstream.Identity.Header),
+		Upstream:      s.config.Upstream,
 		Log:           s.log,
 		RequestLogs: envoy.RequestLogs{
 			Allowed:         newLogCore(&s.sink.allowed, s.level),

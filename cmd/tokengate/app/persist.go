@@ -19,7 +19,7 @@ const directoryFile = "tokengate.directory"
 const saveEvery = 5 * time.Minute
 
 // keepDirectory restores the snapshot from before a restart, so that tokens do not wait
-// for Jira, and saves the last snapshot at the end.
+// for a refresh, and saves the last snapshot at the end.
 func (s *Server) keepDirectory() {
 	err := s.users.directory.Restore(s.directoryFile())
 	switch {

@@ -15,8 +15,8 @@ import (
 
 	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/authz/directory"
-	"github.com/tokengate/tokengate/authz/directory/jira"
 	"github.com/tokengate/tokengate/authz/identify"
+	"github.com/tokengate/tokengate/authz/product"
 	"github.com/tokengate/tokengate/store"
 )
 
@@ -29,7 +29,8 @@ const (
 
 // userDirectory is the user directory and the caller identifier.
 type userDirectory struct {
-	kind       string        // jira, file or none
+	none       bool          // there is no directory: every user name is accepted
+	saved      bool          // snapshots are saved and restored
 	now        chan struct{} // requests an immediate refresh; capacity 1
 	published  chan struct{} // signals a new snapshot; capacity 1
 	directory  *directory.Directory
@@ -45,7 +46,8 @@ type userDirectory struct {
 // refreshed.
 func (s *Server) openDirectory() error {
 	upstream, c := s.config.Upstream, s.config.Directory
-	client, err := jira.NewClient(upstream.URL+upstream.ContextPath, nil)
+	p := config.Products[upstream.Product]
+	client, err := p.Connect(upstream.URL+upstream.ContextPath, nil)
 	if err != nil {
 		return fmt.Errorf("upstream.url: %w", err)
 	}
@@ -56,16 +58,16 @@ func (s *Server) openDirectory() error {
 	switch {
 	case c.File != "":
 		options.Source = directory.NewFile(c.File)
-	case c.Jira != config.JiraDirectory{}:
-		options.Every, options.StaleAfter = c.Jira.Refresh, c.Jira.StaleAfter
-		options.Source = jira.New(jira.Options{
-			Client: client, Credential: c.Jira.Credential, Now: time.Now,
+	case c.Upstream != config.UpstreamDirectory{}:
+		options.Every, options.StaleAfter = c.Upstream.Refresh, c.Upstream.StaleAfter
+		options.Source = client.Source(product.SourceOptions{
+			Credential: c.Upstream.Credential, Now: time.Now,
 			Groups: func() []string { return s.settings.Load().Groups },
 		})
 	}
 	s.users = &userDirectory{
-		kind: c.Kind(), now: make(chan struct{}, 1), published: make(chan struct{}, 1),
-		directory: directory.New(options), callers: identify.NewCallers(client, time.Now),
+		none: c == config.Directory{}, saved: options.Source.Origin() != "", now: make(chan struct{}, 1), published: make(chan struct{}, 1),
+		directory: directory.New(options), callers: identify.NewCallers(p, client, time.Now),
 	}
 	s.registry.MustRegister(&directoryMetrics{s})
 	return nil
@@ -74,11 +76,11 @@ func (s *Server) openDirectory() error {
 // followDirectory keeps the directory fresh until the server stops. Requests without a
 // token do not wait for the first refresh.
 func (s *Server) followDirectory(ctx context.Context) {
-	if s.users.kind == "none" {
+	if s.users.none {
 		_ = s.users.directory.Refresh(ctx) // no source to ask
 		return
 	}
-	if s.users.kind == "jira" {
+	if s.users.saved {
 		s.keepDirectory()
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -185,7 +187,7 @@ func (s *Server) reconcile(ctx context.Context) {
 				s.log.Error("tokens of renamed users could not be updated; it is tried again", zap.Error(err))
 			}
 		}
-		if s.users.kind != "jira" {
+		if !s.users.saved {
 			continue
 		}
 		if err := s.saveUsers(saveEvery); err != nil && ctx.Err() == nil {
@@ -195,10 +197,10 @@ func (s *Server) reconcile(ctx context.Context) {
 }
 
 // identify returns the user of a credential, with the groups that the directory has:
-// Jira tells nested groups only to the directory.
+// the answer about one user may omit nested groups.
 func (s *Server) identify(ctx context.Context, c identify.Credential) (directory.User, error) {
 	u, err := s.users.callers.Identify(ctx, c)
-	if err != nil || s.users.kind == "none" {
+	if err != nil || s.users.none {
 		return u, err
 	}
 	known, err := s.Lookup(ctx, u.Name)
@@ -237,9 +239,9 @@ func (s *Server) withGroups(u directory.User, known *directory.Snapshot) directo
 	return u
 }
 
-// knows reports whether a user name exists, and returns Jira's spelling.
+// knows reports whether a user name exists, and returns the directory's spelling.
 func (s *Server) knows(name string) (spelled string, ok bool) {
-	if s.users.kind == "none" {
+	if s.users.none {
 		return "", false
 	}
 	u, ok := s.users.directory.Snapshot().ByName(name)
@@ -297,9 +299,9 @@ var (
 	unansweredOwners = prometheus.NewDesc("tokengate_directory_unanswered_owners",
 		"Owners of tokens for whom the directory has no answer, so that their tokens are refused.", nil, nil)
 	directoryRefreshes = prometheus.NewDesc("tokengate_directory_refreshes_total", "Refreshes of the directory by result.", []string{"result"}, nil)
-	directoryRequests  = prometheus.NewDesc("tokengate_directory_requests_total", "Requests to Jira with the service credential.", nil, nil)
+	directoryRequests  = prometheus.NewDesc("tokengate_directory_requests_total", "Requests to the application with the service credential.", nil, nil)
 	callerRequests     = prometheus.NewDesc("tokengate_caller_checks_total",
-		"Checks of callers: asked of Jira, answered from memory, refused after too many wrong passwords, or dropped because too many waited for Jira.", []string{"answer"}, nil)
+		"Checks of callers: asked of the application, answered from memory, refused after too many wrong passwords, or dropped because too many waited.", []string{"answer"}, nil)
 )
 
 // Describe implements prometheus.Collector.
@@ -313,7 +315,7 @@ func (m *directoryMetrics) Describe(to chan<- *prometheus.Desc) {
 func (m *directoryMetrics) Collect(to chan<- prometheus.Metric) {
 	p := m.server.users
 	if age, known := p.directory.Age(); known {
-		if p.kind == "none" {
+		if p.none {
 			age = 0 // the absence of a directory never ages
 		}
 		to <- prometheus.MustNewConstMetric(directoryAge, prometheus.GaugeValue, age.Seconds())

@@ -1,0 +1,256 @@
+package identify_test
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/tokengate/tokengate/authz/directory"
+	"github.com/tokengate/tokengate/authz/directory/jiratest"
+	"github.com/tokengate/tokengate/authz/identify"
+)
+
+func TestNoUserIsLockedOut(t *testing.T) {
+	in(t, func(t *testing.T) {
+		jira, callers := startJira(t)
+		var all sync.WaitGroup
+		for i := range 50 {
+			all.Go(func() {
+				name := "fred"
+				if i%2 == 0 {
+					name = "FRED"
+				}
+				_, err := callers.Identify(t.Context(), password(name, fmt.Sprint("wrong", i)))
+				if !errors.Is(err, directory.ErrNotLoggedIn) && !errors.Is(err, identify.ErrTooManyFailures) {
+					t.Errorf("%v", err)
+				}
+			})
+		}
+		all.Wait()
+		if n := jira.Failures("fred"); n != 2 {
+			t.Errorf("Jira counts %d failures, want 2", n)
+		}
+		_, err := callers.Identify(t.Context(), password("fred", "p:w"))
+		if !errors.Is(err, identify.ErrTooManyFailures) || !strings.Contains(err.Error(), "log in with the browser") {
+			t.Errorf("the right password after the failures: %v", err)
+		}
+		if got := callers.Stats().Blocked; got != 49 {
+			t.Errorf("%d blocked, want 49", got)
+		}
+		// Other users, and a session of the same user, are not affected.
+		if _, err := callers.Identify(t.Context(), password("wilma", "secret")); err != nil {
+			t.Errorf("wilma: %v", err)
+		}
+		time.Sleep(7*24*time.Hour - time.Second)
+		if _, err := callers.Identify(t.Context(), password("fred", "p:w")); !errors.Is(err, identify.ErrTooManyFailures) {
+			t.Errorf("just before seven days have passed: %v", err)
+		}
+		time.Sleep(time.Second)
+		if _, err := callers.Identify(t.Context(), password("fred", "p:w")); err != nil {
+			t.Errorf("seven days later: %v", err)
+		}
+	})
+}
+
+// Only a login allows a name two more failures, and only one after the
+// failures.
+func TestLoginAfterFailures(t *testing.T) {
+	in(t, func(t *testing.T) {
+		jira, callers := startJira(t)
+		ask := func(what string, c identify.Credential, want error) {
+			t.Helper()
+			if _, err := callers.Identify(t.Context(), c); !errors.Is(err, want) {
+				t.Errorf("%s: %v, want %v", what, err, want)
+			}
+			time.Sleep(time.Hour)
+		}
+		before := session(t, jira, "fred", "p:w")
+		wilma := session(t, jira, "wilma", "secret")
+		ask("a session", before, nil)
+		for i := range 10 {
+			want := directory.ErrNotLoggedIn
+			if i >= 2 {
+				want = identify.ErrTooManyFailures
+			}
+			ask("a wrong password", password("fred", fmt.Sprint("wrong", i)), want)
+			ask("the session that was there before", before, nil)
+			ask("another user's session", wilma, nil)
+			ask("no session", identify.Credential{Cookie: fmt.Sprint("JSESSIONID=", i)}, directory.ErrNotLoggedIn)
+		}
+		if n := jira.Failures("fred"); n != 2 {
+			t.Errorf("Jira counts %d failures, want 2", n)
+		}
+		ask("a new session", session(t, jira, "fred", "p:w"), nil)
+		for i := range 3 {
+			want := directory.ErrNotLoggedIn
+			if i >= 2 {
+				want = identify.ErrTooManyFailures
+			}
+			ask("a wrong password after it", password("fred", fmt.Sprint("again", i)), want)
+		}
+		if n := jira.Failures("fred"); n != 2 {
+			t.Errorf("after a login Jira counts %d failures, want 2", n)
+		}
+	})
+}
+
+// Attempts in flight while a session is seen may fail after its login.
+func TestLoginKeepsAttemptsInFlightCounted(t *testing.T) {
+	in(t, func(t *testing.T) {
+		var wrong atomic.Int32
+		callers := newCallers(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Cookie") != "" {
+				answer(w, `{"key":"K1","name":"fred","active":true}`)
+				return
+			}
+			wrong.Add(1)
+			time.Sleep(5 * time.Second)
+			w.WriteHeader(401)
+		}))
+		var all sync.WaitGroup
+		for i := range 2 {
+			all.Go(func() { _, _ = callers.Identify(t.Context(), password("fred", fmt.Sprint(i))) })
+		}
+		synctest.Wait()
+		time.Sleep(time.Second)
+		if _, err := callers.Identify(t.Context(), identify.Credential{Cookie: "a=b"}); err != nil {
+			t.Fatal(err)
+		}
+		all.Wait()
+		if _, err := callers.Identify(t.Context(), password("fred", "3")); !errors.Is(err, identify.ErrTooManyFailures) || wrong.Load() != 2 {
+			t.Errorf("%v, %d wrong passwords; want ErrTooManyFailures and 2", err, wrong.Load())
+		}
+	})
+}
+
+// A successful login resets Jira's count and the lockout's.
+func TestSuccessResetsFailures(t *testing.T) {
+	in(t, func(t *testing.T) {
+		jira, callers := startJira(t)
+		for i := range 20 {
+			if _, err := callers.Identify(t.Context(), password("fred", fmt.Sprint("wrong", i))); !errors.Is(err, directory.ErrNotLoggedIn) {
+				t.Fatalf("wrong password %d: %v", i, err)
+			}
+			time.Sleep(time.Minute)
+			if _, err := callers.Identify(t.Context(), password("fred", "p:w")); err != nil {
+				t.Fatalf("right password %d: %v", i, err)
+			}
+			if n := jira.Failures("fred"); n != 0 {
+				t.Fatalf("%d failures", n)
+			}
+		}
+	})
+}
+
+// The right password is answered first, while a wrong one that Jira may count
+// afterwards is in flight.
+func TestSuccessKeepsAttemptsInFlightCounted(t *testing.T) {
+	in(t, func(t *testing.T) {
+		wrong := 0
+		callers := newCallers(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, pw, _ := r.BasicAuth()
+			if pw == "right" {
+				answer(w, `{"key":"K1","name":"fred","active":true}`)
+				return
+			}
+			wrong++
+			time.Sleep(time.Second)
+			w.WriteHeader(401)
+		}))
+		ask := func(pw string) error {
+			_, err := callers.Identify(t.Context(), password("fred", pw))
+			return err
+		}
+		var all sync.WaitGroup
+		all.Go(func() { _ = ask("wrong1") })
+		synctest.Wait()
+		if err := ask("right"); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 10 {
+			all.Go(func() { _ = ask(fmt.Sprint("more", i)) })
+		}
+		all.Wait()
+		if wrong != 2 {
+			t.Errorf("%d wrong passwords went to Jira, want 2", wrong)
+		}
+	})
+}
+
+func TestPasswordsDisabledInJira(t *testing.T) {
+	in(t, func(t *testing.T) {
+		jira, callers := startJira(t)
+		fred := session(t, jira, "fred", "p:w")
+		jira.RefuseBasic(true)
+		for i := range 10 {
+			_, err := callers.Identify(t.Context(), password("fred", fmt.Sprint(i)))
+			if !errors.Is(err, directory.ErrBasicRefused) || !strings.Contains(err.Error(), "log in with the browser and use the API tokens page") {
+				t.Errorf("%v", err)
+			}
+		}
+		both := fred
+		both.Authorization = password("fred", "p:w").Authorization
+		for _, c := range []identify.Credential{fred, both} {
+			if u, err := callers.Identify(t.Context(), c); err != nil || u.Name != "Fred" {
+				t.Errorf("with a session: %+v, %v", u, err)
+			}
+		}
+	})
+}
+
+func TestCaptcha(t *testing.T) {
+	in(t, func(t *testing.T) {
+		jira, callers := startJira(t)
+		for range 3 { // not through Callers
+			r := httptest.NewRequest("GET", "/rest/api/2/myself", nil)
+			r.SetBasicAuth("fred", "x")
+			jira.ServeHTTP(httptest.NewRecorder(), r)
+		}
+		if _, err := callers.Identify(t.Context(), password("fred", "p:w")); !errors.Is(err, directory.ErrCaptcha) {
+			t.Errorf("%v, want ErrCaptcha", err)
+		}
+	})
+}
+
+// Without a response it is unknown whether Jira checked the password.
+func TestNoAnswerCountsAsFailure(t *testing.T) {
+	in(t, func(t *testing.T) {
+		jira, callers := startJira(t)
+		failure := jira.Fail("", jiratest.Status(502))
+		for i, want := range []error{directory.ErrUnavailable, directory.ErrUnavailable, identify.ErrTooManyFailures} {
+			if _, err := callers.Identify(t.Context(), password("fred", fmt.Sprint(i))); !errors.Is(err, want) {
+				t.Errorf("%d: %v, want %v", i, err, want)
+			}
+		}
+		failure.Stop()
+	})
+}
+
+// A recently accepted password is accepted whatever others try, and a cookie
+// changed by a load balancer is no login.
+func TestRecentPasswordsAreExempt(t *testing.T) {
+	in(t, func(t *testing.T) {
+		jira, callers := startJira(t)
+		right := password("fred", "p:w")
+		if _, err := callers.Identify(t.Context(), right); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 5 {
+			_, _ = callers.Identify(t.Context(), password("fred", fmt.Sprint("wrong", i)))
+		}
+		time.Sleep(time.Minute) // longer than any answer is cached
+		if _, err := callers.Identify(t.Context(), right); err != nil {
+			t.Errorf("the right password: %v", err)
+		}
+		if n := jira.Failures("fred"); n != 0 {
+			t.Errorf("Jira counts %d failures, want none after a right one", n)
+		}
+	})
+}
