@@ -23,8 +23,9 @@ const (
 	maybeSent = "UC, UT, UR, LR, UPE"
 )
 
-// localReplies returns the replies of Envoy in front of the product with this title; the first one whose conditions match is used.
-// Conditions on paths match only requests that Envoy has routed.
+// localReplies returns the replies of Envoy in front of the product with this title. The
+// first one whose conditions match is used. Conditions on paths match only requests that
+// Envoy has routed.
 func localReplies(title string, managementPaths []string, healthPath string) []localReply {
 	replies := []localReply{
 		{

@@ -92,11 +92,12 @@ const (
 // Answers, including failures, are cached for 30 seconds from when the application
 // was asked. Concurrent requests with the same credential share one. The number of
 // concurrent requests is limited, not their rate: one costs the application no more
-// than if it were sent there directly. Recently accepted credentials have a pool of their own and are refreshed in the background before they
-// expire, so that invented credentials don't delay known users. Among unknown
-// credentials, those from the least busy network go first, then the newest;
-// after two seconds without a slot they fail with ErrBusy. Only the credential
-// is passed on, and no cookie of an answer is returned.
+// than if it were sent there directly. Recently accepted credentials have a pool of
+// their own and are refreshed in the background before they expire, so that invented
+// credentials don't delay known users. Among unknown credentials, those from the
+// least busy network go first, then the newest; after two seconds without a slot
+// they fail with ErrBusy. Only the credential is passed on, and no cookie of an
+// answer is returned.
 //
 // Jira, for one, counts a user's failed logins until a successful one, and asks for
 // a CAPTCHA after three. So after two wrong passwords for a user name, no more

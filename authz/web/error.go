@@ -124,9 +124,9 @@ func (p *authenticator) refuseInJSON(r *http.Request, _ manage.Caller, err error
 	return a
 }
 
-// challengeScheme returns the scheme of a 401's challenge (RFC 9110, 15.5.2). Clients that send a
-// password only on request need Basic. Browsers get Bearer, which they ignore: Basic
-// would open their password dialog, even for a script's request.
+// challengeScheme returns the scheme of a 401's challenge (RFC 9110, 15.5.2). Clients
+// that send a password only on request need Basic. Browsers get Bearer, which they
+// ignore: Basic would open their password dialog, even for a script's request.
 func challengeScheme(r *http.Request) string {
 	// Browsers send at least one of these, other clients none.
 	for _, name := range []string{"Sec-Fetch-Mode", "Sec-Fetch-Site", "Origin", "Accept-Language"} {

@@ -17,8 +17,9 @@ import (
 	"github.com/tokengate/tokengate/authz/product"
 )
 
-// client sends requests to one Jira. It follows no redirects, keeps no cookies and uses no proxy, so credentials
-// go only to the configured address. Every wait has a timeout.
+// client sends requests to one Jira. It follows no redirects, keeps no cookies and
+// uses no proxy, so credentials go only to the configured address. Every wait has a
+// timeout.
 type client struct {
 	base string // without a trailing slash
 	http *http.Client

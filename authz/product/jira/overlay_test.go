@@ -135,7 +135,7 @@ func TestMembersWithoutKeys(t *testing.T) {
 // The cost of a lookup does not depend on the number of users.
 func TestLookupCost(t *testing.T) {
 	in(t, func(t *testing.T) {
-		users := activeAccounts(20_000)
+		users := activeAccounts(5000)
 		r := newRig(t, users...)
 		r.jira.list = true
 		r.owners = ownersOf(users)

@@ -265,7 +265,7 @@ func TestFewOwnersAreRequestedSingly(t *testing.T) {
 		}
 		// Nor are all users listed if that takes more requests.
 		r.owners = append(r.owners, directory.Owner{Name: "gone"})
-		r.jira.set(func() { r.jira.users = append(activeAccounts(50_000), account{"K1", "last", true}) })
+		r.jira.set(func() { r.jira.users = append(activeAccounts(5000), account{"K1", "last", true}) })
 		r.owners[0] = directory.Owner{Name: "last", Key: "K1"}
 		r.refresh(t)
 		if requests := r.jira.taken(); count(requests, "/user/list") > 3 || r.Snapshot().Len() < 20-1 {
