@@ -38,7 +38,7 @@ const (
 var checkNames = [checkCount]string{
 	credentialCheck: "at most one credential, and readable",
 	passwordCheck:   "passwords are allowed here",
-	bearerCheck:     "Bearer credentials of other issuers",
+	bearerCheck:     "Bearer of other issuers is accepted",
 	tokenCheck:      "token exists, secret and user match",
 	stateCheck:      "token is active",
 	clientCheck:     "client address is known",
@@ -49,7 +49,7 @@ var checkNames = [checkCount]string{
 	tokenTypeCheck:  "token type fits the path",
 	endpointCheck:   "path is open to tokens",
 	methodCheck:     "scope allows the request",
-	rateCheck:       "rate limit",
+	rateCheck:       "rate is within its limit",
 	allowCheck:      "no check denies it",
 }
 

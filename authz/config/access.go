@@ -83,9 +83,9 @@ func isGroupName(name string) bool {
 }
 
 // complete sets the default of networks.
-func (r *CreationPolicy) complete(given func(key string) bool) {
+func (p *CreationPolicy) complete(given func(key string) bool) {
 	if !given("networks") {
-		r.Networks = NetworksOptional
+		p.Networks = NetworksOptional
 	}
 }
 

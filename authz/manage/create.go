@@ -26,7 +26,7 @@ type NewToken struct {
 
 // Create adds a token and returns its value, which is shown only once. If a policy
 // requires approval, the token is pending. Create fails with ErrInvalid,
-// ErrConflict, ErrLimit, ErrForbidden or ErrUnavailable.
+// ErrConflict, ErrLimit, ErrForbidden, ErrTooMany or ErrUnavailable.
 func (m *Manager) Create(ctx context.Context, c Caller, n NewToken) (issued Issued, err error) {
 	err = m.perform(ctx, c, createAction, "", func(op *operation) error {
 		t, err := op.draft(ctx, n)

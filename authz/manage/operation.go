@@ -44,7 +44,7 @@ var (
 	ownAction      = newRead("token.own", users)
 	listAction     = newRead("token.list", administrators)
 	auditAction    = newRead("audit.list", administrators)
-	settingsAction = newRead("rules.list", administrators)
+	settingsAction = newRead("settings.list", administrators)
 	passwordAction = newRead("passwords.list", administrators)
 	totalsAction   = newRead("totals.list", administrators)
 	meAction       = newRead("me", everyone)

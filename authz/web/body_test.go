@@ -12,7 +12,7 @@ import (
 // Texts that are not Unicode are refused everywhere, not altered.
 func TestNotUnicode(t *testing.T) {
 	f := newFixture(t)
-	fred := f.person("fred")
+	fred := f.user("fred")
 	id := f.create(t, "fred", "ci").ID
 	for name, c := range map[string]struct {
 		method, path, body string

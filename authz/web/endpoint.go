@@ -101,12 +101,12 @@ const maxQuery = 4 << 10
 // path as sent: escapes and semicolons, which servers interpret differently, match
 // nothing. http.ServeMux is not used, because it redirects paths that are not clean,
 // takes PATCH /all for PATCH /{id}, and writes the 405 itself.
-func (d *handler) route(r *http.Request) (e endpoint, id string, err error) {
+func (h *handler) route(r *http.Request) (e endpoint, id string, err error) {
 	path, _, _ := strings.Cut(r.RequestURI, "?")
 	if strings.ContainsFunc(path, isUnusual) {
 		return endpoint{}, "", errNoPath
 	}
-	below, ok := d.belowBase(path)
+	below, ok := h.belowBase(path)
 	if !ok {
 		return endpoint{}, "", errNoPath
 	}
@@ -118,10 +118,10 @@ func (d *handler) route(r *http.Request) (e endpoint, id string, err error) {
 		method = http.MethodGet
 	}
 	var methods []string
-	for _, e := range d.endpoints {
+	for _, e := range h.endpoints {
 		// A fixed path is never an id.
 		found, ok := match(e.path, below)
-		if !ok || found != "" && slices.ContainsFunc(d.endpoints, func(o endpoint) bool { return o.path == below }) {
+		if !ok || found != "" && slices.ContainsFunc(h.endpoints, func(o endpoint) bool { return o.path == below }) {
 			continue
 		}
 		if e.method == method {
@@ -146,8 +146,8 @@ func isUnusual(c rune) bool {
 }
 
 // belowBase returns the path below a base.
-func (d *handler) belowBase(path string) (below string, ok bool) {
-	for _, base := range d.bases {
+func (h *handler) belowBase(path string) (below string, ok bool) {
+	for _, base := range h.bases {
 		if below, ok := strings.CutPrefix(path, base); ok && (below == "" || below[0] == '/') {
 			return strings.TrimPrefix(below, "/"), true
 		}

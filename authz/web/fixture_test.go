@@ -297,8 +297,8 @@ func (f *fixture) as(authorization string) sender {
 	return s
 }
 
-// person returns a user who sends a password.
-func (f *fixture) person(name string) sender {
+// user returns a user who sends a password.
+func (f *fixture) user(name string) sender {
 	return f.as("Basic " + base64.StdEncoding.EncodeToString([]byte(name+":pw-"+strings.ToLower(name))))
 }
 

@@ -170,7 +170,7 @@ func TestPagesLogin(t *testing.T) {
 		t.Errorf("with a session after the login: %d", got.status)
 	}
 	// A caller with two credentials gets an error, not the login.
-	if got := (browser{f.person("fred").with("Authorization", "Basic x"), t}).get(""); got.status == 303 {
+	if got := (browser{f.user("fred").with("Authorization", "Basic x"), t}).get(""); got.status == 303 {
 		t.Errorf("two credentials: %d to %s", got.status, got.header.Get("Location"))
 	}
 }

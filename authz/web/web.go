@@ -101,11 +101,11 @@ func New(o Options) http.Handler {
 type mux struct{ api, pages *handler }
 
 // ServeHTTP implements http.Handler.
-func (f *mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (m *mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path, _, _ := strings.Cut(r.RequestURI, "?")
-	below, isPage := f.pages.belowBase(path)
+	below, isPage := m.pages.belowBase(path)
 	if !isPage {
-		f.api.ServeHTTP(w, r)
+		m.api.ServeHTTP(w, r)
 		return
 	}
 	// Styles and scripts are public.
@@ -115,5 +115,5 @@ func (f *mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}}.write(w)
 		return
 	}
-	f.pages.ServeHTTP(w, r)
+	m.pages.ServeHTTP(w, r)
 }

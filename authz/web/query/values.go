@@ -73,11 +73,11 @@ func read(raw string, known []string, credential string, empties bool) (Values, 
 
 // number parses a positive integer; 0 if the parameter is absent. It fails with an
 // Error, as do the other methods.
-func (q Values) number(name string) (int, error) {
-	if q[name] == "" {
+func (v Values) number(name string) (int, error) {
+	if v[name] == "" {
 		return 0, nil
 	}
-	n, err := strconv.ParseUint(q[name], 10, 31)
+	n, err := strconv.ParseUint(v[name], 10, 31)
 	if err != nil || n == 0 {
 		return 0, bad(name, "The parameter %q must be a positive whole number.", name)
 	}
@@ -86,8 +86,8 @@ func (q Values) number(name string) (int, error) {
 
 // flag parses a parameter that can only be true, because the opposite of such a filter
 // would be ambiguous.
-func (q Values) flag(name string) (bool, error) {
-	switch q[name] {
+func (v Values) flag(name string) (bool, error) {
+	switch v[name] {
 	case "":
 		return false, nil
 	case "true":
@@ -98,8 +98,8 @@ func (q Values) flag(name string) (bool, error) {
 
 // time parses a time, or a date in UTC, which means the beginning of that day, or with
 // whole its end, so that a range until a day includes the day.
-func (q Values) time(name string, whole bool) (time.Time, error) {
-	text := q[name]
+func (v Values) time(name string, whole bool) (time.Time, error) {
+	text := v[name]
 	if text == "" {
 		return time.Time{}, nil
 	}
@@ -117,8 +117,8 @@ func (q Values) time(name string, whole bool) (time.Time, error) {
 }
 
 // lifetime parses a limited lifetime; 0 if the parameter is absent.
-func (q Values) lifetime(name string) (time.Duration, error) {
-	text := q[name]
+func (v Values) lifetime(name string) (time.Duration, error) {
+	text := v[name]
 	if text == "" {
 		return 0, nil
 	}

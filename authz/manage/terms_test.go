@@ -85,7 +85,7 @@ func (c *company) as(t testing.TB, name string) manage.Caller {
 	if err != nil {
 		t.Fatalf("%s: %v", name, err)
 	}
-	return manage.Person(u, "192.0.2.7")
+	return manage.User(u, "192.0.2.7")
 }
 
 // creates creates a token.
@@ -356,7 +356,7 @@ func TestGroupsUnknown(t *testing.T) {
 	c := newCompany(t)
 	own := c.creates(t, "ada", manage.NewToken{}).Token.ID
 	others := c.creates(t, "alice", manage.NewToken{}).Token.ID
-	ada := manage.Person(directory.User{Name: "ada", Key: "KEY7", Active: true}, "192.0.2.7")
+	ada := manage.User(directory.User{Name: "ada", Key: "KEY7", Active: true}, "192.0.2.7")
 	before := len(c.audit(t))
 	_, create := c.Create(t.Context(), ada, manage.NewToken{Name: "x"})
 	_, forOthers := c.Create(t.Context(), ada, manage.NewToken{Name: "x", Owner: "rob"})
