@@ -272,7 +272,7 @@ func (e *evaluation) findToken() bool {
 	}
 	e.decision.TokenID = value.ID()
 	entry, found := e.view.Index.Lookup(e.decision.TokenID.String())
-	if !found || kinds[entry.Kind] != value.Kind() {
+	if !found || ValueKinds[entry.Kind] != value.Kind() {
 		return e.deny(UnknownToken)
 	}
 	if !value.Matches(entry.Secret.Salt, entry.Secret.Hash) {
@@ -310,8 +310,8 @@ func (e *evaluation) findAssumed() bool {
 	return false
 }
 
-// kinds maps the store's kinds to those of token values.
-var kinds = [...]token.Kind{store.Ordinary: token.Ordinary, store.Management: token.Management}
+// ValueKinds are the kinds of values by the kinds of tokens.
+var ValueKinds = [...]token.Kind{store.Ordinary: token.Ordinary, store.Management: token.Management}
 
 // checkState denies tokens that are expired, pending or disabled.
 func (e *evaluation) checkState() bool {

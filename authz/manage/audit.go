@@ -145,7 +145,7 @@ func auditFields(t store.Token) map[string]string {
 		"readOnly":      strconv.FormatBool(t.ReadOnly),
 		"networks":      joinNetworks(t.Networks),
 		"rate":          rateText(t.Rate),
-		"type":          KindNames[t.Kind],
+		"type":          t.Kind.String(),
 		"owner":         t.Owner.Name,
 		"ownerKey":      t.Owner.Key,
 		"state":         t.State.String(),
@@ -160,9 +160,6 @@ func timeText(t time.Time) string {
 	}
 	return t.Format(time.RFC3339)
 }
-
-// KindNames are the kinds of tokens as users see them.
-var KindNames = map[store.Kind]string{store.Ordinary: "ordinary", store.Management: "management"}
 
 // rateText returns a rate in words, or "" for none.
 func rateText(r store.Rate) string {

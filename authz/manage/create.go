@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/authz/directory"
 	"github.com/tokengate/tokengate/authz/token"
@@ -33,7 +34,7 @@ func (m *Manager) Create(ctx context.Context, c Caller, n NewToken) (issued Issu
 		if err != nil {
 			return err
 		}
-		value, err := token.Mint(valueKinds[t.Kind], m.Random)
+		value, err := token.Mint(authz.ValueKinds[t.Kind], m.Random)
 		if err != nil {
 			return err
 		}
@@ -59,9 +60,6 @@ func (op *operation) recordIssuer(t *store.Token) {
 	who := op.caller.issuer()
 	t.IssuedBy, t.IssuedByKey = who.name, who.key
 }
-
-// valueKinds maps the kinds of tokens to the kinds of values.
-var valueKinds = map[store.Kind]token.Kind{store.Ordinary: token.Ordinary, store.Management: token.Management}
 
 // draft validates a request and returns its record, without id and secret.
 func (op *operation) draft(ctx context.Context, n NewToken) (t store.Token, err error) {

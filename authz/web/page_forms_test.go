@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/authz/web"
-	"github.com/tokengate/tokengate/authz/web/page"
 )
 
 // A form creates a token and shows its value once; sending the form again does neither.
@@ -313,7 +313,7 @@ func TestWrongForms(t *testing.T) {
 		sound(t, c.name, got)
 	}
 	for name, s := range map[string]sender{"json": fred.with("Content-Type", "application/json"), "multipart": fred.with("Content-Type", "multipart/form-data; boundary=x")} {
-		if got := s.send(t, "POST", page.Path+"/new", `{}`); got.status != 415 {
+		if got := s.send(t, "POST", config.PagePath+"/new", `{}`); got.status != 415 {
 			t.Errorf("%s: %d", name, got.status)
 		}
 	}
@@ -445,7 +445,7 @@ func TestFormsOfOtherSites(t *testing.T) {
 		for _, below := range []string{"/new", "/token/" + id + "/revoke", "/token/" + id + "/rotate", "/token/" + id + "/edit", "/revoke-all", "/explain"} {
 			v := fields(fred.open(below)) // even with a valid nonce
 			v.Set("name", "x")
-			got := fred.with("Content-Type", "application/x-www-form-urlencoded").with(key, value).send(t, "POST", page.Path+below, v.Encode())
+			got := fred.with("Content-Type", "application/x-www-form-urlencoded").with(key, value).send(t, "POST", config.PagePath+below, v.Encode())
 			if got.status != 403 {
 				t.Errorf("%s, %s: %d", header, below, got.status)
 			}

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/authz/directory"
 	"github.com/tokengate/tokengate/authz/manage"
 	"github.com/tokengate/tokengate/authz/web/page"
@@ -20,7 +21,7 @@ func newPageHandler(p *authenticator, api *handler) *handler {
 	visitors := *p
 	visitors.forms = true
 	d := &handler{
-		bases: []string{p.ContextPath + page.Path},
+		bases: []string{p.ContextPath + config.PagePath},
 		read: func(raw string, known []string, _ string) (query.Values, error) {
 			q, err := query.ReadForm(raw, append([]string{loginDone}, known...))
 			delete(q, loginDone)

@@ -97,7 +97,7 @@ func apiToken(t manage.Token) Token {
 	b := Token{
 		ID:            t.ID,
 		Number:        t.Number,
-		Type:          query.TypeNames[t.Kind],
+		Type:          t.Kind.String(),
 		Label:         t.Name,
 		User:          t.Owner,
 		Purpose:       t.Purpose,

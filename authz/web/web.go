@@ -30,6 +30,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tokengate/tokengate/authz"
+	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/authz/directory"
 	"github.com/tokengate/tokengate/authz/identify"
 	"github.com/tokengate/tokengate/authz/manage"
@@ -39,7 +40,7 @@ import (
 )
 
 // Bases are the two equivalent paths that the API is below.
-var Bases = []string{"/rest/api-tokens/latest", "/rest/api-tokens/1.0"}
+var Bases = []string{config.APIPath + "/latest", config.APIPath + "/1.0"}
 
 // Admin returns the API for the admin socket, a unix socket whose file permissions
 // restrict it to administrators. The server must use ConnContext; requests whose

@@ -7,6 +7,7 @@ import (
 
 	"github.com/tokengate/tokengate/authz/manage"
 	"github.com/tokengate/tokengate/authz/web"
+	"github.com/tokengate/tokengate/store"
 )
 
 func newListCommand() *cobra.Command {
@@ -34,7 +35,7 @@ func newListCommand() *cobra.Command {
 	f.text("name", "name", "only tokens with this `TEXT` in their names", nil)
 	f.text("id", "id", "only the token with this `ID`", checkWholeID)
 	f.word("state", "state", "only tokens in this `STATE`", states...)
-	f.word("type", "type", "only tokens of this `TYPE`", "ordinary", "management")
+	f.word("type", "type", "only tokens of this `TYPE`", store.Ordinary.String(), store.Management.String())
 	f.word("scope", "scope", "only tokens of this `SCOPE`", "read", "write")
 	for _, span := range []struct{ name, what string }{
 		{"created", "created"}, {"used", "last used"}, {"expires", "that expire"},

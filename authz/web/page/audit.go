@@ -81,7 +81,7 @@ func (s *Site) auditRow(a store.Audit) auditRow {
 	_, created := a.Changes["type"] // a token's type never changes
 	for _, field := range slices.Sorted(maps.Keys(a.Changes)) {
 		c := a.Changes[field]
-		if created && (field == "owner" || field == "ownerKey" || field == "type" && c.After == "ordinary") {
+		if created && (field == "owner" || field == "ownerKey" || field == "type" && c.After == store.Ordinary.String()) {
 			continue // shown beside the id, or the default
 		}
 		row.Changes = append(row.Changes, fieldChange{field, brief(c.Before), brief(c.After), created})

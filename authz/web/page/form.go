@@ -30,7 +30,7 @@ func (f *form) Get(name string) string { return f.Values.Get(name) }
 // Has reports whether a field is not empty, or a box is ticked.
 func (f *form) Has(name string) bool { return f.Values.Get(name) != "" }
 
-// form returns a form at an address below Path with initial values. seen is what the
+// form returns a form at an address below config.PagePath with initial values. seen is what the
 // page shows beside it: if that changes before the form is sent, take refuses the form.
 func (s *Site) form(r *Request, below string, values url.Values, seen ...string) *form {
 	f := &form{Action: s.url(below), Nonce: s.nonces.make(r.Caller, below), Values: values, Wrong: make(map[string]string)}

@@ -20,12 +20,10 @@ import (
 	"time"
 
 	"github.com/tokengate/tokengate/authz"
+	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/authz/manage"
 	"github.com/tokengate/tokengate/authz/web/query"
 )
-
-// Path is the address of the pages, below Jira's context path.
-const Path = "/plugins/servlet/api-tokens"
 
 // pageSize is the number of tokens or records on a page.
 const pageSize = 50
@@ -70,7 +68,7 @@ type Answer struct {
 // a refusal that the page itself shows.
 type Page struct {
 	Method     string
-	Path       string   // below Path; {id} matches one segment
+	Path       string   // below config.PagePath; {id} matches one segment
 	Parameters []string // allowed in the query
 	Costly     bool     // it stores a secret, or reads very much
 	Serve      func(*Request) (Answer, error)
@@ -133,12 +131,12 @@ func (s *Site) problem(r *Request, status int, name string) *Answer {
 	return &a
 }
 
-// url returns the address of a page, given below Path.
+// url returns the address of a page, given below config.PagePath.
 func (s *Site) url(below string) string {
 	if below == "" || below[0] == '?' {
-		return s.ContextPath + Path + below
+		return s.ContextPath + config.PagePath + below
 	}
-	return s.ContextPath + Path + "/" + below
+	return s.ContextPath + config.PagePath + "/" + below
 }
 
 // seeOther redirects from a form to a page, so that a reload sends nothing again.

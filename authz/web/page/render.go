@@ -76,7 +76,7 @@ func readAssets() (byName map[string][]byte, names map[string]string) {
 	return byName, names
 }
 
-// Asset returns a style sheet, script or icon by its path below Path. Assets are public.
+// Asset returns a style sheet, script or icon by its path below config.PagePath. Assets are public.
 func Asset(below string) (body []byte, contentType string, ok bool) {
 	body, ok = assets[below]
 	return body, map[string]string{

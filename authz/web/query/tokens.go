@@ -17,11 +17,8 @@ var (
 	TokenPages = []string{"sort", "order", "after", "limit"}
 )
 
-// Types maps the names of token types to kinds, and TypeNames the reverse.
-var (
-	Types     = map[string]store.Kind{"ordinary": store.Ordinary, "management": store.Management}
-	TypeNames = manage.KindNames
-)
+// Types maps the names of kinds to kinds.
+var Types = map[string]store.Kind{store.Ordinary.String(): store.Ordinary, store.Management.String(): store.Management}
 
 // States maps the names of states to states.
 var States = func() map[string]manage.State {
