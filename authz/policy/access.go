@@ -2,6 +2,7 @@ package policy
 
 import (
 	"cmp"
+	"reflect"
 	"slices"
 
 	"github.com/tokengate/tokengate/authz/config"
@@ -58,7 +59,7 @@ func NewAccess(c config.Config) *Access {
 		}
 		return groups{names: names}
 	}
-	a := &Access{use: compile(c.Access.Use), admin: compile(c.Access.Admin), settings: settings(c)}
+	a := &Access{use: compile(c.Access.Use), admin: compile(c.Access.Admin), settings: appendSettings(nil, "", reflect.ValueOf(c))}
 	for i, create := range c.Access.Create {
 		a.create = append(a.create, creationPolicy{compile(create.Groups), newTerms(indexKey("access.create", i), create)})
 	}

@@ -2,8 +2,6 @@ package web
 
 import (
 	"encoding/base64"
-	"encoding/json"
-	"fmt"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -171,78 +169,12 @@ func totals(c call[empty], m *manage.Manager) (Totals, error) {
 
 // Settings answers GET /settings.
 type Settings struct {
-	Settings []Setting `json:"settings"`
-}
-
-// Setting is one setting that applies to users or their tokens.
-type Setting struct {
-	Key   string       `json:"key"` // of the configuration, such as access.create[0].maxLifetime
-	Value SettingValue `json:"value"`
-}
-
-// SettingValue is the value of a setting, in JSON a string, a number, a boolean or
-// an array of strings. One field is set.
-type SettingValue struct {
-	Text   *string
-	Number *int
-	Flag   *bool
-	List   []string // if no other field is set
-}
-
-// MarshalJSON implements json.Marshaler.
-func (s SettingValue) MarshalJSON() ([]byte, error) {
-	switch {
-	case s.Text != nil:
-		return json.Marshal(s.Text)
-	case s.Number != nil:
-		return json.Marshal(s.Number)
-	case s.Flag != nil:
-		return json.Marshal(s.Flag)
-	}
-	return json.Marshal(append([]string{}, s.List...))
-}
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (s *SettingValue) UnmarshalJSON(data []byte) error {
-	for _, into := range []any{&s.Text, &s.Number, &s.Flag, &s.List} {
-		*s = SettingValue{} // drop what a failed attempt left
-		if json.Unmarshal(data, into) == nil {
-			return nil
-		}
-	}
-	return fmt.Errorf("a setting is a string, a number, a boolean or an array of strings")
+	Settings []policy.Setting `json:"settings"`
 }
 
 func listSettings(c call[empty], m *manage.Manager) (Settings, error) {
 	found, err := m.ListSettings(c.ctx, c.caller)
-	if err != nil {
-		return Settings{}, err
-	}
-	answer := Settings{Settings: []Setting{}}
-	for _, r := range found {
-		s, err := settingValue(r)
-		if err != nil {
-			return Settings{}, err
-		}
-		answer.Settings = append(answer.Settings, Setting{r.Key, s})
-	}
-	return answer, nil
-}
-
-func settingValue(r policy.Setting) (s SettingValue, err error) {
-	switch v := r.Value.(type) {
-	case string:
-		s.Text = &v
-	case int:
-		s.Number = &v
-	case bool:
-		s.Flag = &v
-	case []string:
-		s.List = v
-	default:
-		return s, fmt.Errorf("the setting %s holds a %T", r.Key, r.Value)
-	}
-	return s, nil
+	return Settings{found}, err
 }
 
 // ExplainRequest describes a client's request.

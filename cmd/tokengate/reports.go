@@ -58,27 +58,20 @@ func newTotalsCommand() *cobra.Command {
 		})
 }
 
-// settingsReport is web.Settings with undecoded values.
-type settingsReport struct {
-	Rules []struct {
-		Key   string          `json:"key"`
-		Value json.RawMessage `json:"value"`
-	} `json:"settings"`
-}
-
 func newSettingsCommand() *cobra.Command {
 	return newReport(&cobra.Command{
 		Use:   "settings",
 		Short: "Show the settings in force",
 		Long:  "Show the settings in force, each with its key in the configuration.",
 	}, []string{"key", "value"},
-		func(answer settingsReport) (rows [][]string) {
-			for _, r := range answer.Rules {
-				var text string
-				if json.Unmarshal(r.Value, &text) != nil {
-					text = string(r.Value)
+		func(answer web.Settings) (rows [][]string) {
+			for _, setting := range answer.Settings {
+				text, isText := setting.Value.(string)
+				if !isText {
+					data, _ := json.Marshal(setting.Value) // it came as JSON
+					text = string(data)
 				}
-				rows = append(rows, []string{r.Key, text})
+				rows = append(rows, []string{setting.Key, text})
 			}
 			return rows
 		})

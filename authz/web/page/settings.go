@@ -19,7 +19,7 @@ type settingSection struct {
 // settingRow is one setting.
 type settingRow struct {
 	Key    string
-	Values []string // none: an empty list
+	Values []string // none: an empty list or text
 }
 
 // settings shows the settings in force.
@@ -39,7 +39,7 @@ func (s *Site) settings(r *Request) (Answer, error) {
 			p.Sections = append(p.Sections, settingSection{Name: name, Help: text("settings." + name)})
 		}
 		values, isList := setting.Value.([]string)
-		if !isList {
+		if !isList && setting.Value != "" {
 			values = []string{fmt.Sprint(setting.Value)} // a bool, int or string
 		}
 		last := &p.Sections[len(p.Sections)-1]
