@@ -188,14 +188,3 @@ func (j *JiraDirectory) complete(given func(key string) bool) {
 		j.StaleAfter = 15 * time.Minute
 	}
 }
-
-// MarshalYAML returns none, or the key that is set.
-func (d Directory) MarshalYAML() (any, error) {
-	switch d.Kind() {
-	case "jira":
-		return map[string]JiraDirectory{"jira": d.Jira}, nil
-	case "file":
-		return map[string]string{"file": d.File}, nil
-	}
-	return none, nil
-}

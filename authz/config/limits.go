@@ -117,17 +117,10 @@ func (l Lifetime) String() string {
 	return b.String()
 }
 
-// MarshalText returns what String returns.
-func (l Lifetime) MarshalText() ([]byte, error) { return []byte(l.String()), nil }
-
 // UnmarshalText reads what ParseLifetime reads.
-func (l *Lifetime) UnmarshalText(text []byte) error {
-	parsed, err := ParseLifetime(string(text))
-	if err != nil {
-		return err
-	}
-	*l = parsed
-	return nil
+func (l *Lifetime) UnmarshalText(text []byte) (err error) {
+	*l, err = ParseLifetime(string(text))
+	return err
 }
 
 // duration decodes a time.Duration: like a Lifetime, but with zero and without
@@ -224,13 +217,4 @@ func (r *Rate) complete(given func(key string) bool) {
 	if !given("burst") {
 		r.Burst = r.Requests
 	}
-}
-
-// MarshalYAML returns unlimited, or the keys.
-func (r Rate) MarshalYAML() (any, error) {
-	if r == (Rate{}) {
-		return unlimited, nil
-	}
-	type keys Rate
-	return keys(r), nil
 }
