@@ -42,7 +42,7 @@ func TestNotUnicode(t *testing.T) {
 		"both halves":                           {"PATCH", "/" + id, `{"purpose":"\ud83d\ude00"}`, ""},
 		"a backslash before what looks like it": {"PATCH", "/" + id, `{"purpose":"\\ud800"}`, ""},
 		"a character of three bytes":            {"PATCH", "/" + id, `{"purpose":"鍵\u00e9\uffff"}`, "printable"},
-		"the replacement character itself":      {"PATCH", "/" + id, `{"purpose":"\ufffd"}`, ""},
+		"the replacement character itself":      {"PATCH", "/" + id, `{"purpose":"\ufffd"}`, "U+FFFD"},
 	} {
 		f.pass(10e9)
 		var body any

@@ -86,7 +86,9 @@ func (h *handler) serve(r *http.Request) (reply, manage.Caller, error) {
 	if wait == 0 && e.costly {
 		wait = h.limits.take(who, costly)
 	}
-	if wait > 0 && e.revokes() {
+	// Revocations have a budget of their own, so that a thief who uses up the owner's
+	// other budgets cannot prevent them.
+	if wait > 0 && e.revokes {
 		wait = h.limits.take(who, revocations)
 	}
 	if wait > 0 {

@@ -117,7 +117,7 @@ func TestDescription(t *testing.T) {
 		}
 	}
 	want := map[string][]string{}
-	all := endpoints(&manage.Manager{}, nil)
+	all := api{Manager: &manage.Manager{}}.endpoints()
 	for _, e := range all {
 		want[e.method+" "+e.path] = append([]string{}, e.parameters...)
 	}

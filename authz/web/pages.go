@@ -45,7 +45,7 @@ func newPageHandler(p *authenticator, api *handler) *handler {
 // pageEndpoint makes an endpoint of a page.
 func pageEndpoint(p page.Page) endpoint {
 	return endpoint{
-		method: p.Method, path: p.Path, parameters: p.Parameters, costly: p.Costly,
+		method: p.Method, path: p.Path, parameters: p.Parameters, costly: p.Costly, revokes: p.Revokes,
 		serve: func(r *http.Request, in incoming) (reply, error) {
 			a, err := p.Serve(&page.Request{HTTP: r, Caller: in.caller, ID: in.id, Query: in.query})
 			answer := pageReply(a)

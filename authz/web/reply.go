@@ -155,9 +155,14 @@ func arrayReply(before, behind string, each func(next func(any) error) error) re
 // formatParameter is the parameter that selects JSON or CSV.
 var formatParameter = []string{"format"}
 
-// asCSV reports whether the answer is CSV.
-func asCSV(q query.Values) (bool, error) {
-	return query.Choice(q, "format", map[string]bool{"json": false, "csv": true})
+// asCSV reports whether the answer is CSV, which has no pages: paged says that the
+// query chooses one.
+func asCSV(q query.Values, paged bool) (bool, error) {
+	is, err := query.Choice(q, "format", map[string]bool{"json": false, "csv": true})
+	if is && paged {
+		return false, badField("format", "CSV holds all entries that match the filters. Leave limit and after out.")
+	}
+	return is, err
 }
 
 // csvReply streams rows of CSV (RFC 4180). next returns some rows, and whether more

@@ -2,7 +2,6 @@ package web
 
 import (
 	"encoding/base64"
-	"net/http"
 	"net/netip"
 	"strings"
 	"time"
@@ -39,8 +38,8 @@ type Terms struct {
 	Rate             *Rate  `json:"rate"` // null: none
 }
 
-func me(c call[empty], m *manage.Manager) (Me, error) {
-	found, err := m.Me(c.ctx, c.caller)
+func (a api) me(c call[empty]) (Me, error) {
+	found, err := a.Me(c.ctx, c.caller)
 	if err != nil {
 		return Me{}, err
 	}
@@ -96,21 +95,19 @@ type PasswordUsers struct {
 }
 
 // listPasswords answers with the users who use passwords.
-func listPasswords(m *manage.Manager) endpoint {
-	return newReplyEndpoint[empty, PasswordUsers](http.MethodGet, "passwords", func(c call[empty]) (reply, error) {
-		users, err := m.Passwords(c.ctx, c.caller)
-		if err != nil {
-			return reply{}, err
-		}
-		return arrayReply(`{"users":[`, "]}\n", func(next func(any) error) error {
-			for _, u := range users {
-				if err := next(passwordUser(u)); err != nil {
-					return err
-				}
+func (a api) listPasswords(c call[empty]) (reply, error) {
+	users, err := a.Passwords(c.ctx, c.caller)
+	if err != nil {
+		return reply{}, err
+	}
+	return arrayReply(`{"users":[`, "]}\n", func(next func(any) error) error {
+		for _, u := range users {
+			if err := next(passwordUser(u)); err != nil {
+				return err
 			}
-			return nil
-		}), nil
-	})
+		}
+		return nil
+	}), nil
 }
 
 func passwordUser(known manage.PasswordUser) PasswordUser {
@@ -146,8 +143,8 @@ type DayTotals struct {
 	Refused   map[string]uint64 `json:"refused"`   // by reason
 }
 
-func totals(c call[empty], m *manage.Manager) (Totals, error) {
-	days, err := m.Totals(c.ctx, c.caller)
+func (a api) listTotals(c call[empty]) (Totals, error) {
+	days, err := a.Totals(c.ctx, c.caller)
 	if err != nil {
 		return Totals{}, err
 	}
@@ -172,8 +169,8 @@ type Settings struct {
 	Settings []policy.Setting `json:"settings"`
 }
 
-func listSettings(c call[empty], m *manage.Manager) (Settings, error) {
-	found, err := m.ListSettings(c.ctx, c.caller)
+func (a api) listSettings(c call[empty]) (Settings, error) {
+	found, err := a.ListSettings(c.ctx, c.caller)
 	return Settings{found}, err
 }
 
@@ -207,12 +204,12 @@ type CheckResult struct {
 	Reason string `json:"reason,omitempty"` // if it decides
 }
 
-func explain(c call[ExplainRequest], m *manage.Manager, view func() authz.View) (Explanation, error) {
+func (a api) explain(c call[ExplainRequest]) (Explanation, error) {
 	request, err := c.body.request()
 	if err != nil {
 		return Explanation{}, err
 	}
-	d, checks, err := m.Explain(c.ctx, c.caller, &request, c.body.TokenID, view())
+	d, checks, err := a.Explain(c.ctx, c.caller, &request, c.body.TokenID, a.view())
 	if err != nil {
 		return Explanation{}, err
 	}

@@ -48,7 +48,7 @@ var Bases = []string{config.APIPath + "/latest", config.APIPath + "/1.0"}
 func Admin(m *manage.Manager, view func() authz.View, log *zap.Logger) http.Handler {
 	return &handler{
 		bases:     Bases,
-		endpoints: endpoints(m, view),
+		endpoints: api{m, view}.endpoints(),
 		read:      query.Read,
 		refuse:    refuseOnSocket,
 		identify:  socketPrincipal,
@@ -86,7 +86,7 @@ func New(o Options) http.Handler {
 	}
 	api := &handler{
 		bases:     bases,
-		endpoints: endpoints(o.Manager, o.View),
+		endpoints: api{o.Manager, o.View}.endpoints(),
 		read:      query.Read,
 		refuse:    refuseInJSON,
 		identify:  p.identify,

@@ -39,11 +39,7 @@ type fieldChange struct {
 }
 
 // audit shows a page of the audit log, newest first.
-func (s *Site) audit(r *Request) (Answer, error) {
-	l, err := s.layout(r, "audit")
-	if err != nil {
-		return Answer{}, err
-	}
+func (s *Site) audit(r *Request, l *layout) (Answer, error) {
 	wanted, err := query.Audit(r.Query)
 	if err != nil {
 		return Answer{}, err

@@ -26,11 +26,7 @@ type createPage struct {
 }
 
 // newToken shows the form.
-func (s *Site) newToken(r *Request) (Answer, error) {
-	l, err := s.layout(r, "")
-	if err != nil {
-		return Answer{}, err
-	}
+func (s *Site) newToken(r *Request, l *layout) (Answer, error) {
 	return s.createForm(r, l, s.form(r, "new", url.Values{"user": {visible(r.Query["user"])}}), nil)
 }
 
@@ -70,14 +66,10 @@ func whyNot(me *manage.Me) string {
 }
 
 // create creates a token and shows its value.
-func (s *Site) create(r *Request) (Answer, error) {
+func (s *Site) create(r *Request, l *layout) (Answer, error) {
 	f, done, refusal := s.take(r, "new")
 	if done != nil {
 		return *done, nil
-	}
-	l, err := s.layout(r, "")
-	if err != nil {
-		return Answer{}, err
 	}
 	var issued manage.Issued
 	if refusal == nil {
@@ -117,11 +109,7 @@ type rotatePage struct {
 }
 
 // rotation shows the form.
-func (s *Site) rotation(r *Request) (Answer, error) {
-	found, l, err := s.tokenLayout(r)
-	if err != nil {
-		return Answer{}, err
-	}
+func (s *Site) rotation(r *Request, l *layout, found manage.Token) (Answer, error) {
 	return s.rotateForm(l, found, s.form(r, "token/"+r.ID+"/rotate", url.Values{}, seenSecret(found)...), nil)
 }
 
@@ -139,11 +127,7 @@ func (s *Site) rotateForm(l *layout, found manage.Token, f *form, refusal error)
 }
 
 // rotate gives a token a new value and shows it.
-func (s *Site) rotate(r *Request) (Answer, error) {
-	found, l, err := s.tokenLayout(r)
-	if err != nil {
-		return Answer{}, err
-	}
+func (s *Site) rotate(r *Request, l *layout, found manage.Token) (Answer, error) {
 	f, done, refusal := s.take(r, "token/"+r.ID+"/rotate", seenSecret(found)...)
 	if done != nil {
 		return *done, nil
@@ -225,11 +209,7 @@ type editPage struct {
 }
 
 // edit shows the form.
-func (s *Site) edit(r *Request) (Answer, error) {
-	found, l, err := s.tokenLayout(r)
-	if err != nil {
-		return Answer{}, err
-	}
+func (s *Site) edit(r *Request, l *layout, found manage.Token) (Answer, error) {
 	return s.editForm(r, l, found, nil, nil)
 }
 
@@ -249,11 +229,7 @@ func (s *Site) editForm(r *Request, l *layout, found manage.Token, f *form, refu
 }
 
 // change changes the fields of a token that differ in the form.
-func (s *Site) change(r *Request) (Answer, error) {
-	found, l, err := s.tokenLayout(r)
-	if err != nil {
-		return Answer{}, err
-	}
+func (s *Site) change(r *Request, l *layout, found manage.Token) (Answer, error) {
 	f, answer, err := s.take(r, "token/"+r.ID+"/edit", seen(found)...)
 	switch {
 	case answer != nil:

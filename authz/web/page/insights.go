@@ -31,27 +31,21 @@ type figure struct {
 }
 
 // insights shows the page.
-func (s *Site) insights(r *Request) (Answer, error) {
-	l, err := s.layout(r, "insights")
-	if err != nil {
-		return Answer{}, err
-	}
+func (s *Site) insights(r *Request, l *layout) (Answer, error) {
 	ctx := r.HTTP.Context()
-	var p insightsPage
-	if p.Figures, err = s.figures(ctx, r.Caller); err != nil {
+	figures, err := s.figures(ctx, r.Caller)
+	if err != nil {
 		return Answer{}, err
 	}
 	days, err := s.Manager.Totals(ctx, r.Caller)
 	if err != nil {
 		return Answer{}, err
 	}
-	p.Chart = newChart(days, store.DayOf(s.Now()))
 	users, err := s.Manager.Passwords(ctx, r.Caller)
 	if err != nil {
 		return Answer{}, err
 	}
-	p.Passwords = s.passwords(users, s.View().Policy.Passwords, days)
-	return ok("insights", l, p)
+	return ok("insights", l, insightsPage{figures, newChart(days, store.DayOf(s.Now())), s.passwords(users, s.View().Policy.Passwords, days)})
 }
 
 func (s *Site) figures(ctx context.Context, c manage.Caller) (all []figure, err error) {

@@ -23,11 +23,7 @@ type minePage struct {
 }
 
 // mine lists the caller's own tokens, newest first: those in force, or all.
-func (s *Site) mine(r *Request) (Answer, error) {
-	l, err := s.layout(r, "")
-	if err != nil {
-		return Answer{}, err
-	}
+func (s *Site) mine(r *Request, l *layout) (Answer, error) {
 	all := r.Query["show"] == "all"
 	wanted := manage.Query{InForce: !all, Query: listing.Query{Descending: true, Limit: pageSize, After: listing.Cursor(r.Query["after"])}}
 	found, err := s.Manager.ListOwn(r.HTTP.Context(), r.Caller, wanted)
@@ -67,15 +63,11 @@ type confirmAllPage struct {
 }
 
 // confirmAll asks before all tokens of the caller, or of another user, are revoked.
-func (s *Site) confirmAll(r *Request) (Answer, error) {
-	return s.revokeAllForm(r, r.Query["user"], nil)
+func (s *Site) confirmAll(r *Request, l *layout) (Answer, error) {
+	return s.revokeAllForm(r, l, r.Query["user"], nil)
 }
 
-func (s *Site) revokeAllForm(r *Request, user string, refusal error) (Answer, error) {
-	l, err := s.layout(r, "")
-	if err != nil {
-		return Answer{}, err
-	}
+func (s *Site) revokeAllForm(r *Request, l *layout, user string, refusal error) (Answer, error) {
 	shown := visible(token.Redact(user))
 	if user != "" && !l.Me.Administrator && refusal == nil {
 		return *s.problem(r, http.StatusForbidden, "all.forbidden"), nil
@@ -99,7 +91,7 @@ func (s *Site) revokeAllForm(r *Request, user string, refusal error) (Answer, er
 }
 
 // revokeAll revokes them.
-func (s *Site) revokeAll(r *Request) (Answer, error) {
+func (s *Site) revokeAll(r *Request, l *layout) (Answer, error) {
 	f, done, err := s.take(r, "revoke-all")
 	if done != nil {
 		return *done, nil
@@ -109,7 +101,7 @@ func (s *Site) revokeAll(r *Request) (Answer, error) {
 		err = s.Manager.RevokeAll(r.HTTP.Context(), r.Caller, user)
 	}
 	if err != nil {
-		return s.revokeAllForm(r, user, err)
+		return s.revokeAllForm(r, l, user, err)
 	}
 	if user == "" {
 		return s.seeOther("?"+encode(s.noticed(r, "all", "")...), ""), nil

@@ -23,11 +23,7 @@ type settingRow struct {
 }
 
 // settings shows the settings in force.
-func (s *Site) settings(r *Request) (Answer, error) {
-	l, err := s.layout(r, "settings")
-	if err != nil {
-		return Answer{}, err
-	}
+func (s *Site) settings(r *Request, l *layout) (Answer, error) {
 	found, err := s.Manager.ListSettings(r.HTTP.Context(), r.Caller)
 	if err != nil {
 		return Answer{}, err
