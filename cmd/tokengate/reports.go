@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"maps"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -78,3 +79,29 @@ func newSettingsCommand() *cobra.Command {
 }
 
 func count(n uint64) string { return strconv.FormatUint(n, 10) }
+
+func newWhoamiCommand() *cobra.Command {
+	var format string
+	cmd := &cobra.Command{
+		Use:   "whoami",
+		Short: "Show your user name and rights on the server",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			me, err := ask[web.Me](cmd, http.MethodGet, "me", nil)
+			if err != nil {
+				return err
+			}
+			return printAnswer(cmd, format, me, table{
+				{"name:", cell(me.Name)},
+				{"from:", cell(me.From)},
+				{"administrator:", strconv.FormatBool(me.Administrator)},
+				{"creates for others:", strconv.FormatBool(me.CreatesForOthers)},
+				{"tokens per user:", strconv.Itoa(me.MaxPerUser)},
+				{"longest overlap:", cell(me.MaxOverlap)},
+			})
+		},
+	}
+	outputFlag(cmd, &format, "json")
+	addSocketFlag(cmd)
+	return cmd
+}
