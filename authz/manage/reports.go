@@ -12,19 +12,20 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// Me is the caller's identity and rights.
+// Me is the caller's identity and rights. Package web adds the fields without a name
+// in JSON.
 type Me struct {
-	Name          string
-	DisplayName   string // empty unless the caller is a user
-	From          string // the client's address, or "admin socket"
-	Administrator bool
-	MayUse        bool          // may use tokens; false unless the caller is a user
-	Terms         *policy.Terms // of tokens for themselves; nil: none may be created, or there are no limits
-	MayCreate     bool
-	ForOthers     bool // may create tokens for others
-	InForce       int  // own tokens
-	MaxPerUser    int
-	MaxOverlap    time.Duration
+	Name          string        `json:"name"`
+	DisplayName   string        `json:"displayName"` // empty unless the caller is a user
+	From          string        `json:"from"`        // the client's address, or "admin socket"
+	Administrator bool          `json:"administrator"`
+	MayUse        bool          `json:"mayUse"` // may use tokens; false unless the caller is a user
+	Terms         *policy.Terms `json:"-"`      // of tokens for themselves; nil: none may be created, or there are no limits
+	MayCreate     bool          `json:"mayCreate"`
+	ForOthers     bool          `json:"createsForOthers"` // may create tokens for others
+	InForce       int           `json:"inForce"`          // own tokens
+	MaxPerUser    int           `json:"maxPerUser"`
+	MaxOverlap    time.Duration `json:"-"`
 }
 
 // Me returns the caller's identity and rights. It fails with ErrForbidden.

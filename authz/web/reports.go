@@ -4,7 +4,6 @@ import (
 	"encoding/base64"
 	"net/netip"
 	"strings"
-	"time"
 
 	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/config"
@@ -15,59 +14,25 @@ import (
 
 // Me answers GET /me.
 type Me struct {
-	Name             string `json:"name"`
-	DisplayName      string `json:"displayName"` // empty: unknown
-	From             string `json:"from"`        // the client's address, or "admin socket"
-	Administrator    bool   `json:"administrator"`
-	MayUse           bool   `json:"mayUse"`    // may use tokens
-	MayCreate        bool   `json:"mayCreate"` // for themselves
-	CreatesForOthers bool   `json:"createsForOthers"`
-	InForce          int    `json:"inForce"` // own tokens
-	MaxPerUser       int    `json:"maxPerUser"`
-	MaxOverlap       string `json:"maxOverlap"` // of a rotation, such as 7d
-	Terms            *Terms `json:"terms"`      // of tokens for themselves; null: none
+	manage.Me
+	MaxOverlap string `json:"maxOverlap"` // of a rotation, such as 7d
+	Terms      *Terms `json:"terms"`      // of tokens for themselves; null: none
 }
 
 // Terms are the limits that a token must keep.
 type Terms struct {
-	Key              string `json:"key"`         // of the policy in the configuration
-	MaxLifetime      string `json:"maxLifetime"` // such as 90d, or unlimited
-	ReadOnly         bool   `json:"readOnly"`
-	Approval         bool   `json:"approval"`
-	NetworksRequired bool   `json:"networksRequired"`
-	Rate             *Rate  `json:"rate"` // null: none
+	policy.Terms
+	MaxLifetime string `json:"maxLifetime"` // such as 90d, or unlimited
+	Rate        *Rate  `json:"rate"`        // null: none
 }
 
 func (a api) me(c call[empty]) (Me, error) {
 	found, err := a.Me(c.ctx, c.caller)
-	if err != nil {
-		return Me{}, err
-	}
-	answer := Me{
-		Name:             found.Name,
-		DisplayName:      found.DisplayName,
-		From:             found.From,
-		Administrator:    found.Administrator,
-		MayUse:           found.MayUse,
-		MayCreate:        found.MayCreate,
-		CreatesForOthers: found.ForOthers,
-		InForce:          found.InForce,
-		MaxPerUser:       found.MaxPerUser,
-		MaxOverlap:       config.Lifetime{Duration: found.MaxOverlap}.String(),
-	}
+	answer := Me{Me: found, MaxOverlap: config.Lifetime{Duration: found.MaxOverlap}.String()}
 	if t := found.Terms; t != nil {
-		answer.Terms = &Terms{
-			Key:              t.Key,
-			MaxLifetime:      t.MaxLifetime.String(),
-			ReadOnly:         t.ReadOnly,
-			Approval:         t.Approval,
-			NetworksRequired: t.NetworksRequired,
-		}
-		if t.Rate != (config.Rate{}) {
-			answer.Terms.Rate = &Rate{Requests: t.Rate.Requests, PerSeconds: int(t.Rate.Per / time.Second), Burst: t.Rate.Burst}
-		}
+		answer.Terms = &Terms{*t, t.MaxLifetime.String(), apiRate(t.Rate)}
 	}
-	return answer, nil
+	return answer, err
 }
 
 // PasswordUser is a user who still uses passwords.

@@ -10,25 +10,27 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/tokengate/tokengate/authz/manage"
+	"github.com/tokengate/tokengate/authz/policy"
 	"github.com/tokengate/tokengate/authz/web"
 	"github.com/tokengate/tokengate/store"
 )
 
 func TestMe(t *testing.T) {
 	f := newFixture(t)
-	terms := &web.Terms{Key: "access.create[0]", MaxLifetime: "90d"}
+	terms := &web.Terms{Terms: policy.Terms{Key: "access.create[0]"}, MaxLifetime: "90d"}
 	f.create(t, "fred", "ci")
 	robots := f.management(t, "robots", "")
 	for _, c := range []struct {
 		s    sender
 		want web.Me
 	}{
-		{f.user("fred"), web.Me{Name: "Fred", DisplayName: "The Fred", From: "192.0.2.7", MayUse: true, MayCreate: true, InForce: 1, Terms: terms}},
-		{f.user("lead"), web.Me{Name: "lead", DisplayName: "The lead", From: "192.0.2.7", MayUse: true, MayCreate: true, CreatesForOthers: true, Terms: terms}},
-		{f.user("barney"), web.Me{Name: "barney", DisplayName: "The barney", From: "192.0.2.7", Administrator: true, MayUse: true, MayCreate: true, CreatesForOthers: true}},
-		{f.user("stranger"), web.Me{Name: "stranger", DisplayName: "The stranger", From: "192.0.2.7"}},
-		{f.from("", f.user("stranger").header.Get("Authorization")), web.Me{Name: "stranger", DisplayName: "The stranger", From: "unknown address"}},
-		{f.as("Bearer " + robots.PasswordValue), web.Me{Name: "token:" + robots.ID, From: "192.0.2.7", Administrator: true, MayCreate: true, CreatesForOthers: true}},
+		{f.user("fred"), web.Me{Me: manage.Me{Name: "Fred", DisplayName: "The Fred", From: "192.0.2.7", MayUse: true, MayCreate: true, InForce: 1}, Terms: terms}},
+		{f.user("lead"), web.Me{Me: manage.Me{Name: "lead", DisplayName: "The lead", From: "192.0.2.7", MayUse: true, MayCreate: true, ForOthers: true}, Terms: terms}},
+		{f.user("barney"), web.Me{Me: manage.Me{Name: "barney", DisplayName: "The barney", From: "192.0.2.7", Administrator: true, MayUse: true, MayCreate: true, ForOthers: true}}},
+		{f.user("stranger"), web.Me{Me: manage.Me{Name: "stranger", DisplayName: "The stranger", From: "192.0.2.7"}}},
+		{f.from("", f.user("stranger").header.Get("Authorization")), web.Me{Me: manage.Me{Name: "stranger", DisplayName: "The stranger", From: "unknown address"}}},
+		{f.as("Bearer " + robots.PasswordValue), web.Me{Me: manage.Me{Name: "token:" + robots.ID, From: "192.0.2.7", Administrator: true, MayCreate: true, ForOthers: true}}},
 	} {
 		var got web.Me
 		c.s.into(t, "GET", base+"/me", nil, &got)

@@ -127,11 +127,11 @@ func apiToken(t manage.Token) Token {
 }
 
 // apiRate returns a rate, or nil for none.
-func apiRate(r store.Rate) *Rate {
-	if r == (store.Rate{}) {
+func apiRate(r config.Rate) *Rate {
+	if r == (config.Rate{}) {
 		return nil
 	}
-	return &Rate{Requests: int(r.Requests), PerSeconds: int(r.Per / time.Second), Burst: int(r.Burst)}
+	return &Rate{Requests: r.Requests, PerSeconds: int(r.Per / time.Second), Burst: r.Burst}
 }
 
 // read returns the requested rate; none for nil.

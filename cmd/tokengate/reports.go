@@ -95,7 +95,7 @@ func newWhoamiCommand() *cobra.Command {
 				{"name:", cell(me.Name)},
 				{"from:", cell(me.From)},
 				{"administrator:", strconv.FormatBool(me.Administrator)},
-				{"creates for others:", strconv.FormatBool(me.CreatesForOthers)},
+				{"creates for others:", strconv.FormatBool(me.ForOthers)},
 				{"tokens per user:", strconv.Itoa(me.MaxPerUser)},
 				{"longest overlap:", cell(me.MaxOverlap)},
 			})

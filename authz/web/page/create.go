@@ -38,10 +38,7 @@ func (s *Site) createForm(r *Request, l *layout, f *form, refusal error) (Answer
 		p.Max = lifetimeLabel(most)
 	}
 	if p.Terms != nil {
-		p.Forced, p.Pending = p.Terms.ReadOnly, p.Terms.Approval
-		if p.Terms.Rate.Requests > 0 {
-			p.Rate = p.Terms.Rate.String()
-		}
+		p.Forced, p.Pending, p.Rate = p.Terms.ReadOnly, p.Terms.Approval, rate(p.Terms.Rate)
 	}
 	if !p.Others {
 		p.Why = whyNot(l.Me)

@@ -123,11 +123,11 @@ func (s *Site) token(r *Request, l *layout, found manage.Token) (Answer, error) 
 }
 
 // rate returns a rate in words, or "" for none.
-func rate(r store.Rate) string {
-	if r == (store.Rate{}) {
+func rate(r config.Rate) string {
+	if r == (config.Rate{}) {
 		return ""
 	}
-	return config.Rate{Requests: int(r.Requests), Per: r.Per, Burst: int(r.Burst)}.String()
+	return r.String()
 }
 
 // action is a change to a token that the caller confirms first.
