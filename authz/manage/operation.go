@@ -138,6 +138,15 @@ func (m *Manager) perform(ctx context.Context, c Caller, a action, id string, do
 	return refusal
 }
 
+// read performs an operation that returns a result.
+func read[T any](ctx context.Context, m *Manager, c Caller, a action, id string, do func(*operation) (T, error)) (found T, err error) {
+	err = m.perform(ctx, c, a, id, func(op *operation) (err error) {
+		found, err = do(op)
+		return err
+	})
+	return found, err
+}
+
 func (op *operation) isAdministrator() (bool, error) {
 	switch op.caller.kind {
 	case kindOperator, kindSystem:

@@ -94,12 +94,10 @@ func (m *Manager) Explain(ctx context.Context, c Caller, r *authz.Request, id st
 }
 
 // ListSettings returns the settings in force. It fails with ErrForbidden.
-func (m *Manager) ListSettings(ctx context.Context, c Caller) (found []policy.Setting, err error) {
-	err = m.perform(ctx, c, settingsAction, "", func(op *operation) error {
-		found = op.settings.Access.Settings()
-		return nil
+func (m *Manager) ListSettings(ctx context.Context, c Caller) ([]policy.Setting, error) {
+	return read(ctx, m, c, settingsAction, "", func(op *operation) ([]policy.Setting, error) {
+		return op.settings.Access.Settings(), nil
 	})
-	return found, err
 }
 
 // PasswordUser is a user who still uses passwords on the REST API.
@@ -121,13 +119,11 @@ func (u PasswordUser) Last() time.Time { return u.Uses[0].Last }
 
 // Passwords returns the users who still use passwords on the REST API, latest first.
 // Users unknown to the directory are left out. It fails with ErrForbidden.
-func (m *Manager) Passwords(ctx context.Context, c Caller) (found []PasswordUser, err error) {
-	err = m.perform(ctx, c, passwordAction, "", func(op *operation) error {
+func (m *Manager) Passwords(ctx context.Context, c Caller) ([]PasswordUser, error) {
+	return read(ctx, m, c, passwordAction, "", func(*operation) ([]PasswordUser, error) {
 		uses, err := m.Tokens.PasswordUses(ctx)
-		found = groupByUser(uses)
-		return err
+		return groupByUser(uses), err
 	})
-	return found, err
 }
 
 // groupByUser groups uses, which are sorted by user.
@@ -157,10 +153,8 @@ const TotalDays = 30
 
 // Totals returns the number of requests per day and reason. Days without requests
 // are left out. It fails with ErrForbidden.
-func (m *Manager) Totals(ctx context.Context, c Caller) (found []store.DayTotals, err error) {
-	err = m.perform(ctx, c, totalsAction, "", func(op *operation) error {
-		found, err = m.Tokens.Totals(ctx, store.DayOf(op.now)-TotalDays+1)
-		return err
+func (m *Manager) Totals(ctx context.Context, c Caller) ([]store.DayTotals, error) {
+	return read(ctx, m, c, totalsAction, "", func(op *operation) ([]store.DayTotals, error) {
+		return m.Tokens.Totals(ctx, store.DayOf(op.now)-TotalDays+1)
 	})
-	return found, err
 }

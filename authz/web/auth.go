@@ -188,7 +188,7 @@ func (a *authenticator) checkOrigin(r *http.Request) error {
 	switch {
 	case len(site) > 1, len(site) == 1 && site[0] != "same-origin" && site[0] != "none":
 		return errCrossSite
-	case len(origins) > 1, len(origins) == 1 && (a.origin == "" || !isOrigin(origins[0]) || origin(origins[0]) != a.origin):
+	case len(origins) > 1, len(origins) == 1 && (a.origin == "" || origins[0] != a.origin):
 		return errCrossSite
 	case r.Method == http.MethodPost && !a.forms && !isJSON(r) && !strings.EqualFold(r.Header.Get("X-Atlassian-Token"), "no-check"):
 		return errFormLike
@@ -214,15 +214,8 @@ func isJSON(r *http.Request) bool {
 	return err == nil && media == "application/json" && (charset == "" || strings.EqualFold(charset, "utf-8"))
 }
 
-// isOrigin reports whether a text is nothing but an origin: a scheme, a host and
-// perhaps a port (RFC 6454, 6.2).
-func isOrigin(text string) bool {
-	u, err := url.Parse(text)
-	return err == nil && strings.EqualFold(text, u.Scheme+"://"+u.Host) && !strings.HasSuffix(u.Host, ":")
-}
-
-// origin returns the origin of a URL (RFC 6454, 6.2), without the scheme's default
-// port; "" if it has none.
+// origin returns the origin of a URL as browsers send it (RFC 6454, 6.2): in lower
+// case, without the scheme's default port; "" if it has none.
 func origin(text string) string {
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme == "" || u.Hostname() == "" {

@@ -22,7 +22,7 @@ func TestCrossSite(t *testing.T) {
 		{"no browser", nil, true},
 		{"same origin", []string{"Sec-Fetch-Site: same-origin", "Origin: https://jira.example.com"}, true},
 		{"same origin, an older browser", []string{"Origin: https://jira.example.com"}, true},
-		{"same origin, with its port", []string{"Origin: https://JIRA.example.com:443"}, true},
+		{"same origin, as no browser writes it", []string{"Origin: https://JIRA.example.com:443"}, false},
 		{"by the user", []string{"Sec-Fetch-Site: none"}, true},
 		{"another site", []string{"Sec-Fetch-Site: cross-site", "Origin: https://evil.example.net"}, false},
 		{"another site that says it is not", []string{"Sec-Fetch-Site: same-origin", "Origin: https://evil.example.net"}, false},
@@ -160,13 +160,14 @@ func TestHeaders(t *testing.T) {
 	}
 }
 
-// The Origin header must be an origin, not another URL of the same host.
+// The Origin header must be the origin as browsers send it, not another spelling or URL
+// of the same host.
 func TestOriginOfARequest(t *testing.T) {
 	f := newFixture(t)
 	for origin, good := range map[string]bool{
 		"https://jira.example.com":                          true,
-		"https://jira.example.com:443":                      true,
-		"HTTPS://JIRA.example.com":                          true,
+		"https://jira.example.com:443":                      false,
+		"HTTPS://JIRA.example.com":                          false,
 		"https://jira.example.com/":                         false,
 		"https://jira.example.com:443/":                     false,
 		"https://jira.example.com:":                         false,
