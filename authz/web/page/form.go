@@ -31,7 +31,7 @@ func (f *form) Get(name string) string { return f.Values.Get(name) }
 func (f *form) Has(name string) bool { return f.Values.Get(name) != "" }
 
 // form returns a form at an address below config.PagePath with initial values. seen is what the
-// page shows beside it: if that changes before the form is sent, take refuses the form.
+// page shows beside it: if that changes before the form is sent, submit refuses the form.
 func (s *Site) form(r *Request, below string, values url.Values, seen ...string) *form {
 	f := &form{Action: s.url(below), Nonce: s.nonces.make(r.Caller, below), Values: values, Wrong: make(map[string]string)}
 	if len(seen) > 0 {
@@ -63,22 +63,26 @@ func (s *Site) sent(r *Request, below string, seen ...string) (*form, *Answer) {
 	return s.form(r, below, values, seen...), nil
 }
 
-// take reads a form that was sent and uses up its nonce, so that the change it makes is
-// made once. If it returns an Answer, that is the response. If it fails, the form must
-// be shown again with the error.
-func (s *Site) take(r *Request, below string, seen ...string) (f *form, done *Answer, err error) {
-	if f, done = s.sent(r, below, seen...); done != nil {
-		return nil, done, nil
+// submit reads a form that was sent, uses up its nonce, so that the change it makes is
+// made once, and makes the change with do. If that is refused, it shows the form again.
+func (s *Site) submit(r *Request, below string, seen []string, do func(*form) (Answer, error), again func(*form, error) (Answer, error)) (Answer, error) {
+	f, done := s.sent(r, below, seen...)
+	if done != nil {
+		return *done, nil
 	}
 	switch outcome, id := s.nonces.use(f.Get("nonce"), r.Caller, below); {
 	case outcome == replayed:
-		return nil, s.alreadySubmitted(r, id), nil
+		return *s.alreadySubmitted(r, id), nil
 	case len(seen) > 0 && !s.nonces.sealed(f.Get("seen"), r.Caller, seen...):
-		return f, nil, errChanged
-	case outcome == fresh:
-		return f, nil, nil
+		return again(f, errChanged)
+	case outcome != fresh:
+		return again(f, &Error{Status: http.StatusConflict, Text: text("form.old")})
 	}
-	return f, nil, &Error{Status: http.StatusConflict, Text: text("form.old")}
+	answer, err := do(f)
+	if err != nil {
+		return again(f, err)
+	}
+	return answer, nil
 }
 
 // errChanged refuses a form because the token shown beside it has changed.

@@ -92,19 +92,11 @@ func (s *Site) revokeAllForm(r *Request, l *layout, user string, refusal error) 
 
 // revokeAll revokes them.
 func (s *Site) revokeAll(r *Request, l *layout) (Answer, error) {
-	f, done, err := s.take(r, "revoke-all")
-	if done != nil {
-		return *done, nil
-	}
-	user := f.Get("user")
-	if err == nil {
-		err = s.Manager.RevokeAll(r.HTTP.Context(), r.Caller, user)
-	}
-	if err != nil {
-		return s.revokeAllForm(r, l, user, err)
-	}
-	if user == "" {
-		return s.seeOther("?"+encode(s.noticed(r, "all", "")...), ""), nil
-	}
-	return s.seeOther("tokens?"+encode(append(s.noticed(r, "all", ""), "user", user)...), ""), nil
+	return s.submit(r, "revoke-all", nil, func(f *form) (Answer, error) {
+		user := f.Get("user")
+		if err := s.Manager.RevokeAll(r.HTTP.Context(), r.Caller, user); err != nil || user == "" {
+			return s.seeOther("?"+encode(s.noticed(r, "all", "")...), ""), err
+		}
+		return s.seeOther("tokens?"+encode(append(s.noticed(r, "all", ""), "user", user)...), ""), nil
+	}, func(f *form, refusal error) (Answer, error) { return s.revokeAllForm(r, l, f.Get("user"), refusal) })
 }

@@ -211,20 +211,18 @@ func (s *Site) actionForm(r *Request, l *layout, a action, found manage.Token, f
 
 // doAction does an action that was confirmed.
 func (s *Site) doAction(r *Request, l *layout, found manage.Token, a action) (Answer, error) {
-	f, done, err := s.take(r, "token/"+r.ID+"/"+a.word, seen(found)...)
-	if done != nil {
-		return *done, nil
-	}
-	if closed := a.closed(found); closed != nil {
-		err = closed
-	}
-	if err == nil {
-		err = a.do(s.Manager, r.HTTP.Context(), r.Caller, r.ID)
-	}
-	if err != nil {
-		return s.actionForm(r, l, a, found, f, err)
-	}
-	return s.seeOther(s.back(f, r.ID, s.noticed(r, a.done, found.ID)...), found.ID), nil
+	return s.submit(r, "token/"+r.ID+"/"+a.word, seen(found), func(f *form) (Answer, error) {
+		if err := a.closed(found); err != nil {
+			return Answer{}, err
+		}
+		err := a.do(s.Manager, r.HTTP.Context(), r.Caller, r.ID)
+		return s.seeOther(s.back(f, r.ID, s.noticed(r, a.done, found.ID)...), found.ID), err
+	}, func(f *form, refusal error) (Answer, error) {
+		if closed := a.closed(found); closed != nil {
+			refusal = closed
+		}
+		return s.actionForm(r, l, a, found, f, refusal)
+	})
 }
 
 // back returns the page a form was opened from, with more parameters: a list with its
