@@ -36,8 +36,7 @@ func zonelessTime(t time.Time) *string {
 	if t.IsZero() {
 		return nil
 	}
-	text := t.UTC().Format("2006-01-02T15:04:05.000")
-	return &text
+	return new(t.UTC().Format("2006-01-02T15:04:05.000"))
 }
 
 // listOwn answers with the caller's own tokens. Revoked ones are included only on

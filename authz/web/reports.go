@@ -87,8 +87,7 @@ func passwordUser(known manage.PasswordUser) PasswordUser {
 			Blocked:    use.Blocked,
 		}
 		if use.Address.IsValid() {
-			text := use.Address.String()
-			u.Uses[i].Address = &text
+			u.Uses[i].Address = new(use.Address.String())
 		}
 	}
 	return u

@@ -117,8 +117,7 @@ func apiToken(t manage.Token) Token {
 		PreviousUntil: millis(t.PreviousUntil),
 	}
 	if address := t.Usage.LastAddress; address.IsValid() {
-		text := address.String()
-		b.LastAddress = &text
+		b.LastAddress = new(address.String())
 	}
 	for i, n := range t.Networks {
 		b.Networks[i] = n.String()
@@ -149,8 +148,7 @@ func millis(t time.Time) *int64 {
 	if t.IsZero() {
 		return nil
 	}
-	ms := t.UnixMilli()
-	return &ms
+	return new(t.UnixMilli())
 }
 
 // CreateRequest is a request to create a token. Only the label is required, and the

@@ -64,7 +64,7 @@ func whyNot(me *manage.Me) string {
 
 // create creates a token and shows its value.
 func (s *Site) create(r *Request, l *layout) (Answer, error) {
-	return s.submit(r, "new", nil, func(f *form) (Answer, error) {
+	return s.submit(r, l, "new", nil, func(f *form) (Answer, error) {
 		now := s.Now().UTC()
 		expires, err := f.expiry(latest(maxLifetimeOf(l.Me), now), now)
 		if err != nil {
@@ -116,7 +116,7 @@ func (s *Site) rotateForm(l *layout, found manage.Token, f *form, refusal error)
 
 // rotate gives a token a new value and shows it.
 func (s *Site) rotate(r *Request, l *layout, found manage.Token) (Answer, error) {
-	return s.submit(r, "token/"+r.ID+"/rotate", seenSecret(found), func(f *form) (Answer, error) {
+	return s.submit(r, l, "token/"+r.ID+"/rotate", seenSecret(found), func(f *form) (Answer, error) {
 		overlap, err := f.overlap()
 		if err != nil {
 			return Answer{}, err
@@ -210,7 +210,7 @@ func (s *Site) editForm(r *Request, l *layout, found manage.Token, f *form, refu
 
 // change changes the fields of a token that differ in the form.
 func (s *Site) change(r *Request, l *layout, found manage.Token) (Answer, error) {
-	return s.submit(r, "token/"+r.ID+"/edit", seen(found), func(f *form) (Answer, error) {
+	return s.submit(r, l, "token/"+r.ID+"/edit", seen(found), func(f *form) (Answer, error) {
 		wanted, err := s.changes(l.Me, found, f)
 		if err != nil {
 			return Answer{}, err

@@ -60,9 +60,9 @@ func (s *Site) explainForm(r *Request, l *layout, f *form, result *explanation, 
 
 // explainRequest explains the decision on the described request.
 func (s *Site) explainRequest(r *Request, l *layout) (Answer, error) {
-	f, done := s.sent(r, "explain")
-	if done != nil {
-		return *done, nil
+	f, unusable := s.sent(r, "explain")
+	if f == nil {
+		return unusable, nil
 	}
 	request, id, err := readRequest(f)
 	if err != nil {

@@ -40,9 +40,8 @@ func (s *Site) form(r *Request, below string, values url.Values, seen ...string)
 	return f
 }
 
-// sent reads a form that was sent. If it returns an Answer, the form is unusable, and
-// the Answer is the response.
-func (s *Site) sent(r *Request, below string, seen ...string) (*form, *Answer) {
+// sent reads a form that was sent, or returns nil and the response to an unusable one.
+func (s *Site) sent(r *Request, below string, seen ...string) (*form, Answer) {
 	kind, _, _ := mime.ParseMediaType(r.HTTP.Header.Get("Content-Type"))
 	if kind != "application/x-www-form-urlencoded" {
 		return nil, s.problem(r, http.StatusUnsupportedMediaType, "form.kind")
@@ -60,19 +59,19 @@ func (s *Site) sent(r *Request, below string, seen ...string) (*form, *Answer) {
 		}
 		values[name] = []string{strings.ReplaceAll(given[0], "\r\n", "\n")} // browsers send CRLF
 	}
-	return s.form(r, below, values, seen...), nil
+	return s.form(r, below, values, seen...), Answer{}
 }
 
 // submit reads a form that was sent, uses up its nonce, so that the change it makes is
 // made once, and makes the change with do. If that is refused, it shows the form again.
-func (s *Site) submit(r *Request, below string, seen []string, do func(*form) (Answer, error), again func(*form, error) (Answer, error)) (Answer, error) {
-	f, done := s.sent(r, below, seen...)
-	if done != nil {
-		return *done, nil
+func (s *Site) submit(r *Request, l *layout, below string, seen []string, do func(*form) (Answer, error), again func(*form, error) (Answer, error)) (Answer, error) {
+	f, unusable := s.sent(r, below, seen...)
+	if f == nil {
+		return unusable, nil
 	}
 	switch outcome, id := s.nonces.use(f.Get("nonce"), r.Caller, below); {
 	case outcome == replayed:
-		return *s.alreadySubmitted(r, id), nil
+		return s.alreadySubmitted(r, l, id)
 	case len(seen) > 0 && !s.nonces.sealed(f.Get("seen"), r.Caller, seen...):
 		return again(f, errChanged)
 	case outcome != fresh:
@@ -89,11 +88,7 @@ func (s *Site) submit(r *Request, below string, seen []string, do func(*form) (A
 var errChanged = &Error{Status: http.StatusConflict, Text: text("form.changed")}
 
 // alreadySubmitted says that a form was sent before, and which token it issued.
-func (s *Site) alreadySubmitted(r *Request, id string) *Answer {
-	l, err := s.layout(r, "")
-	if err != nil {
-		return s.problem(r, http.StatusConflict, "form.replayed")
-	}
+func (s *Site) alreadySubmitted(r *Request, l *layout, id string) (Answer, error) {
 	p := struct {
 		Token, URL, Rotate string
 		Pending            bool // the token cannot be rotated yet
@@ -101,11 +96,7 @@ func (s *Site) alreadySubmitted(r *Request, id string) *Answer {
 	if found, err := s.Manager.Get(r.HTTP.Context(), r.Caller, id); err == nil {
 		p.Pending = found.State == manage.StatePending
 	}
-	a, err := render("already-submitted", http.StatusConflict, l, p)
-	if err != nil {
-		return s.problem(r, http.StatusConflict, "form.replayed")
-	}
-	return &a
+	return render("already-submitted", http.StatusConflict, l, p)
 }
 
 // redact removes token secrets from the entered values, so that no form repeats them,

@@ -70,7 +70,7 @@ func (s *Site) confirmAll(r *Request, l *layout) (Answer, error) {
 func (s *Site) revokeAllForm(r *Request, l *layout, user string, refusal error) (Answer, error) {
 	shown := visible(token.Redact(user))
 	if user != "" && !l.Me.Administrator && refusal == nil {
-		return *s.problem(r, http.StatusForbidden, "all.forbidden"), nil
+		return s.problem(r, http.StatusForbidden, "all.forbidden"), nil
 	}
 	p := confirmAllPage{Form: s.form(r, "revoke-all", url.Values{"user": {shown}}), Owner: shown, Mine: user == "", Back: s.url("")}
 	list := s.Manager.List
@@ -92,7 +92,7 @@ func (s *Site) revokeAllForm(r *Request, l *layout, user string, refusal error) 
 
 // revokeAll revokes them.
 func (s *Site) revokeAll(r *Request, l *layout) (Answer, error) {
-	return s.submit(r, "revoke-all", nil, func(f *form) (Answer, error) {
+	return s.submit(r, l, "revoke-all", nil, func(f *form) (Answer, error) {
 		user := f.Get("user")
 		if err := s.Manager.RevokeAll(r.HTTP.Context(), r.Caller, user); err != nil || user == "" {
 			return s.seeOther("?"+encode(s.noticed(r, "all", "")...), ""), err

@@ -153,9 +153,8 @@ func (s *Site) Problem(r *Request, p Problem) Answer {
 	return a
 }
 
-func (s *Site) problem(r *Request, status int, name string) *Answer {
-	a := s.Problem(r, Problem{Status: status, Text: text(name)})
-	return &a
+func (s *Site) problem(r *Request, status int, name string) Answer {
+	return s.Problem(r, Problem{Status: status, Text: text(name)})
 }
 
 // url returns the address of a page, given below config.PagePath.

@@ -54,8 +54,7 @@ func (s *Site) tokenView(t manage.Token, networks int) tokenView {
 		if at.IsZero() {
 			return nil
 		}
-		m := when(at, now)
-		return &m
+		return new(when(at, now))
 	}
 	v.Expires, v.Used, v.Revoked, v.Previous = optional(t.Expires), optional(t.Usage.LastUsed), optional(t.Revoked), optional(t.PreviousUntil)
 	v.Soon = v.InForce && v.Expires != nil && t.Expires.Sub(now) <= soon
@@ -211,7 +210,7 @@ func (s *Site) actionForm(r *Request, l *layout, a action, found manage.Token, f
 
 // doAction does an action that was confirmed.
 func (s *Site) doAction(r *Request, l *layout, found manage.Token, a action) (Answer, error) {
-	return s.submit(r, "token/"+r.ID+"/"+a.word, seen(found), func(f *form) (Answer, error) {
+	return s.submit(r, l, "token/"+r.ID+"/"+a.word, seen(found), func(f *form) (Answer, error) {
 		if err := a.closed(found); err != nil {
 			return Answer{}, err
 		}
