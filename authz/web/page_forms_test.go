@@ -417,6 +417,15 @@ func TestAdministrationByForms(t *testing.T) {
 			t.Errorf("%s: the token is %s", c.below, made.State)
 		}
 	}
+	// The state forbids to refuse a token that was approved, although it could be revoked.
+	closed := admin.get("/token/" + first + "/refuse")
+	var kept web.Token
+	if got := admin.post("/token/"+first+"/refuse", fields(closed.body)); closed.status != 409 || got.status != 409 {
+		t.Errorf("to refuse an approved token gets status %d, and the form %d", got.status, closed.status)
+	}
+	if f.into(t, "GET", base+"/"+first, nil, &kept); kept.State != "disabled" {
+		t.Errorf("the token is %s", kept.State)
+	}
 	if got := contractor.fill("/token/" + first + "/enable"); got.status != 403 {
 		t.Errorf("an owner who enables a token gets status %d", got.status)
 	}
