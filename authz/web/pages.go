@@ -18,8 +18,8 @@ func newPageHandler(p *authenticator, api *handler) *handler {
 	site := page.New(page.Options{
 		Manager: p.Manager, View: p.View, PublicURL: p.PublicURL, ContextPath: p.ContextPath, API: api.bases[0], Now: p.Now,
 	})
-	visitors := *p
-	visitors.forms = true
+	withForms := *p
+	withForms.forms = true
 	d := &handler{
 		bases: []string{p.ContextPath + config.PagePath},
 		read: func(raw string, known []string, _ string) (query.Values, error) {
@@ -27,7 +27,7 @@ func newPageHandler(p *authenticator, api *handler) *handler {
 			delete(q, loginDone)
 			return q, err
 		},
-		identify:  visitors.identify,
+		identify:  withForms.identify,
 		limits:    api.limits,
 		anonymous: api.anonymous,
 		address:   api.address,

@@ -86,7 +86,7 @@ func Asset(below string) (body []byte, contentType string, ok bool) {
 	}[path.Ext(below)], ok
 }
 
-// layout is the frame around every page.
+// layout is what every page shows around its content.
 type layout struct {
 	Base        string     // the address of the pages
 	Jira        string     // the address of Jira
@@ -98,7 +98,7 @@ type layout struct {
 	Problem     string     // why the request was refused
 }
 
-// layout returns the frame of a page for the caller. tab is the path of the page's tab.
+// layout returns the layout of a page for the caller. tab is the path of the page's tab.
 func (s *Site) layout(r *Request, tab string) (*layout, error) {
 	me, err := s.Manager.Me(r.HTTP.Context(), r.Caller)
 	if err != nil {
@@ -114,7 +114,7 @@ func (s *Site) layout(r *Request, tab string) (*layout, error) {
 	return l, nil
 }
 
-// bareLayout returns the frame of a page for an unidentified caller.
+// bareLayout returns the layout of a page for an unidentified caller.
 func (s *Site) bareLayout() *layout {
 	return &layout{Base: s.url(""), Jira: s.ContextPath + "/"}
 }
