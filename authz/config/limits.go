@@ -86,15 +86,13 @@ func parseUnits(text string) (time.Duration, error) {
 // Compare returns -1 if l is shorter than o, 1 if it is longer, and 0 if both
 // are the same.
 func (l Lifetime) Compare(o Lifetime) int {
-	switch {
-	case l.Unlimited && o.Unlimited:
-		return 0
-	case l.Unlimited:
-		return 1
-	case o.Unlimited:
-		return -1
+	length := func(l Lifetime) time.Duration {
+		if l.Unlimited {
+			return math.MaxInt64 // longer than any Duration of whole seconds
+		}
+		return l.Duration
 	}
-	return cmp.Compare(l.Duration, o.Duration)
+	return cmp.Compare(length(l), length(o))
 }
 
 // String returns the lifetime as ParseLifetime reads it, in days, hours,
