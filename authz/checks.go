@@ -38,7 +38,7 @@ const (
 var checkNames = [checkCount]string{
 	credentialCheck: "at most one credential, and readable",
 	passwordCheck:   "passwords are allowed here",
-	bearerCheck:     "Bearer credentials of other issuers",
+	bearerCheck:     "Bearer of other issuers is accepted",
 	tokenCheck:      "token exists, secret and user match",
 	stateCheck:      "token is active",
 	clientCheck:     "client address is known",
@@ -49,7 +49,7 @@ var checkNames = [checkCount]string{
 	tokenTypeCheck:  "token type fits the path",
 	endpointCheck:   "path is open to tokens",
 	methodCheck:     "scope allows the request",
-	rateCheck:       "rate limit",
+	rateCheck:       "rate is within its limit",
 	allowCheck:      "no check denies it",
 }
 
@@ -272,7 +272,7 @@ func (e *evaluation) findToken() bool {
 	}
 	e.decision.TokenID = value.ID()
 	entry, found := e.view.Index.Lookup(e.decision.TokenID.String())
-	if !found || kinds[entry.Kind] != value.Kind() {
+	if !found || ValueKinds[entry.Kind] != value.Kind() {
 		return e.deny(UnknownToken)
 	}
 	if !value.Matches(entry.Secret.Salt, entry.Secret.Hash) {
@@ -310,8 +310,8 @@ func (e *evaluation) findAssumed() bool {
 	return false
 }
 
-// kinds maps the store's kinds to those of token values.
-var kinds = [...]token.Kind{store.Ordinary: token.Ordinary, store.Management: token.Management}
+// ValueKinds are the kinds of values by the kinds of tokens.
+var ValueKinds = [...]token.Kind{store.Ordinary: token.Ordinary, store.Management: token.Management}
 
 // checkState denies tokens that are expired, pending or disabled.
 func (e *evaluation) checkState() bool {

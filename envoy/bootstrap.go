@@ -61,7 +61,7 @@ const systemCA = "/etc/ssl/certs/ca-certificates.crt"
 
 // healthPath is the load balancers' health check of Envoy and tokengate, below the
 // context path.
-const healthPath = "/plugins/servlet/api-tokens/healthz"
+const healthPath = config.PagePath + "/healthz"
 
 // maxRequestHeaders limits the headers of a request, including those that Envoy
 // and tokengate add. Envoy answers 500 if added headers exceed it, so it is far

@@ -216,12 +216,12 @@ func (b *lineBudget) reset() suppressed {
 	return counted
 }
 
-func (b *suppressed) add(reason authz.Reason, level zapcore.Level, now time.Time) {
-	if b.since.IsZero() {
-		b.since = now
+func (s *suppressed) add(reason authz.Reason, level zapcore.Level, now time.Time) {
+	if s.since.IsZero() {
+		s.since = now
 	}
-	b.counts[reason]++
-	b.level = max(b.level, level)
+	s.counts[reason]++
+	s.level = max(s.level, level)
 }
 
 // LogSuppressed logs one line with the number of requests, by reason, that had no

@@ -113,7 +113,7 @@ func TestErrorAfterTheDeadline(t *testing.T) {
 		t.Fatal(err)
 	}
 	var in wire.Request
-	if err := wire.Decode(frame, &in, ""); err != nil {
+	if err := wire.Codec("").Unmarshal(mem.BufferSlice{mem.SliceBuffer(frame)}, &in); err != nil {
 		t.Fatal(err)
 	}
 	registry := prometheus.NewRegistry()

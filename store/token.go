@@ -46,6 +46,14 @@ const (
 	Management             // access to the management API, for automation; has no owner
 )
 
+// String returns "ordinary" or "management".
+func (k Kind) String() string {
+	if k == Management {
+		return "management"
+	}
+	return "ordinary"
+}
+
 // Owner is the user that a token acts as. Management tokens have the zero Owner.
 type Owner struct {
 	Name string // the user name as Jira spells it; see ValidOwnerName

@@ -83,9 +83,9 @@ func isGroupName(name string) bool {
 }
 
 // complete sets the default of networks.
-func (r *CreationPolicy) complete(given func(key string) bool) {
+func (p *CreationPolicy) complete(given func(key string) bool) {
 	if !given("networks") {
-		r.Networks = NetworksOptional
+		p.Networks = NetworksOptional
 	}
 }
 
@@ -187,15 +187,4 @@ func (u *UpstreamDirectory) complete(given func(key string) bool) {
 	if !given("staleAfter") {
 		u.StaleAfter = 15 * time.Minute
 	}
-}
-
-// MarshalYAML returns none, or the key that is set.
-func (d Directory) MarshalYAML() (any, error) {
-	switch kind := d.Kind(); {
-	case d.Upstream != UpstreamDirectory{}:
-		return map[string]any{kind: d.Upstream}, nil
-	case d.File != "":
-		return map[string]any{kind: d.File}, nil
-	}
-	return none, nil
 }

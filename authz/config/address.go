@@ -71,30 +71,14 @@ func (a Address) String() string {
 	return a.Network + "://" + a.Address
 }
 
-// MarshalText returns what String returns.
-func (a Address) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
-
 // UnmarshalText reads what ParseAddress reads.
-func (a *Address) UnmarshalText(text []byte) error {
-	parsed, err := ParseAddress(string(text))
-	if err != nil {
-		return err
-	}
-	*a = parsed
-	return nil
+func (a *Address) UnmarshalText(text []byte) (err error) {
+	*a, err = ParseAddress(string(text))
+	return err
 }
 
 // zeroWord returns none.
 func (TLS) zeroWord() string { return none }
-
-// MarshalYAML returns the address alone, or both keys.
-func (l Listener) MarshalYAML() (any, error) {
-	if l.TLS == (TLS{}) {
-		return l.Address, nil
-	}
-	type keys Listener
-	return keys(l), nil
-}
 
 // loopback reports whether the address is reachable only from this machine.
 func (a Address) loopback() bool {
@@ -173,15 +157,8 @@ func prefixLength(text string, most int) (int, error) {
 	return int(n), nil
 }
 
-// MarshalText returns what String returns.
-func (p Prefix) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
-
 // UnmarshalText reads what ParsePrefix reads.
-func (p *Prefix) UnmarshalText(text []byte) error {
-	parsed, err := ParsePrefix(string(text))
-	if err != nil {
-		return err
-	}
-	*p = parsed
-	return nil
+func (p *Prefix) UnmarshalText(text []byte) (err error) {
+	*p, err = ParsePrefix(string(text))
+	return err
 }

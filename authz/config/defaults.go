@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -112,32 +113,23 @@ func texts(list []string) []string { return append([]string{}, list...) }
 
 // restartKeys are the keys that a reload cannot change, because Envoy's
 // configuration contains them too or because they are used only at startup.
-var restartKeys = []struct {
-	key   string
-	value func(*Config) any // comparable
-}{
-	{"publicURL", func(c *Config) any { return c.PublicURL }},
-	{"listen.grpc", func(c *Config) any { return c.Listen.GRPC }},
-	{"listen.http", func(c *Config) any { return c.Listen.HTTP }},
-	{"listen.admin", func(c *Config) any { return c.Listen.Admin }},
-	{"listen.metrics", func(c *Config) any { return c.Listen.Metrics }},
-	{"store.badger.dir", func(c *Config) any { return c.Store.Badger.Dir }},
-	{"upstream.product", func(c *Config) any { return c.Upstream.Product }},
-	{"upstream.url", func(c *Config) any { return c.Upstream.URL }},
-	{"upstream.contextPath", func(c *Config) any { return c.Upstream.ContextPath }},
-	{"upstream.identity.header", func(c *Config) any { return c.Upstream.Identity.Header }},
-	{"clientAddress", func(c *Config) any { return c.ClientAddress }},
-	{"tokens.queryParameter", func(c *Config) any { return c.Tokens.QueryParameter }},
-	{"directory", func(c *Config) any { return c.Directory }},
+var restartKeys = []string{
+	"publicURL", "listen.grpc", "listen.http", "listen.admin", "listen.metrics", "store.badger.dir",
+	"upstream.product", "upstream.url", "upstream.contextPath", "upstream.identity.header",
+	"clientAddress", "tokens.queryParameter", "directory",
 }
 
 // FixedKeysChanged returns the keys that differ between two configurations and
 // need a restart to change, in the order of the file.
 func FixedKeysChanged(old, new Config) []string {
 	var changed []string
-	for _, f := range restartKeys {
-		if f.value(&old) != f.value(&new) {
-			changed = append(changed, f.key)
+	for _, key := range restartKeys {
+		before, after := reflect.ValueOf(old), reflect.ValueOf(new)
+		for name := range strings.SplitSeq(key, ".") {
+			before, after = fieldOf(before, name), fieldOf(after, name)
+		}
+		if !reflect.DeepEqual(before.Interface(), after.Interface()) {
+			changed = append(changed, key)
 		}
 	}
 	return changed

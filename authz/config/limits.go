@@ -86,15 +86,13 @@ func parseUnits(text string) (time.Duration, error) {
 // Compare returns -1 if l is shorter than o, 1 if it is longer, and 0 if both
 // are the same.
 func (l Lifetime) Compare(o Lifetime) int {
-	switch {
-	case l.Unlimited && o.Unlimited:
-		return 0
-	case l.Unlimited:
-		return 1
-	case o.Unlimited:
-		return -1
+	length := func(l Lifetime) time.Duration {
+		if l.Unlimited {
+			return math.MaxInt64 // longer than any Duration of whole seconds
+		}
+		return l.Duration
 	}
-	return cmp.Compare(l.Duration, o.Duration)
+	return cmp.Compare(length(l), length(o))
 }
 
 // String returns the lifetime as ParseLifetime reads it, in days, hours,
@@ -117,17 +115,10 @@ func (l Lifetime) String() string {
 	return b.String()
 }
 
-// MarshalText returns what String returns.
-func (l Lifetime) MarshalText() ([]byte, error) { return []byte(l.String()), nil }
-
 // UnmarshalText reads what ParseLifetime reads.
-func (l *Lifetime) UnmarshalText(text []byte) error {
-	parsed, err := ParseLifetime(string(text))
-	if err != nil {
-		return err
-	}
-	*l = parsed
-	return nil
+func (l *Lifetime) UnmarshalText(text []byte) (err error) {
+	*l, err = ParseLifetime(string(text))
+	return err
 }
 
 // duration decodes a time.Duration: like a Lifetime, but with zero and without
@@ -224,13 +215,4 @@ func (r *Rate) complete(given func(key string) bool) {
 	if !given("burst") {
 		r.Burst = r.Requests
 	}
-}
-
-// MarshalYAML returns unlimited, or the keys.
-func (r Rate) MarshalYAML() (any, error) {
-	if r == (Rate{}) {
-		return unlimited, nil
-	}
-	type keys Rate
-	return keys(r), nil
 }

@@ -12,10 +12,16 @@ const (
 	maxPatternLength = 500 // bytes
 )
 
-// ManagementPaths are the paths, without the context path, that tokengate serves
-// itself, including all paths below them. Envoy's routes and the decision use this
-// list. No setting opens or exempts these paths.
-var ManagementPaths = []string{"/rest/api-tokens", "/plugins/servlet/api-tokens"}
+// The paths, without the context path, that tokengate serves itself, including all
+// paths below them. Envoy's routes and the decision use them. No setting opens or
+// exempts them.
+const (
+	APIPath  = "/rest/api-tokens"
+	PagePath = "/plugins/servlet/api-tokens"
+)
+
+// ManagementPaths are all of these paths.
+var ManagementPaths = []string{APIPath, PagePath}
 
 // checkPatterns checks a list of path patterns.
 func checkPatterns(key string, patterns []string, contextPath string, report reporter) {

@@ -41,24 +41,24 @@ const maxReorder = time.Hour
 
 // AuditLog returns a page of the audit log. It fails with ErrInvalid or
 // ErrForbidden.
-func (m *Manager) AuditLog(ctx context.Context, c Caller, q AuditQuery) (found AuditPage, err error) {
-	err = m.perform(ctx, c, auditAction, "", func(op *operation) error {
+func (m *Manager) AuditLog(ctx context.Context, c Caller, q AuditQuery) (AuditPage, error) {
+	return read(ctx, m, c, auditAction, "", func(*operation) (found AuditPage, err error) {
 		limit, err := pageLimit(q.Limit)
 		if err != nil {
-			return err
+			return found, err
 		}
 		if q.Action != "" && !slices.Contains(Actions(), q.Action) {
-			return invalid(FieldAction, "There is no such action. There are %s.", strings.Join(Actions(), ", "))
+			return found, invalid(FieldAction, "There is no such action. There are %s.", strings.Join(Actions(), ", "))
 		}
 		before := q.Before
 		for scanned := 0; scanned < maxAuditScan; scanned += MaxPage {
 			records, err := m.Tokens.AuditLog(ctx, before, MaxPage)
 			if err != nil {
-				return err
+				return found, err
 			}
 			for _, r := range records {
 				if !q.From.IsZero() && r.Time.Before(q.From.Add(-maxReorder)) {
-					return nil // the rest is older
+					return found, nil // the rest is older
 				}
 				if !q.selects(r) {
 					continue
@@ -66,18 +66,17 @@ func (m *Manager) AuditLog(ctx context.Context, c Caller, q AuditQuery) (found A
 				found.Records = append(found.Records, r)
 				if len(found.Records) == limit {
 					found.Next = r.Sequence
-					return nil
+					return found, nil
 				}
 			}
 			if len(records) < MaxPage {
-				return nil
+				return found, nil
 			}
 			before = records[len(records)-1].Sequence
 		}
 		found.Next = before
-		return nil
+		return found, nil
 	})
-	return found, err
 }
 
 func (q *AuditQuery) selects(r store.Audit) bool {
@@ -145,7 +144,7 @@ func auditFields(t store.Token) map[string]string {
 		"readOnly":      strconv.FormatBool(t.ReadOnly),
 		"networks":      joinNetworks(t.Networks),
 		"rate":          rateText(t.Rate),
-		"type":          KindNames[t.Kind],
+		"type":          t.Kind.String(),
 		"owner":         t.Owner.Name,
 		"ownerKey":      t.Owner.Key,
 		"state":         t.State.String(),
@@ -160,9 +159,6 @@ func timeText(t time.Time) string {
 	}
 	return t.Format(time.RFC3339)
 }
-
-// KindNames are the kinds of tokens as users see them.
-var KindNames = map[store.Kind]string{store.Ordinary: "ordinary", store.Management: "management"}
 
 // rateText returns a rate in words, or "" for none.
 func rateText(r store.Rate) string {

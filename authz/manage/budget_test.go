@@ -29,7 +29,7 @@ func newBudgetFixture(t *testing.T) *fixture {
 }
 
 func user(name, key string, groups ...string) manage.Caller {
-	return manage.Person(directory.User{Name: name, Key: key, Active: true, Groups: directory.Groups{Known: true, Names: groups}}, "192.0.2.7")
+	return manage.User(directory.User{Name: name, Key: key, Active: true, Groups: directory.Groups{Known: true, Names: groups}}, "192.0.2.7")
 }
 
 // Each kind of attempt that writes is counted, and refused beyond the budget without
@@ -183,7 +183,7 @@ func TestBudgetPerCaller(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return manage.Automation(token, "192.0.2.7")
+		return manage.ManagementToken(token, "192.0.2.7")
 	}
 	for _, c := range []struct {
 		name string

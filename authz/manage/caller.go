@@ -37,16 +37,16 @@ func Operator(name string) Caller {
 	return Caller{name: name, from: "admin socket", kind: kindOperator}
 }
 
-// Person returns a logged-in user as the caller, at a client address.
-func Person(u directory.User, address string) Caller {
+// User returns a logged-in user as the caller, at a client address.
+func User(u directory.User, address string) Caller {
 	if !u.Active || u.Name == "" {
 		return Caller{}
 	}
 	return Caller{name: u.Name, from: address, kind: kindUser, user: u}
 }
 
-// Automation returns the management token as the caller, at a client address.
-func Automation(t store.Token, address string) Caller {
+// ManagementToken returns the management token as the caller, at a client address.
+func ManagementToken(t store.Token, address string) Caller {
 	if t.Kind != store.Management || t.ID == "" {
 		return Caller{}
 	}
@@ -90,9 +90,9 @@ func (i identity) is(o identity) bool {
 	return store.FoldOwner(i.name) == store.FoldOwner(o.name) || i.key != "" && i.key == o.key
 }
 
-// principals are the identities that may be acting: the caller and, for a management
+// identities are the identities that may be acting: the caller and, for a management
 // token, its creator and the user who received its value.
-func (c Caller) principals() []identity {
+func (c Caller) identities() []identity {
 	all := []identity{{c.name, c.user.Key}}
 	if c.kind == kindManagementToken {
 		all = append(all, creators(c.token)...)
@@ -113,13 +113,13 @@ func creators(t store.Token) []identity {
 // issuer is the identity that learns a value that the caller receives: for a
 // management token, the user who received the management token's value.
 func (c Caller) issuer() identity {
-	all := c.principals()
+	all := c.identities()
 	return all[len(all)-1]
 }
 
-// created reports whether one of the caller's principals created the token.
+// created reports whether one of the caller's identities created the token.
 func (c Caller) created(t store.Token) bool {
-	return slices.ContainsFunc(c.principals(), identity{t.CreatedBy, t.CreatedByKey}.is)
+	return slices.ContainsFunc(c.identities(), identity{t.CreatedBy, t.CreatedByKey}.is)
 }
 
 // isUserName reports whether an actor's name in a record is a user's.
@@ -195,7 +195,7 @@ func (op *operation) checkExposure(t store.Token) error {
 // actsFor reports whether the caller is the owner, or a management token that the
 // owner created or received.
 func (c Caller) actsFor(o store.Owner) bool {
-	return slices.ContainsFunc(c.principals(), func(i identity) bool {
+	return slices.ContainsFunc(c.identities(), func(i identity) bool {
 		return isUserName(i.name) && isOwner(o, directory.User{Name: i.name, Key: i.key})
 	})
 }

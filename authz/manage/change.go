@@ -5,6 +5,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/authz/token"
 	"github.com/tokengate/tokengate/store"
@@ -179,7 +180,7 @@ func (m *Manager) Rotate(ctx context.Context, c Caller, id string, r Rotation) (
 		if err != nil {
 			return err
 		}
-		value, err := token.Remint(valueKinds[before.Kind], named, m.Random)
+		value, err := token.Remint(authz.ValueKinds[before.Kind], named, m.Random)
 		if err != nil {
 			return err
 		}

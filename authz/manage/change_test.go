@@ -253,11 +253,11 @@ func TestOverlapEndsWithTheNewLifetime(t *testing.T) {
 func TestRateWithoutBurst(t *testing.T) {
 	c := newCompany(t)
 	k := c.creates(t, "vic", manage.NewToken{Networks: office, Rate: config.Rate{Requests: 30, Per: time.Minute}})
-	if want := (store.Rate{Requests: 30, Per: time.Minute, Burst: 10}); k.Token.Rate != want {
+	if want := (config.Rate{Requests: 30, Per: time.Minute, Burst: 10}); k.Token.Rate != want {
 		t.Errorf("the rate is %v, want %v", k.Token.Rate, want)
 	}
 	changed, err := c.Change(t.Context(), c.as(t, "vic"), k.Token.ID, manage.Change{Rate: &config.Rate{Requests: 5, Per: time.Minute}})
-	if want := (store.Rate{Requests: 5, Per: time.Minute, Burst: 5}); err != nil || changed.Rate != want {
+	if want := (config.Rate{Requests: 5, Per: time.Minute, Burst: 5}); err != nil || changed.Rate != want {
 		t.Errorf("the rate is %v, want %v, %v", changed.Rate, want, err)
 	}
 }

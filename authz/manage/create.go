@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/authz/directory"
 	"github.com/tokengate/tokengate/authz/token"
@@ -26,14 +27,14 @@ type NewToken struct {
 
 // Create adds a token and returns its value, which is shown only once. If a policy
 // requires approval, the token is pending. Create fails with ErrInvalid,
-// ErrConflict, ErrLimit, ErrForbidden or ErrUnavailable.
+// ErrConflict, ErrLimit, ErrForbidden, ErrTooMany or ErrUnavailable.
 func (m *Manager) Create(ctx context.Context, c Caller, n NewToken) (issued Issued, err error) {
 	err = m.perform(ctx, c, createAction, "", func(op *operation) error {
 		t, err := op.draft(ctx, n)
 		if err != nil {
 			return err
 		}
-		value, err := token.Mint(valueKinds[t.Kind], m.Random)
+		value, err := token.Mint(authz.ValueKinds[t.Kind], m.Random)
 		if err != nil {
 			return err
 		}
@@ -59,9 +60,6 @@ func (op *operation) recordIssuer(t *store.Token) {
 	who := op.caller.issuer()
 	t.IssuedBy, t.IssuedByKey = who.name, who.key
 }
-
-// valueKinds maps the kinds of tokens to the kinds of values.
-var valueKinds = map[store.Kind]token.Kind{store.Ordinary: token.Ordinary, store.Management: token.Management}
 
 // draft validates a request and returns its record, without id and secret.
 func (op *operation) draft(ctx context.Context, n NewToken) (t store.Token, err error) {

@@ -12,20 +12,15 @@ import (
 
 // Get returns one token, which may be revoked. It fails with ErrNotFound, ErrInvalid
 // or ErrForbidden.
-func (m *Manager) Get(ctx context.Context, c Caller, id string) (found Token, err error) {
-	err = m.perform(ctx, c, getAction, id, func(op *operation) error {
+func (m *Manager) Get(ctx context.Context, c Caller, id string) (Token, error) {
+	return read(ctx, m, c, getAction, id, func(op *operation) (Token, error) {
 		t, err := op.get(ctx, id)
 		if err != nil {
-			return err
+			return Token{}, err
 		}
-		described, err := op.describeAll(ctx, []store.Token{t})
-		if err != nil {
-			return err
-		}
-		found = described[0]
-		return nil
+		usage, err := m.Usage.Usage(ctx, []string{t.ID})
+		return op.describe(t, usage[t.ID]), err
 	})
-	return found, err
 }
 
 // Own calls visit with a user's tokens, revoked ones included, ordered by number,
@@ -61,34 +56,30 @@ type Page struct {
 
 // List returns a page of all tokens. Tokens that are removed meanwhile are left out.
 // It fails with ErrInvalid or ErrForbidden.
-func (m *Manager) List(ctx context.Context, c Caller, q Query) (found Page, err error) {
-	err = m.perform(ctx, c, listAction, "", func(op *operation) error {
+func (m *Manager) List(ctx context.Context, c Caller, q Query) (Page, error) {
+	return read(ctx, m, c, listAction, "", func(op *operation) (Page, error) {
 		query, err := op.query(q)
 		if err != nil {
-			return err
+			return Page{}, err
 		}
-		found, err = op.list(ctx, query)
-		return err
+		return op.list(ctx, query)
 	})
-	return found, err
 }
 
 // ListOwn returns a page of a user's own tokens, like List.
-func (m *Manager) ListOwn(ctx context.Context, c Caller, q Query) (found Page, err error) {
-	err = m.perform(ctx, c, ownAction, "", func(op *operation) error {
+func (m *Manager) ListOwn(ctx context.Context, c Caller, q Query) (Page, error) {
+	return read(ctx, m, c, ownAction, "", func(op *operation) (Page, error) {
 		query, err := op.query(q)
 		if err != nil {
-			return err
+			return Page{}, err
 		}
 		wanted, kind := query.OwnerIs, store.Ordinary
 		query.Owner, query.Kind = op.caller.user.Name, &kind
 		query.OwnerIs = func(o store.Owner) bool {
 			return isOwner(o, op.caller.user) && (wanted == nil || wanted(o))
 		}
-		found, err = op.list(ctx, query)
-		return err
+		return op.list(ctx, query)
 	})
-	return found, err
 }
 
 // list reads the page of a query.
@@ -114,18 +105,16 @@ func (op *operation) list(ctx context.Context, query listing.Query) (found Page,
 
 // Count returns how many tokens a query selects. It fails with ErrInvalid or
 // ErrForbidden.
-func (m *Manager) Count(ctx context.Context, c Caller, q Query) (total int, err error) {
-	err = m.perform(ctx, c, listAction, "", func(op *operation) error {
+func (m *Manager) Count(ctx context.Context, c Caller, q Query) (int, error) {
+	return read(ctx, m, c, listAction, "", func(op *operation) (int, error) {
 		query, err := op.query(q)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		query.Limit = 0
 		found, err := m.Tokens.Find(ctx, query)
-		total = found.Total
-		return err
+		return found.Total, err
 	})
-	return total, err
 }
 
 // pageLimit returns the size of a page.

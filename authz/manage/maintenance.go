@@ -14,7 +14,7 @@ import (
 )
 
 // maintenanceCaller is tokengate itself.
-var maintenanceCaller = Caller{name: "tokengate:upkeep", from: "tokengate", kind: kindSystem}
+var maintenanceCaller = Caller{name: "tokengate:maintenance", from: "tokengate", kind: kindSystem}
 
 // Prune removes tokens that ended longer ago than Settings.Retention, and each
 // owner's oldest ended tokens beyond Settings.MaxEnded, and returns how many. It is

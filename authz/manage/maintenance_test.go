@@ -100,7 +100,7 @@ func TestSyncOwners(t *testing.T) {
 		t.Errorf("Jira gets the owner %q", entry.Owner)
 	}
 	audit := c.lastAudit(t)
-	if audit.Actor != "tokengate:upkeep" || audit.Action != "token.owner" || audit.Changes["owner"] != (store.Change{Before: "alice", After: "alicia"}) {
+	if audit.Actor != "tokengate:maintenance" || audit.Action != "token.owner" || audit.Changes["owner"] != (store.Change{Before: "alice", After: "alicia"}) {
 		t.Errorf("audit record %+v", audit)
 	}
 	if owned, err := c.own(t, c.as(t, "alicia")); err != nil || len(owned) != 1 {
@@ -169,7 +169,7 @@ func TestDirectoryOutage(t *testing.T) {
 			t.Fatalf("after %d minutes: %v, want %v", minute+1, got, want)
 		}
 	}
-	if got := c.state(t, manage.Person(mustFind(t, c, "alice"), "")); got != manage.StateActive {
+	if got := c.state(t, manage.User(mustFind(t, c, "alice"), "")); got != manage.StateActive {
 		t.Errorf("while nothing is known it is shown as %s", got)
 	}
 	_, err := c.Create(t.Context(), root, manage.NewToken{Owner: "rob", Name: "ci"})
@@ -204,7 +204,7 @@ func TestPrune(t *testing.T) {
 			if _, found := errors.AsType[*manage.Error](err); !found && id == revoked {
 				t.Errorf("number %d: %v", n+1, err)
 			}
-			if audit := c.lastAudit(t); audit.Actor != "tokengate:upkeep" || audit.Action != "token.prune" || audit.TokenID != id || audit.Owner != "alice" {
+			if audit := c.lastAudit(t); audit.Actor != "tokengate:maintenance" || audit.Action != "token.prune" || audit.TokenID != id || audit.Owner != "alice" {
 				t.Errorf("audit record %+v", audit)
 			}
 		}

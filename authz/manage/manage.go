@@ -135,7 +135,7 @@ type Token struct {
 	Expires   time.Time // zero: never
 	ReadOnly  bool
 	Networks  []netip.Prefix
-	Rate      store.Rate // zero: none
+	Rate      config.Rate // zero: none
 	State     State
 	Revoked   time.Time // when it was revoked; zero unless it is
 	// PreviousUntil is when the secret before the last rotation expires; zero if it has
@@ -220,7 +220,7 @@ func (op *operation) describe(t store.Token, u store.Usage) Token {
 		Expires:   t.Expires,
 		ReadOnly:  t.ReadOnly,
 		Networks:  t.Networks,
-		Rate:      t.Rate,
+		Rate:      configRate(t.Rate),
 		State:     op.stateOf(t),
 		Revoked:   t.Revoked,
 		Usage:     u,

@@ -44,7 +44,7 @@ var (
 	ownAction      = newRead("token.own", users)
 	listAction     = newRead("token.list", administrators)
 	auditAction    = newRead("audit.list", administrators)
-	settingsAction = newRead("rules.list", administrators)
+	settingsAction = newRead("settings.list", administrators)
 	passwordAction = newRead("passwords.list", administrators)
 	totalsAction   = newRead("totals.list", administrators)
 	meAction       = newRead("me", everyone)
@@ -136,6 +136,15 @@ func (m *Manager) perform(ctx context.Context, c Caller, a action, id string, do
 		return fmt.Errorf("record that %s was refused: %w", a.name, err)
 	}
 	return refusal
+}
+
+// read performs an operation that returns a result.
+func read[T any](ctx context.Context, m *Manager, c Caller, a action, id string, do func(*operation) (T, error)) (found T, err error) {
+	err = m.perform(ctx, c, a, id, func(op *operation) (err error) {
+		found, err = do(op)
+		return err
+	})
+	return found, err
 }
 
 func (op *operation) isAdministrator() (bool, error) {

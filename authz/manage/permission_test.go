@@ -72,10 +72,10 @@ var maintenanceMethods = []string{"DisableExposedTokens", "Prune", "PruneAudit",
 func TestUnauthenticated(t *testing.T) {
 	for name, c := range map[string]manage.Caller{
 		"the zero caller":       {},
-		"a deactivated user":    manage.Person(directory.User{Name: "fred", Groups: directory.Groups{Known: true}}, "192.0.2.7"),
-		"an ordinary token":     manage.Automation(store.Token{ID: "0123456789ab", State: store.Active}, "192.0.2.7"),
-		"a user without a name": manage.Person(directory.User{Active: true}, "192.0.2.7"),
-		"no token":              manage.Automation(store.Token{Kind: store.Management}, "192.0.2.7"),
+		"a deactivated user":    manage.User(directory.User{Name: "fred", Groups: directory.Groups{Known: true}}, "192.0.2.7"),
+		"an ordinary token":     manage.ManagementToken(store.Token{ID: "0123456789ab", State: store.Active}, "192.0.2.7"),
+		"a user without a name": manage.User(directory.User{Active: true}, "192.0.2.7"),
+		"no token":              manage.ManagementToken(store.Token{Kind: store.Management}, "192.0.2.7"),
 	} {
 		f := newFixture(t)
 		issued := f.create(t, manage.NewToken{Owner: "fred", Name: "ci"})

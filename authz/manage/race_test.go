@@ -261,7 +261,7 @@ func TestConcurrentOperations(t *testing.T) {
 				ignore(err)
 			},
 			func() {
-				_, err := c.Change(t.Context(), manage.Person(moved, ""), id, manage.Change{ReadOnly: given(true)})
+				_, err := c.Change(t.Context(), manage.User(moved, ""), id, manage.Change{ReadOnly: given(true)})
 				ignore(err)
 			},
 			func() {

@@ -12,19 +12,20 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// Me is the caller's identity and rights.
+// Me is the caller's identity and rights. Package web adds the fields without a name
+// in JSON.
 type Me struct {
-	Name          string
-	DisplayName   string // empty unless the caller is a user
-	From          string // the client's address, or "admin socket"
-	Administrator bool
-	MayUse        bool          // may use tokens; false unless the caller is a user
-	Terms         *policy.Terms // of tokens for themselves; nil: none may be created, or there are no limits
-	MayCreate     bool
-	ForOthers     bool // may create tokens for others
-	InForce       int  // own tokens
-	MaxPerUser    int
-	MaxOverlap    time.Duration
+	Name          string        `json:"name"`
+	DisplayName   string        `json:"displayName"` // empty unless the caller is a user
+	From          string        `json:"from"`        // the client's address, or "admin socket"
+	Administrator bool          `json:"administrator"`
+	MayUse        bool          `json:"mayUse"` // may use tokens; false unless the caller is a user
+	Terms         *policy.Terms `json:"-"`      // of tokens for themselves; nil: none may be created, or there are no limits
+	MayCreate     bool          `json:"mayCreate"`
+	ForOthers     bool          `json:"createsForOthers"` // may create tokens for others
+	InForce       int           `json:"inForce"`          // own tokens
+	MaxPerUser    int           `json:"maxPerUser"`
+	MaxOverlap    time.Duration `json:"-"`
 }
 
 // Me returns the caller's identity and rights. It fails with ErrForbidden.
@@ -93,12 +94,10 @@ func (m *Manager) Explain(ctx context.Context, c Caller, r *authz.Request, id st
 }
 
 // ListSettings returns the settings in force. It fails with ErrForbidden.
-func (m *Manager) ListSettings(ctx context.Context, c Caller) (found []policy.Setting, err error) {
-	err = m.perform(ctx, c, settingsAction, "", func(op *operation) error {
-		found = op.settings.Access.Settings()
-		return nil
+func (m *Manager) ListSettings(ctx context.Context, c Caller) ([]policy.Setting, error) {
+	return read(ctx, m, c, settingsAction, "", func(op *operation) ([]policy.Setting, error) {
+		return op.settings.Access.Settings(), nil
 	})
-	return found, err
 }
 
 // PasswordUser is a user who still uses passwords on the REST API.
@@ -120,13 +119,11 @@ func (u PasswordUser) Last() time.Time { return u.Uses[0].Last }
 
 // Passwords returns the users who still use passwords on the REST API, latest first.
 // Users unknown to the directory are left out. It fails with ErrForbidden.
-func (m *Manager) Passwords(ctx context.Context, c Caller) (found []PasswordUser, err error) {
-	err = m.perform(ctx, c, passwordAction, "", func(op *operation) error {
+func (m *Manager) Passwords(ctx context.Context, c Caller) ([]PasswordUser, error) {
+	return read(ctx, m, c, passwordAction, "", func(*operation) ([]PasswordUser, error) {
 		uses, err := m.Tokens.PasswordUses(ctx)
-		found = groupByUser(uses)
-		return err
+		return groupByUser(uses), err
 	})
-	return found, err
 }
 
 // groupByUser groups uses, which are sorted by user.
@@ -156,10 +153,8 @@ const TotalDays = 30
 
 // Totals returns the number of requests per day and reason. Days without requests
 // are left out. It fails with ErrForbidden.
-func (m *Manager) Totals(ctx context.Context, c Caller) (found []store.DayTotals, err error) {
-	err = m.perform(ctx, c, totalsAction, "", func(op *operation) error {
-		found, err = m.Tokens.Totals(ctx, store.DayOf(op.now)-TotalDays+1)
-		return err
+func (m *Manager) Totals(ctx context.Context, c Caller) ([]store.DayTotals, error) {
+	return read(ctx, m, c, totalsAction, "", func(op *operation) ([]store.DayTotals, error) {
+		return m.Tokens.Totals(ctx, store.DayOf(op.now)-TotalDays+1)
 	})
-	return found, err
 }

@@ -28,7 +28,7 @@ func (c *company) management(t testing.TB, name string, n manage.NewToken) (mana
 	if err != nil {
 		t.Fatal(err)
 	}
-	return issued, manage.Automation(record, "192.0.2.9")
+	return issued, manage.ManagementToken(record, "192.0.2.9")
 }
 
 // issuedID returns the id of a caller's management token.
@@ -110,7 +110,7 @@ func TestExposureOfCreatedToken(t *testing.T) {
 	}
 	c.now(t, rob, admin)
 	c.decides(t, leas.Value, authz.Disabled)
-	if audit := c.lastAudit(t); audit.Actor != "tokengate:upkeep" || audit.Action != "token.disable" || audit.TokenID != leas.Token.ID {
+	if audit := c.lastAudit(t); audit.Actor != "tokengate:maintenance" || audit.Action != "token.disable" || audit.TokenID != leas.Token.ID {
 		t.Errorf("audit record %+v", audit)
 	}
 	own := c.creates(t, "rob", manage.NewToken{Name: "own"})
@@ -180,7 +180,7 @@ func TestManagementTokenOfFormerAdministrator(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	operators := manage.Automation(record, "")
+	operators := manage.ManagementToken(record, "")
 	for name, now := range map[string]string{
 		"no administrator any more": "{name: ada, key: KEY7, groups: [staff]}",
 		"deactivated":               "{name: ada, key: KEY7, groups: [staff, admins], active: false}",
@@ -290,7 +290,7 @@ func TestManagementTokens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = c.List(t.Context(), manage.Automation(record, ""), manage.Query{})
+	_, err = c.List(t.Context(), manage.ManagementToken(record, ""), manage.Query{})
 	is(t, err, manage.ErrForbidden)
 	c.pass(40 * day)
 	c.refresh(t)
@@ -311,7 +311,7 @@ func TestManagementTokenRotatedByFormerAdministrator(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bot := manage.Automation(record, "")
+	bot := manage.ManagementToken(record, "")
 	if _, err := c.List(t.Context(), bot, manage.Query{}); err != nil {
 		t.Error(err)
 	}
@@ -359,5 +359,5 @@ func TestApproveByOthersManagementToken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	is(t, c.Approve(t.Context(), manage.Automation(record, ""), k.Token.ID), manage.ErrForbidden)
+	is(t, c.Approve(t.Context(), manage.ManagementToken(record, ""), k.Token.ID), manage.ErrForbidden)
 }

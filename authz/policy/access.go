@@ -2,6 +2,7 @@ package policy
 
 import (
 	"cmp"
+	"reflect"
 	"slices"
 
 	"github.com/tokengate/tokengate/authz/config"
@@ -58,7 +59,7 @@ func NewAccess(c config.Config) *Access {
 		}
 		return groups{names: names}
 	}
-	a := &Access{use: compile(c.Access.Use), admin: compile(c.Access.Admin), settings: settings(c)}
+	a := &Access{use: compile(c.Access.Use), admin: compile(c.Access.Admin), settings: appendSettings(nil, "", reflect.ValueOf(c))}
 	for i, create := range c.Access.Create {
 		a.create = append(a.create, creationPolicy{compile(create.Groups), newTerms(indexKey("access.create", i), create)})
 	}
@@ -113,12 +114,12 @@ func (g groups) contain(m Member) bool {
 // Terms are the limits of tokens that a user creates. The zero Terms allow no
 // lifetime.
 type Terms struct {
-	Key              string          // of the creation policy, such as access.create[1]
-	MaxLifetime      config.Lifetime // also the default lifetime
-	ReadOnly         bool            // the token must be read-only
-	Approval         bool            // an administrator must approve the token before it works
-	NetworksRequired bool            // the token must name networks
-	Rate             config.Rate     // the maximum rate
+	Key              string          `json:"key"`              // of the creation policy, such as access.create[1]
+	MaxLifetime      config.Lifetime `json:"-"`                // also the default lifetime
+	ReadOnly         bool            `json:"readOnly"`         // the token must be read-only
+	Approval         bool            `json:"approval"`         // an administrator must approve the token before it works
+	NetworksRequired bool            `json:"networksRequired"` // the token must name networks
+	Rate             config.Rate     `json:"-"`                // the maximum rate
 }
 
 func newTerms(key string, p config.CreationPolicy) Terms {

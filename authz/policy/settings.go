@@ -1,8 +1,10 @@
 package policy
 
 import (
+	"reflect"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/tokengate/tokengate/authz/config"
 )
@@ -14,79 +16,59 @@ type Setting struct {
 }
 
 // Settings returns the settings that affect users and their tokens, in the order
-// of the file. It includes only the kind of the directory, and nothing about
-// listeners, files and the upstream.
+// of the file. It includes only the kind of the directory.
 func (a *Access) Settings() []Setting { return slices.Clone(a.settings) }
 
-func settings(c config.Config) []Setting {
-	rs := []Setting{
-		{"tokens.paths", texts(c.Tokens.Paths)},
-		{"tokens.readOnlyPaths", texts(c.Tokens.ReadOnlyPaths)},
-		{"tokens.downloadPaths", texts(c.Tokens.DownloadPaths)},
-		{"tokens.readingPosts", texts(c.Tokens.ReadingPosts)},
-		{"tokens.maxPerUser", c.Tokens.MaxPerUser},
-		{"tokens.maxOverlap", config.Lifetime{Duration: c.Tokens.MaxOverlap}.String()},
-		{"tokens.retention", c.Tokens.Retention.String()},
-		{"tokens.maxEnded", c.Tokens.MaxEnded},
-		{"access.use", texts(c.Access.Use)},
-	}
-	if len(c.Access.Create) == 0 {
-		rs = append(rs, Setting{"access.create", []string{}})
-	}
-	for i, create := range c.Access.Create {
-		key := indexKey("access.create", i)
-		rs = append(rs,
-			Setting{key + ".approval", create.Approval},
-			Setting{key + ".groups", texts(create.Groups)},
-			Setting{key + ".maxLifetime", create.MaxLifetime.String()},
-			Setting{key + ".networks", string(create.Networks)})
-		rs = append(rs, rateSettings(key+".rate", create.Rate)...)
-		rs = append(rs, Setting{key + ".readOnly", create.ReadOnly})
-	}
-	if len(c.Access.CreateForOthers) == 0 {
-		rs = append(rs, Setting{"access.createForOthers", []string{}})
-	}
-	for i, others := range c.Access.CreateForOthers {
-		key := indexKey("access.createForOthers", i)
-		rs = append(rs, Setting{key + ".for", texts(others.For)}, Setting{key + ".groups", texts(others.Groups)})
-	}
-	rs = append(rs, Setting{"access.admin", texts(c.Access.Admin)})
-	rs = append(rs, rateSettings("access.writes", c.Access.Writes)...)
-	rs = append(rs, rateSettings("access.adminWrites", c.Access.AdminWrites)...)
-	return append(rs, []Setting{
-		{"directory", c.Directory.Kind()},
-		{"network.allow", prefixTexts(c.Network.Allow)},
-		{"network.deny", prefixTexts(c.Network.Deny)},
-		{"passwords.mode", string(c.Passwords.Mode)},
-		{"passwords.allowedUsers", texts(c.Passwords.AllowedUsers)},
-		{"passwords.allowedPaths", texts(c.Passwords.AllowedPaths)},
-		{"passwords.allowedNetworks", prefixTexts(c.Passwords.AllowedNetworks)},
-		{"audit.retention", c.Audit.Retention.String()},
-		{"audit.maxMiB", c.Audit.MaxMiB},
-		{"bearer.other", string(c.Bearer.Other)},
-	}...)
-}
+// shownSections are the sections of the configuration that users may read. Others
+// are about the installation.
+var shownSections = []string{"tokens", "access", "directory", "network", "passwords", "audit", "bearer", "cors"}
 
-func rateSettings(key string, r config.Rate) []Setting {
-	if r == (config.Rate{}) {
-		return []Setting{{key, r.String()}}
+// appendSettings appends the settings of a key of the configuration, "" for all.
+func appendSettings(all []Setting, key string, v reflect.Value) []Setting {
+	switch value := v.Interface().(type) {
+	case config.Directory:
+		return append(all, Setting{key, value.Kind()})
+	case time.Duration:
+		return append(all, Setting{key, config.Lifetime{Duration: value}.String()})
+	case config.Lifetime:
+		return append(all, Setting{key, value.String()})
+	case config.Rate:
+		if value == (config.Rate{}) {
+			return append(all, Setting{key, value.String()})
+		}
+	case []string:
+		return append(all, Setting{key, append([]string{}, value...)})
+	case []config.Prefix:
+		texts := make([]string, len(value))
+		for i, p := range value {
+			texts[i] = p.String()
+		}
+		return append(all, Setting{key, texts})
 	}
-	return []Setting{
-		{key + ".burst", r.Burst},
-		{key + ".per", config.Lifetime{Duration: r.Per}.String()},
-		{key + ".requests", r.Requests},
+	switch v.Kind() {
+	case reflect.Struct:
+		for i := range v.NumField() {
+			name := v.Type().Field(i).Tag.Get("yaml")
+			switch {
+			case key != "":
+				all = appendSettings(all, key+"."+name, v.Field(i))
+			case slices.Contains(shownSections, name):
+				all = appendSettings(all, name, v.Field(i))
+			}
+		}
+	case reflect.Slice:
+		if v.Len() == 0 {
+			all = append(all, Setting{key, []string{}})
+		}
+		for i := range v.Len() {
+			all = appendSettings(all, indexKey(key, i), v.Index(i))
+		}
+	case reflect.String:
+		all = append(all, Setting{key, v.String()})
+	default: // an int or a bool
+		all = append(all, Setting{key, v.Interface()})
 	}
-}
-
-// texts returns a copy that is never nil, so that it is a list in JSON.
-func texts(list []string) []string { return append([]string{}, list...) }
-
-func prefixTexts(prefixes []config.Prefix) []string {
-	list := make([]string, 0, len(prefixes))
-	for _, p := range prefixes {
-		list = append(list, p.String())
-	}
-	return list
+	return all
 }
 
 // indexKey returns the key of an entry of a list, counted from 0.

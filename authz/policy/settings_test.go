@@ -34,21 +34,22 @@ tokens.maxPerUser 50
 tokens.maxOverlap "7d"
 tokens.retention "365d"
 tokens.maxEnded 1000
+tokens.queryParameter ""
 access.use ["*"]
-access.create[0].approval false
 access.create[0].groups ["*"]
 access.create[0].maxLifetime "365d"
+access.create[0].readOnly false
+access.create[0].approval false
 access.create[0].networks "optional"
 access.create[0].rate "unlimited"
-access.create[0].readOnly false
 access.createForOthers []
 access.admin []
-access.writes.burst 60
-access.writes.per "1h"
 access.writes.requests 600
-access.adminWrites.burst 5000
-access.adminWrites.per "1h"
+access.writes.per "1h"
+access.writes.burst 60
 access.adminWrites.requests 10000
+access.adminWrites.per "1h"
+access.adminWrites.burst 5000
 directory "none"
 network.allow ["0.0.0.0/0","::/0"]
 network.deny []
@@ -59,9 +60,10 @@ passwords.allowedNetworks []
 audit.retention "730d"
 audit.maxMiB 256
 bearer.other "pass"
+cors.allowedOrigins []
 `
 	if diff := cmp.Diff(want, settingLines(t, config.Default())); diff != "" {
-		t.Errorf("rules (-want +got):\n%s", diff)
+		t.Errorf("settings (-want +got):\n%s", diff)
 	}
 }
 
@@ -85,6 +87,7 @@ network: {allow: [10.0.0.0/8], deny: [10.1.2.3]}
 passwords: {mode: block, allowedUsers: [fred], allowedPaths: [], allowedNetworks: ["::1"]}
 audit: {retention: 90d, maxMiB: 64}
 bearer: {other: refuse}
+cors: {allowedOrigins: ["https://app.example.com"]}
 `))
 	if err != nil {
 		t.Fatal(err)
@@ -97,29 +100,30 @@ tokens.maxPerUser 5
 tokens.maxOverlap "0s"
 tokens.retention "unlimited"
 tokens.maxEnded 200
+tokens.queryParameter "key"
 access.use ["Users"]
-access.create[0].approval false
 access.create[0].groups ["users"]
 access.create[0].maxLifetime "1d12h"
-access.create[0].networks "optional"
-access.create[0].rate.burst 100
-access.create[0].rate.per "1m"
-access.create[0].rate.requests 600
 access.create[0].readOnly false
-access.create[1].approval true
+access.create[0].approval false
+access.create[0].networks "optional"
+access.create[0].rate.requests 600
+access.create[0].rate.per "1m"
+access.create[0].rate.burst 100
 access.create[1].groups ["robots"]
 access.create[1].maxLifetime "unlimited"
+access.create[1].readOnly true
+access.create[1].approval true
 access.create[1].networks "required"
 access.create[1].rate "unlimited"
-access.create[1].readOnly true
-access.createForOthers[0].for ["robots"]
 access.createForOthers[0].groups ["leads"]
-access.createForOthers[1].for ["*"]
+access.createForOthers[0].for ["robots"]
 access.createForOthers[1].groups []
+access.createForOthers[1].for ["*"]
 access.admin ["admins"]
-access.writes.burst 5
-access.writes.per "1d"
 access.writes.requests 5
+access.writes.per "1d"
+access.writes.burst 5
 access.adminWrites "unlimited"
 directory "upstream"
 network.allow ["10.0.0.0/8"]
@@ -131,9 +135,10 @@ passwords.allowedNetworks ["::1/128"]
 audit.retention "90d"
 audit.maxMiB 64
 bearer.other "refuse"
+cors.allowedOrigins ["https://app.example.com"]
 `
 	if diff := cmp.Diff(want, settingLines(t, c)); diff != "" {
-		t.Errorf("rules (-want +got):\n%s", diff)
+		t.Errorf("settings (-want +got):\n%s", diff)
 	}
 	c.Access.Create = nil
 	if got := settingLines(t, c); !strings.Contains(got, "\naccess.create []\n") {

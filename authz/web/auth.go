@@ -25,17 +25,17 @@ type authenticator struct {
 
 // identify repeats authz.Decide, so that each kind of token is refused at the
 // other's API even if Envoy did not ask.
-func (p *authenticator) identify(r *http.Request) (principal, error) {
-	asked := p.decisionRequest(r)
-	view := p.View()
+func (a *authenticator) identify(r *http.Request) (principal, error) {
+	asked := a.decisionRequest(r)
+	view := a.View()
 	d := authz.Decide(&asked, view)
 	switch {
 	case d.Outcome == authz.PassThrough && d.Reason == authz.ManagementPath:
-		return p.identifyManagement(r, &asked, d, view)
+		return a.identifyManagement(r, &asked, d, view)
 	case d.Reason == authz.OtherBearer:
 		return principal{}, errForeignBearer
 	case d.Outcome == authz.PassThrough && (d.Reason == authz.NoCredential || d.Reason == authz.Password):
-		return p.identifyUser(r, asked.Client)
+		return a.identifyUser(r, asked.Client)
 	case d.Outcome == authz.Denied:
 		return principal{}, decisionRefusal(d.Reason, 0)
 	}
@@ -49,8 +49,8 @@ var errForeignBearer = &httpError{
 
 // identifyManagement returns the caller of a management token. It checks the token
 // in the store, not just in the index, because management tokens can do much.
-func (p *authenticator) identifyManagement(r *http.Request, asked *authz.Request, d authz.Decision, view authz.View) (principal, error) {
-	t, err := p.Manager.Tokens.Get(r.Context(), d.TokenID.String())
+func (a *authenticator) identifyManagement(r *http.Request, asked *authz.Request, d authz.Decision, view authz.View) (principal, error) {
+	t, err := a.Manager.Tokens.Get(r.Context(), d.TokenID.String())
 	switch {
 	case errors.Is(err, store.ErrNotFound), err == nil && t.State == store.Revoked:
 		return principal{}, decisionRefusal(authz.UnknownToken, 0)
@@ -69,15 +69,15 @@ func (p *authenticator) identifyManagement(r *http.Request, asked *authz.Request
 		}
 	}
 	return principal{
-		caller:    manage.Automation(t, asked.Client.String()),
+		caller:    manage.ManagementToken(t, asked.Client.String()),
 		parameter: view.Policy.QueryParameter,
-		count:     func() { p.Usage.Record(t.ID, isUnsafe(r), view.Now, asked.Client) },
+		count:     func() { a.Usage.Record(t.ID, isUnsafe(r), view.Now, asked.Client) },
 	}, nil
 }
 
 // identifyUser returns the user of a cookie, a password, or both.
-func (p *authenticator) identifyUser(r *http.Request, client netip.Addr) (principal, error) {
-	if err := p.checkOrigin(r); err != nil {
+func (a *authenticator) identifyUser(r *http.Request, client netip.Addr) (principal, error) {
+	if err := a.checkOrigin(r); err != nil {
 		return principal{}, err
 	}
 	credential := identify.Credential{Cookie: strings.Join(r.Header.Values("Cookie"), "; "), Client: client}
@@ -85,7 +85,7 @@ func (p *authenticator) identifyUser(r *http.Request, client netip.Addr) (princi
 	if scheme, _, _ := strings.Cut(authorization, " "); strings.EqualFold(scheme, "Basic") {
 		credential.Authorization = authorization
 	}
-	user, err := p.Identify(r.Context(), credential)
+	user, err := a.Identify(r.Context(), credential)
 	if err != nil {
 		refusal := identifyError(err)
 		if err.Error() == directory.ErrNotLoggedIn.Error() && credential.Authorization != "" {
@@ -100,7 +100,7 @@ func (p *authenticator) identifyUser(r *http.Request, client netip.Addr) (princi
 	if client.IsValid() {
 		from = client.String()
 	}
-	return principal{caller: manage.Person(user, from)}, nil
+	return principal{caller: manage.User(user, from)}, nil
 }
 
 // The answers to a wrong password.
@@ -180,7 +180,7 @@ func isUnsafe(r *http.Request) bool {
 // The origin that a browser states must be this site's; other clients state none. In
 // addition a POST needs something that a form cannot send. Browsers send DELETE and
 // PATCH to another site only after a CORS preflight, which this API never answers.
-func (p *authenticator) checkOrigin(r *http.Request) error {
+func (a *authenticator) checkOrigin(r *http.Request) error {
 	if !isUnsafe(r) {
 		return nil
 	}
@@ -188,9 +188,9 @@ func (p *authenticator) checkOrigin(r *http.Request) error {
 	switch {
 	case len(site) > 1, len(site) == 1 && site[0] != "same-origin" && site[0] != "none":
 		return errCrossSite
-	case len(origins) > 1, len(origins) == 1 && (p.origin == "" || !isOrigin(origins[0]) || origin(origins[0]) != p.origin):
+	case len(origins) > 1, len(origins) == 1 && (a.origin == "" || origins[0] != a.origin):
 		return errCrossSite
-	case r.Method == http.MethodPost && !p.forms && !isJSON(r) && !strings.EqualFold(r.Header.Get("X-Atlassian-Token"), "no-check"):
+	case r.Method == http.MethodPost && !a.forms && !isJSON(r) && !strings.EqualFold(r.Header.Get("X-Atlassian-Token"), "no-check"):
 		return errFormLike
 	}
 	return nil
@@ -214,15 +214,8 @@ func isJSON(r *http.Request) bool {
 	return err == nil && media == "application/json" && (charset == "" || strings.EqualFold(charset, "utf-8"))
 }
 
-// isOrigin reports whether a text is nothing but an origin: a scheme, a host and
-// perhaps a port (RFC 6454, 6.2).
-func isOrigin(text string) bool {
-	u, err := url.Parse(text)
-	return err == nil && strings.EqualFold(text, u.Scheme+"://"+u.Host) && !strings.HasSuffix(u.Host, ":")
-}
-
-// origin returns the origin of a URL (RFC 6454, 6.2), without the scheme's default
-// port; "" if it has none.
+// origin returns the origin of a URL as browsers send it (RFC 6454, 6.2): in lower
+// case, without the scheme's default port; "" if it has none.
 func origin(text string) string {
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme == "" || u.Hostname() == "" {

@@ -64,7 +64,7 @@ func TestIdentify(t *testing.T) {
 	}{
 		{"nothing", f.as(""), 401, "log in with the browser"},
 		{"cookie", fred, 200, "Fred"},
-		{"password", f.person("fred"), 200, "Fred"},
+		{"password", f.user("fred"), 200, "Fred"},
 		{"password, name in another case", f.as(basic("FRED", "pw-fred")), 200, "Fred"},
 		{"cookie and another scheme", fred.with("Authorization", "Negotiate YII"), 200, "Fred"},
 		{"another scheme", f.as("Negotiate YII"), 401, "log in with the browser"},
@@ -84,7 +84,7 @@ func TestIdentify(t *testing.T) {
 		{"no base64", f.as("Basic ?"), 401, authz.MalformedCredential.Text()},
 		{"identity headers", identities(f.as(""), "barney"), 401, "log in with the browser"},
 		{"identity headers beside a cookie", identities(fred, "barney"), 200, "Fred"},
-		{"identity headers beside a password", identities(f.person("fred"), "barney"), 200, "Fred"},
+		{"identity headers beside a password", identities(f.user("fred"), "barney"), 200, "Fred"},
 		{"management token from elsewhere", f.from("198.51.100.7", "Bearer "+admin), 403, authz.NetworkNotAllowed.Text()},
 		{"management token from nowhere", f.from("", "Bearer "+admin), 503, authz.NoClientAddress.Text()},
 		{"management token from two places", f.as("Bearer "+admin).with(authz.ClientIPHeader, "192.0.2.8"), 503, authz.NoClientAddress.Text()},
@@ -247,7 +247,7 @@ func TestTokenInQuery(t *testing.T) {
 func TestContextPath(t *testing.T) {
 	f := configured(t, strings.Replace(settings, "publicURL: https://jira.example.com", "publicURL: https://jira.example.com/jira\nupstream: {contextPath: /jira}", 1))
 	value := f.management(t, "robots", "").PasswordValue
-	for _, s := range []sender{f.person("fred"), f.session(t, "fred"), f.as("Bearer " + value)} {
+	for _, s := range []sender{f.user("fred"), f.session(t, "fred"), f.as("Bearer " + value)} {
 		if got := s.send(t, "GET", "/jira"+base+"/me", nil); got.status != 200 {
 			t.Errorf("%d %s", got.status, got.body)
 		}
@@ -277,7 +277,7 @@ func TestNotIdentified(t *testing.T) {
 			return directory.User{Name: "barney", Active: true}, fmt.Errorf("%w: sector 17", c.err)
 		}
 		f.http = serve(t, web.New(o), nil)
-		got := f.person("barney").send(t, "POST", base+"/", `{"label":"x"}`)
+		got := f.user("barney").send(t, "POST", base+"/", `{"label":"x"}`)
 		text := denied(t, got, c.status, "")
 		if retry := got.header.Get("Retry-After"); retry != c.retry {
 			t.Errorf("%v: Retry-After %q", c.err, retry)
@@ -295,7 +295,7 @@ func TestNotIdentified(t *testing.T) {
 		return directory.User{Name: "barney"}, nil
 	}
 	f.http = serve(t, web.New(o), nil)
-	denied(t, f.person("barney").send(t, "GET", base+"/tokens", nil), 403, "")
+	denied(t, f.user("barney").send(t, "GET", base+"/tokens", nil), 403, "")
 	if n := f.count(t); n != 0 {
 		t.Errorf("there are %d tokens", n)
 	}
@@ -352,7 +352,7 @@ func TestJiraFails(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	gone := make(chan error)
 	go func() {
-		_, err := f.http.Do(newRequest(t, "POST", base+"/", `{"label":"y"}`, f.person("wilma").header).WithContext(ctx))
+		_, err := f.http.Do(newRequest(t, "POST", base+"/", `{"label":"y"}`, f.user("wilma").header).WithContext(ctx))
 		gone <- err
 	}()
 	<-slow.Hit()
@@ -370,7 +370,7 @@ func TestJiraRefusesBasic(t *testing.T) {
 	f := newFixture(t)
 	session := f.session(t, "fred")
 	f.jira.RefuseBasic(true)
-	if text := denied(t, f.person("fred").send(t, "GET", base+"/", nil), 403, ""); !strings.Contains(text, "API tokens page") {
+	if text := denied(t, f.user("fred").send(t, "GET", base+"/", nil), 403, ""); !strings.Contains(text, "API tokens page") {
 		t.Error(text)
 	}
 	if got := session.send(t, "GET", base+"/", nil); got.status != 200 {
@@ -420,7 +420,7 @@ func TestChallenge(t *testing.T) {
 	for _, c := range []struct {
 		s    sender
 		path string
-	}{{f.person("fred"), "/me"}, {f.person("fred"), "/tokens"}, {f.person("fred"), "/000000000000"}} {
+	}{{f.user("fred"), "/me"}, {f.user("fred"), "/tokens"}, {f.user("fred"), "/000000000000"}} {
 		if got := c.s.send(t, "GET", base+c.path, nil); got.header.Get("WWW-Authenticate") != "" {
 			t.Errorf("%d for %s has a challenge", got.status, c.path)
 		}

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"reflect"
 	"slices"
-	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -41,11 +40,8 @@ func decode(r *http.Request, into any) error {
 	if !utf8.Valid(data) {
 		return badField("", "The body is not UTF-8.")
 	}
-	if loneSurrogate(data) {
-		return badField("", "The body has an escape such as \\ud800 that is half of a character.")
-	}
 	// Before decoding, because the decoder ignores nulls.
-	if err := checkKeys(data, into); err != nil {
+	if err := checkTokens(data, into); err != nil {
 		return err
 	}
 	decoder := json.NewDecoder(bytes.NewReader(data))
@@ -59,50 +55,15 @@ func decode(r *http.Request, into any) error {
 	return nil
 }
 
-// loneSurrogate reports whether JSON has an escaped surrogate without its other half
-// (RFC 8259, 8.2).
-func loneSurrogate(data []byte) bool {
-	for i := 0; i < len(data); i++ {
-		if data[i] != '\\' {
-			continue
-		}
-		unit, ok := escapedUnit(data[i:])
-		switch {
-		case !ok:
-			i++ // skip the escaped character, which may be a backslash
-		case unit >= 0xdc00 && unit < 0xe000:
-			return true
-		case unit >= 0xd800 && unit < 0xdc00:
-			low, ok := escapedUnit(data[i+escapeLength:])
-			if !ok || low < 0xdc00 || low >= 0xe000 {
-				return true
-			}
-			i += 2*escapeLength - 1
-		default:
-			i += escapeLength - 1
-		}
-	}
-	return false
-}
-
-const escapeLength = len(`\ud800`)
-
-// escapedUnit returns the UTF-16 code unit of an escape at the start of data.
-func escapedUnit(data []byte) (unit uint64, ok bool) {
-	if len(data) < escapeLength || data[0] != '\\' || data[1] != 'u' {
-		return 0, false
-	}
-	unit, err := strconv.ParseUint(string(data[2:escapeLength]), 16, 16)
-	return unit, err == nil
-}
-
 // nullable is a request in which only the returned fields may be null.
 type nullable interface{ nullable() []string }
 
-// checkKeys refuses an object with a duplicate key, since different decoders take
-// different values. It ignores case, like the decoder. In a nullable request it also
-// refuses null in other fields. It leaves invalid JSON to the decoder.
-func checkKeys(data []byte, into any) error {
+// checkTokens refuses an object with a duplicate key, since different decoders take
+// different values. It ignores case, like the decoder. It refuses U+FFFD, which the
+// decoder makes of an escaped surrogate without its other half (RFC 8259, 8.2). In a
+// nullable request it also refuses null in other fields. It leaves invalid JSON to the
+// decoder.
+func checkTokens(data []byte, into any) error {
 	request, strict := into.(nullable)
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	type level struct {
@@ -121,6 +82,8 @@ func checkKeys(data []byte, into any) error {
 			top = &levels[len(levels)-1]
 		}
 		switch key, isText := t.(string); {
+		case strings.ContainsRune(key, utf8.RuneError):
+			return badField("", "The body has the character U+FFFD, or an escape such as \\ud800 that is half of a character.")
 		case t == json.Delim('}'), t == json.Delim(']'):
 			levels = levels[:len(levels)-1]
 			continue

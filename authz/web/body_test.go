@@ -12,7 +12,7 @@ import (
 // Texts that are not Unicode are refused everywhere, not altered.
 func TestNotUnicode(t *testing.T) {
 	f := newFixture(t)
-	fred := f.person("fred")
+	fred := f.user("fred")
 	id := f.create(t, "fred", "ci").ID
 	for name, c := range map[string]struct {
 		method, path, body string
@@ -42,7 +42,7 @@ func TestNotUnicode(t *testing.T) {
 		"both halves":                           {"PATCH", "/" + id, `{"purpose":"\ud83d\ude00"}`, ""},
 		"a backslash before what looks like it": {"PATCH", "/" + id, `{"purpose":"\\ud800"}`, ""},
 		"a character of three bytes":            {"PATCH", "/" + id, `{"purpose":"鍵\u00e9\uffff"}`, "printable"},
-		"the replacement character itself":      {"PATCH", "/" + id, `{"purpose":"\ufffd"}`, ""},
+		"the replacement character itself":      {"PATCH", "/" + id, `{"purpose":"\ufffd"}`, "U+FFFD"},
 	} {
 		f.pass(10e9)
 		var body any

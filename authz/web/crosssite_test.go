@@ -22,7 +22,7 @@ func TestCrossSite(t *testing.T) {
 		{"no browser", nil, true},
 		{"same origin", []string{"Sec-Fetch-Site: same-origin", "Origin: https://jira.example.com"}, true},
 		{"same origin, an older browser", []string{"Origin: https://jira.example.com"}, true},
-		{"same origin, with its port", []string{"Origin: https://JIRA.example.com:443"}, true},
+		{"same origin, as no browser writes it", []string{"Origin: https://JIRA.example.com:443"}, false},
 		{"by the user", []string{"Sec-Fetch-Site: none"}, true},
 		{"another site", []string{"Sec-Fetch-Site: cross-site", "Origin: https://evil.example.net"}, false},
 		{"another site that says it is not", []string{"Sec-Fetch-Site: same-origin", "Origin: https://evil.example.net"}, false},
@@ -38,7 +38,7 @@ func TestCrossSite(t *testing.T) {
 		{"two sites", []string{"Sec-Fetch-Site: same-origin", "Sec-Fetch-Site: cross-site"}, false},
 		{"an unknown value", []string{"Sec-Fetch-Site: Same-Origin"}, false},
 	} {
-		for name, s := range map[string]sender{"session": f.session(t, "fred"), "password": f.person("fred")} {
+		for name, s := range map[string]sender{"session": f.session(t, "fred"), "password": f.user("fred")} {
 			for _, line := range c.header {
 				key, value, _ := strings.Cut(line, ": ")
 				s = s.with(key, value)
@@ -120,7 +120,7 @@ func TestNoPublicURL(t *testing.T) {
 		o.PublicURL = text
 		f.http = serve(t, web.New(o), nil)
 		for _, origin := range []string{"null", "", "https://jira.example.com", "jira.example.com", "https://"} {
-			denied(t, f.person("fred").with("Origin", origin).send(t, "POST", base+"/", `{"label":"x"}`), 403, "")
+			denied(t, f.user("fred").with("Origin", origin).send(t, "POST", base+"/", `{"label":"x"}`), 403, "")
 		}
 	}
 }
@@ -142,7 +142,7 @@ func TestPreflight(t *testing.T) {
 // Every answer has the security headers.
 func TestHeaders(t *testing.T) {
 	f := newFixture(t)
-	for path, s := range map[string]sender{"/me": f.person("fred"), "/all": f.person("barney"), "/tokens?format=csv": f.person("barney"), "/nowhere/at/all": f.as(""), "/tokens": f.as("")} {
+	for path, s := range map[string]sender{"/me": f.user("fred"), "/all": f.user("barney"), "/tokens?format=csv": f.user("barney"), "/nowhere/at/all": f.as(""), "/tokens": f.as("")} {
 		got := s.send(t, "GET", base+path, nil)
 		for name, want := range map[string]string{
 			"Cache-Control":                "no-store",
@@ -160,13 +160,14 @@ func TestHeaders(t *testing.T) {
 	}
 }
 
-// The Origin header must be an origin, not another URL of the same host.
+// The Origin header must be the origin as browsers send it, not another spelling or URL
+// of the same host.
 func TestOriginOfARequest(t *testing.T) {
 	f := newFixture(t)
 	for origin, good := range map[string]bool{
 		"https://jira.example.com":                          true,
-		"https://jira.example.com:443":                      true,
-		"HTTPS://JIRA.example.com":                          true,
+		"https://jira.example.com:443":                      false,
+		"HTTPS://JIRA.example.com":                          false,
 		"https://jira.example.com/":                         false,
 		"https://jira.example.com:443/":                     false,
 		"https://jira.example.com:":                         false,
@@ -187,7 +188,7 @@ func TestOriginOfARequest(t *testing.T) {
 		"https://jira.example.com https://jira.example.com": false,
 	} {
 		f.pass(1e9)
-		got := f.person("fred").with("Origin", origin).send(t, "POST", base+"/explain", `{}`)
+		got := f.user("fred").with("Origin", origin).send(t, "POST", base+"/explain", `{}`)
 		if (got.status != 403) != good {
 			t.Errorf("%q is answered %d %s", origin, got.status, got.body)
 		}

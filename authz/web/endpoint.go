@@ -23,6 +23,7 @@ type endpoint struct {
 	path       string   // below a base; {id} matches one segment
 	parameters []string // allowed in the query
 	costly     bool     // makes the store write a secret
+	revokes    bool     // revokes tokens
 	request    reflect.Type
 	response   reflect.Type
 	serve      func(*http.Request, incoming) (reply, error)
@@ -61,6 +62,11 @@ func newEndpoint[Request, Response any](method, path string, do func(call[Reques
 	})
 }
 
+// newAction makes an endpoint of an operation on a token.
+func newAction(method, path string, do func(context.Context, manage.Caller, string) error) endpoint {
+	return newEndpoint(method, path, func(c call[empty]) (empty, error) { return empty{}, do(c.ctx, c.caller, c.id) })
+}
+
 // newReplyEndpoint makes an endpoint of a function that encodes a Response itself.
 func newReplyEndpoint[Request, Response any](method, path string, do func(call[Request]) (reply, error)) endpoint {
 	e := endpoint{method: method, path: path, request: reflect.TypeFor[Request](), response: reflect.TypeFor[Response]()}
@@ -82,15 +88,15 @@ func (e endpoint) withParameters(parameters ...[]string) endpoint {
 	return e
 }
 
-// revokes reports whether the endpoint revokes tokens. Revocations have their own
-// budget, so that a thief who uses up the owner's other budgets cannot prevent them.
-func (e endpoint) revokes() bool {
-	return e.method == http.MethodDelete || e.method == http.MethodPost && (e.path == "revoke-all" || strings.HasSuffix(e.path, "/revoke"))
-}
-
 // asCostly marks an endpoint as costly.
 func (e endpoint) asCostly() endpoint {
 	e.costly = true
+	return e
+}
+
+// asRevocation marks an endpoint that revokes tokens.
+func (e endpoint) asRevocation() endpoint {
+	e.revokes = true
 	return e
 }
 
@@ -101,12 +107,12 @@ const maxQuery = 4 << 10
 // path as sent: escapes and semicolons, which servers interpret differently, match
 // nothing. http.ServeMux is not used, because it redirects paths that are not clean,
 // takes PATCH /all for PATCH /{id}, and writes the 405 itself.
-func (d *handler) route(r *http.Request) (e endpoint, id string, err error) {
+func (h *handler) route(r *http.Request) (e endpoint, id string, err error) {
 	path, _, _ := strings.Cut(r.RequestURI, "?")
 	if strings.ContainsFunc(path, isUnusual) {
 		return endpoint{}, "", errNoPath
 	}
-	below, ok := d.belowBase(path)
+	below, ok := h.belowBase(path)
 	if !ok {
 		return endpoint{}, "", errNoPath
 	}
@@ -118,10 +124,10 @@ func (d *handler) route(r *http.Request) (e endpoint, id string, err error) {
 		method = http.MethodGet
 	}
 	var methods []string
-	for _, e := range d.endpoints {
+	for _, e := range h.endpoints {
 		// A fixed path is never an id.
 		found, ok := match(e.path, below)
-		if !ok || found != "" && slices.ContainsFunc(d.endpoints, func(o endpoint) bool { return o.path == below }) {
+		if !ok || found != "" && slices.ContainsFunc(h.endpoints, func(o endpoint) bool { return o.path == below }) {
 			continue
 		}
 		if e.method == method {
@@ -146,8 +152,8 @@ func isUnusual(c rune) bool {
 }
 
 // belowBase returns the path below a base.
-func (d *handler) belowBase(path string) (below string, ok bool) {
-	for _, base := range d.bases {
+func (h *handler) belowBase(path string) (below string, ok bool) {
+	for _, base := range h.bases {
 		if below, ok := strings.CutPrefix(path, base); ok && (below == "" || below[0] == '/') {
 			return strings.TrimPrefix(below, "/"), true
 		}
@@ -191,10 +197,8 @@ var openAPIJSON = sync.OnceValues(func() ([]byte, error) {
 	return body, nil
 })
 
-// describeAPI answers with the description.
-func describeAPI() endpoint {
-	return newReplyEndpoint[empty, empty](http.MethodGet, "openapi.json", func(call[empty]) (reply, error) {
-		body, err := openAPIJSON()
-		return reply{status: http.StatusOK, body: body}, err
-	})
+// describe answers with the description.
+func describe(call[empty]) (reply, error) {
+	body, err := openAPIJSON()
+	return reply{status: http.StatusOK, body: body}, err
 }

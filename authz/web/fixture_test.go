@@ -33,7 +33,6 @@ import (
 	"github.com/tokengate/tokengate/authz/product/jira"
 	"github.com/tokengate/tokengate/authz/token"
 	"github.com/tokengate/tokengate/authz/web"
-	"github.com/tokengate/tokengate/authz/web/page"
 	"github.com/tokengate/tokengate/store"
 	"github.com/tokengate/tokengate/store/badger"
 	"github.com/tokengate/tokengate/store/cached"
@@ -256,7 +255,7 @@ func (f *fixture) do(t testing.TB, client *http.Client, request *http.Request) a
 	}
 	got := answer{response.StatusCode, response.Header, string(data)}
 	path := strings.TrimPrefix(request.URL.EscapedPath(), f.options.ContextPath)
-	if strings.HasPrefix(path, page.Path) {
+	if strings.HasPrefix(path, config.PagePath) {
 		// a page is no answer of the API
 	} else if err := conforms(request.Method, path, got); err != nil {
 		t.Errorf("%s %s: %v\n%d %s", request.Method, path, err, got.status, got.body)
@@ -282,8 +281,8 @@ func (f *fixture) as(authorization string) sender {
 	return s
 }
 
-// person returns a user who sends a password.
-func (f *fixture) person(name string) sender {
+// user returns a user who sends a password.
+func (f *fixture) user(name string) sender {
 	return f.as("Basic " + base64.StdEncoding.EncodeToString([]byte(name+":pw-"+strings.ToLower(name))))
 }
 

@@ -38,29 +38,29 @@ type principal struct {
 }
 
 // ServeHTTP implements http.Handler.
-func (d *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 	var caller manage.Caller
-	answer, err := d.recoverPanic(func() (answer reply, err error) {
-		answer, caller, err = d.serve(r)
+	answer, err := h.recoverPanic(func() (answer reply, err error) {
+		answer, caller, err = h.serve(r)
 		return answer, err
 	})
 	cut := false
 	switch {
 	case err != nil:
 		if answer.status == 0 {
-			answer = d.refuse(r, caller, err)
+			answer = h.refuse(r, caller, err)
 		}
 		answer.write(w)
 	case answer.stream != nil:
-		answer, cut, err = d.stream(w, r, caller, answer)
+		answer, cut, err = h.stream(w, r, caller, answer)
 		if isRecorded(r, err) {
-			d.limits.charge(caller.Name(), refusedReads)
+			h.limits.charge(caller.Name(), refusedReads)
 		}
 	default:
 		answer.write(w)
 	}
-	d.logRequest(r, caller, answer, err)
+	h.logRequest(r, caller, answer, err)
 	if cut {
 		// Tells the client that the answer is incomplete.
 		panic(http.ErrAbortHandler)
@@ -69,12 +69,12 @@ func (d *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // serve finds the endpoint, identifies the caller, checks the limits and runs the
 // endpoint.
-func (d *handler) serve(r *http.Request) (reply, manage.Caller, error) {
-	e, id, err := d.route(r)
+func (h *handler) serve(r *http.Request) (reply, manage.Caller, error) {
+	e, id, err := h.route(r)
 	if err != nil {
 		return reply{}, manage.Caller{}, err
 	}
-	v, err := d.identify(r)
+	v, err := h.identify(r)
 	if err != nil {
 		return reply{}, manage.Caller{}, err
 	}
@@ -82,12 +82,14 @@ func (d *handler) serve(r *http.Request) (reply, manage.Caller, error) {
 	if isUnsafe(r) {
 		refused = refusedChanges
 	}
-	wait := max(d.limits.take(who, requests), d.limits.wait(who, refused))
+	wait := max(h.limits.take(who, requests), h.limits.wait(who, refused))
 	if wait == 0 && e.costly {
-		wait = d.limits.take(who, costly)
+		wait = h.limits.take(who, costly)
 	}
-	if wait > 0 && e.revokes() {
-		wait = d.limits.take(who, revocations)
+	// Revocations have a budget of their own, so that a thief who uses up the owner's
+	// other budgets cannot prevent them.
+	if wait > 0 && e.revokes {
+		wait = h.limits.take(who, revocations)
 	}
 	if wait > 0 {
 		return reply{}, v.caller, errTooMany(wait)
@@ -95,18 +97,18 @@ func (d *handler) serve(r *http.Request) (reply, manage.Caller, error) {
 	if v.count != nil {
 		v.count()
 	}
-	asked, err := d.read(r.URL.RawQuery, e.parameters, v.parameter)
+	asked, err := h.read(r.URL.RawQuery, e.parameters, v.parameter)
 	if err != nil {
 		return reply{}, v.caller, err
 	}
 	answer, err := e.serve(r, incoming{v.caller, id, asked})
 	switch {
 	case err == nil && answer.stream != nil:
-		if wait := d.limits.take(who, long); wait > 0 {
+		if wait := h.limits.take(who, long); wait > 0 {
 			answer, err = reply{}, errTooMany(wait)
 		}
 	case isRecorded(r, err):
-		d.limits.charge(who, refused)
+		h.limits.charge(who, refused)
 	}
 	return answer, v.caller, err
 }
@@ -123,11 +125,11 @@ func isRecorded(r *http.Request, err error) bool {
 
 // recoverPanic turns a panic into an error: it must not end the process, which also
 // answers Envoy.
-func (d *handler) recoverPanic(do func() (reply, error)) (answer reply, err error) {
+func (h *handler) recoverPanic(do func() (reply, error)) (answer reply, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			// The panic's text may repeat what a client sent, so it is not logged.
-			d.log.Error("a management request made the server panic",
+			h.log.Error("a management request made the server panic",
 				zap.String("kind", fmt.Sprintf("%T", p)), zap.ByteString("stack", debug.Stack()))
 			answer, err = reply{}, errPanic
 		}
@@ -138,46 +140,46 @@ func (d *handler) recoverPanic(do func() (reply, error)) (answer reply, err erro
 var errPanic = errors.New("panic")
 
 // logRequest logs the request.
-func (d *handler) logRequest(r *http.Request, c manage.Caller, answer reply, err error) {
+func (h *handler) logRequest(r *http.Request, c manage.Caller, answer reply, err error) {
 	path := authz.Request{Path: r.RequestURI}
 	fields := []zap.Field{
 		zap.String("method", token.Excerpt(r.Method)), zap.String("path", token.Excerpt(path.PathForLog())),
 		zap.String("caller", c.Name()), zap.Int("status", answer.status),
 	}
-	if d.address != nil {
-		fields = append(fields, zap.Stringer("client", d.address(r)))
+	if h.address != nil {
+		fields = append(fields, zap.Stringer("client", h.address(r)))
 	}
 	if answer.token != "" {
 		fields = append(fields, zap.String("token", answer.token))
 	}
 	switch {
 	case err == nil:
-		d.log.Info("management request", fields...)
+		h.log.Info("management request", fields...)
 	case r.Context().Err() != nil:
-		d.log.Log(d.logLevel(r, c), "management request canceled by its client", append(fields, zap.Error(redacted{err}))...)
+		h.log.Log(h.logLevel(r, c), "management request canceled by its client", append(fields, zap.Error(redacted{err}))...)
 	case refusalOf(err) == nil:
-		d.log.Error("management request failed", append(fields, zap.Error(redacted{err}))...)
+		h.log.Error("management request failed", append(fields, zap.Error(redacted{err}))...)
 	default:
 		level := zap.InfoLevel
 		if c.Name() == "" || answer.status == http.StatusTooManyRequests {
-			level = d.logLevel(r, c)
+			level = h.logLevel(r, c)
 		}
-		d.log.Log(level, "management request refused", append(fields, zap.String("refusal", token.Excerpt(err.Error())))...)
+		h.log.Log(level, "management request refused", append(fields, zap.String("refusal", token.Excerpt(err.Error())))...)
 	}
 }
 
 // logLevel returns the log level of lines that clients can trigger at will: info
 // within a budget of each caller or, for unauthenticated clients, of each network
 // and of all together; debug beyond it.
-func (d *handler) logLevel(r *http.Request, c manage.Caller) zapcore.Level {
+func (h *handler) logLevel(r *http.Request, c manage.Caller) zapcore.Level {
 	budget := lines
 	if c.Name() == "" {
-		if d.anonymous != nil && d.anonymous.take(network(d.address(r)), lines) > 0 {
+		if h.anonymous != nil && h.anonymous.take(network(h.address(r)), lines) > 0 {
 			return zap.DebugLevel
 		}
 		budget = requests
 	}
-	if d.limits.take(c.Name(), budget) > 0 {
+	if h.limits.take(c.Name(), budget) > 0 {
 		return zap.DebugLevel
 	}
 	return zap.InfoLevel
@@ -186,4 +188,4 @@ func (d *handler) logLevel(r *http.Request, c manage.Caller) zapcore.Level {
 // redacted is an error whose text may be logged.
 type redacted struct{ error }
 
-func (e redacted) Error() string { return token.Redact(e.error.Error()) }
+func (r redacted) Error() string { return token.Redact(r.error.Error()) }

@@ -51,7 +51,7 @@ func TestUnauthenticated(t *testing.T) {
 // For users, tokens of others, revoked tokens and unknown ids are indistinguishable.
 func TestOthersTokens(t *testing.T) {
 	f := newFixture(t)
-	wilma := f.person("wilma")
+	wilma := f.user("wilma")
 	theirs, gone := f.create(t, "fred", "ci"), f.create(t, "fred", "old")
 	robots := f.management(t, "robots", "")
 	f.send(t, "DELETE", base+"/"+gone.ID, nil)
@@ -88,7 +88,7 @@ func TestOthersTokens(t *testing.T) {
 func TestPathsAndMethodsAreStrict(t *testing.T) {
 	f := newFixture(t)
 	issued := f.create(t, "fred", "ci")
-	fred := f.person("fred")
+	fred := f.user("fred")
 	for _, path := range []string{
 		";x=y/" + issued.ID, "/" + issued.ID + ";x=y", "//" + issued.ID, "/./" + issued.ID, "/x/../" + issued.ID, "/" + issued.ID + "/", "/" + issued.ID + "/.",
 		"/%2e/" + issued.ID, "%2f" + issued.ID, "/" + issued.ID + "%2f", "/" + issued.ID + "%00", "/" + issued.ID + "%3bx", "/%" + fmt.Sprintf("%x", issued.ID[0]) + issued.ID[1:],
@@ -171,7 +171,7 @@ func (s *single) Addr() net.Addr { return &net.UnixAddr{} }
 // A client that disconnects during a creation leaves a complete token or none.
 func TestClientDisconnects(t *testing.T) {
 	f := newFixture(t)
-	fred := f.person("fred")
+	fred := f.user("fred")
 	fred.send(t, "GET", base+"/me", nil) // Jira knows
 	for _, when := range []string{"before it is written", "while it is written"} {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -229,7 +229,7 @@ func TestClientDisconnects(t *testing.T) {
 // answer on the admin socket only.
 func TestStoreFails(t *testing.T) {
 	f := newFixture(t)
-	admin := f.person("admin")
+	admin := f.user("admin")
 	f.faults.fail(func(context.Context, string) error { return fmt.Errorf("read sector 17: input/output error") })
 	if text := denied(t, f.send(t, "GET", base+"/audit", nil), 503, ""); !strings.Contains(text, "could not do this: audit.list: read sector 17: input/output error.") {
 		t.Errorf("the text on the admin socket hides the cause: %s", text)

@@ -19,7 +19,7 @@ import (
 // Each caller has its own budget of requests.
 func TestRequestsPerCaller(t *testing.T) {
 	f := newFixture(t)
-	fred, wilma := f.person("fred"), f.person("wilma")
+	fred, wilma := f.user("fred"), f.user("wilma")
 	count := func(s sender, method, path string, body any) (answered int, last answer) {
 		for {
 			if last = s.send(t, method, path, body); last.status == 429 || answered > 200 {
@@ -60,7 +60,7 @@ func TestRequestsPerCaller(t *testing.T) {
 	f.pass(time.Minute)
 	for _, path := range []string{"/all", "/tokens?format=csv", "/audit?format=csv", "/passwords"} {
 		f.pass(time.Minute)
-		if n, _ := count(f.person("barney"), "GET", base+path, nil); n != 20 {
+		if n, _ := count(f.user("barney"), "GET", base+path, nil); n != 20 {
 			t.Errorf("%d of %s at once", n, path)
 		}
 	}
@@ -76,7 +76,7 @@ func TestRequestsPerCaller(t *testing.T) {
 // Refused attempts are recorded in the audit log, and are limited.
 func TestRefusedRequests(t *testing.T) {
 	f := newFixture(t)
-	fred, wilma := f.person("fred"), f.person("wilma")
+	fred, wilma := f.user("fred"), f.user("wilma")
 	theirs := f.create(t, "wilma", "theirs")
 	own := f.create(t, "fred", "mine")
 	attempts := []struct {
@@ -151,7 +151,7 @@ func TestRevocationsHaveTheirOwnBudget(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)
-			fred := f.person("fred")
+			fred := f.user("fred")
 			first, second := f.create(t, "fred", "first"), f.create(t, "fred", "second")
 			for range 60 {
 				spend(t, fred)
@@ -202,7 +202,7 @@ func TestLogOfUnauthenticatedClients(t *testing.T) {
 // Requests beyond the limits do not fill the log; all others are shown.
 func TestLogPerCaller(t *testing.T) {
 	f := newFixture(t)
-	fred := f.person("fred")
+	fred := f.user("fred")
 	for range 150 {
 		fred.send(t, "GET", base+"/me", nil)
 	}
@@ -243,7 +243,7 @@ func TestLogOfCanceledRequests(t *testing.T) {
 		return directory.User{Name: "fred", Active: true}, nil
 	}
 	api = web.New(o)
-	gone(f.person("fred"), 30)
+	gone(f.user("fred"), 30)
 	if shown := f.shown("management request canceled by its client"); shown != 40 {
 		t.Errorf("%d lines of that and of one caller are shown", shown)
 	}
@@ -261,7 +261,7 @@ func TestCallersAreBounded(t *testing.T) {
 	api := web.New(o)
 	f.http = serve(t, api, nil)
 	for range 1000 {
-		f.person("x").send(t, "GET", base+"/", nil)
+		f.user("x").send(t, "GET", base+"/", nil)
 	}
 	if n := web.Remembered(api); n != 1000 {
 		t.Errorf("%d callers are remembered", n)

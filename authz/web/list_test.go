@@ -222,7 +222,7 @@ func decoded(t *testing.T, text string) (value any) {
 func TestKnownShapes(t *testing.T) {
 	f := newFixture(t)
 	f.pass(-f.clock().Sub(time.Date(2024, 6, 3, 17, 13, 59, 0, time.UTC)))
-	admin, user := f.person("admin"), f.person("user")
+	admin, user := f.user("admin"), f.user("user")
 	use := func(id string, times int) {
 		for range times {
 			f.manager.Usage.Record(id, false, f.clock().Add(24*time.Hour), netip.MustParseAddr("192.0.2.1"))
@@ -299,7 +299,7 @@ func TestKnownShapes(t *testing.T) {
 
 func TestOwn(t *testing.T) {
 	f := newFixture(t)
-	fred := f.person("fred")
+	fred := f.user("fred")
 	f.create(t, "wilma", "not mine")
 	for _, label := range []string{"one", "two", "three"} {
 		f.create(t, "fred", label)
@@ -315,7 +315,7 @@ func TestOwn(t *testing.T) {
 	}
 	denied(t, fred.send(t, "GET", base+"/?state=gone", nil), 400, "state")
 	denied(t, fred.send(t, "DELETE", base+"/all?user=wilma", nil), 403, "")
-	if got := f.person("barney").send(t, "DELETE", base+"/all?user=FRED", nil); got.status != 204 {
+	if got := f.user("barney").send(t, "DELETE", base+"/all?user=FRED", nil); got.status != 204 {
 		t.Errorf("an administrator: %d %s", got.status, got.body)
 	}
 	var page web.TokenPage
@@ -370,12 +370,12 @@ func TestHead(t *testing.T) {
 	f := newFixture(t)
 	f.create(t, "fred", "ci")
 	for _, path := range []string{"/", "/all", "/tokens", "/tokens?format=csv", "/1", "/me", "/openapi.json"} {
-		got := f.person("barney").send(t, http.MethodHead, base+path, nil)
+		got := f.user("barney").send(t, http.MethodHead, base+path, nil)
 		if got.status != 200 || got.body != "" || got.header.Get("Content-Type") == "" {
 			t.Errorf("%s: %d %q %v", path, got.status, got.body, got.header)
 		}
 	}
-	if got := f.person("fred").send(t, http.MethodHead, base+"/all", nil); got.status != 403 {
+	if got := f.user("fred").send(t, http.MethodHead, base+"/all", nil); got.status != 403 {
 		t.Errorf("not an administrator's: %d", got.status)
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/tokengate/tokengate/authz/web/page"
+	"github.com/tokengate/tokengate/authz/config"
 )
 
 // Parts of pages that tests look for.
@@ -39,7 +39,7 @@ func (f *fixture) browser(t *testing.T, name string) browser {
 func (b browser) get(below string) answer {
 	b.t.Helper()
 	b.f.pass(1e9)
-	return b.send(b.t, "GET", b.f.options.ContextPath+page.Path+below, nil)
+	return b.send(b.t, "GET", b.f.options.ContextPath+config.PagePath+below, nil)
 }
 
 // open returns a page, which must have status 200.
@@ -57,7 +57,7 @@ func (b browser) post(below string, fields url.Values) answer {
 	b.t.Helper()
 	b.f.pass(1e9)
 	s := b.with("Content-Type", "application/x-www-form-urlencoded").with("Origin", "https://jira.example.com").with("Sec-Fetch-Site", "same-origin")
-	return s.send(b.t, "POST", b.f.options.ContextPath+page.Path+below, fields.Encode())
+	return s.send(b.t, "POST", b.f.options.ContextPath+config.PagePath+below, fields.Encode())
 }
 
 // fields returns the hidden fields of the form on a page.
@@ -95,7 +95,7 @@ func (b browser) issue(below string, pairs ...string) (value, id string) {
 // led returns the address of a redirect, below the pages and without its proof.
 func led(got answer) string {
 	to := regexp.MustCompile(`proof=[\w-]+&?`).ReplaceAllString(got.header.Get("Location"), "")
-	return strings.TrimSuffix(strings.TrimPrefix(to, page.Path), "&")
+	return strings.TrimSuffix(strings.TrimPrefix(to, config.PagePath), "&")
 }
 
 // follow opens the page that a response redirects to.
@@ -104,7 +104,7 @@ func (b browser) follow(got answer) string {
 	if got.status != http.StatusSeeOther {
 		b.t.Fatalf("%d %s", got.status, got.body)
 	}
-	return b.open(strings.TrimPrefix(got.header.Get("Location"), page.Path))
+	return b.open(strings.TrimPrefix(got.header.Get("Location"), config.PagePath))
 }
 
 // title returns the heading of a page.

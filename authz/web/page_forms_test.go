@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/authz/web"
-	"github.com/tokengate/tokengate/authz/web/page"
 )
 
 // A form creates a token and shows its value once; sending the form again does neither.
@@ -313,7 +313,7 @@ func TestWrongForms(t *testing.T) {
 		sound(t, c.name, got)
 	}
 	for name, s := range map[string]sender{"json": fred.with("Content-Type", "application/json"), "multipart": fred.with("Content-Type", "multipart/form-data; boundary=x")} {
-		if got := s.send(t, "POST", page.Path+"/new", `{}`); got.status != 415 {
+		if got := s.send(t, "POST", config.PagePath+"/new", `{}`); got.status != 415 {
 			t.Errorf("%s: %d", name, got.status)
 		}
 	}
@@ -417,6 +417,15 @@ func TestAdministrationByForms(t *testing.T) {
 			t.Errorf("%s: the token is %s", c.below, made.State)
 		}
 	}
+	// The state forbids to refuse a token that was approved, although it could be revoked.
+	closed := admin.get("/token/" + first + "/refuse")
+	var kept web.Token
+	if got := admin.post("/token/"+first+"/refuse", fields(closed.body)); closed.status != 409 || got.status != 409 {
+		t.Errorf("to refuse an approved token gets status %d, and the form %d", got.status, closed.status)
+	}
+	if f.into(t, "GET", base+"/"+first, nil, &kept); kept.State != "disabled" {
+		t.Errorf("the token is %s", kept.State)
+	}
 	if got := contractor.fill("/token/" + first + "/enable"); got.status != 403 {
 		t.Errorf("an owner who enables a token gets status %d", got.status)
 	}
@@ -445,7 +454,7 @@ func TestFormsOfOtherSites(t *testing.T) {
 		for _, below := range []string{"/new", "/token/" + id + "/revoke", "/token/" + id + "/rotate", "/token/" + id + "/edit", "/revoke-all", "/explain"} {
 			v := fields(fred.open(below)) // even with a valid nonce
 			v.Set("name", "x")
-			got := fred.with("Content-Type", "application/x-www-form-urlencoded").with(key, value).send(t, "POST", page.Path+below, v.Encode())
+			got := fred.with("Content-Type", "application/x-www-form-urlencoded").with(key, value).send(t, "POST", config.PagePath+below, v.Encode())
 			if got.status != 403 {
 				t.Errorf("%s, %s: %d", header, below, got.status)
 			}

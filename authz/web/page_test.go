@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tokengate/tokengate/authz/web/page"
+	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/store"
 )
 
@@ -170,7 +170,7 @@ func TestPagesLogin(t *testing.T) {
 		t.Errorf("with a session after the login: %d", got.status)
 	}
 	// A caller with two credentials gets an error, not the login.
-	if got := (browser{f.person("fred").with("Authorization", "Basic x"), t}).get(""); got.status == 303 {
+	if got := (browser{f.user("fred").with("Authorization", "Basic x"), t}).get(""); got.status == 303 {
 		t.Errorf("two credentials: %d to %s", got.status, got.header.Get("Location"))
 	}
 }
@@ -208,10 +208,10 @@ func TestPageLimits(t *testing.T) {
 		}
 	}
 	one := fred.with("Content-Type", "application/x-www-form-urlencoded")
-	many("pages", 50, func() answer { return fred.send(t, "GET", page.Path, nil) })
-	many("creations", 20, func() answer { return one.send(t, "POST", page.Path+"/new", "name=x") })
+	many("pages", 50, func() answer { return fred.send(t, "GET", config.PagePath, nil) })
+	many("creations", 20, func() answer { return one.send(t, "POST", config.PagePath+"/new", "name=x") })
 	many("revocations of all", 20+20, // the second 20 by the budget of revocations
-		func() answer { return one.send(t, "POST", page.Path+"/revoke-all", "") })
+		func() answer { return one.send(t, "POST", config.PagePath+"/revoke-all", "") })
 }
 
 // The newest own token comes first, a token's page offers the actions that its state
@@ -392,7 +392,7 @@ func TestPagesOfTokens(t *testing.T) {
 		f.create(t, "wilma", fmt.Sprintf("t%03d", i))
 	}
 	admin, wilma := f.browser(t, "admin"), f.browser(t, "wilma")
-	next := regexp.MustCompile(`<a class="button" href="` + page.Path + `([^"]*)"[^>]*>Next page`)
+	next := regexp.MustCompile(`<a class="button" href="` + config.PagePath + `([^"]*)"[^>]*>Next page`)
 	for name, c := range map[string]struct {
 		who   browser
 		below string

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/authz/directory"
 	"github.com/tokengate/tokengate/authz/manage"
 	"github.com/tokengate/tokengate/authz/web/page"
@@ -17,16 +18,16 @@ func newPageHandler(p *authenticator, api *handler) *handler {
 	site := page.New(page.Options{
 		Manager: p.Manager, View: p.View, PublicURL: p.PublicURL, ContextPath: p.ContextPath, API: api.bases[0], Now: p.Now,
 	})
-	visitors := *p
-	visitors.forms = true
+	withForms := *p
+	withForms.forms = true
 	d := &handler{
-		bases: []string{p.ContextPath + page.Path},
+		bases: []string{p.ContextPath + config.PagePath},
 		read: func(raw string, known []string, _ string) (query.Values, error) {
 			q, err := query.ReadForm(raw, append([]string{loginDone}, known...))
 			delete(q, loginDone)
 			return q, err
 		},
-		identify:  visitors.identify,
+		identify:  withForms.identify,
 		limits:    api.limits,
 		anonymous: api.anonymous,
 		address:   api.address,
@@ -44,7 +45,7 @@ func newPageHandler(p *authenticator, api *handler) *handler {
 // pageEndpoint makes an endpoint of a page.
 func pageEndpoint(p page.Page) endpoint {
 	return endpoint{
-		method: p.Method, path: p.Path, parameters: p.Parameters, costly: p.Costly,
+		method: p.Method, path: p.Path, parameters: p.Parameters, costly: p.Costly, revokes: p.Revokes,
 		serve: func(r *http.Request, in incoming) (reply, error) {
 			a, err := p.Serve(&page.Request{HTTP: r, Caller: in.caller, ID: in.id, Query: in.query})
 			answer := pageReply(a)
@@ -68,11 +69,11 @@ const loginDone = "login"
 
 // refusePage shows an error as a page. It redirects clients who are not logged in to
 // the application's login page and back.
-func (p *authenticator) refusePage(site *page.Site, r *http.Request, c manage.Caller, err error) reply {
+func (a *authenticator) refusePage(site *page.Site, r *http.Request, c manage.Caller, err error) reply {
 	told := denial(err)
 	login := ""
 	if errors.Is(err, directory.ErrNotLoggedIn) {
-		login = p.loginURL(r)
+		login = a.loginURL(r)
 		if !isUnsafe(r) && r.URL.Query().Get(loginDone) == "" {
 			return reply{status: http.StatusSeeOther, headers: map[string]string{"Location": login}}
 		}
@@ -88,12 +89,12 @@ func (p *authenticator) refusePage(site *page.Site, r *http.Request, c manage.Ca
 
 // loginURL returns the address of the login page, which leads back to the requested
 // page; for a submitted form, to the page of the form.
-func (p *authenticator) loginURL(r *http.Request) string {
-	back := strings.TrimPrefix(r.URL.EscapedPath(), p.ContextPath)
+func (a *authenticator) loginURL(r *http.Request) string {
+	back := strings.TrimPrefix(r.URL.EscapedPath(), a.ContextPath)
 	values := url.Values{}
 	if !isUnsafe(r) {
 		values = r.URL.Query()
 	}
 	values.Set(loginDone, "true")
-	return p.ContextPath + p.View().Policy.Product.LoginPage + url.QueryEscape(back+"?"+values.Encode())
+	return a.ContextPath + a.View().Policy.Product.LoginPage + url.QueryEscape(back+"?"+values.Encode())
 }

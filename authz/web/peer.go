@@ -22,22 +22,12 @@ func ConnContext(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, peerKey{}, uid)
 }
 
-// peerName returns the peer's name in the audit log, such as "uid:0", if ConnContext
-// has stored one.
-func peerName(ctx context.Context) (name string, ok bool) {
-	uid, ok := ctx.Value(peerKey{}).(uint32)
-	if !ok {
-		return "", false
-	}
-	return "uid:" + strconv.FormatUint(uint64(uid), 10), true
-}
-
-// socketPrincipal identifies the peer of a unix socket. For an unknown peer it
-// returns the zero principal, which the manager refuses and records.
+// socketPrincipal identifies the peer of a unix socket, such as "uid:0". For an unknown
+// peer it returns the zero principal, which the manager refuses and records.
 func socketPrincipal(r *http.Request) (principal, error) {
-	name, ok := peerName(r.Context())
+	uid, ok := r.Context().Value(peerKey{}).(uint32)
 	if !ok {
 		return principal{}, nil
 	}
-	return principal{caller: manage.Operator(name)}, nil
+	return principal{caller: manage.Operator("uid:" + strconv.FormatUint(uint64(uid), 10))}, nil
 }

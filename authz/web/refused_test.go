@@ -248,7 +248,7 @@ func TestLog(t *testing.T) {
 	issued := f.create(t, "fred", "ci")
 	f.send(t, "GET", base+"/"+issued.PasswordValue, nil)
 	f.do(t, f.client, newRequest(t, "GET", base+"/me", nil, http.Header{http.CanonicalHeaderKey(authz.ClientIPHeader): {"192.0.2.1"}}))
-	f.person("fred").send(t, "GET", base+"/me", nil)
+	f.user("fred").send(t, "GET", base+"/me", nil)
 	lines := f.logs.All()
 	if len(lines) != 4 {
 		t.Fatalf("%d log lines", len(lines))

@@ -34,38 +34,38 @@ type reply struct {
 	stream func(io.Writer) error
 }
 
-func (a reply) write(w http.ResponseWriter) {
-	a.writeHead(w)
+func (r reply) write(w http.ResponseWriter) {
+	r.writeHead(w)
 	// This fails only if the client is gone.
-	_, _ = w.Write(a.body)
+	_, _ = w.Write(r.body)
 }
 
 // writeHead writes the status and the headers.
-func (a reply) writeHead(w http.ResponseWriter) {
+func (r reply) writeHead(w http.ResponseWriter) {
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
-	if a.allow != "" {
-		h.Set("Allow", a.allow)
+	if r.allow != "" {
+		h.Set("Allow", r.allow)
 	}
-	if a.retry > 0 {
-		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(a.retry.Seconds()))))
+	if r.retry > 0 {
+		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(r.retry.Seconds()))))
 	}
-	if a.file != "" {
-		h.Set("Content-Disposition", `attachment; filename="`+a.file+`"`)
+	if r.file != "" {
+		h.Set("Content-Disposition", `attachment; filename="`+r.file+`"`)
 	}
 	switch {
-	case a.kind != "":
-		h.Set("Content-Type", a.kind)
-	case len(a.body) > 0 || a.stream != nil:
+	case r.kind != "":
+		h.Set("Content-Type", r.kind)
+	case len(r.body) > 0 || r.stream != nil:
 		h.Set("Content-Type", authz.DenialType)
 	}
-	for name, value := range a.headers {
+	for name, value := range r.headers {
 		h.Set(name, value)
 	}
-	w.WriteHeader(a.status)
+	w.WriteHeader(r.status)
 }
 
 // encode makes a JSON reply.
@@ -90,17 +90,17 @@ const writeTime = 30 * time.Second
 
 // stream writes a reply's stream. cut reports that it failed after a part was sent:
 // then the connection has to be cut.
-func (d *handler) stream(w http.ResponseWriter, r *http.Request, c manage.Caller, answer reply) (written reply, cut bool, err error) {
+func (h *handler) stream(w http.ResponseWriter, r *http.Request, c manage.Caller, answer reply) (written reply, cut bool, err error) {
 	out := &headWriter{w: w, head: answer}
 	buffer := bufio.NewWriterSize(out, streamBuffer)
-	_, err = d.recoverPanic(func() (reply, error) {
+	_, err = h.recoverPanic(func() (reply, error) {
 		if err := answer.stream(buffer); err != nil {
 			return reply{}, err
 		}
 		return reply{}, buffer.Flush()
 	})
 	if err != nil && !out.begun {
-		answer = d.refuse(r, c, err)
+		answer = h.refuse(r, c, err)
 		answer.write(w)
 		return answer, false, err
 	}
@@ -118,14 +118,14 @@ type headWriter struct {
 	begun bool
 }
 
-func (o *headWriter) Write(p []byte) (int, error) {
-	if !o.begun {
-		o.begun = true
-		o.head.writeHead(o.w)
+func (h *headWriter) Write(p []byte) (int, error) {
+	if !h.begun {
+		h.begun = true
+		h.head.writeHead(h.w)
 	}
 	// The ResponseWriters of some tests have no deadlines.
-	_ = http.NewResponseController(o.w).SetWriteDeadline(time.Now().Add(writeTime))
-	return o.w.Write(p)
+	_ = http.NewResponseController(h.w).SetWriteDeadline(time.Now().Add(writeTime))
+	return h.w.Write(p)
 }
 
 // arrayReply streams JSON around an array. each calls next with each element.
@@ -155,9 +155,14 @@ func arrayReply(before, behind string, each func(next func(any) error) error) re
 // formatParameter is the parameter that selects JSON or CSV.
 var formatParameter = []string{"format"}
 
-// asCSV reports whether the answer is CSV.
-func asCSV(q query.Values) (bool, error) {
-	return query.Choice(q, "format", map[string]bool{"json": false, "csv": true})
+// asCSV reports whether the answer is CSV, which has no pages: paged says that the
+// query chooses one.
+func asCSV(q query.Values, paged bool) (bool, error) {
+	is, err := query.Choice(q, "format", map[string]bool{"json": false, "csv": true})
+	if is && paged {
+		return false, badField("format", "CSV holds all entries that match the filters. Leave limit and after out.")
+	}
+	return is, err
 }
 
 // csvReply streams rows of CSV (RFC 4180). next returns some rows, and whether more

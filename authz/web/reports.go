@@ -2,12 +2,8 @@ package web
 
 import (
 	"encoding/base64"
-	"encoding/json"
-	"fmt"
-	"net/http"
 	"net/netip"
 	"strings"
-	"time"
 
 	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/config"
@@ -18,59 +14,25 @@ import (
 
 // Me answers GET /me.
 type Me struct {
-	Name             string `json:"name"`
-	DisplayName      string `json:"displayName"` // empty: unknown
-	From             string `json:"from"`        // the client's address, or "admin socket"
-	Administrator    bool   `json:"administrator"`
-	MayUse           bool   `json:"mayUse"`    // may use tokens
-	MayCreate        bool   `json:"mayCreate"` // for themselves
-	CreatesForOthers bool   `json:"createsForOthers"`
-	InForce          int    `json:"inForce"` // own tokens
-	MaxPerUser       int    `json:"maxPerUser"`
-	MaxOverlap       string `json:"maxOverlap"` // of a rotation, such as 7d
-	Terms            *Terms `json:"terms"`      // of tokens for themselves; null: none
+	manage.Me
+	MaxOverlap string `json:"maxOverlap"` // of a rotation, such as 7d
+	Terms      *Terms `json:"terms"`      // of tokens for themselves; null: none
 }
 
 // Terms are the limits that a token must keep.
 type Terms struct {
-	Key              string `json:"key"`         // of the policy in the configuration
-	MaxLifetime      string `json:"maxLifetime"` // such as 90d, or unlimited
-	ReadOnly         bool   `json:"readOnly"`
-	Approval         bool   `json:"approval"`
-	NetworksRequired bool   `json:"networksRequired"`
-	Rate             *Rate  `json:"rate"` // null: none
+	policy.Terms
+	MaxLifetime string `json:"maxLifetime"` // such as 90d, or unlimited
+	Rate        *Rate  `json:"rate"`        // null: none
 }
 
-func me(c call[empty], m *manage.Manager) (Me, error) {
-	found, err := m.Me(c.ctx, c.caller)
-	if err != nil {
-		return Me{}, err
-	}
-	answer := Me{
-		Name:             found.Name,
-		DisplayName:      found.DisplayName,
-		From:             found.From,
-		Administrator:    found.Administrator,
-		MayUse:           found.MayUse,
-		MayCreate:        found.MayCreate,
-		CreatesForOthers: found.ForOthers,
-		InForce:          found.InForce,
-		MaxPerUser:       found.MaxPerUser,
-		MaxOverlap:       config.Lifetime{Duration: found.MaxOverlap}.String(),
-	}
+func (a api) me(c call[empty]) (Me, error) {
+	found, err := a.Me(c.ctx, c.caller)
+	answer := Me{Me: found, MaxOverlap: config.Lifetime{Duration: found.MaxOverlap}.String()}
 	if t := found.Terms; t != nil {
-		answer.Terms = &Terms{
-			Key:              t.Key,
-			MaxLifetime:      t.MaxLifetime.String(),
-			ReadOnly:         t.ReadOnly,
-			Approval:         t.Approval,
-			NetworksRequired: t.NetworksRequired,
-		}
-		if t.Rate != (config.Rate{}) {
-			answer.Terms.Rate = &Rate{Requests: t.Rate.Requests, PerSeconds: int(t.Rate.Per / time.Second), Burst: t.Rate.Burst}
-		}
+		answer.Terms = &Terms{*t, t.MaxLifetime.String(), apiRate(t.Rate)}
 	}
-	return answer, nil
+	return answer, err
 }
 
 // PasswordUser is a user who still uses passwords.
@@ -98,21 +60,19 @@ type PasswordUsers struct {
 }
 
 // listPasswords answers with the users who use passwords.
-func listPasswords(m *manage.Manager) endpoint {
-	return newReplyEndpoint[empty, PasswordUsers](http.MethodGet, "passwords", func(c call[empty]) (reply, error) {
-		users, err := m.Passwords(c.ctx, c.caller)
-		if err != nil {
-			return reply{}, err
-		}
-		return arrayReply(`{"users":[`, "]}\n", func(next func(any) error) error {
-			for _, u := range users {
-				if err := next(passwordUser(u)); err != nil {
-					return err
-				}
+func (a api) listPasswords(c call[empty]) (reply, error) {
+	users, err := a.Passwords(c.ctx, c.caller)
+	if err != nil {
+		return reply{}, err
+	}
+	return arrayReply(`{"users":[`, "]}\n", func(next func(any) error) error {
+		for _, u := range users {
+			if err := next(passwordUser(u)); err != nil {
+				return err
 			}
-			return nil
-		}), nil
-	})
+		}
+		return nil
+	}), nil
 }
 
 func passwordUser(known manage.PasswordUser) PasswordUser {
@@ -127,8 +87,7 @@ func passwordUser(known manage.PasswordUser) PasswordUser {
 			Blocked:    use.Blocked,
 		}
 		if use.Address.IsValid() {
-			text := use.Address.String()
-			u.Uses[i].Address = &text
+			u.Uses[i].Address = new(use.Address.String())
 		}
 	}
 	return u
@@ -148,8 +107,8 @@ type DayTotals struct {
 	Refused   map[string]uint64 `json:"refused"`   // by reason
 }
 
-func totals(c call[empty], m *manage.Manager) (Totals, error) {
-	days, err := m.Totals(c.ctx, c.caller)
+func (a api) listTotals(c call[empty]) (Totals, error) {
+	days, err := a.Totals(c.ctx, c.caller)
 	if err != nil {
 		return Totals{}, err
 	}
@@ -171,78 +130,12 @@ func totals(c call[empty], m *manage.Manager) (Totals, error) {
 
 // Settings answers GET /settings.
 type Settings struct {
-	Settings []Setting `json:"settings"`
+	Settings []policy.Setting `json:"settings"`
 }
 
-// Setting is one setting that applies to users or their tokens.
-type Setting struct {
-	Key   string       `json:"key"` // of the configuration, such as access.create[0].maxLifetime
-	Value SettingValue `json:"value"`
-}
-
-// SettingValue is the value of a setting, in JSON a string, a number, a boolean or
-// an array of strings. One field is set.
-type SettingValue struct {
-	Text   *string
-	Number *int
-	Flag   *bool
-	List   []string // if no other field is set
-}
-
-// MarshalJSON implements json.Marshaler.
-func (s SettingValue) MarshalJSON() ([]byte, error) {
-	switch {
-	case s.Text != nil:
-		return json.Marshal(s.Text)
-	case s.Number != nil:
-		return json.Marshal(s.Number)
-	case s.Flag != nil:
-		return json.Marshal(s.Flag)
-	}
-	return json.Marshal(append([]string{}, s.List...))
-}
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (s *SettingValue) UnmarshalJSON(data []byte) error {
-	for _, into := range []any{&s.Text, &s.Number, &s.Flag, &s.List} {
-		*s = SettingValue{} // drop what a failed attempt left
-		if json.Unmarshal(data, into) == nil {
-			return nil
-		}
-	}
-	return fmt.Errorf("a setting is a string, a number, a boolean or an array of strings")
-}
-
-func listSettings(c call[empty], m *manage.Manager) (Settings, error) {
-	found, err := m.ListSettings(c.ctx, c.caller)
-	if err != nil {
-		return Settings{}, err
-	}
-	answer := Settings{Settings: []Setting{}}
-	for _, r := range found {
-		s, err := settingValue(r)
-		if err != nil {
-			return Settings{}, err
-		}
-		answer.Settings = append(answer.Settings, Setting{r.Key, s})
-	}
-	return answer, nil
-}
-
-func settingValue(r policy.Setting) (s SettingValue, err error) {
-	switch v := r.Value.(type) {
-	case string:
-		s.Text = &v
-	case int:
-		s.Number = &v
-	case bool:
-		s.Flag = &v
-	case []string:
-		s.List = v
-	default:
-		return s, fmt.Errorf("the setting %s holds a %T", r.Key, r.Value)
-	}
-	return s, nil
+func (a api) listSettings(c call[empty]) (Settings, error) {
+	found, err := a.ListSettings(c.ctx, c.caller)
+	return Settings{found}, err
 }
 
 // ExplainRequest describes a client's request.
@@ -275,12 +168,12 @@ type CheckResult struct {
 	Reason string `json:"reason,omitempty"` // if it decides
 }
 
-func explain(c call[ExplainRequest], m *manage.Manager, view func() authz.View) (Explanation, error) {
+func (a api) explain(c call[ExplainRequest]) (Explanation, error) {
 	request, err := c.body.request()
 	if err != nil {
 		return Explanation{}, err
 	}
-	d, checks, err := m.Explain(c.ctx, c.caller, &request, c.body.TokenID, view())
+	d, checks, err := a.Explain(c.ctx, c.caller, &request, c.body.TokenID, a.view())
 	if err != nil {
 		return Explanation{}, err
 	}

@@ -10,25 +10,27 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/tokengate/tokengate/authz/manage"
+	"github.com/tokengate/tokengate/authz/policy"
 	"github.com/tokengate/tokengate/authz/web"
 	"github.com/tokengate/tokengate/store"
 )
 
 func TestMe(t *testing.T) {
 	f := newFixture(t)
-	terms := &web.Terms{Key: "access.create[0]", MaxLifetime: "90d"}
+	terms := &web.Terms{Terms: policy.Terms{Key: "access.create[0]"}, MaxLifetime: "90d"}
 	f.create(t, "fred", "ci")
 	robots := f.management(t, "robots", "")
 	for _, c := range []struct {
 		s    sender
 		want web.Me
 	}{
-		{f.person("fred"), web.Me{Name: "Fred", DisplayName: "The Fred", From: "192.0.2.7", MayUse: true, MayCreate: true, InForce: 1, Terms: terms}},
-		{f.person("lead"), web.Me{Name: "lead", DisplayName: "The lead", From: "192.0.2.7", MayUse: true, MayCreate: true, CreatesForOthers: true, Terms: terms}},
-		{f.person("barney"), web.Me{Name: "barney", DisplayName: "The barney", From: "192.0.2.7", Administrator: true, MayUse: true, MayCreate: true, CreatesForOthers: true}},
-		{f.person("stranger"), web.Me{Name: "stranger", DisplayName: "The stranger", From: "192.0.2.7"}},
-		{f.from("", f.person("stranger").header.Get("Authorization")), web.Me{Name: "stranger", DisplayName: "The stranger", From: "unknown address"}},
-		{f.as("Bearer " + robots.PasswordValue), web.Me{Name: "token:" + robots.ID, From: "192.0.2.7", Administrator: true, MayCreate: true, CreatesForOthers: true}},
+		{f.user("fred"), web.Me{Me: manage.Me{Name: "Fred", DisplayName: "The Fred", From: "192.0.2.7", MayUse: true, MayCreate: true, InForce: 1}, Terms: terms}},
+		{f.user("lead"), web.Me{Me: manage.Me{Name: "lead", DisplayName: "The lead", From: "192.0.2.7", MayUse: true, MayCreate: true, ForOthers: true}, Terms: terms}},
+		{f.user("barney"), web.Me{Me: manage.Me{Name: "barney", DisplayName: "The barney", From: "192.0.2.7", Administrator: true, MayUse: true, MayCreate: true, ForOthers: true}}},
+		{f.user("stranger"), web.Me{Me: manage.Me{Name: "stranger", DisplayName: "The stranger", From: "192.0.2.7"}}},
+		{f.from("", f.user("stranger").header.Get("Authorization")), web.Me{Me: manage.Me{Name: "stranger", DisplayName: "The stranger", From: "unknown address"}}},
+		{f.as("Bearer " + robots.PasswordValue), web.Me{Me: manage.Me{Name: "token:" + robots.ID, From: "192.0.2.7", Administrator: true, MayCreate: true, ForOthers: true}}},
 	} {
 		var got web.Me
 		c.s.into(t, "GET", base+"/me", nil, &got)
@@ -48,38 +50,29 @@ func TestMe(t *testing.T) {
 func TestSettings(t *testing.T) {
 	f := newFixture(t)
 	var got web.Settings
-	f.person("barney").into(t, "GET", base+"/settings", nil, &got)
+	f.user("barney").into(t, "GET", base+"/settings", nil, &got)
 	found := map[string]any{}
-	for _, r := range got.Settings {
-		switch s := r.Value; {
-		case s.Text != nil:
-			found[r.Key] = *s.Text
-		case s.Number != nil:
-			found[r.Key] = *s.Number
-		case s.Flag != nil:
-			found[r.Key] = *s.Flag
-		default:
-			found[r.Key] = s.List
-		}
+	for _, setting := range got.Settings {
+		found[setting.Key] = setting.Value
 	}
 	for key, want := range map[string]any{
-		"access.use":                    []string{"jira-users"},
+		"access.use":                    []any{"jira-users"},
 		"access.create[0].maxLifetime":  "90d",
 		"access.create[0].rate":         "unlimited",
 		"access.create[1].readOnly":     true,
-		"access.create[1].rate.burst":   60,
-		"access.createForOthers[0].for": []string{"robots"},
-		"tokens.maxPerUser":             3,
+		"access.create[1].rate.burst":   60.0,
+		"access.createForOthers[0].for": []any{"robots"},
+		"tokens.maxPerUser":             3.0,
 		"passwords.mode":                "allow",
 		"directory":                     "upstream",
-		"network.deny":                  []string{},
+		"network.deny":                  []any{},
 	} {
 		if !reflect.DeepEqual(found[key], want) {
 			t.Errorf("%s is %v, want %v", key, found[key], want)
 		}
 	}
 	for _, path := range []string{"/settings", "/audit", "/passwords", "/totals", "/all", "/tokens"} {
-		denied(t, f.person("fred").send(t, "GET", base+path, nil), 403, "")
+		denied(t, f.user("fred").send(t, "GET", base+path, nil), 403, "")
 	}
 
 	// Lists without an entry, too.
@@ -90,9 +83,9 @@ func TestSettings(t *testing.T) {
 func TestAudit(t *testing.T) {
 	f := newFixture(t)
 	var issued web.IssuedToken
-	f.person("fred").into(t, "POST", base+"/", `{"label":"ci"}`, &issued)
+	f.user("fred").into(t, "POST", base+"/", `{"label":"ci"}`, &issued)
 	f.pass(24 * time.Hour)
-	denied(t, f.person("wilma").send(t, "DELETE", base+"/"+issued.ID, nil), 404, "")
+	denied(t, f.user("wilma").send(t, "DELETE", base+"/"+issued.ID, nil), 404, "")
 	f.send(t, "POST", base+"/"+issued.ID+"/disable", nil)
 	var all web.AuditPage
 	f.into(t, "GET", base+"/audit", nil, &all)
@@ -204,7 +197,7 @@ func TestTotals(t *testing.T) {
 // Users may explain requests with their own tokens, without their values.
 func TestExplainOwn(t *testing.T) {
 	f := newFixture(t)
-	fred, wilma := f.person("fred"), f.person("wilma")
+	fred, wilma := f.user("fred"), f.user("wilma")
 	var issued web.IssuedToken
 	fred.into(t, "POST", base+"/", `{"label":"ci","networks":["192.0.2.0/24"]}`, &issued)
 	byID := func(ip string) web.ExplainRequest {
@@ -231,7 +224,7 @@ func TestExplainOwn(t *testing.T) {
 // Every authenticated caller may read the description.
 func TestDescriptionIsServed(t *testing.T) {
 	f := newFixture(t)
-	got := f.person("stranger").send(t, "GET", base+"/openapi.json", nil)
+	got := f.user("stranger").send(t, "GET", base+"/openapi.json", nil)
 	if got.status != 200 || got.body != string(web.OpenAPI()) || !strings.HasPrefix(got.body, `{"openapi"`) {
 		t.Errorf("%d %.100s", got.status, got.body)
 	}

@@ -15,42 +15,44 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// endpoints are the endpoints of the API.
-func endpoints(m *manage.Manager, view func() authz.View) []endpoint {
+// api answers the endpoints of the API.
+type api struct {
+	*manage.Manager
+	view func() authz.View // what a decision made now consults
+}
+
+func (a api) endpoints() []endpoint {
+	const get, post, patch, remove = http.MethodGet, http.MethodPost, http.MethodPatch, http.MethodDelete
 	return []endpoint{
-		listOwn(m),
-		newEndpoint(http.MethodPost, "", func(c call[CreateRequest]) (IssuedToken, error) { return create(c, m) }).asCostly(),
-		listAll(m),
-		newEndpoint(http.MethodDelete, "all", func(c call[empty]) (empty, error) {
-			return empty{}, m.RevokeAll(c.ctx, c.caller, c.query["user"])
-		}).withParameters([]string{"user"}),
-		listTokens(m),
-		listAudit(m),
-		newEndpoint(http.MethodGet, "me", func(c call[empty]) (Me, error) { return me(c, m) }),
-		newEndpoint(http.MethodGet, "settings", func(c call[empty]) (Settings, error) { return listSettings(c, m) }),
-		listPasswords(m),
-		newEndpoint(http.MethodGet, "totals", func(c call[empty]) (Totals, error) { return totals(c, m) }),
-		newEndpoint(http.MethodPost, "explain", func(c call[ExplainRequest]) (Explanation, error) { return explain(c, m, view) }),
-		describeAPI(),
-		newEndpoint(http.MethodGet, "{id}", func(c call[empty]) (Token, error) {
-			found, err := m.Get(c.ctx, c.caller, c.id)
-			return apiToken(found), err
-		}),
-		newEndpoint(http.MethodPatch, "{id}", func(c call[ChangeRequest]) (Token, error) { return change(c, m) }),
-		newEndpoint(http.MethodDelete, "{id}", func(c call[empty]) (empty, error) {
-			return empty{}, m.Revoke(c.ctx, c.caller, c.id)
-		}),
-		newEndpoint(http.MethodPost, "{id}/rotate", func(c call[RotateRequest]) (IssuedToken, error) { return rotate(c, m) }).asCostly(),
-		newEndpoint(http.MethodPost, "{id}/approve", func(c call[empty]) (empty, error) {
-			return empty{}, m.Approve(c.ctx, c.caller, c.id)
-		}),
-		newEndpoint(http.MethodPost, "{id}/disable", func(c call[empty]) (empty, error) {
-			return empty{}, m.Disable(c.ctx, c.caller, c.id)
-		}),
-		newEndpoint(http.MethodPost, "{id}/enable", func(c call[empty]) (empty, error) {
-			return empty{}, m.Enable(c.ctx, c.caller, c.id)
-		}),
+		newReplyEndpoint[empty, []Token](get, "", a.listOwn).withParameters([]string{"state"}),
+		newEndpoint(post, "", a.create).asCostly(),
+		newReplyEndpoint[empty, []OwnerTokens](get, "all", a.listAll),
+		newEndpoint(remove, "all", a.revokeAll).withParameters([]string{"user"}).asRevocation(),
+		newReplyEndpoint[empty, TokenPage](get, "tokens", a.listTokens).withParameters(query.TokenFilters, query.TokenPages, formatParameter),
+		newReplyEndpoint[empty, AuditPage](get, "audit", a.listAudit).withParameters(query.AuditFilters, query.AuditPages, formatParameter),
+		newEndpoint(get, "me", a.me),
+		newEndpoint(get, "settings", a.listSettings),
+		newReplyEndpoint[empty, PasswordUsers](get, "passwords", a.listPasswords),
+		newEndpoint(get, "totals", a.listTotals),
+		newEndpoint(post, "explain", a.explain),
+		newReplyEndpoint[empty, empty](get, "openapi.json", describe),
+		newEndpoint(get, "{id}", a.show),
+		newEndpoint(patch, "{id}", a.change),
+		newAction(remove, "{id}", a.Revoke).asRevocation(),
+		newEndpoint(post, "{id}/rotate", a.rotate).asCostly(),
+		newAction(post, "{id}/approve", a.Approve),
+		newAction(post, "{id}/disable", a.Disable),
+		newAction(post, "{id}/enable", a.Enable),
 	}
+}
+
+func (a api) show(c call[empty]) (Token, error) {
+	found, err := a.Get(c.ctx, c.caller, c.id)
+	return apiToken(found), err
+}
+
+func (a api) revokeAll(c call[empty]) (empty, error) {
+	return empty{}, a.RevokeAll(c.ctx, c.caller, c.query["user"])
 }
 
 // Token is a token in answers. Times are milliseconds since 1970 in UTC, like in
@@ -97,7 +99,7 @@ func apiToken(t manage.Token) Token {
 	b := Token{
 		ID:            t.ID,
 		Number:        t.Number,
-		Type:          query.TypeNames[t.Kind],
+		Type:          t.Kind.String(),
 		Label:         t.Name,
 		User:          t.Owner,
 		Purpose:       t.Purpose,
@@ -115,8 +117,7 @@ func apiToken(t manage.Token) Token {
 		PreviousUntil: millis(t.PreviousUntil),
 	}
 	if address := t.Usage.LastAddress; address.IsValid() {
-		text := address.String()
-		b.LastAddress = &text
+		b.LastAddress = new(address.String())
 	}
 	for i, n := range t.Networks {
 		b.Networks[i] = n.String()
@@ -125,11 +126,11 @@ func apiToken(t manage.Token) Token {
 }
 
 // apiRate returns a rate, or nil for none.
-func apiRate(r store.Rate) *Rate {
-	if r == (store.Rate{}) {
+func apiRate(r config.Rate) *Rate {
+	if r == (config.Rate{}) {
 		return nil
 	}
-	return &Rate{Requests: int(r.Requests), PerSeconds: int(r.Per / time.Second), Burst: int(r.Burst)}
+	return &Rate{Requests: r.Requests, PerSeconds: int(r.Per / time.Second), Burst: r.Burst}
 }
 
 // read returns the requested rate; none for nil.
@@ -143,16 +144,11 @@ func (r *Rate) read() (config.Rate, error) {
 	return config.Rate{Requests: r.Requests, Per: time.Duration(r.PerSeconds) * time.Second, Burst: r.Burst}, nil
 }
 
-func apiIssued(i manage.Issued) IssuedToken {
-	return IssuedToken{PasswordValue: i.Value.Reveal(), Token: apiToken(i.Token)}
-}
-
 func millis(t time.Time) *int64 {
 	if t.IsZero() {
 		return nil
 	}
-	ms := t.UnixMilli()
-	return &ms
+	return new(t.UnixMilli())
 }
 
 // CreateRequest is a request to create a token. Only the label is required, and the
@@ -175,7 +171,7 @@ type RotateRequest struct {
 	Expiry
 }
 
-func create(c call[CreateRequest], m *manage.Manager) (IssuedToken, error) {
+func (a api) create(c call[CreateRequest]) (IssuedToken, error) {
 	expires, err := c.body.Expiry.read()
 	if err != nil {
 		return IssuedToken{}, err
@@ -188,7 +184,7 @@ func create(c call[CreateRequest], m *manage.Manager) (IssuedToken, error) {
 	if !ok && c.body.Type != "" {
 		return IssuedToken{}, badField("type", "The type is one of %s.", query.Words(query.Types))
 	}
-	issued, err := m.Create(c.ctx, c.caller, manage.NewToken{
+	issued, err := a.Create(c.ctx, c.caller, manage.NewToken{
 		Management: kind == store.Management,
 		Owner:      c.body.User,
 		Name:       c.body.Label,
@@ -198,13 +194,10 @@ func create(c call[CreateRequest], m *manage.Manager) (IssuedToken, error) {
 		Networks:   c.body.Networks,
 		Rate:       rate,
 	})
-	if err != nil {
-		return IssuedToken{}, err
-	}
-	return apiIssued(issued), nil
+	return IssuedToken{PasswordValue: issued.Value.Reveal(), Token: apiToken(issued.Token)}, err
 }
 
-func rotate(c call[RotateRequest], m *manage.Manager) (IssuedToken, error) {
+func (a api) rotate(c call[RotateRequest]) (IssuedToken, error) {
 	expires, err := c.body.Expiry.read()
 	if err != nil {
 		return IssuedToken{}, err
@@ -213,11 +206,8 @@ func rotate(c call[RotateRequest], m *manage.Manager) (IssuedToken, error) {
 	if err != nil {
 		return IssuedToken{}, err
 	}
-	issued, err := m.Rotate(c.ctx, c.caller, c.id, manage.Rotation{Overlap: overlap, Expires: expires})
-	if err != nil {
-		return IssuedToken{}, err
-	}
-	return apiIssued(issued), nil
+	issued, err := a.Rotate(c.ctx, c.caller, c.id, manage.Rotation{Overlap: overlap, Expires: expires})
+	return IssuedToken{PasswordValue: issued.Value.Reveal(), Token: apiToken(issued.Token)}, err
 }
 
 // ChangeRequest is a request to change a token. Nil and empty fields stay unchanged,
@@ -251,7 +241,7 @@ func (c *RateChange) UnmarshalJSON(data []byte) error {
 	return decoder.Decode(&c.Rate)
 }
 
-func change(c call[ChangeRequest], m *manage.Manager) (Token, error) {
+func (a api) change(c call[ChangeRequest]) (Token, error) {
 	expires, err := c.body.Expiry.read()
 	if err != nil {
 		return Token{}, err
@@ -270,7 +260,7 @@ func change(c call[ChangeRequest], m *manage.Manager) (Token, error) {
 		}
 		wanted.Rate = &rate
 	}
-	changed, err := m.Change(c.ctx, c.caller, c.id, wanted)
+	changed, err := a.Change(c.ctx, c.caller, c.id, wanted)
 	return apiToken(changed), err
 }
 

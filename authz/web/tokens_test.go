@@ -41,7 +41,7 @@ func TestLife(t *testing.T) {
 		t.Errorf("Cache-Control %q", cache)
 	}
 	id := issued.ID
-	bean := func(usage, tail string) string {
+	apiToken := func(usage, tail string) string {
 		return fmt.Sprintf(`"id":%q,"number":1,"type":"ordinary","label":"New token","user":"Fred","purpose":"nightly","createdAt":1772366400000,"createdBy":%q,`+
 			`"expiresAt":1780142400000,%s"readOnly":true,"networks":["192.0.2.0/24","198.51.100.7/32"],"rate":null,%s`, id, me, usage, tail)
 	}
@@ -53,26 +53,26 @@ func TestLife(t *testing.T) {
 		}
 	}
 	active := `"state":"active","revokedAt":null,"previousUntil":null}`
-	same("created", got.body, `{"passwordValue":"`+issued.PasswordValue+`",`+bean(unused, active))
-	same("shown", f.send(t, "GET", base+"/"+id, nil).body, "{"+bean(unused, active))
+	same("created", got.body, `{"passwordValue":"`+issued.PasswordValue+`",`+apiToken(unused, active))
+	same("shown", f.send(t, "GET", base+"/"+id, nil).body, "{"+apiToken(unused, active))
 
 	f.manager.Usage.Record(id, true, start.Add(time.Minute), netip.MustParseAddr("192.0.2.9"))
 	used := `"lastAccessed":1772366460000,"lastAddress":"192.0.2.9","usageCount":1,"writeCount":1,`
-	same("listed", f.send(t, "GET", base+"/tokens", nil).body, `{"values":[{`+bean(used, active)+`],"total":1,"next":null}`)
+	same("listed", f.send(t, "GET", base+"/tokens", nil).body, `{"values":[{`+apiToken(used, active)+`],"total":1,"next":null}`)
 
 	rotated := f.send(t, "POST", base+"/"+id+"/rotate", `{"overlap":"1h"}`)
 	if err := json.Unmarshal([]byte(rotated.body), &issued); err != nil {
 		t.Fatal(err)
 	}
 	same("rotated", rotated.body, `{"passwordValue":"`+issued.PasswordValue+`",`+
-		bean(used, `"state":"active","revokedAt":null,"previousUntil":1772370000000}`))
+		apiToken(used, `"state":"active","revokedAt":null,"previousUntil":1772370000000}`))
 
 	revoked := f.send(t, "DELETE", base+"/"+id, nil)
 	if revoked.status != 204 || revoked.body != "" || revoked.header.Get("Content-Type") != "" {
 		t.Errorf("revoked with %d %q %v", revoked.status, revoked.body, revoked.header)
 	}
 	same("shown revoked", f.send(t, "GET", base+"/"+id, nil).body,
-		"{"+bean(used, `"state":"revoked","revokedAt":1772366400000,"previousUntil":null}`))
+		"{"+apiToken(used, `"state":"revoked","revokedAt":1772366400000,"previousUntil":null}`))
 	denied(t, f.send(t, "DELETE", base+"/"+id, nil), 409, "")
 	denied(t, f.send(t, "POST", base+"/"+id+"/rotate", "{}"), 409, "")
 
@@ -194,7 +194,7 @@ func TestExplain(t *testing.T) {
 // A change affects the given fields only.
 func TestChange(t *testing.T) {
 	f := newFixture(t)
-	fred := f.person("fred")
+	fred := f.user("fred")
 	var issued web.IssuedToken
 	fred.into(t, "POST", base+"/", `{"label":"ci","purpose":"nightly","expiresIn":"30d","networks":["192.0.2.0/24"],"rate":{"requests":60,"perSeconds":60}}`, &issued)
 	want := issued.Token
@@ -268,7 +268,7 @@ func TestApproval(t *testing.T) {
 	f := configured(t, "publicURL: https://jira.example.com\ndirectory: {upstream: {credential: /unused}}\n"+
 		"access:\n  use: [contractors]\n  admin: [jira-administrators]\n  create:\n"+
 		"    - {groups: [contractors], maxLifetime: 30d, readOnly: true, approval: true, networks: required, rate: {requests: 60, per: 1m}}\n")
-	contractor, barney := f.person("contractor"), f.person("barney")
+	contractor, barney := f.user("contractor"), f.user("barney")
 	denied(t, contractor.send(t, "POST", base+"/", `{"label":"ci"}`), 400, "networks")
 	var issued web.IssuedToken
 	contractor.into(t, "POST", base+"/", `{"label":"ci","networks":["192.0.2.0/24"]}`, &issued)
@@ -286,7 +286,7 @@ func TestApproval(t *testing.T) {
 		}
 	}
 	for _, step := range []struct{ verb, state string }{{"approve", "active"}, {"disable", "disabled"}, {"enable", "active"}} {
-		for _, s := range []sender{contractor, f.person("lead")} {
+		for _, s := range []sender{contractor, f.user("lead")} {
 			denied(t, s.send(t, "POST", path+"/"+step.verb, nil), 403, "")
 		}
 		if got := barney.send(t, "POST", path+"/"+step.verb, nil); got.status != 204 || got.body != "" {
@@ -300,7 +300,7 @@ func TestApproval(t *testing.T) {
 // Policies allow tokens for others, but never for an administrator.
 func TestCreateForOthers(t *testing.T) {
 	f := newFixture(t)
-	lead, fred := f.person("lead"), f.person("fred")
+	lead, fred := f.user("lead"), f.user("fred")
 	var issued web.IssuedToken
 	lead.into(t, "POST", base+"/", `{"label":"ci","user":"ROBOT"}`, &issued)
 	if issued.User != "robot" || issued.CreatedBy != "lead" {
@@ -310,7 +310,7 @@ func TestCreateForOthers(t *testing.T) {
 		denied(t, lead.send(t, "POST", base+"/", fmt.Sprintf(`{"label":"x","user":%q}`, user)), want, "")
 		denied(t, fred.send(t, "POST", base+"/", fmt.Sprintf(`{"label":"x","user":%q}`, user+"x")), 403, "")
 	}
-	denied(t, f.person("stranger").send(t, "POST", base+"/", `{"label":"x"}`), 403, "")
+	denied(t, f.user("stranger").send(t, "POST", base+"/", `{"label":"x"}`), 403, "")
 	denied(t, fred.send(t, "POST", base+"/", `{"label":"x","type":"management","expiresIn":"1d","networks":["192.0.2.0/24"]}`), 403, "")
 	denied(t, fred.send(t, "POST", base+"/", `{"label":"x","expiresInDays":91}`), 400, "expiresIn")
 	for n := range 3 {

@@ -30,6 +30,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tokengate/tokengate/authz"
+	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/authz/directory"
 	"github.com/tokengate/tokengate/authz/identify"
 	"github.com/tokengate/tokengate/authz/manage"
@@ -39,7 +40,7 @@ import (
 )
 
 // Bases are the two equivalent paths that the API is below.
-var Bases = []string{"/rest/api-tokens/latest", "/rest/api-tokens/1.0"}
+var Bases = []string{config.APIPath + "/latest", config.APIPath + "/1.0"}
 
 // Admin returns the API for the admin socket, a unix socket whose file permissions
 // restrict it to administrators. The server must use ConnContext; requests whose
@@ -47,7 +48,7 @@ var Bases = []string{"/rest/api-tokens/latest", "/rest/api-tokens/1.0"}
 func Admin(m *manage.Manager, view func() authz.View, log *zap.Logger) http.Handler {
 	return &handler{
 		bases:     Bases,
-		endpoints: endpoints(m, view),
+		endpoints: api{m, view}.endpoints(),
 		read:      query.Read,
 		refuse:    refuseOnSocket,
 		identify:  socketPrincipal,
@@ -85,7 +86,7 @@ func New(o Options) http.Handler {
 	}
 	api := &handler{
 		bases:     bases,
-		endpoints: endpoints(o.Manager, o.View),
+		endpoints: api{o.Manager, o.View}.endpoints(),
 		read:      query.Read,
 		refuse:    p.refuseInJSON,
 		identify:  p.identify,
@@ -101,11 +102,11 @@ func New(o Options) http.Handler {
 type mux struct{ api, pages *handler }
 
 // ServeHTTP implements http.Handler.
-func (f *mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (m *mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path, _, _ := strings.Cut(r.RequestURI, "?")
-	below, isPage := f.pages.belowBase(path)
+	below, isPage := m.pages.belowBase(path)
 	if !isPage {
-		f.api.ServeHTTP(w, r)
+		m.api.ServeHTTP(w, r)
 		return
 	}
 	// Styles and scripts are public.
@@ -115,5 +116,5 @@ func (f *mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}}.write(w)
 		return
 	}
-	f.pages.ServeHTTP(w, r)
+	m.pages.ServeHTTP(w, r)
 }

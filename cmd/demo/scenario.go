@@ -202,23 +202,23 @@ func (e *environment) waitForExpiry(ctx context.Context, id string) error {
 	}
 }
 
-func (c step) request(ctx context.Context, url, value string) (*http.Request, error) {
-	method := c.method
+func (s step) request(ctx context.Context, url, value string) (*http.Request, error) {
+	method := s.method
 	if method == "" {
 		method = http.MethodGet
 	}
-	r, err := http.NewRequestWithContext(ctx, method, url+c.path, strings.NewReader(c.body))
+	r, err := http.NewRequestWithContext(ctx, method, url+s.path, strings.NewReader(s.body))
 	if err != nil {
 		return nil, err
 	}
 	r.Header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte("fred:"+value)))
-	if c.bearer {
+	if s.bearer {
 		r.Header.Set("Authorization", "Bearer "+value)
 	}
-	if c.body != "" {
+	if s.body != "" {
 		r.Header.Set("Content-Type", "application/json")
 	}
-	for name, v := range c.header {
+	for name, v := range s.header {
 		if r.Header.Set(name, v); v == "" {
 			r.Header.Del(name)
 		}
@@ -227,28 +227,28 @@ func (c step) request(ctx context.Context, url, value string) (*http.Request, er
 }
 
 // curl returns the request as a curl command.
-func (c step) curl(url string) string {
+func (s step) curl(url string) string {
 	words := []string{"curl", "-s"}
-	if c.from != "" {
-		words = append(words, "--interface "+c.from)
+	if s.from != "" {
+		words = append(words, "--interface "+s.from)
 	}
-	_, anonymous := c.header["Authorization"]
+	_, anonymous := s.header["Authorization"]
 	switch {
 	case anonymous:
-	case c.bearer:
+	case s.bearer:
 		words = append(words, `-H "Authorization: Bearer $TOKEN"`)
 	default:
 		words = append(words, `-u "fred:$TOKEN"`)
 	}
-	for name, value := range c.header {
+	for name, value := range s.header {
 		if value != "" {
 			words = append(words, fmt.Sprintf("-H '%s: %s'", name, value))
 		}
 	}
-	if c.body != "" {
-		words = append(words, fmt.Sprintf("-H 'Content-Type: application/json' -d '%s'", c.body))
+	if s.body != "" {
+		words = append(words, fmt.Sprintf("-H 'Content-Type: application/json' -d '%s'", s.body))
 	}
-	return strings.Join(append(words, url+c.path), " ")
+	return strings.Join(append(words, url+s.path), " ")
 }
 
 // printHints prints commands to try.

@@ -77,6 +77,15 @@ func newClient(cmd *cobra.Command) (*client, error) {
 	}, nil
 }
 
+// ask sends a request to a path below the API's base and returns the decoded answer.
+func ask[T any](cmd *cobra.Command, method, path string, body any) (answer T, err error) {
+	c, err := newClient(cmd)
+	if err != nil {
+		return answer, err
+	}
+	return answer, c.call(cmd.Context(), method, path, nil, body, &answer)
+}
+
 // call sends a request to a path below the API's base and decodes the response into
 // answer, unless it is nil.
 func (c *client) call(ctx context.Context, method, path string, query url.Values, body, answer any) error {
@@ -91,10 +100,10 @@ func (c *client) call(ctx context.Context, method, path string, query url.Values
 		return nil
 	}
 	data, err := io.ReadAll(io.LimitReader(content, maxAnswer))
-	if err != nil {
-		return fmt.Errorf("read the server's answer: %w", err)
+	if err == nil {
+		err = json.Unmarshal(data, answer)
 	}
-	if err := json.Unmarshal(data, answer); err != nil {
+	if err != nil {
 		return fmt.Errorf("read the server's answer: %w", err)
 	}
 	return nil

@@ -13,6 +13,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/tokengate/tokengate/authz/manage"
+	"github.com/tokengate/tokengate/authz/policy"
 	"github.com/tokengate/tokengate/authz/web"
 	"github.com/tokengate/tokengate/envoy/envoytest"
 )
@@ -122,8 +124,8 @@ func TestTerminalIsSafe(t *testing.T) {
 			Outcome: evil, Reason: evil, Changes: map[string]web.Change{evil: {Before: evil, After: evil}}}}}},
 		{[]string{"passwords"}, web.PasswordUsers{Users: []web.PasswordUser{{User: evil, Uses: []web.PasswordUse{{Client: evil, Address: &evil}}}}}},
 		{[]string{"totals"}, web.Totals{Days: []web.DayTotals{{Date: evil, Refused: map[string]uint64{evil: 1}}}}},
-		{[]string{"settings"}, web.Settings{Settings: []web.Setting{{Key: evil, Value: web.SettingValue{Text: &evil}}, {Key: "x", Value: web.SettingValue{List: []string{evil}}}}}},
-		{[]string{"whoami"}, web.Me{Name: evil, From: evil, MaxOverlap: evil}},
+		{[]string{"settings"}, web.Settings{Settings: []policy.Setting{{Key: evil, Value: evil}, {Key: "x", Value: []string{evil}}}}},
+		{[]string{"whoami"}, web.Me{Me: manage.Me{Name: evil, From: evil}, MaxOverlap: evil}},
 		{[]string{"token", "create", "--user", "x", "--name", "x"}, web.IssuedToken{PasswordValue: "value", Token: evilToken}},
 		{[]string{"token", "rotate", "000000000000"}, web.IssuedToken{PasswordValue: "value", Token: evilToken}},
 		{[]string{"explain", "--path", "/", "--ip", "::1"}, web.Explanation{

@@ -42,24 +42,18 @@ func newExplainCommand() *cobra.Command {
 			if asked.TokenID != "" && asked.User != "" {
 				return usagef("explain --id assumes a Bearer credential: omit --user")
 			}
-			c, err := newClient(cmd)
-			if err != nil {
-				return err
-			}
+			var err error
 			if asked.TokenID == "" {
 				if asked.Token, err = readToken(cmd.InOrStdin(), cmd.ErrOrStderr()); err != nil {
 					return err
 				}
 			}
-			var answer web.Explanation
-			if err := c.call(cmd.Context(), http.MethodPost, "explain", nil, asked, &answer); err != nil {
+			answer, err := ask[web.Explanation](cmd, http.MethodPost, "explain", asked)
+			if err != nil {
 				return err
 			}
-			show := printExplanation
-			if format == "json" {
-				show = func(out io.Writer, e web.Explanation) error { return printJSON(out, e) }
-			}
-			if err := show(cmd.OutOrStdout(), answer); err != nil {
+			checks, decision := explanationTables(answer)
+			if err := printAnswer(cmd, format, answer, checks, decision); err != nil {
 				return err
 			}
 			if !slices.Contains([]string{"allowed", "pass_through", "answered"}, answer.Outcome) {
@@ -117,13 +111,12 @@ func readToken(in io.Reader, hint io.Writer) (string, error) {
 	return value, nil
 }
 
-// printExplanation prints the checks and the decision.
-func printExplanation(out io.Writer, e web.Explanation) error {
-	t := table{{"CHECK", "RESULT", "REASON"}}
+func explanationTables(e web.Explanation) (checks, decision table) {
+	checks = table{{"CHECK", "RESULT", "REASON"}}
 	for _, r := range e.Checks {
-		t = append(t, []string{cell(r.Check), cell(r.Result), cell(r.Reason)})
+		checks = append(checks, []string{cell(r.Check), cell(r.Result), cell(r.Reason)})
 	}
-	decision := table{{"decision:", printable(e.Outcome)}, {"reason:", printable(e.Reason)}}
+	decision = table{{"decision:", printable(e.Outcome)}, {"reason:", printable(e.Reason)}}
 	if e.Detail != "" {
 		decision = append(decision, []string{"detail:", printable(e.Detail)})
 	}
@@ -136,5 +129,5 @@ func printExplanation(out io.Writer, e web.Explanation) error {
 	if e.TokenID != "" {
 		decision = append(decision, []string{"token:", cell(e.TokenID)})
 	}
-	return errors.Join(t.print(out), newLine(out), decision.print(out))
+	return checks, decision
 }

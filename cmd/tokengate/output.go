@@ -12,6 +12,8 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"text/tabwriter"
+	"time"
 	"unicode"
 
 	"github.com/spf13/cobra"
@@ -169,18 +171,11 @@ func newReport[T any](cmd *cobra.Command, header []string, rows func(T) [][]stri
 	addSocketFlag(cmd)
 	cmd.Args = cobra.NoArgs
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := newClient(cmd)
+		answer, err := ask[T](cmd, http.MethodGet, cmd.Name(), nil)
 		if err != nil {
 			return err
 		}
-		var answer T
-		if err := c.call(cmd.Context(), http.MethodGet, cmd.Name(), nil, nil, &answer); err != nil {
-			return err
-		}
-		switch format {
-		case "json":
-			return printJSON(cmd.OutOrStdout(), answer)
-		case "csv":
+		if format == "csv" {
 			w := csv.NewWriter(cmd.OutOrStdout())
 			for _, row := range append([][]string{header}, rows(answer)...) {
 				for i, text := range row {
@@ -202,7 +197,7 @@ func newReport[T any](cmd *cobra.Command, header []string, rows func(T) [][]stri
 			}
 			t = append(t, row)
 		}
-		return t.print(cmd.OutOrStdout())
+		return printAnswer(cmd, format, answer, t)
 	}
 	return cmd
 }
@@ -219,6 +214,23 @@ func heading(name string) string {
 	return b.String()
 }
 
+// printAnswer prints an answer as JSON, or the tables that show it, with an empty line
+// between them.
+func printAnswer(cmd *cobra.Command, format string, answer any, tables ...table) error {
+	if format == "json" {
+		return printJSON(cmd.OutOrStdout(), answer)
+	}
+	for i, t := range tables {
+		if i > 0 {
+			fmt.Fprintln(cmd.OutOrStdout())
+		}
+		if err := t.print(cmd.OutOrStdout()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func printJSON(out io.Writer, v any) error {
 	encoder := json.NewEncoder(out)
 	encoder.SetIndent("", "  ")
@@ -226,4 +238,54 @@ func printJSON(out io.Writer, v any) error {
 		return fmt.Errorf("print: %w", err)
 	}
 	return nil
+}
+
+// table is rows of cells to print.
+type table [][]string
+
+func (t table) print(out io.Writer) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	for _, row := range t {
+		fmt.Fprintln(w, strings.Join(row, "\t"))
+	}
+	if err := w.Flush(); err != nil {
+		return fmt.Errorf("print: %w", err)
+	}
+	return nil
+}
+
+// cell returns a text as an unambiguous cell. A text with control characters, line
+// breaks, unusual spaces or two spaces in a row, which would look like two cells, is
+// quoted as in Go. So is one that begins with a quote.
+func cell(text string) string {
+	switch {
+	case text == "":
+		return "-"
+	case text == "-", text[0] == '"', strings.Contains(text, "  "), strings.TrimSpace(text) != text, printable(text) != text:
+		return strconv.Quote(text)
+	}
+	return text
+}
+
+// printable escapes characters that are unsafe on a terminal.
+func printable(text string) string {
+	var b strings.Builder
+	for _, r := range text {
+		if strconv.IsPrint(r) {
+			b.WriteRune(r)
+			continue
+		}
+		quoted := strconv.QuoteRune(r)
+		b.WriteString(quoted[1 : len(quoted)-1])
+	}
+	return b.String()
+}
+
+// instant returns a time in milliseconds since 1970 as RFC 3339 in UTC, or otherwise
+// for nil.
+func instant(ms *int64, otherwise string) string {
+	if ms == nil {
+		return otherwise
+	}
+	return time.UnixMilli(*ms).UTC().Format(time.RFC3339)
 }

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/tokengate/tokengate/authz/web/page"
+	"github.com/tokengate/tokengate/authz/config"
 )
 
 // The example programs that a page shows with a new token run as its owner. Those whose
@@ -81,7 +81,7 @@ func TestPageExamples(t *testing.T) {
 			}
 		})
 	}
-	b.open(page.Path)
+	b.open(config.PagePath)
 	if got := b.cell(k.ID, "Uses"); got == "0" {
 		t.Error("the token has no uses")
 	}

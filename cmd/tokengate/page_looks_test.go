@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tokengate/tokengate/authz/web/page"
+	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/store"
 	"github.com/tokengate/tokengate/store/badger"
 )
@@ -180,7 +180,7 @@ func (b *browser) visit(l look) {
 		b.allowStatus(401, 403, 404)
 		defer b.allowStatus()
 	}
-	b.open(page.Path + l.path)
+	b.open(config.PagePath + l.path)
 	if l.do != nil {
 		l.do(b)
 	}
@@ -269,7 +269,7 @@ func TestPageByTab(t *testing.T) {
 func TestPageByKeyboard(t *testing.T) {
 	c := newPageCompany(t, options{})
 	b := c.person("alice")
-	b.open(page.Path)
+	b.open(config.PagePath)
 	b.tabTo(`a[href$="/new"]`)
 	b.submitBy("Enter")
 	b.tabTo("#name")
@@ -329,7 +329,7 @@ func TestPageAdministrationByKeyboard(t *testing.T) {
 	k := c.create("vic", `{"label":"vendor sync","networks":["10.0.0.0/8"]}`)
 	c.create("alice", `{"label":"other"}`)
 	b := c.person("ada", asSecure)
-	b.open(page.Path)
+	b.open(config.PagePath)
 	b.tabTo(`nav a[href$="/tokens"]`)
 	b.submitBy("Enter")
 	b.tabTo("#f-name")

@@ -3,7 +3,7 @@ package main
 import (
 	"regexp"
 
-	"github.com/tokengate/tokengate/authz/web/page"
+	"github.com/tokengate/tokengate/authz/config"
 )
 
 // person returns a browser in which a user is logged in to Jira.
@@ -36,7 +36,7 @@ func (b *browser) noValue() {
 // createByPage creates a token in the browser.
 func (b *browser) createByPage(name string, more func()) issued {
 	b.t.Helper()
-	b.open(page.Path)
+	b.open(config.PagePath)
 	b.submit(`a[href$="/new"]`)
 	b.fill("#name", name)
 	if more != nil {

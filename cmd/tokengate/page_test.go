@@ -10,9 +10,9 @@ import (
 
 	"github.com/chromedp/chromedp"
 
+	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/authz/directory/jiratest"
 	"github.com/tokengate/tokengate/authz/token"
-	"github.com/tokengate/tokengate/authz/web/page"
 	"github.com/tokengate/tokengate/store"
 	"github.com/tokengate/tokengate/store/badger/badgertest"
 )
@@ -36,7 +36,7 @@ func TestPageCreate(t *testing.T) {
 	}
 	b.submit("main p > a.button")
 	b.noValue()
-	b.open(page.Path)
+	b.open(config.PagePath)
 	b.noValue()
 	if uses, used := b.cell(k.ID, "Uses"), b.cell(k.ID, "Last used"); uses != "1" || !strings.Contains(used, "just now") || !strings.Contains(used, "10.1.2.3") {
 		t.Errorf("the uses are %q, last used %q", uses, used)
@@ -75,7 +75,7 @@ func TestPageRotate(t *testing.T) {
 	first := c.create("alice", `{"label":"ci"}`)
 	b := c.person("alice")
 	rotate := func(overlap string) issued {
-		b.open(page.Path)
+		b.open(config.PagePath)
 		b.submit(`a[href$="/rotate"]`)
 		b.fill("#overlap", overlap)
 		b.submit("form.fields button.primary")
@@ -101,7 +101,7 @@ func TestPageRevoke(t *testing.T) {
 	c := newPageCompany(t, options{})
 	k := c.create("alice", `{"label":"old <b>script</b>"}`)
 	b := c.person("alice")
-	b.open(page.Path)
+	b.open(config.PagePath)
 	b.click(`a[href*="/revoke?"]`)
 	if label := eval[string](b, `document.getElementById(document.querySelector("dialog").getAttribute("aria-labelledby")).innerText`); label != "Revoke “old <b>script</b>”?" {
 		t.Errorf("the label of the dialog is %q", label)
@@ -140,7 +140,7 @@ func TestPageApprove(t *testing.T) {
 		t.Error("the page does not mention the approval")
 	}
 	c.myself(k, 401)
-	ada.open(page.Path)
+	ada.open(config.PagePath)
 	if got := ada.text("nav .count"); got != "1" {
 		t.Errorf("the number of pending tokens is %q", got)
 	}
@@ -181,7 +181,7 @@ func TestPageFind(t *testing.T) {
 		}
 	}})
 	b := c.person("ada")
-	b.open(page.Path + "/tokens")
+	b.open(config.PagePath + "/tokens")
 	if got := b.text(".found"); got != "10,000 tokens" {
 		t.Errorf("the count is %q", got)
 	}
@@ -191,7 +191,7 @@ func TestPageFind(t *testing.T) {
 	if !eval[bool](b, "window.still === true") {
 		t.Error("the page was reloaded")
 	}
-	if got := b.location(); got != page.Path+"/tokens?name=Z%C3%9CRICH" {
+	if got := b.location(); got != config.PagePath+"/tokens?name=Z%C3%9CRICH" {
 		t.Errorf("the address is %s", got)
 	}
 	if got := eval[string](b, "document.activeElement.id"); got != "f-name" {
@@ -204,17 +204,17 @@ func TestPageFind(t *testing.T) {
 		t.Errorf("the focus is on %q", got)
 	}
 	b.fill("#f-name", "zürich")
-	b.until("the filter in that order", func() bool { return b.location() == page.Path+"/tokens?sort=expires&order=asc&name=z%C3%BCrich" })
+	b.until("the filter in that order", func() bool { return b.location() == config.PagePath+"/tokens?sort=expires&order=asc&name=z%C3%BCrich" })
 	if got := at[string](b, "th[aria-sort]", "e.getAttribute('aria-sort') + ' ' + e.innerText"); !strings.HasPrefix(got, "ascending Expires") {
 		t.Errorf("the sorted column is %q", got)
 	}
 	b.back()
 	b.until("the list before", func() bool {
-		return b.location() == page.Path+"/tokens?name=Z%C3%9CRICH" && b.text(".found") == "1 token"
+		return b.location() == config.PagePath+"/tokens?name=Z%C3%9CRICH" && b.text(".found") == "1 token"
 	})
 	b.click(`a[href*="/disable?"]`)
 	b.submit("dialog button.primary")
-	if got := b.location(); !strings.HasPrefix(got, page.Path+"/tokens?") || !strings.Contains(got, "name=Z%C3%9CRICH") {
+	if got := b.location(); !strings.HasPrefix(got, config.PagePath+"/tokens?") || !strings.Contains(got, "name=Z%C3%9CRICH") {
 		t.Errorf("the action leads to %s", got)
 	}
 	if got := b.cell("000000007777", "State"); got != "Disabled" {
@@ -229,7 +229,7 @@ func TestPageAudit(t *testing.T) {
 	c.do(c.by("alice", "DELETE", k.ID, ""), 204, nil)
 	c.create("rita", `{"label":"hers"}`)
 	b := c.person("ada")
-	b.open(page.Path + "/audit")
+	b.open(config.PagePath + "/audit")
 	if got := b.text(".found"); got != "3 records on this page" {
 		t.Errorf("the count is %q", got)
 	}
@@ -238,7 +238,7 @@ func TestPageAudit(t *testing.T) {
 	b.until("the creations", func() bool { return b.text(".found") == "2 records on this page" })
 	b.fill("#f-actor", "ali")
 	b.until("alice's", func() bool { return b.text(".found") == "1 record on this page" })
-	if got := b.location(); got != page.Path+"/audit?actor=ali&action=token.create" || !eval[bool](b, "window.still === true") {
+	if got := b.location(); got != config.PagePath+"/audit?actor=ali&action=token.create" || !eval[bool](b, "window.still === true") {
 		t.Errorf("the address is %s", got)
 	}
 	b.click(".filters button")
@@ -256,7 +256,7 @@ func TestPageHostileNames(t *testing.T) {
 	names := []string{script, strings.Repeat("😀", 100), "שלום " + script}
 	b := c.person("ada")
 	for _, name := range names {
-		b.open(page.Path + "/new?user=" + url.QueryEscape(owner))
+		b.open(config.PagePath + "/new?user=" + url.QueryEscape(owner))
 		b.fill("#name", name)
 		b.fill("#purpose", script)
 		b.submit("form.fields button.primary")
@@ -265,7 +265,7 @@ func TestPageHostileNames(t *testing.T) {
 		}
 		id := b.value().ID
 		for _, below := range []string{"/token/" + id, "/token/" + id + "/edit", "/token/" + id + "/rotate", "/token/" + id + "/revoke", "/audit", "/tokens?user=" + url.QueryEscape(owner), "/tokens"} {
-			b.open(page.Path + below)
+			b.open(config.PagePath + below)
 			if n := eval[int](b, "document.images.length"); n != 1 { // the icon
 				t.Errorf("%s: %d images", below, n)
 			}
@@ -278,12 +278,12 @@ func TestPageHostileNames(t *testing.T) {
 			t.Errorf("the dialog asks %q", got)
 		}
 	}
-	b.open(page.Path + "/tokens")
+	b.open(config.PagePath + "/tokens")
 	b.submit(`td.user a`)
-	if got := b.location(); got != page.Path+"/tokens?user=..%2F..%2Fx" || b.text("h1") != "Tokens of ../../x" {
+	if got := b.location(); got != config.PagePath+"/tokens?user=..%2F..%2Fx" || b.text("h1") != "Tokens of ../../x" {
 		t.Errorf("the link of the owner's name leads to %s, %q", got, b.text("h1"))
 	}
-	b.open(page.Path + "/new")
+	b.open(config.PagePath + "/new")
 	eval[string](b, `document.getElementById("name").value = "safe\u202egnp.exe"`) // cannot be typed
 	b.allowStatus(http.StatusBadRequest)
 	b.submit("form.fields button.primary")
@@ -296,7 +296,7 @@ func TestPageHostileNames(t *testing.T) {
 func TestPageWithoutPermission(t *testing.T) {
 	c := newPageCompany(t, options{})
 	b := c.person("nell", asSecure)
-	b.open(page.Path)
+	b.open(config.PagePath)
 	said := b.text("main")
 	for _, part := range []string{"not permitted to create", "access.create", "Please let me, nell, create API tokens"} {
 		if !strings.Contains(said, part) {
@@ -311,7 +311,7 @@ func TestPageWithoutPermission(t *testing.T) {
 		t.Errorf("the clipboard contains %q", got)
 	}
 	b.allowStatus(http.StatusForbidden)
-	b.open(page.Path + "/tokens")
+	b.open(config.PagePath + "/tokens")
 	if b.status() != 403 || !strings.Contains(b.text("main"), "access.admin") {
 		t.Errorf("%d %s", b.status(), b.text("main"))
 	}
@@ -341,7 +341,7 @@ func TestPageWithoutScripts(t *testing.T) {
 	if len(own) != 1 {
 		t.Errorf("alice has %d tokens", len(own))
 	}
-	b.open(page.Path)
+	b.open(config.PagePath)
 	b.submit(`a[href*="/revoke?"]`)
 	if said := b.text("main"); !strings.Contains(said, "Revoke “plain”?") || !strings.Contains(said, k.ID) {
 		t.Errorf("the page asks %q", said)
@@ -354,7 +354,7 @@ func TestPageWithoutScripts(t *testing.T) {
 func TestPageDoubleClick(t *testing.T) {
 	c := newPageCompany(t, options{})
 	b := c.person("alice")
-	b.open(page.Path + "/new")
+	b.open(config.PagePath + "/new")
 	b.fill("#name", "twice")
 	// Both in one task, which is faster than any mouse.
 	b.load("submit twice", loading(chromedp.Evaluate[chromedp.Void](`(f => (f.requestSubmit(), f.requestSubmit()))(document.querySelector("form[data-once]"))`)))
@@ -371,12 +371,12 @@ func TestPageDoubleClick(t *testing.T) {
 func TestPageLogin(t *testing.T) {
 	c := newPageCompany(t, options{context: "/jira"})
 	b := newBrowser(t, c)
-	b.open(page.Path + "/tokens?name=x&sort=name")
+	b.open(config.PagePath + "/tokens?name=x&sort=name")
 	if !b.has("#login-form-username") {
 		b.fatalf("the page is not the login")
 	}
 	b.logInHere("ada")
-	if got := b.location(); !strings.HasPrefix(got, page.Path+"/tokens?") || !strings.Contains(got, "name=x") || !strings.Contains(got, "sort=name") {
+	if got := b.location(); !strings.HasPrefix(got, config.PagePath+"/tokens?") || !strings.Contains(got, "name=x") || !strings.Contains(got, "sort=name") {
 		t.Errorf("the login leads to %s", got)
 	}
 	for _, a := range eval[[]string](b, `[...document.querySelectorAll("[href], [src], [action]")].map(e => e.getAttribute("href") || e.getAttribute("src") || e.getAttribute("action"))`) {
@@ -385,7 +385,7 @@ func TestPageLogin(t *testing.T) {
 		}
 	}
 	// The session ends while the form is open.
-	b.open(page.Path + "/new")
+	b.open(config.PagePath + "/new")
 	b.fill("#name", "late")
 	eval[bool](b, `fetch("/jira/rest/auth/1/session", {method: "DELETE"}).then(r => r.ok)`)
 	c.until("tokengate to notice", func() bool {
@@ -399,7 +399,7 @@ func TestPageLogin(t *testing.T) {
 	b.allowStatus()
 	b.submit("main a.button.primary")
 	b.logInHere("ada")
-	if got := b.location(); !strings.HasPrefix(got, page.Path+"/new") {
+	if got := b.location(); !strings.HasPrefix(got, config.PagePath+"/new") {
 		t.Errorf("the login leads to %s", got)
 	}
 	k := b.createByPage("in time", nil)
@@ -412,12 +412,12 @@ func TestPageLogin(t *testing.T) {
 func TestPageOfAnotherSite(t *testing.T) {
 	c := newPageCompany(t, options{})
 	b := c.person("alice", asSecure)
-	b.open(page.Path + "/new")
+	b.open(config.PagePath + "/new")
 	nonce := at[string](b, "main form", `e.querySelector("[name=nonce]").value`)
 	post := func(header http.Header) answer {
 		header.Set("Cookie", b.cookies())
 		header.Set("Content-Type", "application/x-www-form-urlencoded")
-		return c.send(request{method: "POST", path: page.Path + "/new", header: header, body: strings.NewReader("name=stolen&nonce=" + nonce)})
+		return c.send(request{method: "POST", path: config.PagePath + "/new", header: header, body: strings.NewReader("name=stolen&nonce=" + nonce)})
 	}
 	for name, header := range map[string]http.Header{
 		"another origin": {"Origin": {"https://evil.example.net"}},

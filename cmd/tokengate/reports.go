@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"maps"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -58,30 +59,49 @@ func newTotalsCommand() *cobra.Command {
 		})
 }
 
-// settingsReport is web.Settings with undecoded values.
-type settingsReport struct {
-	Rules []struct {
-		Key   string          `json:"key"`
-		Value json.RawMessage `json:"value"`
-	} `json:"settings"`
-}
-
 func newSettingsCommand() *cobra.Command {
 	return newReport(&cobra.Command{
 		Use:   "settings",
 		Short: "Show the settings in force",
 		Long:  "Show the settings in force, each with its key in the configuration.",
 	}, []string{"key", "value"},
-		func(answer settingsReport) (rows [][]string) {
-			for _, r := range answer.Rules {
-				var text string
-				if json.Unmarshal(r.Value, &text) != nil {
-					text = string(r.Value)
+		func(answer web.Settings) (rows [][]string) {
+			for _, setting := range answer.Settings {
+				text, isText := setting.Value.(string)
+				if !isText {
+					data, _ := json.Marshal(setting.Value) // it came as JSON
+					text = string(data)
 				}
-				rows = append(rows, []string{r.Key, text})
+				rows = append(rows, []string{setting.Key, text})
 			}
 			return rows
 		})
 }
 
 func count(n uint64) string { return strconv.FormatUint(n, 10) }
+
+func newWhoamiCommand() *cobra.Command {
+	var format string
+	cmd := &cobra.Command{
+		Use:   "whoami",
+		Short: "Show your user name and rights on the server",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			me, err := ask[web.Me](cmd, http.MethodGet, "me", nil)
+			if err != nil {
+				return err
+			}
+			return printAnswer(cmd, format, me, table{
+				{"name:", cell(me.Name)},
+				{"from:", cell(me.From)},
+				{"administrator:", strconv.FormatBool(me.Administrator)},
+				{"creates for others:", strconv.FormatBool(me.ForOthers)},
+				{"tokens per user:", strconv.Itoa(me.MaxPerUser)},
+				{"longest overlap:", cell(me.MaxOverlap)},
+			})
+		},
+	}
+	outputFlag(cmd, &format, "json")
+	addSocketFlag(cmd)
+	return cmd
+}

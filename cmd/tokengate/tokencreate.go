@@ -94,12 +94,8 @@ func newRotateCommand() *cobra.Command {
 
 // issue requests a value and prints it.
 func issue(cmd *cobra.Command, format, path string, asked any, told func(web.Token) string) error {
-	c, err := newClient(cmd)
+	issued, err := ask[web.IssuedToken](cmd, http.MethodPost, path, asked)
 	if err != nil {
-		return err
-	}
-	var issued web.IssuedToken
-	if err := c.call(cmd.Context(), http.MethodPost, path, nil, asked, &issued); err != nil {
 		return err
 	}
 	if format == "json" {

@@ -25,18 +25,11 @@ func newShowCommand() *cobra.Command {
 			if err := checkID(args[0]); err != nil {
 				return err
 			}
-			c, err := newClient(cmd)
+			t, err := ask[web.Token](cmd, http.MethodGet, args[0], nil)
 			if err != nil {
 				return err
 			}
-			var t web.Token
-			if err := c.call(cmd.Context(), http.MethodGet, args[0], nil, nil, &t); err != nil {
-				return err
-			}
-			if format == "json" {
-				return printJSON(cmd.OutOrStdout(), t)
-			}
-			return describe(t).print(cmd.OutOrStdout())
+			return printAnswer(cmd, format, t, describe(t))
 		},
 	}
 	outputFlag(cmd, &format, "json")
@@ -148,12 +141,8 @@ func newChangeCommand() *cobra.Command {
 }
 
 func change(cmd *cobra.Command, format, id string, asked web.ChangeRequest) error {
-	c, err := newClient(cmd)
+	t, err := ask[web.Token](cmd, http.MethodPatch, id, asked)
 	if err != nil {
-		return err
-	}
-	var t web.Token
-	if err := c.call(cmd.Context(), http.MethodPatch, id, nil, asked, &t); err != nil {
 		return err
 	}
 	if format == "json" {

@@ -36,20 +36,13 @@ type Request struct {
 	raw          headers
 }
 
-// Decode reads the frame of an envoy.service.auth.v3.CheckRequest. Fields that
-// are read mean what they mean to proto.Unmarshal; on an error, into is zero.
-// Other fields are skipped unchecked. The frame is copied, so it may change once
-// Decode has returned. clientHeader is as for Codec.
+// decode reads r.frame, an envoy.service.auth.v3.CheckRequest. Fields that are read
+// mean what they mean to proto.Unmarshal; on an error, the Request is zero. Other
+// fields are skipped unchecked. clientHeader is as for Codec.
 //
 // Headers are read from header_map if that has any, from headers otherwise
 // (AttributeContext.HttpRequest: Envoy fills one of them). Names are compared
 // without case. A repeated header's values are joined by commas.
-func Decode(frame []byte, into *Request, clientHeader string) error {
-	into.frame = append(into.frame[:0], frame...)
-	return into.decode(clientHeader)
-}
-
-// decode reads r.frame.
 func (r *Request) decode(clientHeader string) error {
 	r.reset()
 	r.clientHeader = clientHeader

@@ -22,7 +22,6 @@ import (
 	"github.com/tokengate/tokengate/authz/policy"
 	"github.com/tokengate/tokengate/authz/token"
 	"github.com/tokengate/tokengate/authz/web"
-	"github.com/tokengate/tokengate/authz/web/page"
 	"github.com/tokengate/tokengate/store"
 	"github.com/tokengate/tokengate/store/cached"
 	"github.com/tokengate/tokengate/store/listing"
@@ -58,10 +57,10 @@ var pageGroups = []struct {
 		"/tokens?expiresUntil=2099-06-01&scope=write&sort=expires",
 		"/tokens?userPart=user&name=report&scope=write&state=active&usedFrom=2026-04-02&sort=name&limit=1000",
 	}},
-	{"an owner's page in the browser", ownerCookie, page.Path, 50, []string{
+	{"an owner's page in the browser", ownerCookie, config.PagePath, 50, []string{
 		"", "/new", "/token/ID", "/token/ID/rotate", "/token/ID/edit", "/explain",
 	}},
-	{"an administrator's page in the browser", adminCookie, page.Path, 250, []string{
+	{"an administrator's page in the browser", adminCookie, config.PagePath, 250, []string{
 		"/tokens", "/tokens?name=2424", "/tokens?name=report&userPart=user&sort=name&order=desc", "/tokens?state=active&unusedSince=14d&sort=used",
 		"/tokens?user=user00042", "/pending", "/insights", "/audit", "/settings", "/token/ID",
 	}},
@@ -121,7 +120,7 @@ func measurePages(ctx context.Context, sizes scale, r *report) {
 			}
 			table.line(v.name, took.String(), fmt.Sprintf("%.1f", float64(pageSizes[i])/1000))
 		}
-		if group.base == page.Path {
+		if group.base == config.PagePath {
 			largest = max(largest, slices.Max(pageSizes))
 		}
 		table.note("The server's time in this process, after the visitor was identified.")

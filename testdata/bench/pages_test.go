@@ -4,8 +4,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/authz/web"
-	"github.com/tokengate/tokengate/authz/web/page"
 )
 
 func TestPages(t *testing.T) {
@@ -31,7 +31,7 @@ func TestPagesThatFail(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.close()
-	for path, status := range map[string]string{page.Path + "/tokens": "403", web.Bases[0] + "/tokens?user=" + ownerOf(0): "403", page.Path + "/unknown": "404"} {
+	for path, status := range map[string]string{config.PagePath + "/tokens": "403", web.Bases[0] + "/tokens?user=" + ownerOf(0): "403", config.PagePath + "/unknown": "404"} {
 		if _, _, err := s.get(ownerCookie, path); err == nil || !strings.Contains(err.Error(), status) {
 			t.Errorf("an owner's GET %s: %v, want %s", path, err, status)
 		}

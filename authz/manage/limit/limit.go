@@ -50,13 +50,6 @@ func (k *Keyed) Charge(key string, r Rate, now time.Time) {
 	k.reserve(key, r, now, func(time.Duration) bool { return true })
 }
 
-// Len returns how many keys are remembered.
-func (k *Keyed) Len() int {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return len(k.buckets)
-}
-
 // reserve returns how long an event at now has to wait, and counts the event if
 // keep says so.
 func (k *Keyed) reserve(key string, r Rate, now time.Time, keep func(wait time.Duration) bool) time.Duration {

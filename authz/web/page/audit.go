@@ -39,11 +39,7 @@ type fieldChange struct {
 }
 
 // audit shows a page of the audit log, newest first.
-func (s *Site) audit(r *Request) (Answer, error) {
-	l, err := s.layout(r, "audit")
-	if err != nil {
-		return Answer{}, err
-	}
+func (s *Site) audit(r *Request, l *layout) (Answer, error) {
 	wanted, err := query.Audit(r.Query)
 	if err != nil {
 		return Answer{}, err
@@ -81,7 +77,7 @@ func (s *Site) auditRow(a store.Audit) auditRow {
 	_, created := a.Changes["type"] // a token's type never changes
 	for _, field := range slices.Sorted(maps.Keys(a.Changes)) {
 		c := a.Changes[field]
-		if created && (field == "owner" || field == "ownerKey" || field == "type" && c.After == "ordinary") {
+		if created && (field == "owner" || field == "ownerKey" || field == "type" && c.After == store.Ordinary.String()) {
 			continue // shown beside the id, or the default
 		}
 		row.Changes = append(row.Changes, fieldChange{field, brief(c.Before), brief(c.After), created})

@@ -26,11 +26,7 @@ type createPage struct {
 }
 
 // newToken shows the form.
-func (s *Site) newToken(r *Request) (Answer, error) {
-	l, err := s.layout(r, "")
-	if err != nil {
-		return Answer{}, err
-	}
+func (s *Site) newToken(r *Request, l *layout) (Answer, error) {
 	return s.createForm(r, l, s.form(r, "new", url.Values{"user": {visible(r.Query["user"])}}), nil)
 }
 
@@ -42,10 +38,7 @@ func (s *Site) createForm(r *Request, l *layout, f *form, refusal error) (Answer
 		p.Max = lifetimeLabel(most)
 	}
 	if p.Terms != nil {
-		p.Forced, p.Pending = p.Terms.ReadOnly, p.Terms.Approval
-		if p.Terms.Rate.Requests > 0 {
-			p.Rate = p.Terms.Rate.String()
-		}
+		p.Forced, p.Pending, p.Rate = p.Terms.ReadOnly, p.Terms.Approval, rate(p.Terms.Rate)
 	}
 	if !p.Others {
 		p.Why = whyNot(l.Me)
@@ -70,42 +63,29 @@ func whyNot(me *manage.Me) string {
 }
 
 // create creates a token and shows its value.
-func (s *Site) create(r *Request) (Answer, error) {
-	f, done, refusal := s.take(r, "new")
-	if done != nil {
-		return *done, nil
-	}
-	l, err := s.layout(r, "")
-	if err != nil {
-		return Answer{}, err
-	}
-	var issued manage.Issued
-	if refusal == nil {
-		issued, refusal = s.createFrom(r, l.Me, f)
-	}
-	if refusal != nil {
-		return s.createForm(r, l, f, refusal)
-	}
-	if issued.Token.State == manage.StatePending {
-		l.Waiting++ // it was counted before
-	}
-	return s.issued(l, f, issued, false)
-}
-
-func (s *Site) createFrom(r *Request, me *manage.Me, f *form) (manage.Issued, error) {
-	now := s.Now().UTC()
-	expires, err := f.expiry(latest(maxLifetimeOf(me), now), now)
-	if err != nil {
-		return manage.Issued{}, err
-	}
-	return s.Manager.Create(r.HTTP.Context(), r.Caller, manage.NewToken{
-		Owner:    f.Get("user"),
-		Name:     f.Get("name"),
-		Purpose:  f.Get("purpose"),
-		Expires:  expires,
-		ReadOnly: f.Has("readOnly"),
-		Networks: f.networks(address(me)),
-	})
+func (s *Site) create(r *Request, l *layout) (Answer, error) {
+	return s.submit(r, l, "new", nil, func(f *form) (Answer, error) {
+		now := s.Now().UTC()
+		expires, err := f.expiry(latest(maxLifetimeOf(l.Me), now), now)
+		if err != nil {
+			return Answer{}, err
+		}
+		issued, err := s.Manager.Create(r.HTTP.Context(), r.Caller, manage.NewToken{
+			Owner:    f.Get("user"),
+			Name:     f.Get("name"),
+			Purpose:  f.Get("purpose"),
+			Expires:  expires,
+			ReadOnly: f.Has("readOnly"),
+			Networks: f.networks(address(l.Me)),
+		})
+		if err != nil {
+			return Answer{}, err
+		}
+		if issued.Token.State == manage.StatePending {
+			l.Waiting++ // it was counted before
+		}
+		return s.issued(l, f, issued, false)
+	}, func(f *form, refusal error) (Answer, error) { return s.createForm(r, l, f, refusal) })
 }
 
 // rotatePage is the form that gives a token a new value.
@@ -117,11 +97,7 @@ type rotatePage struct {
 }
 
 // rotation shows the form.
-func (s *Site) rotation(r *Request) (Answer, error) {
-	found, l, err := s.tokenLayout(r)
-	if err != nil {
-		return Answer{}, err
-	}
+func (s *Site) rotation(r *Request, l *layout, found manage.Token) (Answer, error) {
 	return s.rotateForm(l, found, s.form(r, "token/"+r.ID+"/rotate", url.Values{}, seenSecret(found)...), nil)
 }
 
@@ -139,40 +115,28 @@ func (s *Site) rotateForm(l *layout, found manage.Token, f *form, refusal error)
 }
 
 // rotate gives a token a new value and shows it.
-func (s *Site) rotate(r *Request) (Answer, error) {
-	found, l, err := s.tokenLayout(r)
-	if err != nil {
-		return Answer{}, err
-	}
-	f, done, refusal := s.take(r, "token/"+r.ID+"/rotate", seenSecret(found)...)
-	if done != nil {
-		return *done, nil
-	}
-	var issued manage.Issued
-	if refusal == nil {
-		issued, refusal = s.rotateFrom(r, l.Me, f, found)
-	}
-	if refusal != nil {
-		return s.rotateForm(l, found, f, refusal)
-	}
-	return s.issued(l, f, issued, true)
+func (s *Site) rotate(r *Request, l *layout, found manage.Token) (Answer, error) {
+	return s.submit(r, l, "token/"+r.ID+"/rotate", seenSecret(found), func(f *form) (Answer, error) {
+		overlap, err := f.overlap()
+		if err != nil {
+			return Answer{}, err
+		}
+		now := s.Now().UTC()
+		expires, err := f.expiry(latest(maxLifetimeFor(l.Me, found), now), now)
+		if err != nil {
+			return Answer{}, err
+		}
+		issued, err := s.Manager.Rotate(r.HTTP.Context(), r.Caller, r.ID, manage.Rotation{Overlap: overlap, Expires: expires})
+		if err != nil {
+			return Answer{}, err
+		}
+		return s.issued(l, f, issued, true)
+	}, func(f *form, refusal error) (Answer, error) { return s.rotateForm(l, found, f, refusal) })
 }
 
 // seenSecret is seen for a rotation, which also ends the old secret.
 func seenSecret(t manage.Token) []string {
 	return append(seen(t), t.PreviousUntil.String())
-}
-
-func (s *Site) rotateFrom(r *Request, me *manage.Me, f *form, found manage.Token) (issued manage.Issued, err error) {
-	var wanted manage.Rotation
-	if wanted.Overlap, err = f.overlap(); err != nil {
-		return issued, err
-	}
-	now := s.Now().UTC()
-	if wanted.Expires, err = f.expiry(latest(maxLifetimeFor(me, found), now), now); err != nil {
-		return issued, err
-	}
-	return s.Manager.Rotate(r.HTTP.Context(), r.Caller, r.ID, wanted)
 }
 
 // issuedPage shows a token's value; no other page does.
@@ -225,11 +189,7 @@ type editPage struct {
 }
 
 // edit shows the form.
-func (s *Site) edit(r *Request) (Answer, error) {
-	found, l, err := s.tokenLayout(r)
-	if err != nil {
-		return Answer{}, err
-	}
+func (s *Site) edit(r *Request, l *layout, found manage.Token) (Answer, error) {
 	return s.editForm(r, l, found, nil, nil)
 }
 
@@ -249,36 +209,32 @@ func (s *Site) editForm(r *Request, l *layout, found manage.Token, f *form, refu
 }
 
 // change changes the fields of a token that differ in the form.
-func (s *Site) change(r *Request) (Answer, error) {
-	found, l, err := s.tokenLayout(r)
-	if err != nil {
-		return Answer{}, err
-	}
-	f, answer, err := s.take(r, "token/"+r.ID+"/edit", seen(found)...)
-	switch {
-	case answer != nil:
-		return *answer, nil
-	case errors.Is(err, errChanged):
-		return s.editForm(r, l, found, nil, err) // the entered values were about an older state
-	case err != nil:
-		return s.editForm(r, l, found, f, err)
-	}
-	changed, err := s.changeFrom(r, l.Me, found, f)
-	if err != nil {
-		return s.editForm(r, l, found, f, err)
-	}
-	done := "unchanged"
-	if changed {
-		done = "changed"
-	}
-	return s.seeOther("token/"+r.ID+"?"+encode(s.noticed(r, done, "")...), found.ID), nil
+func (s *Site) change(r *Request, l *layout, found manage.Token) (Answer, error) {
+	return s.submit(r, l, "token/"+r.ID+"/edit", seen(found), func(f *form) (Answer, error) {
+		wanted, err := s.changes(l.Me, found, f)
+		if err != nil {
+			return Answer{}, err
+		}
+		done := "unchanged"
+		if !reflect.DeepEqual(wanted, manage.Change{}) {
+			done = "changed"
+			if _, err := s.Manager.Change(r.HTTP.Context(), r.Caller, r.ID, wanted); err != nil {
+				return Answer{}, err
+			}
+		}
+		return s.seeOther("token/"+r.ID+"?"+encode(s.noticed(r, done, "")...), found.ID), nil
+	}, func(f *form, refusal error) (Answer, error) {
+		if errors.Is(refusal, errChanged) {
+			f = nil // the entered values were about an older state
+		}
+		return s.editForm(r, l, found, f, refusal)
+	})
 }
 
-// changeFrom reports whether anything differs.
-func (s *Site) changeFrom(r *Request, me *manage.Me, found manage.Token, f *form) (changed bool, err error) {
-	var wanted manage.Change
+// changes returns the fields that differ in the form.
+func (s *Site) changes(me *manage.Me, found manage.Token, f *form) (wanted manage.Change, err error) {
 	if wanted.Expires, err = f.expiry(latestOf(me, found), s.Now().UTC()); err != nil {
-		return false, err
+		return wanted, err
 	}
 	if name := f.Get("name"); name != found.Name {
 		wanted.Name = &name
@@ -293,9 +249,5 @@ func (s *Site) changeFrom(r *Request, me *manage.Me, found manage.Token, f *form
 		networks := f.networks(address(me))
 		wanted.Networks = &networks
 	}
-	if reflect.DeepEqual(wanted, manage.Change{}) {
-		return false, nil
-	}
-	_, err = s.Manager.Change(r.HTTP.Context(), r.Caller, r.ID, wanted)
-	return true, err
+	return wanted, nil
 }

@@ -38,15 +38,11 @@ type checkResult struct {
 }
 
 // explain shows the form. The value of a token is a password field that is never filled.
-func (s *Site) explain(r *Request) (Answer, error) {
-	return s.explainForm(r, s.form(r, "explain", url.Values{"id": {r.Query["id"]}}), nil, nil)
+func (s *Site) explain(r *Request, l *layout) (Answer, error) {
+	return s.explainForm(r, l, s.form(r, "explain", url.Values{"id": {r.Query["id"]}}), nil, nil)
 }
 
-func (s *Site) explainForm(r *Request, f *form, result *explanation, refusal error) (Answer, error) {
-	l, err := s.layout(r, "explain")
-	if err != nil {
-		return Answer{}, err
-	}
+func (s *Site) explainForm(r *Request, l *layout, f *form, result *explanation, refusal error) (Answer, error) {
 	f.Values.Del("value")
 	f.redact()
 	for name, usual := range map[string]string{"method": http.MethodGet, "path": s.ContextPath + s.product().Example, "address": address(l.Me)} {
@@ -63,14 +59,14 @@ func (s *Site) explainForm(r *Request, f *form, result *explanation, refusal err
 }
 
 // explainRequest explains the decision on the described request.
-func (s *Site) explainRequest(r *Request) (Answer, error) {
-	f, done := s.sent(r, "explain")
-	if done != nil {
-		return *done, nil
+func (s *Site) explainRequest(r *Request, l *layout) (Answer, error) {
+	f, unusable := s.sent(r, "explain")
+	if f == nil {
+		return unusable, nil
 	}
 	request, id, err := readRequest(f)
 	if err != nil {
-		a, shown := s.explainForm(r, f, nil, err)
+		a, shown := s.explainForm(r, l, f, nil, err)
 		if errors.Is(shown, err) { // not a refusal to log: the form changes nothing
 			a.Status, shown = http.StatusBadRequest, nil
 		}
@@ -81,7 +77,7 @@ func (s *Site) explainRequest(r *Request) (Answer, error) {
 		err = wrong(manage.FieldID, "explain.unknown")
 	}
 	if err != nil {
-		return s.explainForm(r, f, nil, err)
+		return s.explainForm(r, l, f, nil, err)
 	}
 	result := &explanation{Good: d.Outcome == authz.Allowed, Outcome: text("explain."+d.Result(), s.product().Title)}
 	if d.Outcome == authz.Denied {
@@ -98,7 +94,7 @@ func (s *Site) explainRequest(r *Request) (Answer, error) {
 		}
 		result.Checks = append(result.Checks, shown)
 	}
-	return s.explainForm(r, f, result, nil)
+	return s.explainForm(r, l, f, result, nil)
 }
 
 // readRequest returns the described request, and the id of its token unless it has a

@@ -30,8 +30,8 @@ func (f *form) Get(name string) string { return f.Values.Get(name) }
 // Has reports whether a field is not empty, or a box is ticked.
 func (f *form) Has(name string) bool { return f.Values.Get(name) != "" }
 
-// form returns a form at an address below Path with initial values. seen is what the
-// page shows beside it: if that changes before the form is sent, take refuses the form.
+// form returns a form at an address below config.PagePath with initial values. seen is what the
+// page shows beside it: if that changes before the form is sent, submit refuses the form.
 func (s *Site) form(r *Request, below string, values url.Values, seen ...string) *form {
 	f := &form{Action: s.url(below), Nonce: s.nonces.make(r.Caller, below), Values: values, Wrong: make(map[string]string)}
 	if len(seen) > 0 {
@@ -40,9 +40,8 @@ func (s *Site) form(r *Request, below string, values url.Values, seen ...string)
 	return f
 }
 
-// sent reads a form that was sent. If it returns an Answer, the form is unusable, and
-// the Answer is the response.
-func (s *Site) sent(r *Request, below string, seen ...string) (*form, *Answer) {
+// sent reads a form that was sent, or returns nil and the response to an unusable one.
+func (s *Site) sent(r *Request, below string, seen ...string) (*form, Answer) {
 	kind, _, _ := mime.ParseMediaType(r.HTTP.Header.Get("Content-Type"))
 	if kind != "application/x-www-form-urlencoded" {
 		return nil, s.problem(r, http.StatusUnsupportedMediaType, "form.kind")
@@ -60,36 +59,36 @@ func (s *Site) sent(r *Request, below string, seen ...string) (*form, *Answer) {
 		}
 		values[name] = []string{strings.ReplaceAll(given[0], "\r\n", "\n")} // browsers send CRLF
 	}
-	return s.form(r, below, values, seen...), nil
+	return s.form(r, below, values, seen...), Answer{}
 }
 
-// take reads a form that was sent and uses up its nonce, so that the change it makes is
-// made once. If it returns an Answer, that is the response. If it fails, the form must
-// be shown again with the error.
-func (s *Site) take(r *Request, below string, seen ...string) (f *form, done *Answer, err error) {
-	if f, done = s.sent(r, below, seen...); done != nil {
-		return nil, done, nil
+// submit reads a form that was sent, uses up its nonce, so that the change it makes is
+// made once, and makes the change with do. If that is refused, it shows the form again.
+func (s *Site) submit(r *Request, l *layout, below string, seen []string, do func(*form) (Answer, error), again func(*form, error) (Answer, error)) (Answer, error) {
+	f, unusable := s.sent(r, below, seen...)
+	if f == nil {
+		return unusable, nil
 	}
 	switch outcome, id := s.nonces.use(f.Get("nonce"), r.Caller, below); {
 	case outcome == replayed:
-		return nil, s.alreadySubmitted(r, id), nil
+		return s.alreadySubmitted(r, l, id)
 	case len(seen) > 0 && !s.nonces.sealed(f.Get("seen"), r.Caller, seen...):
-		return f, nil, errChanged
-	case outcome == fresh:
-		return f, nil, nil
+		return again(f, errChanged)
+	case outcome != fresh:
+		return again(f, &Error{Status: http.StatusConflict, Text: text("form.old")})
 	}
-	return f, nil, &Error{Status: http.StatusConflict, Text: text("form.old")}
+	answer, err := do(f)
+	if err != nil {
+		return again(f, err)
+	}
+	return answer, nil
 }
 
 // errChanged refuses a form because the token shown beside it has changed.
 var errChanged = &Error{Status: http.StatusConflict, Text: text("form.changed")}
 
 // alreadySubmitted says that a form was sent before, and which token it issued.
-func (s *Site) alreadySubmitted(r *Request, id string) *Answer {
-	l, err := s.layout(r, "")
-	if err != nil {
-		return s.problem(r, http.StatusConflict, "form.replayed")
-	}
+func (s *Site) alreadySubmitted(r *Request, l *layout, id string) (Answer, error) {
 	p := struct {
 		Token, URL, Rotate string
 		Pending            bool // the token cannot be rotated yet
@@ -97,11 +96,7 @@ func (s *Site) alreadySubmitted(r *Request, id string) *Answer {
 	if found, err := s.Manager.Get(r.HTTP.Context(), r.Caller, id); err == nil {
 		p.Pending = found.State == manage.StatePending
 	}
-	a, err := render("already-submitted", http.StatusConflict, l, p)
-	if err != nil {
-		return s.problem(r, http.StatusConflict, "form.replayed")
-	}
-	return &a
+	return render("already-submitted", http.StatusConflict, l, p)
 }
 
 // redact removes token secrets from the entered values, so that no form repeats them,

@@ -31,27 +31,21 @@ type figure struct {
 }
 
 // insights shows the page.
-func (s *Site) insights(r *Request) (Answer, error) {
-	l, err := s.layout(r, "insights")
-	if err != nil {
-		return Answer{}, err
-	}
+func (s *Site) insights(r *Request, l *layout) (Answer, error) {
 	ctx := r.HTTP.Context()
-	var p insightsPage
-	if p.Figures, err = s.figures(ctx, r.Caller); err != nil {
+	figures, err := s.figures(ctx, r.Caller)
+	if err != nil {
 		return Answer{}, err
 	}
 	days, err := s.Manager.Totals(ctx, r.Caller)
 	if err != nil {
 		return Answer{}, err
 	}
-	p.Chart = newChart(days, store.DayOf(s.Now()))
 	users, err := s.Manager.Passwords(ctx, r.Caller)
 	if err != nil {
 		return Answer{}, err
 	}
-	p.Passwords = s.passwords(users, s.View().Policy.Passwords, days)
-	return ok("insights", l, p)
+	return ok("insights", l, insightsPage{figures, newChart(days, store.DayOf(s.Now())), s.passwords(users, s.View().Policy.Passwords, days)})
 }
 
 func (s *Site) figures(ctx context.Context, c manage.Caller) (all []figure, err error) {
@@ -130,40 +124,46 @@ const (
 	chartSeries = 4 // reasons with their own colour
 )
 
+// dayCounts are the requests of a day.
+type dayCounts struct {
+	allowed, refused uint64
+	reasons          map[string]uint64 // of the refused ones
+}
+
 func newChart(totals []store.DayTotals, today store.Day) chart {
-	days := make([]map[string]uint64, manage.TotalDays)
+	days := make([]dayCounts, manage.TotalDays)
 	first := today - manage.TotalDays + 1
-	sums := make(map[string]uint64)
-	var allowed, refused uint64
+	sum := dayCounts{reasons: make(map[string]uint64)}
 	for _, d := range totals {
 		if d.Day < first || d.Day > today {
 			continue
 		}
-		days[d.Day-first] = d.Counts
-		allowed += d.Counts[authz.TokenAllowed.String()]
+		day := dayCounts{allowed: d.Counts[authz.TokenAllowed.String()], reasons: make(map[string]uint64)}
 		for word, n := range d.Counts {
 			if manage.IsRefusal(word) {
-				sums[word] += n
-				refused += n
+				day.refused += n
+				day.reasons[word] = n
+				sum.reasons[word] += n
 			}
 		}
+		sum.allowed += day.allowed
+		sum.refused += day.refused
+		days[d.Day-first] = day
 	}
-	reasons := byCount(sums)
 	c := chart{
-		Nothing: allowed+refused == 0, Width: manage.TotalDays * barStep, Baseline: barsHeight,
+		Nothing: sum.allowed+sum.refused == 0, Width: manage.TotalDays * barStep, Baseline: barsHeight,
 		ViewBox: fmt.Sprintf("0 0 %d %d", manage.TotalDays*barStep, barsHeight+1),
 		First:   first.String(), Last: today.String(),
 	}
-	c.Totals.Allowed, c.Totals.Refused = number(allowed), number(refused)
+	c.Totals.Allowed, c.Totals.Refused = number(sum.allowed), number(sum.refused)
+	reasons := byCount(sum.reasons)
 	shown := reasons[:min(len(reasons), chartSeries)]
+	rest := sum.refused
 	for i, word := range shown {
-		c.Series = append(c.Series, series{word, fmt.Sprint("series", i), number(sums[word])})
+		c.Series = append(c.Series, series{word, fmt.Sprint("series", i), number(sum.reasons[word])})
+		rest -= sum.reasons[word]
 	}
-	if len(reasons) > len(shown) {
-		rest := uint64(0)
-		for _, word := range reasons[len(shown):] {
-			rest += sums[word]
-		}
+	if rest > 0 {
 		c.Series = append(c.Series, series{text("chart.others"), "others", number(rest)})
 	}
 	c.draw(days, first, shown)
@@ -171,25 +171,19 @@ func newChart(totals []store.DayTotals, today store.Day) chart {
 }
 
 // draw adds the bars and the table.
-func (c *chart) draw(days []map[string]uint64, first store.Day, shown []string) {
+func (c *chart) draw(days []dayCounts, first store.Day, shown []string) {
 	most, mostRefused := uint64(1), uint64(1)
-	refusals := make([]uint64, len(days))
-	for i, counts := range days {
-		for word, n := range counts {
-			if manage.IsRefusal(word) {
-				refusals[i] += n
-			}
-		}
-		most, mostRefused = max(most, counts[authz.TokenAllowed.String()]), max(mostRefused, refusals[i])
+	for _, d := range days {
+		most, mostRefused = max(most, d.allowed), max(mostRefused, d.refused)
 	}
 	c.Allowed.Top, c.Refused.Top = number(most), number(mostRefused)
-	for i, counts := range days {
-		date, allowed := (first + store.Day(i)).String(), counts[authz.TokenAllowed.String()]
-		c.Days = append(c.Days, chartDay{date, number(allowed), number(refusals[i]), reasonsText(counts)})
-		if h := height(allowed, most); h > 0 {
-			c.Allowed.Rects = append(c.Allowed.Rects, rect{i * barStep, barsHeight - h, barWidth, h, "allowed", date + ": " + number(allowed)})
+	for i, d := range days {
+		date := (first + store.Day(i)).String()
+		c.Days = append(c.Days, chartDay{date, number(d.allowed), number(d.refused), reasonsText(d.reasons)})
+		if h := height(d.allowed, most); h > 0 {
+			c.Allowed.Rects = append(c.Allowed.Rects, rect{i * barStep, barsHeight - h, barWidth, h, "allowed", date + ": " + number(d.allowed)})
 		}
-		below, rest := uint64(0), refusals[i]
+		below, rest := uint64(0), d.refused
 		part := func(class, word string, n uint64) {
 			from, to := height(below, mostRefused), height(below+n, mostRefused)
 			if below += n; to > from {
@@ -197,12 +191,10 @@ func (c *chart) draw(days []map[string]uint64, first store.Day, shown []string) 
 			}
 		}
 		for s, word := range shown {
-			part(c.Series[s].Class, word, counts[word])
-			rest -= counts[word]
+			part(c.Series[s].Class, word, d.reasons[word])
+			rest -= d.reasons[word]
 		}
-		if rest > 0 {
-			part("others", text("chart.others"), rest)
-		}
+		part("others", text("chart.others"), rest)
 	}
 }
 
@@ -223,9 +215,7 @@ func height(n, most uint64) int {
 func reasonsText(counts map[string]uint64) string {
 	var parts []string
 	for _, word := range byCount(counts) {
-		if manage.IsRefusal(word) {
-			parts = append(parts, word+" "+number(counts[word]))
-		}
+		parts = append(parts, word+" "+number(counts[word]))
 	}
 	return strings.Join(parts, ", ")
 }

@@ -23,11 +23,7 @@ type minePage struct {
 }
 
 // mine lists the caller's own tokens, newest first: those in force, or all.
-func (s *Site) mine(r *Request) (Answer, error) {
-	l, err := s.layout(r, "")
-	if err != nil {
-		return Answer{}, err
-	}
+func (s *Site) mine(r *Request, l *layout) (Answer, error) {
 	all := r.Query["show"] == "all"
 	wanted := manage.Query{InForce: !all, Query: listing.Query{Descending: true, Limit: pageSize, After: listing.Cursor(r.Query["after"])}}
 	found, err := s.Manager.ListOwn(r.HTTP.Context(), r.Caller, wanted)
@@ -67,18 +63,14 @@ type confirmAllPage struct {
 }
 
 // confirmAll asks before all tokens of the caller, or of another user, are revoked.
-func (s *Site) confirmAll(r *Request) (Answer, error) {
-	return s.revokeAllForm(r, r.Query["user"], nil)
+func (s *Site) confirmAll(r *Request, l *layout) (Answer, error) {
+	return s.revokeAllForm(r, l, r.Query["user"], nil)
 }
 
-func (s *Site) revokeAllForm(r *Request, user string, refusal error) (Answer, error) {
-	l, err := s.layout(r, "")
-	if err != nil {
-		return Answer{}, err
-	}
+func (s *Site) revokeAllForm(r *Request, l *layout, user string, refusal error) (Answer, error) {
 	shown := visible(token.Redact(user))
 	if user != "" && !l.Me.Administrator && refusal == nil {
-		return *s.problem(r, http.StatusForbidden, "all.forbidden"), nil
+		return s.problem(r, http.StatusForbidden, "all.forbidden"), nil
 	}
 	p := confirmAllPage{Form: s.form(r, "revoke-all", url.Values{"user": {shown}}), Owner: shown, Mine: user == "", Back: s.url("")}
 	list := s.Manager.List
@@ -99,20 +91,12 @@ func (s *Site) revokeAllForm(r *Request, user string, refusal error) (Answer, er
 }
 
 // revokeAll revokes them.
-func (s *Site) revokeAll(r *Request) (Answer, error) {
-	f, done, err := s.take(r, "revoke-all")
-	if done != nil {
-		return *done, nil
-	}
-	user := f.Get("user")
-	if err == nil {
-		err = s.Manager.RevokeAll(r.HTTP.Context(), r.Caller, user)
-	}
-	if err != nil {
-		return s.revokeAllForm(r, user, err)
-	}
-	if user == "" {
-		return s.seeOther("?"+encode(s.noticed(r, "all", "")...), ""), nil
-	}
-	return s.seeOther("tokens?"+encode(append(s.noticed(r, "all", ""), "user", user)...), ""), nil
+func (s *Site) revokeAll(r *Request, l *layout) (Answer, error) {
+	return s.submit(r, l, "revoke-all", nil, func(f *form) (Answer, error) {
+		user := f.Get("user")
+		if err := s.Manager.RevokeAll(r.HTTP.Context(), r.Caller, user); err != nil || user == "" {
+			return s.seeOther("?"+encode(s.noticed(r, "all", "")...), ""), err
+		}
+		return s.seeOther("tokens?"+encode(append(s.noticed(r, "all", ""), "user", user)...), ""), nil
+	}, func(f *form, refusal error) (Answer, error) { return s.revokeAllForm(r, l, f.Get("user"), refusal) })
 }

@@ -12,7 +12,7 @@ import (
 func TestUsedNoncesAreDeleted(t *testing.T) {
 	now := noon
 	n := newNonces(func() time.Time { return now })
-	c := manage.Person(directory.User{Name: "fred", Active: true}, "192.0.2.7")
+	c := manage.User(directory.User{Name: "fred", Active: true}, "192.0.2.7")
 	old := n.make(c, "new")
 	now = now.Add(time.Second)
 	used := n.make(c, "new")

@@ -20,13 +20,11 @@ import (
 	"time"
 
 	"github.com/tokengate/tokengate/authz"
+	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/authz/manage"
 	"github.com/tokengate/tokengate/authz/product"
 	"github.com/tokengate/tokengate/authz/web/query"
 )
-
-// Path is the address of the pages, below the context path.
-const Path = "/plugins/servlet/api-tokens"
 
 // pageSize is the number of tokens or records on a page.
 const pageSize = 50
@@ -74,9 +72,10 @@ type Answer struct {
 // a refusal that the page itself shows.
 type Page struct {
 	Method     string
-	Path       string   // below Path; {id} matches one segment
+	Path       string   // below config.PagePath; {id} matches one segment
 	Parameters []string // allowed in the query
 	Costly     bool     // it stores a secret, or reads very much
+	Revokes    bool     // it revokes tokens
 	Serve      func(*Request) (Answer, error)
 }
 
@@ -84,30 +83,56 @@ type Page struct {
 func (s *Site) Pages() []Page {
 	const get, post = http.MethodGet, http.MethodPost
 	pages := []Page{
-		{get, "", slices.Concat([]string{"show", "after"}, noticeParameters), false, s.mine},
-		{get, "new", []string{"user"}, false, s.newToken},
-		{post, "new", nil, true, s.create},
-		{get, "token/{id}", noticeParameters, false, s.token},
-		{get, "token/{id}/rotate", nil, false, s.rotation},
-		{post, "token/{id}/rotate", nil, true, s.rotate},
-		{get, "token/{id}/edit", nil, false, s.edit},
-		{post, "token/{id}/edit", nil, false, s.change},
-		{get, "revoke-all", []string{"user"}, false, s.confirmAll},
-		{post, "revoke-all", nil, true, s.revokeAll},
-		{get, "explain", []string{"id"}, false, s.explain},
-		{post, "explain", nil, false, s.explainRequest},
-		{get, "tokens", listParameters, false, s.tokens},
-		{get, "pending", slices.Concat([]string{"after"}, noticeParameters), false, s.pending},
-		{get, "insights", nil, false, s.insights},
-		{get, "audit", slices.Concat(query.AuditFilters, []string{"after"}), false, s.audit},
-		{get, "settings", nil, false, s.settings},
+		{Method: get, Path: "", Parameters: slices.Concat([]string{"show", "after"}, noticeParameters), Serve: s.inTab("", s.mine)},
+		{Method: get, Path: "new", Parameters: []string{"user"}, Serve: s.inTab("", s.newToken)},
+		{Method: post, Path: "new", Costly: true, Serve: s.inTab("", s.create)},
+		{Method: get, Path: "token/{id}", Parameters: noticeParameters, Serve: s.ofToken(s.token)},
+		{Method: get, Path: "token/{id}/rotate", Serve: s.ofToken(s.rotation)},
+		{Method: post, Path: "token/{id}/rotate", Costly: true, Serve: s.ofToken(s.rotate)},
+		{Method: get, Path: "token/{id}/edit", Serve: s.ofToken(s.edit)},
+		{Method: post, Path: "token/{id}/edit", Serve: s.ofToken(s.change)},
+		{Method: get, Path: "revoke-all", Parameters: []string{"user"}, Serve: s.inTab("", s.confirmAll)},
+		{Method: post, Path: "revoke-all", Costly: true, Revokes: true, Serve: s.inTab("", s.revokeAll)},
+		{Method: get, Path: "explain", Parameters: []string{"id"}, Serve: s.inTab("explain", s.explain)},
+		{Method: post, Path: "explain", Serve: s.inTab("explain", s.explainRequest)},
+		{Method: get, Path: "tokens", Parameters: listParameters, Serve: s.inTab("tokens", s.tokens)},
+		{Method: get, Path: "pending", Parameters: slices.Concat([]string{"after"}, noticeParameters), Serve: s.inTab("pending", s.pending)},
+		{Method: get, Path: "insights", Serve: s.inTab("insights", s.insights)},
+		{Method: get, Path: "audit", Parameters: slices.Concat(query.AuditFilters, []string{"after"}), Serve: s.inTab("audit", s.audit)},
+		{Method: get, Path: "settings", Serve: s.inTab("settings", s.settings)},
 	}
 	for _, a := range actions {
+		below := "token/{id}/" + a.word
 		pages = append(pages,
-			Page{get, "token/{id}/" + a.word, []string{"from", "list"}, false, func(r *Request) (Answer, error) { return s.confirm(r, a) }},
-			Page{post, "token/{id}/" + a.word, nil, false, func(r *Request) (Answer, error) { return s.doAction(r, a) }})
+			Page{Method: get, Path: below, Parameters: []string{"from", "list"}, Serve: s.ofToken(a.on(s.confirm))},
+			Page{Method: post, Path: below, Revokes: a.danger, Serve: s.ofToken(a.on(s.doAction))})
 	}
 	return pages
+}
+
+// inTab serves a page with the layout for its tab.
+func (s *Site) inTab(tab string, serve func(*Request, *layout) (Answer, error)) func(*Request) (Answer, error) {
+	return func(r *Request) (Answer, error) {
+		l, err := s.layout(r, tab)
+		if err != nil {
+			return Answer{}, err
+		}
+		return serve(r, l)
+	}
+}
+
+// tokenPageFunc serves a page about a token.
+type tokenPageFunc func(*Request, *layout, manage.Token) (Answer, error)
+
+// ofToken serves a page about the token that the path names, in the tab that lists it.
+func (s *Site) ofToken(serve tokenPageFunc) func(*Request) (Answer, error) {
+	return func(r *Request) (Answer, error) {
+		found, err := s.Manager.Get(r.HTTP.Context(), r.Caller, r.ID)
+		if err != nil {
+			return Answer{}, err
+		}
+		return s.inTab(tabOf(found), func(r *Request, l *layout) (Answer, error) { return serve(r, l, found) })(r)
+	}
 }
 
 // Problem explains why the requested page is not shown.
@@ -132,17 +157,16 @@ func (s *Site) Problem(r *Request, p Problem) Answer {
 	return a
 }
 
-func (s *Site) problem(r *Request, status int, name string) *Answer {
-	a := s.Problem(r, Problem{Status: status, Text: text(name)})
-	return &a
+func (s *Site) problem(r *Request, status int, name string) Answer {
+	return s.Problem(r, Problem{Status: status, Text: text(name)})
 }
 
-// url returns the address of a page, given below Path.
+// url returns the address of a page, given below config.PagePath.
 func (s *Site) url(below string) string {
 	if below == "" || below[0] == '?' {
-		return s.ContextPath + Path + below
+		return s.ContextPath + config.PagePath + below
 	}
-	return s.ContextPath + Path + "/" + below
+	return s.ContextPath + config.PagePath + "/" + below
 }
 
 // seeOther redirects from a form to a page, so that a reload sends nothing again.

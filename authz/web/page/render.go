@@ -76,7 +76,7 @@ func readAssets() (byName map[string][]byte, names map[string]string) {
 	return byName, names
 }
 
-// Asset returns a style sheet, script or icon by its path below Path. Assets are public.
+// Asset returns a style sheet, script or icon by its path below config.PagePath. Assets are public.
 func Asset(below string) (body []byte, contentType string, ok bool) {
 	body, ok = assets[below]
 	return body, map[string]string{
@@ -86,7 +86,7 @@ func Asset(below string) (body []byte, contentType string, ok bool) {
 	}[path.Ext(below)], ok
 }
 
-// layout is the frame around every page.
+// layout is what every page shows around its content.
 type layout struct {
 	Base        string     // the address of the pages
 	Home        string     // the address of the application
@@ -99,7 +99,7 @@ type layout struct {
 	Problem     string     // why the request was refused
 }
 
-// layout returns the frame of a page for the caller. tab is the path of the page's tab.
+// layout returns the layout of a page for the caller. tab is the path of the page's tab.
 func (s *Site) layout(r *Request, tab string) (*layout, error) {
 	me, err := s.Manager.Me(r.HTTP.Context(), r.Caller)
 	if err != nil {
@@ -115,7 +115,7 @@ func (s *Site) layout(r *Request, tab string) (*layout, error) {
 	return l, nil
 }
 
-// bareLayout returns the frame of a page for an unidentified caller.
+// bareLayout returns the layout of a page for an unidentified caller.
 func (s *Site) bareLayout() *layout {
 	return &layout{Base: s.url(""), Home: s.ContextPath + "/", Product: s.product().Title}
 }

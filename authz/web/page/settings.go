@@ -19,15 +19,11 @@ type settingSection struct {
 // settingRow is one setting.
 type settingRow struct {
 	Key    string
-	Values []string // none: an empty list
+	Values []string // none: an empty list or text
 }
 
 // settings shows the settings in force.
-func (s *Site) settings(r *Request) (Answer, error) {
-	l, err := s.layout(r, "settings")
-	if err != nil {
-		return Answer{}, err
-	}
+func (s *Site) settings(r *Request, l *layout) (Answer, error) {
 	found, err := s.Manager.ListSettings(r.HTTP.Context(), r.Caller)
 	if err != nil {
 		return Answer{}, err
@@ -39,7 +35,7 @@ func (s *Site) settings(r *Request) (Answer, error) {
 			p.Sections = append(p.Sections, settingSection{Name: name, Help: text("settings." + name)})
 		}
 		values, isList := setting.Value.([]string)
-		if !isList {
+		if !isList && setting.Value != "" {
 			values = []string{fmt.Sprint(setting.Value)} // a bool, int or string
 		}
 		last := &p.Sections[len(p.Sections)-1]

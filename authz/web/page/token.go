@@ -54,8 +54,7 @@ func (s *Site) tokenView(t manage.Token, networks int) tokenView {
 		if at.IsZero() {
 			return nil
 		}
-		m := when(at, now)
-		return &m
+		return new(when(at, now))
 	}
 	v.Expires, v.Used, v.Revoked, v.Previous = optional(t.Expires), optional(t.Usage.LastUsed), optional(t.Revoked), optional(t.PreviousUntil)
 	v.Soon = v.InForce && v.Expires != nil && t.Expires.Sub(now) <= soon
@@ -81,15 +80,6 @@ func seen(t manage.Token) []string {
 	return []string{name, purpose, fmt.Sprintf("%+v", t)}
 }
 
-// tokenLayout returns the token that a request is about, and the frame of its page.
-func (s *Site) tokenLayout(r *Request) (found manage.Token, l *layout, err error) {
-	if found, err = s.Manager.Get(r.HTTP.Context(), r.Caller, r.ID); err != nil {
-		return found, nil, err
-	}
-	l, err = s.layout(r, tabOf(found))
-	return found, l, err
-}
-
 // tabOf returns the tab that lists a token.
 func tabOf(t manage.Token) string {
 	if t.Mine {
@@ -110,11 +100,7 @@ type tokenPage struct {
 }
 
 // token shows one token.
-func (s *Site) token(r *Request) (Answer, error) {
-	found, l, err := s.tokenLayout(r)
-	if err != nil {
-		return Answer{}, err
-	}
+func (s *Site) token(r *Request, l *layout, found manage.Token) (Answer, error) {
 	below := "token/" + found.ID
 	p := tokenPage{
 		Token: s.tokenView(found, len(found.Networks)), Rate: rate(found.Rate), Administrator: l.Me.Administrator,
@@ -136,11 +122,11 @@ func (s *Site) token(r *Request) (Answer, error) {
 }
 
 // rate returns a rate in words, or "" for none.
-func rate(r store.Rate) string {
-	if r == (store.Rate{}) {
+func rate(r config.Rate) string {
+	if r == (config.Rate{}) {
 		return ""
 	}
-	return config.Rate{Requests: int(r.Requests), Per: r.Per, Burst: int(r.Burst)}.String()
+	return r.String()
 }
 
 // action is a change to a token that the caller confirms first.
@@ -148,7 +134,7 @@ type action struct {
 	word           string         // in addresses and names of texts
 	done           string         // its participle
 	administrators bool           // only they may do it
-	danger         bool           // it cannot be undone
+	danger         bool           // it revokes, which cannot be undone
 	open           []manage.State // in which it is possible
 	do             func(*manage.Manager, context.Context, manage.Caller, string) error
 }
@@ -193,12 +179,13 @@ type actionPage struct {
 	Back                  string
 }
 
+// on serves a page about the action.
+func (a action) on(serve func(*Request, *layout, manage.Token, action) (Answer, error)) tokenPageFunc {
+	return func(r *Request, l *layout, found manage.Token) (Answer, error) { return serve(r, l, found, a) }
+}
+
 // confirm asks for the confirmation of an action.
-func (s *Site) confirm(r *Request, a action) (Answer, error) {
-	found, l, err := s.tokenLayout(r)
-	if err != nil {
-		return Answer{}, err
-	}
+func (s *Site) confirm(r *Request, l *layout, found manage.Token, a action) (Answer, error) {
 	f := s.form(r, "token/"+r.ID+"/"+a.word, url.Values{"from": {r.Query["from"]}, "list": {r.Query["list"]}}, seen(found)...)
 	return s.actionForm(r, l, a, found, f, a.closed(found))
 }
@@ -222,29 +209,19 @@ func (s *Site) actionForm(r *Request, l *layout, a action, found manage.Token, f
 }
 
 // doAction does an action that was confirmed.
-func (s *Site) doAction(r *Request, a action) (Answer, error) {
-	found, err := s.Manager.Get(r.HTTP.Context(), r.Caller, r.ID)
-	if err != nil {
-		return Answer{}, err
-	}
-	f, done, err := s.take(r, "token/"+r.ID+"/"+a.word, seen(found)...)
-	if done != nil {
-		return *done, nil
-	}
-	if closed := a.closed(found); closed != nil {
-		err = closed
-	}
-	if err == nil {
-		err = a.do(s.Manager, r.HTTP.Context(), r.Caller, r.ID)
-	}
-	if err == nil {
-		return s.seeOther(s.back(f, r.ID, s.noticed(r, a.done, found.ID)...), found.ID), nil
-	}
-	l, failed := s.layout(r, tabOf(found))
-	if failed != nil {
-		return Answer{}, failed
-	}
-	return s.actionForm(r, l, a, found, f, err)
+func (s *Site) doAction(r *Request, l *layout, found manage.Token, a action) (Answer, error) {
+	return s.submit(r, l, "token/"+r.ID+"/"+a.word, seen(found), func(f *form) (Answer, error) {
+		if err := a.closed(found); err != nil {
+			return Answer{}, err
+		}
+		err := a.do(s.Manager, r.HTTP.Context(), r.Caller, r.ID)
+		return s.seeOther(s.back(f, r.ID, s.noticed(r, a.done, found.ID)...), found.ID), err
+	}, func(f *form, refusal error) (Answer, error) {
+		if closed := a.closed(found); closed != nil {
+			refusal = closed
+		}
+		return s.actionForm(r, l, a, found, f, refusal)
+	})
 }
 
 // back returns the page a form was opened from, with more parameters: a list with its

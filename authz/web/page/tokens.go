@@ -54,11 +54,7 @@ var (
 )
 
 // tokens lists all tokens.
-func (s *Site) tokens(r *Request) (Answer, error) {
-	l, err := s.layout(r, "tokens")
-	if err != nil {
-		return Answer{}, err
-	}
+func (s *Site) tokens(r *Request, l *layout) (Answer, error) {
 	wanted, err := query.Tokens(r.Query, s.Now().UTC())
 	if err != nil {
 		return Answer{}, err
@@ -149,11 +145,7 @@ type pendingToken struct {
 }
 
 // pending lists the tokens that wait for approval, oldest first.
-func (s *Site) pending(r *Request) (Answer, error) {
-	l, err := s.layout(r, "pending")
-	if err != nil {
-		return Answer{}, err
-	}
+func (s *Site) pending(r *Request, l *layout) (Answer, error) {
 	wanted, err := query.Tokens(query.Values{"state": string(manage.StatePending), "after": r.Query["after"]}, s.Now().UTC())
 	if err != nil {
 		return Answer{}, err

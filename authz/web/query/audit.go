@@ -15,23 +15,15 @@ var (
 
 // Audit parses the filters and page of the audit log. It fails with an Error.
 func Audit(q Values) (wanted manage.AuditQuery, err error) {
+	p := parser{Values: q}
 	wanted.Actor, wanted.Action, wanted.TokenID, wanted.Owner = q["actor"], q["action"], q["tokenId"], q["user"]
-	if wanted.Outcome, err = Choice(q, "outcome", map[string]string{"done": "done", "refused": "refused"}); err != nil {
-		return wanted, err
-	}
-	if wanted.From, err = q.time("from", false); err != nil {
-		return wanted, err
-	}
-	if wanted.Until, err = q.time("until", true); err != nil {
-		return wanted, err
-	}
-	if wanted.Limit, err = q.number("limit"); err != nil {
-		return wanted, err
-	}
+	wanted.Outcome = choice(&p, "outcome", map[string]string{"done": "done", "refused": "refused"})
+	wanted.From, wanted.Until = p.span("from", "until")
+	wanted.Limit = p.number("limit")
 	if q["after"] != "" {
 		if wanted.Before, err = strconv.ParseUint(q["after"], 10, 64); err != nil || wanted.Before == 0 {
-			return wanted, bad("after", "The parameter \"after\" must be the \"next\" of the previous page.")
+			p.fail("after", "The parameter \"after\" must be the \"next\" of the previous page.")
 		}
 	}
-	return wanted, nil
+	return wanted, p.err
 }

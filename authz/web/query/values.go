@@ -13,7 +13,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/authz/token"
 )
 
@@ -71,74 +70,78 @@ func read(raw string, known []string, credential string, empties bool) (Values, 
 	return q, nil
 }
 
-// number parses a positive integer; 0 if the parameter is absent. It fails with an
-// Error, as do the other methods.
-func (q Values) number(name string) (int, error) {
-	if q[name] == "" {
-		return 0, nil
+// parser parses values and keeps the first error, an Error.
+type parser struct {
+	Values
+	err error
+}
+
+func (p *parser) fail(name, format string, args ...any) {
+	if p.err == nil {
+		p.err = bad(name, format, args...)
 	}
-	n, err := strconv.ParseUint(q[name], 10, 31)
-	if err != nil || n == 0 {
-		return 0, bad(name, "The parameter %q must be a positive whole number.", name)
+}
+
+// number parses a positive integer; 0 if the parameter is absent.
+func (p *parser) number(name string) int {
+	n, err := strconv.ParseUint(p.Values[name], 10, 31)
+	if p.Values[name] != "" && (err != nil || n == 0) {
+		p.fail(name, "The parameter %q must be a positive whole number.", name)
 	}
-	return int(n), nil
+	return int(n)
 }
 
 // flag parses a parameter that can only be true, because the opposite of such a filter
 // would be ambiguous.
-func (q Values) flag(name string) (bool, error) {
-	switch q[name] {
-	case "":
-		return false, nil
-	case "true":
-		return true, nil
+func (p *parser) flag(name string) bool {
+	if text := p.Values[name]; text != "" && text != "true" {
+		p.fail(name, "The parameter %q can only be true. Leave it out otherwise.", name)
 	}
-	return false, bad(name, "The parameter %q can only be true. Leave it out otherwise.", name)
+	return p.Values[name] != ""
 }
 
-// time parses a time, or a date in UTC, which means the beginning of that day, or with
-// whole its end, so that a range until a day includes the day.
-func (q Values) time(name string, whole bool) (time.Time, error) {
-	text := q[name]
-	if text == "" {
-		return time.Time{}, nil
+// span parses the times from which and until which a filter selects. A date as the end
+// includes the day.
+func (p *parser) span(from, until string) (begin, end time.Time) {
+	for _, name := range []string{from, until} {
+		if _, ok := parseTime(p.Values[name], false); p.Values[name] != "" && !ok {
+			p.fail(name, "The parameter %q must be a date such as 2030-01-31, or a time in RFC 3339 such as 2030-01-31T12:00:00Z, its + percent-encoded.", name)
+		}
 	}
+	begin, _ = parseTime(p.Values[from], false)
+	end, _ = parseTime(p.Values[until], true)
+	return begin, end
+}
+
+// parseTime parses a time, or a date in UTC, which means the beginning of that day, or
+// with whole its end.
+func parseTime(text string, whole bool) (at time.Time, ok bool) {
 	if at, err := time.Parse(time.RFC3339, text); err == nil && !at.IsZero() {
-		return at.UTC(), nil
+		return at.UTC(), true
 	}
 	at, err := time.Parse(time.DateOnly, text)
 	if err != nil || at.IsZero() {
-		return at, bad(name, "The parameter %q must be a date such as 2030-01-31, or a time in RFC 3339 such as 2030-01-31T12:00:00Z, its + percent-encoded.", name)
+		return time.Time{}, false
 	}
 	if whole {
 		at = at.AddDate(0, 0, 1)
 	}
-	return at, nil
-}
-
-// lifetime parses a limited lifetime; 0 if the parameter is absent.
-func (q Values) lifetime(name string) (time.Duration, error) {
-	text := q[name]
-	if text == "" {
-		return 0, nil
-	}
-	l, err := config.ParseLifetime(text)
-	if err != nil || l.Unlimited {
-		return 0, bad(name, "The parameter %q must be a time such as 90d or 12h.", name)
-	}
-	return l.Duration, nil
+	return at, true
 }
 
 // Choice parses one of several words; the zero T if the parameter is absent.
 func Choice[T any](q Values, name string, from map[string]T) (found T, err error) {
-	if q[name] == "" {
-		return found, nil
+	p := parser{Values: q}
+	found = choice(&p, name, from)
+	return found, p.err
+}
+
+func choice[T any](p *parser, name string, from map[string]T) T {
+	found, ok := from[p.Values[name]]
+	if !ok && p.Values[name] != "" {
+		p.fail(name, "The parameter %q is one of %s.", name, Words(from))
 	}
-	found, ok := from[q[name]]
-	if !ok {
-		return found, bad(name, "The parameter %q is one of %s.", name, Words(from))
-	}
-	return found, nil
+	return found
 }
 
 // Words lists the words of a choice.

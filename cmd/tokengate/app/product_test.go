@@ -21,7 +21,6 @@ import (
 	"github.com/tokengate/tokengate/authz/product"
 	"github.com/tokengate/tokengate/authz/product/wikitest"
 	"github.com/tokengate/tokengate/authz/web"
-	"github.com/tokengate/tokengate/authz/web/page"
 	"github.com/tokengate/tokengate/envoy"
 	"github.com/tokengate/tokengate/envoy/envoytest"
 )
@@ -109,10 +108,10 @@ access: {use: [staff], create: [{groups: [staff], maxLifetime: 90d}]}
 	if a, text := ask("GET", api+"/me", "", nil); a.StatusCode != 401 || a.Header.Get("WWW-Authenticate") != `Basic realm="The Wiki"` {
 		t.Errorf("without a session: %d, %v, %s", a.StatusCode, a.Header, text)
 	}
-	if a, _ := ask("GET", page.Path, "", nil); a.Header.Get("Location") != "/enter?to=%2Fplugins%2Fservlet%2Fapi-tokens%3Flogin%3Dtrue" {
+	if a, _ := ask("GET", config.PagePath, "", nil); a.Header.Get("Location") != "/enter?to=%2Fplugins%2Fservlet%2Fapi-tokens%3Flogin%3Dtrue" {
 		t.Errorf("the page without a session: %d, %v", a.StatusCode, a.Header)
 	}
-	if a, text := ask("GET", page.Path, "fred", nil); a.StatusCode != 200 || !strings.Contains(text, "Back to Wiki") || strings.Contains(text, "Jira") {
+	if a, text := ask("GET", config.PagePath, "fred", nil); a.StatusCode != 200 || !strings.Contains(text, "Back to Wiki") || strings.Contains(text, "Jira") {
 		t.Errorf("the page: %d, %s", a.StatusCode, text)
 	}
 	if a, text := ask("POST", api+"/", "wilma", map[string]any{"label": "x"}); a.StatusCode != 403 {

@@ -186,8 +186,8 @@ func logLevel(c config.Config) zapcore.Level {
 // apply sets what a reload may change.
 func (s *Server) apply(c config.Config) {
 	s.policy.Store(policy.New(c))
-	rules := manage.NewSettings(c)
-	s.settings.Store(&rules)
+	settings := manage.NewSettings(c)
+	s.settings.Store(&settings)
 	s.manager.UpdateOwnerStatus(s.users.directory.Snapshot)
 	s.level.SetLevel(logLevel(c))
 }

@@ -85,7 +85,7 @@ func (c *company) as(t testing.TB, name string) manage.Caller {
 	if err != nil {
 		t.Fatalf("%s: %v", name, err)
 	}
-	return manage.Person(u, "192.0.2.7")
+	return manage.User(u, "192.0.2.7")
 }
 
 // creates creates a token.
@@ -118,18 +118,18 @@ func TestTerms(t *testing.T) {
 		life     time.Duration // 0: without end
 		readOnly bool
 		state    manage.State
-		rate     store.Rate
+		rate     config.Rate
 	}{
 		"the policy's maximum":  {who: "alice", owner: "alice", life: 90 * day, state: manage.StateActive},
 		"by name":               {who: "alice", ask: manage.NewToken{Owner: "ALICE"}, owner: "alice", life: 90 * day, state: manage.StateActive},
 		"90 days":               {who: "alice", ask: manage.NewToken{Expires: days(90)}, owner: "alice", life: 90 * day, state: manage.StateActive},
 		"91 days":               {who: "alice", ask: manage.NewToken{Expires: days(91)}, code: manage.ErrInvalid, says: "90d"},
 		"for ever":              {who: "alice", ask: manage.NewToken{Expires: unlimited}, code: manage.ErrInvalid, says: "access.create[0].maxLifetime"},
-		"narrower":              {who: "alice", ask: manage.NewToken{Expires: days(1), ReadOnly: true, Networks: office, Rate: rateText}, owner: "alice", life: day, readOnly: true, state: manage.StateActive, rate: store.Rate{Requests: 30, Per: time.Minute, Burst: 5}},
+		"narrower":              {who: "alice", ask: manage.NewToken{Expires: days(1), ReadOnly: true, Networks: office, Rate: rateText}, owner: "alice", life: day, readOnly: true, state: manage.StateActive, rate: config.Rate{Requests: 30, Per: time.Minute, Burst: 5}},
 		"read-only by policy":   {who: "rita", owner: "rita", life: 365 * day, readOnly: true, state: manage.StateActive},
 		"without end":           {who: "lea", owner: "lea", state: manage.StateActive},
-		"with approval":         {who: "vic", ask: manage.NewToken{Networks: office}, owner: "vic", life: 30 * day, state: manage.StatePending, rate: store.Rate{Requests: 60, Per: time.Minute, Burst: 10}},
-		"a lower rate":          {who: "vic", ask: manage.NewToken{Networks: office, Rate: rateText}, owner: "vic", life: 30 * day, state: manage.StatePending, rate: store.Rate{Requests: 30, Per: time.Minute, Burst: 5}},
+		"with approval":         {who: "vic", ask: manage.NewToken{Networks: office}, owner: "vic", life: 30 * day, state: manage.StatePending, rate: config.Rate{Requests: 60, Per: time.Minute, Burst: 10}},
+		"a lower rate":          {who: "vic", ask: manage.NewToken{Networks: office, Rate: rateText}, owner: "vic", life: 30 * day, state: manage.StatePending, rate: config.Rate{Requests: 30, Per: time.Minute, Burst: 5}},
 		"a higher rate":         {who: "vic", ask: manage.NewToken{Networks: office, Rate: config.Rate{Requests: 61, Per: time.Minute, Burst: 1}}, code: manage.ErrInvalid, says: "60 per 1m"},
 		"a larger burst":        {who: "vic", ask: manage.NewToken{Networks: office, Rate: config.Rate{Requests: 60, Per: time.Minute, Burst: 11}}, code: manage.ErrInvalid, says: "access.create[2].rate"},
 		"from everywhere":       {who: "vic", ask: manage.NewToken{Networks: []string{"0.0.0.0/1", "128.0.0.0/1"}}, code: manage.ErrInvalid, says: "no larger than a /8"},
@@ -146,7 +146,7 @@ func TestTerms(t *testing.T) {
 		"for an administrator":  {who: "lea", ask: manage.NewToken{Owner: "rex"}, code: manage.ErrForbidden, says: "No policy lets you"},
 		"for an unknown user":   {who: "lea", ask: manage.NewToken{Owner: "who"}, code: manage.ErrInvalid, says: "no such user"},
 		"for an inactive user":  {who: "ada", ask: manage.NewToken{Owner: "gus"}, code: manage.ErrInvalid, says: "deactivated"},
-		"for others, bound":     {who: "vic", ask: manage.NewToken{Owner: "rover", Networks: office}, owner: "rover", life: 30 * day, readOnly: true, state: manage.StatePending, rate: store.Rate{Requests: 60, Per: time.Minute, Burst: 10}},
+		"for others, bound":     {who: "vic", ask: manage.NewToken{Owner: "rover", Networks: office}, owner: "rover", life: 30 * day, readOnly: true, state: manage.StatePending, rate: config.Rate{Requests: 60, Per: time.Minute, Burst: 10}},
 		"administrator for all": {who: "ada", ask: manage.NewToken{Owner: "alice", Expires: unlimited}, owner: "alice", state: manage.StateActive},
 		"administrators, too":   {who: "ada", ask: manage.NewToken{Owner: "rex"}, owner: "rex", life: 365 * day, state: manage.StateActive},
 		"for who may not use":   {who: "ada", ask: manage.NewToken{Owner: "otto"}, code: manage.ErrForbidden, says: "access.use"},
@@ -356,7 +356,7 @@ func TestGroupsUnknown(t *testing.T) {
 	c := newCompany(t)
 	own := c.creates(t, "ada", manage.NewToken{}).Token.ID
 	others := c.creates(t, "alice", manage.NewToken{}).Token.ID
-	ada := manage.Person(directory.User{Name: "ada", Key: "KEY7", Active: true}, "192.0.2.7")
+	ada := manage.User(directory.User{Name: "ada", Key: "KEY7", Active: true}, "192.0.2.7")
 	before := len(c.audit(t))
 	_, create := c.Create(t.Context(), ada, manage.NewToken{Name: "x"})
 	_, forOthers := c.Create(t.Context(), ada, manage.NewToken{Name: "x", Owner: "rob"})

@@ -1,12 +1,16 @@
 package main
 
 import (
+	"maps"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tokengate/tokengate/authz/manage"
 	"github.com/tokengate/tokengate/authz/web"
+	"github.com/tokengate/tokengate/store"
 )
 
 func newListCommand() *cobra.Command {
@@ -34,7 +38,7 @@ func newListCommand() *cobra.Command {
 	f.text("name", "name", "only tokens with this `TEXT` in their names", nil)
 	f.text("id", "id", "only the token with this `ID`", checkWholeID)
 	f.word("state", "state", "only tokens in this `STATE`", states...)
-	f.word("type", "type", "only tokens of this `TYPE`", "ordinary", "management")
+	f.word("type", "type", "only tokens of this `TYPE`", store.Ordinary.String(), store.Management.String())
 	f.word("scope", "scope", "only tokens of this `SCOPE`", "read", "write")
 	for _, span := range []struct{ name, what string }{
 		{"created", "created"}, {"used", "last used"}, {"expires", "that expire"},
@@ -49,4 +53,40 @@ func newListCommand() *cobra.Command {
 	f.word("sort", "sort", "`COLUMN` to sort by (default created)", "created", "user", "name", "expires", "used", "uses")
 	f.on("desc", "order", "desc", "sort in reverse")
 	return cmd
+}
+
+func newAuditCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "audit",
+		Short: "Show the audit log",
+		Long: "Show the audit log, newest first: every change of a token, and every attempt that\n" +
+			"was refused. The last column has the old and new values.",
+		Example: "  tokengate audit --limit 20\n" +
+			"  tokengate audit --user fred --action token.revoke --from 2030-01-01 --output csv > audit.csv",
+	}
+	header := []string{"TIME", "ACTOR", "FROM", "ACTION", "TOKEN", "USER", "OUTCOME", "REASON", "CHANGES"}
+	f := newListing(cmd, "audit", header, func(r web.AuditRecord) []string {
+		at := r.Time
+		return []string{instant(&at, ""), cell(r.Actor), cell(r.From), cell(r.Action), cell(r.TokenID), cell(r.User),
+			cell(r.Outcome), cell(r.Reason), cell(changesText(r.Changes))}
+	})
+	f.text("actor", "actor", "only by actors with this `TEXT` in their names", nil)
+	f.text("action", "action", "only this `ACTION`, such as token.create", nil)
+	f.text("id", "tokenId", "only of the token with this `ID`", checkWholeID)
+	f.text("user", "user", "only of tokens of the user `NAME`", nil)
+	f.word("outcome", "outcome", "only with this `OUTCOME`", "done", "refused")
+	f.text("from", "from", "only at this `TIME` such as 2030-01-31, or later", checkTime)
+	f.text("until", "until", "only before this `TIME`, or on this day", checkTime)
+	addSocketFlag(cmd)
+	return cmd
+}
+
+// changesText returns changes as one line, sorted by field.
+func changesText(changes map[string]web.Change) string {
+	var texts []string
+	for _, field := range slices.Sorted(maps.Keys(changes)) {
+		c := changes[field]
+		texts = append(texts, field+": "+strconv.Quote(c.Before)+" -> "+strconv.Quote(c.After))
+	}
+	return strings.Join(texts, ", ")
 }
