@@ -116,12 +116,12 @@ func failure(text string) reply {
 const unavailable = "There is no reliable answer about your account now, so nothing was done. Try again later, or tell an administrator."
 
 // refuseInJSON returns the API's answer to an error.
-func (p *authenticator) refuseInJSON(r *http.Request, _ manage.Caller, err error) reply {
-	a := denial(err)
-	if a.status == http.StatusUnauthorized {
-		a.headers = map[string]string{"WWW-Authenticate": fmt.Sprintf("%s realm=%q", challengeScheme(r), p.View().Policy.Product.Realm)}
+func (a *authenticator) refuseInJSON(r *http.Request, _ manage.Caller, err error) reply {
+	answer := denial(err)
+	if answer.status == http.StatusUnauthorized {
+		answer.headers = map[string]string{"WWW-Authenticate": fmt.Sprintf("%s realm=%q", challengeScheme(r), a.View().Policy.Product.Realm)}
 	}
-	return a
+	return answer
 }
 
 // challengeScheme returns the scheme of a 401's challenge (RFC 9110, 15.5.2). Clients

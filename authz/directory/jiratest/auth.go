@@ -168,16 +168,16 @@ type sessions struct {
 const maxSessions = 10_000
 
 // add creates a session for a user and returns its id.
-func (x *sessions) add(key string) string {
-	if x.users == nil {
-		x.users = make(map[string]string)
+func (s *sessions) add(key string) string {
+	if s.users == nil {
+		s.users = make(map[string]string)
 	}
 	id := rand.Text()
-	x.users[id] = key
-	x.order = append(x.order, id)
-	if len(x.order) > maxSessions {
-		delete(x.users, x.order[0])
-		x.order = x.order[1:]
+	s.users[id] = key
+	s.order = append(s.order, id)
+	if len(s.order) > maxSessions {
+		delete(s.users, s.order[0])
+		s.order = s.order[1:]
 	}
 	return id
 }

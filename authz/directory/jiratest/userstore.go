@@ -52,35 +52,35 @@ type userList struct {
 }
 
 // build builds the list unless it is built.
-func (r *userList) build(users map[string]*User) {
-	if r.built {
+func (l *userList) build(users map[string]*User) {
+	if l.built {
 		return
 	}
 	for _, u := range users {
-		r.all = append(r.all, u)
+		l.all = append(l.all, u)
 	}
-	r.byID = slices.Clone(r.all)
-	slices.SortFunc(r.byID, func(a, b *User) int { return cmp.Compare(a.id, b.id) })
-	slices.SortFunc(r.all, func(a, b *User) int { return strings.Compare(fold(a.Name), fold(b.Name)) })
-	for _, u := range r.all {
+	l.byID = slices.Clone(l.all)
+	slices.SortFunc(l.byID, func(a, b *User) int { return cmp.Compare(a.id, b.id) })
+	slices.SortFunc(l.all, func(a, b *User) int { return strings.Compare(fold(a.Name), fold(b.Name)) })
+	for _, u := range l.all {
 		if u.Active {
-			r.active = append(r.active, u)
+			l.active = append(l.active, u)
 		} else {
-			r.inactive = append(r.inactive, u)
+			l.inactive = append(l.inactive, u)
 		}
 	}
-	r.built = true
+	l.built = true
 }
 
 // filter returns the active users, the inactive ones, both or none, by name.
-func (r *userList) filter(active, inactive bool) []*User {
+func (l *userList) filter(active, inactive bool) []*User {
 	switch {
 	case active && inactive:
-		return r.all
+		return l.all
 	case active:
-		return r.active
+		return l.active
 	case inactive:
-		return r.inactive
+		return l.inactive
 	}
 	return nil
 }
@@ -99,103 +99,103 @@ func newUserStore() *userStore {
 
 // group returns or creates the group with this name. p.mu must be held unless p
 // is not shared yet.
-func (p *userStore) group(name string) *group {
-	g := p.groups[fold(name)]
+func (s *userStore) group(name string) *group {
+	g := s.groups[fold(name)]
 	if g == nil {
 		g = &group{name: name, members: make(map[string]*User)}
-		p.groups[fold(name)] = g
+		s.groups[fold(name)] = g
 	}
 	return g
 }
 
 // add adds a user who is not in the store. p.mu must be held.
-func (p *userStore) add(u *User) {
-	p.byName[fold(u.Name)] = u
-	p.byKey[u.Key] = u
-	p.usedKeys[u.Key] = true
+func (s *userStore) add(u *User) {
+	s.byName[fold(u.Name)] = u
+	s.byKey[u.Key] = u
+	s.usedKeys[u.Key] = true
 	for _, pat := range u.PATs {
-		p.byPAT[pat] = u
+		s.byPAT[pat] = u
 	}
 	for _, name := range u.Groups {
-		g := p.group(name)
+		g := s.group(name)
 		g.members[u.Key] = u
 		g.list = userList{}
 	}
-	p.allUsers = userList{}
+	s.allUsers = userList{}
 }
 
 // remove removes a user. p.mu must be held.
-func (p *userStore) remove(u *User) {
-	delete(p.byName, fold(u.Name))
-	delete(p.byKey, u.Key)
+func (s *userStore) remove(u *User) {
+	delete(s.byName, fold(u.Name))
+	delete(s.byKey, u.Key)
 	for _, pat := range u.PATs {
-		if p.byPAT[pat] == u {
-			delete(p.byPAT, pat)
+		if s.byPAT[pat] == u {
+			delete(s.byPAT, pat)
 		}
 	}
 	for _, name := range u.Groups {
-		g := p.group(name)
+		g := s.group(name)
 		delete(g.members, u.Key)
 		g.list = userList{}
 	}
-	p.allUsers = userList{}
+	s.allUsers = userList{}
 }
 
 // newKey returns an unused key. p.mu must be held.
-func (p *userStore) newKey(name string) string {
+func (s *userStore) newKey(name string) string {
 	key := fold(name)
-	for n := 10000 + len(p.usedKeys); p.usedKeys[key]; n++ {
+	for n := 10000 + len(s.usedKeys); s.usedKeys[key]; n++ {
 		key = "JIRAUSER" + strconv.Itoa(n)
 	}
 	return key
 }
 
 // findByName returns the user with this name, or nil.
-func (p *userStore) findByName(name string) *User {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.byName[fold(name)]
+func (s *userStore) findByName(name string) *User {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.byName[fold(name)]
 }
 
 // findByKey returns the user with this key, or nil.
-func (p *userStore) findByKey(key string) *User {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.byKey[key]
+func (s *userStore) findByKey(key string) *User {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.byKey[key]
 }
 
 // findByPAT returns the user with this native token, or nil.
-func (p *userStore) findByPAT(pat string) *User {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.byPAT[pat]
+func (s *userStore) findByPAT(pat string) *User {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.byPAT[pat]
 }
 
 // list returns users by name.
-func (p *userStore) list(active, inactive bool) []*User {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.allUsers.build(p.byKey)
-	return p.allUsers.filter(active, inactive)
+func (s *userStore) list(active, inactive bool) []*User {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.allUsers.build(s.byKey)
+	return s.allUsers.filter(active, inactive)
 }
 
 // createdAfter returns the users created after the one with this id, oldest
 // first.
-func (p *userStore) createdAfter(id int) []*User {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.allUsers.build(p.byKey)
-	byID := p.allUsers.byID
+func (s *userStore) createdAfter(id int) []*User {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.allUsers.build(s.byKey)
+	byID := s.allUsers.byID
 	i, _ := slices.BinarySearchFunc(byID, id+1, func(u *User, id int) int { return cmp.Compare(u.id, id) })
 	return byID[i:]
 }
 
 // members returns the members of a group by name, and false if the group does
 // not exist.
-func (p *userStore) members(name string, inactive bool) ([]*User, bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	g := p.groups[fold(name)]
+func (s *userStore) members(name string, inactive bool) ([]*User, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g := s.groups[fold(name)]
 	if g == nil {
 		return nil, false
 	}
@@ -204,24 +204,24 @@ func (p *userStore) members(name string, inactive bool) ([]*User, bool) {
 }
 
 // change replaces the user returned by find with an edited copy.
-func (p *userStore) change(find func() (*User, error), edit func(*User)) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+func (s *userStore) change(find func() (*User, error), edit func(*User)) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	u, err := find()
 	if err != nil {
 		return err
 	}
 	changed := *u
 	edit(&changed)
-	p.remove(u)
-	p.add(&changed)
+	s.remove(u)
+	s.add(&changed)
 	return nil
 }
 
 // changeNamed changes the user with a name.
-func (p *userStore) changeNamed(name string, edit func(*User)) error {
-	return p.change(func() (*User, error) {
-		u := p.byName[fold(name)]
+func (s *userStore) changeNamed(name string, edit func(*User)) error {
+	return s.change(func() (*User, error) {
+		u := s.byName[fold(name)]
 		if u == nil {
 			return nil, fmt.Errorf("jiratest: no user is named %q", name)
 		}
