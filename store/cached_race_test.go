@@ -117,7 +117,7 @@ func TestCachedRaces(t *testing.T) {
 			}
 		}
 	}()
-	update := func(n int, change func(*store.Token) (store.Audit, error)) {
+	update := func(n int, change func(*store.Token, store.LiveFunc) (store.Audit, error)) {
 		_, err := x.Update(t.Context(), id(n), change)
 		if err != nil && !errors.Is(err, store.ErrRevoked) && !errors.Is(err, store.ErrNotFound) {
 			t.Error(err)
@@ -130,7 +130,7 @@ func TestCachedRaces(t *testing.T) {
 	})
 	wg.Go(func() {
 		for n := range tokens {
-			update(n, func(t *store.Token) (store.Audit, error) {
+			update(n, func(t *store.Token, _ store.LiveFunc) (store.Audit, error) {
 				t.Expires = storetest.Epoch.AddDate(1, 0, 0)
 				return store.Audit{}, nil
 			})

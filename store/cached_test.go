@@ -205,7 +205,7 @@ func TestCachedRefused(t *testing.T) {
 	errNo := errors.New("no")
 	for name, run := range map[string]func(*cached.Store, string) error{
 		"refused update": func(x *cached.Store, id string) error {
-			_, err := x.Update(t.Context(), id, func(t *store.Token) (store.Audit, error) {
+			_, err := x.Update(t.Context(), id, func(t *store.Token, _ store.LiveFunc) (store.Audit, error) {
 				t.State, t.Networks = store.Disabled, nil
 				return store.Audit{}, errNo
 			})
@@ -255,7 +255,7 @@ func TestCachedPanic(t *testing.T) {
 				t.Error("the panic was swallowed")
 			}
 		}()
-		x.Update(t.Context(), id, func(t *store.Token) (store.Audit, error) { panic("oops") })
+		x.Update(t.Context(), id, func(t *store.Token, _ store.LiveFunc) (store.Audit, error) { panic("oops") })
 	}()
 	if _, err := x.Update(t.Context(), id, revoke); err != nil {
 		t.Error(err)

@@ -58,7 +58,7 @@ func TestCachedListing(t *testing.T) {
 	wantFound(t, "a flush", x, mostUsed, 3, 1, 2, 0)
 	wantFound(t, "a flush", x, listing.Query{UsedFrom: second(6)}, 3)
 
-	update := func(id string, change func(*store.Token) (store.Audit, error)) error {
+	update := func(id string, change func(*store.Token, store.LiveFunc) (store.Audit, error)) error {
 		_, err := x.Update(t.Context(), id, change)
 		return err
 	}

@@ -34,7 +34,7 @@ func (f *faulty) Create(ctx context.Context, t store.Token, admit func([]store.T
 	return f.write(func() (store.Token, error) { return f.Store.Create(ctx, t, admit) })
 }
 
-func (f *faulty) Update(ctx context.Context, id string, change func(*store.Token) (store.Audit, error)) (store.Token, error) {
+func (f *faulty) Update(ctx context.Context, id string, change func(*store.Token, store.LiveFunc) (store.Audit, error)) (store.Token, error) {
 	return f.write(func() (store.Token, error) { return f.Store.Update(ctx, id, change) })
 }
 
@@ -92,12 +92,12 @@ func create(t testing.TB, s store.Store, token store.Token) store.Token {
 }
 
 // Changes for Update.
-func rename(t *store.Token) (store.Audit, error) {
+func rename(t *store.Token, _ store.LiveFunc) (store.Audit, error) {
 	t.Name, t.ReadOnly = "new name", true
 	return store.Audit{}, nil
 }
 
-func revoke(t *store.Token) (store.Audit, error) {
+func revoke(t *store.Token, _ store.LiveFunc) (store.Audit, error) {
 	t.State, t.Revoked = store.Revoked, storetest.Epoch
 	return store.Audit{}, nil
 }

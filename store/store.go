@@ -47,6 +47,9 @@ type Page struct {
 	Next   uint64  // the after argument for the next page; 0 on the last page
 }
 
+// LiveFunc reads an owner's live tokens in the transaction of an Update.
+type LiveFunc func() ([]Token, error)
+
 // Store keeps tokens, their usage, the audit log, and two statistics for administrators: daily
 // totals and password uses. All methods are safe for concurrent use. A write that returns nil
 // is on disk. If the context ends before the write, nothing is written.
@@ -70,10 +73,14 @@ type Store interface {
 	// written and Update returns that error unchanged. ID, Number, Kind, Created, CreatedBy and
 	// CreatedByKey cannot change, and Owner only as Owner.MayBecome allows.
 	//
+	// live, which only change may call, returns the tokens that Live returns for the owner,
+	// before the change. If change calls it, no concurrent Create or Update changes these tokens
+	// until the write.
+	//
 	// change never receives a revoked token: Update returns ErrRevoked, or ErrNotFound once the
 	// token is pruned. When change sets State to Revoked, and Revoked to the time, the store
 	// wipes Secret and Previous.
-	Update(ctx context.Context, id string, change func(t *Token) (Audit, error)) (Token, error)
+	Update(ctx context.Context, id string, change func(t *Token, live LiveFunc) (Audit, error)) (Token, error)
 
 	// List returns at most limit tokens with a Number above after: those of the owner, whose
 	// name is compared case-insensitively, or all tokens if owner is empty.

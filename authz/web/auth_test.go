@@ -214,7 +214,7 @@ func TestManagementTokenIsCheckedInStore(t *testing.T) {
 		{func(t *store.Token) { t.Expires = start }, authz.Expired},
 		{func(t *store.Token) { t.State, t.Revoked = store.Revoked, start }, authz.UnknownToken},
 	} {
-		_, err := f.faults.Update(t.Context(), issued.ID, func(k *store.Token) (store.Audit, error) {
+		_, err := f.faults.Update(t.Context(), issued.ID, func(k *store.Token, _ store.LiveFunc) (store.Audit, error) {
 			k.State, k.Expires = before.State, before.Expires
 			c.change(k)
 			return store.Audit{Action: "test"}, nil

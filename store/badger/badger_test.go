@@ -61,7 +61,7 @@ func create(t testing.TB, s store.Store, token store.Token) store.Token {
 }
 
 func revoke(ctx context.Context, s store.Store, id string) error {
-	_, err := s.Update(ctx, id, func(t *store.Token) (store.Audit, error) {
+	_, err := s.Update(ctx, id, func(t *store.Token, _ store.LiveFunc) (store.Audit, error) {
 		t.State, t.Revoked = store.Revoked, storetest.Epoch
 		return store.Audit{Action: "token.revoke", TokenID: id}, nil
 	})
@@ -355,7 +355,7 @@ func TestWriteOnHangingDisk(t *testing.T) {
 			return err
 		},
 		"update": func(ctx context.Context, last func()) error {
-			_, err := s.Update(ctx, old.ID, func(t *store.Token) (store.Audit, error) {
+			_, err := s.Update(ctx, old.ID, func(t *store.Token, _ store.LiveFunc) (store.Audit, error) {
 				last()
 				t.State, t.Revoked = store.Revoked, later
 				return store.Audit{}, nil
@@ -363,7 +363,7 @@ func TestWriteOnHangingDisk(t *testing.T) {
 			return err
 		},
 		"a refused update": func(ctx context.Context, last func()) error {
-			_, err := s.Update(ctx, old.ID, func(*store.Token) (store.Audit, error) { last(); return store.Audit{}, ctx.Err() })
+			_, err := s.Update(ctx, old.ID, func(*store.Token, store.LiveFunc) (store.Audit, error) { last(); return store.Audit{}, ctx.Err() })
 			return err
 		},
 	}
@@ -452,7 +452,7 @@ func TestTooLarge(t *testing.T) {
 		t.Errorf("%d totals after the refused write (error %v)", len(totals), err)
 	}
 	large := store.Audit{Reason: strings.Repeat("x", badger.MaxValue)}
-	_, err := s.Update(t.Context(), token.ID, func(t *store.Token) (store.Audit, error) {
+	_, err := s.Update(t.Context(), token.ID, func(t *store.Token, _ store.LiveFunc) (store.Audit, error) {
 		t.Name = "changed"
 		return large, nil
 	})
@@ -473,11 +473,11 @@ func TestConflictWithoutEnd(t *testing.T) {
 	ctx, cancel := contextWithCancel(t)
 	defer cancel()
 	calls := 0
-	_, err := s.Update(ctx, id, func(token *store.Token) (store.Audit, error) {
+	_, err := s.Update(ctx, id, func(token *store.Token, _ store.LiveFunc) (store.Audit, error) {
 		if calls++; calls == 20 {
 			cancel()
 		}
-		_, err := s.Update(t.Context(), id, func(*store.Token) (store.Audit, error) { return store.Audit{}, nil })
+		_, err := s.Update(t.Context(), id, func(*store.Token, store.LiveFunc) (store.Audit, error) { return store.Audit{}, nil })
 		if err != nil {
 			t.Error(err)
 		}
@@ -497,7 +497,7 @@ func TestCloseWaits(t *testing.T) {
 	s := open(t, t.TempDir())
 	id := create(t, s, storetest.NewToken(1, "fred")).ID
 	closed := make(chan error, 1)
-	_, err := s.Update(t.Context(), id, func(token *store.Token) (store.Audit, error) {
+	_, err := s.Update(t.Context(), id, func(token *store.Token, _ store.LiveFunc) (store.Audit, error) {
 		go func() { closed <- s.Close() }()
 		for { // until Close has begun
 			if _, err := s.Get(t.Context(), id); errors.Is(err, store.ErrClosed) {

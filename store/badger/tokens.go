@@ -62,7 +62,7 @@ func (s *Store) Get(ctx context.Context, id string) (t store.Token, err error) {
 }
 
 // Update changes one token: see store.Store.
-func (s *Store) Update(ctx context.Context, id string, change func(*store.Token) (store.Audit, error)) (store.Token, error) {
+func (s *Store) Update(ctx context.Context, id string, change func(*store.Token, store.LiveFunc) (store.Audit, error)) (store.Token, error) {
 	var after store.Token
 	err := s.write(ctx, func(tx *tx) error {
 		before, err := getToken(tx.Txn, id)
@@ -73,7 +73,8 @@ func (s *Store) Update(ctx context.Context, id string, change func(*store.Token)
 			return fmt.Errorf("%w: %q", store.ErrRevoked, id)
 		}
 		after = before
-		audit, err := change(&after)
+		live := func() ([]store.Token, error) { return liveTokens(ctx, tx.Txn, before.Owner.Name) }
+		audit, err := change(&after, live)
 		if err != nil {
 			return err
 		}

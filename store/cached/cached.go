@@ -81,11 +81,11 @@ func (x *Store) Create(ctx context.Context, t store.Token, admit func(owned []st
 
 // Update changes a token: see Store. It holds the token's lock while change runs, so change must
 // not call the store.
-func (x *Store) Update(ctx context.Context, id string, change func(t *store.Token) (store.Audit, error)) (store.Token, error) {
+func (x *Store) Update(ctx context.Context, id string, change func(*store.Token, store.LiveFunc) (store.Audit, error)) (store.Token, error) {
 	defer x.lockToken(id)()
 	refused := false
-	updated, err := x.durable.Update(ctx, id, func(t *store.Token) (store.Audit, error) {
-		a, err := change(t)
+	updated, err := x.durable.Update(ctx, id, func(t *store.Token, live store.LiveFunc) (store.Audit, error) {
+		a, err := change(t, live)
 		refused = err != nil
 		return a, err
 	})

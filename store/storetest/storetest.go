@@ -43,6 +43,7 @@ func Run(t *testing.T, s Suite) {
 		{"get unknown", testGetUnknown},
 		{"update", testUpdate},
 		{"update refused", testUpdateRefused},
+		{"update sees the owner's live tokens", testUpdateLive},
 		{"update of the owner's name and key", testUpdateOwner},
 		{"management token", testManagementToken},
 		{"revoke", testRevoke},
@@ -80,6 +81,7 @@ func Run(t *testing.T, s Suite) {
 		{"parallel creates at a limit", testParallelLimit},
 		{"parallel creates", testParallelCreates},
 		{"parallel updates", testParallelUpdates},
+		{"parallel renames to one name", testParallelRenames},
 		{"parallel usage", testParallelUsage},
 		{"parallel totals", testParallelTotals},
 		{"parallel password uses", testParallelPasswordUses},
@@ -149,7 +151,7 @@ func admitted(id string) func([]store.Token) (store.Audit, error) {
 	return func([]store.Token) (store.Audit, error) { return audit("token.create", id), nil }
 }
 
-func revoked(t *store.Token) (store.Audit, error) {
+func revoked(t *store.Token, _ store.LiveFunc) (store.Audit, error) {
 	t.State, t.Revoked = store.Revoked, Epoch.Add(time.Minute)
 	return audit("token.revoke", t.ID), nil
 }
@@ -203,7 +205,7 @@ func (f *fixture) get(id string) store.Token {
 
 func (f *fixture) update(id string, change func(*store.Token)) store.Token {
 	f.t.Helper()
-	got, err := f.Update(f.t.Context(), id, func(t *store.Token) (store.Audit, error) {
+	got, err := f.Update(f.t.Context(), id, func(t *store.Token, _ store.LiveFunc) (store.Audit, error) {
 		change(t)
 		return audit("token.update", id), nil
 	})

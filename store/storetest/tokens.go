@@ -107,7 +107,7 @@ func testGetUnknown(t *testing.T, s Suite) {
 	for _, id := range []string{"", "test00000002", "test0000000", "test000000010", "../x", strings.Repeat("x", 100_000)} {
 		_, err := f.Get(t.Context(), id)
 		wantError(t, fmt.Sprintf("get %.20q", id), err, store.ErrNotFound)
-		_, err = f.Update(t.Context(), id, func(*store.Token) (store.Audit, error) {
+		_, err = f.Update(t.Context(), id, func(*store.Token, store.LiveFunc) (store.Audit, error) {
 			t.Errorf("update %.20q called the callback", id)
 			return store.Audit{}, nil
 		})
@@ -146,7 +146,7 @@ func testUpdateRefused(t *testing.T, s Suite) {
 	f := open(t, s)
 	before := f.create(fullToken(1, "fred"))
 	f.unchanged("a refused update", func() {
-		_, err := f.Update(t.Context(), before.ID, func(token *store.Token) (store.Audit, error) {
+		_, err := f.Update(t.Context(), before.ID, func(token *store.Token, _ store.LiveFunc) (store.Audit, error) {
 			token.Name = "changed"
 			token.Networks[0] = netip.MustParsePrefix("0.0.0.0/0")
 			return audit("token.update", token.ID), errNo
@@ -172,12 +172,33 @@ func testUpdateRefused(t *testing.T, s Suite) {
 	}
 	for what, breakIt := range broken {
 		f.unchanged("an update of the "+what, func() {
-			_, err := f.Update(t.Context(), before.ID, func(token *store.Token) (store.Audit, error) {
+			_, err := f.Update(t.Context(), before.ID, func(token *store.Token, _ store.LiveFunc) (store.Audit, error) {
 				breakIt(token)
 				return audit("token.update", token.ID), nil
 			})
 			wantError(t, "update of the "+what, err, store.ErrInvalid)
 		})
+	}
+}
+
+// testUpdateLive checks that live returns the tokens of the owner as of before the change.
+func testUpdateLive(t *testing.T, s Suite) {
+	f := open(t, s)
+	for n, owner := range []string{"fred", "FRED", "wilma", "fred"} {
+		token := NewToken(n, owner)
+		token.Owner.Key = "JIRAUSER" + owner
+		f.create(token)
+	}
+	f.revoke("test00000003")
+	want := []store.Token{f.get("test00000000"), f.get("test00000001")}
+	_, err := f.Update(t.Context(), "test00000001", func(token *store.Token, live store.LiveFunc) (store.Audit, error) {
+		token.Name, token.Owner.Name = "changed", "wilma"
+		got, err := live()
+		same(t, "live tokens", got, want)
+		return audit("token.update", token.ID), err
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }
 
@@ -202,7 +223,7 @@ func testUpdateOwner(t *testing.T, s Suite) {
 		t.Fatal(err)
 	}
 	f.unchanged("an update of an owner without key", func() {
-		_, err := f.Update(t.Context(), other, func(token *store.Token) (store.Audit, error) {
+		_, err := f.Update(t.Context(), other, func(token *store.Token, _ store.LiveFunc) (store.Audit, error) {
 			token.Owner = store.Owner{Name: "wilma", Key: "JIRAUSER2"}
 			return audit("token.update", token.ID), nil
 		})
@@ -224,7 +245,7 @@ func testManagementToken(t *testing.T, s Suite) {
 		"key":   func(t *store.Token) { t.Owner.Key = "JIRAUSER1" },
 		"end":   func(t *store.Token) { t.Expires = time.Time{} },
 	} {
-		_, err := f.Update(t.Context(), want.ID, func(token *store.Token) (store.Audit, error) {
+		_, err := f.Update(t.Context(), want.ID, func(token *store.Token, _ store.LiveFunc) (store.Audit, error) {
 			change(token)
 			return audit("token.update", token.ID), nil
 		})
@@ -241,7 +262,7 @@ func testRevoke(t *testing.T, s Suite) {
 	same(t, "revoked token", f.revoke(want.ID), want)
 	same(t, "read token", f.get(want.ID), want)
 	f.unchanged("an update of a revoked token", func() {
-		_, err := f.Update(t.Context(), want.ID, func(*store.Token) (store.Audit, error) {
+		_, err := f.Update(t.Context(), want.ID, func(*store.Token, store.LiveFunc) (store.Audit, error) {
 			t.Error("the callback received a revoked token")
 			return store.Audit{}, nil
 		})
