@@ -12,6 +12,7 @@ package store
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
 )
 
@@ -25,6 +26,8 @@ var (
 	ErrExists = errors.New("token exists")
 	// ErrInvalid means that a record fails validation (see Validate).
 	ErrInvalid = errors.New("invalid token record")
+	// ErrNoSpace means that the store has too little space left for this write.
+	ErrNoSpace = errors.New("disk is almost full")
 	// ErrClosed means that the store has been closed.
 	ErrClosed = errors.New("store is closed")
 )
@@ -158,9 +161,43 @@ type Store interface {
 	// PrunePasswordUses removes the uses whose Last is before the given instant.
 	PrunePasswordUses(ctx context.Context, before time.Time) error
 
+	// Size returns the bytes that the store takes on disk, 0 if unknown.
+	Size() int64
+
+	// Sizes returns the number and the bytes of the records of each kind: tokens, usage, audit,
+	// totals and passwords. ok is false while they are not known, such as after a start.
+	Sizes() (all map[string]Size, ok bool)
+
 	// Health writes, reads and removes a probe record.
 	Health(ctx context.Context) error
 
 	// Close flushes and closes the store. Later calls return ErrClosed.
 	Close() error
+}
+
+// Config is the configuration of one kind of store: a pointer to a struct, whose yaml tags are its
+// keys below the kind's name.
+type Config interface {
+	// Check reports each invalid value under its key.
+	Check(report func(key, format string, args ...any))
+
+	// Open opens the store, and creates it if there is none.
+	Open(ctx context.Context, o OpenOptions) (Opened, error)
+}
+
+// OpenOptions are what Open takes besides the configuration.
+type OpenOptions struct {
+	// Log receives messages without line breaks. They contain no records. Nil discards them.
+	Log func(level slog.Level, message string)
+
+	// AcceptLoss opens a store with damaged or missing data. The log says what was found, or that
+	// nothing was lost.
+	AcceptLoss bool
+}
+
+// Opened is an open store.
+type Opened struct {
+	Store
+	New bool   // it was created now
+	Dir string // the local directory where the server may keep other files; empty: none
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/tokengate/tokengate/authz/product"
 	"github.com/tokengate/tokengate/authz/product/jira"
+	"github.com/tokengate/tokengate/store/open"
 )
 
 // Products are the applications that upstream.product may name. Only tests change
@@ -60,7 +62,7 @@ func defaults(p *product.Product) Config {
 			Admin:   Address{Network: "unix", Address: "/run/tokengate-admin/admin.sock"},
 			Metrics: Address{Network: "tcp", Address: "127.0.0.1:9464"},
 		},
-		Store: Store{Badger: Badger{Dir: "/var/lib/tokengate"}},
+		Store: open.Default(),
 		Upstream: Upstream{
 			Product:  p.Name,
 			URL:      "http://127.0.0.1:8080",
@@ -114,14 +116,14 @@ func texts(list []string) []string { return append([]string{}, list...) }
 // configuration contains them too or because they are used only at startup.
 var restartKeys = []struct {
 	key   string
-	value func(*Config) any // comparable
+	value func(*Config) any
 }{
 	{"publicURL", func(c *Config) any { return c.PublicURL }},
 	{"listen.grpc", func(c *Config) any { return c.Listen.GRPC }},
 	{"listen.http", func(c *Config) any { return c.Listen.HTTP }},
 	{"listen.admin", func(c *Config) any { return c.Listen.Admin }},
 	{"listen.metrics", func(c *Config) any { return c.Listen.Metrics }},
-	{"store.badger.dir", func(c *Config) any { return c.Store.Badger.Dir }},
+	{"store", func(c *Config) any { return c.Store }},
 	{"upstream.product", func(c *Config) any { return c.Upstream.Product }},
 	{"upstream.url", func(c *Config) any { return c.Upstream.URL }},
 	{"upstream.contextPath", func(c *Config) any { return c.Upstream.ContextPath }},
@@ -136,7 +138,7 @@ var restartKeys = []struct {
 func FixedKeysChanged(old, new Config) []string {
 	var changed []string
 	for _, f := range restartKeys {
-		if f.value(&old) != f.value(&new) {
+		if !reflect.DeepEqual(f.value(&old), f.value(&new)) {
 			changed = append(changed, f.key)
 		}
 	}

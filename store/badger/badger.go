@@ -53,9 +53,6 @@ var _ store.Store = (*Store)(nil)
 // Opts returns the options of the open database.
 func (s *Store) Opts() badger.Options { return s.db.Opts() }
 
-// IsNew reports whether Open created the store.
-func (s *Store) IsNew() bool { return s.isNew }
-
 // writeMarker writes the marker file if it can.
 func (s *Store) writeMarker() {
 	if err := writeMarker(s.dir); err != nil {
@@ -95,7 +92,7 @@ func (s *Store) Close() error {
 
 func (s *Store) close() error {
 	err := s.ledger.probe(context.Background())
-	if full := s.ensureSpace(); errors.Is(full, ErrNoSpace) {
+	if full := s.ensureSpace(); errors.Is(full, store.ErrNoSpace) {
 		// On close Badger writes its log to a table, and the process would be killed. The log is
 		// on disk, and the next start reads it.
 		s.log.line(slog.LevelWarn, "the database is not closed cleanly: %v", []any{full})

@@ -142,7 +142,7 @@ func TestFullDisk(t *testing.T) {
 	look := func() (string, uint64) { return "", free.Load() }
 	opts := badger.Options{Dir: t.TempDir()}.WithFilesystem(look)
 	free.Store(badger.ReserveToOpen - 1)
-	wantOpenError(t, opts, badger.ErrNoSpace, opts.Dir, "32 MiB must stay free")
+	wantOpenError(t, opts, store.ErrNoSpace, opts.Dir, "32 MiB must stay free")
 
 	free.Store(badger.Reserve)
 	s, err := badger.Open(t.Context(), opts)
@@ -166,7 +166,7 @@ func TestFullDisk(t *testing.T) {
 		"audit":  func() error { return s.AppendAudit(t.Context(), store.Audit{}) },
 		"health": func() error { return s.Health(t.Context()) },
 	} {
-		if err := write(); !errors.Is(err, badger.ErrNoSpace) {
+		if err := write(); !errors.Is(err, store.ErrNoSpace) {
 			t.Errorf("%s on a full disk: error %v", name, err)
 		}
 	}
@@ -181,7 +181,7 @@ func TestFullDisk(t *testing.T) {
 			t.Errorf("revoke on a disk that is full to the last byte: %v", err)
 		}
 	}
-	if err := revoke(t.Context(), s, token.ID); !errors.Is(err, badger.ErrNoSpace) {
+	if err := revoke(t.Context(), s, token.ID); !errors.Is(err, store.ErrNoSpace) {
 		t.Errorf("revoke with no space at all: %v", err)
 	}
 	free.Store(badger.ReserveToOpen)
@@ -221,7 +221,7 @@ func TestStartOnFullDisk(t *testing.T) {
 		t.Errorf("%d bytes are reserved after a stop", got)
 	}
 	s = start()
-	if err := revoke(t.Context(), s, ids[0]); !errors.Is(err, badger.ErrNoSpace) {
+	if err := revoke(t.Context(), s, ids[0]); !errors.Is(err, store.ErrNoSpace) {
 		t.Errorf("revoke with no space at all: %v", err)
 	}
 	free.Store(badger.ReserveToOpen) // what was given back
@@ -235,7 +235,7 @@ func TestStartOnFullDisk(t *testing.T) {
 	image := filepath.Join(t.TempDir(), "image")
 	(&site{t: t, dir: opts.Dir}).copyTo(image)
 	opts.Dir = image
-	wantOpenError(t, opts, badger.ErrNoSpace, opts.Dir)
+	wantOpenError(t, opts, store.ErrNoSpace, opts.Dir)
 	free.Store(badger.Reserve)
 	s = start()
 	defer s.Close()

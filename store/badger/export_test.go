@@ -24,6 +24,9 @@ const (
 	MaxLive       = maxLive
 )
 
+// IsNew reports whether Open created the store.
+func (s *Store) IsNew() bool { return s.isNew }
+
 // ProbeFile returns the file that probes write to.
 func (s *Store) ProbeFile() *os.File { return s.ledger.synced }
 

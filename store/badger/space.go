@@ -7,13 +7,12 @@ import (
 	"path/filepath"
 	"sync"
 	"syscall"
+
+	"github.com/tokengate/tokengate/store"
 )
 
 // ErrNetworkFS means that the data directory is on a network or FUSE file system.
 var ErrNetworkFS = errors.New("not on a local file system")
-
-// ErrNoSpace means that the disk is too full for safe writes.
-var ErrNoSpace = errors.New("disk is almost full")
 
 // reserve is the space in bytes, free or reserved, below which only the end of a token is
 // written. Badger writes through memory maps of sparse files: if the disk is full, the kernel
@@ -50,7 +49,7 @@ func (s *Store) ensureSpace() error {
 func checkFree(dir string, available, least uint64) error {
 	if available < least {
 		return fmt.Errorf("%w: %s has %d MiB left, and %d MiB must stay free",
-			ErrNoSpace, dir, available>>20, least>>20)
+			store.ErrNoSpace, dir, available>>20, least>>20)
 	}
 	return nil
 }

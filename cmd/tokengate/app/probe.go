@@ -84,8 +84,8 @@ func (g *gauges) Collect(to chan<- prometheus.Metric) {
 		to <- prometheus.MustNewConstMetric(g.tokens, prometheus.GaugeValue, float64(n), state.String())
 	}
 	to <- prometheus.MustNewConstMetric(g.expired, prometheus.GaugeValue, float64(expired))
-	to <- prometheus.MustNewConstMetric(g.bytes, prometheus.GaugeValue, float64(g.server.db.Size()))
-	if sizes, ok := g.server.db.Sizes(); ok {
+	to <- prometheus.MustNewConstMetric(g.bytes, prometheus.GaugeValue, float64(g.server.tokens.Size()))
+	if sizes, ok := g.server.tokens.Sizes(); ok {
 		for kind, size := range sizes {
 			to <- prometheus.MustNewConstMetric(g.records, prometheus.GaugeValue, float64(size.Records), kind)
 			to <- prometheus.MustNewConstMetric(g.recordBytes, prometheus.GaugeValue, float64(size.Bytes), kind)
