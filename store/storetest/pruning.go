@@ -164,7 +164,10 @@ func testAuditBounded(t *testing.T, s Suite) {
 	token.Expires = Epoch
 	_, err := f.Create(t.Context(), token, func([]store.Token) (store.Audit, error) { return large("token.create", id), nil })
 	if err == nil {
-		_, err = f.Update(t.Context(), id, func(t *store.Token, _ store.LiveFunc) (store.Audit, error) { t.Name = "x"; return large("token.update", id), nil })
+		_, err = f.Update(t.Context(), id, func(t *store.Token, _ store.LiveFunc) (store.Audit, error) {
+			t.Name = "x"
+			return large("token.update", id), nil
+		})
 	}
 	if err == nil {
 		err = f.AppendAudit(t.Context(), large("token.show", id))
