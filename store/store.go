@@ -13,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"time"
 )
 
@@ -48,6 +49,31 @@ type Size struct {
 type Page struct {
 	Tokens []Token // ordered by Number
 	Next   uint64  // the after argument for the next page; 0 on the last page
+}
+
+// Forever is an instant that no decision reaches. Its UnixNano is defined.
+var Forever = time.Unix(0, math.MaxInt64)
+
+// Feed receives the tokens of a store and their changes from Watch. Every change of a token has a
+// higher revision than all changes before it. The methods must return soon and must not call the
+// store. A token's Networks may be shared with other users of the store.
+type Feed interface {
+	// Snapshot receives a token of the snapshot. It may be called from several goroutines at
+	// once.
+	Snapshot(t Token)
+
+	// Complete ends the snapshot, which has the state at a revision: tokens that it does not
+	// contain and whose Revision is not higher were removed.
+	Complete(revision uint64)
+
+	// Changed receives a new token or a new version.
+	Changed(t Token)
+
+	// Removed receives the id of a token that was pruned. The id is never used again.
+	Removed(id string, revision uint64)
+
+	// Fresh reports that every change that any process made before the instant was delivered.
+	Fresh(at time.Time)
 }
 
 // LiveFunc reads an owner's live tokens in the transaction of an Update.
@@ -103,6 +129,13 @@ type Store interface {
 	// visit from several goroutines at once, and returns after all of them have ended. After
 	// visit returns an error, All makes at most a few more calls and returns one of the errors.
 	All(ctx context.Context, visit func(Token) error) error
+
+	// Watch delivers a snapshot of all tokens to the feed, and then each change, in the order of the
+	// revisions, and how fresh that is: Forever, if no other process changes the store. It
+	// returns the context's error, ErrClosed, or why it cannot continue, such as changes that
+	// were lost; then a new Watch delivers a new snapshot. It calls no method of the feed after
+	// it has returned.
+	Watch(ctx context.Context, to Feed) error
 
 	// Prune removes the tokens that were revoked or expired before the given instant, with
 	// their usage. It returns the removed ids, even with an error. A token that is extended

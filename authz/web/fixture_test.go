@@ -98,7 +98,7 @@ func configured(t testing.TB, text string) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tokens.Index().UpdateOwnerStatus(func(store.Owner, index.OwnerStatus) index.OwnerStatus { return index.OwnerPermitted }, index.Forever)
+	tokens.Index().UpdateOwnerStatus(func(store.Owner, index.OwnerStatus) index.OwnerStatus { return index.OwnerPermitted }, store.Forever)
 	f := &fixture{tokens: tokens, faults: faults, now: start, jira: jiratest.New(jiratest.Options{ContextPath: c.Upstream.ContextPath}), policy: policy.New(c)}
 	for name, groups := range map[string][]string{
 		"Fred": {"jira-users"}, "wilma": {"jira-users"}, "fred & sons": {"jira-users"}, "user": {"jira-users"},

@@ -37,6 +37,7 @@ type Store struct {
 	number       uint64     // the highest token number assigned
 	sequence     uint64     // the highest sequence of the audit log
 	completeFrom uint64     // the audit log has no gaps from this sequence on
+	watches      []*watch   // running
 
 	probing chan struct{} // holds one value while a Health check runs
 

@@ -43,7 +43,7 @@ func (s *Store) Create(ctx context.Context, t store.Token, admit func(owned []st
 		if err != nil {
 			return err
 		}
-		tx.created, tx.audits = &t, []store.Audit{audit}
+		tx.written, tx.isNew, tx.audits = &t, true, []store.Audit{audit}
 		return tx.set(ownerKey(t.Owner.Name), list.encode())
 	})
 	if err != nil {
@@ -89,7 +89,7 @@ func (s *Store) Update(ctx context.Context, id string, change func(*store.Token,
 		if err := tx.updateLive(before, after); err != nil {
 			return err
 		}
-		tx.audits = []store.Audit{audit}
+		tx.written, tx.audits = &after, []store.Audit{audit}
 		tx.urgent = after.State == store.Revoked || after.State == store.Disabled
 		return tx.putToken(after)
 	})
@@ -251,7 +251,14 @@ const idCharacters = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuv
 // All calls visit with every token, from one goroutine per CPU to shorten a start: see
 // store.Store.
 func (s *Store) All(ctx context.Context, visit func(store.Token) error) error {
-	return s.view(ctx, func(txn *badger.Txn) error {
+	_, err := s.all(ctx, visit)
+	return err
+}
+
+// all is All, and returns the revision of the snapshot.
+func (s *Store) all(ctx context.Context, visit func(store.Token) error) (revision uint64, err error) {
+	err = s.view(ctx, func(txn *badger.Txn) error {
+		revision = txn.ReadTs()
 		ctx, cancel := context.WithCancelCause(ctx)
 		defer cancel(nil)
 		var next atomic.Int64
@@ -274,6 +281,7 @@ func (s *Store) All(ctx context.Context, visit func(store.Token) error) error {
 		s.allowCounting()
 		return nil
 	})
+	return revision, err
 }
 
 // release frees the memory that a full read took.
@@ -293,11 +301,11 @@ func visitPart(ctx context.Context, txn *badger.Txn, part int, visit func(store.
 	if part+1 < len(idCharacters) {
 		to = tokenKey(idCharacters[part+1 : part+2])
 	}
-	return eachValue(ctx, txn, tokenPrefix, from, func(key, value []byte) (bool, error) {
-		if to != nil && bytes.Compare(key, to) >= 0 {
+	return eachItem(ctx, txn, tokenPrefix, from, func(item *badger.Item) (bool, error) {
+		if to != nil && bytes.Compare(item.Key(), to) >= 0 {
 			return false, nil
 		}
-		t, err := store.DecodeToken(string(key[len(tokenPrefix):]), value)
+		t, err := decodeToken(item)
 		if err != nil {
 			return false, err
 		}

@@ -20,6 +20,7 @@ type tokenData struct {
 	readOnly     bool
 	expires      int64 // Unix seconds; 0: never
 	secret       store.Secret
+	revision     uint64
 }
 
 // hash returns the hash of the id, as Index.shard does.
@@ -137,13 +138,17 @@ func (t *table) insert(hash uint64, number int) {
 	t.slots[slot].Store(tagOf(hash) | uint32(number))
 }
 
-// put adds or replaces a token.
-func (s *shard) put(hash uint64, f tokenData, l restrictions, r store.Rate) {
+// put adds or replaces a token, unless there is a newer or the same version. Tokens without a
+// revision, which only tests have, replace each other.
+func (s *shard) put(hash uint64, f tokenData, l restrictions, r store.Rate) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := s.ensureRoom()
 	id := string(f.id[:])
 	slot, old, _ := t.find(hash, id)
+	if old != nil && old.revision >= max(f.revision, 1) {
+		return false
+	}
 	l.limiter = NewLimiter(r, t.limiter(old))
 	if len(l.networks) > 0 || l.previous != (store.Previous{}) || l.limiter != nil {
 		next := *t
@@ -158,11 +163,12 @@ func (s *shard) put(hash uint64, f tokenData, l restrictions, r store.Rate) {
 	if old != nil {
 		t.slots[slot].Store(tagOf(hash) | uint32(s.allocated))
 		s.moveUsage(old, fresh)
-		return
+		return true
 	}
 	t.insert(hash, s.allocated)
 	s.filled++
 	s.live++
+	return true
 }
 
 // remove removes a token.

@@ -256,6 +256,7 @@ var nested = []test{
 	{"update meets prune", testUpdateMeetsPrune},
 	{"prune meets update", testPruneMeetsUpdate},
 	{"rename meets rename, create and extension", testRenameMeets},
+	{"snapshot of a watch meets changes", testWatchMeets},
 	{"create meets create", testCreateMeetsCreate},
 	{"create meets update", testCreateMeetsUpdate},
 	{"create meets extension", testCreateMeetsExtension},
@@ -273,7 +274,7 @@ func testUpdateMeetsUpdate(t *testing.T, s Suite) {
 		}
 		if calls == 2 {
 			want := fullToken(1, "fred")
-			want.Number, want.Purpose = token.Number, "theirs"
+			want.Number, want.Revision, want.Purpose = token.Number, token.Revision, "theirs"
 			same(t, "record of the second call", *token, want)
 		}
 		token.Name = "ours"

@@ -27,7 +27,7 @@ func testCreate(t *testing.T, s Suite) {
 	if created.Number == 0 {
 		t.Error("the created token has no number")
 	}
-	want.Number = created.Number
+	want.Number, want.Revision = created.Number, created.Revision
 	same(t, "created token", created, want)
 	same(t, "read token", f.get(want.ID), want)
 
@@ -130,9 +130,13 @@ func testUpdate(t *testing.T, s Suite) {
 	got := f.update(before.ID, func(token *store.Token) {
 		same(t, "token passed to the callback", *token, before)
 		next := want
+		next.Revision = 0
 		next.Created = want.Created.In(time.FixedZone("east", 3600))
 		*token = next
 	})
+	if want.Revision = got.Revision; got.Revision <= before.Revision {
+		t.Errorf("the revision changed from %d to %d", before.Revision, got.Revision)
+	}
 	same(t, "updated token", got, want)
 	same(t, "read token", f.get(before.ID), want)
 
@@ -238,7 +242,8 @@ func testManagementToken(t *testing.T, s Suite) {
 	f := open(t, s)
 	want := NewToken(1, "")
 	want.Kind, want.Expires = store.Management, Epoch.AddDate(0, 1, 0)
-	want.Number = f.create(want).Number
+	created := f.create(want)
+	want.Number, want.Revision = created.Number, created.Revision
 	same(t, "read token", f.get(want.ID), want)
 	for what, change := range map[string]func(*store.Token){
 		"owner": func(t *store.Token) { t.Owner.Name = "fred" },
@@ -259,7 +264,9 @@ func testRevoke(t *testing.T, s Suite) {
 	want.State, want.Revoked = store.Revoked, Epoch.Add(time.Minute)
 	want.Secret, want.Previous = store.Secret{}, store.Previous{}
 
-	same(t, "revoked token", f.revoke(want.ID), want)
+	got := f.revoke(want.ID)
+	want.Revision = got.Revision
+	same(t, "revoked token", got, want)
 	same(t, "read token", f.get(want.ID), want)
 	f.unchanged("an update of a revoked token", func() {
 		_, err := f.Update(t.Context(), want.ID, func(*store.Token, store.LiveFunc) (store.Audit, error) {
