@@ -388,6 +388,22 @@ func denied(t testing.TB, got answer, status int, field string) string {
 type faulty struct {
 	store.Store
 	before atomic.Pointer[func(ctx context.Context, method string) error]
+	silent atomic.Bool // the feed reports no updates
+}
+
+func (s *faulty) Watch(ctx context.Context, to store.Feed) error {
+	return s.Store.Watch(ctx, faultyFeed{to, s})
+}
+
+type faultyFeed struct {
+	store.Feed
+	of *faulty
+}
+
+func (f faultyFeed) Changed(t store.Token) {
+	if !f.of.silent.Load() {
+		f.Feed.Changed(t)
+	}
 }
 
 // fail sets a function that is called before each of the methods below; nil removes

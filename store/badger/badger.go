@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -103,7 +104,8 @@ func (s *Store) close() error {
 	if fs, look := s.statfs(s.dir); look == nil {
 		err = errors.Join(err, s.reserved.resize(fs, 0)) // for the next start
 	}
-	return errors.Join(err, s.lock.Close())
+	// A process that is just being started may share the lock, which a mere close would leave.
+	return errors.Join(err, syscall.Flock(int(s.lock.Fd()), syscall.LOCK_UN), s.lock.Close())
 }
 
 // begin registers an operation, unless the store is closed or the context has ended. The
