@@ -1,9 +1,9 @@
 // Package store keeps API tokens, their usage and the audit log.
 //
-// Store is the contract of a durable store; package store/badger implements it. Packages
-// store/index and store/listing hold the tokens in memory, for decisions and for
-// administrators' searches, and store/cached keeps both up to date with a Store. Start
-// reading at Token and Store.
+// Store is the contract of a durable store; package store/badger implements it, and store/open
+// picks the one that the configuration names. Packages store/index and store/listing hold the
+// tokens in memory, for decisions and for administrators' searches, and store/cached keeps both
+// up to date with a Store. Start reading at Token and Store.
 //
 // The package depends on no request, policy or Envoy type, and never sees a secret, only
 // salts and hashes.
