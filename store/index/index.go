@@ -63,22 +63,22 @@ func (x *Index) shard(id string) (*shard, uint64) {
 // Lookup returns the entry of a token; ok is false if there is none or it is revoked.
 func (x *Index) Lookup(id string) (e Entry, ok bool) {
 	s, hash := x.shard(id)
-	c, t := s.find(hash, id)
-	if c == nil || c.state == store.Revoked {
+	found, t := s.find(hash, id)
+	if found == nil || found.state == store.Revoked {
 		return Entry{}, false
 	}
 	e = Entry{
-		Kind:     c.kind,
-		ReadOnly: c.readOnly,
-		State:    c.state,
-		Secret:   c.secret,
+		Kind:     found.kind,
+		ReadOnly: found.readOnly,
+		State:    found.state,
+		Secret:   found.secret,
 	}
-	e.Owner, e.OwnerStatus = x.owners.lookup(c.owner)
-	if c.expires != 0 {
-		e.Expires = time.Unix(c.expires, 0).UTC()
+	e.Owner, e.OwnerStatus = x.owners.lookup(found.owner)
+	if found.expires != 0 {
+		e.Expires = time.Unix(found.expires, 0).UTC()
 	}
-	if c.restrictions != 0 {
-		l := &t.restrictions[c.restrictions-1]
+	if found.restrictions != 0 {
+		l := &t.restrictions[found.restrictions-1]
 		e.Networks, e.Previous, e.Limiter = l.networks, l.previous, l.limiter
 	}
 	return e, true
@@ -88,7 +88,7 @@ func (x *Index) Lookup(id string) (e Entry, ok bool) {
 // reports whether it did: an older version never replaces a newer one. The index keeps t's
 // Networks, which must not change any more.
 func (x *Index) Put(t store.Token) bool {
-	f := tokenData{
+	data := tokenData{
 		owner:    x.owners.numberOf(t.Owner),
 		state:    t.State,
 		kind:     t.Kind,
@@ -96,12 +96,12 @@ func (x *Index) Put(t store.Token) bool {
 		secret:   t.Secret,
 		revision: t.Revision,
 	}
-	copy(f.id[:], t.ID)
+	copy(data.id[:], t.ID)
 	if !t.Expires.IsZero() {
-		f.expires = t.Expires.Unix()
+		data.expires = t.Expires.Unix()
 	}
 	s, hash := x.shard(t.ID)
-	return s.put(hash, f, restrictions{networks: t.Networks, previous: t.Previous}, t.Rate)
+	return s.put(hash, data, restrictions{networks: t.Networks, previous: t.Previous}, t.Rate)
 }
 
 // UpdateOwnerStatus recomputes each owner's status with status, which is also used for new owners
@@ -134,19 +134,19 @@ func (x *Index) TokensFresh(now time.Time) bool { return now.UnixNano() < x.toke
 // Revision returns the revision of a token's version in the index, which may be revoked.
 func (x *Index) Revision(id string) (revision uint64, ok bool) {
 	s, hash := x.shard(id)
-	c, _ := s.find(hash, id)
-	if c == nil {
+	e, _ := s.find(hash, id)
+	if e == nil {
 		return 0, false
 	}
-	return c.revision, true
+	return e.revision, true
 }
 
 // Revisions returns the ids and revisions of all tokens. The loop must not call the Index.
 func (x *Index) Revisions() iter.Seq2[string, uint64] {
 	return func(yield func(string, uint64) bool) {
 		for i := range x.shards {
-			for c := range x.shards[i].all() {
-				if !yield(string(c.id[:]), c.revision) {
+			for e := range x.shards[i].all() {
+				if !yield(string(e.id[:]), e.revision) {
 					return
 				}
 			}
@@ -171,9 +171,9 @@ func (x *Index) Remove(id string) {
 func (x *Index) Counts(now time.Time) (states map[store.State]int, expired int) {
 	states = map[store.State]int{store.Pending: 0, store.Active: 0, store.Disabled: 0, store.Revoked: 0}
 	for i := range x.shards {
-		for c := range x.shards[i].all() {
-			states[c.state]++
-			if c.state == store.Active && c.expires != 0 && c.expires <= now.Unix() {
+		for e := range x.shards[i].all() {
+			states[e.state]++
+			if e.state == store.Active && e.expires != 0 && e.expires <= now.Unix() {
 				expired++
 			}
 		}

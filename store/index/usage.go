@@ -99,13 +99,13 @@ func (u *dirtyIDs) take() [][store.IDLength]byte {
 func (x *Index) AddUsage(id string, u store.Usage) {
 	s, hash := x.shard(id)
 	for {
-		c, _ := s.find(hash, id)
-		if c == nil {
+		e, _ := s.find(hash, id)
+		if e == nil {
 			return
 		}
-		first, ok := c.add(u)
+		first, ok := e.add(u)
 		if first {
-			s.dirty.add(c.id)
+			s.dirty.add(e.id)
 		}
 		if ok {
 			return
@@ -119,11 +119,11 @@ func (x *Index) PendingUsage(id string) store.Usage {
 	s, hash := x.shard(id)
 	s.mu.Lock() // moveUsage must not run meanwhile
 	defer s.mu.Unlock()
-	c, _ := s.find(hash, id)
-	if c == nil {
+	e, _ := s.find(hash, id)
+	if e == nil {
 		return store.Usage{}
 	}
-	return c.peek()
+	return e.peek()
 }
 
 // TakeUsage moves the pending usage of tokens into all. It starts with shard first, stops once
@@ -137,11 +137,11 @@ func (x *Index) TakeUsage(all map[string]store.Usage, first, limit int) (next in
 		for _, raw := range s.dirty.take() {
 			id := string(raw[:])
 			_, hash := x.shard(id)
-			c, _ := s.find(hash, id)
-			if c == nil {
+			e, _ := s.find(hash, id)
+			if e == nil {
 				continue
 			}
-			if u := c.take(); u != (store.Usage{}) {
+			if u := e.take(); u != (store.Usage{}) {
 				all[id] = all[id].Add(u)
 			}
 		}
