@@ -76,8 +76,13 @@ type Feed interface {
 	Fresh(at time.Time)
 }
 
-// LiveFunc reads an owner's live tokens in the transaction of an Update.
-type LiveFunc func() ([]Token, error)
+// The functions that a Store calls within its transactions.
+type (
+	AdmitFunc  = func(owned []Token) (Audit, error)           // see Create
+	ChangeFunc = func(t *Token, live LiveFunc) (Audit, error) // see Update
+	LiveFunc   = func() ([]Token, error)                      // see Update
+	RecordFunc = func(removed Token) Audit                    // see Prune
+)
 
 // Store keeps tokens, their usage, the audit log, and two statistics for administrators: daily
 // totals and password uses. All methods are safe for concurrent use. A write that returns nil
@@ -91,7 +96,7 @@ type Store interface {
 	// changes these tokens between admit and the write. admit may be called more than once and
 	// must not call the store. If it returns an error, nothing is written and Create returns
 	// that error unchanged.
-	Create(ctx context.Context, t Token, admit func(owned []Token) (Audit, error)) (Token, error)
+	Create(ctx context.Context, t Token, admit AdmitFunc) (Token, error)
 
 	// Get returns one token, which may be revoked, or ErrNotFound.
 	Get(ctx context.Context, id string) (Token, error)
@@ -109,7 +114,7 @@ type Store interface {
 	// change never receives a revoked token: Update returns ErrRevoked, or ErrNotFound once the
 	// token is pruned. When change sets State to Revoked, and Revoked to the time, the store
 	// wipes Secret and Previous.
-	Update(ctx context.Context, id string, change func(t *Token, live LiveFunc) (Audit, error)) (Token, error)
+	Update(ctx context.Context, id string, change ChangeFunc) (Token, error)
 
 	// List returns at most limit tokens with a Number above after: those of the owner, whose
 	// name is compared case-insensitively, or all tokens if owner is empty.
@@ -141,13 +146,13 @@ type Store interface {
 	// their usage. It returns the removed ids, even with an error. A token that is extended
 	// concurrently stays. record returns the audit record of each removal; it may be called
 	// more than once for a token and must not call the store.
-	Prune(ctx context.Context, before time.Time, record func(Token) Audit) ([]string, error)
+	Prune(ctx context.Context, before time.Time, record RecordFunc) ([]string, error)
 
 	// PruneEnded removes each owner's tokens that were revoked or expired at the given instant,
 	// those that ended first, until at most most of them are left. Owners are told apart by key, or
 	// by name if the key is empty; management tokens count as one owner's. Otherwise it works
 	// like Prune.
-	PruneEnded(ctx context.Context, at time.Time, most int, record func(Token) Audit) ([]string, error)
+	PruneEnded(ctx context.Context, at time.Time, most int, record RecordFunc) ([]string, error)
 
 	// AddUsage adds counts to the stored usage, and moves LastUsed and LastAddress forward,
 	// never back. Unknown ids are skipped.

@@ -20,7 +20,7 @@ import (
 )
 
 // Create adds a token: see store.Store.
-func (s *Store) Create(ctx context.Context, t store.Token, admit func(owned []store.Token) (store.Audit, error)) (store.Token, error) {
+func (s *Store) Create(ctx context.Context, t store.Token, admit store.AdmitFunc) (store.Token, error) {
 	t = store.Normalize(t)
 	if err := store.Validate(t); err != nil {
 		return store.Token{}, err
@@ -62,7 +62,7 @@ func (s *Store) Get(ctx context.Context, id string) (t store.Token, err error) {
 }
 
 // Update changes one token: see store.Store.
-func (s *Store) Update(ctx context.Context, id string, change func(*store.Token, store.LiveFunc) (store.Audit, error)) (store.Token, error) {
+func (s *Store) Update(ctx context.Context, id string, change store.ChangeFunc) (store.Token, error) {
 	var after store.Token
 	err := s.write(ctx, func(tx *tx) error {
 		before, err := getToken(tx.Txn, id)
@@ -79,7 +79,8 @@ func (s *Store) Update(ctx context.Context, id string, change func(*store.Token,
 			return err
 		}
 		if after.ID != before.ID || after.Number != before.Number || after.Kind != before.Kind ||
-			!after.Created.Equal(before.Created) || after.CreatedBy != before.CreatedBy || after.CreatedByKey != before.CreatedByKey {
+			!after.Created.Equal(before.Created) ||
+			after.CreatedBy != before.CreatedBy || after.CreatedByKey != before.CreatedByKey {
 			return fmt.Errorf("%w: id, number, kind, created and created by cannot change", store.ErrInvalid)
 		}
 		if !before.Owner.MayBecome(after.Owner) {
@@ -139,7 +140,7 @@ func (s *Store) List(ctx context.Context, owner string, after uint64, limit int)
 const pruneBatch = 100
 
 // Prune removes old tokens: see store.Store.
-func (s *Store) Prune(ctx context.Context, before time.Time, record func(store.Token) store.Audit) ([]string, error) {
+func (s *Store) Prune(ctx context.Context, before time.Time, record store.RecordFunc) ([]string, error) {
 	var mu sync.Mutex
 	var old []string
 	is := func(t store.Token) bool { return endedBefore(t, before) }
@@ -158,7 +159,7 @@ func (s *Store) Prune(ctx context.Context, before time.Time, record func(store.T
 }
 
 // PruneEnded limits the number of ended tokens of each owner: see store.Store.
-func (s *Store) PruneEnded(ctx context.Context, at time.Time, most int, record func(store.Token) store.Audit) ([]string, error) {
+func (s *Store) PruneEnded(ctx context.Context, at time.Time, most int, record store.RecordFunc) ([]string, error) {
 	type over struct {
 		id  string
 		end int64
@@ -188,7 +189,9 @@ func (s *Store) PruneEnded(ctx context.Context, at time.Time, most int, record f
 	}
 	var old []string
 	for _, ended := range byOwner {
-		slices.SortFunc(ended, func(a, b over) int { return cmp.Or(cmp.Compare(a.end, b.end), cmp.Compare(a.id, b.id)) })
+		slices.SortFunc(ended, func(a, b over) int {
+			return cmp.Or(cmp.Compare(a.end, b.end), cmp.Compare(a.id, b.id))
+		})
 		for _, o := range ended[:max(len(ended)-most, 0)] {
 			old = append(old, o.id)
 		}
@@ -197,7 +200,9 @@ func (s *Store) PruneEnded(ctx context.Context, at time.Time, most int, record f
 }
 
 // pruneAll removes the tokens with these ids that still match.
-func (s *Store) pruneAll(ctx context.Context, old []string, is func(store.Token) bool, record func(store.Token) store.Audit) (removed []string, err error) {
+func (s *Store) pruneAll(
+	ctx context.Context, old []string, is func(store.Token) bool, record store.RecordFunc,
+) (removed []string, err error) {
 	for size := pruneBatch; len(old) > 0; {
 		batch := old[:min(size, len(old))]
 		gone, err := s.prune(ctx, batch, is, record)
@@ -216,7 +221,9 @@ func (s *Store) pruneAll(ctx context.Context, old []string, is func(store.Token)
 
 // prune is pruneAll in one transaction. It reads each record again, so that a concurrent update
 // is a conflict.
-func (s *Store) prune(ctx context.Context, ids []string, is func(store.Token) bool, record func(store.Token) store.Audit) (removed []string, err error) {
+func (s *Store) prune(
+	ctx context.Context, ids []string, is func(store.Token) bool, record store.RecordFunc,
+) (removed []string, err error) {
 	err = s.write(ctx, func(tx *tx) error {
 		removed, tx.audits = nil, nil
 		for _, id := range ids {

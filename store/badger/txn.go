@@ -240,7 +240,9 @@ func decodeToken(item *badger.Item) (t store.Token, err error) {
 }
 
 // eachValue is eachItem with the keys and values.
-func eachValue(ctx context.Context, txn *badger.Txn, prefix, from []byte, visit func(key, value []byte) (more bool, err error)) error {
+func eachValue(
+	ctx context.Context, txn *badger.Txn, prefix, from []byte, visit func(key, value []byte) (more bool, err error),
+) error {
 	return eachItem(ctx, txn, prefix, from, func(item *badger.Item) (more bool, err error) {
 		err = item.Value(func(value []byte) error {
 			more, err = visit(item.Key(), value)
@@ -252,7 +254,9 @@ func eachValue(ctx context.Context, txn *badger.Txn, prefix, from []byte, visit 
 
 // eachItem calls visit with each key that has the prefix and is not below from, in order, until
 // visit returns false or an error.
-func eachItem(ctx context.Context, txn *badger.Txn, prefix, from []byte, visit func(*badger.Item) (more bool, err error)) error {
+func eachItem(
+	ctx context.Context, txn *badger.Txn, prefix, from []byte, visit func(*badger.Item) (more bool, err error),
+) error {
 	// No prefetching: values are stored with their keys, and Badger starts a goroutine for each.
 	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
 	defer it.Close()

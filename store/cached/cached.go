@@ -56,7 +56,7 @@ func New(ctx context.Context, s store.Store) (*Store, error) {
 func (x *Store) Index() *index.Index { return &x.index }
 
 // Create adds a token: see Store.
-func (x *Store) Create(ctx context.Context, t store.Token, admit func(owned []store.Token) (store.Audit, error)) (store.Token, error) {
+func (x *Store) Create(ctx context.Context, t store.Token, admit store.AdmitFunc) (store.Token, error) {
 	refused, before := false, x.removalCount()
 	created, err := x.durable.Create(ctx, t, func(owned []store.Token) (store.Audit, error) {
 		a, err := admit(owned)
@@ -68,7 +68,7 @@ func (x *Store) Create(ctx context.Context, t store.Token, admit func(owned []st
 }
 
 // Update changes a token: see Store.
-func (x *Store) Update(ctx context.Context, id string, change func(*store.Token, store.LiveFunc) (store.Audit, error)) (store.Token, error) {
+func (x *Store) Update(ctx context.Context, id string, change store.ChangeFunc) (store.Token, error) {
 	refused, before := false, x.removalCount()
 	updated, err := x.durable.Update(ctx, id, func(t *store.Token, live store.LiveFunc) (store.Audit, error) {
 		a, err := change(t, live)

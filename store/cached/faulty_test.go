@@ -93,11 +93,11 @@ func hook(h func() error) error {
 	return h()
 }
 
-func (f *faulty) Create(ctx context.Context, t store.Token, admit func([]store.Token) (store.Audit, error)) (store.Token, error) {
+func (f *faulty) Create(ctx context.Context, t store.Token, admit store.AdmitFunc) (store.Token, error) {
 	return f.write(func() (store.Token, error) { return f.Store.Create(ctx, t, admit) })
 }
 
-func (f *faulty) Update(ctx context.Context, id string, change func(*store.Token, store.LiveFunc) (store.Audit, error)) (store.Token, error) {
+func (f *faulty) Update(ctx context.Context, id string, change store.ChangeFunc) (store.Token, error) {
 	return f.write(func() (store.Token, error) { return f.Store.Update(ctx, id, change) })
 }
 
@@ -112,7 +112,7 @@ func (f *faulty) write(run func() (store.Token, error)) (store.Token, error) {
 	return t, err
 }
 
-func (f *faulty) Prune(ctx context.Context, before time.Time, record func(store.Token) store.Audit) ([]string, error) {
+func (f *faulty) Prune(ctx context.Context, before time.Time, record store.RecordFunc) ([]string, error) {
 	ids, err := f.Store.Prune(ctx, before, record)
 	if f.afterPrune != nil {
 		return f.afterPrune(ids)

@@ -8,8 +8,8 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// pendingUsage is the usage of one token since the last flush, less than 2^32 requests. One lock guards it all, so that
-// time and address always belong to the same request.
+// pendingUsage is the usage of one token since the last flush, less than 2^32 requests. One lock
+// guards it all, so that time and address always belong to the same request.
 type pendingUsage struct {
 	mu      sync.Mutex
 	count   uint32

@@ -36,7 +36,11 @@ type Listing struct {
 
 // New returns an empty listing.
 func New() *Listing {
-	return &Listing{searchSlot: make(chan struct{}, 1), ids: make(map[rowID]uint32), ownerNumbers: make(map[store.Owner]uint32)}
+	return &Listing{
+		searchSlot:   make(chan struct{}, 1),
+		ids:          make(map[rowID]uint32),
+		ownerNumbers: make(map[store.Owner]uint32),
+	}
 }
 
 // Put adds or replaces tokens, which are normalized and valid (see Normalize and Validate). Their

@@ -55,7 +55,7 @@ func (s *memoryStore) put(t store.Token) store.Token {
 	return t
 }
 
-func (s *memoryStore) Create(_ context.Context, t store.Token, admit func([]store.Token) (store.Audit, error)) (store.Token, error) {
+func (s *memoryStore) Create(_ context.Context, t store.Token, admit store.AdmitFunc) (store.Token, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.tokens) >= s.most {
@@ -67,7 +67,7 @@ func (s *memoryStore) Create(_ context.Context, t store.Token, admit func([]stor
 	return s.put(store.Normalize(t)), nil
 }
 
-func (s *memoryStore) Update(_ context.Context, id string, change func(*store.Token, store.LiveFunc) (store.Audit, error)) (store.Token, error) {
+func (s *memoryStore) Update(_ context.Context, id string, change store.ChangeFunc) (store.Token, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := s.tokens[id]
