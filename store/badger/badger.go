@@ -52,9 +52,6 @@ type Store struct {
 
 var _ store.Store = (*Store)(nil)
 
-// Opts returns the options of the open database.
-func (s *Store) Opts() badger.Options { return s.db.Opts() }
-
 // writeMarker writes the marker file if it can.
 func (s *Store) writeMarker() {
 	if err := writeMarker(s.dir); err != nil {
