@@ -54,7 +54,7 @@ func TestIndexAgainstMap(t *testing.T) {
 	var x index.Index
 	want := map[string]store.Token{}
 	random := rand.New(rand.NewPCG(1, 2))
-	const tokens = 20_000
+	const tokens = 8000
 	check := func() {
 		t.Helper()
 		states := map[store.State]int{store.Pending: 0, store.Active: 0, store.Disabled: 0, store.Revoked: 0}
