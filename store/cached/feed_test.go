@@ -248,7 +248,7 @@ func TestCachedSnapshots(t *testing.T) {
 		want("next snapshot", 2, 3, 4)
 
 		m.fail <- errLost
-		if f = <-m.feeds; time.Since(began) != time.Second {
+		if <-m.feeds; time.Since(began) != time.Second {
 			t.Errorf("after a whole snapshot it waited, %v in all", time.Since(began))
 		}
 		m.fail <- store.ErrClosed
