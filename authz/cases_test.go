@@ -166,6 +166,7 @@ func decisionCases() []decisionCase {
 		// Rows 9 and 11.
 		{name: "no address", authorization: "Bearer {fred}", client: "none", reason: authz.NoClientAddress, user: "Fred"},
 		// stale directory.
+		{name: "stale index", authorization: "Bearer {fred}", later: tokensStaleAfter, reason: authz.IndexStale, user: "Fred"},
 		{name: "stale directory", authorization: "Bearer {fred}", later: staleAfter, reason: authz.DirectoryStale, user: "Fred"},
 		{name: "nothing is known of the owner", authorization: "Bearer {unheard-of}", reason: authz.DirectoryStale, user: "Fred"},
 		{name: "stale directory, owner gone", authorization: "Bearer {gone}", later: staleAfter, reason: authz.DirectoryStale, user: "Gone"},

@@ -22,6 +22,7 @@ const (
 	tokenCheck
 	stateCheck
 	clientCheck
+	indexCheck
 	directoryCheck
 	ownerCheck
 	pathCheck
@@ -42,6 +43,7 @@ var checkNames = [checkCount]string{
 	tokenCheck:      "token exists, secret and user match",
 	stateCheck:      "token is active",
 	clientCheck:     "client address is known",
+	indexCheck:      "tokens are fresh",
 	directoryCheck:  "user directory is fresh",
 	ownerCheck:      "owner is active and may use tokens",
 	pathCheck:       "URL is unambiguous",
@@ -69,6 +71,8 @@ func (e *evaluation) decidedBy(c check) bool {
 		return e.checkState()
 	case clientCheck:
 		return !e.request.Client.IsValid() && e.deny(NoClientAddress)
+	case indexCheck:
+		return !e.view.Index.TokensFresh(e.view.Now) && e.deny(IndexStale)
 	case directoryCheck:
 		return e.hasOwner() && !e.ownerIsFresh() && e.deny(DirectoryStale)
 	case ownerCheck:
@@ -331,7 +335,7 @@ func (e *evaluation) hasOwner() bool { return e.entry.Kind != store.Management }
 
 // ownerIsFresh reports whether the owner's status is recent enough.
 func (e *evaluation) ownerIsFresh() bool {
-	return e.view.Index.IsFresh(e.view.Now) && e.entry.OwnerStatus != index.OwnerUnknown
+	return e.view.Index.OwnersFresh(e.view.Now) && e.entry.OwnerStatus != index.OwnerUnknown
 }
 
 // checkOwner denies tokens of owners who are inactive or may not use tokens: row

@@ -96,7 +96,8 @@ func TestAmbiguousTargets(t *testing.T) {
 		t.Fatal(err)
 	}
 	tokens := &index.Index{}
-	tokens.UpdateOwnerStatus(func(store.Owner, index.OwnerStatus) index.OwnerStatus { return index.OwnerPermitted }, index.Forever)
+	tokens.SetTokensFresh(store.Forever)
+	tokens.UpdateOwnerStatus(func(store.Owner, index.OwnerStatus) index.OwnerStatus { return index.OwnerPermitted }, store.Forever)
 	tokens.Put(store.Token{ID: value.ID().String(), Owner: store.Owner{Name: "fred"}, State: store.Active, Secret: store.Secret{Hash: value.Hash([16]byte{})}})
 	ambiguous := 0
 	for _, row := range corpus(t) {

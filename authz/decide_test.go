@@ -34,6 +34,7 @@ func newWorld(t testing.TB) world {
 	t.Helper()
 	w := world{&index.Index{}, map[string]token.Value{}}
 	w.index.UpdateOwnerStatus(ownerStatus, now.Add(staleAfter))
+	w.index.SetTokensFresh(now.Add(tokensStaleAfter))
 	w.add(t, "fred", func(e *store.Token) {})
 	w.add(t, "reader", func(e *store.Token) { e.ReadOnly = true })
 	w.add(t, "office", func(e *store.Token) {
@@ -70,8 +71,11 @@ func newWorld(t testing.TB) world {
 	return w
 }
 
-// staleAfter is the time after which the directory is stale.
-const staleAfter = time.Hour
+// After these times the directory and the tokens are stale.
+const (
+	staleAfter       = time.Hour
+	tokensStaleAfter = 3 * staleAfter
+)
 
 // ownerStatus returns the status of an owner.
 func ownerStatus(o store.Owner, _ index.OwnerStatus) index.OwnerStatus {
@@ -354,9 +358,12 @@ func TestZeroValuesDeny(t *testing.T) {
 	if d := authz.Decide(good, authz.View{Policy: settings, Index: w.index, Now: now}); d.Outcome != authz.Allowed {
 		t.Fatalf("the good request is %v %v", d.Outcome, d.Reason)
 	}
-	unjudged := &index.Index{}
-	unjudged.Put(store.Token{ID: w.values["fred"].ID().String(), Owner: store.Owner{Name: "Fred"}, State: store.Active,
-		Secret: secretOf(t, w.values["fred"])})
+	fred := store.Token{ID: w.values["fred"].ID().String(), Owner: store.Owner{Name: "Fred"}, State: store.Active,
+		Secret: secretOf(t, w.values["fred"])}
+	bare, unjudged := &index.Index{}, &index.Index{}
+	bare.Put(fred)
+	unjudged.Put(fred)
+	unjudged.SetTokensFresh(store.Forever)
 	for name, c := range map[string]struct {
 		request *authz.Request
 		view    authz.View
@@ -367,6 +374,7 @@ func TestZeroValuesDeny(t *testing.T) {
 		"the zero policy":             {good, authz.View{Policy: &policy.Policy{}, Index: w.index, Now: now}, authz.BadCheck},
 		"no index":                    {good, authz.View{Policy: settings, Now: now}, authz.BadCheck},
 		"an empty index":              {good, authz.View{Policy: settings, Index: &index.Index{}, Now: now}, authz.UnknownToken},
+		"an index without a feed":     {good, authz.View{Policy: settings, Index: bare, Now: now}, authz.IndexStale},
 		"an index that nobody judged": {good, authz.View{Policy: settings, Index: unjudged, Now: now}, authz.DirectoryStale},
 		"no clock":                    {good, authz.View{Policy: settings, Index: w.index}, authz.BadCheck},
 		"a bare token":                {&authz.Request{Authorization: good.Authorization}, authz.View{Policy: settings, Index: w.index, Now: now}, authz.NoClientAddress},

@@ -42,6 +42,7 @@ var failures = []failure{
 	{reason: authz.Pending, state: store.Pending},
 	{reason: authz.Disabled, state: store.Disabled},
 	{reason: authz.NoClientAddress, client: "none"},
+	{reason: authz.IndexStale, later: tokensStaleAfter},
 	{reason: authz.DirectoryStale, later: staleAfter},
 	{reason: authz.OwnerInactive, owner: "JIRAUSER1"},
 	{reason: authz.OwnerNotPermitted, owner: "BANNED"},

@@ -36,6 +36,7 @@ func TestReasonsAreStable(t *testing.T) {
 		"disabled 401 true [denied]",
 		"pending 401 true [denied]",
 		"no_client_address 503 true [denied]",
+		"index_stale 503 true [denied]",
 		"directory_stale 503 true [denied]",
 		"owner_inactive 401 true [denied]",
 		"owner_not_permitted 403 true [denied]",

@@ -163,7 +163,7 @@ func TestDenialsForOtherOrigins(t *testing.T) {
 func TestTooManyRequests(t *testing.T) {
 	for per, want := range map[time.Duration]string{time.Second: "1", 90 * time.Second: "90", time.Hour: "3600"} {
 		g := newGate(t, byMetadata)
-		_, err := g.tokens.Update(t.Context(), g.value.ID().String(), func(t *store.Token) (store.Audit, error) {
+		_, err := g.tokens.Update(t.Context(), g.value.ID().String(), func(t *store.Token, _ store.LiveFunc) (store.Audit, error) {
 			t.Rate = store.Rate{Requests: 2, Per: 2 * per, Burst: 1}
 			return store.Audit{}, nil
 		})

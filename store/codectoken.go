@@ -11,8 +11,8 @@ import (
 // Records are messages in protobuf's wire format
 // (https://protobuf.dev/programming-guides/encoding/). Package storepb has the generated code for
 // the others; tokens and usage are read and written by hand, because a start decodes a million of
-// them and decoding must be strict. These are their messages; a field's number and type never change. Times are Unix seconds. An absent field has no value, which for
-// a time differs from 0.
+// them and decoding must be strict. These are their messages; a field's number and type never
+// change. Times are Unix seconds. An absent field has no value, which for a time differs from 0.
 //
 //	message Token {
 //	  string id               = 1;

@@ -1,9 +1,9 @@
 // Package store keeps API tokens, their usage and the audit log.
 //
-// Store is the contract of a durable store; package store/badger implements it. Packages
-// store/index and store/listing hold the tokens in memory, for decisions and for
-// administrators' searches, and store/cached keeps both up to date with a Store. Start
-// reading at Token and Store.
+// Store is the contract of a durable store; package store/badger implements it, and store/open
+// picks the one that the configuration names. Packages store/index and store/listing hold the
+// tokens in memory, for decisions and for administrators' searches, and store/cached keeps both
+// up to date with a Store. Start reading at Token and Store.
 //
 // The package depends on no request, policy or Envoy type, and never sees a secret, only
 // salts and hashes.
@@ -12,6 +12,8 @@ package store
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"math"
 	"time"
 )
 
@@ -25,6 +27,8 @@ var (
 	ErrExists = errors.New("token exists")
 	// ErrInvalid means that a record fails validation (see Validate).
 	ErrInvalid = errors.New("invalid token record")
+	// ErrNoSpace means that the store has too little space left for this write.
+	ErrNoSpace = errors.New("disk is almost full")
 	// ErrClosed means that the store has been closed.
 	ErrClosed = errors.New("store is closed")
 )
@@ -47,6 +51,39 @@ type Page struct {
 	Next   uint64  // the after argument for the next page; 0 on the last page
 }
 
+// Forever is an instant that no decision reaches. Its UnixNano is defined.
+var Forever = time.Unix(0, math.MaxInt64)
+
+// Feed receives the tokens of a store and their changes from Watch. Every change of a token has a
+// higher revision than all changes before it. The methods must return soon and must not call the
+// store. A token's Networks may be shared with other users of the store.
+type Feed interface {
+	// Snapshot receives a token of the snapshot. It may be called from several goroutines at
+	// once.
+	Snapshot(t Token)
+
+	// Complete ends the snapshot, which has the state at a revision: tokens that it does not
+	// contain and whose Revision is not higher were removed.
+	Complete(revision uint64)
+
+	// Changed receives a new token or a new version.
+	Changed(t Token)
+
+	// Removed receives the id of a token that was pruned. The id is never used again.
+	Removed(id string, revision uint64)
+
+	// Fresh reports that every change that any process made before the instant was delivered.
+	Fresh(at time.Time)
+}
+
+// The functions that a Store calls within its transactions.
+type (
+	AdmitFunc  = func(owned []Token) (Audit, error)           // see Create
+	ChangeFunc = func(t *Token, live LiveFunc) (Audit, error) // see Update
+	LiveFunc   = func() ([]Token, error)                      // see Update
+	RecordFunc = func(removed Token) Audit                    // see Prune
+)
+
 // Store keeps tokens, their usage, the audit log, and two statistics for administrators: daily
 // totals and password uses. All methods are safe for concurrent use. A write that returns nil
 // is on disk. If the context ends before the write, nothing is written.
@@ -59,7 +96,7 @@ type Store interface {
 	// changes these tokens between admit and the write. admit may be called more than once and
 	// must not call the store. If it returns an error, nothing is written and Create returns
 	// that error unchanged.
-	Create(ctx context.Context, t Token, admit func(owned []Token) (Audit, error)) (Token, error)
+	Create(ctx context.Context, t Token, admit AdmitFunc) (Token, error)
 
 	// Get returns one token, which may be revoked, or ErrNotFound.
 	Get(ctx context.Context, id string) (Token, error)
@@ -70,10 +107,14 @@ type Store interface {
 	// written and Update returns that error unchanged. ID, Number, Kind, Created, CreatedBy and
 	// CreatedByKey cannot change, and Owner only as Owner.MayBecome allows.
 	//
+	// live, which only change may call, returns the tokens that Live returns for the owner,
+	// before the change. If change calls it, no concurrent Create or Update changes these tokens
+	// until the write.
+	//
 	// change never receives a revoked token: Update returns ErrRevoked, or ErrNotFound once the
 	// token is pruned. When change sets State to Revoked, and Revoked to the time, the store
 	// wipes Secret and Previous.
-	Update(ctx context.Context, id string, change func(t *Token) (Audit, error)) (Token, error)
+	Update(ctx context.Context, id string, change ChangeFunc) (Token, error)
 
 	// List returns at most limit tokens with a Number above after: those of the owner, whose
 	// name is compared case-insensitively, or all tokens if owner is empty.
@@ -94,17 +135,24 @@ type Store interface {
 	// visit returns an error, All makes at most a few more calls and returns one of the errors.
 	All(ctx context.Context, visit func(Token) error) error
 
+	// Watch delivers a snapshot of all tokens to the feed, and then each change, in the order of the
+	// revisions, and how fresh that is: Forever, if no other process changes the store. It
+	// returns the context's error, ErrClosed, or why it cannot continue, such as changes that
+	// were lost; then a new Watch delivers a new snapshot. It calls no method of the feed after
+	// it has returned.
+	Watch(ctx context.Context, to Feed) error
+
 	// Prune removes the tokens that were revoked or expired before the given instant, with
 	// their usage. It returns the removed ids, even with an error. A token that is extended
 	// concurrently stays. record returns the audit record of each removal; it may be called
 	// more than once for a token and must not call the store.
-	Prune(ctx context.Context, before time.Time, record func(Token) Audit) ([]string, error)
+	Prune(ctx context.Context, before time.Time, record RecordFunc) ([]string, error)
 
 	// PruneEnded removes each owner's tokens that were revoked or expired at the given instant,
 	// those that ended first, until at most most of them are left. Owners are told apart by key, or
 	// by name if the key is empty; management tokens count as one owner's. Otherwise it works
 	// like Prune.
-	PruneEnded(ctx context.Context, at time.Time, most int, record func(Token) Audit) ([]string, error)
+	PruneEnded(ctx context.Context, at time.Time, most int, record RecordFunc) ([]string, error)
 
 	// AddUsage adds counts to the stored usage, and moves LastUsed and LastAddress forward,
 	// never back. Unknown ids are skipped.
@@ -151,9 +199,43 @@ type Store interface {
 	// PrunePasswordUses removes the uses whose Last is before the given instant.
 	PrunePasswordUses(ctx context.Context, before time.Time) error
 
+	// Size returns the bytes that the store takes on disk, 0 if unknown.
+	Size() int64
+
+	// Sizes returns the number and the bytes of the records of each kind: tokens, usage, audit,
+	// totals and passwords. ok is false while they are not known, such as after a start.
+	Sizes() (all map[string]Size, ok bool)
+
 	// Health writes, reads and removes a probe record.
 	Health(ctx context.Context) error
 
 	// Close flushes and closes the store. Later calls return ErrClosed.
 	Close() error
+}
+
+// Config is the configuration of one kind of store: a pointer to a struct, whose yaml tags are its
+// keys below the kind's name.
+type Config interface {
+	// Check reports each invalid value under its key.
+	Check(report func(key, format string, args ...any))
+
+	// Open opens the store, and creates it if there is none.
+	Open(ctx context.Context, o OpenOptions) (Opened, error)
+}
+
+// OpenOptions are what Open takes besides the configuration.
+type OpenOptions struct {
+	// Log receives messages without line breaks. They contain no records. Nil discards them.
+	Log func(level slog.Level, message string)
+
+	// AcceptLoss opens a store with damaged or missing data. The log says what was found, or that
+	// nothing was lost.
+	AcceptLoss bool
+}
+
+// Opened is an open store.
+type Opened struct {
+	Store
+	New bool   // it was created now
+	Dir string // the local directory where the server may keep other files; empty: none
 }

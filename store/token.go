@@ -115,6 +115,7 @@ const IDLength = 12
 type Token struct {
 	ID           string // IDLength characters of [0-9A-Za-z]; public
 	Number       uint64 // running number, set by Create, never reused
+	Revision     uint64 // of the change that made this version; set by the store, see Feed
 	Kind         Kind
 	Owner        Owner  // the user the token acts as; zero if Kind is Management
 	Name         string // the label the owner gave it

@@ -6,7 +6,15 @@ import (
 	"time"
 
 	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/storetest"
 )
+
+var (
+	home = netip.MustParseAddr("192.0.2.7")
+	away = netip.MustParseAddr("2001:db8::7")
+)
+
+func second(n int) time.Time { return storetest.Epoch.Add(time.Duration(n) * time.Second) }
 
 func TestDay(t *testing.T) {
 	midnight := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)

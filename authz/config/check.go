@@ -29,9 +29,9 @@ const (
 func check(c *Config, report reporter, sound func(key string) bool) {
 	checkPublicURL(c, report)
 	checkListen(c.Listen, report)
-	if fault := pathError(c.Store.Badger.Dir, "a directory", "/var/lib/tokengate"); fault != "" {
-		report("store.badger.dir", "%s", fault)
-	}
+	c.Store.Settings.Check(func(key, format string, args ...any) {
+		report("store."+c.Store.Kind+"."+key, format, args...)
+	})
 	checkUpstream(c.Upstream, report)
 	checkIdentity(c, report)
 	checkClientAddress(c.ClientAddress, report)
@@ -99,7 +99,7 @@ func checkTLS(key string, l Listener, report reporter) {
 	}
 }
 
-// pathError returns the problem of a path of a file or directory, or "".
+// pathError returns the problem of a path of a file, or "".
 func pathError(name, what, example string) string {
 	switch {
 	case !path.IsAbs(name) || path.Clean(name) != name || name == "/":

@@ -9,6 +9,8 @@ package config
 import (
 	"net/netip"
 	"time"
+
+	"github.com/tokengate/tokengate/store/open"
 )
 
 // Config is the configuration file. testdata/config/full.yaml documents every key.
@@ -16,7 +18,7 @@ import (
 type Config struct {
 	PublicURL     string        `yaml:"publicURL"` // where users reach the application, such as https://jira.example.com
 	Listen        Listen        `yaml:"listen"`
-	Store         Store         `yaml:"store"`
+	Store         open.Config   `yaml:"store"`
 	Upstream      Upstream      `yaml:"upstream"`
 	ClientAddress ClientAddress `yaml:"clientAddress"`
 	Tokens        Tokens        `yaml:"tokens"`
@@ -61,16 +63,6 @@ type TLS struct {
 type Address struct {
 	Network string // "unix" or "tcp"
 	Address string // a path, or host:port with an IP address or localhost as host
-}
-
-// Store says where tokens are stored.
-type Store struct {
-	Badger Badger `yaml:"badger"`
-}
-
-// Badger is the embedded store.
-type Badger struct {
-	Dir string `yaml:"dir"` // on a local disk
 }
 
 // Upstream is the application behind Envoy.

@@ -18,6 +18,8 @@ import (
 
 	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/config"
+	"github.com/tokengate/tokengate/store/badger"
+	"github.com/tokengate/tokengate/store/open"
 )
 
 const publicURL = "publicURL: https://jira.example.com\n"
@@ -62,7 +64,7 @@ func TestDefault(t *testing.T) {
 			Admin:   config.Address{Network: "unix", Address: "/run/tokengate-admin/admin.sock"},
 			Metrics: at("tcp", "127.0.0.1:9464"),
 		},
-		Store:         config.Store{Badger: config.Badger{Dir: "/var/lib/tokengate"}},
+		Store:         open.Config{Kind: "badger", Settings: &badger.Config{Dir: "/var/lib/tokengate"}},
 		Upstream:      config.Upstream{Product: "jira", URL: "http://127.0.0.1:8080", Identity: config.Identity{Header: "X-Forwarded-User"}},
 		ClientAddress: config.ClientAddress{Metadata: "x-client-ip"},
 		Tokens: config.Tokens{Paths: []string{"/rest/"}, ReadOnlyPaths: []string{},
@@ -390,6 +392,10 @@ func TestListsAgree(t *testing.T) {
 // leaves calls visit with each key that has a value and is not a mapping. Keys in
 // lists are visited once, below the list.
 func leaves(v reflect.Value, key string, visit func(key string, v reflect.Value)) {
+	if c, ok := v.Interface().(open.Config); ok {
+		leaves(reflect.ValueOf(c.Settings).Elem(), key+"."+c.Kind, visit)
+		return
+	}
 	_, text := v.Addr().Interface().(encoding.TextUnmarshaler)
 	_, word := v.Interface().(interface{ MarshalYAML() (any, error) })
 	if v.Kind() != reflect.Struct || text || word {

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/goccy/go-yaml/ast"
+
+	"github.com/tokengate/tokengate/store/open"
 )
 
 // worded is a mapping whose zero value is written as one word in the file.
@@ -46,6 +48,10 @@ func (r *reader) decode(n ast.Node, v reflect.Value, key string) {
 	}
 	if d, ok := v.Addr().Interface().(*time.Duration); ok {
 		r.decodeText(n, (*duration)(d), key)
+		return
+	}
+	if c, ok := v.Addr().Interface().(*open.Config); ok {
+		r.decodeStore(n, c, key)
 		return
 	}
 	switch v.Kind() {
@@ -138,6 +144,30 @@ func (r *reader) decodeMapping(m *ast.MappingNode, v reflect.Value, key string) 
 		r.failed = append(r.failed, key)
 		if len(r.problems) == problems {
 			r.report(r.at[key], key, "is empty; write %s, or set some of the keys %s", w.zeroWord(), strings.Join(known, ", "))
+		}
+	}
+}
+
+// decodeStore decodes a mapping whose only key is the kind of store. An empty mapping keeps the
+// default.
+func (r *reader) decodeStore(n ast.Node, c *open.Config, key string) {
+	kinds := strings.Join(open.Names(), ", ")
+	m, ok := n.(*ast.MappingNode)
+	if !ok {
+		r.fail(key, "is %s; it must be a mapping with one of the keys %s", kind(n), kinds)
+		return
+	}
+	for i, pair := range m.Values {
+		name, at := nameOf(pair.Key), place(pair.Key.GetToken())
+		full := joinKey(key, name)
+		switch defaults := open.Kinds[name]; {
+		case defaults == nil:
+			r.report(at, full, "unknown key; the keys here are %s", kinds)
+		case i > 0:
+			r.report(at, full, "is a second store; name only one")
+		default:
+			c.Kind, c.Settings = name, defaults()
+			r.decode(pair.Value, reflect.ValueOf(c.Settings).Elem(), full)
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/tokengate/tokengate/authz/product"
 	"github.com/tokengate/tokengate/authz/product/jira"
+	"github.com/tokengate/tokengate/store/open"
 )
 
 // Products are the applications that upstream.product may name. Only tests change
@@ -61,7 +62,7 @@ func defaults(p *product.Product) Config {
 			Admin:   Address{Network: "unix", Address: "/run/tokengate-admin/admin.sock"},
 			Metrics: Listener{Address: Address{Network: "tcp", Address: "127.0.0.1:9464"}},
 		},
-		Store: Store{Badger: Badger{Dir: "/var/lib/tokengate"}},
+		Store: open.Default(),
 		Upstream: Upstream{
 			Product:  p.Name,
 			URL:      "http://127.0.0.1:8080",
@@ -114,7 +115,7 @@ func texts(list []string) []string { return append([]string{}, list...) }
 // restartKeys are the keys that a reload cannot change, because Envoy's
 // configuration contains them too or because they are used only at startup.
 var restartKeys = []string{
-	"publicURL", "listen.grpc", "listen.http", "listen.admin", "listen.metrics", "store.badger.dir",
+	"publicURL", "listen.grpc", "listen.http", "listen.admin", "listen.metrics", "store",
 	"upstream.product", "upstream.url", "upstream.contextPath", "upstream.identity.header",
 	"clientAddress", "tokens.queryParameter", "directory",
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tokengate/tokengate/authz/config"
+	"github.com/tokengate/tokengate/store/badger"
 )
 
 // documented is one key of full.yaml.
@@ -152,7 +153,7 @@ func TestFixedKeys(t *testing.T) {
 		got := config.FixedKeysChanged(config.Default(), changed)
 		var want []string
 		doc := keys[key]
-		for _, whole := range []string{"clientAddress", "directory", "listen.grpc", "listen.http", "listen.metrics"} { // fixed as one
+		for _, whole := range []string{"clientAddress", "directory", "store", "listen.grpc", "listen.http", "listen.metrics"} { // fixed as one
 			if strings.HasPrefix(key+".", whole+".") {
 				doc, want = keys[whole], []string{whole}
 			}
@@ -169,15 +170,16 @@ func TestFixedKeys(t *testing.T) {
 	})
 	slices.Sort(fixed)
 	want := []string{
-		"clientAddress", "directory", "listen.admin", "listen.grpc", "listen.http", "listen.metrics", "publicURL", "store.badger.dir",
+		"clientAddress", "directory", "listen.admin", "listen.grpc", "listen.http", "listen.metrics", "publicURL", "store",
 		"tokens.queryParameter", "upstream.contextPath", "upstream.identity.header", "upstream.product", "upstream.url",
 	}
 	if diff := cmp.Diff(want, slices.Compact(fixed)); diff != "" {
 		t.Errorf("fixed keys (-want +got):\n%s", diff)
 	}
 	all := withURL()
-	all.Store.Badger.Dir, all.Listen.GRPC.Address.Address, all.Log.Level = "/b", "/a", "debug"
-	if diff := cmp.Diff([]string{"publicURL", "listen.grpc", "store.badger.dir"}, config.FixedKeysChanged(config.Default(), all)); diff != "" {
+	all.Store.Settings = &badger.Config{Dir: "/b"}
+	all.Listen.GRPC.Address.Address, all.Log.Level = "/a", "debug"
+	if diff := cmp.Diff([]string{"publicURL", "listen.grpc", "store"}, config.FixedKeysChanged(config.Default(), all)); diff != "" {
 		t.Errorf("two changes (-want +got):\n%s", diff)
 	}
 }

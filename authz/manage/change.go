@@ -35,16 +35,8 @@ func (m *Manager) Change(ctx context.Context, c Caller, id string, change Change
 		if err != nil {
 			return err
 		}
-		defer m.lockOwner(before)()
-		if before, err = op.get(ctx, before.ID); err != nil { // its owner may have been renamed before the lock
-			return err
-		}
-		owned, err := op.liveTokens(ctx, before)
-		if err != nil {
-			return err
-		}
-		t, err := op.update(ctx, before.ID, func(t *store.Token) error {
-			return op.change(t, change, owned)
+		t, err := op.update(ctx, before.ID, func(t *store.Token, live store.LiveFunc) error {
+			return op.change(t, change, live)
 		})
 		if err != nil {
 			return err
@@ -56,7 +48,7 @@ func (m *Manager) Change(ctx context.Context, c Caller, id string, change Change
 }
 
 // change edits a record.
-func (op *operation) change(t *store.Token, change Change, owned []store.Token) (err error) {
+func (op *operation) change(t *store.Token, change Change, live store.LiveFunc) (err error) {
 	before := *t
 	if before.State == store.Pending && !op.administrator && (change.Name != nil || change.Purpose != nil) {
 		return refused(BadState, "This token is waiting for approval under its present name and purpose. Create another, or wait.")
@@ -66,6 +58,10 @@ func (op *operation) change(t *store.Token, change Change, owned []store.Token) 
 	}
 	if change.Name != nil {
 		if t.Name, err = checkName(*change.Name); err != nil {
+			return err
+		}
+		owned, err := live()
+		if err != nil {
 			return err
 		}
 		if err := uniqueName(op.inForce(owned, *t), t.Name); err != nil {
@@ -193,12 +189,8 @@ func (m *Manager) Rotate(ctx context.Context, c Caller, id string, r Rotation) (
 		if err != nil {
 			return err
 		}
-		defer m.lockOwner(before)()
-		if err := op.recheckLimits(ctx, before.ID); err != nil {
-			return err
-		}
-		rotated, err := op.update(ctx, before.ID, func(t *store.Token) error {
-			return op.rotate(t, secret, r)
+		rotated, err := op.update(ctx, before.ID, func(t *store.Token, live store.LiveFunc) error {
+			return op.rotate(t, secret, r, live)
 		})
 		if err != nil {
 			return err
@@ -209,22 +201,9 @@ func (m *Manager) Rotate(ctx context.Context, c Caller, id string, r Rotation) (
 	return issued, err
 }
 
-// recheckLimits checks whether an expired token may come into force again beside the
-// owner's others. The caller holds lockOwner.
-func (op *operation) recheckLimits(ctx context.Context, id string) error {
-	t, err := op.get(ctx, id)
-	if err != nil || t.State == store.Revoked || !expired(t, op.now) {
-		return err
-	}
-	owned, err := op.liveTokens(ctx, t)
-	if err != nil {
-		return err
-	}
-	return op.checkLimits(owned, t)
-}
-
-// rotate puts a new secret into a record.
-func (op *operation) rotate(t *store.Token, secret store.Secret, r Rotation) error {
+// rotate puts a new secret into a record. An expired token comes into force again
+// only within the owner's limits.
+func (op *operation) rotate(t *store.Token, secret store.Secret, r Rotation, live store.LiveFunc) error {
 	if t.State == store.Pending {
 		return refused(BadState, "This token is waiting for approval, and its value belongs to its creator. Approve or revoke it first.")
 	}
@@ -240,6 +219,15 @@ func (op *operation) rotate(t *store.Token, secret store.Secret, r Rotation) err
 		return invalid(FieldOverlap, "This token is %s, perhaps because of its old secret. Rotate it without an overlap.", t.State)
 	case over && r.Overlap > 0:
 		return invalid(FieldOverlap, "This token expired at %s, and its old secret with it. Rotate it without an overlap.", timeText(t.Expires))
+	}
+	if over {
+		owned, err := live()
+		if err != nil {
+			return err
+		}
+		if err := op.checkLimits(owned, *t); err != nil {
+			return err
+		}
 	}
 	if asked {
 		if err := op.checkLifetime(*t, at); err != nil {

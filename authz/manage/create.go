@@ -42,7 +42,6 @@ func (m *Manager) Create(ctx context.Context, c Caller, n NewToken) (issued Issu
 		if t.Secret, err = m.secret(value); err != nil {
 			return err
 		}
-		defer m.lockOwner(t)()
 		created, err := op.create(ctx, t, func(owned []store.Token) error {
 			return op.checkLimits(owned, t)
 		})
@@ -172,12 +171,6 @@ func (op *operation) inForce(owned []store.Token, t store.Token) (others []store
 		}
 	}
 	return others
-}
-
-// liveTokens reads the tokens that may be in force of a token's owner. The caller
-// holds lockOwner, so the result stays valid until the write.
-func (op *operation) liveTokens(ctx context.Context, t store.Token) ([]store.Token, error) {
-	return op.manager.Tokens.Live(ctx, t.Owner.Name)
 }
 
 // eachOwned calls do with all tokens of an owner, ended ones included, page by page.

@@ -36,6 +36,7 @@ const maxPerUser = 3
 // the test advances.
 type fixture struct {
 	*manage.Manager
+	dir       string // of the store
 	tokens    *cached.Store
 	directory *directory.Directory
 	settings  config.Config
@@ -60,7 +61,8 @@ func newFixtureOf(t testing.TB, yaml string, source directory.Source, wrap func(
 	if yaml == "" {
 		settings.Tokens.MaxPerUser = maxPerUser
 	}
-	db, err := badger.Open(t.Context(), badger.Options{Dir: t.TempDir()})
+	dir := t.TempDir()
+	db, err := badger.Open(t.Context(), badger.Options{Dir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +75,7 @@ func newFixtureOf(t testing.TB, yaml string, source directory.Source, wrap func(
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fixture{tokens: tokens, settings: settings, now: start}
+	f := &fixture{dir: dir, tokens: tokens, settings: settings, now: start}
 	f.directory = directory.New(directory.Options{
 		Source: source, Owners: func() []directory.Owner { return nil },
 		Every: time.Minute, StaleAfter: staleAfter, Now: f.clock, Random: rand.Float64,

@@ -13,18 +13,13 @@ import (
 	"github.com/tokengate/tokengate/authz/directory"
 	"github.com/tokengate/tokengate/authz/manage"
 	"github.com/tokengate/tokengate/store"
-	"github.com/tokengate/tokengate/store/badger"
 )
 
 // An hour of a user who uses the whole write budget, and ten tokens, takes less than
 // 50 MiB of disk.
 func TestGrowthOfAnHour(t *testing.T) {
 	const most = 50 << 20
-	dir := ""
-	f := newFixtureOf(t, "tokens: {maxPerUser: 60}\n", directory.None{}, func(s store.Store) store.Store {
-		dir = s.(*badger.Store).Opts().Dir
-		return s
-	})
+	f := newFixtureOf(t, "tokens: {maxPerUser: 60}\n", directory.None{}, func(s store.Store) store.Store { return s })
 	fred := user("fred", "K1")
 	networks := make([]string, store.MaxNetworks)
 	for n := range networks {
@@ -35,7 +30,7 @@ func TestGrowthOfAnHour(t *testing.T) {
 		return manage.NewToken{Name: name, Purpose: purpose, Networks: networks}
 	}
 	used := make(map[string]store.Usage)
-	before, made, refused := onDisk(t, dir), 0, 0
+	before, made, refused := onDisk(t, f.dir), 0, 0
 	for second := 0; second <= 3600; second += 3 {
 		for {
 			issued, err := f.Create(t.Context(), fred, large(made))
@@ -62,7 +57,7 @@ func TestGrowthOfAnHour(t *testing.T) {
 		}
 		f.pass(3 * time.Second)
 	}
-	grown := onDisk(t, dir) - before
+	grown := onDisk(t, f.dir) - before
 	t.Logf("%d tokens made, %d attempts beyond the budget: the disk holds %.1f MiB more", made, refused, float64(grown)/(1<<20))
 	if made != 60+600 {
 		t.Errorf("%d tokens were made within an hour, want 660", made)

@@ -135,7 +135,7 @@ func (m *Manager) DisableExposedTokens(ctx context.Context) error {
 }
 
 func (op *operation) disableExposed(ctx context.Context, o store.Owner) error {
-	live, err := op.liveTokens(ctx, store.Token{Owner: o})
+	live, err := op.manager.Tokens.Live(ctx, o.Name)
 	if err != nil {
 		return err
 	}
@@ -173,7 +173,7 @@ func (op *operation) moveTokens(ctx context.Context, from, to store.Owner) error
 			if t.Owner != from || t.State == store.Revoked {
 				continue
 			}
-			_, err := op.update(ctx, t.ID, func(t *store.Token) error {
+			_, err := op.update(ctx, t.ID, func(t *store.Token, _ store.LiveFunc) error {
 				if t.Owner == from {
 					t.Owner = to
 				}

@@ -16,10 +16,8 @@ package manage
 
 import (
 	"context"
-	"hash/maphash"
 	"io"
 	"net/netip"
-	"slices"
 	"sync"
 	"time"
 
@@ -46,42 +44,17 @@ const (
 // Manager manages the tokens in a store. All exported fields are required and set
 // before the first call. Its methods are safe for concurrent use.
 type Manager struct {
-	Tokens    *cached.Store         // changed by no other Manager
+	Tokens    *cached.Store
 	Usage     *cached.UsageRecorder // of the same store
 	Directory Directory
 	Settings  func() Settings // now in force
 	Now       func() time.Time
 	Random    io.Reader // token.Random, except in tests
 
-	// An owner's lock is held from reading the owner's tokens in force until the write
-	// that adds or renames one. Owners share locks, which only costs waiting.
-	ownerLocks [64]sync.Mutex
-
 	writes limit.Keyed // by Caller.budgetKey
 
 	statusMu sync.Mutex // so that the newest update of the owners' status wins
 }
-
-// lockOwner locks the owner of a token.
-func (m *Manager) lockOwner(t store.Token) (unlock func()) {
-	// By name, by which tokens are found, and by key, which survives a rename.
-	locks := []uint64{maphash.String(seed, "name "+store.FoldOwner(t.Owner.Name)) % uint64(len(m.ownerLocks))}
-	if t.Owner.Key != "" {
-		locks = append(locks, maphash.String(seed, "key "+t.Owner.Key)%uint64(len(m.ownerLocks)))
-	}
-	slices.Sort(locks) // in one order, against deadlock
-	locks = slices.Compact(locks)
-	for _, n := range locks {
-		m.ownerLocks[n].Lock()
-	}
-	return func() {
-		for _, n := range locks {
-			m.ownerLocks[n].Unlock()
-		}
-	}
-}
-
-var seed = maphash.MakeSeed()
 
 // Directory looks up users: see directory.Directory.
 type Directory interface {

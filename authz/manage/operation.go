@@ -262,14 +262,14 @@ func (op *operation) create(ctx context.Context, t store.Token, admit func(owned
 
 // update changes a token. It checks the caller's access first, because the store
 // tells anyone that a token is revoked.
-func (op *operation) update(ctx context.Context, id string, change func(*store.Token) error) (store.Token, error) {
+func (op *operation) update(ctx context.Context, id string, change func(*store.Token, store.LiveFunc) error) (store.Token, error) {
 	seen, err := op.get(ctx, id)
 	if err != nil {
 		return store.Token{}, err
 	}
-	updated, err := op.manager.Tokens.Update(ctx, seen.ID, func(t *store.Token) (store.Audit, error) {
+	updated, err := op.manager.Tokens.Update(ctx, seen.ID, func(t *store.Token, live store.LiveFunc) (store.Audit, error) {
 		before := *t
-		if err := change(t); err != nil {
+		if err := change(t, live); err != nil {
 			return store.Audit{}, err
 		}
 		return op.doneRecord(before, *t), nil

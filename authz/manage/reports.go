@@ -53,7 +53,7 @@ func (m *Manager) Me(ctx context.Context, c Caller) (me Me, err error) {
 		ts, err := op.termsOf()
 		me.Terms, me.MayCreate = ts, err == nil && me.MayUse
 		mine := store.Token{Owner: store.Owner{Name: c.user.Name, Key: c.user.Key}}
-		owned, err := op.liveTokens(ctx, mine)
+		owned, err := m.Tokens.Live(ctx, c.user.Name)
 		me.InForce = len(op.inForce(owned, mine))
 		return err
 	})

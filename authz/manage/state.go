@@ -16,7 +16,7 @@ func (m *Manager) Revoke(ctx context.Context, c Caller, id string) error {
 	})
 }
 
-func (op *operation) revoke(t *store.Token) error {
+func (op *operation) revoke(t *store.Token, _ store.LiveFunc) error {
 	t.State, t.Revoked = store.Revoked, op.now
 	return nil
 }
@@ -67,7 +67,7 @@ func (m *Manager) RevokeAll(ctx context.Context, c Caller, owner string) error {
 // ErrState or ErrForbidden.
 func (m *Manager) Approve(ctx context.Context, c Caller, id string) error {
 	return m.perform(ctx, c, approveAction, id, func(op *operation) error {
-		_, err := op.update(ctx, id, func(t *store.Token) error {
+		_, err := op.update(ctx, id, func(t *store.Token, _ store.LiveFunc) error {
 			switch {
 			case op.caller.created(*t), op.caller.actsFor(t.Owner):
 				return refused(Forbidden, "Another administrator has to approve this token, because you created or own it.")
@@ -100,7 +100,7 @@ func (m *Manager) Enable(ctx context.Context, c Caller, id string) error {
 }
 
 func (op *operation) setState(ctx context.Context, id string, from, to store.State) error {
-	_, err := op.update(ctx, id, func(t *store.Token) error {
+	_, err := op.update(ctx, id, func(t *store.Token, _ store.LiveFunc) error {
 		if t.State != from {
 			return refused(BadState, "This token is %s; only tokens that are %s can be made %s.", t.State, from, to)
 		}

@@ -156,7 +156,7 @@ func TestExposureOfCreatedToken(t *testing.T) {
 // issuedBy makes a user the receiver of a token's value.
 func (c *company) issuedBy(t testing.TB, name, id string) string {
 	t.Helper()
-	_, err := c.tokens.Update(t.Context(), id, func(k *store.Token) (store.Audit, error) {
+	_, err := c.tokens.Update(t.Context(), id, func(k *store.Token, _ store.LiveFunc) (store.Audit, error) {
 		k.IssuedBy, k.IssuedByKey = name, mustFind(t, c, name).Key
 		return store.Audit{Action: "test"}, nil
 	})

@@ -34,7 +34,8 @@ func TestSecondProduct(t *testing.T) {
 		t.Fatal(err)
 	}
 	tokens := &index.Index{}
-	tokens.UpdateOwnerStatus(func(store.Owner, index.OwnerStatus) index.OwnerStatus { return index.OwnerPermitted }, index.Forever)
+	tokens.SetTokensFresh(store.Forever)
+	tokens.UpdateOwnerStatus(func(store.Owner, index.OwnerStatus) index.OwnerStatus { return index.OwnerPermitted }, store.Forever)
 	put := func(readOnly bool) {
 		tokens.Put(store.Token{ID: value.ID().String(), Owner: store.Owner{Name: "fred"}, State: store.Active, ReadOnly: readOnly,
 			Secret: store.Secret{Hash: value.Hash([16]byte{})}})

@@ -97,7 +97,7 @@ func configured(t testing.TB, text string) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tokens.Index().UpdateOwnerStatus(func(store.Owner, index.OwnerStatus) index.OwnerStatus { return index.OwnerPermitted }, index.Forever)
+	tokens.Index().UpdateOwnerStatus(func(store.Owner, index.OwnerStatus) index.OwnerStatus { return index.OwnerPermitted }, store.Forever)
 	f := &fixture{tokens: tokens, faults: faults, now: start, jira: jiratest.New(jiratest.Options{ContextPath: c.Upstream.ContextPath}), policy: policy.New(c)}
 	for name, groups := range map[string][]string{
 		"Fred": {"jira-users"}, "wilma": {"jira-users"}, "fred & sons": {"jira-users"}, "user": {"jira-users"},
@@ -372,6 +372,22 @@ func denied(t testing.TB, got answer, status int, field string) string {
 type faulty struct {
 	store.Store
 	before atomic.Pointer[func(ctx context.Context, method string) error]
+	silent atomic.Bool // the feed reports no updates
+}
+
+func (s *faulty) Watch(ctx context.Context, to store.Feed) error {
+	return s.Store.Watch(ctx, faultyFeed{to, s})
+}
+
+type faultyFeed struct {
+	store.Feed
+	of *faulty
+}
+
+func (f faultyFeed) Changed(t store.Token) {
+	if !f.of.silent.Load() {
+		f.Feed.Changed(t)
+	}
 }
 
 // fail sets a function that is called before each of the methods below; nil removes

@@ -89,7 +89,9 @@ func (s *Store) PruneAudit(ctx context.Context, before time.Time, maxBytes int64
 
 // pruneAudit removes a batch of records, from a key on. It returns the key to continue from, or
 // nil at the end.
-func (s *Store) pruneAudit(ctx context.Context, from []byte, before time.Time, maxBytes int64) (pruned store.AuditPruned, next []byte, err error) {
+func (s *Store) pruneAudit(
+	ctx context.Context, from []byte, before time.Time, maxBytes int64,
+) (pruned store.AuditPruned, next []byte, err error) {
 	var over int64
 	if maxBytes > 0 {
 		over = s.sizes[auditKind].bytes.Load() - maxBytes

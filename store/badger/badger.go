@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -37,6 +38,7 @@ type Store struct {
 	number       uint64     // the highest token number assigned
 	sequence     uint64     // the highest sequence of the audit log
 	completeFrom uint64     // the audit log has no gaps from this sequence on
+	watches      []*watch   // running
 
 	probing chan struct{} // holds one value while a Health check runs
 
@@ -49,12 +51,6 @@ type Store struct {
 }
 
 var _ store.Store = (*Store)(nil)
-
-// Opts returns the options of the open database.
-func (s *Store) Opts() badger.Options { return s.db.Opts() }
-
-// IsNew reports whether Open created the store.
-func (s *Store) IsNew() bool { return s.isNew }
 
 // writeMarker writes the marker file if it can.
 func (s *Store) writeMarker() {
@@ -95,7 +91,7 @@ func (s *Store) Close() error {
 
 func (s *Store) close() error {
 	err := s.ledger.probe(context.Background())
-	if full := s.ensureSpace(); errors.Is(full, ErrNoSpace) {
+	if full := s.ensureSpace(); errors.Is(full, store.ErrNoSpace) {
 		// On close Badger writes its log to a table, and the process would be killed. The log is
 		// on disk, and the next start reads it.
 		s.log.line(slog.LevelWarn, "the database is not closed cleanly: %v", []any{full})
@@ -105,7 +101,8 @@ func (s *Store) close() error {
 	if fs, look := s.statfs(s.dir); look == nil {
 		err = errors.Join(err, s.reserved.resize(fs, 0)) // for the next start
 	}
-	return errors.Join(err, s.lock.Close())
+	// A process that is just being started may share the lock, which a mere close would leave.
+	return errors.Join(err, syscall.Flock(int(s.lock.Fd()), syscall.LOCK_UN), s.lock.Close())
 }
 
 // begin registers an operation, unless the store is closed or the context has ended. The

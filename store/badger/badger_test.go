@@ -61,7 +61,7 @@ func create(t testing.TB, s store.Store, token store.Token) store.Token {
 }
 
 func revoke(ctx context.Context, s store.Store, id string) error {
-	_, err := s.Update(ctx, id, func(t *store.Token) (store.Audit, error) {
+	_, err := s.Update(ctx, id, func(t *store.Token, _ store.LiveFunc) (store.Audit, error) {
 		t.State, t.Revoked = store.Revoked, storetest.Epoch
 		return store.Audit{Action: "token.revoke", TokenID: id}, nil
 	})
@@ -142,7 +142,7 @@ func TestFullDisk(t *testing.T) {
 	look := func() (string, uint64) { return "", free.Load() }
 	opts := badger.Options{Dir: t.TempDir()}.WithFilesystem(look)
 	free.Store(badger.ReserveToOpen - 1)
-	wantOpenError(t, opts, badger.ErrNoSpace, opts.Dir, "32 MiB must stay free")
+	wantOpenError(t, opts, store.ErrNoSpace, opts.Dir, "32 MiB must stay free")
 
 	free.Store(badger.Reserve)
 	s, err := badger.Open(t.Context(), opts)
@@ -166,7 +166,7 @@ func TestFullDisk(t *testing.T) {
 		"audit":  func() error { return s.AppendAudit(t.Context(), store.Audit{}) },
 		"health": func() error { return s.Health(t.Context()) },
 	} {
-		if err := write(); !errors.Is(err, badger.ErrNoSpace) {
+		if err := write(); !errors.Is(err, store.ErrNoSpace) {
 			t.Errorf("%s on a full disk: error %v", name, err)
 		}
 	}
@@ -181,7 +181,7 @@ func TestFullDisk(t *testing.T) {
 			t.Errorf("revoke on a disk that is full to the last byte: %v", err)
 		}
 	}
-	if err := revoke(t.Context(), s, token.ID); !errors.Is(err, badger.ErrNoSpace) {
+	if err := revoke(t.Context(), s, token.ID); !errors.Is(err, store.ErrNoSpace) {
 		t.Errorf("revoke with no space at all: %v", err)
 	}
 	free.Store(badger.ReserveToOpen)
@@ -221,7 +221,7 @@ func TestStartOnFullDisk(t *testing.T) {
 		t.Errorf("%d bytes are reserved after a stop", got)
 	}
 	s = start()
-	if err := revoke(t.Context(), s, ids[0]); !errors.Is(err, badger.ErrNoSpace) {
+	if err := revoke(t.Context(), s, ids[0]); !errors.Is(err, store.ErrNoSpace) {
 		t.Errorf("revoke with no space at all: %v", err)
 	}
 	free.Store(badger.ReserveToOpen) // what was given back
@@ -235,7 +235,7 @@ func TestStartOnFullDisk(t *testing.T) {
 	image := filepath.Join(t.TempDir(), "image")
 	(&site{t: t, dir: opts.Dir}).copyTo(image)
 	opts.Dir = image
-	wantOpenError(t, opts, badger.ErrNoSpace, opts.Dir)
+	wantOpenError(t, opts, store.ErrNoSpace, opts.Dir)
 	free.Store(badger.Reserve)
 	s = start()
 	defer s.Close()
@@ -355,7 +355,7 @@ func TestWriteOnHangingDisk(t *testing.T) {
 			return err
 		},
 		"update": func(ctx context.Context, last func()) error {
-			_, err := s.Update(ctx, old.ID, func(t *store.Token) (store.Audit, error) {
+			_, err := s.Update(ctx, old.ID, func(t *store.Token, _ store.LiveFunc) (store.Audit, error) {
 				last()
 				t.State, t.Revoked = store.Revoked, later
 				return store.Audit{}, nil
@@ -363,7 +363,7 @@ func TestWriteOnHangingDisk(t *testing.T) {
 			return err
 		},
 		"a refused update": func(ctx context.Context, last func()) error {
-			_, err := s.Update(ctx, old.ID, func(*store.Token) (store.Audit, error) { last(); return store.Audit{}, ctx.Err() })
+			_, err := s.Update(ctx, old.ID, func(*store.Token, store.LiveFunc) (store.Audit, error) { last(); return store.Audit{}, ctx.Err() })
 			return err
 		},
 	}
@@ -452,7 +452,7 @@ func TestTooLarge(t *testing.T) {
 		t.Errorf("%d totals after the refused write (error %v)", len(totals), err)
 	}
 	large := store.Audit{Reason: strings.Repeat("x", badger.MaxValue)}
-	_, err := s.Update(t.Context(), token.ID, func(t *store.Token) (store.Audit, error) {
+	_, err := s.Update(t.Context(), token.ID, func(t *store.Token, _ store.LiveFunc) (store.Audit, error) {
 		t.Name = "changed"
 		return large, nil
 	})
@@ -473,11 +473,11 @@ func TestConflictWithoutEnd(t *testing.T) {
 	ctx, cancel := contextWithCancel(t)
 	defer cancel()
 	calls := 0
-	_, err := s.Update(ctx, id, func(token *store.Token) (store.Audit, error) {
+	_, err := s.Update(ctx, id, func(token *store.Token, _ store.LiveFunc) (store.Audit, error) {
 		if calls++; calls == 20 {
 			cancel()
 		}
-		_, err := s.Update(t.Context(), id, func(*store.Token) (store.Audit, error) { return store.Audit{}, nil })
+		_, err := s.Update(t.Context(), id, func(*store.Token, store.LiveFunc) (store.Audit, error) { return store.Audit{}, nil })
 		if err != nil {
 			t.Error(err)
 		}
@@ -497,7 +497,7 @@ func TestCloseWaits(t *testing.T) {
 	s := open(t, t.TempDir())
 	id := create(t, s, storetest.NewToken(1, "fred")).ID
 	closed := make(chan error, 1)
-	_, err := s.Update(t.Context(), id, func(token *store.Token) (store.Audit, error) {
+	_, err := s.Update(t.Context(), id, func(token *store.Token, _ store.LiveFunc) (store.Audit, error) {
 		go func() { closed <- s.Close() }()
 		for { // until Close has begun
 			if _, err := s.Get(t.Context(), id); errors.Is(err, store.ErrClosed) {

@@ -94,7 +94,7 @@ func work(dir, round string) error {
 				if n%2 == 1 {
 					continue
 				}
-				_, err = s.Update(ctx, token.ID, func(t *store.Token) (store.Audit, error) {
+				_, err = s.Update(ctx, token.ID, func(t *store.Token, _ store.LiveFunc) (store.Audit, error) {
 					t.State, t.Revoked = store.Revoked, storetest.Epoch
 					return store.Audit{Action: "revoked", TokenID: t.ID}, nil
 				})

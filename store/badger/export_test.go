@@ -3,6 +3,8 @@ package badger
 import (
 	"os"
 
+	upstream "github.com/dgraph-io/badger/v4"
+
 	"github.com/tokengate/tokengate/store/badger/files"
 )
 
@@ -23,6 +25,12 @@ const (
 	MaxValue      = maxValue
 	MaxLive       = maxLive
 )
+
+// Opts returns the options of the open database.
+func (s *Store) Opts() upstream.Options { return s.db.Opts() }
+
+// IsNew reports whether Open created the store.
+func (s *Store) IsNew() bool { return s.isNew }
 
 // ProbeFile returns the file that probes write to.
 func (s *Store) ProbeFile() *os.File { return s.ledger.synced }

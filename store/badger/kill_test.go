@@ -40,7 +40,7 @@ func churn(dir, round string) error {
 					return
 				}
 				fmt.Println("created", token.ID)
-				_, err = s.Update(ctx, token.ID, func(t *store.Token) (store.Audit, error) {
+				_, err = s.Update(ctx, token.ID, func(t *store.Token, _ store.LiveFunc) (store.Audit, error) {
 					t.State, t.Revoked = store.Revoked, storetest.Epoch
 					return audit, nil
 				})

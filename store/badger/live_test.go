@@ -130,7 +130,7 @@ func TestLiveUnknown(t *testing.T) {
 	s = open(t, dir)
 	update := func(n int, change func(*store.Token)) {
 		t.Helper()
-		_, err := s.Update(t.Context(), storetest.NewToken(n, "").ID, func(t *store.Token) (store.Audit, error) {
+		_, err := s.Update(t.Context(), storetest.NewToken(n, "").ID, func(t *store.Token, _ store.LiveFunc) (store.Audit, error) {
 			change(t)
 			return store.Audit{}, nil
 		})
@@ -187,7 +187,7 @@ func TestLiveTooMany(t *testing.T) {
 	s = open(t, dir)
 	defer s.Close()
 	wantLive(t, s, "fred")
-	_, err := s.Update(t.Context(), storetest.NewToken(1, "").ID, func(t *store.Token) (store.Audit, error) {
+	_, err := s.Update(t.Context(), storetest.NewToken(1, "").ID, func(t *store.Token, _ store.LiveFunc) (store.Audit, error) {
 		t.Expires = time.Time{}
 		return store.Audit{}, nil
 	})

@@ -6,12 +6,17 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
+	"unicode"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
+
+	"github.com/tokengate/tokengate/store"
 )
 
 // ErrInUse means that another process has the data directory open.
@@ -28,25 +33,48 @@ var ErrDamaged = errors.New("data directory is damaged")
 // released, stored records as JSON.
 const schema = 2
 
+// Config is the configuration of the store.
+type Config struct {
+	Dir string `yaml:"dir"` // see Options
+}
+
+// DefaultConfig returns the default configuration.
+func DefaultConfig() *Config { return &Config{Dir: "/var/lib/tokengate"} }
+
+// Check reports an invalid directory: see store.Config.
+func (c *Config) Check(report func(key, format string, args ...any)) {
+	switch {
+	case !filepath.IsAbs(c.Dir) || filepath.Clean(c.Dir) != c.Dir || c.Dir == "/":
+		report("dir", "%.80q: must be the absolute path of a directory, without dot or empty segments or a slash at the end, "+
+			"such as %s", c.Dir, DefaultConfig().Dir)
+	case strings.ContainsFunc(c.Dir, unicode.IsControl):
+		report("dir", "%.80q: must have no control characters", c.Dir)
+	}
+}
+
+// Open opens the store: see store.Config.
+func (c *Config) Open(ctx context.Context, o store.OpenOptions) (store.Opened, error) {
+	s, err := Open(ctx, Options{Dir: c.Dir, Log: o.Log, AcceptLoss: o.AcceptLoss})
+	if err != nil {
+		return store.Opened{}, err
+	}
+	return store.Opened{Store: s, New: s.isNew, Dir: c.Dir}, nil
+}
+
 // Options configures Open.
 type Options struct {
 	// Dir is the data directory, on a local disk. It is created with mode 0700 if it does not
 	// exist; the mode of an existing one is not changed.
 	Dir string
 
-	// Log receives Badger's messages, without line breaks. They contain file names and keys,
-	// never records. Nil discards them.
-	Log func(level slog.Level, message string)
-
-	// AcceptLoss opens a store with damaged or missing data. The log says what was found, or that
-	// nothing was lost.
-	AcceptLoss bool
+	Log        func(level slog.Level, message string) // see store.OpenOptions; with file names and keys
+	AcceptLoss bool                                   // see store.OpenOptions
 
 	statfs func(dir string) (filesystem, error) // nil: the system call
 }
 
 // Open opens the store in opts.Dir, and creates it if there is none. Its errors wrap ErrInUse,
-// ErrNetworkFS, ErrNoSpace, ErrDamaged, ErrLost or ErrSchema. A directory with damaged or missing
+// ErrNetworkFS, store.ErrNoSpace, ErrDamaged, ErrLost or ErrSchema. A directory with damaged or missing
 // data is not changed.
 func Open(ctx context.Context, opts Options) (*Store, error) {
 	s, err := open(ctx, opts)

@@ -74,7 +74,7 @@ func TestSizes(t *testing.T) {
 	_, err = s.AddPasswordUses(t.Context(), uses)
 	must(err)
 	must(revoke(t.Context(), s, "test00000001"))
-	if _, err := s.Update(t.Context(), "test00000002", func(*store.Token) (store.Audit, error) { return store.Audit{}, fmt.Errorf("no") }); err == nil {
+	if _, err := s.Update(t.Context(), "test00000002", func(*store.Token, store.LiveFunc) (store.Audit, error) { return store.Audit{}, fmt.Errorf("no") }); err == nil {
 		t.Error("no error for a refused update")
 	}
 	check("changes")

@@ -20,7 +20,7 @@ import (
 )
 
 // Create adds a token: see store.Store.
-func (s *Store) Create(ctx context.Context, t store.Token, admit func(owned []store.Token) (store.Audit, error)) (store.Token, error) {
+func (s *Store) Create(ctx context.Context, t store.Token, admit store.AdmitFunc) (store.Token, error) {
 	t = store.Normalize(t)
 	if err := store.Validate(t); err != nil {
 		return store.Token{}, err
@@ -43,7 +43,7 @@ func (s *Store) Create(ctx context.Context, t store.Token, admit func(owned []st
 		if err != nil {
 			return err
 		}
-		tx.created, tx.audits = &t, []store.Audit{audit}
+		tx.written, tx.isNew, tx.audits = &t, true, []store.Audit{audit}
 		return tx.set(ownerKey(t.Owner.Name), list.encode())
 	})
 	if err != nil {
@@ -62,7 +62,7 @@ func (s *Store) Get(ctx context.Context, id string) (t store.Token, err error) {
 }
 
 // Update changes one token: see store.Store.
-func (s *Store) Update(ctx context.Context, id string, change func(*store.Token) (store.Audit, error)) (store.Token, error) {
+func (s *Store) Update(ctx context.Context, id string, change store.ChangeFunc) (store.Token, error) {
 	var after store.Token
 	err := s.write(ctx, func(tx *tx) error {
 		before, err := getToken(tx.Txn, id)
@@ -73,12 +73,14 @@ func (s *Store) Update(ctx context.Context, id string, change func(*store.Token)
 			return fmt.Errorf("%w: %q", store.ErrRevoked, id)
 		}
 		after = before
-		audit, err := change(&after)
+		live := func() ([]store.Token, error) { return liveTokens(ctx, tx.Txn, before.Owner.Name) }
+		audit, err := change(&after, live)
 		if err != nil {
 			return err
 		}
 		if after.ID != before.ID || after.Number != before.Number || after.Kind != before.Kind ||
-			!after.Created.Equal(before.Created) || after.CreatedBy != before.CreatedBy || after.CreatedByKey != before.CreatedByKey {
+			!after.Created.Equal(before.Created) ||
+			after.CreatedBy != before.CreatedBy || after.CreatedByKey != before.CreatedByKey {
 			return fmt.Errorf("%w: id, number, kind, created and created by cannot change", store.ErrInvalid)
 		}
 		if !before.Owner.MayBecome(after.Owner) {
@@ -88,7 +90,7 @@ func (s *Store) Update(ctx context.Context, id string, change func(*store.Token)
 		if err := tx.updateLive(before, after); err != nil {
 			return err
 		}
-		tx.audits = []store.Audit{audit}
+		tx.written, tx.audits = &after, []store.Audit{audit}
 		tx.urgent = after.State == store.Revoked || after.State == store.Disabled
 		return tx.putToken(after)
 	})
@@ -138,7 +140,7 @@ func (s *Store) List(ctx context.Context, owner string, after uint64, limit int)
 const pruneBatch = 100
 
 // Prune removes old tokens: see store.Store.
-func (s *Store) Prune(ctx context.Context, before time.Time, record func(store.Token) store.Audit) ([]string, error) {
+func (s *Store) Prune(ctx context.Context, before time.Time, record store.RecordFunc) ([]string, error) {
 	var mu sync.Mutex
 	var old []string
 	is := func(t store.Token) bool { return endedBefore(t, before) }
@@ -157,7 +159,7 @@ func (s *Store) Prune(ctx context.Context, before time.Time, record func(store.T
 }
 
 // PruneEnded limits the number of ended tokens of each owner: see store.Store.
-func (s *Store) PruneEnded(ctx context.Context, at time.Time, most int, record func(store.Token) store.Audit) ([]string, error) {
+func (s *Store) PruneEnded(ctx context.Context, at time.Time, most int, record store.RecordFunc) ([]string, error) {
 	type over struct {
 		id  string
 		end int64
@@ -187,7 +189,9 @@ func (s *Store) PruneEnded(ctx context.Context, at time.Time, most int, record f
 	}
 	var old []string
 	for _, ended := range byOwner {
-		slices.SortFunc(ended, func(a, b over) int { return cmp.Or(cmp.Compare(a.end, b.end), cmp.Compare(a.id, b.id)) })
+		slices.SortFunc(ended, func(a, b over) int {
+			return cmp.Or(cmp.Compare(a.end, b.end), cmp.Compare(a.id, b.id))
+		})
 		for _, o := range ended[:max(len(ended)-most, 0)] {
 			old = append(old, o.id)
 		}
@@ -196,7 +200,9 @@ func (s *Store) PruneEnded(ctx context.Context, at time.Time, most int, record f
 }
 
 // pruneAll removes the tokens with these ids that still match.
-func (s *Store) pruneAll(ctx context.Context, old []string, is func(store.Token) bool, record func(store.Token) store.Audit) (removed []string, err error) {
+func (s *Store) pruneAll(
+	ctx context.Context, old []string, is func(store.Token) bool, record store.RecordFunc,
+) (removed []string, err error) {
 	for size := pruneBatch; len(old) > 0; {
 		batch := old[:min(size, len(old))]
 		gone, err := s.prune(ctx, batch, is, record)
@@ -215,7 +221,9 @@ func (s *Store) pruneAll(ctx context.Context, old []string, is func(store.Token)
 
 // prune is pruneAll in one transaction. It reads each record again, so that a concurrent update
 // is a conflict.
-func (s *Store) prune(ctx context.Context, ids []string, is func(store.Token) bool, record func(store.Token) store.Audit) (removed []string, err error) {
+func (s *Store) prune(
+	ctx context.Context, ids []string, is func(store.Token) bool, record store.RecordFunc,
+) (removed []string, err error) {
 	err = s.write(ctx, func(tx *tx) error {
 		removed, tx.audits = nil, nil
 		for _, id := range ids {
@@ -250,7 +258,14 @@ const idCharacters = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuv
 // All calls visit with every token, from one goroutine per CPU to shorten a start: see
 // store.Store.
 func (s *Store) All(ctx context.Context, visit func(store.Token) error) error {
-	return s.view(ctx, func(txn *badger.Txn) error {
+	_, err := s.all(ctx, visit)
+	return err
+}
+
+// all is All, and returns the revision of the snapshot.
+func (s *Store) all(ctx context.Context, visit func(store.Token) error) (revision uint64, err error) {
+	err = s.view(ctx, func(txn *badger.Txn) error {
+		revision = txn.ReadTs()
 		ctx, cancel := context.WithCancelCause(ctx)
 		defer cancel(nil)
 		var next atomic.Int64
@@ -273,6 +288,7 @@ func (s *Store) All(ctx context.Context, visit func(store.Token) error) error {
 		s.allowCounting()
 		return nil
 	})
+	return revision, err
 }
 
 // release frees the memory that a full read took.
@@ -292,11 +308,11 @@ func visitPart(ctx context.Context, txn *badger.Txn, part int, visit func(store.
 	if part+1 < len(idCharacters) {
 		to = tokenKey(idCharacters[part+1 : part+2])
 	}
-	return eachValue(ctx, txn, tokenPrefix, from, func(key, value []byte) (bool, error) {
-		if to != nil && bytes.Compare(key, to) >= 0 {
+	return eachItem(ctx, txn, tokenPrefix, from, func(item *badger.Item) (bool, error) {
+		if to != nil && bytes.Compare(item.Key(), to) >= 0 {
 			return false, nil
 		}
-		t, err := store.DecodeToken(string(key[len(tokenPrefix):]), value)
+		t, err := decodeToken(item)
 		if err != nil {
 			return false, err
 		}

@@ -25,8 +25,10 @@ func (s *Store) view(ctx context.Context, fn func(*badger.Txn) error) error {
 // tx is a write transaction. Records that need a running number wait in it for the commit.
 type tx struct {
 	*badger.Txn
-	urgent  bool // it ends a token, and may use the reserved disk space
-	created *store.Token
+	urgent  bool         // it ends a token, and may use the reserved disk space
+	written *store.Token // the token that is created or updated
+	isNew   bool         // it is created
+	removed []string     // ids of tokens
 	audits  []store.Audit
 	sizes   sizes // the change in size of each kind of record
 }
@@ -94,10 +96,10 @@ func (s *Store) commitNumbered(ctx context.Context, t *tx) error {
 	s.commitMu.Lock()
 	defer s.commitMu.Unlock()
 	number, sequence := s.number, s.sequence
-	if t.created != nil {
+	if t.isNew {
 		number++
-		t.created.Number = number
-		if err := t.addToken(*t.created); err != nil {
+		t.written.Number = number
+		if err := t.addToken(*t.written); err != nil {
 			return err
 		}
 	}
@@ -120,6 +122,7 @@ func (s *Store) commitNumbered(ctx context.Context, t *tx) error {
 	first := s.sequence == 0
 	s.number, s.sequence = number, sequence
 	s.sizes.add(t.sizes)
+	s.deliver(t)
 	if len(t.audits) == 0 {
 		return nil // may be lost
 	}
@@ -176,6 +179,7 @@ func (t *tx) addToken(n store.Token) error {
 
 // removeToken deletes all keys of a token.
 func (t *tx) removeToken(old store.Token) error {
+	t.removed = append(t.removed, old.ID)
 	return errors.Join(
 		t.deleteKey(tokenKey(old.ID)),
 		t.Delete(numberKey(old.Number)),
@@ -213,19 +217,46 @@ func getToken(txn *badger.Txn, id string) (store.Token, error) {
 	if id == "" {
 		return store.Token{}, store.ErrNotFound
 	}
-	data, err := get(txn, tokenKey(id))
-	if err != nil {
-		return store.Token{}, err
-	}
-	if data == nil {
+	item, err := txn.Get(tokenKey(id))
+	if errors.Is(err, badger.ErrKeyNotFound) {
 		return store.Token{}, fmt.Errorf("%w: %q", store.ErrNotFound, id)
 	}
-	return store.DecodeToken(id, data)
+	if err != nil {
+		return store.Token{}, fmt.Errorf("read token %q: %w", id, err)
+	}
+	return decodeToken(item)
 }
 
-// eachValue calls visit with each key that has the prefix and is not below from, in order, and
-// its value, until visit returns false or an error.
-func eachValue(ctx context.Context, txn *badger.Txn, prefix, from []byte, visit func(key, value []byte) (more bool, err error)) error {
+// decodeToken returns the token of a key. Its revision is Badger's version of the key, which is
+// the timestamp of the commit.
+func decodeToken(item *badger.Item) (t store.Token, err error) {
+	id := string(item.Key()[len(tokenPrefix):])
+	err = item.Value(func(value []byte) error {
+		t, err = store.DecodeToken(id, value)
+		return err
+	})
+	t.Revision = item.Version()
+	return t, err
+}
+
+// eachValue is eachItem with the keys and values.
+func eachValue(
+	ctx context.Context, txn *badger.Txn, prefix, from []byte, visit func(key, value []byte) (more bool, err error),
+) error {
+	return eachItem(ctx, txn, prefix, from, func(item *badger.Item) (more bool, err error) {
+		err = item.Value(func(value []byte) error {
+			more, err = visit(item.Key(), value)
+			return err
+		})
+		return more, err
+	})
+}
+
+// eachItem calls visit with each key that has the prefix and is not below from, in order, until
+// visit returns false or an error.
+func eachItem(
+	ctx context.Context, txn *badger.Txn, prefix, from []byte, visit func(*badger.Item) (more bool, err error),
+) error {
 	// No prefetching: values are stored with their keys, and Badger starts a goroutine for each.
 	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
 	defer it.Close()
@@ -233,13 +264,7 @@ func eachValue(ctx context.Context, txn *badger.Txn, prefix, from []byte, visit 
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		var more bool
-		err := it.Item().Value(func(value []byte) error {
-			var err error
-			more, err = visit(it.Item().Key(), value)
-			return err
-		})
-		if err != nil || !more {
+		if more, err := visit(it.Item()); err != nil || !more {
 			return err
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"slices"
 	"sync"
 	"time"
@@ -17,17 +16,16 @@ import (
 )
 
 // Store is a Store with an Index and a Listing that are kept in sync: when a write returns, the
-// next lookup sees it. All writes to the store must go through it.
+// next lookup sees it, and changes by other processes follow as the store delivers them.
 type Store struct {
 	durable   // most reads and the audit log go directly to the store
 	index     index.Index
 	listing   *listing.Listing // a pointer, so that it shares no cache line with the index
 	usageLoad usageLoad        // of all usage into the listing
 
-	// A write holds its token's lock until the index is updated. Otherwise two updates could
-	// reach the index in another order than the store, and bring back a revoked token. Tokens
-	// share locks, which can only cost a wait.
-	locks [256]sync.Mutex
+	mu       sync.Mutex // held to change index and listing, and to use the fields below
+	revision uint64     // the latest that the feed delivered
+	removals int        // the number of removals that the feed delivered
 }
 
 // durable keeps the embedded store unexported.
@@ -37,20 +35,19 @@ type durable = store.Store
 const rereadTimeout = 5 * time.Second
 
 // New reads every token of s into a new index and listing, and fails if one cannot be read:
-// an incomplete index would refuse valid tokens. The listing reads the tokens' usage afterwards,
-// until ctx ends (see Find).
+// an incomplete index would refuse valid tokens. Until ctx ends, it follows the changes of s
+// afterwards, and the listing reads the tokens' usage (see Find).
 func New(ctx context.Context, s store.Store) (*Store, error) {
 	x := &Store{durable: s, listing: listing.New()}
-	list := tokenBatcher{listing: x.listing}
-	err := s.All(ctx, func(t store.Token) error {
-		x.index.Put(t)
-		list.add(t)
-		return nil
-	})
-	list.flush()
-	if err != nil {
+	loaded, ended := make(chan struct{}), make(chan error, 1)
+	first := &firstFeed{feed: feed{store: x}, batch: tokenBatcher{listing: x.listing}, loaded: loaded}
+	go func() { ended <- s.Watch(ctx, first) }()
+	select {
+	case <-loaded:
+	case err := <-ended:
 		return nil, fmt.Errorf("read all tokens into the index: %w", err)
 	}
+	go x.follow(ctx, ended)
 	x.loadUsage(ctx)
 	return x, nil
 }
@@ -58,58 +55,66 @@ func New(ctx context.Context, s store.Store) (*Store, error) {
 // Index returns the index.
 func (x *Store) Index() *index.Index { return &x.index }
 
-var lockSeed = maphash.MakeSeed()
-
-// lockToken locks the token with this id; the caller calls unlock.
-func (x *Store) lockToken(id string) (unlock func()) {
-	mu := &x.locks[maphash.String(lockSeed, id)%uint64(len(x.locks))]
-	mu.Lock()
-	return mu.Unlock
-}
-
 // Create adds a token: see Store.
-func (x *Store) Create(ctx context.Context, t store.Token, admit func(owned []store.Token) (store.Audit, error)) (store.Token, error) {
-	defer x.lockToken(t.ID)()
-	refused := false
+func (x *Store) Create(ctx context.Context, t store.Token, admit store.AdmitFunc) (store.Token, error) {
+	refused, before := false, x.removalCount()
 	created, err := x.durable.Create(ctx, t, func(owned []store.Token) (store.Audit, error) {
 		a, err := admit(owned)
 		refused = err != nil
 		return a, err
 	})
-	return x.applyResult(ctx, t.ID, created, err, refused)
+	x.applyResult(ctx, t.ID, created, err, refused, before)
+	return created, err
 }
 
-// Update changes a token: see Store. It holds the token's lock while change runs, so change must
-// not call the store.
-func (x *Store) Update(ctx context.Context, id string, change func(t *store.Token) (store.Audit, error)) (store.Token, error) {
-	defer x.lockToken(id)()
-	refused := false
-	updated, err := x.durable.Update(ctx, id, func(t *store.Token) (store.Audit, error) {
-		a, err := change(t)
+// Update changes a token: see Store.
+func (x *Store) Update(ctx context.Context, id string, change store.ChangeFunc) (store.Token, error) {
+	refused, before := false, x.removalCount()
+	updated, err := x.durable.Update(ctx, id, func(t *store.Token, live store.LiveFunc) (store.Audit, error) {
+		a, err := change(t, live)
 		refused = err != nil
 		return a, err
 	})
-	return x.applyResult(ctx, id, updated, err, refused)
+	x.applyResult(ctx, id, updated, err, refused, before)
+	return updated, err
 }
 
 // applyResult updates the index after a write. refused means that the caller's callback ended it,
-// so that nothing was written.
-func (x *Store) applyResult(ctx context.Context, id string, t store.Token, err error, refused bool) (store.Token, error) {
+// so that nothing was written. before is the number of removals before the write.
+func (x *Store) applyResult(ctx context.Context, id string, t store.Token, err error, refused bool, before int) {
 	switch {
-	case err == nil:
-		x.put(t)
+	case err == nil && x.putUnlessRemoved(t, before):
 	case refused || errors.Is(err, store.ErrClosed):
 	default:
 		x.reload(ctx, id)
 	}
-	return t, err
 }
 
-// put updates index and listing with a copy that shares no memory with the caller's token.
+func (x *Store) removalCount() int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.removals
+}
+
+// putUnlessRemoved is put for a token that was read after before removals. It fails if there were
+// more since, because the token may be one of the removed.
+func (x *Store) putUnlessRemoved(t store.Token, before int) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.removals != before {
+		return false
+	}
+	x.put(t)
+	return true
+}
+
+// put updates index and listing, unless they have a newer version, with a copy that shares no
+// memory with the caller's token. The caller holds the lock.
 func (x *Store) put(t store.Token) {
 	t.Networks = slices.Clone(t.Networks)
-	x.index.Put(t)
-	x.listing.Put(t)
+	if x.index.Put(t) {
+		x.listing.Put(t)
+	}
 }
 
 // reload updates the index from the store. If the store fails, the token is removed from the
@@ -119,73 +124,23 @@ func (x *Store) put(t store.Token) {
 func (x *Store) reload(ctx context.Context, id string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rereadTimeout)
 	defer cancel()
-	t, err := x.durable.Get(ctx, id)
-	if err != nil {
-		x.index.Remove(id)
-		if errors.Is(err, store.ErrNotFound) {
-			x.listing.Remove(id)
+	for {
+		before := x.removalCount()
+		t, err := x.durable.Get(ctx, id)
+		if err != nil {
+			x.mu.Lock()
+			defer x.mu.Unlock()
+			x.index.Remove(id)
+			if errors.Is(err, store.ErrNotFound) {
+				x.listing.Remove(id)
+			}
+			return
 		}
-		return
+		if x.putUnlessRemoved(t, before) {
+			return
+		}
 	}
-	x.put(t)
 }
-
-// Prune removes old tokens: see Store.
-func (x *Store) Prune(ctx context.Context, before time.Time, record func(store.Token) store.Audit) ([]string, error) {
-	removed, err := x.durable.Prune(ctx, before, record)
-	for _, id := range removed {
-		x.remove(ctx, id)
-	}
-	return removed, err
-}
-
-// PruneEnded removes ended tokens: see Store.
-func (x *Store) PruneEnded(ctx context.Context, at time.Time, most int, record func(store.Token) store.Audit) ([]string, error) {
-	removed, err := x.durable.PruneEnded(ctx, at, most, record)
-	for _, id := range removed {
-		x.remove(ctx, id)
-	}
-	return removed, err
-}
-
-// remove updates the index after a prune of the token. It waits for a running update of it, and
-// reads the store in case the id exists again.
-func (x *Store) remove(ctx context.Context, id string) {
-	defer x.lockToken(id)()
-	x.reload(ctx, id)
-}
-
-// tokenBatcher adds new tokens to a listing in batches, so that concurrent readers of the store
-// rarely wait for the listing's lock.
-type tokenBatcher struct {
-	listing *listing.Listing
-
-	mu      sync.Mutex
-	waiting []store.Token
-	spare   []store.Token // empty, for reuse
-}
-
-const tokenBatchLength = 256
-
-func (in *tokenBatcher) add(t store.Token) {
-	in.mu.Lock()
-	in.waiting = append(in.waiting, t)
-	if len(in.waiting) < tokenBatchLength {
-		in.mu.Unlock()
-		return
-	}
-	full := in.waiting
-	in.waiting, in.spare = in.spare, nil
-	in.mu.Unlock()
-
-	in.listing.Add(full)
-	in.mu.Lock()
-	in.spare = full[:0]
-	in.mu.Unlock()
-}
-
-// flush adds the tokens that are still waiting.
-func (in *tokenBatcher) flush() { in.listing.Add(in.waiting) }
 
 // usageLoad is a background read of all usage.
 type usageLoad struct {

@@ -5,6 +5,7 @@ package index
 
 import (
 	"hash/maphash"
+	"iter"
 	"math"
 	"net/netip"
 	"sync/atomic"
@@ -41,9 +42,10 @@ func (e *Entry) Expired(now time.Time) bool {
 // takes 128 bytes and about 20 more in the hash table; networks or a previous secret take about
 // 150 more.
 type Index struct {
-	shards     [1 << shardBits]shard
-	owners     owners
-	freshUntil atomic.Int64 // when the owners' status becomes stale, in Unix nanoseconds
+	shards      [1 << shardBits]shard
+	owners      owners
+	ownersUntil atomic.Int64 // when the owners' status becomes stale, in Unix nanoseconds
+	tokensUntil atomic.Int64 // when the tokens become stale
 }
 
 const shardBits = 8
@@ -61,66 +63,102 @@ func (x *Index) shard(id string) (*shard, uint64) {
 // Lookup returns the entry of a token; ok is false if there is none or it is revoked.
 func (x *Index) Lookup(id string) (e Entry, ok bool) {
 	s, hash := x.shard(id)
-	c, t := s.find(hash, id)
-	if c == nil || c.state == store.Revoked {
+	found, t := s.find(hash, id)
+	if found == nil || found.state == store.Revoked {
 		return Entry{}, false
 	}
 	e = Entry{
-		Kind:     c.kind,
-		ReadOnly: c.readOnly,
-		State:    c.state,
-		Secret:   c.secret,
+		Kind:     found.kind,
+		ReadOnly: found.readOnly,
+		State:    found.state,
+		Secret:   found.secret,
 	}
-	e.Owner, e.OwnerStatus = x.owners.lookup(c.owner)
-	if c.expires != 0 {
-		e.Expires = time.Unix(c.expires, 0).UTC()
+	e.Owner, e.OwnerStatus = x.owners.lookup(found.owner)
+	if found.expires != 0 {
+		e.Expires = time.Unix(found.expires, 0).UTC()
 	}
-	if c.restrictions != 0 {
-		l := &t.restrictions[c.restrictions-1]
+	if found.restrictions != 0 {
+		l := &t.restrictions[found.restrictions-1]
 		e.Networks, e.Previous, e.Limiter = l.networks, l.previous, l.limiter
 	}
 	return e, true
 }
 
-// Put adds or replaces a token, which is normalized and valid (see Normalize and Validate). The
-// index keeps t's Networks, which must not change any more.
-func (x *Index) Put(t store.Token) {
-	f := tokenData{
+// Put adds or replaces a token, which is normalized and valid (see Normalize and Validate), and
+// reports whether it did: an older version never replaces a newer one. The index keeps t's
+// Networks, which must not change any more.
+func (x *Index) Put(t store.Token) bool {
+	data := tokenData{
 		owner:    x.owners.numberOf(t.Owner),
 		state:    t.State,
 		kind:     t.Kind,
 		readOnly: t.ReadOnly,
 		secret:   t.Secret,
+		revision: t.Revision,
 	}
-	copy(f.id[:], t.ID)
+	copy(data.id[:], t.ID)
 	if !t.Expires.IsZero() {
-		f.expires = t.Expires.Unix()
+		data.expires = t.Expires.Unix()
 	}
 	s, hash := x.shard(t.ID)
-	s.put(hash, f, restrictions{networks: t.Networks, previous: t.Previous}, t.Rate)
+	return s.put(hash, data, restrictions{networks: t.Networks, previous: t.Previous}, t.Rate)
 }
 
 // UpdateOwnerStatus recomputes each owner's status with status, which is also used for new owners
 // until the next call. The results are valid before the given instant; from then on, and before
-// the first call, IsFresh returns false. status must be fast and must not call the Index.
+// the first call, OwnersFresh returns false. status must be fast and must not call the Index.
 func (x *Index) UpdateOwnerStatus(status StatusFunc, until time.Time) {
 	x.owners.updateAll(status)
-	// UnixNano is undefined outside these bounds.
+	x.ownersUntil.Store(unixNano(until))
+}
+
+// unixNano is UnixNano for all times, which is undefined outside these bounds.
+func unixNano(t time.Time) int64 {
 	switch {
-	case until.Before(time.Unix(0, 0)):
-		x.freshUntil.Store(0)
-	case until.After(Forever):
-		x.freshUntil.Store(math.MaxInt64)
-	default:
-		x.freshUntil.Store(until.UnixNano())
+	case t.Before(time.Unix(0, 0)):
+		return 0
+	case t.After(store.Forever):
+		return math.MaxInt64
+	}
+	return t.UnixNano()
+}
+
+// SetTokensFresh reports that decisions may use the tokens until an instant, because the index has every
+// change from shortly before.
+func (x *Index) SetTokensFresh(until time.Time) { x.tokensUntil.Store(unixNano(until)) }
+
+// TokensFresh reports whether the tokens are up to date at now. Before the first call of SetTokensFresh they
+// are not.
+func (x *Index) TokensFresh(now time.Time) bool { return now.UnixNano() < x.tokensUntil.Load() }
+
+// Revision returns the revision of a token's version in the index, which may be revoked.
+func (x *Index) Revision(id string) (revision uint64, ok bool) {
+	s, hash := x.shard(id)
+	e, _ := s.find(hash, id)
+	if e == nil {
+		return 0, false
+	}
+	return e.revision, true
+}
+
+// Revisions returns the ids and revisions of all tokens. The loop must not call the Index.
+func (x *Index) Revisions() iter.Seq2[string, uint64] {
+	return func(yield func(string, uint64) bool) {
+		for i := range x.shards {
+			for e := range x.shards[i].all() {
+				if !yield(string(e.id[:]), e.revision) {
+					return
+				}
+			}
+		}
 	}
 }
 
 // OwnerStatus returns an owner's status. The owner need not have tokens.
 func (x *Index) OwnerStatus(o store.Owner) OwnerStatus { return x.owners.statusOf(o) }
 
-// IsFresh reports whether the owners' status is up to date at now.
-func (x *Index) IsFresh(now time.Time) bool { return now.UnixNano() < x.freshUntil.Load() }
+// OwnersFresh reports whether the owners' status is up to date at now.
+func (x *Index) OwnersFresh(now time.Time) bool { return now.UnixNano() < x.ownersUntil.Load() }
 
 // Remove removes a token and its pending usage.
 func (x *Index) Remove(id string) {
@@ -133,9 +171,9 @@ func (x *Index) Remove(id string) {
 func (x *Index) Counts(now time.Time) (states map[store.State]int, expired int) {
 	states = map[store.State]int{store.Pending: 0, store.Active: 0, store.Disabled: 0, store.Revoked: 0}
 	for i := range x.shards {
-		for c := range x.shards[i].all() {
-			states[c.state]++
-			if c.state == store.Active && c.expires != 0 && c.expires <= now.Unix() {
+		for e := range x.shards[i].all() {
+			states[e.state]++
+			if e.state == store.Active && e.expires != 0 && e.expires <= now.Unix() {
 				expired++
 			}
 		}

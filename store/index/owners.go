@@ -1,10 +1,8 @@
 package index
 
 import (
-	"math"
 	"sync"
 	"sync/atomic"
-	"time"
 	"unsafe"
 
 	"github.com/tokengate/tokengate/store"
@@ -21,9 +19,6 @@ const (
 	OwnerNotPermitted             // may not use tokens
 	OwnerPermitted
 )
-
-// Forever is an expiry for UpdateOwnerStatus that no decision reaches.
-var Forever = time.Unix(0, math.MaxInt64)
 
 // owners holds the name and the status of each distinct owner. Names are stored contiguously, so
 // that many fit into the CPU cache. An owner stays after the last of its tokens is removed; the

@@ -20,10 +20,11 @@ type tokenData struct {
 	readOnly     bool
 	expires      int64 // Unix seconds; 0: never
 	secret       store.Secret
+	revision     uint64
 }
 
 // hash returns the hash of the id, as Index.shard does.
-func (f *tokenData) hash() uint64 { return maphash.Bytes(seed, f.id[:]) }
+func (t *tokenData) hash() uint64 { return maphash.Bytes(seed, t.id[:]) }
 
 // restrictions are the properties that few tokens have.
 type restrictions struct {
@@ -84,8 +85,8 @@ func (s *shard) find(hash uint64, id string) (*entry, *table) {
 		if t == nil {
 			return nil, nil
 		}
-		if _, c, whole := t.find(hash, id); whole {
-			return c, t
+		if _, e, whole := t.find(hash, id); whole {
+			return e, t
 		}
 		// A writer has published a newer table and an entry that only that one has.
 	}
@@ -93,7 +94,7 @@ func (s *shard) find(hash uint64, id string) (*entry, *table) {
 
 // find returns the slot and the entry of a token; the entry is nil if there is none. whole is
 // false if the slot refers to an entry of a newer table.
-func (t *table) find(hash uint64, id string) (slot int, c *entry, whole bool) {
+func (t *table) find(hash uint64, id string) (slot int, e *entry, whole bool) {
 	mask := len(t.slots) - 1
 	tag := tagOf(hash)
 	for slot = int(hash) & mask; ; slot = (slot + 1) & mask {
@@ -108,8 +109,8 @@ func (t *table) find(hash uint64, id string) (slot int, c *entry, whole bool) {
 		if n > len(t.chunks)*chunkLength {
 			return -1, nil, false
 		}
-		if c = t.entry(n); string(c.id[:]) == id {
-			return slot, c, int(c.restrictions) <= len(t.restrictions)
+		if e = t.entry(n); string(e.id[:]) == id {
+			return slot, e, int(e.restrictions) <= len(t.restrictions)
 		}
 	}
 }
@@ -119,12 +120,12 @@ func (t *table) entry(number int) *entry {
 	return &t.chunks[(number-1)/chunkLength][(number-1)%chunkLength]
 }
 
-// limiter returns an entry's limiter, or nil. c may be nil.
-func (t *table) limiter(c *entry) *Limiter {
-	if c == nil || c.restrictions == 0 {
+// limiter returns an entry's limiter, or nil. e may be nil.
+func (t *table) limiter(e *entry) *Limiter {
+	if e == nil || e.restrictions == 0 {
 		return nil
 	}
-	return t.restrictions[c.restrictions-1].limiter
+	return t.restrictions[e.restrictions-1].limiter
 }
 
 // insert makes the first free slot refer to an entry.
@@ -137,32 +138,37 @@ func (t *table) insert(hash uint64, number int) {
 	t.slots[slot].Store(tagOf(hash) | uint32(number))
 }
 
-// put adds or replaces a token.
-func (s *shard) put(hash uint64, f tokenData, l restrictions, r store.Rate) {
+// put adds or replaces a token, unless there is a newer or the same version. Tokens without a
+// revision, which only tests have, replace each other.
+func (s *shard) put(hash uint64, data tokenData, l restrictions, r store.Rate) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := s.ensureRoom()
-	id := string(f.id[:])
+	id := string(data.id[:])
 	slot, old, _ := t.find(hash, id)
+	if old != nil && old.revision >= max(data.revision, 1) {
+		return false
+	}
 	l.limiter = NewLimiter(r, t.limiter(old))
 	if len(l.networks) > 0 || l.previous != (store.Previous{}) || l.limiter != nil {
 		next := *t
 		next.restrictions = append(t.restrictions, l)
-		f.restrictions = uint32(len(next.restrictions))
+		data.restrictions = uint32(len(next.restrictions))
 		t = &next
 		s.table.Store(t)
 	}
 	s.allocated++
 	fresh := t.entry(s.allocated)
-	fresh.tokenData = f
+	fresh.tokenData = data
 	if old != nil {
 		t.slots[slot].Store(tagOf(hash) | uint32(s.allocated))
 		s.moveUsage(old, fresh)
-		return
+		return true
 	}
 	t.insert(hash, s.allocated)
 	s.filled++
 	s.live++
+	return true
 }
 
 // remove removes a token.
@@ -173,7 +179,7 @@ func (s *shard) remove(hash uint64, id string) {
 	if t == nil {
 		return
 	}
-	if slot, c, _ := t.find(hash, id); c != nil {
+	if slot, e, _ := t.find(hash, id); e != nil {
 		t.slots[slot].Store(removed)
 		s.live--
 	}

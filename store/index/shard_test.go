@@ -84,7 +84,7 @@ func TestMovedUsageIsFlushed(t *testing.T) {
 
 // TestFirstTokenOfAShard looks up a token while the first token of its shard is added.
 func TestFirstTokenOfAShard(t *testing.T) {
-	for range 100 {
+	for range 30 {
 		var x Index
 		var looking sync.WaitGroup
 		stop := make(chan struct{})

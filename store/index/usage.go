@@ -8,12 +8,12 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// pendingUsage is the usage of one token since the last flush. One lock guards it all, so that
-// time and address always belong to the same request.
+// pendingUsage is the usage of one token since the last flush, less than 2^32 requests. One lock
+// guards it all, so that time and address always belong to the same request.
 type pendingUsage struct {
 	mu      sync.Mutex
-	count   uint64
-	writes  uint64
+	count   uint32
+	writes  uint32
 	last    int64    // Unix seconds; 0: none; or replaced
 	address [16]byte // at last; all zero: none
 }
@@ -30,8 +30,8 @@ func (p *pendingUsage) add(u store.Usage) (first, ok bool) {
 		return false, false
 	}
 	first = p.count == 0
-	p.count += u.Count
-	p.writes += u.Writes
+	p.count += uint32(u.Count)
+	p.writes += uint32(u.Writes)
 	// Requests may arrive out of order: the latest time wins. The zero time is before 1970.
 	if at := u.LastUsed.Unix(); at >= p.last {
 		p.last, p.address = at, u.LastAddress.As16()
@@ -65,7 +65,7 @@ func (p *pendingUsage) peek() store.Usage {
 }
 
 func (p *pendingUsage) usage() store.Usage {
-	u := store.Usage{Count: p.count, Writes: p.writes}
+	u := store.Usage{Count: uint64(p.count), Writes: uint64(p.writes)}
 	if p.last > 0 {
 		u.LastUsed = time.Unix(p.last, 0).UTC()
 	}
@@ -99,13 +99,13 @@ func (u *dirtyIDs) take() [][store.IDLength]byte {
 func (x *Index) AddUsage(id string, u store.Usage) {
 	s, hash := x.shard(id)
 	for {
-		c, _ := s.find(hash, id)
-		if c == nil {
+		e, _ := s.find(hash, id)
+		if e == nil {
 			return
 		}
-		first, ok := c.add(u)
+		first, ok := e.add(u)
 		if first {
-			s.dirty.add(c.id)
+			s.dirty.add(e.id)
 		}
 		if ok {
 			return
@@ -119,11 +119,11 @@ func (x *Index) PendingUsage(id string) store.Usage {
 	s, hash := x.shard(id)
 	s.mu.Lock() // moveUsage must not run meanwhile
 	defer s.mu.Unlock()
-	c, _ := s.find(hash, id)
-	if c == nil {
+	e, _ := s.find(hash, id)
+	if e == nil {
 		return store.Usage{}
 	}
-	return c.peek()
+	return e.peek()
 }
 
 // TakeUsage moves the pending usage of tokens into all. It starts with shard first, stops once
@@ -137,11 +137,11 @@ func (x *Index) TakeUsage(all map[string]store.Usage, first, limit int) (next in
 		for _, raw := range s.dirty.take() {
 			id := string(raw[:])
 			_, hash := x.shard(id)
-			c, _ := s.find(hash, id)
-			if c == nil {
+			e, _ := s.find(hash, id)
+			if e == nil {
 				continue
 			}
-			if u := c.take(); u != (store.Usage{}) {
+			if u := e.take(); u != (store.Usage{}) {
 				all[id] = all[id].Add(u)
 			}
 		}

@@ -91,7 +91,7 @@ func (q *Query) NeedsUsage() bool {
 type filter func(c *rowChunk, rows []uint16) []uint16
 
 // filters returns the query's filters, the cheapest first.
-func (q *Query) filters(owners listedOwners) []filter {
+func (q *Query) filters(owners []store.Owner) []filter {
 	var all []filter
 	if q.ID != "" {
 		all = append(all, func(c *rowChunk, rows []uint16) []uint16 {
@@ -163,18 +163,18 @@ func (q *Query) flags() (good [math.MaxUint8 + 1]bool) {
 }
 
 // owners returns the selected owners by number; nil: all.
-func (q *Query) owners(owners listedOwners) []bool {
+func (q *Query) owners(owners []store.Owner) []bool {
 	if q.Owner == "" && q.OwnerPart == "" && q.OwnerIs == nil {
 		return nil
 	}
 	name, part := []byte(store.FoldOwner(q.Owner)), []byte(store.FoldOwner(q.OwnerPart))
-	selected := make([]bool, len(owners.begin))
+	selected := make([]bool, len(owners))
 	var folded []byte
 	for n := range selected {
-		folded = appendFolded(folded[:0], owners.name(uint32(n)))
+		folded = appendFolded(folded[:0], owners[n].Name)
 		selected[n] = (len(name) == 0 || bytes.Equal(folded, name)) &&
 			bytes.Contains(folded, part) &&
-			(q.OwnerIs == nil || q.OwnerIs(owners.owner(uint32(n))))
+			(q.OwnerIs == nil || q.OwnerIs(owners[n]))
 	}
 	return selected
 }
@@ -238,11 +238,12 @@ func (q *Query) expired() valueRange {
 }
 
 // appendFolded appends a name in lower case, like strings.ToLower. Most names are ASCII.
-func appendFolded(to, name []byte) []byte {
+func appendFolded[T string | []byte](to []byte, name T) []byte {
 	begin := len(to)
-	for _, b := range name {
+	for i := range len(name) {
+		b := name[i]
 		if b >= 0x80 {
-			return append(to[:begin], bytes.ToLower(name)...)
+			return append(to[:begin], bytes.ToLower([]byte(name))...)
 		}
 		if 'A' <= b && b <= 'Z' {
 			b += 'a' - 'A'

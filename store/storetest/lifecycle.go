@@ -107,9 +107,9 @@ func testContextEnded(t *testing.T, s Suite) {
 			return err
 		},
 		"update": func(ctx context.Context, cancel func()) error {
-			_, err := f.Update(ctx, token.ID, func(t *store.Token) (store.Audit, error) {
+			_, err := f.Update(ctx, token.ID, func(t *store.Token, _ store.LiveFunc) (store.Audit, error) {
 				cancel()
-				return revoked(t)
+				return revoked(t, nil)
 			})
 			return err
 		},

@@ -22,7 +22,7 @@ func testPruneEnded(t *testing.T, s Suite) {
 		token.Owner.Key, token.Expires = key, expires
 		f.create(token)
 		if !revoked.IsZero() {
-			_, err := f.Update(t.Context(), token.ID, func(t *store.Token) (store.Audit, error) {
+			_, err := f.Update(t.Context(), token.ID, func(t *store.Token, _ store.LiveFunc) (store.Audit, error) {
 				t.State, t.Revoked = store.Revoked, revoked
 				return audit("token.revoke", t.ID), nil
 			})
@@ -164,7 +164,10 @@ func testAuditBounded(t *testing.T, s Suite) {
 	token.Expires = Epoch
 	_, err := f.Create(t.Context(), token, func([]store.Token) (store.Audit, error) { return large("token.create", id), nil })
 	if err == nil {
-		_, err = f.Update(t.Context(), id, func(t *store.Token) (store.Audit, error) { t.Name = "x"; return large("token.update", id), nil })
+		_, err = f.Update(t.Context(), id, func(t *store.Token, _ store.LiveFunc) (store.Audit, error) {
+			t.Name = "x"
+			return large("token.update", id), nil
+		})
 	}
 	if err == nil {
 		err = f.AppendAudit(t.Context(), large("token.show", id))

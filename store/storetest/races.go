@@ -101,7 +101,7 @@ func testParallelUpdates(t *testing.T, s Suite) {
 	for range updaters {
 		run = append(run, func() {
 			for range each {
-				_, err := f.Update(t.Context(), id, func(t *store.Token) (store.Audit, error) {
+				_, err := f.Update(t.Context(), id, func(t *store.Token, _ store.LiveFunc) (store.Audit, error) {
 					t.Expires = later(t.Expires, Epoch).Add(time.Second)
 					return audit("token.update", id), nil
 				})
@@ -114,6 +114,40 @@ func testParallelUpdates(t *testing.T, s Suite) {
 	together(run...)
 	if got, want := f.get(id).Expires.Sub(Epoch), updaters*each*time.Second; got != want {
 		t.Errorf("%v of %v updates were kept", got, want)
+	}
+}
+
+// renameTo renames a token unless another live token of the owner has the name.
+func renameTo(name string) func(*store.Token, store.LiveFunc) (store.Audit, error) {
+	return func(t *store.Token, live store.LiveFunc) (store.Audit, error) {
+		owned, err := live()
+		if err != nil {
+			return store.Audit{}, err
+		}
+		for _, other := range owned {
+			if other.ID != t.ID && other.Name == name {
+				return store.Audit{}, errNo
+			}
+		}
+		t.Name = name
+		return audit("token.update", t.ID), nil
+	}
+}
+
+// testParallelRenames checks that of two concurrent renames to one name exactly one succeeds.
+func testParallelRenames(t *testing.T, s Suite) {
+	f := open(t, s)
+	for n := range rounds / 4 {
+		owner := fmt.Sprintf("user %d", n)
+		var errs [2]error
+		rename := func(i int) func() {
+			id := f.create(NewToken(2*n+i, owner)).ID
+			return func() { _, errs[i] = f.Update(t.Context(), id, renameTo("wanted")) }
+		}
+		together(rename(0), rename(1))
+		if (errs[0] == nil) == (errs[1] == nil) || !errors.Is(errors.Join(errs[:]...), errNo) {
+			t.Fatalf("the renames returned %v", errs)
+		}
 	}
 }
 
@@ -151,7 +185,7 @@ func testUpdateRacesRevoke(t *testing.T, s Suite) {
 		var updateErr, revokeErr error
 		together(
 			func() {
-				_, updateErr = f.Update(t.Context(), id, func(t *store.Token) (store.Audit, error) {
+				_, updateErr = f.Update(t.Context(), id, func(t *store.Token, _ store.LiveFunc) (store.Audit, error) {
 					t.State, t.Name = store.Active, "switched on again"
 					return audit("token.update", id), nil
 				})
@@ -185,7 +219,7 @@ func testUpdateRacesPrune(t *testing.T, s Suite) {
 			func() {
 				// In reverse order, to meet the prune.
 				for _, id := range slices.Backward(tokens) {
-					_, updateErrs[id] = f.Update(t.Context(), id, func(t *store.Token) (store.Audit, error) {
+					_, updateErrs[id] = f.Update(t.Context(), id, func(t *store.Token, _ store.LiveFunc) (store.Audit, error) {
 						t.Expires = Epoch.Add(time.Hour)
 						return audit("token.update", id), nil
 					})
@@ -221,6 +255,8 @@ var nested = []test{
 	{"update meets revoke", testUpdateMeetsRevoke},
 	{"update meets prune", testUpdateMeetsPrune},
 	{"prune meets update", testPruneMeetsUpdate},
+	{"rename meets rename, create and extension", testRenameMeets},
+	{"snapshot of a watch meets changes", testWatchMeets},
 	{"create meets create", testCreateMeetsCreate},
 	{"create meets update", testCreateMeetsUpdate},
 	{"create meets extension", testCreateMeetsExtension},
@@ -238,7 +274,7 @@ func testUpdateMeetsUpdate(t *testing.T, s Suite) {
 		}
 		if calls == 2 {
 			want := fullToken(1, "fred")
-			want.Number, want.Purpose = token.Number, "theirs"
+			want.Number, want.Revision, want.Purpose = token.Number, token.Revision, "theirs"
 			same(t, "record of the second call", *token, want)
 		}
 		token.Name = "ours"
@@ -252,11 +288,50 @@ func testUpdateMeetsUpdate(t *testing.T, s Suite) {
 	}
 }
 
+// testRenameMeets lets another token of the owner take the name while a rename runs.
+func testRenameMeets(t *testing.T, s Suite) {
+	for what, meet := range map[string]func(f *fixture){
+		"a rename": func(f *fixture) {
+			if _, err := f.Update(t.Context(), "test00000002", renameTo("wanted")); err != nil {
+				t.Error(err)
+			}
+		},
+		"a create": func(f *fixture) {
+			token := NewToken(4, "FRED")
+			token.Name = "wanted"
+			f.create(token)
+		},
+		"an extension": func(f *fixture) {
+			f.update("test00000003", func(t *store.Token) { t.Name, t.Expires = "wanted", time.Time{} })
+		},
+	} {
+		f := open(t, s)
+		f.create(NewToken(1, "fred"))
+		f.create(NewToken(2, "fred"))
+		f.create(expiring(3, "fred"))
+		f.createAt(Epoch.Add(time.Hour), 5, "fred") // omits the expired token from now on
+		calls := 0
+		_, err := f.Update(t.Context(), "test00000001", func(token *store.Token, live store.LiveFunc) (store.Audit, error) {
+			a, err := renameTo("wanted")(token, live)
+			if calls++; calls == 1 {
+				if err != nil {
+					t.Errorf("the first call: %v", err)
+				}
+				meet(f)
+			}
+			return a, err
+		})
+		if wantError(t, "rename beside "+what, err, errNo); calls != 2 {
+			t.Errorf("%d calls beside %s", calls, what)
+		}
+	}
+}
+
 func testUpdateMeetsRevoke(t *testing.T, s Suite) {
 	f := open(t, s)
 	id := f.create(NewToken(1, "fred")).ID
 	calls := 0
-	_, err := f.Update(t.Context(), id, func(t *store.Token) (store.Audit, error) {
+	_, err := f.Update(t.Context(), id, func(t *store.Token, _ store.LiveFunc) (store.Audit, error) {
 		if calls++; calls == 1 {
 			f.revoke(id)
 		}
@@ -275,7 +350,7 @@ func testUpdateMeetsPrune(t *testing.T, s Suite) {
 	token.Expires = Epoch
 	id := f.create(token).ID
 	calls := 0
-	_, err := f.Update(t.Context(), id, func(token *store.Token) (store.Audit, error) {
+	_, err := f.Update(t.Context(), id, func(token *store.Token, _ store.LiveFunc) (store.Audit, error) {
 		if calls++; calls == 1 {
 			same(t, "pruned", f.prune(Epoch.Add(time.Second)), []string{id})
 		}

@@ -30,7 +30,7 @@ func testPrune(t *testing.T, s Suite) {
 	f.update("test00000004", func(t *store.Token) { t.State = store.Disabled })
 	for n, at := range []time.Time{cut, cut.Add(-time.Second)} { // kept, gone
 		token := f.create(NewToken(5+n, "fred"))
-		_, err := f.Update(t.Context(), token.ID, func(t *store.Token) (store.Audit, error) {
+		_, err := f.Update(t.Context(), token.ID, func(t *store.Token, _ store.LiveFunc) (store.Audit, error) {
 			t.State, t.Revoked = store.Revoked, at
 			return audit("token.revoke", t.ID), nil
 		})

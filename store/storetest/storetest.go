@@ -43,6 +43,7 @@ func Run(t *testing.T, s Suite) {
 		{"get unknown", testGetUnknown},
 		{"update", testUpdate},
 		{"update refused", testUpdateRefused},
+		{"update sees the owner's live tokens", testUpdateLive},
 		{"update of the owner's name and key", testUpdateOwner},
 		{"management token", testManagementToken},
 		{"revoke", testRevoke},
@@ -54,6 +55,10 @@ func Run(t *testing.T, s Suite) {
 		{"live and pruned", testLivePruned},
 		{"live with many ended", testLiveAmongMany},
 		{"all", testAll},
+		{"watch", testWatch},
+		{"watch during writes", testWatchWrites},
+		{"watch slowly", testWatchSlow},
+		{"end of a watch", testWatchEnds},
 		{"prune", testPrune},
 		{"prune many", testPruneMany},
 		{"prune ended tokens of an owner", testPruneEnded},
@@ -80,6 +85,7 @@ func Run(t *testing.T, s Suite) {
 		{"parallel creates at a limit", testParallelLimit},
 		{"parallel creates", testParallelCreates},
 		{"parallel updates", testParallelUpdates},
+		{"parallel renames to one name", testParallelRenames},
 		{"parallel usage", testParallelUsage},
 		{"parallel totals", testParallelTotals},
 		{"parallel password uses", testParallelPasswordUses},
@@ -149,7 +155,7 @@ func admitted(id string) func([]store.Token) (store.Audit, error) {
 	return func([]store.Token) (store.Audit, error) { return audit("token.create", id), nil }
 }
 
-func revoked(t *store.Token) (store.Audit, error) {
+func revoked(t *store.Token, _ store.LiveFunc) (store.Audit, error) {
 	t.State, t.Revoked = store.Revoked, Epoch.Add(time.Minute)
 	return audit("token.revoke", t.ID), nil
 }
@@ -203,7 +209,7 @@ func (f *fixture) get(id string) store.Token {
 
 func (f *fixture) update(id string, change func(*store.Token)) store.Token {
 	f.t.Helper()
-	got, err := f.Update(f.t.Context(), id, func(t *store.Token) (store.Audit, error) {
+	got, err := f.Update(f.t.Context(), id, func(t *store.Token, _ store.LiveFunc) (store.Audit, error) {
 		change(t)
 		return audit("token.update", id), nil
 	})

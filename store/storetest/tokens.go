@@ -27,7 +27,7 @@ func testCreate(t *testing.T, s Suite) {
 	if created.Number == 0 {
 		t.Error("the created token has no number")
 	}
-	want.Number = created.Number
+	want.Number, want.Revision = created.Number, created.Revision
 	same(t, "created token", created, want)
 	same(t, "read token", f.get(want.ID), want)
 
@@ -107,7 +107,7 @@ func testGetUnknown(t *testing.T, s Suite) {
 	for _, id := range []string{"", "test00000002", "test0000000", "test000000010", "../x", strings.Repeat("x", 100_000)} {
 		_, err := f.Get(t.Context(), id)
 		wantError(t, fmt.Sprintf("get %.20q", id), err, store.ErrNotFound)
-		_, err = f.Update(t.Context(), id, func(*store.Token) (store.Audit, error) {
+		_, err = f.Update(t.Context(), id, func(*store.Token, store.LiveFunc) (store.Audit, error) {
 			t.Errorf("update %.20q called the callback", id)
 			return store.Audit{}, nil
 		})
@@ -130,9 +130,13 @@ func testUpdate(t *testing.T, s Suite) {
 	got := f.update(before.ID, func(token *store.Token) {
 		same(t, "token passed to the callback", *token, before)
 		next := want
+		next.Revision = 0
 		next.Created = want.Created.In(time.FixedZone("east", 3600))
 		*token = next
 	})
+	if want.Revision = got.Revision; got.Revision <= before.Revision {
+		t.Errorf("the revision changed from %d to %d", before.Revision, got.Revision)
+	}
 	same(t, "updated token", got, want)
 	same(t, "read token", f.get(before.ID), want)
 
@@ -146,7 +150,7 @@ func testUpdateRefused(t *testing.T, s Suite) {
 	f := open(t, s)
 	before := f.create(fullToken(1, "fred"))
 	f.unchanged("a refused update", func() {
-		_, err := f.Update(t.Context(), before.ID, func(token *store.Token) (store.Audit, error) {
+		_, err := f.Update(t.Context(), before.ID, func(token *store.Token, _ store.LiveFunc) (store.Audit, error) {
 			token.Name = "changed"
 			token.Networks[0] = netip.MustParsePrefix("0.0.0.0/0")
 			return audit("token.update", token.ID), errNo
@@ -172,12 +176,33 @@ func testUpdateRefused(t *testing.T, s Suite) {
 	}
 	for what, breakIt := range broken {
 		f.unchanged("an update of the "+what, func() {
-			_, err := f.Update(t.Context(), before.ID, func(token *store.Token) (store.Audit, error) {
+			_, err := f.Update(t.Context(), before.ID, func(token *store.Token, _ store.LiveFunc) (store.Audit, error) {
 				breakIt(token)
 				return audit("token.update", token.ID), nil
 			})
 			wantError(t, "update of the "+what, err, store.ErrInvalid)
 		})
+	}
+}
+
+// testUpdateLive checks that live returns the tokens of the owner as of before the change.
+func testUpdateLive(t *testing.T, s Suite) {
+	f := open(t, s)
+	for n, owner := range []string{"fred", "FRED", "wilma", "fred"} {
+		token := NewToken(n, owner)
+		token.Owner.Key = "JIRAUSER" + owner
+		f.create(token)
+	}
+	f.revoke("test00000003")
+	want := []store.Token{f.get("test00000000"), f.get("test00000001")}
+	_, err := f.Update(t.Context(), "test00000001", func(token *store.Token, live store.LiveFunc) (store.Audit, error) {
+		token.Name, token.Owner.Name = "changed", "wilma"
+		got, err := live()
+		same(t, "live tokens", got, want)
+		return audit("token.update", token.ID), err
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }
 
@@ -202,7 +227,7 @@ func testUpdateOwner(t *testing.T, s Suite) {
 		t.Fatal(err)
 	}
 	f.unchanged("an update of an owner without key", func() {
-		_, err := f.Update(t.Context(), other, func(token *store.Token) (store.Audit, error) {
+		_, err := f.Update(t.Context(), other, func(token *store.Token, _ store.LiveFunc) (store.Audit, error) {
 			token.Owner = store.Owner{Name: "wilma", Key: "JIRAUSER2"}
 			return audit("token.update", token.ID), nil
 		})
@@ -217,14 +242,15 @@ func testManagementToken(t *testing.T, s Suite) {
 	f := open(t, s)
 	want := NewToken(1, "")
 	want.Kind, want.Expires = store.Management, Epoch.AddDate(0, 1, 0)
-	want.Number = f.create(want).Number
+	created := f.create(want)
+	want.Number, want.Revision = created.Number, created.Revision
 	same(t, "read token", f.get(want.ID), want)
 	for what, change := range map[string]func(*store.Token){
 		"owner": func(t *store.Token) { t.Owner.Name = "fred" },
 		"key":   func(t *store.Token) { t.Owner.Key = "JIRAUSER1" },
 		"end":   func(t *store.Token) { t.Expires = time.Time{} },
 	} {
-		_, err := f.Update(t.Context(), want.ID, func(token *store.Token) (store.Audit, error) {
+		_, err := f.Update(t.Context(), want.ID, func(token *store.Token, _ store.LiveFunc) (store.Audit, error) {
 			change(token)
 			return audit("token.update", token.ID), nil
 		})
@@ -238,10 +264,12 @@ func testRevoke(t *testing.T, s Suite) {
 	want.State, want.Revoked = store.Revoked, Epoch.Add(time.Minute)
 	want.Secret, want.Previous = store.Secret{}, store.Previous{}
 
-	same(t, "revoked token", f.revoke(want.ID), want)
+	got := f.revoke(want.ID)
+	want.Revision = got.Revision
+	same(t, "revoked token", got, want)
 	same(t, "read token", f.get(want.ID), want)
 	f.unchanged("an update of a revoked token", func() {
-		_, err := f.Update(t.Context(), want.ID, func(*store.Token) (store.Audit, error) {
+		_, err := f.Update(t.Context(), want.ID, func(*store.Token, store.LiveFunc) (store.Audit, error) {
 			t.Error("the callback received a revoked token")
 			return store.Audit{}, nil
 		})

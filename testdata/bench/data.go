@@ -130,6 +130,7 @@ func (l *localStore) close() error {
 // permitAll returns a view with the default policy in which every owner may use
 // tokens.
 func permitAll(tokens *index.Index) authz.View {
-	tokens.UpdateOwnerStatus(func(store.Owner, index.OwnerStatus) index.OwnerStatus { return index.OwnerPermitted }, index.Forever)
+	tokens.SetTokensFresh(store.Forever)
+	tokens.UpdateOwnerStatus(func(store.Owner, index.OwnerStatus) index.OwnerStatus { return index.OwnerPermitted }, store.Forever)
 	return authz.View{Policy: policy.New(config.Default()), Index: tokens, Now: benchTime}
 }

@@ -142,7 +142,7 @@ func TestFloodOfRefusals(t *testing.T) {
 // to ask.
 func checkInto(t *testing.T, sink *logSink, tokens *cached.Store, now func() time.Time) (*envoy.Server, func(*authv3.CheckRequest) string) {
 	t.Helper()
-	tokens.Index().UpdateOwnerStatus(func(store.Owner, index.OwnerStatus) index.OwnerStatus { return index.OwnerPermitted }, index.Forever)
+	tokens.Index().UpdateOwnerStatus(func(store.Owner, index.OwnerStatus) index.OwnerStatus { return index.OwnerPermitted }, store.Forever)
 	server := &envoy.Server{
 		Policy: new(atomic.Pointer[policy.Policy]), Index: tokens.Index(), Usage: cached.NewUsageRecorder(tokens),
 		ClientAddress: config.ClientAddress{Source: true}, Upstream: config.Default().Upstream,

@@ -19,8 +19,11 @@ const directoryFile = "tokengate.directory"
 const saveEvery = 5 * time.Minute
 
 // keepDirectory restores the snapshot from before a restart, so that tokens do not wait
-// for a refresh, and saves the last snapshot at the end.
+// for a refresh, and saves the last snapshot at the end, if the store has a directory.
 func (s *Server) keepDirectory() {
+	if s.dir == "" {
+		return
+	}
 	err := s.users.directory.Restore(s.directoryFile())
 	switch {
 	case err == nil:
@@ -35,6 +38,9 @@ func (s *Server) keepDirectory() {
 // saveUsers saves the snapshot unless the saved one is recent enough. It writes nothing
 // to a disk that is almost full, whose rest belongs to the database.
 func (s *Server) saveUsers(every time.Duration) error {
+	if s.dir == "" {
+		return nil
+	}
 	if err := s.health.check(); err != nil {
 		return err
 	}
@@ -42,5 +48,5 @@ func (s *Server) saveUsers(every time.Duration) error {
 }
 
 func (s *Server) directoryFile() string {
-	return filepath.Join(s.config.Store.Badger.Dir, directoryFile)
+	return filepath.Join(s.dir, directoryFile)
 }

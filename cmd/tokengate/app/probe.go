@@ -19,7 +19,7 @@ import (
 //	/healthz            200 while the process runs
 //	/readyz             200 if Check can be answered, even if the store fails, because
 //	                    browsers would otherwise lose Jira too
-//	/readyz?for=tokens  200 if also the store is writable and the directory is fresh
+//	/readyz?for=tokens  200 if also the store is writable, and tokens and directory are fresh
 //	/metrics            Prometheus
 func (s *Server) probes() http.Handler {
 	mux := http.NewServeMux()
@@ -36,7 +36,11 @@ func (s *Server) probes() http.Handler {
 				http.Error(w, "not ready for tokens: the store does not work: "+err.Error(), http.StatusServiceUnavailable)
 				return
 			}
-			if !s.tokens.Index().IsFresh(time.Now()) {
+			if !s.tokens.Index().TokensFresh(time.Now()) {
+				http.Error(w, "not ready for tokens: the store has not reported its changes for too long", http.StatusServiceUnavailable)
+				return
+			}
+			if !s.tokens.Index().OwnersFresh(time.Now()) {
 				http.Error(w, "not ready for tokens: the user directory is too old", http.StatusServiceUnavailable)
 				return
 			}
@@ -84,8 +88,8 @@ func (g *gauges) Collect(to chan<- prometheus.Metric) {
 		to <- prometheus.MustNewConstMetric(g.tokens, prometheus.GaugeValue, float64(n), state.String())
 	}
 	to <- prometheus.MustNewConstMetric(g.expired, prometheus.GaugeValue, float64(expired))
-	to <- prometheus.MustNewConstMetric(g.bytes, prometheus.GaugeValue, float64(g.server.db.Size()))
-	if sizes, ok := g.server.db.Sizes(); ok {
+	to <- prometheus.MustNewConstMetric(g.bytes, prometheus.GaugeValue, float64(g.server.tokens.Size()))
+	if sizes, ok := g.server.tokens.Sizes(); ok {
 		for kind, size := range sizes {
 			to <- prometheus.MustNewConstMetric(g.records, prometheus.GaugeValue, float64(size.Records), kind)
 			to <- prometheus.MustNewConstMetric(g.recordBytes, prometheus.GaugeValue, float64(size.Bytes), kind)

@@ -10,13 +10,14 @@ import (
 	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/authz/manage"
 	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/badger"
 )
 
 // The log says which audit records went for their age, and warns where the size of
 // the log was why.
 func TestPruneIsLogged(t *testing.T) {
 	settings := config.Default()
-	settings.Store.Badger.Dir = t.TempDir()
+	settings.Store.Settings = &badger.Config{Dir: t.TempDir()}
 	settings.Audit.MaxMiB = 1
 	var log bytes.Buffer
 	s := newServer("", settings, Options{Log: &log})

@@ -21,7 +21,7 @@ import (
 	"github.com/tokengate/tokengate/authz/manage"
 	"github.com/tokengate/tokengate/authz/policy"
 	"github.com/tokengate/tokengate/envoy"
-	"github.com/tokengate/tokengate/store/badger"
+	"github.com/tokengate/tokengate/store"
 	"github.com/tokengate/tokengate/store/cached"
 )
 
@@ -46,7 +46,7 @@ type Server struct {
 	policy   atomic.Pointer[policy.Policy]
 	settings atomic.Pointer[manage.Settings]
 
-	db     *badger.Store
+	dir    string // the store's, for other files; empty: none
 	tokens *cached.Store
 	usage  *cached.UsageRecorder
 	health storeHealth
@@ -69,8 +69,7 @@ type Server struct {
 }
 
 // New reads the configuration file and opens the store. An error of the
-// configuration is config.ErrInvalid, and one of a damaged store badger.ErrDamaged or
-// badger.ErrLost.
+// configuration is config.ErrInvalid.
 func New(ctx context.Context, file string, o Options) (_ *Server, err error) {
 	loaded := readContent(file)
 	c, err := loaded.parse()
@@ -198,9 +197,8 @@ func (s *Server) view() authz.View {
 }
 
 func (s *Server) openStore(ctx context.Context, acceptLoss bool) error {
-	log := s.log.Named("badger")
-	db, err := badger.Open(ctx, badger.Options{
-		Dir:        s.config.Store.Badger.Dir,
+	log := s.log.Named(s.config.Store.Kind)
+	db, err := s.config.Store.Settings.Open(ctx, store.OpenOptions{
 		AcceptLoss: acceptLoss,
 		Log:        func(level slog.Level, message string) { log.Log(zapLevel(level), message) },
 	})
@@ -211,12 +209,12 @@ func (s *Server) openStore(ctx context.Context, acceptLoss bool) error {
 	// The usage is read in the background until the server stops.
 	loading, cancel := context.WithCancel(s.jobs)
 	defer context.AfterFunc(ctx, cancel)()
-	tokens, err := cached.New(loading, db)
+	tokens, err := cached.New(loading, db.Store)
 	if err != nil {
 		return fmt.Errorf("load the tokens: %w", err)
 	}
-	if db.IsNew() {
-		s.log.Warn("a new store was made: there was none in this directory", zap.String("dir", s.config.Store.Badger.Dir))
+	if db.New {
+		s.log.Warn("a new store was made: there was none", zap.String("dir", db.Dir))
 	}
 	loaded := 0
 	states, _ := tokens.Index().Counts(time.Now())
@@ -224,7 +222,7 @@ func (s *Server) openStore(ctx context.Context, acceptLoss bool) error {
 		loaded += n
 	}
 	s.log.Info("the tokens are loaded", zap.Int("tokens", loaded))
-	s.db, s.tokens, s.usage = db, tokens, cached.NewUsageRecorder(tokens)
+	s.dir, s.tokens, s.usage = db.Dir, tokens, cached.NewUsageRecorder(tokens)
 	s.health.store = tokens
 	s.atStop("write the last usage", s.usage.Flush)
 	return nil

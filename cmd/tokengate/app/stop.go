@@ -8,7 +8,7 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/tokengate/tokengate/store/badger"
+	"github.com/tokengate/tokengate/store"
 )
 
 // stepTime limits each step of a shutdown, such as ending running requests or closing
@@ -41,7 +41,7 @@ func (s *Server) Stop() error {
 		}
 		if err := s.steps[len(s.steps)-1].take(); err != nil {
 			s.log.Error("shutdown", zap.Error(err))
-			if !errors.Is(err, badger.ErrNoSpace) { // logged above; a full disk is not a failure of this program
+			if !errors.Is(err, store.ErrNoSpace) { // logged above; a full disk is not a failure of this program
 				all = errors.Join(all, err)
 			}
 		}

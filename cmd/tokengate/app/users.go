@@ -321,7 +321,7 @@ func (m *directoryMetrics) Collect(to chan<- prometheus.Metric) {
 		to <- prometheus.MustNewConstMetric(directoryAge, prometheus.GaugeValue, age.Seconds())
 	}
 	fresh := 0.0
-	if m.server.tokens.Index().IsFresh(time.Now()) {
+	if m.server.tokens.Index().OwnersFresh(time.Now()) {
 		fresh = 1
 	}
 	to <- prometheus.MustNewConstMetric(directoryFresh, prometheus.GaugeValue, fresh)

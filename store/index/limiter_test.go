@@ -1,4 +1,4 @@
-package store_test
+package index_test
 
 import (
 	"sync"

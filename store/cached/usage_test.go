@@ -1,4 +1,4 @@
-package store_test
+package cached_test
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -227,6 +228,92 @@ func TestUsageRecorderRaces(t *testing.T) {
 	})
 }
 
+// TestUsageSurvivesChanges checks that each use is counted once while tokens change and usage is
+// flushed.
+func TestUsageSurvivesChanges(t *testing.T) {
+	s := openFaulty(t)
+	const tokens, versions = 40, 400
+	for n := range tokens {
+		create(t, s, storetest.NewToken(n, "fred"))
+	}
+	x := newIndexed(t, s)
+	r := cached.NewUsageRecorder(x)
+	var used [tokens]atomic.Uint64
+	var running sync.WaitGroup
+	var done atomic.Bool
+	for range 2 {
+		running.Go(func() {
+			for n := 0; !done.Load(); n = (n + 1) % tokens {
+				r.Record(storetest.NewToken(n, "").ID, n%2 == 0, second(n), home)
+				used[n].Add(1)
+			}
+		})
+	}
+	running.Go(func() {
+		for !done.Load() {
+			if err := r.Flush(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	for v := range versions {
+		for n := range tokens {
+			token := storetest.NewToken(n, "user "+string(rune('a'+v%7)))
+			token.Revision = 1000 + uint64(v)
+			if v%3 == 0 {
+				token.Networks = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+			}
+			x.Index().Put(token)
+		}
+	}
+	done.Store(true)
+	running.Wait()
+	if err := r.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for n := range tokens {
+		id := storetest.NewToken(n, "").ID
+		stored, err := s.Usage(t.Context(), []string{id})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := store.Usage{Count: used[n].Load(), LastUsed: second(n), LastAddress: home}
+		if n%2 == 0 {
+			want.Writes = want.Count
+		}
+		if stored[id] != want {
+			t.Errorf("token %d was used %+v, want %+v", n, stored[id], want)
+		}
+	}
+}
+
+// TestUsageIsNotTorn checks that time and address belong to the same request.
+func TestUsageIsNotTorn(t *testing.T) {
+	x := newIndexed(t, nothing{})
+	x.Index().Put(storetest.NewToken(1, "fred"))
+	r := cached.NewUsageRecorder(x)
+	address := func(n int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, byte(n >> 8), byte(n)}) }
+	var recorders sync.WaitGroup
+	for w := range 4 {
+		recorders.Go(func() {
+			for n := w; n < 4000; n += 4 {
+				r.Record("test00000001", false, second(n), address(n))
+				u, err := r.Usage(t.Context(), []string{"test00000001"})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				got := u["test00000001"]
+				if want := address(int(got.LastUsed.Sub(storetest.Epoch) / time.Second)); got.LastAddress != want {
+					t.Errorf("used at %v from %v, want %v", got.LastUsed, got.LastAddress, want)
+					return
+				}
+			}
+		})
+	}
+	recorders.Wait()
+}
+
 func BenchmarkRecord(b *testing.B) {
 	x, err := cached.New(b.Context(), nothing{})
 	if err != nil {
@@ -256,7 +343,11 @@ type nothing struct{ store.Store }
 
 func (nothing) Usage(context.Context, []string) (map[string]store.Usage, error) { return nil, nil }
 
-func (nothing) All(context.Context, func(store.Token) error) error { return nil }
+func (nothing) Watch(ctx context.Context, to store.Feed) error {
+	to.Complete(0)
+	<-ctx.Done()
+	return ctx.Err()
+}
 
 func (nothing) AllUsage(context.Context, func(string, store.Usage) error) error { return nil }
 

@@ -1,4 +1,4 @@
-package store_test
+package listing_test
 
 import (
 	"cmp"
@@ -228,7 +228,7 @@ func TestListingAgainstPlain(t *testing.T) {
 			}
 			clear(plain)
 		}
-		for range 30 {
+		for range 15 {
 			wantPages(t, x, plain, d.query(tokens))
 		}
 		wantListed(t, x, plain)

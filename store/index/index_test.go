@@ -1,4 +1,4 @@
-package store_test
+package index_test
 
 import (
 	"math/rand/v2"
@@ -11,12 +11,14 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/tokengate/tokengate/store"
-	"github.com/tokengate/tokengate/store/cached"
 	"github.com/tokengate/tokengate/store/index"
 	"github.com/tokengate/tokengate/store/storetest"
 )
+
+var comparer = cmp.Options{cmpopts.EquateComparable(netip.Prefix{}), cmpopts.EquateEmpty()}
 
 // version returns a token that differs from its other versions in every field.
 func version(n, v int) store.Token {
@@ -52,7 +54,7 @@ func TestIndexAgainstMap(t *testing.T) {
 	var x index.Index
 	want := map[string]store.Token{}
 	random := rand.New(rand.NewPCG(1, 2))
-	const tokens = 20_000
+	const tokens = 8000
 	check := func() {
 		t.Helper()
 		states := map[store.State]int{store.Pending: 0, store.Active: 0, store.Disabled: 0, store.Revoked: 0}
@@ -147,87 +149,6 @@ func TestIndexRaces(t *testing.T) {
 	readers.Wait()
 }
 
-// TestUsageSurvivesChanges checks that each use is counted once while tokens change and usage is
-// flushed.
-func TestUsageSurvivesChanges(t *testing.T) {
-	s := openFaulty(t)
-	const tokens, versions = 40, 400
-	for n := range tokens {
-		create(t, s, storetest.NewToken(n, "fred"))
-	}
-	x := newIndexed(t, s)
-	r := cached.NewUsageRecorder(x)
-	var used [tokens]atomic.Uint64
-	var running sync.WaitGroup
-	var done atomic.Bool
-	for range 2 {
-		running.Go(func() {
-			for n := 0; !done.Load(); n = (n + 1) % tokens {
-				r.Record(storetest.NewToken(n, "").ID, n%2 == 0, second(n), home)
-				used[n].Add(1)
-			}
-		})
-	}
-	running.Go(func() {
-		for !done.Load() {
-			if err := r.Flush(t.Context()); err != nil {
-				t.Error(err)
-			}
-		}
-	})
-	for v := range versions {
-		for n := range tokens {
-			x.Index().Put(version(n, v))
-		}
-	}
-	done.Store(true)
-	running.Wait()
-	if err := r.Flush(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	for n := range tokens {
-		id := storetest.NewToken(n, "").ID
-		stored, err := s.Usage(t.Context(), []string{id})
-		if err != nil {
-			t.Fatal(err)
-		}
-		want := store.Usage{Count: used[n].Load(), LastUsed: second(n), LastAddress: home}
-		if n%2 == 0 {
-			want.Writes = want.Count
-		}
-		if stored[id] != want {
-			t.Errorf("token %d was used %+v, want %+v", n, stored[id], want)
-		}
-	}
-}
-
-// TestUsageIsNotTorn checks that time and address belong to the same request.
-func TestUsageIsNotTorn(t *testing.T) {
-	x := newIndexed(t, nothing{})
-	x.Index().Put(storetest.NewToken(1, "fred"))
-	r := cached.NewUsageRecorder(x)
-	address := func(n int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, byte(n >> 8), byte(n)}) }
-	var recorders sync.WaitGroup
-	for w := range 4 {
-		recorders.Go(func() {
-			for n := w; n < 4000; n += 4 {
-				r.Record("test00000001", false, second(n), address(n))
-				u, err := r.Usage(t.Context(), []string{"test00000001"})
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				got := u["test00000001"]
-				if want := address(int(got.LastUsed.Sub(storetest.Epoch) / time.Second)); got.LastAddress != want {
-					t.Errorf("used at %v from %v, want %v", got.LastUsed, got.LastAddress, want)
-					return
-				}
-			}
-		})
-	}
-	recorders.Wait()
-}
-
 func BenchmarkLookup(b *testing.B) {
 	const tokens = 1 << 20
 	var x index.Index
@@ -251,7 +172,7 @@ func BenchmarkLookup(b *testing.B) {
 func TestOwnerStatusExpires(t *testing.T) {
 	good := func(store.Owner, index.OwnerStatus) index.OwnerStatus { return index.OwnerPermitted }
 	x := new(index.Index)
-	if x.IsFresh(storetest.Epoch) {
+	if x.OwnersFresh(storetest.Epoch) {
 		t.Error("owner status is fresh before the first update")
 	}
 	for name, c := range map[string]struct {
@@ -265,10 +186,10 @@ func TestOwnerStatusExpires(t *testing.T) {
 		"long ago":                      {time.Date(-5000, 1, 1, 0, 0, 0, 0, time.UTC), storetest.Epoch, false},
 		"beyond what nanoseconds count": {time.Date(1600, 1, 1, 0, 0, 0, 0, time.UTC), storetest.Epoch, false},
 		"far off":                       {time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC), storetest.Epoch, true},
-		"forever":                       {index.Forever, storetest.Epoch, true},
-		"beyond ever":                   {index.Forever.Add(time.Hour), storetest.Epoch, true},
+		"forever":                       {store.Forever, storetest.Epoch, true},
+		"beyond ever":                   {store.Forever.Add(time.Hour), storetest.Epoch, true},
 	} {
-		if x.UpdateOwnerStatus(good, c.until); x.IsFresh(c.at) != c.want {
+		if x.UpdateOwnerStatus(good, c.until); x.OwnersFresh(c.at) != c.want {
 			t.Errorf("%s: fresh: %v", name, !c.want)
 		}
 	}

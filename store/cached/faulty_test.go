@@ -1,8 +1,10 @@
-package store_test
+package cached_test
 
 import (
 	"context"
 	"errors"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,6 +23,67 @@ type faulty struct {
 	afterPrune              func(ids []string) ([]string, error)
 	beforeGet               func() error
 	gets                    int
+	feed                    func(store.Feed) store.Feed
+	fail                    chan struct{} // a value ends a Watch
+	watches                 atomic.Int32
+}
+
+// errLost ends a Watch.
+var errLost = errors.New("changes were lost")
+
+func (f *faulty) Watch(ctx context.Context, to store.Feed) error {
+	f.watches.Add(1)
+	if f.feed != nil {
+		to = f.feed(to)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- f.Store.Watch(ctx, to) }()
+	select {
+	case <-f.fail:
+		cancel()
+		<-done
+		return errLost
+	case err := <-done:
+		return err
+	}
+}
+
+// lateFeed delivers changes only when the test says so.
+type lateFeed struct {
+	store.Feed
+
+	mu   sync.Mutex
+	held []func()
+}
+
+func (f *lateFeed) of(to store.Feed) store.Feed {
+	f.Feed = to
+	return f
+}
+
+func (f *lateFeed) hold(do func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.held = append(f.held, do)
+}
+
+func (f *lateFeed) Changed(t store.Token) { f.hold(func() { f.Feed.Changed(t) }) }
+
+func (f *lateFeed) Removed(id string, revision uint64) {
+	f.hold(func() { f.Feed.Removed(id, revision) })
+}
+
+// deliver delivers the changes until now, in order.
+func (f *lateFeed) deliver() {
+	f.mu.Lock()
+	held := f.held
+	f.held = nil
+	f.mu.Unlock()
+	for _, do := range held {
+		do()
+	}
 }
 
 func hook(h func() error) error {
@@ -30,11 +93,11 @@ func hook(h func() error) error {
 	return h()
 }
 
-func (f *faulty) Create(ctx context.Context, t store.Token, admit func([]store.Token) (store.Audit, error)) (store.Token, error) {
+func (f *faulty) Create(ctx context.Context, t store.Token, admit store.AdmitFunc) (store.Token, error) {
 	return f.write(func() (store.Token, error) { return f.Store.Create(ctx, t, admit) })
 }
 
-func (f *faulty) Update(ctx context.Context, id string, change func(*store.Token) (store.Audit, error)) (store.Token, error) {
+func (f *faulty) Update(ctx context.Context, id string, change store.ChangeFunc) (store.Token, error) {
 	return f.write(func() (store.Token, error) { return f.Store.Update(ctx, id, change) })
 }
 
@@ -49,7 +112,7 @@ func (f *faulty) write(run func() (store.Token, error)) (store.Token, error) {
 	return t, err
 }
 
-func (f *faulty) Prune(ctx context.Context, before time.Time, record func(store.Token) store.Audit) ([]string, error) {
+func (f *faulty) Prune(ctx context.Context, before time.Time, record store.RecordFunc) ([]string, error) {
 	ids, err := f.Store.Prune(ctx, before, record)
 	if f.afterPrune != nil {
 		return f.afterPrune(ids)
@@ -79,7 +142,7 @@ func openFaulty(t *testing.T) *faulty {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	return &faulty{Store: s}
+	return &faulty{Store: s, fail: make(chan struct{})}
 }
 
 func create(t testing.TB, s store.Store, token store.Token) store.Token {
@@ -92,12 +155,12 @@ func create(t testing.TB, s store.Store, token store.Token) store.Token {
 }
 
 // Changes for Update.
-func rename(t *store.Token) (store.Audit, error) {
+func rename(t *store.Token, _ store.LiveFunc) (store.Audit, error) {
 	t.Name, t.ReadOnly = "new name", true
 	return store.Audit{}, nil
 }
 
-func revoke(t *store.Token) (store.Audit, error) {
+func revoke(t *store.Token, _ store.LiveFunc) (store.Audit, error) {
 	t.State, t.Revoked = store.Revoked, storetest.Epoch
 	return store.Audit{}, nil
 }

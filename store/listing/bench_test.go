@@ -1,4 +1,4 @@
-package store_test
+package listing_test
 
 import (
 	"context"

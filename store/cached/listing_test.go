@@ -1,4 +1,4 @@
-package store_test
+package cached_test
 
 import (
 	"context"
@@ -23,7 +23,11 @@ func wantFound(t *testing.T, what string, x *cached.Store, q listing.Query, numb
 		want = append(want, storetest.NewToken(n, "").ID)
 	}
 	q.Limit = 100
-	if f := find(t, x, q); !slices.Equal(f.IDs, want) || f.Total != len(want) || f.Next != "" {
+	f, err := x.Find(t.Context(), q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(f.IDs, want) || f.Total != len(want) || f.Next != "" {
 		t.Errorf("%s: found %+v, want %v", what, f, want)
 	}
 }
@@ -58,7 +62,7 @@ func TestCachedListing(t *testing.T) {
 	wantFound(t, "a flush", x, mostUsed, 3, 1, 2, 0)
 	wantFound(t, "a flush", x, listing.Query{UsedFrom: second(6)}, 3)
 
-	update := func(id string, change func(*store.Token) (store.Audit, error)) error {
+	update := func(id string, change func(*store.Token, store.LiveFunc) (store.Audit, error)) error {
 		_, err := x.Update(t.Context(), id, change)
 		return err
 	}
@@ -122,13 +126,11 @@ type slowUse struct {
 	goOn chan error
 }
 
-func (slowUse) All(_ context.Context, visit func(store.Token) error) error {
+func (s slowUse) Watch(ctx context.Context, to store.Feed) error {
 	for n := range 4 {
-		if err := visit(storetest.NewToken(n, "fred")); err != nil {
-			return err
-		}
+		to.Snapshot(storetest.NewToken(n, "fred"))
 	}
-	return nil
+	return s.nothing.Watch(ctx, to)
 }
 
 func (s slowUse) AllUsage(_ context.Context, visit func(string, store.Usage) error) error {

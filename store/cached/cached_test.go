@@ -1,4 +1,4 @@
-package store_test
+package cached_test
 
 import (
 	"context"
@@ -17,6 +17,20 @@ import (
 	"github.com/tokengate/tokengate/store/index"
 	"github.com/tokengate/tokengate/store/storetest"
 )
+
+var comparer = cmp.Options{cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{}), cmpopts.EquateEmpty()}
+
+// fullToken returns a token of which an entry has every field.
+func fullToken() store.Token {
+	t := storetest.NewToken(1, "fred")
+	t.Owner.Key = "JIRAUSER10100"
+	t.Expires = storetest.Epoch.AddDate(0, 3, 0)
+	t.ReadOnly, t.State = true, store.Disabled
+	t.Networks = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32")}
+	t.Rate = store.Rate{Requests: 600, Per: time.Minute, Burst: 100}
+	t.Previous = store.Previous{Secret: t.Secret, Until: storetest.Epoch.Add(time.Hour)}
+	return t
+}
 
 func newIndexed(t *testing.T, s store.Store) *cached.Store {
 	t.Helper()
@@ -64,7 +78,7 @@ func TestCached(t *testing.T) {
 	wantCounts(t, x, map[store.State]int{store.Disabled: 1, store.Revoked: 1})
 
 	token := storetest.NewToken(3, "fred")
-	token.Networks = prefixes("10.0.0.0/8", "192.0.2.0/24")
+	token.Networks = fullToken().Networks
 	created := create(t, x, token)
 	wantIndex(t, "create", x, s, token.ID)
 	created.Networks[0] = netip.MustParsePrefix("0.0.0.0/0")
@@ -205,7 +219,7 @@ func TestCachedRefused(t *testing.T) {
 	errNo := errors.New("no")
 	for name, run := range map[string]func(*cached.Store, string) error{
 		"refused update": func(x *cached.Store, id string) error {
-			_, err := x.Update(t.Context(), id, func(t *store.Token) (store.Audit, error) {
+			_, err := x.Update(t.Context(), id, func(t *store.Token, _ store.LiveFunc) (store.Audit, error) {
 				t.State, t.Networks = store.Disabled, nil
 				return store.Audit{}, errNo
 			})
@@ -255,7 +269,7 @@ func TestCachedPanic(t *testing.T) {
 				t.Error("the panic was swallowed")
 			}
 		}()
-		x.Update(t.Context(), id, func(t *store.Token) (store.Audit, error) { panic("oops") })
+		x.Update(t.Context(), id, func(t *store.Token, _ store.LiveFunc) (store.Audit, error) { panic("oops") })
 	}()
 	if _, err := x.Update(t.Context(), id, revoke); err != nil {
 		t.Error(err)
