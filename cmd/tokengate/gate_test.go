@@ -24,7 +24,12 @@ func TestMain(m *testing.M) {
 		}
 		main()
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	if err := endChromiums(); err != nil {
+		fmt.Fprintln(os.Stderr, "end Chromium:", err)
+		code = 1
+	}
+	os.Exit(code)
 }
 
 // Each status of the decision table, through a real Envoy, and what Jira
