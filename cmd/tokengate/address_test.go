@@ -14,6 +14,7 @@ import (
 // proxy's own, and never one that the client chose. The peer of Envoy is the
 // outermost trusted proxy's neighbour, here 127.0.0.1.
 func TestClientAddressBehindProxies(t *testing.T) {
+	t.Parallel()
 	const (
 		client = iota // 198.51.100.0/24
 		proxy         // 127.0.0.0/8

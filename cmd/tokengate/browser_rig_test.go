@@ -17,6 +17,7 @@ import (
 	"github.com/chromedp/cdproto/audits"
 	devtools "github.com/chromedp/cdproto/browser"
 	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/target"
@@ -168,6 +169,7 @@ func startBrowser(t *testing.T, addr, contextPath string, o ...browserOption) *b
 	t.Cleanup(b.end)
 	profile := chromedp.FromContext(ctx).BrowserContextID
 	b.belongs(profile)
+	order(b, "keep the focus beside other windows", emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true})
 	order(b, "watch for issues", audits.Enable, cdp.Empty{})
 	// Requests of the tests' client have the same address, set by the trusted proxy.
 	order(b, "set the client's address", network.SetExtraHTTPHeaders,

@@ -12,6 +12,7 @@ import (
 
 // The server outlives the reader of its log, and says how many lines were lost.
 func TestLogReaderGoes(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, options{noGate: true})
 	reader, writer, err := os.Pipe()
 	if err != nil {
@@ -60,6 +61,7 @@ func TestMessagesRepeatNoToken(t *testing.T) {
 
 // The server logs the suppressed refusals at its end, before the log is closed.
 func TestSuppressedRefusalsAreLogged(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, options{})
 	const sent = 300
 	for range sent {

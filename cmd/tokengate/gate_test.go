@@ -35,6 +35,7 @@ func TestMain(m *testing.M) {
 // Each status of the decision table, through a real Envoy, and what Jira
 // received.
 func TestDecisionsThroughEnvoy(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, options{settings: func(yaml string) string {
 		return withoutKey(t, yaml, "network") + "\nnetwork: {deny: [198.51.100.0/24]}\nbearer: {other: refuse}\n"
 	}})
@@ -189,6 +190,7 @@ func checkDenial(t *testing.T, auth string, a answer) {
 
 // What is not ours goes through untouched.
 func TestBrowsersAreLeftAlone(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, options{})
 	login := r.send(request{method: "POST", path: "/login.jsp", body: strings.NewReader("os_username=fred&os_password=yabba"),
 		header: http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}})
@@ -219,6 +221,7 @@ func TestBrowsersAreLeftAlone(t *testing.T) {
 }
 
 func TestLargeUpload(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, options{})
 	value := r.mint("uploader")
 	body := make([]byte, 10<<20)
@@ -235,6 +238,7 @@ func TestLargeUpload(t *testing.T) {
 // A query parameter carries the token only where that is switched on, and
 // nothing but the parameter is taken out.
 func TestQueryParameter(t *testing.T) {
+	t.Parallel()
 	const parameter = "\ntokens: {queryParameter: access_token}\n"
 	r := newRig(t, options{settings: func(yaml string) string { return withoutKey(t, yaml, "tokens") + parameter }, bootstrap: []string{}})
 	value := r.mint("query")
@@ -262,6 +266,7 @@ func withoutKey(t *testing.T, yaml, key string) string {
 
 // In a context path, rules match behind it.
 func TestContextPath(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, options{
 		context: "/jira",
 		settings: func(yaml string) string {
@@ -290,6 +295,7 @@ func TestContextPath(t *testing.T) {
 // Without the client's address nothing of a token's limits can be checked: that
 // is refused, and only that.
 func TestNoClientAddress(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, options{envoy: func(yaml string) string {
 		without := strings.Replace(yaml, "- {exact: \"x-forwarded-for\"}\n", "", 1)
 		if without == yaml {

@@ -46,6 +46,7 @@ func plain(path string, lines ...string) string {
 
 // What a client can write, it can write; it must gain nothing by it.
 func TestHostileClients(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, options{})
 	value := r.mint("hostile", "--ip", "10.0.0.0/8")
 	auth := "Authorization: Bearer " + value.Reveal()
@@ -152,6 +153,7 @@ func h2Client(t *testing.T) *http.Client {
 
 // HTTP/2 carries method names as the client writes them.
 func TestHostileMethodsOverHTTP2(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, options{})
 	reader := r.mint("reader", "--read-only")
 	client := h2Client(t)
@@ -171,6 +173,7 @@ func TestHostileMethodsOverHTTP2(t *testing.T) {
 
 // Without a load balancer to trust, X-Forwarded-For says nothing.
 func TestForwardedForIsNotBelieved(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, withoutProxy(t))
 	far := r.mint("far", "--ip", "10.0.0.0/8")
 	near := r.mint("near", "--ip", "127.0.0.0/8")
@@ -187,6 +190,7 @@ func TestForwardedForIsNotBelieved(t *testing.T) {
 // The client's address also arrives by the other ways that the configuration
 // offers.
 func TestClientAddressByConfiguration(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		setting string
 		from    string

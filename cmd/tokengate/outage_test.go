@@ -42,7 +42,7 @@ func checkOutage(t *testing.T, r *rig, auth string) {
 }
 
 func TestOutages(t *testing.T) {
-	t.Parallel() // it waits most of the time
+	t.Parallel()
 	r := newRig(t, options{})
 	value := r.mint("outage")
 	works := func(t *testing.T) {
@@ -86,7 +86,7 @@ func (stall) Check(ctx context.Context, _ *authv3.CheckRequest) (*authv3.CheckRe
 }
 
 func TestSlowAndPanickingServers(t *testing.T) {
-	t.Parallel() // it waits most of the time
+	t.Parallel()
 	r := newRig(t, options{noGate: true})
 	slow := grpc.NewServer()
 	authv3.RegisterAuthorizationServer(slow, stall{})

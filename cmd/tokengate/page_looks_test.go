@@ -182,7 +182,7 @@ func (b *browser) visit(l look) {
 // Every page passes axe in light and dark, fits into 320 pixels, and can be used with the
 // Tab key. With -screenshots it is photographed too.
 func TestPageLooks(t *testing.T) {
-	t.Parallel() // a browser waits most of the time
+	t.Parallel()
 	c := newLooks(t)
 	for who, pages := range looks(c) {
 		b := c.looker(who)
@@ -255,6 +255,7 @@ func (b *browser) checkTab(name string) {
 
 // A token is created, restricted and revoked with the keyboard only.
 func TestPageByKeyboard(t *testing.T) {
+	t.Parallel()
 	c := newPageCompany(t, options{})
 	b := c.person("alice")
 	b.open(page.Path)

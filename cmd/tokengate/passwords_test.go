@@ -13,6 +13,7 @@ import (
 // Switching passwords off, as the README says it: first observe, then block, by
 // a reload. What block refuses, observe has told of, and nothing else.
 func TestPasswordModes(t *testing.T) {
+	t.Parallel()
 	const observe = "passwords: {mode: observe, allowedUsers: [admin]}"
 	r := newRig(t, options{settings: func(yaml string) string {
 		return withoutKey(t, yaml, "passwords") + "\n" + observe + "\n"

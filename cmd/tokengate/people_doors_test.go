@@ -14,6 +14,7 @@ import (
 // Each kind of token is refused at the other's door, and a management token does
 // what an administrator does, under its own name, until it is revoked.
 func TestManagementTokens(t *testing.T) {
+	t.Parallel()
 	c := newCompany(t, options{})
 	ordinary := c.create("alice", `{"label":"ci"}`)
 	if got := c.send(request{path: api, auth: bearer(ordinary.value)}); got.status != 403 || !strings.Contains(got.body, "kind of API token") {
@@ -56,6 +57,7 @@ func TestManagementTokens(t *testing.T) {
 // What a request says of itself counts for nothing: not a header that names
 // somebody, and not a page of another site.
 func TestNobodyIsBelieved(t *testing.T) {
+	t.Parallel()
 	c := newCompany(t, options{})
 	for _, header := range []string{"X-Forwarded-User", "Remote-User", "X-Tokengate-User", "X-Tokengate-Client-Ip"} {
 		c.do(request{path: api + "tokens", header: http.Header{header: {"ada"}}}, 401, nil)
@@ -87,6 +89,7 @@ func TestNobodyIsBelieved(t *testing.T) {
 // Jira down, refusing passwords, or answering nonsense: nothing is done, and the
 // text says what to do.
 func TestJiraFails(t *testing.T) {
+	t.Parallel()
 	c := newCompany(t, options{})
 	c.session("alice")
 	create := func() request { return c.by("alice", "POST", "", `{"label":"x"}`) }

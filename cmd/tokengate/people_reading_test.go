@@ -9,6 +9,7 @@ import (
 
 // Who still uses passwords, and how much there was to decide.
 func TestRecordsOverREST(t *testing.T) {
+	t.Parallel()
 	c := newCompany(t, options{})
 	k := c.create("alice", `{"label":"x"}`)
 	c.myself(k, 200)
@@ -50,6 +51,7 @@ func TestRecordsOverREST(t *testing.T) {
 // Everything that there is to read, through Envoy, by an administrator's
 // session: JSON, CSV, the stream of all tokens, and the description.
 func TestReadingOverREST(t *testing.T) {
+	t.Parallel()
 	c := newCompany(t, options{})
 	k := c.create("alice", `{"label":"ci","purpose":"=1+1"}`)
 	c.create("rita", `{"label":"report"}`)

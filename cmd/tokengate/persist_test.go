@@ -31,6 +31,7 @@ func (c *company) refused() {
 // Jira does not answer tokengate's own user, and tokengate restarts:
 // tokens work as they did, by what was known before.
 func TestRestartWhileTheDirectoryIsAway(t *testing.T) {
+	t.Parallel()
 	c := newCompany(t, options{})
 	saved, credential := filepath.Join(c.dir, "data", "tokengate.directory"), filepath.Join(c.dir, "credential")
 	content := func() string {

@@ -75,6 +75,7 @@ func (r *rig) records() (totals map[string]uint64, uses []store.PasswordUse) {
 // into name fields may be a password, so of names that nobody knows there is a
 // number, and they stand nowhere.
 func TestPasswordsAreRecorded(t *testing.T) {
+	t.Parallel()
 	const typed = "hunter2-in-the-wrong-field"
 	r := newRig(t, options{noGate: true})
 	agent := func(q request, name string) request {
@@ -166,6 +167,7 @@ func TestPasswordsAreRecorded(t *testing.T) {
 
 // A server's totals outlive it, and more is added to them.
 func TestTotalsAreKept(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, options{})
 	value := r.mint("totals")
 	for range 2 {

@@ -14,7 +14,7 @@ import (
 )
 
 func TestReload(t *testing.T) {
-	t.Parallel() // it waits most of the time
+	t.Parallel()
 	r := newRig(t, options{})
 	good := read(t, r.config)
 	value := r.mint("reload")
@@ -73,6 +73,7 @@ func TestReload(t *testing.T) {
 
 // What is not in force shows in no log line, what is in force again shows.
 func TestLogLevelIsReloaded(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, options{})
 	good := read(t, r.config)
 	quiet, loud := r.mint("quiet"), r.mint("loud")
@@ -96,7 +97,7 @@ func TestLogLevelIsReloaded(t *testing.T) {
 // An editor that is slow to write must not open what its last line closes: a
 // file counts only when it stands still from one look to the next.
 func TestHalfAFileIsNotApplied(t *testing.T) {
-	t.Parallel() // it waits most of the time
+	t.Parallel()
 	const end = "\nnetwork: {deny: [10.0.0.0/8]}\n"
 	var half string
 	r := newRig(t, options{settings: func(yaml string) string {

@@ -136,6 +136,7 @@ func TestFindSecret(t *testing.T) {
 // Clients put tokens where none belongs. No log repeats them; that is searched
 // when the rig's processes have ended.
 func TestSecretsInOddPlaces(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, options{leak: func(where string) {
 		if !strings.HasSuffix(where, "a header, Referer") { // Envoy does not show it to tokengate
 			t.Errorf("Jira received a token: %s", where)

@@ -47,6 +47,7 @@ func (r *rig) hasMetric(line string) bool {
 }
 
 func TestProbesAndMetrics(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, options{})
 	value := r.mint("probed")
 	r.send(request{auth: bearer(value)})
@@ -124,6 +125,7 @@ func TestFileModes(t *testing.T) {
 
 // Envoy's health check sees the server go before it goes.
 func TestHealthOverGRPC(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, options{})
 	conn, err := grpc.NewClient("unix:"+r.dir+"/g", grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
@@ -161,6 +163,7 @@ func TestHealthOverGRPC(t *testing.T) {
 // What cannot be served is refused at the start, with a message that says what
 // to do, and an exit code.
 func TestStartIsRefused(t *testing.T) {
+	t.Parallel()
 	dir := envoytest.Dir(t)
 	if err := os.WriteFile(dir+"/file", []byte("kept"), 0o600); err != nil {
 		t.Fatal(err)
@@ -218,6 +221,7 @@ func TestStartIsRefused(t *testing.T) {
 // A second server on the same configuration is refused before it has touched
 // anything of the first one's.
 func TestSecondServer(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, options{})
 	value := r.mint("first")
 	second := start(t, "serve", "--config", r.config)

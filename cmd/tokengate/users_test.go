@@ -16,6 +16,7 @@ import (
 // session of Jira's, through Envoy; each change is in force for the very next
 // request.
 func TestSelfService(t *testing.T) {
+	t.Parallel()
 	c := newCompany(t, options{})
 	k := c.create("alice", `{"label":"ci"}`)
 	if user := c.myself(k, 200); user != "alice" || k.User != "alice" || k.State != "active" {
@@ -73,6 +74,7 @@ func mustParse(t *testing.T, text string) token.Value {
 
 // The rules, as people meet them.
 func TestRulesOverREST(t *testing.T) {
+	t.Parallel()
 	c := newCompany(t, options{})
 	for name, test := range map[string]struct {
 		who, body string
@@ -116,6 +118,7 @@ func TestRulesOverREST(t *testing.T) {
 // A pending token works from an administrator's approval on, and a disabled one
 // again from when it is enabled.
 func TestApprovalOverREST(t *testing.T) {
+	t.Parallel()
 	c := newCompany(t, options{})
 	k := c.create("vic", `{"label":"x","networks":["10.0.0.0/8"]}`)
 	c.myself(k, 401)
@@ -146,6 +149,7 @@ func TestApprovalOverREST(t *testing.T) {
 // loses the use of their tokens with the next refresh; who is renamed does not.
 // What can come back does.
 func TestPeopleLeave(t *testing.T) {
+	t.Parallel()
 	c := newCompany(t, options{})
 	names := []string{"alice", "rita", "vic", "ada", "rex"}
 	tokens := map[string]issued{}
@@ -201,6 +205,7 @@ func TestPeopleLeave(t *testing.T) {
 
 // A token has a rate, which outlives a change of the token.
 func TestRate(t *testing.T) {
+	t.Parallel()
 	c := newCompany(t, options{})
 	k := c.create("alice", `{"label":"x","rate":{"requests":3,"perSeconds":3600}}`)
 	for range 3 {
