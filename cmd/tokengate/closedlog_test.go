@@ -10,7 +10,7 @@ import (
 	"github.com/tokengate/tokengate/authz/token"
 )
 
-// The server outlives the reader of its log, and says how many lines were lost.
+// The server continues when the reader of its log ends, and counts the lost lines.
 func TestLogReaderGoes(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{noGate: true})
@@ -31,7 +31,7 @@ func TestLogReaderGoes(t *testing.T) {
 	value := r.mint("unread")
 	for range 3 {
 		if got := r.send(request{auth: bearer(value)}); got.status != 200 {
-			t.Errorf("status %d after the log's reader has gone", got.status)
+			t.Errorf("status %d after the reader of the log has ended", got.status)
 		}
 	}
 	r.until("the count of lost lines", func() bool { return !r.hasMetric("tokengate_log_lines_dropped_total 0") })

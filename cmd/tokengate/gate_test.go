@@ -55,7 +55,7 @@ func TestDecisionsThroughEnvoy(t *testing.T) {
 		q      request
 		status int
 		reason string
-		user   string // whom Jira saw; where it heard nothing this is not looked at
+		user   string // that Jira saw, if it received the request
 	}{
 		{"anonymous", request{path: "/rest/api/2/serverInfo"}, 200, "no_credential", ""},
 		{"password", request{auth: basic("fred", "yabba")}, 200, "password", "Fred"},
@@ -104,7 +104,7 @@ func TestDecisionsThroughEnvoy(t *testing.T) {
 			cookies := got.header.Values("Set-Cookie")
 			if c.reason != "allowed" {
 				if seen.Header.Get("Cookie") == "" || seen.Header.Get("X-Forwarded-User") != "" {
-					t.Errorf("a request that is not ours reached Jira changed: %v", seen.Header)
+					t.Errorf("a request without a token reached Jira changed: %v", seen.Header)
 				}
 				return
 			}
@@ -157,8 +157,8 @@ func (r *rig) logged(n int) map[string]any {
 	})
 }
 
-// checkDenial checks that an answer is a refusal as Jira's clients read it, to one
-// that sent the header Authorization as it is in auth.
+// checkDenial checks that an answer is a denial in Jira's format. auth is the request's
+// Authorization header.
 func checkDenial(t *testing.T, auth string, a answer) {
 	t.Helper()
 	if got := a.header.Get("Content-Type"); got != "application/json;charset=UTF-8" {
@@ -188,7 +188,7 @@ func checkDenial(t *testing.T, auth string, a answer) {
 	}
 }
 
-// What is not ours goes through untouched.
+// Requests of browsers are forwarded unchanged.
 func TestBrowsersAreLeftAlone(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{})
@@ -235,8 +235,7 @@ func TestLargeUpload(t *testing.T) {
 	}
 }
 
-// A query parameter carries the token only where that is switched on, and
-// nothing but the parameter is taken out.
+// A query parameter with the token is removed, and the rest of the query is unchanged.
 func TestQueryParameter(t *testing.T) {
 	t.Parallel()
 	const parameter = "\ntokens: {queryParameter: access_token}\n"
@@ -264,7 +263,7 @@ func withoutKey(t *testing.T, yaml, key string) string {
 	return strings.Join(kept, "")
 }
 
-// In a context path, rules match behind it.
+// Rules match the path behind the context path.
 func TestContextPath(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{
@@ -292,8 +291,8 @@ func TestContextPath(t *testing.T) {
 	}
 }
 
-// Without the client's address nothing of a token's limits can be checked: that
-// is refused, and only that.
+// Without the client's address, a token's networks cannot be checked: tokens are refused,
+// and other requests are not.
 func TestNoClientAddress(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{envoy: func(yaml string) string {

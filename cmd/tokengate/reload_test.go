@@ -71,7 +71,7 @@ func TestReload(t *testing.T) {
 	}
 }
 
-// What is not in force shows in no log line, what is in force again shows.
+// The log level follows the configuration.
 func TestLogLevelIsReloaded(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{})
@@ -94,8 +94,8 @@ func TestLogLevelIsReloaded(t *testing.T) {
 	r.gate.waitFor("authenticated via API Token (" + loud.ID().String())
 }
 
-// An editor that is slow to write must not open what its last line closes: a
-// file counts only when it stands still from one look to the next.
+// A half-written file is not applied: a change counts only when two reads in a row find
+// the same file.
 func TestHalfAFileIsNotApplied(t *testing.T) {
 	t.Parallel()
 	const end = "\nnetwork: {deny: [10.0.0.0/8]}\n"

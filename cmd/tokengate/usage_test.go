@@ -50,7 +50,7 @@ func TestUseIsCounted(t *testing.T) {
 	}
 }
 
-// A crash loses what came since the last flush, and no more.
+// A crash loses only the uses since the last flush.
 func TestUseSurvivesACrash(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{})

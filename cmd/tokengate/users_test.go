@@ -12,9 +12,8 @@ import (
 	"github.com/tokengate/tokengate/authz/token"
 )
 
-// A user creates, uses, narrows, rotates and revokes tokens with nothing but a
-// session of Jira's, through Envoy; each change is in force for the very next
-// request.
+// A user creates, uses, restricts, rotates and revokes tokens with a Jira session, through
+// Envoy; each change applies to the next request.
 func TestSelfService(t *testing.T) {
 	t.Parallel()
 	c := newCompany(t, options{})
@@ -25,7 +24,7 @@ func TestSelfService(t *testing.T) {
 	if days := time.Until(time.UnixMilli(k.ExpiresAt)).Hours() / 24; days < 89 || days > 90 {
 		t.Errorf("it lives %v days", days)
 	}
-	// The list is the original's, with more beside.
+	// The list has the known plugin's fields, and more.
 	var own []map[string]any
 	c.do(c.by("alice", "GET", "", ""), 200, &own)
 	if len(own) != 1 || own[0]["id"] != k.ID || own[0]["label"] != "ci" || own[0]["createdAt"] == nil {
@@ -72,7 +71,7 @@ func mustParse(t *testing.T, text string) token.Value {
 	return v
 }
 
-// The rules, as people meet them.
+// The access rules over REST.
 func TestRulesOverREST(t *testing.T) {
 	t.Parallel()
 	c := newCompany(t, options{})
@@ -115,8 +114,8 @@ func TestRulesOverREST(t *testing.T) {
 	c.do(c.by("alice", "GET", "all", ""), 403, nil)
 }
 
-// A pending token works from an administrator's approval on, and a disabled one
-// again from when it is enabled.
+// A pending token works after an administrator's approval, and a disabled one after it is
+// enabled.
 func TestApprovalOverREST(t *testing.T) {
 	t.Parallel()
 	c := newCompany(t, options{})
@@ -145,10 +144,10 @@ func TestApprovalOverREST(t *testing.T) {
 	}
 }
 
-// Whoever leaves the group or the company, or whose name is another's by now,
-// loses the use of their tokens with the next refresh; who is renamed does not.
-// What can come back does.
-func TestPeopleLeave(t *testing.T) {
+// Users who leave the group or the company, or whose name now belongs to another user,
+// cannot use their tokens after the next refresh; renamed users can. Users who return can
+// use them again.
+func TestUsersLeave(t *testing.T) {
 	t.Parallel()
 	c := newCompany(t, options{})
 	names := []string{"alice", "rita", "vic", "ada", "rex"}
@@ -203,7 +202,7 @@ func TestPeopleLeave(t *testing.T) {
 	}
 }
 
-// A token has a rate, which outlives a change of the token.
+// A token's rate limit survives a change of the token.
 func TestRate(t *testing.T) {
 	t.Parallel()
 	c := newCompany(t, options{})
