@@ -22,6 +22,7 @@ import (
 
 // Headers that clients may not send reach no server.
 func TestEnvoyStripsClaims(t *testing.T) {
+	t.Parallel()
 	rig := newBootstrapRig(t, passThrough, false, nil)
 	for _, name := range []string{
 		"X-Forwarded-User", "X_Forwarded_User", "Remote-User", "REMOTE_USER", "X-Remote-User",
@@ -40,6 +41,7 @@ func TestEnvoyStripsClaims(t *testing.T) {
 
 // A browser's request and Jira's answer are forwarded unchanged.
 func TestEnvoyPassesBrowsersThrough(t *testing.T) {
+	t.Parallel()
 	rig := newBootstrapRig(t, passThrough, false, nil)
 	const target = "/secure/Dashboard.jspa?z=9&a=b%2f&&c&os_x=%zz|{}"
 	resp := rig.send(t, target, "Cookie: JSESSIONID=mine; atlassian.xsrf.token=A|b", "Authorization: Bearer foreign")
@@ -70,6 +72,7 @@ func TestEnvoyPassesBrowsersThrough(t *testing.T) {
 // without the marker; the answer has no cookies, and the access log has the
 // metadata.
 func TestEnvoyAppliesTokengatesChanges(t *testing.T) {
+	t.Parallel()
 	rig := newBootstrapRig(t, func(context.Context, *authv3.CheckRequest) (*authv3.CheckResponse, error) {
 		set := func(k, v string) *corev3.HeaderValueOption {
 			return &corev3.HeaderValueOption{Header: &corev3.HeaderValue{Key: k, Value: v}}
@@ -117,6 +120,7 @@ func TestEnvoyAppliesTokengatesChanges(t *testing.T) {
 
 // A change that tokengate never makes is an error.
 func TestEnvoyRefusesOtherChanges(t *testing.T) {
+	t.Parallel()
 	rig := newBootstrapRig(t, func(context.Context, *authv3.CheckRequest) (*authv3.CheckResponse, error) {
 		return &authv3.CheckResponse{
 			Status: status.New(codes.OK, "").Proto(),
@@ -132,6 +136,7 @@ func TestEnvoyRefusesOtherChanges(t *testing.T) {
 }
 
 func TestEnvoyWithoutTokengate(t *testing.T) {
+	t.Parallel()
 	rig := newBootstrapRig(t, nil, false, nil)
 	for _, target := range []string{"/", "/rest/api/2/myself", "/rest/api-tokens"} {
 		if resp := rig.send(t, target); resp.StatusCode != http.StatusServiceUnavailable {
@@ -147,6 +152,7 @@ func TestEnvoyWithoutTokengate(t *testing.T) {
 // Only the management paths are sent to tokengate, with the client's address from
 // Envoy and the caller's credentials.
 func TestEnvoyRoutesManagement(t *testing.T) {
+	t.Parallel()
 	for _, ctx := range []string{"", "/jira"} {
 		rig := newBootstrapRig(t, passThrough, false, func(c *config.Config, _ *envoy.BootstrapOptions) { c.Upstream.ContextPath = ctx })
 		for path, want := range map[string]string{
@@ -184,6 +190,7 @@ func TestEnvoyRoutesManagement(t *testing.T) {
 
 // With each source of the client's address tokengate gets one value, from Envoy.
 func TestEnvoySendsTheClientAddress(t *testing.T) {
+	t.Parallel()
 	const forged, forwarded = "192.0.2.66", "198.51.100.7"
 	for _, tc := range []struct {
 		name    string
@@ -197,6 +204,7 @@ func TestEnvoySendsTheClientAddress(t *testing.T) {
 		{"behind a proxy", config.ClientAddress{TrustedHops: 1}, forged + ", " + forwarded},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
 			type asked struct {
 				addresses []string
 				headers   map[string]string
@@ -253,6 +261,7 @@ func TestEnvoySendsTheClientAddress(t *testing.T) {
 
 // An https upstream is used only if its certificate is for its name.
 func TestEnvoyVerifiesTheUpstream(t *testing.T) {
+	t.Parallel()
 	for host, want := range map[string]int{"127.0.0.1": http.StatusOK, "localhost": http.StatusServiceUnavailable} {
 		rig := newBootstrapRig(t, passThrough, true, func(c *config.Config, _ *envoy.BootstrapOptions) {
 			c.Upstream.URL = strings.Replace(c.Upstream.URL, "127.0.0.1", host, 1)

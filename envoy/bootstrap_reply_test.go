@@ -46,16 +46,8 @@ func (rig *bootstrapRig) ask(t *testing.T, text string) (*http.Response, string)
 	return resp, string(body)
 }
 
-// unreachable returns an address without a listener.
-func unreachable(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
+// unreachable is an address without a listener.
+const unreachable = "127.0.0.1:1"
 
 // denied is a denial in tokengate's format.
 func denied(text string, code typev3.StatusCode) checkFunc {
@@ -74,9 +66,10 @@ func denied(text string, code typev3.StatusCode) checkFunc {
 // Envoy's own answers explain the error: to API clients in the format of Jira's
 // errors, to browsers on a page.
 func TestEnvoysOwnAnswers(t *testing.T) {
+	t.Parallel()
 	const get, secret = "GET %s HTTP/1.1\r\nHost: jira.example.com\r\nConnection: close\r\n%s\r\n", "s3cret<script>"
-	away := func(c *config.Config, _ *envoy.BootstrapOptions) { c.Upstream.URL = "http://" + unreachable(t) }
-	managementAway := func(c *config.Config, _ *envoy.BootstrapOptions) { c.Listen.HTTP.Address.Address = unreachable(t) }
+	away := func(c *config.Config, _ *envoy.BootstrapOptions) { c.Upstream.URL = "http://" + unreachable }
+	managementAway := func(c *config.Config, _ *envoy.BootstrapOptions) { c.Listen.HTTP.Address.Address = unreachable }
 	invalid := func(context.Context, *authv3.CheckRequest) (*authv3.CheckResponse, error) {
 		return &authv3.CheckResponse{HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{
 			Headers: []*corev3.HeaderValueOption{{Header: &corev3.HeaderValue{Key: "x-other", Value: "x"}}},
@@ -109,6 +102,7 @@ func TestEnvoysOwnAnswers(t *testing.T) {
 		{"no path", passThrough, nil, "no/slash", "", 400, "must begin with a slash", true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			rig := newBootstrapRig(t, c.check, false, c.edit)
 			for accept, page := range map[string]bool{"": false, "application/json": false, "text/html,application/xhtml+xml,*/*;q=0.8": true, "TEXT/HTML": true} {
 				head := c.header
@@ -145,6 +139,7 @@ func TestEnvoysOwnAnswers(t *testing.T) {
 
 // tokengate's own denials are not changed.
 func TestEnvoyKeepsDenials(t *testing.T) {
+	t.Parallel()
 	for _, code := range []typev3.StatusCode{400, 401, 403, 404, 413, 429, 503} {
 		rig := newBootstrapRig(t, denied("100%REQ(:PATH)% refused <b>", code), false, nil)
 		for _, accept := range []string{"*/*", "text/html"} {
@@ -159,6 +154,7 @@ func TestEnvoyKeepsDenials(t *testing.T) {
 // With up to 100 headers of a client, Tomcat's own limit, and well beyond, added
 // headers never lead to Envoy's 500.
 func TestEnvoyTakesManyHeaders(t *testing.T) {
+	t.Parallel()
 	allowed := func(context.Context, *authv3.CheckRequest) (*authv3.CheckResponse, error) {
 		set := func(k, v string) *corev3.HeaderValueOption {
 			return &corev3.HeaderValueOption{Header: &corev3.HeaderValue{Key: k, Value: v}}

@@ -57,6 +57,7 @@ func TestBootstrapGolden(t *testing.T) {
 
 // Envoy accepts each configuration without warnings.
 func TestBootstrapValidates(t *testing.T) {
+	t.Parallel()
 	for _, s := range bootstrapShapes {
 		t.Run(s.name, func(t *testing.T) {
 			c, opts := s.parts(t)

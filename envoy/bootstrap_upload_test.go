@@ -14,6 +14,7 @@ import (
 // A client that sends Expect: 100-continue gets a denial before it sends the body,
 // and otherwise Jira's own 100.
 func TestEnvoyAnswersExpect(t *testing.T) {
+	t.Parallel()
 	const size = 1 << 20
 	for name, c := range map[string]struct {
 		check checkFunc
@@ -60,6 +61,7 @@ func TestEnvoyAnswersExpect(t *testing.T) {
 // Without Expect, a client can read the denial while it sends the body. Envoy stops
 // reading and resets the connection after delayed_close_timeout.
 func TestEnvoyDeniesUploads(t *testing.T) {
+	t.Parallel()
 	const size = 30 << 20
 	rig := newBootstrapRig(t, denied("no", 403), false, nil)
 	conn, err := net.Dial("tcp", rig.envoy.Addr)

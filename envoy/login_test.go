@@ -14,6 +14,7 @@ import (
 // A token in the body of a login over REST is denied, in every encoding and framing,
 // before Jira receives it. Passwords are forwarded.
 func TestLoginsThroughEnvoy(t *testing.T) {
+	t.Parallel()
 	r := newGateRig(t, func(*config.Config) {})
 	value := r.value.Reveal()
 	login := func(password string) string { return fmt.Sprintf(`{"username":"fred","password":"%s"}`, password) }
@@ -63,6 +64,7 @@ func TestLoginsThroughEnvoy(t *testing.T) {
 
 // A logout with a token is answered with 204 and an empty body, and not forwarded.
 func TestLogoutThroughEnvoy(t *testing.T) {
+	t.Parallel()
 	r := newGateRig(t, func(*config.Config) {})
 	for _, path := range []string{"/rest/auth/1/session", "/rest/auth/latest/session.json"} {
 		status, reason, arrived := r.exchange(t, "DELETE", path, "", "Authorization: Bearer "+r.value.Reveal())
@@ -77,6 +79,7 @@ func TestLogoutThroughEnvoy(t *testing.T) {
 
 // The body of every other request is streamed, not buffered.
 func TestOtherBodiesAreStreamed(t *testing.T) {
+	t.Parallel()
 	r := newGateRig(t, func(*config.Config) {})
 	conn, err := net.Dial("tcp", r.envoy.Addr)
 	if err != nil {

@@ -172,30 +172,34 @@ func targets(t *testing.T, contextPath string) []string {
 // tokengate decided as management, and to Jira exactly the allowed ones. The rig's
 // Jira fails the test if it receives a token.
 func TestRoutesAgreeWithDecisions(t *testing.T) {
+	t.Parallel()
 	for _, contextPath := range []string{"", "/jira"} {
-		r := newGateRig(t, func(c *config.Config) {
-			c.Upstream.ContextPath = contextPath
-			c.Tokens.Paths = []string{"/", "*"}
-			c.Tokens.QueryParameter = "access_token"
-		})
-		management := r.createManagement(t)
-		count := map[string]int{}
-		for i, target := range targets(t, contextPath) {
-			for _, value := range []token.Value{management, r.value} {
-				if value == r.value && i%3 != 0 {
-					continue
+		t.Run("context "+contextPath, func(t *testing.T) {
+			t.Parallel()
+			r := newGateRig(t, func(c *config.Config) {
+				c.Upstream.ContextPath = contextPath
+				c.Tokens.Paths = []string{"/", "*"}
+				c.Tokens.QueryParameter = "access_token"
+			})
+			management := r.createManagement(t)
+			count := map[string]int{}
+			for i, target := range targets(t, contextPath) {
+				for _, value := range []token.Value{management, r.value} {
+					if value == r.value && i%3 != 0 {
+						continue
+					}
+					_, reason, arrived := r.exchange(t, "GET", target, "", "Authorization: Bearer "+value.Reveal())
+					want := map[string]string{"management_path": "tokengate", "allowed": "jira"}[reason]
+					if arrived.server != want {
+						t.Errorf("%s: decided as %q, arrived at %q, want %q", target, reason, arrived.server, want)
+					}
+					count[reason]++
 				}
-				_, reason, arrived := r.exchange(t, "GET", target, "", "Authorization: Bearer "+value.Reveal())
-				want := map[string]string{"management_path": "tokengate", "allowed": "jira"}[reason]
-				if arrived.server != want {
-					t.Errorf("%s: decided as %q, arrived at %q, want %q", target, reason, arrived.server, want)
-				}
-				count[reason]++
 			}
-		}
-		t.Logf("context %q: %v", contextPath, count)
-		if count["management_path"] < 50 || count["allowed"] < 50 || count["wrong_token_type"] < 200 {
-			t.Errorf("context %q: %v are too few", contextPath, count)
-		}
+			t.Log(count)
+			if count["management_path"] < 50 || count["allowed"] < 50 || count["wrong_token_type"] < 200 {
+				t.Errorf("%v are too few", count)
+			}
+		})
 	}
 }

@@ -18,6 +18,9 @@ import (
 // An hour of a user who uses the whole write budget, and ten tokens, takes less than
 // 50 MiB of disk.
 func TestGrowthOfAnHour(t *testing.T) {
+	if raceDetector {
+		t.Skip("make test measures it without the race detector, which takes eight times as long")
+	}
 	const most = 50 << 20
 	f := newFixtureOf(t, "tokens: {maxPerUser: 60}\n", directory.None{}, func(s store.Store) store.Store { return s })
 	fred := user("fred", "K1")

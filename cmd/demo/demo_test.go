@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,7 +16,6 @@ import (
 // The whole scenario succeeds with a real Envoy.
 func TestDemo(t *testing.T) {
 	t.Chdir("../..")
-	build(t)
 	ctx := context.Background()
 	var out bytes.Buffer
 	s, err := setUp(ctx, &out, "")
@@ -56,11 +56,22 @@ func TestDemo(t *testing.T) {
 	}
 }
 
-// build builds the tokengate binary in a directory of its own.
-func build(t *testing.T) {
-	t.Helper()
-	program = filepath.Join(t.TempDir(), "tokengate")
-	if out, err := exec.Command("go", "build", "-o", program, "./cmd/tokengate").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
+// TestMain builds tokengate once for all tests.
+func TestMain(m *testing.M) {
+	os.Exit(testMain(m))
+}
+
+func testMain(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "demo")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
 	}
+	defer os.RemoveAll(dir)
+	program = filepath.Join(dir, "tokengate")
+	if out, err := exec.Command("go", "build", "-o", program, "../tokengate").CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "build tokengate: %v: %s\n", err, out)
+		return 1
+	}
+	return m.Run()
 }

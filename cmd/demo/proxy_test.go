@@ -25,7 +25,6 @@ const healthPath = "/plugins/servlet/api-tokens/healthz"
 // addresses, health checks and uploads.
 func TestProxies(t *testing.T) {
 	t.Chdir("../..")
-	build(t)
 	for _, tt := range []struct{ name, language, without string }{
 		{"nginx", "nginx", ""},
 		{"nginx over HTTP/1.0", "nginx", "proxy_http_version 1.1;"},
@@ -104,7 +103,6 @@ func testProxy(t *testing.T, program, snippet string) {
 // Envoy accepts HTTP/1.0.
 func TestHTTP10(t *testing.T) {
 	t.Chdir("../..")
-	build(t)
 	var out bytes.Buffer
 	s, err := setUp(t.Context(), &out, "")
 	if err != nil {

@@ -33,7 +33,6 @@ const outside, inside = "203.0.113.7", "10.1.2.3"
 func newSite(t *testing.T) *site {
 	t.Helper()
 	t.Chdir("../..")
-	build(t)
 	var out bytes.Buffer
 	balancer := httptest.NewUnstartedServer(nil)
 	s, err := setUp(t.Context(), &out, balancer.Listener.Addr().String())

@@ -10,15 +10,16 @@ import (
 	"github.com/tokengate/tokengate/authz/token"
 )
 
-// A client's address is what the trusted proxies say or it is nobody's: never a
-// proxy's own, and never one that the client chose. The peer of Envoy is the
-// outermost trusted proxy's neighbour, here 127.0.0.1.
+// A client's address comes from the trusted proxies or is unknown: it is never a proxy's
+// own, and never one that the client chose. Envoy's peer is the next trusted proxy, here
+// 127.0.0.1.
 func TestClientAddressBehindProxies(t *testing.T) {
+	t.Parallel()
 	const (
 		client = iota // 198.51.100.0/24
 		proxy         // 127.0.0.0/8
 		other
-		nobody
+		unknown
 		invalid // Envoy answers 400 itself
 	)
 	const xff = "X-Forwarded-For: "
@@ -35,7 +36,7 @@ func TestClientAddressBehindProxies(t *testing.T) {
 			{[]string{"X-Client-Ip: 198.51.100.7", "X-Envoy-External-Address: 198.51.100.7", "X-Tokengate-Client-Ip: 198.51.100.7"}, proxy},
 		},
 		1: {
-			{nil, nobody},
+			{nil, unknown},
 			{one("198.51.100.7"), client},
 			{one("198.51.100.7:51234"), client},
 			{one(" \t198.51.100.7 \t"), client},
@@ -53,39 +54,39 @@ func TestClientAddressBehindProxies(t *testing.T) {
 			{[]string{xff + "198.51.100.7", "x-forwarded-for: 203.0.113.1"}, other},
 			{[]string{xff + "198.51.100.7", xff}, client}, // Envoy drops an empty line of a list
 			{[]string{xff, xff + "198.51.100.7"}, client},
-			{one(""), nobody},
-			{one("unknown"), nobody},
-			{one("_hidden"), nobody},
-			{one("198.51.100.7,"), nobody},
-			{one("198.51.100.7, unknown"), nobody},
-			{one("198.51.100.7:"), nobody},
-			{one("198.51.100.7:99999"), nobody},
-			{one("198.51.100.7/32"), nobody},
-			{one("for=198.51.100.7"), nobody},
-			{one(`"198.51.100.7"`), nobody},
-			{one("198.51.100.7 127.0.0.1"), nobody},
-			{one("198.51.100"), nobody},
-			{one("198.51.100.007"), nobody},
-			{one("\xff"), nobody},
-			{[]string{"X_Forwarded_For: 198.51.100.7"}, nobody},
+			{one(""), unknown},
+			{one("unknown"), unknown},
+			{one("_hidden"), unknown},
+			{one("198.51.100.7,"), unknown},
+			{one("198.51.100.7, unknown"), unknown},
+			{one("198.51.100.7:"), unknown},
+			{one("198.51.100.7:99999"), unknown},
+			{one("198.51.100.7/32"), unknown},
+			{one("for=198.51.100.7"), unknown},
+			{one(`"198.51.100.7"`), unknown},
+			{one("198.51.100.7 127.0.0.1"), unknown},
+			{one("198.51.100"), unknown},
+			{one("198.51.100.007"), unknown},
+			{one("\xff"), unknown},
+			{[]string{"X_Forwarded_For: 198.51.100.7"}, unknown},
 			{[]string{"X-Forwarded-For : 198.51.100.7"}, invalid},
-			{[]string{"Forwarded: for=198.51.100.7", "X-Real-Ip: 198.51.100.7", "X-Client-Ip: 198.51.100.7"}, nobody},
-			{[]string{"X-Envoy-External-Address: 198.51.100.7", "X-Tokengate-Client-Ip: 198.51.100.7"}, nobody},
+			{[]string{"Forwarded: for=198.51.100.7", "X-Real-Ip: 198.51.100.7", "X-Client-Ip: 198.51.100.7"}, unknown},
+			{[]string{"X-Envoy-External-Address: 198.51.100.7", "X-Tokengate-Client-Ip: 198.51.100.7"}, unknown},
 			{[]string{xff + "203.0.113.1", "X-Envoy-External-Address: 198.51.100.7", "X-Tokengate-Client-Ip: 198.51.100.7", "X-Tokengate-Client-Ip: 127.0.0.1"}, other},
 			{[]string{xff + "203.0.113.1", "X_Forwarded_For: 198.51.100.7"}, other},
 			{[]string{xff + "198.51.100.7", "Connection: x-forwarded-for"}, invalid},
 			{[]string{"Trailer: x-forwarded-for", xff + "198.51.100.7"}, client},
 		},
 		2: {
-			{nil, nobody},
-			{one("198.51.100.7"), nobody},
+			{nil, unknown},
+			{one("198.51.100.7"), unknown},
 			{one("198.51.100.7, 10.0.0.2"), client},
 			{one("198.51.100.7:1, [2001:db8::2]:2"), client},
 			{one("127.0.0.1, 198.51.100.7, 10.0.0.2"), client},
 			{[]string{xff + "198.51.100.7", xff + "10.0.0.2"}, client},
-			{one("198.51.100.7, unknown"), nobody},
-			{one("unknown, 10.0.0.2"), nobody},
-			{one(", 10.0.0.2"), nobody},
+			{one("198.51.100.7, unknown"), unknown},
+			{one("unknown, 10.0.0.2"), unknown},
+			{one(", 10.0.0.2"), unknown},
 			{one("127.0.0.1, 10.0.0.2"), proxy},
 		},
 	}
@@ -103,10 +104,10 @@ func TestClientAddressBehindProxies(t *testing.T) {
 				return mustParse(t, strings.TrimSpace(stdout))
 			}
 			near, far := create("near", "127.0.0.0/8"), create("far", "198.51.100.0/24")
-			// People make tokens even where their own address is not known.
+			// Users can create tokens even if their address is unknown.
 			bot := c.create("ada", `{"label":"bot","type":"management","expiresIn":"30d","networks":["198.51.100.0/24"]}`)
 			statuses := map[int][3]int{ // of near, far and bot
-				client: {403, 200, 200}, proxy: {200, 403, 403}, other: {403, 403, 403}, nobody: {503, 503, 503}, invalid: {400, 400, 400},
+				client: {403, 200, 200}, proxy: {200, 403, 403}, other: {403, 403, 403}, unknown: {503, 503, 503}, invalid: {400, 400, 400},
 			}
 			for _, row := range table {
 				for i, v := range []token.Value{near, far, bot.value} {
@@ -119,7 +120,7 @@ func TestClientAddressBehindProxies(t *testing.T) {
 						t.Errorf("%q, token %d: %d, want %d: %s", row.lines, i, got.status, want, token.Redact(got.body))
 					}
 				}
-				if row.want != nobody {
+				if row.want != unknown {
 					continue
 				}
 				for _, path := range []string{"/secure/Dashboard.jspa", "/rest/api/2/myself"} { // the browser, a password

@@ -42,7 +42,11 @@ func (b *browser) axe(checks string) []string {
 			return nil, err
 		}
 		there := func(p *runtime.EvaluateParams) { p.ContextID = world.ExecutionContextID }
-		if _, err := chromedp.Evaluate[chromedp.Void](source, there)(ctx, t); err != nil {
+		known, err := chromedp.Evaluate[bool]("typeof axe === 'object'", there)(ctx, t) // since the last run on this document
+		if err == nil && !known {
+			_, err = chromedp.Evaluate[chromedp.Void](source, there)(ctx, t)
+		}
+		if err != nil {
 			return nil, err
 		}
 		return chromedp.Evaluate[[]string](`axe.run(document, {resultTypes: ["violations"], `+checks+`})

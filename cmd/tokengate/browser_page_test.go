@@ -202,7 +202,10 @@ func (b *browser) emulate(width, height int, dark bool) {
 		scheme = "dark"
 	}
 	order(b, "set the colours", emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
+		Features: []*emulation.MediaFeature{
+			{Name: "prefers-color-scheme", Value: scheme},
+			{Name: "prefers-reduced-motion", Value: "reduce"}, // no transition between two schemes
+		},
 	})
 	b.resize(width, height)
 }

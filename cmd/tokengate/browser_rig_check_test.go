@@ -19,6 +19,7 @@ import (
 // A browser logs in through Envoy with Jira's form, returns to the requested page, and
 // manages tokens with its session.
 func TestBrowserLogin(t *testing.T) {
+	t.Parallel()
 	for name, o := range map[string]options{"at the root": {}, "in a context path": {context: "/jira"}} {
 		t.Run(name, func(t *testing.T) {
 			c := newPageCompany(t, o)
@@ -94,6 +95,7 @@ func site(t *testing.T, pages map[string]any) (addr string) {
 
 // A browser reports what no page may do, and nothing else.
 func TestBrowserNotices(t *testing.T) {
+	t.Parallel()
 	value, err := token.Mint(token.Ordinary, token.Random)
 	if err != nil {
 		t.Fatal(err)
@@ -175,6 +177,7 @@ func TestBrowserNotices(t *testing.T) {
 
 // A status is a problem unless the test expects it.
 func TestBrowserAllowsStatus(t *testing.T) {
+	t.Parallel()
 	b := startBrowser(t, site(t, map[string]any{
 		"/": `<p>a page</p><script>fetch("/refused").then(r => document.body.append(r.status))</script>`, "/refused": 403, "/gone": 410,
 		"/around": `<p>a page</p><iframe title="gone" src="/gone"></iframe>`,
@@ -284,6 +287,7 @@ func TestBrowserHands(t *testing.T) {
 
 // axe finds violations whatever the Content-Security-Policy of the page.
 func TestBrowserAxe(t *testing.T) {
+	t.Parallel()
 	b := startBrowser(t, site(t, map[string]any{
 		"/strict-good": `<main><h1>A page</h1><p>Good.</p></main>`,
 		"/strict-bad":  `<main><h1>A page</h1><p><font color="#ccc">Pale.</font></p><img src="data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA="><input name="x"></main><p>Outside.</p><noscript><p id="off">Off.</p></noscript>`,

@@ -37,6 +37,7 @@ type watch struct {
 	requests map[network.RequestID]*asked
 	frames   map[cdp.FrameID]bool // subframes
 	document int64                // its status
+	profile  cdp.BrowserContextID // others have the tabs of other browsers
 }
 
 // asked is a request of a page.
@@ -49,6 +50,13 @@ type asked struct {
 
 func newWatch(t *testing.T) *watch {
 	return &watch{t: t, searched: map[string]bool{}, requests: map[network.RequestID]*asked{}, frames: map[cdp.FrameID]bool{}}
+}
+
+// belongs sets the browser's profile.
+func (w *watch) belongs(profile cdp.BrowserContextID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.profile = profile
 }
 
 // allowStatus sets the statuses of 400 and above that responses to requests from now on
@@ -127,7 +135,7 @@ func (w *watch) see(event any) {
 	case *target.EventTargetCreated:
 		// The tab itself is attached already.
 		kinds := []string{"page", "iframe", "worker", "shared_worker", "service_worker"}
-		if i := e.TargetInfo; !i.Attached && slices.Contains(kinds, i.Type) {
+		if i := e.TargetInfo; i.BrowserContextID == w.profile && !i.Attached && slices.Contains(kinds, i.Type) {
 			w.add("something that is not watched: a %s of %s", i.Type, i.URL)
 		}
 	}

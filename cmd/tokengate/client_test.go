@@ -76,9 +76,9 @@ func TestListPages(t *testing.T) {
 	}
 }
 
-// Whatever the server answers, nothing of it reaches the terminal as it is, and
-// what is no answer is a failure.
-func TestStrangeAnswers(t *testing.T) {
+// Control characters of an answer do not reach the terminal, and a malformed answer is a
+// failure.
+func TestUnexpectedAnswers(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		status int

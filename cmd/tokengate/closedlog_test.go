@@ -10,8 +10,9 @@ import (
 	"github.com/tokengate/tokengate/authz/token"
 )
 
-// The server outlives the reader of its log, and says how many lines were lost.
+// The server continues when the reader of its log ends, and counts the lost lines.
 func TestLogReaderGoes(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, options{noGate: true})
 	reader, writer, err := os.Pipe()
 	if err != nil {
@@ -30,7 +31,7 @@ func TestLogReaderGoes(t *testing.T) {
 	value := r.mint("unread")
 	for range 3 {
 		if got := r.send(request{auth: bearer(value)}); got.status != 200 {
-			t.Errorf("status %d after the log's reader has gone", got.status)
+			t.Errorf("status %d after the reader of the log has ended", got.status)
 		}
 	}
 	r.until("the count of lost lines", func() bool { return !r.hasMetric("tokengate_log_lines_dropped_total 0") })
@@ -60,6 +61,7 @@ func TestMessagesRepeatNoToken(t *testing.T) {
 
 // The server logs the suppressed refusals at its end, before the log is closed.
 func TestSuppressedRefusalsAreLogged(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, options{})
 	const sent = 300
 	for range sent {

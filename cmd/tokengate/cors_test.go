@@ -9,6 +9,7 @@ import (
 // Through a real Envoy: the script of a listed origin reads why it was refused, and
 // a preflight request goes to Jira.
 func TestOtherOriginsThroughEnvoy(t *testing.T) {
+	t.Parallel()
 	const app = "https://app.example.com"
 	r := newRig(t, options{settings: func(yaml string) string { return yaml + "\ncors: {allowedOrigins: [" + app + "]}\n" }})
 	value := r.mint("app")
@@ -62,6 +63,7 @@ func TestOtherOriginsThroughEnvoy(t *testing.T) {
 // Attachments and avatars are open for reading without any setting, and the search
 // of an app once it is listed.
 func TestOpenPathsThroughEnvoy(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, options{settings: func(yaml string) string {
 		return withoutKey(t, yaml, "tokens") + "\ntokens: {readingPosts: [/rest/assets/1.0/object/navlist/aql]}\n"
 	}})

@@ -59,7 +59,7 @@ func (r *rig) startGateOnSmallDisk(t *testing.T) (data string) {
 // A store that cannot write stops changes and nothing else: tokens are decided
 // on as before, browsers do not notice, and the probes tell which is which.
 func TestStoreCannotWrite(t *testing.T) {
-	t.Parallel() // it waits most of the time
+	t.Parallel()
 	t.Run("no space", func(t *testing.T) {
 		t.Parallel()
 		r := newRig(t, options{noGate: true})

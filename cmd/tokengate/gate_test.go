@@ -24,12 +24,18 @@ func TestMain(m *testing.M) {
 		}
 		main()
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	if err := endChromiums(); err != nil {
+		fmt.Fprintln(os.Stderr, "end Chromium:", err)
+		code = 1
+	}
+	os.Exit(code)
 }
 
 // Each status of the decision table, through a real Envoy, and what Jira
 // received.
 func TestDecisionsThroughEnvoy(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, options{settings: func(yaml string) string {
 		return withoutKey(t, yaml, "network") + "\nnetwork: {deny: [198.51.100.0/24]}\nbearer: {other: refuse}\n"
 	}})
@@ -49,7 +55,7 @@ func TestDecisionsThroughEnvoy(t *testing.T) {
 		q      request
 		status int
 		reason string
-		user   string // whom Jira saw; where it heard nothing this is not looked at
+		user   string // that Jira saw, if it received the request
 	}{
 		{"anonymous", request{path: "/rest/api/2/serverInfo"}, 200, "no_credential", ""},
 		{"password", request{auth: basic("fred", "yabba")}, 200, "password", "Fred"},
@@ -98,7 +104,7 @@ func TestDecisionsThroughEnvoy(t *testing.T) {
 			cookies := got.header.Values("Set-Cookie")
 			if c.reason != "allowed" {
 				if seen.Header.Get("Cookie") == "" || seen.Header.Get("X-Forwarded-User") != "" {
-					t.Errorf("a request that is not ours reached Jira changed: %v", seen.Header)
+					t.Errorf("a request without a token reached Jira changed: %v", seen.Header)
 				}
 				return
 			}
@@ -151,8 +157,8 @@ func (r *rig) logged(n int) map[string]any {
 	})
 }
 
-// checkDenial checks that an answer is a refusal as Jira's clients read it, to one
-// that sent the header Authorization as it is in auth.
+// checkDenial checks that an answer is a denial in Jira's format. auth is the request's
+// Authorization header.
 func checkDenial(t *testing.T, auth string, a answer) {
 	t.Helper()
 	if got := a.header.Get("Content-Type"); got != "application/json;charset=UTF-8" {
@@ -182,8 +188,9 @@ func checkDenial(t *testing.T, auth string, a answer) {
 	}
 }
 
-// What is not ours goes through untouched.
+// Requests of browsers are forwarded unchanged.
 func TestBrowsersAreLeftAlone(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, options{})
 	login := r.send(request{method: "POST", path: "/login.jsp", body: strings.NewReader("os_username=fred&os_password=yabba"),
 		header: http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}})
@@ -214,6 +221,7 @@ func TestBrowsersAreLeftAlone(t *testing.T) {
 }
 
 func TestLargeUpload(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, options{})
 	value := r.mint("uploader")
 	body := make([]byte, 10<<20)
@@ -227,9 +235,9 @@ func TestLargeUpload(t *testing.T) {
 	}
 }
 
-// A query parameter carries the token only where that is switched on, and
-// nothing but the parameter is taken out.
+// A query parameter with the token is removed, and the rest of the query is unchanged.
 func TestQueryParameter(t *testing.T) {
+	t.Parallel()
 	const parameter = "\ntokens: {queryParameter: access_token}\n"
 	r := newRig(t, options{settings: func(yaml string) string { return withoutKey(t, yaml, "tokens") + parameter }, bootstrap: []string{}})
 	value := r.mint("query")
@@ -255,8 +263,9 @@ func withoutKey(t *testing.T, yaml, key string) string {
 	return strings.Join(kept, "")
 }
 
-// In a context path, rules match behind it.
+// Rules match the path behind the context path.
 func TestContextPath(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, options{
 		context: "/jira",
 		settings: func(yaml string) string {
@@ -282,9 +291,10 @@ func TestContextPath(t *testing.T) {
 	}
 }
 
-// Without the client's address nothing of a token's limits can be checked: that
-// is refused, and only that.
+// Without the client's address, a token's networks cannot be checked: tokens are refused,
+// and other requests are not.
 func TestNoClientAddress(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, options{envoy: func(yaml string) string {
 		without := strings.Replace(yaml, "- {exact: \"x-forwarded-for\"}\n", "", 1)
 		if without == yaml {

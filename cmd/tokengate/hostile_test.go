@@ -44,8 +44,9 @@ func plain(path string, lines ...string) string {
 	return "GET " + path + " HTTP/1.1\r\nHost: jira.example.com\r\nConnection: close\r\n" + strings.Join(append(lines, "\r\n"), "\r\n")
 }
 
-// What a client can write, it can write; it must gain nothing by it.
+// Forged headers, paths and methods give a client no right.
 func TestHostileClients(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, options{})
 	value := r.mint("hostile", "--ip", "10.0.0.0/8")
 	auth := "Authorization: Bearer " + value.Reveal()
@@ -84,9 +85,9 @@ func TestHostileClients(t *testing.T) {
 		{"two Authorization headers, other order", plain(myself, inside, "Authorization: Basic YWRtaW46c2VjcmV0", auth), 401, ""},
 		{"an empty Authorization header first", plain(myself, inside, "Authorization:", auth), 200, "Fred"},
 		{"authorization with an underscore in front", plain(myself, inside, "_Authorization: Basic YWRtaW46c2VjcmV0"), 401, ""},
-		{"somebody's session beside a token", plain(myself, inside, auth, "Cookie: JSESSIONID="+session), 200, "Fred"},
-		{"somebody's session in the path", plain(myself+";jsessionid="+session, inside, auth), 400, ""},
-		{"somebody's session in the path, encoded", plain("/rest%3bjsessionid="+session+"/api/2/myself", inside, auth), 0, ""},
+		{"another user's session beside a token", plain(myself, inside, auth, "Cookie: JSESSIONID="+session), 200, "Fred"},
+		{"another user's session in the path", plain(myself+";jsessionid="+session, inside, auth), 400, ""},
+		{"another user's session in the path, encoded", plain("/rest%3bjsessionid="+session+"/api/2/myself", inside, auth), 0, ""},
 		{"os_username beside a token", plain(myself+"?os_username=admin&os_password=secret", inside, auth), 200, "Fred"},
 		{"os_username, disguised", plain(myself+"?os%5fusername=admin&os%5fpassword=secret", inside, auth), 400, ""},
 		{"a path from outside REST", plain("/secure/..;/rest/api/2/myself", inside, auth), 200, "Fred"}, // Envoy writes it plain
@@ -98,7 +99,7 @@ func TestHostileClients(t *testing.T) {
 		{"upgrade", plain(myself, inside, auth, "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="), 403, ""},
 		{"h2c upgrade", plain(myself, outside, auth, "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA"), 403, ""},
 		{"CONNECT", "CONNECT /rest/api/2/myself HTTP/1.1\r\nHost: x\r\n" + auth + "\r\n\r\n", 0, ""},
-		{"a Bearer of nobody's", plain(myself, "Authorization: Bearer x"), 401, ""},
+		{"an unknown Bearer", plain(myself, "Authorization: Bearer x"), 401, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r.jira.Reset()
@@ -152,6 +153,7 @@ func h2Client(t *testing.T) *http.Client {
 
 // HTTP/2 carries method names as the client writes them.
 func TestHostileMethodsOverHTTP2(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, options{})
 	reader := r.mint("reader", "--read-only")
 	client := h2Client(t)
@@ -171,6 +173,7 @@ func TestHostileMethodsOverHTTP2(t *testing.T) {
 
 // Without a load balancer to trust, X-Forwarded-For says nothing.
 func TestForwardedForIsNotBelieved(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, withoutProxy(t))
 	far := r.mint("far", "--ip", "10.0.0.0/8")
 	near := r.mint("near", "--ip", "127.0.0.0/8")
@@ -187,6 +190,7 @@ func TestForwardedForIsNotBelieved(t *testing.T) {
 // The client's address also arrives by the other ways that the configuration
 // offers.
 func TestClientAddressByConfiguration(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		setting string
 		from    string

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"time"
 )
 
 // load sends requests through Envoy, a few at a time, and counts what is
@@ -42,7 +43,9 @@ func startLoad(r *rig, auth string) *load {
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: workers}}
 	for i := range workers {
 		l.workers.Go(func() {
-			for ctx.Err() == nil {
+			pace := time.NewTicker(10 * time.Millisecond)
+			defer pace.Stop()
+			for ; ctx.Err() == nil; <-pace.C {
 				phase := l.phase()
 				got, err := r.try(context.Background(), client, request{auth: auth})
 				if err != nil {

@@ -11,6 +11,7 @@ import (
 // start, says why and what to do, and changes no file. With the loss accepted it
 // starts with what is there.
 func TestStoreThatWentBack(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, options{})
 	if log := r.gate.log.String(); !strings.Contains(log, "a new store was made") || !strings.Contains(log, `"msg":"the tokens are loaded","tokens":0`) {
 		t.Errorf("the log of the first start is %s", log)
@@ -78,6 +79,7 @@ func TestStoreThatWentBack(t *testing.T) {
 // The only table is broken: the log says that everything is lost, names the folder
 // of the kept files, and warns for as long as the flag stays set.
 func TestStoreThatIsLost(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, options{})
 	const flagSet = "--accept-loss is set and nothing was lost"
 	value := r.mint("1")

@@ -14,8 +14,8 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// neighbour is a process that may open tokengate's sockets and means no good: an
-// HTTP/2 client (RFC 9113) that opens streams and does not finish them.
+// neighbour is a hostile process with access to tokengate's sockets: an HTTP/2 client
+// (RFC 9113) that opens streams and does not finish them.
 type neighbour struct {
 	conn   net.Conn
 	framer *http2.Framer

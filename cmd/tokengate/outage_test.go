@@ -42,7 +42,7 @@ func checkOutage(t *testing.T, r *rig, auth string) {
 }
 
 func TestOutages(t *testing.T) {
-	t.Parallel() // it waits most of the time
+	t.Parallel()
 	r := newRig(t, options{})
 	value := r.mint("outage")
 	works := func(t *testing.T) {
@@ -86,7 +86,7 @@ func (stall) Check(ctx context.Context, _ *authv3.CheckRequest) (*authv3.CheckRe
 }
 
 func TestSlowAndPanickingServers(t *testing.T) {
-	t.Parallel() // it waits most of the time
+	t.Parallel()
 	r := newRig(t, options{noGate: true})
 	slow := grpc.NewServer()
 	authv3.RegisterAuthorizationServer(slow, stall{})
@@ -111,8 +111,8 @@ func TestSlowAndPanickingServers(t *testing.T) {
 	}
 }
 
-// A restart costs nothing but 503s, and Envoy's retries spare most of those.
-// From the moment the log says that tokengate is ready there are none.
+// During a restart, requests get 503 at worst, and Envoy's retries avoid most of those.
+// After the log says that tokengate is ready, there are none.
 func TestRestartUnderLoad(t *testing.T) {
 	r := newRig(t, options{})
 	load := startLoad(r, bearer(r.mint("restart")))
@@ -138,8 +138,8 @@ func TestRestartUnderLoad(t *testing.T) {
 	}
 }
 
-// With a successor on the socket a graceful stop costs nothing at all, and the
-// successor's socket outlives the old server.
+// With a successor on the socket, a graceful stop fails no request, and the successor's
+// socket remains.
 func TestSuccessor(t *testing.T) {
 	r := newRig(t, options{})
 	load := startLoad(r, basic("fred", "yabba"))

@@ -140,7 +140,7 @@ func TestReports(t *testing.T) {
 	}
 }
 
-// A setting is shown as it came.
+// A setting is printed as the server sends it.
 func TestRules(t *testing.T) {
 	socket := fakeServer(t, func(w http.ResponseWriter, _ *http.Request) {
 		io.WriteString(w, `{"settings":[{"key":"a","value":"365d"},{"key":"b","value":1000000},{"key":"c","value":false},{"key":"d","value":["x","y"]},{"key":"e","value":[]}]}`)

@@ -13,6 +13,7 @@ import (
 // The example programs that a page shows with a new token run as its owner. Those whose
 // interpreter or compiler is not installed are skipped.
 func TestPageExamples(t *testing.T) {
+	t.Parallel()
 	c := newPageCompany(t, withoutProxy(t))
 	b := c.person("alice")
 	k := b.createByPage("examples", nil)

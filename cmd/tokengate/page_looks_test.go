@@ -87,19 +87,12 @@ func looks(c *company) map[string][]look {
 		b.allowStatus()
 	}
 	issue := func(b *browser) {
-		name := "release notes"
-		switch {
-		case b.width < 1280:
-			name = "on-call bot"
-		case eval[bool](b, "matchMedia('(prefers-color-scheme: dark)').matches"):
-			name = "board sync"
-		}
-		b.fill("#name", name)
+		b.fill("#name", "release notes")
 		b.submit("form.fields button.primary")
 		b.value()
 	}
 	again := func(b *browser) { // sends the form twice
-		b.fill("#name", "again at "+time.Now().Format("15:04:05.000"))
+		b.fill("#name", "board sync")
 		eval[bool](b, `fetch(location.href, {method: "POST", body: new URLSearchParams(new FormData(document.querySelector("main form")))}).then(r => r.ok)`)
 		b.allowStatus(409)
 		b.submit("form.fields button.primary")
@@ -142,7 +135,7 @@ func looks(c *company) map[string][]look {
 				b.value()
 			}},
 			{"changed", "/token/" + ids[0] + "/edit", func(b *browser) {
-				b.fill("#purpose", "changed at "+time.Now().String())
+				b.fill("#purpose", "changed by a test")
 				b.submit("form.fields button.primary")
 			}},
 		},
@@ -186,32 +179,34 @@ func (b *browser) visit(l look) {
 	}
 }
 
-// Every page passes axe in light and dark and fits into 320 pixels. With -screenshots it
-// is photographed too.
+// Every page passes axe in light and dark, fits into 320 pixels, and can be used with the
+// Tab key. With -screenshots it is photographed too.
 func TestPageLooks(t *testing.T) {
-	t.Parallel() // a browser waits most of the time
+	t.Parallel()
 	c := newLooks(t)
 	for who, pages := range looks(c) {
 		b := c.looker(who)
 		for _, l := range pages {
-			// The dark scheme changes only colours, the narrow layout everything else.
-			for scheme, checks := range map[string]string{"light": axeAll, "dark": axeColours} {
-				b.emulate(1280, 800, scheme == "dark")
-				b.visit(l)
+			passes := func(scheme, checks string) {
+				t.Helper()
 				for _, violation := range b.axe(checks) {
 					t.Errorf("%s, %s: %s", l.name, scheme, violation)
 				}
-				b.picture(l.name+"-"+scheme, 1280)
+				b.picture(l.name+"-"+scheme, b.width)
 			}
-			b.emulate(320, 640, false)
+			b.emulate(1280, 800, false)
 			b.visit(l)
-			for _, violation := range b.axe(axeNoContrast) {
-				t.Errorf("%s, narrow: %s", l.name, violation)
-			}
+			passes("light", axeAll)
+			// The dark scheme changes only colours, the narrow layout everything else.
+			b.emulate(1280, 800, true)
+			passes("dark", axeColours)
+			b.emulate(320, 640, false)
+			passes("narrow", axeNoContrast)
 			if wide := eval[int](b, "document.documentElement.scrollWidth"); wide > 320 {
 				t.Errorf("%s is %d pixels wide: %v", l.name, wide, eval[[]string](b, `[...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > 320 && !e.closest("pre")).slice(0, 5).map(e => e.outerHTML.slice(0, 120))`))
 			}
-			b.picture(l.name+"-narrow", 320)
+			b.emulate(1280, 800, false)
+			b.checkTab(l.name)
 		}
 	}
 }
@@ -223,50 +218,44 @@ func (b *browser) picture(name string, width int) {
 	}
 }
 
-// The Tab key reaches every control of a page in document order, and the focused control
-// is marked.
-func TestPageByTab(t *testing.T) {
-	t.Parallel() // a browser waits most of the time
-	c := newLooks(t)
-	for who, pages := range looks(c) {
-		b := c.looker(who)
-		for _, l := range pages {
-			b.visit(l)
-			// The controls of the open dialog, or of the page. A date field has several
-			// tab stops, but counts once.
-			all := eval[[]string](b, `(() => {
-				const inside = document.querySelector("dialog[open]") || document;
-				let n = 0;
-				return [...inside.querySelectorAll("a[href], button, input, select, textarea, summary, [tabindex='0']")]
-					.filter(e => e.type !== "hidden" && e.checkVisibility({visibilityProperty: true}))
-					.map(e => (e.dataset.n = n++, e.dataset.n));
-			})()`)
-			eval[bool](b, `(document.activeElement.blur(), getSelection().removeAllRanges(), true)`)
-			var reached []string
-			for range 3*len(all) + 10 {
-				b.press("Tab")
-				at := eval[string](b, `(e => e && e.dataset.n ? e.dataset.n + (e.type !== "date" && getComputedStyle(e).outlineStyle === "none" ? " without an outline" : "") : "")(document.activeElement)`)
-				if at == "" || len(reached) > 0 && reached[len(reached)-1] == at { // behind the last one, or another part of a date
-					continue
-				}
-				if slices.Contains(reached, at) {
-					break
-				}
-				reached = append(reached, at)
-			}
-			// A page that sets the focus begins there.
-			if first := slices.Index(reached, "0"); first > 0 {
-				reached = slices.Concat(reached[first:], reached[:first])
-			}
-			if !slices.Equal(all, reached) {
-				t.Errorf("%s: of the controls %v Tab reaches %v", l.name, all, reached)
-			}
+// checkTab checks that the Tab key reaches every control of the page in document order,
+// and that the focused control is marked.
+func (b *browser) checkTab(name string) {
+	b.t.Helper()
+	// The controls of the open dialog, or of the page. A date field has several
+	// tab stops, but counts once.
+	all := eval[[]string](b, `(() => {
+		const inside = document.querySelector("dialog[open]") || document;
+		let n = 0;
+		return [...inside.querySelectorAll("a[href], button, input, select, textarea, summary, [tabindex='0']")]
+			.filter(e => e.type !== "hidden" && e.checkVisibility({visibilityProperty: true}))
+			.map(e => (e.dataset.n = n++, e.dataset.n));
+	})()`)
+	eval[bool](b, `(document.activeElement.blur(), getSelection().removeAllRanges(), true)`)
+	var reached []string
+	for range 3*len(all) + 10 {
+		b.press("Tab")
+		at := eval[string](b, `(e => e && e.dataset.n ? e.dataset.n + (e.type !== "date" && getComputedStyle(e).outlineStyle === "none" ? " without an outline" : "") : "")(document.activeElement)`)
+		if at == "" || len(reached) > 0 && reached[len(reached)-1] == at { // behind the last one, or another part of a date
+			continue
 		}
+		if slices.Contains(reached, at) {
+			break
+		}
+		reached = append(reached, at)
+	}
+	// A page that sets the focus begins there.
+	if first := slices.Index(reached, "0"); first > 0 {
+		reached = slices.Concat(reached[first:], reached[:first])
+	}
+	if !slices.Equal(all, reached) {
+		b.t.Errorf("%s: of the controls %v Tab reaches %v", name, all, reached)
 	}
 }
 
 // A token is created, restricted and revoked with the keyboard only.
 func TestPageByKeyboard(t *testing.T) {
+	t.Parallel()
 	c := newPageCompany(t, options{})
 	b := c.person("alice")
 	b.open(config.PagePath)

@@ -56,6 +56,7 @@ func TestPageCreate(t *testing.T) {
 
 // Copying works without TLS too, where browsers give scripts no clipboard.
 func TestPageCopyWithoutTLS(t *testing.T) {
+	t.Parallel()
 	c := newPageCompany(t, options{})
 	b := c.person("alice")
 	b.createByPage("x", nil)
@@ -71,6 +72,7 @@ func TestPageCopyWithoutTLS(t *testing.T) {
 
 // A rotation with an overlap keeps the old value valid; one without ends all old values.
 func TestPageRotate(t *testing.T) {
+	t.Parallel()
 	c := newPageCompany(t, options{})
 	first := c.create("alice", `{"label":"ci"}`)
 	b := c.person("alice")
@@ -98,6 +100,7 @@ func TestPageRotate(t *testing.T) {
 
 // A token is revoked in a dialog that names it, and fails from the next request on.
 func TestPageRevoke(t *testing.T) {
+	t.Parallel()
 	c := newPageCompany(t, options{})
 	k := c.create("alice", `{"label":"old <b>script</b>"}`)
 	b := c.person("alice")
@@ -127,6 +130,7 @@ func TestPageRevoke(t *testing.T) {
 
 // A token that needs approval works once an administrator approves it, and its owner is told so.
 func TestPageApprove(t *testing.T) {
+	t.Parallel()
 	c := newPageCompany(t, options{})
 	vic, ada := c.person("vic"), c.person("ada")
 	k := vic.createByPage("vendor sync", func() {
@@ -159,6 +163,7 @@ func TestPageApprove(t *testing.T) {
 // An administrator finds one of ten thousand tokens by a part of its name, without a
 // reload, and disables it.
 func TestPageFind(t *testing.T) {
+	t.Parallel()
 	const many = 10_000
 	c := newPageCompany(t, options{before: func(dir string) {
 		err := badgertest.Fill(t.Context(), dir, func(yield func(store.Token, error) bool) {
@@ -224,6 +229,7 @@ func TestPageFind(t *testing.T) {
 
 // The audit log is filtered like the list of tokens.
 func TestPageAudit(t *testing.T) {
+	t.Parallel()
 	c := newPageCompany(t, options{})
 	k := c.create("alice", `{"label":"ci"}`)
 	c.do(c.by("alice", "DELETE", k.ID, ""), 204, nil)
@@ -249,6 +255,7 @@ func TestPageAudit(t *testing.T) {
 
 // Names with HTML or relative paths are shown as text on every page.
 func TestPageHostileNames(t *testing.T) {
+	t.Parallel()
 	c := newPageCompany(t, options{})
 	const owner, script = "../../x", "<img src=x onerror=alert(1)>"
 	c.jira.Put(jiratest.User{Name: owner, Password: "pw", Active: true, Groups: []string{"staff", "devs"}})
@@ -320,6 +327,7 @@ func TestPageWithoutPermission(t *testing.T) {
 // Without JavaScript a token can be created and revoked, and a reload creates no second
 // one.
 func TestPageWithoutScripts(t *testing.T) {
+	t.Parallel()
 	c := newPageCompany(t, options{})
 	b := newBrowser(t, c)
 	b.scripts(false)
@@ -352,6 +360,7 @@ func TestPageWithoutScripts(t *testing.T) {
 
 // A double click on the button creates one token, and shows its value.
 func TestPageDoubleClick(t *testing.T) {
+	t.Parallel()
 	c := newPageCompany(t, options{})
 	b := c.person("alice")
 	b.open(config.PagePath + "/new")
@@ -369,6 +378,7 @@ func TestPageDoubleClick(t *testing.T) {
 // After logging in again, a user returns to the requested page, also below a context
 // path.
 func TestPageLogin(t *testing.T) {
+	t.Parallel()
 	c := newPageCompany(t, options{context: "/jira"})
 	b := newBrowser(t, c)
 	b.open(config.PagePath + "/tokens?name=x&sort=name")
@@ -410,6 +420,7 @@ func TestPageLogin(t *testing.T) {
 
 // A form posted by another site changes nothing.
 func TestPageOfAnotherSite(t *testing.T) {
+	t.Parallel()
 	c := newPageCompany(t, options{})
 	b := c.person("alice", asSecure)
 	b.open(config.PagePath + "/new")

@@ -13,6 +13,7 @@ import (
 // Switching passwords off, as the README says it: first observe, then block, by
 // a reload. What block refuses, observe has told of, and nothing else.
 func TestPasswordModes(t *testing.T) {
+	t.Parallel()
 	const observe = "passwords: {mode: observe, allowedUsers: [admin]}"
 	r := newRig(t, options{settings: func(yaml string) string {
 		return withoutKey(t, yaml, "passwords") + "\n" + observe + "\n"
@@ -40,7 +41,7 @@ func TestPasswordModes(t *testing.T) {
 		{"Basic outside REST", get("/secure/Dashboard.jspa", basic("fred", "yabba")), false, 200, jiratest.ByBasic},
 		{"REST login", post("/rest/auth/1/session", json, fred), false, 200, jiratest.ByLogin},
 		{"REST login by another name", post("/rest/auth/latest/session.json", json, fred), false, 200, jiratest.ByLogin},
-		{"REST login of an exempt user", post("/rest/auth/1/session", json, admin), false, 200, jiratest.ByLogin}, // nobody reads the body
+		{"REST login of an exempt user", post("/rest/auth/1/session", json, admin), false, 200, jiratest.ByLogin}, // the body is not read
 		{"query", get(myself+"?os_username=fred&os_password=yabba", ""), false, 200, jiratest.ByQuery},
 		{"query, escaped", get(myself+"?os%5fusername=fred&os_passw%6frd=yabba", ""), false, 200, jiratest.ByQuery},
 		{"exempt user", get(myself, basic("ADMIN", "secret")), true, 200, jiratest.ByBasic},

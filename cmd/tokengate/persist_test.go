@@ -28,27 +28,28 @@ func (c *company) refused() {
 	c.until("the directory's refusal", func() bool { return strings.Contains(c.gate.log.String(), "could not be refreshed") })
 }
 
-// Jira does not answer tokengate's own user, and tokengate restarts:
-// tokens work as they did, by what was known before.
+// After a restart while Jira refuses tokengate's own user, tokens work as before, with the
+// saved directory.
 func TestRestartWhileTheDirectoryIsAway(t *testing.T) {
+	t.Parallel()
 	c := newCompany(t, options{})
 	saved, credential := filepath.Join(c.dir, "data", "tokengate.directory"), filepath.Join(c.dir, "credential")
 	content := func() string {
 		found, _ := os.ReadFile(saved)
 		return string(found)
 	}
-	c.until("what is known is saved", func() bool { return content() != "" })
+	c.until("the directory is saved", func() bool { return content() != "" })
 	k, other := c.create("alice", `{"label":"x"}`), c.create("rita", `{"label":"x"}`)
 	c.myself(k, 200)
 
-	// What somebody has lost is not given back by a crash.
+	// A crash does not restore lost rights.
 	before := content()
 	if err := c.jira.Deactivate("rita"); err != nil {
 		t.Fatal(err)
 	}
 	c.refresh()
 	c.myself(other, 401)
-	c.until("what somebody has lost is saved", func() bool { return content() != before })
+	c.until("the lost rights are saved", func() bool { return content() != before })
 	write(t, credential, wrongCredential)
 	for what, end := range map[string]syscall.Signal{"killed": syscall.SIGKILL, "stopped": syscall.SIGTERM} {
 		c.gate.signal(end)
@@ -61,8 +62,7 @@ func TestRestartWhileTheDirectoryIsAway(t *testing.T) {
 		c.myself(other, 401)
 	}
 
-	// An older file does not give somebody an old name again, which may be
-	// another's by now.
+	// An older file does not restore an old name, which may be another user's by now.
 	before = content()
 	write(t, credential, serviceCredential)
 	if err := c.jira.Rename("alice", "alicia"); err != nil {
@@ -81,7 +81,7 @@ func TestRestartWhileTheDirectoryIsAway(t *testing.T) {
 	c.refused()
 	c.myself(k, 503)
 
-	// A file that is not whole is no reason not to start.
+	// A truncated file does not prevent a start.
 	if err := c.gate.stop(); err != nil {
 		t.Fatal(err)
 	}

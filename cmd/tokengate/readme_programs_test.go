@@ -11,6 +11,7 @@ import (
 // The README's programs, each by what runs it, are let in as fred. A machine
 // need not have what runs them all.
 func TestReadmePrograms(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, withoutProxy(t))
 	value := r.mint("programs")
 	readme := read(t, "../../authz/README.md")

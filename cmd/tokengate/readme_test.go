@@ -76,6 +76,7 @@ func TestReadmeDependencies(t *testing.T) {
 
 // Every metric that the README names exists, and every one of ours is named.
 func TestReadmeMetrics(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, options{})
 	_, exposed := r.probe("/metrics")
 	names := func(pattern, text string) (names []string) {
@@ -158,6 +159,7 @@ func fences(text, kind string) (blocks []string) {
 // The README's console blocks, run in order against the whole product, print
 // what they say. `…` stands for anything.
 func TestReadmeCommands(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, options{settings: func(yaml string) string { return yaml }})
 	var readme string
 	for _, document := range documents {

@@ -70,11 +70,11 @@ func (r *rig) records() (totals map[string]uint64, uses []store.PasswordUse) {
 	return totals, uses
 }
 
-// What an administrator wants to know before passwords are blocked, through a
-// real Envoy: who sends them, by which client and from where. What people type
-// into name fields may be a password, so of names that nobody knows there is a
-// number, and they stand nowhere.
+// Through a real Envoy: the users who send passwords are recorded with their clients and
+// addresses, so that an administrator can inform them before passwords are blocked. An
+// unknown name may be a mistyped password, so such names are only counted.
 func TestPasswordsAreRecorded(t *testing.T) {
+	t.Parallel()
 	const typed = "hunter2-in-the-wrong-field"
 	r := newRig(t, options{noGate: true})
 	agent := func(q request, name string) request {
@@ -164,8 +164,9 @@ func TestPasswordsAreRecorded(t *testing.T) {
 	}
 }
 
-// A server's totals outlive it, and more is added to them.
+// Totals survive a restart and continue to grow.
 func TestTotalsAreKept(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, options{})
 	value := r.mint("totals")
 	for range 2 {

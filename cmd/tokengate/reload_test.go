@@ -14,7 +14,7 @@ import (
 )
 
 func TestReload(t *testing.T) {
-	t.Parallel() // it waits most of the time
+	t.Parallel()
 	r := newRig(t, options{})
 	good := read(t, r.config)
 	value := r.mint("reload")
@@ -71,8 +71,9 @@ func TestReload(t *testing.T) {
 	}
 }
 
-// What is not in force shows in no log line, what is in force again shows.
+// The log level follows the configuration.
 func TestLogLevelIsReloaded(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, options{})
 	good := read(t, r.config)
 	quiet, loud := r.mint("quiet"), r.mint("loud")
@@ -93,10 +94,10 @@ func TestLogLevelIsReloaded(t *testing.T) {
 	r.gate.waitFor("authenticated via API Token (" + loud.ID().String())
 }
 
-// An editor that is slow to write must not open what its last line closes: a
-// file counts only when it stands still from one look to the next.
+// A half-written file is not applied: a change counts only when two reads in a row find
+// the same file.
 func TestHalfAFileIsNotApplied(t *testing.T) {
-	t.Parallel() // it waits most of the time
+	t.Parallel()
 	const end = "\nnetwork: {deny: [10.0.0.0/8]}\n"
 	var half string
 	r := newRig(t, options{settings: func(yaml string) string {

@@ -47,7 +47,7 @@ type options struct {
 	envoy     func(yaml string) string // changes Envoy's configuration
 	context   string                   // Jira's context path
 	noGate    bool                     // tokengate is not started
-	users     func(*jiratest.Server)   // adds people to Jira
+	users     func(*jiratest.Server)   // adds users to Jira
 	before    func(dir string)         // fills the store before tokengate opens it
 	leak      func(where string)       // is told of tokens that Jira receives; nil fails the test
 }
@@ -201,7 +201,7 @@ type answer struct {
 	body   string
 }
 
-// noRedirects is a client that shows every answer as it came.
+// noRedirects is a client that does not follow redirects.
 var noRedirects = &http.Client{
 	Transport:     &http.Transport{MaxIdleConnsPerHost: 16},
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },

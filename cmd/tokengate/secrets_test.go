@@ -116,7 +116,7 @@ func TestFindSecret(t *testing.T) {
 	}
 	whole := value.Reveal()
 	if findSecret(t, "x"+whole[18:61]+"x") != "" {
-		t.Error("a secret of nobody's was found")
+		t.Error("a secret was found before it was remembered")
 	}
 	remember(t, "created "+whole+"\n")
 	for name, text := range map[string]string{
@@ -133,9 +133,10 @@ func TestFindSecret(t *testing.T) {
 	}
 }
 
-// Clients put tokens where none belongs. No log repeats them; that is searched
-// when the rig's processes have ended.
+// Tokens in unusual places are not logged. The logs are searched when the rig's processes
+// have ended.
 func TestSecretsInOddPlaces(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, options{leak: func(where string) {
 		if !strings.HasSuffix(where, "a header, Referer") { // Envoy does not show it to tokengate
 			t.Errorf("Jira received a token: %s", where)

@@ -47,6 +47,7 @@ func (r *rig) hasMetric(line string) bool {
 }
 
 func TestProbesAndMetrics(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, options{})
 	value := r.mint("probed")
 	r.send(request{auth: bearer(value)})
@@ -86,9 +87,8 @@ func TestProbesAndMetrics(t *testing.T) {
 	}
 }
 
-// The sockets' modes say who may do what: Envoy shares a group, the admin
-// socket makes whoever opens it an administrator. The data is the server's
-// alone, whatever umask it was started with.
+// Envoy's sockets are open to a group, and the admin socket only to its owner, because
+// it gives the rights of an administrator. The data is private with every umask.
 func TestFileModes(t *testing.T) {
 	usual := syscall.Umask(0o022)
 	r := newRig(t, options{})
@@ -122,8 +122,9 @@ func TestFileModes(t *testing.T) {
 	}
 }
 
-// Envoy's health check sees the server go before it goes.
+// Envoy's health check fails before the server stops.
 func TestHealthOverGRPC(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, options{})
 	conn, err := grpc.NewClient("unix:"+r.dir+"/g", grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
@@ -158,9 +159,10 @@ func TestHealthOverGRPC(t *testing.T) {
 	}
 }
 
-// What cannot be served is refused at the start, with a message that says what
-// to do, and an exit code.
+// A bad configuration is refused at the start, with a message that says what to do, and
+// an exit code.
 func TestStartIsRefused(t *testing.T) {
+	t.Parallel()
 	dir := envoytest.Dir(t)
 	if err := os.WriteFile(dir+"/file", []byte("kept"), 0o600); err != nil {
 		t.Fatal(err)
@@ -218,6 +220,7 @@ func TestStartIsRefused(t *testing.T) {
 // A second server on the same configuration is refused before it has touched
 // anything of the first one's.
 func TestSecondServer(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, options{})
 	value := r.mint("first")
 	second := start(t, "serve", "--config", r.config)

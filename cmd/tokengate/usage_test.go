@@ -27,6 +27,7 @@ func (r *rig) show(v token.Value) web.Token {
 // Everything that token show tells of a token's use comes from real requests,
 // and a stop in order loses none of it.
 func TestUseIsCounted(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, options{})
 	value := r.mint("counted")
 	began := time.Now().Truncate(time.Second)
@@ -49,9 +50,9 @@ func TestUseIsCounted(t *testing.T) {
 	}
 }
 
-// A crash loses what came since the last flush, and no more.
+// A crash loses only the uses since the last flush.
 func TestUseSurvivesACrash(t *testing.T) {
-	t.Parallel() // it waits most of the time
+	t.Parallel()
 	r := newRig(t, options{})
 	value := r.mint("crash")
 	const flushEvery, flushOver = 2500 * time.Millisecond, 2 * time.Second // as the documentation promises

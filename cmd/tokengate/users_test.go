@@ -12,10 +12,10 @@ import (
 	"github.com/tokengate/tokengate/authz/token"
 )
 
-// A user creates, uses, narrows, rotates and revokes tokens with nothing but a
-// session of Jira's, through Envoy; each change is in force for the very next
-// request.
+// A user creates, uses, restricts, rotates and revokes tokens with a Jira session, through
+// Envoy; each change applies to the next request.
 func TestSelfService(t *testing.T) {
+	t.Parallel()
 	c := newCompany(t, options{})
 	k := c.create("alice", `{"label":"ci"}`)
 	if user := c.myself(k, 200); user != "alice" || k.User != "alice" || k.State != "active" {
@@ -24,7 +24,7 @@ func TestSelfService(t *testing.T) {
 	if days := time.Until(time.UnixMilli(k.ExpiresAt)).Hours() / 24; days < 89 || days > 90 {
 		t.Errorf("it lives %v days", days)
 	}
-	// The list is the original's, with more beside.
+	// The list has the known plugin's fields, and more.
 	var own []map[string]any
 	c.do(c.by("alice", "GET", "", ""), 200, &own)
 	if len(own) != 1 || own[0]["id"] != k.ID || own[0]["label"] != "ci" || own[0]["createdAt"] == nil {
@@ -71,8 +71,9 @@ func mustParse(t *testing.T, text string) token.Value {
 	return v
 }
 
-// The rules, as people meet them.
+// The access rules over REST.
 func TestRulesOverREST(t *testing.T) {
+	t.Parallel()
 	c := newCompany(t, options{})
 	for name, test := range map[string]struct {
 		who, body string
@@ -113,9 +114,10 @@ func TestRulesOverREST(t *testing.T) {
 	c.do(c.by("alice", "GET", "all", ""), 403, nil)
 }
 
-// A pending token works from an administrator's approval on, and a disabled one
-// again from when it is enabled.
+// A pending token works after an administrator's approval, and a disabled one after it is
+// enabled.
 func TestApprovalOverREST(t *testing.T) {
+	t.Parallel()
 	c := newCompany(t, options{})
 	k := c.create("vic", `{"label":"x","networks":["10.0.0.0/8"]}`)
 	c.myself(k, 401)
@@ -142,10 +144,11 @@ func TestApprovalOverREST(t *testing.T) {
 	}
 }
 
-// Whoever leaves the group or the company, or whose name is another's by now,
-// loses the use of their tokens with the next refresh; who is renamed does not.
-// What can come back does.
-func TestPeopleLeave(t *testing.T) {
+// Users who leave the group or the company, or whose name now belongs to another user,
+// cannot use their tokens after the next refresh; renamed users can. Users who return can
+// use them again.
+func TestUsersLeave(t *testing.T) {
+	t.Parallel()
 	c := newCompany(t, options{})
 	names := []string{"alice", "rita", "vic", "ada", "rex"}
 	tokens := map[string]issued{}
@@ -199,8 +202,9 @@ func TestPeopleLeave(t *testing.T) {
 	}
 }
 
-// A token has a rate, which outlives a change of the token.
+// A token's rate limit survives a change of the token.
 func TestRate(t *testing.T) {
+	t.Parallel()
 	c := newCompany(t, options{})
 	k := c.create("alice", `{"label":"x","rate":{"requests":3,"perSeconds":3600}}`)
 	for range 3 {

@@ -5,8 +5,7 @@ import (
 	"testing"
 )
 
-// An argument that is not UTF-8 is refused before anything is done with it: JSON
-// would name somebody else.
+// An argument that is not UTF-8 is refused at once: in JSON it would name another user.
 func TestArgumentsAreUTF8(t *testing.T) {
 	for _, args := range [][]string{
 		{"token", "create", "--user", "fr\xe9d", "--name", "x"},

@@ -89,7 +89,7 @@ func (c *composer) field(d protoreflect.MessageDescriptor, depth int) []byte {
 var names = []string{
 	"upgrade", "Upgrade", "user-agent", "authorization", "Authorization", "AUTHORIZATION", "authorİzation", "UPGRADE", "x-request-id",
 	"x-http-method", "X-HTTP-Method", "x-method-override", "x-http-method-override", addressHeader, "X-Envoy-External-Address",
-	"accept", "Upgrade\u212a", "", "ſ", "x-to\u212aen", "X-TOKEN",
+	"accept", "Upgrade\u212a", "", "ſ", "x-to\u212aen", "X-TOKEN", "origin", "Origin",
 }
 
 var texts = []string{"", "", "a", "b", "GET", "/", ",", "192.0.2.1", "ünï", "\x00", "a,b", "\xff", "long long long long long long long long"}

@@ -52,7 +52,7 @@ func oracle(frame []byte, clientHeader string) (reading, error) {
 			Method: http.GetMethod(), Path: http.GetPath(), Protocol: http.GetProtocol(),
 			Authorization: header("authorization"), RequestID: header("x-request-id"), UserAgent: header("user-agent"),
 			Upgrade: header("upgrade"), HTTPMethodOverride: header("x-http-method-override"),
-			MethodOverride: header("x-method-override"), HTTPMethod: header("x-http-method"),
+			MethodOverride: header("x-method-override"), HTTPMethod: header("x-http-method"), Origin: header("origin"),
 		},
 		Source: check.GetAttributes().GetSource().GetAddress().GetSocketAddress().GetAddress(),
 	}
@@ -93,8 +93,9 @@ func compare(t testing.TB, frame []byte, clientHeader string, into *wire.Request
 		got.Request, got.ClientHeader = withoutHeaders(got.Request), ""
 		want.Request, want.ClientHeader = withoutHeaders(want.Request), ""
 	}
-	if diff := cmp.Diff(want, got, cmp.Comparer(sameRequest)); diff != "" {
-		t.Fatalf("Decode(%q), -want +got:\n%s", frame, diff)
+	got.Request.Memory = nil           // empty before a decision
+	if !reflect.DeepEqual(want, got) { // cmp.Diff alone would take ten times as long
+		t.Fatalf("Decode(%q), -want +got:\n%s", frame, cmp.Diff(want, got, cmp.Comparer(sameRequest)))
 	}
 }
 

@@ -96,8 +96,8 @@ func expect(t *testing.T, r *wire.Response, want *authv3.CheckResponse) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" || !proto.Equal(want, got) {
-		t.Errorf("-want +got:\n%s", diff)
+	if !proto.Equal(want, got) { // cmp.Diff alone would take ten times as long
+		t.Errorf("-want +got:\n%s", cmp.Diff(want, got, protocmp.Transform()))
 	}
 }
 

@@ -34,9 +34,9 @@ import (
 )
 
 // A flood of junk tokens displaces no line of a request with a good one, even
-// while nobody reads the log; and none of the junk goes uncounted.
+// while the log is not read, and all junk is counted.
 func TestFloodOfJunk(t *testing.T) {
-	const floods, workers, each, goodEvery, basicEvery = 2, 100, 100, 100, 5
+	const floods, workers, each, goodEvery, basicEvery = 2, 50, 100, 100, 5
 	reader, writer := io.Pipe()
 	sink := newLogSink(writer, 64<<10) // 40 KiB of it for admitted requests: more than a flood's good lines
 	tokens, value := oneToken(t)
@@ -107,7 +107,7 @@ func TestFloodOfJunk(t *testing.T) {
 	}
 }
 
-// Who has a token that is refused floods the log in vain, too.
+// A flood of refused requests with a valid token displaces no line of an allowed request.
 func TestFloodOfRefusals(t *testing.T) {
 	reader, writer := io.Pipe()
 	sink := newLogSink(writer, 64<<10)
@@ -156,7 +156,7 @@ func checkInto(t *testing.T, sink *logSink, tokens *cached.Store, now func() tim
 	return server, dialCheck(t, server)
 }
 
-// What is repeated is done at each tick and at the end, and no more then.
+// repeat calls its function at each tick and at the end, and not afterwards.
 func TestRepeat(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var done atomic.Int64

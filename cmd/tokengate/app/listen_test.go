@@ -34,7 +34,7 @@ func TestListenReplacesAStaleSocket(t *testing.T) {
 	}
 }
 
-// What is no socket was put there by somebody else, and is left alone.
+// A file that is not a socket is not removed.
 func TestListenReplacesNothingElse(t *testing.T) {
 	dir := envoytest.Dir(t)
 	file := dir + "/file"

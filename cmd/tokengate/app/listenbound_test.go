@@ -75,7 +75,7 @@ func TestBoundListener(t *testing.T) {
 	if !closed(b.client) || !closed(b.server) {
 		t.Error("the silent connection is open")
 	}
-	b.server.Close() // as its server does then, which makes room for nobody
+	b.server.Close() // as its server does then, which makes no room
 	for _, p := range []pair{a, c, d} {
 		say(p.client, p.server)
 	}

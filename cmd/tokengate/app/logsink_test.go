@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// A log that nobody reads holds nobody up, and what is lost is told.
+// A log that is not read delays no request, and lost lines are counted.
 func TestLogSinkNeverWaits(t *testing.T) {
 	reader, writer := io.Pipe()
 	sink := newLogSink(writer, 160)

@@ -7,8 +7,9 @@ import (
 	"testing"
 )
 
-// Who still uses passwords, and how much there was to decide.
+// Uses of passwords and totals over REST, after a restart.
 func TestRecordsOverREST(t *testing.T) {
+	t.Parallel()
 	c := newCompany(t, options{})
 	k := c.create("alice", `{"label":"x"}`)
 	c.myself(k, 200)
@@ -47,9 +48,10 @@ func TestRecordsOverREST(t *testing.T) {
 	}
 }
 
-// Everything that there is to read, through Envoy, by an administrator's
-// session: JSON, CSV, the stream of all tokens, and the description.
+// An administrator reads all reports through Envoy: JSON, CSV, the stream of all tokens,
+// and the API's description.
 func TestReadingOverREST(t *testing.T) {
+	t.Parallel()
 	c := newCompany(t, options{})
 	k := c.create("alice", `{"label":"ci","purpose":"=1+1"}`)
 	c.create("rita", `{"label":"report"}`)
@@ -80,7 +82,7 @@ func TestReadingOverREST(t *testing.T) {
 			t.Errorf("explained to %s: %s", who, got.body)
 		}
 	}
-	// Only Envoy's own account of the client's address counts.
+	// Only Envoy's header with the client's address counts.
 	q := c.by("alice", "GET", "me", "")
 	q.header.Set("X-Tokengate-Client-Ip", "203.0.113.9")
 	if got := c.do(q, 200, nil); strings.Contains(got.body, "203.0.113.9") || !strings.Contains(got.body, "10.1.2.3") {

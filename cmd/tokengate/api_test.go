@@ -11,9 +11,10 @@ import (
 	"github.com/tokengate/tokengate/authz/token"
 )
 
-// Each kind of token is refused at the other's door, and a management token does
-// what an administrator does, under its own name, until it is revoked.
+// Ordinary tokens are refused by the management API, and management tokens by Jira. A
+// management token acts as an administrator, under its own name, until it is revoked.
 func TestManagementTokens(t *testing.T) {
+	t.Parallel()
 	c := newCompany(t, options{})
 	ordinary := c.create("alice", `{"label":"ci"}`)
 	if got := c.send(request{path: api, auth: bearer(ordinary.value)}); got.status != 403 || !strings.Contains(got.body, "kind of API token") {
@@ -53,9 +54,9 @@ func TestManagementTokens(t *testing.T) {
 	c.do(as("GET", "tokens", ""), 401, nil)
 }
 
-// What a request says of itself counts for nothing: not a header that names
-// somebody, and not a page of another site.
-func TestNobodyIsBelieved(t *testing.T) {
+// Headers that claim an identity are ignored, and requests from other sites are refused.
+func TestSpoofedRequests(t *testing.T) {
+	t.Parallel()
 	c := newCompany(t, options{})
 	for _, header := range []string{"X-Forwarded-User", "Remote-User", "X-Tokengate-User", "X-Tokengate-Client-Ip"} {
 		c.do(request{path: api + "tokens", header: http.Header{header: {"ada"}}}, 401, nil)
@@ -75,7 +76,7 @@ func TestNobodyIsBelieved(t *testing.T) {
 			t.Errorf("%s: %d %s", name, got.status, token.Redact(got.body))
 		}
 		if len(got.header.Values("Access-Control-Allow-Origin")) > 0 {
-			t.Errorf("%s is told that it may read", name)
+			t.Errorf("%s is allowed to read the answer", name)
 		}
 	}
 	var own []any
@@ -84,9 +85,10 @@ func TestNobodyIsBelieved(t *testing.T) {
 	}
 }
 
-// Jira down, refusing passwords, or answering nonsense: nothing is done, and the
+// When Jira is down, refuses passwords or answers nonsense, nothing is changed, and the
 // text says what to do.
 func TestJiraFails(t *testing.T) {
+	t.Parallel()
 	c := newCompany(t, options{})
 	c.session("alice")
 	create := func() request { return c.by("alice", "POST", "", `{"label":"x"}`) }
@@ -95,7 +97,7 @@ func TestJiraFails(t *testing.T) {
 		"half an answer": jiratest.Truncated(), "no end": jiratest.Endless(),
 	} {
 		failure := c.jira.Fail("/rest/api/2/myself", fault)
-		c.sessions["alice"] += ";x=" + strings.ReplaceAll(name, " ", "") // a credential that nobody has asked about
+		c.sessions["alice"] += ";x=" + strings.ReplaceAll(name, " ", "") // a credential that is not cached
 		if got := c.send(create()); got.status != 503 || !strings.Contains(got.body, "errorMessages") || got.header.Get("Retry-After") != "" {
 			t.Errorf("%s: %d %s", name, got.status, got.body)
 		}

@@ -14,8 +14,8 @@ import (
 	"github.com/tokengate/tokengate/authz/token"
 )
 
-// rules are an organisation's, over the directory of the rig's Jira, which is
-// asked when a test says so.
+// rules are the access settings of a company. Its directory is the rig's Jira, which is
+// queried only when a test calls refresh.
 const rules = `
 directory: {upstream: {credential: CREDENTIAL, refresh: 1h, staleAfter: 3h}}
 access:
@@ -28,7 +28,7 @@ access:
   admin: [admins]
 `
 
-// company is the rig with people in Jira, and rules for them.
+// company is the rig with users and groups in Jira, and rules for them.
 type company struct {
 	*rig
 	sessions map[string]string
@@ -64,7 +64,7 @@ func newCompany(t *testing.T, o options) *company {
 	return c
 }
 
-// refreshes returns how often the directory has answered.
+// refreshes returns the number of successful refreshes of the directory.
 func (c *company) refreshes() int {
 	c.t.Helper()
 	_, metrics := c.probe("/metrics")
@@ -79,7 +79,7 @@ func (c *company) refreshes() int {
 	return n
 }
 
-// refresh has the directory asked, and waits for what it says.
+// refresh refreshes the directory and waits for the result.
 func (c *company) refresh() {
 	c.t.Helper()
 	before := c.refreshes()
@@ -87,8 +87,7 @@ func (c *company) refresh() {
 	c.until("a refresh of the directory", func() bool { return c.refreshes() > before })
 }
 
-// session logs somebody in by Jira's form, as a browser does, and returns the
-// cookie.
+// session logs a user in with Jira's form, as a browser does, and returns the cookie.
 func (c *company) session(name string) string {
 	c.t.Helper()
 	if cookie := c.sessions[name]; cookie != "" {
@@ -110,8 +109,8 @@ func (c *company) session(name string) string {
 
 const api = "/rest/api-tokens/latest/"
 
-// by returns a request to the API by somebody's session, as the page in a
-// browser sends it.
+// by returns a request to the API with a user's session, as the page in a browser sends
+// it.
 func (c *company) by(name, method, path, body string) request {
 	q := request{method: method, path: c.context + api + path, header: http.Header{
 		"Cookie": {c.session(name)}, "Sec-Fetch-Site": {"same-origin"},
@@ -126,8 +125,7 @@ func (c *company) by(name, method, path, body string) request {
 	return q
 }
 
-// do makes a request that must be answered with this status, and decodes what
-// came.
+// do sends a request, which must be answered with this status, and decodes the answer.
 func (c *company) do(q request, status int, into any) answer {
 	c.t.Helper()
 	got := c.send(q)
@@ -150,7 +148,7 @@ type issued struct {
 	value                          token.Value
 }
 
-// create makes a token in somebody's session.
+// create creates a token with a user's session.
 func (c *company) create(name, body string) (k issued) {
 	c.t.Helper()
 	c.do(c.by(name, "POST", "", body), 200, &k)
@@ -163,8 +161,8 @@ func (c *company) create(name, body string) (k issued) {
 	return k
 }
 
-// myself asks Jira who somebody with this token is, and fails unless it answers
-// with the status.
+// myself asks Jira for the user of this token, and fails unless the answer has the
+// status.
 func (c *company) myself(k issued, status int) (user string) {
 	c.t.Helper()
 	var me struct{ Name string }

@@ -10,9 +10,8 @@ import (
 	"github.com/tokengate/tokengate/authz/directory/jiratest"
 )
 
-// While Jira's REST does not answer tokens go on until what is known of people
-// is too old, and then get 503; browsers pass all the while; and with the next
-// answer everything is as it was.
+// While Jira's REST API does not answer, tokens work until the user directory is too old,
+// and then get 503; browsers are not affected. With the next answer, tokens work again.
 func TestOutageOfTheDirectory(t *testing.T) {
 	c := newCompany(t, options{settings: func(yaml string) string {
 		return strings.Replace(yaml, "refresh: 1h, staleAfter: 3h", "refresh: 10s, staleAfter: 20s", 1)
@@ -31,7 +30,7 @@ func TestOutageOfTheDirectory(t *testing.T) {
 		<-time.After(100 * time.Millisecond)
 	}
 	if got := status(); got != 503 {
-		t.Fatalf("once what is known is too old tokens get %d", got)
+		t.Fatalf("when the directory is too old, tokens get %d", got)
 	}
 	for name, q := range map[string]request{"a browser": {path: "/secure/Dashboard.jspa"}, "a password": {auth: basic("alice", "alice's password")}} {
 		if got := c.send(q); got.status != 200 {
