@@ -104,6 +104,7 @@ func detailCases() []decisionCase {
 		{name: "empty password beside a token", path: "/rest/x?os_username=&os_password=", authorization: "Bearer {fred}", outcome: admitted, reason: authz.TokenAllowed, user: "Fred", newPath: "/rest/x"},
 		query(authz.EmptyPassword, "os_username=fred&os_password="),
 		query(authz.EmptyPassword, "os_password&os_username=fred"),
+		query(authz.EmptyPassword, "os_username=fred&os_password=&os_password=pw"),
 		query(authz.TokenInQuery, "os_username=fred&os_password={fred cut}"),
 		query(authz.TokenInQuery, "os_username=fred&os_password=%22{fred cut}%22"),
 		query(authz.TokenInQuery, "os%5Fpassword={b64 {fred}}"),

@@ -41,16 +41,15 @@ func (s *Store) HangProbe() (release func()) {
 	return s.ledger.manifestMu.Unlock
 }
 
-// FailCommit leaves the store in the state after a failed commit of two audit records.
-func (s *Store) FailCommit() { s.skipNumbers(s.number+1, s.sequence+2) }
-
-// FailCommitWithoutAudit leaves the store in the state after a failed commit without audit
-// records, and reports whether more audit records may be missing.
-func (s *Store) FailCommitWithoutAudit() (more bool) {
-	before := s.completeFrom
-	s.skipNumbers(s.number+1, s.sequence)
-	return s.completeFrom != before
+// FailCommits makes commits fail until stop is called.
+func (s *Store) FailCommits() (stop func()) {
+	w := s.db.NewStreamWriter()
+	_ = w.PrepareIncremental() // it blocks writes even if it fails
+	return w.Cancel
 }
+
+// CompleteFrom returns the audit record from which on none may be missing.
+func (s *Store) CompleteFrom() uint64 { return s.completeFrom }
 
 // Missing returns the missing records of a window that starts at record first: x exists, d is
 // deleted, o is deleted and an older version of it is found later, and . was not found.

@@ -246,18 +246,42 @@ func TestNoManifest(t *testing.T) {
 	}
 }
 
-// TestFailedCommitIsNotMissed checks that the records of a failed commit do not count as missing.
+// TestFailedCommitIsNotMissed checks that a failed commit uses up its numbers, because its records
+// may be on the disk, and that they do not count as missing.
 func TestFailedCommitIsNotMissed(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
+	fail := func(write func() error) {
+		t.Helper()
+		stop := s.FailCommits()
+		defer stop()
+		if err := write(); err == nil {
+			t.Error("a write succeeded although its commit fails")
+		}
+	}
+	failCreate := func(n int) {
+		t.Helper()
+		fail(func() error {
+			_, err := s.Create(t.Context(), storetest.NewToken(n, "fred"), func([]store.Token) (store.Audit, error) { return store.Audit{}, nil })
+			return err
+		})
+	}
 	create(t, s, storetest.NewToken(1, "fred"))
-	s.FailCommit()
+	failCreate(2)
 	closeStore(t, s)
 	s = open(t, dir)
-	create(t, s, storetest.NewToken(2, "fred"))
-	s.FailCommit()
-	create(t, s, storetest.NewToken(3, "fred"))
-	if s.FailCommitWithoutAudit() {
+	before := create(t, s, storetest.NewToken(3, "fred"))
+	failCreate(4)
+	if after := create(t, s, storetest.NewToken(5, "fred")); after.Number != before.Number+2 {
+		t.Errorf("token %d follows token %d and a failed commit", after.Number, before.Number)
+	}
+	log, err := s.AuditLog(t.Context(), 0, 2)
+	if err != nil || len(log) != 2 || log[0].Sequence != log[1].Sequence+2 || s.CompleteFrom() != log[0].Sequence {
+		t.Errorf("audit records %v, complete from %d, error %v", log, s.CompleteFrom(), err)
+	}
+	from := s.CompleteFrom()
+	fail(func() error { return s.AddUsage(t.Context(), map[string]store.Usage{before.ID: {Count: 1}}) })
+	if s.CompleteFrom() != from {
 		t.Error("after a failed commit without audit records more of them may be missing")
 	}
 	closeStore(t, s)

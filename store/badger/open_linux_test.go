@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/tokengate/tokengate/store"
 	"github.com/tokengate/tokengate/store/badger"
 )
 
@@ -88,12 +89,16 @@ func asNobody(t *testing.T, fn func(), owns ...string) {
 	<-done
 }
 
-// TestProbeWaitsForTheDisk checks that the probe's writes are synchronous.
+// TestProbeWaitsForTheDisk checks that each write waits for a synchronous write of the probe.
 func TestProbeWaitsForTheDisk(t *testing.T) {
 	s := open(t, t.TempDir())
 	defer s.Close()
 	flags, err := unix.FcntlInt(s.ProbeFile().Fd(), unix.F_GETFL, 0)
 	if err != nil || flags&unix.O_DSYNC == 0 {
 		t.Errorf("flags %#x, error %v", flags, err)
+	}
+	s.ProbeFile().Close()
+	if err := s.AppendAudit(t.Context(), store.Audit{}); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("a write whose probe cannot write: error %v", err)
 	}
 }

@@ -65,3 +65,27 @@ func FuzzAnswers(f *testing.F) {
 		}
 	})
 }
+
+// TestActive checks which users of a response count as active: only those that
+// Jira calls active and has not deleted. A caller without the field has logged in.
+func TestActive(t *testing.T) {
+	for fields, want := range map[string]struct{ inPage, user, caller bool }{
+		`"active":true`:                    {true, true, true},
+		`"active":true,"deleted":false`:    {true, true, true},
+		`"active":false`:                   {true, false, false},
+		`"active":true,"deleted":true`:     {true, false, false},
+		`"active":false,"deleted":true`:    {true, false, false},
+		`"displayName":"F"`:                {false, false, true},
+		`"displayName":"F","deleted":true`: {false, false, false},
+	} {
+		r := jiraResponse{status: http.StatusOK, header: http.Header{"Content-Type": {"application/json"}}, body: []byte(`{"key":"K1","name":"fred",` + fields + `}`)}
+		b, err := decodeUser(r, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		user, ok := b.toUser(time.Time{})
+		if caller := b.loggedInUser(time.Time{}); ok != want.inPage || user.Active != want.user || caller.Active != want.caller {
+			t.Errorf("%s: in a page %v, active %v, as the caller %v; want %+v", fields, ok, user.Active, caller.Active, want)
+		}
+	}
+}
