@@ -78,8 +78,8 @@ func TestActive(t *testing.T) {
 		`"displayName":"F"`:                {false, false, true},
 		`"displayName":"F","deleted":true`: {false, false, false},
 	} {
-		r := jiraResponse{status: http.StatusOK, header: http.Header{"Content-Type": {"application/json"}}, body: []byte(`{"key":"K1","name":"fred",` + fields + `}`)}
-		b, err := decodeUser(r, "")
+		r := response{status: http.StatusOK, header: http.Header{"Content-Type": {"application/json"}}, body: []byte(`{"key":"K1","name":"fred",` + fields + `}`)}
+		b, err := decode(r, isUser)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -32,7 +32,7 @@ func staffed(t *testing.T) (s *Server, jira *jiratest.Server, with func(access s
 	file, credential := filepath.Join(dir, "tokengate.yaml"), filepath.Join(dir, "credential")
 	text := func(access string) []byte {
 		return []byte("publicURL: https://jira.example.com\nupstream: {url: " + upstream.URL + "}\nclientAddress: {source: true}\n" +
-			"store: {badger: {dir: " + dir + "/data}}\ndirectory: {jira: {credential: " + credential + ", refresh: 1h, staleAfter: 3h}}\n" +
+			"store: {badger: {dir: " + dir + "/data}}\ndirectory: {upstream: {credential: " + credential + ", refresh: 1h, staleAfter: 3h}}\n" +
 			"access: {use: [" + access + "]}\n")
 	}
 	if err := errors.Join(os.WriteFile(credential, []byte(pat), 0o600), os.WriteFile(file, text("staff"), 0o600)); err != nil {
