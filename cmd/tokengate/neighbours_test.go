@@ -178,7 +178,6 @@ func TestLongestQuestions(t *testing.T) {
 // When Envoy may open no more connections its questions wait for one another, and
 // none is lost.
 func TestEnvoyWaitsForStreams(t *testing.T) {
-	t.Parallel()
 	r := newRig(t, options{envoy: func(yaml string) string { return strings.Replace(yaml, "max_connections: 32", "max_connections: 1", 1) }})
 	value := r.mint("many")
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 200}}
