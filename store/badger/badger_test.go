@@ -176,7 +176,10 @@ func TestFullDisk(t *testing.T) {
 
 	// Tokens can still be ended, in the reserved space, when other programs have filled the disk.
 	free.Store(0)
-	disable := func(t *store.Token, _ store.LiveFunc) (store.Audit, error) { t.State = store.Disabled; return store.Audit{}, nil }
+	disable := func(t *store.Token, _ store.LiveFunc) (store.Audit, error) {
+		t.State = store.Disabled
+		return store.Audit{}, nil
+	}
 	if _, err := s.Update(t.Context(), others[0].ID, disable); err != nil {
 		t.Errorf("disable on a disk that is full to the last byte: %v", err)
 	}
