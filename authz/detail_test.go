@@ -115,6 +115,12 @@ func detailCases() []decisionCase {
 		malformed(authz.EncodedToken, "base64 behind a word and a dash", "ApiKey-{b64 x:{fred}}"),
 		malformed(authz.EncodedToken, "base64 behind two letters", "Key-id/xy{b64 ab:{management}}"),
 		{name: "token in User-Agent", header: map[string]string{"user-agent": "x tgate_a"}, reason: authz.MalformedCredential, detail: authz.TokenInHeader},
+		{name: "token in x-request-id", header: map[string]string{"x-request-id": "x tgate_a"}, reason: authz.MalformedCredential, detail: authz.TokenInHeader},
+		{name: "token in origin", header: map[string]string{"origin": "x tgate_a"}, reason: authz.MalformedCredential, detail: authz.TokenInHeader},
+		{name: "token in upgrade", header: map[string]string{"upgrade": "x tgate_a"}, reason: authz.MalformedCredential, detail: authz.TokenInHeader},
+		{name: "token in x-http-method-override", header: map[string]string{"x-http-method-override": "x tgate_a"}, reason: authz.MalformedCredential, detail: authz.TokenInHeader},
+		{name: "token in x-method-override", header: map[string]string{"x-method-override": "x tgate_a"}, reason: authz.MalformedCredential, detail: authz.TokenInHeader},
+		{name: "token in x-http-method", header: map[string]string{"x-http-method": "x tgate_a"}, reason: authz.MalformedCredential, detail: authz.TokenInHeader},
 
 		token(authz.WrongLength, "cut", "Bearer {fred cut}"),
 		token(authz.WrongLength, "prefix alone", "Bearer tgate_"),

@@ -68,6 +68,9 @@ func TestDeactivatedOwner(t *testing.T) {
 			if owned, err := c.own(t, c.as(t, "alice")); err != nil || len(owned) != 0 {
 				t.Errorf("the new alice has %v, %v", owned, err)
 			}
+			if page, err := c.ListOwn(t.Context(), c.as(t, "alice"), manage.Query{}); err != nil || page.Total != 0 {
+				t.Errorf("%d tokens are listed for the new alice, %v", page.Total, err)
+			}
 			_, err := c.Get(t.Context(), c.as(t, "alice"), k.Token.ID)
 			is(t, err, manage.ErrNotFound)
 			if err := c.RevokeAll(t.Context(), c.as(t, "alice"), ""); err != nil {

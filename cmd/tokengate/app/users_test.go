@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"encoding/base64"
 	"errors"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/authz/directory"
@@ -33,7 +35,7 @@ func staffed(t *testing.T) (s *Server, jira *jiratest.Server, with func(access s
 	text := func(access string) []byte {
 		return []byte("publicURL: https://jira.example.com\nupstream: {url: " + upstream.URL + "}\nclientAddress: {source: true}\n" +
 			"store: {badger: {dir: " + dir + "/data}}\ndirectory: {upstream: {credential: " + credential + ", refresh: 1h, staleAfter: 3h}}\n" +
-			"access: {use: [" + access + "]}\n")
+			"access: {use: [" + access + "], admin: [admins]}\n")
 	}
 	if err := errors.Join(os.WriteFile(credential, []byte(pat), 0o600), os.WriteFile(file, text("staff"), 0o600)); err != nil {
 		t.Fatal(err)
@@ -122,5 +124,38 @@ func TestCallerWithAnotherKey(t *testing.T) {
 	jira.Put(jiratest.User{Name: "fred", Key: "JIRAUSER2", Password: "pw2", Active: true})
 	if u, err := as("pw2"); !errors.Is(err, directory.ErrInactive) {
 		t.Errorf("user %+v, error %v", u, err)
+	}
+}
+
+// TestExposedTokenIsDisabled checks that a token whose value another user has is disabled once its
+// owner becomes an administrator.
+func TestExposedTokenIsDisabled(t *testing.T) {
+	s, jira, _ := staffed(t)
+	jira.Put(jiratest.User{Name: "wilma", Active: true, Groups: []string{"staff"}})
+	exposed := store.Token{
+		ID: "0123456789ab", Owner: store.Owner{Name: "fred", Key: "JIRAUSER1"}, Name: "ci", Created: time.Now(), CreatedBy: "wilma",
+		IssuedBy: "wilma", State: store.Active, Secret: store.Secret{Salt: [16]byte{1}, Hash: [32]byte{1}},
+	}
+	admit := func([]store.Token) (store.Audit, error) { return store.Audit{}, nil }
+	if _, err := s.tokens.Create(t.Context(), exposed, admit); err != nil {
+		t.Fatal(err)
+	}
+	stop := make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { defer close(stop); s.reconcile(ctx) }()
+	defer func() { cancel(); <-stop }()
+	for _, step := range []struct {
+		groups []string
+		want   store.State
+	}{{[]string{"staff"}, store.Active}, {[]string{"staff", "admins"}, store.Disabled}} {
+		if err := errors.Join(jira.SetGroups("fred", step.groups...), s.users.directory.Refresh(t.Context())); err != nil {
+			t.Fatal(err)
+		}
+		s.users.published <- struct{}{} // once this one and the next are taken, the snapshot's is done
+		s.users.published <- struct{}{}
+		s.users.published <- struct{}{}
+		if got, err := s.tokens.Get(t.Context(), exposed.ID); err != nil || got.State != step.want {
+			t.Errorf("fred in %v: the token is %s, error %v; want %s", step.groups, got.State, err, step.want)
+		}
 	}
 }
