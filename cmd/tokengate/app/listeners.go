@@ -64,13 +64,13 @@ func (s *Server) listeners() ([]listener, error) {
 // open opens a listener and serves it until the server stops.
 func (s *Server) open(l listener) error {
 	var secure *tls.Config
+	var certificates *certificates
 	if l.config.TLS != (config.TLS{}) {
 		log := s.log.With(zap.String("listener", l.name))
-		certificates, err := newCertificates(l.config.TLS, l.protocol, log)
-		if err != nil {
+		var err error
+		if certificates, err = newCertificates(l.config.TLS, l.protocol, log); err != nil {
 			return fmt.Errorf("listen.%s.tls: %w", l.name, err)
 		}
-		s.reloads.watch(certificates)
 		secure = certificates.config()
 	}
 	inner, err := listen(l.config.Address, l.socket)
@@ -78,8 +78,13 @@ func (s *Server) open(l listener) error {
 		return err
 	}
 	s.addresses[l.name] = addressOf(inner, l.config.Address)
+	bound := s.bound(l.name, inner, l.connections, secure)
+	if certificates != nil {
+		certificates.replaced = bound.closeAll
+		s.reloads.watch(certificates)
+	}
 	go func() {
-		err := l.server.Serve(s.bound(l.name, inner, l.connections, secure))
+		err := l.server.Serve(bound)
 		if err != nil && !errors.Is(err, http.ErrServerClosed) {
 			s.failed <- fmt.Errorf("serve listen.%s: %w", l.name, err)
 		}
