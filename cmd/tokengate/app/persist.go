@@ -27,7 +27,7 @@ func (s *Server) keepDirectory() {
 	err := s.users.directory.Restore(s.directoryFile())
 	switch {
 	case err == nil:
-		s.log.Info("what was known of users before the restart is in force until the directory answers",
+		s.log.Info("using the saved users until the directory answers",
 			zap.Time("good_until", s.users.directory.GoodUntil()))
 	case !errors.Is(err, fs.ErrNotExist):
 		s.log.Warn("tokens wait until the directory answers", zap.Error(err))
