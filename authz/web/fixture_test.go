@@ -256,7 +256,7 @@ func (f *fixture) do(t testing.TB, client *http.Client, request *http.Request) a
 	got := answer{response.StatusCode, response.Header, string(data)}
 	path := strings.TrimPrefix(request.URL.EscapedPath(), f.options.ContextPath)
 	if strings.HasPrefix(path, config.PagePath) {
-		// a page is no answer of the API
+		// openapi.yaml does not describe pages
 	} else if err := conforms(request.Method, path, got); err != nil {
 		t.Errorf("%s %s: %v\n%d %s", request.Method, path, err, got.status, got.body)
 	}

@@ -52,7 +52,7 @@ func newPageCompany(t *testing.T, o options) *company {
 	return c
 }
 
-// browser is a tab with a profile of its own in a Chromium that the tests share. It
+// browser is a tab with its own profile in a Chromium that the tests share. It
 // reaches Envoy at pageOrigin and no other host, and watches its pages.
 type browser struct {
 	*watch

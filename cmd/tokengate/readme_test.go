@@ -55,7 +55,7 @@ func TestReadmeDecisionTable(t *testing.T) {
 	}
 }
 
-// Every direct dependency stands in the README with its reason, and no other.
+// The README lists exactly the direct dependencies, each with its reason.
 func TestReadmeDependencies(t *testing.T) {
 	var direct []string
 	for line := range strings.Lines(read(t, "../../go.mod")) {
@@ -156,8 +156,8 @@ func fences(text, kind string) (blocks []string) {
 	return blocks
 }
 
-// The README's console blocks, run in order against the whole product, print
-// what they say. `…` stands for anything.
+// The commands in the READMEs' console blocks, run in order against the whole product,
+// print the output shown. `…` matches anything.
 func TestReadmeCommands(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{settings: func(yaml string) string { return yaml }})
@@ -227,15 +227,14 @@ func TestReadmeCommands(t *testing.T) {
 	}
 }
 
-// matches reports whether got is want, where `…` stands for anything and case
-// does not count: the Jira of the tests spells fred with a capital.
+// matches reports whether got is want, where `…` matches anything. It ignores case,
+// because the tests' Jira spells fred with a capital.
 func matches(want, got string) bool {
 	pattern := strings.ReplaceAll(regexp.QuoteMeta(strings.TrimSpace(want)), "…", "(?s:.*)")
 	return regexp.MustCompile(`(?i)^\s*` + pattern + `\s*$`).MatchString(strings.ReplaceAll(got, "\r", ""))
 }
 
-// curl sends what a curl line of the README would send: a machine need not
-// have it.
+// curl sends the request of a curl line in a README. It does not need curl.
 func (r *rig) curl(line, dir string) string {
 	r.t.Helper()
 	value, err := os.ReadFile(filepath.Join(dir, "token"))

@@ -144,7 +144,7 @@ func TestHalfAFileIsNotApplied(t *testing.T) {
 	}
 }
 
-// reads tells when a file has been read.
+// reads reports when a file has been read.
 type reads struct {
 	t    *testing.T
 	file *os.File // inotify

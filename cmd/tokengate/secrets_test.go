@@ -91,8 +91,8 @@ func checkOutput(t *testing.T, args []string, stdout, stderr string) {
 	}
 }
 
-// searchEnvoy fails the test if Envoy wrote a token's secret, but for those
-// that stood in a URL path or were a method: Envoy's access log shows both.
+// searchEnvoy fails the test if Envoy wrote a token's secret, except one in a URL path or
+// a method: Envoy's access log shows both.
 func (r *rig) searchEnvoy() {
 	if r.envoy == nil {
 		return // it did not start

@@ -32,7 +32,7 @@ func (s *Server) keepDirectory() {
 	case !errors.Is(err, fs.ErrNotExist):
 		s.log.Warn("tokens wait until the directory answers", zap.Error(err))
 	}
-	s.atStop("save what is known of users", func(context.Context) error { return s.saveUsers(0) })
+	s.atStop("save the users", func(context.Context) error { return s.saveUsers(0) })
 }
 
 // saveUsers saves the snapshot unless the saved one is recent enough. It writes nothing
