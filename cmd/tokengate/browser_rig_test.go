@@ -130,7 +130,7 @@ func (c *chromium) launch(secure browserOption) error {
 	return err
 }
 
-// endChromiums ends those that were started.
+// endChromiums ends the Chromium processes that were started.
 func endChromiums() (err error) {
 	for _, c := range chromiums {
 		if c.end != nil {

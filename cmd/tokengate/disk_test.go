@@ -56,8 +56,8 @@ func (r *rig) startGateOnSmallDisk(t *testing.T) (data string) {
 	return fmt.Sprintf("/proc/%d/root%s", r.gate.cmd.Process.Pid, data)
 }
 
-// A store that cannot write stops changes and nothing else: tokens are decided
-// on as before, browsers do not notice, and the probes tell which is which.
+// A store that cannot write stops changes and nothing else: decisions about tokens and
+// browsers' requests stay the same, and the probes report the fault.
 func TestStoreCannotWrite(t *testing.T) {
 	t.Parallel()
 	t.Run("no space", func(t *testing.T) {

@@ -86,7 +86,7 @@ func TestPasswordModes(t *testing.T) {
 			t.Errorf("no metric %s", mode.metric)
 		}
 	}
-	if err := r.gate.stop(); err != nil { // then the log is whole
+	if err := r.gate.stop(); err != nil { // then the log is complete
 		t.Error(err)
 	}
 	log := r.gate.log.String()

@@ -96,7 +96,7 @@ func (p *process) freeze() {
 	}
 }
 
-// stop ends the process in order and returns how it ended.
+// stop shuts the process down and returns its error.
 func (p *process) stop() error {
 	p.t.Helper()
 	p.signal(syscall.SIGTERM)
@@ -110,8 +110,7 @@ func (p *process) stop() error {
 	return p.err
 }
 
-// exitCode waits until the process has ended by itself and returns its exit
-// code.
+// exitCode waits until the process ends by itself and returns its exit code.
 func (p *process) exitCode() int {
 	p.t.Helper()
 	select {

@@ -29,7 +29,7 @@ func TestReadmeLength(t *testing.T) {
 	}
 }
 
-// The README's table of decisions is the code's, in the code's order.
+// The table of decisions in authz/README.md lists the reasons of the code in its order.
 func TestReadmeDecisionTable(t *testing.T) {
 	row := regexp.MustCompile("(?m)^\\| .* \\| (.*) \\| `(\\w+)` \\|$")
 	var got, want []string
@@ -74,7 +74,7 @@ func TestReadmeDependencies(t *testing.T) {
 	}
 }
 
-// Every metric that the README names exists, and every one of ours is named.
+// cmd/tokengate/README.md names exactly the metrics of the program.
 func TestReadmeMetrics(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{})
@@ -121,8 +121,8 @@ func TestReadmeLinks(t *testing.T) {
 	}
 }
 
-// The README's figures are those of the bench's last published run: its head and
-// its targets. -update puts them there.
+// testdata/bench/README.md contains the head and the targets of the last published bench
+// run. -update writes them.
 func TestReadmeSpeed(t *testing.T) {
 	whole := read(t, "../../testdata/bench/bench.md")
 	head, _, _ := strings.Cut(whole, "\n\n")
@@ -148,7 +148,7 @@ func TestReadmeSpeed(t *testing.T) {
 
 var updateReadme = flag.Bool("update", false, "rewrite the README's figures")
 
-// fences are the README's blocks of one kind, with what stands behind it.
+// fences returns a README's code blocks whose info string begins with kind.
 func fences(text, kind string) (blocks []string) {
 	for _, m := range regexp.MustCompile("(?ms)^```"+kind+"[^\n]*\n(.*?)^```$").FindAllStringSubmatch(text, -1) {
 		blocks = append(blocks, m[1])

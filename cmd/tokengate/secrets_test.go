@@ -66,9 +66,9 @@ func findSecret(t *testing.T, text string) string {
 	return ""
 }
 
-// base64Forms are what a text looks like inside the base64 of a longer one,
-// such as that of Basic: there it may begin at any of three places, and the
-// characters at both ends depend on what stands beside it.
+// base64Forms returns how a text looks in the base64 of a longer text, such as that of
+// Basic. It may begin at any of three offsets, and the characters at both ends depend on
+// the adjacent text.
 func base64Forms(text string) (forms [3]string) {
 	for before, skip := range []int{0, 2, 3} {
 		encoded := base64.StdEncoding.EncodeToString(append(make([]byte, before), text...))

@@ -246,7 +246,7 @@ func TestLogSinkFails(t *testing.T) {
 	}
 }
 
-// Many write at a time, and each line comes out whole or is counted.
+// With concurrent writers, each line is either written completely or counted as lost.
 func TestLogSinkRaces(t *testing.T) {
 	var got bytes.Buffer
 	sink := newLogSink(&got, 4<<10)

@@ -55,7 +55,7 @@ func TestStopIsOrderedAndBounded(t *testing.T) {
 	})
 }
 
-// The log is whole when stop returns.
+// The log is complete when stop returns.
 func TestStopWritesTheLog(t *testing.T) {
 	var log bytes.Buffer
 	s := newServer("", config.Default(), Options{Log: &log})
