@@ -42,7 +42,7 @@ type server interface {
 // listeners returns the listeners in the order in which they open. Envoy's socket
 // appears last, when Check can be answered.
 func (s *Server) listeners() ([]listener, error) {
-	check, err := s.checkServer()
+	check, err := s.newCheckServer()
 	if err != nil {
 		return nil, err
 	}
@@ -124,9 +124,9 @@ type checkServer struct {
 	ready  *atomic.Bool
 }
 
-// checkServer returns the server of the listener grpc.
-func (s *Server) checkServer() (*checkServer, error) {
-	answers := &envoy.Server{
+// newCheckServer returns the server of the listener grpc.
+func (s *Server) newCheckServer() (*checkServer, error) {
+	check := &envoy.Server{
 		Policy:        &s.policy,
 		Index:         s.tokens.Index(),
 		Usage:         s.usage,
@@ -142,13 +142,13 @@ func (s *Server) checkServer() (*checkServer, error) {
 		Records: s.records,
 		Now:     time.Now,
 	}
-	check, state, err := answers.GRPC()
+	server, state, err := check.GRPC()
 	if err != nil {
 		return nil, err
 	}
 	state.SetServingStatus("", healthv1.HealthCheckResponse_SERVING)
-	s.atStop("log the last suppressed refusals", repeat(logSuppressedEvery, answers.LogSuppressed))
-	return &checkServer{check, state, &s.ready}, nil
+	s.atStop("log the last suppressed refusals", repeat(logSuppressedEvery, check.LogSuppressed))
+	return &checkServer{server, state, &s.ready}, nil
 }
 
 // Shutdown reports NOT_SERVING, and then answers running requests until ctx ends.

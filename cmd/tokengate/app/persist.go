@@ -27,12 +27,12 @@ func (s *Server) keepDirectory() {
 	err := s.users.directory.Restore(s.directoryFile())
 	switch {
 	case err == nil:
-		s.log.Info("what was known of users before the restart is in force until the directory answers",
+		s.log.Info("using the saved users until the directory answers",
 			zap.Time("good_until", s.users.directory.GoodUntil()))
 	case !errors.Is(err, fs.ErrNotExist):
 		s.log.Warn("tokens wait until the directory answers", zap.Error(err))
 	}
-	s.atStop("save what is known of users", func(context.Context) error { return s.saveUsers(0) })
+	s.atStop("save the users", func(context.Context) error { return s.saveUsers(0) })
 }
 
 // saveUsers saves the snapshot unless the saved one is recent enough. It writes nothing
