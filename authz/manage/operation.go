@@ -153,7 +153,7 @@ func (op *operation) isAdministrator() (bool, error) {
 		return true, nil
 	case kindManagementToken:
 		t := op.caller.token
-		if expired(t, op.now) || t.State != store.Active {
+		if t.Expired(op.now) || t.State != store.Active {
 			return false, nil
 		}
 		has, err := op.creatorsAreAdmins(t)

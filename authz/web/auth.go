@@ -60,7 +60,7 @@ func (a *authenticator) identifyManagement(r *http.Request, asked *authz.Request
 		return principal{}, decisionRefusal(authz.WrongTokenType, 0)
 	case t.State != store.Active:
 		return principal{}, decisionRefusal(authz.Disabled, 0)
-	case !t.Expires.IsZero() && !view.Now.Before(t.Expires):
+	case t.Expired(view.Now):
 		return principal{}, decisionRefusal(authz.Expired, 0)
 	}
 	if entry, ok := view.Index.Lookup(t.ID); ok {
