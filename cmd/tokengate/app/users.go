@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -35,11 +34,10 @@ type userDirectory struct {
 	published  chan struct{} // signals a new snapshot; capacity 1
 	directory  *directory.Directory
 	callers    *identify.Callers
-	refreshed  atomic.Uint64 // successful refreshes
-	failed     atomic.Uint64
-	failing    bool     // the last refresh failed, which is logged
-	missing    []string // missing groups already logged
-	unanswered int      // unanswered owners already logged
+	restored   time.Time // when the restored snapshot was taken; zero without one
+	failing    bool      // the last refresh failed, which is logged
+	missing    []string  // missing groups already logged
+	unanswered int       // unanswered owners already logged
 }
 
 // openDirectory creates the configured directory. It is empty until it is restored or
@@ -130,11 +128,6 @@ func (s *Server) owners() []directory.Owner {
 // publish applies a new snapshot and logs changes.
 func (s *Server) publish(known *directory.Snapshot) {
 	stats := s.users.directory.Stats()
-	result := &s.users.refreshed
-	if stats.LastError != "" {
-		result = &s.users.failed
-	}
-	defer result.Add(1) // once it is in force
 	switch {
 	case stats.LastError != "" && known == nil:
 		s.users.failing = true
@@ -179,7 +172,7 @@ func (s *Server) reconcile(ctx context.Context) {
 			return
 		case <-s.users.published:
 		}
-		if s.users.directory.Stats().Refreshed > 0 { // a restored snapshot may be older than the owners' names in the tokens
+		if !s.users.directory.Snapshot().Taken().Equal(s.users.restored) { // a restored snapshot may be older than the owners' names in the tokens
 			if err := s.manager.DisableExposedTokens(ctx); err != nil && ctx.Err() == nil {
 				s.log.Error("exposed tokens of administrators could not be disabled; it is tried again", zap.Error(err))
 			}
@@ -331,8 +324,8 @@ func (m *directoryMetrics) Collect(to chan<- prometheus.Metric) {
 		to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), labels...)
 	}
 	stats, callers := p.directory.Stats(), p.callers.Stats()
-	counter(directoryRefreshes, p.refreshed.Load(), "good")
-	counter(directoryRefreshes, p.failed.Load(), "failed")
+	counter(directoryRefreshes, stats.Refreshed, "good")
+	counter(directoryRefreshes, stats.Failed, "failed")
 	counter(directoryRequests, stats.Requests)
 	counter(callerRequests, callers.Asked, "asked")
 	counter(callerRequests, callers.Kept, "kept")
