@@ -125,7 +125,7 @@ func identifyError(err error) *httpError {
 		{directory.ErrUnavailable, http.StatusServiceUnavailable},
 	} {
 		if errors.Is(err, known.err) {
-			refusal.status, refusal.text = known.status, sentence(err.Error())
+			refusal.status, refusal.text = known.status, manage.Sentence(err)
 			break
 		}
 	}
@@ -134,9 +134,6 @@ func identifyError(err error) *httpError {
 	}
 	return refusal
 }
-
-// sentence makes a sentence of an error's text.
-func sentence(text string) string { return strings.ToUpper(text[:1]) + text[1:] + "." }
 
 // decisionRefusal is a refusal by authz.Decide, without the header that would make a browser
 // ask for a password.
