@@ -163,7 +163,7 @@ func decisionCases() []decisionCase {
 		{name: "pending", authorization: "Bearer {pending}", reason: authz.Pending, user: "Fred"},
 		{name: "in no state", authorization: "Bearer {stateless}", reason: authz.Disabled, user: "Fred"},
 
-		// Rows 9 and 11.
+		// no address, stale index.
 		{name: "no address", authorization: "Bearer {fred}", client: "none", reason: authz.NoClientAddress, user: "Fred"},
 		// stale directory.
 		{name: "stale index", authorization: "Bearer {fred}", later: tokensStaleAfter, reason: authz.IndexStale, user: "Fred"},

@@ -338,8 +338,7 @@ func (e *evaluation) ownerIsFresh() bool {
 	return e.view.Index.OwnersFresh(e.view.Now) && e.entry.OwnerStatus != index.OwnerUnknown
 }
 
-// checkOwner denies tokens of owners who are inactive or may not use tokens: row
-// 11.
+// checkOwner denies tokens of owners who are inactive or may not use tokens.
 func (e *evaluation) checkOwner() bool {
 	switch e.entry.OwnerStatus {
 	case index.OwnerPermitted:

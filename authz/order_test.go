@@ -30,8 +30,8 @@ type failure struct {
 	config func(*config.Config)
 }
 
-// failures are in the order of the decision table. Rows 4 to 6 are about requests
-// without a token; see decisionCases.
+// failures are in the order of the decision table. PasswordBlocked, Password and
+// OtherBearer are about requests without a token; see decisionCases.
 var failures = []failure{
 	{reason: authz.MalformedCredential, query: "?a={unknown}"},
 	{reason: authz.MalformedToken, value: func(_ *testing.T, v token.Value) string { return v.Reveal()[:66] + "!" }},

@@ -139,3 +139,6 @@ type Token struct {
 	Secret   Secret    // zero once revoked
 	Previous Previous  // the secret before the last rotation, while it is still valid
 }
+
+// Expired reports whether the token has expired at now.
+func (t Token) Expired(now time.Time) bool { return !t.Expires.IsZero() && !now.Before(t.Expires) }

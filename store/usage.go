@@ -42,8 +42,8 @@ func (d Day) Time() time.Time { return time.Unix(int64(d)*24*60*60, 0).UTC() }
 // String returns the day as 2006-01-02.
 func (d Day) String() string { return d.Time().Format(time.DateOnly) }
 
-// DayTotals counts the requests of a day by outcome. The store does not interpret the
-// outcomes' names.
+// DayTotals counts the requests of a day by reason. The store does not interpret the
+// reasons.
 type DayTotals struct {
 	Day    Day
 	Counts map[string]uint64

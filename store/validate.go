@@ -12,8 +12,8 @@ import (
 // Maximum lengths of a record's texts: names and purposes in Unicode code points, the others in
 // bytes.
 const (
-	maxName      = 100
-	maxPurpose   = 1000
+	MaxName      = 100
+	MaxPurpose   = 1000
 	maxOwnerName = 255
 	maxOwnerKey  = 255
 	maxCreatedBy = 255
@@ -45,13 +45,13 @@ func Validate(t Token) error {
 	if err := checkOwner(t); err != nil {
 		return err
 	}
-	if err := checkText("name", t.Name, utf8.RuneCountInString(t.Name), 1, maxName, false); err != nil {
+	if err := checkText("name", t.Name, utf8.RuneCountInString(t.Name), 1, MaxName, false); err != nil {
 		return err
 	}
 	if strings.TrimSpace(t.Name) == "" {
 		return invalid("name has only spaces")
 	}
-	if err := checkText("purpose", t.Purpose, utf8.RuneCountInString(t.Purpose), 0, maxPurpose, true); err != nil {
+	if err := checkText("purpose", t.Purpose, utf8.RuneCountInString(t.Purpose), 0, MaxPurpose, true); err != nil {
 		return err
 	}
 	if err := checkText("created by", t.CreatedBy, len(t.CreatedBy), 1, maxCreatedBy, false); err != nil {

@@ -24,7 +24,7 @@ func checkAccess(a Access, noDirectory bool, report reporter) {
 	checkGroups("access.use", a.Use, noDirectory, report)
 	checkCount("access.create", len(a.Create), maxPolicies, report)
 	for i, create := range a.Create {
-		key := indexKey("access.create", i)
+		key := IndexKey("access.create", i)
 		checkGroups(key+".groups", create.Groups, noDirectory, report)
 		if !create.MaxLifetime.Unlimited && create.MaxLifetime.Duration <= 0 {
 			report(key+".maxLifetime", "must be given, such as 90d or unlimited")
@@ -34,7 +34,7 @@ func checkAccess(a Access, noDirectory bool, report reporter) {
 	}
 	checkCount("access.createForOthers", len(a.CreateForOthers), maxPolicies, report)
 	for i, others := range a.CreateForOthers {
-		key := indexKey("access.createForOthers", i)
+		key := IndexKey("access.createForOthers", i)
 		checkGroups(key+".groups", others.Groups, noDirectory, report)
 		checkGroups(key+".for", others.For, noDirectory, report)
 		if len(others.Groups) > 0 && len(others.For) > 0 && len(a.Admin) == 0 {
@@ -61,7 +61,7 @@ func checkGroups(key string, groups []string, noDirectory bool, report reporter)
 	checkCount(key, len(groups), maxGroups, report)
 	first := map[string]int{}
 	for i, g := range groups {
-		at := indexKey(key, i)
+		at := IndexKey(key, i)
 		before, twice := first[directory.FoldGroup(g)]
 		first[directory.FoldGroup(g)] = i
 		switch {

@@ -120,7 +120,7 @@ func checkTokens(c *Config, report reporter) {
 	checkPatterns("tokens.readingPosts", t.ReadingPosts, contextPath, report)
 	for i, p := range t.ReadingPosts {
 		if patternError(p, contextPath) == "" && strings.ContainsAny(p[len(p)-1:], "/*") {
-			report(indexKey("tokens.readingPosts", i), "%s: must name one endpoint, without / or * at the end; a wider pattern would let read-only tokens write", quote(p))
+			report(IndexKey("tokens.readingPosts", i), "%s: must name one endpoint, without / or * at the end; a wider pattern would let read-only tokens write", quote(p))
 		}
 	}
 	if t.MaxPerUser < 1 || t.MaxPerUser > maxPerUser {
@@ -152,7 +152,7 @@ func checkPasswords(p Passwords, contextPath string, report reporter) {
 	checkCount("passwords.allowedUsers", len(p.AllowedUsers), maxUsers, report)
 	for i, name := range p.AllowedUsers {
 		if store.ValidOwnerName(name) != nil {
-			report(indexKey("passwords.allowedUsers", i),
+			report(IndexKey("passwords.allowedUsers", i),
 				`%s cannot be a user name; write 1 to 255 characters of printable ASCII without , ; : and without a space at either end, or "*" for everyone`,
 				quote(name))
 		}

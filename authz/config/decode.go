@@ -175,7 +175,7 @@ func (r *reader) decodeStore(n ast.Node, c *open.Config, key string) {
 func (r *reader) decodeList(s *ast.SequenceNode, v reflect.Value, key string) {
 	list := reflect.MakeSlice(v.Type(), len(s.Values), len(s.Values))
 	for i, n := range s.Values {
-		r.decode(n, list.Index(i), indexKey(key, i))
+		r.decode(n, list.Index(i), IndexKey(key, i))
 	}
 	v.Set(list)
 }

@@ -28,7 +28,7 @@ func checkPatterns(key string, patterns []string, contextPath string, report rep
 	checkCount(key, len(patterns), maxPatterns, report)
 	for i, p := range patterns {
 		if fault := patternError(p, contextPath); fault != "" {
-			report(indexKey(key, i), "%s: %s", quote(p), fault)
+			report(IndexKey(key, i), "%s: %s", quote(p), fault)
 		}
 	}
 }
@@ -89,7 +89,7 @@ func checkCovered(key string, patterns []string, outerKey string, outer []string
 	for i, p := range patterns[:min(len(patterns), maxPatterns)] {
 		dir, isDir := strings.CutSuffix(p, "/")
 		if patternError(p, contextPath) == "" && !(covered(dir) && (!isDir || covered(dir+"/*"))) {
-			report(indexKey(key, i), "%s: %s does not open all of it; add it there too", quote(p), outerKey)
+			report(IndexKey(key, i), "%s: %s does not open all of it; add it there too", quote(p), outerKey)
 		}
 	}
 }

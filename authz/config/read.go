@@ -149,5 +149,5 @@ func quote(value string) string {
 	return strconv.Quote(value)
 }
 
-// indexKey returns the path of an entry of a list, counted from 0.
-func indexKey(list string, i int) string { return list + "[" + strconv.Itoa(i) + "]" }
+// IndexKey returns the key of an entry of a list, counted from 0.
+func IndexKey(list string, i int) string { return list + "[" + strconv.Itoa(i) + "]" }

@@ -138,7 +138,7 @@ func checkCORS(c CORS, report reporter) {
 	checkCount(key, len(c.AllowedOrigins), maxOrigins, report)
 	for i, origin := range c.AllowedOrigins {
 		if !isOrigin(origin) {
-			report(indexKey(key, i), "%s: must be an origin as browsers send it, such as https://app.example.com or http://localhost:3000: "+
+			report(IndexKey(key, i), "%s: must be an origin as browsers send it, such as https://app.example.com or http://localhost:3000: "+
 				"http or https, a host in lower case, a port unless it is the scheme's own, and no path, slash or wildcard", quote(origin))
 		}
 	}

@@ -69,13 +69,12 @@ type Directory struct {
 
 // Stats are a Directory's counters and the outcome of its last refresh.
 type Stats struct {
-	Refreshed    uint64        // successful refreshes
-	Failed       uint64        // failed refreshes
-	Requests     uint64        // sent with the service credential
-	LastDuration time.Duration // of the last refresh
-	LastError    string        // of the last refresh, safe to log; empty if it succeeded
-	Unanswered   int           // owners without a current answer after the last successful refresh
-	OwnerError   string        // why one owner got no answer in it; empty if none failed
+	Refreshed  uint64 // successful refreshes whose snapshot was published
+	Failed     uint64 // failed refreshes
+	Requests   uint64 // sent with the service credential
+	LastError  string // of the last refresh, safe to log; empty if it succeeded
+	Unanswered int    // owners without a current answer after the last successful refresh
+	OwnerError string // why one owner got no answer in it; empty if none failed
 }
 
 // LookupTimeout limits the lookup of one user while a caller waits.
@@ -153,19 +152,16 @@ func (d *Directory) Refresh(ctx context.Context) error {
 	next, err := d.options.Source.Refresh(ctx, q)
 
 	d.mu.Lock()
-	d.stats.LastDuration = d.options.Now().Sub(begun)
 	if err != nil {
-		d.stats.Failed++
 		d.stats.LastError = strings.ToValidUTF8(err.Error(), "?")
 		d.mu.Unlock()
-		d.options.Publish(d.Snapshot())
+		d.publish(&d.stats.Failed)
 		return fmt.Errorf("refresh the directory: %w", err)
 	}
 	for _, u := range d.lookedUp {
 		next.merge(u)
 	}
 	d.snapshot.Store(next)
-	d.stats.Refreshed++
 	d.stats.LastError = ""
 	d.mu.Unlock()
 
@@ -174,8 +170,16 @@ func (d *Directory) Refresh(ctx context.Context) error {
 	d.mu.Lock()
 	d.stats.Unanswered, d.stats.OwnerError = unanswered, why
 	d.mu.Unlock()
-	d.options.Publish(d.Snapshot())
+	d.publish(&d.stats.Refreshed)
 	return nil
+}
+
+// publish publishes the current snapshot, and then counts the refresh.
+func (d *Directory) publish(result *uint64) {
+	d.options.Publish(d.Snapshot())
+	d.mu.Lock()
+	*result++
+	d.mu.Unlock()
 }
 
 // countUnanswered returns the number of owners that a snapshot has no answer

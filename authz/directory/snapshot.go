@@ -33,9 +33,6 @@ type Snapshot struct {
 	overlay *overlay // users looked up since; nil if none
 }
 
-// forever is the end of a snapshot that needs no refresh.
-var forever = time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
-
 // Taken returns when the refresh that made the snapshot began; zero for a nil
 // Snapshot.
 func (s *Snapshot) Taken() time.Time {

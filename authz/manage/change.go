@@ -53,7 +53,7 @@ func (op *operation) change(t *store.Token, change Change, live store.LiveFunc) 
 	if before.State == store.Pending && !op.administrator && (change.Name != nil || change.Purpose != nil) {
 		return refused(BadState, "This token is waiting for approval under its present name and purpose. Create another, or wait.")
 	}
-	if expired(before, op.now) {
+	if before.Expired(op.now) {
 		return refused(BadState, "This token expired at %s. Rotate it to give it a new secret and a new expiry.", timeText(before.Expires))
 	}
 	if change.Name != nil {
@@ -211,7 +211,7 @@ func (op *operation) rotate(t *store.Token, secret store.Secret, r Rotation, liv
 	if err != nil {
 		return err
 	}
-	over := expired(*t, op.now)
+	over := t.Expired(op.now)
 	switch {
 	case over && !asked:
 		return invalid(FieldExpires, "This token expired at %s. Give it a new lifetime.", timeText(t.Expires))

@@ -166,7 +166,7 @@ func (op *operation) checkLimits(owned []store.Token, t store.Token) error {
 func (op *operation) inForce(owned []store.Token, t store.Token) (others []store.Token) {
 	for _, other := range owned {
 		same := other.Owner.Key == t.Owner.Key || other.Owner.Key == "" || t.Owner.Key == ""
-		if other.ID != t.ID && same && other.State != store.Revoked && !expired(other, op.now) {
+		if other.ID != t.ID && same && other.State != store.Revoked && !other.Expired(op.now) {
 			others = append(others, other)
 		}
 	}

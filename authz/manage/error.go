@@ -104,8 +104,8 @@ func refused(code Code, format string, args ...any) *Error {
 	return &Error{Code: code, Message: fmt.Sprintf(format, args...)}
 }
 
-// sentence makes a sentence of an error, without the store's prefix.
-func sentence(err error) string {
+// Sentence makes a sentence of an error, without the store's prefix.
+func Sentence(err error) string {
 	text := strings.TrimPrefix(err.Error(), store.ErrInvalid.Error()+": ")
 	if text == "" {
 		return ""

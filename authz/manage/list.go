@@ -89,7 +89,7 @@ func (op *operation) list(ctx context.Context, query listing.Query) (found Page,
 	}
 	page, err := op.manager.Tokens.Find(ctx, query)
 	if errors.Is(err, store.ErrInvalid) {
-		return found, invalid(FieldAfter, "%s", sentence(err))
+		return found, invalid(FieldAfter, "%s", Sentence(err))
 	}
 	if err != nil {
 		return found, err

@@ -149,14 +149,10 @@ const (
 // States are all states.
 var States = []State{StatePending, StateActive, StateSuspended, StateDisabled, StateExpired, StateRevoked}
 
-func expired(t store.Token, now time.Time) bool {
-	return !t.Expires.IsZero() && !now.Before(t.Expires)
-}
-
 // stateOf returns a token's state.
 func (op *operation) stateOf(t store.Token) State {
 	switch {
-	case t.State != store.Revoked && expired(t, op.now):
+	case t.State != store.Revoked && t.Expired(op.now):
 		return StateExpired
 	case t.State == store.Active && t.Kind == store.Management:
 		if has, err := op.creatorsAreAdmins(t); err == nil && !has {

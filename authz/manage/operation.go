@@ -153,7 +153,7 @@ func (op *operation) isAdministrator() (bool, error) {
 		return true, nil
 	case kindManagementToken:
 		t := op.caller.token
-		if expired(t, op.now) || t.State != store.Active {
+		if t.Expired(op.now) || t.State != store.Active {
 			return false, nil
 		}
 		has, err := op.creatorsAreAdmins(t)
@@ -244,9 +244,8 @@ func (op *operation) find(ctx context.Context, id string) (store.Token, error) {
 // parseNumber reads a running number. Numbers are shorter than ids, which may be all
 // digits.
 func parseNumber(text string) (number uint64, ok bool) {
-	const idLength = 12
 	number, err := strconv.ParseUint(text, 10, 64)
-	return number, err == nil && number > 0 && len(text) < idLength
+	return number, err == nil && number > 0 && len(text) < store.IDLength
 }
 
 // create adds a token if admit accepts it beside the owner's tokens.
@@ -285,7 +284,7 @@ func (op *operation) translate(err error) error {
 	case errors.Is(err, store.ErrRevoked):
 		return refused(Revoked, "This token has been revoked, which is final. Create another.")
 	case errors.Is(err, store.ErrInvalid):
-		return refused(Invalid, "%s", sentence(err))
+		return refused(Invalid, "%s", Sentence(err))
 	}
 	return err
 }

@@ -143,8 +143,8 @@ func groupByUser(uses []store.PasswordUse) (users []PasswordUser) {
 // UnknownPasswords is the totals' word for passwords of unknown users.
 const UnknownPasswords = authz.PasswordUnknownUser
 
-// IsRefusal reports whether a word of the totals is the reason of a denied request.
-func IsRefusal(word string) bool {
+// IsDenialReason reports whether a word of the totals is the reason of a denied request.
+func IsDenialReason(word string) bool {
 	return word != authz.TokenAllowed.String() && word != authz.Password.String() && word != UnknownPasswords
 }
 

@@ -71,7 +71,7 @@ func (m *Manager) Approve(ctx context.Context, c Caller, id string) error {
 			switch {
 			case op.caller.created(*t), op.caller.actsFor(t.Owner):
 				return refused(Forbidden, "Another administrator has to approve this token, because you created or own it.")
-			case expired(*t, op.now):
+			case t.Expired(op.now):
 				return refused(BadState, "This token expired at %s, before it was approved. Its owner has to create another.", timeText(t.Expires))
 			case t.State != store.Pending:
 				return refused(BadState, "This token is %s; only pending tokens can be approved.", t.State)

@@ -47,7 +47,7 @@ func (op *operation) ownerOf(ctx context.Context, name string) (directory.User, 
 	case err != nil && ctx.Err() != nil:
 		return owner, nil, err
 	case err != nil:
-		return owner, nil, invalid(FieldOwner, "%s", sentence(err))
+		return owner, nil, invalid(FieldOwner, "%s", Sentence(err))
 	}
 	known := owner.Groups.Known
 	if !known && !op.administrator {

@@ -13,12 +13,6 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// The maximum lengths of a token's texts, in characters.
-const (
-	maxName    = 100
-	maxPurpose = 1000
-)
-
 // checkID refuses texts that cannot be an id. Users sometimes paste a value, which
 // is neither looked up nor repeated.
 func checkID(id string) error {
@@ -34,7 +28,7 @@ func checkID(id string) error {
 // checkOwner refuses names that no user can have.
 func checkOwner(name string) error {
 	if err := store.ValidOwnerName(name); err != nil {
-		return invalid(FieldOwner, "%s", sentence(err))
+		return invalid(FieldOwner, "%s", Sentence(err))
 	}
 	return checkNoValue(FieldOwner, name)
 }
@@ -43,9 +37,9 @@ func checkOwner(name string) error {
 func checkName(name string) (string, error) {
 	name = strings.TrimSpace(name)
 	if strings.TrimFunc(name, isBlank) == "" {
-		return "", invalid(FieldName, "A token needs a name of 1 to %d characters.", maxName)
+		return "", invalid(FieldName, "A token needs a name of 1 to %d characters.", store.MaxName)
 	}
-	return name, checkText(FieldName, name, maxName, "")
+	return name, checkText(FieldName, name, store.MaxName, "")
 }
 
 // isBlank reports whether a character is invisible, even if Unicode calls it
@@ -78,7 +72,7 @@ func sameName(a, b string) bool {
 // checkPurpose returns a token's purpose with the store's line endings.
 func checkPurpose(purpose string) (string, error) {
 	purpose = strings.TrimSpace(strings.ReplaceAll(purpose, "\r\n", "\n"))
-	return purpose, checkText(FieldPurpose, purpose, maxPurpose, "\n")
+	return purpose, checkText(FieldPurpose, purpose, store.MaxPurpose, "\n")
 }
 
 // checkText refuses a text that is too long or that a terminal or a page might
@@ -116,7 +110,7 @@ func parseNetworks(texts []string) ([]netip.Prefix, error) {
 	for _, text := range texts {
 		parsed, err := config.ParsePrefix(text)
 		if err != nil {
-			return nil, invalid(FieldNetworks, "%s", token.Redact(sentence(err)))
+			return nil, invalid(FieldNetworks, "%s", token.Redact(Sentence(err)))
 		}
 		if !slices.Contains(networks, parsed.Prefix) {
 			networks = append(networks, parsed.Prefix)

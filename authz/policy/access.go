@@ -62,7 +62,7 @@ func NewAccess(c config.Config) *Access {
 	}
 	a := &Access{use: compile(c.Access.Use), admin: compile(c.Access.Admin), settings: appendSettings(nil, "", reflect.ValueOf(c))}
 	for i, create := range c.Access.Create {
-		a.create = append(a.create, creationPolicy{compile(create.Groups), newTerms(indexKey("access.create", i), create)})
+		a.create = append(a.create, creationPolicy{compile(create.Groups), newTerms(config.IndexKey("access.create", i), create)})
 	}
 	slices.SortStableFunc(a.create, func(x, y creationPolicy) int { return y.terms.compare(x.terms) })
 	for _, others := range c.Access.CreateForOthers {

@@ -3,7 +3,6 @@ package policy
 import (
 	"reflect"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/tokengate/tokengate/authz/config"
@@ -61,7 +60,7 @@ func appendSettings(all []Setting, key string, v reflect.Value) []Setting {
 			all = append(all, Setting{key, []string{}})
 		}
 		for i := range v.Len() {
-			all = appendSettings(all, indexKey(key, i), v.Index(i))
+			all = appendSettings(all, config.IndexKey(key, i), v.Index(i))
 		}
 	case reflect.String:
 		all = append(all, Setting{key, v.String()})
@@ -70,6 +69,3 @@ func appendSettings(all []Setting, key string, v reflect.Value) []Setting {
 	}
 	return all
 }
-
-// indexKey returns the key of an entry of a list, counted from 0.
-func indexKey(list string, i int) string { return list + "[" + strconv.Itoa(i) + "]" }

@@ -22,6 +22,8 @@ import (
 	"io"
 	"strings"
 	"unsafe"
+
+	"github.com/tokengate/tokengate/store"
 )
 
 // ErrMalformed matches the error of a text that is not a token value. Such errors
@@ -43,7 +45,7 @@ const Length = valueLen
 // The lengths of a value's parts, in bytes.
 const (
 	prefixLen   = 6
-	idLen       = 12
+	idLen       = store.IDLength
 	secretLen   = 43
 	checksumLen = 6
 	bodyLen     = idLen + secretLen + checksumLen

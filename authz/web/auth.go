@@ -60,7 +60,7 @@ func (a *authenticator) identifyManagement(r *http.Request, asked *authz.Request
 		return principal{}, decisionRefusal(authz.WrongTokenType, 0)
 	case t.State != store.Active:
 		return principal{}, decisionRefusal(authz.Disabled, 0)
-	case !t.Expires.IsZero() && !view.Now.Before(t.Expires):
+	case t.Expired(view.Now):
 		return principal{}, decisionRefusal(authz.Expired, 0)
 	}
 	if entry, ok := view.Index.Lookup(t.ID); ok {
@@ -125,7 +125,7 @@ func identifyError(err error) *httpError {
 		{directory.ErrUnavailable, http.StatusServiceUnavailable},
 	} {
 		if errors.Is(err, known.err) {
-			refusal.status, refusal.text = known.status, sentence(err.Error())
+			refusal.status, refusal.text = known.status, manage.Sentence(err)
 			break
 		}
 	}
@@ -134,9 +134,6 @@ func identifyError(err error) *httpError {
 	}
 	return refusal
 }
-
-// sentence makes a sentence of an error's text.
-func sentence(text string) string { return strings.ToUpper(text[:1]) + text[1:] + "." }
 
 // decisionRefusal is a refusal by authz.Decide, without the header that would make a browser
 // ask for a password.

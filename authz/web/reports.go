@@ -119,7 +119,7 @@ func (a api) listTotals(c call[empty]) (Totals, error) {
 			Unknown: d.Counts[manage.UnknownPasswords], Refused: make(map[string]uint64),
 		}
 		for word, n := range d.Counts {
-			if manage.IsRefusal(word) {
+			if manage.IsDenialReason(word) {
 				t.Refused[word] = n
 			}
 		}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -83,11 +82,6 @@ func (t *tx) updateLive(before, after store.Token) error {
 		return err
 	}
 	return t.set(ownerKey(after.Owner.Name), list.with(after.ID).encode())
-}
-
-// expired reports whether the token has expired at the instant.
-func expired(t store.Token, at time.Time) bool {
-	return !t.Expires.IsZero() && !at.Before(t.Expires)
 }
 
 // liveList holds the ids of an owner's tokens that may be live. In the zero liveList they are

@@ -80,7 +80,7 @@ func wantLive(t *testing.T, s store.Store, owner string, numbers ...int) {
 		want = append(want, storetest.NewToken(n, "").ID)
 	}
 	live, err := s.Live(t.Context(), owner)
-	live = slices.DeleteFunc(live, func(t store.Token) bool { return !t.Expires.IsZero() && !later.Before(t.Expires) })
+	live = slices.DeleteFunc(live, func(t store.Token) bool { return t.Expired(later) })
 	if got := slices.Sorted(slices.Values(idsOf(live))); err != nil || !slices.Equal(got, want) {
 		t.Errorf("%s's live tokens are %v, want %v, error %v", owner, got, want, err)
 	}

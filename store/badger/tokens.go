@@ -37,7 +37,7 @@ func (s *Store) Create(ctx context.Context, t store.Token, admit store.AdmitFunc
 		if err != nil {
 			return err
 		}
-		owned = slices.DeleteFunc(owned, func(o store.Token) bool { return expired(o, t.Created) })
+		owned = slices.DeleteFunc(owned, func(o store.Token) bool { return o.Expired(t.Created) })
 		list := listOf(owned).with(t.ID)
 		audit, err := admit(owned)
 		if err != nil {
@@ -166,7 +166,7 @@ func (s *Store) PruneEnded(ctx context.Context, at time.Time, most int, record s
 	}
 	var mu sync.Mutex
 	byOwner := make(map[store.Owner][]over)
-	is := func(t store.Token) bool { return t.State == store.Revoked || expired(t, at) }
+	is := func(t store.Token) bool { return t.State == store.Revoked || t.Expired(at) }
 	err := s.All(ctx, func(t store.Token) error {
 		if !is(t) {
 			return nil

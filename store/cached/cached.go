@@ -208,8 +208,3 @@ func (x *Store) Find(ctx context.Context, q listing.Query) (listing.Result, erro
 // Owners returns the owners of live tokens: see Listing. Usage may be missing shortly after a
 // start.
 func (x *Store) Owners(ctx context.Context) ([]listing.Owned, error) { return x.listing.Owners(ctx) }
-
-// Counts returns the number of tokens in each state: see Listing.
-func (x *Store) Counts(ctx context.Context, now time.Time) (states map[store.State]int, expired int, err error) {
-	return x.listing.Counts(ctx, now)
-}

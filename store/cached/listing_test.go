@@ -106,10 +106,6 @@ func TestCachedListing(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantFound(t, "prune", x, listing.Query{}, 0, 1, 3)
-	states, _, err := x.Counts(t.Context(), storetest.Epoch)
-	if err != nil || states[store.Active] != 3 || states[store.Revoked] != 0 {
-		t.Errorf("states %v, error %v", states, err)
-	}
 	owners, err := x.Owners(t.Context())
 	if err != nil || len(owners) != 2 {
 		t.Errorf("owners %v, error %v", owners, err)

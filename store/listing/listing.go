@@ -119,33 +119,6 @@ func (l *Listing) AddUsage(usage map[string]store.Usage) {
 	}
 }
 
-// Counts returns the number of tokens in each state, and the number of active ones that have
-// expired at now. Its only error is the context's.
-func (l *Listing) Counts(ctx context.Context, now time.Time) (states map[store.State]int, expired int, err error) {
-	if err := l.beginSearch(ctx); err != nil {
-		return nil, 0, err
-	}
-	defer l.endSearch()
-	var count [stateFlags + 1]int
-	ended := expiredBy(now)
-	err = l.eachChunk(false, func(c *rowChunk) {
-		for i, f := range &c.flags {
-			count[f.state()]++
-			if f.state() == store.Active && ended.contains(c.expires[i].value()) {
-				expired++
-			}
-		}
-	}, ctx.Err)
-	if err != nil {
-		return nil, 0, err
-	}
-	states = make(map[store.State]int)
-	for s := store.Pending; s <= store.Revoked; s++ {
-		states[s] = count[s]
-	}
-	return states, expired, nil
-}
-
 // beginSearch waits for other searches to end.
 func (l *Listing) beginSearch(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {

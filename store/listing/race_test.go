@@ -117,9 +117,8 @@ func TestListingRaces(t *testing.T) {
 			for _, o := range owners {
 				live += o.Tokens
 			}
-			states, _, errCounts := x.Counts(t.Context(), storetest.Epoch)
-			if live < tokens || states[store.Active] < tokens || err != nil || errCounts != nil {
-				t.Errorf("%d live tokens, %d active; errors %v, %v", live, states[store.Active], err, errCounts)
+			if live < tokens || err != nil {
+				t.Errorf("%d live tokens; error %v", live, err)
 				return
 			}
 		}

@@ -260,9 +260,7 @@ func (f *fixture) live(owner string, at time.Time) []string {
 }
 
 func unexpired(tokens []store.Token, at time.Time) []store.Token {
-	return slices.DeleteFunc(tokens, func(t store.Token) bool {
-		return !t.Expires.IsZero() && !at.Before(t.Expires)
-	})
+	return slices.DeleteFunc(tokens, func(t store.Token) bool { return t.Expired(at) })
 }
 
 func (f *fixture) usage(ids ...string) map[string]store.Usage {

@@ -140,7 +140,7 @@ func newChart(totals []store.DayTotals, today store.Day) chart {
 		}
 		day := dayCounts{allowed: d.Counts[authz.TokenAllowed.String()], reasons: make(map[string]uint64)}
 		for word, n := range d.Counts {
-			if manage.IsRefusal(word) {
+			if manage.IsDenialReason(word) {
 				day.refused += n
 				day.reasons[word] = n
 				sum.reasons[word] += n

@@ -10,9 +10,9 @@ import (
 	"go.uber.org/zap"
 )
 
-// directoryFile is the file beside the database that holds the last snapshot of the
+// usersFile is the file beside the database that holds the last snapshot of the
 // directory.
-const directoryFile = "tokengate.directory"
+const usersFile = "tokengate.directory"
 
 // saveEvery is the maximum age of that file while the directory answers. Revoked rights
 // are saved immediately: see directory.Directory.
@@ -21,12 +21,13 @@ const saveEvery = 5 * time.Minute
 // keepDirectory restores the snapshot from before a restart, so that tokens do not wait
 // for a refresh, and saves the last snapshot at the end, if the store has a directory.
 func (s *Server) keepDirectory() {
-	if s.dir == "" {
+	if s.dataDir == "" {
 		return
 	}
-	err := s.users.directory.Restore(s.directoryFile())
+	err := s.users.directory.Restore(s.usersFile())
 	switch {
 	case err == nil:
+		s.users.restored = s.users.directory.Snapshot().Taken()
 		s.log.Info("using the saved users until the directory answers",
 			zap.Time("good_until", s.users.directory.GoodUntil()))
 	case !errors.Is(err, fs.ErrNotExist):
@@ -38,15 +39,15 @@ func (s *Server) keepDirectory() {
 // saveUsers saves the snapshot unless the saved one is recent enough. It writes nothing
 // to a disk that is almost full, whose rest belongs to the database.
 func (s *Server) saveUsers(every time.Duration) error {
-	if s.dir == "" {
+	if s.dataDir == "" {
 		return nil
 	}
 	if err := s.health.check(); err != nil {
 		return err
 	}
-	return s.users.directory.Save(s.directoryFile(), every)
+	return s.users.directory.Save(s.usersFile(), every)
 }
 
-func (s *Server) directoryFile() string {
-	return filepath.Join(s.dir, directoryFile)
+func (s *Server) usersFile() string {
+	return filepath.Join(s.dataDir, usersFile)
 }

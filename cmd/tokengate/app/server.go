@@ -46,10 +46,10 @@ type Server struct {
 	policy   atomic.Pointer[policy.Policy]
 	settings atomic.Pointer[manage.Settings]
 
-	dir    string // the store's, for other files; empty: none
-	tokens *cached.Store
-	usage  *cached.UsageRecorder
-	health storeHealth
+	dataDir string // the store's, for other files; empty: none
+	tokens  *cached.Store
+	usage   *cached.UsageRecorder
+	health  storeHealth
 
 	manager *manage.Manager
 	users   *userDirectory
@@ -222,7 +222,7 @@ func (s *Server) openStore(ctx context.Context, acceptLoss bool) error {
 		loaded += n
 	}
 	s.log.Info("the tokens are loaded", zap.Int("tokens", loaded))
-	s.dir, s.tokens, s.usage = db.Dir, tokens, cached.NewUsageRecorder(tokens)
+	s.dataDir, s.tokens, s.usage = db.Dir, tokens, cached.NewUsageRecorder(tokens)
 	s.health.store = tokens
 	s.atStop("write the last usage", s.usage.Flush)
 	return nil

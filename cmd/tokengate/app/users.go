@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -35,11 +34,10 @@ type userDirectory struct {
 	published  chan struct{} // signals a new snapshot; capacity 1
 	directory  *directory.Directory
 	callers    *identify.Callers
-	refreshed  atomic.Uint64 // successful refreshes
-	failed     atomic.Uint64
-	failing    bool     // the last refresh failed, which is logged
-	missing    []string // missing groups already logged
-	unanswered int      // unanswered owners already logged
+	restored   time.Time // when the restored snapshot was taken; zero without one
+	failing    bool      // the last refresh failed, which is logged
+	missing    []string  // missing groups already logged
+	unanswered int       // unanswered owners already logged
 }
 
 // openDirectory creates the configured directory. It is empty until it is restored or
@@ -130,11 +128,6 @@ func (s *Server) owners() []directory.Owner {
 // publish applies a new snapshot and logs changes.
 func (s *Server) publish(known *directory.Snapshot) {
 	stats := s.users.directory.Stats()
-	result := &s.users.refreshed
-	if stats.LastError != "" {
-		result = &s.users.failed
-	}
-	defer result.Add(1) // once it is in force
 	switch {
 	case stats.LastError != "" && known == nil:
 		s.users.failing = true
@@ -179,7 +172,7 @@ func (s *Server) reconcile(ctx context.Context) {
 			return
 		case <-s.users.published:
 		}
-		if s.users.directory.Stats().Refreshed > 0 { // a restored snapshot may be older than the owners' names in the tokens
+		if !s.users.directory.Snapshot().Taken().Equal(s.users.restored) { // a restored snapshot may be older than the owners' names in the tokens
 			if err := s.manager.DisableExposedTokens(ctx); err != nil && ctx.Err() == nil {
 				s.log.Error("exposed tokens of administrators could not be disabled; it is tried again", zap.Error(err))
 			}
@@ -248,44 +241,6 @@ func (s *Server) knows(name string) (spelled string, ok bool) {
 	return u.Name, ok
 }
 
-// pruneEvery is how often old tokens and audit records are removed. The first time is a
-// few minutes after the start, so that a server that restarts often does it too.
-const (
-	pruneEvery = 6 * time.Hour
-	pruneFirst = 5 * time.Minute
-)
-
-// keepPruned prunes until ctx ends.
-func (s *Server) keepPruned(ctx context.Context) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(pruneFirst):
-		s.prune(ctx)
-		every(ctx, pruneEvery, s.prune)
-	}
-}
-
-// prune removes old tokens and audit records.
-func (s *Server) prune(ctx context.Context) {
-	removed, err := s.manager.Prune(ctx)
-	switch {
-	case err != nil && ctx.Err() == nil:
-		s.log.Error("cannot remove old tokens; it is tried again", zap.Error(err))
-	case removed > 0:
-		s.log.Info("removed ended tokens (tokens.retention, tokens.maxEnded)", zap.Int("tokens", removed))
-	}
-	pruned, err := s.manager.PruneAudit(ctx)
-	if pruned.Old > 0 {
-		s.log.Info("removed audit records that are too old (audit.retention)", zap.Int("records", pruned.Old))
-	}
-	if pruned.Cut > 0 {
-		s.log.Warn("removed the oldest audit records early, because the audit log is too large (audit.maxMiB)", zap.Int("records", pruned.Cut))
-	}
-	if err != nil && ctx.Err() == nil {
-		s.log.Error("cannot remove audit records; it is tried again", zap.Error(err))
-	}
-}
-
 // directoryMetrics are read at each scrape.
 type directoryMetrics struct{ server *Server }
 
@@ -331,8 +286,8 @@ func (m *directoryMetrics) Collect(to chan<- prometheus.Metric) {
 		to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), labels...)
 	}
 	stats, callers := p.directory.Stats(), p.callers.Stats()
-	counter(directoryRefreshes, p.refreshed.Load(), "good")
-	counter(directoryRefreshes, p.failed.Load(), "failed")
+	counter(directoryRefreshes, stats.Refreshed, "good")
+	counter(directoryRefreshes, stats.Failed, "failed")
 	counter(directoryRequests, stats.Requests)
 	counter(callerRequests, callers.Asked, "asked")
 	counter(callerRequests, callers.Kept, "kept")
