@@ -20,9 +20,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tokengate/tokengate/authz/directory"
-	"github.com/tokengate/tokengate/authz/directory/jiratest"
 	"github.com/tokengate/tokengate/authz/identify"
 	"github.com/tokengate/tokengate/authz/product/jira"
+	"github.com/tokengate/tokengate/authz/product/jira/jiratest"
 )
 
 // startJira returns a fake Jira and Callers that use it.

@@ -13,8 +13,8 @@ import (
 	"time"
 
 	"github.com/tokengate/tokengate/authz/directory"
-	"github.com/tokengate/tokengate/authz/directory/jiratest"
 	"github.com/tokengate/tokengate/authz/identify"
+	"github.com/tokengate/tokengate/authz/product/jira/jiratest"
 )
 
 func TestNoUserIsLockedOut(t *testing.T) {

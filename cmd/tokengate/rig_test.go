@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tokengate/tokengate/authz/directory/jiratest"
+	"github.com/tokengate/tokengate/authz/product/jira/jiratest"
 	"github.com/tokengate/tokengate/authz/token"
 	"github.com/tokengate/tokengate/envoy/envoytest"
 )

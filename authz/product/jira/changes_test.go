@@ -7,9 +7,9 @@ import (
 	"time"
 
 	"github.com/tokengate/tokengate/authz/directory"
-	"github.com/tokengate/tokengate/authz/directory/jiratest"
 	"github.com/tokengate/tokengate/authz/product"
 	"github.com/tokengate/tokengate/authz/product/jira"
+	"github.com/tokengate/tokengate/authz/product/jira/jiratest"
 )
 
 // All changes of users and groups, with the fake Jira below a context path.

@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tokengate/tokengate/authz/directory/jiratest"
+	"github.com/tokengate/tokengate/authz/product/jira/jiratest"
 	"github.com/tokengate/tokengate/authz/web"
 	"github.com/tokengate/tokengate/envoy"
 	"github.com/tokengate/tokengate/envoy/envoytest"

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/tokengate/tokengate/authz/directory/jiratest"
+	"github.com/tokengate/tokengate/authz/product/jira/jiratest"
 )
 
 // Jira 11 refuses Basic whatever else the request contains, and nothing else.
