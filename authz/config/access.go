@@ -5,6 +5,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/tokengate/tokengate/authz/directory"
 )
 
 // everyone means all users, in a list of groups or user names.
@@ -60,8 +62,8 @@ func checkGroups(key string, groups []string, noDirectory bool, report reporter)
 	first := map[string]int{}
 	for i, g := range groups {
 		at := IndexKey(key, i)
-		before, twice := first[FoldGroup(g)]
-		first[FoldGroup(g)] = i
+		before, twice := first[directory.FoldGroup(g)]
+		first[directory.FoldGroup(g)] = i
 		switch {
 		case g == everyone && len(groups) > 1:
 			report(at, `"*" must be the only entry of its list`)
@@ -89,18 +91,6 @@ func (p *CreationPolicy) complete(given func(key string) bool) {
 	}
 }
 
-// FoldGroup returns the same text for all names that are equal without case, as
-// strings.EqualFold compares.
-func FoldGroup(name string) string {
-	return strings.Map(func(c rune) rune {
-		least := c
-		for other := unicode.SimpleFold(c); other != c; other = unicode.SimpleFold(other) {
-			least = min(least, other)
-		}
-		return least
-	}, name)
-}
-
 // Groups returns the groups that the configuration names, without "*". Each is
 // returned once, in the order and spelling of its first use in the file.
 func (c Config) Groups() []string {
@@ -108,7 +98,7 @@ func (c Config) Groups() []string {
 	seen := map[string]bool{everyone: true}
 	for _, list := range c.Access.lists() {
 		for _, g := range list {
-			if fold := FoldGroup(g); !seen[fold] {
+			if fold := directory.FoldGroup(g); !seen[fold] {
 				seen[fold] = true
 				groups = append(groups, g)
 			}

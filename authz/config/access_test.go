@@ -32,37 +32,6 @@ access:
 	}
 }
 
-func TestFoldGroup(t *testing.T) {
-	for _, test := range []struct {
-		a, b string
-		same bool
-	}{
-		{"jira-users", "JIRA-Users", true},
-		{"Größe", "gRÖSSE", false}, // as Jira, by characters
-		{"größe", "GRÖßE", true},
-		{"σας", "ΣΑΣ", true},  // two small letters for one capital
-		{"k", "\u212a", true}, // the Kelvin sign
-		{"a", "b", false},
-		{"a", "a ", false},
-		{"", "", true},
-	} {
-		if same := config.FoldGroup(test.a) == config.FoldGroup(test.b); same != test.same || same != strings.EqualFold(test.a, test.b) {
-			t.Errorf("%q and %q: the same is %v; want %v", test.a, test.b, same, test.same)
-		}
-	}
-}
-
-func FuzzFoldGroup(f *testing.F) {
-	f.Add("Größe", "gRÖẞE")
-	f.Add("σς", "Σσ")
-	f.Add("\xff", "\ufffd")
-	f.Fuzz(func(t *testing.T, a, b string) {
-		if same := config.FoldGroup(a) == config.FoldGroup(b); same != strings.EqualFold(a, b) {
-			t.Errorf("%q and %q: the same is %v, and strings.EqualFold disagrees", a, b, same)
-		}
-	})
-}
-
 // A list may have the maximum number of groups, but not one more.
 func TestMaxGroups(t *testing.T) {
 	text := func(n int) string {

@@ -55,6 +55,10 @@ func Default() Config { return defaults(defaultProduct) }
 
 // defaults returns the configuration of a file that names only the product.
 func defaults(p *product.Product) Config {
+	paths := []string{}
+	if p.API != "" {
+		paths = append(paths, p.API+"/")
+	}
 	return Config{
 		Listen: Listen{
 			GRPC:    Listener{Address: Address{Network: "unix", Address: "/run/tokengate/authz.sock"}},
@@ -70,7 +74,7 @@ func defaults(p *product.Product) Config {
 		},
 		ClientAddress: ClientAddress{Metadata: "x-client-ip"},
 		Tokens: Tokens{
-			Paths:         []string{p.API + "/"},
+			Paths:         paths,
 			ReadOnlyPaths: []string{},
 			DownloadPaths: texts(p.DownloadPaths),
 			ReadingPosts:  []string{},

@@ -206,7 +206,7 @@ func change(t *testing.T, v reflect.Value) {
 			s.File += "x"
 		case *config.Lifetime:
 			s.Duration++
-		} // the others stand in lists only, and are changed with them
+		} // the others are in lists only, which change them
 	default:
 		t.Errorf("no change known for %s", v.Type())
 	}

@@ -90,3 +90,21 @@ func TestNone(t *testing.T) {
 		t.Error("a bad name was accepted")
 	}
 }
+
+// Group names differ as for Jira, which compares them in lower case.
+func TestFoldGroup(t *testing.T) {
+	for _, test := range []struct {
+		a, b string
+		same bool
+	}{
+		{"jira-users", "JIRA-Users", true},
+		{"größe", "GRÖßE", true},
+		{"Größe", "gRÖSSE", false},
+		{"staff", "\u017ftaff", false}, // the long s
+		{"a", "a ", false},
+	} {
+		if same := directory.FoldGroup(test.a) == directory.FoldGroup(test.b); same != test.same {
+			t.Errorf("%q and %q: the same is %v; want %v", test.a, test.b, same, test.same)
+		}
+	}
+}

@@ -91,7 +91,8 @@ type Owner struct {
 	LastUsed time.Time // latest use of any of their tokens; zero if never
 }
 
-// FoldGroup returns the form in which group names are compared.
+// FoldGroup returns the form in which group names are compared, here and in the
+// configuration.
 func FoldGroup(name string) string { return strings.ToLower(name) }
 
 // Identity returns what identifies a user: the key if known, otherwise the

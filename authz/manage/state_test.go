@@ -298,8 +298,8 @@ func TestManagementTokens(t *testing.T) {
 	is(t, err, manage.ErrForbidden)
 }
 
-// A management token loses its rights when the receiver of its value ceases to be an
-// administrator, whoever created it.
+// A management token loses its rights when the user who received its value ceases to be
+// an administrator, even if another user created it.
 func TestManagementTokenRotatedByFormerAdministrator(t *testing.T) {
 	c := newCompany(t)
 	const adam = "{name: adam, key: KEY8, groups: [staff, admins]}"

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/tokengate/tokengate/authz/config"
+	"github.com/tokengate/tokengate/authz/directory"
 )
 
 // Access decides who may use tokens, create them, create them for others, and
@@ -47,7 +48,7 @@ type groups struct {
 func NewAccess(c config.Config) *Access {
 	spelling := map[string]string{}
 	for _, name := range c.Groups() {
-		spelling[config.FoldGroup(name)] = name
+		spelling[directory.FoldGroup(name)] = name
 	}
 	compile := func(list []string) groups {
 		if slices.Contains(list, "*") {
@@ -55,7 +56,7 @@ func NewAccess(c config.Config) *Access {
 		}
 		names := make([]string, 0, len(list))
 		for _, name := range list {
-			names = append(names, spelling[config.FoldGroup(name)])
+			names = append(names, spelling[directory.FoldGroup(name)])
 		}
 		return groups{names: names}
 	}

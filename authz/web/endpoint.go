@@ -22,7 +22,7 @@ type endpoint struct {
 	method     string
 	path       string   // below a base; {id} matches one segment
 	parameters []string // allowed in the query
-	costly     bool     // makes the store write a secret
+	costly     bool     // see page.Page.Costly
 	revokes    bool     // revokes tokens
 	request    reflect.Type
 	response   reflect.Type
@@ -46,7 +46,7 @@ type call[Request any] struct {
 // empty is the type of a missing body.
 type empty struct{}
 
-// newEndpoint makes an endpoint of a function. It decodes the function's request and
+// newEndpoint makes an endpoint from a function. It decodes the function's request and
 // encodes its response. With empty as Request the body is not read; with empty as
 // Response the answer is 204.
 func newEndpoint[Request, Response any](method, path string, do func(call[Request]) (Response, error)) endpoint {
@@ -62,12 +62,12 @@ func newEndpoint[Request, Response any](method, path string, do func(call[Reques
 	})
 }
 
-// newAction makes an endpoint of an operation on a token.
+// newAction makes an endpoint from an operation on a token.
 func newAction(method, path string, do func(context.Context, manage.Caller, string) error) endpoint {
 	return newEndpoint(method, path, func(c call[empty]) (empty, error) { return empty{}, do(c.ctx, c.caller, c.id) })
 }
 
-// newReplyEndpoint makes an endpoint of a function that encodes a Response itself.
+// newReplyEndpoint makes an endpoint from a function that encodes a Response itself.
 func newReplyEndpoint[Request, Response any](method, path string, do func(call[Request]) (reply, error)) endpoint {
 	e := endpoint{method: method, path: path, request: reflect.TypeFor[Request](), response: reflect.TypeFor[Response]()}
 	e.serve = func(r *http.Request, in incoming) (reply, error) {
@@ -88,7 +88,7 @@ func (e endpoint) withParameters(parameters ...[]string) endpoint {
 	return e
 }
 
-// asCostly marks an endpoint as costly.
+// asCostly marks an endpoint as costly: see page.Page.Costly.
 func (e endpoint) asCostly() endpoint {
 	e.costly = true
 	return e

@@ -256,7 +256,7 @@ func (f *fixture) do(t testing.TB, client *http.Client, request *http.Request) a
 	got := answer{response.StatusCode, response.Header, string(data)}
 	path := strings.TrimPrefix(request.URL.EscapedPath(), f.options.ContextPath)
 	if strings.HasPrefix(path, config.PagePath) {
-		// a page is no answer of the API
+		// openapi.yaml does not describe pages
 	} else if err := conforms(request.Method, path, got); err != nil {
 		t.Errorf("%s %s: %v\n%d %s", request.Method, path, err, got.status, got.body)
 	}
@@ -460,9 +460,8 @@ func fill(t *testing.T, f *fixture, many int, owner func(n int) string) {
 	all.Wait()
 }
 
-// findSecrets searches everything that came back or was logged during a test.
-// Values may stand in the answers that issued them, and nothing else may hold
-// any, and salts and hashes may stand nowhere.
+// findSecrets searches all answers and logs of a test. Only the answers that issued values
+// may contain them. None may contain salts or hashes.
 func (f *fixture) findSecrets(t testing.TB) {
 	t.Helper()
 	var texts []string

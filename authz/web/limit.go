@@ -14,7 +14,7 @@ type budget int
 
 const (
 	requests       budget = iota // of any kind
-	costly                       // that make the store write a secret
+	costly                       // see page.Page.Costly
 	long                         // whose answers have no bound
 	refusedChanges               // each of which leaves an audit record
 	refusedReads                 // likewise; separate, so that they do not block changes

@@ -295,7 +295,7 @@ func unfitForGenerators(at string, v any) (faults []string) {
 			// Some send what is the default in each request.
 			fault(v["default"] != nil && v["operationId"] == nil && v["200"] == nil && v["204"] == nil, "there is a default")
 			_, refers := v["$ref"].(string)
-			fault(refers && len(v) > 1, "what stands beside $ref is left out; use allOf")
+			fault(refers && len(v) > 1, "generators ignore the fields beside $ref; use allOf")
 			fault(v["enum"] != nil && kind != "string", "an enum without a type")
 			fault(v["type"] != nil && !isText, "more than one type")
 			fault(v["in"] != nil && v["description"] == nil, "a parameter without a description")

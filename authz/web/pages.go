@@ -14,13 +14,13 @@ import (
 )
 
 // newPageHandler returns the handler of the pages. It shares the API's limits.
-func newPageHandler(p *authenticator, api *handler) *handler {
+func newPageHandler(p *authenticator, apiHandler *handler) *handler {
 	site := page.New(page.Options{
-		Manager: p.Manager, View: p.View, PublicURL: p.PublicURL, ContextPath: p.ContextPath, API: api.bases[0], Now: p.Now,
+		Manager: p.Manager, View: p.View, PublicURL: p.PublicURL, ContextPath: p.ContextPath, API: apiHandler.bases[0], Now: p.Now,
 	})
 	withForms := *p
 	withForms.forms = true
-	d := &handler{
+	h := &handler{
 		bases: []string{p.ContextPath + config.PagePath},
 		read: func(raw string, known []string, _ string) (query.Values, error) {
 			q, err := query.ReadForm(raw, append([]string{loginDone}, known...))
@@ -28,21 +28,21 @@ func newPageHandler(p *authenticator, api *handler) *handler {
 			return q, err
 		},
 		identify:  withForms.identify,
-		limits:    api.limits,
-		anonymous: api.anonymous,
-		address:   api.address,
-		log:       api.log,
+		limits:    apiHandler.limits,
+		anonymous: apiHandler.anonymous,
+		address:   apiHandler.address,
+		log:       apiHandler.log,
 	}
 	for _, shown := range site.Pages() {
-		d.endpoints = append(d.endpoints, pageEndpoint(shown))
+		h.endpoints = append(h.endpoints, pageEndpoint(shown))
 	}
-	d.refuse = func(r *http.Request, c manage.Caller, err error) reply {
+	h.refuse = func(r *http.Request, c manage.Caller, err error) reply {
 		return p.refusePage(site, r, c, err)
 	}
-	return d
+	return h
 }
 
-// pageEndpoint makes an endpoint of a page.
+// pageEndpoint makes an endpoint from a page.
 func pageEndpoint(p page.Page) endpoint {
 	return endpoint{
 		method: p.Method, path: p.Path, parameters: p.Parameters, costly: p.Costly, revokes: p.Revokes,
@@ -50,17 +50,17 @@ func pageEndpoint(p page.Page) endpoint {
 			a, err := p.Serve(&page.Request{HTTP: r, Caller: in.caller, ID: in.id, Query: in.query})
 			answer := pageReply(a)
 			if err != nil && answer.status == 0 && answer.body != nil {
-				told := denial(err)
-				answer.status, answer.retry = told.status, told.retry
+				refusal := denial(err)
+				answer.status, answer.retry = refusal.status, refusal.retry
 			}
 			return answer, err
 		},
 	}
 }
 
-// pageReply makes a reply of a page's answer. The zero answer gives the zero reply.
+// pageReply makes a reply from a page's answer. The zero answer gives the zero reply.
 func pageReply(a page.Answer) reply {
-	return reply{status: a.Status, body: a.Body, kind: page.ContentType, headers: a.Headers, token: a.Token}
+	return reply{status: a.Status, body: a.Body, contentType: page.ContentType, headers: a.Headers, token: a.Token}
 }
 
 // loginDone is the query parameter that marks a return from the login page: a client
@@ -70,7 +70,7 @@ const loginDone = "login"
 // refusePage shows an error as a page. It redirects clients who are not logged in to
 // the application's login page and back.
 func (a *authenticator) refusePage(site *page.Site, r *http.Request, c manage.Caller, err error) reply {
-	told := denial(err)
+	answer := denial(err)
 	login := ""
 	if errors.Is(err, directory.ErrNotLoggedIn) {
 		login = a.loginURL(r)
@@ -78,12 +78,12 @@ func (a *authenticator) refusePage(site *page.Site, r *http.Request, c manage.Ca
 			return reply{status: http.StatusSeeOther, headers: map[string]string{"Location": login}}
 		}
 	}
-	problem := page.Problem{Status: told.status, Login: login}
+	problem := page.Problem{Status: answer.status, Login: login}
 	if e := refusalOf(err); e != nil && e != errNoPath {
 		problem.Text = e.text
 	}
 	shown := pageReply(site.Problem(&page.Request{HTTP: r, Caller: c}, problem))
-	shown.allow, shown.retry = told.allow, told.retry
+	shown.allow, shown.retry = answer.allow, answer.retry
 	return shown
 }
 

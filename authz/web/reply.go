@@ -20,13 +20,13 @@ import (
 // reply is an answer. Nothing is written before it is complete, so that failures can
 // still be reported, unless it has a stream.
 type reply struct {
-	status int
-	body   []byte
-	kind   string        // the Content-Type; empty: JSON
-	file   string        // the file name of a download; empty: none
-	allow  string        // the Allow header of a 405
-	retry  time.Duration // how long to wait; 0: not known
-	token  string        // a token's id, for the log
+	status      int
+	body        []byte
+	contentType string        // the Content-Type; empty: JSON
+	file        string        // the file name of a download; empty: none
+	allow       string        // the Allow header of a 405
+	retry       time.Duration // how long to wait; 0: not known
+	token       string        // a token's id, for the log
 
 	headers map[string]string // set last
 
@@ -57,8 +57,8 @@ func (r reply) writeHead(w http.ResponseWriter) {
 		h.Set("Content-Disposition", `attachment; filename="`+r.file+`"`)
 	}
 	switch {
-	case r.kind != "":
-		h.Set("Content-Type", r.kind)
+	case r.contentType != "":
+		h.Set("Content-Type", r.contentType)
 	case len(r.body) > 0 || r.stream != nil:
 		h.Set("Content-Type", authz.DenialType)
 	}
@@ -169,9 +169,9 @@ func asCSV(q query.Values, paged bool) (bool, error) {
 // follow.
 func csvReply(file string, header []string, next func() (rows [][]string, more bool, err error)) reply {
 	return reply{
-		status: http.StatusOK,
-		kind:   "text/csv;charset=UTF-8;header=present",
-		file:   file,
+		status:      http.StatusOK,
+		contentType: "text/csv;charset=UTF-8;header=present",
+		file:        file,
 		stream: func(w io.Writer) error {
 			out := csv.NewWriter(w)
 			write := func(row []string) error {

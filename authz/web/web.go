@@ -84,7 +84,7 @@ func New(o Options) http.Handler {
 	for i, base := range Bases {
 		bases[i] = o.ContextPath + base
 	}
-	api := &handler{
+	apiHandler := &handler{
 		bases:     bases,
 		endpoints: api{o.Manager, o.View}.endpoints(),
 		read:      query.Read,
@@ -95,7 +95,7 @@ func New(o Options) http.Handler {
 		address:   o.clientAddress,
 		log:       o.Log,
 	}
-	return &mux{api: api, pages: newPageHandler(p, api)}
+	return &mux{api: apiHandler, pages: newPageHandler(p, apiHandler)}
 }
 
 // mux dispatches requests to the API or the pages.
@@ -110,8 +110,8 @@ func (m *mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	// Styles and scripts are public.
-	if body, kind, ok := page.Asset(below); ok && !isUnsafe(r) {
-		reply{status: http.StatusOK, body: body, kind: kind, headers: map[string]string{
+	if body, contentType, ok := page.Asset(below); ok && !isUnsafe(r) {
+		reply{status: http.StatusOK, body: body, contentType: contentType, headers: map[string]string{
 			"Cache-Control": "public, max-age=31536000, immutable", // the name changes with the content
 		}}.write(w)
 		return

@@ -99,10 +99,11 @@ func floodAnonymously(t *testing.T, rate, logins int, slow time.Duration, addres
 			}
 		}
 	}
-	got.rate = int(float64(got.sent) / time.Since(began).Seconds())
+	took := time.Since(began)
 	cancel()
 	work.Wait()
 	flood.Wait()
+	got.rate = int(float64(got.sent) / took.Seconds())
 	t.Logf("during %d anonymous requests, %d a second: of %d users who have just logged in, %d were identified, %d within 2 s, the slowest in %v; of %d requests of a known user, %d were refused, and the slowest took %v",
 		got.sent, got.rate, logins, got.fresh, got.inTime, got.slowest.Round(time.Millisecond), got.known, got.denied, got.longest.Round(time.Millisecond))
 	return got

@@ -52,7 +52,7 @@ func newPageCompany(t *testing.T, o options) *company {
 	return c
 }
 
-// browser is a tab with a profile of its own in a Chromium that the tests share. It
+// browser is a tab with its own profile in a Chromium that the tests share. It
 // reaches Envoy at pageOrigin and no other host, and watches its pages.
 type browser struct {
 	*watch
@@ -130,7 +130,7 @@ func (c *chromium) launch(secure browserOption) error {
 	return err
 }
 
-// endChromiums ends those that were started.
+// endChromiums ends the Chromium processes that were started.
 func endChromiums() (err error) {
 	for _, c := range chromiums {
 		if c.end != nil {

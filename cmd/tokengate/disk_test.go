@@ -30,8 +30,8 @@ func mountSmallDisk(dir string) {
 	}
 }
 
-// startGateOnSmallDisk starts tokengate with its data on a small disk, in a
-// user and mount namespace of its own, in which anybody may mount. It returns
+// startGateOnSmallDisk starts tokengate with its data on a small disk, in a new user
+// and mount namespace, in which any user may mount. It returns
 // the data directory as this process sees it.
 func (r *rig) startGateOnSmallDisk(t *testing.T) (data string) {
 	t.Helper()
@@ -56,8 +56,8 @@ func (r *rig) startGateOnSmallDisk(t *testing.T) (data string) {
 	return fmt.Sprintf("/proc/%d/root%s", r.gate.cmd.Process.Pid, data)
 }
 
-// A store that cannot write stops changes and nothing else: tokens are decided
-// on as before, browsers do not notice, and the probes tell which is which.
+// A store that cannot write stops changes and nothing else: decisions about tokens and
+// browsers' requests stay the same, and the probes report the fault.
 func TestStoreCannotWrite(t *testing.T) {
 	t.Parallel()
 	t.Run("no space", func(t *testing.T) {
@@ -169,8 +169,7 @@ func fill(t *testing.T, path string) {
 }
 
 // checkFullDisk fills the disk to the last byte: tokens work and can be revoked, an
-// administrator is told why nothing else is written, and the server stops and
-// starts.
+// administrator's requests fail with the reason, and the server stops and starts.
 func checkFullDisk(t *testing.T, r *rig, data string) {
 	t.Helper()
 	values := []token.Value{r.mint("one"), r.mint("two"), r.mint("three")}

@@ -144,7 +144,7 @@ func TestSuccessor(t *testing.T) {
 	r := newRig(t, options{})
 	load := startLoad(r, basic("fred", "yabba"))
 	for i := range 3 {
-		// The successor has a store of its own: Badger's is one process's.
+		// The successor has its own store: only one process can open Badger's.
 		old := r.gate
 		settings := strings.NewReplacer(
 			r.dir+"/data", fmt.Sprintf("%s/data%d", r.dir, i),

@@ -10,8 +10,8 @@ import (
 	"github.com/tokengate/tokengate/authz/directory/jiratest"
 )
 
-// Switching passwords off, as the README says it: first observe, then block, by
-// a reload. What block refuses, observe has told of, and nothing else.
+// Passwords are switched off as cmd/tokengate/README.md says: first observe, then
+// block, with a reload. observe logs exactly the requests that block refuses.
 func TestPasswordModes(t *testing.T) {
 	t.Parallel()
 	const observe = "passwords: {mode: observe, allowedUsers: [admin]}"
@@ -86,7 +86,7 @@ func TestPasswordModes(t *testing.T) {
 			t.Errorf("no metric %s", mode.metric)
 		}
 	}
-	if err := r.gate.stop(); err != nil { // then the log is whole
+	if err := r.gate.stop(); err != nil { // then the log is complete
 		t.Error(err)
 	}
 	log := r.gate.log.String()

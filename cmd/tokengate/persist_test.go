@@ -62,7 +62,7 @@ func TestRestartWhileTheDirectoryIsAway(t *testing.T) {
 		c.myself(other, 401)
 	}
 
-	// An older file does not restore an old name, which may be another user's by now.
+	// An older file does not restore an old name, which may now belong to another user.
 	before = content()
 	write(t, credential, serviceCredential)
 	if err := c.jira.Rename("alice", "alicia"); err != nil {

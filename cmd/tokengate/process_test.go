@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// process is a tokengate process of its own: this test's binary, race detector
-// included.
+// process is a separate tokengate process. It runs this test's binary, with its race
+// detector.
 type process struct {
 	t    *testing.T
 	cmd  *exec.Cmd
@@ -24,8 +24,8 @@ type process struct {
 	err  error // how it ended; after done
 }
 
-// start starts a tokengate process, which ends with the test at the latest.
-// What it has written by then is searched for races and secrets.
+// start starts a tokengate process. The end of the test ends it and searches its
+// output for races and secrets.
 func start(t *testing.T, args ...string) *process {
 	t.Helper()
 	p := newProcess(t, args...)
@@ -96,7 +96,7 @@ func (p *process) freeze() {
 	}
 }
 
-// stop ends the process in order and returns how it ended.
+// stop shuts the process down and returns its error.
 func (p *process) stop() error {
 	p.t.Helper()
 	p.signal(syscall.SIGTERM)
@@ -110,8 +110,7 @@ func (p *process) stop() error {
 	return p.err
 }
 
-// exitCode waits until the process has ended by itself and returns its exit
-// code.
+// exitCode waits until the process ends by itself and returns its exit code.
 func (p *process) exitCode() int {
 	p.t.Helper()
 	select {

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// The README's programs, each by what runs it, are let in as fred. A machine
-// need not have what runs them all.
+// The programs in authz/README.md get answers as fred. A program is skipped if its
+// interpreter or compiler is not installed.
 func TestReadmePrograms(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, withoutProxy(t))

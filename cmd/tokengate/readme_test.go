@@ -29,7 +29,7 @@ func TestReadmeLength(t *testing.T) {
 	}
 }
 
-// The README's table of decisions is the code's, in the code's order.
+// The table of decisions in authz/README.md lists the reasons of the code in its order.
 func TestReadmeDecisionTable(t *testing.T) {
 	row := regexp.MustCompile("(?m)^\\| .* \\| (.*) \\| `(\\w+)` \\|$")
 	var got, want []string
@@ -55,7 +55,7 @@ func TestReadmeDecisionTable(t *testing.T) {
 	}
 }
 
-// Every direct dependency stands in the README with its reason, and no other.
+// The README lists exactly the direct dependencies, each with its reason.
 func TestReadmeDependencies(t *testing.T) {
 	var direct []string
 	for line := range strings.Lines(read(t, "../../go.mod")) {
@@ -74,7 +74,7 @@ func TestReadmeDependencies(t *testing.T) {
 	}
 }
 
-// Every metric that the README names exists, and every one of ours is named.
+// cmd/tokengate/README.md names exactly the metrics of the program.
 func TestReadmeMetrics(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{})
@@ -121,8 +121,8 @@ func TestReadmeLinks(t *testing.T) {
 	}
 }
 
-// The README's figures are those of the bench's last published run: its head and
-// its targets. -update puts them there.
+// testdata/bench/README.md contains the head and the targets of the last published bench
+// run. -update writes them.
 func TestReadmeSpeed(t *testing.T) {
 	whole := read(t, "../../testdata/bench/bench.md")
 	head, _, _ := strings.Cut(whole, "\n\n")
@@ -148,7 +148,7 @@ func TestReadmeSpeed(t *testing.T) {
 
 var updateReadme = flag.Bool("update", false, "rewrite the README's figures")
 
-// fences are the README's blocks of one kind, with what stands behind it.
+// fences returns a README's code blocks whose info string begins with kind.
 func fences(text, kind string) (blocks []string) {
 	for _, m := range regexp.MustCompile("(?ms)^```"+kind+"[^\n]*\n(.*?)^```$").FindAllStringSubmatch(text, -1) {
 		blocks = append(blocks, m[1])
@@ -156,8 +156,8 @@ func fences(text, kind string) (blocks []string) {
 	return blocks
 }
 
-// The README's console blocks, run in order against the whole product, print
-// what they say. `…` stands for anything.
+// The commands in the READMEs' console blocks, run in order against the whole product,
+// print the output shown. `…` matches anything.
 func TestReadmeCommands(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{settings: func(yaml string) string { return yaml }})
@@ -227,15 +227,14 @@ func TestReadmeCommands(t *testing.T) {
 	}
 }
 
-// matches reports whether got is want, where `…` stands for anything and case
-// does not count: the Jira of the tests spells fred with a capital.
+// matches reports whether got is want, where `…` matches anything. It ignores case,
+// because the tests' Jira spells fred with a capital.
 func matches(want, got string) bool {
 	pattern := strings.ReplaceAll(regexp.QuoteMeta(strings.TrimSpace(want)), "…", "(?s:.*)")
 	return regexp.MustCompile(`(?i)^\s*` + pattern + `\s*$`).MatchString(strings.ReplaceAll(got, "\r", ""))
 }
 
-// curl sends what a curl line of the README would send: a machine need not
-// have it.
+// curl sends the request of a curl line in a README. It does not need curl.
 func (r *rig) curl(line, dir string) string {
 	r.t.Helper()
 	value, err := os.ReadFile(filepath.Join(dir, "token"))

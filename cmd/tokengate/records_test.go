@@ -22,8 +22,8 @@ import (
 	"github.com/tokengate/tokengate/store/badger"
 )
 
-// startServer starts the rig's gate in this process, with a directory that knows
-// Fred, and returns what stops it in order. The log is whole once it has.
+// startServer starts the rig's gate in this process, with Fred in its directory, and
+// returns a function that shuts it down. Then the log is complete.
 func (r *rig) startServer(log *bytes.Buffer) (stop func()) {
 	r.t.Helper()
 	users := r.dir + "/users.yaml"

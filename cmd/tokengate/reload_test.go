@@ -20,8 +20,7 @@ func TestReload(t *testing.T) {
 	value := r.mint("reload")
 	load := startLoad(r, bearer(value))
 
-	// A signal reloads at once; what the file says is in force when the log
-	// says so.
+	// A signal reloads immediately. The log line says that the new file is in force.
 	r.write(withoutKey(t, good, "network") + "\nnetwork: {deny: [10.0.0.0/8]}\n")
 	r.gate.signal(syscall.SIGHUP)
 	r.gate.waitFor("the configuration file was reloaded")
@@ -144,7 +143,7 @@ func TestHalfAFileIsNotApplied(t *testing.T) {
 	}
 }
 
-// reads tells when a file has been read.
+// reads reports when a file has been read.
 type reads struct {
 	t    *testing.T
 	file *os.File // inotify

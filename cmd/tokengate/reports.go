@@ -40,10 +40,9 @@ func newTotalsCommand() *cobra.Command {
 	return newReport(&cobra.Command{
 		Use:   "totals",
 		Short: "Show how many requests were allowed and denied each day",
-		Long: "Show the requests of each of the last 30 days of UTC, but for days without any:\n" +
-			"those that a token was allowed, those with a password that went through, those\n" +
-			"with a password of nobody whom tokengate passwords shows, and those refused, by\n" +
-			"reason.",
+		Long: "Show the number of requests on each of the last 30 days in UTC. Days without requests\n" +
+			"are omitted. Columns: allowed with a token, forwarded with a password, with a\n" +
+			"password but missing from tokengate passwords, refused, and refused by reason.",
 	}, []string{"date", "allowed", "passwords", "unknownPasswords", "refused", "reasons"},
 		func(answer web.Totals) (rows [][]string) {
 			for _, day := range answer.Days {

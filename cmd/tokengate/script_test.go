@@ -21,9 +21,8 @@ import (
 	"github.com/tokengate/tokengate/envoy/envoytest"
 )
 
-// TestScripts runs the scripts of testdata/script: this program's commands
-// against one running server, of which it is the default. A script keeps to
-// users of its own.
+// TestScripts runs the scripts in testdata/script. Their commands use one running
+// server, which is the default. No two scripts use the same users.
 func TestScripts(t *testing.T) {
 	dir := envoytest.Dir(t)
 	file := filepath.Join(dir, "tokengate.yaml")
@@ -74,10 +73,9 @@ tokens: {maxPerUser: 4}
 //
 //	process CODE ARGUMENT… [< FILE]
 //
-// in one of its own, which sees the script's environment. Both fail unless the
-// exit code is CODE. Standard output and error go to the files out and err. A
-// token's value may stand in the output of token create and token rotate, and
-// there alone.
+// in a separate process, which gets the script's environment. Both fail unless the
+// exit code is CODE. Standard output and error go to the files out and err. Only the
+// output of token create and token rotate may contain a token's value.
 func scriptCommand(t *testing.T, inProcess bool) func(*testscript.TestScript, bool, []string) {
 	return func(ts *testscript.TestScript, neg bool, args []string) {
 		if neg || len(args) < 2 {
@@ -120,8 +118,8 @@ func scriptCommand(t *testing.T, inProcess bool) func(*testscript.TestScript, bo
 //
 //	id NAME
 //
-// and sets the environment variable NAME to the id of the token whose value
-// stands in the file out.
+// and sets the environment variable NAME to the id of the token whose value is in
+// the file out.
 func scriptID(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: id NAME")
@@ -137,8 +135,8 @@ func scriptID(ts *testscript.TestScript, neg bool, args []string) {
 //
 //	number NAME
 //
-// and sets the environment variable NAME to the running number that token show
-// has told in the file out, in text or in JSON.
+// and sets the environment variable NAME to the number that token show wrote to the
+// file out, as text or JSON.
 func scriptNumber(ts *testscript.TestScript, neg bool, args []string) {
 	m := regexp.MustCompile(`(?m)^(?:number: +| *"number": )(\d+),?$`).FindStringSubmatch(ts.ReadFile("out"))
 	if neg || len(args) != 1 || m == nil {

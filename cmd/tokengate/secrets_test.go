@@ -28,8 +28,7 @@ func testName(t *testing.T) string {
 	return name
 }
 
-// remember keeps the values that stand in text, which nothing that the test
-// runs may repeat.
+// remember saves the values in text. No other output of the test may contain them.
 func remember(t *testing.T, text string) {
 	t.Helper()
 	minted.Lock()
@@ -66,9 +65,9 @@ func findSecret(t *testing.T, text string) string {
 	return ""
 }
 
-// base64Forms are what a text looks like inside the base64 of a longer one,
-// such as that of Basic: there it may begin at any of three places, and the
-// characters at both ends depend on what stands beside it.
+// base64Forms returns how a text looks in the base64 of a longer text, such as that of
+// Basic. It may begin at any of three offsets, and the characters at both ends depend on
+// the adjacent text.
 func base64Forms(text string) (forms [3]string) {
 	for before, skip := range []int{0, 2, 3} {
 		encoded := base64.StdEncoding.EncodeToString(append(make([]byte, before), text...))
@@ -91,8 +90,8 @@ func checkOutput(t *testing.T, args []string, stdout, stderr string) {
 	}
 }
 
-// searchEnvoy fails the test if Envoy wrote a token's secret, but for those
-// that stood in a URL path or were a method: Envoy's access log shows both.
+// searchEnvoy fails the test if Envoy wrote a token's secret, except one in a URL path or
+// a method: Envoy's access log shows both.
 func (r *rig) searchEnvoy() {
 	if r.envoy == nil {
 		return // it did not start

@@ -46,7 +46,7 @@ func newCreateCommand() *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringVar(&asked.User, "user", "", "user `NAME` that the token acts as, as Jira spells it")
 	flags.BoolVar(&management, "management", false, "make it a management token")
-	flags.StringVar(&asked.Label, "name", "", "`LABEL` of the token, unlike those of the user's other tokens")
+	flags.StringVar(&asked.Label, "name", "", "`LABEL` of the token, unique among the user's tokens")
 	flags.StringVar(&asked.Purpose, "purpose", "", "free `TEXT`")
 	flags.BoolVar(&asked.ReadOnly, "read-only", false, "allow reading requests only")
 	textFlag(cmd, "ip", "`NETWORK` or address it is good from, such as 10.1.0.0/16; may be repeated (default any)", nil, addNetwork(&asked.Networks))

@@ -13,7 +13,7 @@ import (
 	"github.com/tokengate/tokengate/authz/web"
 )
 
-// show returns what token show tells.
+// show returns the answer of token show.
 func (r *rig) show(v token.Value) web.Token {
 	r.t.Helper()
 	out, _ := r.run("token", "show", v.ID().String(), "--output", "json")
@@ -24,8 +24,7 @@ func (r *rig) show(v token.Value) web.Token {
 	return shown
 }
 
-// Everything that token show tells of a token's use comes from real requests,
-// and a stop in order loses none of it.
+// token show reports the use of a token by real requests. A shutdown loses none of it.
 func TestUseIsCounted(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{})

@@ -25,7 +25,7 @@ type Store struct {
 
 	mu       sync.Mutex // held to change index and listing, and to use the fields below
 	revision uint64     // the latest that the feed delivered
-	removals int        // the number of removals that the feed delivered
+	removals int        // counts what may have removed a token
 }
 
 // durable keeps the embedded store unexported.
@@ -130,6 +130,7 @@ func (x *Store) reload(ctx context.Context, id string) {
 		if err != nil {
 			x.mu.Lock()
 			defer x.mu.Unlock()
+			x.removals++ // so that no older write brings it back
 			x.index.Remove(id)
 			if errors.Is(err, store.ErrNotFound) {
 				x.listing.Remove(id)

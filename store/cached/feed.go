@@ -13,25 +13,24 @@ import (
 // maxAge is how old the state of the tokens may be for decisions.
 const maxAge = 30 * time.Second
 
-// retryAfter is the delay before another Watch, after one that failed during its snapshot.
+// retryAfter is the time from the start of one Watch to that of the next, at least.
 const retryAfter = time.Second
 
 // follow watches the store again each time a watch fails, until ctx ends or the store is closed.
 // Meanwhile the index keeps what it has, and becomes stale if that takes long.
 func (x *Store) follow(ctx context.Context, ended <-chan error) {
+	began := time.Now()
 	err := <-ended
 	for {
+		select {
+		case <-time.After(retryAfter - time.Since(began)):
+		case <-ctx.Done():
+		}
 		if ctx.Err() != nil || errors.Is(err, store.ErrClosed) {
 			return
 		}
-		again := &laterFeed{feed: feed{store: x}, found: make(map[string]struct{})}
-		if err = x.Watch(ctx, again); again.complete {
-			continue
-		}
-		select {
-		case <-time.After(retryAfter):
-		case <-ctx.Done():
-		}
+		began = time.Now()
+		err = x.Watch(ctx, &laterFeed{feed: feed{store: x}, found: make(map[string]struct{})})
 	}
 }
 
@@ -94,8 +93,7 @@ func (f *firstFeed) Complete(revision uint64) {
 // and at the end it removes those that are no longer in the store.
 type laterFeed struct {
 	feed
-	found    map[string]struct{} // ids; guarded by the store's lock
-	complete bool
+	found map[string]struct{} // ids; guarded by the store's lock
 }
 
 // Snapshot implements store.Feed.
@@ -120,7 +118,8 @@ func (f *laterFeed) Complete(revision uint64) {
 	for _, id := range gone {
 		x.remove(id)
 	}
-	x.revision, f.found, f.complete = max(x.revision, revision), nil, true
+	x.removals++ // of tokens that the index does not have yet
+	x.revision, f.found = max(x.revision, revision), nil
 }
 
 // tokenBatcher adds new tokens to a listing in batches, so that concurrent readers of the store

@@ -154,7 +154,7 @@ func (x *Index) Revisions() iter.Seq2[string, uint64] {
 	}
 }
 
-// OwnerStatus returns an owner's status. The owner need not have tokens.
+// OwnerStatus returns an owner's status. The owner may have no tokens.
 func (x *Index) OwnerStatus(o store.Owner) OwnerStatus { return x.owners.statusOf(o) }
 
 // OwnersFresh reports whether the owners' status is up to date at now.

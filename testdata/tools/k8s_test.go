@@ -20,8 +20,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// Kustomize reads the sources leniently and leaves out a file that nobody
-// lists, so the sources are decoded, too.
+// Kustomize ignores unknown fields and files that are not listed, so the sources are
+// decoded strictly, too.
 func TestSourcesAreStrictAndListed(t *testing.T) {
 	var kustomization struct{ Resources []string }
 	parse(t, "kustomization.yaml", &kustomization)
@@ -116,8 +116,8 @@ func TestOnlyEnvoyIsExposed(t *testing.T) {
 	}
 }
 
-// Every volume is mounted where the configurations say, and by nobody else:
-// the admin socket and the database by tokengate alone.
+// Every volume is mounted where the configurations say and nowhere else. Only tokengate
+// mounts the admin socket and the database.
 func TestVolumes(t *testing.T) {
 	r := render(t)
 	got := map[string][]string{} // volume: where it is mounted

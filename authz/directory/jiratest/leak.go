@@ -20,7 +20,7 @@ import (
 // place, never with the token. If leak is nil, a test panics, since Jira must
 // never receive a token, and other programs do nothing.
 //
-// A Server does this itself. Watch is for other servers that stand in for Jira.
+// A Server does this itself. Watch is for other servers that replace Jira.
 func Watch(next http.Handler, leak func(where string)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		watch(r, leak)

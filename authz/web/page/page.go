@@ -74,7 +74,7 @@ type Page struct {
 	Method     string
 	Path       string   // below config.PagePath; {id} matches one segment
 	Parameters []string // allowed in the query
-	Costly     bool     // it stores a secret, or reads very much
+	Costly     bool     // it stores a secret, or is the form that revokes all of a user's tokens
 	Revokes    bool     // it revokes tokens
 	Serve      func(*Request) (Answer, error)
 }

@@ -187,7 +187,7 @@ type loggedLines struct {
 	summed map[string]int  // refused ones that are not shown, by reason
 }
 
-// readLines reads a log to its end and tells summed of each line that sums up.
+// readLines reads a log to its end. It signals each line that sums up on summed.
 func readLines(t *testing.T, log io.Reader, summed chan<- struct{}) loggedLines {
 	got := loggedLines{map[string]bool{}, map[string]int{}, map[string]int{}}
 	for lines := json.NewDecoder(log); ; {

@@ -11,8 +11,8 @@ import (
 	"github.com/tokengate/tokengate/envoy/envoytest"
 )
 
-// listen leaves no moment in which the path is there and does not answer, and
-// what was there before goes.
+// listen replaces an old socket at the path. The path never exists without a server
+// that answers.
 func TestListenReplacesAStaleSocket(t *testing.T) {
 	path := envoytest.Dir(t) + "/s"
 	address := config.Address{Network: "unix", Address: path}
@@ -74,7 +74,7 @@ func TestListenReplacesNothingElse(t *testing.T) {
 	}
 }
 
-// Who has not made a socket's folder yet is told to.
+// The error of listen names a missing folder.
 func TestListenNamesAMissingFolder(t *testing.T) {
 	dir := envoytest.Dir(t) + "/none"
 	l, err := listen(config.Address{Network: "unix", Address: dir + "/s"}, ownerSocket)

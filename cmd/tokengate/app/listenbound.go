@@ -4,8 +4,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -88,6 +90,16 @@ func (c *boundConn) before(other *boundConn) bool {
 		return !known
 	}
 	return c.last.Load() < other.last.Load()
+}
+
+// closeAll closes the open connections.
+func (l *boundListener) closeAll() {
+	l.mu.Lock()
+	all := slices.Collect(maps.Keys(l.open))
+	l.mu.Unlock()
+	for _, c := range all {
+		c.Close()
+	}
 }
 
 func (c *boundConn) used() { c.last.Store(c.listener.clock.Add(1)) }

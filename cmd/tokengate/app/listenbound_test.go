@@ -15,8 +15,8 @@ import (
 	"github.com/tokengate/tokengate/envoy/envoytest"
 )
 
-// Where a listener has as many connections as it may, a new one takes the place of
-// the one that was silent longest, and of none that ended by itself.
+// A new connection to a full listener closes the open connection that was idle longest.
+// Connections that ended by themselves do not count.
 func TestBoundListener(t *testing.T) {
 	path := envoytest.Dir(t) + "/s"
 	inner, err := net.Listen("unix", path)

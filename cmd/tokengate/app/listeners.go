@@ -42,7 +42,7 @@ type server interface {
 // listeners returns the listeners in the order in which they open. Envoy's socket
 // appears last, when Check can be answered.
 func (s *Server) listeners() ([]listener, error) {
-	check, err := s.checkServer()
+	check, err := s.newCheckServer()
 	if err != nil {
 		return nil, err
 	}
@@ -64,13 +64,13 @@ func (s *Server) listeners() ([]listener, error) {
 // open opens a listener and serves it until the server stops.
 func (s *Server) open(l listener) error {
 	var secure *tls.Config
+	var certificates *certificates
 	if l.config.TLS != (config.TLS{}) {
 		log := s.log.With(zap.String("listener", l.name))
-		certificates, err := newCertificates(l.config.TLS, l.protocol, log)
-		if err != nil {
+		var err error
+		if certificates, err = newCertificates(l.config.TLS, l.protocol, log); err != nil {
 			return fmt.Errorf("listen.%s.tls: %w", l.name, err)
 		}
-		s.reloads.watch(certificates)
 		secure = certificates.config()
 	}
 	inner, err := listen(l.config.Address, l.socket)
@@ -78,8 +78,13 @@ func (s *Server) open(l listener) error {
 		return err
 	}
 	s.addresses[l.name] = addressOf(inner, l.config.Address)
+	bound := s.bound(l.name, inner, l.connections, secure)
+	if certificates != nil {
+		certificates.replaced = bound.closeAll
+		s.reloads.watch(certificates)
+	}
 	go func() {
-		err := l.server.Serve(s.bound(l.name, inner, l.connections, secure))
+		err := l.server.Serve(bound)
 		if err != nil && !errors.Is(err, http.ErrServerClosed) {
 			s.failed <- fmt.Errorf("serve listen.%s: %w", l.name, err)
 		}
@@ -119,9 +124,9 @@ type checkServer struct {
 	ready  *atomic.Bool
 }
 
-// checkServer returns the server of the listener grpc.
-func (s *Server) checkServer() (*checkServer, error) {
-	answers := &envoy.Server{
+// newCheckServer returns the server of the listener grpc.
+func (s *Server) newCheckServer() (*checkServer, error) {
+	check := &envoy.Server{
 		Policy:        &s.policy,
 		Index:         s.tokens.Index(),
 		Usage:         s.usage,
@@ -137,13 +142,13 @@ func (s *Server) checkServer() (*checkServer, error) {
 		Records: s.records,
 		Now:     time.Now,
 	}
-	check, state, err := answers.GRPC()
+	server, state, err := check.GRPC()
 	if err != nil {
 		return nil, err
 	}
 	state.SetServingStatus("", healthv1.HealthCheckResponse_SERVING)
-	s.atStop("log the last suppressed refusals", repeat(logSuppressedEvery, answers.LogSuppressed))
-	return &checkServer{check, state, &s.ready}, nil
+	s.atStop("log the last suppressed refusals", repeat(logSuppressedEvery, check.LogSuppressed))
+	return &checkServer{server, state, &s.ready}, nil
 }
 
 // Shutdown reports NOT_SERVING, and then answers running requests until ctx ends.

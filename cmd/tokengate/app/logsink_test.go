@@ -48,7 +48,7 @@ func TestLogSinkNeverWaits(t *testing.T) {
 	if n := strings.Count(got.String(), string(line)); uint64(n)+lost != 50 {
 		t.Errorf("%d lines written, %d lost, of 50", n, lost)
 	}
-	// It is told at once or, if the log flowed a little meanwhile, in parts.
+	// One line reports the loss, or several if some lines were written in between.
 	told := uint64(0)
 	for _, m := range regexp.MustCompile(`"lines":(\d+)}`).FindAllStringSubmatch(got.String(), -1) {
 		n, err := strconv.ParseUint(m[1], 10, 64)
@@ -79,7 +79,7 @@ func TestLogSinkWritesAllAtTheEnd(t *testing.T) {
 	}
 }
 
-// batches are the writes that a sink makes. A write fails as it is told to.
+// batches are the writes that a sink makes. fails says which writes fail.
 type batches struct {
 	mu     sync.Mutex
 	writes []string
@@ -248,7 +248,7 @@ func TestLogSinkFails(t *testing.T) {
 	}
 }
 
-// Many write at a time, and each line comes out whole or is counted.
+// With concurrent writers, each line is either written completely or counted as lost.
 func TestLogSinkRaces(t *testing.T) {
 	var got bytes.Buffer
 	sink := newLogSink(&got, 4<<10)

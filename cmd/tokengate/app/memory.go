@@ -11,9 +11,9 @@ import (
 	"go.uber.org/zap"
 )
 
-// collector tunes Go's garbage collector to the container and to the number of tokens.
+// gcTuner tunes Go's garbage collector to the container and to the number of tokens.
 // GOMEMLIMIT and GOGC in the environment take precedence.
-type collector struct {
+type gcTuner struct {
 	percent int // the last value set; 0: set by the environment
 	live    []metrics.Sample
 }
@@ -23,32 +23,32 @@ type collector struct {
 // megabytes, dozens of times a second under load.
 const headroom = 16 << 20
 
-// newCollector sets 90 % of the container's memory as the soft limit: near it, the
+// newGCTuner sets 90 % of the container's memory as the soft limit: near it, the
 // garbage collector runs more often, before the kernel kills the process.
-func newCollector(ctx context.Context, log *zap.Logger) *collector {
+func newGCTuner(ctx context.Context, log *zap.Logger) *gcTuner {
 	// Kubernetes can change the limit of a running container.
 	if _, err := memlimit.Set(memlimit.WithRatio(0.9), memlimit.WithRefreshInterval(ctx, time.Minute)); err != nil {
 		log.Warn("cannot read the container's memory limit; Go's garbage collector has no limit", zap.Error(err))
 	}
-	c := &collector{live: []metrics.Sample{{Name: "/gc/heap/live:bytes"}}}
+	t := &gcTuner{live: []metrics.Sample{{Name: "/gc/heap/live:bytes"}}}
 	if os.Getenv("GOGC") == "" {
-		c.percent = 100
+		t.percent = 100
 	}
-	return c
+	return t
 }
 
 // fit lets the garbage collector run when headroom is used up or the heap has grown by
 // 60 %: with a million tokens, twice the heap would be too much. Call it regularly,
 // because the live heap changes.
-func (c *collector) fit() {
-	if c.percent == 0 {
+func (t *gcTuner) fit() {
+	if t.percent == 0 {
 		return
 	}
-	metrics.Read(c.live)
-	wanted := percentFor(c.live[0].Value.Uint64())
+	metrics.Read(t.live)
+	wanted := percentFor(t.live[0].Value.Uint64())
 	// A change briefly stops all threads.
-	if wanted > c.percent+c.percent/4 || wanted < c.percent-c.percent/4 {
-		c.percent = wanted
+	if wanted > t.percent+t.percent/4 || wanted < t.percent-t.percent/4 {
+		t.percent = wanted
 		debug.SetGCPercent(wanted)
 	}
 }

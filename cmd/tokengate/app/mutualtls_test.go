@@ -161,6 +161,22 @@ func TestMutualTLS(t *testing.T) {
 			t.Errorf("%s: %d %s", test.path, status, body)
 		}
 	}
+
+	// Other authorities end the connections of clients of the previous ones.
+	conn, err := tls.Dial("tcp", s.Addr("http").String(), authority.Client("localhost"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	mount(t, dir+"/server", foreign)
+	s.Reload()
+	// Before the server's own timeout.
+	if err := conn.SetDeadline(time.Now().Add(2 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("a connection of a client whose authority was replaced: %v", err)
+	}
 }
 
 // speak sends an HTTP request over TLS, or over plain TCP without a configuration, and

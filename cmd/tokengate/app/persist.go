@@ -28,12 +28,12 @@ func (s *Server) keepDirectory() {
 	switch {
 	case err == nil:
 		s.users.restored = s.users.directory.Snapshot().Taken()
-		s.log.Info("what was known of users before the restart is in force until the directory answers",
+		s.log.Info("using the saved users until the directory answers",
 			zap.Time("good_until", s.users.directory.GoodUntil()))
 	case !errors.Is(err, fs.ErrNotExist):
 		s.log.Warn("tokens wait until the directory answers", zap.Error(err))
 	}
-	s.atStop("save what is known of users", func(context.Context) error { return s.saveUsers(0) })
+	s.atStop("save the users", func(context.Context) error { return s.saveUsers(0) })
 }
 
 // saveUsers saves the snapshot unless the saved one is recent enough. It writes nothing

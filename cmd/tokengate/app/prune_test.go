@@ -13,8 +13,8 @@ import (
 	"github.com/tokengate/tokengate/store/badger"
 )
 
-// The log says which audit records went for their age, and warns where the size of
-// the log was why.
+// The log says how many audit records were removed because of their age, and warns about
+// records removed because the audit log was too large.
 func TestPruneIsLogged(t *testing.T) {
 	settings := config.Default()
 	settings.Store.Settings = &badger.Config{Dir: t.TempDir()}

@@ -54,7 +54,7 @@ type Server struct {
 	manager *manage.Manager
 	users   *userDirectory
 	reloads *reloader
-	garbage *collector
+	gc      *gcTuner
 
 	metrics *envoy.Metrics
 	records *envoy.Recorder
@@ -82,7 +82,7 @@ func New(ctx context.Context, file string, o Options) (_ *Server, err error) {
 			err = errors.Join(err, s.Stop())
 		}
 	}()
-	s.garbage = newCollector(s.jobs, s.log)
+	s.gc = newGCTuner(s.jobs, s.log)
 	if err := s.openStore(ctx, o.AcceptLoss); err != nil {
 		return nil, err
 	}
@@ -140,12 +140,12 @@ func (s *Server) Start() error {
 	}
 	s.ready.Store(true)
 	s.log.Info("tokengate is ready", zap.String("version", s.version), zap.Stringer("grpc", s.config.Listen.GRPC.Address))
-	s.garbage.fit()
+	s.gc.fit()
 	go every(s.jobs, flushEvery, s.flushUsage)
 	go every(s.jobs, recordEvery, s.flushRecords)
 	go every(s.jobs, watchEvery, func(context.Context) {
 		s.reloads.check()
-		s.garbage.fit()
+		s.gc.fit()
 	})
 	go s.keepPruned(s.jobs)
 	return nil

@@ -15,9 +15,8 @@ import (
 	"github.com/tokengate/tokengate/authz/config"
 )
 
-// A shutdown takes its steps in the reverse of the start's order, each within
-// its time: neither a step that fails nor one that hangs keeps the others, or
-// the process.
+// A shutdown takes its steps in reverse order of the start, each within its time limit.
+// A step that fails or hangs prevents neither the other steps nor the end of the process.
 func TestStopIsOrderedAndBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer("", config.Default(), Options{Log: io.Discard})
@@ -56,7 +55,7 @@ func TestStopIsOrderedAndBounded(t *testing.T) {
 	})
 }
 
-// The log is whole when stop returns.
+// The log is complete when stop returns.
 func TestStopWritesTheLog(t *testing.T) {
 	var log bytes.Buffer
 	s := newServer("", config.Default(), Options{Log: &log})

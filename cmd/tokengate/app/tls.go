@@ -21,12 +21,13 @@ type certificates struct {
 	protocol string // of the listener (RFC 7301): h2 or http/1.1
 	log      *zap.Logger
 	settling
-	current atomic.Pointer[tls.Config] // never nil
+	current  atomic.Pointer[tls.Config] // never nil
+	replaced func()                     // called after the authorities of clients have changed
 }
 
 // newCertificates reads the files of a listener's TLS.
 func newCertificates(files config.TLS, protocol string, log *zap.Logger) (*certificates, error) {
-	c := &certificates{files: files, protocol: protocol, log: log}
+	c := &certificates{files: files, protocol: protocol, log: log, replaced: func() {}}
 	found := readCertificates(files)
 	c.settle(found.fingerprint())
 	parsed, err := found.parse(files, protocol)
@@ -63,7 +64,10 @@ func (c *certificates) reload(found certificateFiles) {
 		c.log.Error("the certificate files were refused; the previous ones stay in use", zap.Error(err))
 		return
 	}
-	c.current.Store(parsed)
+	before := c.current.Swap(parsed)
+	if !before.ClientCAs.Equal(parsed.ClientCAs) {
+		c.replaced()
+	}
 	c.log.Info("the certificate files were reloaded", zap.Time("expires", parsed.Certificates[0].Leaf.NotAfter))
 }
 
