@@ -69,6 +69,10 @@ func TestRestartWhileTheDirectoryIsAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.refresh()
+	// The owner's tokens are renamed after the refresh.
+	c.until("alicia's token", func() bool {
+		return c.send(request{path: c.context + "/rest/api/2/myself", auth: bearer(k.value)}).status == 200
+	})
 	if user := c.myself(k, 200); user != "alicia" {
 		t.Errorf("renamed, and the token is %q to Jira", user)
 	}

@@ -10,7 +10,7 @@ import (
 
 // TestDispatch compares dispatch with what real Tomcats did.
 func TestDispatch(t *testing.T) {
-	f, err := os.Open("../../../testdata/paths/corpus.tsv")
+	f, err := os.Open("../../../../testdata/paths/corpus.tsv")
 	if err != nil {
 		t.Fatal(err)
 	}
