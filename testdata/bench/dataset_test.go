@@ -112,6 +112,7 @@ func TestFilledStore(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		want.Revision = got.Revision
 		if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
 			t.Errorf("token %d: (-want +got)\n%s", i, diff)
 		}
