@@ -128,7 +128,7 @@ var (
 // ok_response. Only the outermost fields are read, because the load shares the cores
 // with the server.
 func checkAnswer(message []byte, owner string) error {
-	allowed := false
+	allowed, named := false, owner == ""
 	for len(message) > 0 {
 		field, wireType, n := protowire.ConsumeTag(message)
 		if n < 0 || wireType != protowire.BytesType {
@@ -142,14 +142,15 @@ func checkAnswer(message []byte, owner string) error {
 		switch {
 		case field == statusField && len(value) > 0:
 			return errRefused
-		case field == okResponseField && !bytes.Contains(value, []byte(owner)):
-			return errOwner
-		case field == okResponseField:
-			allowed = true
+		case field == okResponseField: // may come in several parts, which protobuf merges
+			allowed, named = true, named || bytes.Contains(value, []byte(owner))
 		}
 	}
-	if !allowed {
+	switch {
+	case !allowed:
 		return errRefused
+	case !named:
+		return errOwner
 	}
 	return nil
 }
