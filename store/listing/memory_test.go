@@ -32,8 +32,8 @@ func TestListingMemory(t *testing.T) {
 	check := func(what string) {
 		t.Helper()
 		each := float64(heap()-before) / tokens
-		if each > 125 {
-			t.Errorf("the listing takes %.1f bytes per token %s, want at most 125", each, what)
+		if each > 100 {
+			t.Errorf("the listing takes %.1f bytes per token %s, want at most 100", each, what)
 		}
 		t.Logf("the listing takes %.1f bytes for a token %s", each, what)
 	}

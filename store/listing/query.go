@@ -91,7 +91,7 @@ func (q *Query) NeedsUsage() bool {
 type filter func(c *rowChunk, rows []uint16) []uint16
 
 // filters returns the query's filters, the cheapest first.
-func (q *Query) filters(owners []store.Owner) []filter {
+func (q *Query) filters(owners listedOwners) []filter {
 	var all []filter
 	if q.ID != "" {
 		all = append(all, func(c *rowChunk, rows []uint16) []uint16 {
@@ -163,18 +163,18 @@ func (q *Query) flags() (good [math.MaxUint8 + 1]bool) {
 }
 
 // owners returns the selected owners by number; nil: all.
-func (q *Query) owners(owners []store.Owner) []bool {
+func (q *Query) owners(owners listedOwners) []bool {
 	if q.Owner == "" && q.OwnerPart == "" && q.OwnerIs == nil {
 		return nil
 	}
 	name, part := []byte(store.FoldOwner(q.Owner)), []byte(store.FoldOwner(q.OwnerPart))
-	selected := make([]bool, len(owners))
+	selected := make([]bool, len(owners.begin))
 	var folded []byte
 	for n := range selected {
-		folded = appendFolded(folded[:0], owners[n].Name)
+		folded = appendFolded(folded[:0], owners.name(uint32(n)))
 		selected[n] = (len(name) == 0 || bytes.Equal(folded, name)) &&
 			bytes.Contains(folded, part) &&
-			(q.OwnerIs == nil || q.OwnerIs(owners[n]))
+			(q.OwnerIs == nil || q.OwnerIs(owners.owner(uint32(n))))
 	}
 	return selected
 }
@@ -238,12 +238,11 @@ func (q *Query) expired() valueRange {
 }
 
 // appendFolded appends a name in lower case, like strings.ToLower. Most names are ASCII.
-func appendFolded[T string | []byte](to []byte, name T) []byte {
+func appendFolded(to, name []byte) []byte {
 	begin := len(to)
-	for i := range len(name) {
-		b := name[i]
+	for _, b := range name {
 		if b >= 0x80 {
-			return append(to[:begin], bytes.ToLower([]byte(name))...)
+			return append(to[:begin], bytes.ToLower(name)...)
 		}
 		if 'A' <= b && b <= 'Z' {
 			b += 'a' - 'A'

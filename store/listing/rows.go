@@ -2,6 +2,7 @@ package listing
 
 import (
 	"encoding/binary"
+	"hash/maphash"
 	"runtime"
 	"time"
 
@@ -24,24 +25,13 @@ type rowChunk struct {
 type columns struct {
 	number  [chunkRows]uint64
 	uses    [chunkRows]uint64
-	owner   [chunkRows]uint32 // number in Listing.owners
+	owner   [chunkRows]uint32 // number in listedOwners
 	name    [chunkRows]uint32 // offset in texts
 	created [chunkRows]instant
 	expires [chunkRows]instant
 	used    [chunkRows]instant
-	id      [chunkRows]rowID
+	id      [chunkRows][store.IDLength]byte
 	flags   [chunkRows]flags
-}
-
-// rowID is a token's id.
-type rowID [store.IDLength]byte
-
-// idOf returns the id, or the zero rowID, which no token has, for an invalid one.
-func idOf(id string) (r rowID) {
-	if len(id) == len(r) {
-		copy(r[:], id)
-	}
-	return r
 }
 
 // instant is a time as Unix seconds plus 1, little endian; 0 means none.
@@ -144,6 +134,9 @@ func (l *Listing) newRow() uint32 {
 		l.free = l.free[:last]
 		return row
 	}
+	if l.rows == maxSlot {
+		panic("store: too many tokens for the listing") // a slot would refer to the wrong row
+	}
 	if int(l.rows) == len(l.chunks)*chunkRows {
 		l.chunks = append(l.chunks, &rowChunk{columns: new(columns)})
 	}
@@ -181,4 +174,99 @@ func (c *rowChunk) compactNames() {
 			c.setName(i, string(old.nameOf(i)))
 		}
 	}
+}
+
+// find returns the row of the token with this id.
+func (l *Listing) find(hash uint64, id string) (row uint32, there bool) {
+	return l.idTable(hash).find(hash, func(row uint32) bool {
+		c, i := l.locate(row)
+		return string(c.id[i][:]) == id
+	})
+}
+
+// idTable returns the hash table for a hash. There are many, because a table is copied when it
+// grows.
+func (l *Listing) idTable(hash uint64) *hashTable { return &l.ids[hash>>(64-partBits)] }
+
+const partBits = 8
+
+var listingSeed = maphash.MakeSeed()
+
+// hashOf returns the hash of a row's id.
+func (l *Listing) hashOf(row uint32) uint64 {
+	c, i := l.locate(row)
+	return maphash.Bytes(listingSeed, c.id[i][:])
+}
+
+// hashTable is a hash table with open addressing from hashes to numbers of elements that are
+// stored elsewhere. A slot is 0 if it is empty. Its lower bits are the number plus 1, and its
+// upper bits a part of the hash, which avoids most comparisons.
+type hashTable struct {
+	slots  []uint32
+	filled int
+}
+
+const (
+	slotMask = 1<<28 - 1
+	maxSlot  = slotMask // the maximum number of elements, 256 million
+)
+
+// slotOf returns the slot for a number.
+func slotOf(hash uint64, number uint32) uint32 { return uint32(hash>>20)&^slotMask | (number + 1) }
+
+// find returns the first number with this hash for which is returns true.
+func (s *hashTable) find(hash uint64, is func(number uint32) bool) (number uint32, there bool) {
+	if s.filled == 0 {
+		return 0, false
+	}
+	mask, tag := len(s.slots)-1, slotOf(hash, 0)&^slotMask
+	for at := int(hash) & mask; s.slots[at] != 0; at = (at + 1) & mask {
+		if slot := s.slots[at]; slot&^slotMask == tag && is(slot&slotMask-1) {
+			return slot&slotMask - 1, true
+		}
+	}
+	return 0, false
+}
+
+// add adds a number that is not in the table. hashOf returns the hash of numbers that are.
+func (s *hashTable) add(hash uint64, number uint32, hashOf func(number uint32) uint64) {
+	s.filled++
+	if s.filled > len(s.slots)*3/4 {
+		old := s.slots
+		s.slots = make([]uint32, max(8, 2*len(s.slots)))
+		for _, slot := range old {
+			if slot != 0 {
+				s.fill(hashOf(slot&slotMask-1), slot)
+			}
+		}
+	}
+	s.fill(hash, slotOf(hash, number))
+}
+
+// fill puts a value into the first empty slot.
+func (s *hashTable) fill(hash uint64, slot uint32) {
+	mask := len(s.slots) - 1
+	at := int(hash) & mask
+	for s.slots[at] != 0 {
+		at = (at + 1) & mask
+	}
+	s.slots[at] = slot
+}
+
+// remove removes a number, and moves up entries behind it that would not be found any more.
+func (s *hashTable) remove(hash uint64, number uint32, hashOf func(number uint32) uint64) {
+	s.filled--
+	mask := len(s.slots) - 1
+	hole := int(hash) & mask
+	for s.slots[hole] != slotOf(hash, number) {
+		hole = (hole + 1) & mask
+	}
+	for at := (hole + 1) & mask; s.slots[at] != 0; at = (at + 1) & mask {
+		first := int(hashOf(s.slots[at]&slotMask-1)) & mask
+		if (at-first)&mask >= (at-hole)&mask {
+			s.slots[hole] = s.slots[at]
+			hole = at
+		}
+	}
+	s.slots[hole] = 0
 }

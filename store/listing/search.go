@@ -87,7 +87,7 @@ func (s *search) collect(l *Listing, c *rowChunk, rows []uint16) {
 		at := position{number: c.number[i]}
 		switch s.column {
 		case ByOwner:
-			s.text = appendFolded(s.text[:0], l.owners[c.owner[i]].Name)
+			s.text = appendFolded(s.text[:0], l.owners.name(c.owner[i]))
 			at.text = s.text
 		case ByName:
 			s.text = appendFolded(s.text[:0], c.nameOf(int(i)))
