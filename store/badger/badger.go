@@ -10,7 +10,6 @@ import (
 	"os"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -101,8 +100,7 @@ func (s *Store) close() error {
 	if fs, look := s.statfs(s.dir); look == nil {
 		err = errors.Join(err, s.reserved.resize(fs, 0)) // for the next start
 	}
-	// A process that is just being started may share the lock, which a mere close would leave.
-	return errors.Join(err, syscall.Flock(int(s.lock.Fd()), syscall.LOCK_UN), s.lock.Close())
+	return errors.Join(err, unlock(s.lock))
 }
 
 // begin registers an operation, unless the store is closed or the context has ended. The

@@ -103,7 +103,7 @@ func open(ctx context.Context, opts Options) (s *Store, err error) {
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, locked.Close())
+			err = errors.Join(err, unlock(locked))
 		}
 	}()
 	found, err := examine(opts)
@@ -196,6 +196,12 @@ func lock(dir string) (*os.File, error) {
 		err = fmt.Errorf("lock %s: %w", dir, err)
 	}
 	return nil, errors.Join(err, f.Close())
+}
+
+// unlock releases the lock and closes f. A child process that is just being started may share the
+// lock until it has closed its descriptors, so closing f would not release it.
+func unlock(f *os.File) error {
+	return errors.Join(syscall.Flock(int(f.Fd()), syscall.LOCK_UN), f.Close())
 }
 
 // examine inspects the directory. Problems are an error unless they are accepted.

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -100,5 +101,38 @@ func TestProbeWaitsForTheDisk(t *testing.T) {
 	s.ProbeFile().Close()
 	if err := s.AppendAudit(t.Context(), store.Audit{}); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("a write whose probe cannot write: error %v", err)
+	}
+}
+
+// TestOpenAgainAfterRefusal checks that a refused open leaves no lock, even if a process that is
+// just being started shares its descriptors.
+func TestOpenAgainAfterRefusal(t *testing.T) {
+	dir := t.TempDir()
+	edit(t, dir, map[string]string{"m/schema": "1"})
+	var shared []int
+	share := func() (string, uint64) { // of each descriptor of dir
+		descriptors, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range descriptors {
+			number, err := strconv.Atoi(d.Name())
+			if target, _ := os.Readlink("/proc/self/fd/" + d.Name()); err != nil || target != dir {
+				continue
+			}
+			if number, err = syscall.Dup(number); err != nil {
+				t.Fatal(err)
+			}
+			shared = append(shared, number)
+		}
+		return "", 1 << 40
+	}
+	wantOpenError(t, badger.Options{Dir: dir}.WithFilesystem(share), badger.ErrSchema, dir)
+	if len(shared) == 0 {
+		t.Error("the test shared no descriptor")
+	}
+	wantOpenError(t, badger.Options{Dir: dir}, badger.ErrSchema, dir)
+	for _, number := range shared {
+		syscall.Close(number)
 	}
 }
