@@ -115,25 +115,29 @@ $(GENERATOR):
 	echo "$(OPENAPI_GENERATOR_SHA256)  $$(echo "$$tmp"/*.jar)" | sha256sum --check --quiet -; \
 	mv "$$tmp"/*.jar $@
 
+APT_INSTALL := export DEBIAN_FRONTEND=noninteractive; apt-get -qq update && apt-get -qq install -y --no-install-recommends
+
 # The browser of the machine if there is one, by the names that the tests look
-# for, or Debian's: that one is kept up to date rather than pinned.
+# for, or Debian's: that one is kept up to date rather than pinned. With Debian's, most tests
+# use its build without windows, which needs a third less processor time.
 .PHONY: chromium
 chromium:
 	@test -n "$(TOKENGATE_CHROMIUM)" || command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
-	command -v chromium-browser >/dev/null || { \
-		echo "installing Debian's chromium"; export DEBIAN_FRONTEND=noninteractive; \
-		apt-get -qq update && apt-get -qq install -y --no-install-recommends chromium >/dev/null; \
-	} || { echo "no Chromium could be installed: set TOKENGATE_CHROMIUM to a Chromium or Chrome of your own" >&2; exit 1; }
+	command -v chromium-browser >/dev/null || { echo "installing Debian's chromium"; $(APT_INSTALL) chromium >/dev/null; } || { \
+		echo "no Chromium could be installed: set TOKENGATE_CHROMIUM to a Chromium or Chrome of your own" >&2; exit 1; }
+	@test -n "$(TOKENGATE_CHROMIUM)" || command -v chromium-headless-shell >/dev/null || ! command -v chromium >/dev/null || \
+	{ echo "installing Debian's chromium-headless-shell"; $(APT_INSTALL) chromium-headless-shell >/dev/null; } || \
+	echo "it could not be installed: the tests of pages take longer" >&2
 
 # The proxies in envoy/README.md, from Debian if they are not installed. The policy
 # prevents the packages from starting them, because the tests start their own.
 .PHONY: proxies
 proxies:
 	@PATH=$$PATH:/usr/sbin; { command -v nginx && command -v haproxy; } >/dev/null || { \
-		echo "installing Debian's nginx and haproxy"; export DEBIAN_FRONTEND=noninteractive; \
+		echo "installing Debian's nginx and haproxy"; \
 		policy=/usr/sbin/policy-rc.d; \
 		test -e $$policy || { trap "rm -f $$policy" EXIT; printf '#!/bin/sh\nexit 101\n' >$$policy && chmod +x $$policy; }; \
-		apt-get -qq update && apt-get -qq install -y --no-install-recommends nginx-light haproxy >/dev/null; \
+		$(APT_INSTALL) nginx-light haproxy >/dev/null; \
 	} || { echo "no nginx and HAProxy could be installed: put both into PATH" >&2; exit 1; }
 
 .PHONY: build
@@ -144,9 +148,12 @@ build: ## build .build/tokengate
 # take. -count 1, because Go's cache of results does not
 # see changes of files outside of a module, and testdata/tools is about those.
 .PHONY: test
+test: export GORACE = atexit_sleep_ms=100
 test: tools ## every test, with the race detector, a real Envoy and a real browser
 	@mkdir -p .build
-	CGO_ENABLED=1 $(GO) test -race -timeout 8m ./... 2>&1 | tee .build/test.log
+	@# Three packages at a time keep two cores busy, because many tests wait for other processes;
+	@# the slowest package comes first.
+	CGO_ENABLED=1 $(GO) test -race -p 3 -timeout 8m ./cmd/tokengate ./... 2>&1 | tee .build/test.log
 	@# The race detector empties pools and takes memory and time, so allocations, floods
 	@# and the growth of an hour are measured without it.
 	$(GO) test -run 'Alloc|Neighbours|GrowthOfAnHour' ./authz ./authz/manage ./envoy ./envoy/wire ./cmd/tokengate 2>&1 | tee -a .build/test.log

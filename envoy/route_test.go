@@ -151,12 +151,16 @@ func targets(t *testing.T, contextPath string) []string {
 	if err := lines.Err(); err != nil {
 		t.Fatal(err)
 	}
+	combinations := 0
 	for _, path := range config.ManagementPaths {
 		parent, name := path[:strings.LastIndex(path, "/")], path[strings.LastIndex(path, "/")+1:]
 		for _, before := range []string{"", "/", "/.", "/x/..", "/s/x/_", "/s/x/_/y/_", "/jira", "/JIRA", "/jira/jira", ";x", "/%2e", "/..", "/%6aira"} {
 			for _, spelled := range []string{path, strings.ToUpper(path), parent + "//" + name, parent + "/./" + name, parent + "/x/../" + name, parent + "/%61pi%2Dtokens",
 				parent + "/api%2dtokens", parent + "/%2561pi-tokens", parent + ";x/" + name, parent + "%2f" + name, parent + "/latest/" + name, strings.TrimSuffix(path, "s")} {
-				add(before + spelled)
+				// Each context path takes every second one: a real Envoy needs milliseconds for each.
+				if combinations++; combinations%2 == len(contextPath)%2 {
+					add(before + spelled)
+				}
 			}
 		}
 		for _, after := range []string{"/", "//", "/.", "/..", "/../x", "/%2e%2e/x", ";", ";x", ";x/y", "X", "-", "%", "%20", "%00", "%2f", "%2Fx", "%5c", `\x`, "?", "?x", "?/rest/x", "#", "#x", "%23x", "%3F", "%3fx",

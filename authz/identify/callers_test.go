@@ -416,15 +416,15 @@ func TestUnknownCredentialsDelayNoKnownUser(t *testing.T) {
 						time.Sleep(c.every)
 					}
 				})
-				answered, late, logins, patience := 0, 0, 10, 2*time.Second
+				answered, late, logins, patience := 0, 0, 6, 2*time.Second
 				if c.within == 0 {
 					// Beyond Jira's capacity about a third is answered, by
 					// chance: with this many, a tenth is certain. The others
 					// wait in vain.
-					logins, patience = 20, 300*time.Millisecond
+					logins, patience = 20, 150*time.Millisecond
 				}
 				for n := range logins {
-					time.Sleep(150*time.Millisecond + time.Duration(n)*7*time.Millisecond)
+					time.Sleep(80*time.Millisecond + time.Duration(n)*7*time.Millisecond)
 					for _, k := range known {
 						begun := time.Now()
 						if _, err := callers.Identify(t.Context(), k); err != nil || time.Since(begun) > 0 {

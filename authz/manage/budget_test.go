@@ -214,7 +214,7 @@ func TestBudgetPerCaller(t *testing.T) {
 // The write budgets take bounded memory.
 func TestBudgetsAreBounded(t *testing.T) {
 	f := newBudgetFixture(t)
-	for n := range 2 * limit.DefaultMax {
+	for n := range limit.DefaultMax + 1000 {
 		manage.CountWrite(f.Manager, fmt.Sprint("caller ", n), f.clock())
 	}
 	if n := manage.Writers(f.Manager); n > limit.DefaultMax {

@@ -8,7 +8,9 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
@@ -135,12 +137,23 @@ func (b *browser) fill(selector, text string) {
 	if at[bool](b, selector, "e.matches("+chosen+")") {
 		at[bool](b, selector, "(e.value = "+quote(text)+`, ["input", "change"].every(type => e.dispatchEvent(new Event(type, {bubbles: true}))))`)
 	} else {
-		drive(b, "fill "+selector, chromedp.Steps(click(selector), b.keys([]string{"Control+a", "Delete"}), chromedp.KeyEvent(text)))
+		drive(b, "fill "+selector, chromedp.Steps(click(selector), b.keys([]string{"Control+a", "Delete"}), enter(text)))
 	}
 	if got := at[string](b, selector, "e.value"); got != text {
 		b.fatalf("%s is %q after %q was entered", selector, got, text)
 	}
 	b.settle()
+}
+
+// enter types a text, or inserts a long one as if it were pasted.
+func enter(text string) chromedp.Action[chromedp.Void] {
+	if len(text) <= 30 {
+		return chromedp.KeyEvent(text)
+	}
+	return func(ctx context.Context, t *chromedp.Target) (chromedp.Void, error) {
+		_, err := cdp.Call(ctx, t, input.InsertText, input.InsertTextParams{Text: text})
+		return chromedp.Void{}, err
+	}
 }
 
 // has reports whether the page shows such an element now.

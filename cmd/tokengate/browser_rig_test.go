@@ -83,7 +83,7 @@ type chromium struct {
 }
 
 func (c *chromium) launch(secure browserOption) error {
-	program, err := chromiumPath()
+	program, err := chromiumPath(secure)
 	if err != nil {
 		return err
 	}
@@ -247,9 +247,14 @@ func (b *browser) event(event any) {
 	}
 }
 
-// chromiumPath returns the path of the browser: $TOKENGATE_CHROMIUM, or one in PATH.
-func chromiumPath() (string, error) {
+// chromiumPath returns the path of the browser: $TOKENGATE_CHROMIUM, or one in PATH. Debian's
+// chromium-headless-shell is Chromium without its windows, which saves a third of the processor
+// time, but it has no asSecure.
+func chromiumPath(secure browserOption) (string, error) {
 	names := []string{"chromium", "google-chrome", "chromium-browser"}
+	if !secure {
+		names = slices.Insert(names, 0, "chromium-headless-shell")
+	}
 	if named := os.Getenv("TOKENGATE_CHROMIUM"); named != "" {
 		names = []string{named}
 	}

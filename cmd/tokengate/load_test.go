@@ -37,13 +37,13 @@ func (a answers) total() map[int]int {
 // startLoad returns when requests are being answered.
 func startLoad(r *rig, auth string) *load {
 	ctx, cancel := context.WithCancel(context.Background())
-	const workers = 8
+	const workers = 4
 	l := &load{cancel: cancel, answers: answers{{}}, rounds: make([]int, workers)}
 	l.more = sync.NewCond(&l.mu)
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: workers}}
 	for i := range workers {
 		l.workers.Go(func() {
-			pace := time.NewTicker(10 * time.Millisecond)
+			pace := time.NewTicker(40 * time.Millisecond)
 			defer pace.Stop()
 			for ; ctx.Err() == nil; <-pace.C {
 				phase := l.phase()

@@ -52,7 +52,7 @@ func newProcess(t *testing.T, args ...string) *process {
 // race detector would hold each process a second longer at its end, in case
 // something else raced in it.
 func programEnv(more ...string) []string {
-	env := append(os.Environ(), "TOKENGATE_TEST_MAIN=1", "GORACE=atexit_sleep_ms=0 "+os.Getenv("GORACE"))
+	env := append(os.Environ(), "TOKENGATE_TEST_MAIN=1", "GORACE="+os.Getenv("GORACE")+" atexit_sleep_ms=0")
 	return append(env, more...)
 }
 

@@ -57,7 +57,7 @@ func TestComposed(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
 	into := used(t)
 	read, failed := 0, 0
-	const frames = 20_000
+	const frames = 8000
 	for i := range frames {
 		frame := compose(program(random))
 		compare(t, frame, clientHeaders[i%len(clientHeaders)], into)

@@ -54,7 +54,7 @@ func TestIndexAgainstMap(t *testing.T) {
 	var x index.Index
 	want := map[string]store.Token{}
 	random := rand.New(rand.NewPCG(1, 2))
-	const tokens = 8000
+	const tokens = 4000
 	check := func() {
 		t.Helper()
 		states := map[store.State]int{store.Pending: 0, store.Active: 0, store.Disabled: 0, store.Revoked: 0}
@@ -103,7 +103,7 @@ func TestIndexAgainstMap(t *testing.T) {
 // entry is always one version.
 func TestIndexRaces(t *testing.T) {
 	var x index.Index
-	const tokens, versions = 3000, 30
+	const tokens, versions = 3000, 12
 	for n := range tokens {
 		x.Put(version(n, 0))
 	}

@@ -206,7 +206,7 @@ func TestListingAgainstPlain(t *testing.T) {
 	d := draw{rand.New(rand.NewPCG(5, 6))}
 	x, plain := listing.New(), plainListing{}
 	const tokens = 5000
-	for round := range 10 {
+	for round := range 5 {
 		for range tokens / 2 {
 			token := d.token(tokens)
 			switch d.IntN(6) {

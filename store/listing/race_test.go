@@ -29,7 +29,7 @@ func tokenOf(n int) store.Token {
 // TestListingWalk pages through every order while tokens are added, removed and changed. It finds
 // each unchanged token exactly once, and in the order by number changed ones as well.
 func TestListingWalk(t *testing.T) {
-	const tokens, limit = 6000, 97
+	const tokens, limit = 3000, 97
 	for _, column := range columns {
 		for _, descending := range []bool{false, true} {
 			d := draw{rand.New(rand.NewPCG(7, uint64(column)))}
@@ -84,7 +84,7 @@ func TestListingWalk(t *testing.T) {
 
 // TestListingRaces searches while tokens change. Each search finds every permanent token once.
 func TestListingRaces(t *testing.T) {
-	const tokens, rounds = 9000, 4
+	const tokens, rounds = 5000, 3
 	x := listing.New()
 	for n := range tokens {
 		x.Put(tokenOf(n))

@@ -169,7 +169,7 @@ func testLivePruned(t *testing.T, s Suite) {
 
 func testLiveAmongMany(t *testing.T, s Suite) {
 	f := open(t, s)
-	const many = 250
+	const many = 150
 	later := Epoch.Add(time.Hour)
 	var listed, live []string
 	for n := range many {

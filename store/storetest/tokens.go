@@ -364,7 +364,7 @@ func testAll(t *testing.T, s Suite) {
 	f := open(t, s)
 	same(t, "tokens of an empty store", f.all(), map[string]store.Token{})
 	want := make(map[string]store.Token)
-	for n := range 250 {
+	for n := range 120 {
 		token := f.create(fullToken(n, fmt.Sprintf("user %d", n)))
 		want[token.ID] = token
 	}

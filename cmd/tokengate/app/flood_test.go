@@ -36,7 +36,7 @@ import (
 // A flood of junk tokens displaces no line of a request with a good one, even
 // while the log is not read, and all junk is counted.
 func TestFloodOfJunk(t *testing.T) {
-	const floods, workers, each, goodEvery, basicEvery = 2, 50, 100, 100, 5
+	const floods, workers, each, goodEvery, basicEvery = 2, 50, 40, 40, 5
 	reader, writer := io.Pipe()
 	sink := newLogSink(writer, 64<<10) // 40 KiB of it for admitted requests: more than a flood's good lines
 	tokens, value := oneToken(t)
