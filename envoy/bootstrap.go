@@ -97,10 +97,11 @@ type bootstrapData struct {
 	ManagementPaths             []string
 	MaxHeaders                  int
 	LocalReplies                []localReply
-	RestPath                    string // requests below it get JSON; "" is none
-	DenialType                  string // the content type of JSON
-	HealthPath                  string // answered by Envoy itself
-	PublicHost                  string // host of publicURL, for HTTP/1.0 requests without one; may be empty
+	RestPath                    string  // requests below it get JSON; "" is none
+	DenialType                  string  // the content type of JSON
+	HealthPath                  string  // answered by Envoy itself
+	Bypass                      *bypass // nil: every request is checked
+	PublicHost                  string  // host of publicURL, for HTTP/1.0 requests without one; may be empty
 
 	Authz, Management, Upstream endpoint
 }
@@ -147,6 +148,9 @@ func newBootstrapData(cfg config.Config, opts BootstrapOptions) (*bootstrapData,
 
 	if p.API != "" {
 		d.RestPath = cfg.Upstream.ContextPath + p.API
+	}
+	if cfg.Envoy.Bypass {
+		d.Bypass = newBypass(cfg)
 	}
 	d.strip("proxy-authorization") // for a proxy, never for the upstream
 	for _, name := range headers.reserved() {

@@ -54,6 +54,15 @@ clientAddress: {header: X-Real-IP}
 `,
 	},
 	{
+		name: "bypass",
+		config: `
+publicURL: https://jira.example.com/jira
+upstream: {contextPath: /jira}
+tokens: {queryParameter: access.token}
+envoy: {bypass: true}
+`,
+	},
+	{
 		name: "envoys-own-client-header",
 		config: `
 publicURL: https://jira.example.com

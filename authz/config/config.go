@@ -29,6 +29,7 @@ type Config struct {
 	Audit         Audit         `yaml:"audit"`
 	Bearer        Bearer        `yaml:"bearer"`
 	CORS          CORS          `yaml:"cors"`
+	Envoy         Envoy         `yaml:"envoy"`
 	Log           Log           `yaml:"log"`
 }
 
@@ -210,6 +211,11 @@ type Audit struct {
 // Bearer says how Bearer credentials that are not tokens are treated.
 type Bearer struct {
 	Other OtherBearer `yaml:"other"`
+}
+
+// Envoy has the settings of the generated Envoy configuration.
+type Envoy struct {
+	Bypass bool `yaml:"bypass"` // Envoy forwards requests without a credential itself
 }
 
 // OtherBearer is pass or refuse.

@@ -121,7 +121,7 @@ func texts(list []string) []string { return append([]string{}, list...) }
 var restartKeys = []string{
 	"publicURL", "listen.grpc", "listen.http", "listen.admin", "listen.metrics", "store",
 	"upstream.product", "upstream.url", "upstream.contextPath", "upstream.identity.header",
-	"clientAddress", "tokens.queryParameter", "directory",
+	"clientAddress", "tokens.queryParameter", "directory", "envoy.bypass",
 }
 
 // FixedKeysChanged returns the keys that differ between two configurations and

@@ -170,7 +170,7 @@ func TestFixedKeys(t *testing.T) {
 	})
 	slices.Sort(fixed)
 	want := []string{
-		"clientAddress", "directory", "listen.admin", "listen.grpc", "listen.http", "listen.metrics", "publicURL", "store",
+		"clientAddress", "directory", "envoy.bypass", "listen.admin", "listen.grpc", "listen.http", "listen.metrics", "publicURL", "store",
 		"tokens.queryParameter", "upstream.contextPath", "upstream.identity.header", "upstream.product", "upstream.url",
 	}
 	if diff := cmp.Diff(want, slices.Compact(fixed)); diff != "" {

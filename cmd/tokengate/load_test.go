@@ -35,7 +35,7 @@ func (a answers) total() map[int]int {
 }
 
 // startLoad returns when requests are being answered.
-func startLoad(r *rig, auth string) *load {
+func startLoad(r *rig, q request) *load {
 	ctx, cancel := context.WithCancel(context.Background())
 	const workers = 4
 	l := &load{cancel: cancel, answers: answers{{}}, rounds: make([]int, workers)}
@@ -47,7 +47,7 @@ func startLoad(r *rig, auth string) *load {
 			defer pace.Stop()
 			for ; ctx.Err() == nil; <-pace.C {
 				phase := l.phase()
-				got, err := r.try(context.Background(), client, request{auth: auth})
+				got, err := r.try(context.Background(), client, q)
 				if err != nil {
 					r.t.Errorf("Envoy did not answer: %v", err)
 				}

@@ -115,7 +115,7 @@ func TestSlowAndPanickingServers(t *testing.T) {
 // After the log says that tokengate is ready, there are none.
 func TestRestartUnderLoad(t *testing.T) {
 	r := newRig(t, options{})
-	load := startLoad(r, bearer(r.mint("restart")))
+	load := startLoad(r, request{auth: bearer(r.mint("restart"))})
 	for range 3 {
 		if err := r.gate.stop(); err != nil {
 			t.Error(err)
@@ -142,7 +142,7 @@ func TestRestartUnderLoad(t *testing.T) {
 // socket remains.
 func TestSuccessor(t *testing.T) {
 	r := newRig(t, options{})
-	load := startLoad(r, basic("fred", "yabba"))
+	load := startLoad(r, request{auth: basic("fred", "yabba")})
 	for i := range 3 {
 		// The successor has its own store: only one process can open Badger's.
 		old := r.gate

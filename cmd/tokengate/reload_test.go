@@ -18,7 +18,7 @@ func TestReload(t *testing.T) {
 	r := newRig(t, options{})
 	good := read(t, r.config)
 	value := r.mint("reload")
-	load := startLoad(r, bearer(value))
+	load := startLoad(r, request{auth: bearer(value)})
 
 	// A signal reloads immediately. The log line says that the new file is in force.
 	r.write(withoutKey(t, good, "network") + "\nnetwork: {deny: [10.0.0.0/8]}\n")

@@ -1,0 +1,6 @@
+//go:build long
+
+package main
+
+// restarts is how often tokengate is restarted under load.
+const restarts = 100

@@ -1,0 +1,74 @@
+package envoy
+
+import (
+	"regexp"
+	"strings"
+
+	"github.com/tokengate/tokengate/authz"
+	"github.com/tokengate/tokengate/authz/config"
+)
+
+// bypass is the condition under which Envoy forwards a request without asking
+// tokengate, because the answer would be authz.NoCredential. All parts must hold. They
+// are stricter than necessary: Envoy asks about every request that it could read in
+// another way than tokengate or the upstream.
+//
+// The expressions match a whole text, and use only what Go and RE2 read alike. Envoy
+// refuses expressions whose program has more than 100 instructions.
+type bypass struct {
+	Method       string   // the method matches it
+	Target       string   // the path with the query matches it
+	Hiding       []string // the path with the query matches none of them
+	Absent       []string // the request has none of these headers
+	Plain        []string // none of these headers matches HidingHeader
+	HidingHeader string
+}
+
+const (
+	// visible are the characters, for a character class, that containers, Envoy and
+	// tokengate read alike. Not among them are `"`, `#`, `;`, `<`, `>`, `\`, `^`, `{`, `|` and `}`.
+	visible = "!$-:=?-\\[\\]_`a-z~"
+
+	// hidingEscapes are escapes of letters, digits, `_`, `%` and control bytes, which
+	// could hide a token or the path of logins.
+	hidingEscapes = `.*%(?:[01]|25|3[0-9]|4[1-9A-Fa-f]|5[0-9AFaf]|6[1-9A-Fa-f]|7[0-9AFaf]).*`
+	// oddEscapes are escapes of `.`, `/`, `;` and `\` in a path, and any in a name of
+	// a parameter.
+	oddEscapes = `[!->@-~]*%(?:2[EFef]|3[Bb]|5[Cc]).*|.*[?&][!-%'-<>-~]*%.*`
+
+	// tokenPrefixes begin tokens.
+	tokenPrefixes = `tgate_|tgadm_`
+	// encodedPrefixes are the prefixes in base64, by the number of bytes before them
+	// modulo 3, without the digits that depend on other bytes.
+	encodedPrefixes = `dGdhdGVf|dGdhZG1f|RnYXRlX|RnYWRtX|0Z2F0ZV|0Z2FkbV`
+)
+
+// newBypass returns the condition for a configuration. It depends only on settings
+// that a reload cannot change.
+func newBypass(cfg config.Config) *bypass {
+	p := config.Products[cfg.Upstream.Product]
+	hiding := []string{tokenPrefixes, encodedPrefixes}
+	if pattern := p.Session.Pattern(); pattern != "" {
+		hiding = append(hiding, regexp.QuoteMeta(pattern[strings.LastIndexByte(pattern, '/')+1:]))
+	}
+	for _, name := range []string{p.LoginPrefix, cfg.Tokens.QueryParameter} {
+		if name != "" {
+			hiding = append(hiding, `[?&]`+regexp.QuoteMeta(name))
+		}
+	}
+	b := &bypass{
+		Method:       `GET|HEAD|OPTIONS|POST|PUT|PATCH|DELETE`,
+		Target:       `/[` + visible + `%]*`,
+		Hiding:       []string{`.*(?:` + strings.Join(hiding, "|") + `).*`, hidingEscapes, oddEscapes},
+		HidingHeader: `.*(?:` + tokenPrefixes + `).*`,
+	}
+	for _, name := range authz.Headers {
+		switch name {
+		case "user-agent", "origin", "x-request-id":
+			b.Plain = append(b.Plain, name)
+		default:
+			b.Absent = append(b.Absent, name)
+		}
+	}
+	return b
+}

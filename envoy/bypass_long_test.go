@@ -1,0 +1,19 @@
+//go:build long
+
+package envoy_test
+
+import "github.com/tokengate/tokengate/authz/config"
+
+// bypassRequests is how many generated requests each configuration gets.
+const bypassRequests = 100_000
+
+var bypassConfigurations = func() (all []bypassConfiguration) {
+	for _, mode := range []config.PasswordMode{config.PasswordsAllow, config.PasswordsObserve, config.PasswordsBlock} {
+		for _, parameter := range []string{"", "access_token"} {
+			for _, contextPath := range []string{"", "/jira"} {
+				all = append(all, bypassConfiguration{mode, parameter, contextPath})
+			}
+		}
+	}
+	return all
+}()

@@ -1,0 +1,14 @@
+//go:build !long
+
+package envoy_test
+
+import "github.com/tokengate/tokengate/authz/config"
+
+// bypassRequests is how many generated requests each configuration gets.
+const bypassRequests = 400
+
+var bypassConfigurations = []bypassConfiguration{
+	{config.PasswordsAllow, "", ""},
+	{config.PasswordsObserve, "access_token", "/jira"},
+	{config.PasswordsBlock, "access_token", ""},
+}
