@@ -20,7 +20,17 @@ type route struct {
 	name   string
 	socket string   // that Envoy sends Check to; empty: none
 	server *process // that answers Check; nil: none
+	bypass bool     // Envoy forwards requests without a credential itself
 	load   *httpLoad
+}
+
+// comparison is a table of routes. The last one is judged by its ratios to the baseline.
+type comparison struct {
+	title    string
+	routes   []*route
+	baseline int
+	name     string // of the baseline, in the table
+	judge    func(rate, p50, p99 spread)
 }
 
 // At the fixed rate there are more connections than in the closed loop, so that
@@ -51,7 +61,9 @@ func measureEnvoy(ctx context.Context, sizes scale, r *report) {
 		defer func() { try(route.server.stop()) }()
 	}
 	routes := []*route{direct, alone, stock, same, measured} // stock is number 2
-	envoy := startEnvoy(s, routes[1:])
+	asked := &route{name: "Envoy + tokengate, browsers", socket: s.check, server: s.process}
+	bypassed := &route{name: "Envoy + tokengate, browsers, envoy.bypass", socket: s.check, server: s.process, bypass: true}
+	envoy := startEnvoy(s, append(routes[1:], asked, bypassed))
 	defer func() { try(envoy.Stop()) }()
 	direct.load = &httpLoad{address: address}
 	for _, route := range routes {
@@ -63,16 +75,28 @@ func measureEnvoy(ctx context.Context, sizes scale, r *report) {
 	}
 	same.load.user = func(string) string { return ownerOf(0) }
 	measured.load.user = func(owner string) string { return owner }
-	compareRoutes(ctx, sizes, routes, s, r)
+	compareRoutes(ctx, sizes, comparison{
+		fmt.Sprintf("(c) End to end, HTTP/1.1, %s tokens", count(sizes.tokens)), routes, 2, "allow-all", func(rate, _, p99 spread) {
+			r.atLeast("end to end, requests per second, Envoy + tokengate ÷ Envoy + stock allow-all", 1, "×", rate)
+			r.atMost("end to end, p99 at a fixed rate, Envoy + tokengate ÷ Envoy + stock allow-all", 1.05, "×", p99)
+		}}, s, r)
+
+	browsers := []*route{{name: "Envoy alone, browsers", load: &httpLoad{address: alone.load.address}}, asked, bypassed}
+	for _, route := range browsers {
+		route.load.user = func(string) string { return noUser }
+	}
+	compareRoutes(ctx, sizes, comparison{
+		"(c) Browsers with a session and no credential", browsers, 0, "Envoy alone", func(rate, p50, p99 spread) {
+			const what = "browsers, Envoy + tokengate with envoy.bypass ÷ Envoy alone, "
+			r.atLeast(what+"requests per second", 0.97, "×", rate)
+			r.atMost(what+"p50 at a fixed rate", 1.03, "×", p50)
+			r.atMost(what+"p99 at a fixed rate", 1.1, "×", p99)
+		}}, s, r)
 }
 
 // startEnvoy starts an Envoy with a listener for each route.
 func startEnvoy(s *server, routes []*route) *envoytest.Process {
-	var names, sockets []string
-	for _, route := range routes {
-		names, sockets = append(names, route.name), append(sockets, route.socket)
-	}
-	text := must(envoyBootstrap(must(config.Load(s.config())), filepath.Join(s.dir, "e"), names, sockets))
+	text := must(envoyBootstrap(must(config.Load(s.config())), filepath.Join(s.dir, "e"), routes))
 	process := must(envoytest.Run(must(envoytest.Binary()), text))
 	var listeners struct {
 		Statuses []struct {
@@ -121,8 +145,8 @@ func (r *route) during(work func() error) (time.Duration, error) {
 	return r.server.during(work)
 }
 
-func compareRoutes(ctx context.Context, sizes scale, routes []*route, s *server, r *report) {
-	const stock = 2
+func compareRoutes(ctx context.Context, sizes scale, c comparison, s *server, r *report) {
+	routes := c.routes
 	closed, err := alternate(ctx, sizes.rounds, routeVariants(routes, s, func(route *route) (result loadResult, err error) {
 		result.server, err = route.during(func() (err error) {
 			result, err = route.load.closed(ctx, closedConns, sizes.closed)
@@ -132,7 +156,7 @@ func compareRoutes(ctx context.Context, sizes scale, routes []*route, s *server,
 	}))
 	try(err)
 	// At half of the baseline's rate, Envoy is busy but nothing queues for long.
-	baseRate := each(closed[stock], loadResult.perSecond)
+	baseRate := each(closed[c.baseline], loadResult.perSecond)
 	rate := math.Max(100, math.Round(spreadOf(baseRate...).median/2/100)*100)
 	paced, err := alternate(ctx, sizes.rounds, routeVariants(routes, s, func(route *route) (result pacedResult, err error) {
 		_, err = route.during(func() (err error) {
@@ -145,12 +169,11 @@ func compareRoutes(ctx context.Context, sizes scale, routes []*route, s *server,
 	p50 := func(p pacedResult) float64 { return p.p50 }
 	p99 := func(p pacedResult) float64 { return p.p99 }
 	p999 := func(p pacedResult) float64 { return p.p999 }
-	table := r.add(fmt.Sprintf("(c) End to end, HTTP/1.1, %s tokens", count(sizes.tokens)),
-		"", "req/s", "÷ allow-all", "CPU µs/request of the server", "p50 µs", "p99 µs", "p99 ÷ allow-all", "p99.9 µs")
+	table := r.add(c.title, "", "req/s", "÷ "+c.name, "CPU µs/request of the server", "p50 µs", "p99 µs", "p99 ÷ "+c.name, "p99.9 µs")
 	late := 0.0
 	for i, route := range routes {
 		rates := each(closed[i], loadResult.perSecond)
-		rateRatio, p99Ratio := ratios(rates, baseRate), ratios(each(paced[i], p99), each(paced[stock], p99))
+		rateRatio, p99Ratio := ratios(rates, baseRate), ratios(each(paced[i], p99), each(paced[c.baseline], p99))
 		cpu := ""
 		if route.server != nil {
 			cpu = spreadOf(each(closed[i], loadResult.serverMicros)...).String()
@@ -161,12 +184,11 @@ func compareRoutes(ctx context.Context, sizes scale, routes []*route, s *server,
 			late = max(late, p.late)
 		}
 		if i == len(routes)-1 {
-			r.atLeast("end to end, requests per second, Envoy + tokengate ÷ Envoy + stock allow-all", 1, "×", rateRatio)
-			r.atMost("end to end, p99 at a fixed rate, Envoy + tokengate ÷ Envoy + stock allow-all", 1.05, "×", p99Ratio)
+			c.judge(rateRatio, ratios(each(paced[i], p50), each(paced[c.baseline], p50)), p99Ratio)
 		}
 	}
-	table.note("req/s: %d connections, one request in flight on each. Percentiles: %s requests per second, half of what Envoy + stock allow-all can do, on up to %d connections. A request's time counts from when it was due (no coordinated omission). At p99 of its worst slice the load itself was %s µs late.",
-		closedConns, number(rate), pacedConns, number(late))
+	table.note("req/s: %d connections, one request in flight on each. Percentiles: %s requests per second, half of what %s can do, on up to %d connections. A request's time counts from when it was due (no coordinated omission). At p99 of its worst slice the load itself was %s µs late.",
+		closedConns, number(rate), routes[c.baseline].name, pacedConns, number(late))
 	table.note("All routes use one Envoy with 2 workers, with listeners that differ only in the server that they ask. Load, Envoy, servers and upstream share the cores. Every answer was 200, with the user that the upstream must see.")
 	table.note("tokengate's answer: the stock server allows one fixed user. The additional cost is Envoy's work on headers, metadata and route.")
 }

@@ -13,8 +13,8 @@ import (
 func TestEnvoyBootstrap(t *testing.T) {
 	settings := config.Default()
 	settings.PublicURL = "http://127.0.0.1"
-	names, sockets := []string{"alone", "one", "two"}, []string{"", "/run/one", "/run/two"}
-	text, err := envoyBootstrap(settings, "/run/envoy.sock", names, sockets)
+	routes := []*route{{name: "alone"}, {name: "one", socket: "/run/one"}, {name: "two", socket: "/run/two", bypass: true}}
+	text, err := envoyBootstrap(settings, "/run/envoy.sock", routes)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -24,13 +24,13 @@ func TestEnvoyBootstrap(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, listener := range get(whole, "static_resources", "listeners").([]any) {
-		if got := get(listener, "name"); got != names[i] {
-			t.Errorf("listener %d is %v, want %s", i, got, names[i])
+		if got := get(listener, "name"); got != routes[i].name {
+			t.Errorf("listener %d is %v, want %s", i, got, routes[i].name)
 		}
 		filters := get(listener, "filter_chains", 0, "filters", 0, "typed_config", "http_filters").([]any)
 		checks := slices.ContainsFunc(filters, func(f any) bool { return get(f, "name") == extAuthzFilter })
-		if want := sockets[i] != ""; checks != want {
-			t.Errorf("listener %s sends Checks: %t", names[i], checks)
+		if want := routes[i].socket != ""; checks != want {
+			t.Errorf("listener %s sends Checks: %t", routes[i].name, checks)
 		}
 	}
 }

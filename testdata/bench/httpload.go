@@ -16,7 +16,7 @@ import (
 // httpLoad sends requests to Envoy, or directly to the upstream.
 type httpLoad struct {
 	address     string
-	credentials *credentials
+	credentials *credentials              // nil: requests of browsers with a session
 	user        func(owner string) string // whom the upstream must see
 	cursor      int
 }
@@ -39,6 +39,10 @@ func (l *httpLoad) dial(conns int) ([]*httpConn, error) {
 		c := &httpConn{load: l, client: &fasthttp.HostClient{Addr: l.address, MaxConns: 1, MaxIdemponentCallAttempts: 1, ReadTimeout: requestTime, WriteTimeout: requestTime}}
 		c.request.SetRequestURI("http://" + jiraHost + searchPath)
 		c.request.Header.SetUserAgent("python-requests/2.32.3")
+		if l.credentials == nil {
+			c.request.Header.SetUserAgent("Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36")
+			c.request.Header.Set("Cookie", "JSESSIONID=6A0C1D1B2E4F5A69788796A5B4C3D2E1; atlassian.xsrf.token=B2XA-K4QF_1d0c8e7f_lin")
+		}
 		c.request.Header.Set("Accept-Encoding", "gzip, deflate")
 		c.request.Header.Set("Accept", "application/json")
 		all[n] = c
@@ -50,10 +54,14 @@ func (l *httpLoad) dial(conns int) ([]*httpConn, error) {
 	return all, nil
 }
 
-// send sends a request with credential n and checks the answer.
+// send sends a request, with credential n if there are credentials, and checks the answer.
 func (c *httpConn) send(n int) error {
-	_, credential, owner := c.load.credentials.at(n)
-	c.request.Header.SetBytesV("Authorization", credential)
+	owner := ""
+	if c.load.credentials != nil {
+		var credential []byte
+		_, credential, owner = c.load.credentials.at(n)
+		c.request.Header.SetBytesV("Authorization", credential)
+	}
 	if err := c.client.Do(&c.request, &c.response); err != nil {
 		return err
 	}
