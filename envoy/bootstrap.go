@@ -81,12 +81,20 @@ var bootstrapTemplate = template.Must(template.New("bootstrap").
 
 // bootstrapData is the data of the template.
 type bootstrapData struct {
-	Product     *product.Product
-	Listen      endpoint
-	ListenBoth  bool // the IPv6 wildcard
-	AdminSocket string
-	TrustedHops int
+	bootstrapRules
+	Product                        *product.Product
+	Fingerprint, FingerprintHeader string // of the rules, and where health checks carry it
+	Listen                         endpoint
+	ListenBoth                     bool // the IPv6 wildcard
+	AdminSocket                    string
 
+	Authz, Management, Upstream endpoint
+}
+
+// bootstrapRules are the parts that say which requests Envoy forwards, what it asks and
+// what it changes. They depend only on the configuration.
+type bootstrapRules struct {
+	TrustedHops                 int
 	StripHeaders, StripPrefixes []string
 	CheckHeaders                []string
 	MutationRegex               string
@@ -102,8 +110,6 @@ type bootstrapData struct {
 	HealthPath                  string  // answered by Envoy itself
 	Bypass                      *bypass // nil: every request is checked
 	PublicHost                  string  // host of publicURL, for HTTP/1.0 requests without one; may be empty
-
-	Authz, Management, Upstream endpoint
 }
 
 // Bootstrap writes an Envoy 1.40 bootstrap, YAML with comments, for cfg: Envoy
@@ -130,9 +136,37 @@ func newBootstrapData(cfg config.Config, opts BootstrapOptions) (*bootstrapData,
 	if p == nil {
 		return nil, fmt.Errorf("upstream.product %q is unknown", cfg.Upstream.Product)
 	}
+	rules, err := newBootstrapRules(cfg, p)
+	if err != nil {
+		return nil, err
+	}
+	d := &bootstrapData{bootstrapRules: *rules, Product: p, Fingerprint: rules.fingerprint(), FingerprintHeader: fingerprintHeader, AdminSocket: cmp.Or(opts.AdminSocket, DefaultAdminSocket)}
+	listen, err := netip.ParseAddrPort(cmp.Or(opts.Listen, DefaultListen))
+	if err != nil {
+		return nil, fmt.Errorf("listen on %q: give an IP address and a port, such as %s: %w", opts.Listen, DefaultListen, err)
+	}
+	d.Listen = endpoint{Host: listen.Addr().String(), Port: listen.Port()}
+	d.ListenBoth = listen.Addr() == netip.IPv6Unspecified()
+
+	if !filepath.IsAbs(d.AdminSocket) || len(d.AdminSocket) > config.MaxSocketPath {
+		return nil, fmt.Errorf("admin socket %q: give an absolute path of at most %d bytes", d.AdminSocket, config.MaxSocketPath)
+	}
+
+	if d.Authz, err = listenEndpoint(cfg.Listen.GRPC, "h2", opts); err != nil {
+		return nil, fmt.Errorf("listen.grpc: %w", err)
+	}
+	if d.Management, err = listenEndpoint(cfg.Listen.HTTP, "http/1.1", opts); err != nil {
+		return nil, fmt.Errorf("listen.http: %w", err)
+	}
+	if d.Upstream, err = upstreamEndpoint(cfg.Upstream.URL); err != nil {
+		return nil, fmt.Errorf("upstream.url: %w", err)
+	}
+	return d, nil
+}
+
+func newBootstrapRules(cfg config.Config, p *product.Product) (*bootstrapRules, error) {
 	headers := newUpstreamHeaders(cfg.Upstream)
-	d := &bootstrapData{
-		AdminSocket:    cmp.Or(opts.AdminSocket, DefaultAdminSocket),
+	d := &bootstrapRules{
 		TrustedHops:    cfg.ClientAddress.TrustedHops,
 		StripHeaders:   slices.Clone(identityHeaders),
 		StripPrefixes:  []string{"x-tokengate-", "x-envoy-"},
@@ -142,7 +176,6 @@ func newBootstrapData(cfg config.Config, opts BootstrapOptions) (*bootstrapData,
 		ClientIPHeader: authz.ClientIPHeader,
 		ClientIP:       "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
 		MaxHeaders:     maxRequestHeaders,
-		Product:        p,
 		DenialType:     authz.DenialType,
 	}
 
@@ -180,32 +213,11 @@ func newBootstrapData(cfg config.Config, opts BootstrapOptions) (*bootstrapData,
 		return nil, errors.New("publicURL is not a URL")
 	}
 	d.PublicHost = public.Host
-
-	listen, err := netip.ParseAddrPort(cmp.Or(opts.Listen, DefaultListen))
-	if err != nil {
-		return nil, fmt.Errorf("listen on %q: give an IP address and a port, such as %s: %w", opts.Listen, DefaultListen, err)
-	}
-	d.Listen = endpoint{Host: listen.Addr().String(), Port: listen.Port()}
-	d.ListenBoth = listen.Addr() == netip.IPv6Unspecified()
-
-	if !filepath.IsAbs(d.AdminSocket) || len(d.AdminSocket) > config.MaxSocketPath {
-		return nil, fmt.Errorf("admin socket %q: give an absolute path of at most %d bytes", d.AdminSocket, config.MaxSocketPath)
-	}
-
-	if d.Authz, err = listenEndpoint(cfg.Listen.GRPC, "h2", opts); err != nil {
-		return nil, fmt.Errorf("listen.grpc: %w", err)
-	}
-	if d.Management, err = listenEndpoint(cfg.Listen.HTTP, "http/1.1", opts); err != nil {
-		return nil, fmt.Errorf("listen.http: %w", err)
-	}
-	if d.Upstream, err = upstreamEndpoint(cfg.Upstream.URL); err != nil {
-		return nil, fmt.Errorf("upstream.url: %w", err)
-	}
 	return d, nil
 }
 
 // strip adds a header that clients may not send, if it is new.
-func (d *bootstrapData) strip(name string) {
+func (d *bootstrapRules) strip(name string) {
 	if !slices.Contains(d.StripHeaders, name) {
 		d.StripHeaders = append(d.StripHeaders, name)
 	}

@@ -19,7 +19,8 @@ type Metrics struct {
 	next    atomic.Uint32
 	free    sync.Pool // of *stripe, per processor
 
-	panics prometheus.Counter
+	panics   prometheus.Counter
+	outdated prometheus.Gauge
 
 	decisions, seconds, observed *prometheus.Desc
 }
@@ -61,6 +62,10 @@ var kinds = (len(authz.Reasons()) + 1) * outcomes
 // start, at zero, so that an alert on a rate sees the first increase.
 func NewMetrics(registry prometheus.Registerer) *Metrics {
 	m := &Metrics{
+		outdated: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "tokengate_envoy_configuration_outdated",
+			Help: "1 if the Envoy that last checked the health has a configuration that was generated from other settings or by another version.",
+		}),
 		panics: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "tokengate_panics_total",
 			Help: "Requests that were refused because the server panicked.",
@@ -74,7 +79,7 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		m.stripes[i].decisions = make([]atomic.Uint64, kinds)
 	}
 	m.free.New = func() any { return &m.stripes[m.next.Add(1)%uint32(len(m.stripes))] }
-	registry.MustRegister(m, m.panics)
+	registry.MustRegister(m, m.panics, m.outdated)
 	return m
 }
 

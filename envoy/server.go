@@ -46,6 +46,7 @@ type Server struct {
 	Log           *zap.Logger          // the server's own lines
 	RequestLogs   RequestLogs          // lines about requests
 	Metrics       *Metrics
+	Fingerprint   string    // of the configuration; see Fingerprint
 	Records       *Recorder // counts password use by user; may be nil
 	Now           func() time.Time
 
@@ -155,7 +156,9 @@ func (s *Server) GRPC() (*grpc.Server, *health.Server, error) {
 	wire.Register(server, &handler{s, answers})
 	state := health.NewServer()
 	state.SetServingStatus("", healthv1.HealthCheckResponse_NOT_SERVING)
-	healthv1.RegisterHealthServer(server, state)
+	healthv1.RegisterHealthServer(server, &healthServer{
+		Server: state, fingerprint: s.Fingerprint, log: s.Log, now: s.Now, outdated: s.Metrics.outdated,
+	})
 	return server, state, nil
 }
 

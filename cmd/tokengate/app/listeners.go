@@ -126,6 +126,10 @@ type checkServer struct {
 
 // newCheckServer returns the server of the listener grpc.
 func (s *Server) newCheckServer() (*checkServer, error) {
+	fingerprint, err := envoy.Fingerprint(s.config)
+	if err != nil {
+		return nil, err
+	}
 	check := &envoy.Server{
 		Policy:        &s.policy,
 		Index:         s.tokens.Index(),
@@ -138,9 +142,10 @@ func (s *Server) newCheckServer() (*checkServer, error) {
 			Denied:          newLogCore(&s.sink.denied, s.level),
 			Unauthenticated: newLogCore(&s.sink.unauthenticated, s.level),
 		},
-		Metrics: s.metrics,
-		Records: s.records,
-		Now:     time.Now,
+		Metrics:     s.metrics,
+		Fingerprint: fingerprint,
+		Records:     s.records,
+		Now:         time.Now,
 	}
 	server, state, err := check.GRPC()
 	if err != nil {
