@@ -108,6 +108,7 @@ type bootstrapRules struct {
 	RestPath                    string  // requests below it get JSON; "" is none
 	DenialType                  string  // the content type of JSON
 	HealthPath                  string  // answered by Envoy itself
+	LoginExpression             string  // of the paths whose bodies are sent along; "" is none
 	Bypass                      *bypass // nil: every request is checked
 	PublicHost                  string  // host of publicURL, for HTTP/1.0 requests without one; may be empty
 }
@@ -182,6 +183,7 @@ func newBootstrapRules(cfg config.Config, p *product.Product) (*bootstrapRules, 
 	if p.API != "" {
 		d.RestPath = cfg.Upstream.ContextPath + p.API
 	}
+	d.LoginExpression = p.Session.LoginExpression()
 	if cfg.Envoy.Bypass {
 		d.Bypass = newBypass(cfg)
 	}

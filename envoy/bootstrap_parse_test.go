@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"slices"
+	"strings"
 	"testing"
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
@@ -57,8 +58,8 @@ clientAddress: {header: X-Real-IP}
 		name: "bypass",
 		config: `
 publicURL: https://jira.example.com/jira
-upstream: {contextPath: /jira}
-tokens: {queryParameter: access.token}
+upstream: {contextPath: /jira, identity: {header: X-` + strings.Repeat("y", 38) + `}}
+tokens: {queryParameter: ` + strings.Repeat("a.", 32) + `}
 envoy: {bypass: true}
 `,
 	},

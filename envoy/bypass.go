@@ -51,16 +51,17 @@ func newBypass(cfg config.Config) *bypass {
 	if pattern := p.Session.Pattern(); pattern != "" {
 		hiding = append(hiding, regexp.QuoteMeta(pattern[strings.LastIndexByte(pattern, '/')+1:]))
 	}
-	for _, name := range []string{p.LoginPrefix, cfg.Tokens.QueryParameter} {
-		if name != "" {
-			hiding = append(hiding, `[?&]`+regexp.QuoteMeta(name))
-		}
+	if p.LoginPrefix != "" {
+		hiding = append(hiding, `[?&]`+regexp.QuoteMeta(p.LoginPrefix))
 	}
 	b := &bypass{
 		Method:       `GET|HEAD|OPTIONS|POST|PUT|PATCH|DELETE`,
 		Target:       `/[` + visible + `%]*`,
-		Hiding:       []string{`.*(?:` + strings.Join(hiding, "|") + `).*`, hidingEscapes, oddEscapes},
-		HidingHeader: `.*(?:` + tokenPrefixes + `).*`,
+		Hiding:       []string{containing(strings.Join(hiding, "|")), hidingEscapes, oddEscapes},
+		HidingHeader: containing(tokenPrefixes),
+	}
+	if name := cfg.Tokens.QueryParameter; name != "" {
+		b.Hiding = append(b.Hiding, containing(`[?&]`+regexp.QuoteMeta(name)))
 	}
 	for _, name := range authz.Headers {
 		switch name {
@@ -72,3 +73,6 @@ func newBypass(cfg config.Config) *bypass {
 	}
 	return b
 }
+
+// containing matches texts that contain a match of one of the alternatives, line breaks or not.
+func containing(alternatives string) string { return `(?s:.*(?:` + alternatives + `).*)` }

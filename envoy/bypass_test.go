@@ -65,6 +65,7 @@ func FuzzBypass(f *testing.F) {
 	f.Add("POST", "/rest/auth/1/session", "x "+sample, "https://jira.example.com")
 	f.Add("GET", "/", "tgate_", "null")
 	f.Add("GET", "/", "", "https://"+sample)
+	f.Add("GET", "/", sample+"\n", "\n")
 	type variant struct {
 		matcher *bypassMatcher
 		view    authz.View

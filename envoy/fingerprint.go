@@ -58,11 +58,14 @@ type healthServer struct {
 	outdated    prometheus.Gauge
 
 	mu     sync.Mutex
+	seen   time.Time // when an outdated Envoy last checked the health
 	warned time.Time
 }
 
-// warnEvery is how often an outdated Envoy is logged.
-const warnEvery = 10 * time.Minute
+const (
+	warnEvery   = 10 * time.Minute // how often an outdated Envoy is logged
+	outdatedFor = time.Minute      // how long one shows in the metric, beside others that are not
+)
 
 // Check implements healthv1.HealthServer.
 func (h *healthServer) Check(ctx context.Context, in *healthv1.HealthCheckRequest) (*healthv1.HealthCheckResponse, error) {
@@ -75,12 +78,16 @@ func (h *healthServer) Check(ctx context.Context, in *healthv1.HealthCheckReques
 func (h *healthServer) compare(fingerprint string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	now := h.now()
 	if fingerprint == h.fingerprint {
-		h.outdated.Set(0)
+		if now.Sub(h.seen) >= outdatedFor {
+			h.outdated.Set(0)
+		}
 		return
 	}
+	h.seen = now
 	h.outdated.Set(1)
-	if now := h.now(); now.Sub(h.warned) >= warnEvery {
+	if now.Sub(h.warned) >= warnEvery {
 		h.warned = now
 		h.log.Warn("Envoy's configuration is out of date: it was generated from other settings or by another version. " +
 			"Until it is generated again with tokengate envoy bootstrap, Envoy may forward requests that tokengate would deny, or refuse others")

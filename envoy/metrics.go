@@ -64,7 +64,7 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		outdated: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "tokengate_envoy_configuration_outdated",
-			Help: "1 if the Envoy that last checked the health has a configuration that was generated from other settings or by another version.",
+			Help: "1 if in the last minute an Envoy checked the health whose configuration was generated from other settings or by another version.",
 		}),
 		panics: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "tokengate_panics_total",

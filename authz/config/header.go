@@ -50,8 +50,8 @@ func alphanumeric(c byte) bool {
 	return c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
 }
 
-// maxHeaderName bounds a name, in bytes.
-const maxHeaderName = 100
+// maxHeaderName bounds a name, in bytes: Envoy limits the expression that contains the names.
+const maxHeaderName = 40
 
 // headerError returns the problem of a request header's name, or "".
 func headerError(name string) string {
@@ -63,7 +63,7 @@ func headerError(name string) string {
 	case !isHeaderName(name):
 		return quote(name) + " is not a header name; write letters, digits and hyphens"
 	case len(name) > maxHeaderName:
-		return quote(name) + " is longer than 100 characters"
+		return quote(name) + " is longer than 40 characters"
 	case ReservedHeader(name):
 		return quote(name) + " has another use (it is read, written or dropped on the way); choose a header of its own"
 	}
@@ -83,7 +83,7 @@ func metadataError(key string) string {
 	case strings.HasSuffix(key, "-bin"):
 		return quote(key) + ": keys that end in -bin have binary values, and this one is text"
 	case len(key) > maxHeaderName:
-		return quote(key) + " is longer than 100 characters"
+		return quote(key) + " is longer than 40 characters"
 	case ReservedHeader(key):
 		return quote(key) + " has another use in Envoy's call; choose a key of its own, such as x-client-ip"
 	}
