@@ -5,7 +5,7 @@ package envoy_test
 import "github.com/tokengate/tokengate/authz/config"
 
 // bypassRequests is how many generated requests each configuration gets.
-const bypassRequests = 400
+const bypassRequests = 300
 
 var bypassConfigurations = []bypassConfiguration{
 	{config.PasswordsAllow, "", ""},

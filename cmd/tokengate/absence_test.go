@@ -10,6 +10,7 @@ import (
 // With envoy.bypass, browsers with a session notice nothing while tokengate is hung, stopped, killed
 // or restarted. Tokens get 503, and Jira receives none of their requests.
 func TestBrowsersGoOnWithoutTokengate(t *testing.T) {
+	t.Parallel()
 	c := newPageCompany(t, options{bootstrap: []string{}, settings: func(yaml string) string { return yaml + "\nenvoy: {bypass: true}\n" }})
 	auth := bearer(c.create("alice", `{"label":"absence"}`).value)
 	const page = "/secure/Dashboard.jspa"
