@@ -26,6 +26,7 @@ import (
 
 	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/authz/policy"
+	"github.com/tokengate/tokengate/authz/token"
 	"github.com/tokengate/tokengate/envoy"
 	"github.com/tokengate/tokengate/envoy/envoytest"
 )
@@ -103,7 +104,7 @@ func (r *bypassRig) send(t *testing.T, s *bypassSide, q rawRequest) bypassResult
 	r.mu.Unlock()
 	answer, err := s.exchange(q)
 	if err != nil {
-		t.Fatalf("%q: %v", q, err)
+		t.Fatal(token.Redact(fmt.Sprintf("%q: %v", q, err)))
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -317,7 +318,7 @@ func TestBypassChangesNothing(t *testing.T) {
 				}
 				if a != b {
 					differences++
-					t.Errorf("%q:\n%+v\nbut bypassing\n%+v", q, a, b)
+					t.Error(token.Redact(fmt.Sprintf("%q:\n%+v\nbut bypassing\n%+v", q, a, b)))
 				}
 			}
 			t.Log(bypassed, asked)
