@@ -25,16 +25,20 @@ type bypass struct {
 }
 
 const (
-	// visible are the characters, for a character class, that containers, Envoy and
-	// tokengate read alike. Not among them are `"`, `#`, `;`, `<`, `>`, `\`, `^`, `{`, `|` and `}`.
-	visible = "!$-:=?-\\[\\]_`a-z~"
+	// The characters, for character classes, that containers, Envoy and tokengate read
+	// alike, without `%`. Not among them are `"`, `#`, `;`, `<`, `>`, `\`, `^`, `{`, `|` and `}`.
+	pathCharacters  = `!$&-:=@-\[\]_-z~` // without `?`
+	nameCharacters  = `!$&-:?-\[\]_-z~`  // of parameters, and what separates them; without `=`
+	valueCharacters = `!$'-:=@-\[\]_-z~` // without `&` and `?`
 
-	// hidingEscapes are escapes of letters, digits, `_`, `%` and control bytes, which
-	// could hide a token or the path of logins.
-	hidingEscapes = `.*%(?:[01]|25|3[0-9]|4[1-9A-Fa-f]|5[0-9AFaf]|6[1-9A-Fa-f]|7[0-9AFaf]).*`
-	// oddEscapes are escapes of `.`, `/`, `;` and `\` in a path, and any in a name of
-	// a parameter.
-	oddEscapes = `[!->@-~]*%(?:2[EFef]|3[Bb]|5[Cc]).*|.*[?&][!-%'-<>-~]*%.*`
+	// Escapes of other bytes than letters, digits, `_`, `%` and control bytes, which
+	// could hide a token or the path of logins. In a path, `.`, `/`, `;` and `\` are
+	// not escaped either.
+	valueEscapes = `%(?:2[0-46-9A-Fa-f]|3[A-Fa-f]|40|5[B-Eb-e]|60|7[B-Eb-e]|[89A-Fa-f][0-9A-Fa-f])`
+	pathEscapes  = `%(?:2[0-46-9A-Da-d]|3[AC-Fac-f]|40|5[BDEbde]|60|7[B-Eb-e]|[89A-Fa-f][0-9A-Fa-f])`
+
+	// plainTarget is a path with a query. Names of parameters have no escapes.
+	plainTarget = `/(?:[` + pathCharacters + `]|` + pathEscapes + `)*(?:\?(?:[` + nameCharacters + `]|=(?:[` + valueCharacters + `]|` + valueEscapes + `)*)*)?`
 
 	// tokenPrefixes begin tokens.
 	tokenPrefixes = `tgate_|tgadm_`
@@ -56,8 +60,8 @@ func newBypass(cfg config.Config) *bypass {
 	}
 	b := &bypass{
 		Method:       `GET|HEAD|OPTIONS|POST|PUT|PATCH|DELETE`,
-		Target:       `/[` + visible + `%]*`,
-		Hiding:       []string{containing(strings.Join(hiding, "|")), hidingEscapes, oddEscapes},
+		Target:       plainTarget,
+		Hiding:       []string{containing(strings.Join(hiding, "|"))},
 		HidingHeader: containing(tokenPrefixes),
 	}
 	if name := cfg.Tokens.QueryParameter; name != "" {

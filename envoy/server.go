@@ -106,8 +106,9 @@ func (s *Server) panicked(p any) error {
 
 const (
 	// streamWorkers is how many goroutines are kept for calls; further calls get
-	// one each. A kept goroutine's stack grows only once.
-	streamWorkers = 64
+	// one each. A kept goroutine's stack grows only once. With fewer than the calls
+	// at a time, a call costs 5 % more.
+	streamWorkers = 256
 
 	// maxCheckSize is the largest CheckRequest, in bytes. Envoy accepts 60 KiB of
 	// headers by default, and sends at most 8 KiB of a body.

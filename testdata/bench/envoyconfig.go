@@ -56,7 +56,7 @@ func envoyBootstrap(settings config.Config, adminSocket string, routes []*route)
 		if route.socket == "" {
 			set(manager, "http_filters", slices.Delete(filters, at, at+1))
 		} else {
-			set(get(filters, at, "typed_config", "grpc_service"), "envoy_grpc", map[string]any{"cluster_name": route.name})
+			set(get(filters, at, "typed_config", "grpc_service", "envoy_grpc"), "cluster_name", route.name)
 		}
 		listeners = append(listeners, listener)
 		for _, cluster := range get(whole, "static_resources", "clusters").([]any) {
