@@ -12,7 +12,7 @@ import (
 var checkTargets = []struct {
 	shape     shape
 	cpu, rate float64
-}{{full, 0.60, 1.55}, {trimmed, 0.85, 1.15}}
+}{{full, 0.42, 1.55}, {trimmed, 0.55, 1.15}}
 
 // measureCheck is row b: tokengate with everything on beside the stock server that
 // allows everything.
