@@ -9,8 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"go.uber.org/zap"
 	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
@@ -48,48 +46,77 @@ func (d *bootstrapRules) fingerprint() string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// healthServer answers Envoy's health checks, and reports an Envoy whose configuration
-// was generated from other settings.
-type healthServer struct {
-	*health.Server
-	fingerprint string
-	log         *zap.Logger
-	now         func() time.Time
-	outdated    prometheus.Gauge
+// ConfigurationState says whether Envoy's configuration was generated from the server's
+// settings, by its version.
+type ConfigurationState string
 
-	mu     sync.Mutex
-	seen   time.Time // when an outdated Envoy last checked the health
-	warned time.Time
+// The states. If several Envoys check the health, one is enough for outdated.
+const (
+	ConfigurationUnknown  ConfigurationState = "unknown" // no Envoy with a fingerprint checked the health in the last minute
+	ConfigurationCurrent  ConfigurationState = "current"
+	ConfigurationOutdated ConfigurationState = "outdated"
+)
+
+// configurations are the times of the last health checks by what their fingerprint said.
+type configurations struct {
+	mu                        sync.Mutex
+	current, outdated, warned time.Time
 }
 
 const (
-	warnEvery   = 10 * time.Minute // how often an outdated Envoy is logged
-	outdatedFor = time.Minute      // how long one shows in the metric, beside others that are not
+	warnEvery  = 10 * time.Minute // how often an outdated Envoy is logged
+	checkedFor = time.Minute      // how long a health check counts
 )
+
+// Configuration returns the state of Envoy's configuration.
+func (s *Server) Configuration() ConfigurationState {
+	s.configurations.mu.Lock()
+	defer s.configurations.mu.Unlock()
+	return s.configurations.state(s.Now())
+}
+
+func (c *configurations) state(now time.Time) ConfigurationState {
+	switch {
+	case now.Sub(c.outdated) < checkedFor:
+		return ConfigurationOutdated
+	case now.Sub(c.current) < checkedFor:
+		return ConfigurationCurrent
+	}
+	return ConfigurationUnknown
+}
+
+// compare notes the fingerprint of a health check, and reports one of other settings.
+func (s *Server) compare(fingerprint string) {
+	c := &s.configurations
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := s.Now()
+	if fingerprint == s.Fingerprint {
+		c.current = now
+		if c.state(now) == ConfigurationCurrent {
+			s.Metrics.outdated.Set(0)
+		}
+		return
+	}
+	c.outdated = now
+	s.Metrics.outdated.Set(1)
+	if now.Sub(c.warned) >= warnEvery {
+		c.warned = now
+		s.Log.Warn("Envoy's configuration is out of date: it was generated from other settings or by another version. " +
+			"Until it is generated again with tokengate envoy bootstrap, Envoy may forward requests that tokengate would deny, or refuse others")
+	}
+}
+
+// healthServer answers Envoy's health checks.
+type healthServer struct {
+	*health.Server
+	check *Server
+}
 
 // Check implements healthv1.HealthServer.
 func (h *healthServer) Check(ctx context.Context, in *healthv1.HealthCheckRequest) (*healthv1.HealthCheckResponse, error) {
 	if values := metadata.ValueFromIncomingContext(ctx, fingerprintHeader); len(values) == 1 {
-		h.compare(values[0])
+		h.check.compare(values[0])
 	}
 	return h.Server.Check(ctx, in)
-}
-
-func (h *healthServer) compare(fingerprint string) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	now := h.now()
-	if fingerprint == h.fingerprint {
-		if now.Sub(h.seen) >= outdatedFor {
-			h.outdated.Set(0)
-		}
-		return
-	}
-	h.seen = now
-	h.outdated.Set(1)
-	if now.Sub(h.warned) >= warnEvery {
-		h.warned = now
-		h.log.Warn("Envoy's configuration is out of date: it was generated from other settings or by another version. " +
-			"Until it is generated again with tokengate envoy bootstrap, Envoy may forward requests that tokengate would deny, or refuse others")
-	}
 }

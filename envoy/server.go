@@ -50,7 +50,8 @@ type Server struct {
 	Records       *Recorder // counts password use by user; may be nil
 	Now           func() time.Time
 
-	budget lineBudget // for lines about unauthenticated requests
+	budget         lineBudget // for lines about unauthenticated requests
+	configurations configurations
 }
 
 // RequestLogs are the logs of requests by result, separate so that none can fill
@@ -157,9 +158,7 @@ func (s *Server) GRPC() (*grpc.Server, *health.Server, error) {
 	wire.Register(server, &handler{s, answers})
 	state := health.NewServer()
 	state.SetServingStatus("", healthv1.HealthCheckResponse_NOT_SERVING)
-	healthv1.RegisterHealthServer(server, &healthServer{
-		Server: state, fingerprint: s.Fingerprint, log: s.Log, now: s.Now, outdated: s.Metrics.outdated,
-	})
+	healthv1.RegisterHealthServer(server, &healthServer{state, s})
 	return server, state, nil
 }
 

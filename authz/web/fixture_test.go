@@ -136,7 +136,7 @@ func configured(t testing.TB, text string) *fixture {
 	}
 	core, logs := observer.New(zapcore.DebugLevel)
 	f.logs, f.log = logs, zap.New(core)
-	f.handler = web.Admin(f.manager, f.view, f.log)
+	f.handler = web.Admin(f.manager, f.view, func() web.Status { return web.Status{} }, f.log)
 	f.client = serve(t, f.handler, web.ConnContext)
 	f.options = web.Options{
 		Manager: f.manager, View: f.view, Identify: f.callers.Identify, Usage: f.manager.Usage,

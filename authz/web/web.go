@@ -44,16 +44,25 @@ var Bases = []string{config.APIPath + "/latest", config.APIPath + "/1.0"}
 
 // Admin returns the API for the admin socket, a unix socket whose file permissions
 // restrict it to administrators. The server must use ConnContext; requests whose
-// peer is unknown are refused. view returns what a decision made now consults.
-func Admin(m *manage.Manager, view func() authz.View, log *zap.Logger) http.Handler {
+// peer is unknown are refused. view returns what a decision made now consults. The
+// admin socket alone also has GET /status.
+func Admin(m *manage.Manager, view func() authz.View, status func() Status, log *zap.Logger) http.Handler {
 	return &handler{
-		bases:     Bases,
-		endpoints: api{m, view}.endpoints(),
-		read:      query.Read,
-		refuse:    refuseOnSocket,
-		identify:  socketPrincipal,
-		log:       log,
+		bases: Bases,
+		endpoints: append(api{m, view}.endpoints(),
+			newEndpoint(http.MethodGet, "status", func(call[empty]) (Status, error) { return status(), nil })),
+		read:     query.Read,
+		refuse:   refuseOnSocket,
+		identify: socketPrincipal,
+		log:      log,
 	}
+}
+
+// Status answers GET /status.
+type Status struct {
+	Started int64  `json:"started"` // milliseconds since 1970
+	Refused string `json:"refused"` // why the configuration file is not in force; empty: it is
+	Envoy   string `json:"envoy"`   // its configuration: current, outdated, or unknown if no Envoy is there
 }
 
 // Options are the dependencies of New. All fields are required, except that

@@ -64,6 +64,11 @@ func newClient(cmd *cobra.Command) (*client, error) {
 	if len(socket) == 0 || len(socket) > config.MaxSocketPath {
 		return nil, usagef("the admin socket's path must have 1 to %d bytes; it has %d", config.MaxSocketPath, len(socket))
 	}
+	return newSocketClient(socket), nil
+}
+
+// newSocketClient returns a client for the socket at a path.
+func newSocketClient(socket string) *client {
 	return &client{
 		socket: socket,
 		http: &http.Client{
@@ -74,7 +79,7 @@ func newClient(cmd *cobra.Command) (*client, error) {
 				},
 			},
 		},
-	}, nil
+	}
 }
 
 // ask sends a request to a path below the API's base and returns the decoded answer.
@@ -146,9 +151,11 @@ func (c *client) send(ctx context.Context, method, path string, query url.Values
 	return nil, refusal(response.StatusCode, data)
 }
 
+// advice ends an error if no server listens.
+const advice = "is the server running? Its socket is listen.admin of its configuration: set --" + socketFlag + " or " + socketVariable
+
 // explain returns an error that says what to do if the server cannot be reached.
 func (c *client) explain(err error) error {
-	const advice = "is the server running? Its socket is listen.admin of its configuration: set --" + socketFlag + " or " + socketVariable
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("there is no admin socket at %s; %s", c.socket, advice)

@@ -193,7 +193,7 @@ func TestReadmeCommands(t *testing.T) {
 		}
 		cmd := exec.CommandContext(context.Background(), "sh", "-c", line)
 		cmd.Dir = dir
-		cmd.Env = programEnv("PATH="+dir+":"+os.Getenv("PATH"), socketVariable+"="+r.dir+"/a", "ID="+id)
+		cmd.Env = programEnv("PATH="+dir+":"+os.Getenv("PATH"), socketVariable+"="+r.dir+"/a", "ID="+id, "CONFIG="+r.config)
 		out, _ := cmd.CombinedOutput() // explain fails where the request would be refused
 		return string(out)
 	}

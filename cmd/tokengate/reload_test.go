@@ -187,34 +187,20 @@ func TestOutdatedEnvoyIsReported(t *testing.T) {
 	const warning, outdated = "Envoy's configuration is out of date", "tokengate_envoy_configuration_outdated 1"
 	r := newRig(t, options{}) // with the Envoy configuration of k8s/base
 	good := read(t, r.config)
-	checked := func() {
-		t.Helper()
-		healthy := func() uint64 { return r.envoy.Stats()["cluster.tokengate.health_check.success"] }
-		before := healthy()
-		r.until("two health checks", func() bool { return healthy() >= before+2 })
-	}
-	restart := func(settings string) {
-		t.Helper()
-		if err := r.gate.stop(); err != nil {
-			t.Error(err)
-		}
-		r.write(settings)
-		r.startGate()
-	}
-	checked()
+	r.awaitHealthChecks()
 	if r.hasMetric(outdated) || strings.Contains(r.gate.log.String(), warning) {
 		t.Error("k8s/base/envoy.yaml was not generated from k8s/base/tokengate.yaml")
 	}
-	restart(strings.Replace(good, "header: X-Forwarded-User", "header: X-Remote-User", 1))
+	r.restartGate(strings.Replace(good, "header: X-Forwarded-User", "header: X-Remote-User", 1))
 	r.gate.waitFor(warning)
-	if checked(); !r.hasMetric(outdated) {
+	if r.awaitHealthChecks(); !r.hasMetric(outdated) {
 		t.Error("no metric says so")
 	}
 	if n := strings.Count(r.gate.log.String(), warning); n != 1 {
 		t.Errorf("%d warnings", n)
 	}
-	restart(good)
-	if checked(); r.hasMetric(outdated) {
+	r.restartGate(good)
+	if r.awaitHealthChecks(); r.hasMetric(outdated) {
 		t.Error("the metric stays")
 	}
 }

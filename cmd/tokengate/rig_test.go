@@ -144,6 +144,24 @@ func (r *rig) startGate() {
 	r.gate.waitFor(`"tokengate is ready"`)
 }
 
+// restartGate restarts tokengate with other settings.
+func (r *rig) restartGate(settings string) {
+	r.t.Helper()
+	if err := r.gate.stop(); err != nil {
+		r.t.Error(err)
+	}
+	r.write(settings)
+	r.startGate()
+}
+
+// awaitHealthChecks returns when Envoy has checked the health of tokengate.
+func (r *rig) awaitHealthChecks() {
+	r.t.Helper()
+	healthy := func() uint64 { return r.envoy.Stats()["cluster.tokengate.health_check.success"] }
+	before := healthy()
+	r.until("two health checks", func() bool { return healthy() >= before+2 })
+}
+
 // run runs a tokengate command against the rig and returns its standard output
 // and error. The command must succeed.
 func (r *rig) run(args ...string) (stdout, stderr string) {

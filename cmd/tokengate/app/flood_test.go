@@ -252,7 +252,7 @@ func dialCheck(t *testing.T, s *envoy.Server) func(*authv3.CheckRequest) (reason
 		t.Fatal(err)
 	}
 	socket := filepath.Join(t.TempDir(), "s")
-	l, err := listen(config.Address{Network: "unix", Address: socket}, ownerSocket)
+	l, err := listen(config.Address{Network: "unix", Address: socket}, OwnerSocket)
 	if err != nil {
 		t.Fatal(err)
 	}

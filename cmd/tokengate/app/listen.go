@@ -13,8 +13,8 @@ import (
 
 // Modes of unix sockets. Envoy may run as another user of the same group.
 const (
-	groupSocket fs.FileMode = 0o660
-	ownerSocket fs.FileMode = 0o600
+	GroupSocket fs.FileMode = 0o660
+	OwnerSocket fs.FileMode = 0o600 // of listen.admin
 )
 
 // listen opens a listener that is ready when its path appears. A unix socket is

@@ -17,7 +17,7 @@ func TestListenReplacesAStaleSocket(t *testing.T) {
 	path := envoytest.Dir(t) + "/s"
 	address := config.Address{Network: "unix", Address: path}
 	for range 2 {
-		l, err := listen(address, ownerSocket)
+		l, err := listen(address, OwnerSocket)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -51,7 +51,7 @@ func TestListenReplacesNothingElse(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		l, err := listen(config.Address{Network: "unix", Address: path}, groupSocket)
+		l, err := listen(config.Address{Network: "unix", Address: path}, GroupSocket)
 		if err == nil {
 			l.Close()
 		}
@@ -77,7 +77,7 @@ func TestListenReplacesNothingElse(t *testing.T) {
 // The error of listen names a missing folder.
 func TestListenNamesAMissingFolder(t *testing.T) {
 	dir := envoytest.Dir(t) + "/none"
-	l, err := listen(config.Address{Network: "unix", Address: dir + "/s"}, ownerSocket)
+	l, err := listen(config.Address{Network: "unix", Address: dir + "/s"}, OwnerSocket)
 	if err == nil {
 		l.Close()
 	}

@@ -51,13 +51,16 @@ func (s *Server) listeners() ([]listener, error) {
 		PublicURL: s.config.PublicURL, ContextPath: s.config.Upstream.ContextPath,
 		TrustedHops: s.config.ClientAddress.TrustedHops, Log: s.log, Now: time.Now,
 	})
-	admin := web.Admin(s.manager, s.view, s.log)
+	started := time.Now().UnixMilli()
+	admin := web.Admin(s.manager, s.view, func() web.Status {
+		return web.Status{Started: started, Refused: s.reloads.refusal(), Envoy: string(check.envoy.Configuration())}
+	}, s.log)
 	c := s.config.Listen
 	return []listener{
-		{"metrics", c.Metrics, groupSocket, otherConnections, "http/1.1", s.httpServer("metrics", s.probes())},
-		{"admin", config.Listener{Address: c.Admin}, ownerSocket, otherConnections, "http/1.1", s.httpServer("admin", admin)},
-		{"http", c.HTTP, groupSocket, httpConnections, "http/1.1", s.httpServer("http", public)},
-		{"grpc", c.GRPC, groupSocket, grpcConnections, "h2", check},
+		{"metrics", c.Metrics, GroupSocket, otherConnections, "http/1.1", s.httpServer("metrics", s.probes())},
+		{"admin", config.Listener{Address: c.Admin}, OwnerSocket, otherConnections, "http/1.1", s.httpServer("admin", admin)},
+		{"http", c.HTTP, GroupSocket, httpConnections, "http/1.1", s.httpServer("http", public)},
+		{"grpc", c.GRPC, GroupSocket, grpcConnections, "h2", check},
 	}, nil
 }
 
@@ -120,6 +123,7 @@ func (s *Server) httpServer(name string, handler http.Handler) *http.Server {
 // checkServer answers Envoy.
 type checkServer struct {
 	*grpc.Server
+	envoy  *envoy.Server
 	health *health.Server
 	ready  *atomic.Bool
 }
@@ -153,7 +157,7 @@ func (s *Server) newCheckServer() (*checkServer, error) {
 	}
 	state.SetServingStatus("", healthv1.HealthCheckResponse_SERVING)
 	s.atStop("log the last suppressed refusals", repeat(logSuppressedEvery, check.LogSuppressed))
-	return &checkServer{server, state, &s.ready}, nil
+	return &checkServer{server, check, state, &s.ready}, nil
 }
 
 // Shutdown reports NOT_SERVING, and then answers running requests until ctx ends.

@@ -25,6 +25,7 @@ type reloader struct {
 	server *Server
 	settling
 	certificates []*certificates // of the listeners
+	refused      error           // why the file is not in force; nil: it is
 
 	result *prometheus.CounterVec
 	good   prometheus.Gauge
@@ -135,6 +136,16 @@ func (r *reloader) reloadNow() (applied bool) {
 	return r.reload(found)
 }
 
+// refusal returns why the file is not in force, or "".
+func (r *reloader) refusal() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.refused == nil {
+		return ""
+	}
+	return r.refused.Error()
+}
+
 // watch includes the certificates of a listener.
 func (r *reloader) watch(c *certificates) {
 	r.mu.Lock()
@@ -146,6 +157,7 @@ func (r *reloader) watch(c *certificates) {
 // it and logs why. mu is held.
 func (r *reloader) reload(found content) (applied bool) {
 	err := r.try(found)
+	r.refused = err
 	if err != nil {
 		r.result.WithLabelValues("refused").Inc()
 		r.good.Set(0)
