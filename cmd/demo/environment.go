@@ -32,6 +32,7 @@ type environment struct {
 	out        io.Writer
 	dir        string // the demo's files, removed at the end
 	socket     string // tokengate's admin socket
+	config     string // tokengate's configuration file
 	listen     string // host and port of Envoy
 	url        string // the address for users: Envoy's, or the proxy's
 	jira       *jiratest.Server
@@ -79,7 +80,7 @@ func setUp(ctx context.Context, out io.Writer, proxy string) (_ *environment, er
 	if e.dir, err = os.MkdirTemp("", "tokengate-demo"); err != nil {
 		return nil, err
 	}
-	e.socket = filepath.Join(e.dir, "admin.sock")
+	e.socket, e.config = filepath.Join(e.dir, "admin.sock"), filepath.Join(e.dir, "tokengate.yaml")
 	jira, err := e.startJira()
 	if err != nil {
 		return nil, fmt.Errorf("start the simulated Jira: %w", err)
@@ -91,17 +92,17 @@ func setUp(ctx context.Context, out io.Writer, proxy string) (_ *environment, er
 		return nil, fmt.Errorf("find a port for Envoy: %w", err)
 	}
 	e.url = "http://" + e.listen
-	config, hops := filepath.Join(e.dir, "tokengate.yaml"), ""
+	hops := ""
 	if proxy != "" {
 		e.url, hops = "https://"+proxy, "clientAddress: {trustedHops: 1}\n"
 	}
-	if err := os.WriteFile(config, fmt.Appendf(nil, settings+hops, e.dir, jira, e.url), 0o600); err != nil {
+	if err := os.WriteFile(e.config, fmt.Appendf(nil, settings+hops, e.dir, jira, e.url), 0o600); err != nil {
 		return nil, err
 	}
-	if err := e.startTokengate(ctx, config); err != nil {
+	if err := e.startTokengate(ctx); err != nil {
 		return nil, fmt.Errorf("start tokengate: %w", err)
 	}
-	if err := e.startEnvoy(ctx, config); err != nil {
+	if err := e.startEnvoy(ctx); err != nil {
 		return nil, err
 	}
 	return e, nil
@@ -133,8 +134,8 @@ func (e *environment) startJira() (address string, err error) {
 	return l.Addr().String(), nil
 }
 
-func (e *environment) startTokengate(ctx context.Context, config string) error {
-	e.tokengate = exec.Command(program, "serve", "--config", config)
+func (e *environment) startTokengate(ctx context.Context) error {
+	e.tokengate = exec.Command(program, "serve", "--config", e.config)
 	e.tokengate.Stderr = e.log
 	// In its own process group, so that on Ctrl-C the demo stops the processes in order.
 	e.tokengate.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
@@ -145,6 +146,12 @@ func (e *environment) startTokengate(ctx context.Context, config string) error {
 		return err
 	}
 	return e.waitForTokens(ctx)
+}
+
+func (e *environment) stopTokengate() error {
+	err := errors.Join(e.tokengate.Process.Signal(syscall.SIGTERM), e.tokengate.Wait())
+	e.tokengate = nil
+	return err
 }
 
 // waitForTokens waits until tokens can be used: until tokengate has read the users
@@ -177,12 +184,12 @@ func (e *environment) waitForTokens(ctx context.Context) error {
 	}
 }
 
-func (e *environment) startEnvoy(ctx context.Context, config string) error {
+func (e *environment) startEnvoy(ctx context.Context) error {
 	binary, err := envoytest.Binary()
 	if err != nil {
 		return err
 	}
-	bootstrap, err := e.command(ctx, "envoy", "bootstrap", "--config", config, "--listen", e.listen,
+	bootstrap, err := e.command(ctx, "envoy", "bootstrap", "--config", e.config, "--listen", e.listen,
 		"--envoy-admin", filepath.Join(e.dir, "envoy.sock"))
 	if err != nil {
 		return err
@@ -211,7 +218,7 @@ func (e *environment) tearDown() {
 		}
 	}
 	if e.tokengate != nil && e.tokengate.Process != nil {
-		if err := errors.Join(e.tokengate.Process.Signal(syscall.SIGTERM), e.tokengate.Wait()); err != nil {
+		if err := e.stopTokengate(); err != nil {
 			fmt.Fprintln(os.Stderr, "demo: stop tokengate:", err)
 		}
 	}
