@@ -60,8 +60,16 @@ func newCompany(t *testing.T, o options) *company {
 		jira.Put(jiratest.User{Name: "service", Active: true, Groups: []string{jiratest.Administrators}, PATs: []string{"c2VydmljZXNlcnZpY2VzZXJ2aWNlc2VydmljZQ=="}})
 	}
 	c := &company{newRig(t, o), map[string]string{}, "https://jira.example.com"}
-	c.until("the first answer of the directory", func() bool { return c.refreshes() > 0 })
+	if !o.noGate {
+		c.awaitDirectory()
+	}
 	return c
+}
+
+// awaitDirectory waits for the first answer of the directory after a start.
+func (c *company) awaitDirectory() {
+	c.t.Helper()
+	c.until("the first answer of the directory", func() bool { return c.refreshes() > 0 })
 }
 
 // refreshes returns the number of successful refreshes of the directory.
