@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tokengate/tokengate/authz/authztest"
 	"github.com/tokengate/tokengate/authz/policy"
 	"github.com/tokengate/tokengate/authz/product/jira"
 	"github.com/tokengate/tokengate/authz/token"
@@ -22,15 +23,7 @@ const sample = "tgate_" + "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopq
 // credentials, which is more lenient: a password for net/http must never be
 // forwarded as another credential.
 func FuzzAuthorization(f *testing.F) {
-	basic := func(text string) string { return base64.StdEncoding.EncodeToString([]byte(text)) }
-	for _, header := range []string{
-		"", " ", "\t", "Basic", "Basic ", "basic  ", "BASIC " + basic("fred:pw"), "\tbasic " + basic("fred:pw") + " ",
-		"Basic " + basic(":"), "Basic " + basic("fred"), "Basic " + basic("fred:a:b"), "Basic ZnJlZDpwdx==", "Basic ZnJlZDpwdw",
-		"Basic ZnJl\r\nZDpw", "Basic ZnJlZDpw,Basic ZnJlZDpw", "Basic\tZnJlZDpw", "Basic,ZnJlZDpw", "Basic\u00a0ZnJlZDpw", "Ba\u017fic ZnJlZDpw",
-		"Basic " + basic("fred:"+sample), "Basic " + basic("fred:x"+sample), "Basic " + basic(sample+":x"), "Basic " + basic("fred:tgadm_"),
-		"Bearer", "Bearer abc", "Bearer  abc", "Bearer a,b", "bEARER " + sample, "Bearer x" + sample, "Bearer tgate_",
-		sample, "Token " + sample, "Token tgadm_", "Negotiate x, Basic ZnJlZDpw", "OAuth a=\"" + sample + "\"", "Digest a=b, c=\"d\"", ",bearer x", "a,b,basic x",
-	} {
+	for _, header := range authztest.Authorizations(sample) {
 		f.Add(header)
 	}
 	// Without (?i), which would also take ſ for an s.
@@ -119,13 +112,7 @@ func decoded(s string) string {
 // FuzzQuery compares parseQuery and stripQuery with a simple parser, with and
 // without a token parameter.
 func FuzzQuery(f *testing.F) {
-	for _, query := range []string{
-		"", "&", "=", "&&=&", "a=1&b=2", "os_username=fred&os_password=pw", "os%5Fusername=fr%65d", "%6fs_password", "os_passwor%64=a&os_username", "os+password=a",
-		"os_username=a&os_username=b", "OS_username=a", "os_%zz=a", "os_authType=basic&x", "os%5fauthType=none", "os_", "os%5f", "xos_a", "?os_username=a", "a;os_username=b", "a=os_password",
-		"access_token=" + sample, "access_token=tgate_", "access_token=%74gadm_&a", "access_token=abc", "access%5ftoken=abc", "access_token=" + sample + "&access_token=" + sample, "access_token",
-		"a=" + sample, sample, sample + "=", "a=x" + strings.Replace(sample, "_", "%5f", 1), "_method=PUT", "%5Fmethod=PUT&a==b", "%", "%4", "%%34", "os_username=+%2B%4g%g4%zz%:0%0:%/0%0/%@a%a@%Ga%ag%`a%a`%ga%aG%AF%fa%09%90",
-		"=" + sample, "=tgate_a&os_a", "b=tgate_a&access_token=tgate_a&access_token=b&xos_b&os_a", "a=%C3%A9\xff",
-	} {
+	for _, query := range authztest.Queries(sample) {
 		f.Add(query)
 	}
 	f.Fuzz(func(t *testing.T, query string) {
@@ -241,11 +228,7 @@ func readsSessionLogin(raw string) bool {
 // FuzzSessionLogin compares isSessionLogin, which reads a path from its end, with
 // readsSessionLogin.
 func FuzzSessionLogin(f *testing.F) {
-	for _, path := range []string{
-		"/rest/auth/1/session", "/jira/rest/auth/latest/session.json", "/rest/auth/1/session/.json", "/rest/auth/1/x/../session", "/rest/auth/1/session/x/..",
-		"/rest/auth/1/%73ession", "/rest%2fauth%5c1%2Fsession", "/rest/auth/1/..%2f2/session;x=y/./", "/..;a/rest/auth/1/session", "/rest/auth/session", "/a/b/c/rest/auth/1/session/../../1/session",
-		"/rest/auth/1/session/..", "/session/rest/auth/1/.session", "//rest//auth//1//session//", "/rest/auth/../auth/1/session", "/rest/auth/1/session/%2e%2e/session",
-	} {
+	for _, path := range authztest.SessionPaths {
 		f.Add(path)
 	}
 	f.Fuzz(func(t *testing.T, path string) {

@@ -4,8 +4,8 @@ package envoy_test
 
 import "github.com/tokengate/tokengate/authz/config"
 
-// bypassRequests is how many requests each configuration gets: 100,800 together. The first ones
-// are every path of the corpus.
+// bypassRequests is how many generated requests each configuration gets after the corpus: 100,800
+// together.
 const bypassRequests = 8_400
 
 var bypassConfigurations = func() (all []bypassConfiguration) {

@@ -4,7 +4,7 @@ package envoy_test
 
 import "github.com/tokengate/tokengate/authz/config"
 
-// bypassRequests is how many generated requests each configuration gets.
+// bypassRequests is how many generated requests each configuration gets after the corpus.
 const bypassRequests = 300
 
 var bypassConfigurations = []bypassConfiguration{

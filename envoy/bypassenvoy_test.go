@@ -24,6 +24,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 
+	"github.com/tokengate/tokengate/authz/authztest"
 	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/authz/policy"
 	"github.com/tokengate/tokengate/authz/token"
@@ -220,6 +221,34 @@ func newRequestMaker(t *testing.T, r *bypassRig, contextPath string) *requestMak
 	return m
 }
 
+// corpus returns the seeds of the fuzz tests and, in the long version, a request for every path.
+func (m *requestMaker) corpus(value string) (all []rawRequest) {
+	for _, header := range authztest.Authorizations(value) {
+		all = append(all, rawRequest{method: "GET", target: m.contextPath + "/rest/api/2/myself", header: []string{"Authorization: " + header}})
+	}
+	for _, query := range authztest.Queries(value) {
+		all = append(all, rawRequest{method: "GET", target: m.contextPath + "/rest/api/2/myself?" + query})
+	}
+	for _, path := range authztest.SessionPaths {
+		all = append(all, rawRequest{method: "POST", target: m.contextPath + path, body: "{}"})
+	}
+	for _, q := range authztest.Requests(value) {
+		raw := rawRequest{method: q.Method, target: m.contextPath + q.Target}
+		for name, value := range map[string]string{"User-Agent": q.UserAgent, "Origin": q.Origin} {
+			if value != "" {
+				raw.header = append(raw.header, name+": "+value)
+			}
+		}
+		all = append(all, raw)
+	}
+	if bypassRequests > len(m.paths) {
+		for _, path := range m.paths {
+			all = append(all, rawRequest{method: "GET", target: path})
+		}
+	}
+	return all
+}
+
 func (m *requestMaker) of(list ...string) string { return list[m.IntN(len(list))] }
 
 // next returns a request. Half of them are like those of browsers.
@@ -300,10 +329,13 @@ func TestBypassChangesNothing(t *testing.T) {
 			})
 			m := newRequestMaker(t, r, c.contextPath)
 			bypassed, asked, differences := 0, map[string]int{}, 0
-			for n := 0; n < bypassRequests && differences < 10; n++ {
-				q := m.next()
-				if bypassRequests > len(m.paths) && n < len(m.paths) {
-					q = rawRequest{method: "GET", target: m.paths[n]}
+			corpus := m.corpus(r.value.Reveal())
+			for n := 0; n < len(corpus)+bypassRequests && differences < 10; n++ {
+				q := rawRequest{}
+				if n < len(corpus) {
+					q = corpus[n]
+				} else {
+					q = m.next()
 				}
 				a, b := r.send(t, r.asking, q), r.send(t, r.bypassing, q)
 				switch {
