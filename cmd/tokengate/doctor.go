@@ -62,10 +62,10 @@ var doctorChecks = []struct {
 }{
 	{"configuration", nothing, checkConfiguration},
 	{"data directory", aConfiguration, checkDataDirectory},
-	{"listen.grpc", aConfiguration, checkSocket(func(l config.Listen) config.Address { return l.GRPC.Address }, app.GroupSocket)},
-	{"listen.http", aConfiguration, checkSocket(func(l config.Listen) config.Address { return l.HTTP.Address }, app.GroupSocket)},
-	{"listen.admin", aConfiguration, checkSocket(func(l config.Listen) config.Address { return l.Admin }, app.OwnerSocket)},
-	{"listen.metrics", aConfiguration, checkSocket(func(l config.Listen) config.Address { return l.Metrics.Address }, app.GroupSocket)},
+	{"listen.grpc", aConfiguration, checkSocket(app.GroupSocket, func(l config.Listen) config.Address { return l.GRPC.Address })},
+	{"listen.http", aConfiguration, checkSocket(app.GroupSocket, func(l config.Listen) config.Address { return l.HTTP.Address })},
+	{"listen.admin", aConfiguration, checkSocket(app.OwnerSocket, func(l config.Listen) config.Address { return l.Admin })},
+	{"listen.metrics", aConfiguration, checkSocket(app.GroupSocket, func(l config.Listen) config.Address { return l.Metrics.Address })},
 	{"server", aConfiguration, checkServer},
 	{"reload", aServer, checkReload},
 	{"Envoy's configuration", aServer, checkEnvoy},
@@ -145,7 +145,8 @@ func checkDataDirectory(_ context.Context, s *installation) finding {
 	info, err := os.Stat(settings.Dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return wrong("If tokengate has run before, mount the disk; otherwise start tokengate, which makes the directory.", "%s does not exist", settings.Dir)
+		return wrong("If tokengate has run before, mount the disk; otherwise start tokengate, which makes the directory.",
+			"%s does not exist", settings.Dir)
 	case err != nil:
 		return wrong("Run this command as the server's user or as root.", "%v", err)
 	case !info.IsDir():
@@ -157,8 +158,7 @@ func checkDataDirectory(_ context.Context, s *installation) finding {
 }
 
 // checkSocket returns a check of a listener, which must have this mode if it is a unix socket.
-func checkSocket(of func(config.Listen) config.Address, mode fs.FileMode) func(context.Context, *installation) finding {
-	const restart = "Restart tokengate, which makes the socket."
+func checkSocket(mode fs.FileMode, of func(config.Listen) config.Address) func(context.Context, *installation) finding {
 	return func(_ context.Context, s *installation) finding {
 		a := of(s.config.Listen)
 		if a.Network != "unix" {
@@ -173,7 +173,7 @@ func checkSocket(of func(config.Listen) config.Address, mode fs.FileMode) func(c
 		case info.Mode().Type() != fs.ModeSocket:
 			return wrong("Move the file away, then restart tokengate.", "%s is not a socket", a.Address)
 		case info.Mode().Perm() != mode:
-			return wrong(restart, "%s has mode %04o, not %04o", a.Address, info.Mode().Perm(), mode)
+			return wrong("Restart tokengate, which sets the mode.", "%s has mode %04o, not %04o", a.Address, info.Mode().Perm(), mode)
 		}
 		return right("%s, mode %04o", a.Address, mode)
 	}
@@ -187,7 +187,8 @@ func checkServer(ctx context.Context, s *installation) finding {
 	defer cancel()
 	c := newSocketClient(s.config.Listen.Admin.Address)
 	if err := c.call(ctx, http.MethodGet, "status", nil, nil, &s.status); err != nil {
-		return wrong("Start tokengate, or restart it; its log says why it stopped.", "%s", strings.TrimSuffix(err.Error(), "; "+advice))
+		return wrong("If tokengate is not running, start it; its log says why it stopped. If it hangs, restart it.",
+			"%s", strings.TrimSuffix(err.Error(), "; "+advice))
 	}
 	s.has = aServer
 	return right("it answers since %s", instant(&s.status.Started, "-"))
