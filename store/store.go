@@ -199,11 +199,27 @@ type Store interface {
 	// PrunePasswordUses removes the uses whose Last is before the given instant.
 	PrunePasswordUses(ctx context.Context, before time.Time) error
 
+	// UpdateUpstream changes the upstream credentials of the user with this key and adds audit
+	// records in one transaction. change receives those stored, and returns those to store, at
+	// most MaxUpstreamCredentials; none removes the user's record. At most one of them is active
+	// or broken. change may be called more than once, each time with fresh values, and must not call the
+	// store. If it returns an error, nothing is written and UpdateUpstream returns that error
+	// unchanged. It returns what is stored.
+	UpdateUpstream(ctx context.Context, user string, change UpstreamFunc) ([]UpstreamCredential, error)
+
+	// Upstream returns the upstream credentials of the user with this key, none if there are none.
+	Upstream(ctx context.Context, user string) ([]UpstreamCredential, error)
+
+	// AllUpstream calls visit once for every user with upstream credentials. A record that
+	// cannot be read is given to visit as its error; if visit returns an error, AllUpstream
+	// stops and returns it.
+	AllUpstream(ctx context.Context, visit func(user string, all []UpstreamCredential, err error) error) error
+
 	// Size returns the bytes that the store takes on disk, 0 if unknown.
 	Size() int64
 
 	// Sizes returns the number and the bytes of the records of each kind: tokens, usage, audit,
-	// totals and passwords. ok is false while they are not known, such as after a start.
+	// totals, passwords and upstream. ok is false while they are not known, such as after a start.
 	Sizes() (all map[string]Size, ok bool)
 
 	// Health writes, reads and removes a probe record.

@@ -68,6 +68,7 @@ func TestProbesAndMetrics(t *testing.T) {
 		`tokengate_store_records{kind="ended_tokens"} 0`,
 		`tokengate_store_records{kind="audit"} 1`,
 		`tokengate_store_records{kind="passwords"} 0`,
+		`tokengate_store_records{kind="upstream"} 0`,
 		`tokengate_store_record_bytes{kind="passwords"} 0`,
 	} {
 		if !r.hasMetric(line) {

@@ -18,6 +18,7 @@
 //	a/<sequence>                an audit record
 //	d/<day>                     the totals of a day
 //	p/<user>                    a user's password uses
+//	c/<user key>                a user's upstream credentials
 //	m/schema                    the version of this layout, in decimal
 //	m/number                    the highest number ever assigned
 //	m/passwords                 the number of keys that start with p/
@@ -81,6 +82,7 @@ var (
 	auditPrefix    = []byte("a/")
 	dayPrefix      = []byte("d/")
 	passwordPrefix = []byte("p/")
+	upstreamPrefix = []byte("c/")
 
 	schemaKey        = []byte("m/schema")
 	lastNumberKey    = []byte("m/number")
@@ -93,6 +95,7 @@ func tokenKey(id string) []byte { return key(tokenPrefix, id) }
 func usageKey(id string) []byte { return key(usagePrefix, id) }
 
 func passwordKey(user string) []byte { return key(passwordPrefix, user) }
+func upstreamKey(user string) []byte { return key(upstreamPrefix, user) }
 
 func numberKey(n uint64) []byte { return appendNumber(numberPrefix, n) }
 func auditKey(s uint64) []byte  { return appendNumber(auditPrefix, s) }

@@ -25,7 +25,7 @@ func TestSizes(t *testing.T) {
 		raw(t, dir, func(txn *upstream.Txn) error {
 			it := txn.NewIterator(upstream.DefaultIteratorOptions)
 			defer it.Close()
-			for name, prefix := range map[string]string{"tokens": "t/", "usage": "u/", "audit": "a/", "totals": "d/", "passwords": "p/"} {
+			for name, prefix := range map[string]string{"tokens": "t/", "usage": "u/", "audit": "a/", "totals": "d/", "passwords": "p/", "upstream": "c/"} {
 				size := store.Size{}
 				for it.Seek([]byte(prefix)); it.ValidForPrefix([]byte(prefix)); it.Next() {
 					size.Records++

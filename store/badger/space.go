@@ -160,6 +160,7 @@ var recordKinds = [...]struct {
 	{"audit", auditPrefix},
 	{"totals", dayPrefix},
 	{"passwords", passwordPrefix},
+	{"upstream", upstreamPrefix},
 }
 
 // auditKind is the index of the audit log in recordKinds.

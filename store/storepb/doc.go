@@ -1,4 +1,4 @@
-// Package storepb has the generated types of stored audit records, daily totals and password uses.
+// Package storepb has the generated types of stored audit records, daily totals, password uses and upstream credentials.
 // Package store converts them. Run go generate after a change of records.proto.
 package storepb
 

@@ -453,6 +453,174 @@ func (x *PasswordUse) GetBlocked() uint64 {
 	return 0
 }
 
+type UpstreamCredentials struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	User          string                 `protobuf:"bytes,1,opt,name=user" json:"user,omitempty"`
+	Credentials   []*UpstreamCredential  `protobuf:"bytes,2,rep,name=credentials" json:"credentials,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpstreamCredentials) Reset() {
+	*x = UpstreamCredentials{}
+	mi := &file_records_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpstreamCredentials) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpstreamCredentials) ProtoMessage() {}
+
+func (x *UpstreamCredentials) ProtoReflect() protoreflect.Message {
+	mi := &file_records_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpstreamCredentials.ProtoReflect.Descriptor instead.
+func (*UpstreamCredentials) Descriptor() ([]byte, []int) {
+	return file_records_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *UpstreamCredentials) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *UpstreamCredentials) GetCredentials() []*UpstreamCredential {
+	if x != nil {
+		return x.Credentials
+	}
+	return nil
+}
+
+type UpstreamCredential struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id" json:"id,omitempty"`
+	Owner         string                 `protobuf:"bytes,2,opt,name=owner" json:"owner,omitempty"`
+	UpstreamId    string                 `protobuf:"bytes,3,opt,name=upstream_id,json=upstreamId" json:"upstream_id,omitempty"`
+	Name          string                 `protobuf:"bytes,4,opt,name=name" json:"name,omitempty"`
+	Created       *int64                 `protobuf:"varint,5,opt,name=created" json:"created,omitempty"`
+	Expires       *int64                 `protobuf:"varint,6,opt,name=expires" json:"expires,omitempty"`
+	Checked       *int64                 `protobuf:"varint,7,opt,name=checked" json:"checked,omitempty"`
+	State         uint32                 `protobuf:"varint,8,opt,name=state" json:"state,omitempty"`
+	SetBy         string                 `protobuf:"bytes,9,opt,name=set_by,json=setBy" json:"set_by,omitempty"`
+	Sealed        []byte                 `protobuf:"bytes,10,opt,name=sealed" json:"sealed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpstreamCredential) Reset() {
+	*x = UpstreamCredential{}
+	mi := &file_records_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpstreamCredential) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpstreamCredential) ProtoMessage() {}
+
+func (x *UpstreamCredential) ProtoReflect() protoreflect.Message {
+	mi := &file_records_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpstreamCredential.ProtoReflect.Descriptor instead.
+func (*UpstreamCredential) Descriptor() ([]byte, []int) {
+	return file_records_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *UpstreamCredential) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *UpstreamCredential) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *UpstreamCredential) GetUpstreamId() string {
+	if x != nil {
+		return x.UpstreamId
+	}
+	return ""
+}
+
+func (x *UpstreamCredential) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *UpstreamCredential) GetCreated() int64 {
+	if x != nil && x.Created != nil {
+		return *x.Created
+	}
+	return 0
+}
+
+func (x *UpstreamCredential) GetExpires() int64 {
+	if x != nil && x.Expires != nil {
+		return *x.Expires
+	}
+	return 0
+}
+
+func (x *UpstreamCredential) GetChecked() int64 {
+	if x != nil && x.Checked != nil {
+		return *x.Checked
+	}
+	return 0
+}
+
+func (x *UpstreamCredential) GetState() uint32 {
+	if x != nil {
+		return x.State
+	}
+	return 0
+}
+
+func (x *UpstreamCredential) GetSetBy() string {
+	if x != nil {
+		return x.SetBy
+	}
+	return ""
+}
+
+func (x *UpstreamCredential) GetSealed() []byte {
+	if x != nil {
+		return x.Sealed
+	}
+	return nil
+}
+
 var File_records_proto protoreflect.FileDescriptor
 
 const file_records_proto_rawDesc = "" +
@@ -492,7 +660,23 @@ const file_records_proto_rawDesc = "" +
 	"\x06passed\x18\x05 \x01(\x04R\x06passed\x12\x1f\n" +
 	"\vwould_block\x18\x06 \x01(\x04R\n" +
 	"wouldBlock\x12\x18\n" +
-	"\ablocked\x18\a \x01(\x04R\ablockedB5Z,github.com/tokengate/tokengate/store/storepb\x92\x03\x04\b\x02 \x03b\beditionsp\xe8\a"
+	"\ablocked\x18\a \x01(\x04R\ablocked\"p\n" +
+	"\x13UpstreamCredentials\x12\x12\n" +
+	"\x04user\x18\x01 \x01(\tR\x04user\x12E\n" +
+	"\vcredentials\x18\x02 \x03(\v2#.tokengate.store.UpstreamCredentialR\vcredentials\"\x97\x02\n" +
+	"\x12UpstreamCredential\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
+	"\x05owner\x18\x02 \x01(\tR\x05owner\x12\x1f\n" +
+	"\vupstream_id\x18\x03 \x01(\tR\n" +
+	"upstreamId\x12\x12\n" +
+	"\x04name\x18\x04 \x01(\tR\x04name\x12\x1f\n" +
+	"\acreated\x18\x05 \x01(\x03B\x05\xaa\x01\x02\b\x01R\acreated\x12\x1f\n" +
+	"\aexpires\x18\x06 \x01(\x03B\x05\xaa\x01\x02\b\x01R\aexpires\x12\x1f\n" +
+	"\achecked\x18\a \x01(\x03B\x05\xaa\x01\x02\b\x01R\achecked\x12\x14\n" +
+	"\x05state\x18\b \x01(\rR\x05state\x12\x15\n" +
+	"\x06set_by\x18\t \x01(\tR\x05setBy\x12\x16\n" +
+	"\x06sealed\x18\n" +
+	" \x01(\fR\x06sealedB5Z,github.com/tokengate/tokengate/store/storepb\x92\x03\x04\b\x02 \x03b\beditionsp\xe8\a"
 
 var (
 	file_records_proto_rawDescOnce sync.Once
@@ -506,24 +690,27 @@ func file_records_proto_rawDescGZIP() []byte {
 	return file_records_proto_rawDescData
 }
 
-var file_records_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_records_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_records_proto_goTypes = []any{
-	(*Audit)(nil),        // 0: tokengate.store.Audit
-	(*Change)(nil),       // 1: tokengate.store.Change
-	(*DayTotals)(nil),    // 2: tokengate.store.DayTotals
-	(*Total)(nil),        // 3: tokengate.store.Total
-	(*PasswordUses)(nil), // 4: tokengate.store.PasswordUses
-	(*PasswordUse)(nil),  // 5: tokengate.store.PasswordUse
+	(*Audit)(nil),               // 0: tokengate.store.Audit
+	(*Change)(nil),              // 1: tokengate.store.Change
+	(*DayTotals)(nil),           // 2: tokengate.store.DayTotals
+	(*Total)(nil),               // 3: tokengate.store.Total
+	(*PasswordUses)(nil),        // 4: tokengate.store.PasswordUses
+	(*PasswordUse)(nil),         // 5: tokengate.store.PasswordUse
+	(*UpstreamCredentials)(nil), // 6: tokengate.store.UpstreamCredentials
+	(*UpstreamCredential)(nil),  // 7: tokengate.store.UpstreamCredential
 }
 var file_records_proto_depIdxs = []int32{
 	1, // 0: tokengate.store.Audit.changes:type_name -> tokengate.store.Change
 	3, // 1: tokengate.store.DayTotals.counts:type_name -> tokengate.store.Total
 	5, // 2: tokengate.store.PasswordUses.uses:type_name -> tokengate.store.PasswordUse
-	3, // [3:3] is the sub-list for method output_type
-	3, // [3:3] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	7, // 3: tokengate.store.UpstreamCredentials.credentials:type_name -> tokengate.store.UpstreamCredential
+	4, // [4:4] is the sub-list for method output_type
+	4, // [4:4] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_records_proto_init() }
@@ -537,7 +724,7 @@ func file_records_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_records_proto_rawDesc), len(file_records_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -55,6 +55,17 @@ var calls = map[string]func(context.Context, store.Store) error{
 	"all usage": func(ctx context.Context, s store.Store) error {
 		return s.AllUsage(ctx, func(string, store.Usage) error { return nil })
 	},
+	"update upstream": func(ctx context.Context, s store.Store) error {
+		_, err := s.UpdateUpstream(ctx, "JIRAUSER1", func(all []store.UpstreamCredential) ([]store.UpstreamCredential, []store.Audit, error) { return all, nil, nil })
+		return err
+	},
+	"upstream": func(ctx context.Context, s store.Store) error {
+		_, err := s.Upstream(ctx, "JIRAUSER1")
+		return err
+	},
+	"all upstream": func(ctx context.Context, s store.Store) error {
+		return s.AllUpstream(ctx, func(string, []store.UpstreamCredential, error) error { return nil })
+	},
 	"append audit": func(ctx context.Context, s store.Store) error {
 		return s.AppendAudit(ctx, audit("token.show", "test00000001"))
 	},
