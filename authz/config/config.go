@@ -74,9 +74,24 @@ type Upstream struct {
 	Identity    Identity `yaml:"identity"`
 }
 
-// Identity says how the upstream learns who sent a request.
+// Identity says how the upstream learns who sent a request with a token. Exactly one
+// field is set: a file with this key replaces the whole default.
 type Identity struct {
-	Header string `yaml:"header"` // a request header; its value is the owner's user name
+	Header string      `yaml:"header"` // a request header; its value is the owner's user name
+	PAT    PATIdentity `yaml:"pat"`    // a credential of the upstream's own
+}
+
+// PATIdentity says how requests carry a personal access token of the owner, which the
+// upstream made. The zero PATIdentity is none.
+type PATIdentity struct {
+	// SealKeys are the absolute paths of files of 32 bytes. The first seals the
+	// credentials in the store, the others only open them.
+	SealKeys []string `yaml:"sealKeys"`
+	// Probe is how often the upstream is asked whether it still accepts a credential;
+	// five minutes to a day.
+	Probe time.Duration `yaml:"probe"`
+	// Administration opens the upstream's administration to tokens.
+	Administration bool `yaml:"administration"`
 }
 
 // ClientAddress says where the client's address comes from. Exactly one field is

@@ -117,7 +117,7 @@ func (r *reader) decodeText(n ast.Node, u encoding.TextUnmarshaler, key string) 
 }
 
 func (r *reader) decodeMapping(m *ast.MappingNode, v reflect.Value, key string) {
-	if v.Type() == reflect.TypeFor[ClientAddress]() {
+	if t := v.Type(); t == reflect.TypeFor[ClientAddress]() || t == reflect.TypeFor[Identity]() {
 		v.SetZero() // the file replaces the default source
 	}
 	known, problems := keysOf(v.Type()), len(r.problems)

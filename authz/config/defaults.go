@@ -120,7 +120,7 @@ func texts(list []string) []string { return append([]string{}, list...) }
 // configuration contains them too or because they are used only at startup.
 var restartKeys = []string{
 	"publicURL", "listen.grpc", "listen.http", "listen.admin", "listen.metrics", "store",
-	"upstream.product", "upstream.url", "upstream.contextPath", "upstream.identity.header",
+	"upstream.product", "upstream.url", "upstream.contextPath", "upstream.identity",
 	"clientAddress", "tokens.queryParameter", "directory", "envoy.bypass",
 }
 

@@ -39,3 +39,12 @@ func (l Listener) MarshalYAML() (any, error) {
 	type keys Listener
 	return keys(l), nil
 }
+
+// MarshalYAML writes the zero value as the file does.
+func (p PATIdentity) MarshalYAML() (any, error) {
+	if (Identity{PAT: p}).HasPAT() {
+		type plain PATIdentity
+		return plain(p), nil
+	}
+	return none, nil
+}

@@ -153,7 +153,7 @@ func TestFixedKeys(t *testing.T) {
 		got := config.FixedKeysChanged(config.Default(), changed)
 		var want []string
 		doc := keys[key]
-		for _, whole := range []string{"clientAddress", "directory", "store", "listen.grpc", "listen.http", "listen.metrics"} { // fixed as one
+		for _, whole := range []string{"clientAddress", "directory", "store", "upstream.identity", "listen.grpc", "listen.http", "listen.metrics"} { // fixed as one
 			if strings.HasPrefix(key+".", whole+".") {
 				doc, want = keys[whole], []string{whole}
 			}
@@ -171,7 +171,7 @@ func TestFixedKeys(t *testing.T) {
 	slices.Sort(fixed)
 	want := []string{
 		"clientAddress", "directory", "envoy.bypass", "listen.admin", "listen.grpc", "listen.http", "listen.metrics", "publicURL", "store",
-		"tokens.queryParameter", "upstream.contextPath", "upstream.identity.header", "upstream.product", "upstream.url",
+		"tokens.queryParameter", "upstream.contextPath", "upstream.identity", "upstream.product", "upstream.url",
 	}
 	if diff := cmp.Diff(want, slices.Compact(fixed)); diff != "" {
 		t.Errorf("fixed keys (-want +got):\n%s", diff)
@@ -204,6 +204,8 @@ func change(t *testing.T, v reflect.Value) {
 			s.TLS.Key += "x"
 		case *config.Directory:
 			s.File += "x"
+		case *config.PATIdentity:
+			s.Administration = !s.Administration
 		case *config.Lifetime:
 			s.Duration++
 		} // the others are in lists only, which change them

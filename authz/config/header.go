@@ -3,6 +3,7 @@ package config
 import (
 	"slices"
 	"strings"
+	"time"
 )
 
 // reservedHeaders are request headers, in lower case, that cannot carry the
@@ -90,14 +91,58 @@ func metadataError(key string) string {
 	return ""
 }
 
-// checkIdentity checks upstream.identity.header.
+// checkIdentity checks upstream.identity.
 func checkIdentity(c *Config, report reporter) {
-	const key = "upstream.identity.header"
-	name := c.Upstream.Identity.Header
-	if fault := headerError(name); fault != "" {
-		report(key, "%s", fault)
-	} else if strings.EqualFold(name, c.ClientAddress.Header) {
-		report(key, "%s is clientAddress.header too; one header cannot carry both", quote(name))
+	id := c.Upstream.Identity
+	switch {
+	case id.HasPAT() && id.Header != "":
+		report("upstream.identity", "header and pat are given; give one")
+	case id.HasPAT():
+		checkPATIdentity(id.PAT, report)
+	case strings.EqualFold(id.Header, c.ClientAddress.Header) && id.Header != "":
+		report("upstream.identity.header", "%s is clientAddress.header too; one header cannot carry both", quote(id.Header))
+	default:
+		if fault := headerError(id.Header); fault != "" {
+			report("upstream.identity.header", "%s", fault)
+		}
+	}
+}
+
+const (
+	maxSealKeys = 10
+	minProbe    = 5 * time.Minute
+	maxProbe    = day
+)
+
+// checkPATIdentity checks upstream.identity.pat.
+func checkPATIdentity(pat PATIdentity, report reporter) {
+	const key = "upstream.identity.pat"
+	if len(pat.SealKeys) == 0 {
+		report(key+".sealKeys", "must be given: at least one file with 32 random bytes, outside of the store")
+	}
+	checkCount(key+".sealKeys", len(pat.SealKeys), maxSealKeys, report)
+	for i, file := range pat.SealKeys {
+		if fault := pathError(file, "a file with 32 random bytes", "/etc/tokengate/seal-key"); fault != "" {
+			report(IndexKey(key+".sealKeys", i), "%s", fault)
+		}
+	}
+	if pat.Probe < minProbe || pat.Probe > maxProbe {
+		report(key+".probe", "%s: must be %s to %s", spell(pat.Probe), spell(minProbe), spell(maxProbe))
+	}
+}
+
+// HasPAT reports whether requests carry personal access tokens.
+func (i Identity) HasPAT() bool {
+	return i.PAT.SealKeys != nil || i.PAT.Probe != 0 || i.PAT.Administration
+}
+
+// zeroWord returns none.
+func (PATIdentity) zeroWord() string { return none }
+
+// complete sets the defaults.
+func (p *PATIdentity) complete(given func(key string) bool) {
+	if !given("probe") {
+		p.Probe = time.Hour
 	}
 }
 
