@@ -180,6 +180,15 @@ func decisionCases() []decisionCase {
 		{name: "the owner's name now belongs to another user", authorization: "Bearer {another user's name}", reason: authz.OwnerInactive, user: "Fred"},
 		{name: "owner may not use tokens", authorization: "Bearer {banned}", reason: authz.OwnerNotPermitted, user: "Fred"},
 
+		// the owner's upstream credential.
+		{name: "not connected", authorization: "Bearer {fred}", config: withPATs, reason: authz.NoUpstreamCredential, user: "Fred"},
+		{name: "connection broken", authorization: "Bearer {broken}", config: withPATs, reason: authz.UpstreamCredentialBroken, user: "Fred"},
+		{name: "connected", authorization: "Bearer {connected}", config: withPATs, outcome: admitted, reason: authz.TokenAllowed, user: "Fred"},
+		{name: "not needed with a header", authorization: "Bearer {broken}", outcome: admitted, reason: authz.TokenAllowed, user: "Fred"},
+		{name: "not connected, a management token", authorization: "Bearer {management}", path: "/rest/api-tokens/latest/all", config: withPATs, outcome: passed, reason: authz.ManagementPath},
+		{name: "not connected, a browser", path: "/secure/Dashboard.jspa", config: withPATs, outcome: passed, reason: authz.NoCredential},
+		{name: "not connected, a native PAT", authorization: "Bearer NDIxMjM0NTY3ODkw", config: withPATs, outcome: passed, reason: authz.OtherBearer},
+
 		// ambiguous.
 		{name: "path parameter", authorization: "Bearer {fred}", path: "/rest;x/api/2/myself", reason: authz.AmbiguousPath, user: "Fred"},
 		{name: "session in the path", authorization: "Bearer {fred}", path: "/rest/api/2/myself;jsessionid=AB12", reason: authz.AmbiguousPath, user: "Fred"},
@@ -353,4 +362,9 @@ func allowNetwork(network string) func(*config.Config) {
 // without its end.
 func tails(value string) *strings.Replacer {
 	return strings.NewReplacer("{fred tail}", value[len("tgate_"):], "{fred cut}", value[:60], "{fred secret}", value[:61])
+}
+
+// withPATs forwards requests with a credential of the token's owner.
+func withPATs(c *config.Config) {
+	c.Upstream.Identity = config.Identity{PAT: config.PATIdentity{SealKeys: []string{"/etc/tokengate/seal-key"}}}
 }

@@ -25,6 +25,7 @@ const (
 	indexCheck
 	directoryCheck
 	ownerCheck
+	upstreamCheck
 	pathCheck
 	networkCheck
 	tokenTypeCheck
@@ -46,6 +47,7 @@ var checkNames = [checkCount]string{
 	indexCheck:      "tokens are fresh",
 	directoryCheck:  "user directory is fresh",
 	ownerCheck:      "owner is active and may use tokens",
+	upstreamCheck:   "owner is connected with the application",
 	pathCheck:       "URL is unambiguous",
 	networkCheck:    "network is allowed",
 	tokenTypeCheck:  "token type fits the path",
@@ -77,6 +79,8 @@ func (e *evaluation) decidedBy(c check) bool {
 		return e.hasOwner() && !e.ownerIsFresh() && e.deny(DirectoryStale)
 	case ownerCheck:
 		return e.hasOwner() && e.checkOwner()
+	case upstreamCheck:
+		return e.view.Policy.UpstreamCredential && e.hasOwner() && e.checkUpstream()
 	case pathCheck:
 		return e.checkPath()
 	case networkCheck:
@@ -347,4 +351,15 @@ func (e *evaluation) checkOwner() bool {
 		return e.deny(OwnerNotPermitted)
 	}
 	return e.deny(OwnerInactive)
+}
+
+// checkUpstream denies tokens of owners without a working upstream credential.
+func (e *evaluation) checkUpstream() bool {
+	switch u := e.entry.Upstream; {
+	case u == nil:
+		return e.deny(NoUpstreamCredential)
+	case u.Answer() == "":
+		return e.deny(UpstreamCredentialBroken)
+	}
+	return false
 }

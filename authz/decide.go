@@ -71,6 +71,10 @@ type Decision struct {
 	// metrics or answers. It may be in the Request's Memory: copy it to keep it.
 	ClaimedUser string
 
+	// Upstream is the credential to forward the request with, if Allowed and the Policy
+	// has UpstreamCredential.
+	Upstream *index.Upstream
+
 	limiter *index.Limiter // of an allowed token
 }
 

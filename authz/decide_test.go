@@ -55,6 +55,9 @@ func newWorld(t testing.TB) world {
 	w.values["unknown management"] = mint(t, token.Management)
 	w.add(t, "gone", func(e *store.Token) { e.Owner.Name = "Gone" })
 	w.add(t, "unheard-of", func(e *store.Token) { e.Owner.Key = "UNKNOWN" })
+	w.add(t, "connected", func(e *store.Token) { e.Owner.Key = "CONNECTED" })
+	w.add(t, "broken", func(e *store.Token) { e.Owner.Key = "BROKEN" })
+	w.index.SetUpstreams(map[string]*index.Upstream{"CONNECTED": index.NewUpstream("answer"), "BROKEN": index.BrokenUpstream})
 	w.add(t, "banned", func(e *store.Token) { e.Owner.Key = "BANNED" })
 	w.add(t, "another user's name", func(e *store.Token) { e.Owner.Key = "JIRAUSER1" })
 	w.add(t, "rated", func(e *store.Token) { e.Rate = store.Rate{Requests: 1, Per: time.Minute, Burst: 1} })
@@ -80,7 +83,7 @@ const (
 // ownerStatus returns the status of an owner.
 func ownerStatus(o store.Owner, _ index.OwnerStatus) index.OwnerStatus {
 	switch {
-	case o == store.Owner{Name: "Fred"}:
+	case o == store.Owner{Name: "Fred"}, o.Key == "CONNECTED", o.Key == "BROKEN":
 		return index.OwnerPermitted
 	case o.Key == "UNKNOWN":
 		return index.OwnerUnknown

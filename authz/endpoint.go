@@ -136,6 +136,9 @@ func (e *evaluation) allow() bool {
 	e.decision.Outcome, e.decision.Reason = Allowed, TokenAllowed
 	e.decision.Write = e.mayWrite
 	e.decision.limiter = e.entry.Limiter
+	if e.view.Policy.UpstreamCredential {
+		e.decision.Upstream = e.entry.Upstream
+	}
 	return true
 }
 

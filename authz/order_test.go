@@ -46,6 +46,7 @@ var failures = []failure{
 	{reason: authz.DirectoryStale, later: staleAfter},
 	{reason: authz.OwnerInactive, owner: "JIRAUSER1"},
 	{reason: authz.OwnerNotPermitted, owner: "BANNED"},
+	{reason: authz.NoUpstreamCredential, config: withPATs},
 	{reason: authz.AmbiguousPath, end: ";x"},
 	{reason: authz.NetworkDenied, config: func(c *config.Config) { c.Network.Deny = prefixes("0.0.0.0/0") }},
 	{reason: authz.NetworkDenied, config: func(c *config.Config) { c.Network.Allow = nil }},

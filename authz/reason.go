@@ -13,35 +13,37 @@ type Reason uint8
 
 // The reasons, in the order of the decision table.
 const (
-	BadCheck            Reason = iota + 1 // the question is not an HTTP request, or unreadable
-	NoCredential                          // no password, and no Basic or Bearer credential
-	MalformedCredential                   // unreadable, or more than one credential
-	PasswordBlocked                       // a password, and passwords are blocked
-	Password                              // a password, forwarded
-	OtherBearer                           // a Bearer credential that is not a token
-	MalformedToken                        // it begins like a token, but is not well formed
-	UnknownToken                          // no such token, or revoked
-	WrongSecret                           // the id exists, but with another secret
-	WrongUser                             // Basic names a user other than the owner
-	Expired                               //
-	Disabled                              //
-	Pending                               // not yet approved
-	NoClientAddress                       // the client's address is missing or unreadable
-	IndexStale                            // what is known of the tokens is too old
-	DirectoryStale                        // the user directory is too old
-	OwnerInactive                         // the owner is unknown or inactive, or the name belongs to another user now
-	OwnerNotPermitted                     // the owner may not use tokens
-	AmbiguousPath                         // the application might interpret the path in another way
-	NetworkDenied                         // the configuration accepts no token from this network
-	NetworkNotAllowed                     // the token is not accepted from this network
-	ManagementPath                        // a management token on a management path
-	WrongTokenType                        // a path for tokens of another kind
-	PathNotAllowed                        // the path is not open to tokens
-	SessionKept                           // a logout with a token, answered by tokengate; no session ends
-	EndpointForbidden                     // a token could escape its limits through this endpoint
-	ReadOnly                              // a read-only token, and the request may write
-	RateLimited                           // the token has made too many requests
-	TokenAllowed                          //
+	BadCheck                 Reason = iota + 1 // the question is not an HTTP request, or unreadable
+	NoCredential                               // no password, and no Basic or Bearer credential
+	MalformedCredential                        // unreadable, or more than one credential
+	PasswordBlocked                            // a password, and passwords are blocked
+	Password                                   // a password, forwarded
+	OtherBearer                                // a Bearer credential that is not a token
+	MalformedToken                             // it begins like a token, but is not well formed
+	UnknownToken                               // no such token, or revoked
+	WrongSecret                                // the id exists, but with another secret
+	WrongUser                                  // Basic names a user other than the owner
+	Expired                                    //
+	Disabled                                   //
+	Pending                                    // not yet approved
+	NoClientAddress                            // the client's address is missing or unreadable
+	IndexStale                                 // what is known of the tokens is too old
+	DirectoryStale                             // the user directory is too old
+	OwnerInactive                              // the owner is unknown or inactive, or the name belongs to another user now
+	OwnerNotPermitted                          // the owner may not use tokens
+	NoUpstreamCredential                       // the owner has not connected with the application
+	UpstreamCredentialBroken                   // the application does not accept the owner's credential any more
+	AmbiguousPath                              // the application might interpret the path in another way
+	NetworkDenied                              // the configuration accepts no token from this network
+	NetworkNotAllowed                          // the token is not accepted from this network
+	ManagementPath                             // a management token on a management path
+	WrongTokenType                             // a path for tokens of another kind
+	PathNotAllowed                             // the path is not open to tokens
+	SessionKept                                // a logout with a token, answered by tokengate; no session ends
+	EndpointForbidden                          // a token could escape its limits through this endpoint
+	ReadOnly                                   // a read-only token, and the request may write
+	RateLimited                                // the token has made too many requests
+	TokenAllowed                               //
 	reasonCount
 )
 
@@ -54,36 +56,38 @@ var reasons = [reasonCount]struct {
 	proved bool
 	text   string
 }{
-	0:                   {"undecided", http.StatusServiceUnavailable, false, "The request could not be checked. Try again later."},
-	BadCheck:            {"bad_check", http.StatusServiceUnavailable, false, "The request could not be checked. Try again later."},
-	NoCredential:        {"no_credential", http.StatusServiceUnavailable, false, ""},
-	MalformedCredential: {"malformed_credential", http.StatusUnauthorized, false, "The credential cannot be read. Send exactly one: an Authorization header with Basic (user name and API token) or Bearer (API token)."},
-	PasswordBlocked:     {"password_blocked", http.StatusForbidden, false, "Passwords are switched off here. Use an API token in place of the password. To get one, log in to this site in the browser and create it there, or ask an administrator."},
-	Password:            {"password", http.StatusServiceUnavailable, false, ""},
-	OtherBearer:         {"other_bearer", http.StatusUnauthorized, false, "This Bearer credential is not an API token of this site, and others are not accepted. Use an API token."},
-	MalformedToken:      {"malformed_token", http.StatusUnauthorized, false, "The API token is not valid. Copy it again."},
-	UnknownToken:        {"unknown_token", http.StatusUnauthorized, false, unknownText},
-	WrongSecret:         {"wrong_secret", http.StatusUnauthorized, false, unknownText},
-	WrongUser:           {"wrong_user", http.StatusUnauthorized, true, "This API token does not belong to the user of this name. Send it with the user name of its owner, or as a Bearer credential. A management token has no owner, so it must be sent as a Bearer credential."},
-	Expired:             {"expired", http.StatusUnauthorized, true, "This API token has expired. Rotate it or create another."},
-	Disabled:            {"disabled", http.StatusUnauthorized, true, "This API token is disabled. An administrator can enable it again."},
-	Pending:             {"pending", http.StatusUnauthorized, true, "This API token is not approved yet. Ask an administrator to approve it."},
-	NoClientAddress:     {"no_client_address", http.StatusServiceUnavailable, true, "The client's address is not known, so the request could not be checked. An administrator can compare the setting clientAddress with the proxies in front of this one."},
-	IndexStale:          {"index_stale", http.StatusServiceUnavailable, true, "Whether this API token is still valid could not be checked for a while, so no token is accepted now. Try again later, or tell an administrator."},
-	DirectoryStale:      {"directory_stale", http.StatusServiceUnavailable, true, "Whether the owner of this API token is still active could not be checked for a while, so no token is accepted now. Try again later, or tell an administrator."},
-	OwnerInactive:       {"owner_inactive", http.StatusUnauthorized, true, "The owner of this API token is not an active user of this site, or the user name now belongs to another user. Ask an administrator."},
-	OwnerNotPermitted:   {"owner_not_permitted", http.StatusForbidden, true, "The owner of this API token is in no group that may use tokens. An administrator can change the setting access.use."},
-	AmbiguousPath:       {"ambiguous_path", http.StatusBadRequest, true, "The URL can be read in more than one way, so it could not be checked. Write its path plainly: without semicolons, empty or dot segments, and without escapes of letters, digits, dots or slashes."},
-	NetworkDenied:       {"network_denied", http.StatusForbidden, true, "API tokens are not accepted from this network. An administrator can open it with the setting network.allow, unless network.deny closes it."},
-	NetworkNotAllowed:   {"network_not_allowed", http.StatusForbidden, true, "This API token is not accepted from this network. Its owner or an administrator can change the networks of the token."},
-	ManagementPath:      {"management_path", http.StatusServiceUnavailable, true, ""},
-	WrongTokenType:      {"wrong_token_type", http.StatusForbidden, true, "This kind of API token is not accepted here: an ordinary token does not manage tokens, and a management token does nothing else."},
-	PathNotAllowed:      {"path_not_allowed", http.StatusForbidden, true, "API tokens are not accepted on this path. An administrator can open it with the setting tokens.paths."},
-	SessionKept:         {"session_kept", http.StatusNoContent, true, "An API token has no session, so there is nothing to end. The request is not forwarded, and the token stays valid."},
-	EndpointForbidden:   {"endpoint_forbidden", http.StatusForbidden, true, "This endpoint is not open to API tokens, because it hands out credentials or changes who may do what. Log in to use it."},
-	ReadOnly:            {"read_only", http.StatusForbidden, true, "This API token is read-only, and the request may write. Use GET, HEAD or OPTIONS, or a token that may write."},
-	RateLimited:         {"rate_limited", http.StatusTooManyRequests, true, "This API token has made too many requests. Wait as many seconds as the Retry-After header says."},
-	TokenAllowed:        {"allowed", http.StatusServiceUnavailable, true, ""},
+	0:                        {"undecided", http.StatusServiceUnavailable, false, "The request could not be checked. Try again later."},
+	BadCheck:                 {"bad_check", http.StatusServiceUnavailable, false, "The request could not be checked. Try again later."},
+	NoCredential:             {"no_credential", http.StatusServiceUnavailable, false, ""},
+	MalformedCredential:      {"malformed_credential", http.StatusUnauthorized, false, "The credential cannot be read. Send exactly one: an Authorization header with Basic (user name and API token) or Bearer (API token)."},
+	PasswordBlocked:          {"password_blocked", http.StatusForbidden, false, "Passwords are switched off here. Use an API token in place of the password. To get one, log in to this site in the browser and create it there, or ask an administrator."},
+	Password:                 {"password", http.StatusServiceUnavailable, false, ""},
+	OtherBearer:              {"other_bearer", http.StatusUnauthorized, false, "This Bearer credential is not an API token of this site, and others are not accepted. Use an API token."},
+	MalformedToken:           {"malformed_token", http.StatusUnauthorized, false, "The API token is not valid. Copy it again."},
+	UnknownToken:             {"unknown_token", http.StatusUnauthorized, false, unknownText},
+	WrongSecret:              {"wrong_secret", http.StatusUnauthorized, false, unknownText},
+	WrongUser:                {"wrong_user", http.StatusUnauthorized, true, "This API token does not belong to the user of this name. Send it with the user name of its owner, or as a Bearer credential. A management token has no owner, so it must be sent as a Bearer credential."},
+	Expired:                  {"expired", http.StatusUnauthorized, true, "This API token has expired. Rotate it or create another."},
+	Disabled:                 {"disabled", http.StatusUnauthorized, true, "This API token is disabled. An administrator can enable it again."},
+	Pending:                  {"pending", http.StatusUnauthorized, true, "This API token is not approved yet. Ask an administrator to approve it."},
+	NoClientAddress:          {"no_client_address", http.StatusServiceUnavailable, true, "The client's address is not known, so the request could not be checked. An administrator can compare the setting clientAddress with the proxies in front of this one."},
+	IndexStale:               {"index_stale", http.StatusServiceUnavailable, true, "Whether this API token is still valid could not be checked for a while, so no token is accepted now. Try again later, or tell an administrator."},
+	DirectoryStale:           {"directory_stale", http.StatusServiceUnavailable, true, "Whether the owner of this API token is still active could not be checked for a while, so no token is accepted now. Try again later, or tell an administrator."},
+	OwnerInactive:            {"owner_inactive", http.StatusUnauthorized, true, "The owner of this API token is not an active user of this site, or the user name now belongs to another user. Ask an administrator."},
+	OwnerNotPermitted:        {"owner_not_permitted", http.StatusForbidden, true, "The owner of this API token is in no group that may use tokens. An administrator can change the setting access.use."},
+	NoUpstreamCredential:     {"no_upstream_credential", http.StatusForbidden, true, "The owner of this API token is not connected with this site. Log in in the browser, open /plugins/servlet/api-tokens and connect there once, or ask an administrator."},
+	UpstreamCredentialBroken: {"upstream_credential_broken", http.StatusServiceUnavailable, true, "This site does not accept the owner's connection any more, so the request was not sent as the owner. The owner of this API token can connect again: log in in the browser and open /plugins/servlet/api-tokens."},
+	AmbiguousPath:            {"ambiguous_path", http.StatusBadRequest, true, "The URL can be read in more than one way, so it could not be checked. Write its path plainly: without semicolons, empty or dot segments, and without escapes of letters, digits, dots or slashes."},
+	NetworkDenied:            {"network_denied", http.StatusForbidden, true, "API tokens are not accepted from this network. An administrator can open it with the setting network.allow, unless network.deny closes it."},
+	NetworkNotAllowed:        {"network_not_allowed", http.StatusForbidden, true, "This API token is not accepted from this network. Its owner or an administrator can change the networks of the token."},
+	ManagementPath:           {"management_path", http.StatusServiceUnavailable, true, ""},
+	WrongTokenType:           {"wrong_token_type", http.StatusForbidden, true, "This kind of API token is not accepted here: an ordinary token does not manage tokens, and a management token does nothing else."},
+	PathNotAllowed:           {"path_not_allowed", http.StatusForbidden, true, "API tokens are not accepted on this path. An administrator can open it with the setting tokens.paths."},
+	SessionKept:              {"session_kept", http.StatusNoContent, true, "An API token has no session, so there is nothing to end. The request is not forwarded, and the token stays valid."},
+	EndpointForbidden:        {"endpoint_forbidden", http.StatusForbidden, true, "This endpoint is not open to API tokens, because it hands out credentials or changes who may do what. Log in to use it."},
+	ReadOnly:                 {"read_only", http.StatusForbidden, true, "This API token is read-only, and the request may write. Use GET, HEAD or OPTIONS, or a token that may write."},
+	RateLimited:              {"rate_limited", http.StatusTooManyRequests, true, "This API token has made too many requests. Wait as many seconds as the Retry-After header says."},
+	TokenAllowed:             {"allowed", http.StatusServiceUnavailable, true, ""},
 }
 
 // unknownText is the text for both an unknown id and a wrong secret, because a

@@ -40,6 +40,8 @@ func TestReasonsAreStable(t *testing.T) {
 		"directory_stale 503 true [denied]",
 		"owner_inactive 401 true [denied]",
 		"owner_not_permitted 403 true [denied]",
+		"no_upstream_credential 403 true [denied]",
+		"upstream_credential_broken 503 true [denied]",
 		"ambiguous_path 400 true [denied]",
 		"network_denied 403 true [denied]",
 		"network_not_allowed 403 true [denied]",

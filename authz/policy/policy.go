@@ -15,18 +15,19 @@ import (
 // Policy is the configuration that a decision reads. It is never changed once
 // made. The zero Policy accepts no token.
 type Policy struct {
-	Product           product.Product
-	ContextPath       string
-	QueryParameter    string // the query parameter that may carry a token; "" is off
-	TokenPaths        Paths  // tokens.paths
-	ReadOnlyPaths     Paths  // open to read-only tokens, in addition to Product.API
-	DownloadPaths     Paths  // open to all tokens for GET and HEAD
-	UsualDownloads    Paths  // the default of DownloadPaths
-	ReadingPosts      Paths  // where a POST only reads
-	Allow, Deny       Networks
-	Passwords         Passwords
-	RefuseOtherBearer bool     // refuse Bearer credentials that are not tokens
-	Origins           []string // cors.allowedOrigins
+	Product            product.Product
+	ContextPath        string
+	QueryParameter     string // the query parameter that may carry a token; "" is off
+	TokenPaths         Paths  // tokens.paths
+	ReadOnlyPaths      Paths  // open to read-only tokens, in addition to Product.API
+	DownloadPaths      Paths  // open to all tokens for GET and HEAD
+	UsualDownloads     Paths  // the default of DownloadPaths
+	ReadingPosts       Paths  // where a POST only reads
+	Allow, Deny        Networks
+	Passwords          Passwords
+	UpstreamCredential bool     // requests are forwarded with a credential of the owner
+	RefuseOtherBearer  bool     // refuse Bearer credentials that are not tokens
+	Origins            []string // cors.allowedOrigins
 }
 
 // Passwords says how requests with passwords are decided. The zero Passwords denies
@@ -62,8 +63,9 @@ func New(c config.Config) *Policy {
 			AllowedPaths:    paths(c.Passwords.AllowedPaths),
 			AllowedNetworks: networks(c.Passwords.AllowedNetworks),
 		},
-		RefuseOtherBearer: c.Bearer.Other != config.OtherBearerPass,
-		Origins:           slices.Clone(c.CORS.AllowedOrigins),
+		UpstreamCredential: c.Upstream.Identity.HasPAT(),
+		RefuseOtherBearer:  c.Bearer.Other != config.OtherBearerPass,
+		Origins:            slices.Clone(c.CORS.AllowedOrigins),
 	}
 }
 

@@ -20,6 +20,7 @@ type Entry struct {
 	Kind        store.Kind
 	Owner       string      // the owner's name as Jira spells it; empty if Kind is Management
 	OwnerStatus OwnerStatus // from the latest UpdateOwnerStatus
+	Upstream    *Upstream   // from SetUpstreams; nil: none
 	Expires     time.Time   // zero: never
 	ReadOnly    bool
 	State       store.State // never Revoked
@@ -73,7 +74,7 @@ func (x *Index) Lookup(id string) (e Entry, ok bool) {
 		State:    found.state,
 		Secret:   found.secret,
 	}
-	e.Owner, e.OwnerStatus = x.owners.lookup(found.owner)
+	e.Owner, e.OwnerStatus, e.Upstream = x.owners.lookup(found.owner)
 	if found.expires != 0 {
 		e.Expires = time.Unix(found.expires, 0).UTC()
 	}

@@ -26,39 +26,50 @@ const (
 type owners struct {
 	chunks atomic.Pointer[[]*ownerChunk]
 
+	// upstreams are the owners' upstream credentials, by slot minus 1.
+	upstreams atomic.Pointer[[]*upstreamChunk]
+
 	mu         sync.Mutex
 	numbers    map[store.Owner]uint32
 	end        int // of the used part of the last chunk
 	statusFunc StatusFunc
+	slots      map[string]uint32 // in upstreams, by the owner's key
 }
 
 // StatusFunc returns an owner's status, given the previous one, or OwnerUnknown for a new owner.
 type StatusFunc func(o store.Owner, before OwnerStatus) OwnerStatus
 
-// ownerChunk holds owners as words: a header, with the length of the name in the lower lengthBits
-// and the status above them, and then the name. A header is updated atomically; a name never
-// changes.
+// ownerChunk holds owners as words: a header, with the length of the name in the lower lengthBits,
+// the status in the statusBits above them and the slot in upstreams above these, and then the name.
+// A header is updated atomically; a name never changes.
 type ownerChunk [1 << wordBits]uint32
 
 const (
 	wordBits   = 14
 	lengthBits = 8
-	wordLength = 4 // bytes
+	statusBits = 2
+	slotShift  = lengthBits + statusBits
+	maxSlot    = 1<<(32-slotShift) - 1 // four million owners with an upstream credential
+	wordLength = 4                     // bytes
 
 	// An owner's number is the index of the chunk and, in its lower bits, that of the header.
 	wordMask = 1<<wordBits - 1
 )
 
-// lookup returns the name and the status of the owner with a number from numberOf.
-func (o *owners) lookup(number uint32) (name string, s OwnerStatus) {
+// lookup returns the name, the status and the upstream credential of the owner with a number from
+// numberOf.
+func (o *owners) lookup(number uint32) (name string, s OwnerStatus, u *Upstream) {
 	words := (*o.chunks.Load())[number>>wordBits][number&wordMask:]
 	head := atomic.LoadUint32(&words[0])
 	length := head & (1<<lengthBits - 1)
-	s = OwnerStatus(head >> lengthBits)
-	if length == 0 {
-		return "", s
+	s = OwnerStatus(head >> lengthBits & (1<<statusBits - 1))
+	if slot := head >> slotShift; slot != 0 {
+		u = o.upstream(slot)
 	}
-	return unsafe.String((*byte)(unsafe.Pointer(&words[1])), length), s
+	if length == 0 {
+		return "", s, u
+	}
+	return unsafe.String((*byte)(unsafe.Pointer(&words[1])), length), s, u
 }
 
 // numberOf returns the number of an owner, and adds the owner if it is new. Spellings that differ
@@ -90,9 +101,9 @@ func (o *owners) numberOf(owner store.Owner) uint32 {
 	if owner.Name != "" {
 		copy(unsafe.Slice((*byte)(unsafe.Pointer(&chunk[o.end+1])), len(owner.Name)), owner.Name)
 	}
-	o.setStatus(n, len(owner.Name), o.computeStatus(owner))
+	atomic.StoreUint32(o.head(n), uint32(len(owner.Name)) | uint32(o.computeStatus(owner))<<lengthBits | o.slots[owner.Key]<<slotShift)
 	o.end += words
-	name, _ := o.lookup(n)
+	name, _, _ := o.lookup(n)
 	o.numbers[store.Owner{Name: name, Key: owner.Key}] = n
 	return n
 }
@@ -105,9 +116,15 @@ func (o *owners) computeStatus(owner store.Owner) OwnerStatus {
 	return o.statusFunc(owner, OwnerUnknown)
 }
 
-func (o *owners) setStatus(number uint32, length int, s OwnerStatus) {
-	head := &(*o.chunks.Load())[number>>wordBits][number&wordMask]
-	atomic.StoreUint32(head, uint32(s)<<lengthBits|uint32(length))
+// head returns the header of the owner with a number.
+func (o *owners) head(number uint32) *uint32 {
+	return &(*o.chunks.Load())[number>>wordBits][number&wordMask]
+}
+
+// setBits replaces the bits of a header that a mask selects. The caller holds the lock.
+func (o *owners) setBits(number, mask, bits uint32) {
+	head := o.head(number)
+	atomic.StoreUint32(head, *head&^mask|bits)
 }
 
 // statusOf returns an owner's status, even without tokens.
@@ -115,7 +132,7 @@ func (o *owners) statusOf(owner store.Owner) OwnerStatus {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if n, known := o.numbers[owner]; known {
-		_, s := o.lookup(n)
+		_, s, _ := o.lookup(n)
 		return s
 	}
 	return o.computeStatus(owner)
@@ -127,7 +144,7 @@ func (o *owners) updateAll(status StatusFunc) {
 	defer o.mu.Unlock()
 	o.statusFunc = status
 	for owner, n := range o.numbers {
-		_, before := o.lookup(n)
-		o.setStatus(n, len(owner.Name), status(owner, before))
+		_, before, _ := o.lookup(n)
+		o.setBits(n, (1<<statusBits-1)<<lengthBits, uint32(status(owner, before))<<lengthBits)
 	}
 }

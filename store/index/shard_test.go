@@ -178,7 +178,7 @@ func TestOwners(t *testing.T) {
 		}
 	}
 	for number, name := range numbers {
-		if got, _ := o.lookup(number); got != name {
+		if got, _, _ := o.lookup(number); got != name {
 			t.Fatalf("%q is %q", name, got)
 		}
 	}
@@ -198,7 +198,7 @@ func TestOwners(t *testing.T) {
 	for length := 0; length <= 13; length++ { // 12 fit
 		o := o.copied()
 		last := strings.Repeat("z", length)
-		if name, _ := o.lookup(o.numberOf(store.Owner{Name: last})); name != last {
+		if name, _, _ := o.lookup(o.numberOf(store.Owner{Name: last})); name != last {
 			t.Errorf("the name at the end of a chunk is %q", name)
 		}
 		if chunks := len(*o.chunks.Load()); chunks != 1 && length <= 12 {
@@ -235,7 +235,7 @@ func TestOwnerStatus(t *testing.T) {
 	check := func(want map[store.Owner]OwnerStatus) {
 		t.Helper()
 		for owner, standing := range want {
-			if name, got := o.lookup(numbers[owner]); got != standing || name != owner.Name {
+			if name, got, _ := o.lookup(numbers[owner]); got != standing || name != owner.Name {
 				t.Errorf("%v is %q with status %v, want %v", owner, name, got, standing)
 			}
 		}
@@ -269,7 +269,7 @@ func TestOwnerStatusRace(t *testing.T) {
 		})
 	}
 	for range 1000 {
-		if name, _ := o.lookup(n); name != "fred" {
+		if name, _, _ := o.lookup(n); name != "fred" {
 			t.Fatalf("fred is %q", name)
 		}
 	}

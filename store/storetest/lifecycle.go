@@ -56,7 +56,9 @@ var calls = map[string]func(context.Context, store.Store) error{
 		return s.AllUsage(ctx, func(string, store.Usage) error { return nil })
 	},
 	"update upstream": func(ctx context.Context, s store.Store) error {
-		_, err := s.UpdateUpstream(ctx, "JIRAUSER1", func(all []store.UpstreamCredential) ([]store.UpstreamCredential, []store.Audit, error) { return all, nil, nil })
+		_, err := s.UpdateUpstream(ctx, "JIRAUSER1", func(all []store.UpstreamCredential) ([]store.UpstreamCredential, []store.Audit, error) {
+			return all, nil, nil
+		})
 		return err
 	},
 	"upstream": func(ctx context.Context, s store.Store) error {
