@@ -40,8 +40,8 @@ type fixedResponses struct {
 func newResponses(u config.Upstream) (*responses, error) {
 	p := config.Products[u.Product]
 	a := &responses{headers: newUpstreamHeaders(u)}
-	if p == nil || a.headers.identity == "" {
-		return nil, errors.New("encode the answers: the product is unknown, or the identity header has no name")
+	if p == nil || !a.headers.known() {
+		return nil, errors.New("encode the answers: the product is unknown, or neither or both of an identity header and credentials are configured")
 	}
 	a.realm = p.Realm
 	var err error
@@ -107,7 +107,14 @@ func (r *responses) to(d authz.Decision) *wire.Response {
 	id := d.TokenID.String()
 	if d.Outcome == authz.Allowed && d.Reason == authz.TokenAllowed && d.User != "" {
 		var list [maxUpstreamHeaders]wire.Header
-		return r.allowed.WithHeaders(r.headers.set(list[:0], &d), d.User, id)
+		set := r.headers.set(list[:0], &d)
+		switch {
+		case !r.headers.pat:
+			return r.allowed.WithHeaders(set, d.User, id)
+		case d.Upstream != nil:
+			return r.allowed.WithEncodedHeaders(d.Upstream.Answer(), set, d.User, id)
+		}
+		return r.undecided // without its credential, the upstream would serve it as anonymous
 	}
 	fixed := &r.bearer
 	if d.Basic {

@@ -82,7 +82,7 @@ func (r *Response) WithMetadata(user, tokenID string) *Response {
 	if r != nil && r.template != nil && user == "" && tokenID == "" {
 		return r
 	}
-	return r.with(nil, user, tokenID)
+	return r.with("", nil, user, tokenID)
 }
 
 // WithHeaders returns the OK r that also sets headers, and with metadata as
@@ -90,23 +90,47 @@ func (r *Response) WithMetadata(user, tokenID string) *Response {
 // no value, if a text is not UTF-8, if r is no OK, or if r was itself made for
 // one call.
 func (r *Response) WithHeaders(set []Header, user, tokenID string) *Response {
-	if r == nil || r.template == nil || !r.template.ok || len(set) == 0 {
+	if r == nil || r.template == nil || !r.template.ok || len(set) == 0 || !complete(set) {
 		return new(Response)
 	}
-	for i := range set {
-		if set[i].Name == "" || set[i].Value == "" || !utf8.ValidString(set[i].Name) || !utf8.ValidString(set[i].Value) {
-			return new(Response)
-		}
-	}
-	return r.with(set, user, tokenID)
+	return r.with("", set, user, tokenID)
 }
 
-func (r *Response) with(set []Header, user, tokenID string) *Response {
+// WithEncodedHeaders is WithHeaders that also sets headers from EncodeHeaders. It returns
+// the zero Response if encoded is empty.
+func (r *Response) WithEncodedHeaders(encoded string, set []Header, user, tokenID string) *Response {
+	if encoded == "" || r == nil || r.template == nil || !r.template.ok || !complete(set) {
+		return new(Response)
+	}
+	return r.with(encoded, set, user, tokenID)
+}
+
+// EncodeHeaders returns headers to set, encoded for WithEncodedHeaders. It returns "" if a
+// header has no name or no value, or if a text is not UTF-8.
+func EncodeHeaders(set ...Header) string {
+	if !complete(set) {
+		return ""
+	}
+	return string(appendHeaders(nil, set))
+}
+
+// complete reports whether all headers have names and values in UTF-8.
+func complete(set []Header) bool {
+	for i := range set {
+		if set[i].Name == "" || set[i].Value == "" || !utf8.ValidString(set[i].Name) || !utf8.ValidString(set[i].Value) {
+			return false
+		}
+	}
+	return true
+}
+
+func (r *Response) with(encoded string, set []Header, user, tokenID string) *Response {
 	if r == nil || r.template == nil || !utf8.ValidString(user) || !utf8.ValidString(tokenID) {
 		return new(Response)
 	}
 	once := newForOneCall()
 	b := append(once.data, r.template.head...)
+	b = append(b, encoded...)
 	b = appendHeaders(b, set)
 	once.data = appendMetadata(b, r.template.metadata, user, tokenID)
 	return once
