@@ -105,12 +105,13 @@ type bootstrapRules struct {
 	ManagementPaths             []string
 	MaxHeaders                  int
 	LocalReplies                []localReply
-	RestPath                    string  // requests below it get JSON; "" is none
-	DenialType                  string  // the content type of JSON
-	HealthPath                  string  // answered by Envoy itself
-	LoginExpression             string  // of the paths whose bodies are sent along; "" is none
-	Bypass                      *bypass // nil: every request is checked
-	PublicHost                  string  // host of publicURL, for HTTP/1.0 requests without one; may be empty
+	RestPath                    string           // requests below it get JSON; "" is none
+	DenialType                  string           // the content type of JSON
+	HealthPath                  string           // answered by Envoy itself
+	LoginExpression             string           // of the paths whose bodies are sent along; "" is none
+	Bypass                      *bypass          // nil: every request is checked
+	Anonymous                   *anonymousAnswer // nil: no answer of the upstream is replaced
+	PublicHost                  string           // host of publicURL, for HTTP/1.0 requests without one; may be empty
 }
 
 // Bootstrap writes an Envoy 1.40 bootstrap, YAML with comments, for cfg: Envoy
@@ -187,6 +188,9 @@ func newBootstrapRules(cfg config.Config, p *product.Product) (*bootstrapRules, 
 	if cfg.Envoy.Bypass {
 		d.Bypass = newBypass(cfg)
 	}
+	if headers.pat && p.AnonymousHeader != "" {
+		d.Anonymous = newAnonymousAnswer(p)
+	}
 	d.strip("proxy-authorization") // for a proxy, never for the upstream
 	for _, name := range headers.reserved() {
 		d.strip(name)
@@ -209,7 +213,7 @@ func newBootstrapRules(cfg config.Config, p *product.Product) (*bootstrapRules, 
 		d.ManagementPaths = append(d.ManagementPaths, cfg.Upstream.ContextPath+p)
 	}
 	d.HealthPath = cfg.Upstream.ContextPath + healthPath
-	d.LocalReplies = localReplies(p.Title, d.ManagementPaths, d.HealthPath)
+	d.LocalReplies = localReplies(p.Title, d.ManagementPaths, d.HealthPath, d.Anonymous)
 	public, err := url.Parse(cfg.PublicURL)
 	if err != nil {
 		return nil, errors.New("publicURL is not a URL")

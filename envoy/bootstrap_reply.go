@@ -26,7 +26,7 @@ const (
 // localReplies returns the replies of Envoy in front of the product with this title. The
 // first one whose conditions match is used. Conditions on paths match only requests that
 // Envoy has routed.
-func localReplies(title string, managementPaths []string, healthPath string) []localReply {
+func localReplies(title string, managementPaths []string, healthPath string, anonymous *anonymousAnswer) []localReply {
 	replies := []localReply{
 		{
 			"An error in this configuration, or a request that exceeds the limit with the headers added here.", []string{answered(500)},
@@ -106,6 +106,13 @@ func localReplies(title string, managementPaths []string, healthPath string) []l
 			"stream_idle_timeout.", []string{answered(504)},
 			"Nothing was sent or received for an hour, so the request was ended. {product} may or may not have done what it asked for. Check before you send it again.",
 		},
+	)
+	if anonymous != nil {
+		replies = append(replies, localReply{
+			"An answer that {product} made for nobody; see the marker route.", anonymous.conditions(), authz.UpstreamCredentialBroken.Text(),
+		})
+	}
+	replies = append(replies,
 		localReply{
 			"All other errors.", []string{"status_code_filter: {comparison: {op: GE, value: {default_value: 400, runtime_key: tokengate.local_reply}}}"},
 			"The proxy in front of {product} answered this request itself, with an error. Try again in a minute; if the error persists, tell an administrator to check Envoy's access log.",

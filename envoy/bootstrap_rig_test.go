@@ -61,6 +61,9 @@ func newBootstrapRig(t *testing.T, check checkFunc, tls bool, edit func(*config.
 			w.Header().Add("Set-Cookie", "JSESSIONID=new; Path=/")
 			w.Header().Add("Set-Cookie", "xsrf=1")
 			w.Header().Set("Server", "Apache-Coyote/1.1")
+			if user := r.Header.Get("X-Test-User"); user != "" {
+				w.Header().Set("X-AUSERNAME", user)
+			}
 			n, _ := io.Copy(io.Discard, r.Body)
 			if n == 0 {
 				_, _ = io.WriteString(w, name)

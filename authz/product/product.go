@@ -62,6 +62,10 @@ type Product struct {
 
 	Realm string // of WWW-Authenticate, without quotes
 
+	// AnonymousHeader is a header of answers with AnonymousUser as its value if the
+	// application served the request without a user. Both are "" if there is none.
+	AnonymousHeader, AnonymousUser string
+
 	// Connect returns a client of the application at base, which is upstream.url with
 	// upstream.contextPath. transport is nil except in tests.
 	Connect func(base string, transport http.RoundTripper) (Client, error)

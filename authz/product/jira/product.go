@@ -42,6 +42,9 @@ var Product = product.Product{
 	Name:  "jira",
 	Title: "Jira",
 
+	// Jira serves a request with a credential that it does not accept as anonymous, with
+	// 200. This header is the only sign in the answer. Verify it on your site.
+	AnonymousHeader: "X-AUSERNAME", AnonymousUser: "anonymous",
 	IdentityHeader: "X-Forwarded-User",
 	DownloadPaths:  []string{"/secure/attachment/", "/secure/thumbnail/", "/secure/useravatar", "/secure/projectavatar", "/secure/viewavatar"},
 	PasswordPaths:  []string{"/rest/usermanagement/*"}, // Crowd clients
