@@ -70,6 +70,11 @@ type Product struct {
 	// upstream.contextPath. transport is nil except in tests.
 	Connect func(base string, transport http.RoundTripper) (Client, error)
 
+	// Credentials returns the calls with which a client from Connect makes credentials
+	// for users. It is nil if the application has none that it would accept in place of
+	// the user's own.
+	Credentials func(Client) CredentialClient
+
 	// Canonical maps the spellings of a path that the application answers alike
 	// to one. It appends that spelling to memory if it differs from path, and
 	// returns memory.

@@ -1,6 +1,8 @@
 package jira
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -27,7 +29,7 @@ type client struct {
 
 // Limits on connections to Jira.
 const (
-	maxConnections = 50 // 48 for callers (see pool), one each for a refresh and a lookup
+	maxConnections = 60 // 48 for callers (see pool), one each for a refresh and a lookup, the rest for PATs
 	dialTimeout    = 5 * time.Second
 	idleTimeout    = 90 * time.Second
 	maxHeader      = 64 << 10
@@ -64,21 +66,26 @@ func connect(base string, transport http.RoundTripper) (product.Client, error) {
 	}, nil
 }
 
-// request is a GET request.
+// request is a request to Jira.
 type request struct {
+	method  string // "" means GET
 	path    string // such as /rest/api/2/myself
 	query   url.Values
 	header  http.Header // credentials
+	body    []byte      // JSON; nil means none
 	maxBody int64       // limit on the response, in bytes
 	timeout time.Duration
 }
 
+// String names the request in errors.
+func (q request) String() string { return cmp.Or(q.method, http.MethodGet) + " " + q.path }
+
 // response is Jira's response.
 type response struct {
-	path   string // of the request
-	status int
-	header http.Header
-	body   []byte
+	request string // such as GET /rest/api/2/myself
+	status  int
+	header  http.Header
+	body    []byte
 }
 
 // errNotSent marks failures before the request was sent.
@@ -93,17 +100,22 @@ func (c *client) ask(ctx context.Context, q request) (response, error) {
 	if len(q.query) > 0 {
 		target += "?" + q.query.Encode()
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
+	req, err := http.NewRequestWithContext(ctx, q.method, target, bytes.NewReader(q.body))
 	if err != nil {
 		return response{}, fmt.Errorf("%w: the request can't be made", directory.ErrUnavailable)
 	}
 	for name, values := range q.header {
 		req.Header[name] = values
 	}
-	// No other header of a client's request is passed on. X-Atlassian-Token is
-	// only needed to write.
+	// No other header of a client's request is passed on.
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", "tokengate")
+	if req.Method != http.MethodGet {
+		req.Header.Set("X-Atlassian-Token", "no-check") // for Jira's XSRF check
+	}
+	if q.body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
 	res, err := c.http.Do(req)
 	if err != nil {
 		return response{}, unavailable(q, err)
@@ -114,9 +126,9 @@ func (c *client) ask(ctx context.Context, q request) (response, error) {
 		return response{}, unavailable(q, err)
 	}
 	if int64(len(body)) > q.maxBody {
-		return response{}, fmt.Errorf("%w: GET %s: the response is longer than %d bytes", directory.ErrUnavailable, q.path, q.maxBody)
+		return response{}, fmt.Errorf("%w: %v: the response is longer than %d bytes", directory.ErrUnavailable, q, q.maxBody)
 	}
-	return response{path: q.path, status: res.StatusCode, header: res.Header, body: body}, nil
+	return response{request: q.String(), status: res.StatusCode, header: res.Header, body: body}, nil
 }
 
 // unavailable returns the error for a request without a response. The error of
@@ -128,13 +140,13 @@ func unavailable(q request, err error) error {
 	dial, ok := errors.AsType[*net.OpError](err)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("%w: GET %s: no answer within %s", directory.ErrUnavailable, q.path, q.timeout)
+		return fmt.Errorf("%w: %v: no answer within %s", directory.ErrUnavailable, q, q.timeout)
 	case errors.Is(err, context.Canceled):
-		return fmt.Errorf("%w: GET %s: %w", directory.ErrUnavailable, q.path, context.Canceled)
+		return fmt.Errorf("%w: %v: %w", directory.ErrUnavailable, q, context.Canceled)
 	case ok && dial.Op == "dial":
-		return fmt.Errorf("%w: GET %s: %w: %v", directory.ErrUnavailable, q.path, errNotSent, err)
+		return fmt.Errorf("%w: %v: %w: %v", directory.ErrUnavailable, q, errNotSent, err)
 	}
-	return fmt.Errorf("%w: GET %s: %v", directory.ErrUnavailable, q.path, err)
+	return fmt.Errorf("%w: %v: %v", directory.ErrUnavailable, q, err)
 }
 
 // isJSON reports whether the response claims to be JSON. Login pages and
@@ -152,9 +164,9 @@ func (r response) unexpected() error {
 	}
 	switch {
 	case r.status >= 300 && r.status < 400:
-		return fmt.Errorf("%w: GET %s: Jira redirects (status %d), so check upstream.url and upstream.contextPath", directory.ErrUnavailable, r.path, r.status)
-	case r.status == http.StatusOK:
-		return fmt.Errorf("%w: GET %s: the answer is unexpected %s", directory.ErrUnavailable, r.path, kind)
+		return fmt.Errorf("%w: %s: Jira redirects (status %d), so check upstream.url and upstream.contextPath", directory.ErrUnavailable, r.request, r.status)
+	case r.status < 300:
+		return fmt.Errorf("%w: %s: the answer is unexpected %s", directory.ErrUnavailable, r.request, kind)
 	}
-	return fmt.Errorf("%w: GET %s: status %d with %s", directory.ErrUnavailable, r.path, r.status, kind)
+	return fmt.Errorf("%w: %s: status %d with %s", directory.ErrUnavailable, r.request, r.status, kind)
 }

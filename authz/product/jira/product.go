@@ -62,6 +62,7 @@ var Product = product.Product{
 	SessionCookies: []string{"JSESSIONID"},
 	Realm:          "Jira",
 	Connect:        connect,
+	Credentials:    func(c product.Client) product.CredentialClient { return c.(*client) },
 
 	Canonical: canonical,
 	Rewrite:   rewrite,

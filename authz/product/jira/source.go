@@ -127,7 +127,7 @@ func (s *source) send(ctx context.Context, c serviceCredential, q request) (resp
 	v := credentialVerdict(r)
 	s.endUse(c, v)
 	if v == product.VerdictRejected || v == product.VerdictUnchecked {
-		return response{}, fmt.Errorf("%w: %w: GET %s: status %d, %s", directory.ErrUnavailable, errCredential, q.path, r.status, cmp.Or(loginReason(r), "no login reason"))
+		return response{}, fmt.Errorf("%w: %w: %v: status %d, %s", directory.ErrUnavailable, errCredential, q, r.status, cmp.Or(loginReason(r), "no login reason"))
 	}
 	return r, nil
 }
@@ -166,7 +166,7 @@ func readUser(r response, err error, asked time.Time, parameter, value string) (
 		return directory.User{}, err
 	}
 	if parameter == "key" && a.Key != value || parameter == "username" && store.FoldOwner(a.Name) != store.FoldOwner(value) {
-		return directory.User{}, fmt.Errorf("%w: GET %s: the answer is about another user", directory.ErrUnavailable, r.path)
+		return directory.User{}, fmt.Errorf("%w: %s: the answer is about another user", directory.ErrUnavailable, r.request)
 	}
 	u, ok := a.toUser(asked)
 	if !ok {

@@ -1,6 +1,7 @@
 package jiratest
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/json"
 	"io"
@@ -32,14 +33,25 @@ const (
 	captcha
 )
 
-// authenticate determines the caller. As in Seraph and in every header
-// authenticator for Jira, a session takes precedence over everything except a
-// login, and the header over credentials.
+// authenticate determines the caller. A PAT takes precedence over everything except a
+// login, and, as in Seraph and in every header authenticator for Jira, a session over
+// the rest, and the header over passwords.
 func (s *Server) authenticate(c *call, path, fromPath string) {
 	session, sessionUser := s.requestedSession(c.r, fromPath)
 	c.session = session
 	if c.r.Method == http.MethodPost && (path == "/login.jsp" || path == "/rest/auth/1/session") {
 		s.logIn(c, path)
+		return
+	}
+	if u := s.bearer(c.r, path); u != nil {
+		c.user, c.how = u, ByBearer
+		if s.patSettings.Load().KeepSession {
+			s.startSession(c)
+			return
+		}
+		// Jira ends the request's session, or the new one whose cookie it sends.
+		s.endSession(c)
+		c.session = cmp.Or(c.session, rand.Text())
 		return
 	}
 	if sessionUser != nil {
@@ -49,11 +61,6 @@ func (s *Server) authenticate(c *call, path, fromPath string) {
 	if u := s.activeUser(c.r.Header.Get(identityHeader)); u != nil {
 		c.user, c.how = u, ByHeader
 		s.startSession(c)
-		return
-	}
-	if u := s.bearer(c.r); u != nil {
-		// Jira ends this session with the request.
-		c.user, c.how, c.session = u, ByBearer, rand.Text()
 		return
 	}
 	if name, password, ok := c.r.BasicAuth(); ok {
@@ -80,7 +87,7 @@ func active(u *User) *User {
 
 // RefuseBasic sets whether Basic and /rest/auth/1/session are refused, the
 // default of Jira 11: with 403, without a challenge, whatever else the request
-// contains. Sessions, native tokens and the login form keep working.
+// contains. Sessions, PATs and the login form keep working.
 func (s *Server) RefuseBasic(refuse bool) { s.noBasic.Store(refuse) }
 
 // refusesBasic reports whether RefuseBasic applies to a request.
@@ -90,16 +97,6 @@ func (s *Server) refusesBasic(r *http.Request, path string) bool {
 	}
 	scheme, _, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	return strings.EqualFold(scheme, "Basic") || path == "/rest/auth/1/session"
-}
-
-// bearer returns the owner of a native token. With a bad token the request is
-// anonymous.
-func (s *Server) bearer(r *http.Request) *User {
-	scheme, value, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if !strings.EqualFold(scheme, "Bearer") {
-		return nil
-	}
-	return active(s.users.findByPAT(strings.TrimSpace(value)))
 }
 
 // tryPassword checks a password, and starts a session if it is right.
@@ -223,12 +220,12 @@ func (s *Server) endSession(c *call) {
 // two cookies in every response to a user.
 func (s *Server) setHeaders(c *call) {
 	h := c.w.Header()
-	switch c.verdict {
-	case right:
+	switch {
+	case c.verdict == right, c.how == ByBearer:
 		h.Set("X-Seraph-LoginReason", "OK")
-	case wrong:
+	case c.verdict == wrong:
 		h.Set("X-Seraph-LoginReason", "AUTHENTICATED_FAILED")
-	case captcha:
+	case c.verdict == captcha:
 		h.Set("X-Seraph-LoginReason", "AUTHENTICATION_DENIED")
 		h.Set("X-Authentication-Denied-Reason", "CAPTCHA_CHALLENGE; login-url=http://"+c.r.Host+s.context+"/login.jsp")
 	}

@@ -19,6 +19,8 @@ type Fault struct {
 
 	// answer replaces Jira's response; nil leaves it to Jira.
 	answer func(c *call, off <-chan struct{})
+
+	lose bool // discards the body of Jira's response
 }
 
 // Status responds with a status and an HTML page, as a proxy does.
@@ -53,6 +55,22 @@ func Truncated() Fault {
 		_, _ = c.w.Write([]byte(`{"values":[],"isLast":true}`))
 	}}
 }
+
+// LoseAnswer lets Jira handle the request, but closes the connection after the header of
+// its response.
+func LoseAnswer() Fault {
+	return Fault{lose: true}
+}
+
+// lostWriter discards the body of a response.
+type lostWriter struct{ http.ResponseWriter }
+
+func (w lostWriter) WriteHeader(status int) {
+	w.Header().Set("Content-Length", "100000") // less than that closes the connection
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w lostWriter) Write(p []byte) (int, error) { return len(p), nil }
 
 // Endless responds with 200 and a JSON string that ends only when the client
 // leaves or the fault is stopped.
@@ -172,6 +190,9 @@ func (s *Server) fail(c *call, path string) bool {
 			s.record(c)
 			return true
 		}
+	}
+	if f.fault.lose {
+		c.w = lostWriter{c.w}
 	}
 	if f.fault.answer == nil {
 		return false

@@ -108,6 +108,10 @@ func (s *Server) createIssue(c *call) {
 		})
 		return
 	}
+	creator := "anonymous"
+	if c.user != nil {
+		creator = c.user.Name
+	}
 	s.mu.Lock()
 	s.issues.created++
 	n := s.issues.created
@@ -115,7 +119,7 @@ func (s *Server) createIssue(c *call) {
 		id:      firstID + n,
 		key:     fmt.Sprintf("DEMO-%d", n+1),
 		summary: f.Fields.Summary,
-		creator: c.user.Name,
+		creator: creator,
 	}
 	if len(s.issues.all) == maxIssues {
 		s.issues.all = slices.Delete(s.issues.all, 0, 1)
@@ -261,9 +265,8 @@ func (s *Server) attach(c *call) {
 // attachForm stores the form field "file". Like Jira, it requires
 // X-Atlassian-Token against forms from other sites.
 func (s *Server) attachForm(c *call, i *issue) {
-	if token := c.r.Header.Get("X-Atlassian-Token"); !strings.EqualFold(token, "no-check") && !strings.EqualFold(token, "nocheck") {
-		c.w.WriteHeader(http.StatusForbidden)
-		_, _ = io.WriteString(c.w, "XSRF check failed") // an error means that the client has left
+	if !hasAtlassianToken(c.r) {
+		refuseXSRF(c)
 		return
 	}
 	c.r.Body = http.MaxBytesReader(c.w, c.r.Body, maxAttachment)

@@ -98,7 +98,7 @@ func canonical(path string) string {
 		switch {
 		case segments[2] == "api" && slices.Contains([]string{"latest", "2.0"}, segments[3]):
 			segments[3] = "2"
-		case segments[2] == "auth" && slices.Contains([]string{"latest", "1.0"}, segments[3]):
+		case slices.Contains([]string{"auth", "pat"}, segments[2]) && slices.Contains([]string{"latest", "1.0"}, segments[3]):
 			segments[3] = "1"
 		}
 	}

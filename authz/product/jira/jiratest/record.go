@@ -12,9 +12,9 @@ type How string
 const (
 	Anonymous How = "anonymous" // no valid credential
 	ByLogin   How = "login"     // JSON or form login
+	ByBearer  How = "bearer"    // a PAT
 	BySession How = "session"   // JSESSIONID or ;jsessionid=
 	ByHeader  How = "header"    // the identity header
-	ByBearer  How = "bearer"    // a native personal access token
 	ByBasic   How = "basic"     // user name and password
 	ByQuery   How = "query"     // os_username and os_password
 )

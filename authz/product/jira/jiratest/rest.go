@@ -1,6 +1,7 @@
 package jiratest
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -44,6 +45,14 @@ func (s *Server) requireUser(answer func(*call)) func(*call) {
 	}
 }
 
+// requirePermission is requireUser, unless Options.Public is set.
+func (s *Server) requirePermission(answer func(*call)) func(*call) {
+	if s.public {
+		return answer
+	}
+	return s.requireUser(answer)
+}
+
 // notFoundREST is Jira's response to an unknown REST path.
 func (s *Server) notFoundREST(c *call) {
 	send(c, http.StatusNotFound, object{
@@ -52,13 +61,32 @@ func (s *Server) notFoundREST(c *call) {
 	})
 }
 
+// version is a version of Jira, such as 10.3.24.
+type version [3]int
+
+// parseVersion reads Options.Version.
+func parseVersion(text string) (v version) {
+	n, _ := fmt.Sscanf(cmp.Or(text, "10.3.24"), "%d.%d.%d", &v[0], &v[1], &v[2])
+	if n == 0 {
+		panic("jiratest: a version is like 8.14.1, not " + text)
+	}
+	return v
+}
+
+// before reports whether v is older than a version.
+func (v version) before(major, minor int) bool {
+	return v[0] < major || v[0] == major && v[1] < minor
+}
+
+func (v version) String() string { return fmt.Sprintf("%d.%d.%d", v[0], v[1], v[2]) }
+
 func (s *Server) serverInfo(c *call) {
 	send(c, http.StatusOK, object{
 		"baseUrl":        s.self(c, ""),
-		"version":        "10.3.24",
-		"versionNumbers": []int{10, 3, 24},
+		"version":        s.version.String(),
+		"versionNumbers": s.version,
 		"deploymentType": "Server",
-		"buildNumber":    10030024,
+		"buildNumber":    s.version[0]*1_000_000 + s.version[1]*10_000 + s.version[2],
 		"serverTitle":    "Jira",
 	})
 }

@@ -1,8 +1,8 @@
 // Package jiratest is a fake Jira Data Center for tests and the demo. Start
 // reading at Server. It has the few endpoints that they need, and authenticates
-// like Jira behind a plugin that trusts an identity header: first a session,
-// then the header, then credentials. It records requests, so that tests can
-// check what reached Jira.
+// like Jira behind a plugin that trusts an identity header: first a personal access
+// token (PAT), then a session, then the header, then a password. It records requests,
+// so that tests can check what reached Jira.
 //
 // Where Jira's behavior is unknown, this server does what is most dangerous for
 // a proxy in front of it.
@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Options configure New. The zero Options make a server without users.
@@ -23,6 +24,17 @@ type Options struct {
 	ContextPath string // "" or for example "/jira"
 	Users       []User
 	Keep        int // number of recorded requests; 0 means 1000
+
+	// Version is Jira's, such as 8.14.1; "" means 10.3.24. Versions before 8.14 have no
+	// PATs, 8.14 reads them only below /rest, and from 11 on, RefuseBasic is the default.
+	Version string
+
+	// Public lets anonymous visitors read, create, change and delete issues, as a Jira
+	// does that gives these permissions to "Anyone".
+	Public bool
+
+	// Now is the clock for the end of PATs; nil means time.Now.
+	Now func() time.Time
 
 	// MaxSearch limits the users in a search response; 0 means 1000, as before
 	// Jira 10. SearchWindow limits the users that a search reaches with
@@ -59,6 +71,10 @@ type Options struct {
 //	GET    /rest/api/2/project/DEMO
 //	GET    /rest/api/2/field                    the fields of an issue
 //	GET    /secure/attachment/{id}/{name}       an attachment's content
+//	GET    /rest/pat/1/tokens                   the caller's PATs; also 1.0 and latest
+//	POST   /rest/pat/1/tokens                   creates a PAT; see SetPATs
+//	GET    /rest/pat/1/tokens/{id}
+//	DELETE /rest/pat/1/tokens/{id}              204 also if there is none
 //	GET    /rest/auth/1/session                 the session's user
 //	POST   /rest/auth/1/session                 logs in
 //	DELETE /rest/auth/1/session                 logs out
@@ -67,22 +83,26 @@ type Options struct {
 //	POST   /login.jsp                           logs in and redirects to os_destination or the dashboard
 //
 // Other paths get Jira's 404. Only members of Administrators may use
-// group/member and see other users (otherwise 403); search and list return no
-// users to others.
+// group/member, see other users (otherwise 403) and see and delete their PATs;
+// search and list return no users to others.
 //
-// Users can change at any time (Put, Rename, Deactivate and so on), and the
-// server can act like an older version (Omit) or Jira 11 (RefuseBasic), or fail
-// (Fail).
+// Users can change at any time (Put, Rename, Deactivate and so on), and so can settings
+// (RefuseBasic, SetPATs). The server can act like another version (Options.Version,
+// Omit), or fail (Fail).
 type Server struct {
 	context      string
 	keep         int
 	leak         func(string)
 	maxSearch    int
 	searchWindow int
+	version      version
+	public       bool
+	now          func() time.Time
 	mux          *http.ServeMux
 	users        *userStore
 	omit         atomic.Pointer[[]string]
 	noBasic      atomic.Bool
+	patSettings  atomic.Pointer[PATSettings]
 
 	mu       sync.Mutex // guards the fields below
 	seen     []Seen
@@ -105,12 +125,20 @@ func New(opts Options) *Server {
 		leak:         opts.Leak,
 		maxSearch:    cmp.Or(max(opts.MaxSearch, 0), 1000),
 		searchWindow: opts.SearchWindow,
+		version:      parseVersion(opts.Version),
+		public:       opts.Public,
+		now:          opts.Now,
 		mux:          http.NewServeMux(),
 		users:        newUserStore(),
 		counts:       make(map[string]int),
 		failures:     make(map[string]int),
 		issues:       newIssues(),
 	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	s.SetPATs(PATSettings{})
+	s.RefuseBasic(!s.version.before(11, 0))
 	for _, u := range opts.Users {
 		s.Put(u)
 	}
@@ -153,17 +181,21 @@ func (s *Server) routes() {
 	s.handle("GET /rest/api/2/user/list", s.requireUser(s.listUsers))
 	s.handle("GET /rest/api/2/group/member", s.requireAdministrator(s.groupMembers))
 	s.handle("GET /rest/api/2/serverInfo", s.serverInfo)
-	s.handle("GET /rest/api/2/search", s.requireUser(s.search))
-	s.handle("POST /rest/api/2/search", s.requireUser(s.search))
-	s.handle("POST /rest/api/2/issue", s.requireUser(s.createIssue))
-	s.handle("GET /rest/api/2/issue/{key}", s.requireUser(s.getIssue))
-	s.handle("PUT /rest/api/2/issue/{key}", s.requireUser(s.updateIssue))
-	s.handle("DELETE /rest/api/2/issue/{key}", s.requireUser(s.deleteIssue))
+	s.handle("GET /rest/api/2/search", s.requirePermission(s.search))
+	s.handle("POST /rest/api/2/search", s.requirePermission(s.search))
+	s.handle("POST /rest/api/2/issue", s.requirePermission(s.createIssue))
+	s.handle("GET /rest/api/2/issue/{key}", s.requirePermission(s.getIssue))
+	s.handle("PUT /rest/api/2/issue/{key}", s.requirePermission(s.updateIssue))
+	s.handle("DELETE /rest/api/2/issue/{key}", s.requirePermission(s.deleteIssue))
 	s.handle("POST /rest/api/2/issue/{key}/attachments", s.requireUser(s.attach))
 	s.handle("GET /rest/api/2/attachment/{id}", s.requireUser(s.showAttachment))
 	s.handle("GET /rest/api/2/project/DEMO", s.requireUser(s.project))
 	s.handle("GET /rest/api/2/field", s.requireUser(s.fields))
 	s.handle("GET /secure/attachment/{id}/{name}", s.download)
+	s.handle("GET /rest/pat/1/tokens", s.patAPI(s.listPATs))
+	s.handle("POST /rest/pat/1/tokens", s.patAPI(s.createPAT))
+	s.handle("GET /rest/pat/1/tokens/{id}", s.patAPI(s.getPAT))
+	s.handle("DELETE /rest/pat/1/tokens/{id}", s.patAPI(s.removePAT))
 	s.handle("GET /rest/auth/1/session", s.requireUser(s.showSession))
 	s.handle("POST /rest/auth/1/session", s.jsonLogin)
 	s.handle("DELETE /rest/auth/1/session", s.requireUser(s.logout))

@@ -103,7 +103,7 @@ func TestAuthentication(t *testing.T) {
 		{"Basic", myself, []string{basic("fRED", "p:w")}, "Fred", jiratest.ByBasic, 200},
 		{"Basic of an inactive user", myself, []string{basic("gone", "secret")}, "", jiratest.Anonymous, 401},
 		{"Basic without password", myself, []string{basic("fred", "")}, "", jiratest.Anonymous, 401},
-		{"native token", myself, []string{"Authorization: bearer native"}, "Fred", jiratest.ByBearer, 200},
+		{"native token", myself, []string{"Authorization: Bearer native"}, "Fred", jiratest.ByBearer, 200},
 		{"native token of an inactive user", myself, []string{"Authorization: Bearer left"}, "", jiratest.Anonymous, 401},
 		{"foreign token", myself, []string{"Authorization: Bearer x"}, "", jiratest.Anonymous, 401},
 		{"query", myself + "?os_username=fred&os%5fpassword=p%3Aw", nil, "Fred", jiratest.ByQuery, 200},

@@ -18,7 +18,7 @@ type User struct {
 	DisplayName string   // if empty, the name
 	Active      bool     // only active users are authenticated
 	Groups      []string // compared without case
-	PATs        []string // native personal access tokens, sent as Bearer
+	PATs        []string // values of eternal PATs; any text without a blank
 
 	id int // in the order of creation; a cursor of /user/list
 }
@@ -27,9 +27,9 @@ type User struct {
 // modified, only replaced, so callers may keep it.
 type userStore struct {
 	mu       sync.Mutex
-	byName   map[string]*User  // by folded name
-	byKey    map[string]*User  // by key
-	byPAT    map[string]*User  // by native token
+	byName   map[string]*User // by folded name
+	byKey    map[string]*User // by key
+	pats     pats
 	groups   map[string]*group // by folded name; empty groups stay
 	allUsers userList
 	usedKeys map[string]bool // keys ever used
@@ -89,7 +89,7 @@ func newUserStore() *userStore {
 	p := &userStore{
 		byName:   make(map[string]*User),
 		byKey:    make(map[string]*User),
-		byPAT:    make(map[string]*User),
+		pats:     pats{make(map[string]*PAT), make(map[int64]*PAT), make(map[string][]*PAT), 0},
 		groups:   make(map[string]*group),
 		usedKeys: make(map[string]bool),
 	}
@@ -113,9 +113,6 @@ func (s *userStore) add(u *User) {
 	s.byName[fold(u.Name)] = u
 	s.byKey[u.Key] = u
 	s.usedKeys[u.Key] = true
-	for _, pat := range u.PATs {
-		s.byPAT[pat] = u
-	}
 	for _, name := range u.Groups {
 		g := s.group(name)
 		g.members[u.Key] = u
@@ -128,11 +125,6 @@ func (s *userStore) add(u *User) {
 func (s *userStore) remove(u *User) {
 	delete(s.byName, fold(u.Name))
 	delete(s.byKey, u.Key)
-	for _, pat := range u.PATs {
-		if s.byPAT[pat] == u {
-			delete(s.byPAT, pat)
-		}
-	}
 	for _, name := range u.Groups {
 		g := s.group(name)
 		delete(g.members, u.Key)
@@ -162,13 +154,6 @@ func (s *userStore) findByKey(key string) *User {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.byKey[key]
-}
-
-// findByPAT returns the user with this native token, or nil.
-func (s *userStore) findByPAT(pat string) *User {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.byPAT[pat]
 }
 
 // list returns users by name.
@@ -248,10 +233,10 @@ func distinct(names []string) []string {
 //
 // A User without a key replaces the one with the same name. If there is none,
 // it gets the lower-case name as its key, or a key like JIRAUSER10100 if that
-// key was ever used. Missing groups are created, and stay.
+// key was ever used. Missing groups are created, and stay. So do PATs, until they or
+// their user are deleted.
 func (s *Server) Put(u User) {
 	u.Groups = distinct(u.Groups)
-	u.PATs = slices.Clone(u.PATs)
 	if u.DisplayName == "" {
 		u.DisplayName = u.Name
 	}
@@ -274,7 +259,14 @@ func (s *Server) Put(u User) {
 	}
 	if named != nil && named.Key != u.Key {
 		p.remove(named)
+		p.deletePATs(named.Key)
 	}
+	for _, value := range u.PATs {
+		if p.pats.byValue[value] == nil {
+			p.addPAT(&PAT{User: u.Key, Name: "given", Created: s.millisecond(), Ends: Eternal, value: value})
+		}
+	}
+	u.PATs = nil
 	p.add(&u)
 }
 
@@ -326,5 +318,6 @@ func (s *Server) Delete(name string) error {
 		return fmt.Errorf("jiratest: no user is named %q", name)
 	}
 	p.remove(u)
+	p.deletePATs(u.Key)
 	return nil
 }
