@@ -1,6 +1,6 @@
 // Package product describes the applications that tokengate can protect: their
 // configuration defaults, the URLs that a decision must treat specially, their logins,
-// and how they are asked about users.
+// and how they are asked about users and for credentials.
 //
 // A Product is plain data and a few functions. Package jira fills one. To add another,
 // write such a package and list its Product in config.Products. Start with Product.

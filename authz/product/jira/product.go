@@ -1,6 +1,6 @@
 // Package jira is everything that tokengate knows of Jira Data Center: its URLs, its
-// logins, and how it is asked about users. Start with Product; source.Refresh reads users
-// and groups.
+// logins, its personal access tokens, and how it is asked about users. Start with
+// Product; source.Refresh reads users and groups.
 //
 // # Requests to Jira
 //
