@@ -1,0 +1,312 @@
+// Package upstream keeps the credentials with which requests of users' tokens go to the
+// application: sealed in the store, and open in the index alone. Start with
+// Credentials.Load and Credentials.Set.
+package upstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/tokengate/tokengate/authz/directory"
+	"github.com/tokengate/tokengate/authz/product"
+	"github.com/tokengate/tokengate/authz/seal"
+	"github.com/tokengate/tokengate/authz/token"
+	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/index"
+)
+
+// The refusals of Set and Check. They may be shown to users.
+var (
+	// ErrNotConnected means that the user has no credential.
+	ErrNotConnected = errors.New("the user is not connected")
+
+	// ErrRefused means that the application does not accept the credential.
+	ErrRefused = errors.New("the application does not accept this personal access token; " +
+		"copy it again, and check that it has not expired and is not revoked")
+
+	// ErrOtherUser means that the credential belongs to another user.
+	ErrOtherUser = errors.New("this personal access token belongs to another user")
+)
+
+// Credentials are the upstream credentials of all users. All fields are required and set before
+// Load. Its methods are safe for concurrent use.
+type Credentials struct {
+	Store  Store
+	Index  *index.Index
+	Keys   *seal.Keys
+	Site   string         // the application's public URL; credentials of another open nothing
+	Client product.Client // asks the application whom a credential belongs to
+	// Answer encodes a value for the index: see index.NewUpstream. It returns "" for a value
+	// that cannot be sent.
+	Answer func(value string) string
+	Log    *zap.Logger
+	Now    func() time.Time
+	Random io.Reader // token.Random, except in tests
+
+	mu sync.Mutex // held to change the store and then the index, so that both have the same order
+}
+
+// Store is the part of store.Store that Credentials uses.
+type Store interface {
+	UpdateUpstream(ctx context.Context, user string, change store.UpstreamFunc) ([]store.UpstreamCredential, error)
+	Upstream(ctx context.Context, user string) ([]store.UpstreamCredential, error)
+	AllUpstream(ctx context.Context, visit func(user string, all []store.UpstreamCredential, err error) error) error
+}
+
+// askTimeout bounds a request to the application.
+const askTimeout = 10 * time.Second
+
+// Load opens all credentials into the index. One that cannot be opened counts as broken, and is
+// logged: the tokens of that user are denied, and all others work. If a sealing key is missing,
+// nothing is loaded and the error, which wraps seal.ErrNoKey, names it.
+func (c *Credentials) Load(ctx context.Context) error {
+	all := make(map[string]*index.Upstream)
+	missing := make(map[seal.KeyID]int)
+	err := c.Store.AllUpstream(ctx, func(user string, credentials []store.UpstreamCredential, err error) error {
+		if err != nil {
+			c.Log.Error("the connection of a user cannot be read; the user has to connect again", zap.String("user_key", user), zap.Error(err))
+			all[user] = index.BrokenUpstream
+			return nil
+		}
+		inUse := working(credentials)
+		if inUse == nil {
+			return nil
+		}
+		u, err := c.opened(user, *inUse)
+		if errors.Is(err, seal.ErrNoKey) {
+			id, _ := seal.KeyOf(inUse.Sealed)
+			missing[id]++
+		} else if err != nil {
+			c.Log.Error("the connection of a user cannot be opened; the user has to connect again", zap.String("user_key", user), zap.Error(err))
+		}
+		all[user] = u
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("load the connections of users: %w", err)
+	}
+	for id, users := range missing {
+		return fmt.Errorf("%w: the connections of %d users are sealed with key %s, which is in none of the files of upstream.identity.pat.sealKeys; "+
+			"add its file there", seal.ErrNoKey, users, id)
+	}
+	c.Index.SetUpstreams(all)
+	return nil
+}
+
+// working returns the credential that is in use, or nil.
+func working(all []store.UpstreamCredential) *store.UpstreamCredential {
+	for i := range all {
+		if all[i].State == store.UpstreamActive || all[i].State == store.UpstreamBroken {
+			return &all[i]
+		}
+	}
+	return nil
+}
+
+// opened returns what the index holds for a user's credential in use.
+func (c *Credentials) opened(user string, of store.UpstreamCredential) (*index.Upstream, error) {
+	value, err := c.Keys.Open(of.Sealed, c.context(user, of.ID))
+	if err != nil || of.State != store.UpstreamActive {
+		return index.BrokenUpstream, err
+	}
+	if answer := c.Answer(string(value)); answer != "" {
+		return index.NewUpstream(answer), nil
+	}
+	return index.BrokenUpstream, seal.ErrDamaged
+}
+
+func (c *Credentials) context(user, id string) seal.Context {
+	return seal.Context{Site: c.Site, User: user, Credential: id}
+}
+
+// update changes a user's credentials in the store and then in the index.
+func (c *Credentials) update(ctx context.Context, user string, change store.UpstreamFunc) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	after, err := c.Store.UpdateUpstream(ctx, user, change)
+	if err != nil {
+		return err
+	}
+	u := (*index.Upstream)(nil)
+	if inUse := working(after); inUse != nil {
+		if u, err = c.opened(user, *inUse); err != nil {
+			c.Log.Error("the connection of a user cannot be opened; the user has to connect again", zap.String("user_key", user), zap.Error(err))
+		}
+	}
+	c.Index.SetUpstreams(map[string]*index.Upstream{user: u})
+	return nil
+}
+
+// Set makes a personal access token the credential of its user, after the application has confirmed
+// it. expected is the key of the user whom it must belong to, or "" for any. It replaces the user's
+// previous one. audit is the record of who did it; it gets the user's name.
+func (c *Credentials) Set(ctx context.Context, expected string, value product.Secret, audit store.Audit) (directory.User, error) {
+	user, err := c.confirm(ctx, value)
+	switch {
+	case err != nil:
+		return user, err
+	case expected != "" && user.Key != expected:
+		return user, ErrOtherUser
+	}
+	id, err := newID(c.Random)
+	if err != nil {
+		return user, err
+	}
+	sealed, err := c.Keys.Seal([]byte(value.Reveal()), c.context(user.Key, id))
+	if err != nil {
+		return user, err
+	}
+	now := c.Now()
+	audit.Owner = user.Name
+	return user, c.update(ctx, user.Key, func(before []store.UpstreamCredential) ([]store.UpstreamCredential, []store.Audit, error) {
+		kept := slices.DeleteFunc(before, func(o store.UpstreamCredential) bool {
+			return o.State == store.UpstreamActive || o.State == store.UpstreamBroken
+		})
+		return append(kept, store.UpstreamCredential{
+			ID: id, Owner: user.Name, Created: now, Checked: now,
+			State: store.UpstreamActive, SetBy: audit.Actor, Sealed: sealed,
+		}), []store.Audit{audit}, nil
+	})
+}
+
+// newID returns the id of a new credential.
+func newID(random io.Reader) (string, error) {
+	v, err := token.Mint(token.Ordinary, random)
+	if err != nil {
+		return "", fmt.Errorf("make the id of a credential: %w", err)
+	}
+	return v.ID().String(), nil
+}
+
+// confirm asks the application whom a value belongs to.
+func (c *Credentials) confirm(ctx context.Context, value product.Secret) (directory.User, error) {
+	if c.Answer(value.Reveal()) == "" {
+		return directory.User{}, ErrRefused
+	}
+	user, _, err := c.Client.Myself(ctx, value.Bearer(), askTimeout, c.Now())
+	switch {
+	case errors.Is(err, directory.ErrNotLoggedIn), errors.Is(err, directory.ErrInactive):
+		return directory.User{}, ErrRefused
+	case err != nil:
+		return directory.User{}, err
+	case user.Key == "":
+		return directory.User{}, fmt.Errorf("%w: the application did not name the user's key", directory.ErrUnavailable)
+	}
+	return user, nil
+}
+
+// Check asks the application whether it still accepts a user's credential. If it does not, the
+// user's tokens are denied until it does again or the user connects again. It returns the credential's
+// state after that. audit is the record of a changed state.
+func (c *Credentials) Check(ctx context.Context, user string, audit store.Audit) (store.UpstreamState, error) {
+	all, err := c.Store.Upstream(ctx, user)
+	if err != nil {
+		return 0, err
+	}
+	inUse := working(all)
+	if inUse == nil {
+		return 0, ErrNotConnected
+	}
+	state, asked := store.UpstreamActive, c.Now()
+	value, err := c.Keys.Open(inUse.Sealed, c.context(user, inUse.ID))
+	if err == nil {
+		var found directory.User
+		if found, err = c.confirm(ctx, product.NewSecret(string(value))); err == nil && found.Key != user {
+			err = ErrOtherUser
+		}
+	}
+	switch {
+	case errors.Is(err, ErrRefused), errors.Is(err, ErrOtherUser), errors.Is(err, seal.ErrDamaged), errors.Is(err, seal.ErrNoKey):
+		state = store.UpstreamBroken
+	case err != nil:
+		return inUse.State, err
+	}
+	if state == inUse.State && asked.Sub(inUse.Checked) < recheckAfter {
+		return state, nil
+	}
+	id := inUse.ID
+	audit.Owner, audit.Changes = inUse.Owner, map[string]store.Change{"state": {Before: inUse.State.String(), After: state.String()}}
+	err = c.update(ctx, user, func(before []store.UpstreamCredential) ([]store.UpstreamCredential, []store.Audit, error) {
+		now := working(before)
+		if now == nil || now.ID != id {
+			return before, nil, nil // replaced meanwhile
+		}
+		changed := now.State != state
+		now.State, now.Checked = state, asked
+		if !changed {
+			return before, nil, nil
+		}
+		return before, []store.Audit{audit}, nil
+	})
+	return state, err
+}
+
+// recheckAfter is how old the time of the last check in the store may become while nothing
+// changes, so that checks write little.
+const recheckAfter = 6 * time.Hour
+
+// Disconnect removes a user's credential in use. The application's own one stays valid.
+func (c *Credentials) Disconnect(ctx context.Context, user string, audit store.Audit) error {
+	return c.update(ctx, user, func(before []store.UpstreamCredential) ([]store.UpstreamCredential, []store.Audit, error) {
+		inUse := working(before)
+		if inUse == nil {
+			return nil, nil, ErrNotConnected
+		}
+		audit.Owner = inUse.Owner
+		id := inUse.ID
+		return slices.DeleteFunc(before, func(o store.UpstreamCredential) bool { return o.ID == id }), []store.Audit{audit}, nil
+	})
+}
+
+// Reseal seals every credential with the current key, so that the other keys can be removed. It
+// returns how many it sealed again.
+func (c *Credentials) Reseal(ctx context.Context) (sealed int, err error) {
+	var users []string
+	err = c.Store.AllUpstream(ctx, func(user string, all []store.UpstreamCredential, err error) error {
+		if inUse := working(all); err == nil && inUse != nil && !c.isCurrent(*inUse) {
+			users = append(users, user)
+		}
+		return nil
+	})
+	for _, user := range users {
+		if err != nil {
+			break
+		}
+		changed := 0
+		err = c.update(ctx, user, func(before []store.UpstreamCredential) ([]store.UpstreamCredential, []store.Audit, error) {
+			changed = 0
+			inUse := working(before)
+			if inUse == nil || c.isCurrent(*inUse) {
+				return before, nil, nil
+			}
+			value, err := c.Keys.Open(inUse.Sealed, c.context(user, inUse.ID))
+			if errors.Is(err, seal.ErrDamaged) {
+				return before, nil, nil // no key opens it; Load and Check say so
+			}
+			if err == nil {
+				inUse.Sealed, err = c.Keys.Seal(value, c.context(user, inUse.ID))
+				changed = 1
+			}
+			return before, nil, err
+		})
+		if err == nil {
+			sealed += changed
+		}
+	}
+	if err != nil {
+		return sealed, fmt.Errorf("seal the connections of users again: %w", err)
+	}
+	return sealed, nil
+}
+
+func (c *Credentials) isCurrent(of store.UpstreamCredential) bool {
+	id, ok := seal.KeyOf(of.Sealed)
+	return ok && id == c.Keys.Current()
+}
