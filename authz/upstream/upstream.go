@@ -51,6 +51,8 @@ type Credentials struct {
 	Random io.Reader // token.Random, except in tests
 
 	mu sync.Mutex // held to change the store and then the index, so that both have the same order
+
+	suspects suspects
 }
 
 // Store is the part of store.Store that Credentials uses.

@@ -2,12 +2,14 @@ package upstream_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -359,5 +361,42 @@ func TestRace(t *testing.T) {
 	}
 	if after := r.answer(0); after != before {
 		t.Error("the index and the store differ")
+	}
+}
+
+// TestRun checks that a credential that the application has revoked is found, by the round and at
+// once after a suspicion.
+func TestRun(t *testing.T) {
+	for name, interval := range map[string]time.Duration{"round": time.Millisecond, "suspicion": time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			for _, made := range []product.UpstreamCredential{r.mint("fred", "yabba"), r.mint("wilma", "dabba")} {
+				if _, err := r.set("", made.Value); err != nil {
+					t.Fatal(err)
+				}
+			}
+			working := r.answer(1)
+			for _, pat := range r.jira.PATs(fredKey) {
+				r.jira.RevokePAT(pat.ID)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			var running sync.WaitGroup
+			running.Go(func() { r.Run(ctx, interval) })
+			if interval == time.Hour {
+				r.Suspect("nobody")
+				r.Suspect(fredKey)
+			}
+			for r.answer(0) != "broken" && ctx.Err() == nil {
+				runtime.Gosched()
+			}
+			cancel()
+			running.Wait()
+			r.want("checked", "broken", working)
+			audits, err := r.db.AuditLog(t.Context(), 0, 1)
+			if err != nil || audits[0].Action != upstream.CheckAction || audits[0].Actor != upstream.Actor || audits[0].Owner != "fred" {
+				t.Errorf("audit log %+v, error %v", audits, err)
+			}
+		})
 	}
 }
