@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"google.golang.org/grpc"
@@ -35,7 +36,7 @@ import (
 	"github.com/tokengate/tokengate/store/index"
 )
 
-// Server answers Check. All fields but RequestLogs and Records are required, and
+// Server answers Check. All fields but RequestLogs, Records and Anonymous are required, and
 // are set before the first request; the Policy can be swapped at any time.
 type Server struct {
 	Policy        *atomic.Pointer[policy.Policy]
@@ -46,8 +47,9 @@ type Server struct {
 	Log           *zap.Logger          // the server's own lines
 	RequestLogs   RequestLogs          // lines about requests
 	Metrics       *Metrics
-	Fingerprint   string    // of the configuration; see Fingerprint
-	Records       *Recorder // counts password use by user; may be nil
+	Fingerprint   string            // of the configuration; see Fingerprint
+	Records       *Recorder         // counts password use by user; may be nil
+	Anonymous     *AnonymousAnswers // nil without upstream.identity.pat
 	Now           func() time.Time
 
 	budget         lineBudget // for lines about unauthenticated requests
@@ -159,13 +161,19 @@ func (s *Server) GRPC() (*grpc.Server, *health.Server, error) {
 	state := health.NewServer()
 	state.SetServingStatus("", healthv1.HealthCheckResponse_NOT_SERVING)
 	healthv1.RegisterHealthServer(server, &healthServer{state, s})
+	if s.Anonymous != nil {
+		accesslogv3.RegisterAccessLogServiceServer(server, &accessLogServer{AnonymousAnswers: s.Anonymous})
+	}
 	return server, state, nil
 }
 
 // limitTime limits a call to checkTimeout. Without a deadline, which Envoy sets but
 // other clients may not, gRPC would wait for the rest of a request forever. It
 // also ends a watch of the health service; Envoy polls instead.
-func limitTime(ctx context.Context, _ *tap.Info) (context.Context, error) {
+func limitTime(ctx context.Context, call *tap.Info) (context.Context, error) {
+	if call.FullMethodName == accesslogv3.AccessLogService_StreamAccessLogs_FullMethodName {
+		return ctx, nil // Envoy keeps it open
+	}
 	if end, ok := ctx.Deadline(); ok && time.Until(end) <= checkTimeout {
 		return ctx, nil
 	}

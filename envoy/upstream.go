@@ -5,7 +5,6 @@ import (
 
 	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/config"
-	"github.com/tokengate/tokengate/authz/product"
 	"github.com/tokengate/tokengate/envoy/wire"
 )
 
@@ -78,24 +77,4 @@ func (h upstreamHeaders) reserved() []string {
 // others.
 func (h upstreamHeaders) changed() []string {
 	return append(h.reserved(), "authorization", "cookie", ":path")
-}
-
-// anonymousAnswer replaces the upstream's answers to allowed requests that it served
-// without a user, because it does not accept the owner's credential any more.
-type anonymousAnswer struct {
-	Header, User string // of the upstream's answer
-	Status       int    // the body is one of localReplies
-}
-
-func newAnonymousAnswer(p *product.Product) *anonymousAnswer {
-	return &anonymousAnswer{p.AnonymousHeader, p.AnonymousUser, authz.UpstreamCredentialBroken.Status()}
-}
-
-// conditions are the access log filters that these answers match. Answers to allowed
-// requests that failed on the way to the upstream match too; they have response flags.
-func (a *anonymousAnswer) conditions() []string {
-	return []string{
-		answered(a.Status),
-		"metadata_filter: {matcher: {filter: envoy.filters.http.ext_authz, path: [{key: reason}], value: {string_match: {exact: " + authz.TokenAllowed.String() + "}}}, match_if_key_not_found: false}",
-	}
 }

@@ -151,6 +151,9 @@ func (s *Server) newCheckServer() (*checkServer, error) {
 		Records:     s.records,
 		Now:         time.Now,
 	}
+	if s.upstream != nil {
+		check.Anonymous = &envoy.AnonymousAnswers{Report: s.suspect, Until: s.jobs}
+	}
 	server, state, err := check.GRPC()
 	if err != nil {
 		return nil, err

@@ -1,3 +1,6 @@
+// Package app is the tokengate server as a value. New reads the configuration and opens
+// the store, Start opens the listeners and starts the background jobs, Reload applies
+// a changed configuration, and Stop ends everything in order. Start reading at New below.
 package app
 
 import (
@@ -20,6 +23,7 @@ import (
 	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/authz/manage"
 	"github.com/tokengate/tokengate/authz/policy"
+	"github.com/tokengate/tokengate/authz/upstream"
 	"github.com/tokengate/tokengate/envoy"
 	"github.com/tokengate/tokengate/store"
 	"github.com/tokengate/tokengate/store/cached"
@@ -51,10 +55,11 @@ type Server struct {
 	usage   *cached.UsageRecorder
 	health  storeHealth
 
-	manager *manage.Manager
-	users   *userDirectory
-	reloads *reloader
-	gc      *gcTuner
+	manager  *manage.Manager
+	users    *userDirectory
+	upstream *upstream.Credentials // nil: requests carry a header
+	reloads  *reloader
+	gc       *gcTuner
 
 	metrics *envoy.Metrics
 	records *envoy.Recorder
@@ -94,6 +99,9 @@ func New(ctx context.Context, file string, o Options) (_ *Server, err error) {
 		Tokens: s.tokens, Usage: s.usage, Directory: s,
 		Settings: func() manage.Settings { return *s.settings.Load() },
 		Now:      time.Now, Random: rand.Reader,
+	}
+	if err := s.openUpstream(ctx); err != nil {
+		return nil, err
 	}
 	s.reloads = newReloader(s, loaded.fingerprint())
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), s.gauges(), s.cut)
@@ -148,6 +156,9 @@ func (s *Server) Start() error {
 		s.gc.fit()
 	})
 	go s.keepPruned(s.jobs)
+	if s.upstream != nil {
+		go s.upstream.Run(s.jobs, s.config.Upstream.Identity.PAT.Probe)
+	}
 	return nil
 }
 

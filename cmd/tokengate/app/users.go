@@ -32,6 +32,7 @@ type userDirectory struct {
 	saved      bool          // snapshots are saved and restored
 	now        chan struct{} // requests an immediate refresh; capacity 1
 	published  chan struct{} // signals a new snapshot; capacity 1
+	client     product.Client
 	directory  *directory.Directory
 	callers    *identify.Callers
 	restored   time.Time // when the restored snapshot was taken; zero without one
@@ -65,7 +66,7 @@ func (s *Server) openDirectory() error {
 	}
 	s.users = &userDirectory{
 		none: c == config.Directory{}, saved: options.Source.Origin() != "", now: make(chan struct{}, 1), published: make(chan struct{}, 1),
-		directory: directory.New(options), callers: identify.NewCallers(p, client, time.Now),
+		client: client, directory: directory.New(options), callers: identify.NewCallers(p, client, time.Now),
 	}
 	s.registry.MustRegister(&directoryMetrics{s})
 	return nil

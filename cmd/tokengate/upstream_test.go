@@ -1,0 +1,181 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/tokengate/tokengate/authz/product/jira"
+	"github.com/tokengate/tokengate/authz/seal"
+	"github.com/tokengate/tokengate/authz/token"
+	"github.com/tokengate/tokengate/authz/upstream"
+	"github.com/tokengate/tokengate/envoy"
+	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/badger"
+	"github.com/tokengate/tokengate/store/index"
+)
+
+// connected is a company whose Jira trusts no header. Users are connected by personal access
+// tokens.
+type connected struct {
+	*company
+	pats map[string]string // the values, by user
+}
+
+// newConnected starts it with these users connected.
+func newConnected(t *testing.T, users ...string) *connected {
+	t.Helper()
+	c := &connected{pats: map[string]string{}}
+	var jiraURL, keyFile string
+	c.company = newCompany(t, options{
+		bootstrap: []string{},
+		settings: func(yaml string) string {
+			jiraURL = regexp.MustCompile(`url: (http://\S+)`).FindStringSubmatch(yaml)[1]
+			keyFile = filepath.Join(t.TempDir(), "seal-key")
+			if err := os.WriteFile(keyFile, bytes.Repeat([]byte("key!5678"), 4), 0o400); err != nil {
+				t.Fatal(err)
+			}
+			return strings.Replace(yaml, "identity: {header: X-Forwarded-User}", "identity: {pat: {sealKeys: ["+keyFile+"]}}", 1)
+		},
+		before: func(dir string) { c.connect(t, dir, jiraURL, keyFile, users) },
+	})
+	return c
+}
+
+// connect fills a store that is not open with personal access tokens that users have made in Jira.
+func (c *connected) connect(t *testing.T, dir, jiraURL, keyFile string, users []string) {
+	t.Helper()
+	db, err := badger.Open(t.Context(), badger.Options{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	keys, err := seal.ReadKeys([]string{keyFile})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := jira.Product.Connect(jiraURL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	credentials := &upstream.Credentials{
+		Store: db, Index: &index.Index{}, Keys: keys, Site: "https://jira.example.com", Client: client,
+		Answer: envoy.UpstreamAnswer, Log: zap.NewNop(), Now: time.Now, Random: token.Random,
+	}
+	for _, name := range users {
+		login := http.Header{"Authorization": {basic(name, name+"'s password")}}
+		made, err := jira.Product.Credentials(client).Mint(t.Context(), login, "tokengate", 90*24*time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.pats[name] = made.Value.Reveal()
+		if _, err := credentials.Set(t.Context(), "", made.Value, store.Audit{Actor: name, Action: "upstream.set", Outcome: "done"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestPersonalAccessTokens forwards requests with tokens as their owners' personal access tokens, to
+// a Jira that trusts no header, until Jira does not accept one any more.
+func TestPersonalAccessTokens(t *testing.T) {
+	t.Parallel()
+	c := newConnected(t, "alice", "rita")
+	alice, rita, rob := c.create("alice", `{"label":"a"}`), c.create("rita", `{"label":"b","readOnly":true}`), c.create("alice", `{"label":"c","user":"rob"}`)
+	for name, k := range map[string]issued{"alice": alice, "rita": rita} {
+		claims := http.Header{"X-Forwarded-User": {"rex"}, "Cookie": {c.session("rex")}}
+		if got := c.send(request{auth: bearer(k.value), header: claims}); got.status != 200 || got.header.Get("Set-Cookie") != "" {
+			t.Errorf("%s: %d", name, got.status)
+		}
+		seen := c.seen()
+		if seen.User != name || seen.Header.Get("Authorization") != "Bearer "+c.pats[name] {
+			t.Errorf("Jira saw %q by %v in place of %s", seen.User, seen.How, name)
+		}
+		for _, header := range []string{"Cookie", "X-Forwarded-User", "X-Tokengate-Authenticated"} {
+			if seen.Header.Get(header) != "" {
+				t.Errorf("Jira received %s", header)
+			}
+		}
+	}
+	if got := c.send(request{auth: bearer(rob.value)}); got.status != 403 || !strings.Contains(got.body, "not connected") {
+		t.Errorf("not connected: %d %s", got.status, got.body)
+	}
+	if got := c.send(request{header: http.Header{"Cookie": {c.session("rob")}}}); got.status != 200 || c.seen().User != "rob" {
+		t.Errorf("a browser: %d, Jira saw %q", got.status, c.seen().User)
+	}
+	if got := c.send(request{auth: "Bearer " + c.pats["rita"]}); got.status != 200 || c.seen().User != "rita" {
+		t.Errorf("a native personal access token: %d, Jira saw %q", got.status, c.seen().User)
+	}
+
+	var me struct{ Key string }
+	if err := json.Unmarshal([]byte(c.send(request{auth: bearer(alice.value)}).body), &me); err != nil || me.Key == "" {
+		t.Fatalf("Jira does not say alice's key: %v", err)
+	}
+	for _, pat := range c.jira.PATs(me.Key) {
+		c.jira.RevokePAT(pat.ID)
+	}
+	served := 0 // by Jira, as nobody
+	c.until("tokengate refuses alice's requests itself", func() bool {
+		before := c.jira.Total()
+		got := c.send(request{path: "/rest/api/2/myself?from=client", auth: bearer(alice.value)})
+		if got.status != 503 || !strings.Contains(got.body, "connect again") {
+			t.Fatalf("revoked in Jira: %d %s", got.status, got.body)
+		}
+		for _, seen := range c.jira.Requests()[max(0, len(c.jira.Requests())-(c.jira.Total()-before)):] {
+			if strings.Contains(seen.RequestURI, "from=client") {
+				served++
+				return false
+			}
+		}
+		return true
+	})
+	if served == 0 {
+		t.Error("tokengate knew it before Jira did")
+	}
+	t.Logf("Jira served %d requests as nobody", served)
+	c.hasReason("upstream_credential_broken")
+	if got := c.myself(rita, 200); got != "rita" {
+		t.Errorf("rita is %q", got)
+	}
+	c.searchPATs()
+}
+
+// hasReason fails if no request was denied for this reason.
+func (c *connected) hasReason(reason string) {
+	c.t.Helper()
+	_, metrics := c.probe("/metrics")
+	m := regexp.MustCompile(`decisions_total\{outcome="denied",reason="` + reason + `"\} (\d+)`).FindStringSubmatch(metrics)
+	if m == nil || m[1] == "0" {
+		c.t.Errorf("no request was denied for %s", reason)
+	}
+}
+
+// searchPATs fails if a personal access token is in the log, in the metrics, in Envoy's access log or in a file of the store.
+func (c *connected) searchPATs() {
+	c.t.Helper()
+	_, metrics := c.probe("/metrics")
+	places := metrics + c.gate.log.String() + c.envoy.Output()
+	err := filepath.WalkDir(c.dir+"/data", func(path string, d os.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		places += string(data)
+		return err
+	})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	for _, pat := range c.pats {
+		if strings.Contains(places, pat[:16]) {
+			c.t.Error("a personal access token is where it must not be")
+		}
+	}
+}
