@@ -1,7 +1,9 @@
 package index
 
 import (
+	"fmt"
 	"runtime"
+	"strings"
 	"testing"
 	"unsafe"
 
@@ -40,5 +42,35 @@ func TestIndexMemory(t *testing.T) {
 		t.Errorf("the index takes %.0f bytes per token, want at most 200", each)
 	}
 	t.Logf("the index takes %.0f bytes for a token", each)
+	runtime.KeepAlive(x)
+}
+
+// TestUpstreamMemory measures the memory per owner with an upstream credential as long as Jira's,
+// as many as a large site has.
+func TestUpstreamMemory(t *testing.T) {
+	const users = 50_000
+	x := new(Index)
+	for n := range users {
+		x.Put(tokenOf(n, store.Owner{Name: fmt.Sprintf("user%d", n), Key: fmt.Sprintf("JIRAUSER%d", n)}))
+	}
+	heap := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
+	func() {
+		all := make(map[string]*Upstream)
+		for n := range users {
+			all[fmt.Sprintf("JIRAUSER%d", n)] = NewUpstream(strings.Repeat("x", 75))
+		}
+		x.SetUpstreams(all)
+	}()
+	each := float64(heap()-before) / users
+	if each > 150 {
+		t.Errorf("the index takes %.0f bytes per connected owner, want at most 150", each)
+	}
+	t.Logf("the index takes %.0f bytes for a connected owner", each)
 	runtime.KeepAlive(x)
 }

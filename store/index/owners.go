@@ -101,7 +101,7 @@ func (o *owners) numberOf(owner store.Owner) uint32 {
 	if owner.Name != "" {
 		copy(unsafe.Slice((*byte)(unsafe.Pointer(&chunk[o.end+1])), len(owner.Name)), owner.Name)
 	}
-	atomic.StoreUint32(o.head(n), uint32(len(owner.Name)) | uint32(o.computeStatus(owner))<<lengthBits | o.slots[owner.Key]<<slotShift)
+	atomic.StoreUint32(o.head(n), uint32(len(owner.Name))|uint32(o.computeStatus(owner))<<lengthBits|o.slots[owner.Key]<<slotShift)
 	o.end += words
 	name, _, _ := o.lookup(n)
 	o.numbers[store.Owner{Name: name, Key: owner.Key}] = n

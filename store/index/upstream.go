@@ -42,15 +42,25 @@ func (o *owners) setUpstreams(all map[string]*Upstream) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	added := false
-	for key, u := range all {
-		slot, known := o.slots[key]
-		if !known {
-			if u == nil || key == "" {
-				continue
-			}
-			slot, added = o.addSlot(key), true
+	add := func(key string) {
+		if all[key] != nil && key != "" && o.slots[key] == 0 {
+			o.addSlot(key)
+			added = true
 		}
-		o.slot(slot).Store(u)
+	}
+	for key := range all {
+		if o.slots[key] == 0 {
+			for owner := range o.numbers {
+				add(owner.Key) // whose memory is there already
+			}
+			break
+		}
+	}
+	for key, u := range all {
+		add(key)
+		if slot := o.slots[key]; slot != 0 {
+			o.slot(slot).Store(u)
+		}
 	}
 	if !added {
 		return
