@@ -47,7 +47,7 @@ var checkNames = [checkCount]string{
 	indexCheck:      "tokens are fresh",
 	directoryCheck:  "user directory is fresh",
 	ownerCheck:      "owner is active and may use tokens",
-	upstreamCheck:   "owner is connected with the application",
+	upstreamCheck:   "owner is connected",
 	pathCheck:       "URL is unambiguous",
 	networkCheck:    "network is allowed",
 	tokenTypeCheck:  "token type fits the path",

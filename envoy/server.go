@@ -171,7 +171,7 @@ func (s *Server) GRPC() (*grpc.Server, *health.Server, error) {
 // other clients may not, gRPC would wait for the rest of a request forever. It
 // also ends a watch of the health service; Envoy polls instead.
 func limitTime(ctx context.Context, call *tap.Info) (context.Context, error) {
-	if call.FullMethodName == accesslogv3.AccessLogService_StreamAccessLogs_FullMethodName {
+	if call != nil && call.FullMethodName == accesslogv3.AccessLogService_StreamAccessLogs_FullMethodName {
 		return ctx, nil // Envoy keeps it open
 	}
 	if end, ok := ctx.Deadline(); ok && time.Until(end) <= checkTimeout {

@@ -76,7 +76,7 @@ func TestDoctor(t *testing.T) {
 	r.write(changed)
 	r.gate.signal(syscall.SIGHUP)
 	r.gate.waitFor("the configuration file was refused")
-	says("a change that needs a restart", "listen.grpc wrong: mode", "listen.admin wrong: mode", "reload wrong: a change of upstream.identity.header needs a restart")
+	says("a change that needs a restart", "listen.grpc wrong: mode", "listen.admin wrong: mode", "reload wrong: a change of upstream.identity needs a restart")
 	r.restartGate(changed)
 	r.awaitHealthChecks()
 	says("an Envoy of other settings", "Envoy's configuration wrong: out of date")
