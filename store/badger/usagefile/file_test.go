@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -291,6 +292,7 @@ func TestUnusable(t *testing.T) {
 		"text":          {func(path string) error { return os.WriteFile(path, []byte(strings.Repeat("text", 10_000)), 0o600) }, "no readable header", 0},
 		"directory":     {func(path string) error { return errors.Join(os.Remove(path), os.Mkdir(path, 0o700)) }, "usage is not a file", 0},
 		"device":        {func(path string) error { return errors.Join(os.Remove(path), os.Symlink(os.DevNull, path)) }, "usage is not a file", 0},
+		"pipe":          {func(path string) error { return errors.Join(os.Remove(path), syscall.Mkfifo(path, 0o600)) }, "usage is not a file", 0},
 		"dangling link": {func(path string) error { return errors.Join(os.Remove(path), os.Symlink("nowhere", path)) }, "a dangling link", 0},
 		"link": {func(path string) error {
 			return errors.Join(os.Rename(path, path+".elsewhere"), os.Symlink(path+".elsewhere", path))
