@@ -56,7 +56,7 @@ func (s *Store) moveUsage(ctx context.Context) (moved, lost int, err error) {
 			}
 		}
 		moved += len(batch)
-		return s.usage.Update(ctx, slices.Collect(maps.Keys(batch)), func(id string, u store.Usage) (store.Usage, error) {
+		return s.usage.Update(ctx, store.InUsageOrder(maps.Keys(batch)), func(id string, u store.Usage) (store.Usage, error) {
 			if batch[id].Count > u.Count {
 				u = batch[id]
 			}
@@ -137,36 +137,42 @@ func (s *Store) lockUsage(ctx context.Context) error {
 
 func (s *Store) unlockUsage() { <-s.usageBusy }
 
-// AddUsage adds counts: see store.Store. A token that is not in the file may be unknown. If it is
-// being removed, dropUsage follows.
+// AddUsage adds counts: see store.Store. Nothing of a batch of store.MaxUsageBatch ids, in
+// store.UsageOrder, is added if the disk has too little space or cannot be read.
 func (s *Store) AddUsage(ctx context.Context, usage map[string]store.Usage) error {
 	usage = maps.Clone(usage) // on a hanging disk, it is read after the return
-	err := s.withUsage(ctx, func() error {
-		if err := s.checkSpace(false); err != nil {
-			return err
+	for batch := range slices.Chunk(store.InUsageOrder(maps.Keys(usage)), store.MaxUsageBatch) {
+		if err := s.withUsage(ctx, func() error { return s.addUsage(ctx, batch, usage) }); err != nil {
+			return fmt.Errorf("add usage: %w", err)
 		}
-		txn := s.db.NewTransaction(false)
-		defer txn.Discard()
-		return s.usage.Update(ctx, slices.Collect(maps.Keys(usage)), func(id string, u store.Usage) (store.Usage, error) {
-			if u == (store.Usage{}) {
-				if _, err := txn.Get(tokenKey(id)); errors.Is(err, badger.ErrKeyNotFound) {
-					return u, nil
-				} else if err != nil {
-					return u, fmt.Errorf("read token %q: %w", id, err)
-				}
-			}
-			return u.Add(usage[id]), nil
-		})
-	})
-	if err != nil {
-		return fmt.Errorf("add usage: %w", err)
 	}
 	return nil
+}
+
+// addUsage is AddUsage for a batch. A token that is not in the file may be unknown. If it is just being
+// removed, dropUsage follows.
+func (s *Store) addUsage(ctx context.Context, ids []string, more map[string]store.Usage) error {
+	if err := s.checkSpace(false); err != nil {
+		return err
+	}
+	txn := s.db.NewTransaction(false)
+	defer txn.Discard()
+	return s.usage.Update(ctx, ids, func(id string, u store.Usage) (store.Usage, error) {
+		if u == (store.Usage{}) {
+			if _, err := txn.Get(tokenKey(id)); errors.Is(err, badger.ErrKeyNotFound) {
+				return u, nil
+			} else if err != nil {
+				return u, fmt.Errorf("read token %q: %w", id, err)
+			}
+		}
+		return u.Add(more[id]), nil
+	})
 }
 
 // dropUsage removes the usage of tokens that were removed. If the process is killed before, the usage
 // stays in the file and nothing reads it, because ids are not used again.
 func (s *Store) dropUsage(ctx context.Context, ids []string) error {
+	ids = store.InUsageOrder(slices.Values(ids))
 	err := s.withUsage(ctx, func() error {
 		return s.usage.Update(ctx, ids, func(string, store.Usage) (store.Usage, error) { return store.Usage{}, nil })
 	})
@@ -178,7 +184,7 @@ func (s *Store) dropUsage(ctx context.Context, ids []string) error {
 
 // Usage returns the usage of tokens: see store.Store.
 func (s *Store) Usage(ctx context.Context, ids []string) (map[string]store.Usage, error) {
-	ids = slices.Clone(ids)
+	ids = store.InUsageOrder(slices.Values(ids))
 	found := make(map[string]store.Usage, len(ids))
 	err := s.withUsage(ctx, func() error {
 		return s.usage.Update(ctx, ids, func(id string, u store.Usage) (store.Usage, error) {

@@ -66,7 +66,7 @@ func (f *File) copyDoubled(ctx context.Context, to io.Writer) error {
 		clear(out)
 		for i := 0; i < len(in); i += pageSize {
 			for s := range slots(in[i:][:pageSize]) {
-				half := int(hash(s[:store.IDLength])>>(maxBits-bits)) & 1
+				half := int(store.UsageOrder(string(s[:store.IDLength]))>>(maxBits-bits)) & 1
 				copySlot(out[2*i+half*pageSize:][:pageSize], s)
 			}
 			runtime.Gosched() // requests come first

@@ -4,7 +4,6 @@ package usagefile
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -154,34 +153,20 @@ func (f *File) lost(sectors int) {
 	}
 }
 
-// change is the new usage of a token.
-type change struct {
-	hash  uint32
-	id    string
-	usage store.Usage // zero: the token's slot is freed
-}
-
-// Update calls to with each id and its usage, or the zero Usage, and then stores the results; the
-// zero Usage removes an id. to may be called more than once for an id. If it returns an error, or if
-// the file cannot be read or doubled, nothing is stored.
+// Update calls to with each id, in store.UsageOrder, and its usage, or the zero Usage, and then stores
+// the results; the zero Usage removes an id. to may be called more than once for an id. If it returns
+// an error, or if the file cannot be read or doubled, nothing is stored.
 func (f *File) Update(
 	ctx context.Context, ids []string, to func(id string, u store.Usage) (store.Usage, error),
 ) error {
-	all := make([]change, 0, len(ids))
-	for _, id := range ids {
-		if len(id) == store.IDLength { // no token has another id
-			all = append(all, change{hash: hash([]byte(id)), id: id})
-		}
-	}
-	// Neighbours on disk are read and written together.
-	slices.SortFunc(all, func(a, b change) int { return cmp.Compare(a.hash, b.hash) })
+	ids = slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return len(id) != store.IDLength }) // no token's
 	for {
-		changes, full, err := f.plan(all, to)
+		changed, full, err := f.change(ids, to)
 		if err != nil {
 			return err
 		}
 		if !full {
-			return f.apply(changes)
+			return f.write(changed)
 		}
 		if err := f.double(ctx); err != nil {
 			return fmt.Errorf("double the file of usage: %w", err)
@@ -189,88 +174,87 @@ func (f *File) Update(
 	}
 }
 
-// plan returns the changes that are necessary, or that a bucket is too full for them.
-func (f *File) plan(
-	all []change, to func(id string, u store.Usage) (store.Usage, error),
-) (changes []change, full bool, err error) {
-	p := bucket{file: f}
-	room := 0
-	for _, c := range all {
-		moved, err := p.read(c.hash)
-		if err != nil {
-			return nil, false, err
-		}
-		if moved {
-			room = free(p.page[:])
-		}
-		sector, n, found := find(p.page[:], c.id)
-		var before store.Usage
-		if found {
-			before = decode(slot(sectorOf(p.page[:], sector), n))
-		}
-		if c.usage, err = to(c.id, before); err != nil {
-			return nil, false, err
-		}
-		if c.usage == before {
-			continue
-		}
-		if !found {
-			if room--; room < 0 {
-				return nil, true, nil
+// change returns the changed parts of the buckets, or that a bucket is full.
+func (f *File) change(
+	ids []string, to func(id string, u store.Usage) (store.Usage, error),
+) (changed []part, full bool, err error) {
+	var at int64 // of page
+	page, before := make([]byte, pageSize), make([]byte, pageSize)
+	for n, id := range ids {
+		if bucket := f.bucket(id); bucket != at {
+			at = bucket
+			if _, err := f.file.ReadAt(page, at); err != nil {
+				return nil, false, fmt.Errorf("read usage: %w", err)
 			}
+			f.lost(clearDamaged(page))
+			copy(before, page)
 		}
-		changes = append(changes, c)
-		runtime.Gosched() // requests come first
+		sector, slot, found := find(page, id)
+		var old store.Usage
+		if found {
+			old = decode(slotOf(sectorOf(page, sector), slot))
+		}
+		u, err := to(id, old)
+		switch {
+		case err != nil:
+			return nil, false, err
+		case u == old:
+		case u == store.Usage{}:
+			remove(sectorOf(page, sector), slot)
+		case sector < 0:
+			return nil, true, nil
+		default:
+			put(sectorOf(page, sector), slot, id, u)
+		}
+		if n+1 == len(ids) || f.bucket(ids[n+1]) != at {
+			changed = appendChanged(changed, at, before, page)
+			runtime.Gosched() // requests come first
+		}
 	}
-	return changes, false, nil
+	return changed, false, nil
 }
 
-// apply stores changes for which there is room.
-func (f *File) apply(changes []change) error {
-	p := bucket{file: f}
-	for _, c := range changes {
-		if _, err := p.read(c.hash); err != nil {
-			return err
+// bucket returns the offset of an id's bucket, whose number is the highest bits of the hash.
+func (f *File) bucket(id string) int64 {
+	return pageSize * (1 + int64(uint64(store.UsageOrder(id))>>(maxBits-f.bits)))
+}
+
+// part is a changed part of a bucket: whole sectors.
+type part struct {
+	at            int64 // the offset in the file
+	before, after []byte
+}
+
+// appendChanged appends the part of a page that has changed, if any.
+func appendChanged(changed []part, at int64, before, page []byte) []part {
+	first, end := -1, 0
+	for i := range sectors {
+		if s := sectorOf(page, i); !bytes.Equal(s, sectorOf(before, i)) {
+			seal(s)
+			if end = (i + 1) * sectorSize; first < 0 {
+				first = i * sectorSize
+			}
 		}
-		sector, n, _ := find(p.page[:], c.id)
-		s := sectorOf(p.page[:], sector)
-		at := p.at + int64(sector)*sectorSize
-		f.keep(at, s)
-		before := used(s)
-		if c.usage == (store.Usage{}) {
-			remove(s, n)
-		} else {
-			put(s, n, c.id, c.usage)
-		}
-		seal(s)
-		if _, err := f.file.WriteAt(s, at); err != nil {
+	}
+	if first < 0 {
+		return changed
+	}
+	return append(changed, part{at + int64(first), slices.Clone(before[first:end]), slices.Clone(page[first:end])})
+}
+
+// write writes changed parts. If a crash cuts a write short, each sector is the old or the new one.
+func (f *File) write(changed []part) error {
+	for _, p := range changed {
+		f.keep(p)
+		if _, err := f.file.WriteAt(p.after, p.at); err != nil {
 			return fmt.Errorf("write usage: %w", err)
 		}
-		f.used.Add(int64(used(s) - before))
+		for i := 0; i < len(p.after); i += sectorSize {
+			f.used.Add(int64(used(p.after[i:]) - used(p.before[i:])))
+		}
 		runtime.Gosched() // requests come first
 	}
 	return nil
-}
-
-// bucket is a bucket in memory.
-type bucket struct {
-	file *File
-	at   int64 // its offset in the file; 0: none was read
-	page [pageSize]byte
-}
-
-// read reads the bucket of a hash, unless it has it. moved reports whether it read.
-func (b *bucket) read(hash uint32) (moved bool, err error) {
-	at := pageSize * (1 + int64(uint64(hash)>>(maxBits-b.file.bits)))
-	if at == b.at {
-		return false, nil
-	}
-	if _, err := b.file.file.ReadAt(b.page[:], at); err != nil {
-		return false, fmt.Errorf("read usage: %w", err)
-	}
-	b.at = at
-	b.file.lost(clearDamaged(b.page[:]))
-	return true, nil
 }
 
 // Size returns the slots in use and their bytes; ok is false until a Reader has read all. It may be

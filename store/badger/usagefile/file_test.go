@@ -85,7 +85,7 @@ func (f *file) close() {
 // set stores usage; zero removes it.
 func (f *file) set(all map[string]store.Usage) {
 	f.t.Helper()
-	err := f.Update(f.t.Context(), slices.Collect(maps.Keys(all)), func(id string, u store.Usage) (store.Usage, error) {
+	err := f.Update(f.t.Context(), store.InUsageOrder(maps.Keys(all)), func(id string, u store.Usage) (store.Usage, error) {
 		if u != f.want[id] {
 			f.t.Errorf("the usage of %s is %v, want %v", id, u, f.want[id])
 		}
@@ -252,7 +252,7 @@ func TestFull(t *testing.T) {
 	f.set(some(0, 500))
 	no := errors.New("no")
 	add := func(ctx context.Context) error {
-		return f.Update(ctx, slices.Collect(maps.Keys(some(0, 5000))), func(string, store.Usage) (store.Usage, error) { return use(1), nil })
+		return f.Update(ctx, store.InUsageOrder(maps.Keys(some(0, 5000))), func(string, store.Usage) (store.Usage, error) { return use(1), nil })
 	}
 	f.full = no
 	if err := add(t.Context()); !errors.Is(err, no) {
@@ -264,7 +264,7 @@ func TestFull(t *testing.T) {
 	if err := add(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
 	}
-	err := f.Update(t.Context(), slices.Collect(maps.Keys(some(0, 100))), func(id string, u store.Usage) (store.Usage, error) {
+	err := f.Update(t.Context(), store.InUsageOrder(maps.Keys(some(0, 100))), func(id string, u store.Usage) (store.Usage, error) {
 		if id == "test00000050" {
 			return u, no
 		}
@@ -360,7 +360,7 @@ func TestEachByte(t *testing.T) {
 			t.Errorf("byte %d %s: %d lost, the log says %q", at, what, lost, again.log)
 		}
 		// What was lost is counted again.
-		err := again.Update(t.Context(), slices.Collect(maps.Keys(f.want)), func(id string, _ store.Usage) (store.Usage, error) { return f.want[id], nil })
+		err := again.Update(t.Context(), store.InUsageOrder(maps.Keys(f.want)), func(id string, _ store.Usage) (store.Usage, error) { return f.want[id], nil })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -387,8 +387,10 @@ func addForever(path string) {
 		Warn: func(message string) { fmt.Println(message) },
 	})
 	for n := 0; err == nil; n++ {
-		batch := slices.Collect(maps.Keys(some(n*100, n*100+100)))
-		err = f.Update(context.Background(), append(batch, id(0)), func(_ string, u store.Usage) (store.Usage, error) {
+		more := some(n*100, n*100+100)
+		more[id(0)] = use(0)
+		batch := store.InUsageOrder(maps.Keys(more))
+		err = f.Update(context.Background(), batch, func(_ string, u store.Usage) (store.Usage, error) {
 			u.Count++
 			return u, nil
 		})

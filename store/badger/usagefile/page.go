@@ -37,9 +37,6 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// hash returns the hash of an id, whose highest bits are the number of its bucket.
-func hash(id []byte) uint32 { return crc32.Checksum(id, castagnoli) }
-
 // clearDamaged clears the damaged sectors of pages that were read, and returns their number. All
 // functions below are for pages without damaged sectors.
 func clearDamaged(pages []byte) (damaged int) {
@@ -68,7 +65,7 @@ func seal(sector []byte) {
 	binary.BigEndian.PutUint32(sector, crc32.Checksum(sector[4:], castagnoli))
 }
 
-func slot(sector []byte, n int) []byte {
+func slotOf(sector []byte, n int) []byte {
 	return sector[firstSlot+n*slotSize:][:slotSize:slotSize]
 }
 
@@ -83,7 +80,7 @@ func find(page []byte, id string) (sector, n int, found bool) {
 	for i := range sectors {
 		s := sectorOf(page, i)
 		for n := range used(s) {
-			if string(slot(s, n)[:store.IDLength]) == id {
+			if string(slotOf(s, n)[:store.IDLength]) == id {
 				return i, n, true
 			}
 		}
@@ -94,27 +91,18 @@ func find(page []byte, id string) (sector, n int, found bool) {
 	return sector, n, false
 }
 
-// free returns the number of slots that are not in use.
-func free(page []byte) int {
-	n := sectors * perSector
-	for i := range sectors {
-		n -= used(sectorOf(page, i))
-	}
-	return n
-}
-
 // remove frees a slot, and moves the last one of the sector to its place.
 func remove(sector []byte, n int) {
 	last := used(sector) - 1
-	copy(slot(sector, n), slot(sector, last))
-	clear(slot(sector, last))
+	copy(slotOf(sector, n), slotOf(sector, last))
+	clear(slotOf(sector, last))
 	setUsed(sector, last)
 }
 
 // put stores usage in slot n, which is in use or the first that is free.
 func put(sector []byte, n int, id string, u store.Usage) {
 	setUsed(sector, max(used(sector), n+1))
-	s := slot(sector, n)
+	s := slotOf(sector, n)
 	copy(s, id)
 	binary.BigEndian.PutUint64(s[12:], u.Count)
 	binary.BigEndian.PutUint64(s[20:], u.Writes)
@@ -147,7 +135,7 @@ func slots(page []byte) iter.Seq[[]byte] {
 		for i := range sectors {
 			s := sectorOf(page, i)
 			for n := range used(s) {
-				if !yield(slot(s, n)) {
+				if !yield(slotOf(s, n)) {
 					return
 				}
 			}
@@ -160,5 +148,5 @@ func copySlot(page, from []byte) {
 	sector, n, _ := find(page, string(from[:store.IDLength]))
 	s := sectorOf(page, sector)
 	setUsed(s, n+1)
-	copy(slot(s, n), from)
+	copy(slotOf(s, n), from)
 }

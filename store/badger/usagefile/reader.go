@@ -41,13 +41,15 @@ func (r *Reader) Close() {
 	r.of.readers = slices.DeleteFunc(r.of.readers, func(other *Reader) bool { return other == r })
 }
 
-// keep keeps a sector for readers before it changes.
-func (f *File) keep(at int64, sector []byte) {
+// keep keeps the sectors of a part for readers before it changes.
+func (f *File) keep(p part) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, r := range f.readers {
-		if r.file == f.file && at >= r.at && r.before[at] == nil {
-			r.before[at] = slices.Clone(sector)
+		for i := 0; i < len(p.before); i += sectorSize {
+			if at := p.at + int64(i); r.file == f.file && at >= r.at && r.before[at] == nil {
+				r.before[at] = p.before[i:][:sectorSize]
+			}
 		}
 	}
 }
