@@ -204,7 +204,7 @@ func TestKilledWhileMaking(t *testing.T) {
 	} {
 		dir := t.TempDir()
 		closeStore(t, open(t, dir))
-		for _, name := range []string{"MANIFEST-REWRITE", "tokengate.sequence.new-1", "MANIFEST.new-1", "tokengate-probe-1"} {
+		for _, name := range []string{"MANIFEST-REWRITE", "tokengate.sequence.new-1", "tokengate.usage.new-1", "MANIFEST.new-1", "tokengate-probe-1"} {
 			write(t, filepath.Join(dir, name), nil)
 		}
 		for _, pattern := range gone {

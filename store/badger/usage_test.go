@@ -229,18 +229,7 @@ func TestUsageOnFullDisk(t *testing.T) {
 
 // TestUsageOnHangingDisk checks that calls end with their contexts while the disk hangs.
 func TestUsageOnHangingDisk(t *testing.T) {
-	hang, entered := make(chan struct{}), make(chan struct{}, 1)
-	var armed atomic.Bool
-	s, err := badger.Open(t.Context(), badger.Options{Dir: t.TempDir()}.WithFilesystem(func() (string, uint64) {
-		if armed.Load() {
-			entered <- struct{}{}
-			<-hang
-		}
-		return "", badger.Reserve
-	}))
-	if err != nil {
-		t.Fatal(err)
-	}
+	s, armed, entered, hang := openHanging(t)
 	defer s.Close()
 	id := create(t, s, storetest.NewToken(1, "fred")).ID
 	usage := map[string]store.Usage{id: used}

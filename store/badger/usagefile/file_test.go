@@ -107,18 +107,6 @@ func some(from, to int) map[string]store.Usage {
 	return all
 }
 
-func (f *file) get(id string) (got store.Usage) {
-	f.t.Helper()
-	err := f.Update(f.t.Context(), []string{id}, func(_ string, u store.Usage) (store.Usage, error) {
-		got = u
-		return u, nil
-	})
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	return got
-}
-
 // all reads the whole file, and calls between after each part.
 func (f *file) all(between func()) map[string]store.Usage {
 	f.t.Helper()
