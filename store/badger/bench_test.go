@@ -28,7 +28,7 @@ const benchSync = 30 / 2.5 * cached.MaxFlush
 
 // BenchmarkUsage writes the usage of tokens: to the file, with all tokens in use or only random ones,
 // and, as a comparison, of random ones to records in Badger, as an earlier version did. Run it with
-// -benchtime 200x. CPU is that of the whole process with writing to the disk.
+// -benchtime 1500x. CPU is that of the whole process with writing to the disk.
 func BenchmarkUsage(b *testing.B) {
 	random := rand.New(rand.NewPCG(1, 2))
 	ids := make([]string, benchTokens)
