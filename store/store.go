@@ -86,7 +86,7 @@ type (
 
 // Store keeps tokens, their usage, the audit log, and two statistics for administrators: daily
 // totals and password uses. All methods are safe for concurrent use. A write that returns nil
-// is on disk. If the context ends before the write, nothing is written.
+// is on disk, except AddUsage. If the context ends before the write, nothing is written.
 //
 // Every implementation passes storetest.Run.
 type Store interface {
@@ -155,7 +155,7 @@ type Store interface {
 	PruneEnded(ctx context.Context, at time.Time, most int, record RecordFunc) ([]string, error)
 
 	// AddUsage adds counts to the stored usage, and moves LastUsed and LastAddress forward,
-	// never back. Unknown ids are skipped.
+	// never back. Unknown ids are skipped. A power failure may lose what was added shortly before.
 	AddUsage(ctx context.Context, usage map[string]Usage) error
 
 	// AllUsage calls visit once for every token that was ever used, in no particular order,

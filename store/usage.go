@@ -1,9 +1,14 @@
 package store
 
 import (
+	"cmp"
+	"iter"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
+
+	"github.com/cespare/xxhash/v2"
 )
 
 // Usage is the usage of a token. It is stored apart from the token, so that counting a request
@@ -15,9 +20,31 @@ type Usage struct {
 	LastAddress netip.Addr // the client's address at LastUsed; invalid: none
 }
 
-// MaxUsageBatch is the number of tokens whose usage a Store adds in one transaction: AddUsage
-// with up to this many is atomic.
+// MaxUsageBatch is the number of tokens whose usage a Store adds at once: if AddUsage with up to this
+// many returns an error, it has usually added nothing.
 const MaxUsageBatch = 500
+
+// UsageOrder orders tokens by their ids. The usage of tokens that are near each other in this order
+// is written together, which costs least. It never changes.
+func UsageOrder(id string) uint32 { return uint32(xxhash.Sum64String(id) >> 32) }
+
+// InUsageOrder returns ids in UsageOrder.
+func InUsageOrder(ids iter.Seq[string]) []string {
+	type ordered struct {
+		order uint32
+		id    string
+	}
+	var all []ordered
+	for id := range ids {
+		all = append(all, ordered{UsageOrder(id), id})
+	}
+	slices.SortFunc(all, func(a, b ordered) int { return cmp.Compare(a.order, b.order) })
+	sorted := make([]string, len(all))
+	for i, o := range all {
+		sorted[i] = o.id
+	}
+	return sorted
+}
 
 // Add returns the sum of u and the later usage v. Time and address are those of the more
 // recent one, and v's if both fall into the same second.

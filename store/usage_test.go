@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -57,5 +58,18 @@ func TestUsageAdd(t *testing.T) {
 		if got := test.u.Add(test.v); got != test.w {
 			t.Errorf("%s: %+v, want %+v", test.name, got, test.w)
 		}
+	}
+}
+
+// TestUsageOrder compares the order, which files depend on, with that of earlier versions.
+func TestUsageOrder(t *testing.T) {
+	ids := []string{"test00000001", "A5cp8VH8xWsY", ""}
+	for n, want := range []uint32{0x42c1f4e7, 0x9370f8fd, 0xef46db37} {
+		if got := store.UsageOrder(ids[n]); got != want {
+			t.Errorf("%q: %#x, want %#x", ids[n], got, want)
+		}
+	}
+	if got := store.InUsageOrder(slices.Values([]string{ids[2], ids[1], ids[0]})); !slices.Equal(got, ids) {
+		t.Errorf("order %q", got)
 	}
 }

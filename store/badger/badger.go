@@ -15,6 +15,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/badger/usagefile"
 )
 
 // Store is a store.Store in a directory.
@@ -38,6 +39,9 @@ type Store struct {
 	sequence     uint64     // the highest sequence of the audit log
 	completeFrom uint64     // the audit log has no gaps from this sequence on
 	watches      []*watch   // running
+
+	usage     *usagefile.File // used while holding usageBusy
+	usageBusy chan struct{}   // holds one value while a call with usage runs
 
 	probing chan struct{} // holds one value while a Health check runs
 
@@ -89,7 +93,7 @@ func (s *Store) Close() error {
 }
 
 func (s *Store) close() error {
-	err := s.ledger.probe(context.Background())
+	err := errors.Join(s.ledger.probe(context.Background()), s.usage.Close())
 	if full := s.ensureSpace(); errors.Is(full, store.ErrNoSpace) {
 		// On close Badger writes its log to a table, and the process would be killed. The log is
 		// on disk, and the next start reads it.

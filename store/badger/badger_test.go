@@ -296,12 +296,11 @@ func TestDamage(t *testing.T) {
 	})
 }
 
-// TestHealthOnHangingDisk checks that Health returns when the context ends while the disk hangs,
-// and that one check runs at a time.
-func TestHealthOnHangingDisk(t *testing.T) {
-	hang := make(chan struct{})
-	var armed atomic.Bool
-	entered := make(chan struct{}, 10)
+// openHanging opens a store. While armed, looking for free space reports to entered and then hangs until
+// hang is closed.
+func openHanging(t *testing.T) (s *badger.Store, armed *atomic.Bool, entered, hang chan struct{}) {
+	t.Helper()
+	armed, entered, hang = new(atomic.Bool), make(chan struct{}, 10), make(chan struct{})
 	s, err := badger.Open(t.Context(), badger.Options{Dir: t.TempDir()}.WithFilesystem(func() (string, uint64) {
 		if armed.Load() {
 			entered <- struct{}{}
@@ -312,6 +311,13 @@ func TestHealthOnHangingDisk(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return s, armed, entered, hang
+}
+
+// TestHealthOnHangingDisk checks that Health returns when the context ends while the disk hangs,
+// and that one check runs at a time.
+func TestHealthOnHangingDisk(t *testing.T) {
+	s, armed, entered, hang := openHanging(t)
 	defer s.Close()
 	armed.Store(true)
 	answer := make(chan error)

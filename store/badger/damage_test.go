@@ -279,6 +279,11 @@ func TestDamagedDirectory(t *testing.T) {
 			s.change("*.mem", cutLog(3))
 			s.change("tokengate.sequence", func(b []byte) []byte { clear(b[newestSlot(b):][:512]); return b })
 		}, want: badger.ErrDamaged, says: "tokengate.sequence is damaged"},
+		"the usage, none":              {do: func(s *site) { s.remove("tokengate.usage") }},
+		"the usage, zeroed":            {do: func(s *site) { s.change("tokengate.usage", zeroed) }},
+		"the usage, garbage":           {do: func(s *site) { s.change("tokengate.usage", garbage) }},
+		"the usage, half":              {crashed: true, do: func(s *site) { s.change("tokengate.usage", half) }},
+		"the usage, a new one begun":   {do: func(s *site) { write(s.t, s.dir+"/tokengate.usage.new-1", nil) }},
 		"everything but the sequence":  {do: func(s *site) { keepOnly(s, "tokengate.sequence") }, want: badger.ErrLost, says: "only tokengate.sequence is left"},
 		"everything":                   {do: func(s *site) { s.remove("*") }, want: badger.ErrLost, says: "is the disk mounted?"},
 		"the directory":                {do: func(s *site) { s.remove("") }, want: badger.ErrLost, says: "is the disk mounted?"},

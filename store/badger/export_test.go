@@ -29,6 +29,12 @@ const (
 // Opts returns the options of the open database.
 func (s *Store) Opts() upstream.Options { return s.db.Opts() }
 
+// DB returns the open database.
+func (s *Store) DB() *upstream.DB { return s.db }
+
+// SyncUsage syncs the file of usage.
+func (s *Store) SyncUsage() error { return s.usage.Sync() }
+
 // IsNew reports whether Open created the store.
 func (s *Store) IsNew() bool { return s.isNew }
 

@@ -174,7 +174,7 @@ func (i *inspection) removeLeftovers() error {
 	}
 	for _, name := range i.names {
 		old := name == "tokengate.probe" // of an earlier version
-		for _, begun := range []string{probePrefix, ledgerName + files.New, badger.ManifestFilename + files.New} {
+		for _, begun := range []string{probePrefix, ledgerName + files.New, usageName + files.New, badger.ManifestFilename + files.New} {
 			old = old || strings.HasPrefix(name, begun)
 		}
 		if !old {

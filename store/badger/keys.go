@@ -14,7 +14,6 @@
 //	n/<number>                  the id of the token with this number
 //	o/<owner>                   the ids of the owner's live tokens, see below
 //	o/<owner> 0x00 <number>     the id of the owner's token with this number
-//	u/<id>                      the token's usage
 //	a/<sequence>                an audit record
 //	d/<day>                     the totals of a day
 //	p/<user>                    a user's password uses
@@ -24,6 +23,8 @@
 //	m/passwords                 the number of keys that start with p/
 //	m/health                    the probe record of Health
 //	m/identity                  a random identifier of the database, 16 bytes
+//
+// Earlier versions kept a token's usage in u/<id>; Open moves it to the file of usage.
 //
 // The owner is the owner's name in lower case. It is printable ASCII, so 0x00 ends it.
 //
@@ -41,6 +42,12 @@
 // The key's value is 2 followed by the ids, or 1 if they are unknown; then all of the owner's
 // tokens are read. An earlier version always wrote 1.
 //
+// # Usage
+//
+// The usage of tokens changes with each request, and Badger would rewrite it again and again while
+// it merges tables. Therefore it is in a file beside the database, tokengate.usage: see package
+// usagefile. Its writes are not synced, nothing else depends on it, and its loss is a warning.
+//
 // # Detecting losses
 //
 // Badger opens many damaged or older sets of files as a smaller database, and changes them.
@@ -49,7 +56,7 @@
 //
 //   - The sequence of the newest acknowledged audit record. Each acknowledged change has a record
 //     in its own transaction. Open requires that record, and all between the oldest existing one
-//     and it, which shows a missing table or log anywhere. Usage, totals and password uses have no
+//     and it, which shows a missing table or log anywhere. Totals and password uses have no
 //     audit records and may be lost.
 //   - The state of MANIFEST, which must be the same or a later one. All tables in it must exist and
 //     have valid checksums.

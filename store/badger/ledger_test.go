@@ -204,7 +204,7 @@ func TestKilledWhileMaking(t *testing.T) {
 	} {
 		dir := t.TempDir()
 		closeStore(t, open(t, dir))
-		for _, name := range []string{"MANIFEST-REWRITE", "tokengate.sequence.new-1", "MANIFEST.new-1", "tokengate-probe-1"} {
+		for _, name := range []string{"MANIFEST-REWRITE", "tokengate.sequence.new-1", "tokengate.usage.new-1", "MANIFEST.new-1", "tokengate-probe-1"} {
 			write(t, filepath.Join(dir, name), nil)
 		}
 		for _, pattern := range gone {
@@ -280,7 +280,7 @@ func TestFailedCommitIsNotMissed(t *testing.T) {
 		t.Errorf("audit records %v, complete from %d, error %v", log, s.CompleteFrom(), err)
 	}
 	from := s.CompleteFrom()
-	fail(func() error { return s.AddUsage(t.Context(), map[string]store.Usage{before.ID: {Count: 1}}) })
+	fail(func() error { return s.AddTotals(t.Context(), 1, map[string]uint64{"allowed": 1}) })
 	if s.CompleteFrom() != from {
 		t.Error("after a failed commit without audit records more of them may be missing")
 	}

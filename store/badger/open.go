@@ -129,6 +129,9 @@ func open(ctx context.Context, opts Options) (s *Store, err error) {
 	if err := s.load(found); err != nil {
 		return nil, errors.Join(fmt.Errorf("read database in %s: %w", opts.Dir, err), s.db.Close())
 	}
+	if err := s.openUsage(ctx); err != nil {
+		return nil, errors.Join(err, s.ledger.close(), s.db.Close())
+	}
 	s.settleTimer = time.AfterFunc(time.Hour, s.settle)
 	s.settleTimer.Stop()
 	s.counted, s.countingAllowed = make(chan struct{}), make(chan struct{})

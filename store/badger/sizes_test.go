@@ -13,19 +13,19 @@ import (
 	"github.com/tokengate/tokengate/store/storetest"
 )
 
-// TestSizes compares the reported sizes with the database after writes, removals and a restart.
+// TestSizes compares the reported sizes with the database, and the number of used tokens, after writes, removals and a restart.
 func TestSizes(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
-	check := func(what string) {
+	check := func(what string, used int64) {
 		t.Helper()
 		told := measured(t, s)
 		s.Close()
-		want := make(map[string]store.Size)
+		want := map[string]store.Size{"usage": {Records: used, Bytes: 56 * used}}
 		raw(t, dir, func(txn *upstream.Txn) error {
 			it := txn.NewIterator(upstream.DefaultIteratorOptions)
 			defer it.Close()
-			for name, prefix := range map[string]string{"tokens": "t/", "usage": "u/", "audit": "a/", "totals": "d/", "passwords": "p/", "upstream": "c/"} {
+			for name, prefix := range map[string]string{"tokens": "t/", "audit": "a/", "totals": "d/", "passwords": "p/", "upstream": "c/"} {
 				size := store.Size{}
 				for it.Seek([]byte(prefix)); it.ValidForPrefix([]byte(prefix)); it.Next() {
 					size.Records++
@@ -49,7 +49,7 @@ func TestSizes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	check("nothing")
+	check("nothing", 0)
 	used := make(map[string]store.Usage)
 	for n := range 5 {
 		token := storetest.NewToken(n, "fred")
@@ -67,7 +67,7 @@ func TestSizes(t *testing.T) {
 	}
 	_, err := s.AddPasswordUses(t.Context(), uses)
 	must(err)
-	check("writes")
+	check("writes", 5)
 	used["none"] = store.Usage{Count: 1}
 	must(s.AddUsage(t.Context(), used))
 	must(s.AddTotals(t.Context(), store.KeepDays, map[string]uint64{"refused": 1 << 40}))
@@ -77,13 +77,13 @@ func TestSizes(t *testing.T) {
 	if _, err := s.Update(t.Context(), "test00000002", func(*store.Token, store.LiveFunc) (store.Audit, error) { return store.Audit{}, fmt.Errorf("no") }); err == nil {
 		t.Error("no error for a refused update")
 	}
-	check("changes")
+	check("changes", 5)
 	_, err = s.Prune(t.Context(), storetest.Epoch.Add(time.Hour), func(t store.Token) store.Audit { return store.Audit{TokenID: t.ID} })
 	must(err)
 	must(s.PrunePasswordUses(t.Context(), storetest.Epoch.Add(time.Hour)))
 	_, err = s.PruneAudit(t.Context(), time.Time{}, 100)
 	must(err)
-	check("removals")
+	check("removals", 3)
 	s.Close()
 }
 

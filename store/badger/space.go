@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -150,13 +151,12 @@ func (s *Store) Size() int64 {
 	return size
 }
 
-// recordKinds are the kinds of record that are counted, by key prefix.
+// recordKinds are the kinds of record in the database that are counted, by key prefix.
 var recordKinds = [...]struct {
 	name   string
 	prefix []byte
 }{
 	{"tokens", tokenPrefix},
-	{"usage", usagePrefix},
 	{"audit", auditPrefix},
 	{"totals", dayPrefix},
 	{"passwords", passwordPrefix},
@@ -164,7 +164,7 @@ var recordKinds = [...]struct {
 }
 
 // auditKind is the index of the audit log in recordKinds.
-const auditKind = 2
+const auditKind = 1
 
 // kindOf returns the index of a key's kind in recordKinds, or -1.
 func kindOf(key []byte) int {
@@ -223,24 +223,30 @@ func (s *Store) countRecords(ctx context.Context, txn *badger.Txn) {
 	}
 	s.sizes.add(found)
 	s.release()
+	if _, ok := s.usage.Size(); !ok {
+		if err := s.eachUsage(ctx, func(string, store.Usage) error { return nil }); err != nil && ctx.Err() == nil {
+			s.log.line(slog.LevelWarn, "cannot count the usage of tokens: %v", []any{err})
+		}
+	}
 	close(s.counted)
 }
 
 // allowCounting lets countRecords start.
 func (s *Store) allowCounting() { s.allowOnce.Do(func() { close(s.countingAllowed) }) }
 
-// Sizes returns the number and the bytes of the records of each kind, without the database's
-// overhead. ok is false until the records present at the start are counted.
+// Sizes returns the number and the bytes of the records of each kind, without the overhead of
+// database and files. ok is false until the records present at the start are counted.
 func (s *Store) Sizes() (all map[string]store.Size, ok bool) {
 	select {
 	case <-s.counted:
 	default:
 		return nil, false
 	}
-	all = make(map[string]store.Size, len(recordKinds))
+	all = make(map[string]store.Size, len(recordKinds)+1)
 	for i, k := range recordKinds {
 		all[k.name] = store.Size{Records: s.sizes[i].records.Load(), Bytes: s.sizes[i].bytes.Load()}
 	}
+	all["usage"], _ = s.usage.Size()
 	return all, true
 }
 

@@ -206,6 +206,7 @@ func (s *Store) pruneAll(
 	for size := pruneBatch; len(old) > 0; {
 		batch := old[:min(size, len(old))]
 		gone, err := s.prune(ctx, batch, is, record)
+		removed = append(removed, gone...)
 		if errors.Is(err, badger.ErrTxnTooBig) && len(batch) > 1 {
 			size = len(batch) / 2
 			continue
@@ -213,14 +214,13 @@ func (s *Store) pruneAll(
 		if err != nil {
 			return removed, fmt.Errorf("prune: %w", err)
 		}
-		removed = append(removed, gone...)
 		old = old[len(batch):]
 	}
 	return removed, nil
 }
 
 // prune is pruneAll in one transaction. It reads each record again, so that a concurrent update
-// is a conflict.
+// is a conflict. It returns the removed ids, even with an error.
 func (s *Store) prune(
 	ctx context.Context, ids []string, is func(store.Token) bool, record store.RecordFunc,
 ) (removed []string, err error) {
@@ -242,7 +242,10 @@ func (s *Store) prune(
 		}
 		return nil
 	})
-	return removed, err
+	if err != nil {
+		return nil, err
+	}
+	return removed, s.dropUsage(ctx, removed)
 }
 
 // endedBefore reports whether the token was revoked or expired before the instant.

@@ -165,6 +165,15 @@ func (s *Store) checkSpace(urgent bool) error {
 	return s.reserved.resize(fs, reserveToOpen)
 }
 
+// checkRoom refuses a file of more bytes if the disk would then be too full for other writes.
+func (s *Store) checkRoom(more int64) error {
+	fs, err := s.statfs(s.dir)
+	if err != nil {
+		return err
+	}
+	return checkFree(s.dir, s.reserved.available(fs), reserve+uint64(more))
+}
+
 // addToken writes all keys of a new token.
 func (t *tx) addToken(n store.Token) error {
 	if err := t.putToken(n); err != nil {
@@ -177,14 +186,13 @@ func (t *tx) addToken(n store.Token) error {
 	)
 }
 
-// removeToken deletes all keys of a token.
+// removeToken deletes all keys of a token. dropUsage must follow the commit.
 func (t *tx) removeToken(old store.Token) error {
 	t.removed = append(t.removed, old.ID)
 	return errors.Join(
 		t.deleteKey(tokenKey(old.ID)),
 		t.Delete(numberKey(old.Number)),
 		t.Delete(ownedKey(old.Owner.Name, old.Number)),
-		t.deleteKey(usageKey(old.ID)),
 	)
 }
 

@@ -2,78 +2,197 @@ package badger
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
+	"path/filepath"
 	"runtime"
 	"slices"
-	"time"
 
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/badger/usagefile"
 )
 
-// AddUsage adds counts: see store.Store. Batches of store.MaxUsageBatch ids, in order, are
-// atomic.
-func (s *Store) AddUsage(ctx context.Context, usage map[string]store.Usage) error {
-	for ids := range slices.Chunk(slices.Sorted(maps.Keys(usage)), store.MaxUsageBatch) {
-		err := s.write(ctx, func(tx *tx) error {
-			for _, id := range ids {
-				if err := addUsage(tx, id, usage[id]); err != nil {
+// usageName is the file of usage, beside the database's files. See the package documentation.
+const usageName = "tokengate.usage"
+
+// openUsage opens the file of usage, and moves the records of earlier versions to it.
+func (s *Store) openUsage(ctx context.Context) error {
+	warn := func(message string) { s.log.line(slog.LevelWarn, "%s", []any{message}) }
+	f, made, err := usagefile.Open(filepath.Join(s.dir, usageName), usagefile.Options{Room: s.checkRoom, Warn: warn})
+	if err != nil {
+		return err
+	}
+	s.usage, s.usageBusy = f, make(chan struct{}, 1)
+	moved, lost, err := s.moveUsage(ctx)
+	switch {
+	case errors.Is(err, store.ErrNoSpace):
+		warn(fmt.Sprintf("the usage of tokens in the database stays there until a start with more disk space: %v", err))
+	case err != nil:
+		return errors.Join(fmt.Errorf("move usage to %s: %w", usageName, err), f.Close())
+	case moved+lost > 0:
+		s.log.line(slog.LevelInfo, "moved the usage of %d tokens from the database to %s; %d records were unreadable",
+			[]any{moved, usageName, lost})
+	case made && !s.isNew:
+		warn(usageName + " is missing: the usage of all tokens until now is lost")
+	}
+	return nil
+}
+
+// moveBatch is the number of usage records that are moved at once.
+const moveBatch = 5000
+
+// moveUsage moves usage records of earlier versions from the database to the file, and returns the
+// number of readable and of unreadable ones. After a crash, the next start begins again: the larger
+// count is kept.
+func (s *Store) moveUsage(ctx context.Context) (moved, lost int, err error) {
+	err = s.eachUsageBatch(ctx, func(batch map[string]store.Usage) error {
+		for _, u := range batch {
+			if u == (store.Usage{}) {
+				lost++
+			}
+		}
+		moved += len(batch)
+		return s.usage.Update(ctx, store.InUsageOrder(maps.Keys(batch)), func(id string, u store.Usage) (store.Usage, error) {
+			if batch[id].Count > u.Count {
+				u = batch[id]
+			}
+			return u, nil
+		})
+	})
+	if err != nil || moved == 0 {
+		return 0, 0, err
+	}
+	if err := s.usage.Sync(); err != nil {
+		return 0, 0, err
+	}
+	return moved - lost, lost, s.eachUsageBatch(ctx, func(batch map[string]store.Usage) error {
+		return s.db.Update(func(txn *badger.Txn) error {
+			for id := range batch {
+				if err := txn.Delete(usageKey(id)); err != nil {
 					return err
 				}
-				runtime.Gosched() // requests come first
 			}
 			return nil
 		})
-		if err != nil {
+	})
+}
+
+// eachUsageBatch calls visit with the usage records of earlier versions. Unreadable ones are zero.
+func (s *Store) eachUsageBatch(ctx context.Context, visit func(map[string]store.Usage) error) error {
+	for from := usagePrefix; ; {
+		batch := make(map[string]store.Usage)
+		err := s.db.View(func(txn *badger.Txn) error {
+			return eachValue(ctx, txn, usagePrefix, from, func(key, value []byte) (bool, error) {
+				id := string(key[len(usagePrefix):])
+				from = append(slices.Clone(key), 0)
+				batch[id], _ = store.DecodeUsage(id, value)
+				return len(batch) < moveBatch, nil
+			})
+		})
+		if err != nil || len(batch) == 0 {
+			return err
+		}
+		if err := s.checkSpace(false); err != nil {
+			return err
+		}
+		if err := visit(batch); err != nil {
+			return err
+		}
+	}
+}
+
+// withUsage runs a call with the file of usage, as an operation.
+func (s *Store) withUsage(ctx context.Context, run func() error) error {
+	if err := s.begin(ctx); err != nil {
+		return err
+	}
+	defer s.running.Done()
+	return s.runWithUsage(ctx, run)
+}
+
+// runWithUsage runs one call with the file of usage at a time. If the disk hangs, its caller and those
+// that wait return when their contexts end.
+func (s *Store) runWithUsage(ctx context.Context, run func() error) error {
+	if err := s.lockUsage(ctx); err != nil {
+		return err
+	}
+	return await(ctx, s.runAsync(func() error {
+		defer s.unlockUsage()
+		return run()
+	}))
+}
+
+func (s *Store) lockUsage(ctx context.Context) error {
+	select {
+	case s.usageBusy <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("an earlier use of %s still runs: %w", usageName, ctx.Err())
+	}
+}
+
+func (s *Store) unlockUsage() { <-s.usageBusy }
+
+// AddUsage adds counts: see store.Store. Nothing of a batch of store.MaxUsageBatch ids, in
+// store.UsageOrder, is added if the disk has too little space or cannot be read.
+func (s *Store) AddUsage(ctx context.Context, usage map[string]store.Usage) error {
+	usage = maps.Clone(usage) // on a hanging disk, it is read after the return
+	for batch := range slices.Chunk(store.InUsageOrder(maps.Keys(usage)), store.MaxUsageBatch) {
+		if err := s.withUsage(ctx, func() error { return s.addUsage(ctx, batch, usage) }); err != nil {
 			return fmt.Errorf("add usage: %w", err)
 		}
 	}
 	return nil
 }
 
-// addUsage reads the keys that a prune of the token deletes, so that a concurrent prune is a
-// conflict and leaves no usage behind. A token with usage exists.
-func addUsage(tx *tx, id string, more store.Usage) error {
-	u, err := usage(tx.Txn, id)
-	if err != nil {
+// addUsage is AddUsage for a batch. A token that is not in the file may be unknown. If it is just being
+// removed, dropUsage follows.
+func (s *Store) addUsage(ctx context.Context, ids []string, more map[string]store.Usage) error {
+	if err := s.checkSpace(false); err != nil {
 		return err
 	}
-	if u == (store.Usage{}) {
-		if record, err := get(tx.Txn, tokenKey(id)); err != nil || record == nil {
-			return err
+	txn := s.db.NewTransaction(false)
+	defer txn.Discard()
+	return s.usage.Update(ctx, ids, func(id string, u store.Usage) (store.Usage, error) {
+		if u == (store.Usage{}) {
+			if _, err := txn.Get(tokenKey(id)); errors.Is(err, badger.ErrKeyNotFound) {
+				return u, nil
+			} else if err != nil {
+				return u, fmt.Errorf("read token %q: %w", id, err)
+			}
 		}
-	}
-	return tx.set(usageKey(id), store.EncodeUsage(u.Add(more)))
+		return u.Add(more[id]), nil
+	})
 }
 
-// usage returns a token's usage, zero if it was never used.
-func usage(txn *badger.Txn, id string) (store.Usage, error) {
-	data, err := get(txn, usageKey(id))
-	if err != nil || data == nil {
-		return store.Usage{}, err
+// dropUsage removes the usage of tokens that were removed. If the process is killed before, the usage
+// stays in the file and nothing reads it, because ids are not used again.
+func (s *Store) dropUsage(ctx context.Context, ids []string) error {
+	ids = store.InUsageOrder(slices.Values(ids))
+	err := s.withUsage(ctx, func() error {
+		return s.usage.Update(ctx, ids, func(string, store.Usage) (store.Usage, error) { return store.Usage{}, nil })
+	})
+	if err != nil {
+		return fmt.Errorf("remove usage: %w", err)
 	}
-	return store.DecodeUsage(id, data)
+	return nil
 }
 
 // Usage returns the usage of tokens: see store.Store.
 func (s *Store) Usage(ctx context.Context, ids []string) (map[string]store.Usage, error) {
+	ids = store.InUsageOrder(slices.Values(ids))
 	found := make(map[string]store.Usage, len(ids))
-	err := s.view(ctx, func(txn *badger.Txn) error {
-		for _, id := range ids {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			u, err := usage(txn, id)
-			if err != nil {
-				return err
-			}
+	err := s.withUsage(ctx, func() error {
+		return s.usage.Update(ctx, ids, func(id string, u store.Usage) (store.Usage, error) {
 			if u != (store.Usage{}) {
 				found[id] = u
 			}
-		}
-		return nil
+			return u, nil
+		})
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read usage: %w", err)
@@ -84,232 +203,35 @@ func (s *Store) Usage(ctx context.Context, ids []string) (map[string]store.Usage
 // AllUsage calls visit with the usage of every token, in one goroutine, because requests are
 // being answered meanwhile: see store.Store.
 func (s *Store) AllUsage(ctx context.Context, visit func(id string, u store.Usage) error) error {
-	return s.view(ctx, func(txn *badger.Txn) error {
-		err := eachValue(ctx, txn, usagePrefix, usagePrefix, func(key, value []byte) (bool, error) {
-			id := string(key[len(usagePrefix):])
-			u, err := store.DecodeUsage(id, value)
-			if err != nil {
-				return false, err
-			}
-			runtime.Gosched() // requests come first
-			return true, visit(id, u)
-		})
-		if err == nil {
-			s.release()
-		}
+	if err := s.begin(ctx); err != nil {
 		return err
-	})
+	}
+	defer s.running.Done()
+	return s.eachUsage(ctx, visit)
 }
 
-// AddTotals adds to a day's counts: see store.Store.
-func (s *Store) AddTotals(ctx context.Context, day store.Day, counts map[string]uint64) error {
-	err := s.write(ctx, func(tx *tx) error {
-		data, err := get(tx.Txn, dayKey(day))
-		if err != nil {
+func (s *Store) eachUsage(ctx context.Context, visit func(id string, u store.Usage) error) error {
+	if err := s.lockUsage(ctx); err != nil {
+		return err
+	}
+	r := s.usage.NewReader()
+	s.unlockUsage()
+	defer r.Close()
+	for {
+		var more bool
+		err := s.runWithUsage(ctx, func() (err error) { more, err = r.Next(); return err })
+		if err != nil || !more {
 			return err
 		}
-		t := store.DayTotals{Day: day, Counts: make(map[string]uint64)}
-		if data != nil {
-			if t, err = store.DecodeTotals(day, data); err != nil {
+		err = r.Visit(func(id string, u store.Usage) error {
+			runtime.Gosched() // requests come first
+			if err := ctx.Err(); err != nil {
 				return err
 			}
-		}
-		for word, n := range counts {
-			t.Counts[word] += n
-		}
-		if err := tx.set(dayKey(day), store.EncodeTotals(t)); err != nil || data != nil {
-			return err
-		}
-		return dropDays(ctx, tx)
-	})
-	if err != nil {
-		return fmt.Errorf("add totals: %w", err)
-	}
-	return nil
-}
-
-// dropDays removes the totals of the earliest days.
-func dropDays(ctx context.Context, tx *tx) error {
-	var days [][]byte
-	err := eachValue(ctx, tx.Txn, dayPrefix, dayPrefix, func(key, _ []byte) (bool, error) {
-		days = append(days, slices.Clone(key))
-		return true, nil
-	})
-	if err != nil {
-		return err
-	}
-	for _, key := range days[:max(len(days)-store.KeepDays, 0)] {
-		if err := tx.deleteKey(key); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// Totals returns the totals of days: see store.Store.
-func (s *Store) Totals(ctx context.Context, from store.Day) ([]store.DayTotals, error) {
-	var all []store.DayTotals
-	err := s.view(ctx, func(txn *badger.Txn) error {
-		return eachValue(ctx, txn, dayPrefix, dayKey(from), func(key, value []byte) (bool, error) {
-			day, err := trailingNumber(key)
-			if err != nil {
-				return false, err
-			}
-			t, err := store.DecodeTotals(store.Day(day), value)
-			all = append(all, t)
-			return true, err
-		})
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read totals: %w", err)
-	}
-	return all, nil
-}
-
-// AddPasswordUses adds uses: see store.Store. Batches of store.MaxPasswordBatch users, in order,
-// are atomic.
-func (s *Store) AddPasswordUses(ctx context.Context, uses []store.PasswordUse) (left uint64, err error) {
-	byUser := make(map[string][]store.PasswordUse)
-	for _, u := range uses {
-		byUser[u.User] = store.AddPasswordUse(byUser[u.User], u)
-	}
-	for users := range slices.Chunk(slices.Sorted(maps.Keys(byUser)), store.MaxPasswordBatch) {
-		var leftNow uint64
-		err := s.write(ctx, func(tx *tx) (err error) {
-			leftNow, err = addPasswordUses(tx, users, byUser)
-			return err
+			return visit(id, u)
 		})
 		if err != nil {
-			return left, fmt.Errorf("add password uses: %w", err)
-		}
-		left += leftNow
-	}
-	return left, nil
-}
-
-func addPasswordUses(tx *tx, users []string, more map[string][]store.PasswordUse) (left uint64, err error) {
-	known, err := passwordUsers(tx.Txn)
-	if err != nil {
-		return 0, err
-	}
-	before := known
-	for _, user := range users {
-		data, err := get(tx.Txn, passwordKey(user))
-		if err != nil {
-			return 0, err
-		}
-		var uses []store.PasswordUse
-		switch {
-		case data != nil:
-			if uses, err = store.DecodePasswordUses(user, data); err != nil {
-				return 0, err
-			}
-		case known == store.MaxPasswordUsers:
-			for _, u := range more[user] {
-				left += u.Requests()
-			}
-			continue
-		default:
-			known++
-		}
-		for _, u := range more[user] {
-			uses = store.AddPasswordUse(uses, u)
-		}
-		if err := tx.set(passwordKey(user), store.EncodePasswordUses(user, uses)); err != nil {
-			return 0, err
-		}
-		runtime.Gosched() // requests come first
-	}
-	if known == before {
-		return left, nil
-	}
-	return left, tx.Set(passwordUsersKey, appendNumber(nil, known))
-}
-
-// passwordUsers returns the number of users with password uses.
-func passwordUsers(txn *badger.Txn) (uint64, error) {
-	data, err := get(txn, passwordUsersKey)
-	if err != nil || data == nil {
-		return 0, err
-	}
-	return trailingNumber(data)
-}
-
-// PasswordUses returns all uses: see store.Store.
-func (s *Store) PasswordUses(ctx context.Context) ([]store.PasswordUse, error) {
-	var all []store.PasswordUse
-	err := s.eachPasswordUser(ctx, func(_ string, uses []store.PasswordUse) { all = append(all, uses...) })
-	if err != nil {
-		return nil, fmt.Errorf("read password uses: %w", err)
-	}
-	return all, nil
-}
-
-func (s *Store) eachPasswordUser(ctx context.Context, visit func(user string, uses []store.PasswordUse)) error {
-	return s.view(ctx, func(txn *badger.Txn) error {
-		return eachValue(ctx, txn, passwordPrefix, passwordPrefix, func(key, value []byte) (bool, error) {
-			user := string(key[len(passwordPrefix):])
-			uses, err := store.DecodePasswordUses(user, value)
-			if err == nil {
-				visit(user, uses)
-			}
-			return true, err
-		})
-	})
-}
-
-// PrunePasswordUses removes old uses: see store.Store.
-func (s *Store) PrunePasswordUses(ctx context.Context, before time.Time) error {
-	old := func(u store.PasswordUse) bool { return u.Last.Before(before) }
-	var users []string
-	err := s.eachPasswordUser(ctx, func(user string, uses []store.PasswordUse) {
-		if slices.ContainsFunc(uses, old) {
-			users = append(users, user)
-		}
-	})
-	for batch := range slices.Chunk(users, store.MaxPasswordBatch) {
-		if err != nil {
-			break
-		}
-		err = s.write(ctx, func(tx *tx) error { return prunePasswordUses(tx, batch, old) })
-	}
-	if err != nil {
-		return fmt.Errorf("prune password uses: %w", err)
-	}
-	return nil
-}
-
-// prunePasswordUses reads each record again, so that uses added concurrently are a conflict.
-func prunePasswordUses(tx *tx, users []string, old func(store.PasswordUse) bool) error {
-	known, err := passwordUsers(tx.Txn)
-	if err != nil {
-		return err
-	}
-	before := known
-	for _, user := range users {
-		data, err := get(tx.Txn, passwordKey(user))
-		if err != nil {
-			return err
-		}
-		if data == nil {
-			continue
-		}
-		uses, err := store.DecodePasswordUses(user, data)
-		if err != nil {
-			return err
-		}
-		if uses = slices.DeleteFunc(uses, old); len(uses) > 0 {
-			err = tx.set(passwordKey(user), store.EncodePasswordUses(user, uses))
-		} else {
-			known--
-			err = tx.deleteKey(passwordKey(user))
-		}
-		if err != nil {
 			return err
 		}
 	}
-	if known == before {
-		return nil
-	}
-	return tx.Set(passwordUsersKey, appendNumber(nil, known))
 }

@@ -3,6 +3,7 @@ package cached_test
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -444,8 +445,12 @@ func TestUsageFlushOverAll(t *testing.T) {
 		for n := range tokens / 10 { // some are used all the time
 			r.Record(storetest.NewToken(n, "").ID, false, second(n), home)
 		}
+		s.highest = 0
 		if err := r.FlushOver(t.Context(), 0); err != nil {
 			t.Fatal(err)
+		}
+		if s.mixed {
+			t.Fatal("the batches are not in store.UsageOrder")
 		}
 		if wrote := len(s.written) - before; wrote > cached.MaxFlush+tokens/100 || flushes > 4 {
 			t.Fatalf("flush %d wrote %d more tokens, %d in total", flushes, wrote, len(s.written))
@@ -457,9 +462,14 @@ func TestUsageFlushOverAll(t *testing.T) {
 type counting struct {
 	nothing
 	written map[string]uint64
+	highest uint32 // store.UsageOrder in earlier batches
+	mixed   bool   // a batch had a lower one
 }
 
 func (s *counting) AddUsage(_ context.Context, usage map[string]store.Usage) error {
+	ids := store.InUsageOrder(maps.Keys(usage))
+	s.mixed = s.mixed || store.UsageOrder(ids[0]) < s.highest
+	s.highest = store.UsageOrder(ids[len(ids)-1])
 	for id, u := range usage {
 		s.written[id] += u.Count
 	}

@@ -44,6 +44,7 @@ func (e *Entry) Expired(now time.Time) bool {
 // 150 more.
 type Index struct {
 	shards      [1 << shardBits]shard
+	dirty       dirtyIDs
 	owners      owners
 	ownersUntil atomic.Int64 // when the owners' status becomes stale, in Unix nanoseconds
 	tokensUntil atomic.Int64 // when the tokens become stale
@@ -102,7 +103,7 @@ func (x *Index) Put(t store.Token) bool {
 		data.expires = t.Expires.Unix()
 	}
 	s, hash := x.shard(t.ID)
-	return s.put(hash, data, restrictions{networks: t.Networks, previous: t.Previous}, t.Rate)
+	return s.put(hash, data, restrictions{networks: t.Networks, previous: t.Previous}, t.Rate, &x.dirty)
 }
 
 // UpdateOwnerStatus recomputes each owner's status with status, which is also used for new owners

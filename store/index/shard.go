@@ -55,7 +55,7 @@ type shard struct {
 	live      int        // entries that a slot refers to
 	filled    int        // slots that are not empty
 
-	dirty dirtyIDs
+	dirty *dirtyIDs // of the index
 }
 
 // table is a hash table with open addressing. Only its slots change; any other change makes a new
@@ -140,9 +140,10 @@ func (t *table) insert(hash uint64, number int) {
 
 // put adds or replaces a token, unless there is a newer or the same version. Tokens without a
 // revision, which only tests have, replace each other.
-func (s *shard) put(hash uint64, data tokenData, l restrictions, r store.Rate) bool {
+func (s *shard) put(hash uint64, data tokenData, l restrictions, r store.Rate, dirty *dirtyIDs) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.dirty = dirty
 	t := s.ensureRoom()
 	id := string(data.id[:])
 	slot, old, _ := t.find(hash, id)

@@ -33,7 +33,7 @@ func TestOldTable(t *testing.T) {
 		put := func(l restrictions) tokenData {
 			n++
 			f := factsOf(n)
-			s.put(f.hash(), f, l, store.Rate{})
+			s.put(f.hash(), f, l, store.Rate{}, new(dirtyIDs))
 			return f
 		}
 		put(restrictions{})
@@ -60,14 +60,19 @@ func TestOldTable(t *testing.T) {
 // TestMovedUsageIsFlushed flushes after a new entry was published and before the usage was moved
 // to it.
 func TestMovedUsageIsFlushed(t *testing.T) {
-	var s shard
+	var dirty dirtyIDs
+	s := shard{dirty: &dirty}
 	var old, fresh entry
 	old.tokenData, fresh.tokenData = factsOf(1), factsOf(1)
 	at := time.Unix(1e9, 0).UTC()
 	client := netip.MustParseAddr("192.0.2.7")
 	old.add(store.Usage{Count: 2, Writes: 1, LastUsed: at, LastAddress: client})
 	s.moveUsage(&old, &fresh)
-	if ids := s.dirty.take(); len(ids) != 1 || ids[0] != fresh.id {
+	var ids [][store.IDLength]byte
+	for list := range dirty {
+		ids = append(ids, dirty.take(list)...)
+	}
+	if len(ids) != 1 || ids[0] != fresh.id {
 		t.Errorf("ids to flush: %q", ids)
 	}
 	if _, ok := old.add(store.Usage{Count: 1}); ok {
@@ -134,7 +139,7 @@ func TestShardStaysSmall(t *testing.T) {
 		for round := range 20 {
 			for n := range tokens {
 				f := factsOf(1 + n + round%3*tokens)
-				s.put(f.hash(), f, restrictions{}, store.Rate{})
+				s.put(f.hash(), f, restrictions{}, store.Rate{}, new(dirtyIDs))
 			}
 			if round%3 == 2 {
 				for n := range 2 * tokens {

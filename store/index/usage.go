@@ -75,23 +75,27 @@ func (p *pendingUsage) usage() store.Usage {
 	return u
 }
 
-// dirtyIDs are the ids of a shard's tokens with pending usage.
-type dirtyIDs struct {
+// dirtyIDs are the ids of tokens with pending usage. Each list has a part of store.UsageOrder.
+type dirtyIDs [1 << dirtyBits]struct {
 	mu  sync.Mutex
 	ids [][store.IDLength]byte
 }
 
-func (u *dirtyIDs) add(id [store.IDLength]byte) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.ids = append(u.ids, id)
+const dirtyBits = 12
+
+func (d *dirtyIDs) add(id [store.IDLength]byte) {
+	l := &d[store.UsageOrder(string(id[:]))>>(32-dirtyBits)]
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ids = append(l.ids, id)
 }
 
-func (u *dirtyIDs) take() [][store.IDLength]byte {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	ids := u.ids
-	u.ids = nil
+func (d *dirtyIDs) take(list int) [][store.IDLength]byte {
+	l := &d[list]
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	ids := l.ids
+	l.ids = nil
 	return ids
 }
 
@@ -105,7 +109,7 @@ func (x *Index) AddUsage(id string, u store.Usage) {
 		}
 		first, ok := e.add(u)
 		if first {
-			s.dirty.add(e.id)
+			x.dirty.add(e.id)
 		}
 		if ok {
 			return
@@ -126,17 +130,18 @@ func (x *Index) PendingUsage(id string) store.Usage {
 	return e.peek()
 }
 
-// TakeUsage moves the pending usage of tokens into all. It starts with shard first, stops once
-// all has limit tokens or more, and returns the shard to start with next time.
+// TakeUsage moves the pending usage of tokens into all, one list of dirtyIDs after another. It starts
+// with list first, stops once all has limit tokens or more, and returns the list to start with next
+// time.
 func (x *Index) TakeUsage(all map[string]store.Usage, first, limit int) (next int) {
-	for n := range x.shards {
+	for n := range x.dirty {
+		list := (first + n) % len(x.dirty)
 		if len(all) >= limit {
-			return (first + n) % len(x.shards)
+			return list
 		}
-		s := &x.shards[(first+n)%len(x.shards)]
-		for _, raw := range s.dirty.take() {
+		for _, raw := range x.dirty.take(list) {
 			id := string(raw[:])
-			_, hash := x.shard(id)
+			s, hash := x.shard(id)
 			e, _ := s.find(hash, id)
 			if e == nil {
 				continue
