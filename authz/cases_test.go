@@ -189,6 +189,17 @@ func decisionCases() []decisionCase {
 		{name: "not connected, a browser", path: "/secure/Dashboard.jspa", config: withPATs, outcome: passed, reason: authz.NoCredential},
 		{name: "not connected, a native PAT", authorization: "Bearer NDIxMjM0NTY3ODkw", config: withPATs, outcome: passed, reason: authz.OtherBearer},
 
+		{name: "user administration with a personal access token", authorization: "Bearer {connected}", method: "POST", path: "/rest/api/2/user", config: withPATs, reason: authz.EndpointForbidden, detail: authz.ClosedAdministration, user: "Fred"},
+		{name: "groups, in another spelling", authorization: "Bearer {connected}", method: "POST", path: "/rest/api/latest/group/user.json", config: withPATs, reason: authz.EndpointForbidden, detail: authz.ClosedAdministration, user: "Fred"},
+		{name: "a user is read", authorization: "Bearer {connected}", path: "/rest/api/2/user?username=wilma", config: withPATs, outcome: admitted, reason: authz.TokenAllowed, user: "Fred"},
+		{name: "administration is read", authorization: "Bearer {connected}", path: "/rest/api/2/application-properties", config: withPATs, reason: authz.EndpointForbidden, detail: authz.ClosedAdministration, user: "Fred"},
+		{name: "a resource with a similar name", authorization: "Bearer {connected}", path: "/rest/api/2/indexes", config: withPATs, outcome: admitted, reason: authz.TokenAllowed, user: "Fred"},
+		{name: "administration is opened", authorization: "Bearer {connected}", method: "POST", path: "/rest/api/2/user", config: func(c *config.Config) { withPATs(c); c.Upstream.Identity.PAT.Administration = true }, outcome: admitted, reason: authz.TokenAllowed, user: "Fred", write: true},
+		{name: "administration with a header", authorization: "Bearer {fred}", method: "POST", path: "/rest/api/2/user", outcome: admitted, reason: authz.TokenAllowed, user: "Fred", write: true},
+		{name: "OAuth parameters with a personal access token", authorization: "Bearer {connected}", path: "/rest/api/2/search?jql=a&oauth_token=&xoauth_requestor_id=admin&b", config: withPATs, outcome: admitted, reason: authz.TokenAllowed, user: "Fred", newPath: "/rest/api/2/search?jql=a&b"},
+		{name: "OAuth parameters, escaped", authorization: "Bearer {connected}", path: "/rest/api/2/search?xoauth%5Frequestor_id=admin", config: withPATs, reason: authz.AmbiguousPath, detail: authz.HiddenName, user: "Fred"},
+		{name: "OAuth parameters with a header", authorization: "Bearer {fred}", path: "/rest/api/2/search?oauth_token=", outcome: admitted, reason: authz.TokenAllowed, user: "Fred"},
+
 		// ambiguous.
 		{name: "path parameter", authorization: "Bearer {fred}", path: "/rest;x/api/2/myself", reason: authz.AmbiguousPath, user: "Fred"},
 		{name: "session in the path", authorization: "Bearer {fred}", path: "/rest/api/2/myself;jsessionid=AB12", reason: authz.AmbiguousPath, user: "Fred"},

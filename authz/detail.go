@@ -55,7 +55,8 @@ const (
 	StaticPath     // path_not_allowed: a path that the application rewrites
 	BeyondREST     // path_not_allowed: a path outside the REST API, with a read-only token
 
-	MethodRefused // endpoint_forbidden: a method that no token may use
+	MethodRefused        // endpoint_forbidden: a method that no token may use
+	ClosedAdministration // endpoint_forbidden: the application's administration
 
 	ReadOnlyPath   // read_only: a path that is closed to read-only tokens
 	MethodOverride // read_only: the request asks to be treated as another method
@@ -110,7 +111,8 @@ var details = [detailCount]struct {
 	StaticPath:     {PathNotAllowed, "static", "API tokens are not accepted on a path that is rewritten to another. Send the request to that other path."},
 	BeyondREST:     {PathNotAllowed, "read_only", "Read-only API tokens are not accepted on this path. An administrator can open it by adding it to both settings tokens.paths and tokens.readOnlyPaths."},
 
-	MethodRefused: {EndpointForbidden, "method", "This method is not accepted with API tokens, on any path. Use GET, HEAD, OPTIONS, POST, PUT, PATCH or DELETE."},
+	MethodRefused:        {EndpointForbidden, "method", "This method is not accepted with API tokens, on any path. Use GET, HEAD, OPTIONS, POST, PUT, PATCH or DELETE."},
+	ClosedAdministration: {EndpointForbidden, "administration", "Administration is not open to API tokens here. Log in to use it. An administrator can open it with the setting upstream.identity.pat.administration."},
 
 	ReadOnlyPath:   {ReadOnly, "path", "This API token is read-only, and this path is not open to read-only tokens. An administrator can open it with the setting tokens.readOnlyPaths."},
 	PostMayWrite:   {ReadOnly, "post", "This API token is read-only, and the request may write. Use GET, HEAD or OPTIONS, or a token that may write. If this POST only reads, an administrator can list its path in the setting tokens.readingPosts."},

@@ -163,6 +163,7 @@ func detailCases() []decisionCase {
 		{name: "TRACE, read-only", authorization: "Bearer {reader}", method: "TRACE", path: "/rest/api/2/myself", reason: authz.EndpointForbidden, detail: authz.MethodRefused, user: "Fred"},
 		{name: "TRACE, overridden", authorization: "Bearer {fred}", method: "TRACE", path: "/rest/pat/1", header: map[string]string{"x-http-method": "GET"}, reason: authz.EndpointForbidden, detail: authz.MethodRefused, user: "Fred"},
 		{name: "CONNECT", authorization: "Bearer {fred}", method: "CONNECT", path: "/secure/x", config: openPath("/"), reason: authz.EndpointForbidden, detail: authz.MethodRefused, user: "Fred"},
+		{name: "administration", authorization: "Bearer {connected}", path: "/rest/api/2/settings/columns", config: withPATs, reason: authz.EndpointForbidden, detail: authz.ClosedAdministration, user: "Fred"},
 		{name: "forbidden endpoint", authorization: "Bearer {fred}", path: "/rest/pat/1", reason: authz.EndpointForbidden, user: "Fred"},
 		{name: "path closed to read-only tokens", authorization: "Bearer {reader}", path: "/secure/x", config: openPath("/secure/x"), reason: authz.ReadOnly, detail: authz.ReadOnlyPath, user: "Fred"},
 		{name: "overridden", authorization: "Bearer {reader}", path: "/rest/api/2/issue/A-1", header: map[string]string{"x-http-method": "PUT"}, reason: authz.ReadOnly, detail: authz.MethodOverride, user: "Fred"},

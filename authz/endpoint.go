@@ -98,6 +98,9 @@ func (e *evaluation) checkEndpoint() bool {
 	if e.isForbidden(!reads) {
 		return e.deny(EndpointForbidden)
 	}
+	if p.AdministrationClosed && p.Product.Administration != nil && p.Product.Administration(t.path, !reads) {
+		return e.denyFor(EndpointForbidden, ClosedAdministration)
+	}
 	return false
 }
 

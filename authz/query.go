@@ -40,9 +40,9 @@ func parseQuery(m *memory, query string, p *policy.Policy) (facts queryFacts) {
 			}
 		case tokenName != "" && name == tokenName:
 			facts.disguised = true
-		case product.IsLoginParameter(rawName):
+		case p.RemovesParameter(rawName):
 			facts.strip = true
-		case product.IsLoginParameter(name):
+		case p.RemovesParameter(name):
 			facts.disguised = true
 		case name == "_method":
 			facts.method = true
@@ -74,7 +74,7 @@ func stripQuery(m *memory, path string, p *policy.Policy) string {
 	separator := byte('?')
 	for pair := range strings.SplitSeq(query, "&") {
 		name, value, _ := strings.Cut(pair, "=")
-		if p.Product.IsLoginParameter(name) {
+		if p.RemovesParameter(name) {
 			continue
 		}
 		if tokenName != "" && name == tokenName {

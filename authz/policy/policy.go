@@ -15,19 +15,20 @@ import (
 // Policy is the configuration that a decision reads. It is never changed once
 // made. The zero Policy accepts no token.
 type Policy struct {
-	Product            product.Product
-	ContextPath        string
-	QueryParameter     string // the query parameter that may carry a token; "" is off
-	TokenPaths         Paths  // tokens.paths
-	ReadOnlyPaths      Paths  // open to read-only tokens, in addition to Product.API
-	DownloadPaths      Paths  // open to all tokens for GET and HEAD
-	UsualDownloads     Paths  // the default of DownloadPaths
-	ReadingPosts       Paths  // where a POST only reads
-	Allow, Deny        Networks
-	Passwords          Passwords
-	UpstreamCredential bool     // requests are forwarded with a credential of the owner
-	RefuseOtherBearer  bool     // refuse Bearer credentials that are not tokens
-	Origins            []string // cors.allowedOrigins
+	Product              product.Product
+	ContextPath          string
+	QueryParameter       string // the query parameter that may carry a token; "" is off
+	TokenPaths           Paths  // tokens.paths
+	ReadOnlyPaths        Paths  // open to read-only tokens, in addition to Product.API
+	DownloadPaths        Paths  // open to all tokens for GET and HEAD
+	UsualDownloads       Paths  // the default of DownloadPaths
+	ReadingPosts         Paths  // where a POST only reads
+	Allow, Deny          Networks
+	Passwords            Passwords
+	AdministrationClosed bool     // no token administers the application
+	UpstreamCredential   bool     // requests are forwarded with a credential of the owner
+	RefuseOtherBearer    bool     // refuse Bearer credentials that are not tokens
+	Origins              []string // cors.allowedOrigins
 }
 
 // Passwords says how requests with passwords are decided. The zero Passwords denies
@@ -63,10 +64,19 @@ func New(c config.Config) *Policy {
 			AllowedPaths:    paths(c.Passwords.AllowedPaths),
 			AllowedNetworks: networks(c.Passwords.AllowedNetworks),
 		},
-		UpstreamCredential: c.Upstream.Identity.HasPAT(),
-		RefuseOtherBearer:  c.Bearer.Other != config.OtherBearerPass,
-		Origins:            slices.Clone(c.CORS.AllowedOrigins),
+		AdministrationClosed: c.Upstream.Identity.HasPAT() && !c.Upstream.Identity.PAT.Administration,
+		UpstreamCredential:   c.Upstream.Identity.HasPAT(),
+		RefuseOtherBearer:    c.Bearer.Other != config.OtherBearerPass,
+		Origins:              slices.Clone(c.CORS.AllowedOrigins),
 	}
+}
+
+// RemovesParameter reports whether a query parameter with this decoded name is removed from
+// requests with a token: those of logins, and where requests are forwarded with a credential
+// also those of OAuth 1.0 (RFC 5849 §3.5.3), with which a client could be another user.
+func (p *Policy) RemovesParameter(name string) bool {
+	return p.Product.IsLoginParameter(name) ||
+		p.UpstreamCredential && (strings.HasPrefix(name, "oauth_") || name == "xoauth_requestor_id")
 }
 
 // Networks is a list of client networks.

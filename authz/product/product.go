@@ -84,6 +84,10 @@ type Product struct {
 	// the path itself. If it is uncertain which that is, clear is false.
 	Rewrite func(path string) (target string, clear bool)
 
+	// Administration reports whether a canonical path is only for administrators, so that a
+	// credential of one must not open it to all of the user's tokens. It may be nil.
+	Administration func(path string, write bool) bool
+
 	// Forbidden reports whether a request to a canonical path would let a token
 	// escape its limits, by handing out credentials or changing permissions. write
 	// says that the request may write.

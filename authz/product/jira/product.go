@@ -67,6 +67,37 @@ var Product = product.Product{
 	Canonical: canonical,
 	Rewrite:   rewrite,
 	Forbidden: forbidden,
+
+	Administration: administration,
+}
+
+// administrationPaths are Jira's own resources for administrators. Some only configure, but
+// none is what a script of a user needs. Paths of other apps are not among them.
+var administrationPaths = []string{
+	"/secure/admin", "/plugins/servlet/upm", "/rest/admin", "/rest/auditing", "/rest/webhooks", "/rest/troubleshooting",
+	"/rest/api/2/application-properties", "/rest/api/2/applicationrole", "/rest/api/2/auditing", "/rest/api/2/cluster",
+	"/rest/api/2/email-templates", "/rest/api/2/index", "/rest/api/2/index-snapshot", "/rest/api/2/licenseValidator",
+	"/rest/api/2/monitoring", "/rest/api/2/reindex", "/rest/api/2/settings", "/rest/api/2/upgrade",
+	"/rest/api/2/user/anonymization", "/rest/api/2/user/application",
+}
+
+// administrationWrites are resources that users may read, and only administrators may write.
+var administrationWrites = []string{
+	"/rest/api/2/customFields", "/rest/api/2/field", "/rest/api/2/group", "/rest/api/2/issueLinkType",
+	"/rest/api/2/issuesecurityschemes", "/rest/api/2/issuetype", "/rest/api/2/issuetypescheme", "/rest/api/2/notificationscheme",
+	"/rest/api/2/permissionscheme", "/rest/api/2/priority", "/rest/api/2/priorityschemes", "/rest/api/2/projectCategory",
+	"/rest/api/2/resolution", "/rest/api/2/role", "/rest/api/2/screens", "/rest/api/2/status", "/rest/api/2/workflow", "/rest/api/2/workflowscheme",
+}
+
+func administration(path string, write bool) bool {
+	within := func(resource string) bool {
+		rest, ok := strings.CutPrefix(path, resource)
+		return ok && (rest == "" || rest[0] == '/')
+	}
+	// Users change properties and columns of their own below the resource of users, and project
+	// administrators their projects.
+	return slices.ContainsFunc(administrationPaths, within) ||
+		write && (path == "/rest/api/2/user" || path == "/rest/api/2/project" || slices.ContainsFunc(administrationWrites, within))
 }
 
 // forbiddenModules are the REST modules, by the segment after /rest/, that hand
