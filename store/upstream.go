@@ -58,6 +58,7 @@ func (s UpstreamState) known() bool { return s >= UpstreamMinting && int(s) < le
 const (
 	MaxUpstreamCredentials = 20   // of one user
 	maxSealed              = 1024 // bytes
+	maxUpstreamText        = 512  // bytes; an actor of audit records with a long name
 )
 
 // UpstreamFunc changes the upstream credentials of a user: see Store.UpdateUpstream.
@@ -94,7 +95,7 @@ func checkUpstream(user string, all []UpstreamCredential) error {
 			return err
 		}
 		for what, text := range map[string]string{"id in the application": c.UpstreamID, "name in the application": c.Name, "set by": c.SetBy} {
-			if err := checkText(what, text, len(text), 0, maxCreatedBy, false); err != nil {
+			if err := checkText(what, text, len(text), 0, maxUpstreamText, false); err != nil {
 				return err
 			}
 		}

@@ -15,18 +15,18 @@ type Code string
 const (
 	Invalid   Code = "invalid"   // the request is invalid; Field says where
 	Forbidden Code = "forbidden" // the caller may not do this
-	NotFound  Code = "not_found" // no such token that the caller may see
+	NotFound  Code = "not_found" // no such token that the caller may see, or no such connection
 	Revoked   Code = "revoked"   // the token is revoked, which is final
 	Conflict  Code = "conflict"  // the owner has another token of the name in force
 	Limit     Code = "limit"     // the owner has the maximum number of tokens
-	BadState  Code = "state"     // the token's state does not allow this
+	BadState  Code = "state"     // the token's state, or the configuration, does not allow this
 
 	// TooMany: the caller is beyond the write budget. It is not recorded, since each
 	// record is a write.
 	TooMany Code = "too_many"
 
-	// Unavailable: the caller's rights are unknown, through no fault of the caller. It
-	// is not recorded.
+	// Unavailable: the caller's rights, or the application's answer, are unknown, through no
+	// fault of the caller. It is not recorded.
 	Unavailable Code = "unavailable"
 )
 
@@ -94,6 +94,7 @@ const (
 	FieldLimit    Field = "limit"
 	FieldAfter    Field = "after"
 	FieldAction   Field = "action"
+	FieldToken    Field = "token" // a personal access token
 )
 
 func invalid(field Field, format string, args ...any) error {

@@ -26,6 +26,7 @@ import (
 	"github.com/tokengate/tokengate/authz/manage/limit"
 	"github.com/tokengate/tokengate/authz/policy"
 	"github.com/tokengate/tokengate/authz/token"
+	"github.com/tokengate/tokengate/authz/upstream"
 	"github.com/tokengate/tokengate/store"
 	"github.com/tokengate/tokengate/store/cached"
 	"github.com/tokengate/tokengate/store/index"
@@ -41,11 +42,13 @@ const (
 	MaxPage     = 1000
 )
 
-// Manager manages the tokens in a store. All exported fields are required and set
-// before the first call. Its methods are safe for concurrent use.
+// Manager manages the tokens in a store, and users' upstream credentials. All exported
+// fields except Upstream are required, and all are set before the first call. Its methods
+// are safe for concurrent use.
 type Manager struct {
 	Tokens    *cached.Store
 	Usage     *cached.UsageRecorder // of the same store
+	Upstream  *upstream.Credentials // nil: users have no upstream credentials
 	Directory Directory
 	Settings  func() Settings // now in force
 	Now       func() time.Time

@@ -10,6 +10,7 @@ import (
 
 	"github.com/tokengate/tokengate/authz/policy"
 	"github.com/tokengate/tokengate/authz/token"
+	"github.com/tokengate/tokengate/authz/upstream"
 	"github.com/tokengate/tokengate/store"
 )
 
@@ -49,6 +50,12 @@ var (
 	totalsAction   = newRead("totals.list", administrators)
 	meAction       = newRead("me", everyone)
 	explainAction  = newRead("request.explain", everyone)
+
+	upstreamListAction       = newRead("upstream.list", administrators)
+	upstreamSetAction        = newChange("upstream.set", administrators)
+	upstreamCheckAction      = newChange(upstream.CheckAction, administrators).withoutBudget()  // writes at most a changed state
+	upstreamDisconnectAction = newChange("upstream.disconnect", administrators).withoutBudget() // at most once per credential set
+	sealRotateAction         = newChange("seal.rotate", administrators)
 )
 
 // actions are the names of all actions.

@@ -15,6 +15,7 @@ import (
 	"github.com/tokengate/tokengate/authz/directory"
 	"github.com/tokengate/tokengate/authz/manage"
 	"github.com/tokengate/tokengate/authz/token"
+	"github.com/tokengate/tokengate/authz/upstream"
 	"github.com/tokengate/tokengate/store"
 )
 
@@ -117,6 +118,10 @@ func TestEveryChangeIsRecordedOnce(t *testing.T) {
 		"Rotate":  manage.ErrRevoked,   // called behind Revoke
 
 		"RevokeAll": manage.ErrNotFound, // no user has the id as a name
+
+		// TestUpstream has upstream credentials.
+		"ListUpstream": manage.ErrState, "SetUpstream": manage.ErrState, "CheckUpstream": manage.ErrState,
+		"DisconnectUpstream": manage.ErrState, "RotateSeal": manage.ErrState,
 	}
 	for name, err := range operations(t, f, issued.Token.ID, root) {
 		if want[name] == nil && err != nil || want[name] != nil && !errors.Is(err, want[name]) {
@@ -130,6 +135,7 @@ func TestEveryChangeIsRecordedOnce(t *testing.T) {
 	records := map[string]int{
 		"token.create done": 1, "token.change done": 1, "token.disable done": 1, "token.enable done": 1, "token.revoke done": 1, "token.revoke refused": 1,
 		"token.approve refused": 1, "token.rotate refused": 1, "token.own refused": 2,
+		"upstream.set refused": 1, "upstream.check refused": 1, "upstream.disconnect refused": 1, "seal.rotate refused": 1,
 	}
 	if diff := cmp.Diff(records, got); diff != "" {
 		t.Errorf("audit records (-want +got):\n%s", diff)
@@ -209,12 +215,15 @@ func TestSecretsAreNotExposed(t *testing.T) {
 			}
 		}
 	}
-	for _, shown := range []reflect.Type{reflect.TypeFor[manage.Token](), reflect.TypeFor[manage.Page](), reflect.TypeFor[store.Audit]()} {
+	for _, shown := range []reflect.Type{
+		reflect.TypeFor[manage.Token](), reflect.TypeFor[manage.Page](), reflect.TypeFor[store.Audit](), reflect.TypeFor[upstream.Connection](),
+	} {
 		if reach(shown, map[reflect.Type]bool{}) {
 			t.Errorf("%v can hold a secret", shown)
 		}
 	}
-	if !reach(reflect.TypeFor[store.Token](), map[reflect.Type]bool{}) || !reach(reflect.TypeFor[manage.Issued](), map[reflect.Type]bool{}) {
+	if !reach(reflect.TypeFor[store.UpstreamCredential](), map[reflect.Type]bool{}) ||
+		!reach(reflect.TypeFor[store.Token](), map[reflect.Type]bool{}) || !reach(reflect.TypeFor[manage.Issued](), map[reflect.Type]bool{}) {
 		t.Error("the search finds no secrets where there are some")
 	}
 }
@@ -237,7 +246,8 @@ func reach(t reflect.Type, seen map[reflect.Type]bool) bool {
 	case reflect.Interface:
 		return true
 	case reflect.Struct:
-		if t.PkgPath() != reflect.TypeFor[manage.Token]().PkgPath() && t.PkgPath() != reflect.TypeFor[store.Token]().PkgPath() {
+		if t.PkgPath() != reflect.TypeFor[manage.Token]().PkgPath() && t.PkgPath() != reflect.TypeFor[store.Token]().PkgPath() &&
+			t.PkgPath() != reflect.TypeFor[upstream.Connection]().PkgPath() {
 			return false // such as time.Time
 		}
 		for i := range t.NumField() {

@@ -1,0 +1,191 @@
+package manage
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"strconv"
+
+	"github.com/tokengate/tokengate/authz/directory"
+	"github.com/tokengate/tokengate/authz/product"
+	"github.com/tokengate/tokengate/authz/upstream"
+	"github.com/tokengate/tokengate/store"
+)
+
+// checkUpstream refuses an operation on upstream credentials where there are none.
+func (op *operation) checkUpstream() error {
+	if op.manager.Upstream == nil {
+		return refused(BadState, "This site uses upstream.identity.header; users have upstream credentials only with upstream.identity.pat.")
+	}
+	return nil
+}
+
+// ListUpstream returns which users are connected, with their present names, ordered by name. It
+// fails with ErrState if users have no upstream credentials, or ErrForbidden.
+func (m *Manager) ListUpstream(ctx context.Context, c Caller) ([]upstream.Connection, error) {
+	return read(ctx, m, c, upstreamListAction, "", func(op *operation) ([]upstream.Connection, error) {
+		if err := op.checkUpstream(); err != nil {
+			return nil, err
+		}
+		return op.connections(ctx)
+	})
+}
+
+// connections returns all connections, with the names that the directory has.
+func (op *operation) connections(ctx context.Context) ([]upstream.Connection, error) {
+	all, err := op.manager.Upstream.List(ctx)
+	for i, c := range all {
+		if u, _ := op.manager.Directory.Owner(c.Owner, c.User); u.Name != "" {
+			all[i].Owner = u.Name
+		}
+	}
+	slices.SortFunc(all, func(a, b upstream.Connection) int {
+		return cmp.Or(cmp.Compare(store.FoldOwner(a.Owner), store.FoldOwner(b.Owner)), cmp.Compare(a.User, b.User))
+	})
+	return all, err
+}
+
+// SetUpstream makes a personal access token the upstream credential of its user, after the
+// application has confirmed it. user is the name of the user whom it must belong to, or "" for any.
+// It returns that user's name. It fails with ErrInvalid, ErrState, ErrForbidden, ErrTooMany or
+// ErrUnavailable.
+func (m *Manager) SetUpstream(ctx context.Context, c Caller, user string, value product.Secret) (name string, err error) {
+	return read(ctx, m, c, upstreamSetAction, "", func(op *operation) (string, error) {
+		key, err := op.expectedKey(ctx, user)
+		if err != nil {
+			return "", err
+		}
+		owner, err := m.Upstream.Set(ctx, key, value, op.newRecord("done"))
+		if err != nil {
+			return "", upstreamRefusal(err)
+		}
+		return owner.Name, nil
+	})
+}
+
+// expectedKey returns the key of the user with a name, and "" for no name.
+func (op *operation) expectedKey(ctx context.Context, name string) (key string, err error) {
+	if err := op.checkUpstream(); err != nil || name == "" {
+		return "", err
+	}
+	if err := checkOwner(name); err != nil {
+		return "", err
+	}
+	op.subject.owner = name
+	u, err := op.manager.Directory.Lookup(ctx, name)
+	switch {
+	case errors.Is(err, directory.ErrUnavailable):
+		return "", unavailable(err)
+	case err != nil && ctx.Err() != nil:
+		return "", err
+	case err != nil:
+		return "", invalid(FieldOwner, "%s", Sentence(err))
+	case u.Key == "":
+		return "", invalid(FieldOwner, "The directory does not know the key of this user. Leave the user out; the personal access token says whose it is.")
+	}
+	return u.Key, nil
+}
+
+// CheckUpstream asks the application whether it still accepts a user's credential, and returns
+// the credential's state after that. user is a name of ListUpstream. It fails with ErrInvalid,
+// ErrNotFound, ErrState, ErrForbidden or ErrUnavailable.
+func (m *Manager) CheckUpstream(ctx context.Context, c Caller, user string) (store.UpstreamState, error) {
+	return read(ctx, m, c, upstreamCheckAction, "", func(op *operation) (store.UpstreamState, error) {
+		key, err := op.connectedKey(ctx, user)
+		if err != nil {
+			return 0, err
+		}
+		state, err := m.Upstream.Check(ctx, key, op.newRecord("done"))
+		if err != nil {
+			return 0, upstreamRefusal(err)
+		}
+		return state, nil
+	})
+}
+
+// DisconnectUpstream removes a user's credential: the user's tokens are denied from then on. user is a
+// name of ListUpstream. It fails with ErrInvalid, ErrNotFound, ErrState, ErrForbidden or
+// ErrUnavailable.
+func (m *Manager) DisconnectUpstream(ctx context.Context, c Caller, user string) error {
+	return m.perform(ctx, c, upstreamDisconnectAction, "", func(op *operation) error {
+		key, err := op.connectedKey(ctx, user)
+		if err != nil {
+			return err
+		}
+		return upstreamRefusal(m.Upstream.Disconnect(ctx, key, op.newRecord("done")))
+	})
+}
+
+// connectedKey returns the key of the connected user with a name. If the name is in no connection, or in
+// several because it was reused, the directory decides.
+func (op *operation) connectedKey(ctx context.Context, name string) (string, error) {
+	if err := op.checkUpstream(); err != nil {
+		return "", err
+	}
+	if name == "" {
+		return "", invalid(FieldOwner, "Name the user.")
+	}
+	if err := checkOwner(name); err != nil {
+		return "", err
+	}
+	op.subject.owner = name
+	all, err := op.connections(ctx)
+	if err != nil {
+		return "", err
+	}
+	named := slices.DeleteFunc(slices.Clone(all), func(c upstream.Connection) bool { return store.FoldOwner(c.Owner) != store.FoldOwner(name) })
+	if len(named) == 1 {
+		return named[0].User, nil
+	}
+	u, err := op.manager.Directory.Lookup(ctx, name)
+	switch {
+	case errors.Is(err, directory.ErrUnavailable):
+		return "", unavailable(err)
+	case u.Key != "" && slices.ContainsFunc(all, func(c upstream.Connection) bool { return c.User == u.Key }):
+		return u.Key, nil
+	}
+	return "", refused(NotFound, "%s is not connected. Check the spelling of the user name.", name)
+}
+
+// upstreamRefusal turns the errors of package upstream about the request into refusals.
+func upstreamRefusal(err error) error {
+	switch {
+	case errors.Is(err, upstream.ErrRefused), errors.Is(err, upstream.ErrOtherUser), errors.Is(err, directory.ErrUnusableName):
+		return invalid(FieldToken, "%s", Sentence(err))
+	case errors.Is(err, upstream.ErrNotConnected):
+		return refused(NotFound, "%s", Sentence(err))
+	case errors.Is(err, directory.ErrUnavailable), errors.Is(err, directory.ErrCaptcha), errors.Is(err, directory.ErrBasicRefused):
+		return &Error{Code: Unavailable, Cause: err,
+			Message: "The application did not say whether it accepts the personal access token, so nothing was done. Try again later."}
+	}
+	return err
+}
+
+// Resealed is the result of RotateSeal.
+type Resealed struct {
+	Sealed int    // credentials that were sealed again
+	Key    string // the id of the key that seals all of them now
+}
+
+// RotateSeal seals every upstream credential with the first key of upstream.identity.pat.sealKeys, so
+// that the others can be removed. It fails with ErrState, ErrForbidden or ErrTooMany. After another error
+// some may be sealed again, and the next call seals the rest.
+func (m *Manager) RotateSeal(ctx context.Context, c Caller) (Resealed, error) {
+	return read(ctx, m, c, sealRotateAction, "", func(op *operation) (Resealed, error) {
+		if err := op.checkUpstream(); err != nil {
+			return Resealed{}, err
+		}
+		sealed, err := m.Upstream.Reseal(ctx)
+		if err != nil {
+			return Resealed{}, err
+		}
+		key := m.Upstream.Keys.Current().String()
+		record := op.newRecord("done")
+		record.Changes = map[string]store.Change{"key": {After: key}, "sealed": {After: strconv.Itoa(sealed)}}
+		if err := m.Tokens.AppendAudit(ctx, record); err != nil {
+			return Resealed{}, err
+		}
+		return Resealed{Sealed: sealed, Key: key}, nil
+	})
+}
