@@ -175,8 +175,8 @@ func isUnsafe(r *http.Request) bool {
 // management tokens.
 //
 // The origin that a browser states must be this site's; other clients state none. In
-// addition a POST needs something that a form cannot send. Browsers send DELETE and
-// PATCH to another site only after a CORS preflight, which this API never answers.
+// addition a POST needs something that a form cannot send. Browsers send DELETE,
+// PATCH and PUT to another site only after a CORS preflight, which this API never answers.
 func (a *authenticator) checkOrigin(r *http.Request) error {
 	if !isUnsafe(r) {
 		return nil

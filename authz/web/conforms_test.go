@@ -166,7 +166,7 @@ func (d *description) operation(method, path string) (pattern string, operation 
 			segments, found := strings.Split(pattern, "/"), strings.Split(below, "/")
 			fits := known && len(segments) == len(found)
 			for i := 0; fits && i < len(segments); i++ {
-				fits = segments[i] == found[i] || segments[i] == "{id}" && d.paths["/"+found[i]] == nil
+				fits = segments[i] == found[i] || segments[i] == "{id}" && d.paths["/"+found[i]] == nil && d.paths[below] == nil
 			}
 			if fits {
 				return pattern, operation

@@ -33,6 +33,8 @@ func TestUnauthenticated(t *testing.T) {
 		{"GET", "/" + issued.ID, nil}, {"GET", "/1", nil}, {"GET", "/000000000000", nil}, {"PATCH", "/" + issued.ID, `{"label":"x"}`},
 		{"DELETE", "/" + issued.ID, nil}, {"POST", "/" + issued.ID + "/rotate", `{}`}, {"POST", "/" + issued.ID + "/approve", nil},
 		{"POST", "/" + issued.ID + "/disable", nil}, {"POST", "/" + issued.ID + "/enable", nil}, {"POST", "/", `no JSON`}, {"GET", "/tokens?x=y", nil},
+		{"GET", "/upstream", nil}, {"PUT", "/upstream", `{"token":"x"}`}, {"DELETE", "/upstream?user=fred", nil},
+		{"POST", "/upstream/check?user=fred", nil}, {"POST", "/seal/rotate", nil},
 	} {
 		got := f.as("").send(t, c.method, base+c.path, c.body)
 		want := f.as("").send(t, "GET", base+"/me", nil)

@@ -71,7 +71,7 @@ func TestSettings(t *testing.T) {
 			t.Errorf("%s is %v, want %v", key, found[key], want)
 		}
 	}
-	for _, path := range []string{"/settings", "/audit", "/passwords", "/totals", "/all", "/tokens"} {
+	for _, path := range []string{"/settings", "/audit", "/passwords", "/totals", "/all", "/tokens", "/upstream"} {
 		denied(t, f.user("fred").send(t, "GET", base+path, nil), 403, "")
 	}
 

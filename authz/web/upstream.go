@@ -1,0 +1,81 @@
+package web
+
+import (
+	"github.com/tokengate/tokengate/authz/product"
+)
+
+// UpstreamConnection says how requests with a user's tokens are forwarded to the application.
+type UpstreamConnection struct {
+	User      string `json:"user"` // empty if the record cannot be read
+	UserKey   string `json:"userKey"`
+	State     string `json:"state"`     // active, or broken: the user's tokens are refused
+	CreatedAt *int64 `json:"createdAt"` // milliseconds since 1970; null: the record cannot be read
+	ExpiresAt *int64 `json:"expiresAt"` // null: never, or unknown
+	CheckedAt *int64 `json:"checkedAt"` // when the application last confirmed or refused it; null: never
+	SetBy     string `json:"setBy"`
+}
+
+// UpstreamConnections answers GET /upstream, ordered by user.
+type UpstreamConnections struct {
+	Connections []UpstreamConnection `json:"connections"`
+}
+
+func (a api) listUpstream(c call[empty]) (reply, error) {
+	all, err := a.ListUpstream(c.ctx, c.caller)
+	if err != nil {
+		return reply{}, err
+	}
+	return arrayReply(`{"connections":[`, "]}\n", func(next func(any) error) error {
+		for _, one := range all {
+			err := next(UpstreamConnection{
+				User: one.Owner, UserKey: one.User, State: one.State.String(),
+				CreatedAt: millis(one.Created), ExpiresAt: millis(one.Expires), CheckedAt: millis(one.Checked), SetBy: one.SetBy,
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}), nil
+}
+
+// SetUpstreamRequest is a request to connect a user. No answer has the token.
+type SetUpstreamRequest struct {
+	Token string `json:"token"`          // the user's personal access token
+	User  string `json:"user,omitempty"` // to whom it must belong; empty: to any user
+}
+
+// UpstreamUser answers PUT /upstream.
+type UpstreamUser struct {
+	User string `json:"user"` // whose token it is
+}
+
+func (a api) setUpstream(c call[SetUpstreamRequest]) (UpstreamUser, error) {
+	user, err := a.SetUpstream(c.ctx, c.caller, c.body.User, product.NewSecret(c.body.Token))
+	return UpstreamUser{user}, err
+}
+
+// UpstreamState answers POST /upstream/check.
+type UpstreamState struct {
+	State string `json:"state"` // as in UpstreamConnection
+}
+
+func (a api) checkUpstream(c call[empty]) (UpstreamState, error) {
+	state, err := a.CheckUpstream(c.ctx, c.caller, c.query["user"])
+	return UpstreamState{state.String()}, err
+}
+
+func (a api) disconnectUpstream(c call[empty]) (empty, error) {
+	return empty{}, a.DisconnectUpstream(c.ctx, c.caller, c.query["user"])
+}
+
+// Resealed answers POST /seal/rotate.
+type Resealed struct {
+	Sealed int    `json:"sealed"` // credentials that were sealed again
+	Key    string `json:"key"`    // the id of the key that seals all of them now
+}
+
+func (a api) rotateSeal(c call[empty]) (Resealed, error) {
+	done, err := a.RotateSeal(c.ctx, c.caller)
+	return Resealed(done), err
+}
