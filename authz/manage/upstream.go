@@ -9,6 +9,7 @@ import (
 
 	"github.com/tokengate/tokengate/authz/directory"
 	"github.com/tokengate/tokengate/authz/product"
+	"github.com/tokengate/tokengate/authz/token"
 	"github.com/tokengate/tokengate/authz/upstream"
 	"github.com/tokengate/tokengate/store"
 )
@@ -55,6 +56,9 @@ func (m *Manager) SetUpstream(ctx context.Context, c Caller, user string, value 
 		key, err := op.expectedKey(ctx, user)
 		if err != nil {
 			return "", err
+		}
+		if token.Contains(value.Reveal()) || token.IsCredential(value.Reveal()) { // not the application's business
+			return "", invalid(FieldToken, "This is an API token of tokengate. Give a personal access token that the user has made in the application.")
 		}
 		owner, err := m.Upstream.Set(ctx, key, value, op.newRecord("done"))
 		if err != nil {

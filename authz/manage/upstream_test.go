@@ -159,6 +159,7 @@ func TestUpstreamRefused(t *testing.T) {
 		says  string
 	}{
 		"another's token":   {set("alice", patOf("rita")), manage.ErrInvalid, manage.FieldToken, "belongs to another user."},
+		"tokengate's token": {set("alice", product.NewSecret("tgate_x")), manage.ErrInvalid, manage.FieldToken, "an API token of tokengate"},
 		"no such token":     {set("alice", patOf("mallory")), manage.ErrInvalid, manage.FieldToken, "does not accept this personal access token"},
 		"an empty token":    {set("", product.Secret{}), manage.ErrInvalid, manage.FieldToken, "does not accept this personal access token"},
 		"an unknown user":   {set("who", patOf("alice")), manage.ErrInvalid, manage.FieldOwner, "There is no such user."},

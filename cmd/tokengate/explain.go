@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -87,28 +88,40 @@ func newExplainCommand() *cobra.Command {
 	return cmd
 }
 
-// maxToken is the longest input read as a token, in bytes.
-const maxToken = 8 << 10
-
 // readToken reads the credential from standard input, without one line feed at the end.
 func readToken(in io.Reader, hint io.Writer) (string, error) {
-	if file, ok := in.(*os.File); ok {
-		if info, err := file.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
-			fmt.Fprintln(hint, "Paste the token's value, then Enter and Ctrl-D:")
-		}
+	if isTerminal(in) {
+		fmt.Fprintln(hint, "Paste the token's value, then Enter and Ctrl-D:")
 	}
-	data, err := io.ReadAll(io.LimitReader(in, maxToken+1))
-	if err != nil {
-		return "", fmt.Errorf("read the token from standard input: %w", err)
+	text, err := readSecret(in, "explain", "the token's value")
+	return strings.TrimSuffix(text, "\n"), err
+}
+
+// isTerminal reports whether standard input may be a terminal.
+func isTerminal(in io.Reader) bool {
+	file, ok := in.(*os.File)
+	if !ok {
+		return false
 	}
-	value := strings.TrimSuffix(string(data), "\n")
+	info, err := file.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+// maxSecret is the longest secret on standard input, in bytes.
+const maxSecret = 8 << 10
+
+// readSecret reads what a command needs from standard input.
+func readSecret(in io.Reader, command, what string) (string, error) {
+	data, err := io.ReadAll(io.LimitReader(in, maxSecret+1))
 	switch {
-	case strings.TrimSpace(value) == "":
-		return "", usagef("explain reads the token's value from standard input, which is empty")
-	case len(data) > maxToken:
-		return "", usagef("standard input holds more than a token's value")
+	case err != nil:
+		return "", fmt.Errorf("read %s from standard input: %w", what, err)
+	case len(bytes.TrimSpace(data)) == 0:
+		return "", usagef("%s reads %s from standard input, which is empty", command, what)
+	case len(data) > maxSecret:
+		return "", usagef("standard input holds more than %s", what)
 	}
-	return value, nil
+	return string(data), nil
 }
 
 func explanationTables(e web.Explanation) (checks, decision table) {

@@ -163,15 +163,15 @@ func flushCSV(w *csv.Writer) error {
 	return nil
 }
 
-// newReport returns a command that prints the whole answer of the endpoint with its
-// name. The header is the CSV's, such as lastSeen; the cells are raw.
-func newReport[T any](cmd *cobra.Command, header []string, rows func(T) [][]string) *cobra.Command {
+// newReport returns a command that prints the whole answer of the endpoint at a path. The
+// header is the CSV's, such as lastSeen; the cells are raw.
+func newReport[T any](cmd *cobra.Command, path string, header []string, rows func(T) [][]string) *cobra.Command {
 	var format string
 	outputFlag(cmd, &format, "json", "csv")
 	addSocketFlag(cmd)
 	cmd.Args = cobra.NoArgs
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		answer, err := ask[T](cmd, http.MethodGet, cmd.Name(), nil)
+		answer, err := ask[T](cmd, http.MethodGet, path, nil)
 		if err != nil {
 			return err
 		}

@@ -20,7 +20,7 @@ func newPasswordsCommand() *cobra.Command {
 		Long: "Show the users who still send passwords to REST, most recent first; passwords.mode\n" +
 			"block would refuse them. Only users in the directory are shown; tokengate totals\n" +
 			"counts the others.",
-	}, []string{"user", "address", "firstSeen", "lastSeen", "passed", "wouldBlock", "blocked", "client"},
+	}, "passwords", []string{"user", "address", "firstSeen", "lastSeen", "passed", "wouldBlock", "blocked", "client"},
 		func(answer web.PasswordUsers) (rows [][]string) {
 			for _, u := range answer.Users {
 				for _, use := range u.Uses {
@@ -43,7 +43,7 @@ func newTotalsCommand() *cobra.Command {
 		Long: "Show the number of requests on each of the last 30 days in UTC. Days without requests\n" +
 			"are omitted. Columns: allowed with a token, forwarded with a password, with a\n" +
 			"password but missing from tokengate passwords, refused, and refused by reason.",
-	}, []string{"date", "allowed", "passwords", "unknownPasswords", "refused", "reasons"},
+	}, "totals", []string{"date", "allowed", "passwords", "unknownPasswords", "refused", "reasons"},
 		func(answer web.Totals) (rows [][]string) {
 			for _, day := range answer.Days {
 				var sum uint64
@@ -63,7 +63,7 @@ func newSettingsCommand() *cobra.Command {
 		Use:   "settings",
 		Short: "Show the settings in force",
 		Long:  "Show the settings in force, each with its key in the configuration.",
-	}, []string{"key", "value"},
+	}, "settings", []string{"key", "value"},
 		func(answer web.Settings) (rows [][]string) {
 			for _, setting := range answer.Settings {
 				text, isText := setting.Value.(string)

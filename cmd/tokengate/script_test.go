@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,7 +23,8 @@ import (
 )
 
 // TestScripts runs the scripts in testdata/script. Their commands use one running
-// server, which is the default. No two scripts use the same users.
+// server, which is the default. No two scripts use the same users. At CONNECTED is the admin
+// socket of a server with upstream.identity.pat.
 func TestScripts(t *testing.T) {
 	dir := envoytest.Dir(t)
 	file := filepath.Join(dir, "tokengate.yaml")
@@ -42,26 +44,30 @@ tokens: {maxPerUser: 4}
 	if err != nil {
 		t.Fatal(err)
 	}
+	connected := startConnected(t)
+	commands := map[string]func(*testscript.TestScript, bool, []string){
+		"tokengate": scriptCommand(t, true),
+		"process":   scriptCommand(t, false),
+		"id":        scriptID,
+		"number":    scriptNumber,
+		"networks":  scriptNetworks(t),
+		"parse":     scriptParse,
+	}
+	maps.Copy(commands, connected.scriptCommands(t))
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("PROGRAM", program)
 			env.Setenv(socketVariable, dir+"/a")
 			env.Setenv("DIR", dir)
+			env.Setenv("CONNECTED", connected.dir+"/a")
 			env.Setenv("ME", "uid:"+strconv.Itoa(os.Geteuid()))
 			env.Setenv("ESC", "\x1b")
 			env.Setenv("RTL", "\u202e")
 			env.Setenv("WIDE", "\u3000")
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"tokengate": scriptCommand(t, true),
-			"process":   scriptCommand(t, false),
-			"id":        scriptID,
-			"number":    scriptNumber,
-			"networks":  scriptNetworks(t),
-			"parse":     scriptParse,
-		},
+		Cmds: commands,
 	})
 }
 

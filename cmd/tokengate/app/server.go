@@ -103,6 +103,7 @@ func New(ctx context.Context, file string, o Options) (_ *Server, err error) {
 	if err := s.openUpstream(ctx); err != nil {
 		return nil, err
 	}
+	s.manager.Upstream = s.upstream
 	s.reloads = newReloader(s, loaded.fingerprint())
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), s.gauges(), s.cut)
 	s.apply(c)

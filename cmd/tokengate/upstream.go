@@ -1,0 +1,235 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tokengate/tokengate/authz/web"
+	"github.com/tokengate/tokengate/store"
+)
+
+func newUpstreamCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "upstream",
+		Short: "Show, connect, check and disconnect users with upstream.identity.pat",
+		Long: "With upstream.identity.pat, the server keeps a personal access token of each connected\n" +
+			"user, sealed, and forwards requests of the user's tokens with it. No command shows one.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newUpstreamListCommand(), newUpstreamSetCommand(), newUpstreamCheckCommand(), newDisconnectCommand())
+	return cmd
+}
+
+func newUpstreamListCommand() *cobra.Command {
+	return newReport(&cobra.Command{
+		Use:   "list",
+		Short: "List the users who are connected",
+		Long: "List the users who are connected. The tokens of a user whose state is broken are\n" +
+			"refused: Jira does not accept the user's personal access token, or it cannot be read.",
+	}, "upstream", []string{"user", "userKey", "state", "created", "expires", "checked", "setBy"},
+		func(answer web.UpstreamConnections) (rows [][]string) {
+			for _, c := range answer.Connections {
+				rows = append(rows, []string{c.User, c.UserKey, c.State, instant(c.CreatedAt, ""), instant(c.ExpiresAt, ""), instant(c.CheckedAt, ""), c.SetBy})
+			}
+			return rows
+		})
+}
+
+func newUpstreamSetCommand() *cobra.Command {
+	var user string
+	cmd := &cobra.Command{
+		Use:   "set --user NAME < FILE",
+		Short: "Connect a user with a personal access token from standard input",
+		Long: "Connect a user with a personal access token, which replaces the previous one. It is read\n" +
+			"from standard input, so that no list of processes shows it, and not from a terminal.\n" +
+			"Jira must confirm that it belongs to the user.",
+		Example: "  tokengate upstream set --user robot < pat.txt",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if user == "" {
+				return usagef("upstream set needs --user")
+			}
+			if isTerminal(cmd.InOrStdin()) {
+				return usagef("upstream set reads the personal access token from a file or a pipe, because a terminal would show it")
+			}
+			pat, err := readSecret(cmd.InOrStdin(), "upstream set", "the personal access token")
+			if err != nil {
+				return err
+			}
+			answer, err := ask[web.UpstreamUser](cmd, http.MethodPut, "upstream", web.SetUpstreamRequest{User: user, Token: strings.TrimSpace(pat)})
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(cmd.ErrOrStderr(), "Connected %s.\n", cell(answer.User))
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&user, "user", "", "user `NAME` to whom the personal access token must belong")
+	addSocketFlag(cmd)
+	return cmd
+}
+
+// checkedUser is the result of a check.
+type checkedUser struct {
+	User  string `json:"user"`
+	State string `json:"state"` // as in web.UpstreamConnection; empty: unknown
+	Error string `json:"error,omitempty"`
+}
+
+func newUpstreamCheckCommand() *cobra.Command {
+	var user, format string
+	var all bool
+	cmd := &cobra.Command{
+		Use:   "check --user NAME | check --all",
+		Short: "Ask Jira whether it still accepts personal access tokens",
+		Long: "Ask Jira whether it still accepts the personal access token of a user, or of all who are\n" +
+			"connected. The server does it regularly by itself (upstream.identity.pat.probe). The exit\n" +
+			"code is 1 unless Jira accepts all of them.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if all == (user != "") {
+				return usagef("upstream check needs --user or --all")
+			}
+			c, err := newClient(cmd)
+			if err != nil {
+				return err
+			}
+			users := []string{user}
+			if all {
+				if users, err = c.connectedUsers(cmd.Context()); err != nil {
+					return err
+				}
+			}
+			results, failed, err := c.checkUsers(cmd.Context(), users)
+			if err != nil {
+				return err
+			}
+			rows := table{{"USER", "STATE", "ERROR"}}
+			for _, r := range results {
+				rows = append(rows, []string{cell(r.User), cell(r.State), cell(r.Error)})
+			}
+			if err := printAnswer(cmd, format, results, rows); err != nil {
+				return err
+			}
+			if failed > 0 {
+				return fmt.Errorf("%d of %d users are not active; those who are broken have to connect again", failed, len(users))
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&user, "user", "", "user `NAME`, as upstream list shows it")
+	cmd.Flags().BoolVar(&all, "all", false, "every connected user")
+	outputFlag(cmd, &format, "json")
+	addSocketFlag(cmd)
+	return cmd
+}
+
+// connectedUsers returns the names of the connected users whose records can be read.
+func (c *client) connectedUsers(ctx context.Context) (names []string, err error) {
+	var answer web.UpstreamConnections
+	if err := c.call(ctx, http.MethodGet, "upstream", nil, nil, &answer); err != nil {
+		return nil, err
+	}
+	for _, one := range answer.Connections {
+		if one.User != "" {
+			names = append(names, one.User)
+		}
+	}
+	return names, nil
+}
+
+// checkUsers checks users one by one, and continues after a refusal. failed is how many are not
+// active.
+func (c *client) checkUsers(ctx context.Context, users []string) (results []checkedUser, failed int, err error) {
+	results = []checkedUser{}
+	for _, user := range users {
+		var answer web.UpstreamState
+		err := c.call(ctx, http.MethodPost, "upstream/check", url.Values{"user": {user}}, nil, &answer)
+		_, refused := errors.AsType[refusedError](err)
+		switch {
+		case err != nil && !(refused && len(users) > 1):
+			return nil, 0, err
+		case err != nil:
+			results = append(results, checkedUser{User: user, Error: err.Error()})
+		default:
+			results = append(results, checkedUser{User: user, State: answer.State})
+		}
+		if answer.State != store.UpstreamActive.String() {
+			failed++
+		}
+	}
+	return results, failed, nil
+}
+
+func newDisconnectCommand() *cobra.Command {
+	var user string
+	cmd := &cobra.Command{
+		Use:   "disconnect --user NAME",
+		Short: "Remove a user's personal access token from the server",
+		Long: "Remove a user's personal access token from the server, without a confirmation. The user's\n" +
+			"tokens are refused until the user connects again. In Jira it stays valid: revoke it there.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if user == "" {
+				return usagef("upstream disconnect needs --user")
+			}
+			c, err := newClient(cmd)
+			if err != nil {
+				return err
+			}
+			if err := c.call(cmd.Context(), http.MethodDelete, "upstream", url.Values{"user": {user}}, nil, nil); err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(cmd.ErrOrStderr(), "Disconnected %s. The personal access token is still valid in Jira.\n", cell(user))
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&user, "user", "", "user `NAME`, as upstream list shows it")
+	addSocketFlag(cmd)
+	return cmd
+}
+
+func newSealCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "seal",
+		Short: "Change the key that seals personal access tokens",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newSealRotateCommand())
+	return cmd
+}
+
+func newSealRotateCommand() *cobra.Command {
+	var format string
+	cmd := &cobra.Command{
+		Use:   "rotate",
+		Short: "Seal all personal access tokens with the first sealing key",
+		Long: "Seal all personal access tokens with the first key of upstream.identity.pat.sealKeys.\n" +
+			"Before, add the file of a new key there as the first, and restart the server. Afterwards,\n" +
+			"remove the other files there. Only backups from before need their keys.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			done, err := ask[web.Resealed](cmd, http.MethodPost, "seal/rotate", nil)
+			if err != nil {
+				return err
+			}
+			if format == "json" {
+				return printJSON(cmd.OutOrStdout(), done)
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "Sealed again: %d. All are sealed with key %s now; you can remove the other files from upstream.identity.pat.sealKeys.\n",
+				done.Sealed, printable(done.Key))
+			return err
+		},
+	}
+	outputFlag(cmd, &format, "json")
+	addSocketFlag(cmd)
+	return cmd
+}
