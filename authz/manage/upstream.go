@@ -92,9 +92,9 @@ func (op *operation) expectedKey(ctx context.Context, name string) (key string, 
 }
 
 // CheckUpstream asks the application whether it still accepts a user's credential, and returns
-// the credential's state after that. user is a name of ListUpstream. It fails with ErrInvalid,
-// ErrNotFound, ErrState, ErrForbidden or ErrUnavailable.
-func (m *Manager) CheckUpstream(ctx context.Context, c Caller, user string) (store.UpstreamState, error) {
+// the credential's state after that. The user has a key, or a name of ListUpstream. It fails with
+// ErrInvalid, ErrNotFound, ErrState, ErrForbidden or ErrUnavailable.
+func (m *Manager) CheckUpstream(ctx context.Context, c Caller, user store.Owner) (store.UpstreamState, error) {
 	return read(ctx, m, c, upstreamCheckAction, "", func(op *operation) (store.UpstreamState, error) {
 		key, err := op.connectedKey(ctx, user)
 		if err != nil {
@@ -108,10 +108,10 @@ func (m *Manager) CheckUpstream(ctx context.Context, c Caller, user string) (sto
 	})
 }
 
-// DisconnectUpstream removes a user's credential: the user's tokens are denied from then on. user is a
-// name of ListUpstream. It fails with ErrInvalid, ErrNotFound, ErrState, ErrForbidden or
-// ErrUnavailable.
-func (m *Manager) DisconnectUpstream(ctx context.Context, c Caller, user string) error {
+// DisconnectUpstream removes a user's credential: the user's tokens are denied from then on. The user
+// has a key, or a name of ListUpstream. It fails with ErrInvalid, ErrNotFound, ErrState,
+// ErrForbidden or ErrUnavailable.
+func (m *Manager) DisconnectUpstream(ctx context.Context, c Caller, user store.Owner) error {
 	return m.perform(ctx, c, upstreamDisconnectAction, "", func(op *operation) error {
 		key, err := op.connectedKey(ctx, user)
 		if err != nil {
@@ -121,14 +121,17 @@ func (m *Manager) DisconnectUpstream(ctx context.Context, c Caller, user string)
 	})
 }
 
-// connectedKey returns the key of the connected user with a name. If the name is in no connection, or in
-// several because it was reused, the directory decides.
-func (op *operation) connectedKey(ctx context.Context, name string) (string, error) {
-	if err := op.checkUpstream(); err != nil {
+// connectedKey returns the key of a connected user. If the user's name is in no connection, or in several
+// because it was reused, the directory decides.
+func (op *operation) connectedKey(ctx context.Context, user store.Owner) (string, error) {
+	name := user.Name
+	switch err := op.checkUpstream(); {
+	case err != nil:
 		return "", err
-	}
-	if name == "" {
-		return "", invalid(FieldOwner, "Name the user.")
+	case (name == "") == (user.Key == ""):
+		return "", invalid(FieldOwner, "Give the user's name or key, and not both.")
+	case user.Key != "":
+		return user.Key, nil
 	}
 	if err := checkOwner(name); err != nil {
 		return "", err

@@ -116,12 +116,12 @@ func TestUpstream(t *testing.T) {
 	c.pass(time.Hour)
 	c.revoke("KEY2")
 	for user, want := range map[string]store.UpstreamState{"ALICE": store.UpstreamActive, "rita": store.UpstreamBroken} {
-		if state, err := c.CheckUpstream(t.Context(), root, user); err != nil || state != want {
+		if state, err := c.CheckUpstream(t.Context(), root, store.Owner{Name: user}); err != nil || state != want {
 			t.Errorf("%s is checked as %v, error %v", user, state, err)
 		}
 	}
 	c.wantConnections(t, "checked", "alice KEY1 active, rita KEY2 broken")
-	if err := c.DisconnectUpstream(t.Context(), root, "rita"); err != nil {
+	if err := c.DisconnectUpstream(t.Context(), root, store.Owner{Name: "rita"}); err != nil {
 		t.Error(err)
 	}
 	c.wantConnections(t, "disconnected", "alice KEY1 active")
@@ -146,7 +146,7 @@ func TestUpstreamRefused(t *testing.T) {
 			return err
 		}
 	}
-	check := func(user string) func(*connectedCompany, manage.Caller) error {
+	check := func(user store.Owner) func(*connectedCompany, manage.Caller) error {
 		return func(c *connectedCompany, by manage.Caller) error {
 			_, err := c.CheckUpstream(t.Context(), by, user)
 			return err
@@ -165,11 +165,13 @@ func TestUpstreamRefused(t *testing.T) {
 		"an unknown user":   {set("who", patOf("alice")), manage.ErrInvalid, manage.FieldOwner, "There is no such user."},
 		"an inactive user":  {set("gus", patOf("alice")), manage.ErrInvalid, manage.FieldOwner, "deactivated"},
 		"no user name":      {set("a\nb", patOf("alice")), manage.ErrInvalid, manage.FieldOwner, ""},
-		"not connected":     {check("rita"), manage.ErrNotFound, "", "rita is not connected."},
-		"nobody is checked": {check(""), manage.ErrInvalid, manage.FieldOwner, "Name the user."},
+		"not connected":     {check(store.Owner{Name: "rita"}), manage.ErrNotFound, "", "rita is not connected."},
+		"an unknown key":    {check(store.Owner{Key: "KEY2"}), manage.ErrNotFound, "", "The user is not connected."},
+		"nobody is checked": {check(store.Owner{}), manage.ErrInvalid, manage.FieldOwner, "name or key"},
+		"name and key":      {check(store.Owner{Name: "alice", Key: "KEY1"}), manage.ErrInvalid, manage.FieldOwner, "not both"},
 		"Jira is down": {func(c *connectedCompany, by manage.Caller) error {
 			defer c.jira.Fail("/", jiratest.Status(503)).Stop()
-			return check("alice")(c, by)
+			return check(store.Owner{Name: "alice"})(c, by)
 		}, manage.ErrUnavailable, "", "did not say whether it accepts"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -197,9 +199,9 @@ func TestUpstreamOfRenamedUser(t *testing.T) {
 	c.set(t, "alice")
 	c.now(t, "name: alice", "name: alicia")
 	c.wantConnections(t, "renamed", "alicia KEY1 active")
-	for name, want := range map[string]error{"alicia": nil, "alice": manage.ErrNotFound} {
-		if _, err := c.CheckUpstream(t.Context(), root, name); !errors.Is(err, want) {
-			t.Errorf("%s: error %v, want %v", name, err, want)
+	for user, want := range map[store.Owner]error{{Name: "alicia"}: nil, {Key: "KEY1"}: nil, {Name: "alice"}: manage.ErrNotFound} {
+		if _, err := c.CheckUpstream(t.Context(), root, user); !errors.Is(err, want) {
+			t.Errorf("%v: error %v, want %v", user, err, want)
 		}
 	}
 
@@ -213,7 +215,7 @@ func TestUpstreamOfRenamedUser(t *testing.T) {
 	c.set(t, "rita")
 	c.wantConnections(t, "reused", "alicia KEY1 active, Rita GONE broken, rita KEY2 active")
 	for _, want := range []string{"alicia KEY1 active, Rita GONE broken", "alicia KEY1 active"} {
-		if err := c.DisconnectUpstream(t.Context(), root, "rita"); err != nil {
+		if err := c.DisconnectUpstream(t.Context(), root, store.Owner{Name: "rita"}); err != nil {
 			t.Fatal(err)
 		}
 		c.wantConnections(t, "disconnected", want)

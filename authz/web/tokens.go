@@ -23,12 +23,11 @@ type api struct {
 
 func (a api) endpoints() []endpoint {
 	const get, post, put, patch, remove = http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete
-	user := []string{"user"}
 	return []endpoint{
 		newReplyEndpoint[empty, []Token](get, "", a.listOwn).withParameters([]string{"state"}),
 		newEndpoint(post, "", a.create).asCostly(),
 		newReplyEndpoint[empty, []OwnerTokens](get, "all", a.listAll),
-		newEndpoint(remove, "all", a.revokeAll).withParameters(user).asRevocation(),
+		newEndpoint(remove, "all", a.revokeAll).withParameters([]string{"user"}).asRevocation(),
 		newReplyEndpoint[empty, TokenPage](get, "tokens", a.listTokens).withParameters(query.TokenFilters, query.TokenPages, formatParameter),
 		newReplyEndpoint[empty, AuditPage](get, "audit", a.listAudit).withParameters(query.AuditFilters, query.AuditPages, formatParameter),
 		newEndpoint(get, "me", a.me),
@@ -38,8 +37,8 @@ func (a api) endpoints() []endpoint {
 		newEndpoint(post, "explain", a.explain),
 		newReplyEndpoint[empty, UpstreamConnections](get, "upstream", a.listUpstream),
 		newEndpoint(put, "upstream", a.setUpstream).asCostly(),
-		newEndpoint(remove, "upstream", a.disconnectUpstream).withParameters(user),
-		newEndpoint(post, "upstream/check", a.checkUpstream).withParameters(user).asCostly(),
+		newEndpoint(remove, "upstream", a.disconnectUpstream).withParameters(connectedParameters),
+		newEndpoint(post, "upstream/check", a.checkUpstream).withParameters(connectedParameters).asCostly(),
 		newEndpoint(post, "seal/rotate", a.rotateSeal).asCostly(),
 		newReplyEndpoint[empty, empty](get, "openapi.json", describe),
 		newEndpoint(get, "{id}", a.show),

@@ -2,6 +2,8 @@ package web
 
 import (
 	"github.com/tokengate/tokengate/authz/product"
+	"github.com/tokengate/tokengate/authz/web/query"
+	"github.com/tokengate/tokengate/store"
 )
 
 // UpstreamConnection says how requests with a user's tokens are forwarded to the application.
@@ -61,12 +63,19 @@ type UpstreamState struct {
 }
 
 func (a api) checkUpstream(c call[empty]) (UpstreamState, error) {
-	state, err := a.CheckUpstream(c.ctx, c.caller, c.query["user"])
+	state, err := a.CheckUpstream(c.ctx, c.caller, connectedUser(c.query))
 	return UpstreamState{state.String()}, err
 }
 
 func (a api) disconnectUpstream(c call[empty]) (empty, error) {
-	return empty{}, a.DisconnectUpstream(c.ctx, c.caller, c.query["user"])
+	return empty{}, a.DisconnectUpstream(c.ctx, c.caller, connectedUser(c.query))
+}
+
+// connectedParameters are the parameters that name a connected user; one of them is given.
+var connectedParameters = []string{"user", "userKey"}
+
+func connectedUser(q query.Values) store.Owner {
+	return store.Owner{Name: q["user"], Key: q["userKey"]}
 }
 
 // Resealed answers POST /seal/rotate.

@@ -89,9 +89,9 @@ func TestUpstream(t *testing.T) {
 	for _, pat := range f.jira.PATs(f.key(t, "fred")) {
 		f.jira.RevokePAT(pat.ID)
 	}
-	for user, want := range map[string]string{"FRED": "broken", "wilma": "active"} {
+	for user, want := range map[string]string{"user=FRED": "broken", "userKey=" + f.key(t, "wilma"): "active"} {
 		var got web.UpstreamState
-		admin.into(t, "POST", base+"/upstream/check?user="+user, nil, &got)
+		admin.into(t, "POST", base+"/upstream/check?"+user, nil, &got)
 		if got.State != want {
 			t.Errorf("%s is %s, want %s", user, got.State, want)
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -101,11 +102,13 @@ func newUpstreamCheckCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			users := []string{user}
+			users := []web.UpstreamConnection{{User: user}}
 			if all {
-				if users, err = c.connectedUsers(cmd.Context()); err != nil {
+				var answer web.UpstreamConnections
+				if err := c.call(cmd.Context(), http.MethodGet, "upstream", nil, nil, &answer); err != nil {
 					return err
 				}
+				users = answer.Connections
 			}
 			results, failed, err := c.checkUsers(cmd.Context(), users)
 			if err != nil {
@@ -131,39 +134,26 @@ func newUpstreamCheckCommand() *cobra.Command {
 	return cmd
 }
 
-// connectedUsers returns the names of the connected users whose records can be read.
-func (c *client) connectedUsers(ctx context.Context) (names []string, err error) {
-	var answer web.UpstreamConnections
-	if err := c.call(ctx, http.MethodGet, "upstream", nil, nil, &answer); err != nil {
-		return nil, err
-	}
-	for _, one := range answer.Connections {
-		if one.User != "" {
-			names = append(names, one.User)
-		}
-	}
-	return names, nil
-}
-
-// checkUsers checks users one by one, and continues after a refusal. failed is how many are not
-// active.
-func (c *client) checkUsers(ctx context.Context, users []string) (results []checkedUser, failed int, err error) {
+// checkUsers checks users one by one, by key if it is known, and continues after a refusal unless
+// there is only one. failed is how many are not active.
+func (c *client) checkUsers(ctx context.Context, users []web.UpstreamConnection) (results []checkedUser, failed int, err error) {
 	results = []checkedUser{}
-	for _, user := range users {
-		var answer web.UpstreamState
-		err := c.call(ctx, http.MethodPost, "upstream/check", url.Values{"user": {user}}, nil, &answer)
-		_, refused := errors.AsType[refusedError](err)
-		switch {
-		case err != nil && !(refused && len(users) > 1):
-			return nil, 0, err
-		case err != nil:
-			results = append(results, checkedUser{User: user, Error: err.Error()})
-		default:
-			results = append(results, checkedUser{User: user, State: answer.State})
+	for _, u := range users {
+		who := url.Values{"user": {u.User}}
+		if u.UserKey != "" {
+			who = url.Values{"userKey": {u.UserKey}}
 		}
-		if answer.State != store.UpstreamActive.String() {
+		result, answer := checkedUser{User: cmp.Or(u.User, u.UserKey)}, web.UpstreamState{}
+		err := c.call(ctx, http.MethodPost, "upstream/check", who, nil, &answer)
+		if _, refused := errors.AsType[refusedError](err); err != nil && !(refused && len(users) > 1) {
+			return nil, 0, err
+		} else if err != nil {
+			result.Error = err.Error()
+		}
+		if result.State = answer.State; result.State != store.UpstreamActive.String() {
 			failed++
 		}
+		results = append(results, result)
 	}
 	return results, failed, nil
 }
