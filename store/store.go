@@ -200,11 +200,11 @@ type Store interface {
 	PrunePasswordUses(ctx context.Context, before time.Time) error
 
 	// UpdateUpstream changes the upstream credentials of the user with this key and adds audit
-	// records in one transaction. change receives those stored, and returns those to store, at
-	// most MaxUpstreamCredentials; none removes the user's record. At most one of them is active
-	// or broken. change may be called more than once, each time with fresh values, and must not call the
-	// store. If it returns an error, nothing is written and UpdateUpstream returns that error
-	// unchanged. It returns what is stored.
+	// records in one transaction. change receives those stored, none if they cannot be read, and
+	// returns those to store, at most MaxUpstreamCredentials; none removes the user's record. At
+	// most one of them is active or broken. change may be called more than once, each time with
+	// fresh values, and must not call the store. If it returns an error, nothing is written and
+	// UpdateUpstream returns that error unchanged. It returns what is stored.
 	UpdateUpstream(ctx context.Context, user string, change UpstreamFunc) ([]UpstreamCredential, error)
 
 	// Upstream returns the upstream credentials of the user with this key, none if there are none.

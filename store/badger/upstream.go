@@ -12,9 +12,13 @@ import (
 // UpdateUpstream changes a user's upstream credentials: see store.Store.
 func (s *Store) UpdateUpstream(ctx context.Context, user string, change store.UpstreamFunc) (after []store.UpstreamCredential, err error) {
 	err = s.write(ctx, func(tx *tx) error {
-		before, err := upstreamOf(tx.Txn, user)
+		data, err := get(tx.Txn, upstreamKey(user))
 		if err != nil {
 			return err
+		}
+		before := []store.UpstreamCredential(nil)
+		if data != nil {
+			before, _ = store.DecodeUpstream(user, data) // one that cannot be read counts as none
 		}
 		if after, tx.audits, err = change(before); err != nil {
 			return err
@@ -22,8 +26,7 @@ func (s *Store) UpdateUpstream(ctx context.Context, user string, change store.Up
 		if len(after) == 0 {
 			return tx.deleteKey(upstreamKey(user))
 		}
-		data, err := store.EncodeUpstream(user, after)
-		if err != nil {
+		if data, err = store.EncodeUpstream(user, after); err != nil {
 			return err
 		}
 		if after, err = store.DecodeUpstream(user, data); err != nil {
