@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 
+	accesslogdatav3 "github.com/envoyproxy/go-control-plane/envoy/data/accesslog/v3"
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
 	"google.golang.org/protobuf/proto"
 
@@ -28,11 +29,18 @@ func newAnonymousAnswer(p *product.Product) *anonymousAnswer {
 	return &anonymousAnswer{p.AnonymousHeader, p.AnonymousUser, authz.UpstreamCredentialBroken.Status()}
 }
 
-// Conditions are the access log filters that these answers match. Answers to allowed
-// requests that failed on the way to the upstream match too; they have response flags.
-func (a *anonymousAnswer) Conditions() []string {
+// conditions are the access log filters that these answers match. Other local answers
+// with this status to allowed requests match too. A client that sends gRPC's type gets it
+// as 200 with a gRPC status.
+func (a *anonymousAnswer) conditions() []string { return a.matching("") }
+
+// Reported are the access log filters of the requests that tokengate hears of: also those whose
+// client left before the answer, so that none is hidden that way.
+func (a *anonymousAnswer) Reported() []string { return a.matching(", {" + flagged("DC") + "}") }
+
+func (a *anonymousAnswer) matching(more string) []string {
 	return []string{
-		answered(a.Status),
+		"or_filter: {filters: [{" + answered(a.Status) + "}, {grpc_status_filter: {statuses: [UNAVAILABLE]}}" + more + "]}",
 		"metadata_filter: {matcher: {filter: " + extAuthz + ", path: [{key: reason}], value: {string_match: {exact: " + authz.TokenAllowed.String() + "}}}, match_if_key_not_found: false}",
 	}
 }
@@ -75,9 +83,20 @@ func (s *accessLogServer) receive(stream accesslogv3.AccessLogService_StreamAcce
 		for _, entry := range m.GetHttpLogs().GetLogEntry() {
 			common := entry.GetCommonProperties()
 			id := common.GetMetadata().GetFilterMetadata()[extAuthz].GetFields()["token_id"].GetStringValue()
-			if proto.Size(common.GetResponseFlags()) == 0 && token.ValidID(id) {
+			if isSuspicious(entry) && token.ValidID(id) {
 				s.Report(id)
 			}
 		}
 	}
+}
+
+// isSuspicious reports whether the upstream may have served the request as nobody's: Envoy
+// replaced its answer, or the client left before it. A 503 of the upstream itself, or because
+// it cannot be reached, says nothing about a credential.
+func isSuspicious(entry *accesslogdatav3.HTTPAccessLogEntry) bool {
+	flags := entry.GetCommonProperties().GetResponseFlags()
+	if flags.GetDownstreamConnectionTermination() {
+		return true
+	}
+	return proto.Size(flags) == 0 && entry.GetResponse().GetResponseCodeDetails() != "via_upstream"
 }

@@ -109,7 +109,7 @@ func localReplies(title string, managementPaths []string, healthPath string, ano
 	)
 	if anonymous != nil {
 		replies = append(replies, localReply{
-			"An answer that {product} made for nobody; see the marker route.", anonymous.Conditions(), authz.UpstreamCredentialBroken.Text(),
+			"An answer that {product} made for nobody; see the marker route.", anonymous.conditions(), authz.UpstreamCredentialBroken.Text(),
 		})
 	}
 	replies = append(replies,

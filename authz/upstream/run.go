@@ -76,9 +76,17 @@ func (c *Credentials) check(ctx context.Context, user string) {
 	case err != nil:
 		c.Log.Warn("the application did not say whether it still accepts the connection of a user; it is asked again", zap.String("user_key", user), zap.Error(err))
 	case state == store.UpstreamBroken:
-		c.Log.Warn("the application does not accept the connection of a user; the user's tokens are refused until the user connects again", zap.String("user_key", user))
+		// The answer may have been one of a Jira that is starting.
+		time.AfterFunc(recheckBroken, func() {
+			if ctx.Err() == nil {
+				c.Suspect(user)
+			}
+		})
 	}
 }
+
+// recheckBroken is how soon a credential that was refused is checked again.
+const recheckBroken = 10 * time.Minute
 
 // CheckAction is the action of audit records about a credential whose state a check has changed.
 const CheckAction = "upstream.check"

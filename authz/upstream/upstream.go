@@ -50,7 +50,8 @@ type Credentials struct {
 	Now    func() time.Time
 	Random io.Reader // token.Random, except in tests
 
-	mu sync.Mutex // held to change the store and then the index, so that both have the same order
+	once sync.Once
+	busy chan struct{} // holds one value while the store and then the index change, so that both have the same order
 
 	suspects suspects
 }
@@ -128,12 +129,35 @@ func (c *Credentials) context(user, id string) seal.Context {
 	return seal.Context{Site: c.Site, User: user, Credential: id}
 }
 
+// lock waits for other changes until ctx ends: a disk may hang.
+func (c *Credentials) lock(ctx context.Context) error {
+	c.once.Do(func() { c.busy = make(chan struct{}, 1) })
+	select {
+	case c.busy <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (c *Credentials) unlock() { <-c.busy }
+
 // update changes a user's credentials in the store and then in the index.
 func (c *Credentials) update(ctx context.Context, user string, change store.UpstreamFunc) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	after, err := c.Store.UpdateUpstream(ctx, user, change)
+	if err := c.lock(ctx); err != nil {
+		return err
+	}
+	defer c.unlock()
+	refused := false
+	after, err := c.Store.UpdateUpstream(ctx, user, func(before []store.UpstreamCredential) ([]store.UpstreamCredential, []store.Audit, error) {
+		all, audits, err := change(before)
+		refused = err != nil
+		return all, audits, err
+	})
 	if err != nil {
+		if !refused { // what is stored is unknown; the next check or start finds out
+			c.Index.SetUpstreams(map[string]*index.Upstream{user: index.BrokenUpstream})
+		}
 		return err
 	}
 	u := (*index.Upstream)(nil)
@@ -233,8 +257,14 @@ func (c *Credentials) Check(ctx context.Context, user string, audit store.Audit)
 	if state == inUse.State && asked.Sub(inUse.Checked) < recheckAfter {
 		return state, nil
 	}
+	if state == store.UpstreamBroken {
+		c.Index.SetUpstreams(map[string]*index.Upstream{user: index.BrokenUpstream}) // whether or not the disk answers
+	}
 	id := inUse.ID
 	audit.Owner, audit.Changes = inUse.Owner, map[string]store.Change{"state": {Before: inUse.State.String(), After: state.String()}}
+	if state == store.UpstreamBroken && inUse.State != state {
+		c.Log.Warn("the application does not accept the connection of a user; the user's tokens are refused until the user connects again", zap.String("user_key", user))
+	}
 	err = c.update(ctx, user, func(before []store.UpstreamCredential) ([]store.UpstreamCredential, []store.Audit, error) {
 		now := working(before)
 		if now == nil || now.ID != id {
@@ -271,6 +301,7 @@ func (c *Credentials) Disconnect(ctx context.Context, user string, audit store.A
 // returns how many it sealed again.
 func (c *Credentials) Reseal(ctx context.Context) (sealed int, err error) {
 	var users []string
+	damaged := 0
 	err = c.Store.AllUpstream(ctx, func(user string, all []store.UpstreamCredential, err error) error {
 		if inUse := working(all); err == nil && inUse != nil && !c.isCurrent(*inUse) {
 			users = append(users, user)
@@ -281,16 +312,17 @@ func (c *Credentials) Reseal(ctx context.Context) (sealed int, err error) {
 		if err != nil {
 			break
 		}
-		changed := 0
+		changed, unopened := 0, 0
 		err = c.update(ctx, user, func(before []store.UpstreamCredential) ([]store.UpstreamCredential, []store.Audit, error) {
-			changed = 0
+			changed, unopened = 0, 0
 			inUse := working(before)
 			if inUse == nil || c.isCurrent(*inUse) {
 				return before, nil, nil
 			}
 			value, err := c.Keys.Open(inUse.Sealed, c.context(user, inUse.ID))
 			if errors.Is(err, seal.ErrDamaged) {
-				return before, nil, nil // no key opens it; Load and Check say so
+				unopened = 1
+				return before, nil, nil
 			}
 			if err == nil {
 				inUse.Sealed, err = c.Keys.Seal(value, c.context(user, inUse.ID))
@@ -299,8 +331,11 @@ func (c *Credentials) Reseal(ctx context.Context) (sealed int, err error) {
 			return before, nil, err
 		})
 		if err == nil {
-			sealed += changed
+			sealed, damaged = sealed+changed, damaged+unopened
 		}
+	}
+	if err == nil && damaged > 0 {
+		err = fmt.Errorf("%w: no key opens the connections of %d users, who have to be disconnected or connected again; keep the old key files until then", seal.ErrDamaged, damaged)
 	}
 	if err != nil {
 		return sealed, fmt.Errorf("seal the connections of users again: %w", err)

@@ -387,7 +387,11 @@ func TestRun(t *testing.T) {
 				r.Suspect("nobody")
 				r.Suspect(fredKey)
 			}
-			for r.answer(0) != "broken" && ctx.Err() == nil {
+			checked := func() bool {
+				audits, err := r.db.AuditLog(t.Context(), 0, 1)
+				return err == nil && audits[0].Action == upstream.CheckAction
+			}
+			for ctx.Err() == nil && (r.answer(0) != "broken" || !checked()) {
 				runtime.Gosched()
 			}
 			cancel()

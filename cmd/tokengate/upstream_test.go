@@ -3,10 +3,13 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +17,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tokengate/tokengate/authz/product/jira"
+	"github.com/tokengate/tokengate/authz/product/jira/jiratest"
 	"github.com/tokengate/tokengate/authz/seal"
 	"github.com/tokengate/tokengate/authz/token"
 	"github.com/tokengate/tokengate/authz/upstream"
@@ -125,7 +129,7 @@ func TestPersonalAccessTokens(t *testing.T) {
 	c.until("tokengate refuses alice's requests itself", func() bool {
 		before := c.jira.Total()
 		got := c.send(request{path: "/rest/api/2/myself?from=client", auth: bearer(alice.value)})
-		if got.status != 503 || !strings.Contains(got.body, "connect again") {
+		if got.status != 503 || !strings.Contains(got.body, "connection any more") {
 			t.Fatalf("revoked in Jira: %d %s", got.status, got.body)
 		}
 		for _, seen := range c.jira.Requests()[max(0, len(c.jira.Requests())-(c.jira.Total()-before)):] {
@@ -140,21 +144,68 @@ func TestPersonalAccessTokens(t *testing.T) {
 		t.Error("tokengate knew it before Jira did")
 	}
 	t.Logf("Jira served %d requests as nobody", served)
-	c.hasReason("upstream_credential_broken")
+	if c.denied("upstream_credential_broken") == 0 {
+		t.Error("the metrics have no refusal")
+	}
 	if got := c.myself(rita, 200); got != "rita" {
 		t.Errorf("rita is %q", got)
 	}
 	c.searchPATs()
 }
 
-// hasReason fails if no request was denied for this reason.
-func (c *connected) hasReason(reason string) {
+// TestRefusedCredentialIsNoticed checks that tokengate learns that Jira does not accept a credential any
+// more, even if no client gets an answer that says so.
+func TestRefusedCredentialIsNoticed(t *testing.T) {
+	t.Parallel()
+	c := newConnected(t, "alice", "rita")
+	alice, rita := c.create("alice", `{"label":"a"}`), c.create("rita", `{"label":"b","readOnly":true}`)
+	defer c.jira.Fail("/rest/api/2/serverInfo", jiratest.Slow(30*time.Millisecond)).Stop()
+	for _, way := range []struct {
+		name, user string
+		token      issued
+		send       func(auth string)
+	}{
+		{"gRPC", "alice", alice, func(auth string) {
+			// Envoy answers 200 with a status of gRPC.
+			c.send(request{auth: auth, header: http.Header{"Content-Type": {"application/grpc"}}})
+		}},
+		{"leaving before the answer", "rita", rita, func(auth string) {
+			conn, err := net.Dial("tcp", c.envoy.Addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			before, refused := c.jira.Total(), c.denied("upstream_credential_broken")
+			fmt.Fprintf(conn, "GET /rest/api/2/serverInfo HTTP/1.1\r\nHost: jira.example.com\r\nX-Forwarded-For: 10.1.2.3\r\nAuthorization: %s\r\n\r\n", auth)
+			c.until("the request arrives", func() bool {
+				return c.jira.Total() > before || c.denied("upstream_credential_broken") > refused
+			})
+			conn.Close()
+		}},
+	} {
+		for _, pat := range c.jira.PATs(way.user) {
+			c.jira.RevokePAT(pat.ID)
+		}
+		before := c.denied("upstream_credential_broken")
+		c.until(way.name+": tokengate refuses the requests itself", func() bool {
+			way.send(bearer(way.token.value))
+			return c.denied("upstream_credential_broken") > before
+		})
+	}
+}
+
+// denied returns how many requests were denied for this reason.
+func (c *connected) denied(reason string) int {
 	c.t.Helper()
 	_, metrics := c.probe("/metrics")
 	m := regexp.MustCompile(`decisions_total\{outcome="denied",reason="` + reason + `"\} (\d+)`).FindStringSubmatch(metrics)
-	if m == nil || m[1] == "0" {
-		c.t.Errorf("no request was denied for %s", reason)
+	if m == nil {
+		c.t.Fatalf("no metric of %s", reason)
 	}
+	n, err := strconv.Atoi(m[1])
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return n
 }
 
 // searchPATs fails if a personal access token is in the log, in the metrics, in Envoy's access log or in a file of the store.

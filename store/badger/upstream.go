@@ -3,6 +3,7 @@ package badger
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -23,6 +24,7 @@ func (s *Store) UpdateUpstream(ctx context.Context, user string, change store.Up
 		if after, tx.audits, err = change(before); err != nil {
 			return err
 		}
+		tx.urgent = !slices.ContainsFunc(after, func(c store.UpstreamCredential) bool { return c.State == store.UpstreamActive })
 		if len(after) == 0 {
 			return tx.deleteKey(upstreamKey(user))
 		}

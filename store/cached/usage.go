@@ -57,7 +57,7 @@ func (r *UsageRecorder) FlushOver(ctx context.Context, span time.Duration) error
 	return r.flush(ctx, span, MaxFlush)
 }
 
-func (r *UsageRecorder) flush(ctx context.Context, span time.Duration, most int) error {
+func (r *UsageRecorder) flush(ctx context.Context, span time.Duration, most int) (failed error) {
 	began := time.Now()
 	var batches [][]string
 	for n := 0; n == 0 || n < len(batches); n++ {
@@ -69,19 +69,19 @@ func (r *UsageRecorder) flush(ctx context.Context, span time.Duration, most int)
 			return fmt.Errorf("flush usage: %w", err)
 		}
 		if n == 0 {
+			// Counts that the store refused before do not keep the others from being written.
+			most = max(most, min(len(r.unwritten)+MaxFlush, 10*MaxFlush))
 			r.nextList = r.tokens.index.TakeUsage(r.unwritten, r.nextList, most)
 			batches = slices.Collect(slices.Chunk(store.InUsageOrder(maps.Keys(r.unwritten)), store.MaxUsageBatch))
 		}
-		var err error
 		if n < len(batches) {
-			err = r.writeBatch(ctx, batches[n])
+			if err := r.writeBatch(ctx, batches[n]); err != nil {
+				failed = fmt.Errorf("flush usage: %w", err)
+			}
 		}
 		r.unlock()
-		if err != nil {
-			return fmt.Errorf("flush usage: %w", err)
-		}
 	}
-	return nil
+	return failed
 }
 
 // waitUntil waits until due or until the context ends.
@@ -100,6 +100,9 @@ func waitUntil(ctx context.Context, due time.Time) error {
 	}
 }
 
+// writeTime bounds the write of a batch, for which the disk may hang.
+const writeTime = 10 * time.Second
+
 // writeBatch writes the unwritten counts of these tokens. The caller holds the lock.
 func (r *UsageRecorder) writeBatch(ctx context.Context, ids []string) error {
 	batch := make(map[string]store.Usage, len(ids))
@@ -108,6 +111,9 @@ func (r *UsageRecorder) writeBatch(ctx context.Context, ids []string) error {
 			batch[id] = u
 		}
 	}
+	// A batch that was cancelled half-way would be written again.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTime)
+	defer cancel()
 	if err := r.tokens.AddUsage(ctx, batch); err != nil {
 		return err
 	}

@@ -72,9 +72,10 @@ var Product = product.Product{
 }
 
 // administrationPaths are Jira's own resources for administrators. Some only configure, but
-// none is what a script of a user needs. Paths of other apps are not among them.
+// none is what a script of a user needs. Of other apps' paths only those of one that runs code are
+// among them.
 var administrationPaths = []string{
-	"/secure/admin", "/plugins/servlet/upm", "/rest/admin", "/rest/auditing", "/rest/webhooks", "/rest/troubleshooting",
+	"/secure/admin", "/plugins/servlet/upm", "/rest/admin", "/rest/auditing", "/rest/scriptrunner", "/rest/webhooks", "/rest/troubleshooting",
 	"/rest/api/2/application-properties", "/rest/api/2/applicationrole", "/rest/api/2/auditing", "/rest/api/2/cluster",
 	"/rest/api/2/email-templates", "/rest/api/2/index", "/rest/api/2/index-snapshot", "/rest/api/2/licenseValidator",
 	"/rest/api/2/monitoring", "/rest/api/2/reindex", "/rest/api/2/settings", "/rest/api/2/upgrade",
@@ -89,6 +90,13 @@ var administrationWrites = []string{
 	"/rest/api/2/resolution", "/rest/api/2/role", "/rest/api/2/screens", "/rest/api/2/status", "/rest/api/2/workflow", "/rest/api/2/workflowscheme",
 }
 
+// isProjectAdministration reports whether a path below a project is only for Jira's administrators.
+func isProjectAdministration(path string) bool {
+	below, ok := strings.CutPrefix(path, "/rest/api/2/project/")
+	_, resource, _ := strings.Cut(below, "/")
+	return ok && slices.Contains([]string{"archive", "restore", "permissionscheme", "notificationscheme", "issuesecuritylevelscheme"}, resource)
+}
+
 func administration(path string, write bool) bool {
 	within := func(resource string) bool {
 		rest, ok := strings.CutPrefix(path, resource)
@@ -97,7 +105,7 @@ func administration(path string, write bool) bool {
 	// Users change properties and columns of their own below the resource of users, and project
 	// administrators their projects.
 	return slices.ContainsFunc(administrationPaths, within) ||
-		write && (path == "/rest/api/2/user" || path == "/rest/api/2/project" || slices.ContainsFunc(administrationWrites, within))
+		write && (path == "/rest/api/2/user" || path == "/rest/api/2/project" || isProjectAdministration(path) || slices.ContainsFunc(administrationWrites, within))
 }
 
 // forbiddenModules are the REST modules, by the segment after /rest/, that hand

@@ -22,6 +22,9 @@ func (s *Server) openUpstream(ctx context.Context) error {
 	if p.Credentials == nil {
 		return fmt.Errorf("%w: upstream.identity.pat: %s has no personal access tokens that tokengate could send; use header", config.ErrInvalid, p.Title)
 	}
+	if s.config.Directory.Upstream == (config.UpstreamDirectory{}) {
+		return fmt.Errorf("%w: upstream.identity.pat: needs directory.upstream, which knows the users' keys", config.ErrInvalid)
+	}
 	keys, err := seal.ReadKeys(id.PAT.SealKeys)
 	if err != nil {
 		return fmt.Errorf("upstream.identity.pat.sealKeys: %w", err)
