@@ -1,16 +1,11 @@
 package envoy_test
 
 import (
-	"context"
-	"crypto/tls"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
-
-	"golang.org/x/net/http2"
 
 	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/authz/token"
@@ -19,9 +14,14 @@ import (
 // TestBypassOverHTTP2 sends what HTTP/1.1 cannot carry, and what clients send twice, with and
 // without the bypass.
 func TestBypassOverHTTP2(t *testing.T) {
-	r := newBypassRig(t, func(to *config.Config) { to.Tokens.Paths = []string{"/", "*"}; to.Passwords.Mode = config.PasswordsBlock })
+	r := newBypassRig(t, func(to *config.Config) {
+		to.Tokens.Paths = []string{"/", "*"}
+		to.Passwords.Mode = config.PasswordsBlock
+	})
 	value := r.value.Reveal()
-	tr := &http2.Transport{AllowHTTP: true, DialTLSContext: func(ctx context.Context, n, a string, _ *tls.Config) (net.Conn, error) { return net.Dial(n, a) }}
+	tr := &http.Transport{Protocols: new(http.Protocols)}
+	tr.Protocols.SetUnencryptedHTTP2(true)
+	defer tr.CloseIdleConnections()
 	send := func(addr, method, target string, h http.Header) (reason, answer string) {
 		r.mu.Lock()
 		r.reason = ""
