@@ -16,8 +16,8 @@ import (
 
 // With upstream.identity.pat, an upstream may serve an allowed request without a user,
 // because it does not accept the owner's credential any more. Envoy replaces such an
-// answer, and reports it in an access log of its own to tokengate. Other requests cost
-// neither of them anything.
+// answer, and reports it in an access log of its own to tokengate, as it does requests whose
+// client left early. Other requests cost neither of them anything.
 
 // anonymousAnswer is the part of Envoy's configuration about these answers.
 type anonymousAnswer struct {

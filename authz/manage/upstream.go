@@ -9,6 +9,7 @@ import (
 
 	"github.com/tokengate/tokengate/authz/directory"
 	"github.com/tokengate/tokengate/authz/product"
+	"github.com/tokengate/tokengate/authz/seal"
 	"github.com/tokengate/tokengate/authz/token"
 	"github.com/tokengate/tokengate/authz/upstream"
 	"github.com/tokengate/tokengate/store"
@@ -184,6 +185,9 @@ func (m *Manager) RotateSeal(ctx context.Context, c Caller) (Resealed, error) {
 			return Resealed{}, err
 		}
 		sealed, err := m.Upstream.Reseal(ctx)
+		if errors.Is(err, seal.ErrDamaged) {
+			return Resealed{}, refused(BadState, "%s", Sentence(err))
+		}
 		if err != nil {
 			return Resealed{}, err
 		}

@@ -61,6 +61,10 @@ func (c *Credentials) rest(ctx context.Context, pause time.Duration) {
 			for _, user := range c.suspects.take() {
 				c.check(ctx, user)
 			}
+			select { // a client that raises suspicion again and again does not make the application busy
+			case <-ctx.Done():
+			case <-time.After(leastPause):
+			}
 		}
 	}
 }
@@ -75,24 +79,24 @@ func (c *Credentials) check(ctx context.Context, user string) {
 	case errors.Is(err, ErrNotConnected), ctx.Err() != nil:
 	case err != nil:
 		c.Log.Warn("the application did not say whether it still accepts the connection of a user; it is asked again", zap.String("user_key", user), zap.Error(err))
-	case state == store.UpstreamBroken:
-		// The answer may have been one of a Jira that is starting.
-		time.AfterFunc(recheckBroken, func() {
-			if ctx.Err() == nil {
-				c.Suspect(user)
-			}
-		})
+	case state == store.UpstreamActive:
+		c.retried.Delete(user)
+	default:
+		// The answer may have been one of an application that is starting.
+		if _, already := c.retried.LoadOrStore(user, true); !already {
+			time.AfterFunc(recheckBroken, func() { c.Suspect(user) })
+		}
 	}
 }
 
-// recheckBroken is how soon a credential that was refused is checked again.
+// recheckBroken is how soon a credential that was refused is checked once more before its turn.
 const recheckBroken = 10 * time.Minute
 
 // CheckAction is the action of audit records about a credential whose state a check has changed.
 const CheckAction = "upstream.check"
 
-// Suspect makes Run check a user's credential soon, because the application has answered a request
-// with it as one of nobody.
+// Suspect makes Run check a user's credential soon, because the application may have
+// answered a request with it as one of nobody.
 func (c *Credentials) Suspect(user string) { c.suspects.add(user) }
 
 // maxSuspects bounds the memory; further users wait for their turn in the round.

@@ -53,7 +53,9 @@ type Credentials struct {
 	once sync.Once
 	busy chan struct{} // holds one value while the store and then the index change, so that both have the same order
 
+	unsure   sync.Map // users whom block has blocked, until an update of theirs succeeds
 	suspects suspects
+	retried  sync.Map // users whose broken credential is checked once more; see check
 }
 
 // Store is the part of store.Store that Credentials uses.
@@ -142,6 +144,12 @@ func (c *Credentials) lock(ctx context.Context) error {
 
 func (c *Credentials) unlock() { <-c.busy }
 
+// block denies a user's tokens, whether or not the disk answers.
+func (c *Credentials) block(user string) {
+	c.unsure.Store(user, true)
+	c.Index.SetUpstreams(map[string]*index.Upstream{user: index.BrokenUpstream})
+}
+
 // update changes a user's credentials in the store and then in the index.
 func (c *Credentials) update(ctx context.Context, user string, change store.UpstreamFunc) error {
 	if err := c.lock(ctx); err != nil {
@@ -156,10 +164,11 @@ func (c *Credentials) update(ctx context.Context, user string, change store.Upst
 	})
 	if err != nil {
 		if !refused { // what is stored is unknown; the next check or start finds out
-			c.Index.SetUpstreams(map[string]*index.Upstream{user: index.BrokenUpstream})
+			c.block(user)
 		}
 		return err
 	}
+	c.unsure.Delete(user)
 	u := (*index.Upstream)(nil)
 	if inUse := working(after); inUse != nil {
 		if u, err = c.opened(user, *inUse); err != nil {
@@ -254,11 +263,11 @@ func (c *Credentials) Check(ctx context.Context, user string, audit store.Audit)
 	case err != nil:
 		return inUse.State, err
 	}
-	if state == inUse.State && asked.Sub(inUse.Checked) < recheckAfter {
+	if _, unsure := c.unsure.Load(user); state == inUse.State && !unsure && asked.Sub(inUse.Checked) < recheckAfter {
 		return state, nil
 	}
 	if state == store.UpstreamBroken {
-		c.Index.SetUpstreams(map[string]*index.Upstream{user: index.BrokenUpstream}) // whether or not the disk answers
+		c.block(user)
 	}
 	id := inUse.ID
 	audit.Owner, audit.Changes = inUse.Owner, map[string]store.Change{"state": {Before: inUse.State.String(), After: state.String()}}

@@ -327,6 +327,10 @@ func TestMovedRecord(t *testing.T) {
 	if n := r.logs.FilterField(zap.String("user_key", wilmaKey)).Len(); n != 1 {
 		t.Errorf("%d log lines about wilma, want 1", n)
 	}
+	r.start(1, 0)
+	if n, err := r.Reseal(t.Context()); n != 1 || !errors.Is(err, seal.ErrDamaged) || !strings.Contains(err.Error(), "1 users") {
+		t.Errorf("%d sealed again, error %v", n, err)
+	}
 	if state, err := r.Check(t.Context(), wilmaKey, by); state != store.UpstreamBroken || err != nil {
 		t.Errorf("checked: state %v, error %v", state, err)
 	}
@@ -401,6 +405,55 @@ func TestRun(t *testing.T) {
 			if err != nil || audits[0].Action != upstream.CheckAction || audits[0].Actor != upstream.Actor || audits[0].Owner != "fred" {
 				t.Errorf("audit log %+v, error %v", audits, err)
 			}
+		})
+	}
+}
+
+// failing is a store that fails, before or after the write.
+type failing struct {
+	upstream.Store
+	before, after error
+}
+
+func (f *failing) UpdateUpstream(ctx context.Context, user string, change store.UpstreamFunc) ([]store.UpstreamCredential, error) {
+	if f.before != nil {
+		return nil, f.before
+	}
+	all, err := f.Store.UpdateUpstream(ctx, user, change)
+	return all, errors.Join(err, f.after)
+}
+
+// TestStoreFails checks that a user's tokens are denied while it is unknown what is stored, and that the next
+// check finds out.
+func TestStoreFails(t *testing.T) {
+	for name, fails := range map[string]failing{"before the write": {before: store.ErrNoSpace}, "after the write": {after: store.ErrNoSpace}} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			made := r.mint("fred", "yabba")
+			if _, err := r.set("", made.Value); err != nil {
+				t.Fatal(err)
+			}
+			working := r.Store
+			fails.Store = working
+			r.Store = &fails
+			if _, err := r.set("", made.Value); !errors.Is(err, store.ErrNoSpace) {
+				t.Errorf("set: error %v", err)
+			}
+			r.want("failed", "broken", "none")
+			r.Store = working
+			if state, err := r.Check(t.Context(), fredKey, by); state != store.UpstreamActive || err != nil {
+				t.Errorf("checked: state %v, error %v", state, err)
+			}
+			r.want("checked", "answer for "+made.Value.Reveal(), "none")
+
+			for _, pat := range r.jira.PATs(fredKey) {
+				r.jira.RevokePAT(pat.ID)
+			}
+			r.Store = &fails
+			if _, err := r.Check(t.Context(), fredKey, by); !errors.Is(err, store.ErrNoSpace) {
+				t.Errorf("check of a revoked one: error %v", err)
+			}
+			r.want("revoked", "broken", "none")
 		})
 	}
 }
