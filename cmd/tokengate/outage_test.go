@@ -162,6 +162,7 @@ func TestSuccessor(t *testing.T) {
 			t.Fatalf("the successor's socket is gone: %v", err)
 		}
 		conn.Close()
+		load.next()
 	}
 	statuses := load.stop().total()
 	t.Logf("answers by status: %v", statuses)
