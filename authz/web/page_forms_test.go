@@ -438,7 +438,7 @@ func TestAdministrationByForms(t *testing.T) {
 	}
 	// A notice without a valid proof is not shown.
 	for _, below := range []string{"/tokens?done=revoked&token=call+555", "/tokens?done=all", "/tokens?done=approved&proof=x&token=" + first} {
-		if body := admin.open(below); strings.Contains(body, "555") || strings.Contains(body, `class="notice"`) {
+		if body := admin.open(below); regexp.MustCompile(`call.{1,3}555`).MatchString(body) || strings.Contains(body, `class="notice"`) {
 			t.Errorf("%s shows a notice", below)
 		}
 	}
