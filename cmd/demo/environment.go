@@ -61,10 +61,11 @@ access:
   admin: [token-administrators]
 `
 
-// The passwords of the users in the demo's Jira, and the Jira token with which
-// tokengate reads users and groups.
+// The passwords of the users in the demo's Jira, and the user and the Jira token with
+// which tokengate reads users and groups.
 const (
 	fred, wilma, betty = "yabba-dabba", "pebbles", "bamm-bamm"
+	serviceUser        = "tokengate"
 	service            = "ZGVtbyBzZXJ2aWNlIGNyZWRlbnRpYWwgZm9yIGppcmE="
 )
 
@@ -123,7 +124,7 @@ func (e *environment) startJira() (address string, err error) {
 		{Name: "fred", Password: fred, DisplayName: "Fred F.", Active: true, Groups: []string{"developers"}},
 		{Name: "wilma", Password: wilma, Active: true, Groups: []string{"contractors"}},
 		{Name: "betty", Password: betty, Active: true, Groups: []string{"token-administrators"}},
-		{Name: "tokengate", Active: true, Groups: []string{jiratest.Administrators}, PATs: []string{service}},
+		{Name: serviceUser, Active: true, Groups: []string{jiratest.Administrators}, PATs: []string{service}},
 	}})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
