@@ -3,6 +3,7 @@ package manage
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -17,8 +18,9 @@ type Caller struct {
 	from string // the client's address, or "admin socket"
 	kind callerKind
 
-	user  directory.User // of a user
-	token store.Token    // of a management token
+	user  directory.User     // of a user
+	login func() http.Header // see WithLogin; a function, so that printing a Caller reveals nothing
+	token store.Token        // of a management token
 }
 
 type callerKind uint8
@@ -43,6 +45,14 @@ func User(u directory.User, address string) Caller {
 		return Caller{}
 	}
 	return Caller{name: u.Name, from: address, kind: kindUser, user: u}
+}
+
+// WithLogin returns a user as the caller who logged in with these headers, a Cookie or an
+// Authorization, which the application has just accepted. With them a personal access token
+// can be created for the user.
+func (c Caller) WithLogin(login http.Header) Caller {
+	c.login = func() http.Header { return login }
+	return c
 }
 
 // ManagementToken returns the management token as the caller, at a client address.
