@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -22,7 +23,10 @@ type UpstreamCredential struct {
 	Checked    time.Time // when the application last confirmed or refused it; zero: never
 	State      UpstreamState
 	SetBy      string // who connected the user, as in audit records
-	Sealed     []byte // empty unless State is UpstreamActive or UpstreamBroken
+	// Sealed is the secret if State is UpstreamActive or UpstreamBroken. It may be the login
+	// with which the credential is asked for, if State is UpstreamMinting, and the secret if
+	// it is UpstreamDeleting.
+	Sealed []byte
 }
 
 // UpstreamState is the state of an upstream credential. The zero value is invalid. The numbers are
@@ -106,8 +110,8 @@ func checkUpstream(user string, all []UpstreamCredential) error {
 		switch {
 		case !c.State.known():
 			return invalid("an upstream credential has the state %v", c.State)
-		case inUse != (len(c.Sealed) > 0):
-			return invalid("an upstream credential that is %v has %d sealed bytes", c.State, len(c.Sealed))
+		case inUse && len(c.Sealed) == 0:
+			return invalid("an upstream credential that is %v has no sealed bytes", c.State)
 		case len(c.Sealed) > maxSealed:
 			return invalid("an upstream credential has %d sealed bytes", len(c.Sealed))
 		case c.Created.IsZero():
@@ -137,7 +141,7 @@ func EncodeUpstream(user string, all []UpstreamCredential) ([]byte, error) {
 	return marshal(m), nil
 }
 
-// DecodeUpstream reads the record of a user's upstream credentials.
+// DecodeUpstream reads the record of a user's upstream credentials. The error wraps ErrInvalid.
 func DecodeUpstream(user string, data []byte) (all []UpstreamCredential, err error) {
 	var m storepb.UpstreamCredentials
 	if err = proto.Unmarshal(data, &m); err == nil && m.User != user {
@@ -152,6 +156,9 @@ func DecodeUpstream(user string, data []byte) (all []UpstreamCredential, err err
 	}
 	if err == nil {
 		err = checkUpstream(user, all)
+	}
+	if err != nil && !errors.Is(err, ErrInvalid) {
+		err = fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the upstream credentials of user %q: %w", user, err)

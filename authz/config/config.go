@@ -87,6 +87,9 @@ type PATIdentity struct {
 	// SealKeys are the absolute paths of files of 32 bytes. The first seals the
 	// credentials in the store, the others only open them.
 	SealKeys []string `yaml:"sealKeys"`
+	// RenewAt is the part of a credential's life, in percent, after which it is renewed; 10
+	// to 95.
+	RenewAt int `yaml:"renewAt"`
 	// Probe is how often the upstream is asked whether it still accepts a credential;
 	// five minutes to a day.
 	Probe time.Duration `yaml:"probe"`

@@ -110,6 +110,8 @@ func checkIdentity(c *Config, report reporter) {
 
 const (
 	maxSealKeys = 10
+	minRenewAt  = 10
+	maxRenewAt  = 95
 	minProbe    = 5 * time.Minute
 	maxProbe    = day
 )
@@ -126,6 +128,9 @@ func checkPATIdentity(pat PATIdentity, report reporter) {
 			report(IndexKey(key+".sealKeys", i), "%s", fault)
 		}
 	}
+	if pat.RenewAt < minRenewAt || pat.RenewAt > maxRenewAt {
+		report(key+".renewAt", "is %d; it must be %d to %d, the percentage of a personal access token's life after which it is renewed", pat.RenewAt, minRenewAt, maxRenewAt)
+	}
 	if pat.Probe < minProbe || pat.Probe > maxProbe {
 		report(key+".probe", "%s: must be %s to %s", spell(pat.Probe), spell(minProbe), spell(maxProbe))
 	}
@@ -133,7 +138,7 @@ func checkPATIdentity(pat PATIdentity, report reporter) {
 
 // HasPAT reports whether requests carry personal access tokens.
 func (i Identity) HasPAT() bool {
-	return i.PAT.SealKeys != nil || i.PAT.Probe != 0 || i.PAT.Administration
+	return i.PAT.SealKeys != nil || i.PAT.RenewAt != 0 || i.PAT.Probe != 0 || i.PAT.Administration
 }
 
 // zeroWord returns none.
@@ -141,6 +146,9 @@ func (PATIdentity) zeroWord() string { return none }
 
 // complete sets the defaults.
 func (p *PATIdentity) complete(given func(key string) bool) {
+	if !given("renewAt") {
+		p.RenewAt = 67
+	}
 	if !given("probe") {
 		p.Probe = time.Hour
 	}

@@ -2,8 +2,12 @@ package manage
 
 import (
 	"context"
+	"errors"
 	"time"
 
+	"github.com/tokengate/tokengate/authz/directory"
+	"github.com/tokengate/tokengate/authz/product"
+	"github.com/tokengate/tokengate/authz/upstream"
 	"github.com/tokengate/tokengate/store"
 )
 
@@ -21,21 +25,94 @@ type Connection struct {
 	CanLogin bool                // the caller's login can connect: see Caller.WithLogin
 }
 
-// Connection returns the caller's own connection. It fails with ErrForbidden.
+// Connection returns the caller's own connection. If it is due, it is renewed soon after. It fails with
+// ErrForbidden.
 func (m *Manager) Connection(ctx context.Context, c Caller) (Connection, error) {
-	return Connection{}, nil
+	return read(ctx, m, c, connectionAction, "", func(op *operation) (Connection, error) {
+		if m.Upstream == nil {
+			return Connection{}, nil
+		}
+		own, err := m.Upstream.Of(ctx, c.user.Key)
+		if err != nil && !errors.Is(err, store.ErrInvalid) {
+			return Connection{}, err
+		}
+		if err != nil { // the record cannot be read
+			own.State = store.UpstreamBroken
+		}
+		if c.login != nil && !own.RenewAt.IsZero() && !op.now.Before(own.RenewAt) {
+			m.Upstream.Visit(c.user, c.login())
+		}
+		return Connection{
+			Needed: true, State: own.State, Name: own.Name, Created: own.Created, Expires: own.Expires,
+			RenewAt: own.RenewAt, Checked: own.Checked, SetBy: own.SetBy, CanLogin: c.login != nil,
+		}, nil
+	})
 }
 
 // Connect creates a personal access token in the application with the caller's login, and
 // uses it from then on in place of a present one, which is deleted there. It fails with ErrState,
 // ErrForbidden, ErrTooMany or ErrUnavailable, whose texts say what the user can do.
 func (m *Manager) Connect(ctx context.Context, c Caller) error {
-	return refused(BadState, "not built yet")
+	return m.perform(ctx, c, connectAction, "", func(op *operation) error {
+		if err := op.checkUpstream(); err != nil {
+			return err
+		}
+		op.subject.owner = c.user.Name
+		return op.connect(ctx, true)
+	})
+}
+
+// connect connects the caller with the caller's login, unless that has been done and again is false.
+func (op *operation) connect(ctx context.Context, again bool) error {
+	c := op.caller
+	if c.login == nil {
+		return refused(BadState, "Log in with the browser, or send your user name and password: this login cannot connect you.")
+	}
+	record := op.newRecord("done")
+	record.Action = connectAction.name
+	return upstreamRefusal(op.manager.Upstream.Connect(ctx, c.user, c.login(), again, record))
+}
+
+// connectOwner connects the owner of a new token if it is the caller, whose login can do it. Others
+// connect by themselves, or an administrator connects them; until then their tokens are suspended.
+func (op *operation) connectOwner(ctx context.Context, t store.Token) error {
+	if op.manager.Upstream == nil || !op.caller.owns(t) || op.caller.login == nil {
+		return nil
+	}
+	return op.connect(ctx, false)
 }
 
 // Disconnect stops using the caller's credential, and deletes it in the application. The
 // caller's tokens are denied from then on. It fails with ErrNotFound, ErrState, ErrForbidden or
 // ErrUnavailable.
 func (m *Manager) Disconnect(ctx context.Context, c Caller) error {
-	return refused(BadState, "not built yet")
+	return m.perform(ctx, c, disconnectAction, "", func(op *operation) error {
+		if err := op.checkUpstream(); err != nil {
+			return err
+		}
+		op.subject.owner = c.user.Name
+		if c.login == nil {
+			return upstreamRefusal(m.Upstream.Disconnect(ctx, c.user.Key, nil, op.newRecord("done")))
+		}
+		return upstreamRefusal(m.Upstream.Disconnect(ctx, c.user.Key, c.login(), op.newRecord("done")))
+	})
+}
+
+// upstreamRefusal turns the errors of package upstream about the request into refusals.
+func upstreamRefusal(err error) error {
+	switch {
+	case errors.Is(err, upstream.ErrRefused), errors.Is(err, upstream.ErrOtherUser), errors.Is(err, directory.ErrUnusableName):
+		return invalid(FieldToken, "%s", Sentence(err))
+	case errors.Is(err, upstream.ErrNotConnected):
+		return refused(NotFound, "%s", Sentence(err))
+	case errors.Is(err, directory.ErrNotLoggedIn):
+		return refused(BadState, "The application did not accept your login when tokengate asked for a personal access token. Log in again and repeat this.")
+	case errors.Is(err, product.ErrCredentialsOff), errors.Is(err, product.ErrCredentialLimit), errors.Is(err, product.ErrCredentialRefused),
+		errors.Is(err, product.ErrLicense), errors.Is(err, product.ErrCrossSite), errors.Is(err, product.ErrNotAllowed):
+		return refused(BadState, "tokengate could not connect you with a personal access token: %s.", err)
+	case errors.Is(err, directory.ErrUnavailable), errors.Is(err, directory.ErrCaptcha), errors.Is(err, directory.ErrBasicRefused):
+		return &Error{Code: Unavailable, Cause: err,
+			Message: "The application did not say whether it accepts the personal access token, so nothing was done. Try again later."}
+	}
+	return err
 }

@@ -34,6 +34,9 @@ func (m *Manager) Create(ctx context.Context, c Caller, n NewToken) (issued Issu
 		if err != nil {
 			return err
 		}
+		if err := op.connectOwner(ctx, t); err != nil {
+			return err
+		}
 		value, err := token.Mint(authz.ValueKinds[t.Kind], m.Random)
 		if err != nil {
 			return err

@@ -167,14 +167,21 @@ func (op *operation) stateOf(t store.Token) State {
 	return State(t.State.String())
 }
 
-// suspended reports whether an owner's tokens are denied. An owner of unknown status
-// is not suspended. Management tokens have no owner.
+// suspended reports whether an owner's tokens are denied, because of the owner's status or connection. An
+// owner of unknown status is not suspended. Management tokens have no owner.
 func (op *operation) suspended(o store.Owner) bool {
 	if o == (store.Owner{}) {
 		return false
 	}
-	s := op.manager.Tokens.Index().OwnerStatus(o)
-	return s != index.OwnerPermitted && s != index.OwnerUnknown
+	x := op.manager.Tokens.Index()
+	if s := x.OwnerStatus(o); s != index.OwnerPermitted && s != index.OwnerUnknown {
+		return true
+	}
+	if op.manager.Upstream == nil {
+		return false
+	}
+	u := x.Upstream(o.Key)
+	return u == nil || u == index.BrokenUpstream
 }
 
 // describe returns a token as the caller may see it.

@@ -53,13 +53,17 @@ var (
 
 	upstreamListAction       = newRead("upstream.list", administrators)
 	upstreamSetAction        = newChange("upstream.set", administrators)
-	upstreamCheckAction      = newChange(upstream.CheckAction, administrators).withoutBudget()  // writes at most a changed state
-	upstreamDisconnectAction = newChange("upstream.disconnect", administrators).withoutBudget() // at most once per credential set
+	upstreamCheckAction      = newChange(upstream.CheckAction, administrators).withoutBudget()      // writes at most a changed state
+	upstreamDisconnectAction = newChange(upstream.DisconnectAction, administrators).withoutBudget() // at most once per credential set
+	upstreamPurgeAction      = newChange("upstream.purge", administrators)
+	connectionAction         = newRead("connection", users)
+	connectAction            = newChange("upstream.connect", users)
+	disconnectAction         = action{name: upstream.DisconnectAction, changes: true, unmetered: true, audience: users}
 	sealRotateAction         = newChange("seal.rotate", administrators)
 )
 
-// actions are the names of all actions.
-var actions []string
+// actions are the names of all actions, first those of tokengate itself.
+var actions = []string{upstream.RenewAction, upstream.DeleteAction}
 
 func newChange(name string, by audience) action {
 	actions = append(actions, name)

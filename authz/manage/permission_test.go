@@ -121,7 +121,8 @@ func TestEveryChangeIsRecordedOnce(t *testing.T) {
 
 		// TestUpstream has upstream credentials.
 		"ListUpstream": manage.ErrState, "SetUpstream": manage.ErrState, "CheckUpstream": manage.ErrState,
-		"DisconnectUpstream": manage.ErrState, "RotateSeal": manage.ErrState,
+		"DisconnectUpstream": manage.ErrState, "RotateSeal": manage.ErrState, "PurgeUpstream": manage.ErrState,
+		"Connection": manage.ErrForbidden, "Connect": manage.ErrForbidden, "Disconnect": manage.ErrForbidden, // an operator has none
 	}
 	for name, err := range operations(t, f, issued.Token.ID, root) {
 		if want[name] == nil && err != nil || want[name] != nil && !errors.Is(err, want[name]) {
@@ -135,7 +136,8 @@ func TestEveryChangeIsRecordedOnce(t *testing.T) {
 	records := map[string]int{
 		"token.create done": 1, "token.change done": 1, "token.disable done": 1, "token.enable done": 1, "token.revoke done": 1, "token.revoke refused": 1,
 		"token.approve refused": 1, "token.rotate refused": 1, "token.own refused": 2,
-		"upstream.set refused": 1, "upstream.check refused": 1, "upstream.disconnect refused": 1, "seal.rotate refused": 1,
+		"upstream.set refused": 1, "upstream.check refused": 1, "upstream.disconnect refused": 2, "seal.rotate refused": 1, "upstream.purge refused": 1,
+		"connection refused": 1, "upstream.connect refused": 1,
 	}
 	if diff := cmp.Diff(records, got); diff != "" {
 		t.Errorf("audit records (-want +got):\n%s", diff)

@@ -118,7 +118,25 @@ func (m *Manager) DisconnectUpstream(ctx context.Context, c Caller, user store.O
 		if err != nil {
 			return err
 		}
-		return upstreamRefusal(m.Upstream.Disconnect(ctx, key, op.newRecord("done")))
+		return upstreamRefusal(m.Upstream.Disconnect(ctx, key, nil, op.newRecord("done")))
+	})
+}
+
+// PurgeUpstream disconnects all users, and returns how many were connected. Their credentials are then deleted
+// in the application, one after the other; those of ListUpstream are left. It fails with ErrState, ErrForbidden or
+// ErrTooMany. After another error some may be disconnected.
+func (m *Manager) PurgeUpstream(ctx context.Context, c Caller) (disconnected int, err error) {
+	return read(ctx, m, c, upstreamPurgeAction, "", func(op *operation) (int, error) {
+		if err := op.checkUpstream(); err != nil {
+			return 0, err
+		}
+		disconnected, err := m.Upstream.Purge(ctx)
+		if err != nil {
+			return disconnected, err
+		}
+		record := op.newRecord("done")
+		record.Changes = map[string]store.Change{"disconnected": {After: strconv.Itoa(disconnected)}}
+		return disconnected, m.Tokens.AppendAudit(ctx, record)
 	})
 }
 
@@ -142,6 +160,7 @@ func (op *operation) connectedKey(ctx context.Context, user store.Owner) (string
 	if err != nil {
 		return "", err
 	}
+	all = slices.DeleteFunc(all, func(c upstream.Connection) bool { return !c.InUse() })
 	named := slices.DeleteFunc(slices.Clone(all), func(c upstream.Connection) bool { return store.FoldOwner(c.Owner) != store.FoldOwner(name) })
 	if len(named) == 1 {
 		return named[0].User, nil
@@ -154,20 +173,6 @@ func (op *operation) connectedKey(ctx context.Context, user store.Owner) (string
 		return u.Key, nil
 	}
 	return "", refused(NotFound, "%s is not connected. Check the spelling of the user name.", name)
-}
-
-// upstreamRefusal turns the errors of package upstream about the request into refusals.
-func upstreamRefusal(err error) error {
-	switch {
-	case errors.Is(err, upstream.ErrRefused), errors.Is(err, upstream.ErrOtherUser), errors.Is(err, directory.ErrUnusableName):
-		return invalid(FieldToken, "%s", Sentence(err))
-	case errors.Is(err, upstream.ErrNotConnected):
-		return refused(NotFound, "%s", Sentence(err))
-	case errors.Is(err, directory.ErrUnavailable), errors.Is(err, directory.ErrCaptcha), errors.Is(err, directory.ErrBasicRefused):
-		return &Error{Code: Unavailable, Cause: err,
-			Message: "The application did not say whether it accepts the personal access token, so nothing was done. Try again later."}
-	}
-	return err
 }
 
 // Resealed is the result of RotateSeal.

@@ -61,7 +61,7 @@ func (c *connectedCompany) start(t *testing.T, keys ...string) {
 		t.Fatal(err)
 	}
 	c.Manager.Upstream = &upstream.Credentials{
-		Store: c.tokens, Index: c.tokens.Index(), Keys: opened, Site: "https://jira.example.com", Client: client,
+		Store: c.tokens, Index: c.tokens.Index(), Keys: opened, Site: "https://jira.example.com", Product: &jira.Product, Client: client, RenewAt: 67,
 		Answer: func(value string) string { return value }, Log: zap.NewNop(), Now: c.clock, Random: token.Random,
 	}
 	if err := c.Manager.Upstream.Load(t.Context()); err != nil {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/tokengate/tokengate/authz/upstream"
 	"github.com/tokengate/tokengate/store"
@@ -29,8 +30,8 @@ func TestList(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []upstream.Connection{
-		{User: fredKey, Owner: "fred", State: store.UpstreamActive, Created: r.now, Checked: r.now, SetBy: by.Actor},
-		{User: wilmaKey, Owner: "wilma", State: store.UpstreamBroken, Created: r.now, Checked: r.now, SetBy: by.Actor},
+		{User: fredKey, Owner: "fred", State: store.UpstreamActive, Created: r.now, Expires: r.now.Add(90 * 24 * time.Hour), Checked: r.now, SetBy: by.Actor},
+		{User: wilmaKey, Owner: "wilma", State: store.UpstreamBroken, Created: r.now, Expires: r.now.Add(90 * 24 * time.Hour), Checked: r.now, SetBy: by.Actor},
 	}
 	slices.SortFunc(found, func(a, b upstream.Connection) int { return len(a.Owner) - len(b.Owner) })
 	if fmt.Sprint(found) != fmt.Sprint(want) {

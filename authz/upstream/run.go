@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,11 +18,23 @@ const Actor = "tokengate"
 // leastPause is the pause between two checks, so that they take little of the application's time.
 const leastPause = 200 * time.Millisecond
 
+// tidyEvery is how often Run tries again to delete credentials in the application.
+const tidyEvery = 10 * time.Minute
+
 // Run checks every credential once per interval, spread evenly, and those of Suspect at once, until
-// ctx ends. With very many, a round takes longer than the interval.
+// ctx ends. With very many, a round takes longer than the interval. It also deletes in the application
+// what is no longer used or was left by a process that ended, and renews what is due.
 func (c *Credentials) Run(ctx context.Context, interval time.Duration) {
+	var running sync.WaitGroup
+	running.Go(func() { c.keepTidy(ctx) })
+	running.Go(func() { c.renewVisitors(ctx) })
+	c.keepChecked(ctx, interval)
+	running.Wait()
+}
+
+func (c *Credentials) keepChecked(ctx context.Context, interval time.Duration) {
 	for ctx.Err() == nil {
-		users, err := c.users(ctx)
+		users, err := c.find(ctx, isInUse)
 		if err != nil && ctx.Err() == nil {
 			c.Log.Error("the connections of users cannot be read", zap.Error(err))
 		}
@@ -32,19 +45,64 @@ func (c *Credentials) Run(ctx context.Context, interval time.Duration) {
 		for _, user := range users {
 			c.rest(ctx, pause)
 			c.check(ctx, user)
+			c.release(ctx, user)
+			c.renewWithItself(ctx, user)
 		}
 	}
 }
 
-// users returns the keys of the users who are connected.
-func (c *Credentials) users(ctx context.Context) (users []string, err error) {
-	err = c.Store.AllUpstream(ctx, func(user string, all []store.UpstreamCredential, err error) error {
-		if err == nil && working(all) != nil {
-			users = append(users, user)
+// keepTidy deletes what is left of users' previous credentials in the application, until ctx ends.
+func (c *Credentials) keepTidy(ctx context.Context) {
+	c.makeChannels()
+	for ctx.Err() == nil {
+		c.tidyAll(ctx)
+		select {
+		case <-ctx.Done():
+		case <-c.tidying:
+		case <-time.After(tidyEvery):
+		}
+	}
+}
+
+// tidyAll does so for all users once, and counts the credentials.
+func (c *Credentials) tidyAll(ctx context.Context) {
+	var counted Figures
+	var left []string
+	err := c.Store.AllUpstream(ctx, func(user string, all []store.UpstreamCredential, err error) error {
+		if err != nil {
+			counted.States[store.UpstreamBroken]++
+			return nil
+		}
+		counted.count(all, c.Now())
+		if slices.ContainsFunc(all, isLeft) {
+			left = append(left, user)
 		}
 		return nil
 	})
-	return users, err
+	if err != nil {
+		if ctx.Err() == nil {
+			c.Log.Error("the connections of users cannot be read", zap.Error(err))
+		}
+		return
+	}
+	c.figures.Store(&counted)
+	for i, user := range left {
+		if i > 0 {
+			select {
+			case <-ctx.Done():
+			case <-time.After(leastPause):
+			}
+		}
+		unlock, err := c.perUser.lock(ctx, user)
+		if err != nil {
+			return
+		}
+		err = c.tidyAlone(ctx, user)
+		unlock()
+		if err != nil && ctx.Err() == nil {
+			c.Log.Info("the application has not deleted an old personal access token of a user yet; it is tried again", zap.String("user_key", user), zap.Error(err))
+		}
+	}
 }
 
 // rest checks suspects until the pause is over or ctx ends.

@@ -8,8 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -17,7 +17,6 @@ import (
 	"github.com/tokengate/tokengate/authz/directory"
 	"github.com/tokengate/tokengate/authz/product"
 	"github.com/tokengate/tokengate/authz/seal"
-	"github.com/tokengate/tokengate/authz/token"
 	"github.com/tokengate/tokengate/store"
 	"github.com/tokengate/tokengate/store/index"
 )
@@ -38,11 +37,15 @@ var (
 // Credentials are the upstream credentials of all users. All fields are required and set before
 // Load. Its methods are safe for concurrent use.
 type Credentials struct {
-	Store  Store
-	Index  *index.Index
-	Keys   *seal.Keys
-	Site   string         // the application's public URL; credentials of another open nothing
-	Client product.Client // asks the application whom a credential belongs to
+	Store   Store
+	Index   *index.Index
+	Keys    *seal.Keys
+	Site    string           // the application's public URL; credentials of another open nothing
+	Product *product.Product // whose Credentials are not nil
+	Client  product.Client   // of the product
+	RenewAt int              // percent of a credential's life after which it is renewed
+	// Unused reports whether a user has no token that may be used now or later.
+	Unused func(ctx context.Context, user store.Owner) (bool, error)
 	// Answer encodes a value for the index: see index.NewUpstream. It returns "" for a value
 	// that cannot be sent.
 	Answer func(value string) string
@@ -50,8 +53,14 @@ type Credentials struct {
 	Now    func() time.Time
 	Random io.Reader // token.Random, except in tests
 
-	once sync.Once
+	once sync.Once     // makes the channels
 	busy chan struct{} // holds one value while the store and then the index change, so that both have the same order
+
+	perUser     userLocks
+	visits      chan visit    // see Visit
+	tidying     chan struct{} // wakes keepTidy; holds one value
+	figures     figures
+	cannotRenew atomic.Bool // the application creates no credential for a request with one
 
 	unsure   sync.Map // users whom block has blocked, until an update of theirs succeeds
 	suspects suspects
@@ -108,16 +117,20 @@ func (c *Credentials) Load(ctx context.Context) error {
 // working returns the credential that is in use, or nil.
 func working(all []store.UpstreamCredential) *store.UpstreamCredential {
 	for i := range all {
-		if all[i].State == store.UpstreamActive || all[i].State == store.UpstreamBroken {
+		if isInUse(all[i]) {
 			return &all[i]
 		}
 	}
 	return nil
 }
 
+func isInUse(of store.UpstreamCredential) bool {
+	return of.State == store.UpstreamActive || of.State == store.UpstreamBroken
+}
+
 // opened returns what the index holds for a user's credential in use.
 func (c *Credentials) opened(user string, of store.UpstreamCredential) (*index.Upstream, error) {
-	value, err := c.Keys.Open(of.Sealed, c.context(user, of.ID))
+	value, err := c.Keys.Open(of.Sealed, c.context(user, of))
 	if err != nil || of.State != store.UpstreamActive {
 		return index.BrokenUpstream, err
 	}
@@ -127,13 +140,19 @@ func (c *Credentials) opened(user string, of store.UpstreamCredential) (*index.U
 	return index.BrokenUpstream, seal.ErrDamaged
 }
 
-func (c *Credentials) context(user, id string) seal.Context {
+// context is what a credential's sealed secret is bound to. A sealed login is none of them, whatever
+// the state in the record is changed to.
+func (c *Credentials) context(user string, of store.UpstreamCredential) seal.Context {
+	id := of.ID
+	if of.State == store.UpstreamMinting {
+		id += " login"
+	}
 	return seal.Context{Site: c.Site, User: user, Credential: id}
 }
 
 // lock waits for other changes until ctx ends: a disk may hang.
 func (c *Credentials) lock(ctx context.Context) error {
-	c.once.Do(func() { c.busy = make(chan struct{}, 1) })
+	c.makeChannels()
 	select {
 	case c.busy <- struct{}{}:
 		return nil
@@ -143,6 +162,20 @@ func (c *Credentials) lock(ctx context.Context) error {
 }
 
 func (c *Credentials) unlock() { <-c.busy }
+
+// minter creates and deletes credentials in the application.
+func (c *Credentials) minter() product.CredentialClient { return c.Product.Credentials(c.Client) }
+
+func (c *Credentials) makeChannels() {
+	c.once.Do(func() {
+		c.busy, c.tidying, c.visits = make(chan struct{}, 1), make(chan struct{}, 1), make(chan visit, 100)
+	})
+}
+
+func (c *Credentials) wakeTidying() chan<- struct{} {
+	c.makeChannels()
+	return c.tidying
+}
 
 // block denies a user's tokens, whether or not the disk answers.
 func (c *Credentials) block(user string) {
@@ -179,64 +212,6 @@ func (c *Credentials) update(ctx context.Context, user string, change store.Upst
 	return nil
 }
 
-// Set makes a personal access token the credential of its user, after the application has confirmed
-// it. expected is the key of the user whom it must belong to, or "" for any. It replaces the user's
-// previous one. audit is the record of who did it; it gets the user's name.
-func (c *Credentials) Set(ctx context.Context, expected string, value product.Secret, audit store.Audit) (directory.User, error) {
-	user, err := c.confirm(ctx, value)
-	switch {
-	case err != nil:
-		return user, err
-	case expected != "" && user.Key != expected:
-		return user, ErrOtherUser
-	}
-	id, err := newID(c.Random)
-	if err != nil {
-		return user, err
-	}
-	sealed, err := c.Keys.Seal([]byte(value.Reveal()), c.context(user.Key, id))
-	if err != nil {
-		return user, err
-	}
-	now := c.Now()
-	audit.Owner = user.Name
-	return user, c.update(ctx, user.Key, func(before []store.UpstreamCredential) ([]store.UpstreamCredential, []store.Audit, error) {
-		kept := slices.DeleteFunc(before, func(o store.UpstreamCredential) bool {
-			return o.State == store.UpstreamActive || o.State == store.UpstreamBroken
-		})
-		return append(kept, store.UpstreamCredential{
-			ID: id, Owner: user.Name, Created: now, Checked: now,
-			State: store.UpstreamActive, SetBy: audit.Actor, Sealed: sealed,
-		}), []store.Audit{audit}, nil
-	})
-}
-
-// newID returns the id of a new credential.
-func newID(random io.Reader) (string, error) {
-	v, err := token.Mint(token.Ordinary, random)
-	if err != nil {
-		return "", fmt.Errorf("make the id of a credential: %w", err)
-	}
-	return v.ID().String(), nil
-}
-
-// confirm asks the application whom a value belongs to.
-func (c *Credentials) confirm(ctx context.Context, value product.Secret) (directory.User, error) {
-	if c.Answer(value.Reveal()) == "" {
-		return directory.User{}, ErrRefused
-	}
-	user, _, err := c.Client.Myself(ctx, value.Bearer(), askTimeout, c.Now())
-	switch {
-	case errors.Is(err, directory.ErrNotLoggedIn), errors.Is(err, directory.ErrInactive):
-		return directory.User{}, ErrRefused
-	case err != nil:
-		return directory.User{}, err
-	case user.Key == "":
-		return directory.User{}, fmt.Errorf("%w: the application did not name the user's key", directory.ErrUnavailable)
-	}
-	return user, nil
-}
-
 // Check asks the application whether it still accepts a user's credential. If it does not, the
 // user's tokens are denied until it does again or the user connects again. It returns the credential's
 // state after that. audit is the record of a changed state.
@@ -250,7 +225,7 @@ func (c *Credentials) Check(ctx context.Context, user string, audit store.Audit)
 		return 0, ErrNotConnected
 	}
 	state, asked := store.UpstreamActive, c.Now()
-	value, err := c.Keys.Open(inUse.Sealed, c.context(user, inUse.ID))
+	value, err := c.Keys.Open(inUse.Sealed, c.context(user, *inUse))
 	if err == nil {
 		var found directory.User
 		if found, err = c.confirm(ctx, product.NewSecret(string(value))); err == nil && found.Key != user {
@@ -292,67 +267,3 @@ func (c *Credentials) Check(ctx context.Context, user string, audit store.Audit)
 // recheckAfter is how old the time of the last check in the store may become while nothing
 // changes, so that checks write little.
 const recheckAfter = 6 * time.Hour
-
-// Disconnect removes a user's credential in use. The application's own one stays valid.
-func (c *Credentials) Disconnect(ctx context.Context, user string, audit store.Audit) error {
-	return c.update(ctx, user, func(before []store.UpstreamCredential) ([]store.UpstreamCredential, []store.Audit, error) {
-		inUse := working(before)
-		if inUse == nil {
-			return nil, nil, ErrNotConnected
-		}
-		audit.Owner = inUse.Owner
-		id := inUse.ID
-		return slices.DeleteFunc(before, func(o store.UpstreamCredential) bool { return o.ID == id }), []store.Audit{audit}, nil
-	})
-}
-
-// Reseal seals every credential with the current key, so that the other keys can be removed. It
-// returns how many it sealed again.
-func (c *Credentials) Reseal(ctx context.Context) (sealed int, err error) {
-	var users []string
-	damaged := 0
-	err = c.Store.AllUpstream(ctx, func(user string, all []store.UpstreamCredential, err error) error {
-		if inUse := working(all); err == nil && inUse != nil && !c.isCurrent(*inUse) {
-			users = append(users, user)
-		}
-		return nil
-	})
-	for _, user := range users {
-		if err != nil {
-			break
-		}
-		changed, unopened := 0, 0
-		err = c.update(ctx, user, func(before []store.UpstreamCredential) ([]store.UpstreamCredential, []store.Audit, error) {
-			changed, unopened = 0, 0
-			inUse := working(before)
-			if inUse == nil || c.isCurrent(*inUse) {
-				return before, nil, nil
-			}
-			value, err := c.Keys.Open(inUse.Sealed, c.context(user, inUse.ID))
-			if errors.Is(err, seal.ErrDamaged) {
-				unopened = 1
-				return before, nil, nil
-			}
-			if err == nil {
-				inUse.Sealed, err = c.Keys.Seal(value, c.context(user, inUse.ID))
-				changed = 1
-			}
-			return before, nil, err
-		})
-		if err == nil {
-			sealed, damaged = sealed+changed, damaged+unopened
-		}
-	}
-	if err == nil && damaged > 0 {
-		err = fmt.Errorf("%w: no key opens the connections of %d users, who have to be disconnected or connected again; keep the old key files until then", seal.ErrDamaged, damaged)
-	}
-	if err != nil {
-		return sealed, fmt.Errorf("seal the connections of users again: %w", err)
-	}
-	return sealed, nil
-}
-
-func (c *Credentials) isCurrent(of store.UpstreamCredential) bool {
-	id, ok := seal.KeyOf(of.Sealed)
-	return ok && id == c.Keys.Current()
-}

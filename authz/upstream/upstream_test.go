@@ -41,6 +41,8 @@ type rig struct {
 	keys string // of the key files
 	logs *observer.ObservedLogs
 	now  time.Time
+
+	unused bool // no user has a token
 }
 
 const (
@@ -96,7 +98,8 @@ func (r *rig) start(keys ...int) {
 	core, logs := observer.New(zap.DebugLevel)
 	r.logs = logs
 	r.Credentials = &upstream.Credentials{
-		Store: r.db, Index: &index.Index{}, Keys: opened, Site: "https://jira.example.com", Client: client,
+		Store: r.db, Index: &index.Index{}, Keys: opened, Site: "https://jira.example.com", Product: &jira.Product, Client: client, RenewAt: 67,
+		Unused: func(context.Context, store.Owner) (bool, error) { return r.unused, nil },
 		Answer: func(value string) string { return "answer for " + value },
 		Log:    zap.New(core), Now: func() time.Time { return r.now }, Random: token.Random,
 	}
@@ -181,11 +184,11 @@ func TestSet(t *testing.T) {
 	if err != nil || len(audits) != 2 || audits[0].Owner != "fred" || audits[0].Actor != "uid:0" {
 		t.Errorf("audit log %+v, error %v", audits, err)
 	}
-	if err := r.Disconnect(t.Context(), fredKey, by); err != nil {
+	if err := r.Disconnect(t.Context(), fredKey, nil, by); err != nil {
 		t.Fatal(err)
 	}
 	r.want("disconnected", "none", "none")
-	if err := r.Disconnect(t.Context(), fredKey, by); !errors.Is(err, upstream.ErrNotConnected) {
+	if err := r.Disconnect(t.Context(), fredKey, nil, by); !errors.Is(err, upstream.ErrNotConnected) {
 		t.Errorf("disconnected twice: error %v", err)
 	}
 	r.searchSecrets(fred.Value, second.Value)
@@ -328,7 +331,7 @@ func TestMovedRecord(t *testing.T) {
 		t.Errorf("%d log lines about wilma, want 1", n)
 	}
 	r.start(1, 0)
-	if n, err := r.Reseal(t.Context()); n != 1 || !errors.Is(err, seal.ErrDamaged) || !strings.Contains(err.Error(), "1 users") {
+	if n, err := r.Reseal(t.Context()); n != 1 || !errors.Is(err, seal.ErrDamaged) || !strings.Contains(err.Error(), "opens 1 of") {
 		t.Errorf("%d sealed again, error %v", n, err)
 	}
 	if state, err := r.Check(t.Context(), wilmaKey, by); state != store.UpstreamBroken || err != nil {
@@ -350,7 +353,7 @@ func TestRace(t *testing.T) {
 				if _, err := r.Check(t.Context(), fredKey, by); err != nil && !errors.Is(err, upstream.ErrNotConnected) {
 					t.Errorf("check: %v", err)
 				}
-				if err := r.Disconnect(t.Context(), fredKey, by); err != nil && !errors.Is(err, upstream.ErrNotConnected) {
+				if err := r.Disconnect(t.Context(), fredKey, nil, by); err != nil && !errors.Is(err, upstream.ErrNotConnected) {
 					t.Errorf("disconnect: %v", err)
 				}
 				r.answer(0)

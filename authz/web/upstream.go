@@ -10,9 +10,11 @@ import (
 type UpstreamConnection struct {
 	User      string `json:"user"` // empty if the record cannot be read
 	UserKey   string `json:"userKey"`
-	State     string `json:"state"`     // active, or broken: the user's tokens are refused
+	State     string `json:"state"`     // active; broken: the user's tokens are refused; minting or deleting: not in use
+	Name      string `json:"name"`      // the credential's name in the application; empty if tokengate did not create it
 	CreatedAt *int64 `json:"createdAt"` // milliseconds since 1970; null: the record cannot be read
 	ExpiresAt *int64 `json:"expiresAt"` // null: never, or unknown
+	RenewAt   *int64 `json:"renewAt"`   // from when on it is renewed; null: never
 	CheckedAt *int64 `json:"checkedAt"` // when the application last confirmed or refused it; null: never
 	SetBy     string `json:"setBy"`
 }
@@ -30,8 +32,8 @@ func (a api) listUpstream(c call[empty]) (reply, error) {
 	return arrayReply(`{"connections":[`, "]}\n", func(next func(any) error) error {
 		for _, one := range all {
 			err := next(UpstreamConnection{
-				User: one.Owner, UserKey: one.User, State: one.State.String(),
-				CreatedAt: millis(one.Created), ExpiresAt: millis(one.Expires), CheckedAt: millis(one.Checked), SetBy: one.SetBy,
+				User: one.Owner, UserKey: one.User, State: one.State.String(), Name: one.Name,
+				CreatedAt: millis(one.Created), ExpiresAt: millis(one.Expires), RenewAt: millis(one.RenewAt), CheckedAt: millis(one.Checked), SetBy: one.SetBy,
 			})
 			if err != nil {
 				return err
@@ -70,6 +72,45 @@ func (a api) checkUpstream(c call[empty]) (UpstreamState, error) {
 func (a api) disconnectUpstream(c call[empty]) (empty, error) {
 	return empty{}, a.DisconnectUpstream(c.ctx, c.caller, connectedUser(c.query))
 }
+
+// Purged answers POST /upstream/purge.
+type Purged struct {
+	Disconnected int `json:"disconnected"` // users
+}
+
+func (a api) purgeUpstream(c call[empty]) (Purged, error) {
+	disconnected, err := a.PurgeUpstream(c.ctx, c.caller)
+	return Purged{disconnected}, err
+}
+
+// OwnConnection says with which credential of the application requests with the caller's tokens are
+// forwarded.
+type OwnConnection struct {
+	Needed    bool   `json:"needed"`    // false: the site uses upstream.identity.header, and all else is empty
+	State     string `json:"state"`     // active; broken or none: the tokens are refused
+	Name      string `json:"name"`      // the credential's name in the application; empty if tokengate did not create it
+	CreatedAt *int64 `json:"createdAt"` // milliseconds since 1970
+	ExpiresAt *int64 `json:"expiresAt"` // null: never, or unknown
+	RenewAt   *int64 `json:"renewAt"`   // from when on it is renewed; null: never
+	CheckedAt *int64 `json:"checkedAt"` // when the application last confirmed or refused it; null: never
+	SetBy     string `json:"setBy"`
+}
+
+func (a api) connection(c call[empty]) (OwnConnection, error) {
+	own, err := a.Connection(c.ctx, c.caller)
+	answer := OwnConnection{
+		Needed: own.Needed, Name: own.Name, CreatedAt: millis(own.Created), ExpiresAt: millis(own.Expires),
+		RenewAt: millis(own.RenewAt), CheckedAt: millis(own.Checked), SetBy: own.SetBy, State: "none",
+	}
+	if own.State != 0 {
+		answer.State = own.State.String()
+	}
+	return answer, err
+}
+
+func (a api) connect(c call[empty]) (empty, error) { return empty{}, a.Connect(c.ctx, c.caller) }
+
+func (a api) disconnect(c call[empty]) (empty, error) { return empty{}, a.Disconnect(c.ctx, c.caller) }
 
 // connectedParameters are the parameters that name a connected user; one of them is given.
 var connectedParameters = []string{"user", "userKey"}

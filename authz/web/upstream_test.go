@@ -46,7 +46,7 @@ func newConnected(t *testing.T) *fixture {
 		t.Fatal(err)
 	}
 	f.manager.Upstream = &upstream.Credentials{
-		Store: f.tokens, Index: f.tokens.Index(), Keys: keys, Site: "https://jira.example.com", Client: client,
+		Store: f.tokens, Index: f.tokens.Index(), Keys: keys, Site: "https://jira.example.com", Product: &jira.Product, Client: client, RenewAt: 67,
 		Answer: func(value string) string { return value }, Log: f.log, Now: f.clock, Random: token.Random,
 	}
 	t.Cleanup(func() {

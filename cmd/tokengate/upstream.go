@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -24,7 +25,7 @@ func newUpstreamCommand() *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newUpstreamListCommand(), newUpstreamSetCommand(), newUpstreamCheckCommand(), newDisconnectCommand())
+	cmd.AddCommand(newUpstreamListCommand(), newUpstreamSetCommand(), newUpstreamCheckCommand(), newDisconnectCommand(), newPurgeCommand())
 	return cmd
 }
 
@@ -33,11 +34,15 @@ func newUpstreamListCommand() *cobra.Command {
 		Use:   "list",
 		Short: "List the users who are connected",
 		Long: "List the users who are connected. The tokens of a user whose state is broken are\n" +
-			"refused: Jira does not accept the user's personal access token, or it cannot be read.",
-	}, "upstream", []string{"user", "userKey", "state", "created", "expires", "checked", "setBy"},
+			"refused: Jira does not accept the user's personal access token, or it cannot be read.\n" +
+			"Those that are minting or deleting are not in use: Jira is asked for them, or to delete them.",
+	}, "upstream", []string{"user", "userKey", "state", "name", "created", "expires", "renewAt", "checked", "setBy"},
 		func(answer web.UpstreamConnections) (rows [][]string) {
 			for _, c := range answer.Connections {
-				rows = append(rows, []string{c.User, c.UserKey, c.State, instant(c.CreatedAt, ""), instant(c.ExpiresAt, ""), instant(c.CheckedAt, ""), c.SetBy})
+				rows = append(rows, []string{
+					c.User, c.UserKey, c.State, c.Name,
+					instant(c.CreatedAt, ""), instant(c.ExpiresAt, ""), instant(c.RenewAt, ""), instant(c.CheckedAt, ""), c.SetBy,
+				})
 			}
 			return rows
 		})
@@ -108,7 +113,9 @@ func newUpstreamCheckCommand() *cobra.Command {
 				if err := c.call(cmd.Context(), http.MethodGet, "upstream", nil, nil, &answer); err != nil {
 					return err
 				}
-				users = answer.Connections
+				users = slices.DeleteFunc(answer.Connections, func(c web.UpstreamConnection) bool {
+					return c.State != store.UpstreamActive.String() && c.State != store.UpstreamBroken.String()
+				})
 			}
 			results, failed, err := c.checkUsers(cmd.Context(), users)
 			if err != nil {
@@ -164,7 +171,8 @@ func newDisconnectCommand() *cobra.Command {
 		Use:   "disconnect --user NAME",
 		Short: "Remove a user's personal access token from the server",
 		Long: "Remove a user's personal access token from the server, without a confirmation. The user's\n" +
-			"tokens are refused until the user connects again. In Jira it stays valid: revoke it there.",
+			"tokens are refused until the user connects again. If tokengate created it, it is deleted in\n" +
+			"Jira too, now or as soon as Jira answers. One that somebody gave stays: revoke it there.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if user == "" {
@@ -177,11 +185,38 @@ func newDisconnectCommand() *cobra.Command {
 			if err := c.call(cmd.Context(), http.MethodDelete, "upstream", url.Values{"user": {user}}, nil, nil); err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(cmd.ErrOrStderr(), "Disconnected %s. The personal access token is still valid in Jira.\n", cell(user))
+			_, err = fmt.Fprintf(cmd.ErrOrStderr(), "Disconnected %s.\n", cell(user))
 			return err
 		},
 	}
 	cmd.Flags().StringVar(&user, "user", "", "user `NAME`, as upstream list shows it")
+	addSocketFlag(cmd)
+	return cmd
+}
+
+func newPurgeCommand() *cobra.Command {
+	var yes bool
+	cmd := &cobra.Command{
+		Use:   "purge --yes",
+		Short: "Disconnect all users, and delete in Jira what tokengate created there",
+		Long: "Disconnect all users, such as before you remove tokengate or return to\n" +
+			"upstream.identity.header. All tokens are refused until their users connect again. The server\n" +
+			"then deletes in Jira the personal access tokens that it created; keep it running until upstream\n" +
+			"list is empty. Those that somebody gave stay valid in Jira.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !yes {
+				return usagef("upstream purge needs --yes, because the tokens of all users are refused afterwards")
+			}
+			done, err := ask[web.Purged](cmd, http.MethodPost, "upstream/purge", nil)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(cmd.ErrOrStderr(), "Disconnected: %d. Keep the server running until upstream list is empty.\n", done.Disconnected)
+			return err
+		},
+	}
+	cmd.Flags().BoolVar(&yes, "yes", false, "really do it")
 	addSocketFlag(cmd)
 	return cmd
 }

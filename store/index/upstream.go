@@ -91,6 +91,16 @@ func (o *owners) addSlot(key string) uint32 {
 	return slot
 }
 
+// Upstream returns the upstream credential of the user with a key, or nil.
+func (x *Index) Upstream(key string) *Upstream {
+	x.owners.mu.Lock()
+	defer x.owners.mu.Unlock()
+	if slot := x.owners.slots[key]; slot != 0 && key != "" {
+		return x.owners.upstream(slot)
+	}
+	return nil
+}
+
 // SetUpstreams sets the upstream credentials of users by their keys; nil removes one. The owners of
 // tokens with that key, under any name, have it at once, and new ones from their first token on.
 func (x *Index) SetUpstreams(all map[string]*Upstream) { x.owners.setUpstreams(all) }

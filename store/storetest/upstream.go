@@ -43,7 +43,9 @@ func testUpstream(t *testing.T, s Suite) {
 	same(t, "of nobody", f.upstream("JIRAUSER1"), []store.UpstreamCredential(nil))
 	first, second := newUpstream(1), newUpstream(2)
 	second.State, second.Sealed, second.Expires, second.Checked = store.UpstreamDeleting, nil, time.Time{}, time.Time{}
-	if err := f.putUpstream("JIRAUSER1", first, second); err != nil {
+	third := newUpstream(4)
+	third.State = store.UpstreamMinting
+	if err := f.putUpstream("JIRAUSER1", first, second, third); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.putUpstream("JIRAUSER10", newUpstream(3)); err != nil {
@@ -51,7 +53,7 @@ func testUpstream(t *testing.T, s Suite) {
 	}
 	logged := len(f.auditLog())
 	returned, err := f.UpdateUpstream(t.Context(), "JIRAUSER1", func(before []store.UpstreamCredential) ([]store.UpstreamCredential, []store.Audit, error) {
-		same(t, "given to change", before, []store.UpstreamCredential{first, second})
+		same(t, "given to change", before, []store.UpstreamCredential{first, second, third})
 		before[0].State = store.UpstreamBroken
 		before[0].Checked = Epoch.Add(time.Hour + 5e8).In(time.FixedZone("", 60))
 		return before[:1], nil, nil // without an audit record
@@ -111,16 +113,15 @@ func testUpstreamInvalid(t *testing.T, s Suite) {
 			user string
 			all  []store.UpstreamCredential
 		}{
-			"no user":          {"", change(func(*store.UpstreamCredential) {})},
-			"bad id":           {"JIRAUSER1", change(func(c *store.UpstreamCredential) { c.ID = "x" })},
-			"no state":         {"JIRAUSER1", change(func(c *store.UpstreamCredential) { c.State = 0 })},
-			"unknown state":    {"JIRAUSER1", change(func(c *store.UpstreamCredential) { c.State = 5 })},
-			"nothing sealed":   {"JIRAUSER1", change(func(c *store.UpstreamCredential) { c.Sealed = nil })},
-			"sealed at an end": {"JIRAUSER1", change(func(c *store.UpstreamCredential) { c.State = store.UpstreamDeleting })},
-			"too long":         {"JIRAUSER1", change(func(c *store.UpstreamCredential) { c.Sealed = []byte(strings.Repeat("x", 1025)) })},
-			"never made":       {"JIRAUSER1", change(func(c *store.UpstreamCredential) { c.Created = time.Time{} })},
-			"two in use":       {"JIRAUSER1", []store.UpstreamCredential{newUpstream(1), newUpstream(2)}},
-			"too many":         {"JIRAUSER1", make([]store.UpstreamCredential, store.MaxUpstreamCredentials+1)},
+			"no user":        {"", change(func(*store.UpstreamCredential) {})},
+			"bad id":         {"JIRAUSER1", change(func(c *store.UpstreamCredential) { c.ID = "x" })},
+			"no state":       {"JIRAUSER1", change(func(c *store.UpstreamCredential) { c.State = 0 })},
+			"unknown state":  {"JIRAUSER1", change(func(c *store.UpstreamCredential) { c.State = 5 })},
+			"nothing sealed": {"JIRAUSER1", change(func(c *store.UpstreamCredential) { c.Sealed = nil })},
+			"too long":       {"JIRAUSER1", change(func(c *store.UpstreamCredential) { c.Sealed = []byte(strings.Repeat("x", 1025)) })},
+			"never made":     {"JIRAUSER1", change(func(c *store.UpstreamCredential) { c.Created = time.Time{} })},
+			"two in use":     {"JIRAUSER1", []store.UpstreamCredential{newUpstream(1), newUpstream(2)}},
+			"too many":       {"JIRAUSER1", make([]store.UpstreamCredential, store.MaxUpstreamCredentials+1)},
 		} {
 			if err := f.putUpstream(c.user, c.all...); !errors.Is(err, store.ErrInvalid) {
 				t.Errorf("%s: error %v", name, err)

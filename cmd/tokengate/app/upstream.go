@@ -3,13 +3,18 @@ package app
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/tokengate/tokengate/authz/config"
+	"github.com/tokengate/tokengate/authz/manage"
 	"github.com/tokengate/tokengate/authz/seal"
 	"github.com/tokengate/tokengate/authz/token"
 	"github.com/tokengate/tokengate/authz/upstream"
 	"github.com/tokengate/tokengate/envoy"
+	"github.com/tokengate/tokengate/store"
 )
 
 // openUpstream opens the users' upstream credentials if requests carry one.
@@ -33,10 +38,65 @@ func (s *Server) openUpstream(ctx context.Context) error {
 		return err
 	}
 	s.upstream = &upstream.Credentials{
-		Store: s.tokens, Index: s.tokens.Index(), Keys: keys, Site: s.config.PublicURL, Client: s.users.client,
+		Store: s.tokens, Index: s.tokens.Index(), Keys: keys, Site: s.config.PublicURL, Product: p, Client: s.users.client,
+		RenewAt: id.PAT.RenewAt, Unused: s.unused,
 		Answer: envoy.UpstreamAnswer, Log: s.log, Now: time.Now, Random: token.Random,
 	}
+	s.registry.MustRegister(upstreamMetrics{s.upstream})
 	return s.upstream.Load(ctx)
+}
+
+// unused reports whether a user has no token that may be used now or later.
+func (s *Server) unused(ctx context.Context, user store.Owner) (bool, error) {
+	names := []string{user.Name}
+	if now, _ := s.Owner(user.Name, user.Key); now.Name != "" && store.FoldOwner(now.Name) != store.FoldOwner(user.Name) {
+		names = append(names, now.Name) // the user was renamed
+	}
+	for _, name := range names {
+		for after := uint64(0); ; {
+			page, err := s.tokens.List(ctx, name, after, manage.MaxPage)
+			if err != nil {
+				return false, err
+			}
+			for _, t := range page.Tokens {
+				if t.Kind == store.Ordinary && (t.Owner.Key == user.Key || t.Owner.Key == "") && t.State != store.Revoked && !t.Expired(time.Now()) {
+					return false, nil
+				}
+			}
+			if after = page.Next; after == 0 {
+				break
+			}
+		}
+	}
+	return true, nil
+}
+
+// upstreamMetrics are the metrics of users' upstream credentials.
+type upstreamMetrics struct{ *upstream.Credentials }
+
+var (
+	upstreamConnections = prometheus.NewDesc("tokengate_upstream_credentials",
+		"Personal access tokens with which requests of users' tokens are forwarded, by state; counted every few minutes.", []string{"state"}, nil)
+	upstreamEnding = prometheus.NewDesc("tokengate_upstream_ending",
+		"Those in use that end within so many days; counted every few minutes.", []string{"days"}, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (upstreamMetrics) Describe(to chan<- *prometheus.Desc) {
+	to <- upstreamConnections
+	to <- upstreamEnding
+}
+
+// Collect implements prometheus.Collector.
+func (m upstreamMetrics) Collect(to chan<- prometheus.Metric) {
+	figures := m.Figures()
+	for state := store.UpstreamMinting; int(state) < len(figures.States); state++ {
+		to <- prometheus.MustNewConstMetric(upstreamConnections, prometheus.GaugeValue, float64(figures.States[state]), state.String())
+	}
+	for i, mark := range upstream.Marks {
+		days := strconv.Itoa(int(mark / (24 * time.Hour)))
+		to <- prometheus.MustNewConstMetric(upstreamEnding, prometheus.GaugeValue, float64(figures.Ending[i]), days)
+	}
 }
 
 // suspect lets the credential of a token's owner be checked soon, because the application did not accept it.

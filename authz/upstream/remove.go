@@ -1,0 +1,219 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/tokengate/tokengate/authz/directory"
+	"github.com/tokengate/tokengate/authz/product"
+	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/index"
+)
+
+// The actions of audit records about a credential that is no longer used, and about one that was deleted
+// in the application.
+const (
+	DisconnectAction = "upstream.disconnect"
+	DeleteAction     = "upstream.delete"
+)
+
+// settleTime is how long the application may take to create a credential after the process that asked
+// for it has ended.
+const settleTime = time.Minute
+
+// Disconnect stops using a user's credential, and deletes it in the application if tokengate created it
+// there: at once with the login, which may be nil, or with the credential itself, or else later in Run.
+func (c *Credentials) Disconnect(ctx context.Context, user string, login http.Header, audit store.Audit) error {
+	unlock, err := c.perUser.lock(ctx, user)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	err = c.update(ctx, user, func(before []store.UpstreamCredential) ([]store.UpstreamCredential, []store.Audit, error) {
+		inUse := working(before)
+		if inUse == nil {
+			return nil, nil, ErrNotConnected
+		}
+		audit.Owner = inUse.Owner
+		return retire(before), []store.Audit{audit}, nil
+	})
+	if err != nil {
+		return err
+	}
+	c.tidyAfter(ctx, user, login)
+	return nil
+}
+
+// unusedAfter is how old a credential is before it can count as unused: it is made before the first token.
+const unusedAfter = time.Hour
+
+// release disconnects a user whose credential nothing uses any more: the user has no tokens, or is
+// deactivated in the application, which no longer accepts it. One that tokengate did not create stays.
+func (c *Credentials) release(ctx context.Context, user string) {
+	all, err := c.Store.Upstream(ctx, user)
+	inUse := working(all)
+	if err != nil || inUse == nil || inUse.UpstreamID == "" || c.Now().Sub(inUse.Created) < unusedAfter {
+		return
+	}
+	owner := store.Owner{Name: inUse.Owner, Key: user}
+	unused, err := c.Unused(ctx, owner)
+	if err == nil && !unused {
+		unused = inUse.State == store.UpstreamBroken && c.Index.OwnerStatus(owner) == index.OwnerInactive
+	}
+	if err != nil || !unused {
+		return
+	}
+	audit := store.Audit{Time: c.Now(), Actor: Actor, From: "tokengate", Action: DisconnectAction, Outcome: "done"}
+	if err := c.Disconnect(ctx, user, nil, audit); err != nil && !errors.Is(err, ErrNotConnected) && ctx.Err() == nil {
+		c.Log.Warn("the connection of a user without tokens could not be removed; it is tried again", zap.String("user_key", user), zap.Error(err))
+	}
+}
+
+// Purge disconnects all users, and returns how many were connected. Run deletes the credentials in the
+// application.
+func (c *Credentials) Purge(ctx context.Context) (disconnected int, err error) {
+	users, err := c.find(ctx, isInUse)
+	for _, user := range users {
+		if err != nil {
+			break
+		}
+		err = c.update(ctx, user, func(before []store.UpstreamCredential) ([]store.UpstreamCredential, []store.Audit, error) {
+			return retire(before), nil, nil
+		})
+		if err == nil {
+			disconnected++
+		}
+	}
+	select {
+	case c.wakeTidying() <- struct{}{}:
+	default:
+	}
+	return disconnected, err
+}
+
+// find returns the keys of users with a credential for which is reports true.
+func (c *Credentials) find(ctx context.Context, is func(store.UpstreamCredential) bool) (users []string, err error) {
+	err = c.Store.AllUpstream(ctx, func(user string, all []store.UpstreamCredential, err error) error {
+		if err == nil && slices.ContainsFunc(all, is) {
+			users = append(users, user)
+		}
+		return nil
+	})
+	return users, err
+}
+
+// isLeft reports whether a credential may have to be deleted in the application.
+func isLeft(of store.UpstreamCredential) bool {
+	return of.State == store.UpstreamMinting || of.State == store.UpstreamDeleting
+}
+
+// tidyAfter deletes what is left of a user's previous credentials. What can't be deleted now is
+// deleted later. The caller holds the user's lock.
+func (c *Credentials) tidyAfter(ctx context.Context, user string, login http.Header) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
+	defer cancel()
+	var err error
+	if login != nil {
+		_, err = c.tidy(ctx, user, login)
+	} else {
+		err = c.tidyAlone(ctx, user)
+	}
+	if err != nil {
+		c.Log.Info("the application has not deleted an old personal access token of a user yet; it is tried again", zap.String("user_key", user), zap.Error(err))
+	}
+}
+
+// tidyAlone is tidy with what is stored: the credential in use, a session, or a credential that is to
+// delete itself. What has ended by itself is forgotten.
+func (c *Credentials) tidyAlone(ctx context.Context, user string) error {
+	all, err := c.Store.Upstream(ctx, user)
+	if err != nil || !slices.ContainsFunc(all, isLeft) {
+		return err
+	}
+	err = directory.ErrNotLoggedIn
+	for _, login := range c.logins(user, all) {
+		if _, err = c.tidy(ctx, user, login); !errors.Is(err, directory.ErrNotLoggedIn) {
+			return err
+		}
+	}
+	ended := func(o store.UpstreamCredential) bool {
+		end := o.Expires
+		if end.IsZero() {
+			end = o.Created.Add(lifetime)
+		}
+		return isLeft(o) && end.Before(c.Now())
+	}
+	if forget := slices.ContainsFunc(all, ended); !forget {
+		return err
+	}
+	return c.update(ctx, user, func(before []store.UpstreamCredential) ([]store.UpstreamCredential, []store.Audit, error) {
+		return slices.DeleteFunc(before, ended), nil, nil
+	})
+}
+
+// logins returns the logins of a user that are stored, the one that works most likely first.
+func (c *Credentials) logins(user string, all []store.UpstreamCredential) (logins []http.Header) {
+	all = slices.Clone(all)
+	slices.SortStableFunc(all, func(a, b store.UpstreamCredential) int { return rank(a) - rank(b) })
+	for _, o := range all {
+		if o.State == store.UpstreamMinting {
+			if login := c.openLogin(user, o); login != nil {
+				logins = append(logins, login)
+			}
+		} else if value, err := c.Keys.Open(o.Sealed, c.context(user, o)); err == nil {
+			logins = append(logins, product.NewSecret(string(value)).Bearer())
+		}
+	}
+	return logins
+}
+
+func rank(of store.UpstreamCredential) int {
+	return slices.Index([]store.UpstreamState{store.UpstreamActive, store.UpstreamMinting, store.UpstreamDeleting, store.UpstreamBroken}, of.State)
+}
+
+// tidy deletes what is left of a user's previous credentials and of failed attempts, in the application and
+// then in the store. It returns the user's credentials in the application. The caller holds the user's lock.
+func (c *Credentials) tidy(ctx context.Context, user string, login http.Header) (existing []product.UpstreamCredential, err error) {
+	existing, err = c.minter().List(ctx, login)
+	if err != nil {
+		return nil, err
+	}
+	all, err := c.readable(ctx, user)
+	if err != nil {
+		return nil, err
+	}
+	gone := make(map[string]store.UpstreamState)
+	var audits []store.Audit
+	for _, o := range all {
+		if !isLeft(o) {
+			continue
+		}
+		found := 0
+		for _, e := range existing {
+			if err == nil && (o.UpstreamID == e.ID || o.UpstreamID == "" && o.Name == e.Name) {
+				err = c.minter().Delete(ctx, login, e.ID)
+				found++
+			}
+		}
+		switch {
+		case err != nil: // record those before
+			continue
+		case found > 0:
+			audits = append(audits, store.Audit{Time: c.Now(), Actor: Actor, From: "tokengate", Action: DeleteAction, Owner: o.Owner, Outcome: "done"})
+		case o.State == store.UpstreamMinting && c.Now().Sub(o.Created) < settleTime:
+			continue // it may still come
+		}
+		gone[o.ID] = o.State
+	}
+	if len(gone) == 0 {
+		return existing, err
+	}
+	return existing, errors.Join(err, c.update(ctx, user, func(before []store.UpstreamCredential) ([]store.UpstreamCredential, []store.Audit, error) {
+		return slices.DeleteFunc(before, func(o store.UpstreamCredential) bool { return gone[o.ID] == o.State && gone[o.ID] != 0 }), audits, nil
+	}))
+}

@@ -1,0 +1,102 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/tokengate/tokengate/authz/directory"
+	"github.com/tokengate/tokengate/authz/product"
+	"github.com/tokengate/tokengate/store"
+)
+
+// RenewAction is the action of audit records about a credential that was renewed.
+const RenewAction = "upstream.renew"
+
+// renewTime returns when a credential is due for renewal: after RenewAt percent of its life. It is zero
+// for one that never is, because tokengate did not create it or it does not end.
+func (c *Credentials) renewTime(of store.UpstreamCredential) time.Time {
+	if of.UpstreamID == "" || of.Expires.IsZero() {
+		return time.Time{}
+	}
+	return of.Created.Add(of.Expires.Sub(of.Created) / 100 * time.Duration(c.RenewAt))
+}
+
+func (c *Credentials) isDue(inUse *store.UpstreamCredential) bool {
+	if inUse == nil || inUse.State != store.UpstreamActive {
+		return false
+	}
+	at := c.renewTime(*inUse)
+	return !at.IsZero() && !c.Now().Before(at)
+}
+
+// visit is a user who came with a login.
+type visit struct {
+	user  directory.User
+	login http.Header
+}
+
+// Visit makes Run renew the user's credential soon with a login of the user, which the application has
+// just accepted, if it is due.
+func (c *Credentials) Visit(user directory.User, login http.Header) {
+	c.makeChannels()
+	select {
+	case c.visits <- visit{user, login}:
+	default: // there are many; the user comes again
+	}
+}
+
+// renewVisitors renews the credentials of visitors until ctx ends.
+func (c *Credentials) renewVisitors(ctx context.Context) {
+	c.makeChannels()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case v := <-c.visits:
+			c.logRenewal(v.user.Key, c.connect(ctx, v.user, v.login, c.renewal(), c.isDue))
+		}
+	}
+}
+
+// renewWithItself renews a user's credential with itself, if it is due. Whether the application allows
+// that is found out by trying once.
+func (c *Credentials) renewWithItself(ctx context.Context, key string) {
+	if c.cannotRenew.Load() {
+		return
+	}
+	all, err := c.Store.Upstream(ctx, key)
+	inUse := working(all)
+	if err != nil || !c.isDue(inUse) {
+		return
+	}
+	text, err := c.Keys.Open(inUse.Sealed, c.context(key, *inUse))
+	if err != nil {
+		return // Check says so
+	}
+	value := product.NewSecret(string(text))
+	user, err := c.confirm(ctx, value)
+	if err != nil || user.Key != key {
+		return // Check says so
+	}
+	err = c.connect(ctx, user, value.Bearer(), c.renewal(), c.isDue)
+	if errors.Is(err, product.ErrNotAllowed) || errors.Is(err, directory.ErrNotLoggedIn) {
+		c.cannotRenew.Store(true)
+		c.Log.Info("the application creates no personal access token for a request with one; connections are renewed when their users visit the page", zap.Error(err))
+		return
+	}
+	c.logRenewal(key, err)
+}
+
+func (c *Credentials) renewal() store.Audit {
+	return store.Audit{Time: c.Now(), Actor: Actor, From: "tokengate", Action: RenewAction, Outcome: "done"}
+}
+
+func (c *Credentials) logRenewal(user string, err error) {
+	if err != nil {
+		c.Log.Warn("the connection of a user could not be renewed; it is tried again", zap.String("user_key", user), zap.Error(err))
+	}
+}

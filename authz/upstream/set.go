@@ -1,0 +1,122 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/tokengate/tokengate/authz/directory"
+	"github.com/tokengate/tokengate/authz/product"
+	"github.com/tokengate/tokengate/authz/token"
+	"github.com/tokengate/tokengate/store"
+)
+
+// Set makes a personal access token the credential of its user, after the application has confirmed
+// it. expected is the key of the user whom it must belong to, or "" for any. It replaces the user's
+// previous one. audit is the record of who did it; it gets the user's name.
+func (c *Credentials) Set(ctx context.Context, expected string, value product.Secret, audit store.Audit) (directory.User, error) {
+	user, err := c.confirm(ctx, value)
+	switch {
+	case err != nil:
+		return user, err
+	case expected != "" && user.Key != expected:
+		return user, ErrOtherUser
+	}
+	unlock, err := c.perUser.lock(ctx, user.Key)
+	if err != nil {
+		return user, err
+	}
+	defer unlock()
+	now := c.Now()
+	made := store.UpstreamCredential{
+		Owner: user.Name, Created: now, Checked: now, State: store.UpstreamActive, SetBy: audit.Actor,
+	}
+	// A value does not tell its end. If the user has one token, it is that one.
+	if all, err := c.minter().List(ctx, value.Bearer()); err == nil && len(all) == 1 {
+		made.Expires = all[0].Ends
+	}
+	if made.ID, err = newID(c.Random); err != nil {
+		return user, err
+	}
+	if made.Sealed, err = c.Keys.Seal([]byte(value.Reveal()), c.context(user.Key, made)); err != nil {
+		return user, err
+	}
+	audit.Owner = user.Name
+	if err := c.replace(ctx, user.Key, made, audit); err != nil {
+		return user, err
+	}
+	c.tidyAfter(ctx, user.Key, value.Bearer())
+	return user, nil
+}
+
+// replace takes a credential into use. A previous one is to be deleted in the application if
+// tokengate created it; one that somebody gave is only forgotten.
+func (c *Credentials) replace(ctx context.Context, user string, made store.UpstreamCredential, audit store.Audit) error {
+	return c.update(ctx, user, func(before []store.UpstreamCredential) ([]store.UpstreamCredential, []store.Audit, error) {
+		after := slices.DeleteFunc(retire(before), func(o store.UpstreamCredential) bool { return o.ID == made.ID })
+		return append(limit(after), made), []store.Audit{audit}, nil
+	})
+}
+
+// retire returns the credentials with none in use.
+func retire(all []store.UpstreamCredential) []store.UpstreamCredential {
+	kept := make([]store.UpstreamCredential, 0, len(all)+1)
+	for _, o := range all {
+		if isInUse(o) {
+			if o.UpstreamID == "" {
+				continue
+			}
+			o.State = store.UpstreamDeleting
+		}
+		kept = append(kept, o)
+	}
+	return kept
+}
+
+// limit leaves room for another credential. The oldest that the application would not delete are
+// forgotten; they end by themselves.
+func limit(all []store.UpstreamCredential) []store.UpstreamCredential {
+	for len(all) >= store.MaxUpstreamCredentials {
+		oldest := -1
+		for i, o := range all {
+			if !isInUse(o) && (oldest < 0 || o.Created.Before(all[oldest].Created)) {
+				oldest = i
+			}
+		}
+		if oldest < 0 {
+			break
+		}
+		all = slices.Delete(all, oldest, oldest+1)
+	}
+	return all
+}
+
+// newID returns the id of a new credential.
+func newID(random io.Reader) (string, error) {
+	v, err := token.Mint(token.Ordinary, random)
+	if err != nil {
+		return "", fmt.Errorf("make the id of a credential: %w", err)
+	}
+	return v.ID().String(), nil
+}
+
+// confirm asks the application whom a value belongs to.
+func (c *Credentials) confirm(ctx context.Context, value product.Secret) (directory.User, error) {
+	if c.Answer(value.Reveal()) == "" {
+		return directory.User{}, ErrRefused
+	}
+	user, _, err := c.Client.Myself(ctx, value.Bearer(), askTimeout, c.Now())
+	switch {
+	case errors.Is(err, directory.ErrNotLoggedIn), errors.Is(err, directory.ErrInactive):
+		return directory.User{}, ErrRefused
+	case err != nil:
+		return directory.User{}, err
+	case user.Key == "":
+		return directory.User{}, errNoKey
+	}
+	return user, nil
+}
+
+var errNoKey = fmt.Errorf("%w: the application did not name the user's key", directory.ErrUnavailable)
