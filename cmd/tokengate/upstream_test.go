@@ -71,7 +71,7 @@ func (c *connected) connect(t *testing.T, dir, jiraURL, keyFile string, users []
 		t.Fatal(err)
 	}
 	credentials := &upstream.Credentials{
-		Store: db, Index: &index.Index{}, Keys: keys, Site: "https://jira.example.com", Client: client,
+		Store: db, Index: &index.Index{}, Keys: keys, Site: "https://jira.example.com", Product: &jira.Product, Client: client, RenewAt: 67,
 		Answer: envoy.UpstreamAnswer, Log: zap.NewNop(), Now: time.Now, Random: token.Random,
 	}
 	for _, name := range users {
