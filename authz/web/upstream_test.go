@@ -149,7 +149,7 @@ func TestUpstreamRefused(t *testing.T) {
 		})
 	}
 	for _, c := range []struct{ method, path string }{
-		{"GET", "/upstream"}, {"PUT", "/upstream"}, {"DELETE", "/upstream?user=fred"}, {"POST", "/upstream/check?user=fred"}, {"POST", "/seal/rotate"},
+		{"GET", "/upstream"}, {"PUT", "/upstream"}, {"DELETE", "/upstream?user=fred"}, {"POST", "/upstream/check?user=fred"}, {"POST", "/seal/rotate"}, {"POST", "/upstream/purge"},
 	} {
 		var body any
 		if c.method == "PUT" {
