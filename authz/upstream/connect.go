@@ -52,6 +52,7 @@ func (c *Credentials) connect(ctx context.Context, user directory.User, login ht
 		return err
 	}
 	defer unlock()
+	c.wanted.Store(user.Key, c.Now())
 	all, err := c.readable(ctx, user.Key)
 	if err != nil || !necessary(working(all)) {
 		return err

@@ -14,6 +14,7 @@ import (
 	"github.com/tokengate/tokengate/authz/product/jira/jiratest"
 	"github.com/tokengate/tokengate/authz/upstream"
 	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/index"
 )
 
 var (
@@ -310,12 +311,41 @@ func TestRelease(t *testing.T) {
 	}
 	wilmas := r.answer(1)
 	r.unused = true
-	r.now = r.now.Add(2 * time.Hour)
+	r.now = r.now.Add(7 * time.Hour)
+	if err := r.connect(r.session(), false); err != nil { // before another token is created
+		t.Fatal(err)
+	}
+	seen := r.now
+	r.run(func() bool { return r.checked().Equal(seen) })
+	r.wantPATs("about to use it", first, "active")
+	r.now = r.now.Add(7 * time.Hour)
 	r.run(func() bool { return r.pats() == "" && r.stored() == "" })
 	r.want("without tokens", "none", wilmas)
 	if len(r.jira.PATs(wilmaKey)) != 1 {
 		t.Error("a personal access token that wilma made was deleted")
 	}
+}
+
+// TestDeactivated disconnects a user who is deactivated, once the directory and Jira's refusal agree.
+func TestDeactivated(t *testing.T) {
+	r := newRig(t)
+	if err := r.connect(r.session(), false); err != nil {
+		t.Fatal(err)
+	}
+	status := index.OwnerPermitted
+	r.Index.UpdateOwnerStatus(func(store.Owner, index.OwnerStatus) index.OwnerStatus { return status }, r.now.AddDate(1, 0, 0))
+	r.jira.Put(jiratest.User{Name: "fred", Key: fredKey, Password: "yabba"})
+	r.now = r.now.Add(7 * time.Hour)
+	seen := r.now
+	r.run(func() bool { return r.checked().Equal(seen) })
+	r.wantPATs("Jira alone refuses", first, "broken")
+	status = index.OwnerInactive
+	r.Index.UpdateOwnerStatus(func(store.Owner, index.OwnerStatus) index.OwnerStatus { return status }, r.now.AddDate(1, 0, 0))
+	r.run(func() bool { return r.stored() == "deleting" })
+	r.want("deactivated", "none", "none")
+	// Jira accepts the deletion when the user is active again.
+	r.jira.Put(jiratest.User{Name: "fred", Key: fredKey, Password: "yabba", Active: true})
+	r.run(func() bool { return r.pats() == "" && r.stored() == "" })
 }
 
 // TestPurge disconnects all; what Jira does not answer to is tried again.

@@ -34,7 +34,12 @@ func (c *Credentials) Disconnect(ctx context.Context, user string, login http.He
 		return err
 	}
 	defer unlock()
-	err = c.update(ctx, user, func(before []store.UpstreamCredential) ([]store.UpstreamCredential, []store.Audit, error) {
+	return c.disconnect(ctx, user, login, audit)
+}
+
+// disconnect is Disconnect. The caller holds the user's lock.
+func (c *Credentials) disconnect(ctx context.Context, user string, login http.Header, audit store.Audit) error {
+	err := c.update(ctx, user, func(before []store.UpstreamCredential) ([]store.UpstreamCredential, []store.Audit, error) {
 		inUse := working(before)
 		if inUse == nil {
 			return nil, nil, ErrNotConnected
@@ -49,15 +54,24 @@ func (c *Credentials) Disconnect(ctx context.Context, user string, login http.He
 	return nil
 }
 
-// unusedAfter is how old a credential is before it can count as unused: it is made before the first token.
+// unusedAfter is how long ago a user connected, or wanted to, before the credential can count as unused: that comes
+// before the first token.
 const unusedAfter = time.Hour
 
 // release disconnects a user whose credential nothing uses any more: the user has no tokens, or is
 // deactivated in the application, which no longer accepts it. One that tokengate did not create stays.
 func (c *Credentials) release(ctx context.Context, user string) {
+	unlock, err := c.perUser.lock(ctx, user)
+	if err != nil {
+		return
+	}
+	defer unlock()
 	all, err := c.Store.Upstream(ctx, user)
 	inUse := working(all)
 	if err != nil || inUse == nil || inUse.UpstreamID == "" || c.Now().Sub(inUse.Created) < unusedAfter {
+		return
+	}
+	if wanted, ok := c.wanted.Load(user); ok && c.Now().Sub(wanted.(time.Time)) < unusedAfter {
 		return
 	}
 	owner := store.Owner{Name: inUse.Owner, Key: user}
@@ -69,7 +83,7 @@ func (c *Credentials) release(ctx context.Context, user string) {
 		return
 	}
 	audit := store.Audit{Time: c.Now(), Actor: Actor, From: "tokengate", Action: DisconnectAction, Outcome: "done"}
-	if err := c.Disconnect(ctx, user, nil, audit); err != nil && !errors.Is(err, ErrNotConnected) && ctx.Err() == nil {
+	if err := c.disconnect(ctx, user, nil, audit); err != nil && !errors.Is(err, ErrNotConnected) && ctx.Err() == nil {
 		c.Log.Warn("the connection of a user without tokens could not be removed; it is tried again", zap.String("user_key", user), zap.Error(err))
 	}
 }

@@ -63,6 +63,7 @@ type Credentials struct {
 	cannotRenew atomic.Bool // the application creates no credential for a request with one
 
 	unsure   sync.Map // users whom block has blocked, until an update of theirs succeeds
+	wanted   sync.Map // when a connection of a user was last wanted, by the user's key; see release
 	suspects suspects
 	retried  sync.Map // users whose broken credential is checked once more; see check
 }
