@@ -303,27 +303,33 @@ func (r *rig) checked() time.Time {
 // TestRelease disconnects a user who has no token any more, but not one whom somebody else connected.
 func TestRelease(t *testing.T) {
 	r := newRig(t)
-	if err := r.connect(r.session(), false); err != nil {
+	if _, err := r.set("", r.mint("fred", "yabba").Value); err != nil { // of whom Run thinks first
 		t.Fatal(err)
 	}
-	if _, err := r.set("", r.mint("wilma", "dabba").Value); err != nil {
-		t.Fatal(err)
+	freds, wilma := r.answer(0), directory.User{Name: "wilma", Key: wilmaKey, Active: true}
+	login := (&http.Request{Header: http.Header{}})
+	login.SetBasicAuth("wilma", "dabba")
+	connect := func() {
+		t.Helper()
+		if err := r.Connect(t.Context(), wilma, login.Header, false, connecting); err != nil {
+			t.Fatal(err)
+		}
 	}
-	wilmas := r.answer(1)
+	connect()
 	r.unused = true
 	r.now = r.now.Add(7 * time.Hour)
-	if err := r.connect(r.session(), false); err != nil { // before another token is created
-		t.Fatal(err)
+	connect() // before another token is created
+	r.run(func() bool {
+		own, err := r.Of(t.Context(), wilmaKey)
+		return err == nil && own.Checked.Equal(r.now)
+	})
+	if n := len(r.jira.PATs(wilmaKey)); n != 1 {
+		t.Errorf("about to use it: Jira has %d", n)
 	}
-	seen := r.now
-	r.run(func() bool { return r.checked().Equal(seen) })
-	r.wantPATs("about to use it", first, "active")
 	r.now = r.now.Add(7 * time.Hour)
-	r.run(func() bool { return r.pats() == "" && r.stored() == "" })
-	r.want("without tokens", "none", wilmas)
-	if len(r.jira.PATs(wilmaKey)) != 1 {
-		t.Error("a personal access token that wilma made was deleted")
-	}
+	r.run(func() bool { return len(r.jira.PATs(wilmaKey)) == 0 })
+	r.want("without tokens", freds, "none")
+	r.wantPATs("without tokens", "tokengate", "active")
 }
 
 // TestDeactivated disconnects a user who is deactivated, once the directory and Jira's refusal agree.
