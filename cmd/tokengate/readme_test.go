@@ -77,8 +77,7 @@ func TestReadmeDependencies(t *testing.T) {
 // cmd/tokengate/README.md names exactly the metrics of the program.
 func TestReadmeMetrics(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, options{})
-	_, exposed := r.probe("/metrics")
+	_, exposed := newConnected(t).probe("/metrics") // has those of a header, too
 	names := func(pattern, text string) (names []string) {
 		for _, m := range regexp.MustCompile(pattern).FindAllStringSubmatch(text, -1) {
 			names = append(names, m[1])
