@@ -5,9 +5,16 @@ import (
 	"errors"
 	"io"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	accesslogdatav3 "github.com/envoyproxy/go-control-plane/envoy/data/accesslog/v3"
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/emptypb"
+	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/tokengate/tokengate/authz"
 	"github.com/tokengate/tokengate/authz/product"
@@ -51,7 +58,9 @@ const extAuthz = "envoy.filters.http.ext_authz"
 // AnonymousAnswers receives the reports of Envoy's access log
 // (envoy.service.accesslog.v3.AccessLogService).
 type AnonymousAnswers struct {
-	Report func(tokenID string)
+	// Report is told of the token of a request. replaced says that Envoy replaced the upstream's
+	// answer, which was made for nobody; otherwise the client left before the answer.
+	Report func(tokenID string, replaced bool)
 	Until  context.Context // ends the streams, which Envoy keeps open
 }
 
@@ -76,27 +85,79 @@ func (s *accessLogServer) StreamAccessLogs(stream accesslogv3.AccessLogService_S
 
 func (s *accessLogServer) receive(stream accesslogv3.AccessLogService_StreamAccessLogsServer) error {
 	for {
-		m, err := stream.Recv()
+		// In the first message Envoy describes itself in 60 KB. Decoding them would take a
+		// millisecond, in which the client could send another request.
+		var undecoded emptypb.Empty
+		if err := stream.RecvMsg(&undecoded); err != nil {
+			return err
+		}
+		entries, err := decodeEntries(undecoded.ProtoReflect().GetUnknown())
 		if err != nil {
 			return err
 		}
-		for _, entry := range m.GetHttpLogs().GetLogEntry() {
+		for _, entry := range entries {
 			common := entry.GetCommonProperties()
 			id := common.GetMetadata().GetFilterMetadata()[extAuthz].GetFields()["token_id"].GetStringValue()
-			if isSuspicious(entry) && token.ValidID(id) {
-				s.Report(id)
+			if replaced, left := replacedOrLeft(entry); (replaced || left) && token.ValidID(id) {
+				s.Report(id, replaced)
 			}
 		}
 	}
 }
 
-// isSuspicious reports whether the upstream may have served the request as nobody's: Envoy
-// replaced its answer, or the client left before it. A 503 of the upstream itself, or because
-// it cannot be reached, says nothing about a credential.
-func isSuspicious(entry *accesslogdatav3.HTTPAccessLogEntry) bool {
+// prepareDecoding decodes an entry with the parts that Envoy sends, because the first of each type
+// takes milliseconds.
+func prepareDecoding() error {
+	logs := &accesslogv3.StreamAccessLogsMessage_HTTPAccessLogEntries{LogEntry: []*accesslogdatav3.HTTPAccessLogEntry{{
+		CommonProperties: &accesslogdatav3.AccessLogCommon{
+			DownstreamRemoteAddress: &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{}}},
+			StartTime:               &timestamppb.Timestamp{}, Duration: &durationpb.Duration{},
+			ResponseFlags: &accesslogdatav3.ResponseFlags{},
+			Metadata: &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{
+				extAuthz: {Fields: map[string]*structpb.Value{"token_id": structpb.NewStringValue("")}},
+			}},
+		},
+		Request: &accesslogdatav3.HTTPRequestProperties{}, Response: &accesslogdatav3.HTTPResponseProperties{ResponseCode: wrapperspb.UInt32(0)},
+	}}}
+	encoded, err := proto.Marshal(logs)
+	if err != nil {
+		return err
+	}
+	return proto.Unmarshal(encoded, new(accesslogv3.StreamAccessLogsMessage_HTTPAccessLogEntries))
+}
+
+// decodeEntries decodes the entries of a StreamAccessLogsMessage, and nothing else of it.
+func decodeEntries(message []byte) (entries []*accesslogdatav3.HTTPAccessLogEntry, err error) {
+	const httpLogs = 2
+	for len(message) > 0 {
+		number, kind, tag := protowire.ConsumeTag(message)
+		if tag < 0 {
+			return nil, protowire.ParseError(tag)
+		}
+		length := protowire.ConsumeFieldValue(number, kind, message[tag:])
+		if length < 0 {
+			return nil, protowire.ParseError(length)
+		}
+		if number == httpLogs && kind == protowire.BytesType {
+			content, _ := protowire.ConsumeBytes(message[tag:])
+			var logs accesslogv3.StreamAccessLogsMessage_HTTPAccessLogEntries
+			if err := proto.Unmarshal(content, &logs); err != nil {
+				return nil, err
+			}
+			entries = append(entries, logs.GetLogEntry()...)
+		}
+		message = message[tag+length:]
+	}
+	return entries, nil
+}
+
+// replacedOrLeft reports whether Envoy replaced the upstream's answer, which was made for nobody, or
+// the client left before the answer. A 503 of the upstream itself, or because it cannot be
+// reached, says nothing about a credential.
+func replacedOrLeft(entry *accesslogdatav3.HTTPAccessLogEntry) (replaced, left bool) {
 	flags := entry.GetCommonProperties().GetResponseFlags()
 	if flags.GetDownstreamConnectionTermination() {
-		return true
+		return false, true
 	}
-	return proto.Size(flags) == 0 && entry.GetResponse().GetResponseCodeDetails() != "via_upstream"
+	return proto.Size(flags) == 0 && entry.GetResponse().GetResponseCodeDetails() != "via_upstream", false
 }

@@ -162,6 +162,9 @@ func (s *Server) GRPC() (*grpc.Server, *health.Server, error) {
 	state.SetServingStatus("", healthv1.HealthCheckResponse_NOT_SERVING)
 	healthv1.RegisterHealthServer(server, &healthServer{state, s})
 	if s.Anonymous != nil {
+		if err := prepareDecoding(); err != nil {
+			return nil, nil, fmt.Errorf("decode an access log entry: %w", err)
+		}
 		accesslogv3.RegisterAccessLogServiceServer(server, &accessLogServer{AnonymousAnswers: s.Anonymous})
 	}
 	return server, state, nil

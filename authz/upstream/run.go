@@ -132,11 +132,19 @@ func (c *Credentials) check(ctx context.Context, user string) {
 		return
 	}
 	audit := store.Audit{Time: c.Now(), Actor: Actor, From: "tokengate", Action: CheckAction, Outcome: "done"}
+	_, unsure := c.unsure.Load(user)
 	state, err := c.Check(ctx, user, audit)
 	switch {
+	case errors.Is(err, ErrNotConnected) && unsure: // disconnected after Refused
+		_ = c.update(ctx, user, func(before []store.UpstreamCredential) ([]store.UpstreamCredential, []store.Audit, error) {
+			return before, nil, nil
+		})
 	case errors.Is(err, ErrNotConnected), ctx.Err() != nil:
 	case err != nil:
 		c.Log.Warn("the application did not say whether it still accepts the connection of a user; it is asked again", zap.String("user_key", user), zap.Error(err))
+		if unsure { // the user's tokens are denied until then
+			time.AfterFunc(recheckUnsure, func() { c.Suspect(user) })
+		}
 	case state == store.UpstreamActive:
 		c.retried.Delete(user)
 	default:
@@ -150,12 +158,33 @@ func (c *Credentials) check(ctx context.Context, user string) {
 // recheckBroken is how soon a credential that was refused is checked once more before its turn.
 const recheckBroken = 10 * time.Minute
 
+// recheckUnsure is how soon a check is repeated that failed, while the user's tokens are denied.
+const recheckUnsure = 5 * time.Second
+
 // CheckAction is the action of audit records about a credential whose state a check has changed.
 const CheckAction = "upstream.check"
 
 // Suspect makes Run check a user's credential soon, because the application may have
 // answered a request with it as one of nobody.
 func (c *Credentials) Suspect(user string) { c.suspects.add(user) }
+
+// Refused is Suspect after the application has answered so. The user's tokens are denied until the
+// check, so that no further request reaches the application as nobody's. It denies them once a minute
+// at most, because some answers of the application never name the user, and not while many users wait for a
+// check, because then the application is to blame.
+func (c *Credentials) Refused(user string) {
+	last, _ := c.denied.Load(user)
+	if at, found := last.(time.Time); (!found || c.Now().Sub(at) >= denyAgain) && c.suspects.fewerThan(maxDenied) {
+		c.denied.Store(user, c.Now())
+		c.block(user)
+	}
+	c.Suspect(user)
+}
+
+const (
+	denyAgain = time.Minute
+	maxDenied = 10 // users that wait for a check
+)
 
 // maxSuspects bounds the memory; further users wait for their turn in the round.
 const maxSuspects = 10_000
@@ -181,6 +210,12 @@ func (s *suspects) add(user string) {
 	case s.channel() <- struct{}{}:
 	default:
 	}
+}
+
+func (s *suspects) fewerThan(n int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.users) < n
 }
 
 // channel returns the signal. The caller holds the lock.

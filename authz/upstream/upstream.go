@@ -66,6 +66,8 @@ type Credentials struct {
 	wanted   sync.Map // when a connection of a user was last wanted, by the user's key; see release
 	suspects suspects
 	retried  sync.Map // users whose broken credential is checked once more; see check
+
+	denied sync.Map // when Refused last denied a user's tokens
 }
 
 // Store is the part of store.Store that Credentials uses.
@@ -178,10 +180,11 @@ func (c *Credentials) wakeTidying() chan<- struct{} {
 	return c.tidying
 }
 
-// block denies a user's tokens, whether or not the disk answers.
+// block denies a user's tokens, whether or not the disk answers. An update at the same time may undo
+// it, but then the user is still unsure.
 func (c *Credentials) block(user string) {
-	c.unsure.Store(user, true)
 	c.Index.SetUpstreams(map[string]*index.Upstream{user: index.BrokenUpstream})
+	c.unsure.Store(user, true)
 }
 
 // update changes a user's credentials in the store and then in the index.

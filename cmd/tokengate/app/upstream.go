@@ -99,11 +99,17 @@ func (m upstreamMetrics) Collect(to chan<- prometheus.Metric) {
 	}
 }
 
-// suspect lets the credential of a token's owner be checked soon, because the application did not accept it.
-func (s *Server) suspect(tokenID string) {
+// suspect lets the credential of a token's owner be checked soon, because the application may not have
+// accepted it. If it answered so, the owner's tokens are denied until then.
+func (s *Server) suspect(tokenID string, answered bool) {
 	ctx, cancel := context.WithTimeout(s.jobs, suspectTimeout)
 	defer cancel()
-	if t, err := s.tokens.Get(ctx, tokenID); err == nil && t.Owner.Key != "" {
+	t, err := s.tokens.Get(ctx, tokenID)
+	switch {
+	case err != nil || t.Owner.Key == "":
+	case answered:
+		s.upstream.Refused(t.Owner.Key)
+	default:
 		s.upstream.Suspect(t.Owner.Key)
 	}
 }
