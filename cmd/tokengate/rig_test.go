@@ -37,6 +37,7 @@ type rig struct {
 	gate    *process
 	envoy   *envoytest.Envoy
 
+	inspect     func(answer)  // is given every answer to a client; may be nil
 	inAccessLog []token.Value // what a test wrote where Envoy's access log repeats it
 }
 
@@ -264,7 +265,11 @@ func (r *rig) try(ctx context.Context, client *http.Client, q request) (answer, 
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
-	return answer{response.StatusCode, response.Header, string(body)}, err
+	a := answer{response.StatusCode, response.Header, string(body)}
+	if r.inspect != nil {
+		r.inspect(a)
+	}
+	return a, err
 }
 
 // until waits until ok, by asking again and again.
