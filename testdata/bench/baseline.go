@@ -96,11 +96,14 @@ const noUser = "no user"
 const bodyLength = 512
 
 // serveUpstream stands for Jira, but answers at once: with the user of the identity
-// header, padded with spaces.
+// header or of the personal access token, padded with spaces.
 func serveUpstream(l net.Listener) error {
 	padding := bytes.Repeat([]byte(" "), bodyLength)
 	return fasthttp.Serve(l, func(ctx *fasthttp.RequestCtx) {
 		user := ctx.Request.Header.Peek(identityHeader)
+		if pat, ok := bytes.CutPrefix(ctx.Request.Header.Peek("authorization"), []byte("Bearer ")); ok && len(pat) == patLength {
+			user = pat[:len(ownerOf(0))]
+		}
 		if len(user) == 0 {
 			user = []byte(noUser)
 		}

@@ -21,6 +21,7 @@ type route struct {
 	socket string   // that Envoy sends Check to; empty: none
 	server *process // that answers Check; nil: none
 	bypass bool     // Envoy forwards requests without a credential itself
+	pat    bool     // requests carry the owner's personal access token, not the identity header
 	load   *httpLoad
 }
 

@@ -1,6 +1,6 @@
 // Command bench measures tokengate beside baselines and prints Markdown tables.
 //
-//	.build/bench [-quick] [-rows a,b,c,d,e] [-markdown FILE]
+//	.build/bench [-quick] [-rows a,b,c,d,e,f] [-markdown FILE]
 //
 // A figure that has a baseline is measured with it in the same run, in short
 // slices that alternate, because a machine's speed drifts within seconds. Ratios
@@ -11,6 +11,7 @@
 //	c  end to end through a real Envoy
 //	d  memory, start, writes
 //	e  the administrator's list and the pages in the browser
+//	f  the owner's personal access token in place of the identity header
 //
 // It runs in the repository's root and measures .build/tokengate, which `make
 // build` makes. All traffic stays on loopback and unix sockets. A missed target
@@ -57,6 +58,7 @@ var rows = []struct {
 	{"c", measureEnvoy},
 	{"d", measureStore},
 	{"e", measurePages},
+	{"f", measureForms},
 }
 
 // scale sets how much is measured, and for how long.
@@ -89,15 +91,15 @@ var (
 func run(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	quick := flags.Bool("quick", false, "a small version, about a minute")
-	list := flags.String("rows", "a,b,c,d,e", "the rows to measure")
+	list := flags.String("rows", "a,b,c,d,e,f", "the rows to measure")
 	markdown := flags.String("markdown", "", "also write the report to this `FILE`")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	wanted := strings.Split(*list, ",")
 	for _, name := range wanted {
-		if len(name) != 1 || !strings.Contains("abcde", name) {
-			return fmt.Errorf("unknown row %q: the rows are a,b,c,d,e", name)
+		if len(name) != 1 || !strings.Contains("abcdef", name) {
+			return fmt.Errorf("unknown row %q: the rows are a,b,c,d,e,f", name)
 		}
 	}
 	sizes := fullScale

@@ -81,6 +81,8 @@ func runRole() bool {
 			err = serveAllowAll(l, plainAllow())
 		case roleSameAnswer:
 			err = serveAllowAll(l, sameAnswer())
+		case headerForm, patForm:
+			err = serveForm(l, role)
 		case roleUpstream:
 			err = serveUpstream(l)
 		default:
@@ -92,17 +94,15 @@ func runRole() bool {
 	return true
 }
 
-// signal sends signals, unless the process has ended.
-func (p *process) signal(signals ...syscall.Signal) error {
+// signal sends a signal, unless the process has ended.
+func (p *process) signal(s syscall.Signal) error {
 	select {
 	case <-p.exited:
 		return fmt.Errorf("%s ended unexpectedly: %v", p.name, p.err)
 	default:
 	}
-	for _, s := range signals {
-		if err := p.cmd.Process.Signal(s); err != nil {
-			return fmt.Errorf("%s: %w", p.name, err)
-		}
+	if err := p.cmd.Process.Signal(s); err != nil {
+		return fmt.Errorf("%s: %w", p.name, err)
 	}
 	return nil
 }
@@ -157,9 +157,10 @@ func (p *process) resident() (now, peak float64, err error) {
 
 // stop ends the process, paused or not, and waits for it.
 func (p *process) stop() error {
-	if err := p.signal(syscall.SIGTERM, syscall.SIGCONT); err != nil {
+	if err := p.signal(syscall.SIGTERM); err != nil {
 		return err
 	}
+	_ = p.resume() // fails if it has ended already
 	select {
 	case <-p.exited:
 		return nil
