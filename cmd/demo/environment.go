@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -30,11 +31,12 @@ const startTime = 30 * time.Second
 // tokengate and a real Envoy, on loopback.
 type environment struct {
 	out        io.Writer
-	dir        string // the demo's files, removed at the end
-	socket     string // tokengate's admin socket
-	config     string // tokengate's configuration file
-	listen     string // host and port of Envoy
-	url        string // the address for users: Envoy's, or the proxy's
+	dir        string       // the demo's files, removed at the end
+	socket     string       // tokengate's admin socket
+	config     string       // tokengate's configuration file
+	listen     string       // host and port of Envoy
+	url        string       // the address for users: Envoy's, or the proxy's
+	how        jiratest.How // how Jira learns who sent a request with a token
 	jira       *jiratest.Server
 	jiraServer *http.Server
 	tokengate  *exec.Cmd
@@ -52,6 +54,7 @@ store:
   badger: {dir: %[1]s/data}
 upstream:
   url: http://%[2]s
+  identity: {pat: {sealKeys: [%[1]s/seal-key]}}
 directory: {upstream: {credential: %[1]s/credential}}
 access:
   use: [developers, contractors]
@@ -61,10 +64,13 @@ access:
   admin: [token-administrators]
 `
 
-// The passwords of the users in the demo's Jira, and the user and the Jira token with
-// which tokengate reads users and groups.
+// The passwords and personal access tokens of the users in the demo's Jira, and the user
+// and the personal access token with which tokengate reads users and groups.
 const (
 	fred, wilma, betty = "yabba-dabba", "pebbles", "bamm-bamm"
+	fredsPAT           = "MTIzNDU2Nzg5MDEyOmZyZWQncyBmaXJzdCBQQVQuLi4="
+	fredsNextPAT       = "MTIzNDU2Nzg5MDEzOmZyZWQncyBzZWNvbmQgUEFULi4="
+	wilmasPAT          = "MTIzNDU2Nzg5MDE0OndpbG1hJ3Mgb25seSBQQVQuLi4="
 	serviceUser        = "tokengate"
 	service            = "ZGVtbyBzZXJ2aWNlIGNyZWRlbnRpYWwgZm9yIGppcmE="
 )
@@ -72,7 +78,7 @@ const (
 // setUp starts the environment. proxy is the host and port of an HTTPS proxy in
 // front of Envoy, which the caller starts; empty without one.
 func setUp(ctx context.Context, out io.Writer, proxy string) (_ *environment, err error) {
-	e := &environment{out: out, log: newLogLines()}
+	e := &environment{out: out, how: jiratest.ByBearer, log: newLogLines()}
 	defer func() {
 		if err != nil {
 			e.tearDown()
@@ -86,7 +92,11 @@ func setUp(ctx context.Context, out io.Writer, proxy string) (_ *environment, er
 	if err != nil {
 		return nil, fmt.Errorf("start the simulated Jira: %w", err)
 	}
-	if err := os.WriteFile(filepath.Join(e.dir, "credential"), []byte(service), 0o600); err != nil {
+	sealKey := make([]byte, 32)
+	_, _ = rand.Read(sealKey) // never fails
+	err = errors.Join(os.WriteFile(filepath.Join(e.dir, "credential"), []byte(service), 0o600),
+		os.WriteFile(filepath.Join(e.dir, "seal-key"), sealKey, 0o400))
+	if err != nil {
 		return nil, err
 	}
 	if e.listen, err = freeAddress(); err != nil {
@@ -119,13 +129,15 @@ func freeAddress() (string, error) {
 	return l.Addr().String(), l.Close()
 }
 
+// startJira starts a Jira as it is installed: it trusts no header.
 func (e *environment) startJira() (address string, err error) {
 	e.jira = jiratest.New(jiratest.Options{Users: []jiratest.User{
-		{Name: "fred", Password: fred, DisplayName: "Fred F.", Active: true, Groups: []string{"developers"}},
-		{Name: "wilma", Password: wilma, Active: true, Groups: []string{"contractors"}},
+		{Name: "fred", Password: fred, DisplayName: "Fred F.", Active: true, Groups: []string{"developers"}, PATs: []string{fredsPAT, fredsNextPAT}},
+		{Name: "wilma", Password: wilma, Active: true, Groups: []string{"contractors"}, PATs: []string{wilmasPAT}},
 		{Name: "betty", Password: betty, Active: true, Groups: []string{"token-administrators"}},
 		{Name: serviceUser, Active: true, Groups: []string{jiratest.Administrators}, PATs: []string{service}},
 	}})
+	e.jira.IgnoreHeader(true)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err
@@ -201,7 +213,13 @@ func (e *environment) startEnvoy(ctx context.Context) error {
 
 // command runs a tokengate command and returns its standard output.
 func (e *environment) command(ctx context.Context, args ...string) (string, error) {
+	return e.commandWith(ctx, "", args...)
+}
+
+// commandWith is command with text on standard input.
+func (e *environment) commandWith(ctx context.Context, input string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Stdin = strings.NewReader(input)
 	cmd.Env = append(os.Environ(), "TOKENGATE_ADMIN_SOCKET="+e.socket)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -209,6 +227,25 @@ func (e *environment) command(ctx context.Context, args ...string) (string, erro
 		return "", fmt.Errorf("tokengate %s: %w: %s", strings.Join(args[:2], " "), err, &stderr)
 	}
 	return stdout.String(), nil
+}
+
+// restart stops tokengate and Envoy, replaces a part of tokengate's configuration, and
+// starts both.
+func (e *environment) restart(ctx context.Context, old, replacement string) error {
+	if err := errors.Join(e.envoy.Stop(), e.stopTokengate()); err != nil {
+		return err
+	}
+	config, err := os.ReadFile(e.config)
+	if err == nil {
+		err = os.WriteFile(e.config, bytes.Replace(config, []byte(old), []byte(replacement), 1), 0o600)
+	}
+	if err != nil {
+		return err
+	}
+	if err := e.startTokengate(ctx); err != nil {
+		return err
+	}
+	return e.startEnvoy(ctx)
 }
 
 // tearDown stops the processes in the order in which a request passes them.

@@ -1,5 +1,5 @@
-// Command demo runs tokengate behind a real Envoy and shows how tokens are used,
-// allowed and denied. make demo runs it; start reading at scenario.go.
+// Command demo runs tokengate behind a real Envoy, in front of a Jira in which nothing is
+// installed, and shows how tokens are used, allowed and denied. make demo runs it; start reading at scenario.go.
 //
 // Each step is printed as a curl command with its answer and tokengate's log
 // line. At a terminal everything then stays up until Ctrl-C; otherwise, or with

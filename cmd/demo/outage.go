@@ -11,7 +11,7 @@ import (
 func (e *environment) runOutage(ctx context.Context) (failures int, err error) {
 	const myself, page = "/rest/api/2/myself", "/secure/Dashboard.jspa"
 	browser := map[string]string{"Authorization": ""}
-	_, value, err := e.createToken(ctx, "--name", "during an outage")
+	_, value, err := e.createToken(ctx, "fred", "--name", "during an outage")
 	if err != nil {
 		return 0, err
 	}

@@ -58,7 +58,10 @@ func testProxy(t *testing.T, program, snippet string) {
 		}
 	}
 
-	_, value, err := s.createToken(ctx, "--name", "network", "--ip", "127.9.0.0/16")
+	if err := s.connect(ctx, "fred", fredsPAT); err != nil {
+		t.Fatal(err)
+	}
+	_, value, err := s.createToken(ctx, "fred", "--name", "network", "--ip", "127.9.0.0/16")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +77,7 @@ func testProxy(t *testing.T, program, snippet string) {
 		t.Errorf("%d steps failed:\n%s", n, &out)
 	}
 
-	if _, value, err = s.createToken(ctx, "--name", "upload"); err != nil {
+	if _, value, err = s.createToken(ctx, "fred", "--name", "upload"); err != nil {
 		t.Fatal(err)
 	}
 	upload := step{method: "POST", path: "/rest/api/2/issue/DEMO-1/attachments", body: strings.Repeat("x", 30<<20), header: map[string]string{"X-Atlassian-Token": "no-check"}}
@@ -111,7 +114,10 @@ func TestHTTP10(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.tearDown()
-	_, value, err := s.createToken(t.Context(), "--name", "old")
+	if err := s.connect(t.Context(), "fred", fredsPAT); err != nil {
+		t.Fatal(err)
+	}
+	_, value, err := s.createToken(t.Context(), "fred", "--name", "old")
 	if err != nil {
 		t.Fatal(err)
 	}

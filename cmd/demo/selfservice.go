@@ -47,6 +47,9 @@ func (e *environment) runSelfService(ctx context.Context) (failures int, err err
 		}
 		return id, value
 	}
+	if err := e.connect(ctx, "wilma", wilmasPAT); err != nil {
+		return 0, err
+	}
 	const myself = "/rest/api/2/myself"
 	_, freds := request(userRequest{"fred creates a token", "fred", fred, "POST", api, `{"label":"my script"}`, 200, `"state":"active"`})
 	request(userRequest{"Jira sees fred", "fred", freds, "GET", myself, "", 200, `"name":"fred"`})

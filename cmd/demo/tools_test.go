@@ -40,6 +40,12 @@ func newSite(t *testing.T) *site {
 		t.Fatal(err)
 	}
 	x := &site{environment: s, t: t, config: filepath.Join(s.dir, "tokengate.yaml")}
+	for user, pat := range map[string]string{"fred": fredsPAT, "wilma": wilmasPAT} {
+		if err := s.connect(t.Context(), user, pat); err != nil {
+			s.tearDown()
+			t.Fatal(err)
+		}
+	}
 	x.moveTo(inside)
 	t.Cleanup(func() {
 		text := s.envoy.Log() + s.envoy.Output() + out.String()

@@ -58,7 +58,7 @@ func (s *Server) authenticate(c *call, path, fromPath string) {
 		c.user, c.how = sessionUser, BySession
 		return
 	}
-	if u := s.activeUser(c.r.Header.Get(identityHeader)); u != nil {
+	if u := s.activeUser(c.r.Header.Get(identityHeader)); u != nil && !s.noHeader.Load() {
 		c.user, c.how = u, ByHeader
 		s.startSession(c)
 		return
@@ -89,6 +89,10 @@ func active(u *User) *User {
 // default of Jira 11: with 403, without a challenge, whatever else the request
 // contains. Sessions, PATs and the login form keep working.
 func (s *Server) RefuseBasic(refuse bool) { s.noBasic.Store(refuse) }
+
+// IgnoreHeader sets whether the identity header is ignored, as by a Jira without an
+// authenticator that trusts it.
+func (s *Server) IgnoreHeader(ignore bool) { s.noHeader.Store(ignore) }
 
 // refusesBasic reports whether RefuseBasic applies to a request.
 func (s *Server) refusesBasic(r *http.Request, path string) bool {

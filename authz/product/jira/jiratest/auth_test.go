@@ -68,6 +68,18 @@ func TestRefuseBasic(t *testing.T) {
 	}
 }
 
+// A stock Jira trusts no header.
+func TestIgnoreHeader(t *testing.T) {
+	jira, url := start(t, nil)
+	for _, ignore := range []bool{true, false} {
+		jira.IgnoreHeader(ignore)
+		want := map[bool]int{true: 401, false: 200}[ignore]
+		if got := do(t, "GET", url+myself, "", "X-Forwarded-User: fred"); got.status != want {
+			t.Errorf("ignored %v: status %d, want %d", ignore, got.status, want)
+		}
+	}
+}
+
 // Jira before 11 answers a wrong Basic password with HTML, even on REST.
 func TestWrongBasicIsHTML(t *testing.T) {
 	_, url := start(t, nil)

@@ -87,7 +87,7 @@ type Options struct {
 // search and list return no users to others.
 //
 // Users can change at any time (Put, Rename, Deactivate and so on), and so can settings
-// (RefuseBasic, SetPATs). The server can act like another version (Options.Version,
+// (RefuseBasic, IgnoreHeader, SetPATs). The server can act like another version (Options.Version,
 // Omit), or fail (Fail).
 type Server struct {
 	context      string
@@ -102,6 +102,7 @@ type Server struct {
 	users        *userStore
 	omit         atomic.Pointer[[]string]
 	noBasic      atomic.Bool
+	noHeader     atomic.Bool
 	patSettings  atomic.Pointer[PATSettings]
 
 	mu       sync.Mutex // guards the fields below
