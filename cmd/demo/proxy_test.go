@@ -58,7 +58,7 @@ func testProxy(t *testing.T, program, snippet string) {
 		}
 	}
 
-	if err := s.connect(ctx, "fred", fredsPAT); err != nil {
+	if err := s.connect(ctx); err != nil {
 		t.Fatal(err)
 	}
 	_, value, err := s.createToken(ctx, "fred", "--name", "network", "--ip", "127.9.0.0/16")
@@ -114,7 +114,7 @@ func TestHTTP10(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.tearDown()
-	if err := s.connect(t.Context(), "fred", fredsPAT); err != nil {
+	if err := s.connect(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	_, value, err := s.createToken(t.Context(), "fred", "--name", "old")

@@ -33,7 +33,7 @@ type userRequest struct {
 // runSelfService runs the requests of users who manage their own tokens, and
 // returns how many failed.
 func (e *environment) runSelfService(ctx context.Context) (failures int, err error) {
-	e.printf("\nUsers manage their own tokens with REST at Jira's address, with their Jira password. fred is a\ndeveloper, whose tokens are valid for up to 90 days; wilma is a contractor, whose tokens are\nread-only and need the approval of betty, an administrator.\n")
+	e.printf("\nUsers manage their own tokens with REST at Jira's address, with their Jira password. fred is a\ndeveloper, whose tokens are valid for up to 90 days; wilma is a contractor, whose tokens are\nread-only and need the approval of betty, an administrator. With a user's first token, tokengate lets\nJira make a personal access token for the user, with the login of this request.\n")
 	request := func(st userRequest) (id, value string) {
 		answer, err := e.request(ctx, st)
 		if err != nil {
@@ -47,16 +47,14 @@ func (e *environment) runSelfService(ctx context.Context) (failures int, err err
 		}
 		return id, value
 	}
-	if err := e.connect(ctx, "wilma", wilmasPAT); err != nil {
-		return 0, err
-	}
 	const myself = "/rest/api/2/myself"
 	_, freds := request(userRequest{"fred creates a token", "fred", fred, "POST", api, `{"label":"my script"}`, 200, `"state":"active"`})
 	request(userRequest{"Jira sees fred", "fred", freds, "GET", myself, "", 200, `"name":"fred"`})
 	request(userRequest{"The page in the browser shows it", "fred", fred, "GET", "/plugins/servlet/api-tokens", "", 200, "my script"})
 	request(userRequest{"A lifetime above his policy's maximum is refused", "fred", fred, "POST", api, `{"label":"for ever","expiresInDays":91}`, 400, "90d"})
 	id, wilmas := request(userRequest{"wilma creates one, which needs approval", "wilma", wilma, "POST", api, `{"label":"report"}`, 200, `"state":"pending"`})
-	request(userRequest{"It does not work yet", "wilma", wilmas, "GET", myself, "", 401, "approved yet"})
+	request(userRequest{"She has a personal access token in Jira now, which only tokengate knows", "wilma", wilma, "GET", "/rest/pat/latest/tokens", "", 200, `"name":"tokengate 127.0.0.1 1"`})
+	request(userRequest{"The token does not work yet", "wilma", wilmas, "GET", myself, "", 401, "approved yet"})
 	request(userRequest{"She cannot approve it herself", "wilma", wilma, "POST", api + id + "/approve", "{}", 403, "administrators"})
 	request(userRequest{"betty approves it", "betty", betty, "POST", api + id + "/approve", "{}", 204, ""})
 	request(userRequest{"Now it works", "wilma", wilmas, "GET", myself, "", 200, `"name":"wilma"`})

@@ -40,11 +40,9 @@ func newSite(t *testing.T) *site {
 		t.Fatal(err)
 	}
 	x := &site{environment: s, t: t, config: filepath.Join(s.dir, "tokengate.yaml")}
-	for user, pat := range map[string]string{"fred": fredsPAT, "wilma": wilmasPAT} {
-		if err := s.connect(t.Context(), user, pat); err != nil {
-			s.tearDown()
-			t.Fatal(err)
-		}
+	if err := s.connect(t.Context()); err != nil {
+		s.tearDown()
+		t.Fatal(err)
 	}
 	x.moveTo(inside)
 	t.Cleanup(func() {

@@ -11,10 +11,10 @@ import (
 // upstream.identity.
 const identityHeader = "X-Forwarded-User"
 
-// connect gives tokengate a personal access token that the user has made in Jira.
-func (e *environment) connect(ctx context.Context, user, pat string) error {
-	e.printf("\n%s has made a personal access token in Jira, in the profile, and an administrator gives it to\ntokengate. Jira confirms whose it is, and tokengate keeps it sealed:\n\n    $ tokengate upstream set --user %[1]s < pat\n", user)
-	_, err := e.commandWith(ctx, pat, "upstream", "set", "--user", user)
+// connect gives tokengate a personal access token that fred has made in Jira.
+func (e *environment) connect(ctx context.Context) error {
+	e.printf("\nfred has made a personal access token in his profile in Jira, and an administrator gives it to tokengate.\nJira confirms whose it is, and tokengate keeps it sealed:\n\n    $ tokengate upstream set --user fred < pat\n")
+	_, err := e.commandWith(ctx, fredsPAT, "upstream", "set", "--user", "fred")
 	return err
 }
 
@@ -27,7 +27,9 @@ func (e *environment) runDeadPAT(ctx context.Context) (failures int, err error) 
 		return 0, err
 	}
 	e.printf("\nfred deletes his personal access token in Jira, which then serves requests with it as nobody's.\n")
-	e.jira.RevokePAT(e.jira.PATs("fred")[0].ID)
+	for _, pat := range e.jira.PATs("fred") {
+		e.jira.RevokePAT(pat.ID)
+	}
 	failures = e.runSteps(ctx, value, []step{
 		{title: "Envoy does not show the answer, and tells tokengate", path: path, status: 503, seen: "anonymous"},
 	})
@@ -39,7 +41,7 @@ func (e *environment) runDeadPAT(ctx context.Context) (failures int, err error) 
 	failures += e.runSteps(ctx, value, []step{
 		{title: "tokengate has asked Jira, and now refuses fred's tokens itself", path: path, status: 503, logged: "request denied: upstream_credential_broken"},
 	})
-	if err := e.connect(ctx, "fred", fredsNextPAT); err != nil {
+	if _, err := e.request(ctx, userRequest{"fred connects again, with his password: Jira makes another one for him", "fred", fred, "POST", api + "connection", "{}", 204, ""}); err != nil {
 		return failures, err
 	}
 	return failures + e.runSteps(ctx, value, []step{
