@@ -24,6 +24,9 @@ import (
 // program is the tokengate binary: that of make build or, in tests, of the test.
 var program = ".build/tokengate"
 
+// healthPath is where load balancers ask whether requests would be served.
+const healthPath = "/plugins/servlet/api-tokens/healthz"
+
 // startTime limits how long a process may take to start.
 const startTime = 30 * time.Second
 
@@ -168,20 +171,28 @@ func (e *environment) stopTokengate() error {
 // waitForTokens waits until tokens can be used: until tokengate has read the users
 // and groups.
 func (e *environment) waitForTokens(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, startTime)
-	defer cancel()
 	socket := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(e.dir, "metrics.sock"))
 	}}}
 	defer socket.CloseIdleConnections()
+	if err := waitFor(ctx, socket, "http://tokengate/readyz?for=tokens"); err != nil {
+		return fmt.Errorf("wait for tokengate to read the directory: %w", err)
+	}
+	return nil
+}
+
+// waitFor repeats a request until it succeeds.
+func waitFor(ctx context.Context, client *http.Client, url string) error {
+	ctx, cancel := context.WithTimeout(ctx, startTime)
+	defer cancel()
 	for {
-		r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://tokengate/readyz?for=tokens", nil)
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 		if err != nil {
 			return err
 		}
-		response, err := socket.Do(r)
+		response, err := client.Do(r)
 		if err != nil {
-			return fmt.Errorf("check whether tokengate is ready for tokens: %w", err)
+			return err
 		}
 		response.Body.Close()
 		if response.StatusCode == http.StatusOK {
@@ -190,7 +201,7 @@ func (e *environment) waitForTokens(ctx context.Context) error {
 		select {
 		case <-time.After(20 * time.Millisecond):
 		case <-ctx.Done():
-			return errors.New("tokengate did not read the directory")
+			return fmt.Errorf("the status is still %d", response.StatusCode)
 		}
 	}
 }
@@ -227,23 +238,29 @@ func (e *environment) commandWith(ctx context.Context, input string, args ...str
 	return stdout.String(), nil
 }
 
-// restart stops tokengate and Envoy, replaces a part of tokengate's configuration, and
-// starts both.
+// restart replaces a part of tokengate's configuration, restarts tokengate and Envoy, and
+// waits until users' requests reach them again.
 func (e *environment) restart(ctx context.Context, old, replacement string) error {
-	if err := errors.Join(e.envoy.Stop(), e.stopTokengate()); err != nil {
-		return err
-	}
 	config, err := os.ReadFile(e.config)
 	if err == nil {
 		err = os.WriteFile(e.config, bytes.Replace(config, []byte(old), []byte(replacement), 1), 0o600)
 	}
-	if err != nil {
+	if err := errors.Join(err, e.stopTokengate()); err != nil {
 		return err
 	}
 	if err := e.startTokengate(ctx); err != nil {
 		return err
 	}
-	return e.startEnvoy(ctx)
+	if err := e.envoy.Stop(); err != nil {
+		return err
+	}
+	if err := e.startEnvoy(ctx); err != nil {
+		return err
+	}
+	if err := waitFor(ctx, http.DefaultClient, e.url+healthPath); err != nil {
+		return fmt.Errorf("wait for Envoy, and for a proxy in front of it: %w", err)
+	}
+	return nil
 }
 
 // tearDown stops the processes in the order in which a request passes them.

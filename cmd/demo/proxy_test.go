@@ -19,8 +19,6 @@ import (
 	"time"
 )
 
-const healthPath = "/plugins/servlet/api-tokens/healthz"
-
 // The README's snippets work in the real programs with TLS: the scenario, client
 // addresses, health checks and uploads.
 func TestProxies(t *testing.T) {
