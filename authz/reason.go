@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+
+	"github.com/tokengate/tokengate/authz/config"
 )
 
 // Reason says why a request was decided as it was. Its String is a stable word of
@@ -75,8 +77,8 @@ var reasons = [reasonCount]struct {
 	DirectoryStale:           {"directory_stale", http.StatusServiceUnavailable, true, "Whether the owner of this API token is still active could not be checked for a while, so no token is accepted now. Try again later, or tell an administrator."},
 	OwnerInactive:            {"owner_inactive", http.StatusUnauthorized, true, "The owner of this API token is not an active user of this site, or the user name now belongs to another user. Ask an administrator."},
 	OwnerNotPermitted:        {"owner_not_permitted", http.StatusForbidden, true, "The owner of this API token is in no group that may use tokens. An administrator can change the setting access.use."},
-	NoUpstreamCredential:     {"no_upstream_credential", http.StatusForbidden, true, "The owner of this API token is not connected with this site. Ask an administrator to connect them (tokengate upstream set)."},
-	UpstreamCredentialBroken: {"upstream_credential_broken", http.StatusServiceUnavailable, true, "This site does not accept the owner's connection any more, so the request was not sent as the owner. Ask an administrator to connect the owner of this API token again (tokengate upstream set)."},
+	NoUpstreamCredential:     {"no_upstream_credential", http.StatusForbidden, true, "The owner of this API token is not connected with this site. The owner connects once, on the page " + connectionPage + " of this site, or an administrator does (tokengate upstream set)."},
+	UpstreamCredentialBroken: {"upstream_credential_broken", http.StatusServiceUnavailable, true, "This site does not accept the owner's connection any more, so the request was not sent as the owner. The owner of this API token connects again, on the page " + connectionPage + " of this site, or an administrator does (tokengate upstream set)."},
 	AmbiguousPath:            {"ambiguous_path", http.StatusBadRequest, true, "The URL can be read in more than one way, so it could not be checked. Write its path plainly: without semicolons, empty or dot segments, and without escapes of letters, digits, dots or slashes."},
 	NetworkDenied:            {"network_denied", http.StatusForbidden, true, "API tokens are not accepted from this network. An administrator can open it with the setting network.allow, unless network.deny closes it."},
 	NetworkNotAllowed:        {"network_not_allowed", http.StatusForbidden, true, "This API token is not accepted from this network. Its owner or an administrator can change the networks of the token."},
@@ -93,6 +95,9 @@ var reasons = [reasonCount]struct {
 // unknownText is the text for both an unknown id and a wrong secret, because a
 // client without the secret must not learn whether the token exists.
 const unknownText = "The API token is not valid: it was revoked or replaced, or it is not of this site. Create another, or ask its owner."
+
+// connectionPage is the page on which users connect, below the application's context path.
+const connectionPage = config.PagePath + "/connection"
 
 // Reasons returns all reasons.
 func Reasons() []Reason {

@@ -8,6 +8,7 @@ import (
 	"github.com/tokengate/tokengate/authz/manage"
 	"github.com/tokengate/tokengate/authz/policy"
 	"github.com/tokengate/tokengate/authz/token"
+	"github.com/tokengate/tokengate/store"
 )
 
 // createPage is the form that creates a token.
@@ -21,6 +22,7 @@ type createPage struct {
 	Others  bool          // the caller may create tokens for other users
 	Forced  bool          // the token must be read-only
 	Pending bool          // the token needs approval
+	Consent string        // to be connected, "required" or, if the token may be another user's, "optional"; "": not asked for
 	Why     string        // the word for why there is no form; "": there is one
 	Back    string
 }
@@ -43,10 +45,21 @@ func (s *Site) createForm(r *Request, l *layout, f *form, refusal error) (Answer
 	if !p.Others {
 		p.Why = whyNot(l.Me)
 	}
+	if mustConsent(l) && isForCaller(f, l) {
+		p.Consent = "required"
+		if p.Others {
+			p.Consent = "optional"
+		}
+	}
 	if user := f.Get("user"); user != "" && l.Me.Administrator {
 		p.Back = s.url("tokens?" + encode("user", visible(token.Redact(user))))
 	}
 	return showForm("create", l, f, p, refusal)
+}
+
+// isForCaller reports whether the form is for a token of the caller's own.
+func isForCaller(f *form, l *layout) bool {
+	return !f.Has("user") || store.FoldOwner(f.Get("user")) == store.FoldOwner(l.Me.Name)
 }
 
 // whyNot returns a word for why the caller cannot create tokens; "": they can.
@@ -69,6 +82,11 @@ func (s *Site) create(r *Request, l *layout) (Answer, error) {
 		expires, err := f.expiry(latest(maxLifetimeOf(l.Me), now), now)
 		if err != nil {
 			return Answer{}, err
+		}
+		if mustConsent(l) && isForCaller(f, l) {
+			if err := f.consented(); err != nil {
+				return Answer{}, err
+			}
 		}
 		issued, err := s.Manager.Create(r.HTTP.Context(), r.Caller, manage.NewToken{
 			Owner:    f.Get("user"),

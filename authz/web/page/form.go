@@ -134,7 +134,7 @@ func (f *form) refuse(l *layout, err error) bool {
 	var field manage.Field
 	if own, ok := errors.AsType[*Error](err); ok {
 		l.Problem, field = own.Text, own.Field
-	} else if refusal, ok := errors.AsType[*manage.Error](err); ok && refusal.Code != manage.NotFound && refusal.Code != manage.Unavailable {
+	} else if refusal, ok := errors.AsType[*manage.Error](err); ok && refusal.Code != manage.NotFound {
 		l.Problem, field = refusal.Message, refusal.Field
 	} else {
 		return false

@@ -19,11 +19,12 @@ import (
 // insightsPage shows administrators what needs attention.
 type insightsPage struct {
 	Figures   []figure
+	Connected []figure // none: users need no connection
 	Chart     chart
 	Passwords passwordsPart
 }
 
-// figure is a number of tokens with the address of their list.
+// figure is a number of tokens, or of connections, with the address of their list.
 type figure struct {
 	Count     int
 	Name, Why string
@@ -45,7 +46,13 @@ func (s *Site) insights(r *Request, l *layout) (Answer, error) {
 	if err != nil {
 		return Answer{}, err
 	}
-	return ok("insights", l, insightsPage{figures, newChart(days, store.DayOf(s.Now())), s.passwords(users, s.View().Policy.Passwords, days)})
+	p := insightsPage{Figures: figures, Chart: newChart(days, store.DayOf(s.Now())), Passwords: s.passwords(users, s.View().Policy.Passwords, days)}
+	if l.Connection.Needed {
+		if p.Connected, err = s.connectionFigures(r); err != nil {
+			return Answer{}, err
+		}
+	}
+	return ok("insights", l, p)
 }
 
 func (s *Site) figures(ctx context.Context, c manage.Caller) (all []figure, err error) {

@@ -16,6 +16,7 @@ type minePage struct {
 	Ended         int    // expired and revoked tokens, shown or not
 	All           bool   // those are shown
 	Why           string // as in createPage
+	Connection    connectionView
 	New           string // the address of the form
 	Toggle        string // the address that shows or hides ended tokens
 	RevokeAll     string
@@ -37,7 +38,7 @@ func (s *Site) mine(r *Request, l *layout) (Answer, error) {
 	}
 	p := minePage{
 		InForce: l.Me.InForce, Most: l.Me.MaxPerUser, All: all, Why: whyNot(l.Me), Ended: max(others.Total, found.Total) - min(others.Total, found.Total),
-		New: s.url("new"), RevokeAll: s.url("revoke-all"), Toggle: s.url("?show=all"),
+		New: s.url("new"), RevokeAll: s.url("revoke-all"), Toggle: s.url("?show=all"), Connection: s.connectionView(l.Connection),
 	}
 	for _, t := range found.Tokens {
 		p.Rows = append(p.Rows, s.tokenView(t, shownNetworks))

@@ -100,6 +100,16 @@ func (s *Site) Pages() []Page {
 		{Method: get, Path: "insights", Serve: s.inTab("insights", s.insights)},
 		{Method: get, Path: "audit", Parameters: slices.Concat(query.AuditFilters, []string{"after"}), Serve: s.inTab("audit", s.audit)},
 		{Method: get, Path: "settings", Serve: s.inTab("settings", s.settings)},
+		{Method: get, Path: "connection", Parameters: noticeParameters, Serve: s.inTab("connection", s.connection)},
+		{Method: post, Path: "connection", Costly: true, Serve: s.inTab("connection", s.connect)},
+		{Method: get, Path: "connection/disconnect", Serve: s.inTab("connection", s.confirmDisconnect)},
+		{Method: post, Path: "connection/disconnect", Revokes: true, Serve: s.inTab("connection", s.disconnect)},
+		{Method: get, Path: "connections", Parameters: connectionParameters, Serve: s.inTab("connections", s.connections)},
+		{Method: post, Path: "connections/check", Serve: s.inTab("connections", s.check)},
+		{Method: get, Path: "connections/disconnect", Parameters: []string{"key", "list"}, Serve: s.inTab("connections", s.confirmDisconnectUser)},
+		{Method: post, Path: "connections/disconnect", Revokes: true, Serve: s.inTab("connections", s.disconnectUser)},
+		{Method: get, Path: "connections/new", Serve: s.inTab("connections", s.paste)},
+		{Method: post, Path: "connections/new", Costly: true, Serve: s.inTab("connections", s.connectUser)},
 	}
 	for _, a := range actions {
 		below := "token/{id}/" + a.word

@@ -95,8 +95,9 @@ type layout struct {
 	Me          *manage.Me // nil: an unidentified caller, who sees no tabs
 	Tab         string     // the path of the current tab
 	Waiting     int        // tokens waiting for approval, if the caller is an administrator
-	Notice      string     // what the form that led here did
-	Problem     string     // why the request was refused
+	Connection  manage.Connection
+	Notice      string // what the form that led here did
+	Problem     string // why the request was refused
 }
 
 // layout returns the layout of a page for the caller. tab is the path of the page's tab.
@@ -107,6 +108,9 @@ func (s *Site) layout(r *Request, tab string) (*layout, error) {
 	}
 	l := s.bareLayout()
 	l.Me, l.Tab = &me, tab
+	if l.Connection, err = s.Manager.Connection(r.HTTP.Context(), r.Caller); err != nil {
+		return nil, err
+	}
 	if me.Administrator {
 		if l.Waiting, err = s.Manager.Count(r.HTTP.Context(), r.Caller, manage.Query{State: manage.StatePending}); err != nil {
 			return nil, err
@@ -150,7 +154,7 @@ func (s *Site) notice(l *layout, r *Request) {
 
 // notices are the words for what a form can do. Those of an action are about a token.
 var notices = func() []string {
-	all := []string{"changed", "unchanged", "all"}
+	all := []string{"changed", "unchanged", "all", "connected", "disconnected", "set", "accepted", "broken", "removed"}
 	for _, a := range actions {
 		all = append(all, a.done)
 	}

@@ -88,6 +88,14 @@ func when(at, now time.Time) timestamp {
 	}
 }
 
+// optionalTime is when for a time that may be zero, for which it returns nil.
+func optionalTime(at, now time.Time) *timestamp {
+	if at.IsZero() {
+		return nil
+	}
+	return new(when(at, now))
+}
+
 // relative describes a time that is d from now.
 func relative(d time.Duration) string {
 	switch {

@@ -18,6 +18,7 @@ import (
 	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/authz/manage"
 	"github.com/tokengate/tokengate/authz/policy"
+	"github.com/tokengate/tokengate/store"
 )
 
 // literals returns the string literals of the package's sources, without tests and
@@ -105,7 +106,10 @@ func TestTexts(t *testing.T) {
 	for _, word := range []string{"name", "user", "created", "expires", "used", "uses"} {
 		used["column."+word] = true
 	}
-	for _, word := range []string{"unused", "never", "soon", "suspended"} {
+	for _, state := range []store.UpstreamState{0, store.UpstreamActive, store.UpstreamBroken} {
+		used["connection."+stateName(state)], used["connection."+stateName(state)+".why"] = true, true
+	}
+	for _, word := range []string{"unused", "never", "soon", "suspended", "connected", "broken", "ends30", "ends14", "ends3"} {
 		used["insights."+word], used["insights."+word+".why"] = true, true
 	}
 	for _, s := range policy.NewAccess(config.Default()).Settings() {

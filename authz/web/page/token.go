@@ -50,13 +50,8 @@ func (s *Site) tokenView(t manage.Token, networks int) tokenView {
 		InForce: t.State != manage.StateRevoked && t.State != manage.StateExpired,
 	}
 	v.Name, v.Owner, v.Purpose, v.CreatedBy = visible(t.Name), visible(t.Owner), visible(t.Purpose), visible(t.CreatedBy)
-	optional := func(at time.Time) *timestamp {
-		if at.IsZero() {
-			return nil
-		}
-		return new(when(at, now))
-	}
-	v.Expires, v.Used, v.Revoked, v.Previous = optional(t.Expires), optional(t.Usage.LastUsed), optional(t.Revoked), optional(t.PreviousUntil)
+	v.Expires, v.Used = optionalTime(t.Expires, now), optionalTime(t.Usage.LastUsed, now)
+	v.Revoked, v.Previous = optionalTime(t.Revoked, now), optionalTime(t.PreviousUntil, now)
 	v.Soon = v.InForce && v.Expires != nil && t.Expires.Sub(now) <= soon
 	if a := t.Usage.LastAddress; a.IsValid() {
 		v.Address = a.String()
