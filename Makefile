@@ -199,7 +199,7 @@ demo: envoy build ## the whole story through a real Envoy; DEMO=once exits at it
 # The pictures are for people; no test compares them.
 .PHONY: screenshots
 screenshots: tools ## a picture of each page, light, dark and narrow, in .build/screenshots
-	$(GO) test ./cmd/tokengate -run '^TestPageLooks$$' -count 1 -screenshots $(CURDIR)/.build/screenshots
+	$(GO) test ./cmd/tokengate -run '^TestPage(Connection)?Looks$$' -count 1 -screenshots $(CURDIR)/.build/screenshots
 	@echo "the pictures are in .build/screenshots"
 
 .PHONY: screenshots-publish

@@ -184,7 +184,14 @@ func (b *browser) visit(l look) {
 func TestPageLooks(t *testing.T) {
 	t.Parallel()
 	c := newLooks(t)
-	for who, pages := range looks(c) {
+	c.checkLooks(looks(c))
+}
+
+// checkLooks tests looks, by user.
+func (c *company) checkLooks(all map[string][]look) {
+	t := c.t
+	t.Helper()
+	for who, pages := range all {
 		b := c.looker(who)
 		for _, l := range pages {
 			passes := func(scheme, checks string) {

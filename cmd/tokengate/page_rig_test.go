@@ -13,9 +13,15 @@ import (
 func (c *company) person(name string, o ...browserOption) *browser {
 	c.t.Helper()
 	b := newBrowser(c.t, c, o...)
+	b.takeSession(c, name)
+	return b
+}
+
+// takeSession gives the browser the session of a user.
+func (b *browser) takeSession(c *company, name string) {
+	b.t.Helper()
 	cookie, value, _ := strings.Cut(c.session(name), "=")
 	order(b, "log in", network.SetCookie, network.SetCookieParams{Name: cookie, Value: value, URL: b.base + "/", Path: c.context + "/"})
-	return b
 }
 
 // value returns the token value that the page shows.
