@@ -355,10 +355,10 @@ func (e *evaluation) checkOwner() bool {
 
 // checkUpstream denies tokens of owners without a working upstream credential.
 func (e *evaluation) checkUpstream() bool {
-	switch u := e.entry.Upstream; {
-	case u == nil:
+	switch e.entry.Upstream {
+	case nil:
 		return e.deny(NoUpstreamCredential)
-	case u.Answer() == "":
+	case index.BrokenUpstream:
 		return e.deny(UpstreamCredentialBroken)
 	}
 	return false

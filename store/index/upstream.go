@@ -8,9 +8,14 @@ type Upstream struct {
 	answer string
 }
 
-// NewUpstream returns a working credential. answer is what the server adds to its answer for it, in the
-// server's own encoding; it is not empty, and contains the secret.
-func NewUpstream(answer string) *Upstream { return &Upstream{answer} }
+// NewUpstream returns a working credential, and BrokenUpstream if answer is empty. answer is what the
+// server adds to its answer for it, in the server's own encoding, and contains the secret.
+func NewUpstream(answer string) *Upstream {
+	if answer == "" {
+		return BrokenUpstream
+	}
+	return &Upstream{answer}
+}
 
 // BrokenUpstream is the credential of owners whose credential the application refuses, or that cannot
 // be opened.

@@ -41,6 +41,9 @@ func TestUpstream(t *testing.T) {
 	}
 	check("at first", first, nil, nil, first)
 	x.SetUpstreams(map[string]*Upstream{"K1": BrokenUpstream, "K2": second})
+	if NewUpstream("") != BrokenUpstream {
+		t.Error("a credential without an answer counts as working")
+	}
 	check("broken", BrokenUpstream, second, nil, BrokenUpstream)
 	x.UpdateOwnerStatus(func(store.Owner, OwnerStatus) OwnerStatus { return OwnerPermitted }, time.Unix(2e9, 0))
 	check("after an update of the status", BrokenUpstream, second, nil, BrokenUpstream)

@@ -71,41 +71,54 @@ var Product = product.Product{
 	Administration: administration,
 }
 
-// administrationPaths are Jira's own resources for administrators. Some only configure, but
-// none is what a script of a user needs. Of other apps' paths only those of one that runs code are
-// among them.
+// administrationPaths are Jira's own paths for administrators. Some only configure, but none is what a
+// script of a user needs. Of other apps' paths only those of one that runs code are among them.
 var administrationPaths = []string{
 	"/secure/admin", "/plugins/servlet/upm", "/rest/admin", "/rest/auditing", "/rest/scriptrunner", "/rest/webhooks", "/rest/troubleshooting",
-	"/rest/api/2/application-properties", "/rest/api/2/applicationrole", "/rest/api/2/auditing", "/rest/api/2/cluster",
-	"/rest/api/2/email-templates", "/rest/api/2/index", "/rest/api/2/index-snapshot", "/rest/api/2/licenseValidator",
-	"/rest/api/2/monitoring", "/rest/api/2/reindex", "/rest/api/2/settings", "/rest/api/2/upgrade",
 	"/rest/api/2/user/anonymization", "/rest/api/2/user/application",
 }
 
-// administrationWrites are resources that users may read, and only administrators may write.
-var administrationWrites = []string{
-	"/rest/api/2/customFields", "/rest/api/2/field", "/rest/api/2/group", "/rest/api/2/issueLinkType",
-	"/rest/api/2/issuesecurityschemes", "/rest/api/2/issuetype", "/rest/api/2/issuetypescheme", "/rest/api/2/notificationscheme",
-	"/rest/api/2/permissionscheme", "/rest/api/2/priority", "/rest/api/2/priorityschemes", "/rest/api/2/projectCategory",
-	"/rest/api/2/resolution", "/rest/api/2/role", "/rest/api/2/screens", "/rest/api/2/status", "/rest/api/2/workflow", "/rest/api/2/workflowscheme",
+// administrationResources are the same below /rest/api/2/.
+var administrationResources = []string{
+	"application-properties", "applicationrole", "auditing", "cluster", "email-templates", "index", "index-snapshot",
+	"licenseValidator", "monitoring", "reindex", "settings", "upgrade",
 }
 
-// isProjectAdministration reports whether a path below a project is only for Jira's administrators.
-func isProjectAdministration(path string) bool {
-	below, ok := strings.CutPrefix(path, "/rest/api/2/project/")
+// administrationWrites are resources there that users may read, and only administrators may write.
+var administrationWrites = []string{
+	"customFields", "field", "group", "issueLinkType", "issuesecurityschemes", "issuetype", "issuetypescheme", "notificationscheme",
+	"permissionscheme", "priority", "priorityschemes", "projectCategory", "resolution", "role", "screens", "status", "workflow", "workflowscheme",
+}
+
+// isProjectAdministration reports whether what is below a project is only for Jira's administrators.
+func isProjectAdministration(below string) bool {
 	_, resource, _ := strings.Cut(below, "/")
-	return ok && slices.Contains([]string{"archive", "restore", "permissionscheme", "notificationscheme", "issuesecuritylevelscheme"}, resource)
+	return slices.Contains([]string{"archive", "restore", "permissionscheme", "notificationscheme", "issuesecuritylevelscheme"}, resource)
 }
 
 func administration(path string, write bool) bool {
-	within := func(resource string) bool {
-		rest, ok := strings.CutPrefix(path, resource)
-		return ok && (rest == "" || rest[0] == '/')
+	resource, ok := strings.CutPrefix(path, "/rest/api/2/")
+	name, below, _ := strings.Cut(resource, "/")
+	if !ok || name == "user" {
+		if slices.ContainsFunc(administrationPaths, func(administered string) bool {
+			rest, ok := strings.CutPrefix(path, administered)
+			return ok && (rest == "" || rest[0] == '/')
+		}) {
+			return true
+		}
+	}
+	switch {
+	case !ok:
+		return false
+	case slices.Contains(administrationResources, name):
+		return true
+	case !write:
+		return false
 	}
 	// Users change properties and columns of their own below the resource of users, and project
 	// administrators their projects.
-	return slices.ContainsFunc(administrationPaths, within) ||
-		write && (path == "/rest/api/2/user" || path == "/rest/api/2/project" || isProjectAdministration(path) || slices.ContainsFunc(administrationWrites, within))
+	return resource == "user" || resource == "project" || name == "project" && isProjectAdministration(below) ||
+		slices.Contains(administrationWrites, name)
 }
 
 // forbiddenModules are the REST modules, by the segment after /rest/, that hand
