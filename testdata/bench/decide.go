@@ -116,11 +116,7 @@ func newIndex(size int) (_ *index.Index, err error) {
 // decideBenchmark returns a slice that decides requests for a path with these
 // Authorization values in turn. It continues where the previous slice ended.
 func decideBenchmark(view authz.View, path string, texts []string, reason authz.Reason) func(context.Context) (testing.BenchmarkResult, error) {
-	next := 0
-	request := authz.Request{
-		Method: "GET", Path: path, Client: netip.MustParseAddr("10.1.2.3"),
-		RequestID: "e319af8f-85a6-4d3d-af89-aef9d5d2deb9", UserAgent: "python-requests/2.32.3",
-	}
+	next, request := 0, decideRequest(path)
 	return func(context.Context) (testing.BenchmarkResult, error) {
 		wrong := reason
 		result := testing.Benchmark(func(b *testing.B) {
@@ -141,5 +137,13 @@ func decideBenchmark(view authz.View, path string, texts []string, reason authz.
 			return result, errors.New("the benchmark failed")
 		}
 		return result, nil
+	}
+}
+
+// decideRequest returns a request without a credential.
+func decideRequest(path string) authz.Request {
+	return authz.Request{
+		Method: "GET", Path: path, Client: netip.MustParseAddr("10.1.2.3"),
+		RequestID: "e319af8f-85a6-4d3d-af89-aef9d5d2deb9", UserAgent: "python-requests/2.32.3",
 	}
 }
