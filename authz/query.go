@@ -42,7 +42,7 @@ func parseQuery(m *memory, query string, p *policy.Policy) (facts queryFacts) {
 			facts.disguised = true
 		case p.RemovesParameter(rawName):
 			facts.strip = true
-		case p.RemovesParameter(name):
+		case name != rawName && p.RemovesParameter(name):
 			facts.disguised = true
 		case name == "_method":
 			facts.method = true
