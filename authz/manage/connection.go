@@ -14,15 +14,14 @@ import (
 // Connection describes with which credential of the application requests with a user's
 // tokens are forwarded. The zero Connection is that of a site whose users need none.
 type Connection struct {
-	Needed   bool                // upstream.identity.pat is set, so the user's tokens need it
-	State    store.UpstreamState // UpstreamActive or UpstreamBroken; 0: the user is not connected
-	Name     string              // the credential's name in the application; empty if the user or an administrator gave it
-	Created  time.Time           // when the user was connected
-	Expires  time.Time           // zero: never, or unknown
-	RenewAt  time.Time           // from when on it is renewed; zero: never
-	Checked  time.Time           // when the application last confirmed or refused it; zero: never
-	SetBy    string              // who connected the user, as in audit records
-	CanLogin bool                // the caller's login can connect: see Caller.WithLogin
+	Needed  bool                // upstream.identity.pat is set, so the user's tokens need it
+	State   store.UpstreamState // UpstreamActive or UpstreamBroken; 0: the user is not connected
+	Name    string              // the credential's name in the application; empty if the user or an administrator gave it
+	Created time.Time           // when the user was connected
+	Expires time.Time           // zero: never, or unknown
+	RenewAt time.Time           // from when on it is renewed; zero: never
+	Checked time.Time           // when the application last confirmed or refused it; zero: never
+	SetBy   string              // who connected the user, as in audit records
 }
 
 // Connection returns the caller's own connection. If it is due, it is renewed soon after. It fails with
@@ -44,7 +43,7 @@ func (m *Manager) Connection(ctx context.Context, c Caller) (Connection, error) 
 		}
 		return Connection{
 			Needed: true, State: own.State, Name: own.Name, Created: own.Created, Expires: own.Expires,
-			RenewAt: own.RenewAt, Checked: own.Checked, SetBy: own.SetBy, CanLogin: c.login != nil,
+			RenewAt: own.RenewAt, Checked: own.Checked, SetBy: own.SetBy,
 		}, nil
 	})
 }
