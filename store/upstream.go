@@ -56,6 +56,9 @@ func (s UpstreamState) String() string {
 	return "state(" + strconv.Itoa(int(s)) + ")"
 }
 
+// InUse reports whether requests with the user's tokens depend on a credential in this state.
+func (s UpstreamState) InUse() bool { return s == UpstreamActive || s == UpstreamBroken }
+
 func (s UpstreamState) known() bool { return s >= UpstreamMinting && int(s) < len(upstreamStates) }
 
 // Limits on upstream credentials.
@@ -103,7 +106,7 @@ func checkUpstream(user string, all []UpstreamCredential) error {
 				return err
 			}
 		}
-		inUse := c.State == UpstreamActive || c.State == UpstreamBroken
+		inUse := c.State.InUse()
 		if inUse {
 			working++
 		}

@@ -196,6 +196,13 @@ func countUnanswered(s *Snapshot, owners []Owner, now time.Time) (n int, why str
 	return n, why
 }
 
+// answered returns the user with this name if the current snapshot answers that.
+func (d *Directory) answered(name string) (User, bool) {
+	s := d.Snapshot()
+	u, ok := s.ByName(name)
+	return u, ok && (s.acceptAll || d.options.Now().Before(s.goodUntil) && !u.Asked.Before(s.taken))
+}
+
 // Lookup returns the user with this name, ignoring case: from a snapshot that
 // is current and has the answer of its own refresh, otherwise from the source.
 // The source's answer adds to the groups in the snapshot; without a current
@@ -205,9 +212,7 @@ func (d *Directory) Lookup(ctx context.Context, name string) (User, error) {
 	if err := (User{Name: name}).Check(); err != nil {
 		return User{}, err
 	}
-	s := d.Snapshot()
-	u, ok := s.ByName(name)
-	if ok && (s.acceptAll || d.options.Now().Before(s.goodUntil) && !u.Asked.Before(s.taken)) {
+	if u, ok := d.answered(name); ok {
 		return u, CheckActive(u)
 	}
 	// The Lookup continues for other waiting callers if this one leaves.
@@ -215,6 +220,9 @@ func (d *Directory) Lookup(ctx context.Context, name string) (User, error) {
 	answer := d.lookups.DoChan(store.FoldOwner(name), func() (any, error) {
 		ctx, cancel := context.WithTimeout(shared, LookupTimeout)
 		defer cancel()
+		if u, ok := d.answered(name); ok { // by a lookup that has ended since
+			return u, nil
+		}
 		asked := d.options.Now()
 		u, err := d.options.Source.Lookup(ctx, name)
 		if err != nil {

@@ -164,28 +164,31 @@ func (c *Callers) Stats() CallerStats {
 // With a session, an application may ignore the password, as Jira does. So if both
 // are present the cookie is sent alone, and its user must be the user named with the
 // password; the password is sent only if the cookie identifies nobody.
-func (c *Callers) Identify(ctx context.Context, credential Credential) (directory.User, error) {
+//
+// login is the header of the credential that the application accepted.
+func (c *Callers) Identify(ctx context.Context, credential Credential) (user directory.User, login http.Header, err error) {
 	basic, err := parseBasic(credential.Authorization)
 	if err != nil {
-		return directory.User{}, err
+		return directory.User{}, nil, err
 	}
 	if credential.Cookie != "" {
 		if len(credential.Cookie) > maxCookie || !validHeaderValue(credential.Cookie) {
-			return directory.User{}, fmt.Errorf("%w (the request's cookies are malformed or too long)", directory.ErrNotLoggedIn)
+			return directory.User{}, nil, fmt.Errorf("%w (the request's cookies are malformed or too long)", directory.ErrNotLoggedIn)
 		}
 		u, err := c.identify(ctx, credential.Client, byCookie, credential.Cookie, basic.name)
 		switch {
 		case errors.Is(err, directory.ErrNotLoggedIn) && basic.name != "":
 		case err == nil && basic.name != "" && store.FoldOwner(u.Name) != store.FoldOwner(basic.name):
-			return directory.User{}, fmt.Errorf("%w (the cookie's session and the password's user name are two users')", directory.ErrNotLoggedIn)
+			return directory.User{}, nil, fmt.Errorf("%w (the cookie's session and the password's user name are two users')", directory.ErrNotLoggedIn)
 		default:
-			return u, err
+			return u, http.Header{"Cookie": {credential.Cookie}}, err
 		}
 	}
 	if basic.name == "" {
-		return directory.User{}, directory.ErrNotLoggedIn
+		return directory.User{}, nil, directory.ErrNotLoggedIn
 	}
-	return c.identify(ctx, credential.Client, byBasic, basic.text, basic.name)
+	user, err = c.identify(ctx, credential.Client, byBasic, basic.text, basic.name)
+	return user, http.Header{"Authorization": {credential.Authorization}}, err
 }
 
 // identify returns the user of one credential. name is the user name that came

@@ -116,7 +116,7 @@ func TestIdentify(t *testing.T) {
 			{"password too long", password("fred", strings.Repeat("b", 5<<10)), directory.ErrNotLoggedIn, 0},
 		} {
 			before := jira.Total()
-			got, err := callers.Identify(t.Context(), tt.credential)
+			got, _, err := callers.Identify(t.Context(), tt.credential)
 			if !errors.Is(err, tt.err) || jira.Total()-before != tt.requests {
 				t.Errorf("%s: %v after %d requests, want %v after %d", tt.name, err, jira.Total()-before, tt.err, tt.requests)
 			}
@@ -136,10 +136,10 @@ func TestCookieThatLooksLikeAPassword(t *testing.T) {
 	in(t, func(t *testing.T) {
 		_, callers := startJira(t)
 		c := password("fred", "p:w")
-		if _, err := callers.Identify(t.Context(), identify.Credential{Cookie: c.Authorization[len("Basic "):]}); !errors.Is(err, directory.ErrNotLoggedIn) {
+		if _, _, err := callers.Identify(t.Context(), identify.Credential{Cookie: c.Authorization[len("Basic "):]}); !errors.Is(err, directory.ErrNotLoggedIn) {
 			t.Errorf("as a cookie: %v", err)
 		}
-		if _, err := callers.Identify(t.Context(), c); err != nil {
+		if _, _, err := callers.Identify(t.Context(), c); err != nil {
 			t.Errorf("as a password: %v", err)
 		}
 	})
@@ -159,7 +159,7 @@ func TestPasswordIsSentOnlyIfCookieFails(t *testing.T) {
 		}))
 		c := password("fred", "p:w")
 		c.Cookie = "JSESSIONID=x"
-		if u, err := callers.Identify(t.Context(), c); !errors.Is(err, directory.ErrUnavailable) || requests != 1 {
+		if u, _, err := callers.Identify(t.Context(), c); !errors.Is(err, directory.ErrUnavailable) || requests != 1 {
 			t.Errorf("%+v, %v after %d requests; want ErrUnavailable after 1", u, err, requests)
 		}
 	})
@@ -172,7 +172,7 @@ func TestHeadersSentToJira(t *testing.T) {
 		fred := session(t, jira, "fred", "p:w")
 		jira.Reset()
 		for _, c := range []identify.Credential{fred, password("fred", "p:w")} {
-			if _, err := callers.Identify(t.Context(), c); err != nil {
+			if _, _, err := callers.Identify(t.Context(), c); err != nil {
 				t.Fatal(err)
 			}
 			seen, _ := jira.Last()
@@ -194,7 +194,7 @@ func TestAnswersExpire(t *testing.T) {
 		jira, callers := startJira(t)
 		fred, wilma := session(t, jira, "fred", "p:w"), session(t, jira, "wilma", "secret")
 		for _, c := range []identify.Credential{fred, wilma} {
-			if _, err := callers.Identify(t.Context(), c); err != nil {
+			if _, _, err := callers.Identify(t.Context(), c); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -206,12 +206,12 @@ func TestAnswersExpire(t *testing.T) {
 		jira.ServeHTTP(httptest.NewRecorder(), logout)
 
 		time.Sleep(30*time.Second - time.Nanosecond)
-		if _, err := callers.Identify(t.Context(), fred); err != nil {
+		if _, _, err := callers.Identify(t.Context(), fred); err != nil {
 			t.Errorf("just before: %v", err)
 		}
 		time.Sleep(time.Nanosecond)
 		for _, c := range []identify.Credential{fred, wilma} {
-			if u, err := callers.Identify(t.Context(), c); !errors.Is(err, directory.ErrNotLoggedIn) {
+			if u, _, err := callers.Identify(t.Context(), c); !errors.Is(err, directory.ErrNotLoggedIn) {
 				t.Errorf("%+v, %v; want ErrNotLoggedIn", u, err)
 			}
 		}
@@ -226,11 +226,11 @@ func TestSlowAnswerExpires(t *testing.T) {
 		fred := session(t, jira, "fred", "p:w")
 		jira.Reset()
 		defer jira.Fail("", jiratest.Slow(5*time.Second)).Stop()
-		if _, err := callers.Identify(t.Context(), fred); err != nil {
+		if _, _, err := callers.Identify(t.Context(), fred); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(25 * time.Second)
-		if _, err := callers.Identify(t.Context(), fred); err != nil || jira.Total() != 2 {
+		if _, _, err := callers.Identify(t.Context(), fred); err != nil || jira.Total() != 2 {
 			t.Errorf("%v, %d requests; want one more", err, jira.Total())
 		}
 	})
@@ -246,14 +246,14 @@ func TestConcurrentIdentify(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var all sync.WaitGroup
 		all.Go(func() { // the first one leaves
-			if _, err := callers.Identify(ctx, fred); !errors.Is(err, directory.ErrUnavailable) {
+			if _, _, err := callers.Identify(ctx, fred); !errors.Is(err, directory.ErrUnavailable) {
 				t.Errorf("the caller who left: %v", err)
 			}
 		})
 		synctest.Wait()
 		for range 100 {
 			all.Go(func() {
-				u, err := callers.Identify(t.Context(), fred)
+				u, _, err := callers.Identify(t.Context(), fred)
 				if err != nil || u.Name != "Fred" {
 					t.Errorf("%+v, %v", u, err)
 					return
@@ -267,7 +267,7 @@ func TestConcurrentIdentify(t *testing.T) {
 		if n := jira.Total(); n != 1 {
 			t.Errorf("%d requests, want 1", n)
 		}
-		if u, err := callers.Identify(t.Context(), fred); err != nil || u.Groups.Names[0] != "jira-users" {
+		if u, _, err := callers.Identify(t.Context(), fred); err != nil || u.Groups.Names[0] != "jira-users" {
 			t.Errorf("%+v, %v", u, err)
 		}
 		if got := callers.Stats(); got.Asked != 1 || got.Kept != 1 {
@@ -295,7 +295,7 @@ func TestIdentifyDuringOutage(t *testing.T) {
 				failure := jira.Fail("", fault)
 				begun := time.Now()
 				for _, c := range []identify.Credential{fred, fred, password("fred", "p:w"), password("fred", "p:w")} {
-					if u, err := callers.Identify(t.Context(), c); !errors.Is(err, directory.ErrUnavailable) {
+					if u, _, err := callers.Identify(t.Context(), c); !errors.Is(err, directory.ErrUnavailable) {
 						t.Errorf("%+v, %v; want ErrUnavailable", u, err)
 					}
 				}
@@ -308,7 +308,7 @@ func TestIdentifyDuringOutage(t *testing.T) {
 				failure.Stop()
 				time.Sleep(2 * time.Second)
 				for _, c := range []identify.Credential{fred, password("fred", "p:w")} {
-					if _, err := callers.Identify(t.Context(), c); err != nil {
+					if _, _, err := callers.Identify(t.Context(), c); err != nil {
 						t.Errorf("after the outage: %v", err)
 					}
 				}
@@ -322,7 +322,7 @@ func TestPasswordOfAnotherUser(t *testing.T) {
 		callers := newCallers(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			answer(w, `{"key":"K1","name":"fred","active":true}`)
 		}))
-		if u, err := callers.Identify(t.Context(), password("fred@example.com", "x")); !errors.Is(err, directory.ErrNotLoggedIn) {
+		if u, _, err := callers.Identify(t.Context(), password("fred@example.com", "x")); !errors.Is(err, directory.ErrNotLoggedIn) {
 			t.Errorf("under another name: %+v, %v", u, err)
 		}
 	})
@@ -357,7 +357,7 @@ func TestConcurrencyLimit(t *testing.T) {
 			var all sync.WaitGroup
 			for i := range 1000 {
 				all.Go(func() {
-					_, err := callers.Identify(t.Context(), identify.Credential{Cookie: fmt.Sprint("a=", i)})
+					_, _, err := callers.Identify(t.Context(), identify.Credential{Cookie: fmt.Sprint("a=", i)})
 					if !errors.Is(err, directory.ErrNotLoggedIn) && !errors.Is(err, directory.ErrUnavailable) {
 						t.Error(err)
 					}
@@ -368,7 +368,7 @@ func TestConcurrencyLimit(t *testing.T) {
 			if got.Asked != c.asked || got.Dropped != 1000-c.asked || most != 32 {
 				t.Errorf("%s: %+v, %d concurrent requests", name, got, most)
 			}
-			if _, err := callers.Identify(t.Context(), identify.Credential{Cookie: "b=1"}); c.takes > 0 && !errors.Is(err, directory.ErrNotLoggedIn) || atOnce != 0 {
+			if _, _, err := callers.Identify(t.Context(), identify.Credential{Cookie: "b=1"}); c.takes > 0 && !errors.Is(err, directory.ErrNotLoggedIn) || atOnce != 0 {
 				t.Errorf("%s: one more: %v, %d in flight", name, err, atOnce)
 			}
 		})
@@ -397,7 +397,7 @@ func TestUnknownCredentialsDelayNoKnownUser(t *testing.T) {
 				jira, callers := startJira(t)
 				known := []identify.Credential{session(t, jira, "fred", "p:w"), password("wilma", "secret")}
 				for _, k := range known {
-					if _, err := callers.Identify(t.Context(), k); err != nil {
+					if _, _, err := callers.Identify(t.Context(), k); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -408,7 +408,7 @@ func TestUnknownCredentialsDelayNoKnownUser(t *testing.T) {
 				all.Go(func() {
 					for n := 0; ctx.Err() == nil; n++ {
 						all.Go(func() {
-							_, err := callers.Identify(t.Context(), identify.Credential{Cookie: fmt.Sprint("a=", n), Client: netip.MustParseAddr(c.address(n))})
+							_, _, err := callers.Identify(t.Context(), identify.Credential{Cookie: fmt.Sprint("a=", n), Client: netip.MustParseAddr(c.address(n))})
 							if err == nil {
 								t.Error("an unauthenticated client was identified")
 							}
@@ -427,7 +427,7 @@ func TestUnknownCredentialsDelayNoKnownUser(t *testing.T) {
 					time.Sleep(80*time.Millisecond + time.Duration(n)*7*time.Millisecond)
 					for _, k := range known {
 						begun := time.Now()
-						if _, err := callers.Identify(t.Context(), k); err != nil || time.Since(begun) > 0 {
+						if _, _, err := callers.Identify(t.Context(), k); err != nil || time.Since(begun) > 0 {
 							t.Errorf("a known user: %v after %s", err, time.Since(begun))
 						}
 					}
@@ -435,7 +435,7 @@ func TestUnknownCredentialsDelayNoKnownUser(t *testing.T) {
 					fresh.Client = netip.MustParseAddr(c.fresh)
 					begun := time.Now()
 					ctx, leave := context.WithTimeout(t.Context(), patience)
-					_, err := callers.Identify(ctx, fresh)
+					_, _, err := callers.Identify(ctx, fresh)
 					leave()
 					switch {
 					case err != nil && !errors.Is(err, directory.ErrUnavailable):
@@ -476,7 +476,7 @@ func TestKnownSessionsNeverWait(t *testing.T) {
 		ask := func() {
 			t.Helper()
 			begun := time.Now()
-			if u, err := callers.Identify(t.Context(), fred); err != nil || u.Name != "Fred" || time.Since(begun) > 0 {
+			if u, _, err := callers.Identify(t.Context(), fred); err != nil || u.Name != "Fred" || time.Since(begun) > 0 {
 				t.Errorf("%+v, %v after %s", u, err, time.Since(begun))
 			}
 		}
@@ -493,7 +493,7 @@ func TestKnownSessionsNeverWait(t *testing.T) {
 		slow.Stop()
 		time.Sleep(10 * time.Second)
 		for n := range 3000 {
-			_, _ = callers.Identify(t.Context(), identify.Credential{Cookie: fmt.Sprint("a=", n)})
+			_, _, _ = callers.Identify(t.Context(), identify.Credential{Cookie: fmt.Sprint("a=", n)})
 		}
 		jira.Reset()
 		if ask(); jira.Total() != 0 {
@@ -507,7 +507,7 @@ func TestKnownSessionsNeverWait(t *testing.T) {
 		time.Sleep(16 * time.Second)
 		ask()
 		synctest.Wait()
-		if u, err := callers.Identify(t.Context(), fred); !errors.Is(err, directory.ErrNotLoggedIn) {
+		if u, _, err := callers.Identify(t.Context(), fred); !errors.Is(err, directory.ErrNotLoggedIn) {
 			t.Errorf("after the logout: %+v, %v", u, err)
 		}
 	})
@@ -519,23 +519,23 @@ func TestKnownSessionsDuringOutage(t *testing.T) {
 	in(t, func(t *testing.T) {
 		jira, callers := startJira(t)
 		fred := session(t, jira, "fred", "p:w")
-		if _, err := callers.Identify(t.Context(), fred); err != nil {
+		if _, _, err := callers.Identify(t.Context(), fred); err != nil {
 			t.Fatal(err)
 		}
 		failure := jira.Fail("", jiratest.Status(503))
 		for range 29 {
 			time.Sleep(time.Second)
-			if _, err := callers.Identify(t.Context(), fred); err != nil {
+			if _, _, err := callers.Identify(t.Context(), fred); err != nil {
 				t.Fatal(err)
 			}
 		}
 		time.Sleep(time.Second)
-		if _, err := callers.Identify(t.Context(), fred); !errors.Is(err, directory.ErrUnavailable) {
+		if _, _, err := callers.Identify(t.Context(), fred); !errors.Is(err, directory.ErrUnavailable) {
 			t.Errorf("after the answer expired: %v", err)
 		}
 		failure.Stop()
 		time.Sleep(2 * time.Second)
-		if _, err := callers.Identify(t.Context(), fred); err != nil {
+		if _, _, err := callers.Identify(t.Context(), fred); err != nil {
 			t.Errorf("when Jira is back: %v", err)
 		}
 	})
@@ -547,18 +547,18 @@ func TestFailuresAreCountedByName(t *testing.T) {
 		jira, callers := startJira(t)
 		for n := range 2000 {
 			name := fmt.Sprint("unknown", n%500)
-			_, err := callers.Identify(t.Context(), password(name, fmt.Sprint(n)))
+			_, _, err := callers.Identify(t.Context(), password(name, fmt.Sprint(n)))
 			if want := n < 1000; errors.Is(err, directory.ErrNotLoggedIn) != want || errors.Is(err, identify.ErrTooManyFailures) == want {
 				t.Fatalf("attempt %d: %v", n, err)
 			}
 		}
 		for range 2 {
-			_, _ = callers.Identify(t.Context(), password("wilma", fmt.Sprint(jira.Total())))
+			_, _, _ = callers.Identify(t.Context(), password("wilma", fmt.Sprint(jira.Total())))
 		}
-		if _, err := callers.Identify(t.Context(), password("wilma", "secret")); !errors.Is(err, identify.ErrTooManyFailures) {
+		if _, _, err := callers.Identify(t.Context(), password("wilma", "secret")); !errors.Is(err, identify.ErrTooManyFailures) {
 			t.Errorf("wilma: %v", err)
 		}
-		if _, err := callers.Identify(t.Context(), password("fred", "p:w")); err != nil {
+		if _, _, err := callers.Identify(t.Context(), password("fred", "p:w")); err != nil {
 			t.Errorf("fred: %v", err)
 		}
 	})
@@ -572,7 +572,7 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 		c.Cookie = "JSESSIONID=" + secret
 		var texts []string
 		check := func() {
-			_, err := callers.Identify(t.Context(), c)
+			_, _, err := callers.Identify(t.Context(), c)
 			texts = append(texts, err.Error())
 			time.Sleep(time.Minute)
 		}

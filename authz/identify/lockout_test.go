@@ -27,7 +27,7 @@ func TestNoUserIsLockedOut(t *testing.T) {
 				if i%2 == 0 {
 					name = "FRED"
 				}
-				_, err := callers.Identify(t.Context(), password(name, fmt.Sprint("wrong", i)))
+				_, _, err := callers.Identify(t.Context(), password(name, fmt.Sprint("wrong", i)))
 				if !errors.Is(err, directory.ErrNotLoggedIn) && !errors.Is(err, identify.ErrTooManyFailures) {
 					t.Errorf("%v", err)
 				}
@@ -37,7 +37,7 @@ func TestNoUserIsLockedOut(t *testing.T) {
 		if n := jira.Failures("fred"); n != 2 {
 			t.Errorf("Jira counts %d failures, want 2", n)
 		}
-		_, err := callers.Identify(t.Context(), password("fred", "p:w"))
+		_, _, err := callers.Identify(t.Context(), password("fred", "p:w"))
 		if !errors.Is(err, identify.ErrTooManyFailures) || !strings.Contains(err.Error(), "log in with the browser") {
 			t.Errorf("the right password after the failures: %v", err)
 		}
@@ -45,15 +45,15 @@ func TestNoUserIsLockedOut(t *testing.T) {
 			t.Errorf("%d blocked, want 49", got)
 		}
 		// Other users, and a session of the same user, are not affected.
-		if _, err := callers.Identify(t.Context(), password("wilma", "secret")); err != nil {
+		if _, _, err := callers.Identify(t.Context(), password("wilma", "secret")); err != nil {
 			t.Errorf("wilma: %v", err)
 		}
 		time.Sleep(7*24*time.Hour - time.Second)
-		if _, err := callers.Identify(t.Context(), password("fred", "p:w")); !errors.Is(err, identify.ErrTooManyFailures) {
+		if _, _, err := callers.Identify(t.Context(), password("fred", "p:w")); !errors.Is(err, identify.ErrTooManyFailures) {
 			t.Errorf("just before seven days have passed: %v", err)
 		}
 		time.Sleep(time.Second)
-		if _, err := callers.Identify(t.Context(), password("fred", "p:w")); err != nil {
+		if _, _, err := callers.Identify(t.Context(), password("fred", "p:w")); err != nil {
 			t.Errorf("seven days later: %v", err)
 		}
 	})
@@ -66,7 +66,7 @@ func TestLoginAfterFailures(t *testing.T) {
 		jira, callers := startJira(t)
 		ask := func(what string, c identify.Credential, want error) {
 			t.Helper()
-			if _, err := callers.Identify(t.Context(), c); !errors.Is(err, want) {
+			if _, _, err := callers.Identify(t.Context(), c); !errors.Is(err, want) {
 				t.Errorf("%s: %v, want %v", what, err, want)
 			}
 			time.Sleep(time.Hour)
@@ -116,15 +116,15 @@ func TestLoginKeepsAttemptsInFlightCounted(t *testing.T) {
 		}))
 		var all sync.WaitGroup
 		for i := range 2 {
-			all.Go(func() { _, _ = callers.Identify(t.Context(), password("fred", fmt.Sprint(i))) })
+			all.Go(func() { _, _, _ = callers.Identify(t.Context(), password("fred", fmt.Sprint(i))) })
 		}
 		synctest.Wait()
 		time.Sleep(time.Second)
-		if _, err := callers.Identify(t.Context(), identify.Credential{Cookie: "a=b"}); err != nil {
+		if _, _, err := callers.Identify(t.Context(), identify.Credential{Cookie: "a=b"}); err != nil {
 			t.Fatal(err)
 		}
 		all.Wait()
-		if _, err := callers.Identify(t.Context(), password("fred", "3")); !errors.Is(err, identify.ErrTooManyFailures) || wrong.Load() != 2 {
+		if _, _, err := callers.Identify(t.Context(), password("fred", "3")); !errors.Is(err, identify.ErrTooManyFailures) || wrong.Load() != 2 {
 			t.Errorf("%v, %d wrong passwords; want ErrTooManyFailures and 2", err, wrong.Load())
 		}
 	})
@@ -135,11 +135,11 @@ func TestSuccessResetsFailures(t *testing.T) {
 	in(t, func(t *testing.T) {
 		jira, callers := startJira(t)
 		for i := range 20 {
-			if _, err := callers.Identify(t.Context(), password("fred", fmt.Sprint("wrong", i))); !errors.Is(err, directory.ErrNotLoggedIn) {
+			if _, _, err := callers.Identify(t.Context(), password("fred", fmt.Sprint("wrong", i))); !errors.Is(err, directory.ErrNotLoggedIn) {
 				t.Fatalf("wrong password %d: %v", i, err)
 			}
 			time.Sleep(time.Minute)
-			if _, err := callers.Identify(t.Context(), password("fred", "p:w")); err != nil {
+			if _, _, err := callers.Identify(t.Context(), password("fred", "p:w")); err != nil {
 				t.Fatalf("right password %d: %v", i, err)
 			}
 			if n := jira.Failures("fred"); n != 0 {
@@ -165,7 +165,7 @@ func TestSuccessKeepsAttemptsInFlightCounted(t *testing.T) {
 			w.WriteHeader(401)
 		}))
 		ask := func(pw string) error {
-			_, err := callers.Identify(t.Context(), password("fred", pw))
+			_, _, err := callers.Identify(t.Context(), password("fred", pw))
 			return err
 		}
 		var all sync.WaitGroup
@@ -190,7 +190,7 @@ func TestPasswordsDisabledInJira(t *testing.T) {
 		fred := session(t, jira, "fred", "p:w")
 		jira.RefuseBasic(true)
 		for i := range 10 {
-			_, err := callers.Identify(t.Context(), password("fred", fmt.Sprint(i)))
+			_, _, err := callers.Identify(t.Context(), password("fred", fmt.Sprint(i)))
 			if !errors.Is(err, directory.ErrBasicRefused) || !strings.Contains(err.Error(), "log in with the browser and use the API tokens page") {
 				t.Errorf("%v", err)
 			}
@@ -198,7 +198,7 @@ func TestPasswordsDisabledInJira(t *testing.T) {
 		both := fred
 		both.Authorization = password("fred", "p:w").Authorization
 		for _, c := range []identify.Credential{fred, both} {
-			if u, err := callers.Identify(t.Context(), c); err != nil || u.Name != "Fred" {
+			if u, _, err := callers.Identify(t.Context(), c); err != nil || u.Name != "Fred" {
 				t.Errorf("with a session: %+v, %v", u, err)
 			}
 		}
@@ -213,7 +213,7 @@ func TestCaptcha(t *testing.T) {
 			r.SetBasicAuth("fred", "x")
 			jira.ServeHTTP(httptest.NewRecorder(), r)
 		}
-		if _, err := callers.Identify(t.Context(), password("fred", "p:w")); !errors.Is(err, directory.ErrCaptcha) {
+		if _, _, err := callers.Identify(t.Context(), password("fred", "p:w")); !errors.Is(err, directory.ErrCaptcha) {
 			t.Errorf("%v, want ErrCaptcha", err)
 		}
 	})
@@ -225,7 +225,7 @@ func TestNoAnswerCountsAsFailure(t *testing.T) {
 		jira, callers := startJira(t)
 		failure := jira.Fail("", jiratest.Status(502))
 		for i, want := range []error{directory.ErrUnavailable, directory.ErrUnavailable, identify.ErrTooManyFailures} {
-			if _, err := callers.Identify(t.Context(), password("fred", fmt.Sprint(i))); !errors.Is(err, want) {
+			if _, _, err := callers.Identify(t.Context(), password("fred", fmt.Sprint(i))); !errors.Is(err, want) {
 				t.Errorf("%d: %v, want %v", i, err, want)
 			}
 		}
@@ -239,14 +239,14 @@ func TestRecentPasswordsAreExempt(t *testing.T) {
 	in(t, func(t *testing.T) {
 		jira, callers := startJira(t)
 		right := password("fred", "p:w")
-		if _, err := callers.Identify(t.Context(), right); err != nil {
+		if _, _, err := callers.Identify(t.Context(), right); err != nil {
 			t.Fatal(err)
 		}
 		for i := range 5 {
-			_, _ = callers.Identify(t.Context(), password("fred", fmt.Sprint("wrong", i)))
+			_, _, _ = callers.Identify(t.Context(), password("fred", fmt.Sprint("wrong", i)))
 		}
 		time.Sleep(time.Minute) // longer than any answer is cached
-		if _, err := callers.Identify(t.Context(), right); err != nil {
+		if _, _, err := callers.Identify(t.Context(), right); err != nil {
 			t.Errorf("the right password: %v", err)
 		}
 		if n := jira.Failures("fred"); n != 0 {

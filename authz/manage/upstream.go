@@ -50,22 +50,18 @@ func (op *operation) connections(ctx context.Context) ([]upstream.Connection, er
 
 // SetUpstream makes a personal access token the upstream credential of its user, after the
 // application has confirmed it. user is the name of the user whom it must belong to, or "" for any.
-// It returns that user's name. It fails with ErrInvalid, ErrState, ErrForbidden, ErrTooMany or
-// ErrUnavailable.
-func (m *Manager) SetUpstream(ctx context.Context, c Caller, user string, value product.Secret) (name string, err error) {
-	return read(ctx, m, c, upstreamSetAction, "", func(op *operation) (string, error) {
+// It fails with ErrInvalid, ErrState, ErrForbidden, ErrTooMany or ErrUnavailable.
+func (m *Manager) SetUpstream(ctx context.Context, c Caller, user string, value product.Secret) (upstream.Connection, error) {
+	return read(ctx, m, c, upstreamSetAction, "", func(op *operation) (upstream.Connection, error) {
 		key, err := op.expectedKey(ctx, user)
 		if err != nil {
-			return "", err
+			return upstream.Connection{}, err
 		}
 		if token.Contains(value.Reveal()) || token.IsCredential(value.Reveal()) { // not the application's business
-			return "", invalid(FieldToken, "This is an API token of tokengate. Give a personal access token that the user has made in the application.")
+			return upstream.Connection{}, invalid(FieldToken, "This is an API token of tokengate. Give a personal access token that the user has made in the application.")
 		}
-		owner, err := m.Upstream.Set(ctx, key, value, op.newRecord("done"))
-		if err != nil {
-			return "", upstreamRefusal(err)
-		}
-		return owner.Name, nil
+		set, err := m.Upstream.Set(ctx, key, value, op.newRecord("done"))
+		return set, upstreamRefusal(err)
 	})
 }
 
@@ -130,13 +126,7 @@ func (m *Manager) PurgeUpstream(ctx context.Context, c Caller) (disconnected int
 		if err := op.checkUpstream(); err != nil {
 			return 0, err
 		}
-		disconnected, err := m.Upstream.Purge(ctx)
-		if err != nil {
-			return disconnected, err
-		}
-		record := op.newRecord("done")
-		record.Changes = map[string]store.Change{"disconnected": {After: strconv.Itoa(disconnected)}}
-		return disconnected, m.Tokens.AppendAudit(ctx, record)
+		return m.Upstream.Purge(ctx, op.newRecord("done"))
 	})
 }
 
@@ -160,7 +150,7 @@ func (op *operation) connectedKey(ctx context.Context, user store.Owner) (string
 	if err != nil {
 		return "", err
 	}
-	all = slices.DeleteFunc(all, func(c upstream.Connection) bool { return !c.InUse() })
+	all = slices.DeleteFunc(all, func(c upstream.Connection) bool { return !c.State.InUse() })
 	named := slices.DeleteFunc(slices.Clone(all), func(c upstream.Connection) bool { return store.FoldOwner(c.Owner) != store.FoldOwner(name) })
 	if len(named) == 1 {
 		return named[0].User, nil

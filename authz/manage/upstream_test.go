@@ -64,7 +64,7 @@ func (c *connectedCompany) start(t *testing.T, keys ...string) {
 		Store: c.tokens, Index: c.tokens.Index(), Keys: opened, Site: "https://jira.example.com", Product: &jira.Product, Client: client, RenewAt: 67,
 		Answer: func(value string) string { return value }, Log: zap.NewNop(), Now: c.clock, Random: token.Random,
 	}
-	if err := c.Manager.Upstream.Load(t.Context()); err != nil {
+	if err := c.Manager.Upstream.Load(t.Context(), false); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -72,8 +72,8 @@ func (c *connectedCompany) start(t *testing.T, keys ...string) {
 // set connects a user.
 func (c *connectedCompany) set(t *testing.T, user string) {
 	t.Helper()
-	if name, err := c.SetUpstream(t.Context(), root, user, patOf(user)); err != nil || name != user {
-		t.Fatalf("the user %q, error %v", name, err)
+	if set, err := c.SetUpstream(t.Context(), root, user, patOf(user)); err != nil || set.Owner != user {
+		t.Fatalf("the user %q, error %v", set.Owner, err)
 	}
 }
 

@@ -2,9 +2,7 @@ package upstream
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -42,16 +40,23 @@ func (c *Credentials) Connect(ctx context.Context, user directory.User, login ht
 	})
 }
 
+// ErrDisconnected means that the user was disconnected while a connection was made.
+var ErrDisconnected = errors.New("the user was disconnected meanwhile; connect again")
+
 // connect is Connect if the user's credential in use, or nil, makes it necessary.
 func (c *Credentials) connect(ctx context.Context, user directory.User, login http.Header, audit store.Audit, necessary func(inUse *store.UpstreamCredential) bool) error {
 	if user.Key == "" {
 		return errNoKey
 	}
+	ends, _ := c.ends.Load(user.Key)
 	unlock, err := c.perUser.lock(ctx, user.Key)
 	if err != nil {
 		return err
 	}
 	defer unlock()
+	if now, _ := c.ends.Load(user.Key); now != ends {
+		return ErrDisconnected // which came after this call
+	}
 	c.wanted.Store(user.Key, c.Now())
 	all, err := c.readable(ctx, user.Key)
 	if err != nil || !necessary(working(all)) {
@@ -76,12 +81,23 @@ func (c *Credentials) readable(ctx context.Context, user string) ([]store.Upstre
 // is asked, so that it can be found and deleted if the process ends in between. The caller holds the
 // user's lock.
 func (c *Credentials) mint(ctx context.Context, user directory.User, login http.Header, audit store.Audit) error {
-	existing, err := c.tidy(ctx, user.Key, login)
+	existing, err := c.minter().List(ctx, login)
 	if err != nil {
 		return err
 	}
+	known, err := c.readable(ctx, user.Key)
+	if err != nil {
+		return err
+	}
+	if inUse := working(known); inUse != nil && inUse.State == store.UpstreamBroken && inUse.UpstreamID != "" {
+		// It may be the one that takes the user's last place.
+		if err := c.minter().Delete(ctx, login, inUse.UpstreamID); err != nil {
+			return err
+		}
+	}
+	c.tidyAfter(ctx, user.Key, login)
 	intent := store.UpstreamCredential{
-		Owner: user.Name, Name: c.unusedName(existing), Created: c.Now(), State: store.UpstreamMinting, SetBy: audit.Actor,
+		Owner: user.Name, Name: c.unusedName(existing, known), Created: c.Now(), State: store.UpstreamMinting, SetBy: audit.Actor,
 	}
 	if intent.ID, err = newID(c.Random); err != nil {
 		return err
@@ -140,20 +156,24 @@ func (c *Credentials) abandon(ctx context.Context, user string, intent store.Ups
 	}
 }
 
-// maxName is the number of characters of a name in Jira.
-const maxName = 40
+const (
+	maxName    = 40 // characters in Jira
+	namePrefix = "tokengate "
+)
 
-// unusedName returns a name that none of a user's credentials in the application has.
-func (c *Credentials) unusedName(existing []product.UpstreamCredential) string {
+// unusedName returns a name that none of a user's credentials has, in the application or in the store: an
+// attempt that failed is found by its name.
+func (c *Credentials) unusedName(existing []product.UpstreamCredential, known []store.UpstreamCredential) string {
 	host := c.Site
 	if u, err := url.Parse(c.Site); err == nil && u.Hostname() != "" {
 		host = u.Hostname()
 	}
 	for n := 1; ; n++ {
 		end := " " + strconv.Itoa(n)
-		name := "tokengate " + host
+		name := namePrefix + host
 		name = strings.TrimRight(name[:min(len(name), maxName-len(end))], " ") + end
-		if !slices.ContainsFunc(existing, func(o product.UpstreamCredential) bool { return o.Name == name }) {
+		if !slices.ContainsFunc(existing, func(o product.UpstreamCredential) bool { return o.Name == name }) &&
+			!slices.ContainsFunc(known, func(o store.UpstreamCredential) bool { return o.Name == name }) {
 			return name
 		}
 	}
@@ -164,17 +184,10 @@ func (c *Credentials) unusedName(existing []product.UpstreamCredential) string {
 // credential in use is stored already.
 func (c *Credentials) sealLogin(user string, intent store.UpstreamCredential, login http.Header) ([]byte, error) {
 	session := c.session(login)
-	if session == "" {
+	if session == "" || len(session) > maxSession {
 		return nil, nil
 	}
-	text, err := json.Marshal(session)
-	if err != nil {
-		return nil, fmt.Errorf("encode a session: %w", err)
-	}
-	if len(text) > maxSession {
-		return nil, nil
-	}
-	return c.Keys.Seal(text, c.context(user, intent))
+	return c.Keys.Seal([]byte(session), c.context(user, intent))
 }
 
 // maxSession leaves room for sealing in a record.
@@ -196,12 +209,11 @@ func (c *Credentials) session(login http.Header) string {
 
 // openLogin returns the login that sealLogin has sealed, or nil.
 func (c *Credentials) openLogin(user string, intent store.UpstreamCredential) http.Header {
-	text, err := c.Keys.Open(intent.Sealed, c.context(user, intent))
-	var session string
-	if err != nil || json.Unmarshal(text, &session) != nil {
+	session, err := c.Keys.Open(intent.Sealed, c.context(user, intent))
+	if err != nil {
 		return nil
 	}
-	return http.Header{"Cookie": {session}}
+	return http.Header{"Cookie": {string(session)}}
 }
 
 // userLocks lets one goroutine at a time change the credentials of a user in the application. The
@@ -211,26 +223,38 @@ type userLocks struct {
 	held map[string]chan struct{} // closed when the lock is released
 }
 
+// tryLock takes a user's lock if it is free.
+func (l *userLocks) tryLock(user string) (unlock func(), free bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, held := l.held[user]; held {
+		return nil, false
+	}
+	released := make(chan struct{})
+	if l.held == nil {
+		l.held = make(map[string]chan struct{})
+	}
+	l.held[user] = released
+	return func() {
+		l.mu.Lock()
+		delete(l.held, user)
+		l.mu.Unlock()
+		close(released)
+	}, true
+}
+
 // lock waits for a user's lock until ctx ends.
 func (l *userLocks) lock(ctx context.Context, user string) (unlock func(), err error) {
 	for {
+		if unlock, free := l.tryLock(user); free {
+			return unlock, nil
+		}
 		l.mu.Lock()
 		holder, held := l.held[user]
-		if !held {
-			released := make(chan struct{})
-			if l.held == nil {
-				l.held = make(map[string]chan struct{})
-			}
-			l.held[user] = released
-			l.mu.Unlock()
-			return func() {
-				l.mu.Lock()
-				delete(l.held, user)
-				l.mu.Unlock()
-				close(released)
-			}, nil
-		}
 		l.mu.Unlock()
+		if !held {
+			continue
+		}
 		select {
 		case <-holder:
 		case <-ctx.Done():

@@ -274,7 +274,7 @@ func TestRenew(t *testing.T) {
 			seen := r.now
 			r.run(func() bool { return r.checked().Equal(seen) })
 			r.wantPATs("not due", first, "active")
-			r.now = r.now.Add(time.Second)
+			r.now = r.now.Add(10 * time.Minute)
 			login = r.session()
 			if noRenewal {
 				r.run(func() bool { return r.logs.FilterMessageSnippet("creates no personal access token").Len() == 1 })
@@ -360,12 +360,12 @@ func TestPurge(t *testing.T) {
 	if err := r.connect(r.session(), false); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := r.Purge(t.Context()); n != 1 || err != nil {
+	if n, err := r.Purge(t.Context(), by); n != 1 || err != nil {
 		t.Errorf("%d users, error %v", n, err)
 	}
 	r.want("purged", "none", "none")
 	r.wantPATs("purged", first, "deleting")
-	if all, err := r.List(t.Context()); err != nil || len(all) != 1 || all[0].InUse() {
+	if all, err := r.List(t.Context()); err != nil || len(all) != 1 || all[0].State.InUse() {
 		t.Errorf("%+v, error %v", all, err)
 	}
 	r.run(func() bool { return r.pats() == "" && r.stored() == "" })

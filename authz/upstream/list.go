@@ -3,7 +3,6 @@ package upstream
 import (
 	"context"
 	"fmt"
-	"sync/atomic"
 	"time"
 
 	"github.com/tokengate/tokengate/store"
@@ -23,13 +22,8 @@ type Connection struct {
 	SetBy   string    // who set it, as in audit records
 }
 
-// InUse reports whether requests of the user's tokens depend on the credential.
-func (c Connection) InUse() bool {
-	return c.State == store.UpstreamActive || c.State == store.UpstreamBroken
-}
-
-// List returns the credentials of all users, in no order. One that cannot be opened is broken, because
-// the user's tokens are denied.
+// List returns the credentials of all users, in no order. One in use is broken while the user's tokens are
+// denied, such as because it cannot be opened.
 func (c *Credentials) List(ctx context.Context) (found []Connection, err error) {
 	err = c.Store.AllUpstream(ctx, func(user string, all []store.UpstreamCredential, err error) error {
 		if err != nil {
@@ -59,10 +53,8 @@ func (c *Credentials) Of(ctx context.Context, user string) (Connection, error) {
 }
 
 func (c *Credentials) connection(user string, of store.UpstreamCredential) Connection {
-	if isInUse(of) {
-		if u, _ := c.opened(user, of); u == index.BrokenUpstream {
-			of.State = store.UpstreamBroken
-		}
+	if of.State.InUse() && c.Index.Upstream(user) == index.BrokenUpstream {
+		of.State = store.UpstreamBroken
 	}
 	return Connection{
 		User: user, Owner: of.Owner, State: of.State, Name: of.Name,
@@ -80,7 +72,7 @@ type Figures struct {
 	Ending [len(Marks)]int                 // active ones that end within each of Marks
 }
 
-// Figures returns the counts, which Run renews every few minutes.
+// Figures returns the counts, which Run renews within seconds of a change, and every ten minutes.
 func (c *Credentials) Figures() Figures {
 	if f := c.figures.Load(); f != nil {
 		return *f
@@ -88,12 +80,12 @@ func (c *Credentials) Figures() Figures {
 	return Figures{}
 }
 
-// figures holds Figures. The zero value holds none.
-type figures = atomic.Pointer[Figures]
-
-// count adds a user's credentials.
-func (f *Figures) count(all []store.UpstreamCredential, now time.Time) {
+// count adds a user's credentials. blocked says that the one in use is broken, whatever is stored.
+func (f *Figures) count(all []store.UpstreamCredential, blocked bool, now time.Time) {
 	for _, o := range all {
+		if o.State.InUse() && blocked {
+			o.State = store.UpstreamBroken
+		}
 		f.States[o.State]++
 		for i, mark := range Marks {
 			if o.State == store.UpstreamActive && !o.Expires.IsZero() && o.Expires.Sub(now) <= mark {

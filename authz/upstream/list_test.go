@@ -25,6 +25,10 @@ func TestList(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.start(0)
+	if err := r.Load(t.Context(), false); err != nil {
+		t.Fatal(err)
+	}
 	found, err := r.List(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -22,36 +23,51 @@ const (
 	DeleteAction     = "upstream.delete"
 )
 
+// tidyTimeout bounds the requests that delete what is left of a user's credentials.
+const tidyTimeout = 20 * time.Second
+
 // settleTime is how long the application may take to create a credential after the process that asked
 // for it has ended.
 const settleTime = time.Minute
 
-// Disconnect stops using a user's credential, and deletes it in the application if tokengate created it
-// there: at once with the login, which may be nil, or with the credential itself, or else later in Run.
+// Disconnect stops using a user's credential at once, and deletes it in the application if tokengate created it
+// there: now with the login, which may be nil, or with the credential itself, or else later in Run. A
+// connection that is being made ends.
 func (c *Credentials) Disconnect(ctx context.Context, user string, login http.Header, audit store.Audit) error {
-	unlock, err := c.perUser.lock(ctx, user)
-	if err != nil {
+	if err := c.disconnect(ctx, user, audit); err != nil {
 		return err
 	}
-	defer unlock()
-	return c.disconnect(ctx, user, login, audit)
+	if unlock, free := c.perUser.tryLock(user); free { // otherwise the holder is connecting, and Run deletes it
+		c.tidyAfter(ctx, user, login)
+		unlock()
+	}
+	return nil
 }
 
-// disconnect is Disconnect. The caller holds the user's lock.
-func (c *Credentials) disconnect(ctx context.Context, user string, login http.Header, audit store.Audit) error {
-	err := c.update(ctx, user, func(before []store.UpstreamCredential) ([]store.UpstreamCredential, []store.Audit, error) {
+// disconnect stops using a user's credential, and ends attempts to make another. What cannot be read is removed.
+func (c *Credentials) disconnect(ctx context.Context, user string, audit store.Audit) error {
+	_, err := c.Store.Upstream(ctx, user)
+	unreadable := errors.Is(err, store.ErrInvalid)
+	err = c.update(ctx, user, func(before []store.UpstreamCredential) ([]store.UpstreamCredential, []store.Audit, error) {
+		minting := func(o store.UpstreamCredential) bool { return o.State == store.UpstreamMinting }
 		inUse := working(before)
-		if inUse == nil {
+		switch {
+		case inUse != nil:
+			audit.Owner = inUse.Owner
+		case !unreadable && !slices.ContainsFunc(before, minting):
 			return nil, nil, ErrNotConnected
 		}
-		audit.Owner = inUse.Owner
-		return retire(before), []store.Audit{audit}, nil
+		after := retire(before)
+		for i := range after {
+			after[i].State = store.UpstreamDeleting
+		}
+		return after, []store.Audit{audit}, nil
 	})
-	if err != nil {
-		return err
+	if err == nil {
+		c.ends.Store(user, new(doubt))
+		c.wanted.Delete(user)
 	}
-	c.tidyAfter(ctx, user, login)
-	return nil
+	return err
 }
 
 // unusedAfter is how long ago a user connected, or wanted to, before the credential can count as unused: that comes
@@ -61,59 +77,67 @@ const unusedAfter = time.Hour
 // release disconnects a user whose credential nothing uses any more: the user has no tokens, or is
 // deactivated in the application, which no longer accepts it. One that tokengate did not create stays.
 func (c *Credentials) release(ctx context.Context, user string) {
-	unlock, err := c.perUser.lock(ctx, user)
-	if err != nil {
+	if !c.isUnused(ctx, user) {
+		return
+	}
+	unlock, free := c.perUser.tryLock(user)
+	if !free { // the user is connecting
 		return
 	}
 	defer unlock()
+	if !c.isUnused(ctx, user) {
+		return
+	}
+	if err := c.disconnect(ctx, user, c.audit(DisconnectAction, "")); err != nil {
+		c.Log.Warn("the connection of a user without tokens could not be removed; it is tried again", zap.String("user_key", user), zap.Error(err))
+		return
+	}
+	c.tidyAfter(ctx, user, nil)
+}
+
+func (c *Credentials) isUnused(ctx context.Context, user string) bool {
 	all, err := c.Store.Upstream(ctx, user)
 	inUse := working(all)
 	if err != nil || inUse == nil || inUse.UpstreamID == "" || c.Now().Sub(inUse.Created) < unusedAfter {
-		return
+		return false
 	}
 	if wanted, ok := c.wanted.Load(user); ok && c.Now().Sub(wanted.(time.Time)) < unusedAfter {
-		return
+		return false
 	}
 	owner := store.Owner{Name: inUse.Owner, Key: user}
 	unused, err := c.Unused(ctx, owner)
 	if err == nil && !unused {
 		unused = inUse.State == store.UpstreamBroken && c.Index.OwnerStatus(owner) == index.OwnerInactive
 	}
-	if err != nil || !unused {
-		return
-	}
-	audit := store.Audit{Time: c.Now(), Actor: Actor, From: "tokengate", Action: DisconnectAction, Outcome: "done"}
-	if err := c.disconnect(ctx, user, nil, audit); err != nil && !errors.Is(err, ErrNotConnected) && ctx.Err() == nil {
-		c.Log.Warn("the connection of a user without tokens could not be removed; it is tried again", zap.String("user_key", user), zap.Error(err))
-	}
+	return err == nil && unused
 }
 
 // Purge disconnects all users, and returns how many were connected. Run deletes the credentials in the
-// application.
-func (c *Credentials) Purge(ctx context.Context) (disconnected int, err error) {
-	users, err := c.find(ctx, isInUse)
+// application. audit is the record for each user; it gets the user's name.
+func (c *Credentials) Purge(ctx context.Context, audit store.Audit) (disconnected int, err error) {
+	users, err := c.find(ctx, func(o store.UpstreamCredential) bool { return o.State != store.UpstreamDeleting })
 	for _, user := range users {
-		if err != nil {
-			break
-		}
-		err = c.update(ctx, user, func(before []store.UpstreamCredential) ([]store.UpstreamCredential, []store.Audit, error) {
-			return retire(before), nil, nil
-		})
 		if err == nil {
-			disconnected++
+			err = ctx.Err()
 		}
-	}
-	select {
-	case c.wakeTidying() <- struct{}{}:
-	default:
+		if err == nil {
+			err = c.disconnect(ctx, user, audit)
+		}
+		switch {
+		case err == nil:
+			disconnected++
+		case errors.Is(err, ErrNotConnected):
+			err = nil
+		}
 	}
 	return disconnected, err
 }
 
-// find returns the keys of users with a credential for which is reports true.
+// find returns the keys of users with a credential for which is reports true, and of those whose
+// credentials cannot be read.
 func (c *Credentials) find(ctx context.Context, is func(store.UpstreamCredential) bool) (users []string, err error) {
 	err = c.Store.AllUpstream(ctx, func(user string, all []store.UpstreamCredential, err error) error {
-		if err == nil && slices.ContainsFunc(all, is) {
+		if err != nil || slices.ContainsFunc(all, is) {
 			users = append(users, user)
 		}
 		return nil
@@ -129,11 +153,11 @@ func isLeft(of store.UpstreamCredential) bool {
 // tidyAfter deletes what is left of a user's previous credentials. What can't be deleted now is
 // deleted later. The caller holds the user's lock.
 func (c *Credentials) tidyAfter(ctx context.Context, user string, login http.Header) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tidyTimeout)
 	defer cancel()
 	var err error
 	if login != nil {
-		_, err = c.tidy(ctx, user, login)
+		err = c.tidy(ctx, user, login)
 	} else {
 		err = c.tidyAlone(ctx, user)
 	}
@@ -151,7 +175,7 @@ func (c *Credentials) tidyAlone(ctx context.Context, user string) error {
 	}
 	err = directory.ErrNotLoggedIn
 	for _, login := range c.logins(user, all) {
-		if _, err = c.tidy(ctx, user, login); !errors.Is(err, directory.ErrNotLoggedIn) {
+		if err = c.tidy(ctx, user, login); !errors.Is(err, directory.ErrNotLoggedIn) {
 			return err
 		}
 	}
@@ -175,7 +199,7 @@ func (c *Credentials) logins(user string, all []store.UpstreamCredential) (login
 	all = slices.Clone(all)
 	slices.SortStableFunc(all, func(a, b store.UpstreamCredential) int { return rank(a) - rank(b) })
 	for _, o := range all {
-		if o.State == store.UpstreamMinting {
+		if o.UpstreamID == "" && !o.State.InUse() {
 			if login := c.openLogin(user, o); login != nil {
 				logins = append(logins, login)
 			}
@@ -191,15 +215,18 @@ func rank(of store.UpstreamCredential) int {
 }
 
 // tidy deletes what is left of a user's previous credentials and of failed attempts, in the application and
-// then in the store. It returns the user's credentials in the application. The caller holds the user's lock.
-func (c *Credentials) tidy(ctx context.Context, user string, login http.Header) (existing []product.UpstreamCredential, err error) {
-	existing, err = c.minter().List(ctx, login)
-	if err != nil {
-		return nil, err
-	}
+// then in the store. The caller holds the user's lock.
+func (c *Credentials) tidy(ctx context.Context, user string, login http.Header) error {
 	all, err := c.readable(ctx, user)
+	if err != nil || !slices.ContainsFunc(all, isLeft) {
+		return err
+	}
+	existing, err := c.minter().List(ctx, login)
 	if err != nil {
-		return nil, err
+		return err
+	}
+	if inUse := working(all); inUse != nil {
+		existing = slices.DeleteFunc(existing, func(o product.UpstreamCredential) bool { return o.ID == inUse.UpstreamID })
 	}
 	gone := make(map[string]store.UpstreamState)
 	var audits []store.Audit
@@ -207,27 +234,28 @@ func (c *Credentials) tidy(ctx context.Context, user string, login http.Header) 
 		if !isLeft(o) {
 			continue
 		}
-		found := 0
+		found := false
 		for _, e := range existing {
-			if err == nil && (o.UpstreamID == e.ID || o.UpstreamID == "" && o.Name == e.Name) {
+			// The name must be one of tokengate's, so that no record makes it delete another.
+			if err == nil && (o.UpstreamID == e.ID || o.UpstreamID == "") && o.Name == e.Name && strings.HasPrefix(e.Name, namePrefix) {
 				err = c.minter().Delete(ctx, login, e.ID)
-				found++
+				found = true
 			}
 		}
 		switch {
 		case err != nil: // record those before
 			continue
-		case found > 0:
-			audits = append(audits, store.Audit{Time: c.Now(), Actor: Actor, From: "tokengate", Action: DeleteAction, Owner: o.Owner, Outcome: "done"})
-		case o.State == store.UpstreamMinting && c.Now().Sub(o.Created) < settleTime:
+		case found:
+			audits = append(audits, c.audit(DeleteAction, o.Owner))
+		case o.UpstreamID == "" && c.Now().Sub(o.Created) < settleTime:
 			continue // it may still come
 		}
 		gone[o.ID] = o.State
 	}
 	if len(gone) == 0 {
-		return existing, err
+		return err
 	}
-	return existing, errors.Join(err, c.update(ctx, user, func(before []store.UpstreamCredential) ([]store.UpstreamCredential, []store.Audit, error) {
-		return slices.DeleteFunc(before, func(o store.UpstreamCredential) bool { return gone[o.ID] == o.State && gone[o.ID] != 0 }), audits, nil
+	return errors.Join(err, c.update(ctx, user, func(before []store.UpstreamCredential) ([]store.UpstreamCredential, []store.Audit, error) {
+		return slices.DeleteFunc(before, func(o store.UpstreamCredential) bool { return isLeft(o) && gone[o.ID] == o.State }), audits, nil
 	}))
 }

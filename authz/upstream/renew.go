@@ -39,10 +39,18 @@ type visit struct {
 	login http.Header
 }
 
+// visitAgain is how soon a visit counts again, so that a page that is shown again and again costs the
+// application little.
+const visitAgain = 10 * time.Minute
+
 // Visit makes Run renew the user's credential soon with a login of the user, which the application has
 // just accepted, if it is due.
 func (c *Credentials) Visit(user directory.User, login http.Header) {
 	c.makeChannels()
+	if last, ok := c.visited.Load(user.Key); ok && c.Now().Sub(last.(time.Time)) < visitAgain {
+		return
+	}
+	c.visited.Store(user.Key, c.Now())
 	select {
 	case c.visits <- visit{user, login}:
 	default: // there are many; the user comes again
@@ -57,15 +65,18 @@ func (c *Credentials) renewVisitors(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case v := <-c.visits:
-			c.logRenewal(v.user.Key, c.connect(ctx, v.user, v.login, c.renewal(), c.isDue))
+			c.logRenewal(v.user.Key, c.connect(ctx, v.user, v.login, c.audit(RenewAction, ""), c.isDue))
 		}
 	}
 }
 
+// tryAgain is how long the application's refusal to create a credential for a request with one is remembered.
+const tryAgain = 24 * time.Hour
+
 // renewWithItself renews a user's credential with itself, if it is due. Whether the application allows
-// that is found out by trying once.
+// that is found out by trying once a day.
 func (c *Credentials) renewWithItself(ctx context.Context, key string) {
-	if c.cannotRenew.Load() {
+	if refused := c.refusedRenewal.Load(); refused != nil && c.Now().Sub(*refused) < tryAgain {
 		return
 	}
 	all, err := c.Store.Upstream(ctx, key)
@@ -82,17 +93,13 @@ func (c *Credentials) renewWithItself(ctx context.Context, key string) {
 	if err != nil || user.Key != key {
 		return // Check says so
 	}
-	err = c.connect(ctx, user, value.Bearer(), c.renewal(), c.isDue)
-	if errors.Is(err, product.ErrNotAllowed) || errors.Is(err, directory.ErrNotLoggedIn) {
-		c.cannotRenew.Store(true)
+	err = c.connect(ctx, user, value.Bearer(), c.audit(RenewAction, ""), c.isDue)
+	if errors.Is(err, product.ErrNotAllowed) {
+		c.refusedRenewal.Store(new(c.Now()))
 		c.Log.Info("the application creates no personal access token for a request with one; connections are renewed when their users visit the page", zap.Error(err))
 		return
 	}
 	c.logRenewal(key, err)
-}
-
-func (c *Credentials) renewal() store.Audit {
-	return store.Audit{Time: c.Now(), Actor: Actor, From: "tokengate", Action: RenewAction, Outcome: "done"}
 }
 
 func (c *Credentials) logRenewal(user string, err error) {

@@ -27,7 +27,7 @@ func (c *Credentials) Reseal(ctx context.Context) (sealed int, err error) {
 					continue
 				}
 				value, err := c.Keys.Open(o.Sealed, c.context(user, *o))
-				if errors.Is(err, seal.ErrDamaged) {
+				if errors.Is(err, seal.ErrDamaged) || errors.Is(err, seal.ErrNoKey) {
 					unopened++
 					continue
 				}

@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/index"
 )
 
 // Actor is who checks credentials in audit records.
@@ -18,8 +19,13 @@ const Actor = "tokengate"
 // leastPause is the pause between two checks, so that they take little of the application's time.
 const leastPause = 200 * time.Millisecond
 
-// tidyEvery is how often Run tries again to delete credentials in the application.
-const tidyEvery = 10 * time.Minute
+const (
+	// tidyEvery is how often Run tries again to delete credentials in the application.
+	tidyEvery = 10 * time.Minute
+
+	// tidyPause is the pause between two times, however much changes.
+	tidyPause = 5 * time.Second
+)
 
 // Run checks every credential once per interval, spread evenly, and those of Suspect at once, until
 // ctx ends. With very many, a round takes longer than the interval. It also deletes in the application
@@ -28,22 +34,23 @@ func (c *Credentials) Run(ctx context.Context, interval time.Duration) {
 	var running sync.WaitGroup
 	running.Go(func() { c.keepTidy(ctx) })
 	running.Go(func() { c.renewVisitors(ctx) })
+	running.Go(func() { c.checkSuspects(ctx) })
 	c.keepChecked(ctx, interval)
 	running.Wait()
 }
 
 func (c *Credentials) keepChecked(ctx context.Context, interval time.Duration) {
 	for ctx.Err() == nil {
-		users, err := c.find(ctx, isInUse)
+		users, err := c.find(ctx, func(o store.UpstreamCredential) bool { return o.State.InUse() })
 		if err != nil && ctx.Err() == nil {
 			c.Log.Error("the connections of users cannot be read", zap.Error(err))
 		}
-		pause := max(interval/time.Duration(max(len(users), 1)), leastPause)
+		each := max(interval/time.Duration(max(len(users), 1)), leastPause)
 		if len(users) == 0 {
-			c.rest(ctx, pause)
+			pause(ctx, each)
 		}
 		for _, user := range users {
-			c.rest(ctx, pause)
+			pause(ctx, each)
 			c.check(ctx, user)
 			c.release(ctx, user)
 			c.renewWithItself(ctx, user)
@@ -56,6 +63,7 @@ func (c *Credentials) keepTidy(ctx context.Context) {
 	c.makeChannels()
 	for ctx.Err() == nil {
 		c.tidyAll(ctx)
+		pause(ctx, tidyPause)
 		select {
 		case <-ctx.Done():
 		case <-c.tidying:
@@ -73,7 +81,7 @@ func (c *Credentials) tidyAll(ctx context.Context) {
 			counted.States[store.UpstreamBroken]++
 			return nil
 		}
-		counted.count(all, c.Now())
+		counted.count(all, c.Index.Upstream(user) == index.BrokenUpstream, c.Now())
 		if slices.ContainsFunc(all, isLeft) {
 			left = append(left, user)
 		}
@@ -88,42 +96,34 @@ func (c *Credentials) tidyAll(ctx context.Context) {
 	c.figures.Store(&counted)
 	for i, user := range left {
 		if i > 0 {
-			select {
-			case <-ctx.Done():
-			case <-time.After(leastPause):
-			}
+			pause(ctx, leastPause)
 		}
-		unlock, err := c.perUser.lock(ctx, user)
-		if err != nil {
-			return
-		}
-		err = c.tidyAlone(ctx, user)
-		unlock()
-		if err != nil && ctx.Err() == nil {
-			c.Log.Info("the application has not deleted an old personal access token of a user yet; it is tried again", zap.String("user_key", user), zap.Error(err))
+		if unlock, free := c.perUser.tryLock(user); free { // otherwise the holder does it, or the next round
+			c.tidyAfter(ctx, user, nil)
+			unlock()
 		}
 	}
 }
 
-// rest checks suspects until the pause is over or ctx ends.
-func (c *Credentials) rest(ctx context.Context, pause time.Duration) {
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
-	for {
+// checkSuspects checks those of Suspect until ctx ends.
+func (c *Credentials) checkSuspects(ctx context.Context) {
+	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
-			return
-		case <-timer.C:
-			return
 		case <-c.suspects.wake():
 			for _, user := range c.suspects.take() {
 				c.check(ctx, user)
 			}
-			select { // a client that raises suspicion again and again does not make the application busy
-			case <-ctx.Done():
-			case <-time.After(leastPause):
-			}
+			pause(ctx, leastPause) // a client that raises suspicion again and again does not make the application busy
 		}
+	}
+}
+
+// pause returns after a time, or when ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
 	}
 }
 
@@ -131,9 +131,8 @@ func (c *Credentials) check(ctx context.Context, user string) {
 	if ctx.Err() != nil {
 		return
 	}
-	audit := store.Audit{Time: c.Now(), Actor: Actor, From: "tokengate", Action: CheckAction, Outcome: "done"}
 	_, unsure := c.unsure.Load(user)
-	state, err := c.Check(ctx, user, audit)
+	state, err := c.Check(ctx, user, c.audit(CheckAction, ""))
 	switch {
 	case errors.Is(err, ErrNotConnected) && unsure: // disconnected after Refused
 		_ = c.update(ctx, user, func(before []store.UpstreamCredential) ([]store.UpstreamCredential, []store.Audit, error) {
@@ -170,11 +169,11 @@ func (c *Credentials) Suspect(user string) { c.suspects.add(user) }
 
 // Refused is Suspect after the application has answered so. The user's tokens are denied until the
 // check, so that no further request reaches the application as nobody's. It denies them once a minute
-// at most, because some answers of the application never name the user, and not while many users wait for a
-// check, because then the application is to blame.
+// at most, because some answers of the application never name the user, and not while many users are denied
+// until a check, because then the application is to blame.
 func (c *Credentials) Refused(user string) {
 	last, _ := c.denied.Load(user)
-	if at, found := last.(time.Time); (!found || c.Now().Sub(at) >= denyAgain) && c.suspects.fewerThan(maxDenied) {
+	if at, found := last.(time.Time); (!found || c.Now().Sub(at) >= denyAgain) && c.fewerDenied(maxDenied) {
 		c.denied.Store(user, c.Now())
 		c.block(user)
 	}
@@ -183,8 +182,20 @@ func (c *Credentials) Refused(user string) {
 
 const (
 	denyAgain = time.Minute
-	maxDenied = 10 // users that wait for a check
+	maxDenied = 10 // users
 )
+
+// fewerDenied reports whether fewer than most users are denied until a check.
+func (c *Credentials) fewerDenied(most int) bool {
+	n := 0
+	c.unsure.Range(func(any, any) bool { n++; return n < most })
+	return n < most
+}
+
+// audit returns a record of what tokengate does by itself.
+func (c *Credentials) audit(action, owner string) store.Audit {
+	return store.Audit{Time: c.Now(), Actor: Actor, From: "tokengate", Action: action, Owner: owner, Outcome: "done"}
+}
 
 // maxSuspects bounds the memory; further users wait for their turn in the round.
 const maxSuspects = 10_000
@@ -210,12 +221,6 @@ func (s *suspects) add(user string) {
 	case s.channel() <- struct{}{}:
 	default:
 	}
-}
-
-func (s *suspects) fewerThan(n int) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.users) < n
 }
 
 // channel returns the signal. The caller holds the lock.

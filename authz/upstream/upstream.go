@@ -14,7 +14,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/tokengate/tokengate/authz/directory"
 	"github.com/tokengate/tokengate/authz/product"
 	"github.com/tokengate/tokengate/authz/seal"
 	"github.com/tokengate/tokengate/store"
@@ -56,13 +55,15 @@ type Credentials struct {
 	once sync.Once     // makes the channels
 	busy chan struct{} // holds one value while the store and then the index change, so that both have the same order
 
-	perUser     userLocks
-	visits      chan visit    // see Visit
-	tidying     chan struct{} // wakes keepTidy; holds one value
-	figures     figures
-	cannotRenew atomic.Bool // the application creates no credential for a request with one
+	perUser        userLocks
+	visits         chan visit    // see Visit
+	tidying        chan struct{} // wakes keepTidy; holds one value
+	figures        atomic.Pointer[Figures]
+	refusedRenewal atomic.Pointer[time.Time] // when the application refused to create a credential for a request with one
 
 	unsure   sync.Map // users whom block has blocked, until an update of theirs succeeds
+	visited  sync.Map // when users last visited; see Visit
+	ends     sync.Map // counts of disconnections, by user; see connect
 	wanted   sync.Map // when a connection of a user was last wanted, by the user's key; see release
 	suspects suspects
 	retried  sync.Map // users whose broken credential is checked once more; see check
@@ -82,10 +83,12 @@ const askTimeout = 10 * time.Second
 
 // Load opens all credentials into the index. One that cannot be opened counts as broken, and is
 // logged: the tokens of that user are denied, and all others work. If a sealing key is missing,
-// nothing is loaded and the error, which wraps seal.ErrNoKey, names it.
-func (c *Credentials) Load(ctx context.Context) error {
+// nothing is loaded and the error, which wraps seal.ErrNoKey, names it; with acceptLoss the users whose
+// credentials it sealed are disconnected.
+func (c *Credentials) Load(ctx context.Context, acceptLoss bool) error {
 	all := make(map[string]*index.Upstream)
-	missing := make(map[seal.KeyID]int)
+	missing := make(map[seal.KeyID][]string) // users
+	damaged := make(map[string]error)        // by user
 	err := c.Store.AllUpstream(ctx, func(user string, credentials []store.UpstreamCredential, err error) error {
 		if err != nil {
 			c.Log.Error("the connection of a user cannot be read; the user has to connect again", zap.String("user_key", user), zap.Error(err))
@@ -99,9 +102,9 @@ func (c *Credentials) Load(ctx context.Context) error {
 		u, err := c.opened(user, *inUse)
 		if errors.Is(err, seal.ErrNoKey) {
 			id, _ := seal.KeyOf(inUse.Sealed)
-			missing[id]++
+			missing[id] = append(missing[id], user)
 		} else if err != nil {
-			c.Log.Error("the connection of a user cannot be opened; the user has to connect again", zap.String("user_key", user), zap.Error(err))
+			damaged[user] = err
 		}
 		all[user] = u
 		return nil
@@ -110,25 +113,46 @@ func (c *Credentials) Load(ctx context.Context) error {
 		return fmt.Errorf("load the connections of users: %w", err)
 	}
 	for id, users := range missing {
-		return fmt.Errorf("%w: the connections of %d users are sealed with key %s, which is in none of the files of upstream.identity.pat.sealKeys; "+
-			"add its file there", seal.ErrNoKey, users, id)
+		if !acceptLoss {
+			return fmt.Errorf("%w: the connections of %d users are sealed with key %s, which is in none of the files of upstream.identity.pat.sealKeys; "+
+				"add its file there or, if the key is lost, start once with --accept-loss, which disconnects these users", seal.ErrNoKey, len(users), id)
+		}
 	}
+	c.logDamaged(damaged, len(all))
 	c.Index.SetUpstreams(all)
-	return nil
-}
-
-// working returns the credential that is in use, or nil.
-func working(all []store.UpstreamCredential) *store.UpstreamCredential {
-	for i := range all {
-		if isInUse(all[i]) {
-			return &all[i]
+	for id, users := range missing {
+		c.Log.Warn("the key of users' connections is lost; they have to connect again", zap.Stringer("key", id), zap.Int("users", len(users)))
+		for _, user := range users {
+			audit := store.Audit{Time: c.Now(), Actor: Actor, From: "tokengate", Action: DisconnectAction, Outcome: "done"}
+			if err := c.disconnect(ctx, user, audit); err != nil {
+				return fmt.Errorf("disconnect a user whose key is lost: %w", err)
+			}
 		}
 	}
 	return nil
 }
 
-func isInUse(of store.UpstreamCredential) bool {
-	return of.State == store.UpstreamActive || of.State == store.UpstreamBroken
+// logDamaged logs the connections that cannot be opened. If it is all of them, the site's address is the
+// likely cause.
+func (c *Credentials) logDamaged(damaged map[string]error, all int) {
+	if len(damaged) == all && all > 1 {
+		c.Log.Error("none of the connections of users can be opened: if publicURL was changed, set it back; otherwise the users have to connect again",
+			zap.Int("users", all), zap.String("publicURL", c.Site))
+		return
+	}
+	for user, err := range damaged {
+		c.Log.Error("the connection of a user cannot be opened; the user has to connect again", zap.String("user_key", user), zap.Error(err))
+	}
+}
+
+// working returns the credential that is in use, or nil.
+func working(all []store.UpstreamCredential) *store.UpstreamCredential {
+	for i := range all {
+		if all[i].State.InUse() {
+			return &all[i]
+		}
+	}
+	return nil
 }
 
 // opened returns what the index holds for a user's credential in use.
@@ -143,11 +167,11 @@ func (c *Credentials) opened(user string, of store.UpstreamCredential) (*index.U
 	return index.BrokenUpstream, seal.ErrDamaged
 }
 
-// context is what a credential's sealed secret is bound to. A sealed login is none of them, whatever
-// the state in the record is changed to.
+// context is what a credential's sealed secret is bound to. A sealed login is never taken for one,
+// whatever the state in the record is changed to.
 func (c *Credentials) context(user string, of store.UpstreamCredential) seal.Context {
 	id := of.ID
-	if of.State == store.UpstreamMinting {
+	if of.UpstreamID == "" && !of.State.InUse() {
 		id += " login"
 	}
 	return seal.Context{Site: c.Site, User: user, Credential: id}
@@ -175,24 +199,44 @@ func (c *Credentials) makeChannels() {
 	})
 }
 
-func (c *Credentials) wakeTidying() chan<- struct{} {
+// wake makes keepTidy look again.
+func (c *Credentials) wake() {
 	c.makeChannels()
-	return c.tidying
+	select {
+	case c.tidying <- struct{}{}:
+	default:
+	}
 }
 
-// block denies a user's tokens, whether or not the disk answers. An update at the same time may undo
-// it, but then the user is still unsure.
+// doubt is why a user's tokens are denied until the application or the store has answered. Each is another
+// one, so that an answer to an older question does not end it.
+type doubt struct{ _ byte }
+
+// block denies a user's tokens, whether or not the disk answers.
 func (c *Credentials) block(user string) {
+	c.unsure.Store(user, new(doubt))
 	c.Index.SetUpstreams(map[string]*index.Upstream{user: index.BrokenUpstream})
-	c.unsure.Store(user, true)
 }
 
-// update changes a user's credentials in the store and then in the index.
+// writeTimeout bounds a change in the store, which does not end with the request: otherwise it would be unknown
+// what is stored.
+const writeTimeout = 10 * time.Second
+
+// update changes a user's credentials in the store and then in the index. What was in doubt about the user
+// before it began is in doubt no more.
 func (c *Credentials) update(ctx context.Context, user string, change store.UpstreamFunc) error {
+	before, _ := c.unsure.Load(user)
+	return c.updateAfter(ctx, user, before, change)
+}
+
+// updateAfter is update if the doubt, or nil, is older than what the change is based on.
+func (c *Credentials) updateAfter(ctx context.Context, user string, settled any, change store.UpstreamFunc) error {
 	if err := c.lock(ctx); err != nil {
 		return err
 	}
 	defer c.unlock()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
+	defer cancel()
 	refused := false
 	after, err := c.Store.UpdateUpstream(ctx, user, func(before []store.UpstreamCredential) ([]store.UpstreamCredential, []store.Audit, error) {
 		all, audits, err := change(before)
@@ -200,19 +244,27 @@ func (c *Credentials) update(ctx context.Context, user string, change store.Upst
 		return all, audits, err
 	})
 	if err != nil {
-		if !refused { // what is stored is unknown; the next check or start finds out
+		// After these, nothing is written. Otherwise that is unknown, and a check finds out.
+		if !refused && !errors.Is(err, store.ErrNoSpace) && !errors.Is(err, store.ErrInvalid) {
 			c.block(user)
+			c.Suspect(user)
 		}
 		return err
 	}
-	c.unsure.Delete(user)
+	c.wake()
 	u := (*index.Upstream)(nil)
 	if inUse := working(after); inUse != nil {
 		if u, err = c.opened(user, *inUse); err != nil {
 			c.Log.Error("the connection of a user cannot be opened; the user has to connect again", zap.String("user_key", user), zap.Error(err))
 		}
 	}
+	if settled != nil {
+		c.unsure.CompareAndDelete(user, settled)
+	}
 	c.Index.SetUpstreams(map[string]*index.Upstream{user: u})
+	if _, unsure := c.unsure.Load(user); unsure && u != nil { // block may have come before this
+		c.Index.SetUpstreams(map[string]*index.Upstream{user: index.BrokenUpstream})
+	}
 	return nil
 }
 
@@ -228,32 +280,32 @@ func (c *Credentials) Check(ctx context.Context, user string, audit store.Audit)
 	if inUse == nil {
 		return 0, ErrNotConnected
 	}
+	doubt, unsure := c.unsure.Load(user)
 	state, asked := store.UpstreamActive, c.Now()
 	value, err := c.Keys.Open(inUse.Sealed, c.context(user, *inUse))
-	if err == nil {
-		var found directory.User
-		if found, err = c.confirm(ctx, product.NewSecret(string(value))); err == nil && found.Key != user {
-			err = ErrOtherUser
-		}
+	if err != nil {
+		return store.UpstreamBroken, nil // until a start with the right key and publicURL, so it is not stored
 	}
+	found, err := c.confirm(ctx, product.NewSecret(string(value)))
 	switch {
-	case errors.Is(err, ErrRefused), errors.Is(err, ErrOtherUser), errors.Is(err, seal.ErrDamaged), errors.Is(err, seal.ErrNoKey):
+	case errors.Is(err, ErrRefused), err == nil && found.Key != user:
 		state = store.UpstreamBroken
 	case err != nil:
 		return inUse.State, err
 	}
-	if _, unsure := c.unsure.Load(user); state == inUse.State && !unsure && asked.Sub(inUse.Checked) < recheckAfter {
+	if state == inUse.State && !unsure && asked.Sub(inUse.Checked) < recheckAfter {
 		return state, nil
 	}
 	if state == store.UpstreamBroken {
 		c.block(user)
+		doubt, _ = c.unsure.Load(user)
 	}
 	id := inUse.ID
 	audit.Owner, audit.Changes = inUse.Owner, map[string]store.Change{"state": {Before: inUse.State.String(), After: state.String()}}
 	if state == store.UpstreamBroken && inUse.State != state {
-		c.Log.Warn("the application does not accept the connection of a user; the user's tokens are refused until the user connects again", zap.String("user_key", user))
+		c.Log.Warn("the application does not accept the connection of a user; the user's tokens are refused until it does, which is checked after ten minutes and then regularly, or the user connects again", zap.String("user_key", user))
 	}
-	err = c.update(ctx, user, func(before []store.UpstreamCredential) ([]store.UpstreamCredential, []store.Audit, error) {
+	err = c.updateAfter(ctx, user, doubt, func(before []store.UpstreamCredential) ([]store.UpstreamCredential, []store.Audit, error) {
 		now := working(before)
 		if now == nil || now.ID != id {
 			return before, nil, nil // replaced meanwhile

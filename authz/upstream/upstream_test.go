@@ -1,14 +1,8 @@
 package upstream_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
-	"net/http"
-	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -16,135 +10,14 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/tokengate/tokengate/authz/directory"
 	"github.com/tokengate/tokengate/authz/product"
 	"github.com/tokengate/tokengate/authz/product/jira"
-	"github.com/tokengate/tokengate/authz/product/jira/jiratest"
 	"github.com/tokengate/tokengate/authz/seal"
-	"github.com/tokengate/tokengate/authz/token"
 	"github.com/tokengate/tokengate/authz/upstream"
 	"github.com/tokengate/tokengate/store"
-	"github.com/tokengate/tokengate/store/badger"
-	"github.com/tokengate/tokengate/store/index"
 )
-
-// rig is a real store and a fake Jira.
-type rig struct {
-	*upstream.Credentials
-	t    *testing.T
-	jira *jiratest.Server
-	web  *httptest.Server
-	db   *badger.Store
-	dir  string // of the store
-	keys string // of the key files
-	logs *observer.ObservedLogs
-	now  time.Time
-
-	unused bool // no user has a token
-}
-
-const (
-	fredKey  = "JIRAUSER10100"
-	wilmaKey = "JIRAUSER10101"
-)
-
-func newRig(t *testing.T) *rig {
-	t.Helper()
-	r := &rig{t: t, dir: t.TempDir(), keys: t.TempDir(), now: time.Date(2026, 11, 28, 10, 0, 0, 0, time.UTC)}
-	r.jira = jiratest.New(jiratest.Options{
-		Now: func() time.Time { return r.now },
-		Users: []jiratest.User{
-			{Name: "fred", Key: fredKey, Password: "yabba", Active: true},
-			{Name: "wilma", Key: wilmaKey, Password: "dabba", Active: true},
-			{Name: "Anonymous", Key: "JIRAUSER10102", Password: "doo", Active: true},
-		},
-	})
-	r.web = httptest.NewServer(r.jira)
-	t.Cleanup(r.web.Close)
-	var err error
-	if r.db, err = badger.Open(t.Context(), badger.Options{Dir: filepath.Join(r.dir, "store")}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { r.db.Close() })
-	for n := range byte(3) {
-		key := bytes.Repeat([]byte{n + 1, 7}, 16)
-		if err := os.WriteFile(r.key(int(n)), key, 0o400); err != nil {
-			t.Fatal(err)
-		}
-	}
-	r.start(0)
-	return r
-}
-
-func (r *rig) key(n int) string { return filepath.Join(r.keys, fmt.Sprint("key", n)) }
-
-// start makes new Credentials with the keys of these numbers, and an empty index with a token of each user.
-func (r *rig) start(keys ...int) {
-	r.t.Helper()
-	var files []string
-	for _, n := range keys {
-		files = append(files, r.key(n))
-	}
-	opened, err := seal.ReadKeys(files)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	client, err := jira.Product.Connect(r.web.URL, nil)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	core, logs := observer.New(zap.DebugLevel)
-	r.logs = logs
-	r.Credentials = &upstream.Credentials{
-		Store: r.db, Index: &index.Index{}, Keys: opened, Site: "https://jira.example.com", Product: &jira.Product, Client: client, RenewAt: 67,
-		Unused: func(context.Context, store.Owner) (bool, error) { return r.unused, nil },
-		Answer: func(value string) string { return "answer for " + value },
-		Log:    zap.New(core), Now: func() time.Time { return r.now }, Random: token.Random,
-	}
-	for n, key := range []string{fredKey, wilmaKey} {
-		r.Index.Put(store.Token{ID: fmt.Sprintf("test%08d", n), Owner: store.Owner{Name: key, Key: key}, State: store.Active, Revision: 1})
-	}
-}
-
-// answer returns what the index has for fred (0) or wilma (1).
-func (r *rig) answer(n int) string {
-	e, _ := r.Index.Lookup(fmt.Sprintf("test%08d", n))
-	switch e.Upstream {
-	case nil:
-		return "none"
-	case index.BrokenUpstream:
-		return "broken"
-	}
-	return e.Upstream.Answer()
-}
-
-func (r *rig) want(when string, fred, wilma string) {
-	r.t.Helper()
-	if got := [2]string{r.answer(0), r.answer(1)}; got != [2]string{fred, wilma} {
-		r.t.Errorf("%s: the credentials in the index are not as expected: %.9s…, %.9s…", when, got[0], got[1])
-	}
-}
-
-// mint lets a user create a personal access token in Jira.
-func (r *rig) mint(name, password string) product.UpstreamCredential {
-	r.t.Helper()
-	login := http.Header{}
-	request := &http.Request{Header: login}
-	request.SetBasicAuth(name, password)
-	made, err := jira.Product.Credentials(r.Client).Mint(r.t.Context(), login, "tokengate", 90*24*time.Hour)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	return made
-}
-
-var by = store.Audit{Actor: "uid:0", From: "admin socket", Action: "upstream.set", Outcome: "done"}
-
-func (r *rig) set(expected string, value product.Secret) (directory.User, error) {
-	return r.Set(r.t.Context(), expected, value, by)
-}
 
 func TestSet(t *testing.T) {
 	r := newRig(t)
@@ -164,8 +37,8 @@ func TestSet(t *testing.T) {
 	}
 	r.want("after refusals", "none", "none")
 	user, err := r.set(fredKey, fred.Value)
-	if err != nil || user.Name != "fred" {
-		t.Fatalf("user %q, error %v", user.Name, err)
+	if err != nil || user.Owner != "fred" {
+		t.Fatalf("user %q, error %v", user.Owner, err)
 	}
 	answer := "answer for " + fred.Value.Reveal()
 	r.want("set", answer, "none")
@@ -176,7 +49,7 @@ func TestSet(t *testing.T) {
 	answer = "answer for " + second.Value.Reveal()
 	r.want("replaced", answer, "none")
 	r.start(0)
-	if err := r.Load(t.Context()); err != nil {
+	if err := r.Load(t.Context(), false); err != nil {
 		t.Fatal(err)
 	}
 	r.want("after a start", answer, "none")
@@ -192,34 +65,6 @@ func TestSet(t *testing.T) {
 		t.Errorf("disconnected twice: error %v", err)
 	}
 	r.searchSecrets(fred.Value, second.Value)
-}
-
-// searchSecrets fails if a value is in the logs or in a file of the store, as it is or in base64.
-func (r *rig) searchSecrets(values ...product.Secret) {
-	r.t.Helper()
-	if err := r.db.Close(); err != nil {
-		r.t.Fatal(err)
-	}
-	var places bytes.Buffer
-	for _, entry := range r.logs.All() {
-		fmt.Fprintln(&places, entry.Message, entry.ContextMap())
-	}
-	err := filepath.WalkDir(r.dir, func(path string, d os.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() {
-			return err
-		}
-		data, err := os.ReadFile(path)
-		places.Write(data)
-		return err
-	})
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	for _, v := range values {
-		if v.Reveal() == "" || bytes.Contains(places.Bytes(), []byte(v.Reveal()[:20])) {
-			r.t.Error("a value is in the logs or in the store")
-		}
-	}
 }
 
 func TestCheck(t *testing.T) {
@@ -260,7 +105,7 @@ func TestCheck(t *testing.T) {
 	r.want("revoked", "broken", "none")
 	check("still revoked", store.UpstreamBroken, nil)
 	r.start(0)
-	if err := r.Load(t.Context()); err != nil {
+	if err := r.Load(t.Context(), false); err != nil {
 		t.Fatal(err)
 	}
 	r.want("revoked, after a start", "broken", "none")
@@ -283,12 +128,12 @@ func TestReseal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := r.Load(t.Context()); !errors.Is(err, seal.ErrNoKey) || !strings.Contains(err.Error(), first.Current().String()) || !strings.Contains(err.Error(), "2 users") {
+	if err := r.Load(t.Context(), false); !errors.Is(err, seal.ErrNoKey) || !strings.Contains(err.Error(), first.Current().String()) || !strings.Contains(err.Error(), "2 users") {
 		t.Errorf("without the key: error %v", err)
 	}
 	r.want("without the key", "none", "none")
 	r.start(1, 0)
-	if err := r.Load(t.Context()); err != nil {
+	if err := r.Load(t.Context(), false); err != nil {
 		t.Fatal(err)
 	}
 	answers := [2]string{"answer for " + fred.Value.Reveal(), "answer for " + wilma.Value.Reveal()}
@@ -299,7 +144,7 @@ func TestReseal(t *testing.T) {
 		}
 	}
 	r.start(1)
-	if err := r.Load(t.Context()); err != nil {
+	if err := r.Load(t.Context(), false); err != nil {
 		t.Fatal(err)
 	}
 	r.want("with the new key alone", answers[0], answers[1])
@@ -323,7 +168,7 @@ func TestMovedRecord(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.start(0)
-	if err := r.Load(t.Context()); err != nil {
+	if err := r.Load(t.Context(), false); err != nil {
 		t.Fatal(err)
 	}
 	r.want("moved", "answer for "+fred.Value.Reveal(), "broken")
@@ -363,7 +208,7 @@ func TestRace(t *testing.T) {
 	all.Wait()
 	before := r.answer(0)
 	r.start(0)
-	if err := r.Load(t.Context()); err != nil {
+	if err := r.Load(t.Context(), false); err != nil {
 		t.Fatal(err)
 	}
 	if after := r.answer(0); after != before {
@@ -426,10 +271,27 @@ func (f *failing) UpdateUpstream(ctx context.Context, user string, change store.
 	return all, errors.Join(err, f.after)
 }
 
+var errDisk = errors.New("input/output error")
+
+// TestNoSpace checks that a disk that is almost full denies no tokens: nothing is written, so nothing is unknown.
+func TestNoSpace(t *testing.T) {
+	r := newRig(t)
+	made := r.mint("fred", "yabba")
+	if _, err := r.set("", made.Value); err != nil {
+		t.Fatal(err)
+	}
+	r.Store = &failing{Store: r.Store, before: store.ErrNoSpace}
+	r.now = r.now.Add(7 * time.Hour) // the check's time is to be stored
+	if _, err := r.Check(t.Context(), fredKey, by); !errors.Is(err, store.ErrNoSpace) {
+		t.Errorf("check: error %v", err)
+	}
+	r.want("almost full", "answer for "+made.Value.Reveal(), "none")
+}
+
 // TestStoreFails checks that a user's tokens are denied while it is unknown what is stored, and that the next
 // check finds out.
 func TestStoreFails(t *testing.T) {
-	for name, fails := range map[string]failing{"before the write": {before: store.ErrNoSpace}, "after the write": {after: store.ErrNoSpace}} {
+	for name, fails := range map[string]failing{"before the write": {before: errDisk}, "after the write": {after: errDisk}} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
 			made := r.mint("fred", "yabba")
@@ -439,7 +301,7 @@ func TestStoreFails(t *testing.T) {
 			working := r.Store
 			fails.Store = working
 			r.Store = &fails
-			if _, err := r.set("", made.Value); !errors.Is(err, store.ErrNoSpace) {
+			if _, err := r.set("", made.Value); !errors.Is(err, errDisk) {
 				t.Errorf("set: error %v", err)
 			}
 			r.want("failed", "broken", "none")
@@ -453,7 +315,7 @@ func TestStoreFails(t *testing.T) {
 				r.jira.RevokePAT(pat.ID)
 			}
 			r.Store = &fails
-			if _, err := r.Check(t.Context(), fredKey, by); !errors.Is(err, store.ErrNoSpace) {
+			if _, err := r.Check(t.Context(), fredKey, by); !errors.Is(err, errDisk) {
 				t.Errorf("check of a revoked one: error %v", err)
 			}
 			r.want("revoked", "broken", "none")

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -86,7 +85,7 @@ func (a *authenticator) identifyUser(r *http.Request, client netip.Addr) (princi
 	if scheme, _, _ := strings.Cut(authorization, " "); strings.EqualFold(scheme, "Basic") {
 		credential.Authorization = authorization
 	}
-	user, err := a.Identify(r.Context(), credential)
+	user, login, err := a.Identify(r.Context(), credential)
 	if err != nil {
 		refusal := identifyError(err)
 		if err.Error() == directory.ErrNotLoggedIn.Error() && credential.Authorization != "" {
@@ -101,17 +100,7 @@ func (a *authenticator) identifyUser(r *http.Request, client netip.Addr) (princi
 	if client.IsValid() {
 		from = client.String()
 	}
-	return principal{caller: manage.User(user, from).WithLogin(login(r, a.View().Policy.Product.SessionCookies))}, nil
-}
-
-// login returns the header of an identified user's request that the application accepts: the
-// session or, without one, the password.
-func login(r *http.Request, sessionCookies []string) http.Header {
-	isSession := func(c *http.Cookie) bool { return slices.Contains(sessionCookies, c.Name) }
-	if r.Header.Get("Authorization") != "" && !slices.ContainsFunc(r.Cookies(), isSession) {
-		return http.Header{"Authorization": r.Header.Values("Authorization")}
-	}
-	return http.Header{"Cookie": r.Header.Values("Cookie")}
+	return principal{caller: manage.User(user, from).WithLogin(login)}, nil
 }
 
 // The answers to a wrong password.

@@ -274,8 +274,8 @@ func TestNotIdentified(t *testing.T) {
 		{context.DeadlineExceeded, 503, ""},
 	} {
 		o := f.options
-		o.Identify = func(context.Context, identify.Credential) (directory.User, error) {
-			return directory.User{Name: "barney", Active: true}, fmt.Errorf("%w: sector 17", c.err)
+		o.Identify = func(context.Context, identify.Credential) (directory.User, http.Header, error) {
+			return directory.User{Name: "barney", Active: true}, nil, fmt.Errorf("%w: sector 17", c.err)
 		}
 		f.http = serve(t, web.New(o), nil)
 		got := f.user("barney").send(t, "POST", base+"/", `{"label":"x"}`)
@@ -292,8 +292,8 @@ func TestNotIdentified(t *testing.T) {
 	}
 	// An inactive user is not identified.
 	o := f.options
-	o.Identify = func(context.Context, identify.Credential) (directory.User, error) {
-		return directory.User{Name: "barney"}, nil
+	o.Identify = func(context.Context, identify.Credential) (directory.User, http.Header, error) {
+		return directory.User{Name: "barney"}, nil, nil
 	}
 	f.http = serve(t, web.New(o), nil)
 	denied(t, f.user("barney").send(t, "GET", base+"/tokens", nil), 403, "")
@@ -490,13 +490,13 @@ func TestUnauthenticatedClientsOfAnAddress(t *testing.T) {
 	} {
 		f := newFixture(t)
 		var seen netip.Addr
-		f.options.Identify = func(_ context.Context, c identify.Credential) (directory.User, error) {
+		f.options.Identify = func(_ context.Context, c identify.Credential) (directory.User, http.Header, error) {
 			seen = c.Client
 			name, good := strings.CutPrefix(c.Cookie, "good=")
 			if !good {
-				return directory.User{}, directory.ErrNotLoggedIn
+				return directory.User{}, nil, directory.ErrNotLoggedIn
 			}
-			return directory.User{Name: name, Active: true, Groups: directory.Groups{Known: true}}, nil
+			return directory.User{Name: name, Active: true, Groups: directory.Groups{Known: true}}, nil, nil
 		}
 		f.http = serve(t, web.New(f.options), nil)
 		status := func(cookie string) int {

@@ -3,6 +3,7 @@ package web_test
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync/atomic"
@@ -239,8 +240,8 @@ func TestLogOfCanceledRequests(t *testing.T) {
 		t.Errorf("%d lines of one address are shown", shown)
 	}
 	o := f.options
-	o.Identify = func(context.Context, identify.Credential) (directory.User, error) {
-		return directory.User{Name: "fred", Active: true}, nil
+	o.Identify = func(context.Context, identify.Credential) (directory.User, http.Header, error) {
+		return directory.User{Name: "fred", Active: true}, nil, nil
 	}
 	api = web.New(o)
 	gone(f.user("fred"), 30)
@@ -254,9 +255,9 @@ func TestCallersAreBounded(t *testing.T) {
 	f := newFixture(t)
 	o := f.options
 	var next atomic.Int64
-	o.Identify = func(context.Context, identify.Credential) (directory.User, error) {
+	o.Identify = func(context.Context, identify.Credential) (directory.User, http.Header, error) {
 		name := fmt.Sprintf("user%d", next.Add(1))
-		return directory.User{Name: name, Active: true, Groups: directory.Groups{Known: true}}, nil
+		return directory.User{Name: name, Active: true, Groups: directory.Groups{Known: true}}, nil, nil
 	}
 	api := web.New(o)
 	f.http = serve(t, api, nil)

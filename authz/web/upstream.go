@@ -51,12 +51,13 @@ type SetUpstreamRequest struct {
 
 // UpstreamUser answers PUT /upstream.
 type UpstreamUser struct {
-	User string `json:"user"` // whose token it is
+	User      string `json:"user"`      // whose token it is
+	ExpiresAt *int64 `json:"expiresAt"` // null: never, or unknown because the user has several
 }
 
 func (a api) setUpstream(c call[SetUpstreamRequest]) (UpstreamUser, error) {
-	user, err := a.SetUpstream(c.ctx, c.caller, c.body.User, product.NewSecret(c.body.Token))
-	return UpstreamUser{user}, err
+	set, err := a.SetUpstream(c.ctx, c.caller, c.body.User, product.NewSecret(c.body.Token))
+	return UpstreamUser{set.Owner, millis(set.Expires)}, err
 }
 
 // UpstreamState answers POST /upstream/check.

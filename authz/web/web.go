@@ -73,7 +73,7 @@ type Options struct {
 
 	// Identify returns the user of a cookie or password: see
 	// identify.Callers.Identify.
-	Identify func(context.Context, identify.Credential) (directory.User, error)
+	Identify func(context.Context, identify.Credential) (user directory.User, login http.Header, err error)
 
 	Usage       *cached.UsageRecorder // of management tokens
 	PublicURL   string                // for browsers, with the context path; empty: browsers may make no changes

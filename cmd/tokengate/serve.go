@@ -36,7 +36,7 @@ func newServeCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&file, "config", "", "configuration `FILE`")
 	cmd.Flags().BoolVar(&acceptLoss, "accept-loss", false,
-		"start with what is left of a damaged or incomplete store; revoked tokens may be active again")
+		"start with what is left of a damaged or incomplete store; revoked tokens may be active again.\nAlso disconnects the users whose sealing key is lost (upstream.identity.pat)")
 	return cmd
 }
 

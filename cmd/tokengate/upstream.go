@@ -73,7 +73,7 @@ func newUpstreamSetCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(cmd.ErrOrStderr(), "Connected %s.\n", cell(answer.User))
+			_, err = fmt.Fprintf(cmd.ErrOrStderr(), "Connected %s.%s\n", cell(answer.User), endOf(answer))
 			return err
 		},
 	}
@@ -87,6 +87,14 @@ type checkedUser struct {
 	User  string `json:"user"`
 	State string `json:"state"` // as in web.UpstreamConnection; empty: unknown
 	Error string `json:"error,omitempty"`
+}
+
+// endOf says when a personal access token ends.
+func endOf(set web.UpstreamUser) string {
+	if set.ExpiresAt == nil {
+		return " When the personal access token ends is not known, unless it never does: the user has several in Jira."
+	}
+	return " The personal access token ends at " + instant(set.ExpiresAt, "") + ", and is not renewed."
 }
 
 func newUpstreamCheckCommand() *cobra.Command {

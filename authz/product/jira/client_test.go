@@ -61,7 +61,7 @@ func TestOverTheNetwork(t *testing.T) {
 	}
 	callers := identify.NewCallers(&jira.Product, c, time.Now)
 	ask := func(cookie string) error {
-		_, err := callers.Identify(t.Context(), identify.Credential{Cookie: cookie})
+		_, _, err := callers.Identify(t.Context(), identify.Credential{Cookie: cookie})
 		return err
 	}
 	if err := ask("a=1"); !errors.Is(err, directory.ErrUnavailable) || elsewhere != 0 {
@@ -73,7 +73,7 @@ func TestOverTheNetwork(t *testing.T) {
 	upstream.Close()
 	// A request that was never sent is no failed login.
 	for range 5 {
-		_, err := callers.Identify(t.Context(), identify.Credential{Authorization: "Basic " + base64.StdEncoding.EncodeToString(fmt.Append(nil, "fred:", callers.Stats().Asked))})
+		_, _, err := callers.Identify(t.Context(), identify.Credential{Authorization: "Basic " + base64.StdEncoding.EncodeToString(fmt.Append(nil, "fred:", callers.Stats().Asked))})
 		if !errors.Is(err, directory.ErrUnavailable) {
 			t.Errorf("no listener: %v, want ErrUnavailable", err)
 		}

@@ -119,7 +119,7 @@ func (s *Site) connectionRow(c upstream.Connection, list string) connectionRow {
 // inUse returns the connections of all users that requests depend on.
 func (s *Site) inUse(r *Request) ([]upstream.Connection, error) {
 	all, err := s.Manager.ListUpstream(r.HTTP.Context(), r.Caller)
-	return slices.DeleteFunc(all, func(c upstream.Connection) bool { return !c.InUse() }), err
+	return slices.DeleteFunc(all, func(c upstream.Connection) bool { return !c.State.InUse() }), err
 }
 
 // filtered returns the connections that pass the filters.
@@ -215,8 +215,8 @@ func (s *Site) connectUser(r *Request, l *layout) (Answer, error) {
 	return s.submit(r, l, "connections/new", nil, func(f *form) (Answer, error) {
 		value := product.NewSecret(strings.TrimSpace(f.Get("token")))
 		f.Values.Del("token")
-		name, err := s.Manager.SetUpstream(r.HTTP.Context(), r.Caller, f.Get("user"), value)
-		return s.seeOther("connections?"+encode(append(s.noticed(r, "set", ""), "user", name)...), ""), err
+		set, err := s.Manager.SetUpstream(r.HTTP.Context(), r.Caller, f.Get("user"), value)
+		return s.seeOther("connections?"+encode(append(s.noticed(r, "set", ""), "user", set.Owner)...), ""), err
 	}, func(f *form, refusal error) (Answer, error) { return s.pasteForm(l, f, refusal) })
 }
 

@@ -31,7 +31,7 @@ import (
 
 // Options are what New takes besides the configuration file. All fields are required.
 type Options struct {
-	AcceptLoss bool      // open what is left of a damaged store
+	AcceptLoss bool      // open what is left of a damaged store, and disconnect users whose sealing key is lost
 	Log        io.Writer // gets the log, one JSON object a line
 	Version    string    // for the log and the metric tokengate_build_info
 }
@@ -100,7 +100,7 @@ func New(ctx context.Context, file string, o Options) (_ *Server, err error) {
 		Settings: func() manage.Settings { return *s.settings.Load() },
 		Now:      time.Now, Random: rand.Reader,
 	}
-	if err := s.openUpstream(ctx); err != nil {
+	if err := s.openUpstream(ctx, o.AcceptLoss); err != nil {
 		return nil, err
 	}
 	s.manager.Upstream = s.upstream

@@ -18,7 +18,7 @@ import (
 )
 
 // openUpstream opens the users' upstream credentials if requests carry one.
-func (s *Server) openUpstream(ctx context.Context) error {
+func (s *Server) openUpstream(ctx context.Context, acceptLoss bool) error {
 	id := s.config.Upstream.Identity
 	if !id.HasPAT() {
 		return nil
@@ -43,7 +43,7 @@ func (s *Server) openUpstream(ctx context.Context) error {
 		Answer: envoy.UpstreamAnswer, Log: s.log, Now: time.Now, Random: token.Random,
 	}
 	s.registry.MustRegister(upstreamMetrics{s.upstream})
-	return s.upstream.Load(ctx)
+	return s.upstream.Load(ctx, acceptLoss)
 }
 
 // unused reports whether a user has no token that may be used now or later.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -190,22 +191,22 @@ func (s *Server) reconcile(ctx context.Context) {
 	}
 }
 
-// identify returns the user of a credential, with the groups that the directory has:
+// identify returns the user of a credential and the part of it that was accepted, with the groups that the directory has:
 // the answer about one user may omit nested groups.
-func (s *Server) identify(ctx context.Context, c identify.Credential) (directory.User, error) {
-	u, err := s.users.callers.Identify(ctx, c)
+func (s *Server) identify(ctx context.Context, c identify.Credential) (u directory.User, login http.Header, err error) {
+	u, login, err = s.users.callers.Identify(ctx, c)
 	if err != nil || s.users.none {
-		return u, err
+		return u, login, err
 	}
 	known, err := s.Lookup(ctx, u.Name)
 	switch {
 	case errors.Is(err, directory.ErrUnknownUser), err == nil && known.Key != "" && u.Key != "" && known.Key != u.Key:
-		return directory.User{}, fmt.Errorf("%w, or not in the directory", directory.ErrInactive)
+		return directory.User{}, nil, fmt.Errorf("%w, or not in the directory", directory.ErrInactive)
 	case err != nil:
-		return directory.User{}, err
+		return directory.User{}, nil, err
 	}
 	u.Groups = known.Groups
-	return u, nil
+	return u, login, nil
 }
 
 // Lookup returns the user with this name: see directory.Directory.

@@ -116,7 +116,8 @@ func TestCallerWithAnotherKey(t *testing.T) {
 	s, jira, _ := staffed(t)
 	as := func(password string) (directory.User, error) {
 		basic := base64.StdEncoding.EncodeToString([]byte("fred:" + password))
-		return s.identify(t.Context(), identify.Credential{Authorization: "Basic " + basic})
+		u, _, err := s.identify(t.Context(), identify.Credential{Authorization: "Basic " + basic})
+		return u, err
 	}
 	if u, err := as("pw"); err != nil || !u.Groups.Has("staff") {
 		t.Fatalf("user %+v, error %v", u, err)
