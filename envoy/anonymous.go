@@ -43,7 +43,7 @@ func (a *anonymousAnswer) conditions() []string { return a.matching("") }
 
 // Reported are the access log filters of the requests that tokengate hears of: also those whose
 // client left before the answer, so that none is hidden that way.
-func (a *anonymousAnswer) Reported() []string { return a.matching(", {" + flagged("DC") + "}") }
+func (a *anonymousAnswer) Reported() []string { return a.matching(", {" + flagged("DC, DR") + "}") }
 
 func (a *anonymousAnswer) matching(more string) []string {
 	return []string{
@@ -156,7 +156,7 @@ func decodeEntries(message []byte) (entries []*accesslogdatav3.HTTPAccessLogEntr
 // reached, says nothing about a credential.
 func replacedOrLeft(entry *accesslogdatav3.HTTPAccessLogEntry) (replaced, left bool) {
 	flags := entry.GetCommonProperties().GetResponseFlags()
-	if flags.GetDownstreamConnectionTermination() {
+	if flags.GetDownstreamConnectionTermination() || flags.GetDownstreamRemoteReset() {
 		return false, true
 	}
 	return proto.Size(flags) == 0 && entry.GetResponse().GetResponseCodeDetails() != "via_upstream", false

@@ -69,7 +69,19 @@ func (op *operation) connect(ctx context.Context, again bool) error {
 	}
 	record := op.newRecord("done")
 	record.Action = connectAction.name
-	return upstreamRefusal(op.manager.Upstream.Connect(ctx, c.user, c.login(), again, record))
+	err := op.manager.Upstream.Connect(ctx, c.user, c.login(), again, record)
+	switch {
+	case errors.Is(err, upstream.ErrRefused), errors.Is(err, upstream.ErrOtherUser):
+		return refused(BadState, "The application does not recognize the personal access token that it has just created for you, so tokengate deleted it. Log in again and repeat this.")
+	case errors.Is(err, upstream.ErrDisconnected):
+		return refused(BadState, "%s", Sentence(err))
+	case errors.Is(err, directory.ErrBasicRefused), errors.Is(err, directory.ErrCaptcha):
+		return refused(BadState, "tokengate could not connect you with a personal access token: %s.", err)
+	case errors.Is(err, directory.ErrUnavailable):
+		return &Error{Code: Unavailable, Cause: err,
+			Message: "The application did not answer, so you are not connected and no API token was created. Try again later; what the application may have created is deleted."}
+	}
+	return upstreamRefusal(err)
 }
 
 // connectOwner connects the owner of a new token if it is the caller, whose login can do it. Others
@@ -77,6 +89,13 @@ func (op *operation) connect(ctx context.Context, again bool) error {
 func (op *operation) connectOwner(ctx context.Context, t store.Token) error {
 	if op.manager.Upstream == nil || !op.caller.owns(t) || op.caller.login == nil {
 		return nil
+	}
+	owned, err := op.manager.Tokens.Live(ctx, t.Owner.Name)
+	if err != nil {
+		return err
+	}
+	if err := op.checkLimits(owned, t); err != nil { // before the application creates anything
+		return err
 	}
 	return op.connect(ctx, false)
 }

@@ -90,6 +90,18 @@ func TestConnectByCreating(t *testing.T) {
 		t.Errorf("alice's tokens: %+v", tokens)
 	}
 
+	// A token that would be refused anyway connects nobody.
+	if c.do(c.by("alice", "POST", "", `{"label":"a"}`), 409, nil); c.names("alice") != "" {
+		t.Errorf("after a refused creation alice has %q", c.names("alice"))
+	}
+	// The password is accepted beside a session that has ended.
+	ended := request{method: "POST", path: api + "connection", auth: basic("nell", "nell's password"), body: strings.NewReader("{}"),
+		header: http.Header{"Content-Type": {"application/json"}, "Cookie": {"JSESSIONID=0123456789ABCDEF"}}}
+	if c.do(ended, 204, nil); c.names("nell") != patName {
+		t.Errorf("nell has %q", c.names("nell"))
+	}
+	c.do(c.by("nell", "DELETE", "connection", ""), 204, nil)
+
 	c.jira.SetPATs(jiratest.PATSettings{Off: true})
 	refused := c.do(c.by("nell", "POST", "connection", "{}"), 409, nil)
 	if !strings.Contains(refused.body, "atlassian.pats.enabled") {

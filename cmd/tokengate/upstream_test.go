@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -170,8 +171,11 @@ func TestPersonalAccessTokens(t *testing.T) {
 // more, even if no client gets an answer that says so.
 func TestRefusedCredentialIsNoticed(t *testing.T) {
 	t.Parallel()
-	c := newConnected(t, "alice", "rita")
-	alice, rita := c.create("alice", `{"label":"a"}`), c.create("rita", `{"label":"b","readOnly":true}`)
+	c := newConnected(t, "alice", "rita", "ada")
+	alice, rita, ada := c.create("alice", `{"label":"a"}`), c.create("rita", `{"label":"b","readOnly":true}`), c.create("ada", `{"label":"c"}`)
+	http2 := &http.Client{Transport: &http.Transport{Protocols: new(http.Protocols)}}
+	http2.Transport.(*http.Transport).Protocols.SetUnencryptedHTTP2(true)
+	defer http2.CloseIdleConnections()
 	defer c.jira.Fail("/rest/api/2/serverInfo", jiratest.Slow(30*time.Millisecond)).Stop()
 	for _, way := range []struct {
 		name, user string
@@ -193,6 +197,20 @@ func TestRefusedCredentialIsNoticed(t *testing.T) {
 				return c.jira.Total() > before || c.denied("upstream_credential_broken") > refused
 			})
 			conn.Close()
+		}},
+		{"resetting a stream", "ada", ada, func(auth string) {
+			ctx, leave := context.WithCancel(t.Context())
+			before, refused := c.jira.Total(), c.denied("upstream_credential_broken")
+			left := make(chan struct{})
+			go func() {
+				defer close(left)
+				_, _ = c.try(ctx, http2, request{path: "/rest/api/2/serverInfo", auth: auth})
+			}()
+			c.until("the request arrives", func() bool {
+				return c.jira.Total() > before || c.denied("upstream_credential_broken") > refused
+			})
+			leave()
+			<-left
 		}},
 	} {
 		for _, pat := range c.jira.PATs(way.user) {

@@ -131,6 +131,10 @@ func (c *client) explainBadPAT(ctx context.Context, user http.Header, refused re
 	switch {
 	case err != nil:
 		return err
+	case r.status == http.StatusCreated: // it accepts one without a name
+		if p, err := decode(r, isPAT); err == nil {
+			_ = c.Delete(ctx, user, p.credential().ID)
+		}
 	case r.status != http.StatusBadRequest:
 		return refusedPAT(r)
 	case patRefusal(r) == patRefusal(refused):
@@ -223,6 +227,8 @@ func refusedPAT(r response) error {
 	case r.status == http.StatusForbidden && strings.Contains(string(r.body), "XSRF check failed"):
 		return fmt.Errorf("%w: an administrator can check that no proxy between tokengate and Jira changes "+
 			"User-Agent, Origin or X-Atlassian-Token", product.ErrCrossSite)
+	case r.status == http.StatusForbidden && exception != "" && name != "" && !strings.EqualFold(name, "anonymous"):
+		return fmt.Errorf("%w: Jira refuses it for an unknown reason, which its log may say", product.ErrNotAllowed)
 	case r.status == http.StatusNotFound && r.isJSON():
 		return errPATsOff
 	}

@@ -89,6 +89,12 @@ func isAdministrationResource(name string) bool {
 	return false
 }
 
+// administrationModules are REST modules of Jira's own pages that write what is in administrationWrites. They
+// are in no description of Jira's REST API; that they exist in Jira 10 and 11 was read in programs that use them.
+var administrationModules = []string{
+	"/rest/globalconfig", "/rest/workflowDesigner", "/rest/projectconfig", "/rest/internal/2/field", "/rest/internal/2/fieldConfiguration",
+}
+
 // administrationWrites are resources there that users may read, and only administrators may write.
 var administrationWrites = []string{
 	"customFields", "field", "group", "issueLinkType", "issuesecurityschemes", "issuetype", "issuetypescheme", "notificationscheme",
@@ -105,10 +111,11 @@ func administration(path string, write bool) bool {
 	resource, ok := strings.CutPrefix(path, "/rest/api/2/")
 	name, below, _ := strings.Cut(resource, "/")
 	if !ok || name == "user" {
-		if slices.ContainsFunc(administrationPaths, func(administered string) bool {
+		below := func(administered string) bool {
 			rest, ok := strings.CutPrefix(path, administered)
 			return ok && (rest == "" || rest[0] == '/')
-		}) {
+		}
+		if slices.ContainsFunc(administrationPaths, below) || write && slices.ContainsFunc(administrationModules, below) {
 			return true
 		}
 	}

@@ -157,9 +157,7 @@ func (s *Server) Start() error {
 		s.gc.fit()
 	})
 	go s.keepPruned(s.jobs)
-	if s.upstream != nil {
-		go s.upstream.Run(s.jobs, s.config.Upstream.Identity.PAT.Probe)
-	}
+	s.followUpstream()
 	return nil
 }
 

@@ -46,6 +46,27 @@ func (s *Server) openUpstream(ctx context.Context, acceptLoss bool) error {
 	return s.upstream.Load(ctx, acceptLoss)
 }
 
+// followUpstream keeps the upstream credentials checked, renewed and tidy until the server stops.
+func (s *Server) followUpstream() {
+	if s.upstream == nil {
+		return
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		s.upstream.Run(s.jobs, s.config.Upstream.Identity.PAT.Probe)
+	}()
+	// What was begun with the application is finished while the store is open.
+	s.atStop("end asking the application about connections", func(ctx context.Context) error {
+		select {
+		case <-ended:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
+}
+
 // unused reports whether a user has no token that may be used now or later.
 func (s *Server) unused(ctx context.Context, user store.Owner) (bool, error) {
 	names := []string{user.Name}
