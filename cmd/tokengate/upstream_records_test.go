@@ -115,4 +115,25 @@ func TestDamagedConnections(t *testing.T) {
 	c.startGate()
 	c.awaitDirectory()
 	check()
+
+	// The key is lost: its users connect again.
+	if err := c.gate.stop(); err != nil {
+		t.Fatal(err)
+	}
+	c.write(strings.Replace(settings, c.keyFile, other, 1))
+	c.gate = start(t, "serve", "--config", c.config, "--accept-loss")
+	c.gate.waitFor(`"tokengate is ready"`)
+	c.awaitDirectory()
+	for user, k := range tokens {
+		if got := c.send(request{auth: bearer(k.value)}); got.status != 403 {
+			t.Errorf("%s, whose key is lost: %d %s", user, got.status, got.body)
+		}
+	}
+	if err := c.gate.stop(); err != nil {
+		t.Fatal(err)
+	}
+	c.startGate()
+	c.awaitDirectory()
+	c.do(c.by("alice", "POST", "connection", "{}"), 204, nil)
+	c.myself(tokens["alice"], 200)
 }
