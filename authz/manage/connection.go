@@ -3,7 +3,6 @@ package manage
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/tokengate/tokengate/authz/directory"
 	"github.com/tokengate/tokengate/authz/product"
@@ -11,17 +10,11 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// Connection describes with which credential of the application requests with a user's
-// tokens are forwarded. The zero Connection is that of a site whose users need none.
+// Connection is with which credential of the application requests with a user's tokens are
+// forwarded. The zero Connection is that of a site whose users need none.
 type Connection struct {
-	Needed  bool                // upstream.identity.pat is set, so the user's tokens need it
-	State   store.UpstreamState // UpstreamActive or UpstreamBroken; 0: the user is not connected
-	Name    string              // the credential's name in the application; empty if the user or an administrator gave it
-	Created time.Time           // when the user was connected
-	Expires time.Time           // zero: never, or unknown
-	RenewAt time.Time           // from when on it is renewed; zero: never
-	Checked time.Time           // when the application last confirmed or refused it; zero: never
-	SetBy   string              // who connected the user, as in audit records
+	Needed bool // upstream.identity.pat is set, so the user's tokens need it
+	upstream.Connection
 }
 
 // Connection returns the caller's own connection. If it is due, it is renewed soon after. It fails with
@@ -41,10 +34,7 @@ func (m *Manager) Connection(ctx context.Context, c Caller) (Connection, error) 
 		if c.login != nil && !own.RenewAt.IsZero() && !op.now.Before(own.RenewAt) {
 			m.Upstream.Visit(c.user, c.login())
 		}
-		return Connection{
-			Needed: true, State: own.State, Name: own.Name, Created: own.Created, Expires: own.Expires,
-			RenewAt: own.RenewAt, Checked: own.Checked, SetBy: own.SetBy,
-		}, nil
+		return Connection{true, own}, nil
 	})
 }
 

@@ -5,7 +5,6 @@ import (
 	"net/url"
 	"time"
 
-	"github.com/tokengate/tokengate/authz/manage"
 	"github.com/tokengate/tokengate/authz/upstream"
 	"github.com/tokengate/tokengate/store"
 )
@@ -25,7 +24,7 @@ type connectionView struct {
 }
 
 // connectionView returns a connection as pages show it.
-func (s *Site) connectionView(c manage.Connection) connectionView {
+func (s *Site) connectionView(c upstream.Connection) connectionView {
 	now := s.Now().UTC()
 	v := connectionView{
 		State: stateName(c.State), Name: visible(c.Name), SetBy: visible(c.SetBy),
@@ -88,7 +87,7 @@ func (s *Site) connection(r *Request, l *layout) (Answer, error) {
 }
 
 func (s *Site) connectForm(l *layout, f *form, refusal error) (Answer, error) {
-	p := connectionPage{Connection: s.connectionView(l.Connection), Form: f}
+	p := connectionPage{Connection: s.connectionView(l.Connection.Connection), Form: f}
 	if mustConsent(l) {
 		p.Consent = "required"
 	}
@@ -136,7 +135,7 @@ func (s *Site) confirmDisconnect(r *Request, l *layout) (Answer, error) {
 
 func (s *Site) disconnectForm(l *layout, f *form, refusal error) (Answer, error) {
 	p := confirmPage{
-		Form: f, Question: text("disconnect.question", s.product().Title), Text: s.whatEnds(s.connectionView(l.Connection)) + " " + text("disconnect.text"),
+		Form: f, Question: text("disconnect.question", s.product().Title), Text: s.whatEnds(s.connectionView(l.Connection.Connection)) + " " + text("disconnect.text"),
 		Label: text("disconnect.label"), Back: s.url("connection"),
 	}
 	return showForm("confirm", l, f, p, refusal)

@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tokengate/tokengate/authz/manage"
 	"github.com/tokengate/tokengate/authz/upstream"
 	"github.com/tokengate/tokengate/authz/web/query"
 	"github.com/tokengate/tokengate/store"
@@ -40,7 +39,7 @@ func TestEndMarks(t *testing.T) {
 			}
 			return noon.Add(d)
 		}
-		v := s.connectionView(manage.Connection{Needed: true, State: c.state, Expires: at(c.ends), RenewAt: at(c.renews)})
+		v := s.connectionView(upstream.Connection{State: c.state, Expires: at(c.ends), RenewAt: at(c.renews)})
 		if v.Within != c.within || v.Ended != c.ended {
 			t.Errorf("%v that ends in %v and is renewed in %v: within %d, ended %v", c.state, c.ends, c.renews, v.Within, v.Ended)
 		}

@@ -103,10 +103,8 @@ func listOf(f *form) query.Values {
 // connectionRow returns a row of the list. list has the filters to come back to.
 func (s *Site) connectionRow(c upstream.Connection, list string) connectionRow {
 	row := connectionRow{
-		connectionView: s.connectionView(manage.Connection{
-			State: c.State, Name: c.Name, Created: c.Created, Expires: c.Expires, RenewAt: c.RenewAt, Checked: c.Checked, SetBy: c.SetBy,
-		}),
-		User: visible(c.Owner), Key: c.User, Disconnect: s.url("connections/disconnect?" + encode("key", c.User, "list", list)),
+		connectionView: s.connectionView(c),
+		User:           visible(c.Owner), Key: c.User, Disconnect: s.url("connections/disconnect?" + encode("key", c.User, "list", list)),
 	}
 	if c.Owner == "" {
 		row.User = visible(c.User)

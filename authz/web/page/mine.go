@@ -38,7 +38,7 @@ func (s *Site) mine(r *Request, l *layout) (Answer, error) {
 	}
 	p := minePage{
 		InForce: l.Me.InForce, Most: l.Me.MaxPerUser, All: all, Why: whyNot(l.Me), Ended: max(others.Total, found.Total) - min(others.Total, found.Total),
-		New: s.url("new"), RevokeAll: s.url("revoke-all"), Toggle: s.url("?show=all"), Connection: s.connectionView(l.Connection),
+		New: s.url("new"), RevokeAll: s.url("revoke-all"), Toggle: s.url("?show=all"), Connection: s.connectionView(l.Connection.Connection),
 	}
 	for _, t := range found.Tokens {
 		p.Rows = append(p.Rows, s.tokenView(t, shownNetworks))
