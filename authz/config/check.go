@@ -33,7 +33,7 @@ func check(c *Config, report reporter, sound func(key string) bool) {
 		report("store."+c.Store.Kind+"."+key, format, args...)
 	})
 	checkUpstream(c.Upstream, report)
-	checkIdentity(c, report)
+	checkIdentity(c, report, sound)
 	checkClientAddress(c.ClientAddress, report)
 	checkTokens(c, report)
 	checkCORS(c.CORS, report)

@@ -122,6 +122,9 @@ func TestFullHasEveryKey(t *testing.T) {
 					text = strings.Replace(text, "access: {", "access: {admin: [jira-administrators], ", 1)
 				}
 			}
+			if strings.Contains(text, "pat: {") {
+				text += "\ndirectory: {upstream: {credential: /etc/tokengate/jira}}"
+			}
 			if _, err := config.Parse("example.yaml", []byte(text)); err != nil {
 				t.Errorf("%s: its example does not parse: %v", key, err)
 			}

@@ -91,14 +91,21 @@ func metadataError(key string) string {
 	return ""
 }
 
-// checkIdentity checks upstream.identity.
-func checkIdentity(c *Config, report reporter) {
+// checkIdentity checks upstream.identity. sound reports whether a key was decoded.
+func checkIdentity(c *Config, report reporter, sound func(key string) bool) {
 	id := c.Upstream.Identity
-	switch {
+	switch p := c.Upstream.product(); {
 	case id.HasPAT() && id.Header != "":
 		report("upstream.identity", "header and pat are given; give one")
+	case id.HasPAT() && p.Credentials == nil:
+		report("upstream.identity.pat", "%s has no personal access tokens that tokengate could send; use header", p.Title)
 	case id.HasPAT():
 		checkPATIdentity(id.PAT, report)
+		if c.Directory.Upstream == (UpstreamDirectory{}) && sound("directory") {
+			report("upstream.identity.pat", "needs directory.upstream, which knows the users' keys")
+		}
+	case id.Header == "":
+		report("upstream.identity", "give header or pat")
 	case strings.EqualFold(id.Header, c.ClientAddress.Header) && id.Header != "":
 		report("upstream.identity.header", "%s is clientAddress.header too; one header cannot carry both", quote(id.Header))
 	default:

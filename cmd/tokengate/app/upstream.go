@@ -23,13 +23,6 @@ func (s *Server) openUpstream(ctx context.Context, acceptLoss bool) error {
 	if !id.HasPAT() {
 		return nil
 	}
-	p := config.Products[s.config.Upstream.Product]
-	if p.Credentials == nil {
-		return fmt.Errorf("%w: upstream.identity.pat: %s has no personal access tokens that tokengate could send; use header", config.ErrInvalid, p.Title)
-	}
-	if s.config.Directory.Upstream == (config.UpstreamDirectory{}) {
-		return fmt.Errorf("%w: upstream.identity.pat: needs directory.upstream, which knows the users' keys", config.ErrInvalid)
-	}
 	keys, err := seal.ReadKeys(id.PAT.SealKeys)
 	if err != nil {
 		return fmt.Errorf("upstream.identity.pat.sealKeys: %w", err)
@@ -38,7 +31,7 @@ func (s *Server) openUpstream(ctx context.Context, acceptLoss bool) error {
 		return err
 	}
 	s.upstream = &upstream.Credentials{
-		Store: s.tokens, Index: s.tokens.Index(), Keys: keys, Site: s.config.PublicURL, Product: p, Client: s.users.client,
+		Store: s.tokens, Index: s.tokens.Index(), Keys: keys, Site: s.config.PublicURL, Product: config.Products[s.config.Upstream.Product], Client: s.users.client,
 		RenewAt: id.PAT.RenewAt, Unused: s.unused,
 		Answer: envoy.UpstreamAnswer, Log: s.log, Now: time.Now, Random: token.Random,
 	}
