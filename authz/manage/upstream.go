@@ -167,8 +167,10 @@ func (op *operation) connectedKey(ctx context.Context, user store.Owner) (string
 
 // Resealed is the result of RotateSeal.
 type Resealed struct {
-	Sealed int    // credentials that were sealed again
-	Key    string // the id of the key that seals all of them now
+	Sealed int      // credentials that were sealed again
+	Key    string   // the id of the key that seals all of them now
+	File   string   // of that key
+	Others []string // the files of the other keys, which are needed only for backups now
 }
 
 // RotateSeal seals every upstream credential with the first key of upstream.identity.pat.sealKeys, so
@@ -186,12 +188,13 @@ func (m *Manager) RotateSeal(ctx context.Context, c Caller) (Resealed, error) {
 		if err != nil {
 			return Resealed{}, err
 		}
-		key := m.Upstream.Keys.Current().String()
+		keys := m.Upstream.Keys
+		key, files := keys.Current().String(), keys.Files()
 		record := op.newRecord("done")
 		record.Changes = map[string]store.Change{"key": {After: key}, "sealed": {After: strconv.Itoa(sealed)}}
 		if err := m.Tokens.AppendAudit(ctx, record); err != nil {
 			return Resealed{}, err
 		}
-		return Resealed{Sealed: sealed, Key: key}, nil
+		return Resealed{Sealed: sealed, Key: key, File: files[0], Others: files[1:]}, nil
 	})
 }

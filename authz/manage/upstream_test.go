@@ -231,9 +231,10 @@ func TestRotateSeal(t *testing.T) {
 	current := c.Manager.Upstream.Keys.Current().String()
 	for _, want := range []int{2, 0} {
 		done, err := c.RotateSeal(t.Context(), root)
-		if err != nil || done != (manage.Resealed{Sealed: want, Key: current}) {
-			t.Errorf("%+v, error %v", done, err)
+		if err != nil {
+			t.Fatal(err)
 		}
+		equal(t, "result", done, manage.Resealed{Sealed: want, Key: current, File: c.keys[1], Others: c.keys[:1]})
 		a := c.lastAudit(t)
 		equal(t, "audit record", a.Changes, map[string]store.Change{"sealed": {After: fmt.Sprint(want)}, "key": {After: current}})
 		if a.Action != "seal.rotate" || a.Actor != "uid:0" {

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"golang.org/x/crypto/chacha20poly1305"
 )
@@ -36,6 +37,7 @@ func (id KeyID) String() string { return hex.EncodeToString(id[:]) }
 // Keys are the keys of a site. The zero Keys seals and opens nothing. It prints
 // without the keys.
 type Keys struct {
+	files   []string // the first is that of current
 	current KeyID
 	opening map[KeyID]cipher.AEAD
 }
@@ -49,11 +51,14 @@ func (k *Keys) GoString() string { return k.String() }
 // Current returns the id of the key that seals.
 func (k *Keys) Current() KeyID { return k.current }
 
+// Files returns the files of ReadKeys. The key in the first seals.
+func (k *Keys) Files() []string { return k.files }
+
 // ReadKeys reads one key from each file: 32 random bytes, which only the file's owner
 // and group may read. The first file's key seals; all of them open. The errors wrap
 // ErrKeyFile and name the file, never its content.
 func ReadKeys(files []string) (*Keys, error) {
-	k := &Keys{opening: make(map[KeyID]cipher.AEAD)}
+	k := &Keys{files: slices.Clone(files), opening: make(map[KeyID]cipher.AEAD)}
 	for i, name := range files {
 		key, err := readKey(name)
 		if err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -63,6 +64,9 @@ func TestSeal(t *testing.T) {
 		t.Errorf("sealing twice gives the same bytes (error %v)", err)
 	}
 	rotated := readKeys(t, second, first)
+	if got := rotated.Files(); !slices.Equal(got, []string{second, first}) {
+		t.Errorf("the files are %q", got)
+	}
 	for name, k := range map[string]*seal.Keys{"the same key": old, "an old key beside the current one": rotated} {
 		if opened, err := k.Open(sealed, fred); err != nil || !bytes.Equal(opened, secret) {
 			t.Errorf("%s: opened %d bytes, error %v", name, len(opened), err)

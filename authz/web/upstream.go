@@ -122,8 +122,10 @@ func connectedUser(q query.Values) store.Owner {
 
 // Resealed answers POST /seal/rotate.
 type Resealed struct {
-	Sealed int    `json:"sealed"` // credentials that were sealed again
-	Key    string `json:"key"`    // the id of the key that seals all of them now
+	Sealed int      `json:"sealed"` // credentials that were sealed again
+	Key    string   `json:"key"`    // the id of the key that seals all of them now
+	File   string   `json:"file"`   // of that key
+	Others []string `json:"others"` // the files of the other keys, which are needed only for backups now
 }
 
 func (a api) rotateSeal(c call[empty]) (Resealed, error) {

@@ -98,8 +98,9 @@ func TestUpstream(t *testing.T) {
 	}
 	var sealed web.Resealed
 	admin.into(t, "POST", base+"/seal/rotate", nil, &sealed)
-	if sealed.Sealed != 0 || sealed.Key != f.manager.Upstream.Keys.Current().String() {
-		t.Errorf("sealed again: %+v", sealed)
+	keys := f.manager.Upstream.Keys
+	if diff := cmp.Diff(web.Resealed{Key: keys.Current().String(), File: keys.Files()[0], Others: []string{}}, sealed); diff != "" {
+		t.Errorf("sealed again (-want +got):\n%s", diff)
 	}
 	if got := admin.send(t, "DELETE", base+"/upstream?user=fred", nil); got.status != http.StatusNoContent {
 		t.Errorf("disconnected: %d %s", got.status, got.body)

@@ -254,15 +254,33 @@ func newSealRotateCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			status, err := ask[web.Status](cmd, http.MethodGet, "status", nil)
+			if err != nil {
+				return err
+			}
+			if status.Refused != "" {
+				if _, err := fmt.Fprintf(cmd.ErrOrStderr(), "The server does not use the present configuration file: %s\n", printable(status.Refused)); err != nil {
+					return err
+				}
+			}
 			if format == "json" {
 				return printJSON(cmd.OutOrStdout(), done)
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "Sealed again: %d. All are sealed with key %s now; you can remove the other files from upstream.identity.pat.sealKeys.\n",
-				done.Sealed, printable(done.Key))
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), resealed(done))
 			return err
 		},
 	}
 	outputFlag(cmd, &format, "json")
 	addSocketFlag(cmd)
 	return cmd
+}
+
+// resealed says what seal rotate has done, and what to do next.
+func resealed(done web.Resealed) string {
+	const list = "upstream.identity.pat.sealKeys"
+	key := fmt.Sprintf("the key in %s (%s)", printable(done.File), printable(done.Key))
+	if done.Sealed == 0 {
+		return fmt.Sprintf("Nothing to do: all are sealed with %s already. To change the key, name the file of a new one first in %s and restart the server.", key, list)
+	}
+	return fmt.Sprintf("Sealed again: %d. All are sealed with %s now. You can remove %s from %s.", done.Sealed, key, printable(strings.Join(done.Others, " and ")), list)
 }

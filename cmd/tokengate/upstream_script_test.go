@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -39,6 +40,7 @@ func startConnected(t *testing.T) *connectedServer {
 	if err := os.WriteFile(filepath.Join(s.dir, "credential"), []byte(connectedUsers[2].PATs[0]), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	s.addKey(t)
 	s.start(t)
 	t.Cleanup(func() {
 		for _, u := range connectedUsers {
@@ -50,8 +52,8 @@ func startConnected(t *testing.T) *connectedServer {
 	return s
 }
 
-// start makes a new sealing key and starts the server with all keys.
-func (s *connectedServer) start(t *testing.T) {
+// addKey makes a new sealing key and writes a configuration with all keys.
+func (s *connectedServer) addKey(t *testing.T) {
 	t.Helper()
 	key := filepath.Join(s.dir, "key"+string(rune('0'+len(s.keys))))
 	if err := os.WriteFile(key, bytes.Repeat([]byte{'k', byte(len(s.keys))}, 16), 0o400); err != nil {
@@ -65,18 +67,26 @@ store: {badger: {dir: DIR/data}}
 upstream: {url: "JIRA", identity: {pat: {sealKeys: [KEYS]}}}
 directory: {upstream: {credential: DIR/credential}}
 `)
-	file := filepath.Join(s.dir, "tokengate.yaml")
-	if err := os.WriteFile(file, []byte(settings), 0o600); err != nil {
+	if err := os.WriteFile(s.file(), []byte(settings), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s.process = start(t, "serve", "--config", file)
+}
+
+// file is the configuration file.
+func (s *connectedServer) file() string { return filepath.Join(s.dir, "tokengate.yaml") }
+
+func (s *connectedServer) start(t *testing.T) {
+	t.Helper()
+	s.process = start(t, "serve", "--config", s.file())
 	s.process.waitFor(`"tokengate is ready"`)
 }
 
 // scriptCommands are the commands
 //
 //	revoke NAME   deletes the user's personal access tokens in Jira
-//	newkey        restarts the server with a new sealing key before the others
+//	newkey        adds a new sealing key before the others to the configuration, which the server refuses
+//	restart       restarts the server
+//	fail | heal   lets Jira fail on every request, or answer again
 //	nopat FILE    fails if the file has a part of a personal access token
 func (s *connectedServer) scriptCommands(t *testing.T) map[string]func(*testscript.TestScript, bool, []string) {
 	return map[string]func(*testscript.TestScript, bool, []string){
@@ -90,6 +100,11 @@ func (s *connectedServer) scriptCommands(t *testing.T) map[string]func(*testscri
 			}
 		},
 		"newkey": func(ts *testscript.TestScript, _ bool, _ []string) {
+			s.addKey(t)
+			s.process.signal(syscall.SIGHUP)
+			s.process.waitFor("a change of upstream.identity needs a restart")
+		},
+		"restart": func(ts *testscript.TestScript, _ bool, _ []string) {
 			ts.Check(s.process.stop())
 			s.start(t)
 		},
