@@ -23,7 +23,7 @@ var (
 
 	// ErrUnavailable means that there is no reliable answer: none came, it was
 	// late or it was invalid.
-	ErrUnavailable = errors.New("the user directory is unavailable, try again later")
+	ErrUnavailable = errors.New("there is no reliable answer now, try again later")
 
 	// ErrBusy means that the application was not asked because too many requests
 	// are waiting. It wraps ErrUnavailable.

@@ -138,7 +138,7 @@ func (op *operation) connectedKey(ctx context.Context, user store.Owner) (string
 	case err != nil:
 		return "", err
 	case (name == "") == (user.Key == ""):
-		return "", invalid(FieldOwner, "Give the user's name or key, and not both.")
+		return "", invalid(FieldOwner, "Give the user's name in the parameter user, or the user's key in userKey, and not both.")
 	case user.Key != "":
 		return user.Key, nil
 	}

@@ -167,7 +167,7 @@ func TestUpstreamRefused(t *testing.T) {
 		"no user name":      {set("a\nb", patOf("alice")), manage.ErrInvalid, manage.FieldOwner, ""},
 		"not connected":     {check(store.Owner{Name: "rita"}), manage.ErrNotFound, "", "rita is not connected."},
 		"an unknown key":    {check(store.Owner{Key: "KEY2"}), manage.ErrNotFound, "", "The user is not connected."},
-		"nobody is checked": {check(store.Owner{}), manage.ErrInvalid, manage.FieldOwner, "name or key"},
+		"nobody is checked": {check(store.Owner{}), manage.ErrInvalid, manage.FieldOwner, "in the parameter user, or the user's key in userKey"},
 		"name and key":      {check(store.Owner{Name: "alice", Key: "KEY1"}), manage.ErrInvalid, manage.FieldOwner, "not both"},
 		"Jira is down": {func(c *connectedCompany, by manage.Caller) error {
 			defer c.jira.Fail("/", jiratest.Status(503)).Stop()

@@ -149,6 +149,9 @@ func TestUpstreamRefused(t *testing.T) {
 			denied(t, f.send(t, c.method, base+"/upstream"+c.path, c.body), c.status, c.field)
 		})
 	}
+	if text := denied(t, f.send(t, "POST", base+"/upstream/check", nil), 400, "user"); !strings.Contains(text, "in the parameter user, or the user's key in userKey") {
+		t.Errorf("without parameters: %s", text)
+	}
 	for _, c := range []struct{ method, path string }{
 		{"GET", "/upstream"}, {"PUT", "/upstream"}, {"DELETE", "/upstream?user=fred"}, {"POST", "/upstream/check?user=fred"}, {"POST", "/seal/rotate"}, {"POST", "/upstream/purge"},
 	} {

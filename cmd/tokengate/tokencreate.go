@@ -1,12 +1,15 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 
 	"github.com/spf13/cobra"
 
+	"github.com/tokengate/tokengate/authz/manage"
 	"github.com/tokengate/tokengate/authz/web"
+	"github.com/tokengate/tokengate/store"
 )
 
 func newCreateCommand() *cobra.Command {
@@ -92,10 +95,14 @@ func newRotateCommand() *cobra.Command {
 	return cmd
 }
 
-// issue requests a value and prints it.
+// issue requests a value and prints it, and why the token is suspended if it is.
 func issue(cmd *cobra.Command, format, path string, asked any, told func(web.Token) string) error {
-	issued, err := ask[web.IssuedToken](cmd, http.MethodPost, path, asked)
+	c, err := newClient(cmd)
 	if err != nil {
+		return err
+	}
+	var issued web.IssuedToken
+	if err := c.call(cmd.Context(), http.MethodPost, path, nil, asked, &issued); err != nil {
 		return err
 	}
 	if format == "json" {
@@ -104,8 +111,25 @@ func issue(cmd *cobra.Command, format, path string, asked any, told func(web.Tok
 	if _, err := fmt.Fprintln(cmd.OutOrStdout(), issued.PasswordValue); err != nil {
 		return fmt.Errorf("print the value of token %s, which is lost now; revoke it: %w", cell(issued.ID), err)
 	}
-	_, err = fmt.Fprintln(cmd.ErrOrStderr(), told(issued.Token))
+	lines := told(issued.Token)
+	if why := c.suspension(cmd.Context(), issued.Token); why != "" {
+		lines += "\nIt is suspended: " + printable(why)
+	}
+	_, err = fmt.Fprintln(cmd.ErrOrStderr(), lines)
 	return err
+}
+
+// suspension returns why requests with a suspended token are refused, and what to do, or "".
+func (c *client) suspension(ctx context.Context, t web.Token) string {
+	if t.State != string(manage.StateSuspended) || t.Type != store.Ordinary.String() {
+		return ""
+	}
+	var found web.Explanation
+	asked := web.ExplainRequest{TokenID: t.ID, Path: "/", IP: "127.0.0.1"} // the owner is checked before both
+	if err := c.call(ctx, http.MethodPost, "explain", nil, asked, &found); err != nil {
+		return "the reason is not known: " + err.Error()
+	}
+	return found.Text
 }
 
 func lifetime(t web.Token) string {

@@ -25,11 +25,19 @@ func newShowCommand() *cobra.Command {
 			if err := checkID(args[0]); err != nil {
 				return err
 			}
-			t, err := ask[web.Token](cmd, http.MethodGet, args[0], nil)
+			c, err := newClient(cmd)
 			if err != nil {
 				return err
 			}
-			return printAnswer(cmd, format, t, describe(t))
+			var t web.Token
+			if err := c.call(cmd.Context(), http.MethodGet, args[0], nil, nil, &t); err != nil {
+				return err
+			}
+			rows := describe(t)
+			if why := c.suspension(cmd.Context(), t); why != "" {
+				rows = append(rows, []string{"suspended:", printable(why)})
+			}
+			return printAnswer(cmd, format, t, rows)
 		},
 	}
 	outputFlag(cmd, &format, "json")

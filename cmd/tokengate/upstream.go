@@ -125,19 +125,34 @@ func newUpstreamCheckCommand() *cobra.Command {
 					return c.State != store.UpstreamActive.String() && c.State != store.UpstreamBroken.String()
 				})
 			}
-			results, failed, err := c.checkUsers(cmd.Context(), users)
+			results, err := c.checkUsers(cmd.Context(), users)
 			if err != nil {
 				return err
 			}
 			rows := table{{"USER", "STATE", "ERROR"}}
+			broken, unknown := 0, 0
 			for _, r := range results {
 				rows = append(rows, []string{cell(r.User), cell(r.State), cell(r.Error)})
+				switch r.State {
+				case store.UpstreamActive.String():
+				case "":
+					unknown++
+				default:
+					broken++
+				}
 			}
 			if err := printAnswer(cmd, format, results, rows); err != nil {
 				return err
 			}
-			if failed > 0 {
-				return fmt.Errorf("%d of %d users are not active; those who are broken have to connect again", failed, len(users))
+			var faults []string
+			if broken > 0 {
+				faults = append(faults, fmt.Sprintf("broken: %d of %d users; they have to connect again on the page, and the users of programs with upstream set", broken, len(users)))
+			}
+			if unknown > 0 {
+				faults = append(faults, fmt.Sprintf("without an answer: %d of %d users; check them again later", unknown, len(users)))
+			}
+			if faults != nil {
+				return errors.New(strings.Join(faults, ". "))
 			}
 			return nil
 		},
@@ -150,8 +165,8 @@ func newUpstreamCheckCommand() *cobra.Command {
 }
 
 // checkUsers checks users one by one, by key if it is known, and continues after a refusal unless
-// there is only one. failed is how many are not active.
-func (c *client) checkUsers(ctx context.Context, users []web.UpstreamConnection) (results []checkedUser, failed int, err error) {
+// there is only one.
+func (c *client) checkUsers(ctx context.Context, users []web.UpstreamConnection) (results []checkedUser, err error) {
 	results = []checkedUser{}
 	for _, u := range users {
 		who := url.Values{"user": {u.User}}
@@ -161,16 +176,14 @@ func (c *client) checkUsers(ctx context.Context, users []web.UpstreamConnection)
 		result, answer := checkedUser{User: cmp.Or(u.User, u.UserKey)}, web.UpstreamState{}
 		err := c.call(ctx, http.MethodPost, "upstream/check", who, nil, &answer)
 		if _, refused := errors.AsType[refusedError](err); err != nil && !(refused && len(users) > 1) {
-			return nil, 0, err
+			return nil, err
 		} else if err != nil {
 			result.Error = err.Error()
 		}
-		if result.State = answer.State; result.State != store.UpstreamActive.String() {
-			failed++
-		}
+		result.State = answer.State
 		results = append(results, result)
 	}
-	return results, failed, nil
+	return results, nil
 }
 
 func newDisconnectCommand() *cobra.Command {

@@ -22,6 +22,7 @@ type connectedServer struct {
 	url     string   // Jira's
 	keys    []string // files, the newest first
 	process *process
+	failure *jiratest.Failure
 }
 
 // The users of the Jira of a connectedServer, with their keys and personal access tokens.
@@ -108,6 +109,8 @@ func (s *connectedServer) scriptCommands(t *testing.T) map[string]func(*testscri
 			ts.Check(s.process.stop())
 			s.start(t)
 		},
+		"fail": func(*testscript.TestScript, bool, []string) { s.failure = s.jira.Fail("/", jiratest.Status(502)) },
+		"heal": func(*testscript.TestScript, bool, []string) { s.failure.Stop() },
 		"nopat": func(ts *testscript.TestScript, _ bool, args []string) {
 			if strings.Contains(ts.ReadFile(args[0]), connectedUsers[0].PATs[0][:16]) {
 				ts.Fatalf("%s has a personal access token", args[0])
