@@ -13,10 +13,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tokengate/tokengate/authz/config"
+	"github.com/tokengate/tokengate/authz/seal"
 	"github.com/tokengate/tokengate/authz/token"
 	"github.com/tokengate/tokengate/authz/web"
 	"github.com/tokengate/tokengate/cmd/tokengate/app"
 	"github.com/tokengate/tokengate/envoy"
+	"github.com/tokengate/tokengate/store"
 	"github.com/tokengate/tokengate/store/badger"
 )
 
@@ -58,17 +60,20 @@ const (
 var doctorChecks = []struct {
 	name  string
 	needs need
+	pat   bool // only with upstream.identity.pat
 	run   func(context.Context, *installation) finding
 }{
-	{"configuration", nothing, checkConfiguration},
-	{"data directory", aConfiguration, checkDataDirectory},
-	{"listen.grpc", aConfiguration, checkSocket(app.GroupSocket, func(l config.Listen) config.Address { return l.GRPC.Address })},
-	{"listen.http", aConfiguration, checkSocket(app.GroupSocket, func(l config.Listen) config.Address { return l.HTTP.Address })},
-	{"listen.admin", aConfiguration, checkSocket(app.OwnerSocket, func(l config.Listen) config.Address { return l.Admin })},
-	{"listen.metrics", aConfiguration, checkSocket(app.GroupSocket, func(l config.Listen) config.Address { return l.Metrics.Address })},
-	{"server", aConfiguration, checkServer},
-	{"reload", aServer, checkReload},
-	{"Envoy's configuration", aServer, checkEnvoy},
+	{"configuration", nothing, false, checkConfiguration},
+	{"data directory", aConfiguration, false, checkDataDirectory},
+	{"sealing keys", aConfiguration, true, checkSealKeys},
+	{"listen.grpc", aConfiguration, false, checkSocket(app.GroupSocket, func(l config.Listen) config.Address { return l.GRPC.Address })},
+	{"listen.http", aConfiguration, false, checkSocket(app.GroupSocket, func(l config.Listen) config.Address { return l.HTTP.Address })},
+	{"listen.admin", aConfiguration, false, checkSocket(app.OwnerSocket, func(l config.Listen) config.Address { return l.Admin })},
+	{"listen.metrics", aConfiguration, false, checkSocket(app.GroupSocket, func(l config.Listen) config.Address { return l.Metrics.Address })},
+	{"server", aConfiguration, false, checkServer},
+	{"reload", aServer, false, checkReload},
+	{"connections", aServer, true, checkConnections},
+	{"Envoy's configuration", aServer, false, checkEnvoy},
 }
 
 func newDoctorCommand() *cobra.Command {
@@ -77,8 +82,9 @@ func newDoctorCommand() *cobra.Command {
 		Use:   "doctor --config FILE",
 		Short: "Check an installation, and show what is wrong and what to do",
 		Long: "Check the configuration, the data directory, the sockets, the running server and\n" +
-			"Envoy's configuration, and show what is wrong and what to do. Run it on the server's\n" +
-			"machine, as the server's user or as root. The exit code is 1 if something is wrong.",
+			"Envoy's configuration, and with upstream.identity.pat the sealing keys and the users'\n" +
+			"connections, and show what is wrong and what to do. Run it on the server's machine, as\n" +
+			"the server's user or as root. The exit code is 1 if something is wrong.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if file == "" {
@@ -115,6 +121,9 @@ func newDoctorCommand() *cobra.Command {
 func examine(ctx context.Context, file string) (findings []finding, failed int) {
 	s := &installation{file: file}
 	for _, check := range doctorChecks {
+		if check.pat && !s.config.Upstream.Identity.HasPAT() {
+			continue
+		}
 		f := finding{Result: "unknown", Found: "not checked, because an earlier check failed"}
 		if check.needs <= s.has {
 			f = check.run(ctx, s)
@@ -155,6 +164,14 @@ func checkDataDirectory(_ context.Context, s *installation) finding {
 		return wrong("chmod o-w "+settings.Dir, "%s has mode %04o: every user may replace its files", settings.Dir, info.Mode().Perm())
 	}
 	return right("%s, mode %04o", settings.Dir, info.Mode().Perm())
+}
+
+func checkSealKeys(_ context.Context, s *installation) finding {
+	keys, err := seal.ReadKeys(s.config.Upstream.Identity.PAT.SealKeys)
+	if err != nil {
+		return wrong("Correct the file or upstream.identity.pat.sealKeys, or run this command as the server's user or as root.", "%v", err)
+	}
+	return right("%s seals (%s); files: %d", keys.Files()[0], keys.Current(), len(keys.Files()))
 }
 
 // checkSocket returns a check of a listener, which must have this mode if it is a unix socket.
@@ -200,6 +217,33 @@ func checkReload(_ context.Context, s *installation) finding {
 			"the server refused the changed configuration file, and the previous one stays in force: %s", s.status.Refused)
 	}
 	return right("the server uses the configuration file")
+}
+
+func checkConnections(ctx context.Context, s *installation) finding {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	var answer web.UpstreamConnections
+	if err := newSocketClient(s.config.Listen.Admin.Address).call(ctx, http.MethodGet, "upstream", nil, nil, &answer); err != nil {
+		return wrong("If the configuration file has changed, restart tokengate. Its log says more.", "%v", err)
+	}
+	active, broken, ending := 0, 0, 0
+	soon := time.Now().Add(14 * 24 * time.Hour).UnixMilli()
+	for _, c := range answer.Connections {
+		switch c.State {
+		case store.UpstreamBroken.String():
+			broken++
+		case store.UpstreamActive.String():
+			active++
+			if c.ExpiresAt != nil && *c.ExpiresAt <= soon {
+				ending++
+			}
+		}
+	}
+	found := fmt.Sprintf("%d active, %d broken, %d ending within 14 days", active, broken, ending)
+	if broken > 0 {
+		return wrong("tokengate upstream list shows whose they are. These users connect again on the page; those of programs with tokengate upstream set.", "%s", found)
+	}
+	return right("%s", found)
 }
 
 func checkEnvoy(_ context.Context, s *installation) finding {

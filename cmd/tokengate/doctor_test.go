@@ -15,12 +15,18 @@ func TestDoctor(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{noGate: true})
 	good := read(t, r.config)
+	total := 0 // checks of a site that uses a header
+	for _, c := range doctorChecks {
+		if !c.pat {
+			total++
+		}
+	}
 	// says runs the checks and compares those that are not ok: their results and a part of their texts.
 	says := func(when string, want ...string) {
 		t.Helper()
 		stdout, stderr, code := command(t, "", "", "doctor", "--config", r.config, "--output", "json")
 		var answer struct{ Checks []finding }
-		if err := json.Unmarshal([]byte(stdout), &answer); err != nil || len(answer.Checks) != len(doctorChecks) {
+		if err := json.Unmarshal([]byte(stdout), &answer); err != nil || len(answer.Checks) != total {
 			t.Fatalf("%s: %v in %s", when, err, stdout)
 		}
 		var got []string
@@ -62,7 +68,7 @@ func TestDoctor(t *testing.T) {
 	r.awaitHealthChecks()
 	says("in order")
 	stdout, _, code := command(t, "", "", "doctor", "--config", r.config)
-	if code != 0 || strings.Count(stdout, "  ok  ") != len(doctorChecks) {
+	if code != 0 || strings.Count(stdout, "  ok  ") != total {
 		t.Errorf("exit %d:\n%s", code, stdout)
 	}
 

@@ -61,6 +61,7 @@ tokens: {maxPerUser: 4}
 			env.Setenv(socketVariable, dir+"/a")
 			env.Setenv("DIR", dir)
 			env.Setenv("CONNECTED", connected.dir+"/a")
+			env.Setenv("FILE", connected.file())
 			env.Setenv("KEYS", connected.dir+"/key")
 			env.Setenv("ME", "uid:"+strconv.Itoa(os.Geteuid()))
 			env.Setenv("ESC", "\x1b")

@@ -161,6 +161,14 @@ func TestPersonalAccessTokens(t *testing.T) {
 	if c.denied("upstream_credential_broken") == 0 {
 		t.Error("the metrics have no refusal")
 	}
+	// cmd/tokengate/README.md says how to find both kinds of 503.
+	replaced := c.envoy.AccessLog(func(entry map[string]any) bool {
+		return entry["status"] == float64(503) && entry["reason"] == "allowed" && entry["details"] == "" && entry["user"] == "alice"
+	})
+	if line := c.gate.waitFor(fmt.Sprintf(`"request_id":"%s"`, replaced["request_id"])); !strings.Contains(line, "alice authenticated via API Token") {
+		t.Errorf("the log line of the answer that Envoy replaced: %s", line)
+	}
+	c.gate.waitFor("request denied: upstream_credential_broken")
 	if got := c.myself(rita, 200); got != "rita" {
 		t.Errorf("rita is %q", got)
 	}
