@@ -29,7 +29,7 @@ func TestDemo(t *testing.T) {
 	}
 	// Twelve digits, a colon and more, in base64.
 	pat := regexp.MustCompile(`[MNO][0-9A-Za-z+/]{15}O[g-v][0-9A-Za-z+/]{24}`)
-	if !pat.MatchString(fredsPAT) {
+	if !pat.MatchString(robotsPAT) {
 		t.Error("a personal access token has another form")
 	}
 	for name, text := range map[string]string{"the demo": out.String(), "Envoy's log": s.envoy.Log(), "Envoy's access log": s.envoy.Output()} {

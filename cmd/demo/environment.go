@@ -67,11 +67,11 @@ access:
   admin: [token-administrators]
 `
 
-// The passwords of the users in the demo's Jira, and fred's personal access token; and the
-// user and the personal access token with which tokengate reads users and groups.
+// The passwords of the users in the demo's Jira, the personal access token of the
+// user robot, whom a program uses; and the user and the personal access token with which tokengate reads users and groups.
 const (
 	fred, wilma, betty = "yabba-dabba", "pebbles", "bamm-bamm"
-	fredsPAT           = "MTIzNDU2Nzg5MDEyOmZyZWQncyBmaXJzdCBQQVQuLi4="
+	robotsPAT          = "MTIzNDU2Nzg5MDEyOmZyZWQncyBmaXJzdCBQQVQuLi4="
 	serviceUser        = "tokengate"
 	service            = "ZGVtbyBzZXJ2aWNlIGNyZWRlbnRpYWwgZm9yIGppcmE="
 )
@@ -133,7 +133,8 @@ func freeAddress() (string, error) {
 // startJira starts a Jira as it is installed: it trusts no header.
 func (e *environment) startJira() (address string, err error) {
 	e.jira = jiratest.New(jiratest.Options{Users: []jiratest.User{
-		{Name: "fred", Password: fred, DisplayName: "Fred F.", Active: true, Groups: []string{"developers"}, PATs: []string{fredsPAT}},
+		{Name: "fred", Password: fred, DisplayName: "Fred F.", Active: true, Groups: []string{"developers"}},
+		{Name: "robot", Active: true, Groups: []string{"developers"}, PATs: []string{robotsPAT}},
 		{Name: "wilma", Password: wilma, Active: true, Groups: []string{"contractors"}},
 		{Name: "betty", Password: betty, Active: true, Groups: []string{"token-administrators"}},
 		{Name: serviceUser, Active: true, Groups: []string{jiratest.Administrators}, PATs: []string{service}},

@@ -56,9 +56,7 @@ func testProxy(t *testing.T, program, snippet string) {
 		}
 	}
 
-	if err := s.connect(ctx); err != nil {
-		t.Fatal(err)
-	}
+	connect(t, s)
 	_, value, err := s.createToken(ctx, "fred", "--name", "network", "--ip", "127.9.0.0/16")
 	if err != nil {
 		t.Fatal(err)
@@ -103,6 +101,14 @@ func testProxy(t *testing.T, program, snippet string) {
 	wait(t, s.url+healthPath, http.StatusServiceUnavailable)
 }
 
+// connect connects fred without a token.
+func connect(t *testing.T, s *environment) {
+	t.Helper()
+	if _, err := s.request(t.Context(), userRequest{"fred connects", "fred", fred, http.MethodPost, api + "connection", "{}", http.StatusNoContent, ""}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Envoy accepts HTTP/1.0.
 func TestHTTP10(t *testing.T) {
 	t.Chdir("../..")
@@ -112,10 +118,7 @@ func TestHTTP10(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.tearDown()
-	if err := s.connect(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	_, value, err := s.createToken(t.Context(), "fred", "--name", "old")
+	_, value, err := s.connect(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

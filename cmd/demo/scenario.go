@@ -34,11 +34,8 @@ type step struct {
 
 // runScenario runs all steps and returns an error with the number of failures.
 func runScenario(ctx context.Context, e *environment) error {
-	e.printf("\nA simulated Jira, tokengate and a real Envoy are running. Jira is reached at %s,\nthrough Envoy. Nothing is installed in Jira, and it trusts no header. tokengate sends it requests with\npersonal access tokens that Jira made, which are sealed on disk with a key:\n\n    $ head -c 32 /dev/urandom > %s && chmod 0400 %[2]s\n\nJira has a user fred, who needs a token for a script.\n", e.url, filepath.Join(e.dir, "seal-key"))
-	if err := e.connect(ctx); err != nil {
-		return err
-	}
-	id, value, err := e.createToken(ctx, "fred", "--name", "nightly report", "--expires", "90d", "--read-only", "--ip", "127.0.0.1", "--ip", "127.9.0.0/16")
+	e.printf("\nA simulated Jira, tokengate and a real Envoy are running. Jira is reached at %s,\nthrough Envoy. Nothing is installed in Jira, and it trusts no header. tokengate sends it requests with\npersonal access tokens that Jira made, which are sealed on disk with a key:\n\n    $ (umask 0377; set -C; head -c 32 /dev/urandom > %s)\n\nJira has a user fred, who needs a token for a script.\n", e.url, filepath.Join(e.dir, "seal-key"))
+	id, value, err := e.connect(ctx)
 	if err != nil {
 		return err
 	}
@@ -75,7 +72,7 @@ func runScenario(ctx context.Context, e *environment) error {
 	failures += e.runSteps(ctx, value, []step{
 		{title: "It has expired", path: myself, status: 401, logged: "request denied: expired"},
 	})
-	for _, part := range []func(context.Context) (int, error){e.runDeadPAT, e.runOutage, e.runSelfService, e.runHeader} {
+	for _, part := range []func(context.Context) (int, error){e.runRobot, e.runDeadPAT, e.runOutage, e.runSelfService, e.runHeader} {
 		more, err := part(ctx)
 		if err != nil {
 			return err

@@ -33,7 +33,7 @@ type userRequest struct {
 // runSelfService runs the requests of users who manage their own tokens, and
 // returns how many failed.
 func (e *environment) runSelfService(ctx context.Context) (failures int, err error) {
-	e.printf("\nUsers manage their own tokens with REST at Jira's address, with their Jira password. fred is a\ndeveloper, whose tokens are valid for up to 90 days; wilma is a contractor, whose tokens are\nread-only and need the approval of betty, an administrator. With a user's first token, tokengate lets\nJira make a personal access token for the user, with the login of this request.\n")
+	e.printf("\nUsers manage their own tokens with REST at Jira's address, with their Jira password. fred is a\ndeveloper, whose tokens are valid for up to 90 days; wilma is a contractor, whose tokens are\nread-only and need the approval of betty, an administrator.\n")
 	request := func(st userRequest) (id, value string) {
 		answer, err := e.request(ctx, st)
 		if err != nil {

@@ -40,10 +40,6 @@ func newSite(t *testing.T) *site {
 		t.Fatal(err)
 	}
 	x := &site{environment: s, t: t, config: filepath.Join(s.dir, "tokengate.yaml")}
-	if err := s.connect(t.Context()); err != nil {
-		s.tearDown()
-		t.Fatal(err)
-	}
 	x.moveTo(inside)
 	t.Cleanup(func() {
 		text := s.envoy.Log() + s.envoy.Output() + out.String()
@@ -60,6 +56,7 @@ func newSite(t *testing.T) *site {
 	balancer.Start()
 	t.Cleanup(balancer.Close)
 	s.url = balancer.URL
+	connect(t, s)
 	return x
 }
 

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"strings"
 
 	"github.com/tokengate/tokengate/authz/product/jira/jiratest"
@@ -11,11 +13,35 @@ import (
 // upstream.identity.
 const identityHeader = "X-Forwarded-User"
 
-// connect gives tokengate a personal access token that fred has made in Jira.
-func (e *environment) connect(ctx context.Context) error {
-	e.printf("\nfred has made a personal access token in his profile in Jira, and an administrator gives it to tokengate.\nJira confirms whose it is, and tokengate keeps it sealed:\n\n    $ tokengate upstream set --user fred < pat\n")
-	_, err := e.commandWith(ctx, fredsPAT, "upstream", "set", "--user", "fred")
-	return err
+// connect lets fred connect by creating a token with limits, and returns its id and value.
+func (e *environment) connect(ctx context.Context) (id, value string, err error) {
+	e.printf("\nfred creates a token with his Jira password; with the browser, he would use his session. tokengate lets\nJira make a personal access token for him with this login, and keeps it sealed:\n")
+	answer, err := e.request(ctx, userRequest{"fred creates a token, which connects him", "fred", fred, "POST", api,
+		`{"label":"nightly report","expiresInDays":90,"readOnly":true,"networks":["127.0.0.1","127.9.0.0/16"]}`, 200, `"state":"active"`})
+	if err != nil {
+		return "", "", err
+	}
+	var issued struct{ ID, PasswordValue string }
+	if err := json.Unmarshal([]byte(answer), &issued); err != nil {
+		return "", "", fmt.Errorf("read the new token: %w", err)
+	}
+	e.printf("\nIts value is shown once; it is in TOKEN below.\n")
+	return issued.ID, issued.PasswordValue, nil
+}
+
+// runRobot connects a user who never logs in, and returns how many steps failed.
+func (e *environment) runRobot(ctx context.Context) (failures int, err error) {
+	e.printf("\nThe user robot of a program never logs in. An administrator has made a personal access token as robot in\nJira, and gives it to tokengate. Jira confirms whose it is:\n\n    $ tokengate upstream set --user robot < pat\n")
+	if _, err := e.commandWith(ctx, robotsPAT, "upstream", "set", "--user", "robot"); err != nil {
+		return 0, err
+	}
+	_, value, err := e.createToken(ctx, "robot", "--name", "build")
+	if err != nil {
+		return 0, err
+	}
+	return e.runSteps(ctx, value, []step{
+		{title: "The robot's token works", path: "/rest/api/2/myself", bearer: true, status: 200, seen: "robot"},
+	}), nil
 }
 
 // runDeadPAT uses a token whose owner has deleted the personal access token in Jira, and
