@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -220,6 +221,24 @@ func TestUpstreamOfRenamedUser(t *testing.T) {
 		}
 		c.wantConnections(t, "disconnected", want)
 	}
+}
+
+// A purge leaves a record for each user.
+func TestPurgeUpstream(t *testing.T) {
+	c := newConnectedCompany(t)
+	c.set(t, "alice")
+	c.set(t, "rita")
+	before := len(c.audit(t))
+	if n, err := c.PurgeUpstream(t.Context(), root); n != 2 || err != nil {
+		t.Fatalf("%d users, error %v", n, err)
+	}
+	var got []string
+	for _, a := range c.audit(t)[before:] {
+		got = append(got, a.Action+" "+a.Outcome+" by "+a.Actor+": "+a.Owner)
+	}
+	slices.Sort(got)
+	equal(t, "audit records", got, []string{"upstream.purge done by uid:0: alice", "upstream.purge done by uid:0: rita"})
+	c.wantConnections(t, "purged", "")
 }
 
 // Sealing again makes the previous key unnecessary.

@@ -92,7 +92,7 @@ type checkedUser struct {
 // endOf says when a personal access token ends.
 func endOf(set web.UpstreamUser) string {
 	if set.ExpiresAt == nil {
-		return " When the personal access token ends is not known, unless it never does: the user has several in Jira."
+		return " The personal access token never ends, or its end is not known because the user has several in Jira."
 	}
 	return " The personal access token ends at " + instant(set.ExpiresAt, "") + ", and is not renewed."
 }
