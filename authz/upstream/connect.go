@@ -48,13 +48,17 @@ func (c *Credentials) connect(ctx context.Context, user directory.User, login ht
 	if user.Key == "" {
 		return errNoKey
 	}
-	ends, _ := c.ends.Load(user.Key)
+	last, _ := c.ends.Load(user.Key)
+	ended := func() bool {
+		now, _ := c.ends.Load(user.Key)
+		return now != last
+	}
 	unlock, err := c.perUser.lock(ctx, user.Key)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	if now, _ := c.ends.Load(user.Key); now != ends {
+	if ended() {
 		return ErrDisconnected // which came after this call
 	}
 	c.wanted.Store(user.Key, c.Now())
@@ -65,7 +69,7 @@ func (c *Credentials) connect(ctx context.Context, user directory.User, login ht
 	// What was begun is finished even if the client leaves.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
 	defer cancel()
-	return c.mint(ctx, user, login, audit)
+	return c.mint(ctx, user, login, audit, ended)
 }
 
 // readable returns a user's credentials; none if they cannot be read, so that the user can connect again.
@@ -78,9 +82,9 @@ func (c *Credentials) readable(ctx context.Context, user string) ([]store.Upstre
 }
 
 // mint creates a credential and takes it into use. The store knows its name before the application
-// is asked, so that it can be found and deleted if the process ends in between. The caller holds the
-// user's lock.
-func (c *Credentials) mint(ctx context.Context, user directory.User, login http.Header, audit store.Audit) error {
+// is asked, so that it can be found and deleted if the process ends in between. ended reports whether the
+// user was disconnected since. The caller holds the user's lock.
+func (c *Credentials) mint(ctx context.Context, user directory.User, login http.Header, audit store.Audit, ended func() bool) error {
 	existing, err := c.minter().List(ctx, login)
 	if err != nil {
 		return err
@@ -89,11 +93,15 @@ func (c *Credentials) mint(ctx context.Context, user directory.User, login http.
 	if err != nil {
 		return err
 	}
-	if inUse := working(known); inUse != nil && inUse.State == store.UpstreamBroken && inUse.UpstreamID != "" {
-		// It may be the one that takes the user's last place.
-		if err := c.minter().Delete(ctx, login, inUse.UpstreamID); err != nil {
-			return err
+	if inUse := working(known); inUse != nil && inUse.State == store.UpstreamBroken {
+		for _, e := range existing { // it may take the user's last place
+			if isSame(*inUse, e) {
+				err = errors.Join(err, c.minter().Delete(ctx, login, e.ID))
+			}
 		}
+	}
+	if err != nil {
+		return err
 	}
 	c.tidyAfter(ctx, user.Key, login)
 	intent := store.UpstreamCredential{
@@ -107,6 +115,9 @@ func (c *Credentials) mint(ctx context.Context, user directory.User, login http.
 	}
 	audit.Owner = user.Name
 	err = c.update(ctx, user.Key, func(before []store.UpstreamCredential) ([]store.UpstreamCredential, []store.Audit, error) {
+		if ended() {
+			return nil, nil, ErrDisconnected
+		}
 		return append(limit(before), intent), nil, nil
 	})
 	if err != nil {

@@ -129,6 +129,29 @@ func TestDisconnectWins(t *testing.T) {
 	}
 }
 
+// TestDisconnectBeforeIntent disconnects a user when Jira is asked for what the user has, before anything is stored
+// about the attempt.
+func TestDisconnectBeforeIntent(t *testing.T) {
+	r := newRig(t)
+	login := r.session()
+	if err := r.connect(login, false); err != nil {
+		t.Fatal(err)
+	}
+	slow := r.jira.Fail("/rest/pat/", jiratest.Slow(time.Minute))
+	connected := make(chan error)
+	go func() { connected <- r.connect(login, true) }()
+	<-slow.Hit()
+	if err := r.Disconnect(t.Context(), fredKey, nil, by); err != nil {
+		t.Fatal(err)
+	}
+	slow.Stop()
+	if err := <-connected; !errors.Is(err, upstream.ErrDisconnected) {
+		t.Errorf("error %v", err)
+	}
+	r.want("afterwards", "none", "none")
+	r.run(func() bool { return r.pats() == "" && r.stored() == "" })
+}
+
 // TestOlderCheck lets Jira refuse a request after it was asked whether it accepts the credential: its
 // answer to the question is older, and does not end the doubt.
 func TestOlderCheck(t *testing.T) {

@@ -48,6 +48,7 @@ func (c *Credentials) Disconnect(ctx context.Context, user string, login http.He
 func (c *Credentials) disconnect(ctx context.Context, user string, audit store.Audit) error {
 	_, err := c.Store.Upstream(ctx, user)
 	unreadable := errors.Is(err, store.ErrInvalid)
+	c.ends.Store(user, new(doubt)) // before the change, so that no attempt begins between both
 	err = c.update(ctx, user, func(before []store.UpstreamCredential) ([]store.UpstreamCredential, []store.Audit, error) {
 		minting := func(o store.UpstreamCredential) bool { return o.State == store.UpstreamMinting }
 		inUse := working(before)
@@ -64,7 +65,6 @@ func (c *Credentials) disconnect(ctx context.Context, user string, audit store.A
 		return after, []store.Audit{audit}, nil
 	})
 	if err == nil {
-		c.ends.Store(user, new(doubt))
 		c.wanted.Delete(user)
 	}
 	return err
@@ -214,6 +214,12 @@ func rank(of store.UpstreamCredential) int {
 	return slices.Index([]store.UpstreamState{store.UpstreamActive, store.UpstreamMinting, store.UpstreamDeleting, store.UpstreamBroken}, of.State)
 }
 
+// isSame reports whether a credential of the application is the one of a record. The name must be one of
+// tokengate's, so that no record makes it delete another.
+func isSame(of store.UpstreamCredential, e product.UpstreamCredential) bool {
+	return (of.UpstreamID == e.ID || of.UpstreamID == "") && of.Name == e.Name && strings.HasPrefix(e.Name, namePrefix)
+}
+
 // tidy deletes what is left of a user's previous credentials and of failed attempts, in the application and
 // then in the store. The caller holds the user's lock.
 func (c *Credentials) tidy(ctx context.Context, user string, login http.Header) error {
@@ -236,8 +242,7 @@ func (c *Credentials) tidy(ctx context.Context, user string, login http.Header) 
 		}
 		found := false
 		for _, e := range existing {
-			// The name must be one of tokengate's, so that no record makes it delete another.
-			if err == nil && (o.UpstreamID == e.ID || o.UpstreamID == "") && o.Name == e.Name && strings.HasPrefix(e.Name, namePrefix) {
+			if err == nil && isSame(o, e) {
 				err = c.minter().Delete(ctx, login, e.ID)
 				found = true
 			}
