@@ -161,12 +161,12 @@ func newSite(ctx context.Context, size int) (_ *site, err error) {
 	s.handler = web.New(web.Options{
 		Manager: m, View: view, Usage: m.Usage,
 		PublicURL: "https://jira.example.com", Log: zap.NewNop(), Now: func() time.Time { return s.now },
-		Identify: func(_ context.Context, c identify.Credential) (directory.User, error) {
+		Identify: func(_ context.Context, c identify.Credential) (directory.User, http.Header, error) {
 			u := directory.User{Name: ownerOf(42), Active: true, Groups: directory.Groups{Known: true, Names: []string{userGroup}}}
 			if c.Cookie == adminCookie {
 				u.Name, u.Groups.Names = "administrator", []string{userGroup, adminGroup}
 			}
-			return u, nil
+			return u, nil, nil
 		},
 	})
 	return s, nil
