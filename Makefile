@@ -18,6 +18,9 @@ JQUERY_VERSION := 3.7.1
 JQUERY_WHEEL  := XStatic-jQuery==3.7.1.1
 JQUERY_SHA256 := c6e962abf95cbce1a732430eeadf5706fa829b57354db9f7297cc0d1a0007c67
 
+# Built from its Go module, which go.sum pins: the version that go.mod requires.
+ETCD_VERSION := $(shell sed -n 's/.*etcd\/server\/v3 v\([0-9.]*\).*/\1/p' testdata/tools/etcd/go.mod)
+
 OPENAPI_GENERATOR_VERSION := 7.25.0
 # A generator of clients, as the jar of org.openapitools:openapi-generator-cli.
 OPENAPI_GENERATOR_SHA256  := 41ce4f6b07f196676439d710759fa1ced7a08066d06ff1bf314681470289efae
@@ -30,6 +33,7 @@ ENVOY_SHA256 := $(ENVOY_SHA256_$(MACHINE))
 ENVOY        := .tools/envoy-$(ENVOY_VERSION)
 AXE          := .tools/axe-$(AXE_VERSION).js
 JQUERY       := .tools/jquery-$(JQUERY_VERSION).js
+ETCD         := .tools/etcd-$(ETCD_VERSION)
 GENERATOR    := .tools/openapi-generator-$(OPENAPI_GENERATOR_VERSION).jar
 STATICCHECK  := .build/staticcheck
 VERSION      := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
@@ -43,7 +47,7 @@ help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 22
 
 .PHONY: tools
-tools: envoy scripts chromium proxies .tools/python/generate ## what the tests run: Envoy, scripts for the browser, a Chromium, nginx, HAProxy, a generator of clients
+tools: envoy etcd scripts chromium proxies .tools/python/generate ## what the tests run: Envoy, etcd, scripts for the browser, a Chromium, nginx, HAProxy, a generator of clients
 
 # Needs npm, and Maven with a Java of at least 11, too.
 .PHONY: tools-long
@@ -54,6 +58,17 @@ tools-long: tools .tools/python/schemathesis .tools/python/clients .tools/python
 .PHONY: envoy
 envoy: $(if $(TOKENGATE_ENVOY),,$(ENVOY)) ## the pinned Envoy, at .tools/envoy
 	@test -n "$(TOKENGATE_ENVOY)" || ln -sfn $(notdir $(ENVOY)) .tools/envoy
+
+# A module of its own, so that the client's dependencies are not those of the server.
+.PHONY: etcd
+etcd: $(ETCD) ## the pinned etcd, at .tools/etcd
+	@ln -sfn $(notdir $(ETCD)) .tools/etcd
+
+$(ETCD):
+	@mkdir -p .tools
+	@echo "building etcd $(ETCD_VERSION)"
+	@CGO_ENABLED=0 $(GO) -C testdata/tools/etcd build -trimpath -o $(CURDIR)/$@.new go.etcd.io/etcd/server/v3
+	@mv $@.new $@
 
 .PHONY: scripts
 scripts: $(AXE) $(JQUERY)
