@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -473,6 +474,45 @@ func TestTooLarge(t *testing.T) {
 	log, err := s.AuditLog(t.Context(), 0, 10)
 	if err != nil || len(log) != 2 || log[0].Sequence != 2 {
 		t.Errorf("the audit log has %d records (error %v), want 1 and 2", len(log), err)
+	}
+}
+
+// TestSequencesHaveNoGaps checks that audit records are numbered from 1 without gaps, because a start finds
+// missing records by that: with parallel writes, refused ones and ones whose context ends.
+func TestSequencesHaveNoGaps(t *testing.T) {
+	s := open(t, t.TempDir())
+	defer s.Close()
+	const writers, each = 8, 10
+	refused := errors.New("refused")
+	var all sync.WaitGroup
+	for w := range writers {
+		all.Go(func() {
+			for n := range each {
+				ctx, cancel := contextWithCancel(t)
+				_, err := s.Create(ctx, storetest.NewToken(w*each+n, "fred"), func([]store.Token) (store.Audit, error) {
+					switch n % 3 {
+					case 1:
+						return store.Audit{}, refused
+					case 2:
+						cancel()
+					}
+					return store.Audit{Action: "token.create"}, nil
+				})
+				if cancel(); err != nil && !errors.Is(err, refused) && !errors.Is(err, context.Canceled) {
+					t.Errorf("create: %v", err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	log, err := s.AuditLog(t.Context(), 0, 1000)
+	if err != nil || len(log) != writers*(each+2)/3 {
+		t.Fatalf("%d audit records, error %v", len(log), err)
+	}
+	for i, a := range log {
+		if want := uint64(len(log) - i); a.Sequence != want {
+			t.Fatalf("audit record %d has sequence %d, want %d", i, a.Sequence, want)
+		}
 	}
 }
 

@@ -244,10 +244,9 @@ func testAuditLog(t *testing.T, s Suite) {
 			t.Fatal(err)
 		}
 		a.Time = Epoch.Add(123456789)
-		a.Sequence = uint64(n) + 1
 		want = append([]store.Audit{a}, want...)
 	}
-	same(t, "audit log", f.auditLog(), want)
+	same(t, "audit log", unnumbered(t, f.auditLog()), want)
 
 	var paged []store.Audit
 	for before := uint64(0); ; {
@@ -261,7 +260,7 @@ func testAuditLog(t *testing.T, s Suite) {
 		paged = append(paged, page...)
 		before = page[len(page)-1].Sequence
 	}
-	same(t, "audit log by pages", paged, want)
+	same(t, "audit log by pages", unnumbered(t, paged), want)
 	if _, err := f.AuditLog(t.Context(), 0, 0); err == nil {
 		t.Error("no error for a limit of 0")
 	}
@@ -279,10 +278,7 @@ func testAuditWithWrites(t *testing.T, s Suite) {
 	f.revoke(token.ID)
 	f.prune(Epoch.Add(time.Hour))
 	var got []string
-	for i, a := range f.auditLog() {
-		if want := uint64(5 - i); a.Sequence != want {
-			t.Errorf("record %d has sequence %d, want %d", i, a.Sequence, want)
-		}
+	for i, a := range unnumbered(t, f.auditLog()) {
 		if a.TokenID != token.ID {
 			t.Errorf("record %d is about %q", i, a.TokenID)
 		}
@@ -331,7 +327,7 @@ func testReopened(t *testing.T, s Suite) {
 	if n := f.create(NewToken(50, "fred")).Number; n != 21 {
 		t.Errorf("the number after 20 is %d", n)
 	}
-	if a := f.auditLog()[0]; a.Sequence != log[0].Sequence+1 {
+	if a := f.auditLog()[0]; a.Sequence <= log[0].Sequence {
 		t.Errorf("the sequence after %d is %d", log[0].Sequence, a.Sequence)
 	}
 }

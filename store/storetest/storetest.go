@@ -309,6 +309,20 @@ func (f *fixture) auditLog() []store.Audit {
 	return log
 }
 
+// unnumbered checks that the sequences of a log, newest first, fall, and returns the log without them.
+func unnumbered(t *testing.T, log []store.Audit) []store.Audit {
+	t.Helper()
+	log = slices.Clone(log)
+	last := uint64(1 << 53) // the first integer that JSON's readers may round
+	for i := range log {
+		if s := log[i].Sequence; s == 0 || s >= last {
+			t.Errorf("record %d has sequence %d, and the one before it %d", i, s, last)
+		}
+		last, log[i].Sequence = log[i].Sequence, 0
+	}
+	return log
+}
+
 // all returns every token by id.
 func (f *fixture) all() map[string]store.Token {
 	f.t.Helper()
