@@ -77,12 +77,16 @@ func (w *watcher) follow() error {
 		}
 	}
 	ask()
+	logged := w.clock.elapsed() - time.Hour
 	for {
 		err := w.watch(ticks, ask)
 		if w.err() != nil || errors.Is(err, rpctypes.ErrCompacted) || errors.Is(err, errRestored) || errors.Is(err, errRecord) {
 			return err
 		}
-		w.line(slog.LevelInfo, "etcd has ended the watch of tokens after revision %d, and the next one begins: %v", w.fresh.applied, err)
+		if now := w.clock.elapsed(); now-logged >= time.Minute {
+			logged = now
+			w.line(slog.LevelWarn, "etcd has ended the watch of tokens after revision %d, and the next one begins: %v", w.fresh.applied, err)
+		}
 		timer := time.NewTimer(watchAgainAfter)
 		for waiting := true; waiting; {
 			select {
