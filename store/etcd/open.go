@@ -11,6 +11,7 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -54,6 +55,9 @@ func (c *Config) open(ctx context.Context, o store.OpenOptions, clock clock) (*S
 	if strings.HasPrefix(c.Endpoints[0], "https:") {
 		if settings.TLS, err = c.TLS.load(); err != nil {
 			return nil, false, err
+		}
+		if c.TLS.ServerName != "" { // the client would replace that in settings.TLS by the endpoint's host
+			settings.DialOptions = append(settings.DialOptions, grpc.WithAuthority(c.TLS.ServerName))
 		}
 	}
 	s := &Store{prefix: c.Prefix, timeout: c.Timeout, log: o.Log, clock: clock, ownBusy: make(chan struct{}, 1)}

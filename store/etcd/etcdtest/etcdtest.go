@@ -239,6 +239,9 @@ func (n *Node) signal(s os.Signal) {
 	}
 }
 
+// Dir returns the data directory.
+func (n *Node) Dir() string { return n.dir }
+
 // Log returns what the node has written.
 func (n *Node) Log() string { return n.log.String() }
 
