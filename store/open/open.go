@@ -8,12 +8,14 @@ import (
 
 	"github.com/tokengate/tokengate/store"
 	"github.com/tokengate/tokengate/store/badger"
+	"github.com/tokengate/tokengate/store/etcd"
 )
 
 // Kinds are the kinds of store by the key that selects them, each with a function that returns
 // its default settings. Only tests change it.
 var Kinds = map[string]func() store.Config{
 	"badger": func() store.Config { return badger.DefaultConfig() },
+	"etcd":   func() store.Config { return etcd.DefaultConfig() },
 }
 
 // Config is the store section of the configuration file: a mapping with one key, the kind.
