@@ -29,3 +29,18 @@ func (s *Store) Client() *clientv3.Client { return s.client }
 
 // Lease returns the lease of this process.
 func (s *Store) Lease() clientv3.LeaseID { return s.lease }
+
+// AddUsageAnd adds the usage of one token, and calls meet each time before the commit.
+func (s *Store) AddUsageAnd(ctx context.Context, id string, u store.Usage, meet func()) error {
+	op, err := s.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer op.done()
+	return op.addOwn(func(t *tx, process string) error {
+		block := blockOf(id)
+		err := t.addUsage(process, []uint32{block}, map[uint32][]string{block: {id}}, map[string]store.Usage{id: u})
+		meet()
+		return err
+	})
+}

@@ -65,6 +65,7 @@ func TestReplicas(t *testing.T) {
 		"usage and totals": testCounters,
 		"lost lease":       testLostLease,
 		"prune":            testPruneTogether,
+		"usage of pruned":  testUsageMeetsPrune,
 		"passwords":        testPasswordsTogether,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -299,6 +300,31 @@ func testPruneTogether(t *testing.T, c *etcdtest.Cluster, a, b store.Store) {
 	}
 	if left, err := b.Usage(t.Context(), all); err != nil || len(left) != 0 {
 		t.Errorf("the usage %v is left, error %v", left, err)
+	}
+}
+
+// testUsageMeetsPrune lets another replica prune a token after this one has found that it exists and before its usage is written.
+func testUsageMeetsPrune(t *testing.T, _ *etcdtest.Cluster, a, b store.Store) {
+	token := storetest.NewToken(1, "fred")
+	token.Expires = storetest.Epoch
+	create(t, a, token)
+	calls := 0
+	err := a.(store.Opened).Store.(*etcd.Store).AddUsageAnd(t.Context(), token.ID, store.Usage{Count: 1}, func() {
+		if calls++; calls == 1 {
+			if _, err := b.Prune(t.Context(), time.Now(), func(token store.Token) store.Audit { return audit(token.ID) }); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	if err != nil || calls != 2 {
+		t.Errorf("%d calls, error %v", calls, err)
+	}
+	err = a.AllUsage(t.Context(), func(id string, u store.Usage) error {
+		t.Errorf("the pruned token %s has usage %v", id, u)
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }
 
