@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
-	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/tokengate/tokengate/store"
 )
@@ -35,25 +34,68 @@ func (s *Store) AuditLog(ctx context.Context, before uint64, limit int) (log []s
 	if limit < 1 {
 		return nil, fmt.Errorf("read audit log: invalid limit %d", limit)
 	}
-	if before == 0 || before > maxSequence {
-		before = maxSequence + 1
-	}
 	op, err := s.begin(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer op.done()
-	from := op.prefix + auditKey(before-1)
-	_, err = op.each(from, clientv3.GetPrefixRangeEnd(op.prefix+auditPrefix), 0, min(int64(limit), auditPage), func(kv *mvccpb.KeyValue) (bool, error) {
-		a, err := op.decodeAudit(kv)
+	err = op.eachAudit(before, int64(limit), func(a store.Audit, _ int64) (bool, error) {
 		log = append(log, a)
-		return len(log) < limit, err
+		return len(log) < limit, nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read audit log: %w", err)
 	}
 	return log, nil
 }
+
+// eachAudit calls visit with the records whose sequence is below before, 0 for all, and their size, newest first.
+//
+// For each request etcd walks over all keys of the range, also over those beyond the limit of keys. Therefore the
+// log, which may be long, is read in windows of sequences, which grow where it has few records.
+func (op *operation) eachAudit(before uint64, page int64, visit func(a store.Audit, bytes int64) (more bool, err error)) error {
+	page = min(page, auditPage)
+	results, revision, err := op.read(op.get(sequenceKey))
+	if err != nil {
+		return err
+	}
+	var added uint64
+	if len(results[0].Kvs) > 0 {
+		if added, err = parseDecimal(sequenceKey, results[0].Kvs[0].Value); err != nil {
+			return err
+		}
+	}
+	end := added + (uint64(revision)+1)*sequenceSlots // above all
+	if before == 0 || before > end {
+		before = end
+	}
+	for width := uint64(page) * sequenceSlots; before > 0; width *= 16 {
+		first := before - min(width, before) // the lowest of the window
+		if width > wholeLog {
+			first = 0
+		}
+		n, more := int64(0), true
+		_, err := op.each(op.prefix+auditKey(before-1), op.prefix+auditKey(first)+"\x00", revision, page, func(kv *mvccpb.KeyValue) (bool, error) {
+			a, err := op.decodeAudit(kv)
+			if err != nil {
+				return false, err
+			}
+			n++
+			more, err = visit(a, int64(len(op.name(kv))+len(kv.Value)))
+			return more, err
+		})
+		if err != nil || !more {
+			return err
+		}
+		if before = first; n >= page {
+			width /= 16
+		}
+	}
+	return nil
+}
+
+// wholeLog is the width of a window after which the rest of the log is read as one.
+const wholeLog = 1 << 40
 
 func (s *Store) decodeAudit(kv *mvccpb.KeyValue) (store.Audit, error) {
 	complement, err := trailingNumber(s.name(kv), auditDigits)
@@ -73,12 +115,7 @@ func (s *Store) PruneAudit(ctx context.Context, before time.Time, maxBytes int64
 	// From the newest to the oldest: what follows the last record to keep is removed.
 	var size store.Size
 	var gone []oldAudit
-	_, err = op.eachIn(auditPrefix, 0, auditPage, func(kv *mvccpb.KeyValue) (bool, error) {
-		a, err := op.decodeAudit(kv)
-		if err != nil {
-			return false, err
-		}
-		bytes := int64(len(op.name(kv)) + len(kv.Value))
+	err = op.eachAudit(0, auditPage, func(a store.Audit, bytes int64) (bool, error) {
 		size.Records++
 		size.Bytes += bytes
 		isOld := a.Time.Before(before)

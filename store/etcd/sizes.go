@@ -1,6 +1,7 @@
 package etcd
 
 import (
+	"maps"
 	"sync"
 	"sync/atomic"
 
@@ -36,17 +37,17 @@ func (s *sizes) set(kind string, size store.Size) {
 	s.all[kind] = size
 }
 
-// measured are the kinds of records whose size is measured apart from other reads, by key prefix. Of
-// tokens it is measured with each full read of them.
+// measured are the kinds of records whose size Prune measures, by key prefix. The tokens are measured with each full
+// read of them, and audit records by PruneAudit.
 var measured = map[string]string{
-	"usage": usagePrefix, "audit": auditPrefix, "totals": dayPrefix, "passwords": passwordPrefix, "upstream": upstreamPrefix,
+	"usage": usagePrefix, "totals": dayPrefix, "passwords": passwordPrefix, "upstream": upstreamPrefix,
 }
 
 // measure reads the records of the measured kinds.
 func (op *operation) measure() error {
 	for kind, prefix := range measured {
 		var size store.Size
-		_, err := op.eachIn(prefix, 0, auditPage, func(kv *mvccpb.KeyValue) (bool, error) {
+		_, err := op.eachIn(prefix, 0, pageKeys, func(kv *mvccpb.KeyValue) (bool, error) {
 			size.Records++
 			size.Bytes += int64(len(op.name(kv)) + len(kv.Value))
 			return true, nil
@@ -59,18 +60,10 @@ func (op *operation) measure() error {
 	return nil
 }
 
-// Sizes returns the sizes as of the last time they were measured: see store.Store. That of the tokens
-// is known after the first full read, those of the others with the first Prune.
+// Sizes returns the sizes as of the last time they were measured: see store.Store. They are known after the first Prune
+// and PruneAudit.
 func (s *Store) Sizes() (all map[string]store.Size, ok bool) {
 	s.sizes.mu.Lock()
 	defer s.sizes.mu.Unlock()
-	all = make(map[string]store.Size, len(measured)+1)
-	for kind := range measured {
-		all[kind], ok = s.sizes.all[kind]
-		if !ok {
-			return nil, false
-		}
-	}
-	all["tokens"], ok = s.sizes.all["tokens"]
-	return all, ok
+	return maps.Clone(s.sizes.all), len(s.sizes.all) == len(measured)+2
 }

@@ -4,15 +4,10 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"math"
-	"runtime"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
-	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/tokengate/tokengate/store"
 )
@@ -244,120 +239,4 @@ func decodeLive(kv *mvccpb.KeyValue) (l liveList, err error) {
 		l = append(l, string(id))
 	}
 	return l, nil
-}
-
-// List returns one page of tokens: see store.Store.
-func (s *Store) List(ctx context.Context, owner string, after uint64, limit int) (page store.Page, err error) {
-	if limit < 1 {
-		return store.Page{}, fmt.Errorf("list tokens: invalid page size %d", limit)
-	}
-	op, err := s.begin(ctx)
-	if err != nil {
-		return store.Page{}, err
-	}
-	defer op.done()
-	prefix := numberPrefix
-	if owner != "" {
-		prefix = ownedPrefix(owner)
-	}
-	if after == math.MaxUint64 {
-		return store.Page{}, nil
-	}
-	from := fmt.Sprintf("%s%s%016x", op.prefix, prefix, after+1)
-	var ids []string
-	revision, err := op.each(from, clientv3.GetPrefixRangeEnd(op.prefix+prefix), 0, min(int64(limit)+1, pageKeys),
-		func(kv *mvccpb.KeyValue) (bool, error) {
-			ids = append(ids, string(kv.Value))
-			return len(ids) <= limit, nil
-		})
-	if err != nil {
-		return store.Page{}, fmt.Errorf("list tokens: %w", err)
-	}
-	t := &tx{op: op, revision: revision}
-	err = t.eachToken(ids[:min(len(ids), limit)], func(token store.Token) { page.Tokens = append(page.Tokens, token) })
-	if err != nil {
-		return store.Page{}, fmt.Errorf("list tokens: %w", err)
-	}
-	if len(ids) > limit {
-		page.Next = page.Tokens[len(page.Tokens)-1].Number
-	}
-	return page, nil
-}
-
-// idCharacters partition the tokens for a full read, by the first character of the id. Ids are random, so
-// the parts are about equal.
-const idCharacters = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-
-// All calls visit with every token: see store.Store.
-func (s *Store) All(ctx context.Context, visit func(store.Token) error) error {
-	op, err := s.begin(ctx)
-	if err != nil {
-		return err
-	}
-	defer op.done()
-	_, err = op.all(visit)
-	return err
-}
-
-// all is All, and returns the revision of the snapshot. Many tokens are read in several goroutines.
-func (op *operation) all(visit func(store.Token) error) (revision int64, err error) {
-	var size sizeCounter
-	visitKey := func(kv *mvccpb.KeyValue) (bool, error) {
-		t, err := decodeToken(op.name(kv)[len(tokenPrefix):], kv)
-		if err != nil {
-			return false, err
-		}
-		size.add(len(op.name(kv)) + len(kv.Value))
-		return true, visit(t)
-	}
-	from := op.prefix + tokenPrefix
-	end := clientv3.GetPrefixRangeEnd(from)
-	results, revision, err := op.read(clientv3.OpGet(from, clientv3.WithRange(end), clientv3.WithLimit(pageKeys)))
-	if err != nil {
-		return 0, err
-	}
-	for _, kv := range results[0].Kvs {
-		if err := op.err(); err != nil {
-			return 0, err
-		}
-		if _, err := visitKey(kv); err != nil {
-			return 0, err
-		}
-	}
-	if results[0].More {
-		last := string(results[0].Kvs[len(results[0].Kvs)-1].Key)
-		if err := op.allParts(last+"\x00", end, revision, visitKey); err != nil {
-			return 0, err
-		}
-	}
-	op.sizes.set("tokens", size.size())
-	return revision, nil
-}
-
-// allParts reads the tokens from a key on, by the first characters of their ids.
-func (op *operation) allParts(from, end string, revision int64, visit func(*mvccpb.KeyValue) (bool, error)) error {
-	starts := []string{from}
-	for _, c := range idCharacters {
-		if start := op.prefix + tokenPrefix + string(c); start > from {
-			starts = append(starts, start)
-		}
-	}
-	starts = append(starts, end)
-	ctx, cancel := context.WithCancelCause(op.reads)
-	defer cancel(nil)
-	part := &operation{Store: op.Store, Context: op.Context, reads: ctx}
-	var next atomic.Int64
-	var readers sync.WaitGroup
-	for range max(runtime.GOMAXPROCS(0), 4) {
-		readers.Go(func() {
-			for i := next.Add(1) - 1; i < int64(len(starts)-1); i = next.Add(1) - 1 {
-				if _, err := part.each(starts[i], starts[i+1], revision, pageKeys, visit); err != nil {
-					cancel(err)
-					return
-				}
-			}
-		})
-	}
-	readers.Wait()
-	return context.Cause(ctx)
 }

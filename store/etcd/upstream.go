@@ -60,8 +60,8 @@ func (s *Store) Upstream(ctx context.Context, user string) ([]store.UpstreamCred
 	return store.DecodeUpstream(user, record)
 }
 
-// upstreamPage is the number of users that one request reads, each with at most 40 kB.
-const upstreamPage = 50
+// upstreamPage is the number of users that one request reads, each with some hundred bytes.
+const upstreamPage = 500
 
 // AllUpstream calls visit for every user: see store.Store.
 func (s *Store) AllUpstream(ctx context.Context, visit func(user string, all []store.UpstreamCredential, err error) error) error {

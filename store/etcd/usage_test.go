@@ -2,9 +2,12 @@ package etcd_test
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -22,6 +25,11 @@ func putTokens(t *testing.T, c *clientv3.Client, prefix string, count int) (ids 
 	for n := range count {
 		token := storetest.NewToken(n, fmt.Sprint("user ", n/10))
 		token.Number = uint64(n) + 1
+		random := sha256.Sum256([]byte(token.ID)) // real ids are random
+		token.ID = hex.EncodeToString(random[:6])
+		if n%2 == 0 {
+			token.ID = strings.ToUpper(token.ID)
+		}
 		record, err := store.EncodeToken(token)
 		if err != nil {
 			t.Fatal(err)
