@@ -44,7 +44,6 @@ func (c *Config) open(ctx context.Context, o store.OpenOptions, clock clock) (*S
 		DialTimeout:          c.Timeout,
 		MaxCallSendMsgSize:   2 << 20,
 		Logger:               zap.NewNop(), // its lines may contain requests
-		PermitWithoutStream:  true,
 	}
 	var err error
 	if c.PasswordFile != "" {

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -14,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -34,6 +36,9 @@ type Options struct {
 	// Args are further arguments of every node, such as --quota-backend-bytes=16777216.
 	Args []string
 
+	// Partitions lets Isolate cut nodes off. Linux only.
+	Partitions bool
+
 	// Scheme of the addresses of clients: http or https. Empty means http. With https, Args name
 	// the certificate, and Client is not available.
 	Scheme string
@@ -42,6 +47,8 @@ type Options struct {
 // Cluster is a running cluster of one or three nodes.
 type Cluster struct {
 	Nodes []*Node
+
+	network *network // between the nodes; nil without Options.Partitions
 }
 
 // Node is one member of a cluster.
@@ -54,6 +61,7 @@ type Node struct {
 	log  *output
 
 	cmd    *exec.Cmd
+	pid    atomic.Int64
 	exited chan struct{} // closed when the process is gone
 }
 
@@ -68,13 +76,19 @@ func Start(t testing.TB, o Options) *Cluster {
 		scheme = "http"
 	}
 	ports := freePorts(t, 2*count)
-	var members []string
-	for i := range count {
-		members = append(members, fmt.Sprintf("n%d=http://127.0.0.1:%d", i, ports[2*i]))
-	}
 	c := &Cluster{}
+	var members, peers []string
 	for i := range count {
-		peer := fmt.Sprintf("http://127.0.0.1:%d", ports[2*i])
+		peers = append(peers, fmt.Sprintf("http://127.0.0.1:%d", ports[2*i]))
+	}
+	advertised := peers
+	if o.Partitions {
+		c.network, advertised = newNetwork(t, c, peers)
+	}
+	for i := range count {
+		members = append(members, fmt.Sprintf("n%d=%s", i, advertised[i]))
+	}
+	for i := range count {
 		n := &Node{
 			Endpoint: fmt.Sprintf("%s://127.0.0.1:%d", scheme, ports[2*i+1]), t: t,
 			dir: filepath.Join(t.TempDir(), fmt.Sprint("n", i)), log: &output{},
@@ -82,11 +96,14 @@ func Start(t testing.TB, o Options) *Cluster {
 		n.args = slices.Concat([]string{
 			binary, "--name", fmt.Sprint("n", i), "--data-dir", n.dir,
 			"--listen-client-urls", n.Endpoint, "--advertise-client-urls", n.Endpoint,
-			"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
+			"--listen-peer-urls", peers[i], "--initial-advertise-peer-urls", advertised[i],
 			"--initial-cluster", strings.Join(members, ","), "--initial-cluster-state", "new",
 			"--logger", "zap", "--log-level", "warn", "--unsafe-no-fsync",
 		}, o.Args)
 		c.Nodes = append(c.Nodes, n)
+	}
+	if c.network != nil {
+		c.network.start(t)
 	}
 	for _, n := range c.Nodes {
 		n.Start()
@@ -110,18 +127,22 @@ func Binary(t testing.TB) string {
 	return binary
 }
 
-// freePorts returns ports on which nothing listens now.
+// freePorts returns ports on which nothing listens now. They are below those that the kernel gives to other sockets.
 func freePorts(t testing.TB, count int) (ports []int) {
 	t.Helper()
-	for range count {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	for range 1000 {
+		port := 20_000 + rand.IntN(12_000)
+		l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", port))
 		if err != nil {
-			t.Fatal(err)
+			continue
 		}
 		defer l.Close()
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+		if ports = append(ports, port); len(ports) == count {
+			return ports
+		}
 	}
-	return ports
+	t.Fatal("no port is free")
+	return nil
 }
 
 // Endpoints returns the URLs of all nodes.
@@ -172,6 +193,9 @@ func (n *Node) Start() {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		err := n.cmd.Start()
+		if err == nil {
+			n.pid.Store(int64(n.cmd.Process.Pid))
+		}
 		started <- err
 		if err == nil {
 			_ = n.cmd.Wait()
