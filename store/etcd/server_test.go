@@ -189,6 +189,7 @@ func TestSecured(t *testing.T) {
 	})
 	c := etcdtest.Start(t, etcdtest.Options{Scheme: "https", Args: []string{
 		"--cert-file", a.file("server.pem"), "--key-file", a.file("server.key"), "--client-cert-auth", "--trusted-ca-file", a.file("ca.pem"),
+		"--auth-token-ttl", "1", // seconds
 	}})
 	config := configOf(c, "/secured/")
 	config.TLS = etcd.TLS{CA: a.file("ca.pem"), Cert: a.file("client.pem"), Key: a.file("client.key"), ServerName: "etcd.example.com"}
@@ -234,6 +235,11 @@ func TestSecured(t *testing.T) {
 	refused("no CA", "certificate", func(c *etcd.Config) { c.TLS.CA = a.file("password") })
 	refused("no certificate of the client", "deadline", func(c *etcd.Config) { c.TLS.Cert, c.TLS.Key = "", "" })
 	refused("another name of the server", "deadline", func(c *etcd.Config) { c.TLS.ServerName = "other.example.com" })
+
+	// The client's login has ended meanwhile, and it logs in again.
+	create(t, s, storetest.NewToken(3, "fred"))
+	r.waitState("test00000003", store.Active)
+	follow(t, s).waitFresh(time.Now())
 }
 
 // administrator makes a user with access to the prefix only, and turns users on.
