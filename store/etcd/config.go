@@ -45,7 +45,7 @@ func DefaultConfig() *Config {
 // Check reports invalid values: see store.Config.
 func (c *Config) Check(report func(key, format string, args ...any)) {
 	if len(c.Endpoints) == 0 {
-		report("endpoints", "is empty; list the members of etcd, such as [https://etcd-1.example.com:2379]")
+		report("endpoints", "is empty; list the members of etcd, such as [\"https://etcd-1.example.com:2379\"]")
 	}
 	schemes := make(map[string]bool)
 	for i, endpoint := range c.Endpoints {

@@ -31,6 +31,7 @@ import (
 
 // TestFull fills etcd up to its space quota: writes are refused with a clear text, and reads and the Watch go on.
 func TestFull(t *testing.T) {
+	t.Parallel()
 	c := etcdtest.Start(t, etcdtest.Options{Args: []string{"--quota-backend-bytes=8388608"}})
 	s := openConfig(t, configOf(c, "/full/"))
 	defer s.Close()
@@ -81,6 +82,7 @@ func TestFull(t *testing.T) {
 // TestRestored replaces etcd's data by an older copy. The store then refuses to work, because its memory has
 // changes that etcd does not know, such as revocations.
 func TestRestored(t *testing.T) {
+	t.Parallel()
 	c := etcdtest.Start(t, etcdtest.Options{})
 	node := c.Nodes[0]
 	s := openConfig(t, configOf(c, "/restored/"))
@@ -179,6 +181,7 @@ func (a *authority) file(name string) string { return filepath.Join(a.dir, name)
 
 // TestSecured uses etcd with TLS, certificates of clients, and users.
 func TestSecured(t *testing.T) {
+	t.Parallel()
 	a := newAuthority(t)
 	a.sign("server", &x509.Certificate{
 		SerialNumber: big.NewInt(2), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"etcd.example.com"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
@@ -306,6 +309,7 @@ func TestSchema(t *testing.T) {
 
 // TestWaits checks that a start waits for etcd, with a warning, until its context ends.
 func TestWaits(t *testing.T) {
+	t.Parallel()
 	c := etcdtest.Start(t, etcdtest.Options{})
 	c.Nodes[0].Stop()
 	config := configOf(c, "/waits/")

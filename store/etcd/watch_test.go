@@ -119,6 +119,7 @@ func TestFreshness(t *testing.T) {
 // TestCompaction cuts a replica off while tokens are revoked and removed and etcd forgets these changes. Its Watch ends,
 // and the next snapshot has what was missed.
 func TestCompaction(t *testing.T) {
+	t.Parallel()
 	c := etcdtest.Start(t, etcdtest.Options{})
 	proxy := etcdtest.NewProxy(t, c.Nodes[0])
 	config := configOf(c, "/compaction/")
@@ -244,6 +245,7 @@ func TestMemberCutOff(t *testing.T) {
 // TestLeaderKilled kills the leader, again and again, while tokens are created. None that was acknowledged is lost,
 // and the Watch goes on.
 func TestLeaderKilled(t *testing.T) {
+	t.Parallel()
 	c := etcdtest.Start(t, etcdtest.Options{Nodes: 3})
 	config := configOf(c, "/killed/")
 	config.Timeout = 2 * time.Second
@@ -292,6 +294,7 @@ func TestLeaderKilled(t *testing.T) {
 
 // TestSlow checks that everything works if each request takes half a second.
 func TestSlow(t *testing.T) {
+	t.Parallel()
 	c := etcdtest.Start(t, etcdtest.Options{})
 	proxy := etcdtest.NewProxy(t, c.Nodes[0])
 	config := configOf(c, "/slow/")
