@@ -116,9 +116,13 @@ func Start(t testing.TB, o Options) *Cluster {
 	return c
 }
 
-// Binary returns the path of etcd. Without one, the test fails.
+// Binary returns the path of etcd: TOKENGATE_ETCD, such as for another version, or .tools/etcd. Without one,
+// the test fails.
 func Binary(t testing.TB) string {
 	t.Helper()
+	if binary := os.Getenv("TOKENGATE_ETCD"); binary != "" {
+		return binary
+	}
 	_, file, _, _ := runtime.Caller(0)
 	binary := filepath.Join(filepath.Dir(file), "../../../.tools/etcd")
 	if _, err := os.Stat(binary); err != nil {
