@@ -224,7 +224,7 @@ func (s *Server) openStore(ctx context.Context, acceptLoss bool) error {
 		return fmt.Errorf("load the tokens: %w", err)
 	}
 	if db.New {
-		s.log.Warn("a new store was made: there was none", zap.String("dir", db.Dir))
+		s.log.Warn("a new store was made: there was none", zap.String("kind", s.config.Store.Kind), zap.String("dir", db.Dir))
 	}
 	loaded := 0
 	states, _ := tokens.Index().Counts(time.Now())
