@@ -147,9 +147,9 @@ func (s *Server) Start() error {
 			return err
 		}
 	}
+	s.gc.fit()
 	s.ready.Store(true)
 	s.log.Info("tokengate is ready", zap.String("version", s.version), zap.Stringer("grpc", s.config.Listen.GRPC.Address))
-	s.gc.fit()
 	go every(s.jobs, flushEvery, s.flushUsage)
 	go every(s.jobs, recordEvery, s.flushRecords)
 	go every(s.jobs, watchEvery, func(context.Context) {
