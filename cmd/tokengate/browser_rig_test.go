@@ -224,6 +224,11 @@ func forward(client net.Conn, addr string) {
 	if !says("\x05\x01\x00", "\x05\x00") || !says(connect, "\x05\x00\x00\x01\x00\x00\x00\x00"+port80) {
 		return
 	}
+	relay(client, addr, client)
+}
+
+// relay forwards a client's connection to a server, and what the server sends to a writer.
+func relay(client io.Reader, addr string, received io.Writer) {
 	server, err := net.Dial("tcp", addr)
 	if err != nil {
 		return
@@ -233,7 +238,7 @@ func forward(client net.Conn, addr string) {
 		_, _ = io.Copy(server, client)
 		server.Close()
 	}()
-	_, _ = io.Copy(client, server)
+	_, _ = io.Copy(received, server)
 }
 
 // event handles an event of the tab. Dialogs are dismissed, because they block the page;

@@ -36,16 +36,7 @@ func (r *recorder) Write(p []byte) (int, error) {
 // forward forwards a client's connection.
 func (r *recorder) forward(client net.Conn, addr string) {
 	defer client.Close()
-	server, err := net.Dial("tcp", addr)
-	if err != nil {
-		return
-	}
-	defer server.Close()
-	go func() {
-		_, _ = io.Copy(server, client)
-		server.Close()
-	}()
-	_, _ = io.Copy(io.MultiWriter(r, client), server)
+	relay(client, addr, io.MultiWriter(r, client))
 }
 
 // recorded returns a browser in which a user is logged in to Jira, and a search of all that it

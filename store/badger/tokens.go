@@ -2,7 +2,6 @@ package badger
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -160,43 +159,11 @@ func (s *Store) Prune(ctx context.Context, before time.Time, record store.Record
 
 // PruneEnded limits the number of ended tokens of each owner: see store.Store.
 func (s *Store) PruneEnded(ctx context.Context, at time.Time, most int, record store.RecordFunc) ([]string, error) {
-	type over struct {
-		id  string
-		end int64
-	}
-	var mu sync.Mutex
-	byOwner := make(map[store.Owner][]over)
-	is := func(t store.Token) bool { return t.State == store.Revoked || t.Expired(at) }
-	err := s.All(ctx, func(t store.Token) error {
-		if !is(t) {
-			return nil
-		}
-		end := t.Revoked
-		if end.IsZero() || !t.Expires.IsZero() && t.Expires.Before(end) {
-			end = t.Expires
-		}
-		owner := store.Owner{Key: t.Owner.Key} // survives renames
-		if owner.Key == "" {
-			owner.Name = store.FoldOwner(t.Owner.Name)
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		byOwner[owner] = append(byOwner[owner], over{t.ID, end.Unix()})
-		return nil
-	})
-	if err != nil {
+	ended := store.NewEndedTokens(at)
+	if err := s.All(ctx, func(t store.Token) error { ended.Add(t); return nil }); err != nil {
 		return nil, fmt.Errorf("prune: %w", err)
 	}
-	var old []string
-	for _, ended := range byOwner {
-		slices.SortFunc(ended, func(a, b over) int {
-			return cmp.Or(cmp.Compare(a.end, b.end), cmp.Compare(a.id, b.id))
-		})
-		for _, o := range ended[:max(len(ended)-most, 0)] {
-			old = append(old, o.id)
-		}
-	}
-	return s.pruneAll(ctx, old, is, record)
+	return s.pruneAll(ctx, ended.Beyond(most), ended.Match, record)
 }
 
 // pruneAll removes the tokens with these ids that still match.

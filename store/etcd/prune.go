@@ -1,7 +1,6 @@
 package etcd
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -56,41 +55,11 @@ func (s *Store) PruneEnded(ctx context.Context, at time.Time, most int, record s
 		return nil, err
 	}
 	defer op.done()
-	type ended struct {
-		id  string
-		end int64
-	}
-	var mu sync.Mutex
-	byOwner := make(map[store.Owner][]ended)
-	is := func(t store.Token) bool { return t.State == store.Revoked || t.Expired(at) }
-	_, err = op.all(func(t store.Token) error {
-		if !is(t) {
-			return nil
-		}
-		end := t.Revoked
-		if end.IsZero() || !t.Expires.IsZero() && t.Expires.Before(end) {
-			end = t.Expires
-		}
-		owner := store.Owner{Key: t.Owner.Key} // survives renames
-		if owner.Key == "" {
-			owner.Name = store.FoldOwner(t.Owner.Name)
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		byOwner[owner] = append(byOwner[owner], ended{t.ID, end.Unix()})
-		return nil
-	})
-	if err != nil {
+	ended := store.NewEndedTokens(at)
+	if _, err := op.all(func(t store.Token) error { ended.Add(t); return nil }); err != nil {
 		return nil, fmt.Errorf("prune: %w", err)
 	}
-	var old []string
-	for _, all := range byOwner {
-		slices.SortFunc(all, func(a, b ended) int { return cmp.Or(cmp.Compare(a.end, b.end), cmp.Compare(a.id, b.id)) })
-		for _, e := range all[:max(len(all)-most, 0)] {
-			old = append(old, e.id)
-		}
-	}
-	removed, err := op.pruneAll(old, is, record)
+	removed, err := op.pruneAll(ended.Beyond(most), ended.Match, record)
 	if err != nil {
 		return removed, fmt.Errorf("prune: %w", err)
 	}
