@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/tokengate/tokengate/authz/config"
+	"github.com/tokengate/tokengate/authz/directory"
 	"github.com/tokengate/tokengate/authz/manage"
 	"github.com/tokengate/tokengate/authz/seal"
 	"github.com/tokengate/tokengate/authz/token"
@@ -49,21 +51,26 @@ func (s *Server) followUpstream() {
 		defer close(ended)
 		s.upstream.Run(s.jobs, s.config.Upstream.Identity.PAT.Probe)
 	}()
-	// What was begun with the application is finished while the store is open.
+	// What was begun with the application is finished while the store is open, if it answers in time; else the next
+	// start finds it.
 	s.atStop("end asking the application about connections", func(ctx context.Context) error {
 		select {
 		case <-ended:
-			return nil
 		case <-ctx.Done():
-			return ctx.Err()
+			s.log.Warn("the application does not answer about a connection; the next start deletes what it may have created")
 		}
+		return nil
 	})
 }
 
 // unused reports whether a user has no token that may be used now or later.
 func (s *Server) unused(ctx context.Context, user store.Owner) (bool, error) {
 	names := []string{user.Name}
-	if now, _ := s.Owner(user.Name, user.Key); now.Name != "" && store.FoldOwner(now.Name) != store.FoldOwner(user.Name) {
+	now, err := s.Owner(user.Name, user.Key)
+	if errors.Is(err, directory.ErrUnavailable) {
+		return false, err // the user may have been renamed
+	}
+	if now.Name != "" && store.FoldOwner(now.Name) != store.FoldOwner(user.Name) {
 		names = append(names, now.Name) // the user was renamed
 	}
 	for _, name := range names {
@@ -90,9 +97,9 @@ type upstreamMetrics struct{ *upstream.Credentials }
 
 var (
 	upstreamConnections = prometheus.NewDesc("tokengate_upstream_credentials",
-		"Personal access tokens with which requests of users' tokens are forwarded, by state; counted every few minutes.", []string{"state"}, nil)
+		"Personal access tokens with which requests of users' tokens are forwarded, by state; counted within seconds of a change, and every ten minutes.", []string{"state"}, nil)
 	upstreamEnding = prometheus.NewDesc("tokengate_upstream_ending",
-		"Those in use that end within so many days; counted every few minutes.", []string{"days"}, nil)
+		"Those in use that end within so many days; counted as those.", []string{"days"}, nil)
 )
 
 // Describe implements prometheus.Collector.

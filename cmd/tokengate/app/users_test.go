@@ -160,3 +160,17 @@ func TestExposedTokenIsDisabled(t *testing.T) {
 		}
 	}
 }
+
+// TestUnusedNeedsTheDirectory checks that no user counts as one without tokens while it is not known whether the
+// user was renamed.
+func TestUnusedNeedsTheDirectory(t *testing.T) {
+	s, _, _ := staffed(t)
+	fred := store.Owner{Name: "fred", Key: "JIRAUSER1"}
+	if unused, err := s.unused(t.Context(), fred); !unused || err != nil {
+		t.Errorf("without tokens: %v, error %v", unused, err)
+	}
+	s.users.directory = directory.New(directory.Options{Now: time.Now}) // has not been read
+	if unused, err := s.unused(t.Context(), fred); unused || !errors.Is(err, directory.ErrUnavailable) {
+		t.Errorf("without a directory: %v, error %v", unused, err)
+	}
+}
