@@ -30,8 +30,8 @@ const (
 // has just accepted, and uses it from then on. A user with a working credential keeps it, unless
 // again is true. Of concurrent calls for a user, the others wait for the first. audit is the record of who did it.
 //
-// Errors wrap ErrRefused or ErrOtherUser if the application does not recognize what it created, or
-// are those of product.CredentialClient. Nothing is left in the application after an error, unless
+// Errors wrap ErrRefused or ErrOtherUser if the application does not recognize what it created,
+// ErrDisconnected, or are those of product.CredentialClient. Nothing is left in the application after an error, unless
 // it did not answer: then Run deletes what it may have created.
 func (c *Credentials) Connect(ctx context.Context, user directory.User, login http.Header, again bool, audit store.Audit) error {
 	return c.connect(ctx, user, login, audit, func(inUse *store.UpstreamCredential) bool {

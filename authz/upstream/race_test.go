@@ -180,6 +180,55 @@ func TestOlderCheck(t *testing.T) {
 	r.want("the newer one, too", "answer for "+made.Value.Reveal(), "none")
 }
 
+// TestDoubtWhileConnecting lets Jira refuse the credential in use, and then connects the user again: until the new
+// one is in use, the user's tokens are denied, whatever is written about the attempt.
+func TestDoubtWhileConnecting(t *testing.T) {
+	r := newRig(t)
+	login := r.session()
+	if err := r.connect(login, false); err != nil {
+		t.Fatal(err)
+	}
+	refused := r.answer(0)
+	r.Refused(fredKey)
+	r.minting(func(product.CredentialClient) error {
+		r.want("while Jira is asked for another", "broken", "none")
+		return nil
+	})
+	if err := r.connect(login, true); err != nil {
+		t.Fatal(err)
+	}
+	if now := r.answer(0); now == refused || now == "broken" || now == "none" {
+		t.Error("the new credential is not in use")
+	}
+}
+
+// TestStoppedWhileTidying stops Run while Jira does not answer about what is to be deleted: it does not wait for
+// all of it.
+func TestStoppedWhileTidying(t *testing.T) {
+	r := newRig(t)
+	if err := r.connect(r.session(), false); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Purge(t.Context(), by); err != nil {
+		t.Fatal(err)
+	}
+	hangs := r.jira.Fail("/rest/pat/", jiratest.Hang())
+	defer hangs.Stop()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		r.Run(ctx, time.Hour)
+	}()
+	<-hangs.Hit()
+	cancel()
+	select {
+	case <-ended:
+	case <-time.After(8 * time.Second): // less than a request's time
+		t.Error("Run goes on")
+	}
+}
+
 // TestNotOurs changes records, as only somebody who writes the database can: no other personal access token of
 // the user is deleted.
 func TestNotOurs(t *testing.T) {

@@ -49,7 +49,7 @@ func (c *Credentials) disconnect(ctx context.Context, user string, audit store.A
 	_, err := c.Store.Upstream(ctx, user)
 	unreadable := errors.Is(err, store.ErrInvalid)
 	c.ends.Store(user, new(doubt)) // before the change, so that no attempt begins between both
-	err = c.update(ctx, user, func(before []store.UpstreamCredential) ([]store.UpstreamCredential, []store.Audit, error) {
+	err = c.settle(ctx, user, func(before []store.UpstreamCredential) ([]store.UpstreamCredential, []store.Audit, error) {
 		minting := func(o store.UpstreamCredential) bool { return o.State == store.UpstreamMinting }
 		inUse := working(before)
 		switch {
@@ -153,7 +153,7 @@ func isLeft(of store.UpstreamCredential) bool {
 // tidyAfter deletes what is left of a user's previous credentials. What can't be deleted now is
 // deleted later. The caller holds the user's lock.
 func (c *Credentials) tidyAfter(ctx context.Context, user string, login http.Header) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tidyTimeout)
+	ctx, cancel := context.WithTimeout(ctx, tidyTimeout)
 	defer cancel()
 	var err error
 	if login != nil {

@@ -50,7 +50,9 @@ func (c *Credentials) keepChecked(ctx context.Context, interval time.Duration) {
 			pause(ctx, each)
 		}
 		for _, user := range users {
-			pause(ctx, each)
+			if pause(ctx, each); ctx.Err() != nil {
+				return
+			}
 			c.check(ctx, user)
 			c.release(ctx, user)
 			c.renewWithItself(ctx, user)
@@ -98,6 +100,9 @@ func (c *Credentials) tidyAll(ctx context.Context) {
 		if i > 0 {
 			pause(ctx, leastPause)
 		}
+		if ctx.Err() != nil {
+			return
+		}
 		if unlock, free := c.perUser.tryLock(user); free { // otherwise the holder does it, or the next round
 			c.tidyAfter(ctx, user, nil)
 			unlock()
@@ -135,14 +140,14 @@ func (c *Credentials) check(ctx context.Context, user string) {
 	state, err := c.Check(ctx, user, c.audit(CheckAction, ""))
 	switch {
 	case errors.Is(err, ErrNotConnected) && unsure: // disconnected after Refused
-		_ = c.update(ctx, user, func(before []store.UpstreamCredential) ([]store.UpstreamCredential, []store.Audit, error) {
+		_ = c.settle(ctx, user, func(before []store.UpstreamCredential) ([]store.UpstreamCredential, []store.Audit, error) {
 			return before, nil, nil
 		})
 	case errors.Is(err, ErrNotConnected), ctx.Err() != nil:
 	case err != nil:
-		c.Log.Warn("the application did not say whether it still accepts the connection of a user; it is asked again", zap.String("user_key", user), zap.Error(err))
-		if unsure { // the user's tokens are denied until then
-			time.AfterFunc(recheckUnsure, func() { c.Suspect(user) })
+		c.Log.Warn("the connection of a user could not be checked; it is tried again", zap.String("user_key", user), zap.Error(err))
+		if _, unsure := c.unsure.Load(user); unsure { // the user's tokens are denied until then
+			c.suspectLater(user)
 		}
 	case state == store.UpstreamActive:
 		c.retried.Delete(user)
@@ -166,6 +171,17 @@ const CheckAction = "upstream.check"
 // Suspect makes Run check a user's credential soon, because the application may have
 // answered a request with it as one of nobody.
 func (c *Credentials) Suspect(user string) { c.suspects.add(user) }
+
+// suspectLater is Suspect in a few seconds, so that an application or a disk that fails is not asked all the time.
+func (c *Credentials) suspectLater(user string) {
+	if _, already := c.waiting.LoadOrStore(user, true); already {
+		return
+	}
+	time.AfterFunc(recheckUnsure, func() {
+		c.waiting.Delete(user)
+		c.Suspect(user)
+	})
+}
 
 // Refused is Suspect after the application has answered so. The user's tokens are denied until the
 // check, so that no further request reaches the application as nobody's. It denies them once a minute

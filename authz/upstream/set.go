@@ -73,7 +73,7 @@ func (c *Credentials) onlyEnd(ctx context.Context, user string, value product.Se
 // tokengate created it; one that somebody gave is only forgotten. If the credential was minted, its intent must
 // still be there.
 func (c *Credentials) replace(ctx context.Context, user string, made store.UpstreamCredential, audit store.Audit) error {
-	return c.update(ctx, user, func(before []store.UpstreamCredential) ([]store.UpstreamCredential, []store.Audit, error) {
+	return c.settle(ctx, user, func(before []store.UpstreamCredential) ([]store.UpstreamCredential, []store.Audit, error) {
 		intended := slices.ContainsFunc(before, func(o store.UpstreamCredential) bool {
 			return o.ID == made.ID && o.State == store.UpstreamMinting
 		})

@@ -61,10 +61,12 @@ type Credentials struct {
 	figures        atomic.Pointer[Figures]
 	refusedRenewal atomic.Pointer[time.Time] // when the application refused to create a credential for a request with one
 
-	unsure   sync.Map // users whom block has blocked, until an update of theirs succeeds
-	visited  sync.Map // when users last visited; see Visit
-	ends     sync.Map // counts of disconnections, by user; see connect
-	wanted   sync.Map // when a connection of a user was last wanted, by the user's key; see release
+	showing  sync.Mutex // held to change unsure and the index together
+	unsure   sync.Map   // doubts, by user: see block
+	waiting  sync.Map   // users whom suspectLater will suspect
+	visited  sync.Map   // when users last visited; see Visit
+	ends     sync.Map   // which disconnection was the last, by user; see connect
+	wanted   sync.Map   // when a connection of a user was last wanted, by the user's key; see release
 	suspects suspects
 	retried  sync.Map // users whose broken credential is checked once more; see check
 
@@ -123,8 +125,7 @@ func (c *Credentials) Load(ctx context.Context, acceptLoss bool) error {
 	for id, users := range missing {
 		c.Log.Warn("the key of users' connections is lost; they have to connect again", zap.Stringer("key", id), zap.Int("users", len(users)))
 		for _, user := range users {
-			audit := store.Audit{Time: c.Now(), Actor: Actor, From: "tokengate", Action: DisconnectAction, Outcome: "done"}
-			if err := c.disconnect(ctx, user, audit); err != nil {
+			if err := c.disconnect(ctx, user, c.audit(DisconnectAction, "")); err != nil {
 				return fmt.Errorf("disconnect a user whose key is lost: %w", err)
 			}
 		}
@@ -214,22 +215,43 @@ type doubt struct{ _ byte }
 
 // block denies a user's tokens, whether or not the disk answers.
 func (c *Credentials) block(user string) {
+	c.showing.Lock()
+	defer c.showing.Unlock()
 	c.unsure.Store(user, new(doubt))
 	c.Index.SetUpstreams(map[string]*index.Upstream{user: index.BrokenUpstream})
+}
+
+// show gives the index a user's credential, or nil, and ends a doubt, or none. While another doubt remains, the
+// credential is broken.
+func (c *Credentials) show(user string, u *index.Upstream, settled any) {
+	c.showing.Lock()
+	defer c.showing.Unlock()
+	if settled != nil {
+		c.unsure.CompareAndDelete(user, settled)
+	}
+	if _, unsure := c.unsure.Load(user); unsure && u != nil {
+		u = index.BrokenUpstream
+	}
+	c.Index.SetUpstreams(map[string]*index.Upstream{user: u})
 }
 
 // writeTimeout bounds a change in the store, which does not end with the request: otherwise it would be unknown
 // what is stored.
 const writeTimeout = 10 * time.Second
 
-// update changes a user's credentials in the store and then in the index. What was in doubt about the user
-// before it began is in doubt no more.
+// update changes a user's credentials in the store and then in the index. A doubt about the user remains.
 func (c *Credentials) update(ctx context.Context, user string, change store.UpstreamFunc) error {
+	return c.updateAfter(ctx, user, nil, change)
+}
+
+// settle is update with a change after which there is no doubt about what is in use. A doubt that begins
+// meanwhile remains.
+func (c *Credentials) settle(ctx context.Context, user string, change store.UpstreamFunc) error {
 	before, _ := c.unsure.Load(user)
 	return c.updateAfter(ctx, user, before, change)
 }
 
-// updateAfter is update if the doubt, or nil, is older than what the change is based on.
+// updateAfter is update, and ends a doubt, or nil, that is older than what the change is based on.
 func (c *Credentials) updateAfter(ctx context.Context, user string, settled any, change store.UpstreamFunc) error {
 	if err := c.lock(ctx); err != nil {
 		return err
@@ -247,7 +269,7 @@ func (c *Credentials) updateAfter(ctx context.Context, user string, settled any,
 		// After these, nothing is written. Otherwise that is unknown, and a check finds out.
 		if !refused && !errors.Is(err, store.ErrNoSpace) && !errors.Is(err, store.ErrInvalid) {
 			c.block(user)
-			c.Suspect(user)
+			c.suspectLater(user)
 		}
 		return err
 	}
@@ -258,13 +280,7 @@ func (c *Credentials) updateAfter(ctx context.Context, user string, settled any,
 			c.Log.Error("the connection of a user cannot be opened; the user has to connect again", zap.String("user_key", user), zap.Error(err))
 		}
 	}
-	if settled != nil {
-		c.unsure.CompareAndDelete(user, settled)
-	}
-	c.Index.SetUpstreams(map[string]*index.Upstream{user: u})
-	if _, unsure := c.unsure.Load(user); unsure && u != nil { // block may have come before this
-		c.Index.SetUpstreams(map[string]*index.Upstream{user: index.BrokenUpstream})
-	}
+	c.show(user, u, settled)
 	return nil
 }
 
@@ -284,6 +300,7 @@ func (c *Credentials) Check(ctx context.Context, user string, audit store.Audit)
 	state, asked := store.UpstreamActive, c.Now()
 	value, err := c.Keys.Open(inUse.Sealed, c.context(user, *inUse))
 	if err != nil {
+		c.show(user, index.BrokenUpstream, nil)
 		return store.UpstreamBroken, nil // until a start with the right key and publicURL, so it is not stored
 	}
 	found, err := c.confirm(ctx, product.NewSecret(string(value)))

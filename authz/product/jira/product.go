@@ -111,11 +111,11 @@ func administration(path string, write bool) bool {
 	resource, ok := strings.CutPrefix(path, "/rest/api/2/")
 	name, below, _ := strings.Cut(resource, "/")
 	if !ok || name == "user" {
-		below := func(administered string) bool {
+		within := func(administered string) bool {
 			rest, ok := strings.CutPrefix(path, administered)
 			return ok && (rest == "" || rest[0] == '/')
 		}
-		if slices.ContainsFunc(administrationPaths, below) || write && slices.ContainsFunc(administrationModules, below) {
+		if slices.ContainsFunc(administrationPaths, within) || write && slices.ContainsFunc(administrationModules, within) {
 			return true
 		}
 	}
