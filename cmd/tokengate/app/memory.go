@@ -32,7 +32,7 @@ func newGCTuner(ctx context.Context, log *zap.Logger) *gcTuner {
 	}
 	t := &gcTuner{live: []metrics.Sample{{Name: "/gc/heap/live:bytes"}}}
 	if os.Getenv("GOGC") == "" {
-		t.percent = 100
+		t.percent = 1 // so that the first fit sets it, whatever it finds
 	}
 	return t
 }
