@@ -90,6 +90,8 @@ type (
 //
 // Every implementation passes storetest.Run.
 type Store interface {
+	Coordinator
+
 	// Create adds a token and one audit record in one transaction, and returns the token with
 	// its Number. admit receives the owner's tokens that Live returns, without those expired at
 	// t.Created, and decides whether another may be added. No concurrent Create or Update

@@ -45,6 +45,8 @@ type Store struct {
 
 	probing chan struct{} // holds one value while a Health check runs
 
+	shared shared
+
 	sizes           counters
 	counted         chan struct{}   // closed once sizes includes the records present at the start
 	countingAllowed chan struct{}   // closed when these may be counted

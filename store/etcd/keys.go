@@ -18,6 +18,8 @@
 //	d/<day>/<process>           totals of a day that a process added
 //	p/<user>                    a user's password uses
 //	c/<user key>                a user's upstream credentials
+//	s/<name>                    a shared record
+//	r/<role>                    the process that holds a role, with its lease
 //	w/<process>                 exists while the process runs
 //	h/<random>                  the probe record of Health
 //	m/schema                    the version of this layout, in decimal
@@ -76,6 +78,8 @@ const (
 	dayPrefix      = "d/"
 	passwordPrefix = "p/"
 	upstreamPrefix = "c/"
+	sharedPrefix   = "s/"
+	rolePrefix     = "r/"
 	processPrefix  = "w/"
 	healthPrefix   = "h/"
 

@@ -67,6 +67,9 @@ func TestReplicas(t *testing.T) {
 		"prune":            testPruneTogether,
 		"usage of pruned":  testUsageMeetsPrune,
 		"passwords":        testPasswordsTogether,
+		"shared records":   testSharedTogether,
+		"roles":            testRolesTogether,
+		"upstream":         testUpstreamTogether,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -349,5 +352,78 @@ func testPasswordsTogether(t *testing.T, _ *etcdtest.Cluster, a, b store.Store) 
 	both.Wait()
 	if uses, err := a.PasswordUses(t.Context()); err != nil || len(uses) != 1 || uses[0].Passed != 2*each {
 		t.Errorf("uses %+v, error %v", uses, err)
+	}
+}
+
+// testSharedTogether checks that each of two servers sees what the other has written, and that no change is lost.
+func testSharedTogether(t *testing.T, _ *etcdtest.Cluster, a, b store.Store) {
+	var group sync.WaitGroup
+	for _, s := range []store.Store{a, b} {
+		group.Go(func() {
+			for range 20 {
+				err := s.UpdateShared(t.Context(), "list", func(before []byte) ([]byte, error) { return append(before, 'x'), nil })
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	for _, s := range []store.Store{a, b} {
+		if record, err := s.Shared(t.Context(), "list"); len(record) != 40 || err != nil {
+			t.Errorf("%d changes are stored, want 40; error %v", len(record), err)
+		}
+	}
+}
+
+// testRolesTogether checks that one of two servers has a role, until it gives it up, is closed or its lease has ended.
+func testRolesTogether(t *testing.T, _ *etcdtest.Cluster, a, b store.Store) {
+	want := func(what string, s store.Store, want bool) {
+		t.Helper()
+		if held, err := s.Hold(t.Context(), "directory"); held != want || err != nil {
+			t.Errorf("%s: the server has the role: %v, want %v; error %v", what, held, want, err)
+		}
+	}
+	want("first", a, true)
+	want("while the first has it", b, false)
+	if err := b.Release(t.Context(), "directory"); err != nil {
+		t.Error(err)
+	}
+	want("after the other's release", a, true)
+	if err := a.Release(t.Context(), "directory"); err != nil {
+		t.Error(err)
+	}
+	want("after the release", b, true)
+	want("while the second has it", a, false)
+	if _, err := a.(store.Opened).Store.(*etcd.Store).Client().Revoke(t.Context(), b.(store.Opened).Store.(*etcd.Store).Lease()); err != nil {
+		t.Fatal(err)
+	}
+	want("after the lease has ended", a, true)
+	want("while the first has it again", b, false)
+	if err := a.Close(); err != nil {
+		t.Fatal(err)
+	}
+	want("after the first was closed", b, true)
+}
+
+// testUpstreamTogether checks that one server hears of the upstream credentials that another one has changed.
+func testUpstreamTogether(t *testing.T, _ *etcdtest.Cluster, a, b store.Store) {
+	changed := make(chan string, 10)
+	go b.WatchUpstream(t.Context(), func(user string) { changed <- user })
+	if user := <-changed; user != "" {
+		t.Fatalf("the watch starts with %q", user)
+	}
+	for _, all := range [][]store.UpstreamCredential{{{
+		ID: "cred00000001", Owner: "fred", Created: storetest.Epoch, State: store.UpstreamActive, Sealed: []byte("sealed"),
+	}}, nil} {
+		_, err := a.UpdateUpstream(t.Context(), "JIRAUSER1", func([]store.UpstreamCredential) ([]store.UpstreamCredential, []store.Audit, error) {
+			return all, nil, nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if user := <-changed; user != "JIRAUSER1" {
+			t.Errorf("the changed user is %q", user)
+		}
 	}
 }

@@ -22,6 +22,21 @@ var calls = map[string]func(context.Context, store.Store) error{
 		_, err := s.Update(ctx, "test00000001", revoked)
 		return err
 	},
+	"update of a shared record": func(ctx context.Context, s store.Store) error {
+		return s.UpdateShared(ctx, "count", counted)
+	},
+	"shared record": func(ctx context.Context, s store.Store) error {
+		_, err := s.Shared(ctx, "count")
+		return err
+	},
+	"hold a role": func(ctx context.Context, s store.Store) error {
+		_, err := s.Hold(ctx, "role")
+		return err
+	},
+	"release a role": func(ctx context.Context, s store.Store) error { return s.Release(ctx, "role") },
+	"watch upstream": func(ctx context.Context, s store.Store) error {
+		return s.WatchUpstream(ctx, func(string) {})
+	},
 	"list": func(ctx context.Context, s store.Store) error {
 		_, err := s.List(ctx, "", 0, 10)
 		return err
