@@ -29,6 +29,8 @@ var (
 	ErrInvalid = errors.New("invalid token record")
 	// ErrNoSpace means that the store has too little space left for this write.
 	ErrNoSpace = errors.New("disk is almost full")
+	// ErrUnavailable means that the store does not answer; it may do so later.
+	ErrUnavailable = errors.New("the store does not answer")
 	// ErrClosed means that the store has been closed.
 	ErrClosed = errors.New("store is closed")
 )
@@ -74,6 +76,17 @@ type Feed interface {
 
 	// Fresh reports that every change that any process made before the instant was delivered.
 	Fresh(at time.Time)
+}
+
+// Versioned is a Store whose tokens a copy in memory is compared with, because other processes change
+// them.
+type Versioned interface {
+	// Revisions calls visit with the id and the revision of every token of one snapshot, and returns
+	// the snapshot's revision. It leaves the store time for other requests.
+	Revisions(ctx context.Context, visit func(id string, revision uint64)) (at uint64, err error)
+
+	// CompareEvery returns the time from one comparison to the next, about.
+	CompareEvery() time.Duration
 }
 
 // The functions that a Store calls within its transactions.

@@ -43,6 +43,9 @@ func newServeCommand() *cobra.Command {
 // serve runs the server until ctx ends, and then stops it in order.
 func serve(ctx context.Context, file string, acceptLoss bool, log io.Writer) (err error) {
 	s, err := app.New(ctx, file, app.Options{AcceptLoss: acceptLoss, Log: log, Version: version})
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil // it was told to stop while it waited for the store
+	}
 	if err != nil {
 		return err
 	}

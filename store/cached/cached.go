@@ -25,6 +25,7 @@ type Store struct {
 
 	mu       sync.Mutex // held to change index and listing, and to use the fields below
 	revision uint64     // the latest that the feed delivered
+	fresh    time.Time  // everything from before was delivered
 	removals int        // counts what may have removed a token
 }
 
@@ -35,9 +36,24 @@ type durable = store.Store
 const rereadTimeout = 5 * time.Second
 
 // New reads every token of s into a new index and listing, and fails if one cannot be read:
-// an incomplete index would refuse valid tokens. Until ctx ends, it follows the changes of s
-// afterwards, and the listing reads the tokens' usage (see Find).
+// an incomplete index would refuse valid tokens. While s does not answer, it tries again until ctx ends. Until then it follows
+// the changes of s afterwards, and the listing reads the tokens' usage (see Find).
 func New(ctx context.Context, s store.Store) (*Store, error) {
+	for {
+		x, err := load(ctx, s)
+		if !errors.Is(err, store.ErrUnavailable) {
+			return x, err
+		}
+		select {
+		case <-time.After(retryAfter):
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
+}
+
+// load is New with one attempt.
+func load(ctx context.Context, s store.Store) (*Store, error) {
 	x := &Store{durable: s, listing: listing.New()}
 	loaded, ended := make(chan struct{}), make(chan error, 1)
 	first := &firstFeed{feed: feed{store: x}, batch: tokenBatcher{listing: x.listing}, loaded: loaded}

@@ -24,7 +24,8 @@ type faulty struct {
 	beforeGet               func() error
 	gets                    int
 	feed                    func(store.Feed) store.Feed
-	fail                    chan struct{} // a value ends a Watch
+	watch                   func(store.Feed) error // an error ends a Watch at its start
+	fail                    chan struct{}          // a value ends a Watch
 	watches                 atomic.Int32
 }
 
@@ -35,6 +36,11 @@ func (f *faulty) Watch(ctx context.Context, to store.Feed) error {
 	f.watches.Add(1)
 	if f.feed != nil {
 		to = f.feed(to)
+	}
+	if f.watch != nil {
+		if err := f.watch(to); err != nil {
+			return err
+		}
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -67,7 +67,13 @@ func (x *Store) remove(id string) {
 }
 
 // Fresh implements store.Feed.
-func (f feed) Fresh(at time.Time) { f.store.index.SetTokensFresh(at.Add(maxAge)) }
+func (f feed) Fresh(at time.Time) {
+	x := f.store
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.fresh = at
+	x.index.SetTokensFresh(at.Add(maxAge))
+}
 
 // firstFeed fills an empty index, which nobody uses yet.
 type firstFeed struct {

@@ -321,3 +321,28 @@ func TestCachedRevokedStaysOut(t *testing.T) {
 		t.Error("the revoked token is in the index")
 	}
 }
+
+// TestNewTriesAgain checks that a start survives a store that stops answering in the middle of the snapshot, and that nothing
+// of that snapshot remains.
+func TestNewTriesAgain(t *testing.T) {
+	s := openFaulty(t)
+	create(t, s, storetest.NewToken(1, "fred"))
+	first := true
+	s.watch = func(to store.Feed) error {
+		if !first {
+			return nil
+		}
+		first = false
+		to.Snapshot(storetest.NewToken(2, "fred"))
+		return fmt.Errorf("read all tokens: %w", store.ErrUnavailable)
+	}
+	x := newIndexed(t, s)
+	wantIndex(t, "the second attempt", x, s, "test00000001")
+	wantIndex(t, "the second attempt", x, s, "test00000002")
+
+	ctx, cancel := context.WithCancel(t.Context())
+	s.watch = func(store.Feed) error { cancel(); return store.ErrUnavailable }
+	if _, err := cached.New(ctx, s); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("error %v after the context ended", err)
+	}
+}

@@ -21,6 +21,7 @@ type Config struct {
 	User         string        `yaml:"user"`         // empty: none
 	PasswordFile string        `yaml:"passwordFile"` // its first line is the user's password
 	Timeout      time.Duration `yaml:"timeout"`      // of one request to etcd
+	CompareEvery time.Duration `yaml:"compareEvery"` // see store.Versioned
 }
 
 // TLS configures https. Empty names mean none; without CA, the system's authorities are trusted.
@@ -31,15 +32,17 @@ type TLS struct {
 	ServerName string `yaml:"serverName"` // in etcd's certificate; empty: the endpoint's host
 }
 
-// The bounds of Config.Timeout.
+// The bounds of Config.Timeout and Config.CompareEvery.
 const (
 	minTimeout = time.Second
 	maxTimeout = time.Minute
+	minCompare = time.Minute
+	maxCompare = 24 * time.Hour
 )
 
 // DefaultConfig returns the default configuration.
 func DefaultConfig() *Config {
-	return &Config{Endpoints: []string{}, Prefix: "/tokengate/", Timeout: 5 * time.Second}
+	return &Config{Endpoints: []string{}, Prefix: "/tokengate/", Timeout: 5 * time.Second, CompareEvery: 30 * time.Minute}
 }
 
 // Check reports invalid values: see store.Config.
@@ -79,6 +82,9 @@ func (c *Config) Check(report func(key, format string, args ...any)) {
 	}
 	if c.Timeout < minTimeout || c.Timeout > maxTimeout {
 		report("timeout", "%s: must be from %s to %s", c.Timeout, minTimeout, maxTimeout)
+	}
+	if c.CompareEvery < minCompare || c.CompareEvery > maxCompare {
+		report("compareEvery", "%s: must be from %s to %s", c.CompareEvery, minCompare, maxCompare)
 	}
 }
 

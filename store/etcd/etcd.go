@@ -18,13 +18,14 @@ import (
 
 // Store is a store.Store in etcd.
 type Store struct {
-	client   *clientv3.Client
-	prefix   string
-	timeout  time.Duration // of one request
-	log      func(level slog.Level, message string)
-	clock    clock
-	sequence uint64       // see m/sequence
-	seen     atomic.Int64 // the highest revision that etcd has told
+	client       *clientv3.Client
+	prefix       string
+	timeout      time.Duration // of one request
+	log          func(level slog.Level, message string)
+	clock        clock
+	compareEvery time.Duration // see store.Versioned
+	sequence     uint64        // see m/sequence
+	seen         atomic.Int64  // the highest revision that etcd has told
 
 	mu      sync.Mutex
 	closed  bool
@@ -39,7 +40,10 @@ type Store struct {
 	sizes sizes
 }
 
-var _ store.Store = (*Store)(nil)
+var (
+	_ store.Store     = (*Store)(nil)
+	_ store.Versioned = (*Store)(nil)
+)
 
 // operation is a running call of a method.
 type operation struct {

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -71,6 +72,36 @@ func (t *tx) idsAfter(owner string, after uint64, limit int) (ids []string, err 
 	}
 	return ids, nil
 }
+
+// Revisions calls visit with the revision of every token: see store.Versioned. It pauses after each page for as long
+// as the page took.
+func (s *Store) Revisions(ctx context.Context, visit func(id string, revision uint64)) (at uint64, err error) {
+	op, err := s.begin(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer op.done()
+	read, began := 0, time.Now()
+	revision, err := op.eachIn(tokenPrefix, 0, pageKeys, func(kv *mvccpb.KeyValue) (bool, error) {
+		visit(op.name(kv)[len(tokenPrefix):], uint64(kv.ModRevision))
+		if read++; read%pageKeys == 0 {
+			select {
+			case <-time.After(time.Since(began)):
+			case <-op.reads.Done():
+				return false, op.err()
+			}
+			began = time.Now()
+		}
+		return true, nil
+	}, clientv3.WithKeysOnly())
+	if err != nil {
+		return 0, fmt.Errorf("read the revisions of all tokens: %w", err)
+	}
+	return uint64(revision), nil
+}
+
+// CompareEvery returns the configured time: see store.Versioned.
+func (s *Store) CompareEvery() time.Duration { return s.compareEvery }
 
 // idCharacters partition the tokens for a full read, by the first character of the id. Ids are random, so
 // the parts are about equal.

@@ -59,7 +59,7 @@ func (c *Config) open(ctx context.Context, o store.OpenOptions, clock clock) (*S
 			settings.DialOptions = append(settings.DialOptions, grpc.WithAuthority(c.TLS.ServerName))
 		}
 	}
-	s := &Store{prefix: c.Prefix, timeout: c.Timeout, log: o.Log, clock: clock, ownBusy: make(chan struct{}, 1)}
+	s := &Store{prefix: c.Prefix, timeout: c.Timeout, compareEvery: c.CompareEvery, log: o.Log, clock: clock, ownBusy: make(chan struct{}, 1)}
 	s.closing, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	for waits := 0; ; waits++ {
 		isNew, err := s.connect(ctx, settings)

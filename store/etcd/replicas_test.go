@@ -70,6 +70,7 @@ func TestReplicas(t *testing.T) {
 		"shared records":   testSharedTogether,
 		"roles":            testRolesTogether,
 		"upstream":         testUpstreamTogether,
+		"revisions":        testRevisions,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -425,5 +426,32 @@ func testUpstreamTogether(t *testing.T, _ *etcdtest.Cluster, a, b store.Store) {
 		if user := <-changed; user != "JIRAUSER1" {
 			t.Errorf("the changed user is %q", user)
 		}
+	}
+}
+
+// testRevisions checks the revisions of tokens that another server has created, changed and removed.
+func testRevisions(t *testing.T, _ *etcdtest.Cluster, a, b store.Store) {
+	want := make(map[string]uint64)
+	var last uint64
+	for n := range 5 {
+		token := storetest.NewToken(n, "fred")
+		if n == 3 {
+			token.Expires = storetest.Epoch
+		}
+		created := create(t, a, token)
+		want[token.ID], last = created.Revision, created.Revision
+	}
+	want["test00000001"] = revoke(t, a, "test00000001").Revision
+	gone, err := a.Prune(t.Context(), storetest.Epoch.Add(time.Second), func(token store.Token) store.Audit { return audit(token.ID) })
+	if err != nil || len(gone) != 2 {
+		t.Fatalf("pruned %v, error %v", gone, err)
+	}
+	for _, id := range gone {
+		delete(want, id)
+	}
+	got := make(map[string]uint64)
+	at, err := b.(store.Opened).Store.(store.Versioned).Revisions(t.Context(), func(id string, revision uint64) { got[id] = revision })
+	if diff := cmp.Diff(want, got); diff != "" || err != nil || at <= last {
+		t.Errorf("snapshot of revision %d, error %v (-want +got):\n%s", at, err, diff)
 	}
 }

@@ -358,7 +358,9 @@ func (op *operation) failed(err error) error {
 		return fmt.Errorf("%w: etcd's space quota is used up; compact and defragment etcd or raise its quota, and then disarm its alarm (%w)",
 			store.ErrNoSpace, err)
 	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("no answer from etcd at %s within %v: %w", strings.Join(op.client.Endpoints(), ", "), op.timeout, err)
+		return fmt.Errorf("%w: no answer from etcd at %s within %v: %w", store.ErrUnavailable, strings.Join(op.client.Endpoints(), ", "), op.timeout, err)
+	case isTemporary(err):
+		return fmt.Errorf("%w: etcd: %w", store.ErrUnavailable, err)
 	case errors.Is(err, rpctypes.ErrPermissionDenied):
 		return fmt.Errorf("etcd refuses access to keys that begin with %q: %w", op.prefix, err)
 	}

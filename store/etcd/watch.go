@@ -42,6 +42,9 @@ func (s *Store) Watch(ctx context.Context, to store.Feed) error {
 	w := &watcher{operation: op, feed: to, asked: make(chan answer, 1)}
 	at := s.clock.elapsed()
 	revision, err := op.all(func(t store.Token) error { to.Snapshot(t); return nil })
+	if errors.Is(err, rpctypes.ErrCompacted) { // it took too long
+		err = fmt.Errorf("%w: %w", store.ErrUnavailable, err)
+	}
 	if err != nil {
 		return fmt.Errorf("read all tokens: %w", err)
 	}

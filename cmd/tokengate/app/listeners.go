@@ -39,7 +39,12 @@ type server interface {
 	Close() error
 }
 
-// listeners returns the listeners in the order in which they open. Envoy's socket
+// probeListener returns the listener for Kubernetes and Prometheus.
+func (s *Server) probeListener() listener {
+	return listener{"metrics", s.config.Listen.Metrics, GroupSocket, otherConnections, "http/1.1", s.httpServer("metrics", s.probes())}
+}
+
+// listeners returns the other listeners in the order in which they open. Envoy's socket
 // appears last, when Check can be answered.
 func (s *Server) listeners() ([]listener, error) {
 	check, err := s.newCheckServer()
@@ -57,7 +62,6 @@ func (s *Server) listeners() ([]listener, error) {
 	}, s.log)
 	c := s.config.Listen
 	return []listener{
-		{"metrics", c.Metrics, GroupSocket, otherConnections, "http/1.1", s.httpServer("metrics", s.probes())},
 		{"admin", config.Listener{Address: c.Admin}, OwnerSocket, otherConnections, "http/1.1", s.httpServer("admin", admin)},
 		{"http", c.HTTP, GroupSocket, httpConnections, "http/1.1", s.httpServer("http", public)},
 		{"grpc", c.GRPC, GroupSocket, grpcConnections, "h2", check},

@@ -1,5 +1,5 @@
-// Package app is the tokengate server as a value. New reads the configuration and opens
-// the store, Start opens the listeners and starts the background jobs, Reload applies
+// Package app is the tokengate server as a value. New reads the configuration, answers probes and opens
+// the store, Start opens the other listeners and starts the background jobs, Reload applies
 // a changed configuration, and Stop ends everything in order. Start reading at New below.
 package app
 
@@ -36,8 +36,8 @@ type Options struct {
 	Version    string    // for the log and the metric tokengate_build_info
 }
 
-// Server is the whole program except the command line. New makes it, Start opens the
-// listeners, and Stop ends both.
+// Server is the whole program except the command line. New makes it, Start makes it ready, and Stop
+// ends both.
 type Server struct {
 	file     string
 	config   config.Config // as loaded at the start; a reload changes only a part of it
@@ -65,6 +65,8 @@ type Server struct {
 	records *envoy.Recorder
 	cut     *prometheus.CounterVec // connections closed to make room for others
 
+	differences prometheus.Counter // see compareTokens
+
 	jobs      context.Context // ends the background jobs
 	endJobs   context.CancelFunc
 	addresses map[string]net.Addr // of the listeners, by name
@@ -88,6 +90,14 @@ func New(ctx context.Context, file string, o Options) (_ *Server, err error) {
 		}
 	}()
 	s.gc = newGCTuner(s.jobs, s.log)
+	s.reloads = newReloader(s, loaded.fingerprint())
+	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), s.cut, s.differences)
+	if s.config.Listen.Metrics.Address.Network == "tcp" {
+		// Kubernetes asks while the store is opened, which may take long. A unix socket may still be that of a running server.
+		if err := s.open(s.probeListener()); err != nil {
+			return nil, err
+		}
+	}
 	if err := s.openStore(ctx, o.AcceptLoss); err != nil {
 		return nil, err
 	}
@@ -104,8 +114,7 @@ func New(ctx context.Context, file string, o Options) (_ *Server, err error) {
 		return nil, err
 	}
 	s.manager.Upstream = s.upstream
-	s.reloads = newReloader(s, loaded.fingerprint())
-	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), s.gauges(), s.cut)
+	s.registry.MustRegister(s.gauges())
 	s.apply(c)
 	return s, nil
 }
@@ -128,13 +137,17 @@ func newServer(file string, c config.Config, o Options) *Server {
 			Name: "tokengate_connections_cut_total",
 			Help: "Connections that were closed to make room for new ones, by listener.",
 		}, []string{"listener"}),
+		differences: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "tokengate_store_index_differences_total",
+			Help: "Tokens that a comparison found to differ between the store and the memory, and corrected.",
+		}),
 	}
 	s.jobs, s.endJobs = context.WithCancel(context.Background())
 	s.atStop("write the last log lines", sink.Close)
 	return s
 }
 
-// Start opens the listeners and starts the background jobs. The socket that Envoy
+// Start opens the other listeners and starts the background jobs. The socket that Envoy
 // connects to appears last, when Check can be answered. After an error, call Stop.
 func (s *Server) Start() error {
 	listeners, err := s.listeners()
@@ -142,6 +155,9 @@ func (s *Server) Start() error {
 		return err
 	}
 	s.followDirectory(s.jobs)
+	if s.Addr("metrics") == nil {
+		listeners = append([]listener{s.probeListener()}, listeners...)
+	}
 	for _, l := range listeners {
 		if err := s.open(l); err != nil {
 			return err
@@ -157,6 +173,7 @@ func (s *Server) Start() error {
 		s.gc.fit()
 	})
 	go s.keepPruned(s.jobs)
+	go s.tokens.KeepCompared(s.jobs, s.reportComparison)
 	s.followUpstream()
 	return nil
 }
@@ -236,6 +253,19 @@ func (s *Server) openStore(ctx context.Context, acceptLoss bool) error {
 	s.health.store = tokens
 	s.atStop("write the last usage", s.usage.Flush)
 	return nil
+}
+
+// reportComparison logs and counts the tokens that differed between the store and the memory.
+func (s *Server) reportComparison(differing []string, err error) {
+	if err != nil {
+		s.log.Warn("the tokens in memory were not compared with the store; it is tried again", zap.Error(err))
+	}
+	if len(differing) > 0 {
+		const most = 20
+		s.log.Error("tokens in memory differed from the store and were corrected; please report this",
+			zap.Int("tokens", len(differing)), zap.Strings("some", differing[:min(len(differing), most)]))
+		s.differences.Add(float64(len(differing)))
+	}
 }
 
 // zapLevel maps a level of the store's log; its info lines are debug lines here.
