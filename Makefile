@@ -211,6 +211,11 @@ demo: envoy build ## the whole story through a real Envoy; DEMO=once exits at it
 	$(GO) build -o .build/demo ./cmd/demo
 	exec .build/demo
 
+.PHONY: demo-cluster
+demo-cluster: envoy etcd build ## two tokengates on three nodes of etcd, of which one at a time is killed
+	$(GO) build -o .build/demo ./cmd/demo
+	exec .build/demo cluster
+
 # The pictures are for people; no test compares them.
 .PHONY: screenshots
 screenshots: tools ## a picture of each page, light, dark and narrow, in .build/screenshots

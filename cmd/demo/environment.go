@@ -33,18 +33,19 @@ const startTime = 30 * time.Second
 // environment is the servers on which the scenario runs: a simulated Jira,
 // tokengate and a real Envoy, on loopback.
 type environment struct {
-	out        io.Writer
-	dir        string       // the demo's files, removed at the end
-	socket     string       // tokengate's admin socket
-	config     string       // tokengate's configuration file
-	listen     string       // host and port of Envoy
-	url        string       // the address for users: Envoy's, or the proxy's
-	how        jiratest.How // how Jira learns who sent a request with a token
-	jira       *jiratest.Server
-	jiraServer *http.Server
-	tokengate  *exec.Cmd
-	envoy      *envoytest.Process
-	log        *logLines
+	out         io.Writer
+	dir         string       // the demo's files, removed at the end
+	socket      string       // tokengate's admin socket
+	config      string       // tokengate's configuration file
+	listen      string       // host and port of Envoy
+	url         string       // the address for users: Envoy's, or the proxy's
+	how         jiratest.How // how Jira learns who sent a request with a token
+	jira        *jiratest.Server
+	jiraServer  *http.Server // nil if another environment has started it
+	jiraAddress string
+	tokengate   *exec.Cmd
+	envoy       *envoytest.Process
+	log         *logLines
 }
 
 const settings = `publicURL: %[3]s
@@ -54,7 +55,7 @@ listen:
   admin: unix://%[1]s/admin.sock
   metrics: unix://%[1]s/metrics.sock
 store:
-  badger: {dir: %[1]s/data}
+%[4]s
 upstream:
   url: http://%[2]s
   identity: {pat: {sealKeys: [%[1]s/seal-key]}}
@@ -79,45 +80,67 @@ const (
 // setUp starts the environment. proxy is the host and port of an HTTPS proxy in
 // front of Envoy, which the caller starts; empty without one.
 func setUp(ctx context.Context, out io.Writer, proxy string) (_ *environment, err error) {
-	e := &environment{out: out, how: jiratest.ByBearer, log: newLogLines()}
+	e, err := newEnvironment(out)
+	if err != nil {
+		return nil, err
+	}
 	defer func() {
 		if err != nil {
 			e.tearDown()
 		}
 	}()
-	if e.dir, err = os.MkdirTemp("", "tokengate-demo"); err != nil {
+	if err := e.startJira(); err != nil {
 		return nil, err
 	}
-	e.socket, e.config = filepath.Join(e.dir, "admin.sock"), filepath.Join(e.dir, "tokengate.yaml")
-	jira, err := e.startJira()
-	if err != nil {
-		return nil, fmt.Errorf("start the simulated Jira: %w", err)
-	}
-	sealKey := make([]byte, 32)
-	_, _ = rand.Read(sealKey) // never fails
-	err = errors.Join(os.WriteFile(filepath.Join(e.dir, "credential"), []byte(service), 0o600),
-		os.WriteFile(filepath.Join(e.dir, "seal-key"), sealKey, 0o400))
-	if err != nil {
-		return nil, err
-	}
-	if e.listen, err = freeAddress(); err != nil {
-		return nil, fmt.Errorf("find a port for Envoy: %w", err)
-	}
-	e.url = "http://" + e.listen
 	hops := ""
 	if proxy != "" {
 		e.url, hops = "https://"+proxy, "clientAddress: {trustedHops: 1}\n"
 	}
-	if err := os.WriteFile(e.config, fmt.Appendf(nil, settings+hops, e.dir, jira, e.url), 0o600); err != nil {
+	if err := e.configure(e.url, "  badger: {dir: "+e.dir+"/data}", newSealKey(), hops); err != nil {
 		return nil, err
 	}
-	if err := e.startTokengate(ctx); err != nil {
-		return nil, fmt.Errorf("start tokengate: %w", err)
-	}
-	if err := e.startEnvoy(ctx); err != nil {
+	if err := e.startServers(ctx); err != nil {
 		return nil, err
 	}
 	return e, nil
+}
+
+// newEnvironment returns an environment in which nothing runs.
+func newEnvironment(out io.Writer) (*environment, error) {
+	e := &environment{out: out, how: jiratest.ByBearer, log: newLogLines()}
+	var err error
+	if e.listen, err = freeAddress(); err != nil {
+		return nil, fmt.Errorf("find a port for Envoy: %w", err)
+	}
+	e.url = "http://" + e.listen
+	if e.dir, err = os.MkdirTemp("", "tokengate-demo"); err != nil {
+		return nil, err
+	}
+	e.socket, e.config = filepath.Join(e.dir, "admin.sock"), filepath.Join(e.dir, "tokengate.yaml")
+	return e, nil
+}
+
+func newSealKey() []byte {
+	key := make([]byte, 32)
+	_, _ = rand.Read(key) // never fails
+	return key
+}
+
+// configure writes the configuration and the files that it names. store has the lines of the
+// section with this name.
+func (e *environment) configure(publicURL, store string, sealKey []byte, more string) error {
+	return errors.Join(
+		os.WriteFile(filepath.Join(e.dir, "credential"), []byte(service), 0o600),
+		os.WriteFile(filepath.Join(e.dir, "seal-key"), sealKey, 0o400),
+		os.WriteFile(e.config, fmt.Appendf(nil, settings+more, e.dir, e.jiraAddress, publicURL, store), 0o600))
+}
+
+// startServers starts tokengate and Envoy.
+func (e *environment) startServers(ctx context.Context) error {
+	if err := e.startTokengate(ctx); err != nil {
+		return fmt.Errorf("start tokengate: %w", err)
+	}
+	return e.startEnvoy(ctx)
 }
 
 // freeAddress returns a free host and port on loopback. Envoy's must be known
@@ -131,7 +154,7 @@ func freeAddress() (string, error) {
 }
 
 // startJira starts a Jira as it is installed: it trusts no header.
-func (e *environment) startJira() (address string, err error) {
+func (e *environment) startJira() error {
 	e.jira = jiratest.New(jiratest.Options{Users: []jiratest.User{
 		{Name: "fred", Password: fred, DisplayName: "Fred F.", Active: true, Groups: []string{"developers"}},
 		{Name: "robot", Active: true, Groups: []string{"developers"}, PATs: []string{robotsPAT}},
@@ -142,11 +165,11 @@ func (e *environment) startJira() (address string, err error) {
 	e.jira.IgnoreHeader(true)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return "", err
+		return fmt.Errorf("start the simulated Jira: %w", err)
 	}
-	e.jiraServer = &http.Server{Handler: e.jira, ReadHeaderTimeout: time.Minute}
+	e.jiraServer, e.jiraAddress = &http.Server{Handler: e.jira, ReadHeaderTimeout: time.Minute}, l.Addr().String()
 	go e.jiraServer.Serve(l)
-	return l.Addr().String(), nil
+	return nil
 }
 
 func (e *environment) startTokengate(ctx context.Context) error {
@@ -165,6 +188,13 @@ func (e *environment) startTokengate(ctx context.Context) error {
 
 func (e *environment) stopTokengate() error {
 	err := errors.Join(e.tokengate.Process.Signal(syscall.SIGTERM), e.tokengate.Wait())
+	e.tokengate = nil
+	return err
+}
+
+func (e *environment) killTokengate() error {
+	err := e.tokengate.Process.Kill()
+	_ = e.tokengate.Wait() // says that it was killed
 	e.tokengate = nil
 	return err
 }
