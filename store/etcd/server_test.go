@@ -15,6 +15,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -335,4 +336,77 @@ func TestWaits(t *testing.T) {
 		t.Fatal(err)
 	}
 	opened.Close()
+}
+
+// TestLostAnswers loses the answer to a write, or its connection before it is sent. The write succeeds, and it is carried
+// out once.
+func TestLostAnswers(t *testing.T) {
+	c := etcdtest.Start(t, etcdtest.Options{})
+	proxy := etcdtest.NewProxy(t, c.Nodes[0])
+	for name, fail := range map[string]func(){
+		"answer":     proxy.Lose,
+		"connection": func() { proxy.Cut(); proxy.Forward() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			config := configOf(c, prefixOf("lost "+name))
+			config.Endpoints = []string{proxy.Endpoint}
+			s := openConfig(t, config)
+			defer s.Close()
+			calls := 0
+			lost := func(action string) (store.Audit, error) {
+				if calls++; calls == 1 {
+					fail()
+				}
+				return store.Audit{Time: storetest.Epoch, Action: action, TokenID: "test00000001"}, nil
+			}
+			_, err := s.Create(t.Context(), storetest.NewToken(1, "fred"), func([]store.Token) (store.Audit, error) { return lost("create") })
+			if err != nil || calls != 1 {
+				t.Fatalf("create: %d calls, error %v", calls, err)
+			}
+			calls = 0
+			updated, err := s.Update(t.Context(), "test00000001", func(token *store.Token, _ store.LiveFunc) (store.Audit, error) {
+				token.Name += "!"
+				return lost("rename")
+			})
+			if err != nil || calls != 1 || updated.Name != "token 1!" {
+				t.Errorf("update: name %q, %d calls, error %v", updated.Name, calls, err)
+			}
+			if got, err := s.Get(t.Context(), "test00000001"); err != nil || got.Revision != updated.Revision {
+				t.Errorf("the update has revision %d, stored is %d, error %v", updated.Revision, got.Revision, err)
+			}
+			fail()
+			if err := s.AppendAudit(t.Context(), store.Audit{Time: storetest.Epoch, Action: "refused"}); err != nil {
+				t.Errorf("append an audit record: %v", err)
+			}
+			want := []string{"create", "rename", "refused"}
+			records, err := s.AuditLog(t.Context(), 0, 10)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, a := range slices.Backward(records) {
+				got = append(got, a.Action)
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("audit records %v, want %v", got, want)
+			}
+		})
+	}
+}
+
+// TestElection kills the leader of three nodes. The next write waits for the new one.
+func TestElection(t *testing.T) {
+	c := etcdtest.Start(t, etcdtest.Options{Nodes: 3})
+	s := openConfig(t, configOf(c, "/election/"))
+	defer s.Close()
+	create(t, s, storetest.NewToken(1, "fred"))
+	leader := c.Leader()
+	leader.Kill()
+	create(t, s, storetest.NewToken(2, "fred"))
+	leader.Start()
+	leader.Wait()
+	c.Leader().Kill()
+	if _, err := s.Get(t.Context(), "test00000002"); err != nil {
+		t.Error(err)
+	}
 }

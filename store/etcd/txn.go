@@ -1,6 +1,7 @@
 package etcd
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,9 +13,6 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
-
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/tokengate/tokengate/store"
 )
@@ -31,8 +29,9 @@ const sequenceSlots = 1024
 // maxSequence is the highest number that JSON's readers keep exactly.
 const maxSequence = 1<<53 - 1
 
-// readTries is how often a read is sent. The client sends each to the next endpoint.
-const readTries = 3
+// attempts is how often a request is sent within the time for one, if no answer comes. The client sends each to
+// the next endpoint. After other errors, such as while etcd elects a leader, it is sent again after a pause.
+const attempts = 3
 
 // errRestored means that etcd has lost changes that it had confirmed.
 var errRestored = errors.New("etcd has an older state than before: it was restored from a backup or replaced; start tokengate again")
@@ -60,31 +59,42 @@ func (s *Store) name(kv *mvccpb.KeyValue) string { return string(kv.Key[len(s.pr
 
 // read sends reads as one transaction, and returns the results and the revision of the current state.
 func (op *operation) read(ops ...clientv3.Op) (results []*clientv3.GetResponse, revision int64, err error) {
-	var resp *clientv3.TxnResponse
 	before := op.seen.Load()
-	for range readTries {
-		ctx, cancel := context.WithTimeout(op.reads, op.timeout/readTries)
-		resp, err = op.client.Txn(ctx).Then(ops...).Commit()
-		timedOut := ctx.Err() != nil && op.reads.Err() == nil
+	resp, err := op.send(op.reads, func(ctx context.Context) clientv3.Txn { return op.client.Txn(ctx).Then(ops...) })
+	if err != nil {
+		if ended := op.err(); ended != nil {
+			return nil, 0, ended
+		}
+		return nil, 0, op.failed(err)
+	}
+	if resp.Header.Revision < before {
+		return nil, 0, errRestored
+	}
+	op.sawRevision(resp.Header.Revision)
+	for _, r := range resp.Responses {
+		results = append(results, (*clientv3.GetResponse)(r.GetResponseRange()))
+	}
+	return results, resp.Header.Revision, nil
+}
+
+// send sends a transaction until an answer comes, for op.timeout in all. An earlier one may be carried out, too.
+func (op *operation) send(ctx context.Context, txn func(context.Context) clientv3.Txn) (resp *clientv3.TxnResponse, err error) {
+	began := time.Now()
+	for pause := firstPause; ; pause = min(2*pause, lastPause) {
+		attempt, cancel := context.WithTimeout(ctx, op.timeout/attempts)
+		resp, err = txn(attempt).Commit()
 		cancel()
-		if err == nil && resp.Header.Revision < before {
-			return nil, 0, errRestored
+		if err == nil || ctx.Err() != nil || !isTemporary(err) || time.Since(began)+pause >= op.timeout {
+			return resp, err
 		}
-		if err == nil {
-			op.sawRevision(resp.Header.Revision)
-			for _, r := range resp.Responses {
-				results = append(results, (*clientv3.GetResponse)(r.GetResponseRange()))
-			}
-			return results, resp.Header.Revision, nil
-		}
-		if !timedOut && status.Code(err) != codes.Unavailable {
-			break
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, err
 		}
 	}
-	if ended := op.err(); ended != nil {
-		return nil, 0, ended
-	}
-	return nil, 0, op.failed(err)
 }
 
 // value returns the value of one key, nil if there is none.
@@ -281,18 +291,28 @@ func (op *operation) commit(t *tx) error {
 				op.put(numberKey(number+1), []byte(t.create.ID)), op.put(ownedKey(*t.create), []byte(t.create.ID)))
 		}
 		first := op.sequence + uint64(t.revision)*sequenceSlots + rand.Uint64N(sequenceSlots-uint64(len(t.audits)))
+		var record []byte // the last audit record
 		for i, a := range t.audits {
 			if a.Sequence = first + uint64(i); a.Sequence > maxSequence {
 				return fmt.Errorf("write audit record: its sequence would be %d", a.Sequence)
 			}
 			key := auditKey(a.Sequence)
+			record = store.EncodeAudit(store.BoundAudit(a))
 			compares = append(compares, clientv3.Compare(clientv3.CreateRevision(op.prefix+key), "=", 0))
-			puts = append(puts, op.put(key, store.EncodeAudit(store.BoundAudit(a))))
+			puts = append(puts, op.put(key, record))
+			if i == len(t.audits)-1 {
+				checks = append(checks, op.get(key))
+			}
 		}
 		if len(puts) == 0 {
 			return nil
 		}
-		resp, err := op.commitOnce(compares, puts, checks)
+		// With an audit record it can be sent again: it is carried out only once, and the record shows whether it was.
+		commit := op.commitOnce
+		if record != nil {
+			commit = op.commitSurely
+		}
+		resp, err := commit(compares, puts, checks)
 		if err != nil {
 			return err
 		}
@@ -302,6 +322,13 @@ func (op *operation) commit(t *tx) error {
 				t.deleted = append(t.deleted, r.GetResponseDeleteRange().GetDeleted())
 			}
 			return nil
+		}
+		if record != nil {
+			written := resp.Responses[len(checks)-1].GetResponseRange().Kvs
+			if len(written) == 1 && bytes.Equal(written[0].Value, record) {
+				t.committed = written[0].ModRevision
+				return nil
+			}
 		}
 		for i, c := range t.compared {
 			if now := resp.Responses[i].GetResponseRange().Kvs; c.revision == 0 && len(now) > 0 || c.revision != 0 && (len(now) == 0 || now[0].ModRevision != c.revision) {
@@ -323,6 +350,20 @@ func (op *operation) commitOnce(compares []clientv3.Cmp, puts, checks []clientv3
 	ctx, cancel := context.WithTimeout(op.Context, op.timeout)
 	defer cancel()
 	resp, err := op.client.Txn(ctx).If(compares...).Then(puts...).Else(checks...).Commit()
+	return op.committed(resp, err)
+}
+
+// commitSurely is commitOnce, but sends the transaction again while its outcome is unknown. If an earlier one was carried
+// out, the compares fail, so they must include a key that the transaction writes.
+func (op *operation) commitSurely(compares []clientv3.Cmp, puts, checks []clientv3.Op) (*clientv3.TxnResponse, error) {
+	resp, err := op.send(op.Context, func(ctx context.Context) clientv3.Txn {
+		return op.client.Txn(ctx).If(compares...).Then(puts...).Else(checks...)
+	})
+	return op.committed(resp, err)
+}
+
+// committed returns the result of a write.
+func (op *operation) committed(resp *clientv3.TxnResponse, err error) (*clientv3.TxnResponse, error) {
 	if err != nil && op.Context.Err() != nil {
 		return nil, op.Context.Err()
 	}

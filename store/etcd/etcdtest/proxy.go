@@ -27,6 +27,7 @@ const (
 	forward mode = iota
 	hold         // data waits, connections stay open
 	cut          // connections are closed
+	lose         // the next data of the node is lost with its connection
 )
 
 // NewProxy starts a proxy of a node, which ends with the test.
@@ -90,8 +91,15 @@ func (p *Proxy) copy(to, from net.Conn, requests bool) {
 		for p.mode == hold {
 			p.cond.Wait()
 		}
+		lost := p.mode == lose && !requests
+		if lost {
+			p.mode = forward
+		}
 		wait := p.wait
 		p.mu.Unlock()
+		if lost {
+			return
+		}
 		if requests && wait > 0 {
 			time.Sleep(wait)
 		}
@@ -133,7 +141,10 @@ func (p *Proxy) Hold() { p.set(hold) }
 // Cut closes all connections, and each new one, until Forward.
 func (p *Proxy) Cut() { p.set(cut) }
 
-// Forward ends Hold and Cut.
+// Lose loses the node's next answer, and with it the connection. Then the proxy forwards again.
+func (p *Proxy) Lose() { p.set(lose) }
+
+// Forward ends Hold, Cut and Lose.
 func (p *Proxy) Forward() { p.set(forward) }
 
 // Slow delays what clients send.
