@@ -47,45 +47,53 @@ func (m *Manager) Connect(ctx context.Context, c Caller) error {
 			return err
 		}
 		op.subject.owner = c.user.Name
-		return op.connect(ctx, true)
+		done, err := op.connect(ctx, true)
+		if err == nil {
+			done()
+		}
+		return err
 	})
 }
 
-// connect connects the caller with the caller's login, unless that has been done and again is false.
-func (op *operation) connect(ctx context.Context, again bool) error {
+// connect connects the caller with the caller's login, unless that has been done and again is false. Until
+// done is called, the connection does not count as unused.
+func (op *operation) connect(ctx context.Context, again bool) (done func(), err error) {
 	c := op.caller
 	if c.login == nil {
-		return refused(BadState, "Log in with the browser, or send your user name and password: this login cannot connect you.")
+		return nil, refused(BadState, "Log in with the browser, or send your user name and password: this login cannot connect you.")
 	}
 	record := op.newRecord("done")
 	record.Action = connectAction.name
-	err := op.manager.Upstream.Connect(ctx, c.user, c.login(), again, record)
+	done, err = op.manager.Upstream.Connect(ctx, c.user, c.login(), again, record)
 	switch {
+	case err == nil:
+		return done, nil
 	case errors.Is(err, upstream.ErrRefused), errors.Is(err, upstream.ErrOtherUser):
-		return refused(BadState, "The application does not recognize the personal access token that it has just created for you, so tokengate deleted it. Log in again and repeat this.")
+		return nil, refused(BadState, "The application does not recognize the personal access token that it has just created for you, so tokengate deleted it. Log in again and repeat this.")
 	case errors.Is(err, upstream.ErrDisconnected):
-		return refused(BadState, "%s", Sentence(err))
+		return nil, refused(BadState, "%s", Sentence(err))
 	case errors.Is(err, directory.ErrBasicRefused), errors.Is(err, directory.ErrCaptcha):
-		return refused(BadState, "tokengate could not connect you with a personal access token: %s.", err)
+		return nil, refused(BadState, "tokengate could not connect you with a personal access token: %s.", err)
 	case errors.Is(err, directory.ErrUnavailable):
-		return &Error{Code: Unavailable, Cause: err,
+		return nil, &Error{Code: Unavailable, Cause: err,
 			Message: "The application did not answer, so you are not connected and no API token was created. Try again later; what the application may have created is deleted."}
 	}
-	return upstreamRefusal(err)
+	return nil, upstreamRefusal(err)
 }
 
 // connectOwner connects the owner of a new token if it is the caller, whose login can do it. Others
-// connect by themselves, or an administrator connects them; until then their tokens are suspended.
-func (op *operation) connectOwner(ctx context.Context, t store.Token) error {
+// connect by themselves, or an administrator connects them; until then their tokens are suspended. The caller
+// calls done after the token is created.
+func (op *operation) connectOwner(ctx context.Context, t store.Token) (done func(), err error) {
 	if op.manager.Upstream == nil || !op.caller.owns(t) || op.caller.login == nil {
-		return nil
+		return func() {}, nil
 	}
 	owned, err := op.manager.Tokens.Live(ctx, t.Owner.Name)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := op.checkLimits(owned, t); err != nil { // before the application creates anything
-		return err
+		return nil, err
 	}
 	return op.connect(ctx, false)
 }
@@ -111,6 +119,8 @@ func upstreamRefusal(err error) error {
 	switch {
 	case errors.Is(err, upstream.ErrRefused), errors.Is(err, upstream.ErrOtherUser), errors.Is(err, directory.ErrUnusableName):
 		return invalid(FieldToken, "%s", Sentence(err))
+	case errors.Is(err, upstream.ErrBusy):
+		return &Error{Code: Unavailable, Cause: err, Message: Sentence(err)}
 	case errors.Is(err, upstream.ErrNotConnected):
 		return refused(NotFound, "%s", Sentence(err))
 	case errors.Is(err, directory.ErrNotLoggedIn):

@@ -34,9 +34,11 @@ func (m *Manager) Create(ctx context.Context, c Caller, n NewToken) (issued Issu
 		if err != nil {
 			return err
 		}
-		if err := op.connectOwner(ctx, t); err != nil {
+		done, err := op.connectOwner(ctx, t)
+		if err != nil {
 			return err
 		}
+		defer done()
 		value, err := token.Mint(authz.ValueKinds[t.Kind], m.Random)
 		if err != nil {
 			return err

@@ -28,12 +28,13 @@ const (
 
 // Connect creates a credential in the application with a login of the user, which the application
 // has just accepted, and uses it from then on. A user with a working credential keeps it, unless
-// again is true. Of concurrent calls for a user, the others wait for the first. audit is the record of who did it.
+// again is true. Of concurrent calls for a user, by all servers, the others wait for the first. audit is the record of who did it.
+// Until the caller calls done, the credential does not count as unused, and other calls for the user wait.
 //
 // Errors wrap ErrRefused or ErrOtherUser if the application does not recognize what it created,
-// ErrDisconnected, or are those of product.CredentialClient. Nothing is left in the application after an error, unless
+// ErrDisconnected or ErrBusy, or are those of product.CredentialClient. Nothing is left in the application after an error, unless
 // it did not answer: then Run deletes what it may have created.
-func (c *Credentials) Connect(ctx context.Context, user directory.User, login http.Header, again bool, audit store.Audit) error {
+func (c *Credentials) Connect(ctx context.Context, user directory.User, login http.Header, again bool, audit store.Audit) (done func(), err error) {
 	return c.connect(ctx, user, login, audit, func(inUse *store.UpstreamCredential) bool {
 		_, unsure := c.unsure.Load(user.Key)
 		return again || unsure || inUse == nil || inUse.State != store.UpstreamActive
@@ -44,32 +45,41 @@ func (c *Credentials) Connect(ctx context.Context, user directory.User, login ht
 var ErrDisconnected = errors.New("the user was disconnected meanwhile; connect again")
 
 // connect is Connect if the user's credential in use, or nil, makes it necessary.
-func (c *Credentials) connect(ctx context.Context, user directory.User, login http.Header, audit store.Audit, necessary func(inUse *store.UpstreamCredential) bool) error {
+func (c *Credentials) connect(ctx context.Context, user directory.User, login http.Header, audit store.Audit, necessary func(inUse *store.UpstreamCredential) bool) (done func(), err error) {
 	if user.Key == "" {
-		return errNoKey
+		return nil, errNoKey
 	}
 	last, _ := c.ends.Load(user.Key)
-	ended := func() bool {
-		now, _ := c.ends.Load(user.Key)
-		return now != last
-	}
-	unlock, err := c.perUser.lock(ctx, user.Key)
+	before, err := c.readable(ctx, user.Key)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer unlock()
-	if ended() {
-		return ErrDisconnected // which came after this call
+	ended := func(all []store.UpstreamCredential) bool { // after this call, by this server or another
+		now, _ := c.ends.Load(user.Key)
+		return now != last || working(before) != nil && working(all) == nil
 	}
-	c.wanted.Store(user.Key, c.Now())
+	unlock, err := c.lockUser(ctx, user.Key)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			unlock()
+		}
+	}()
 	all, err := c.readable(ctx, user.Key)
-	if err != nil || !necessary(working(all)) {
-		return err
+	switch {
+	case err != nil:
+		return nil, err
+	case ended(all):
+		return nil, ErrDisconnected
+	case !necessary(working(all)):
+		return unlock, nil
 	}
 	// What was begun is finished even if the client leaves.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
 	defer cancel()
-	return c.mint(ctx, user, login, audit, ended)
+	return unlock, c.mint(ctx, user, login, audit, ended)
 }
 
 // readable returns a user's credentials; none if they cannot be read, so that the user can connect again.
@@ -83,8 +93,8 @@ func (c *Credentials) readable(ctx context.Context, user string) ([]store.Upstre
 
 // mint creates a credential and takes it into use. The store knows its name before the application
 // is asked, so that it can be found and deleted if the process ends in between. ended reports whether the
-// user was disconnected since. The caller holds the user's lock.
-func (c *Credentials) mint(ctx context.Context, user directory.User, login http.Header, audit store.Audit, ended func() bool) error {
+// user, who has these credentials now, was disconnected since. The caller holds the user's lock.
+func (c *Credentials) mint(ctx context.Context, user directory.User, login http.Header, audit store.Audit, ended func([]store.UpstreamCredential) bool) error {
 	existing, err := c.minter().List(ctx, login)
 	if err != nil {
 		return err
@@ -115,7 +125,7 @@ func (c *Credentials) mint(ctx context.Context, user directory.User, login http.
 	}
 	audit.Owner = user.Name
 	err = c.update(ctx, user.Key, func(before []store.UpstreamCredential) ([]store.UpstreamCredential, []store.Audit, error) {
-		if ended() {
+		if ended(before) {
 			return nil, nil, ErrDisconnected
 		}
 		return append(limit(before), intent), nil, nil
@@ -227,7 +237,7 @@ func (c *Credentials) openLogin(user string, intent store.UpstreamCredential) ht
 	return http.Header{"Cookie": {string(session)}}
 }
 
-// userLocks lets one goroutine at a time change the credentials of a user in the application. The
+// userLocks lets one goroutine of this server at a time change the credentials of a user in the application. The
 // zero value is ready.
 type userLocks struct {
 	mu   sync.Mutex

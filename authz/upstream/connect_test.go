@@ -47,7 +47,11 @@ func (r *rig) session() http.Header {
 }
 
 func (r *rig) connect(login http.Header, again bool) error {
-	return r.Connect(r.t.Context(), fred, login, again, connecting)
+	done, err := r.Connect(r.t.Context(), fred, login, again, connecting)
+	if err == nil {
+		done()
+	}
+	return err
 }
 
 // pats returns the names of fred's personal access tokens in Jira.
@@ -187,7 +191,7 @@ func TestConnectRefused(t *testing.T) {
 	t.Run("other user", func(t *testing.T) {
 		r := newRig(t)
 		wilma := directory.User{Name: "wilma", Key: wilmaKey, Active: true}
-		if err := r.Connect(t.Context(), wilma, r.session(), false, connecting); !errors.Is(err, upstream.ErrOtherUser) {
+		if _, err := r.Connect(t.Context(), wilma, r.session(), false, connecting); !errors.Is(err, upstream.ErrOtherUser) {
 			t.Errorf("wilma with fred's session: error %v", err)
 		}
 		r.wantPATs("refused", "", "")
@@ -309,16 +313,18 @@ func TestRelease(t *testing.T) {
 	freds, wilma := r.answer(0), directory.User{Name: "wilma", Key: wilmaKey, Active: true}
 	login := (&http.Request{Header: http.Header{}})
 	login.SetBasicAuth("wilma", "dabba")
-	connect := func() {
+	connect := func() (done func()) {
 		t.Helper()
-		if err := r.Connect(t.Context(), wilma, login.Header, false, connecting); err != nil {
+		done, err := r.Connect(t.Context(), wilma, login.Header, false, connecting)
+		if err != nil {
 			t.Fatal(err)
 		}
+		return done
 	}
-	connect()
+	connect()()
 	r.unused = true
 	r.now = r.now.Add(7 * time.Hour)
-	connect() // before another token is created
+	done := connect() // before another token is created
 	r.run(func() bool {
 		own, err := r.Of(t.Context(), wilmaKey)
 		return err == nil && own.Checked.Equal(r.now)
@@ -326,6 +332,7 @@ func TestRelease(t *testing.T) {
 	if n := len(r.jira.PATs(wilmaKey)); n != 1 {
 		t.Errorf("about to use it: Jira has %d", n)
 	}
+	done()
 	r.now = r.now.Add(7 * time.Hour)
 	r.run(func() bool { return len(r.jira.PATs(wilmaKey)) == 0 })
 	r.want("without tokens", freds, "none")

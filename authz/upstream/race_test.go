@@ -105,7 +105,7 @@ func TestDisconnectWins(t *testing.T) {
 			var all sync.WaitGroup
 			connect := func(ctx context.Context) {
 				all.Go(func() {
-					if err := r.Connect(ctx, fred, login, true, connecting); !errors.Is(err, upstream.ErrDisconnected) {
+					if _, err := r.Connect(ctx, fred, login, true, connecting); !errors.Is(err, upstream.ErrDisconnected) {
 						t.Errorf("error %v", err)
 					}
 				})

@@ -37,7 +37,7 @@ func (c *Credentials) Disconnect(ctx context.Context, user string, login http.He
 	if err := c.disconnect(ctx, user, audit); err != nil {
 		return err
 	}
-	if unlock, free := c.perUser.tryLock(user); free { // otherwise the holder is connecting, and Run deletes it
+	if unlock, free := c.tryLockUser(ctx, user); free { // otherwise the holder is connecting, and Run deletes it
 		c.tidyAfter(ctx, user, login)
 		unlock()
 	}
@@ -49,7 +49,7 @@ func (c *Credentials) disconnect(ctx context.Context, user string, audit store.A
 	_, err := c.Store.Upstream(ctx, user)
 	unreadable := errors.Is(err, store.ErrInvalid)
 	c.ends.Store(user, new(doubt)) // before the change, so that no attempt begins between both
-	err = c.settle(ctx, user, func(before []store.UpstreamCredential) ([]store.UpstreamCredential, []store.Audit, error) {
+	return c.settle(ctx, user, func(before []store.UpstreamCredential) ([]store.UpstreamCredential, []store.Audit, error) {
 		minting := func(o store.UpstreamCredential) bool { return o.State == store.UpstreamMinting }
 		inUse := working(before)
 		switch {
@@ -64,14 +64,9 @@ func (c *Credentials) disconnect(ctx context.Context, user string, audit store.A
 		}
 		return after, []store.Audit{audit}, nil
 	})
-	if err == nil {
-		c.wanted.Delete(user)
-	}
-	return err
 }
 
-// unusedAfter is how long ago a user connected, or wanted to, before the credential can count as unused: that comes
-// before the first token.
+// unusedAfter is how long ago a user connected before the credential can count as unused: that comes before the first token.
 const unusedAfter = time.Hour
 
 // release disconnects a user whose credential nothing uses any more: the user has no tokens, or is
@@ -80,7 +75,7 @@ func (c *Credentials) release(ctx context.Context, user string) {
 	if !c.isUnused(ctx, user) {
 		return
 	}
-	unlock, free := c.perUser.tryLock(user)
+	unlock, free := c.tryLockUser(ctx, user)
 	if !free { // the user is connecting
 		return
 	}
@@ -99,9 +94,6 @@ func (c *Credentials) isUnused(ctx context.Context, user string) bool {
 	all, err := c.Store.Upstream(ctx, user)
 	inUse := working(all)
 	if err != nil || inUse == nil || inUse.UpstreamID == "" || c.Now().Sub(inUse.Created) < unusedAfter {
-		return false
-	}
-	if wanted, ok := c.wanted.Load(user); ok && c.Now().Sub(wanted.(time.Time)) < unusedAfter {
 		return false
 	}
 	owner := store.Owner{Name: inUse.Owner, Key: user}

@@ -65,9 +65,18 @@ func (c *Credentials) renewVisitors(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case v := <-c.visits:
-			c.logRenewal(v.user.Key, c.connect(ctx, v.user, v.login, c.audit(RenewAction, ""), c.isDue))
+			c.logRenewal(v.user.Key, c.renew(ctx, v.user, v.login))
 		}
 	}
+}
+
+// renew connects a user again if the credential is due.
+func (c *Credentials) renew(ctx context.Context, user directory.User, login http.Header) error {
+	done, err := c.connect(ctx, user, login, c.audit(RenewAction, ""), c.isDue)
+	if err == nil {
+		done()
+	}
+	return err
 }
 
 // tryAgain is how long the application's refusal to create a credential for a request with one is remembered.
@@ -93,7 +102,7 @@ func (c *Credentials) renewWithItself(ctx context.Context, key string) {
 	if err != nil || user.Key != key {
 		return // Check says so
 	}
-	err = c.connect(ctx, user, value.Bearer(), c.audit(RenewAction, ""), c.isDue)
+	err = c.renew(ctx, user, value.Bearer())
 	if errors.Is(err, product.ErrNotAllowed) {
 		c.refusedRenewal.Store(new(c.Now()))
 		c.Log.Info("the application creates no personal access token for a request with one; connections are renewed when their users visit the page", zap.Error(err))

@@ -31,7 +31,7 @@ type rig struct {
 	t    *testing.T
 	jira *jiratest.Server
 	web  *httptest.Server
-	db   *badger.Store
+	db   store.Store
 	dir  string // of the store
 	keys string // of the key files
 	logs *observer.ObservedLogs
@@ -47,6 +47,20 @@ const (
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
+	r := newJira(t)
+	db, err := badger.Open(t.Context(), badger.Options{Dir: filepath.Join(r.dir, "store")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.db = db
+	t.Cleanup(func() { db.Close() })
+	r.start(0)
+	return r
+}
+
+// newJira returns a rig without a store.
+func newJira(t *testing.T) *rig {
+	t.Helper()
 	r := &rig{t: t, dir: t.TempDir(), keys: t.TempDir(), now: time.Date(2026, 11, 28, 10, 0, 0, 0, time.UTC)}
 	r.jira = jiratest.New(jiratest.Options{
 		Now: func() time.Time { return r.now },
@@ -58,18 +72,12 @@ func newRig(t *testing.T) *rig {
 	})
 	r.web = httptest.NewServer(r.jira)
 	t.Cleanup(r.web.Close)
-	var err error
-	if r.db, err = badger.Open(t.Context(), badger.Options{Dir: filepath.Join(r.dir, "store")}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { r.db.Close() })
 	for n := range byte(3) {
 		key := bytes.Repeat([]byte{n + 1, 7}, 16)
 		if err := os.WriteFile(r.key(int(n)), key, 0o400); err != nil {
 			t.Fatal(err)
 		}
 	}
-	r.start(0)
 	return r
 }
 

@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -10,7 +11,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tokengate/tokengate/store"
-	"github.com/tokengate/tokengate/store/index"
 )
 
 // Actor is who checks credentials in audit records.
@@ -29,9 +29,11 @@ const (
 
 // Run checks every credential once per interval, spread evenly, and those of Suspect at once, until
 // ctx ends. With very many, a round takes longer than the interval. It also deletes in the application
-// what is no longer used or was left by a process that ended, and renews what is due.
+// what is no longer used or was left by a process that ended, and renews what is due. Of several servers, one
+// does all that, except for Suspect, Refused and Visit. Each shows what the others have changed.
 func (c *Credentials) Run(ctx context.Context, interval time.Duration) {
 	var running sync.WaitGroup
+	running.Go(func() { c.follow(ctx) })
 	running.Go(func() { c.keepTidy(ctx) })
 	running.Go(func() { c.renewVisitors(ctx) })
 	running.Go(func() { c.checkSuspects(ctx) })
@@ -41,17 +43,25 @@ func (c *Credentials) Run(ctx context.Context, interval time.Duration) {
 
 func (c *Credentials) keepChecked(ctx context.Context, interval time.Duration) {
 	for ctx.Err() == nil {
+		if !c.hasRounds(ctx) {
+			pause(ctx, roundsAgain)
+			continue
+		}
 		users, err := c.find(ctx, func(o store.UpstreamCredential) bool { return o.State.InUse() })
-		if err != nil && ctx.Err() == nil {
-			c.Log.Error("the connections of users cannot be read", zap.Error(err))
+		if err != nil {
+			if ctx.Err() == nil {
+				c.Log.Error("the connections of users cannot be read", zap.Error(err))
+			}
+			pause(ctx, roundsAgain)
+			continue
 		}
 		each := max(interval/time.Duration(max(len(users), 1)), leastPause)
 		if len(users) == 0 {
 			pause(ctx, each)
 		}
 		for _, user := range users {
-			if pause(ctx, each); ctx.Err() != nil {
-				return
+			if pause(ctx, each); ctx.Err() != nil || !c.hasRounds(ctx) {
+				break
 			}
 			c.check(ctx, user)
 			c.release(ctx, user)
@@ -60,11 +70,18 @@ func (c *Credentials) keepChecked(ctx context.Context, interval time.Duration) {
 	}
 }
 
-// keepTidy deletes what is left of users' previous credentials in the application, until ctx ends.
+// roundsAgain is how often a server asks whether the rounds are its own, and the pause after the store did not answer.
+const roundsAgain = 5 * time.Second
+
+// keepTidy counts the credentials and deletes what is left of users' previous ones in the application, until ctx ends.
 func (c *Credentials) keepTidy(ctx context.Context) {
 	c.makeChannels()
 	for ctx.Err() == nil {
-		c.tidyAll(ctx)
+		left, err := c.survey(ctx)
+		if err != nil && ctx.Err() == nil {
+			c.Log.Error("the connections of users cannot be read", zap.Error(err))
+		}
+		c.tidyAll(ctx, left)
 		pause(ctx, tidyPause)
 		select {
 		case <-ctx.Done():
@@ -74,36 +91,16 @@ func (c *Credentials) keepTidy(ctx context.Context) {
 	}
 }
 
-// tidyAll does so for all users once, and counts the credentials.
-func (c *Credentials) tidyAll(ctx context.Context) {
-	var counted Figures
-	var left []string
-	err := c.Store.AllUpstream(ctx, func(user string, all []store.UpstreamCredential, err error) error {
-		if err != nil {
-			counted.States[store.UpstreamBroken]++
-			return nil
-		}
-		counted.count(all, c.Index.Upstream(user) == index.BrokenUpstream, c.Now())
-		if slices.ContainsFunc(all, isLeft) {
-			left = append(left, user)
-		}
-		return nil
-	})
-	if err != nil {
-		if ctx.Err() == nil {
-			c.Log.Error("the connections of users cannot be read", zap.Error(err))
-		}
-		return
-	}
-	c.figures.Store(&counted)
+// tidyAll deletes what is left of these users' credentials, if the rounds are this server's.
+func (c *Credentials) tidyAll(ctx context.Context, left []string) {
 	for i, user := range left {
 		if i > 0 {
 			pause(ctx, leastPause)
 		}
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || !c.hasRounds(ctx) {
 			return
 		}
-		if unlock, free := c.perUser.tryLock(user); free { // otherwise the holder does it, or the next round
+		if unlock, free := c.tryLockUser(ctx, user); free { // otherwise the holder does it, or the next round
 			c.tidyAfter(ctx, user, nil)
 			unlock()
 		}
@@ -170,7 +167,7 @@ const CheckAction = "upstream.check"
 
 // Suspect makes Run check a user's credential soon, because the application may have
 // answered a request with it as one of nobody.
-func (c *Credentials) Suspect(user string) { c.suspects.add(user) }
+func (c *Credentials) Suspect(user string) { c.suspects.add(user, maxSuspects) }
 
 // suspectLater is Suspect in a few seconds, so that an application or a disk that fails is not asked all the time.
 func (c *Credentials) suspectLater(user string) {
@@ -216,23 +213,24 @@ func (c *Credentials) audit(action, owner string) store.Audit {
 // maxSuspects bounds the memory; further users wait for their turn in the round.
 const maxSuspects = 10_000
 
-// suspects are users to check. The zero value is empty.
-type suspects struct {
+// users are the keys of users with whom something is to be done. The zero value is empty.
+type users struct {
 	mu     sync.Mutex
-	users  map[string]bool
+	keys   map[string]bool
 	signal chan struct{} // holds one value while there are users
 }
 
-func (s *suspects) add(user string) {
+// add adds a user, unless there are most.
+func (s *users) add(user string, most int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.users) == maxSuspects {
+	if len(s.keys) >= most {
 		return
 	}
-	if s.users == nil {
-		s.users = make(map[string]bool)
+	if s.keys == nil {
+		s.keys = make(map[string]bool)
 	}
-	s.users[user] = true
+	s.keys[user] = true
 	select {
 	case s.channel() <- struct{}{}:
 	default:
@@ -240,25 +238,23 @@ func (s *suspects) add(user string) {
 }
 
 // channel returns the signal. The caller holds the lock.
-func (s *suspects) channel() chan struct{} {
+func (s *users) channel() chan struct{} {
 	if s.signal == nil {
 		s.signal = make(chan struct{}, 1)
 	}
 	return s.signal
 }
 
-func (s *suspects) wake() <-chan struct{} {
+func (s *users) wake() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.channel()
 }
 
-func (s *suspects) take() (users []string) {
+func (s *users) take() (keys []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for user := range s.users {
-		users = append(users, user)
-	}
-	s.users = nil
-	return users
+	keys = slices.Collect(maps.Keys(s.keys))
+	s.keys = nil
+	return keys
 }

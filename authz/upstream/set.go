@@ -16,7 +16,7 @@ import (
 
 // Set makes a personal access token the credential of its user, after the application has confirmed
 // it. expected is the key of the user whom it must belong to, or "" for any. It replaces the user's
-// previous one. audit is the record of who did it; it gets the user's name.
+// previous one. audit is the record of who did it; it gets the user's name. It fails with ErrRefused, ErrOtherUser or ErrBusy.
 func (c *Credentials) Set(ctx context.Context, expected string, value product.Secret, audit store.Audit) (Connection, error) {
 	user, err := c.confirm(ctx, value)
 	switch {
@@ -25,7 +25,7 @@ func (c *Credentials) Set(ctx context.Context, expected string, value product.Se
 	case expected != "" && user.Key != expected:
 		return Connection{}, ErrOtherUser
 	}
-	unlock, err := c.perUser.lock(ctx, user.Key)
+	unlock, err := c.lockUser(ctx, user.Key)
 	if err != nil {
 		return Connection{}, err
 	}

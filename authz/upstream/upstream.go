@@ -55,7 +55,7 @@ type Credentials struct {
 	once sync.Once     // makes the channels
 	busy chan struct{} // holds one value while the store and then the index change, so that both have the same order
 
-	perUser        userLocks
+	perUser        userLocks     // see lockUser
 	visits         chan visit    // see Visit
 	tidying        chan struct{} // wakes keepTidy; holds one value
 	figures        atomic.Pointer[Figures]
@@ -66,15 +66,19 @@ type Credentials struct {
 	waiting  sync.Map   // users whom suspectLater will suspect
 	visited  sync.Map   // when users last visited; see Visit
 	ends     sync.Map   // which disconnection was the last, by user; see connect
-	wanted   sync.Map   // when a connection of a user was last wanted, by the user's key; see release
-	suspects suspects
+	suspects users
+	changed  users    // whose credentials another server has changed; "" stands for all users
 	retried  sync.Map // users whose broken credential is checked once more; see check
 
-	denied sync.Map // when Refused last denied a user's tokens
+	denied    sync.Map    // when Refused last denied a user's tokens
+	hadRounds atomic.Bool // see hasRounds
 }
 
 // Store is the part of store.Store that Credentials uses.
 type Store interface {
+	Hold(ctx context.Context, role string) (bool, error)
+	Release(ctx context.Context, role string) error
+	WatchUpstream(ctx context.Context, changed func(user string)) error
 	UpdateUpstream(ctx context.Context, user string, change store.UpstreamFunc) ([]store.UpstreamCredential, error)
 	Upstream(ctx context.Context, user string) ([]store.UpstreamCredential, error)
 	AllUpstream(ctx context.Context, visit func(user string, all []store.UpstreamCredential, err error) error) error
@@ -273,21 +277,28 @@ func (c *Credentials) updateAfter(ctx context.Context, user string, settled any,
 		}
 		return err
 	}
-	c.wake()
-	u := (*index.Upstream)(nil)
-	if inUse := working(after); inUse != nil {
-		if u, err = c.opened(user, *inUse); err != nil {
-			c.Log.Error("the connection of a user cannot be opened; the user has to connect again", zap.String("user_key", user), zap.Error(err))
-		}
-	}
-	c.show(user, u, settled)
+	c.showStored(user, after, nil, settled)
 	return nil
 }
 
 // Check asks the application whether it still accepts a user's credential. If it does not, the
 // user's tokens are denied until it does again or the user connects again. It returns the credential's
 // state after that. audit is the record of a changed state.
-func (c *Credentials) Check(ctx context.Context, user string, audit store.Audit) (store.UpstreamState, error) {
+func (c *Credentials) Check(ctx context.Context, user string, audit store.Audit) (state store.UpstreamState, err error) {
+	for range checkTries {
+		if state, err = c.checkOnce(ctx, user, audit); !errors.Is(err, errChecked) {
+			break
+		}
+	}
+	return state, err
+}
+
+// errChecked means that the credential was checked meanwhile, perhaps by another server, and that the answers may contradict each other.
+var errChecked = errors.New("the connection of the user was checked meanwhile")
+
+const checkTries = 3
+
+func (c *Credentials) checkOnce(ctx context.Context, user string, audit store.Audit) (store.UpstreamState, error) {
 	all, err := c.Store.Upstream(ctx, user)
 	if err != nil {
 		return 0, err
@@ -317,15 +328,18 @@ func (c *Credentials) Check(ctx context.Context, user string, audit store.Audit)
 		c.block(user)
 		doubt, _ = c.unsure.Load(user)
 	}
-	id := inUse.ID
+	was := *inUse
 	audit.Owner, audit.Changes = inUse.Owner, map[string]store.Change{"state": {Before: inUse.State.String(), After: state.String()}}
 	if state == store.UpstreamBroken && inUse.State != state {
 		c.Log.Warn("the application does not accept the connection of a user; the user's tokens are refused until it does, which is checked after ten minutes and then regularly, or the user connects again", zap.String("user_key", user))
 	}
 	err = c.updateAfter(ctx, user, doubt, func(before []store.UpstreamCredential) ([]store.UpstreamCredential, []store.Audit, error) {
 		now := working(before)
-		if now == nil || now.ID != id {
+		if now == nil || now.ID != was.ID {
 			return before, nil, nil // replaced meanwhile
+		}
+		if now.State != was.State || !now.Checked.Equal(was.Checked) {
+			return nil, nil, errChecked
 		}
 		changed := now.State != state
 		now.State, now.Checked = state, asked

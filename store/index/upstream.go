@@ -106,6 +106,18 @@ func (x *Index) Upstream(key string) *Upstream {
 	return nil
 }
 
+// UpstreamUsers returns the keys of the users with an upstream credential, in no order.
+func (x *Index) UpstreamUsers() (keys []string) {
+	x.owners.mu.Lock()
+	defer x.owners.mu.Unlock()
+	for key, slot := range x.owners.slots {
+		if x.owners.upstream(slot) != nil {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
 // SetUpstreams sets the upstream credentials of users by their keys; nil removes one. The owners of
 // tokens with that key, under any name, have it at once, and new ones from their first token on.
 func (x *Index) SetUpstreams(all map[string]*Upstream) { x.owners.setUpstreams(all) }
