@@ -116,7 +116,8 @@ func (c *Credentials) hasRounds(ctx context.Context) bool {
 }
 
 const (
-	rereadAgain = time.Second // the pause after the store did not answer
+	rereadTimeout = 5 * time.Second
+	rereadAgain   = time.Second // the pause after the store did not answer
 
 	// maxUnknown is how long a server uses what it has shown while the store does not say what has changed meanwhile.
 	maxUnknown = 30 * time.Second
@@ -174,12 +175,12 @@ func (c *Credentials) showChanged(ctx context.Context, users []string, denyAll b
 
 // reread shows a user's credential as the store has it.
 func (c *Credentials) reread(ctx context.Context, user string) error {
+	ctx, cancel := context.WithTimeout(ctx, rereadTimeout)
+	defer cancel()
 	if err := c.lock(ctx); err != nil {
 		return err
 	}
 	defer c.unlock()
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
 	all, err := c.Store.Upstream(ctx, user)
 	if err != nil && !errors.Is(err, store.ErrInvalid) {
 		return err

@@ -355,14 +355,11 @@ func testRounds(t *testing.T, c *etcdtest.Cluster, a, b *rig) {
 	}
 	a.now = a.now.Add(7 * time.Hour)
 	b.now = a.now
-	if err := b.Tidy(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	b.running()
 	if err := a.Disconnect(t.Context(), fredKey, http.Header{}, by); err != nil {
 		t.Fatal(err)
 	}
-	b.await("disconnected", "none")
+	b.running()
+	b.until("counted", func() bool { return b.Figures().States[store.UpstreamDeleting] == 1 })
 	a.wantPATs("while the server with the rounds does nothing", first, "deleting")
 	if err := a.db.Close(); err != nil {
 		t.Fatal(err)
