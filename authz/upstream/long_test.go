@@ -11,8 +11,7 @@ import (
 	"github.com/tokengate/tokengate/store/etcd/etcdtest"
 )
 
-// rounds is how often two servers connect a user at once.
-const rounds = 20
+func init() { rounds = 20 }
 
 // TestBusy lets a server wait in vain for another one that connects the user.
 func TestBusy(t *testing.T) {
