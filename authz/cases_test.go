@@ -143,6 +143,10 @@ func decisionCases() []decisionCase {
 		{name: "broken token as password", authorization: "Basic {b64 fred:tgate_hello}", config: block, reason: authz.MalformedToken},
 		{name: "cut token", authorization: "Bearer {fred cut}", reason: authz.MalformedToken},
 		{name: "broken management token", authorization: "Bearer tgadm_x", reason: authz.MalformedToken},
+		{name: "stale index", authorization: "Bearer {fred}", later: tokensStaleAfter, reason: authz.IndexStale},
+		{name: "stale index, a token that may be new", authorization: "Bearer {unknown}", later: tokensStaleAfter, reason: authz.IndexStale},
+		{name: "stale index, a secret that may be new", authorization: "Bearer {fred forged}", later: tokensStaleAfter, reason: authz.IndexStale},
+		{name: "stale index, a token that may be enabled", authorization: "Bearer {disabled}", later: tokensStaleAfter, reason: authz.IndexStale},
 		{name: "unknown", authorization: "Bearer {unknown}", reason: authz.UnknownToken},
 		{name: "revoked", authorization: "Bearer {revoked}", reason: authz.UnknownToken},
 		{name: "unknown management token", authorization: "Bearer {unknown management}", reason: authz.UnknownToken},
@@ -163,10 +167,9 @@ func decisionCases() []decisionCase {
 		{name: "pending", authorization: "Bearer {pending}", reason: authz.Pending, user: "Fred"},
 		{name: "in no state", authorization: "Bearer {stateless}", reason: authz.Disabled, user: "Fred"},
 
-		// no address, stale index.
+		// no address.
 		{name: "no address", authorization: "Bearer {fred}", client: "none", reason: authz.NoClientAddress, user: "Fred"},
 		// stale directory.
-		{name: "stale index", authorization: "Bearer {fred}", later: tokensStaleAfter, reason: authz.IndexStale, user: "Fred"},
 		{name: "stale directory", authorization: "Bearer {fred}", later: staleAfter, reason: authz.DirectoryStale, user: "Fred"},
 		{name: "nothing is known of the owner", authorization: "Bearer {unheard-of}", reason: authz.DirectoryStale, user: "Fred"},
 		{name: "stale directory, owner gone", authorization: "Bearer {gone}", later: staleAfter, reason: authz.DirectoryStale, user: "Gone"},

@@ -19,10 +19,11 @@ const (
 	credentialCheck check = iota
 	passwordCheck
 	bearerCheck
+	formCheck
+	indexCheck
 	tokenCheck
 	stateCheck
 	clientCheck
-	indexCheck
 	directoryCheck
 	ownerCheck
 	upstreamCheck
@@ -41,10 +42,11 @@ var checkNames = [checkCount]string{
 	credentialCheck: "at most one credential, and readable",
 	passwordCheck:   "passwords are allowed here",
 	bearerCheck:     "Bearer of other issuers is accepted",
+	formCheck:       "token is well formed",
+	indexCheck:      "tokens are fresh",
 	tokenCheck:      "token exists, secret and user match",
 	stateCheck:      "token is active",
 	clientCheck:     "client address is known",
-	indexCheck:      "tokens are fresh",
 	directoryCheck:  "user directory is fresh",
 	ownerCheck:      "owner is active and may use tokens",
 	upstreamCheck:   "owner is connected",
@@ -67,14 +69,16 @@ func (e *evaluation) decidedBy(c check) bool {
 		return e.checkPassword()
 	case bearerCheck:
 		return e.checkOtherBearer()
+	case formCheck:
+		return e.parseToken()
+	case indexCheck:
+		return !e.view.Index.TokensFresh(e.view.Now) && e.deny(IndexStale)
 	case tokenCheck:
 		return e.findToken()
 	case stateCheck:
 		return e.checkState()
 	case clientCheck:
 		return !e.request.Client.IsValid() && e.deny(NoClientAddress)
-	case indexCheck:
-		return !e.view.Index.TokensFresh(e.view.Now) && e.deny(IndexStale)
 	case directoryCheck:
 		return e.hasOwner() && !e.ownerIsFresh() && e.deny(DirectoryStale)
 	case ownerCheck:
@@ -109,6 +113,7 @@ type evaluation struct {
 	query      queryFacts
 	login      bool // may be a login with a password in the body
 	credential credential
+	value      token.Value
 	entry      index.Entry
 	target     target
 	mayWrite   bool
@@ -268,18 +273,33 @@ func (e *evaluation) checkOtherBearer() bool {
 	return e.pass(OtherBearer)
 }
 
-// findToken looks up the token and checks its secret and user.
-func (e *evaluation) findToken() bool {
+// parseToken reads the token or the id of the assumed one.
+func (e *evaluation) parseToken() bool {
 	if e.assumed != "" {
-		return e.findAssumed()
+		id, err := token.ParseID(e.assumed)
+		if err != nil {
+			return e.deny(MalformedToken)
+		}
+		e.decision.TokenID = id
+		return false
 	}
 	value, err := token.Parse(e.credential.text)
 	if err != nil {
 		e.decision.Length = len(e.credential.text)
 		return e.denyFor(MalformedToken, diagnose(e.credential.text, err))
 	}
-	e.decision.TokenID = value.ID()
+	e.value, e.decision.TokenID = value, value.ID()
+	return false
+}
+
+// findToken looks up the token and checks its secret and user, which count as right for the assumed token.
+func (e *evaluation) findToken() bool {
 	entry, found := e.view.Index.Lookup(e.decision.TokenID.String())
+	if found && e.assumed != "" {
+		e.entry, e.decision.User = entry, entry.Owner
+		return false
+	}
+	value := &e.value
 	if !found || ValueKinds[entry.Kind] != value.Kind() {
 		return e.deny(UnknownToken)
 	}
@@ -300,21 +320,6 @@ func (e *evaluation) findToken() bool {
 		}
 		return e.deny(WrongUser)
 	}
-	return false
-}
-
-// findAssumed looks up the assumed token. Its secret and user count as right.
-func (e *evaluation) findAssumed() bool {
-	id, err := token.ParseID(e.assumed)
-	if err != nil {
-		return e.deny(MalformedToken)
-	}
-	e.decision.TokenID = id
-	entry, found := e.view.Index.Lookup(e.assumed)
-	if !found {
-		return e.deny(UnknownToken)
-	}
-	e.entry, e.decision.User = entry, entry.Owner
 	return false
 }
 

@@ -376,7 +376,7 @@ func TestZeroValuesDeny(t *testing.T) {
 		"no policy":                   {good, authz.View{Index: w.index, Now: now}, authz.BadCheck},
 		"the zero policy":             {good, authz.View{Policy: &policy.Policy{}, Index: w.index, Now: now}, authz.BadCheck},
 		"no index":                    {good, authz.View{Policy: settings, Now: now}, authz.BadCheck},
-		"an empty index":              {good, authz.View{Policy: settings, Index: &index.Index{}, Now: now}, authz.UnknownToken},
+		"an empty index":              {good, authz.View{Policy: settings, Index: &index.Index{}, Now: now}, authz.IndexStale},
 		"an index without a feed":     {good, authz.View{Policy: settings, Index: bare, Now: now}, authz.IndexStale},
 		"an index that nobody judged": {good, authz.View{Policy: settings, Index: unjudged, Now: now}, authz.DirectoryStale},
 		"no clock":                    {good, authz.View{Policy: settings, Index: w.index}, authz.BadCheck},

@@ -35,6 +35,7 @@ type failure struct {
 var failures = []failure{
 	{reason: authz.MalformedCredential, query: "?a={unknown}"},
 	{reason: authz.MalformedToken, value: func(_ *testing.T, v token.Value) string { return v.Reveal()[:66] + "!" }},
+	{reason: authz.IndexStale, later: tokensStaleAfter},
 	{reason: authz.UnknownToken, absent: true},
 	{reason: authz.WrongSecret, value: func(t *testing.T, v token.Value) string { return remint(t, v).Reveal() }},
 	{reason: authz.WrongUser, user: "wilma"},
@@ -42,7 +43,6 @@ var failures = []failure{
 	{reason: authz.Pending, state: store.Pending},
 	{reason: authz.Disabled, state: store.Disabled},
 	{reason: authz.NoClientAddress, client: "none"},
-	{reason: authz.IndexStale, later: tokensStaleAfter},
 	{reason: authz.DirectoryStale, later: staleAfter},
 	{reason: authz.OwnerInactive, owner: "JIRAUSER1"},
 	{reason: authz.OwnerNotPermitted, owner: "BANNED"},

@@ -22,6 +22,7 @@ const (
 	Password                                   // a password, forwarded
 	OtherBearer                                // a Bearer credential that is not a token
 	MalformedToken                             // it begins like a token, but is not well formed
+	IndexStale                                 // what is known of the tokens is too old
 	UnknownToken                               // no such token, or revoked
 	WrongSecret                                // the id exists, but with another secret
 	WrongUser                                  // Basic names a user other than the owner
@@ -29,7 +30,6 @@ const (
 	Disabled                                   //
 	Pending                                    // not yet approved
 	NoClientAddress                            // the client's address is missing or unreadable
-	IndexStale                                 // what is known of the tokens is too old
 	DirectoryStale                             // the user directory is too old
 	OwnerInactive                              // the owner is unknown or inactive, or the name belongs to another user now
 	OwnerNotPermitted                          // the owner may not use tokens
@@ -66,6 +66,7 @@ var reasons = [reasonCount]struct {
 	Password:                 {"password", http.StatusServiceUnavailable, false, ""},
 	OtherBearer:              {"other_bearer", http.StatusUnauthorized, false, "This Bearer credential is not an API token of this site, and others are not accepted. Use an API token."},
 	MalformedToken:           {"malformed_token", http.StatusUnauthorized, false, "The API token is not valid. Copy it again."},
+	IndexStale:               {"index_stale", http.StatusServiceUnavailable, false, "Whether this API token is still valid could not be checked for a while, so no token is accepted now. Try again later, or tell an administrator."},
 	UnknownToken:             {"unknown_token", http.StatusUnauthorized, false, unknownText},
 	WrongSecret:              {"wrong_secret", http.StatusUnauthorized, false, unknownText},
 	WrongUser:                {"wrong_user", http.StatusUnauthorized, true, "This API token does not belong to the user of this name. Send it with the user name of its owner, or as a Bearer credential. A management token has no owner, so it must be sent as a Bearer credential."},
@@ -73,7 +74,6 @@ var reasons = [reasonCount]struct {
 	Disabled:                 {"disabled", http.StatusUnauthorized, true, "This API token is disabled. An administrator can enable it again."},
 	Pending:                  {"pending", http.StatusUnauthorized, true, "This API token is not approved yet. Ask an administrator to approve it."},
 	NoClientAddress:          {"no_client_address", http.StatusServiceUnavailable, true, "The client's address is not known, so the request could not be checked. An administrator can compare the setting clientAddress with the proxies in front of this one."},
-	IndexStale:               {"index_stale", http.StatusServiceUnavailable, true, "Whether this API token is still valid could not be checked for a while, so no token is accepted now. Try again later, or tell an administrator."},
 	DirectoryStale:           {"directory_stale", http.StatusServiceUnavailable, true, "Whether the owner of this API token is still active could not be checked for a while, so no token is accepted now. Try again later, or tell an administrator."},
 	OwnerInactive:            {"owner_inactive", http.StatusUnauthorized, true, "The owner of this API token is not an active user of this site, or the user name now belongs to another user. Ask an administrator."},
 	OwnerNotPermitted:        {"owner_not_permitted", http.StatusForbidden, true, "The owner of this API token is in no group that may use tokens. An administrator can change the setting access.use."},
