@@ -135,7 +135,8 @@ func (x *Store) put(t store.Token) {
 
 // reload updates the index from the store. If the store fails, the token is removed from the
 // index, because it may have been revoked; refusing a valid token is better than accepting a
-// revoked one. The listing, which no decision uses, keeps it. The context may be the reason why
+// revoked one. The listing, which no decision uses, keeps it. If others change the store, the index keeps the
+// token, too: the feed delivers what was written, or the whole index becomes stale. The context may be the reason why
 // the write failed, so its end does not stop the read.
 func (x *Store) reload(ctx context.Context, id string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rereadTimeout)
@@ -146,6 +147,9 @@ func (x *Store) reload(ctx context.Context, id string) {
 		if err != nil {
 			x.mu.Lock()
 			defer x.mu.Unlock()
+			if !x.fresh.Equal(store.Forever) && !errors.Is(err, store.ErrNotFound) {
+				return
+			}
 			x.removals++ // so that no older write brings it back
 			x.index.Remove(id)
 			if errors.Is(err, store.ErrNotFound) {
