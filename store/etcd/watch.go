@@ -14,8 +14,12 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// watchAgainAfter is the time from the end of one watch to the start of the next.
-const watchAgainAfter = 500 * time.Millisecond
+const (
+	// watchAgainAfter is the time from the end of one watch to the start of the next.
+	watchAgainAfter = 500 * time.Millisecond
+	// silentAfter is the time without an answer after which a watch is replaced by another.
+	silentAfter = 10 * time.Second
+)
 
 // watcher is a running call of Watch. One goroutine calls the feed.
 type watcher struct {
@@ -133,10 +137,14 @@ func (w *watcher) watch(ticks <-chan time.Time, ask func()) error {
 	stream := clientv3.NewWatcher(w.client)
 	defer stream.Close()
 	prefix := w.prefix + tokenPrefix
+	opening := time.AfterFunc(silentAfter, cancel) // Watch waits for the first answer
 	responses := stream.Watch(ctx, prefix, clientv3.WithPrefix(), clientv3.WithRev(w.fresh.applied+1), clientv3.WithCreatedNotify())
+	opening.Stop()
+	heard := w.clock.elapsed()
 	for {
 		select {
 		case resp, open := <-responses:
+			heard = w.clock.elapsed()
 			if !open {
 				return errors.New("the stream has ended")
 			}
@@ -157,6 +165,9 @@ func (w *watcher) watch(ticks <-chan time.Time, ask func()) error {
 			}
 			w.report()
 		case <-ticks:
+			if len(w.fresh.reads) > 0 && w.clock.elapsed()-heard > silentAfter {
+				return fmt.Errorf("no answer on its stream for %v, and there are changes", silentAfter)
+			}
 			ask()
 			w.report()
 		case <-w.reads.Done():

@@ -242,6 +242,34 @@ func TestMemberCutOff(t *testing.T) {
 	}
 }
 
+// TestSilentWatch loses what etcd says on the stream of the watch, while it answers all else. The feed is not fresh
+// without the changes that it misses, and another stream brings them.
+func TestSilentWatch(t *testing.T) {
+	t.Parallel()
+	c := etcdtest.Start(t, etcdtest.Options{})
+	proxy := etcdtest.NewCallProxy(t, c.Nodes[0])
+	config := configOf(c, "/silent/")
+	config.Endpoints = []string{proxy.Endpoint}
+	s, clock := openAt(t, config)
+	r := follow(t, s)
+	clock.pass(time.Second)
+	id := create(t, s, storetest.NewToken(1, "fred")).ID
+	clock.tickUntilFresh(t, r, storetest.Epoch.Add(time.Second))
+
+	proxy.Silence()
+	clock.pass(time.Second)
+	revoke(t, s, id)
+	clock.pass(time.Second)
+	clock.tickAndStay(t, r, storetest.Epoch.Add(time.Second))
+	proxy.Speak() // the stream that has lost something stays silent
+	clock.tickAndStay(t, r, storetest.Epoch.Add(time.Second))
+	clock.pass(time.Minute)
+	clock.tickUntilFresh(t, r, storetest.Epoch.Add(63*time.Second))
+	if state := r.state()[id].State; state != store.Revoked {
+		t.Errorf("the feed is fresh, and the token is %v", state)
+	}
+}
+
 // TestLeaderKilled kills the leader, again and again, while tokens are created. None that was acknowledged is lost,
 // and the Watch goes on.
 func TestLeaderKilled(t *testing.T) {
