@@ -162,13 +162,13 @@ func (n *etcdNode) stop(s os.Signal) {
 	n.cmd = nil
 }
 
-// retry answers 503 for a server that does not listen yet.
+// retry answers 503 for a server that does not answer yet.
 type retry struct{ http.RoundTripper }
 
 // RoundTrip implements http.RoundTripper.
 func (t retry) RoundTrip(r *http.Request) (*http.Response, error) {
 	response, err := t.RoundTripper.RoundTrip(r)
-	if errors.Is(err, syscall.ECONNREFUSED) {
+	if err != nil && r.Context().Err() == nil {
 		return &http.Response{StatusCode: http.StatusServiceUnavailable, Body: http.NoBody, Request: r}, nil
 	}
 	return response, err

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"syscall"
 )
 
@@ -53,7 +54,12 @@ func (c *cluster) runScenario(ctx context.Context) error {
 	if err := first.killTokengate(); err != nil {
 		return err
 	}
-	failures += steps(first, value, step{title: "The first Envoy answers 503, so a load balancer sends requests to the second", path: healthPath, header: map[string]string{"Authorization": ""}, status: 503})
+	failures += steps(first, value, step{title: "Its Envoy answers 503", path: myself, status: 503})
+	if err := waitForStatus(ctx, http.DefaultClient, first.url+healthPath, http.StatusServiceUnavailable); err != nil {
+		return err
+	}
+	failures += steps(first, value, step{title: "It also tells so a load balancer, which asks here and sends requests to the second from then on",
+		path: healthPath, header: map[string]string{"Authorization": ""}, status: 503})
 	failures += steps(second, value, works("The second goes on"))
 	if err := c.revoke(ctx, second, id); err != nil {
 		return err

@@ -63,6 +63,23 @@ func TestDemo(t *testing.T) {
 	}
 }
 
+// TestDemoCluster runs the scenario of make demo-cluster.
+func TestDemoCluster(t *testing.T) {
+	t.Chdir("../..")
+	var out bytes.Buffer
+	if err := runCluster(t.Context(), &out, ".tools/etcd"); err != nil {
+		t.Errorf("%v:\n%s", err, token.Redact(out.String()))
+	}
+	for _, part := range []string{"It works at the second", "kill -9", "All steps succeeded."} {
+		if !strings.Contains(out.String(), part) {
+			t.Errorf("the demo does not show %s", part)
+		}
+	}
+	if token.Contains(out.String()) {
+		t.Error("the demo shows a token")
+	}
+}
+
 // TestMain builds tokengate once for all tests.
 func TestMain(m *testing.M) {
 	os.Exit(testMain(m))

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	mathrand "math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -143,14 +144,16 @@ func (e *environment) startServers(ctx context.Context) error {
 	return e.startEnvoy(ctx)
 }
 
-// freeAddress returns a free host and port on loopback. Envoy's must be known
+// freeAddress returns a free host and port on loopback, below the ports that the kernel gives to others. Envoy's must be known
 // before it starts, because the page accepts forms at publicURL only.
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+func freeAddress() (address string, err error) {
+	for range 100 {
+		var l net.Listener
+		if l, err = net.Listen("tcp", fmt.Sprint("127.0.0.1:", 20_000+mathrand.IntN(12_000))); err == nil {
+			return l.Addr().String(), l.Close()
+		}
 	}
-	return l.Addr().String(), l.Close()
+	return "", err
 }
 
 // startJira starts a Jira as it is installed: it trusts no header.
@@ -214,6 +217,11 @@ func (e *environment) waitForTokens(ctx context.Context) error {
 
 // waitFor repeats a request until it succeeds.
 func waitFor(ctx context.Context, client *http.Client, url string) error {
+	return waitForStatus(ctx, client, url, http.StatusOK)
+}
+
+// waitForStatus repeats a request until the answer has a status.
+func waitForStatus(ctx context.Context, client *http.Client, url string, want int) error {
 	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
 	for {
@@ -226,7 +234,7 @@ func waitFor(ctx context.Context, client *http.Client, url string) error {
 			return err
 		}
 		response.Body.Close()
-		if response.StatusCode == http.StatusOK {
+		if response.StatusCode == want {
 			return nil
 		}
 		select {
