@@ -12,7 +12,10 @@
 //   - The source of a product.Client asks the application with a service credential.
 //
 // A snapshot of the application is saved to a file and restored after a restart with its
-// age (see Directory.Save), so tokens work before the first refresh.
+// age (see Directory.Save), so tokens work before the first refresh. Several servers with
+// one store share their snapshots instead: one of them asks, and the others take what it
+// saved in the store (see Shared). Their clocks must be in step: a snapshot that is a
+// minute older by a server's clock lives a minute less there.
 package directory
 
 import (
@@ -158,10 +161,14 @@ func (d *Directory) Refresh(ctx context.Context) error {
 		d.publish(&d.stats.Failed)
 		return fmt.Errorf("refresh the directory: %w", err)
 	}
-	for _, u := range d.lookedUp {
-		next.merge(u)
+	if next == q.Last {
+		next = d.Snapshot() // with the users looked up meanwhile
+	} else {
+		for _, u := range d.lookedUp {
+			next.merge(u)
+		}
+		d.snapshot.Store(next)
 	}
-	d.snapshot.Store(next)
 	d.stats.LastError = ""
 	d.mu.Unlock()
 

@@ -2,6 +2,7 @@ package directory
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -9,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -46,7 +48,7 @@ func save(path string, s *Snapshot, origin string) error {
 	if origin == "" {
 		return errNotSavable
 	}
-	content, err := s.encode(origin)
+	content, err := s.toSaved(origin).encode()
 	if err != nil {
 		return err
 	}
@@ -59,15 +61,28 @@ func save(path string, s *Snapshot, origin string) error {
 // another application, too old or from the future, or if a refresh has already
 // succeeded.
 func (d *Directory) Restore(path string) error {
+	return d.restore(func() (*Snapshot, error) {
+		s, err := d.readSaved(path)
+		if err == nil {
+			d.saving.Lock()
+			defer d.saving.Unlock()
+			d.saved = s
+		}
+		return s, err
+	})
+}
+
+// restore makes the snapshot that read returns the current one, and publishes it, if there is none yet.
+func (d *Directory) restore(read func() (*Snapshot, error)) error {
 	d.refreshing.Lock()
 	defer d.refreshing.Unlock()
-	s, err := d.readSaved(path)
+	if d.Snapshot() != nil {
+		return errors.New("restore the user directory: a refresh has already succeeded")
+	}
+	s, err := read()
 	if err != nil {
 		return fmt.Errorf("restore the user directory: %w", err)
 	}
-	d.saving.Lock()
-	d.saved = s
-	d.saving.Unlock()
 	d.mu.Lock()
 	d.snapshot.Store(s)
 	d.mu.Unlock()
@@ -77,11 +92,8 @@ func (d *Directory) Restore(path string) error {
 
 func (d *Directory) readSaved(path string) (*Snapshot, error) {
 	origin := d.options.Source.Origin()
-	switch {
-	case origin == "":
+	if origin == "" {
 		return nil, errNotSavable
-	case d.Snapshot() != nil:
-		return nil, errors.New("a refresh has already succeeded")
 	}
 	file, err := os.Open(path)
 	if err != nil {
@@ -163,9 +175,10 @@ type savedUser struct {
 	Asked       *time.Time `json:"asked,omitempty"` // nil if equal to taken
 }
 
-// encode returns the saved form of the snapshot.
-func (s *Snapshot) encode(origin string) ([]byte, error) {
+// toSaved returns the JSON of the snapshot. Equal snapshots have equal ones.
+func (s *Snapshot) toSaved(origin string) savedSnapshot {
 	c := s.Contents()
+	slices.SortFunc(c.Users, func(a, b User) int { return cmp.Compare(a.Name, b.Name) })
 	f := savedSnapshot{
 		Origin:  origin,
 		Taken:   c.Taken.UTC(),
@@ -175,9 +188,8 @@ func (s *Snapshot) encode(origin string) ([]byte, error) {
 		Gone:    make(map[string]time.Time, len(c.Removed)),
 		Others:  c.OtherMembers,
 	}
-	for group := range c.Groups {
-		f.Groups = append(f.Groups, group)
-	}
+	f.Groups = slices.AppendSeq(f.Groups, maps.Keys(c.Groups))
+	slices.Sort(f.Groups)
 	for _, u := range c.Users {
 		to := savedUser{Key: u.Key, Name: u.Name, DisplayName: u.DisplayName, Active: u.Active}
 		if u.Groups.Known {
@@ -192,6 +204,11 @@ func (s *Snapshot) encode(origin string) ([]byte, error) {
 	for id, asked := range c.Removed {
 		f.Gone[id] = asked.UTC()
 	}
+	return f
+}
+
+// encode returns what a saved snapshot consists of.
+func (f savedSnapshot) encode() ([]byte, error) {
 	body, err := json.Marshal(f)
 	if err != nil {
 		return nil, err
@@ -211,44 +228,52 @@ func checksum(body []byte) string {
 // decodeSaved reads a saved snapshot. A damaged or expired snapshot, or one of
 // another origin, is an error.
 func decodeSaved(r io.Reader, origin string, now time.Time, stale time.Duration) (*Snapshot, error) {
-	content, err := io.ReadAll(io.LimitReader(r, int64(maxSaved)+1))
+	f, err := parseSaved(r, origin)
 	if err != nil {
 		return nil, err
 	}
+	return f.snapshot(now, stale)
+}
+
+// parseSaved reads a saved snapshot of any age.
+func parseSaved(r io.Reader, origin string) (f savedSnapshot, err error) {
+	content, err := io.ReadAll(io.LimitReader(r, int64(maxSaved)+1))
+	if err != nil {
+		return f, err
+	}
 	if len(content) > maxSaved {
-		return nil, fmt.Errorf("it is longer than %d bytes", maxSaved)
+		return f, fmt.Errorf("it is longer than %d bytes", maxSaved)
 	}
 	first, body, _ := bytes.Cut(content, []byte("\n"))
 	header, ours := strings.CutPrefix(string(first), savedPrefix)
 	sum, known := strings.CutPrefix(header, savedVersion)
 	switch {
 	case !ours:
-		return nil, errors.New("tokengate did not write it")
+		return f, errors.New("tokengate did not write it")
 	case !known:
-		return nil, errors.New("another version of tokengate wrote it")
+		return f, errors.New("another version of tokengate wrote it")
 	case sum != checksum(body):
-		return nil, errors.New("it is not whole, or it was modified")
+		return f, errors.New("it is not whole, or it was modified")
 	}
-	var f savedSnapshot
 	decoder := json.NewDecoder(bytes.NewReader(body))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&f); err != nil {
-		return nil, err
+		return f, err
 	}
 	if decoder.Decode(new(any)) != io.EOF {
-		return nil, errors.New("data follows its end")
+		return f, errors.New("data follows its end")
 	}
-	switch {
-	case f.Origin != origin:
-		return nil, fmt.Errorf("it is from %q, but upstream is %q", Truncate(f.Origin), origin)
-	case !now.Before(f.Taken.Add(stale)):
-		return nil, fmt.Errorf("it is from %s, which is too old", f.Taken.Format(time.RFC3339))
+	if f.Origin != origin {
+		return f, fmt.Errorf("it is from %q, but upstream is %q", Truncate(f.Origin), origin)
 	}
-	return f.snapshot(now, stale)
+	return f, nil
 }
 
-// snapshot converts the saved form back.
+// snapshot converts the saved form back. An expired snapshot, or one from the future, is an error.
 func (f savedSnapshot) snapshot(now time.Time, stale time.Duration) (*Snapshot, error) {
+	if !now.Before(f.Taken.Add(stale)) {
+		return nil, fmt.Errorf("it is from %s, which is too old", f.Taken.Format(time.RFC3339))
+	}
 	late := f.Taken // the latest of all times
 	users := make([]User, len(f.Users))
 	for i, from := range f.Users {

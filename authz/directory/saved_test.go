@@ -24,7 +24,7 @@ func roundTrip(s *Snapshot, now time.Time) error {
 	if s == nil || !now.Before(s.goodUntil) {
 		return nil
 	}
-	content, err := s.encode(testOrigin)
+	content, err := s.toSaved(testOrigin).encode()
 	if err != nil {
 		return err
 	}
@@ -95,7 +95,7 @@ func sealed(body string) string {
 
 func TestRefusedSavedSnapshots(t *testing.T) {
 	limitSaved(t)
-	whole, err := everything().encode(testOrigin)
+	whole, err := everything().toSaved(testOrigin).encode()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,7 +173,7 @@ func limitSaved(t *testing.T) {
 func TestSnapshotTooLong(t *testing.T) {
 	limitSaved(t)
 	s := NewSnapshot(Contents{Taken: savedAt, StaleAfter: testStale, Users: []User{{Name: "fred", Groups: Groups{Known: true, Names: []string{strings.Repeat("g", maxSaved)}}, Asked: savedAt}}})
-	if content, err := s.encode(testOrigin); err == nil {
+	if content, err := s.toSaved(testOrigin).encode(); err == nil {
 		t.Errorf("%d bytes were saved, too many to be read", len(content))
 	}
 }
@@ -211,7 +211,7 @@ func TestRevokes(t *testing.T) {
 // Any file is either refused or gives a snapshot of users with valid names that
 // saves and restores unchanged.
 func FuzzDecodeSaved(f *testing.F) {
-	whole, err := everything().encode(testOrigin)
+	whole, err := everything().toSaved(testOrigin).encode()
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -265,14 +265,14 @@ func BenchmarkSaved(b *testing.B) {
 		}
 	}
 	s := NewSnapshot(Contents{Taken: savedAt, StaleAfter: testStale, Users: users})
-	content, err := s.encode(testOrigin)
+	content, err := s.toSaved(testOrigin).encode()
 	if err != nil {
 		b.Fatal(err)
 	}
 	now := savedAt.Add(2 * time.Minute)
 	b.Run("encode", func(b *testing.B) {
 		for b.Loop() {
-			_, _ = s.encode(testOrigin)
+			_, _ = s.toSaved(testOrigin).encode()
 		}
 		b.ReportMetric(float64(len(content)), "B/file")
 	})

@@ -17,10 +17,11 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// Source provides a Directory's snapshots: None, *File, or that of a
-// product.Client.
+// Source provides a Directory's snapshots: None, *File, that of a product.Client, or
+// *Shared.
 type Source interface {
-	// Refresh makes a new snapshot.
+	// Refresh makes a new snapshot, or returns RefreshRequest.Last if there is no newer
+	// one.
 	Refresh(context.Context, RefreshRequest) (*Snapshot, error)
 
 	// Lookup returns one user by name. Its errors are those of Lookup.
