@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/tokengate/tokengate/authz/directory"
@@ -61,11 +62,15 @@ func (m *Manager) PruneAudit(ctx context.Context) (pruned store.AuditPruned, err
 func (m *Manager) UpdateOwnerStatus(snapshot func() *directory.Snapshot) {
 	m.statusMu.Lock()
 	defer m.statusMu.Unlock()
+	var updated atomic.Bool // all owners; later calls are for the owners of single tokens
 	m.Tokens.Index().UpdateOwnerStatus(func(o store.Owner, before index.OwnerStatus) index.OwnerStatus {
 		users, settings := snapshot(), m.Settings()
 		user, err := users.Owner(o.Name, o.Key, m.Now())
 		switch {
 		case errors.Is(err, directory.ErrUnavailable):
+			if m.UnknownOwner != nil && updated.Load() {
+				m.UnknownOwner(o)
+			}
 			return index.OwnerUnknown
 		case err != nil:
 			return index.OwnerInactive
@@ -80,6 +85,7 @@ func (m *Manager) UpdateOwnerStatus(snapshot func() *directory.Snapshot) {
 		}
 		return index.OwnerNotPermitted
 	}, snapshot().GoodUntil())
+	updated.Store(true)
 }
 
 // SyncOwners copies owners' keys and new names from the directory to their tokens. A
@@ -174,9 +180,10 @@ func (op *operation) moveTokens(ctx context.Context, from, to store.Owner) error
 				continue
 			}
 			_, err := op.update(ctx, t.ID, func(t *store.Token, _ store.LiveFunc) error {
-				if t.Owner == from {
-					t.Owner = to
+				if t.Owner != from {
+					return refused(BadState, "This token has another owner now.") // another server was first
 				}
+				t.Owner = to
 				return nil
 			})
 			if err != nil && !isRefusal(err) {

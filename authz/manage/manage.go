@@ -43,8 +43,8 @@ const (
 )
 
 // Manager manages the tokens in a store, and users' upstream credentials. All exported
-// fields except Upstream are required, and all are set before the first call. Its methods
-// are safe for concurrent use.
+// fields except Upstream and UnknownOwner are required, and all are set before the first
+// call. Its methods are safe for concurrent use.
 type Manager struct {
 	Tokens    *cached.Store
 	Usage     *cached.UsageRecorder // of the same store
@@ -53,6 +53,10 @@ type Manager struct {
 	Settings  func() Settings // now in force
 	Now       func() time.Time
 	Random    io.Reader // token.Random, except in tests
+
+	// UnknownOwner is told of an owner of a new or changed token for whom the directory has no
+	// answer, such as one whom another server has looked up. It must return at once.
+	UnknownOwner func(store.Owner)
 
 	writes limit.Keyed // by Caller.budgetKey
 

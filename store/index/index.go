@@ -106,8 +106,8 @@ func (x *Index) Put(t store.Token) bool {
 	return s.put(hash, data, restrictions{networks: t.Networks, previous: t.Previous}, t.Rate, &x.dirty)
 }
 
-// UpdateOwnerStatus recomputes each owner's status with status, which is also used for new owners
-// until the next call. The results are valid before the given instant; from then on, and before
+// UpdateOwnerStatus recomputes each owner's status with status, which is also used until the next call, when
+// a token is put, for its owner unless permitted. The results are valid before the given instant; from then on, and before
 // the first call, OwnersFresh returns false. status must be fast and must not call the Index.
 func (x *Index) UpdateOwnerStatus(status StatusFunc, until time.Time) {
 	x.owners.updateAll(status)

@@ -72,8 +72,8 @@ func (o *owners) lookup(number uint32) (name string, s OwnerStatus, u *Upstream)
 	return unsafe.String((*byte)(unsafe.Pointer(&words[1])), length), s, u
 }
 
-// numberOf returns the number of an owner, and adds the owner if it is new. Spellings that differ
-// in case are different owners.
+// numberOf returns the number of an owner of a token that changes, and adds the owner if it is new.
+// Spellings that differ in case are different owners.
 func (o *owners) numberOf(owner store.Owner) uint32 {
 	if len(owner.Name) >= 1<<lengthBits {
 		panic("store: owner name is too long") // a truncated name could be another user's
@@ -81,6 +81,7 @@ func (o *owners) numberOf(owner store.Owner) uint32 {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if n, known := o.numbers[owner]; known {
+		o.updateDenied(owner, n)
 		return n
 	}
 	var chunks []*ownerChunk
@@ -116,6 +117,14 @@ func (o *owners) computeStatus(owner store.Owner) OwnerStatus {
 	return o.statusFunc(owner, OwnerUnknown)
 }
 
+// updateDenied recomputes the status of an owner who may not use tokens: they may be better known
+// by now, since somebody gives them one. The caller holds the lock.
+func (o *owners) updateDenied(owner store.Owner, n uint32) {
+	if _, before, _ := o.lookup(n); before != OwnerPermitted && o.statusFunc != nil {
+		o.setStatus(n, o.statusFunc(owner, before))
+	}
+}
+
 // head returns the header of the owner with a number.
 func (o *owners) head(number uint32) *uint32 {
 	return &(*o.chunks.Load())[number>>wordBits][number&wordMask]
@@ -125,6 +134,11 @@ func (o *owners) head(number uint32) *uint32 {
 func (o *owners) setBits(number, mask, bits uint32) {
 	head := o.head(number)
 	atomic.StoreUint32(head, *head&^mask|bits)
+}
+
+// setStatus sets an owner's status. The caller holds the lock.
+func (o *owners) setStatus(number uint32, s OwnerStatus) {
+	o.setBits(number, (1<<statusBits-1)<<lengthBits, uint32(s)<<lengthBits)
 }
 
 // statusOf returns an owner's status, even without tokens.
@@ -145,6 +159,6 @@ func (o *owners) updateAll(status StatusFunc) {
 	o.statusFunc = status
 	for owner, n := range o.numbers {
 		_, before, _ := o.lookup(n)
-		o.setBits(n, (1<<statusBits-1)<<lengthBits, uint32(status(owner, before))<<lengthBits)
+		o.setStatus(n, status(owner, before))
 	}
 }

@@ -258,6 +258,23 @@ func TestOwnerStatus(t *testing.T) {
 	barney := store.Owner{Name: "barney"}
 	numbers[barney] = o.numberOf(barney)
 	check(map[store.Owner]OwnerStatus{fred: OwnerInactive, renamed: OwnerInactive, wilma: OwnerInactive, barney: OwnerInactive})
+
+	// A new token of a denied owner counts as soon as the owner is known, and one of a permitted owner denies nothing.
+	known := false
+	o.updateAll(func(store.Owner, OwnerStatus) OwnerStatus {
+		if known {
+			return OwnerPermitted
+		}
+		return OwnerUnknown
+	})
+	o.numberOf(fred)
+	check(map[store.Owner]OwnerStatus{fred: OwnerUnknown, barney: OwnerUnknown})
+	known = true
+	o.numberOf(fred)
+	check(map[store.Owner]OwnerStatus{fred: OwnerPermitted, barney: OwnerUnknown})
+	known = false
+	o.numberOf(fred)
+	check(map[store.Owner]OwnerStatus{fred: OwnerPermitted, barney: OwnerUnknown})
 }
 
 // TestOwnerStatusRace reads the status while it is updated.
