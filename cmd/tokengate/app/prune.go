@@ -24,9 +24,21 @@ func (s *Server) keepPruned(ctx context.Context) {
 	}
 }
 
-// prune removes old tokens and audit records.
+// prune removes old tokens and audit records, unless another server does.
 func (s *Server) prune(ctx context.Context) {
+	held, err := s.roles.Hold(ctx, maintenanceRole)
+	if err != nil && ctx.Err() == nil {
+		s.log.Error("cannot remove old tokens and audit records; it is tried again", zap.Error(err))
+	}
+	if held && !s.removeOld(ctx) && ctx.Err() == nil {
+		_ = s.roles.Release(ctx, maintenanceRole) // another server may succeed
+	}
+}
+
+// removeOld removes old tokens and audit records, and reports whether it could.
+func (s *Server) removeOld(ctx context.Context) (done bool) {
 	removed, err := s.manager.Prune(ctx)
+	done = err == nil
 	switch {
 	case err != nil && ctx.Err() == nil:
 		s.log.Error("cannot remove old tokens; it is tried again", zap.Error(err))
@@ -43,4 +55,5 @@ func (s *Server) prune(ctx context.Context) {
 	if err != nil && ctx.Err() == nil {
 		s.log.Error("cannot remove audit records; it is tried again", zap.Error(err))
 	}
+	return done && err == nil
 }

@@ -53,6 +53,7 @@ type Server struct {
 	dataDir string // the store's, for other files; empty: none
 	tokens  *cached.Store
 	usage   *cached.UsageRecorder
+	roles   *roles
 	health  storeHealth
 
 	manager  *manage.Manager
@@ -108,7 +109,7 @@ func New(ctx context.Context, file string, o Options) (_ *Server, err error) {
 	s.manager = &manage.Manager{
 		Tokens: s.tokens, Usage: s.usage, Directory: s,
 		Settings: func() manage.Settings { return *s.settings.Load() },
-		Now:      time.Now, Random: rand.Reader,
+		Now:      time.Now, Random: rand.Reader, UnknownOwner: s.unknownOwner,
 	}
 	if err := s.openUpstream(ctx, o.AcceptLoss); err != nil {
 		return nil, err
@@ -250,7 +251,7 @@ func (s *Server) openStore(ctx context.Context, acceptLoss bool) error {
 	}
 	s.log.Info("the tokens are loaded", zap.Int("tokens", loaded))
 	s.dataDir, s.tokens, s.usage = db.Dir, tokens, cached.NewUsageRecorder(tokens)
-	s.health.store = tokens
+	s.health.store, s.roles = tokens, newRoles(tokens, s.registry)
 	s.atStop("write the last usage", s.usage.Flush)
 	return nil
 }

@@ -29,10 +29,12 @@ const (
 
 // userDirectory is the user directory and the caller identifier.
 type userDirectory struct {
-	none       bool          // there is no directory: every user name is accepted
-	saved      bool          // snapshots are saved and restored
-	now        chan struct{} // requests an immediate refresh; capacity 1
-	published  chan struct{} // signals a new snapshot; capacity 1
+	none       bool              // there is no directory: every user name is accepted
+	saved      bool              // snapshots are saved and restored
+	shared     *directory.Shared // the source, if several servers may use the store; nil: another one
+	now        chan struct{}     // requests an immediate refresh; capacity 1
+	published  chan struct{}     // signals a new snapshot; capacity 1
+	unknown    chan store.Owner  // to look up
 	client     product.Client
 	directory  *directory.Directory
 	callers    *identify.Callers
@@ -65,9 +67,19 @@ func (s *Server) openDirectory() error {
 			Groups: func() []string { return s.settings.Load().Groups },
 		})
 	}
+	var shared *directory.Shared
+	saved := options.Source.Origin() != ""
+	if saved && s.dataDir == "" {
+		shared = directory.NewShared(options.Source, s.roles, time.Now, func(err error) {
+			s.log.Error("other servers do not get the users; it is tried again", zap.Error(err))
+		})
+		options.Source = shared
+	} else {
+		s.roles.set(directory.Role, true)
+	}
 	s.users = &userDirectory{
-		none: c == config.Directory{}, saved: options.Source.Origin() != "", now: make(chan struct{}, 1), published: make(chan struct{}, 1),
-		client: client, directory: directory.New(options), callers: identify.NewCallers(p, client, time.Now),
+		none: c == config.Directory{}, saved: saved, shared: shared, now: make(chan struct{}, 1), published: make(chan struct{}, 1),
+		unknown: make(chan store.Owner, maxUnknownOwners), client: client, directory: directory.New(options), callers: identify.NewCallers(p, client, time.Now),
 	}
 	s.registry.MustRegister(&directoryMetrics{s})
 	return nil
@@ -81,12 +93,16 @@ func (s *Server) followDirectory(ctx context.Context) {
 		return
 	}
 	if s.users.saved {
-		s.keepDirectory()
+		s.keepDirectory(ctx)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	running.Go(func() { s.users.directory.Run(ctx) })
 	running.Go(func() { s.reconcile(ctx) })
+	running.Go(func() { s.findOwners(ctx) })
+	if s.users.shared != nil {
+		running.Go(func() { s.users.shared.Follow(ctx, s.refreshDirectory) })
+	}
 	running.Go(func() {
 		for {
 			select {
@@ -174,7 +190,7 @@ func (s *Server) reconcile(ctx context.Context) {
 			return
 		case <-s.users.published:
 		}
-		if !s.users.directory.Snapshot().Taken().Equal(s.users.restored) { // a restored snapshot may be older than the owners' names in the tokens
+		if s.mayReconcile(s.users.directory.Snapshot()) {
 			if err := s.manager.DisableExposedTokens(ctx); err != nil && ctx.Err() == nil {
 				s.log.Error("exposed tokens of administrators could not be disabled; it is tried again", zap.Error(err))
 			}
@@ -189,6 +205,15 @@ func (s *Server) reconcile(ctx context.Context) {
 			s.log.Error("cannot save the directory's snapshot; it is tried again", zap.Error(err))
 		}
 	}
+}
+
+// mayReconcile reports whether a snapshot may change tokens: a restored one, or one that another server has taken, may be
+// older than the owners' names in the tokens.
+func (s *Server) mayReconcile(known *directory.Snapshot) bool {
+	if s.users.shared != nil {
+		return s.users.shared.Asked(known)
+	}
+	return !known.Taken().Equal(s.users.restored)
 }
 
 // identify returns the user of a credential and the part of it that was accepted, with the groups that the directory has:
