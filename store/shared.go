@@ -5,18 +5,23 @@ import (
 	"fmt"
 )
 
-// Coordinator is the part of a Store with which the servers of one store work together. In a store for
-// one server it has the same meaning, and its records may be kept in memory.
-type Coordinator interface {
+// SharedRecords are small records that all servers of a store share. They may be lost when the last server stops, and a
+// copy of the store has none: nothing lasting depends on them.
+type SharedRecords interface {
 	// UpdateShared changes a small record that all servers share, such as the counts of wrong passwords,
 	// in one transaction. change receives the record, nil if there is none, and returns the next one, nil
 	// for none. It may be called more than once, and must not call the store or keep the record. If it returns
 	// an error, nothing is written and UpdateShared returns that error unchanged. Without a change, nothing is written.
-	// Shared records are lost when the last server stops or with a copy of the store: nothing lasting depends on them.
 	UpdateShared(ctx context.Context, name string, change SharedFunc) error
 
 	// Shared returns a shared record, nil if there is none.
 	Shared(ctx context.Context, name string) ([]byte, error)
+}
+
+// Coordinator is the part of a Store with which the servers of one store work together. In a store for
+// one server it has the same meaning, and its shared records may be kept in memory.
+type Coordinator interface {
+	SharedRecords
 
 	// Hold reports whether this server has a role, such as that of asking for users, and takes it if no server has it.
 	// A server keeps its roles until Release or Close, or until it has not reached the store for about a minute; then another one
@@ -32,7 +37,7 @@ type Coordinator interface {
 	WatchUpstream(ctx context.Context, changed func(user string)) error
 }
 
-// SharedFunc changes a shared record: see Coordinator.
+// SharedFunc changes a shared record: see SharedRecords.
 type SharedFunc = func(before []byte) (after []byte, err error)
 
 // Limits on shared records, in bytes.

@@ -45,7 +45,7 @@ type Store struct {
 
 	probing chan struct{} // holds one value while a Health check runs
 
-	shared shared
+	shared store.MemoryRecords
 
 	sizes           counters
 	counted         chan struct{}   // closed once sizes includes the records present at the start

@@ -13,7 +13,7 @@ import (
 	"github.com/tokengate/tokengate/store"
 )
 
-// UpdateShared changes a shared record: see store.Coordinator.
+// UpdateShared changes a shared record: see store.SharedRecords.
 func (s *Store) UpdateShared(ctx context.Context, name string, change store.SharedFunc) error {
 	if err := store.CheckShared(name, nil); err != nil {
 		return err
@@ -44,7 +44,7 @@ func (s *Store) UpdateShared(ctx context.Context, name string, change store.Shar
 	return err
 }
 
-// Shared returns a shared record: see store.Coordinator.
+// Shared returns a shared record: see store.SharedRecords.
 func (s *Store) Shared(ctx context.Context, name string) ([]byte, error) {
 	op, err := s.begin(ctx)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tokengate/tokengate/authz/manage"
 	"github.com/tokengate/tokengate/authz/upstream"
 	"github.com/tokengate/tokengate/authz/web/query"
 	"github.com/tokengate/tokengate/store"
@@ -14,7 +15,7 @@ import (
 
 // A connection is marked before its end if it is not renewed by then.
 func TestEndMarks(t *testing.T) {
-	s := New(Options{Now: func() time.Time { return noon }})
+	s := New(Options{Manager: &manage.Manager{}, Now: func() time.Time { return noon }})
 	for _, c := range []struct {
 		state        store.UpstreamState
 		ends, renews time.Duration // from now; 0: never

@@ -102,7 +102,7 @@ func (s *Site) create(r *Request, l *layout) (Answer, error) {
 		if issued.Token.State == manage.StatePending {
 			l.Waiting++ // it was counted before
 		}
-		return s.issued(l, f, issued, false)
+		return s.issued(r, l, f, issued, false)
 	}, func(f *form, refusal error) (Answer, error) { return s.createForm(r, l, f, refusal) })
 }
 
@@ -148,7 +148,7 @@ func (s *Site) rotate(r *Request, l *layout, found manage.Token) (Answer, error)
 		if err != nil {
 			return Answer{}, err
 		}
-		return s.issued(l, f, issued, true)
+		return s.issued(r, l, f, issued, true)
 	}, func(f *form, refusal error) (Answer, error) { return s.rotateForm(l, found, f, refusal) })
 }
 
@@ -173,8 +173,8 @@ type example struct {
 }
 
 // issued shows the value of a token that a form created or rotated.
-func (s *Site) issued(l *layout, f *form, i manage.Issued, rotated bool) (Answer, error) {
-	s.nonces.record(f.Get("nonce"), i.Token.ID)
+func (s *Site) issued(r *Request, l *layout, f *form, i manage.Issued, rotated bool) (Answer, error) {
+	_ = s.nonces.record(r.HTTP.Context(), f.Get("nonce"), i.Token.ID) // if it fails, a repetition of the form does not name the token
 	l.Tab = tabOf(i.Token)
 	p := issuedPage{
 		Token: s.tokenView(i.Token, len(i.Token.Networks)), Value: i.Value.Reveal(), Rotated: rotated,

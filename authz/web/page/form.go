@@ -69,7 +69,9 @@ func (s *Site) submit(r *Request, l *layout, below string, seen []string, do fun
 	if f == nil {
 		return unusable, nil
 	}
-	switch outcome, id := s.nonces.use(f.Get("nonce"), r.Caller, below); {
+	switch outcome, id, err := s.nonces.use(r.HTTP.Context(), f.Get("nonce"), r.Caller, below); {
+	case err != nil:
+		return again(f, err)
 	case outcome == replayed:
 		return s.alreadySubmitted(r, l, id)
 	case len(seen) > 0 && !s.nonces.sealed(f.Get("seen"), r.Caller, seen...):

@@ -5,8 +5,8 @@
 // Every page works without JavaScript; the script only adds copying, dialogs and
 // filtering without a reload. A form that changes something carries a nonce that is
 // valid once, for one caller and one address, so that a reload or a double click does
-// not repeat the change. Only the response to the form that created or rotated a token
-// contains its value.
+// not repeat the change. Any server of the same store accepts it. Only the response to
+// the form that created or rotated a token contains its value.
 //
 // Start at Site.Pages. The texts are in the templates; those that Go code chooses are
 // in templates/texts.txt.
@@ -47,7 +47,7 @@ type Site struct {
 }
 
 // New returns a Site.
-func New(o Options) *Site { return &Site{Options: o, nonces: newNonces(o.Now)} }
+func New(o Options) *Site { return &Site{Options: o, nonces: newNonces(o.Manager.Tokens, o.Now)} }
 
 // product returns the application that the tokens are for.
 func (s *Site) product() *product.Product { return &s.View().Policy.Product }
@@ -123,6 +123,9 @@ func (s *Site) Pages() []Page {
 // inTab serves a page with the layout for its tab.
 func (s *Site) inTab(tab string, serve func(*Request, *layout) (Answer, error)) func(*Request) (Answer, error) {
 	return func(r *Request) (Answer, error) {
+		if err := s.nonces.load(r.HTTP.Context()); err != nil {
+			return Answer{}, err
+		}
 		l, err := s.layout(r, tab)
 		if err != nil {
 			return Answer{}, err

@@ -128,7 +128,7 @@ func (s *Site) bareLayout() *layout {
 var noticeParameters = []string{"done", "token", "proof"}
 
 // noticed returns parameters that tell what was done, to a token or to none, with a
-// proof that this process said so.
+// proof that one of the servers said so.
 func (s *Site) noticed(r *Request, word, id string) []string {
 	pairs := []string{"done", word, "proof", s.nonces.seal(r.Caller, word, id)}
 	if id != "" {
