@@ -142,36 +142,37 @@ type credentialMemory struct {
 }
 
 type knownCredential struct {
-	user  string
-	until time.Time
+	user   string
+	until  time.Time
+	shared time.Time // when it was recorded in the store; zero: never
 }
 
-// get returns the user of a recently accepted credential.
-func (m *credentialMemory) get(hash credentialHash, now time.Time) (user string, ok bool) {
+// get returns a recently accepted credential.
+func (m *credentialMemory) get(hash credentialHash, now time.Time) (c knownCredential, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	c, ok := m.byHash[hash]
-	return c.user, ok && now.Before(c.until)
+	c, ok = m.byHash[hash]
+	return c, ok && now.Before(c.until)
 }
 
 // put remembers an accepted credential.
-func (m *credentialMemory) put(user string, hash credentialHash, until, now time.Time) {
+func (m *credentialMemory) put(hash credentialHash, c knownCredential, now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.byHash == nil {
 		m.byHash, m.byUser = make(map[credentialHash]knownCredential), make(map[string][]credentialHash)
 	}
 	m.remove(hash) // it may have belonged to another user
-	hashes, ok := m.byUser[user]
+	hashes, ok := m.byUser[c.user]
 	if !ok && len(m.byUser) >= maxKnown {
 		m.sweep(now)
 	}
 	if len(hashes) == maxPerUser {
 		m.remove(hashes[0])
-		hashes = m.byUser[user]
+		hashes = m.byUser[c.user]
 	}
-	m.byUser[user] = append(hashes, hash)
-	m.byHash[hash] = knownCredential{user, until}
+	m.byUser[c.user] = append(hashes, hash)
+	m.byHash[hash] = c
 }
 
 // delete removes a credential.

@@ -1,7 +1,6 @@
 package identify
 
 import (
-	"errors"
 	"strconv"
 	"testing"
 	"time"
@@ -10,7 +9,6 @@ import (
 // State that clients can grow is bounded.
 func TestMemoryIsBounded(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	clock := func() time.Time { return now }
 
 	kept := newAnswerCache(maxAnswers)
 	h := newHasher()
@@ -37,49 +35,10 @@ func TestMemoryIsBounded(t *testing.T) {
 		t.Error("a hash does not depend on the kind and the key")
 	}
 
-	// Invented names don't block other names, and the latest failures stay
-	// counted.
-	const maxNames = 1000
-	l := newLockout(clock, maxNames)
-	fail := func(name string) error {
-		err := l.begin(name, false)
-		if err == nil {
-			l.failed(name)
-		}
-		return err
-	}
-	const madeUp = maxNames + maxNames/4
-	for i := range madeUp {
-		if err := fail("user" + strconv.Itoa(i)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if n := l.names.len(); n > maxNames {
-		t.Errorf("%d names are counted", n)
-	}
-	recent := "user" + strconv.Itoa(madeUp-maxNames/2)
-	if err := fail(recent); err != nil {
-		t.Errorf("the second wrong password: %v", err)
-	}
-	if err := fail(recent); !errors.Is(err, ErrTooManyFailures) {
-		t.Errorf("the third wrong password: %v", err)
-	}
-	if err := l.begin(recent, true); err != nil {
-		t.Errorf("a recently accepted password: %v", err)
-	}
-	l.succeeded(recent)
-	if err := fail(recent); err != nil {
-		t.Errorf("after a right password: %v", err)
-	}
-	now = now.Add(failureTTL)
-	if err := fail("one more"); err != nil || l.names.len() > 1 {
-		t.Errorf("a week later: %v, %d names", err, l.names.len())
-	}
-
 	var k credentialMemory
-	k.put("wilma", h.sum(byCookie, "wilma"), now.Add(knownTTL), now)
+	k.put(h.sum(byCookie, "wilma"), knownCredential{user: "wilma", until: now.Add(knownTTL)}, now)
 	for i := range 40 {
-		k.put("fred", h.sum(byCookie, "fred"+strconv.Itoa(i)), now.Add(knownTTL), now)
+		k.put(h.sum(byCookie, "fred"+strconv.Itoa(i)), knownCredential{user: "fred", until: now.Add(knownTTL)}, now)
 	}
 	for credential, want := range map[string]bool{"wilma": true, "fred39": true, "fred32": true, "fred31": false} {
 		if _, ok := k.get(h.sum(byCookie, credential), now); ok != want {
@@ -89,19 +48,19 @@ func TestMemoryIsBounded(t *testing.T) {
 	if len(k.byHash) != 1+maxPerUser {
 		t.Errorf("%d credentials of two users are known", len(k.byHash))
 	}
-	k.put("barney", h.sum(byCookie, "wilma"), now.Add(knownTTL), now)
-	if user, _ := k.get(h.sum(byCookie, "wilma"), now); user != "barney" || len(k.byUser) != 2 {
-		t.Errorf("a credential that changed its user belongs to %s", user)
+	k.put(h.sum(byCookie, "wilma"), knownCredential{user: "barney", until: now.Add(knownTTL)}, now)
+	if c, _ := k.get(h.sum(byCookie, "wilma"), now); c.user != "barney" || len(k.byUser) != 2 {
+		t.Errorf("a credential that changed its user belongs to %s", c.user)
 	}
 	for i := range 2 * maxKnown {
-		k.put("user"+strconv.Itoa(i), h.sum(byCookie, strconv.Itoa(i)), now.Add(knownTTL), now)
+		k.put(h.sum(byCookie, strconv.Itoa(i)), knownCredential{user: "user" + strconv.Itoa(i), until: now.Add(knownTTL)}, now)
 	}
 	if len(k.byUser) <= sweepTarget || len(k.byUser) > maxKnown || len(k.byHash) > maxKnown+maxPerUser {
 		t.Errorf("%d users with %d credentials are known", len(k.byUser), len(k.byHash))
 	}
 	now = now.Add(knownTTL)
 	for i := range maxKnown {
-		k.put("late"+strconv.Itoa(i), h.sum(byCookie, "late"+strconv.Itoa(i)), now.Add(knownTTL), now)
+		k.put(h.sum(byCookie, "late"+strconv.Itoa(i)), knownCredential{user: "late" + strconv.Itoa(i), until: now.Add(knownTTL)}, now)
 	}
 	if len(k.byUser) != maxKnown || len(k.byHash) != maxKnown {
 		t.Errorf("%d users with %d credentials are known, none expired", len(k.byUser), len(k.byHash))

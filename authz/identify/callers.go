@@ -104,16 +104,26 @@ const (
 // are passed on until the user comes with a session that is new since the last
 // of them, or seven days have passed; a correct password in between resets the
 // count. An attempt with unknown outcome counts as wrong. So nobody can lock a
-// user out through one process within seven days, except by sending
+// user out through tokengate within seven days, except by sending
 // wrong passwords for 250,000 other names between two attempts. This does not
-// hold across restarts or several processes, each of which counts separately,
-// nor if wrong passwords reach the application in other ways. And a session that was
-// unused here for eight hours counts as new.
+// hold if wrong passwords reach the application in other ways. And a session that was
+// unused for eight to twelve hours counts as new.
+//
+// All servers of one store count together, in its shared records; with an embedded store the
+// counts end with the process. Without an answer of the store, passwords that were not accepted recently are
+// refused with ErrUnavailable, and a new session resets no count. If the servers' clocks differ, a new session does not
+// reset what another server counted within that difference before.
+//
+// The answers and the recently accepted credentials are each server's own: nothing from which a password can
+// be guessed is shared. So within 30 seconds each server asks about the same wrong
+// password once, which counts each time. And a recently accepted password is passed on, whatever the
+// count, by those servers only that have accepted it; once it is wrong, each of these passes it on once.
 type Callers struct {
 	client      product.Client
 	cookies     []string // names of the session cookies
 	now         func() time.Time
 	hasher      hasher
+	shared      *sharedMemory
 	lockout     lockout
 	unknownPool *pool
 	knownPool   *pool
@@ -132,14 +142,16 @@ type CallerStats struct {
 	Dropped uint64 // refused because too many were waiting
 }
 
-// NewCallers returns Callers that ask client, a client of p.
-func NewCallers(p *product.Product, client product.Client, now func() time.Time) *Callers {
+// NewCallers returns Callers that ask client, a client of p. They count wrong passwords in the records.
+func NewCallers(p *product.Product, client product.Client, records store.SharedRecords, now func() time.Time) *Callers {
+	shared := newSharedMemory(records, now)
 	return &Callers{
 		client:      client,
 		cookies:     p.SessionCookies,
 		now:         now,
 		hasher:      newHasher(),
-		lockout:     newLockout(now, maxFailingNames),
+		shared:      shared,
+		lockout:     lockout{shared},
 		unknownPool: newPool(unknownSlots, unknownWait),
 		knownPool:   newPool(knownSlots, knownWait),
 		answerCache: newAnswerCache(maxAnswers),
@@ -197,23 +209,24 @@ func (c *Callers) identify(ctx context.Context, client netip.Addr, kind credenti
 	a := attempt{kind: kind, text: text, name: name, key: c.hasher.sum(kind, text), pool: c.unknownPool}
 	a.sessionKey = a.key
 	if kind == byCookie {
-		a.sessionKey = c.hasher.sum(kind, sessionOf(text, c.cookies))
+		a.session = sessionOf(text, c.cookies)
+		a.sessionKey = c.hasher.sum(kind, a.session)
 	}
 	entry, ok := c.cached(a.key)
 	if ok && !c.expiresSoon(entry) {
 		c.cacheHits.Add(1)
 		return cloneUser(entry.user), entry.err
 	}
-	user, known := c.memory.get(a.sessionKey, c.now())
+	accepted, known := c.memory.get(a.sessionKey, c.now())
 	if known {
-		a.pool, a.known, a.origins = c.knownPool, true, []string{user}
+		a.pool, a.known, a.shared, a.origins = c.knownPool, true, accepted.shared, []string{accepted.user}
 	} else {
 		a.origins = networks(client)
 	}
 	// The request continues for other waiting callers if this one leaves.
-	shared := context.WithoutCancel(ctx)
+	whole := context.WithoutCancel(ctx)
 	answer := a.pool.flights.DoChan(string(a.key[:]), func() (any, error) {
-		ctx, cancel := context.WithTimeout(shared, a.pool.maxWait+identifyTimeout)
+		ctx, cancel := context.WithTimeout(whole, a.pool.maxWait+storeTimeout+identifyTimeout)
 		defer cancel()
 		return c.askAndCache(ctx, a)
 	})
@@ -250,7 +263,7 @@ func (c *Callers) askAndCache(ctx context.Context, a attempt) (directory.User, e
 		return entry.user, entry.err
 	}
 	asked, u, err := c.askProduct(ctx, a)
-	c.updateMemory(a, asked, u, err)
+	c.updateMemory(context.WithoutCancel(ctx), a, asked, u, err)
 	switch {
 	case err == nil:
 		c.answerCache.put(a.key, cachedAnswer{user: u, until: asked.Add(answerTTL)})
@@ -274,15 +287,22 @@ func cloneUser(u directory.User) directory.User {
 	return u
 }
 
-// updateMemory records which credentials are good. A session that was not known
+// updateMemory records which credentials are good. A session that no server knew
 // is a new login by its user.
-func (c *Callers) updateMemory(a attempt, asked time.Time, u directory.User, err error) {
+func (c *Callers) updateMemory(ctx context.Context, a attempt, asked time.Time, u directory.User, err error) {
 	switch {
 	case err == nil:
-		c.memory.put(store.FoldOwner(u.Name), a.sessionKey, asked.Add(knownTTL), c.now())
-		if a.kind == byCookie && !a.known {
-			c.lockout.loggedIn(u.Name, asked)
+		shared := a.shared
+		if a.kind == byCookie && asked.Sub(shared) >= sessionTTL-knownTTL {
+			isNew, err := c.shared.acceptSession(ctx, a.session)
+			if err == nil {
+				shared = asked
+			}
+			if isNew && !a.known {
+				c.lockout.loggedIn(ctx, u.Name, asked)
+			}
 		}
+		c.memory.put(a.sessionKey, knownCredential{store.FoldOwner(u.Name), asked.Add(knownTTL), shared}, c.now())
 	case !errors.Is(err, directory.ErrUnavailable) && !errors.Is(err, ErrTooManyFailures):
 		c.memory.delete(a.sessionKey)
 	}
@@ -293,11 +313,13 @@ type attempt struct {
 	kind       credentialKind
 	text       string
 	name       string         // user name of the password
+	session    string         // the part of a cookie that identifies the user
 	key        credentialHash // hash of the whole credential
 	sessionKey credentialHash // hash of the part that identifies the user
 	pool       *pool
-	origins    []string // for the pool's scheduling
-	known      bool     // accepted recently
+	origins    []string  // for the pool's scheduling
+	known      bool      // accepted recently
+	shared     time.Time // when this server last recorded the session in the store; zero: not yet
 }
 
 // header returns the header that carries the credential.
@@ -311,35 +333,35 @@ func (a attempt) header() http.Header {
 // askProduct asks the application and counts wrong passwords. asked is the time of the
 // request.
 func (c *Callers) askProduct(ctx context.Context, a attempt) (asked time.Time, u directory.User, err error) {
-	outcome, name := func(product.Verdict) {}, a.name
-	if a.kind == byBasic {
-		if err := c.lockout.begin(name, a.known); err != nil {
-			return time.Time{}, directory.User{}, err
-		}
-		outcome = func(v product.Verdict) {
-			switch v {
-			case product.VerdictAccepted:
-				c.lockout.succeeded(name)
-			case product.VerdictUnchecked:
-				c.lockout.cancelled(name)
-			default:
-				c.lockout.failed(name)
-			}
-		}
-	}
+	asked, u, count, err := c.askInPool(ctx, a)
+	count(context.WithoutCancel(ctx))
+	return asked, u, err
+}
+
+// askInPool is askProduct, but the caller counts the outcome with count, so that no slot of the pool waits for that.
+func (c *Callers) askInPool(ctx context.Context, a attempt) (asked time.Time, u directory.User, count func(context.Context), err error) {
+	count = func(context.Context) {}
 	if err := a.pool.enter(ctx, a.origins...); err != nil {
-		outcome(product.VerdictUnchecked)
-		return time.Time{}, directory.User{}, err
+		return time.Time{}, directory.User{}, count, err
 	}
 	defer a.pool.leave(a.origins...)
+	var id uint64
+	if a.kind == byBasic && !a.known {
+		// Here, so that a flood of invented passwords gets no faster to the store than to the application.
+		if id, err = c.lockout.begin(ctx, a.name); err != nil {
+			return time.Time{}, directory.User{}, count, err
+		}
+	}
 	asked = c.now()
 	c.asked.Add(1)
 	u, v, err := c.client.Myself(ctx, a.header(), identifyTimeout, asked)
-	if a.kind == byBasic && v == product.VerdictAccepted && store.FoldOwner(u.Name) != store.FoldOwner(name) && !errors.Is(err, directory.ErrUnusableName) {
-		u, v, err = directory.User{}, product.VerdictUnknown, fmt.Errorf("%w (that is not the user name)", directory.ErrNotLoggedIn)
+	if a.kind == byBasic {
+		if v == product.VerdictAccepted && store.FoldOwner(u.Name) != store.FoldOwner(a.name) && !errors.Is(err, directory.ErrUnusableName) {
+			u, v, err = directory.User{}, product.VerdictUnknown, fmt.Errorf("%w (that is not the user name)", directory.ErrNotLoggedIn)
+		}
+		count = func(ctx context.Context) { c.lockout.end(ctx, a.name, id, v) }
 	}
-	outcome(v)
-	return asked, u, err
+	return asked, u, count, err
 }
 
 // basicCredential is a Basic credential: its base64 text and its user name.

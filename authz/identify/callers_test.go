@@ -23,6 +23,7 @@ import (
 	"github.com/tokengate/tokengate/authz/identify"
 	"github.com/tokengate/tokengate/authz/product/jira"
 	"github.com/tokengate/tokengate/authz/product/jira/jiratest"
+	"github.com/tokengate/tokengate/store"
 )
 
 // startJira returns a fake Jira and Callers that use it.
@@ -38,12 +39,17 @@ func startJira(t *testing.T) (*jiratest.Server, *identify.Callers) {
 
 // newCallers returns Callers that ask a handler in place of Jira.
 func newCallers(t *testing.T, handler http.Handler) *identify.Callers {
+	return callersOf(t, handler, &store.MemoryRecords{})
+}
+
+// callersOf is newCallers with the records of a store.
+func callersOf(t *testing.T, handler http.Handler, records store.SharedRecords) *identify.Callers {
 	t.Helper()
 	c, err := jira.Product.Connect("http://jira.test", jiratest.Transport{Handler: handler})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return identify.NewCallers(&jira.Product, c, time.Now)
+	return identify.NewCallers(&jira.Product, c, records, time.Now)
 }
 
 // answer answers with JSON.

@@ -1,11 +1,16 @@
 package identify
 
 import (
+	"context"
+	"encoding/binary"
 	"errors"
-	"hash/maphash"
-	"sync"
+	"fmt"
+	"math/rand/v2"
+	"slices"
 	"time"
 
+	"github.com/tokengate/tokengate/authz/directory"
+	"github.com/tokengate/tokengate/authz/product"
 	"github.com/tokengate/tokengate/store"
 )
 
@@ -23,124 +28,166 @@ const (
 	// successful login.
 	failureTTL = 7 * 24 * time.Hour
 
-	// maxFailingNames limits the counted names. Beyond it, the half that failed
-	// longest ago is removed, so that invented names can't keep others out. To
-	// remove a name, an attacker must have passwords refused for half as many
-	// other names first.
-	maxFailingNames = 500_000
+	// attemptTTL is more than an attempt takes from its count to that of its outcome, by clocks that
+	// are two minutes apart: afterwards the server that began it has crashed, and it has failed.
+	attemptTTL = 4 * time.Minute
+
+	// The names are in nameRecords records of at most maxNames, 500,000 names in all. Beyond that, the
+	// one that failed longest ago is removed, so that invented names can't keep others out. As
+	// nobody knows which names share a record, an attacker must have passwords refused for
+	// about half as many other names first to remove one.
+	nameRecords = 1 << 15
+	maxNames    = 16
 )
 
 // lockout counts failed passwords by user name, so that nobody can lock a user
 // out through tokengate; see Callers. An attempt counts as a failure
-// until proven otherwise.
-type lockout struct {
-	now  func() time.Time
-	seed maphash.Seed
+// until proven otherwise. The counts are in shared records.
+type lockout struct{ *sharedMemory }
 
-	mu    sync.Mutex
-	names recent[uint64, nameFailures] // by hash of the folded name; colliding names share a count
-	swept time.Time
-}
-
-// newLockout returns a lockout that counts at most maxNames.
-func newLockout(now func() time.Time, maxNames int) lockout {
-	return lockout{now: now, seed: maphash.MakeSeed(), names: recent[uint64, nameFailures]{max: maxNames}}
-}
-
+// nameFailures are the failures of a name, as they are stored.
 type nameFailures struct {
-	count    int32     // failures, including attempts in flight
-	inFlight int32     // attempts in flight
-	last     time.Time // start of the last attempt
+	Name     uint64              // its hash; colliding names share a count
+	Last     int64               // start of the last attempt, in nanoseconds of Unix time
+	Failures uint8               // attempts that have ended
+	InFlight [maxFailures]uint64 // ids of attempts in flight; 0: none
 }
 
-// hash returns the key of a name.
-func (l *lockout) hash(name string) uint64 { return maphash.String(l.seed, store.FoldOwner(name)) }
-
-// begin counts an attempt, or returns ErrTooManyFailures if none is allowed.
-// After a nil error, call succeeded, failed or cancelled once. known says that
-// the password was accepted recently.
-func (l *lockout) begin(name string, known bool) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	now := l.now()
-	l.sweep(now)
-	id := l.hash(name)
-	f, _ := l.names.get(id)
-	if now.Sub(f.last) >= failureTTL {
-		f.count = f.inFlight
+// count returns the number of failures, including attempts in flight.
+func (f *nameFailures) count() int {
+	count := int(f.Failures)
+	for _, id := range f.InFlight {
+		if id != 0 {
+			count++
+		}
 	}
-	// A recently accepted password is exempt: it can add one failure at most,
-	// since then it is no longer known.
-	if !known && f.count >= maxFailures {
-		return ErrTooManyFailures
-	}
-	l.set(id, nameFailures{count: f.count + 1, inFlight: f.inFlight + 1, last: now})
-	return nil
+	return count
 }
 
-// succeeded clears the failures of a name, as the application does. Attempts in flight may
-// still fail, so they keep counting.
-func (l *lockout) succeeded(name string) {
-	l.end(name, func(f *nameFailures) { f.count = f.inFlight })
+// fail adds a failure.
+func (f *nameFailures) fail() {
+	if f.Failures < maxFailures {
+		f.Failures++
+	}
+}
+
+// expire ends what does not count any more.
+func (f *nameFailures) expire(now time.Time) {
+	age := now.Sub(time.Unix(0, f.Last))
+	if age < attemptTTL {
+		return
+	}
+	for i, id := range f.InFlight {
+		if id != 0 {
+			f.InFlight[i] = 0
+			f.fail()
+		}
+	}
+	if age >= failureTTL {
+		f.Failures = 0
+	}
+}
+
+// update changes the failures of a name. If change returns an error, update returns it unchanged.
+func (l lockout) update(ctx context.Context, name string, change func(*nameFailures) error) error {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	sum, err := l.sum(ctx, "name", store.FoldOwner(name))
+	if err != nil {
+		return err
+	}
+	record := fmt.Sprintf("passwords/%04x", binary.BigEndian.Uint16(sum[:])%nameRecords)
+	id, now := binary.BigEndian.Uint64(sum[2:]), l.now()
+	return store.UpdateSharedList(ctx, l.records, record, func(all []nameFailures) ([]nameFailures, error) {
+		given := nameFailures{Name: id}
+		others := make([]nameFailures, 0, len(all)+1)
+		for _, f := range all {
+			if f.Name == id {
+				given = f
+			} else if f.expire(now); f.count() > 0 {
+				others = append(others, f)
+			}
+		}
+		changed := given
+		changed.expire(now)
+		if err := change(&changed); err != nil || changed == given {
+			return all, err // no reason to write
+		}
+		if changed.count() > 0 {
+			others = append(others, changed)
+		}
+		return others[max(0, len(others)-maxNames):], nil
+	})
+}
+
+// begin counts an attempt with a password that is not known, or returns ErrTooManyFailures if none is
+// allowed, or ErrUnavailable if the store does not answer. After a nil error, call end once.
+func (l lockout) begin(ctx context.Context, name string) (uint64, error) {
+	id := rand.Uint64N(1<<64-1) + 1
+	err := l.update(ctx, name, func(f *nameFailures) error {
+		if f.count() >= maxFailures {
+			return ErrTooManyFailures
+		}
+		f.InFlight[slices.Index(f.InFlight[:], 0)] = id
+		f.Last = l.now().UnixNano()
+		return nil
+	})
+	if err == nil || errors.Is(err, ErrTooManyFailures) {
+		return id, err
+	}
+	// It may be counted.
+	l.later(func(ctx context.Context) error { return l.settle(ctx, name, id, product.VerdictUnchecked) })
+	return 0, fmt.Errorf("%w: cannot count the attempt: %w", directory.ErrUnavailable, err)
+}
+
+// end counts the outcome of an attempt: one that begin has counted, or with id 0 one with a recently accepted password.
+// If the store does not answer, end tries again in the background. If that is in vain, the attempt of
+// begin stays counted, and the failure of the other is not counted.
+func (l lockout) end(ctx context.Context, name string, id uint64, v product.Verdict) {
+	if id == 0 && v == product.VerdictUnchecked {
+		return
+	}
+	settle := func(ctx context.Context) error { return l.settle(ctx, name, id, v) }
+	if err := settle(ctx); err != nil && (id != 0 || v != product.VerdictAccepted) { // a late success could clear later failures
+		l.later(settle)
+	}
+}
+
+func (l lockout) settle(ctx context.Context, name string, id uint64, v product.Verdict) error {
+	return l.update(ctx, name, func(f *nameFailures) error {
+		if id != 0 {
+			i := slices.Index(f.InFlight[:], id)
+			if i < 0 {
+				return nil // its outcome is counted
+			}
+			f.InFlight[i] = 0
+		}
+		switch v {
+		case product.VerdictAccepted: // clears the failures, as in the application; attempts in flight may still fail
+			f.Failures = 0
+		case product.VerdictUnchecked:
+		default:
+			f.fail()
+			if id == 0 {
+				f.Last = l.now().UnixNano()
+			}
+		}
+		return nil
+	})
 }
 
 // loggedIn clears the failures of a name whose user had a new session at the
 // given time. Later attempts and attempts in flight keep counting.
-func (l *lockout) loggedIn(name string, at time.Time) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	id := l.hash(name)
-	f, ok := l.names.get(id)
-	if !ok || !f.last.Before(at) {
-		return
-	}
-	f.count = f.inFlight
-	l.set(id, f)
-}
-
-// failed keeps the attempt counted. It also applies to unknown outcomes.
-func (l *lockout) failed(name string) {
-	l.end(name, func(*nameFailures) {})
-}
-
-// cancelled uncounts an attempt whose password was not checked.
-func (l *lockout) cancelled(name string) {
-	l.end(name, func(f *nameFailures) { f.count-- })
-}
-
-func (l *lockout) end(name string, change func(*nameFailures)) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	id := l.hash(name)
-	f, ok := l.names.get(id)
-	if !ok {
-		return
-	}
-	f.inFlight--
-	change(&f)
-	l.set(id, f)
-}
-
-// set must be called with mu held.
-func (l *lockout) set(id uint64, f nameFailures) {
-	if f.count <= 0 {
-		l.names.delete(id)
-		return
-	}
-	l.names.put(id, f)
-}
-
-// sweep removes expired failures once an hour.
-func (l *lockout) sweep(now time.Time) {
-	if now.Sub(l.swept) < time.Hour {
-		return
-	}
-	l.swept = now
-	for _, names := range []map[uint64]nameFailures{l.names.newer, l.names.older} {
-		for id, f := range names {
-			if f.inFlight == 0 && now.Sub(f.last) >= failureTTL {
-				delete(names, id)
+func (l lockout) loggedIn(ctx context.Context, name string, at time.Time) {
+	forgive := func(ctx context.Context) error {
+		return l.update(ctx, name, func(f *nameFailures) error {
+			if f.Last < at.UnixNano() {
+				f.Failures = 0
 			}
-		}
+			return nil
+		})
+	}
+	if forgive(ctx) != nil {
+		l.later(forgive)
 	}
 }

@@ -1,6 +1,8 @@
 package identify_test
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -15,6 +17,7 @@ import (
 	"github.com/tokengate/tokengate/authz/directory"
 	"github.com/tokengate/tokengate/authz/identify"
 	"github.com/tokengate/tokengate/authz/product/jira/jiratest"
+	"github.com/tokengate/tokengate/store"
 )
 
 func TestNoUserIsLockedOut(t *testing.T) {
@@ -252,5 +255,151 @@ func TestRecentPasswordsAreExempt(t *testing.T) {
 		if n := jira.Failures("fred"); n != 0 {
 			t.Errorf("Jira counts %d failures, want none after a right one", n)
 		}
+	})
+}
+
+// Servers of one store count together, and only a login that is new for all of them resets the count.
+func TestServersCountTogether(t *testing.T) {
+	in(t, func(t *testing.T) {
+		jira, _ := startJira(t)
+		var records store.MemoryRecords
+		a, b := callersOf(t, jira, &records), callersOf(t, jira, &records)
+		ask := func(what string, at *identify.Callers, c identify.Credential, want error) {
+			t.Helper()
+			if _, _, err := at.Identify(t.Context(), c); !errors.Is(err, want) {
+				t.Errorf("%s: %v, want %v", what, err, want)
+			}
+			time.Sleep(time.Minute)
+		}
+		old := session(t, jira, "fred", "p:w")
+		ask("a session", a, old, nil)
+		ask("the first wrong password", a, password("fred", "1"), directory.ErrNotLoggedIn)
+		ask("the second one at another server", b, password("FRED", "2"), directory.ErrNotLoggedIn)
+		for _, at := range []*identify.Callers{a, b} {
+			ask("the third one", at, password("fred", "3"), identify.ErrTooManyFailures)
+		}
+		ask("the old session at the other server", b, old, nil)
+		for _, at := range []*identify.Callers{a, b} {
+			ask("the right password", at, password("fred", "p:w"), identify.ErrTooManyFailures)
+		}
+		if n := jira.Failures("fred"); n != 2 {
+			t.Errorf("Jira counts %d failures, want 2", n)
+		}
+		ask("a new session", b, session(t, jira, "fred", "p:w"), nil)
+		ask("a wrong password after it", a, password("fred", "4"), directory.ErrNotLoggedIn)
+		ask("the right password", b, password("fred", "p:w"), nil)
+		ask("the first wrong password after that", a, password("fred", "5"), directory.ErrNotLoggedIn)
+		ask("the second one", b, password("fred", "6"), directory.ErrNotLoggedIn)
+		ask("the right password where it was accepted", b, password("fred", "p:w"), nil)
+		if n := jira.Failures("fred"); n != 0 {
+			t.Errorf("Jira counts %d failures, want none", n)
+		}
+	})
+}
+
+// records are shared records that may not answer.
+type records struct {
+	store.MemoryRecords
+	fault atomic.Value // a fault
+}
+
+// fault is what happens instead of an answer.
+type fault string
+
+const (
+	none  fault = "none"
+	fails fault = "fails"
+	hangs fault = "hangs"
+	loses fault = "writes without an answer"
+)
+
+func (r *records) UpdateShared(ctx context.Context, name string, change store.SharedFunc) error {
+	var err error
+	switch r.fault.Load() {
+	case fails:
+		return errors.New("no answer")
+	case hangs:
+		<-ctx.Done()
+		return ctx.Err()
+	case loses:
+		err = errors.New("no answer")
+	}
+	return cmp.Or(r.MemoryRecords.UpdateShared(ctx, name, change), err)
+}
+
+// Without an answer of the store, only recently accepted passwords are passed on, no session resets a
+// count, and a failure is counted later.
+func TestStoreDoesNotAnswer(t *testing.T) {
+	for fault, failures := range map[fault]map[string]int{
+		fails: {"fred": 1, "wilma": 1}, hangs: {"fred": 1, "wilma": 1}, loses: {"fred": 1, "wilma": 2},
+	} {
+		in(t, func(t *testing.T) {
+			jira, _ := startJira(t)
+			shared := &records{}
+			callers := callersOf(t, jira, shared)
+			ask := func(what string, c identify.Credential, want error) {
+				t.Helper()
+				begun := time.Now()
+				if _, _, err := callers.Identify(t.Context(), c); !errors.Is(err, want) {
+					t.Errorf("%s: %s: %v, want %v", fault, what, err, want)
+				}
+				if took := time.Since(begun); took > 3*time.Second {
+					t.Errorf("%s: %s: it took %v", fault, what, took)
+				}
+				time.Sleep(time.Minute) // longer than anything is tried again
+			}
+			ask("a right password", password("wilma", "secret"), nil)
+			ask("a wrong password", password("fred", "1"), directory.ErrNotLoggedIn)
+
+			shared.fault.Store(fault)
+			asked := jira.Total()
+			ask("an unknown password", password("fred", "p:w"), directory.ErrUnavailable)
+			if jira.Total() != asked {
+				t.Error("a password was passed on without a count")
+			}
+			ask("a known one", password("wilma", "secret"), nil)
+			ask("a new session", session(t, jira, "fred", "p:w"), nil)
+			jira.Put(jiratest.User{Name: "wilma", Key: "K2", Password: "changed", Active: true})
+			if _, _, err := callers.Identify(t.Context(), password("wilma", "secret")); !errors.Is(err, directory.ErrNotLoggedIn) {
+				t.Errorf("%s: a known one that has become wrong: %v", fault, err)
+			}
+			shared.fault.Store(none)
+			time.Sleep(time.Minute)
+			for name, failures := range failures {
+				for n := failures; n < 2; n++ {
+					ask(name+"'s next wrong password", password(name, fmt.Sprint("again", n)), directory.ErrNotLoggedIn)
+				}
+				ask(name+"'s third wrong password", password(name, "more"), identify.ErrTooManyFailures)
+			}
+		})
+	}
+}
+
+// While the store hangs, requests with passwords leave room for those with sessions.
+func TestHangingStoreHoldsNoSlot(t *testing.T) {
+	in(t, func(t *testing.T) {
+		jira, _ := startJira(t)
+		shared := &records{}
+		callers := callersOf(t, jira, shared)
+		if _, _, err := callers.Identify(t.Context(), session(t, jira, "wilma", "secret")); err != nil {
+			t.Fatal(err)
+		}
+		shared.fault.Store(hangs)
+		var all sync.WaitGroup
+		for i := range 64 {
+			all.Go(func() {
+				_, _, err := callers.Identify(t.Context(), password(fmt.Sprint("user", i), "x"))
+				if !errors.Is(err, directory.ErrUnavailable) {
+					t.Errorf("a password: %v", err)
+				}
+			})
+		}
+		synctest.Wait()
+		time.Sleep(2 * time.Second)
+		if _, _, err := callers.Identify(t.Context(), session(t, jira, "fred", "p:w")); err != nil {
+			t.Errorf("a session: %v", err)
+		}
+		all.Wait()
+		time.Sleep(time.Minute) // the servers stop trying again
 	})
 }

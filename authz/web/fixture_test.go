@@ -115,7 +115,7 @@ func configured(t testing.TB, text string) *fixture {
 	if err := os.WriteFile(credential, []byte("service:pw-service"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	f.callers = identify.NewCallers(&jira.Product, client, f.clock)
+	f.callers = identify.NewCallers(&jira.Product, client, tokens, f.clock)
 	inForce := manage.NewSettings(c)
 	users := directory.New(directory.Options{
 		Source: client.Source(product.SourceOptions{Credential: credential, Groups: c.Groups, Now: hurried()}),

@@ -14,6 +14,7 @@ import (
 	"github.com/tokengate/tokengate/authz/identify"
 	"github.com/tokengate/tokengate/authz/product/jira"
 	"github.com/tokengate/tokengate/authz/product/jira/jiratest"
+	"github.com/tokengate/tokengate/store"
 )
 
 func TestConnect(t *testing.T) {
@@ -59,7 +60,7 @@ func TestOverTheNetwork(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	callers := identify.NewCallers(&jira.Product, c, time.Now)
+	callers := identify.NewCallers(&jira.Product, c, &store.MemoryRecords{}, time.Now)
 	ask := func(cookie string) error {
 		_, _, err := callers.Identify(t.Context(), identify.Credential{Cookie: cookie})
 		return err

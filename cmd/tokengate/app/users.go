@@ -79,7 +79,7 @@ func (s *Server) openDirectory() error {
 	}
 	s.users = &userDirectory{
 		none: c == config.Directory{}, saved: saved, shared: shared, now: make(chan struct{}, 1), published: make(chan struct{}, 1),
-		unknown: make(chan store.Owner, maxUnknownOwners), client: client, directory: directory.New(options), callers: identify.NewCallers(p, client, time.Now),
+		unknown: make(chan store.Owner, maxUnknownOwners), client: client, directory: directory.New(options), callers: identify.NewCallers(p, client, s.tokens, time.Now),
 	}
 	s.registry.MustRegister(&directoryMetrics{s})
 	return nil
