@@ -10,7 +10,8 @@ import (
 // Limiter enforces a Rate for a token with the generic cell rate algorithm (ITU-T
 // I.371, annex A). Its only state is the time at which the next request would come if requests
 // were evenly spaced. All entries of a token share it, including those made after a change of
-// the token or its rate. A nil Limiter allows everything.
+// the token or its rate. A nil Limiter allows everything. Each server of a store has its own: together they
+// allow up to the rate times their number.
 type Limiter struct {
 	rate store.Rate
 	next *atomic.Int64 // Unix nanoseconds

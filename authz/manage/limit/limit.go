@@ -1,5 +1,6 @@
 // Package limit bounds how often each of many clients may do something. Keyed
-// holds a token bucket per client, in bounded memory.
+// holds a token bucket per client, in bounded memory. With several servers of one store, each
+// has its own buckets: together they allow up to the rate times their number.
 package limit
 
 import (
