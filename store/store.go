@@ -230,6 +230,11 @@ type Store interface {
 	// stops and returns it.
 	AllUpstream(ctx context.Context, visit func(user string, all []UpstreamCredential, err error) error) error
 
+	// Export calls visit, which then owns it, with each record, in the order of RecordKind, all as of one
+	// moment; usage may be some seconds newer, and include that of tokens that were removed. It yields to requests
+	// and may take long. If visit returns an error, Export stops and returns it.
+	Export(ctx context.Context, visit func(Record) error) error
+
 	// Size returns the bytes that the store takes on disk, 0 if unknown.
 	Size() int64
 
@@ -250,7 +255,7 @@ type Config interface {
 	// Check reports each invalid value under its key.
 	Check(report func(key, format string, args ...any))
 
-	// Open opens the store, and creates it if there is none.
+	// Open opens the store, and creates it if there is none. An incomplete one is ErrIncomplete: see Importer.
 	Open(ctx context.Context, o OpenOptions) (Opened, error)
 }
 
@@ -262,6 +267,9 @@ type OpenOptions struct {
 	// AcceptLoss opens a store with damaged or missing data. The log says what was found, or that
 	// nothing was lost.
 	AcceptLoss bool
+
+	// Existing opens only a store that exists: otherwise Open returns ErrNoStore and creates nothing.
+	Existing bool
 }
 
 // Opened is an open store.

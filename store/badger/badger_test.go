@@ -24,7 +24,11 @@ import (
 
 func TestStore(t *testing.T) {
 	storetest.Run(t, storetest.Suite{
-		Open:   func(t *testing.T, dir string) store.Store { return open(t, dir) },
+		Open: func(t *testing.T, dir string) store.Store { return open(t, dir) },
+		OpenErr: func(t *testing.T, dir string, o store.OpenOptions) (store.Store, error) {
+			opened, err := (&badger.Config{Dir: dir}).Open(t.Context(), o)
+			return opened.Store, err
+		},
 		Nested: true,
 	})
 }

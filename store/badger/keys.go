@@ -18,7 +18,7 @@
 //	d/<day>                     the totals of a day
 //	p/<user>                    a user's password uses
 //	c/<user key>                a user's upstream credentials
-//	m/schema                    the version of this layout, in decimal
+//	m/schema                    the version of this layout, in decimal; during an import: incomplete
 //	m/number                    the highest number ever assigned
 //	m/passwords                 the number of keys that start with p/
 //	m/health                    the probe record of Health
@@ -91,6 +91,7 @@ var (
 	passwordPrefix = []byte("p/")
 	upstreamPrefix = []byte("c/")
 
+	metaPrefix       = []byte("m/")
 	schemaKey        = []byte("m/schema")
 	lastNumberKey    = []byte("m/number")
 	passwordUsersKey = []byte("m/passwords")

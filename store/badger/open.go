@@ -33,6 +33,9 @@ var ErrDamaged = errors.New("data directory is damaged")
 // released, stored records as JSON.
 const schema = 2
 
+// incompleteSchema is the schema during an Import.
+const incompleteSchema = "incomplete"
+
 // Config is the configuration of the store.
 type Config struct {
 	Dir string `yaml:"dir"` // see Options
@@ -54,7 +57,7 @@ func (c *Config) Check(report func(key, format string, args ...any)) {
 
 // Open opens the store: see store.Config.
 func (c *Config) Open(ctx context.Context, o store.OpenOptions) (store.Opened, error) {
-	s, err := Open(ctx, Options{Dir: c.Dir, Log: o.Log, AcceptLoss: o.AcceptLoss})
+	s, err := Open(ctx, Options{Dir: c.Dir, Log: o.Log, AcceptLoss: o.AcceptLoss, Existing: o.Existing})
 	if err != nil {
 		return store.Opened{}, err
 	}
@@ -69,12 +72,13 @@ type Options struct {
 
 	Log        func(level slog.Level, message string) // see store.OpenOptions; with file names and keys
 	AcceptLoss bool                                   // see store.OpenOptions
+	Existing   bool                                   // see store.OpenOptions
 
 	statfs func(dir string) (filesystem, error) // nil: the system call
 }
 
 // Open opens the store in opts.Dir, and creates it if there is none. Its errors wrap ErrInUse,
-// ErrNetworkFS, store.ErrNoSpace, ErrDamaged, ErrLost or ErrSchema. A directory with damaged or missing
+// ErrNetworkFS, store.ErrNoSpace, store.ErrIncomplete, store.ErrNoStore, ErrDamaged, ErrLost or ErrSchema. A directory with damaged or missing
 // data is not changed.
 func Open(ctx context.Context, opts Options) (*Store, error) {
 	s, err := open(ctx, opts)
@@ -109,6 +113,9 @@ func open(ctx context.Context, opts Options) (s *Store, err error) {
 	found, err := examine(opts)
 	if err != nil {
 		return nil, err
+	}
+	if opts.Existing && found.isNew() {
+		return nil, fmt.Errorf("%w in %s", store.ErrNoStore, opts.Dir)
 	}
 	s = &Store{
 		dir: opts.Dir, log: opts.Log, statfs: opts.statfs, lock: locked, reserved: newReservedFile(opts.Dir),
@@ -153,6 +160,9 @@ func prepareDir(opts Options) error {
 			return fmt.Errorf("%w: %s does not exist, but %s says that it held a store: is the disk mounted? %s",
 				ErrLost, dir, markerFile(dir), advice)
 		}
+	}
+	if _, err := os.Stat(dir); opts.Existing && errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("%w: %s does not exist", store.ErrNoStore, dir)
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("make data directory: %w", err)
@@ -315,6 +325,8 @@ func (s *Store) load(found *inspection) error {
 				return fmt.Errorf("%w: it contains another program's Badger database", ErrSchema)
 			}
 			unmarked = true
+		case string(version) == incompleteSchema:
+			return fmt.Errorf("%w; remove the directory %s and begin again", store.ErrIncomplete, s.dir)
 		case string(version) != strconv.Itoa(schema):
 			return fmt.Errorf("%w: it has schema %q and this version of tokengate knows %d: "+
 				"open it with the version that wrote it", ErrSchema, version, schema)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/tokengate/tokengate/store"
 )
@@ -39,7 +40,11 @@ func (s *Store) AuditLog(ctx context.Context, before uint64, limit int) (log []s
 		return nil, err
 	}
 	defer op.done()
-	err = op.eachAudit(before, int64(limit), func(a store.Audit, _ int64) (bool, error) {
+	err = op.eachAudit(before, 0, int64(limit), func(kv *mvccpb.KeyValue) (bool, error) {
+		a, err := op.decodeAudit(kv)
+		if err != nil {
+			return false, err
+		}
 		log = append(log, a)
 		return len(log) < limit, nil
 	})
@@ -49,15 +54,19 @@ func (s *Store) AuditLog(ctx context.Context, before uint64, limit int) (log []s
 	return log, nil
 }
 
-// eachAudit calls visit with the records whose sequence is below before, 0 for all, and their size, newest first.
+// eachAudit calls visit with the records whose sequence is below before, 0 for all, newest first, as of a revision, 0
+// for the current one.
 //
 // For each request etcd walks over all keys of the range, also over those beyond the limit of keys. Therefore the
 // log, which may be long, is read in windows of sequences, which grow where it has few records.
-func (op *operation) eachAudit(before uint64, page int64, visit func(a store.Audit, bytes int64) (more bool, err error)) error {
+func (op *operation) eachAudit(before uint64, revision, page int64, visit func(*mvccpb.KeyValue) (more bool, err error)) error {
 	page = min(page, auditPage)
-	results, revision, err := op.read(op.get(sequenceKey))
+	results, current, err := op.read(op.get(sequenceKey, clientv3.WithRev(revision)))
 	if err != nil {
 		return err
+	}
+	if revision == 0 {
+		revision = current
 	}
 	var added uint64
 	if len(results[0].Kvs) > 0 {
@@ -76,12 +85,8 @@ func (op *operation) eachAudit(before uint64, page int64, visit func(a store.Aud
 		}
 		n, more := int64(0), true
 		_, err := op.each(op.prefix+auditKey(before-1), op.prefix+auditKey(first)+"\x00", revision, page, func(kv *mvccpb.KeyValue) (bool, error) {
-			a, err := op.decodeAudit(kv)
-			if err != nil {
-				return false, err
-			}
 			n++
-			more, err = visit(a, int64(len(op.name(kv))+len(kv.Value)))
+			more, err = visit(kv)
 			return more, err
 		})
 		if err != nil || !more {
@@ -98,11 +103,17 @@ func (op *operation) eachAudit(before uint64, page int64, visit func(a store.Aud
 const wholeLog = 1 << 40
 
 func (s *Store) decodeAudit(kv *mvccpb.KeyValue) (store.Audit, error) {
-	complement, err := trailingNumber(s.name(kv), auditDigits)
+	sequence, err := s.sequenceOf(kv)
 	if err != nil {
 		return store.Audit{}, err
 	}
-	return store.DecodeAudit(maxSequence-complement, kv.Value)
+	return store.DecodeAudit(sequence, kv.Value)
+}
+
+// sequenceOf returns the sequence of an audit record.
+func (s *Store) sequenceOf(kv *mvccpb.KeyValue) (uint64, error) {
+	complement, err := trailingNumber(s.name(kv), auditDigits)
+	return maxSequence - complement, err
 }
 
 // PruneAudit removes the oldest audit records: see store.Store.
@@ -115,7 +126,12 @@ func (s *Store) PruneAudit(ctx context.Context, before time.Time, maxBytes int64
 	// From the newest to the oldest: what follows the last record to keep is removed.
 	var size store.Size
 	var gone []oldAudit
-	err = op.eachAudit(0, auditPage, func(a store.Audit, bytes int64) (bool, error) {
+	err = op.eachAudit(0, 0, auditPage, func(kv *mvccpb.KeyValue) (bool, error) {
+		a, err := op.decodeAudit(kv)
+		if err != nil {
+			return false, err
+		}
+		bytes := int64(len(op.name(kv)) + len(kv.Value))
 		size.Records++
 		size.Bytes += bytes
 		isOld := a.Time.Before(before)

@@ -34,10 +34,13 @@ func openConfig(t testing.TB, c *etcd.Config) store.Store {
 
 func TestStore(t *testing.T) {
 	c := etcdtest.Start(t, etcdtest.Options{})
+	config := func(dir string) *etcd.Config { return configOf(c, fmt.Sprintf("/test-%x/", xxhash.Sum64String(dir))) }
 	storetest.Run(t, storetest.Suite{
 		Nested: true,
-		Open: func(t *testing.T, dir string) store.Store {
-			return openConfig(t, configOf(c, fmt.Sprintf("/test-%x/", xxhash.Sum64String(dir))))
+		Open:   func(t *testing.T, dir string) store.Store { return openConfig(t, config(dir)).(store.Opened).Store },
+		OpenErr: func(t *testing.T, dir string, o store.OpenOptions) (store.Store, error) {
+			opened, err := config(dir).Open(t.Context(), o)
+			return opened.Store, err
 		},
 	})
 }

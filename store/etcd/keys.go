@@ -22,7 +22,7 @@
 //	r/<role>                    the process that holds a role, with its lease
 //	w/<process>                 exists while the process runs
 //	h/<random>                  the probe record of Health
-//	m/schema                    the version of this layout, in decimal
+//	m/schema                    the version of this layout, in decimal; during an import: incomplete
 //	m/number                    the highest number ever assigned, in decimal
 //	m/sequence                  added to the sequences of audit records, in decimal; missing: 0
 //	m/pruned                    changes with every removal of tokens

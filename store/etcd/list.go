@@ -153,9 +153,10 @@ func (op *operation) all(visit func(store.Token) error) (revision int64, err err
 	return revision, nil
 }
 
-// allParts reads the tokens from a key on, in parts by the first one or two characters of their ids. For each
-// request etcd walks over all keys of the range, also over those beyond the limit of keys, so the parts are small.
-func (op *operation) allParts(from, end string, revision, count int64, visit func(*mvccpb.KeyValue) (bool, error)) error {
+// partsOf divides the tokens from a key to an end by the first one or two characters of their ids: the starts of the
+// parts and the end. For each request etcd walks over all keys of the range, also over those beyond the limit of keys,
+// so the parts are small.
+func (op *operation) partsOf(from, end string, count int64) []string {
 	starts := []string{from}
 	add := func(id string) {
 		if start := op.prefix + tokenPrefix + id; start > from {
@@ -170,7 +171,12 @@ func (op *operation) allParts(from, end string, revision, count int64, visit fun
 			}
 		}
 	}
-	starts = append(starts, end)
+	return append(starts, end)
+}
+
+// allParts reads the tokens from a key on, in several goroutines.
+func (op *operation) allParts(from, end string, revision, count int64, visit func(*mvccpb.KeyValue) (bool, error)) error {
+	starts := op.partsOf(from, end, count)
 	ctx, cancel := context.WithCancelCause(op.reads)
 	defer cancel(nil)
 	part := &operation{Store: op.Store, Context: op.Context, reads: ctx}

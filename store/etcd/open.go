@@ -25,6 +25,9 @@ var ErrSchema = errors.New("the keys in etcd have another schema")
 // schema is the version of the key layout and of the records' meaning.
 const schema = "1"
 
+// incompleteSchema is the schema during an Import.
+const incompleteSchema = "incomplete"
+
 // Open opens the store below the prefix, and begins one if there is none. It waits for etcd until ctx
 // ends: see store.Config. AcceptLoss has no effect.
 func (c *Config) Open(ctx context.Context, o store.OpenOptions) (store.Opened, error) {
@@ -62,7 +65,7 @@ func (c *Config) open(ctx context.Context, o store.OpenOptions, clock clock) (*S
 	s := &Store{prefix: c.Prefix, timeout: c.Timeout, compareEvery: c.CompareEvery, log: o.Log, clock: clock, ownBusy: make(chan struct{}, 1)}
 	s.closing, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	for waits := 0; ; waits++ {
-		isNew, err := s.connect(ctx, settings)
+		isNew, err := s.connect(ctx, settings, o.Existing)
 		if err == nil {
 			return s, isNew, nil
 		}
@@ -101,14 +104,14 @@ func isTemporary(err error) bool {
 }
 
 // connect makes the client and reads or writes the schema. With a user, the client logs in at once.
-func (s *Store) connect(ctx context.Context, settings clientv3.Config) (isNew bool, err error) {
+func (s *Store) connect(ctx context.Context, settings clientv3.Config, existing bool) (isNew bool, err error) {
 	client, err := clientv3.New(settings)
 	if err != nil {
 		return false, fmt.Errorf("etcd: %w", err)
 	}
 	s.client = client
 	op := &operation{Store: s, Context: ctx, reads: ctx}
-	if isNew, err = op.checkSchema(); err == nil {
+	if isNew, err = op.checkSchema(existing); err == nil {
 		err = op.loadSequence()
 	}
 	if err != nil {
@@ -118,13 +121,15 @@ func (s *Store) connect(ctx context.Context, settings clientv3.Config) (isNew bo
 	return isNew, nil
 }
 
-// checkSchema refuses keys of another schema, and writes the schema if there are no keys.
-func (op *operation) checkSchema() (isNew bool, err error) {
+// checkSchema refuses keys of another schema, and writes the schema if there are no keys, unless the store must exist.
+func (op *operation) checkSchema(existing bool) (isNew bool, err error) {
 	for range 2 {
 		found, err := op.value(schemaKey)
 		switch {
 		case err != nil:
 			return false, err
+		case string(found) == incompleteSchema:
+			return false, fmt.Errorf("%w; remove all keys that begin with %q and begin again", store.ErrIncomplete, op.prefix)
 		case found != nil && string(found) != schema:
 			return false, fmt.Errorf("%w: those that begin with %q have version %.20q, and this version of tokengate knows %s",
 				ErrSchema, op.prefix, found, schema)
@@ -138,6 +143,9 @@ func (op *operation) checkSchema() (isNew bool, err error) {
 		if results[0].Count > 0 {
 			return false, fmt.Errorf("%w: there are %d keys that begin with %q, without a version; is it the prefix of another program?",
 				ErrSchema, results[0].Count, op.prefix)
+		}
+		if existing {
+			return false, fmt.Errorf("%w: no key begins with %q", store.ErrNoStore, op.prefix)
 		}
 		resp, err := op.commitOnce([]clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(op.prefix+schemaKey), "=", 0)},
 			[]clientv3.Op{op.put(schemaKey, []byte(schema))}, nil)

@@ -89,7 +89,15 @@ func (s *Store) Totals(ctx context.Context, from store.Day) (all []store.DayTota
 		return nil, err
 	}
 	defer op.done()
-	_, err = op.each(op.prefix+daysFrom(from), clientv3.GetPrefixRangeEnd(op.prefix+dayPrefix), 0, pageKeys, func(kv *mvccpb.KeyValue) (bool, error) {
+	if all, err = op.totals(from, 0); err != nil {
+		return nil, fmt.Errorf("read totals: %w", err)
+	}
+	return all, nil
+}
+
+// totals is Totals as of a revision, 0 for the current one.
+func (op *operation) totals(from store.Day, revision int64) (all []store.DayTotals, err error) {
+	_, err = op.each(op.prefix+daysFrom(from), clientv3.GetPrefixRangeEnd(op.prefix+dayPrefix), revision, pageKeys, func(kv *mvccpb.KeyValue) (bool, error) {
 		day, err := dayOf(op.name(kv))
 		if err != nil {
 			return false, err
@@ -99,10 +107,7 @@ func (s *Store) Totals(ctx context.Context, from store.Day) (all []store.DayTota
 		}
 		return true, addTotals(&all[len(all)-1], kv.Value)
 	})
-	if err != nil {
-		return nil, fmt.Errorf("read totals: %w", err)
-	}
-	return all, nil
+	return all, err
 }
 
 // AddPasswordUses adds uses: see store.Store. All processes write the same records, because their limits apply to the

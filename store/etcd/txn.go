@@ -354,7 +354,7 @@ func (op *operation) commitOnce(compares []clientv3.Cmp, puts, checks []clientv3
 }
 
 // commitSurely is commitOnce, but sends the transaction again while its outcome is unknown. If an earlier one was carried
-// out, the compares fail, so they must include a key that the transaction writes.
+// out, the compares fail if they include a key that the transaction writes; otherwise it is carried out again.
 func (op *operation) commitSurely(compares []clientv3.Cmp, puts, checks []clientv3.Op) (*clientv3.TxnResponse, error) {
 	resp, err := op.send(op.Context, func(ctx context.Context) clientv3.Txn {
 		return op.client.Txn(ctx).If(compares...).Then(puts...).Else(checks...)

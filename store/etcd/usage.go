@@ -248,6 +248,11 @@ func (s *Store) AllUsage(ctx context.Context, visit func(id string, u store.Usag
 		return err
 	}
 	defer op.done()
+	return op.eachUsage(0, visit)
+}
+
+// eachUsage is AllUsage as of a revision, 0 for the current one.
+func (op *operation) eachUsage(revision int64, visit func(id string, u store.Usage) error) error {
 	block, sum := "", make(usageBlock)
 	visitBlock := func() error {
 		for id, u := range sum {
@@ -261,7 +266,7 @@ func (s *Store) AllUsage(ctx context.Context, visit func(id string, u store.Usag
 		clear(sum)
 		return nil
 	}
-	_, err = op.eachIn(usagePrefix, 0, blockPage, func(kv *mvccpb.KeyValue) (bool, error) {
+	_, err := op.eachIn(usagePrefix, revision, blockPage, func(kv *mvccpb.KeyValue) (bool, error) {
 		if group, _ := splitProcess(op.name(kv)); group != block {
 			if err := visitBlock(); err != nil {
 				return false, err

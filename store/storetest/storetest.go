@@ -23,6 +23,9 @@ type Suite struct {
 	// after the store was closed.
 	Open func(t *testing.T, dir string) store.Store
 
+	// OpenErr is Open with options, and may fail. Nil leaves out the tests of Importer and OpenOptions that need it.
+	OpenErr func(t *testing.T, dir string, o store.OpenOptions) (store.Store, error)
+
 	// Nested says that other writes may run during a callback, and that the callback is called
 	// again if they change its input. The suite then calls the store from within callbacks, which
 	// makes races deterministic. A store that holds a lock during callbacks would deadlock.
@@ -85,6 +88,10 @@ func Run(t *testing.T, s Suite) {
 		{"shared records", testShared},
 		{"parallel shared records", testParallelShared},
 		{"roles", testRoles},
+		{"export", testExport},
+		{"import", testImport},
+		{"failed import", testImportFailed},
+		{"open an existing store", testExisting},
 		{"context ended", testContextEnded},
 		{"health", testHealth},
 		{"closed", testClosed},
