@@ -12,6 +12,7 @@ import (
 	"github.com/tokengate/tokengate/authz/token"
 	"github.com/tokengate/tokengate/authz/upstream"
 	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/backup"
 )
 
 // action is an operation as the audit log names it.
@@ -60,10 +61,11 @@ var (
 	connectAction            = newChange("upstream.connect", users)
 	disconnectAction         = action{name: upstream.DisconnectAction, changes: true, unmetered: true, audience: users}
 	sealRotateAction         = newChange("seal.rotate", administrators)
+	backupAction             = newChange("store.backup", administrators)
 )
 
-// actions are the names of all actions, first those of tokengate itself.
-var actions = []string{upstream.RenewAction, upstream.DeleteAction}
+// actions are the names of all actions, first those of tokengate itself and of commands without a server.
+var actions = []string{upstream.RenewAction, upstream.DeleteAction, backup.CopyAction, backup.RestoreAction}
 
 func newChange(name string, by audience) action {
 	actions = append(actions, name)

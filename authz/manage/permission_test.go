@@ -1,9 +1,11 @@
 package manage_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"reflect"
 	"slices"
 	"strings"
@@ -44,6 +46,8 @@ func operations(t *testing.T, f *fixture, id string, c manage.Caller) map[string
 				args[j] = reflect.ValueOf(manage.NewToken{Owner: "fred", Name: "by reflection"})
 			case reflect.TypeFor[*authz.Request]():
 				args[j] = reflect.ValueOf(&authz.Request{})
+			case reflect.TypeFor[io.Writer]():
+				args[j] = reflect.ValueOf(io.Discard)
 			case reflect.TypeFor[func(string, []manage.Token) error]():
 				args[j] = reflect.ValueOf(func(string, []manage.Token) error { return nil })
 			default:
@@ -137,7 +141,7 @@ func TestEveryChangeIsRecordedOnce(t *testing.T) {
 		"token.create done": 1, "token.change done": 1, "token.disable done": 1, "token.enable done": 1, "token.revoke done": 1, "token.revoke refused": 1,
 		"token.approve refused": 1, "token.rotate refused": 1, "token.own refused": 2,
 		"upstream.set refused": 1, "upstream.check refused": 1, "upstream.disconnect refused": 2, "seal.rotate refused": 1, "upstream.purge refused": 1,
-		"connection refused": 1, "upstream.connect refused": 1,
+		"connection refused": 1, "upstream.connect refused": 1, "store.backup done": 1,
 	}
 	if diff := cmp.Diff(records, got); diff != "" {
 		t.Errorf("audit records (-want +got):\n%s", diff)
@@ -259,4 +263,23 @@ func reach(t reflect.Type, seen map[reflect.Type]bool) bool {
 		}
 	}
 	return false
+}
+
+// Only operators get a backup, which holds all hashes.
+func TestBackupForOperators(t *testing.T) {
+	c := newCompany(t)
+	_, bot := c.management(t, "ada", manage.NewToken{})
+	for name, caller := range map[string]manage.Caller{"an administrator": c.as(t, "ada"), "a management token": bot} {
+		var got bytes.Buffer
+		if err := c.Backup(t.Context(), caller, &got); !errors.Is(err, manage.ErrForbidden) || got.Len() > 0 {
+			t.Errorf("%s got %d bytes, error %v", name, got.Len(), err)
+		}
+		if a := c.audit(t); a[len(a)-1].Action != "store.backup" || a[len(a)-1].Outcome != "refused" {
+			t.Errorf("the audit log ends with %+v", a[len(a)-1])
+		}
+	}
+	var got bytes.Buffer
+	if err := c.Backup(t.Context(), root, &got); err != nil || got.Len() == 0 {
+		t.Errorf("an operator got %d bytes, error %v", got.Len(), err)
+	}
 }

@@ -198,6 +198,7 @@ func TestUnknownPeer(t *testing.T) {
 		{"POST", "/" + issued.ID + "/rotate", `{}`},
 		{"POST", "/explain", `{"path":"/"}`},
 		{"DELETE", "/" + issued.ID, ""},
+		{"POST", "/backup", ""},
 	} {
 		var body any
 		if c.body != "" {
@@ -209,8 +210,8 @@ func TestUnknownPeer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := len(log) - len(before); n != 6 {
-		t.Errorf("6 refusals left %d audit records", n)
+	if n := len(log) - len(before); n != 7 {
+		t.Errorf("7 refusals left %d audit records", n)
 	}
 	for _, a := range log[:len(log)-len(before)] {
 		if a.Actor != "unknown" || a.Reason != "forbidden" {

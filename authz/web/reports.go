@@ -2,6 +2,8 @@ package web
 
 import (
 	"encoding/base64"
+	"io"
+	"net/http"
 	"net/netip"
 	"strings"
 
@@ -136,6 +138,13 @@ type Settings struct {
 func (a api) listSettings(c call[empty]) (Settings, error) {
 	found, err := a.ListSettings(c.ctx, c.caller)
 	return Settings{found}, err
+}
+
+// backup answers with a backup of the store: see backup.Write.
+func (a api) backup(c call[empty]) (reply, error) {
+	return reply{status: http.StatusOK, contentType: "application/octet-stream", stream: func(w io.Writer) error {
+		return a.Backup(c.ctx, c.caller, w)
+	}}, nil
 }
 
 // ExplainRequest describes a client's request.

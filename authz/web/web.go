@@ -45,12 +45,13 @@ var Bases = []string{config.APIPath + "/latest", config.APIPath + "/1.0"}
 // Admin returns the API for the admin socket, a unix socket whose file permissions
 // restrict it to administrators. The server must use ConnContext; requests whose
 // peer is unknown are refused. view returns what a decision made now consults. The
-// admin socket alone also has GET /status.
+// admin socket alone also has GET /status and POST /backup.
 func Admin(m *manage.Manager, view func() authz.View, status func() Status, log *zap.Logger) http.Handler {
 	return &handler{
 		bases: Bases,
 		endpoints: append(api{m, view}.endpoints(),
-			newEndpoint(http.MethodGet, "status", func(call[empty]) (Status, error) { return status(), nil })),
+			newEndpoint(http.MethodGet, "status", func(call[empty]) (Status, error) { return status(), nil }),
+			newReplyEndpoint[empty, empty](http.MethodPost, "backup", api{m, view}.backup)),
 		read:     query.Read,
 		refuse:   refuseOnSocket,
 		identify: socketPrincipal,

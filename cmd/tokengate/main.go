@@ -87,7 +87,7 @@ func newRootCommand() *cobra.Command {
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(newServeCommand(), newTokenCommand(), newExplainCommand(), newDoctorCommand(), newUpstreamCommand(), newSealCommand(),
+	root.AddCommand(newServeCommand(), newTokenCommand(), newExplainCommand(), newDoctorCommand(), newUpstreamCommand(), newSealCommand(), newStoreCommand(),
 		newAuditCommand(), newPasswordsCommand(), newTotalsCommand(), newSettingsCommand(), newWhoamiCommand(),
 		newConfigCommand(), newEnvoyCommand(), newCompletionCommand(), newVersionCommand())
 	requireExactArguments(root)

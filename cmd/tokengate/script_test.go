@@ -20,11 +20,12 @@ import (
 
 	"github.com/tokengate/tokengate/authz/token"
 	"github.com/tokengate/tokengate/envoy/envoytest"
+	"github.com/tokengate/tokengate/store/etcd/etcdtest"
 )
 
 // TestScripts runs the scripts in testdata/script. Their commands use one running
 // server, which is the default. No two scripts use the same users. At CONNECTED is the admin
-// socket of a server with upstream.identity.pat.
+// socket of a server with upstream.identity.pat, and at ETCD an etcd.
 func TestScripts(t *testing.T) {
 	dir := envoytest.Dir(t)
 	file := filepath.Join(dir, "tokengate.yaml")
@@ -54,6 +55,8 @@ tokens: {maxPerUser: 4}
 		"parse":     scriptParse,
 	}
 	maps.Copy(commands, connected.scriptCommands(t))
+	maps.Copy(commands, storeCommands)
+	etcd := etcdtest.Start(t, etcdtest.Options{}).Endpoints()[0]
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(env *testscript.Env) error {
@@ -64,6 +67,7 @@ tokens: {maxPerUser: 4}
 			env.Setenv("FILE", connected.file())
 			env.Setenv("KEYS", connected.dir+"/key")
 			env.Setenv("ME", "uid:"+strconv.Itoa(os.Geteuid()))
+			env.Setenv("ETCD", etcd)
 			env.Setenv("ESC", "\x1b")
 			env.Setenv("RTL", "\u202e")
 			env.Setenv("WIDE", "\u3000")
@@ -101,6 +105,7 @@ func scriptCommand(t *testing.T, inProcess bool) func(*testscript.TestScript, bo
 			code = run(context.Background(), args, bytes.NewReader(in), &out, &errs)
 		} else {
 			cmd := exec.Command(ts.Getenv("PROGRAM"), args...)
+			cmd.Dir = ts.MkAbs(".")
 			cmd.Env = programEnv(socketVariable + "=" + ts.Getenv(socketVariable))
 			cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(in), &out, &errs
 			err := cmd.Run()

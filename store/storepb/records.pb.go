@@ -621,6 +621,112 @@ func (x *UpstreamCredential) GetSealed() []byte {
 	return nil
 }
 
+// A backup is the line "tokengate backup 1", a BackupHeader, a BackupRecord for each record, and an empty
+// BackupRecord, each message after its length as a varint; then the SHA-256 of all that, 32 bytes.
+type BackupHeader struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Seconds       int64                  `protobuf:"varint,1,opt,name=seconds" json:"seconds,omitempty"` // when it was made
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupHeader) Reset() {
+	*x = BackupHeader{}
+	mi := &file_records_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupHeader) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupHeader) ProtoMessage() {}
+
+func (x *BackupHeader) ProtoReflect() protoreflect.Message {
+	mi := &file_records_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupHeader.ProtoReflect.Descriptor instead.
+func (*BackupHeader) Descriptor() ([]byte, []int) {
+	return file_records_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *BackupHeader) GetSeconds() int64 {
+	if x != nil {
+		return x.Seconds
+	}
+	return 0
+}
+
+type BackupRecord struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          uint32                 `protobuf:"varint,1,opt,name=kind" json:"kind,omitempty"`
+	Key           string                 `protobuf:"bytes,2,opt,name=key" json:"key,omitempty"`
+	Value         []byte                 `protobuf:"bytes,3,opt,name=value" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupRecord) Reset() {
+	*x = BackupRecord{}
+	mi := &file_records_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupRecord) ProtoMessage() {}
+
+func (x *BackupRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_records_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupRecord.ProtoReflect.Descriptor instead.
+func (*BackupRecord) Descriptor() ([]byte, []int) {
+	return file_records_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *BackupRecord) GetKind() uint32 {
+	if x != nil {
+		return x.Kind
+	}
+	return 0
+}
+
+func (x *BackupRecord) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *BackupRecord) GetValue() []byte {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
 var File_records_proto protoreflect.FileDescriptor
 
 const file_records_proto_rawDesc = "" +
@@ -676,7 +782,13 @@ const file_records_proto_rawDesc = "" +
 	"\x05state\x18\b \x01(\rR\x05state\x12\x15\n" +
 	"\x06set_by\x18\t \x01(\tR\x05setBy\x12\x16\n" +
 	"\x06sealed\x18\n" +
-	" \x01(\fR\x06sealedB5Z,github.com/tokengate/tokengate/store/storepb\x92\x03\x04\b\x02 \x03b\beditionsp\xe8\a"
+	" \x01(\fR\x06sealed\"(\n" +
+	"\fBackupHeader\x12\x18\n" +
+	"\aseconds\x18\x01 \x01(\x03R\aseconds\"J\n" +
+	"\fBackupRecord\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\rR\x04kind\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x03 \x01(\fR\x05valueB5Z,github.com/tokengate/tokengate/store/storepb\x92\x03\x04\b\x02 \x03b\beditionsp\xe8\a"
 
 var (
 	file_records_proto_rawDescOnce sync.Once
@@ -690,7 +802,7 @@ func file_records_proto_rawDescGZIP() []byte {
 	return file_records_proto_rawDescData
 }
 
-var file_records_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_records_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_records_proto_goTypes = []any{
 	(*Audit)(nil),               // 0: tokengate.store.Audit
 	(*Change)(nil),              // 1: tokengate.store.Change
@@ -700,6 +812,8 @@ var file_records_proto_goTypes = []any{
 	(*PasswordUse)(nil),         // 5: tokengate.store.PasswordUse
 	(*UpstreamCredentials)(nil), // 6: tokengate.store.UpstreamCredentials
 	(*UpstreamCredential)(nil),  // 7: tokengate.store.UpstreamCredential
+	(*BackupHeader)(nil),        // 8: tokengate.store.BackupHeader
+	(*BackupRecord)(nil),        // 9: tokengate.store.BackupRecord
 }
 var file_records_proto_depIdxs = []int32{
 	1, // 0: tokengate.store.Audit.changes:type_name -> tokengate.store.Change
@@ -724,7 +838,7 @@ func file_records_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_records_proto_rawDesc), len(file_records_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
