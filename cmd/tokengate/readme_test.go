@@ -97,7 +97,7 @@ func TestReadmeMetrics(t *testing.T) {
 // Every link leads to a file or a heading, and every make command is a target.
 func TestReadmeLinks(t *testing.T) {
 	makefile := read(t, "../../Makefile")
-	for _, document := range documents {
+	for _, document := range append(slices.Clip(documents), "store/from-one-to-many.md") {
 		text := read(t, "../../"+document)
 		for _, m := range regexp.MustCompile(`\]\(([^)]+)\)`).FindAllStringSubmatch(text, -1) {
 			file, anchor, _ := strings.Cut(m[1], "#")
