@@ -105,7 +105,7 @@ func testExport(t *testing.T, s Suite) {
 	wantError(t, "export in an ended context", f.Export(ended(t), func(store.Record) error { return nil }), context.Canceled)
 }
 
-// elsewhere returns records whose audit records have far higher sequences, as from another store.
+// elsewhere returns records whose audit records have far higher sequences with gaps, as from another store.
 func elsewhere(records store.Records) store.Records {
 	return func(ctx context.Context, visit func(store.Record) error) error {
 		return records(ctx, func(r store.Record) error {
@@ -118,7 +118,7 @@ func elsewhere(records store.Records) store.Records {
 				if err != nil {
 					return err
 				}
-				a.Sequence += 1 << 45
+				a.Sequence = 1<<45 + 3*a.Sequence
 				r.Key, r.Value = strconv.FormatUint(a.Sequence, 10), store.EncodeAudit(a)
 			}
 			return visit(r)
