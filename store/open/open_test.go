@@ -46,7 +46,7 @@ func TestFullHasEtcd(t *testing.T) {
 	if config.Prefix != want.Prefix || config.Timeout != want.Timeout {
 		t.Errorf("the defaults are %s and %v, want %s and %v", config.Prefix, config.Timeout, want.Prefix, want.Timeout)
 	}
-	if n := strings.Count(block, "# Default: "); n != 6 {
+	if n := strings.Count(block, "# Default: "); n != 7 {
 		t.Errorf("%d comments say what the default is", n)
 	}
 }
