@@ -17,6 +17,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/tokengate/tokengate/authz/directory"
 	"github.com/tokengate/tokengate/authz/product"
 	"github.com/tokengate/tokengate/authz/token"
@@ -37,6 +39,14 @@ const (
 
 	maxCookie = 16 << 10
 	maxBasic  = 4 << 10
+)
+
+// The rate at which a server passes on passwords that it has not accepted recently. Each takes up to 1.5 KB of etcd's
+// space until that is compacted, so a flood of invented ones must not fill it. If all slots wait, the last waits
+// less than two seconds.
+const (
+	passwordsPerSecond = 20
+	passwordBurst      = 200
 )
 
 // Credential is a request's own credential: the whole Cookie header, since load
@@ -96,7 +106,7 @@ const (
 // their own and are refreshed in the background before they expire, so that invented
 // credentials don't delay known users. Among unknown credentials, those from the
 // least busy network go first, then the newest; after two seconds without a slot
-// they fail with ErrBusy. Only the credential is passed on, and no cookie of an
+// they fail with ErrBusy. Unknown passwords are passed on at 20 a second. Only the credential is passed on, and no cookie of an
 // answer is returned.
 //
 // Jira, for one, counts a user's failed logins until a successful one, and asks for
@@ -126,6 +136,7 @@ type Callers struct {
 	shared      *sharedMemory
 	lockout     lockout
 	unknownPool *pool
+	passwords   *rate.Limiter // of passwords that are not known
 	knownPool   *pool
 	memory      credentialMemory
 	answerCache answerCache // accepted credentials
@@ -153,6 +164,7 @@ func NewCallers(p *product.Product, client product.Client, records store.SharedR
 		shared:      shared,
 		lockout:     lockout{shared},
 		unknownPool: newPool(unknownSlots, unknownWait),
+		passwords:   rate.NewLimiter(passwordsPerSecond, passwordBurst),
 		knownPool:   newPool(knownSlots, knownWait),
 		answerCache: newAnswerCache(maxAnswers),
 		refusals:    newAnswerCache(maxRefusals),
@@ -347,7 +359,10 @@ func (c *Callers) askInPool(ctx context.Context, a attempt) (asked time.Time, u 
 	defer a.pool.leave(a.origins...)
 	var id uint64
 	if a.kind == byBasic && !a.known {
-		// Here, so that a flood of invented passwords gets no faster to the store than to the application.
+		// Here, so that the pool decides whose turn it is.
+		if c.passwords.Wait(ctx) != nil {
+			return time.Time{}, directory.User{}, count, directory.ErrBusy
+		}
 		if id, err = c.lockout.begin(ctx, a.name); err != nil {
 			return time.Time{}, directory.User{}, count, err
 		}

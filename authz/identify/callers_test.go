@@ -600,3 +600,27 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 		}
 	})
 }
+
+// TestInventedPasswords sends invented passwords, which take space in the store, faster than they are passed on.
+func TestInventedPasswords(t *testing.T) {
+	in(t, func(t *testing.T) {
+		callers := newCallers(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(401) }))
+		var all sync.WaitGroup
+		const names, burst, second = 1000, 200, 20
+		began := time.Now()
+		for i := range names {
+			all.Go(func() {
+				_, _, err := callers.Identify(t.Context(), password(fmt.Sprint("user-", i), "wrong"))
+				if !errors.Is(err, directory.ErrBasicRefused) && !errors.Is(err, directory.ErrNotLoggedIn) && !errors.Is(err, directory.ErrUnavailable) {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		took := time.Since(began)
+		most := burst + second*uint64(took/time.Second+1)
+		if asked := callers.Stats().Asked; asked < burst || asked > most || took > 5*time.Second {
+			t.Errorf("%d of %d were passed on in %v, want from %d to %d in a few seconds", asked, names, took, burst, most)
+		}
+	})
+}
