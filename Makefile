@@ -230,7 +230,7 @@ screenshots-publish: screenshots ## put three of them into authz/web/README.md
 	cp .build/screenshots/insights-dark.png testdata/page/insights.png
 
 .PHONY: bench-program
-bench-program: envoy build
+bench-program: envoy etcd build
 	$(GO) -C testdata/bench build -o $(CURDIR)/.build/bench .
 
 .PHONY: bench

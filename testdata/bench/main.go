@@ -1,6 +1,6 @@
 // Command bench measures tokengate beside baselines and prints Markdown tables.
 //
-//	.build/bench [-quick] [-rows a,b,c,d,e,f] [-markdown FILE]
+//	.build/bench [-quick] [-rows a,b,c,d,e,f,g] [-markdown FILE]
 //
 // A figure that has a baseline is measured with it in the same run, in short
 // slices that alternate, because a machine's speed drifts within seconds. Ratios
@@ -12,6 +12,7 @@
 //	d  memory, start, writes
 //	e  the administrator's list and the pages in the browser
 //	f  the owner's personal access token in place of the identity header
+//	g  servers on etcd
 //
 // It runs in the repository's root and measures .build/tokengate, which `make
 // build` makes. All traffic stays on loopback and unix sockets. A missed target
@@ -59,6 +60,7 @@ var rows = []struct {
 	{"d", measureStore},
 	{"e", measurePages},
 	{"f", measureForms},
+	{"g", measureReplicas},
 }
 
 // scale sets how much is measured, and for how long.
@@ -73,6 +75,9 @@ type scale struct {
 	starts int           // row d
 	settle time.Duration // load before memory is read
 	writes int           // of each kind in a round
+
+	shared  int // row g: tokens in etcd
+	spreads int // creations and revocations that another server learns of
 }
 
 var (
@@ -80,26 +85,28 @@ var (
 		timeout: 20 * time.Minute, tokens: 1_000_000, small: 1000, rounds: 10,
 		decide: 30 * time.Millisecond, check: time.Second, closed: time.Second, paced: 2 * time.Second,
 		starts: 5, settle: 3 * time.Second, writes: 250,
+		shared: 100_000, spreads: 500,
 	}
 	quickScale = scale{
 		timeout: 3 * time.Minute, tokens: 10_000, small: 1000, rounds: 3,
 		decide: 4 * time.Millisecond, check: 500 * time.Millisecond, closed: 400 * time.Millisecond, paced: 600 * time.Millisecond,
 		starts: 3, settle: 500 * time.Millisecond, writes: 40,
+		shared: 10_000, spreads: 100,
 	}
 )
 
 func run(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	quick := flags.Bool("quick", false, "a small version, about a minute")
-	list := flags.String("rows", "a,b,c,d,e,f", "the rows to measure")
+	list := flags.String("rows", "a,b,c,d,e,f,g", "the rows to measure")
 	markdown := flags.String("markdown", "", "also write the report to this `FILE`")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	wanted := strings.Split(*list, ",")
 	for _, name := range wanted {
-		if len(name) != 1 || !strings.Contains("abcdef", name) {
-			return fmt.Errorf("unknown row %q: the rows are a,b,c,d,e,f", name)
+		if len(name) != 1 || !strings.Contains("abcdefg", name) {
+			return fmt.Errorf("unknown row %q: the rows are a,b,c,d,e,f,g", name)
 		}
 	}
 	sizes := fullScale

@@ -15,7 +15,7 @@ func TestMain(m *testing.M) {
 }
 
 func TestArguments(t *testing.T) {
-	for _, args := range [][]string{{"-rows", "g"}, {"-rows", ""}, {"-rows", "a,,b"}} {
+	for _, args := range [][]string{{"-rows", "h"}, {"-rows", ""}, {"-rows", "a,,b"}} {
 		if err := run(t.Context(), args, io.Discard); err == nil {
 			t.Errorf("%v is accepted", args)
 		}

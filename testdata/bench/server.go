@@ -38,30 +38,41 @@ listen:
   http: unix://%[1]s/h
   admin: unix://%[1]s/a
   metrics: unix://%[1]s/m
-store:
-  badger: {dir: %[2]s}
+store: %[2]s
 upstream:
   url: http://%[3]s
 `
 
 // startServer starts tokengate on a store with the first size tokens of the
 // dataset, in front of the given upstream.
-func startServer(ctx context.Context, size int, upstream string) (_ *server, err error) {
-	s := &server{}
-	if s.dir, err = os.MkdirTemp("", "tgb"); err != nil {
+func startServer(ctx context.Context, size int, upstream string) (*server, error) {
+	data, err := copyStore(ctx, size)
+	if err != nil {
 		return nil, err
 	}
+	return startServerOn(ctx, data, fmt.Sprintf("{badger: {dir: %s}}", filepath.Join(data, "store")), upstream)
+}
+
+// startEtcdServer starts tokengate on etcd, which has the first size tokens of the dataset.
+func startEtcdServer(ctx context.Context, n *etcdNode, size int) (*server, error) {
+	c := n.config(size)
+	return startServerOn(ctx, "", fmt.Sprintf("{etcd: {endpoints: [%q], prefix: %s}}", n.endpoint, c.Prefix), "127.0.0.1:1")
+}
+
+// startServerOn starts tokengate on a store. data is the directory to remove in the end, empty for none.
+func startServerOn(ctx context.Context, data, settings, upstream string) (_ *server, err error) {
+	s := &server{data: data}
 	defer func() {
 		if err != nil {
 			s.remove()
 		}
 	}()
-	if s.data, err = copyStore(ctx, size); err != nil {
+	if s.dir, err = os.MkdirTemp("", "tgb"); err != nil {
 		return nil, err
 	}
 	s.check = filepath.Join(s.dir, "g")
 	s.admin, s.scrape = socketClient(filepath.Join(s.dir, "a")), socketClient(filepath.Join(s.dir, "m"))
-	if err := os.WriteFile(s.config(), fmt.Appendf(nil, serverConfig, s.dir, filepath.Join(s.data, "store"), upstream), 0o600); err != nil {
+	if err := os.WriteFile(s.config(), fmt.Appendf(nil, serverConfig, s.dir, settings, upstream), 0o600); err != nil {
 		return nil, err
 	}
 	return s, s.start(ctx)
