@@ -306,7 +306,7 @@ func (c *Callers) updateMemory(ctx context.Context, a attempt, asked time.Time, 
 	case err == nil:
 		shared := a.shared
 		if a.kind == byCookie && asked.Sub(shared) >= sessionTTL-knownTTL {
-			isNew, err := c.shared.acceptSession(ctx, a.session)
+			isNew, err := c.shared.acceptSession(ctx, u.Name, a.session)
 			if err == nil {
 				shared = asked
 			}
@@ -357,24 +357,27 @@ func (c *Callers) askInPool(ctx context.Context, a attempt) (asked time.Time, u 
 		return time.Time{}, directory.User{}, count, err
 	}
 	defer a.pool.leave(a.origins...)
-	var id uint64
+	var begun passed
 	if a.kind == byBasic && !a.known {
 		// Here, so that the pool decides whose turn it is.
 		if c.passwords.Wait(ctx) != nil {
 			return time.Time{}, directory.User{}, count, directory.ErrBusy
 		}
-		if id, err = c.lockout.begin(ctx, a.name); err != nil {
+		if begun, err = c.lockout.begin(ctx, a.name); err != nil {
 			return time.Time{}, directory.User{}, count, err
 		}
 	}
 	asked = c.now()
+	if begun.id == 0 {
+		begun.began = asked.UnixNano()
+	}
 	c.asked.Add(1)
 	u, v, err := c.client.Myself(ctx, a.header(), identifyTimeout, asked)
 	if a.kind == byBasic {
 		if v == product.VerdictAccepted && store.FoldOwner(u.Name) != store.FoldOwner(a.name) && !errors.Is(err, directory.ErrUnusableName) {
 			u, v, err = directory.User{}, product.VerdictUnknown, fmt.Errorf("%w (that is not the user name)", directory.ErrNotLoggedIn)
 		}
-		count = func(ctx context.Context) { c.lockout.end(ctx, a.name, id, v) }
+		count = func(ctx context.Context) { c.lockout.end(ctx, a.name, begun, v) }
 	}
 	return asked, u, count, err
 }

@@ -32,6 +32,9 @@ const (
 	// are two minutes apart: afterwards the server that began it has crashed, and it has failed.
 	attemptTTL = 4 * time.Minute
 
+	// maxAhead is how far the clocks of two servers may differ.
+	maxAhead = 2 * time.Minute
+
 	// The names are in nameRecords records of at most maxNames, 500,000 names in all. Beyond that, the
 	// one that failed longest ago is removed, so that invented names can't keep others out. As
 	// nobody knows which names share a record, an attacker must have passwords refused for
@@ -48,7 +51,7 @@ type lockout struct{ *sharedMemory }
 // nameFailures are the failures of a name, as they are stored.
 type nameFailures struct {
 	Name     uint64              // its hash; colliding names share a count
-	Last     int64               // start of the last attempt, in nanoseconds of Unix time
+	Last     int64               // start of the last attempt, in nanoseconds of Unix time; later than that of each before
 	Failures uint8               // attempts that have ended
 	InFlight [maxFailures]uint64 // ids of attempts in flight; 0: none
 }
@@ -71,8 +74,25 @@ func (f *nameFailures) fail() {
 	}
 }
 
+// forgive clears the failures because of a success that began at an instant, unless an attempt began after that, which may
+// have failed after the success.
+func (f *nameFailures) forgive(at int64) {
+	if f.Last <= at {
+		f.Failures = 0
+	}
+}
+
+// began notes that an attempt begins, and returns its start.
+func (f *nameFailures) began(now time.Time) int64 {
+	f.Last = max(f.Last+1, now.UnixNano()) // the clock of another server may be ahead
+	return f.Last
+}
+
 // expire ends what does not count any more.
 func (f *nameFailures) expire(now time.Time) {
+	if time.Unix(0, f.Last).After(now.Add(maxAhead)) { // by a wrong clock; it would count until then
+		f.Last = now.Add(-attemptTTL).UnixNano()
+	}
 	age := now.Sub(time.Unix(0, f.Last))
 	if age < attemptTTL {
 		return
@@ -120,43 +140,48 @@ func (l lockout) update(ctx context.Context, name string, change func(*nameFailu
 	})
 }
 
+// passed is an attempt that is passed on.
+type passed struct {
+	id    uint64 // 0: with a recently accepted password, which begin has not counted
+	began int64  // in nanoseconds of Unix time
+}
+
 // begin counts an attempt with a password that is not known, or returns ErrTooManyFailures if none is
 // allowed, or ErrUnavailable if the store does not answer. After a nil error, call end once.
-func (l lockout) begin(ctx context.Context, name string) (uint64, error) {
-	id := rand.Uint64N(1<<64-1) + 1
+func (l lockout) begin(ctx context.Context, name string) (passed, error) {
+	a := passed{id: rand.Uint64N(1<<64-1) + 1}
 	err := l.update(ctx, name, func(f *nameFailures) error {
 		if f.count() >= maxFailures {
 			return ErrTooManyFailures
 		}
-		f.InFlight[slices.Index(f.InFlight[:], 0)] = id
-		f.Last = l.now().UnixNano()
+		f.InFlight[slices.Index(f.InFlight[:], 0)] = a.id
+		a.began = f.began(l.now())
 		return nil
 	})
 	if err == nil || errors.Is(err, ErrTooManyFailures) {
-		return id, err
+		return a, err
 	}
 	// It may be counted.
-	l.later(func(ctx context.Context) error { return l.settle(ctx, name, id, product.VerdictUnchecked) })
-	return 0, fmt.Errorf("%w: cannot count the attempt: %w", directory.ErrUnavailable, err)
+	l.later(func(ctx context.Context) error { return l.settle(ctx, name, a, product.VerdictUnchecked) })
+	return passed{}, fmt.Errorf("%w: cannot count the attempt: %w", directory.ErrUnavailable, err)
 }
 
-// end counts the outcome of an attempt: one that begin has counted, or with id 0 one with a recently accepted password.
-// If the store does not answer, end tries again in the background. If that is in vain, the attempt of
+// end counts the outcome of an attempt. If the store does not answer, end tries again in the background. If that is in vain, the attempt of
 // begin stays counted, and the failure of the other is not counted.
-func (l lockout) end(ctx context.Context, name string, id uint64, v product.Verdict) {
-	if id == 0 && v == product.VerdictUnchecked {
+func (l lockout) end(ctx context.Context, name string, a passed, v product.Verdict) {
+	if a.id == 0 && v == product.VerdictUnchecked {
 		return
 	}
-	settle := func(ctx context.Context) error { return l.settle(ctx, name, id, v) }
-	if err := settle(ctx); err != nil && (id != 0 || v != product.VerdictAccepted) { // a late success could clear later failures
+	settle := func(ctx context.Context) error { return l.settle(ctx, name, a, v) }
+	if settle(ctx) != nil {
 		l.later(settle)
 	}
 }
 
-func (l lockout) settle(ctx context.Context, name string, id uint64, v product.Verdict) error {
+func (l lockout) settle(ctx context.Context, name string, a passed, v product.Verdict) error {
 	return l.update(ctx, name, func(f *nameFailures) error {
-		if id != 0 {
-			i := slices.Index(f.InFlight[:], id)
+		if a.id != 0 {
+			i := slices.Index(f.InFlight[:], a.id)
 			if i < 0 {
 				return nil // its outcome is counted
 			}
@@ -164,12 +189,12 @@ func (l lockout) settle(ctx context.Context, name string, id uint64, v product.V
 		}
 		switch v {
 		case product.VerdictAccepted: // clears the failures, as in the application; attempts in flight may still fail
-			f.Failures = 0
+			f.forgive(a.began)
 		case product.VerdictUnchecked:
 		default:
 			f.fail()
-			if id == 0 {
-				f.Last = l.now().UnixNano()
+			if a.id == 0 {
+				f.began(l.now())
 			}
 		}
 		return nil
@@ -181,9 +206,7 @@ func (l lockout) settle(ctx context.Context, name string, id uint64, v product.V
 func (l lockout) loggedIn(ctx context.Context, name string, at time.Time) {
 	forgive := func(ctx context.Context) error {
 		return l.update(ctx, name, func(f *nameFailures) error {
-			if f.Last < at.UnixNano() {
-				f.Failures = 0
-			}
+			f.forgive(at.UnixNano())
 			return nil
 		})
 	}

@@ -22,7 +22,8 @@ const (
 	sessionTTL = 12 * time.Hour
 
 	// sessionRecords is the number of records of sessions, and maxSessions the maximum number of
-	// sessions in each: 65,536 in all.
+	// sessions in each: 65,536 in all. A user's sessions are in one record, so that who makes many sessions, after which
+	// older ones count as new, does not remove those of others.
 	sessionRecords = 1 << 12
 	maxSessions    = 16
 
@@ -61,17 +62,21 @@ type acceptedSession struct {
 	Until   int64     // when it is forgotten, in nanoseconds of Unix time
 }
 
-// acceptSession records that the application has accepted a session, and reports whether it is new: no server has
+// acceptSession records that the application has accepted a user's session, and reports whether it is new: no server has
 // recorded it for sessionTTL.
-func (m *sharedMemory) acceptSession(ctx context.Context, session string) (isNew bool, err error) {
+func (m *sharedMemory) acceptSession(ctx context.Context, user, session string) (isNew bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	sum, err := m.sum(ctx, "session", session)
 	if err != nil {
 		return false, err
 	}
-	record := fmt.Sprintf("sessions/%03x", binary.BigEndian.Uint16(sum[:])%sessionRecords)
-	accepted := acceptedSession{Session: [2]uint64{binary.BigEndian.Uint64(sum[2:]), binary.BigEndian.Uint64(sum[10:])}}
+	of, err := m.sum(ctx, "sessions", store.FoldOwner(user))
+	if err != nil {
+		return false, err
+	}
+	record := fmt.Sprintf("sessions/%03x", binary.BigEndian.Uint16(of[:])%sessionRecords)
+	accepted := acceptedSession{Session: [2]uint64{binary.BigEndian.Uint64(sum[:]), binary.BigEndian.Uint64(sum[8:])}}
 	now := m.now()
 	accepted.Until = now.Add(sessionTTL).UnixNano()
 	err = store.UpdateSharedList(ctx, m.records, record, func(all []acceptedSession) ([]acceptedSession, error) {

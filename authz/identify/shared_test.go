@@ -74,13 +74,13 @@ func TestAttemptsWithoutOutcome(t *testing.T) {
 	var records store.MemoryRecords
 	l := lockout{newSharedMemory(&records, func() time.Time { return now })}
 	other := lockout{newSharedMemory(&records, func() time.Time { return now.Add(2 * time.Minute) })}
-	begin := func(want error) uint64 {
+	begin := func(want error) passed {
 		t.Helper()
-		id, err := l.begin(t.Context(), "fred")
+		a, err := l.begin(t.Context(), "fred")
 		if !errors.Is(err, want) {
 			t.Fatalf("%v, want %v", err, want)
 		}
-		return id
+		return a
 	}
 	began := begin(nil)
 	now = now.Add(30 * time.Second) // longer than any attempt takes
@@ -90,13 +90,94 @@ func TestAttemptsWithoutOutcome(t *testing.T) {
 	l.end(t.Context(), "fred", began, product.VerdictAccepted) // its own, not the other's
 	begin(nil)
 	begin(ErrTooManyFailures)
-	now = now.Add(attemptTTL)
+	now = now.Add(attemptTTL + time.Second)
 	begin(ErrTooManyFailures)
 	l.loggedIn(t.Context(), "fred", now)
 	l.end(t.Context(), "fred", crashed, product.VerdictRejected)
 	begin(nil)
 	begin(nil)
 	begin(ErrTooManyFailures)
+}
+
+// A success clears no failure of an attempt that began after it, however late it is counted.
+func TestLateSuccess(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for name, known := range map[string]bool{"counted": false, "recently accepted": true} {
+		var records store.MemoryRecords
+		l := lockout{newSharedMemory(&records, func() time.Time { return now })}
+		behind := lockout{newSharedMemory(&records, func() time.Time { return now.Add(-time.Minute) })}
+		begin := func(at lockout, want error) passed {
+			t.Helper()
+			a, err := at.begin(t.Context(), "fred")
+			if !errors.Is(err, want) {
+				t.Fatalf("%s: %v, want %v", name, err, want)
+			}
+			return a
+		}
+		success, other := passed{began: now.UnixNano()}, l
+		if !known {
+			success, other = begin(l, nil), behind
+		}
+		now = now.Add(time.Second)
+		other.end(t.Context(), "fred", begin(other, nil), product.VerdictRejected)
+		l.end(t.Context(), "fred", success, product.VerdictAccepted)
+		l.end(t.Context(), "fred", begin(l, nil), product.VerdictRejected)
+		begin(l, ErrTooManyFailures)
+		now = now.Add(time.Second)
+		l.end(t.Context(), "fred", passed{began: now.UnixNano()}, product.VerdictAccepted)
+		begin(l, nil)
+	}
+}
+
+// A server whose clock was far ahead does not lock a name until then.
+func TestFailuresOfAWrongClock(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	var records store.MemoryRecords
+	l := lockout{newSharedMemory(&records, func() time.Time { return now })}
+	ahead := lockout{newSharedMemory(&records, func() time.Time { return now.AddDate(10, 0, 0) })}
+	for _, v := range []product.Verdict{product.VerdictRejected, product.VerdictUnknown} {
+		a, err := ahead.begin(t.Context(), "fred")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if v == product.VerdictRejected { // otherwise it has crashed
+			ahead.end(t.Context(), "fred", a, v)
+		}
+	}
+	if _, err := l.begin(t.Context(), "fred"); !errors.Is(err, ErrTooManyFailures) {
+		t.Errorf("an attempt after the failures: %v", err)
+	}
+	l.loggedIn(t.Context(), "fred", now)
+	if _, err := l.begin(t.Context(), "fred"); err != nil {
+		t.Errorf("an attempt after a login: %v", err)
+	}
+}
+
+// A user who makes many sessions does not remove another one's.
+func TestManySessionsOfAUser(t *testing.T) {
+	var records store.MemoryRecords
+	m := newSharedMemory(&records, time.Now)
+	accept := func(user, session string) bool {
+		t.Helper()
+		isNew, err := m.acceptSession(t.Context(), user, session)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return isNew
+	}
+	// Two users share a record once in 4,096 times.
+	for _, user := range []string{"fred", "wilma"} {
+		accept(user, "theirs")
+	}
+	for i := range maxSessions + 1 {
+		accept("mallory", fmt.Sprint(i))
+	}
+	if !accept("Mallory", "0") {
+		t.Error("a user's sessions are in more than one record")
+	}
+	if accept("fred", "theirs") && accept("wilma", "theirs") {
+		t.Error("the sessions of all other users count as new")
+	}
 }
 
 // Sessions are recorded in bounded records, seldom, and without the session itself.
@@ -115,12 +196,12 @@ func TestSessionsAreRecorded(t *testing.T) {
 	} {
 		now = now.Add(c.after)
 		before := records.writes
-		isNew, err := c.at.acceptSession(t.Context(), "JSESSIONID=s3cr3t")
+		isNew, err := c.at.acceptSession(t.Context(), "fred", "JSESSIONID=s3cr3t")
 		if err != nil || isNew != c.isNew || records.writes-before != c.writes && i > 0 {
 			t.Errorf("%d: new %v, %d writes, error %v; want %v, %d", i, isNew, records.writes-before, err, c.isNew, c.writes)
 		}
 	}
-	sum, err := a.sum(t.Context(), "session", "s3cr3t")
+	sum, err := a.sum(t.Context(), "sessions", "fred")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,7 +214,7 @@ func TestSessionsAreRecorded(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []bool{true, false} {
-		if isNew, err := a.acceptSession(t.Context(), "s3cr3t"); err != nil || isNew != want {
+		if isNew, err := a.acceptSession(t.Context(), "Fred", "s3cr3t"); err != nil || isNew != want {
 			t.Errorf("in a full record: new %v, error %v; want %v", isNew, err, want)
 		}
 	}
