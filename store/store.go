@@ -277,4 +277,7 @@ type Opened struct {
 	Store
 	New bool   // it was created now
 	Dir string // the local directory where the server may keep other files; empty: none
+
+	// UsageEvery is how often to call AddUsage if that is expensive; 0: every few seconds.
+	UsageEvery time.Duration
 }

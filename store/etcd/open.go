@@ -35,7 +35,7 @@ func (c *Config) Open(ctx context.Context, o store.OpenOptions) (store.Opened, e
 	if err != nil {
 		return store.Opened{}, fmt.Errorf("open store: %w", err)
 	}
-	return store.Opened{Store: s, New: isNew}, nil
+	return store.Opened{Store: s, New: isNew, UsageEvery: usageEvery}, nil
 }
 
 func (c *Config) open(ctx context.Context, o store.OpenOptions, clock clock) (*Store, bool, error) {
@@ -84,6 +84,9 @@ func (c *Config) open(ctx context.Context, o store.OpenOptions, clock clock) (*S
 		}
 	}
 }
+
+// usageEvery bounds what usage costs: each time, whole blocks are read and written.
+const usageEvery = 10 * time.Second
 
 // openAgainAfter is the pause between two attempts to open the store. One of waitsPerLine is logged.
 const (

@@ -9,7 +9,7 @@ import (
 	"github.com/tokengate/tokengate/envoy"
 )
 
-// flushEvery is how often the use of tokens is written, and flushOver how long
+// flushEvery is how often the use of tokens is written, unless the store asks for less, and flushOver how long
 // writing very many may take. Together they bound what a crash can lose.
 const (
 	flushEvery = 2500 * time.Millisecond

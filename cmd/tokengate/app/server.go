@@ -4,6 +4,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -50,11 +51,12 @@ type Server struct {
 	policy   atomic.Pointer[policy.Policy]
 	settings atomic.Pointer[manage.Settings]
 
-	dataDir string // the store's, for other files; empty: none
-	tokens  *cached.Store
-	usage   *cached.UsageRecorder
-	roles   *roles
-	health  storeHealth
+	dataDir    string // the store's, for other files; empty: none
+	tokens     *cached.Store
+	usage      *cached.UsageRecorder
+	usageEvery time.Duration // see flushUsage
+	roles      *roles
+	health     storeHealth
 
 	manager  *manage.Manager
 	users    *userDirectory
@@ -167,7 +169,7 @@ func (s *Server) Start() error {
 	s.gc.fit()
 	s.ready.Store(true)
 	s.log.Info("tokengate is ready", zap.String("version", s.version), zap.Stringer("grpc", s.config.Listen.GRPC.Address))
-	go every(s.jobs, flushEvery, s.flushUsage)
+	go every(s.jobs, s.usageEvery, s.flushUsage)
 	go every(s.jobs, recordEvery, s.flushRecords)
 	go every(s.jobs, watchEvery, func(context.Context) {
 		s.reloads.check()
@@ -251,6 +253,7 @@ func (s *Server) openStore(ctx context.Context, acceptLoss bool) error {
 	}
 	s.log.Info("the tokens are loaded", zap.Int("tokens", loaded))
 	s.dataDir, s.tokens, s.usage = db.Dir, tokens, cached.NewUsageRecorder(tokens)
+	s.usageEvery = cmp.Or(db.UsageEvery, flushEvery)
 	s.health.store, s.roles = tokens, newRoles(tokens, s.registry)
 	s.atStop("write the last usage", s.usage.Flush)
 	return nil
