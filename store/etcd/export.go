@@ -34,7 +34,7 @@ func (op *operation) export(visit func(store.Record) error) error {
 	if err != nil {
 		return err
 	}
-	number, _, err := lastNumber(results[0])
+	number, err := lastNumber(results[0].Kvs)
 	if err != nil {
 		return err
 	}

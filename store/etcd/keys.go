@@ -23,7 +23,7 @@
 //	w/<process>                 exists while the process runs
 //	h/<random>                  the probe record of Health
 //	m/schema                    the version of this layout, in decimal; during an import: incomplete
-//	m/number                    the highest number ever assigned, in decimal
+//	m/number                    the highest number ever taken is this one, in decimal, plus the key's version minus 1
 //	m/sequence                  added to the sequences of audit records, in decimal; missing: 0
 //	m/pruned                    changes with every removal of tokens
 //	m/passwords                 the number of keys that start with p/, in decimal

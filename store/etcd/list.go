@@ -50,7 +50,7 @@ func (t *tx) idsAfter(owner string, after uint64, limit int) (ids []string, err 
 	if err != nil || found[0] == nil {
 		return nil, err
 	}
-	last, err := parseDecimal(lastNumberKey, found[0].Value)
+	last, err := lastNumber(found)
 	if err != nil {
 		return nil, err
 	}

@@ -410,3 +410,36 @@ func TestElection(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestSlowCreates creates a token at a server with a slow way to etcd, while another server creates one after the other.
+func TestSlowCreates(t *testing.T) {
+	c := etcdtest.Start(t, etcdtest.Options{})
+	fast := openConfig(t, configOf(c, "/slow/"))
+	defer fast.Close()
+	proxy := etcdtest.NewProxy(t, c.Nodes[0])
+	config := configOf(c, "/slow/")
+	config.Endpoints = []string{proxy.Endpoint}
+	slow := openConfig(t, config)
+	defer slow.Close()
+	proxy.Slow(100 * time.Millisecond)
+
+	created := make(chan error, 1)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	go func() {
+		_, err := slow.Create(ctx, storetest.NewToken(0, "wilma"), func([]store.Token) (store.Audit, error) { return audit("test00000000"), nil })
+		created <- err
+	}()
+	for n := 1; ; n++ {
+		select {
+		case err := <-created:
+			if err != nil {
+				t.Errorf("the slow server cannot create a token beside %d of another: %v", n, err)
+			}
+			return
+		default:
+			create(t, fast, storetest.NewToken(n, "fred"))
+			revoke(t, fast, storetest.NewToken(n, "fred").ID)
+		}
+	}
+}

@@ -15,6 +15,7 @@ import (
 // Create adds a token: see store.Store.
 func (s *Store) Create(ctx context.Context, t store.Token, admit store.AdmitFunc) (store.Token, error) {
 	t = store.Normalize(t)
+	t.Number = 0
 	if err := store.Validate(t); err != nil {
 		return store.Token{}, err
 	}

@@ -255,19 +255,15 @@ func (op *operation) write(fn func(*tx) error) (*tx, error) {
 	}
 }
 
-// commit writes the transaction. If only its number or a sequence was taken meanwhile, it takes the next.
-func (op *operation) commit(t *tx) error {
-	var number uint64
-	var numberRevision int64
-	if t.create != nil || t.revision == 0 && len(t.audits) > 0 {
-		values, revision, err := op.read(op.get(lastNumberKey))
-		if err != nil {
+// commit writes the transaction. If only a sequence was taken meanwhile, it takes another.
+func (op *operation) commit(t *tx) (err error) {
+	if t.create != nil && t.create.Number == 0 {
+		if t.create.Number, err = op.nextNumber(); err != nil {
 			return err
 		}
-		if t.revision == 0 {
-			t.revision = revision
-		}
-		if number, numberRevision, err = lastNumber(values[0]); err != nil {
+	}
+	if t.revision == 0 && len(t.audits) > 0 {
+		if _, t.revision, err = op.read(op.get(schemaKey, clientv3.WithCountOnly())); err != nil {
 			return err
 		}
 	}
@@ -280,15 +276,12 @@ func (op *operation) commit(t *tx) error {
 			checks = append(checks, op.get(c.key, clientv3.WithKeysOnly()))
 		}
 		if t.create != nil {
-			t.create.Number = number + 1
 			record, err := store.EncodeToken(*t.create)
 			if err != nil {
 				return err
 			}
-			compares = append(compares, clientv3.Compare(clientv3.ModRevision(op.prefix+lastNumberKey), "=", numberRevision))
-			checks = append(checks, op.get(lastNumberKey))
-			puts = append(puts, op.put(tokenKey(t.create.ID), record), op.put(lastNumberKey, []byte(decimal(number+1))),
-				op.put(numberKey(number+1), []byte(t.create.ID)), op.put(ownedKey(*t.create), []byte(t.create.ID)))
+			puts = append(puts, op.put(tokenKey(t.create.ID), record),
+				op.put(numberKey(t.create.Number), []byte(t.create.ID)), op.put(ownedKey(*t.create), []byte(t.create.ID)))
 		}
 		first := op.sequence + uint64(t.revision)*sequenceSlots + rand.Uint64N(sequenceSlots-uint64(len(t.audits)))
 		var record []byte // the last audit record
@@ -335,12 +328,6 @@ func (op *operation) commit(t *tx) error {
 				return errConflict
 			}
 		}
-		if t.create != nil {
-			last := resp.Responses[len(t.compared)].GetResponseRange()
-			if number, numberRevision, err = lastNumber((*clientv3.GetResponse)(last)); err != nil {
-				return err
-			}
-		}
 		t.revision = resp.Header.Revision
 	}
 }
@@ -374,12 +361,28 @@ func (op *operation) committed(resp *clientv3.TxnResponse, err error) (*clientv3
 	return resp, nil
 }
 
-func lastNumber(r *clientv3.GetResponse) (number uint64, revision int64, err error) {
-	if len(r.Kvs) == 0 {
-		return 0, 0, nil
+// nextNumber takes the next number of a token. The number grows with the version of m/number, which etcd counts, so that no
+// server waits for another, however slow it is.
+func (op *operation) nextNumber() (uint64, error) {
+	resp, err := op.send(op.Context, func(ctx context.Context) clientv3.Txn {
+		exists := clientv3.Compare(clientv3.CreateRevision(op.prefix+lastNumberKey), "!=", 0)
+		return op.client.Txn(ctx).If(exists).
+			Then(op.put(lastNumberKey, nil, clientv3.WithIgnoreValue()), op.get(lastNumberKey)).
+			Else(op.put(lastNumberKey, []byte(decimal(1))), op.get(lastNumberKey))
+	})
+	if resp, err = op.committed(resp, err); err != nil {
+		return 0, err
 	}
-	number, err = parseDecimal(lastNumberKey, r.Kvs[0].Value)
-	return number, r.Kvs[0].ModRevision, err
+	return lastNumber(resp.Responses[1].GetResponseRange().Kvs)
+}
+
+// lastNumber returns the highest number ever taken, given what was read of m/number.
+func lastNumber(found []*mvccpb.KeyValue) (uint64, error) {
+	if len(found) == 0 || found[0] == nil {
+		return 0, nil
+	}
+	first, err := parseDecimal(lastNumberKey, found[0].Value)
+	return first + uint64(found[0].Version) - 1, err
 }
 
 // sawRevision keeps the highest revision.
