@@ -101,9 +101,19 @@ func (x *Store) applyResult(ctx context.Context, id string, t store.Token, err e
 	switch {
 	case err == nil && x.putUnlessRemoved(t, before):
 	case refused || errors.Is(err, store.ErrClosed):
+	case errors.Is(err, store.ErrUnavailable) && x.isShared(): // a read would take as long, and the feed brings the outcome
 	default:
 		x.reload(ctx, id)
 	}
+}
+
+// shared reports whether others change the store, too. The caller holds the lock.
+func (x *Store) shared() bool { return !x.fresh.Equal(store.Forever) }
+
+func (x *Store) isShared() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.shared()
 }
 
 func (x *Store) removalCount() int {
@@ -147,7 +157,7 @@ func (x *Store) reload(ctx context.Context, id string) {
 		if err != nil {
 			x.mu.Lock()
 			defer x.mu.Unlock()
-			if !x.fresh.Equal(store.Forever) && !errors.Is(err, store.ErrNotFound) {
+			if x.shared() && !errors.Is(err, store.ErrNotFound) {
 				return
 			}
 			x.removals++ // so that no older write brings it back

@@ -228,6 +228,11 @@ func TestCachedUnknownOutcomeOfShared(t *testing.T) {
 	if _, ok := x.Index().Lookup("test00000001"); !ok {
 		t.Error("a token that nobody has revoked is gone from the index")
 	}
+	gets := s.gets
+	s.beforeWrite = func() error { return store.ErrUnavailable }
+	if _, err := x.Update(t.Context(), "test00000001", rename); !errors.Is(err, store.ErrUnavailable) || s.gets != gets {
+		t.Errorf("error %v, %d reads of a store that does not answer", err, s.gets-gets)
+	}
 	s.beforeWrite, s.beforeGet, s.afterWrite = nil, fail, fail
 	if _, err := x.Update(t.Context(), "test00000001", revoke); !errors.Is(err, errDisk) {
 		t.Errorf("error %v", err)
