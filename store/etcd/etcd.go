@@ -14,6 +14,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/etcd/freshness"
 )
 
 // Store is a store.Store in etcd.
@@ -22,7 +23,7 @@ type Store struct {
 	prefix       string
 	timeout      time.Duration // of one request
 	log          func(level slog.Level, message string)
-	clock        clock
+	clock        freshness.Clock
 	compareEvery time.Duration // see store.Versioned
 	sequence     uint64        // see m/sequence
 	seen         atomic.Int64  // the highest revision that etcd has told

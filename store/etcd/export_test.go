@@ -2,25 +2,16 @@ package etcd
 
 import (
 	"context"
-	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/etcd/freshness"
 )
 
-// TestClock is a clock for OpenAt.
-type TestClock struct {
-	Now     func() time.Time
-	Elapsed func() time.Duration
-	Ticks   chan time.Time
-}
-
 // OpenAt opens a store with a clock.
-func OpenAt(ctx context.Context, c *Config, clk TestClock) (*Store, error) {
-	s, _, err := c.open(ctx, store.OpenOptions{}, clock{
-		now: clk.Now, elapsed: clk.Elapsed, tick: func() (<-chan time.Time, func()) { return clk.Ticks, func() {} },
-	})
+func OpenAt(ctx context.Context, c *Config, clock freshness.Clock) (*Store, error) {
+	s, _, err := c.open(ctx, store.OpenOptions{}, clock)
 	return s, err
 }
 

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/etcd/freshness"
 )
 
 // ErrSchema means that the keys below the prefix were written by an incompatible version of tokengate, or by
@@ -31,14 +32,14 @@ const incompleteSchema = "incomplete"
 // Open opens the store below the prefix, and begins one if there is none. It waits for etcd until ctx
 // ends: see store.Config. AcceptLoss has no effect.
 func (c *Config) Open(ctx context.Context, o store.OpenOptions) (store.Opened, error) {
-	s, isNew, err := c.open(ctx, o, systemClock)
+	s, isNew, err := c.open(ctx, o, freshness.System)
 	if err != nil {
 		return store.Opened{}, fmt.Errorf("open store: %w", err)
 	}
 	return store.Opened{Store: s, New: isNew, UsageEvery: usageEvery}, nil
 }
 
-func (c *Config) open(ctx context.Context, o store.OpenOptions, clock clock) (*Store, bool, error) {
+func (c *Config) open(ctx context.Context, o store.OpenOptions, clock freshness.Clock) (*Store, bool, error) {
 	settings := clientv3.Config{
 		Endpoints:            c.Endpoints,
 		Username:             c.User,

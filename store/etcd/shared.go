@@ -116,13 +116,13 @@ func (s *Store) WatchUpstream(ctx context.Context, changed func(user string)) er
 		return err
 	}
 	defer op.done()
-	logged := s.clock.elapsed() - time.Hour
+	logged := s.clock.Elapsed() - time.Hour
 	for {
 		err := op.watchUpstream(changed)
 		if ended := op.err(); ended != nil {
 			return ended
 		}
-		if now := s.clock.elapsed(); now-logged >= time.Minute {
+		if now := s.clock.Elapsed(); now-logged >= time.Minute {
 			logged = now
 			s.line(slog.LevelWarn, "etcd has ended the watch of upstream credentials, and the next one begins: %v", err)
 		}

@@ -12,6 +12,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/tokengate/tokengate/store"
+	"github.com/tokengate/tokengate/store/etcd/freshness"
 )
 
 const (
@@ -25,13 +26,13 @@ const (
 type watcher struct {
 	*operation
 	feed  store.Feed
-	fresh freshness
+	fresh freshness.Tracker
 	asked chan answer // of the reads for fresh
 }
 
 // answer is the result of a read for the freshness.
 type answer struct {
-	datedRevision
+	freshness.Read
 	err error
 }
 
@@ -44,7 +45,7 @@ func (s *Store) Watch(ctx context.Context, to store.Feed) error {
 	}
 	defer op.done()
 	w := &watcher{operation: op, feed: to, asked: make(chan answer, 1)}
-	at := s.clock.elapsed()
+	at := s.clock.Elapsed()
 	revision, err := op.all(func(t store.Token) error { to.Snapshot(t); return nil })
 	if errors.Is(err, rpctypes.ErrCompacted) { // it took too long
 		err = fmt.Errorf("%w: %w", store.ErrUnavailable, err)
@@ -53,7 +54,7 @@ func (s *Store) Watch(ctx context.Context, to store.Feed) error {
 		return fmt.Errorf("read all tokens: %w", err)
 	}
 	to.Complete(uint64(revision))
-	w.fresh = freshness{applied: revision, at: at}
+	w.fresh = freshness.Tracker{Applied: revision, At: at}
 	w.report()
 	err = w.follow()
 	if ended := op.err(); ended != nil {
@@ -62,13 +63,14 @@ func (s *Store) Watch(ctx context.Context, to store.Feed) error {
 	return fmt.Errorf("follow changes of tokens: %w", err)
 }
 
-// report tells the feed how fresh it is.
-func (w *watcher) report() { w.feed.Fresh(w.clock.now().Add(w.fresh.at - w.clock.elapsed())) }
+// report tells the feed how fresh it is. The feed compares with the wall clock, which may be set: so this is repeated while
+// etcd does not answer.
+func (w *watcher) report() { w.feed.Fresh(w.clock.Wall(w.fresh.At)) }
 
 // follow delivers changes until that is impossible. A watch that etcd ends, such as for want of a leader,
 // is followed by the next one, which has no gap.
 func (w *watcher) follow() error {
-	ticks, stop := w.clock.tick()
+	ticks, stop := w.clock.Tick()
 	defer stop()
 	ctx, cancel := context.WithCancel(w.reads)
 	defer cancel()
@@ -84,15 +86,15 @@ func (w *watcher) follow() error {
 		}
 	}
 	ask()
-	logged := w.clock.elapsed() - time.Hour
+	logged := w.clock.Elapsed() - time.Hour
 	for {
 		err := w.watch(ticks, ask)
 		if w.err() != nil || errors.Is(err, rpctypes.ErrCompacted) || errors.Is(err, errRestored) || errors.Is(err, errRecord) {
 			return err
 		}
-		if now := w.clock.elapsed(); now-logged >= time.Minute {
+		if now := w.clock.Elapsed(); now-logged >= time.Minute {
 			logged = now
-			w.line(slog.LevelWarn, "etcd has ended the watch of tokens after revision %d, and the next one begins: %v", w.fresh.applied, err)
+			w.line(slog.LevelWarn, "etcd has ended the watch of tokens after revision %d, and the next one begins: %v", w.fresh.Applied, err)
 		}
 		timer := time.NewTimer(watchAgainAfter)
 		for waiting := true; waiting; {
@@ -106,7 +108,7 @@ func (w *watcher) follow() error {
 				if a.err != nil {
 					return a.err
 				}
-				w.fresh.read(a.datedRevision)
+				w.fresh.Read(a.Read)
 			case <-w.reads.Done():
 				timer.Stop()
 				return w.err()
@@ -117,13 +119,13 @@ func (w *watcher) follow() error {
 
 // ask reads etcd's revision, in a linearizable read.
 func (w *watcher) ask(ctx context.Context) {
-	at := w.clock.elapsed()
+	at := w.clock.Elapsed()
 	_, revision, err := w.read(w.get(schemaKey, clientv3.WithCountOnly()))
 	if err != nil && !errors.Is(err, errRestored) {
 		return // the age of the last answer says enough
 	}
 	select {
-	case w.asked <- answer{datedRevision{revision, at}, err}:
+	case w.asked <- answer{freshness.Read{Revision: revision, At: at}, err}:
 	case <-ctx.Done():
 	}
 }
@@ -138,13 +140,13 @@ func (w *watcher) watch(ticks <-chan time.Time, ask func()) error {
 	defer stream.Close()
 	prefix := w.prefix + tokenPrefix
 	opening := time.AfterFunc(silentAfter, cancel) // Watch waits for the first answer
-	responses := stream.Watch(ctx, prefix, clientv3.WithPrefix(), clientv3.WithRev(w.fresh.applied+1), clientv3.WithCreatedNotify())
+	responses := stream.Watch(ctx, prefix, clientv3.WithPrefix(), clientv3.WithRev(w.fresh.Applied+1), clientv3.WithCreatedNotify())
 	opening.Stop()
-	heard := w.clock.elapsed()
+	heard := w.clock.Elapsed()
 	for {
 		select {
 		case resp, open := <-responses:
-			heard = w.clock.elapsed()
+			heard = w.clock.Elapsed()
 			if !open {
 				return errors.New("the stream has ended")
 			}
@@ -158,14 +160,14 @@ func (w *watcher) watch(ticks <-chan time.Time, ask func()) error {
 			if a.err != nil {
 				return a.err
 			}
-			if w.fresh.read(a.datedRevision) {
+			if w.fresh.Read(a.Read) {
 				if err := stream.RequestProgress(ctx); err != nil {
 					return err
 				}
 			}
 			w.report()
 		case <-ticks:
-			if len(w.fresh.reads) > 0 && w.clock.elapsed()-heard > silentAfter {
+			if w.fresh.Behind() && w.clock.Elapsed()-heard > silentAfter {
 				return fmt.Errorf("no answer on its stream for %v, and there are changes", silentAfter)
 			}
 			ask()
@@ -196,9 +198,9 @@ func (w *watcher) deliver(resp clientv3.WatchResponse) error {
 	switch {
 	case len(resp.Events) > 0:
 		w.sawRevision(resp.Events[len(resp.Events)-1].Kv.ModRevision)
-		w.fresh.apply(resp.Events[len(resp.Events)-1].Kv.ModRevision)
+		w.fresh.Apply(resp.Events[len(resp.Events)-1].Kv.ModRevision)
 	case resp.IsProgressNotify():
-		w.fresh.apply(resp.Header.Revision)
+		w.fresh.Apply(resp.Header.Revision)
 	default:
 		return nil
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/tokengate/tokengate/store/cached"
 	"github.com/tokengate/tokengate/store/etcd"
 	"github.com/tokengate/tokengate/store/etcd/etcdtest"
+	"github.com/tokengate/tokengate/store/etcd/freshness"
 	"github.com/tokengate/tokengate/store/storetest"
 )
 
@@ -34,8 +35,9 @@ func (c *testClock) pass(d time.Duration) {
 func openAt(t *testing.T, config *etcd.Config) (*etcd.Store, *testClock) {
 	t.Helper()
 	c := &testClock{ticks: make(chan time.Time)}
-	s, err := etcd.OpenAt(t.Context(), config, etcd.TestClock{
-		Now: c.now, Elapsed: func() time.Duration { return time.Duration(c.elapsed.Load()) }, Ticks: c.ticks,
+	s, err := etcd.OpenAt(t.Context(), config, freshness.Clock{
+		Now: c.now, Elapsed: func() time.Duration { return time.Duration(c.elapsed.Load()) },
+		Tick: func() (<-chan time.Time, func()) { return c.ticks, func() {} },
 	})
 	if err != nil {
 		t.Fatal(err)
