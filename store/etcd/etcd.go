@@ -34,9 +34,11 @@ type Store struct {
 	closing context.Context
 	cancel  func()
 
-	ownBusy chan struct{} // holds one value while a call adds to the keys of this process
-	process string        // whose keys this process adds to; empty: none yet; used while holding ownBusy
-	lease   clientv3.LeaseID
+	ownBusy  chan struct{} // holds one value while a call adds to the keys of this process
+	process  string        // whose keys this process adds to; empty: none yet; used while holding ownBusy
+	lease    clientv3.LeaseID
+	endLease func() // ends keeping the lease; nil: there is none
+	probe    string // the key of Health, of this process only, so that few remain if they cannot be removed
 
 	sizes sizes
 }
@@ -112,17 +114,15 @@ func (s *Store) Health(ctx context.Context) error {
 		return err
 	}
 	defer op.done()
-	name, want := healthPrefix+rand.Text(), rand.Text()
-	err = op.commit(&tx{op: op, puts: []clientv3.Op{op.put(name, []byte(want))}})
-	var got []byte
+	want := rand.Text()
+	resp, err := op.commitOnce(nil, []clientv3.Op{op.put(s.probe, []byte(want)), op.get(s.probe)}, nil)
 	if err == nil {
-		got, err = op.value(name)
-	}
-	if err == nil && string(got) != want {
-		err = errors.New("the record read differs from the record written")
+		if found := resp.Responses[1].GetResponseRange().Kvs; len(found) == 0 || string(found[0].Value) != want {
+			err = errors.New("the record read differs from the record written")
+		}
 	}
 	if err == nil {
-		err = op.commit(&tx{op: op, puts: []clientv3.Op{op.del(name)}})
+		_, err = op.commitOnce(nil, []clientv3.Op{op.del(s.probe)}, nil)
 	}
 	if err != nil {
 		return fmt.Errorf("check store: %w", err)

@@ -2,6 +2,7 @@ package etcd
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -63,7 +64,7 @@ func (c *Config) open(ctx context.Context, o store.OpenOptions, clock freshness.
 			settings.DialOptions = append(settings.DialOptions, grpc.WithAuthority(c.TLS.ServerName))
 		}
 	}
-	s := &Store{prefix: c.Prefix, timeout: c.Timeout, compareEvery: c.CompareEvery, log: o.Log, clock: clock, ownBusy: make(chan struct{}, 1)}
+	s := &Store{prefix: c.Prefix, probe: healthPrefix + rand.Text(), timeout: c.Timeout, compareEvery: c.CompareEvery, log: o.Log, clock: clock, ownBusy: make(chan struct{}, 1)}
 	s.closing, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	for waits := 0; ; waits++ {
 		isNew, err := s.connect(ctx, settings, o.Existing)
@@ -128,10 +129,15 @@ func (s *Store) connect(ctx context.Context, settings clientv3.Config, existing 
 // checkSchema refuses keys of another schema, and writes the schema if there are no keys, unless the store must exist.
 func (op *operation) checkSchema(existing bool) (isNew bool, err error) {
 	for range 2 {
-		found, err := op.value(schemaKey)
-		switch {
-		case err != nil:
+		results, _, err := op.read(op.get(schemaKey), op.get("", clientv3.WithPrefix(), clientv3.WithCountOnly()))
+		if err != nil {
 			return false, err
+		}
+		var found []byte
+		if len(results[0].Kvs) > 0 {
+			found = notNil(results[0].Kvs[0].Value)
+		}
+		switch {
 		case string(found) == incompleteSchema:
 			return false, fmt.Errorf("%w; remove all keys that begin with %q and begin again", store.ErrIncomplete, op.prefix)
 		case found != nil && string(found) != schema:
@@ -139,16 +145,10 @@ func (op *operation) checkSchema(existing bool) (isNew bool, err error) {
 				ErrSchema, op.prefix, found, schema)
 		case found != nil:
 			return isNew, nil
-		}
-		results, _, err := op.read(op.get("", clientv3.WithPrefix(), clientv3.WithCountOnly()))
-		if err != nil {
-			return false, err
-		}
-		if results[0].Count > 0 {
+		case results[1].Count > 0:
 			return false, fmt.Errorf("%w: there are %d keys that begin with %q, without a version; is it the prefix of another program?",
-				ErrSchema, results[0].Count, op.prefix)
-		}
-		if existing {
+				ErrSchema, results[1].Count, op.prefix)
+		case existing:
 			return false, fmt.Errorf("%w: no key begins with %q", store.ErrNoStore, op.prefix)
 		}
 		resp, err := op.commitOnce([]clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(op.prefix+schemaKey), "=", 0)},

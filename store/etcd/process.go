@@ -58,8 +58,10 @@ func (op *operation) beginProcess() error {
 		return op.failed(err)
 	}
 	name := processName(int64(lease.ID))
-	alive, err := op.client.KeepAlive(op.closing, lease.ID)
+	keeping, end := context.WithCancel(op.closing)
+	alive, err := op.client.KeepAlive(keeping, lease.ID)
 	if err != nil {
+		end()
 		return op.failed(err)
 	}
 	go func() {
@@ -68,9 +70,13 @@ func (op *operation) beginProcess() error {
 	}()
 	t := &tx{op: op, puts: []clientv3.Op{op.put(processKey(name), nil, clientv3.WithLease(lease.ID))}}
 	if err := op.commit(t); err != nil {
+		end() // the lease ends by itself
 		return err
 	}
-	op.Store.process, op.lease = name, lease.ID
+	if op.endLease != nil {
+		op.endLease()
+	}
+	op.Store.process, op.lease, op.endLease = name, lease.ID, end
 	return nil
 }
 

@@ -443,3 +443,23 @@ func TestSlowCreates(t *testing.T) {
 		}
 	}
 }
+
+// TestProbesRemain checks that a server whose probes cannot be removed leaves one key.
+func TestProbesRemain(t *testing.T) {
+	c := etcdtest.Start(t, etcdtest.Options{})
+	proxy := etcdtest.NewProxy(t, c.Nodes[0])
+	config := configOf(c, "/probes/")
+	config.Endpoints = []string{proxy.Endpoint}
+	s := openConfig(t, config)
+	defer s.Close()
+	for failed := 0; failed < 3; {
+		proxy.Lose() // the answer to the write, unless the client notices that the last connection is gone
+		if s.Health(t.Context()) != nil {
+			failed++
+		}
+	}
+	left, err := c.Client().Get(t.Context(), "/probes/h/", clientv3.WithPrefix(), clientv3.WithCountOnly())
+	if err != nil || left.Count > 1 {
+		t.Errorf("%d keys of probes are left, want at most 1; error %v", left.Count, err)
+	}
+}

@@ -142,17 +142,35 @@ func (op *operation) watchUpstream(changed func(user string)) error {
 	defer cancel()
 	stream := clientv3.NewWatcher(op.client)
 	defer stream.Close()
+	opening := time.AfterFunc(silentAfter, cancel) // Watch waits for the first answer
 	responses := stream.Watch(ctx, op.prefix+upstreamPrefix, clientv3.WithPrefix(), clientv3.WithCreatedNotify())
-	for resp := range responses {
-		if err := resp.Err(); err != nil {
-			return err
-		}
-		if resp.Created {
-			changed("")
-		}
-		for _, e := range resp.Events {
-			changed(op.name(e.Kv)[len(upstreamPrefix):])
+	opening.Stop()
+	asks := time.NewTicker(silentAfter)
+	defer asks.Stop()
+	for heard := true; ; {
+		select {
+		case resp, open := <-responses:
+			if !open {
+				return errors.New("the stream has ended")
+			}
+			if err := resp.Err(); err != nil {
+				return err
+			}
+			heard = true
+			if resp.Created {
+				changed("")
+			}
+			for _, e := range resp.Events {
+				changed(op.name(e.Kv)[len(upstreamPrefix):])
+			}
+		case <-asks.C:
+			if !heard {
+				return fmt.Errorf("no answer on its stream for %v", silentAfter)
+			}
+			heard = false
+			if err := stream.RequestProgress(ctx); err != nil {
+				return err
+			}
 		}
 	}
-	return errors.New("the stream has ended")
 }
