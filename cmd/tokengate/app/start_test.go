@@ -123,6 +123,18 @@ upstream: {url: 'http://127.0.0.1:9', identity: {header: X-Forwarded-User}}
 	}
 	probe("/readyz", 200)
 	probe("/readyz?for=tokens", 200)
+
+	cluster.Nodes[0].Stop()
+	for status := 200; status == 200; { // until the probe of the store is repeated
+		status, _ = get(t, metrics, "/readyz?for=tokens")
+	}
+	probe("/readyz?for=tokens", 503)
+	probe("/readyz", 200)
+	if _, text := get(t, metrics, "/metrics"); !strings.Contains(text, "\ntokengate_store_up 0\n") {
+		t.Error("tokengate_store_up is not 0 without etcd")
+	}
+	cluster.Nodes[0].Start()
+	cluster.Nodes[0].Wait()
 	if err := s.Stop(); err != nil {
 		t.Error(err)
 	}
