@@ -2,6 +2,7 @@ package cached_test
 
 import (
 	"context"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -159,6 +160,9 @@ func TestCompareWaits(t *testing.T) {
 	v.feed = func(to store.Feed) store.Feed { return late.of(to) }
 	changed := create(t, v, storetest.NewToken(1, "fred"))
 	x := newIndexed(t, v)
+	for !x.Index().TokensFresh(time.Now()) { // until the store has said that it is fresh, which comes after New
+		runtime.Gosched()
+	}
 	late.Fresh(time.Now().Add(-time.Hour))
 	// By another process:
 	if _, err := v.faulty.Update(t.Context(), changed.ID, rename); err != nil {
