@@ -106,8 +106,8 @@ const (
 // their own and are refreshed in the background before they expire, so that invented
 // credentials don't delay known users. Among unknown credentials, those from the
 // least busy network go first, then the newest; after two seconds without a slot
-// they fail with ErrBusy. Unknown passwords are passed on at 20 a second. Only the credential is passed on, and no cookie of an
-// answer is returned.
+// they fail with ErrBusy. Unknown passwords are passed on at 20 a second. Only the
+// credential is passed on, and no cookie of an answer is returned.
 //
 // Jira, for one, counts a user's failed logins until a successful one, and asks for
 // a CAPTCHA after three. So after two wrong passwords for a user name, no more

@@ -22,6 +22,7 @@ type Store struct {
 	index     index.Index
 	listing   *listing.Listing // a pointer, so that it shares no cache line with the index
 	usageLoad usageLoad        // of all usage into the listing
+	isShared  bool             // other processes change the store, too
 
 	mu       sync.Mutex // held to change index and listing, and to use the fields below
 	revision uint64     // the latest that the feed delivered
@@ -55,6 +56,7 @@ func New(ctx context.Context, s store.Store) (*Store, error) {
 // load is New with one attempt.
 func load(ctx context.Context, s store.Store) (*Store, error) {
 	x := &Store{durable: s, listing: listing.New()}
+	_, x.isShared = s.(store.Versioned)
 	loaded, ended := make(chan struct{}), make(chan error, 1)
 	first := &firstFeed{feed: feed{store: x}, batch: tokenBatcher{listing: x.listing}, loaded: loaded}
 	go func() { ended <- s.Watch(ctx, first) }()
@@ -101,19 +103,10 @@ func (x *Store) applyResult(ctx context.Context, id string, t store.Token, err e
 	switch {
 	case err == nil && x.putUnlessRemoved(t, before):
 	case refused || errors.Is(err, store.ErrClosed):
-	case errors.Is(err, store.ErrUnavailable) && x.isShared(): // a read would take as long, and the feed brings the outcome
+	case errors.Is(err, store.ErrUnavailable) && x.isShared: // a read would take as long, and the feed brings the outcome
 	default:
 		x.reload(ctx, id)
 	}
-}
-
-// shared reports whether others change the store, too. The caller holds the lock.
-func (x *Store) shared() bool { return !x.fresh.Equal(store.Forever) }
-
-func (x *Store) isShared() bool {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.shared()
 }
 
 func (x *Store) removalCount() int {
@@ -157,7 +150,7 @@ func (x *Store) reload(ctx context.Context, id string) {
 		if err != nil {
 			x.mu.Lock()
 			defer x.mu.Unlock()
-			if x.shared() && !errors.Is(err, store.ErrNotFound) {
+			if x.isShared && !errors.Is(err, store.ErrNotFound) {
 				return
 			}
 			x.removals++ // so that no older write brings it back

@@ -216,8 +216,7 @@ func TestCachedUnknownOutcome(t *testing.T) {
 // TestCachedUnknownOutcomeOfShared is the same for a store that others change. Its feed brings the change if it was
 // made, and ages if it cannot, so a token that can neither be changed nor read stays as it was.
 func TestCachedUnknownOutcomeOfShared(t *testing.T) {
-	s := openFaulty(t)
-	s.feed = func(to store.Feed) store.Feed { return sharedFeed{to} }
+	s := openVersioned(t)
 	create(t, s, storetest.NewToken(1, "fred"))
 	x := newIndexed(t, s)
 	fail := func() error { return errDisk }
@@ -241,11 +240,6 @@ func TestCachedUnknownOutcomeOfShared(t *testing.T) {
 		t.Error("the index has a token whose revocation the feed has delivered")
 	}
 }
-
-// sharedFeed reports that others change the store, too.
-type sharedFeed struct{ store.Feed }
-
-func (f sharedFeed) Fresh(time.Time) { f.Feed.Fresh(storetest.Epoch) }
 
 // TestCachedRefused checks that the index is unchanged, and the store not read, if nothing was
 // written for certain.

@@ -79,7 +79,7 @@ func (x *Store) compare(ctx context.Context, s store.Versioned) (differing []str
 }
 
 // correct rereads a token unless the index has the snapshot's version or a later one, and reports whether
-// it was wrong.
+// it was wrong. A wrong one that cannot be read is removed from the index, until the next comparison.
 func (x *Store) correct(ctx context.Context, d difference, at uint64) bool {
 	x.mu.Lock()
 	of, ok := x.index.Revision(d.id)
@@ -92,8 +92,14 @@ func (x *Store) correct(ctx context.Context, d difference, at uint64) bool {
 		return false
 	}
 	x.reload(ctx, d.id)
-	_, inStore := x.index.Revision(d.id)
-	return wrong || inStore // otherwise it was removed since
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	now, known := x.index.Revision(d.id)
+	if wrong && known && now == of {
+		x.removals++
+		x.index.Remove(d.id)
+	}
+	return wrong || known // otherwise it was removed since
 }
 
 // waitFresh waits until the feed has delivered everything from before an instant.

@@ -153,6 +153,27 @@ func TestCompare(t *testing.T) {
 	}
 }
 
+// TestCompareUnreadable checks that a token that is known to be wrong is refused if it cannot be read again.
+func TestCompareUnreadable(t *testing.T) {
+	v := openVersioned(t)
+	token := create(t, v, storetest.NewToken(1, "fred"))
+	x := newIndexed(t, v)
+	x.Index().Remove(token.ID)
+	token.Revision--
+	x.Index().Put(token)
+	v.beforeGet = func() error { return errDisk }
+	end := v.begin(t, x)
+	if got := end(); got.err != nil || !slices.Equal(got.differing, []string{token.ID}) {
+		t.Errorf("error %v, differing %v", got.err, got.differing)
+	}
+	if _, ok := x.Index().Lookup(token.ID); ok {
+		t.Error("the index keeps a version that the store does not have")
+	}
+	v.beforeGet = nil
+	v.begin(t, x)()
+	wantIndex(t, "the next comparison", x, v, token.ID)
+}
+
 // TestCompareWaits checks that changes that are on the way are no differences.
 func TestCompareWaits(t *testing.T) {
 	v := openVersioned(t)

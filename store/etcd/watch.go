@@ -51,6 +51,9 @@ func (s *Store) Watch(ctx context.Context, to store.Feed) error {
 		err = fmt.Errorf("%w: %w", store.ErrUnavailable, err)
 	}
 	if err != nil {
+		if op.err() == nil {
+			s.line(slog.LevelWarn, "cannot read all tokens: %v", err)
+		}
 		return fmt.Errorf("read all tokens: %w", err)
 	}
 	to.Complete(uint64(revision))
