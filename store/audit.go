@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"math"
 	"time"
 	"unicode/utf8"
 )
@@ -53,7 +54,7 @@ func BoundAudit(a Audit) Audit {
 			bounded.Changes = nil // only the field names are left, and there are too many
 			return bounded
 		}
-		if len(EncodeAudit(bounded)) <= MaxAudit {
+		if len(EncodeAudit(bounded, math.MaxUint64)) <= MaxAudit {
 			return bounded
 		}
 	}

@@ -52,7 +52,7 @@ func TestBoundAudit(t *testing.T) {
 		*text = long("é鍵🔑", 30_000)
 	}
 	got := store.BoundAudit(full)
-	if n := len(store.EncodeAudit(got)); n > store.MaxAudit || n < store.MaxAudit/4 {
+	if n := len(store.EncodeAudit(got, 0)); n > store.MaxAudit || n < store.MaxAudit/4 {
 		t.Errorf("the largest record has %d bytes", n)
 	}
 	if !utf8.ValidString(got.Actor) {

@@ -57,11 +57,12 @@ func DecodeUsage(id string, data []byte) (u Usage, err error) {
 	return u, nil
 }
 
-// EncodeAudit returns the record of a.
-func EncodeAudit(a Audit) []byte {
+// EncodeAudit returns the record of a. A store that may send a transaction twice gives each a random number, by which
+// it recognizes the record. 0 is none.
+func EncodeAudit(a Audit, transaction uint64) []byte {
 	m := &storepb.Audit{
 		Sequence: a.Sequence, Actor: a.Actor, From: a.From, Action: a.Action, TokenId: a.TokenID,
-		Owner: a.Owner, Outcome: a.Outcome, Reason: a.Reason,
+		Owner: a.Owner, Outcome: a.Outcome, Reason: a.Reason, Transaction: transaction,
 	}
 	if !a.Time.IsZero() {
 		m.Seconds, m.Nanos = new(a.Time.Unix()), int32(a.Time.Nanosecond())

@@ -51,7 +51,7 @@ func TestAuditRecord(t *testing.T) {
 	}
 	const want = "\x08\x07\x10\xc0\xd4\x90\xcd\x06\x18\x80\xca\xb5\xee\x01" + "\x22\x05uid:0" + "\x2a\x0cadmin socket" + "\x32\x0ctoken.update" +
 		"\x3a\x0ctest00000001" + "\x42\x04fred" + "\x4a\x04done" + "\x5a\x0c\x0a\x07expires\x1a\x01c" + "\x5a\x0c\x0a\x04name\x12\x01a\x1a\x01b"
-	if data := store.EncodeAudit(audit); string(data) != want {
+	if data := store.EncodeAudit(audit, 0); string(data) != want {
 		t.Errorf("record %q, want %q", data, want)
 	}
 	got, err := store.DecodeAudit(7, []byte(want))
@@ -59,11 +59,11 @@ func TestAuditRecord(t *testing.T) {
 		t.Errorf("audit record: error %v (-want +got):\n%s", err, diff)
 	}
 	refused := store.Audit{Sequence: 1, Outcome: "refused", Reason: "no\xff UTF-8"}
-	if got, err := store.DecodeAudit(1, store.EncodeAudit(refused)); err != nil || cmp.Diff(refused, got) != "" {
+	if got, err := store.DecodeAudit(1, store.EncodeAudit(refused, 0)); err != nil || cmp.Diff(refused, got) != "" {
 		t.Errorf("a record without a time: %+v, error %v", got, err)
 	}
 	ancient := store.Audit{Sequence: 1, Time: time.Date(-1, 1, 1, 0, 0, 0, 1, time.UTC)}
-	if got, err := store.DecodeAudit(1, store.EncodeAudit(ancient)); err != nil || !got.Time.Equal(ancient.Time) {
+	if got, err := store.DecodeAudit(1, store.EncodeAudit(ancient, 0)); err != nil || !got.Time.Equal(ancient.Time) {
 		t.Errorf("an old record: %v, error %v", got.Time, err)
 	}
 	for _, bad := range []string{"", want[:50], strings.Replace(want, "\x08\x07", "\x08\x08", 1), want + "\x5a\x02\x0a\x05"} {
@@ -76,11 +76,11 @@ func TestAuditRecord(t *testing.T) {
 // FuzzUsageAndAudit checks that usage and audit records that are read can be written and read
 // again.
 func FuzzUsageAndAudit(f *testing.F) {
-	f.Add(store.EncodeAudit(store.Audit{Time: storetest.Epoch, Changes: map[string]store.Change{"name": {Before: "a", After: "b"}}}))
+	f.Add(store.EncodeAudit(store.Audit{Time: storetest.Epoch, Changes: map[string]store.Change{"name": {Before: "a", After: "b"}}}, 0))
 	f.Add(store.EncodeUsage(store.Usage{Count: 3, Writes: 1, LastUsed: storetest.Epoch, LastAddress: netip.MustParseAddr("::1")}))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if a, err := store.DecodeAudit(0, data); err == nil {
-			again, err := store.DecodeAudit(0, store.EncodeAudit(a))
+			again, err := store.DecodeAudit(0, store.EncodeAudit(a, 0))
 			if diff := cmp.Diff(a, again, cmpopts.EquateEmpty()); err != nil || diff != "" {
 				t.Fatalf("audit record: error %v (-want +got):\n%s", err, diff)
 			}

@@ -437,7 +437,7 @@ func TestSize(t *testing.T) {
 	s.Close()
 	s = open(t, dir)
 	defer s.Close()
-	if got, least := s.Size(), int64(records*len(store.EncodeAudit(largeAudit()))); got < least || got > least+(16<<20) {
+	if got, least := s.Size(), int64(records*len(store.EncodeAudit(largeAudit(), 0))); got < least || got > least+(16<<20) {
 		t.Errorf("size %d, want slightly more than %d", got, least)
 	}
 }

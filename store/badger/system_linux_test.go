@@ -28,7 +28,7 @@ func TestReleaseTables(t *testing.T) {
 	if _, err := s.AuditLog(t.Context(), 0, 1000); err != nil {
 		t.Fatal(err)
 	}
-	written := records * len(store.EncodeAudit(largeAudit()))
+	written := records * len(store.EncodeAudit(largeAudit(), 0))
 	if got := residentTables(t, dir); got < written/2 {
 		t.Fatalf("%d bytes of the tables are in memory after they were read: the test is wrong", got)
 	}

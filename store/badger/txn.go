@@ -106,7 +106,7 @@ func (s *Store) commitNumbered(ctx context.Context, t *tx) error {
 	for _, a := range t.audits {
 		sequence++
 		a.Sequence = sequence
-		if err := t.set(auditKey(sequence), store.EncodeAudit(store.BoundAudit(a))); err != nil {
+		if err := t.set(auditKey(sequence), store.EncodeAudit(store.BoundAudit(a), 0)); err != nil {
 			return fmt.Errorf("write audit record: %w", err)
 		}
 	}

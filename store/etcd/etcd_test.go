@@ -1,9 +1,12 @@
 package etcd_test
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"testing"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -43,4 +46,49 @@ func TestStore(t *testing.T) {
 			return opened.Store, err
 		},
 	})
+}
+
+// TestEqualAuditRecords updates a token while other servers write audit records that are equal to the update's, at each
+// sequence that it may take. The update must not take one of them for its own and be lost.
+func TestEqualAuditRecords(t *testing.T) {
+	c := etcdtest.Start(t, etcdtest.Options{})
+	s := openConfig(t, configOf(c, "/equal/"))
+	defer s.Close()
+	token := create(t, s, storetest.NewToken(1, "fred"))
+	record := audit(token.ID)
+	calls := 0
+	updated, err := s.Update(t.Context(), token.ID, func(token *store.Token, _ store.LiveFunc) (store.Audit, error) {
+		if calls++; calls == 1 {
+			fillSequences(t, c.Client(), "/equal/", token.Revision, record)
+		}
+		token.Name = "renamed"
+		return record, nil
+	})
+	if err != nil || updated.Name != "renamed" {
+		t.Fatalf("updated %+v, error %v", updated, err)
+	}
+	if got, err := s.Get(t.Context(), token.ID); err != nil || got.Name != "renamed" {
+		t.Errorf("the name is %q after the update, error %v", got.Name, err)
+	}
+}
+
+// fillSequences writes the same audit record at each sequence of the revisions from one to the current one.
+func fillSequences(t *testing.T, client *clientv3.Client, prefix string, from uint64, record store.Audit) {
+	t.Helper()
+	const slots = 1024 // sequences for one revision
+	now, err := client.Get(context.Background(), prefix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ops []clientv3.Op
+	for sequence := from * slots; sequence < uint64(now.Header.Revision+1)*slots; sequence++ {
+		record.Sequence = sequence
+		ops = append(ops, clientv3.OpPut(fmt.Sprintf("%sa/%014x", prefix, 1<<53-1-sequence), string(store.EncodeAudit(record, 0))))
+		if len(ops) == 128 {
+			if _, err := client.Txn(context.Background()).Then(ops...).Commit(); err != nil {
+				t.Fatal(err)
+			}
+			ops = nil
+		}
+	}
 }

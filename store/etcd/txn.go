@@ -267,6 +267,7 @@ func (op *operation) commit(t *tx) (err error) {
 			return err
 		}
 	}
+	transaction := rand.Uint64()
 	for {
 		var compares []clientv3.Cmp
 		var checks []clientv3.Op
@@ -290,7 +291,7 @@ func (op *operation) commit(t *tx) (err error) {
 				return fmt.Errorf("write audit record: its sequence would be %d", a.Sequence)
 			}
 			key := auditKey(a.Sequence)
-			record = store.EncodeAudit(store.BoundAudit(a))
+			record = store.EncodeAudit(store.BoundAudit(a), transaction)
 			compares = append(compares, clientv3.Compare(clientv3.CreateRevision(op.prefix+key), "=", 0))
 			puts = append(puts, op.put(key, record))
 			if i == len(t.audits)-1 {
@@ -300,7 +301,8 @@ func (op *operation) commit(t *tx) (err error) {
 		if len(puts) == 0 {
 			return nil
 		}
-		// With an audit record it can be sent again: it is carried out only once, and the record shows whether it was.
+		// With an audit record it can be sent again: it is carried out only once, and the record, which contains the
+		// number of the transaction, shows whether it was.
 		commit := op.commitOnce
 		if record != nil {
 			commit = op.commitSurely

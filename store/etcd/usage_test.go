@@ -138,7 +138,7 @@ func TestSequenceAfterImport(t *testing.T) {
 	old := log[0]
 	old.Sequence += 1 << 40
 	s.Close()
-	if _, err := c.Client().Put(t.Context(), fmt.Sprintf("/from/a/%014x", 1<<53-1-old.Sequence), string(store.EncodeAudit(old))); err != nil {
+	if _, err := c.Client().Put(t.Context(), fmt.Sprintf("/from/a/%014x", 1<<53-1-old.Sequence), string(store.EncodeAudit(old, 0))); err != nil {
 		t.Fatal(err)
 	}
 	for n := range 3 {

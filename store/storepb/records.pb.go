@@ -34,6 +34,7 @@ type Audit struct {
 	Outcome       string                 `protobuf:"bytes,9,opt,name=outcome" json:"outcome,omitempty"`
 	Reason        string                 `protobuf:"bytes,10,opt,name=reason" json:"reason,omitempty"`
 	Changes       []*Change              `protobuf:"bytes,11,rep,name=changes" json:"changes,omitempty"`
+	Transaction   uint64                 `protobuf:"fixed64,12,opt,name=transaction" json:"transaction,omitempty"` // random, so that a store that sends a transaction again recognizes its record
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -143,6 +144,13 @@ func (x *Audit) GetChanges() []*Change {
 		return x.Changes
 	}
 	return nil
+}
+
+func (x *Audit) GetTransaction() uint64 {
+	if x != nil {
+		return x.Transaction
+	}
+	return 0
 }
 
 type Change struct {
@@ -731,7 +739,7 @@ var File_records_proto protoreflect.FileDescriptor
 
 const file_records_proto_rawDesc = "" +
 	"\n" +
-	"\rrecords.proto\x12\x0ftokengate.store\"\xb2\x02\n" +
+	"\rrecords.proto\x12\x0ftokengate.store\"\xd4\x02\n" +
 	"\x05Audit\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x1f\n" +
 	"\aseconds\x18\x02 \x01(\x03B\x05\xaa\x01\x02\b\x01R\aseconds\x12\x14\n" +
@@ -744,7 +752,8 @@ const file_records_proto_rawDesc = "" +
 	"\aoutcome\x18\t \x01(\tR\aoutcome\x12\x16\n" +
 	"\x06reason\x18\n" +
 	" \x01(\tR\x06reason\x121\n" +
-	"\achanges\x18\v \x03(\v2\x17.tokengate.store.ChangeR\achanges\"L\n" +
+	"\achanges\x18\v \x03(\v2\x17.tokengate.store.ChangeR\achanges\x12 \n" +
+	"\vtransaction\x18\f \x01(\x06R\vtransaction\"L\n" +
 	"\x06Change\x12\x14\n" +
 	"\x05field\x18\x01 \x01(\tR\x05field\x12\x16\n" +
 	"\x06before\x18\x02 \x01(\tR\x06before\x12\x14\n" +

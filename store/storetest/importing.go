@@ -119,7 +119,7 @@ func elsewhere(records store.Records) store.Records {
 					return err
 				}
 				a.Sequence = 1<<45 + 3*a.Sequence
-				r.Key, r.Value = strconv.FormatUint(a.Sequence, 10), store.EncodeAudit(a)
+				r.Key, r.Value = strconv.FormatUint(a.Sequence, 10), store.EncodeAudit(a, 0)
 			}
 			return visit(r)
 		})
