@@ -1,7 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -16,12 +23,12 @@ func newEnvoyCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newBootstrapCommand())
+	cmd.AddCommand(newBootstrapCommand(), newDrainCommand())
 	return cmd
 }
 
 func newBootstrapCommand() *cobra.Command {
-	var file string
+	var file, output, program string
 	var options envoy.BootstrapOptions
 	cmd := &cobra.Command{
 		Use:   "bootstrap --config FILE",
@@ -35,11 +42,27 @@ func newBootstrapCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return envoy.Bootstrap(cmd.OutOrStdout(), settings, options)
+			var text bytes.Buffer
+			if err := envoy.Bootstrap(&text, settings, options); err != nil {
+				return err
+			}
+			if program != "" {
+				if err := copyProgram(program); err != nil {
+					return err
+				}
+			}
+			if output != "" {
+				return writeFile(output, 0o644, &text)
+			}
+			_, err = text.WriteTo(cmd.OutOrStdout())
+			return err
 		},
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&file, "config", "", "tokengate's configuration `FILE`")
+	flags.StringVar(&output, "output", "", "write to this `FILE`, which every user can read, and replace it at once (default: standard output)")
+	flags.StringVar(&program, "program", "",
+		"also copy this program to `FILE`, for a preStop hook of Envoy's container")
 	flags.StringVar(&options.Listen, "listen", envoy.DefaultListen, "where Envoy listens, `ADDRESS:PORT`")
 	flags.StringVar(&options.AdminSocket, "envoy-admin", envoy.DefaultAdminSocket, "`PATH` of Envoy's own administration socket")
 	flags.StringVar(&options.Host, "tokengate-host", "",
@@ -47,4 +70,63 @@ func newBootstrapCommand() *cobra.Command {
 	flags.StringVar(&options.Secrets, "secrets", envoy.DefaultSecrets,
 		"`DIRECTORY` in which Envoy finds tokengate-ca.yaml and tokengate-client.yaml, for listeners with TLS")
 	return cmd
+}
+
+func newDrainCommand() *cobra.Command {
+	var socket string
+	var timeout time.Duration
+	cmd := &cobra.Command{
+		Use:   "drain",
+		Short: "Make Envoy end its connections, before it is stopped",
+		Long: "Make Envoy fail its health check and end each connection after its next response, and\n" +
+			"wait until none is open, at least 5 seconds, at most until the timeout. Envoy still\n" +
+			"accepts new connections. Stop it then: no request fails.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if timeout < envoy.DrainSettle {
+				return usagef("--timeout %v: it must be at least %v", timeout, envoy.DrainSettle)
+			}
+			open, err := envoy.Drain(cmd.Context(), socket, envoy.DrainSettle, timeout)
+			if err == nil && open > 0 {
+				fmt.Fprintf(cmd.ErrOrStderr(), "tokengate: %d connections are still open after %v\n", open, timeout)
+			}
+			return err
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&socket, "envoy-admin", envoy.DefaultAdminSocket, "`PATH` of Envoy's own administration socket")
+	flags.DurationVar(&timeout, "timeout", 30*time.Second, "the longest `TIME` to wait")
+	return cmd
+}
+
+// copyProgram copies the running program.
+func copyProgram(to string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("copy this program: %w", err)
+	}
+	from, err := os.Open(self)
+	if err != nil {
+		return fmt.Errorf("copy this program: %w", err)
+	}
+	defer from.Close()
+	return writeFile(to, 0o755, from)
+}
+
+// writeFile writes a file beside its place and moves it there when it is complete.
+func writeFile(path string, mode fs.FileMode, from io.Reader) error {
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new")
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	_, err = io.Copy(f, from)
+	err = errors.Join(err, f.Chmod(mode), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		os.Remove(f.Name())
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return nil
 }
