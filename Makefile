@@ -192,6 +192,10 @@ fuzz: ## run every fuzz test for FUZZTIME (1m)
 		done; \
 	done
 
+.PHONY: manifests
+manifests: ## render the manifests in k8s from the chart again
+	$(GO) -C testdata/tools test -count 1 -run '^TestManifestsMatchChart$$' . -args -update
+
 # The linter's own dependencies live in a module of their own, so that go.mod
 # lists only what ships.
 $(STATICCHECK): testdata/tools/go.mod testdata/tools/go.sum
