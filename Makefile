@@ -173,6 +173,7 @@ test: tools ## every test, with the race detector, a real Envoy and a real brows
 	@# and the growth of an hour are measured without it.
 	$(GO) test -run 'Alloc|Neighbours|GrowthOfAnHour' ./authz ./authz/manage ./envoy ./envoy/wire ./cmd/tokengate 2>&1 | tee -a .build/test.log
 	$(GO) -C testdata/tools test -count 1 ./... 2>&1 | tee -a .build/test.log
+	$(GO) -C testdata/cluster test ./... 2>&1 | tee -a .build/test.log
 	CGO_ENABLED=1 $(GO) -C testdata/bench test -race ./... 2>&1 | tee -a .build/test.log
 	@# The tests search what their processes write; this searches what they print.
 	@! grep -nE 't(gate|gadm)_[0-9A-Za-z]{61}' .build/test.log || { echo "the output above contains a token" >&2; exit 1; }
@@ -208,6 +209,7 @@ lint: $(STATICCHECK) ## gofmt, go vet, staticcheck
 	$(STATICCHECK) -tags long ./...
 	@# The other modules are not part of ./... here.
 	cd testdata/tools && $(GO) vet ./... && $(CURDIR)/$(STATICCHECK) ./...
+	cd testdata/cluster && $(GO) vet -tags cluster ./... && $(CURDIR)/$(STATICCHECK) -tags cluster ./...
 	cd testdata/bench && $(GO) vet -tags long ./... && $(CURDIR)/$(STATICCHECK) -tags long ./...
 
 .PHONY: demo
@@ -232,6 +234,16 @@ screenshots-publish: screenshots ## put three of them into authz/web/README.md
 	cp .build/screenshots/own-light.png testdata/page/own.png
 	cp .build/screenshots/tokens-light.png testdata/page/tokens.png
 	cp .build/screenshots/insights-dark.png testdata/page/insights.png
+
+# As k8s/Dockerfile makes it, but from files only. One archive for both architectures, and the list of its modules.
+.PHONY: image
+image: ## tokengate's container image, made without Docker, in .build/image
+	@mkdir -p .build/image
+	@for arch in amd64 arm64; do \
+		CGO_ENABLED=0 GOOS=linux GOARCH=$$arch $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o .build/image/tokengate-$$arch ./cmd/tokengate; \
+	done
+	@$(GO) -C testdata/cluster run ./image -version $(VERSION) -commit "$$(git rev-parse HEAD)" -created "$$(git log -1 --format=%ct)" \
+		-programs $(CURDIR)/.build/image -output $(CURDIR)/.build/image
 
 .PHONY: bench-program
 bench-program: envoy etcd build
