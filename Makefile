@@ -21,6 +21,8 @@ JQUERY_SHA256 := c6e962abf95cbce1a732430eeadf5706fa829b57354db9f7297cc0d1a0007c6
 # Built from its Go module, which go.sum pins: the version that go.mod requires.
 ETCD_VERSION := $(shell sed -n 's/.*etcd\/server\/v3 v\([0-9.]*\).*/\1/p' testdata/tools/etcd/go.mod)
 
+KUBERNETES_VERSION := $(shell sed -n 's/.*k8s.io\/kubernetes v\([0-9.]*\).*/\1/p' testdata/tools/cluster/go.mod)
+
 OPENAPI_GENERATOR_VERSION := 7.25.0
 # A generator of clients, as the jar of org.openapitools:openapi-generator-cli.
 OPENAPI_GENERATOR_SHA256  := 41ce4f6b07f196676439d710759fa1ced7a08066d06ff1bf314681470289efae
@@ -35,6 +37,7 @@ AXE          := .tools/axe-$(AXE_VERSION).js
 JQUERY       := .tools/jquery-$(JQUERY_VERSION).js
 ETCD         := .tools/etcd-$(ETCD_VERSION)
 GENERATOR    := .tools/openapi-generator-$(OPENAPI_GENERATOR_VERSION).jar
+KUBERNETES   := .tools/kubernetes-$(KUBERNETES_VERSION)
 STATICCHECK  := .build/staticcheck
 VERSION      := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
@@ -244,6 +247,61 @@ image: ## tokengate's container image, made without Docker, in .build/image
 	done
 	@$(GO) -C testdata/cluster run ./image -version $(VERSION) -commit "$$(git rev-parse HEAD)" -created "$$(git log -1 --format=%ct)" \
 		-programs $(CURDIR)/.build/image -output $(CURDIR)/.build/image
+
+KUBE_PROGRAMS := $(addprefix $(KUBERNETES)/,kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl)
+
+# Needs Linux, root, 10 GB of disk and, once, 20 to 30 minutes of two processors.
+.PHONY: cluster-tools
+cluster-tools: envoy etcd $(KUBE_PROGRAMS) $(KUBERNETES)/kube-router $(KUBERNETES)/coredns ## a whole Kubernetes, built from its modules
+	@ln -sfn $(notdir $(KUBERNETES)) .tools/kubernetes
+	@PATH=$$PATH:/usr/sbin; { command -v containerd && command -v runc && command -v ip && command -v iptables && command -v ipset && \
+		command -v nft && test -x /usr/lib/cni/bridge; } >/dev/null || { \
+		echo "installing Debian's containerd, runc, CNI plugins, iproute2, iptables, ipset and nftables"; \
+		policy=/usr/sbin/policy-rc.d; \
+		test -e $$policy || { trap "rm -f $$policy" EXIT; printf '#!/bin/sh\nexit 101\n' >$$policy && chmod +x $$policy; }; \
+		$(APT_INSTALL) containerd runc containernetworking-plugins iproute2 iptables ipset nftables >/dev/null; \
+	} || { echo "they could not be installed: put them into PATH" >&2; exit 1; }
+
+KUBE_LDFLAGS := -s -w $(foreach of,component-base client-go/pkg,-X k8s.io/$(of)/version.gitVersion=v$(KUBERNETES_VERSION)) \
+	-X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=$(word 2,$(subst ., ,$(KUBERNETES_VERSION)))
+
+$(KUBE_PROGRAMS):
+	@mkdir -p $(@D)
+	@echo "building $(@F) $(KUBERNETES_VERSION)"
+	@CGO_ENABLED=0 $(GO) -C testdata/tools/cluster build -trimpath -ldflags '$(KUBE_LDFLAGS)' -o $(CURDIR)/$@.new k8s.io/kubernetes/cmd/$(@F)
+	@mv $@.new $@
+
+# Modules of their own, because their dependencies differ.
+$(KUBERNETES)/kube-router:
+	@mkdir -p $(@D)
+	@echo "building kube-router"
+	@CGO_ENABLED=0 $(GO) -C testdata/tools/cluster/kube-router build -trimpath -ldflags '-s -w' -o $(CURDIR)/$@.new github.com/cloudnativelabs/kube-router/v2/cmd/kube-router
+	@mv $@.new $@
+
+$(KUBERNETES)/coredns:
+	@mkdir -p $(@D)
+	@echo "building CoreDNS"
+	@CGO_ENABLED=0 $(GO) -C testdata/tools/cluster/coredns build -trimpath -ldflags '-s -w' -o $(CURDIR)/$@.new .
+	@mv $@.new $@
+
+.PHONY: cluster-images
+cluster-images: cluster-tools
+	@mkdir -p .build/cluster-programs .build/cluster-images
+	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o .build/cluster-programs/tokengate ./cmd/tokengate
+	@CGO_ENABLED=0 $(GO) -C testdata/cluster build -trimpath -o $(CURDIR)/.build/cluster-programs/standin ./standin
+	@cp -L .tools/etcd .build/cluster-programs/etcd
+	@$(GO) -C testdata/cluster build -o $(CURDIR)/.build/cluster-program .
+	@.build/cluster-program images .build/cluster-programs .tools/envoy
+
+.PHONY: cluster
+cluster: cluster-images ## a real one-node Kubernetes with the images, until Ctrl-C
+	.build/cluster-program run
+
+# CHART=path also renders and applies Atlassian's own chart.
+.PHONY: test-cluster
+test-cluster: cluster-images ## apply every manifest in a real Kubernetes, and try it under load and faults
+	$(GO) -C testdata/cluster test -c -tags cluster -o $(CURDIR)/.build/cluster.test .
+	.build/cluster-program run $(CURDIR)/.build/cluster.test -test.v -test.timeout 60m $(if $(RUN),-test.run '$(RUN)')
 
 .PHONY: bench-program
 bench-program: envoy etcd build

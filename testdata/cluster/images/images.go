@@ -4,6 +4,7 @@ package images
 import (
 	"archive/tar"
 	"bytes"
+	"compress/gzip"
 	"fmt"
 	"io"
 	"os"
@@ -35,18 +36,23 @@ type Spec struct {
 	Env        []string
 	Labels     map[string]string
 	Created    time.Time // the time of the image and of its files
+	Fast       bool      // compress little
 	Files      []File
 }
 
 // Build returns the image, with all files in one layer. The same Spec gives the same bytes.
 func Build(s Spec) (v1.Image, error) {
+	level := gzip.BestCompression
+	if s.Fast {
+		level = gzip.BestSpeed
+	}
 	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
 		var b bytes.Buffer
 		if err := s.writeFiles(&b); err != nil {
 			return nil, err
 		}
 		return io.NopCloser(&b), nil
-	}, tarball.WithCompressionLevel(9))
+	}, tarball.WithCompressionLevel(level), tarball.WithCompressedCaching)
 	if err != nil {
 		return nil, fmt.Errorf("make a layer: %w", err)
 	}

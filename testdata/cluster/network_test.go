@@ -1,0 +1,81 @@
+//go:build cluster
+
+package main_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// startPolicies starts kube-router, which enforces NetworkPolicies, until the end of the test.
+func startPolicies(t *testing.T) {
+	t.Helper()
+	log, err := os.Create(filepath.Join(os.Getenv("CLUSTER_DIR"), "logs", "kube-router.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"--kubeconfig", os.Getenv("KUBECONFIG"), "--hostname-override", "node0", "--run-router=false", "--run-service-proxy=false", "--run-firewall=true"}
+	cmd := exec.Command("kube-router", args...)
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		_ = cmd.Wait()
+		if out, err := exec.Command("kube-router", append(args, "--cleanup-config")...).CombinedOutput(); err != nil {
+			t.Logf("remove the rules: %v: %s", err, out)
+		}
+		log.Close()
+	})
+}
+
+// probe is a pod that tries to connect to others.
+type probe struct{ namespace string }
+
+func startProbe(t *testing.T, namespaceName string, labels ...string) probe {
+	t.Helper()
+	namespace(t, namespaceName, labels...)
+	kubectl(t, namespaceName, `
+apiVersion: v1
+kind: Pod
+metadata: {name: probe}
+spec:
+  automountServiceAccountToken: false
+  containers: [{name: probe, image: "standin:1", args: [pause]}]
+`, "apply", "-f", "-")
+	kubectl(t, namespaceName, "", "wait", "--for=condition=Ready", "pod/probe", "--timeout=1m")
+	return probe{namespaceName}
+}
+
+// reaches says whether the pod gets an answer from a URL.
+func (p probe) reaches(url string) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	_, err := tryKubectl(ctx, p.namespace, "", "exec", "probe", "--", "standin", "get", url)
+	return err == nil
+}
+
+// waitReaches waits until a probe reaches a URL or no longer does.
+func waitReaches(t *testing.T, p probe, url string, want bool) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(time.Second) {
+		if p.reaches(url) == want {
+			return
+		}
+	}
+	t.Errorf("a pod of the namespace %s reaches %s: %v, want %v", p.namespace, url, !want, want)
+}
+
+// podAddress returns a pod's address and a port.
+func podAddress(t *testing.T, namespace, pod string, port int) string {
+	t.Helper()
+	return fmt.Sprintf("%s:%d", strings.TrimSpace(jsonPath(t, namespace, "pod/"+pod, "{.status.podIP}")), port)
+}
