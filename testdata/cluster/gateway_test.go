@@ -3,8 +3,12 @@
 package main_test
 
 import (
+	"context"
+	"fmt"
+	"os/exec"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestGateway applies k8s/etcd and k8s/gateway, and tries them under load and faults.
@@ -15,18 +19,176 @@ func TestGateway(t *testing.T) {
 	removed(t, "tokengate")
 	kubectl(t, "", run(t, file("k8s", "certificates.sh")), "apply", "-f", "-")
 	kubectl(t, "", "", "apply", "-k", file("k8s", "etcd"))
-	rollout(t, "tokengate", "statefulset/tokengate-etcd")
 	kubectl(t, "", "", "apply", "-k", file("k8s", "gateway"))
+	rollout(t, "tokengate", "statefulset/tokengate-etcd")
 	rollout(t, "tokengate", "deployment/tokengate")
-
+	// As the README's reader changes it, so that users can log in to Jira while tokengate is away.
 	address := jsonPath(t, "tokengate", "service/tokengate", "{.spec.clusterIP}")
 	g := gate{namespace: "tokengate", workload: "deployment/tokengate", client: newClient(address)}
-	g.story(t)
-	pods := strings.Fields(kubectl(t, "tokengate", "", "get", "pods", "--selector", "app.kubernetes.io/name=tokengate", "--output", "jsonpath={.items[*].metadata.name}"))
-	t.Logf("pods: %v", pods)
+	t.Run("story", func(t *testing.T) { g.story(t) })
+	t.Run("policies", func(t *testing.T) { testPolicies(t, g) })
+
 	_, token := g.create(t, "wilma", "load")
 	l := startLoad(t, address, token)
-	kubectl(t, "tokengate", "", "rollout", "restart", "deployment/tokengate")
-	rollout(t, "tokengate", "deployment/tokengate")
-	l.report(t, "rolling update")
+	defer l.end()
+	l.pass(t, 5*time.Second)
+	l.report(t, "without a fault")
+	faults := []struct {
+		name string
+		do   func(*testing.T, gate, *load)
+	}{
+		{"rolling update", rollingUpdate},
+		{"tokengate killed five times", func(t *testing.T, g gate, l *load) { killFiveTimes(t, g, l, "tokengate") }},
+		{"Envoy killed five times", func(t *testing.T, g gate, l *load) { killFiveTimes(t, g, l, "envoy") }},
+		{"drain", drain},
+		{"a member of etcd gone", memberGone},
+		{"changed configuration", changedConfiguration},
+		{"changed certificates", changedCertificates},
+	}
+	for _, f := range faults {
+		t.Run(f.name, func(t *testing.T) {
+			f.do(t, g, l)
+			l.pass(t, 5*time.Second)
+			l.report(t, f.name)
+		})
+	}
+}
+
+// pods returns the names of the gateway's pods that are not ending.
+func (g gate) pods(t *testing.T) []string {
+	t.Helper()
+	path := `{range .items[?(!@.metadata.deletionTimestamp)]}{.metadata.name}{" "}{end}`
+	return strings.Fields(kubectl(t, g.namespace, "", "get", "pods", "--selector", "app.kubernetes.io/name=tokengate", "--output", "jsonpath="+path))
+}
+
+func rollingUpdate(t *testing.T, g gate, _ *load) {
+	kubectl(t, g.namespace, "", "rollout", "restart", g.workload)
+	rollout(t, g.namespace, g.workload)
+}
+
+// killFiveTimes kills a container of one pod five times within a minute. kubelet waits longer each time before it starts
+// the container again, so that it is away for most of the minute.
+func killFiveTimes(t *testing.T, g gate, l *load, container string) {
+	pod := g.pods(t)[0]
+	for range 5 {
+		kill(t, g.namespace, pod, container)
+		l.pass(t, 11*time.Second)
+	}
+	restarts := fmt.Sprintf(`{.status.containerStatuses[?(@.name=="%s")].restartCount}{.status.initContainerStatuses[?(@.name=="%[1]s")].restartCount}`, container)
+	t.Logf("kubelet has started %s %s times again", container, jsonPath(t, g.namespace, "pod/"+pod, restarts))
+	kubectl(t, g.namespace, "", "wait", "--for=condition=Ready", "pod/"+pod, "--timeout=2m")
+}
+
+// drain drains the node. There is only one, so it is opened again at once; the replaced pods wait for the
+// PodDisruptionBudget.
+func drain(t *testing.T, g gate, _ *load) {
+	before := g.pods(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "kubectl", "drain", "node0", "--pod-selector", "app.kubernetes.io/name=tokengate", "--delete-emptydir-data", "--force", "--timeout=4m")
+	var out strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for jsonPath(t, "", "node/node0", "{.spec.unschedulable}") != "true" {
+		time.Sleep(100 * time.Millisecond)
+	}
+	kubectl(t, "", "", "uncordon", "node0")
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("drain: %v: %s", err, out.String())
+	}
+	rollout(t, g.namespace, g.workload)
+	for _, pod := range g.pods(t) {
+		for _, old := range before {
+			if pod == old {
+				t.Errorf("the pod %s was not evicted", pod)
+			}
+		}
+	}
+}
+
+func memberGone(t *testing.T, g gate, l *load) {
+	for range 3 {
+		kill(t, g.namespace, "tokengate-etcd-1", "etcd")
+		l.pass(t, 5*time.Second)
+	}
+	kubectl(t, g.namespace, "", "delete", "pod", "tokengate-etcd-0", "--wait=false")
+	id, value := g.create(t, "wilma", "while a member is gone")
+	g.expect(t, "a token made while a member is gone", 200, `"name":"wilma"`, "GET", "/rest/api/2/myself", "", "Authorization", "Bearer "+value)
+	g.command(t, "token", "revoke", id)
+	rollout(t, g.namespace, "statefulset/tokengate-etcd")
+}
+
+// changedConfiguration changes the ConfigMap, which kubelet gives to the pods by changing a symbolic link.
+func changedConfiguration(t *testing.T, g gate, l *load) {
+	before := g.pods(t)
+	name := jsonPath(t, g.namespace, g.workload, `{.spec.template.spec.volumes[?(@.name=="config")].configMap.name}`)
+	config := jsonPath(t, g.namespace, "configmap/"+name, `{.data.tokengate\.yaml}`)
+	patch := fmt.Sprintf(`{"data":{"tokengate.yaml":%q}}`, config+"\nnetwork: {deny: [203.0.113.0/24]}\n")
+	kubectl(t, g.namespace, "", "patch", "configmap", name, "--type=merge", "--patch", patch)
+	id, value := g.create(t, "fred", "network")
+	until(t, 2*time.Minute, "all replicas deny the network", func() bool {
+		for range 12 { // each is asked with a high probability
+			c := newClient(strings.TrimPrefix(g.client.url, "http://"))
+			c.http.CloseIdleConnections()
+			status, _, err := c.do(t.Context(), "GET", "/rest/api/2/myself", "", "Authorization", "Bearer "+value, "X-Forwarded-For", "203.0.113.9")
+			c.http.CloseIdleConnections()
+			if err != nil || status != 403 {
+				return false
+			}
+		}
+		return true
+	})
+	g.command(t, "token", "revoke", id)
+	if after := g.pods(t); strings.Join(after, " ") != strings.Join(before, " ") {
+		t.Errorf("the pods were %v, and are %v", before, after)
+	}
+}
+
+// changedCertificates replaces all certificates, and then the members of etcd, which read their authority only once.
+func changedCertificates(t *testing.T, g gate, _ *load) {
+	kubectl(t, "", run(t, file("k8s", "certificates.sh")), "apply", "-f", "-")
+	kubectl(t, g.namespace, "", "rollout", "restart", "statefulset/tokengate-etcd")
+	kubectl(t, g.namespace, "", "rollout", "restart", g.workload)
+	rollout(t, g.namespace, "statefulset/tokengate-etcd")
+	rollout(t, g.namespace, g.workload)
+	id, value := g.create(t, "wilma", "after the certificates")
+	g.expect(t, "a token made with new certificates", 200, `"name":"wilma"`, "GET", "/rest/api/2/myself", "", "Authorization", "Bearer "+value)
+	g.command(t, "token", "revoke", id)
+}
+
+// testPolicies tries who reaches which port, without and with a program that enforces NetworkPolicies.
+func testPolicies(t *testing.T, g gate) {
+	pod := g.pods(t)[0]
+	jira := "http://" + podAddress(t, "jira", "jira-0", 8080) + "/status"
+	envoy := "http://" + podAddress(t, g.namespace, pod, 8000) + "/status"
+	metrics := "http://" + podAddress(t, g.namespace, pod, 9464) + "/healthz"
+	stranger := startProbe(t, "stranger")
+	ingress := startProbe(t, "ingress")
+	monitoring := startProbe(t, "monitoring")
+	waitReaches(t, stranger, jira, true)
+	waitReaches(t, stranger, metrics, true)
+
+	startPolicies(t)
+	for _, to := range []string{jira, envoy, metrics} {
+		waitReaches(t, stranger, to, false)
+	}
+	waitReaches(t, ingress, envoy, true)
+	waitReaches(t, ingress, jira, false)
+	waitReaches(t, ingress, metrics, false)
+	waitReaches(t, monitoring, metrics, true)
+	waitReaches(t, monitoring, envoy, false)
+	g.story(t)
+}
+
+// until waits until a condition holds.
+func until(t *testing.T, limit time.Duration, what string, holds func() bool) {
+	t.Helper()
+	for end := time.Now().Add(limit); !holds(); time.Sleep(time.Second) {
+		if time.Now().After(end) {
+			t.Errorf("not within %v: %s", limit, what)
+			return
+		}
+	}
 }

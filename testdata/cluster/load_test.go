@@ -72,7 +72,6 @@ func startLoad(t *testing.T, address, token string) *load {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	l := &load{stop: stop, counts: map[string]int{}, failures: map[string]int{}, first: map[string]time.Time{}}
-	t.Cleanup(func() { stop(); l.done.Wait() })
 	for n := range 8 {
 		c := newClient(address)
 		c.http.Transport.(*http.Transport).DisableKeepAlives = n%4 < 2
@@ -88,6 +87,22 @@ func startLoad(t *testing.T, address, token string) *load {
 		})
 	}
 	return l
+}
+
+// end stops the requests.
+func (l *load) end() {
+	l.stop()
+	l.done.Wait()
+}
+
+// pass lets time pass.
+func (l *load) pass(t *testing.T, d time.Duration) {
+	t.Helper()
+	select {
+	case <-time.After(d):
+	case <-t.Context().Done():
+		t.Fatal("the test was ended")
+	}
 }
 
 // one sends a request. As ingress controllers do by default, it sends one again whose connection was refused or reset.
