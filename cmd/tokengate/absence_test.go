@@ -8,7 +8,7 @@ import (
 )
 
 // withBypass are the options of a rig in which Envoy forwards requests without a credential itself.
-var withBypass = options{bootstrap: []string{}, settings: func(yaml string) string { return yaml + "\nenvoy: {bypass: true}\n" }}
+var withBypass = options{settings: func(yaml string) string { return yaml + "\nenvoy: {bypass: true}\n" }}
 
 const dashboard = "/secure/Dashboard.jspa"
 

@@ -96,7 +96,7 @@ func TestClientAddressBehindProxies(t *testing.T) {
 			if hops > 0 {
 				setting = fmt.Sprintf("{trustedHops: %d}", hops)
 			}
-			c := newCompany(t, options{bootstrap: []string{}, settings: func(yaml string) string {
+			c := newCompany(t, options{settings: func(yaml string) string {
 				return strings.Replace(yaml, "{trustedHops: 1}", setting, 1)
 			}})
 			create := func(name, network string) token.Value {

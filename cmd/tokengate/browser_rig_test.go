@@ -44,9 +44,6 @@ func newPageCompany(t *testing.T, o options) *company {
 		}
 		return strings.NewReplacer("https://"+pageHost, pageOrigin+o.context, "upstream:\n", "upstream:\n  contextPath: \""+o.context+"\"\n").Replace(yaml)
 	}
-	if o.context != "" && o.bootstrap == nil {
-		o.bootstrap = []string{} // k8s/base has none
-	}
 	c := newCompany(t, o)
 	c.origin = pageOrigin
 	return c

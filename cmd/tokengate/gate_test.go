@@ -239,7 +239,7 @@ func TestLargeUpload(t *testing.T) {
 func TestQueryParameter(t *testing.T) {
 	t.Parallel()
 	const parameter = "\ntokens: {queryParameter: access_token}\n"
-	r := newRig(t, options{settings: func(yaml string) string { return withoutKey(t, yaml, "tokens") + parameter }, bootstrap: []string{}})
+	r := newRig(t, options{settings: func(yaml string) string { return withoutKey(t, yaml, "tokens") + parameter }})
 	value := r.mint("query")
 	got := r.send(request{path: "/rest/api/2/myself?z=9&access_token=" + value.Reveal() + "&a=b%2f&&c&os_authType=basic"})
 	if seen := r.seen(); got.status != 200 || seen.RequestURI != "/rest/api/2/myself?z=9&a=b%2f&&c" || seen.User != "Fred" {
@@ -274,7 +274,6 @@ func TestContextPath(t *testing.T) {
 				"upstream:\n", "upstream:\n  contextPath: /jira\n",
 			).Replace(yaml)
 		},
-		bootstrap: []string{},
 	})
 	value := r.mint("context")
 	for path, want := range map[string]int{"/jira/rest/api/2/myself": 200, "/rest/api/2/myself": 403, "/jira/rest/api-tokens/x": 403} {

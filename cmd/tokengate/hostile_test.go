@@ -206,7 +206,6 @@ func TestClientAddressByConfiguration(t *testing.T) {
 				settings: func(yaml string) string {
 					return withoutKey(t, yaml, "clientAddress") + "\nclientAddress: " + c.setting + "\n"
 				},
-				bootstrap: []string{},
 			})
 			good, bad := r.mint("good", "--ip", c.from), r.mint("bad", "--ip", "192.0.2.1")
 			spoof := http.Header{"X-Envoy-External-Address": {"192.0.2.1"}, "X-Real-Ip": {"192.0.2.1"}, "X-Client-Ip": {"192.0.2.1"}}

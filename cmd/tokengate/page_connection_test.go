@@ -16,7 +16,7 @@ import (
 // newConnecting is newPageCompany for a Jira that trusts no header, in which nobody is connected.
 func newConnecting(t *testing.T) *company {
 	t.Helper()
-	return newPageCompany(t, options{bootstrap: []string{}, settings: func(yaml string) string {
+	return newPageCompany(t, options{settings: func(yaml string) string {
 		return strings.Replace(yaml, "identity: {header: X-Forwarded-User}", "identity: {pat: {sealKeys: ["+writeSealKey(t, "key!5678")+"]}}", 1)
 	}})
 }

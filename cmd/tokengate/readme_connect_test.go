@@ -23,7 +23,6 @@ func TestReadmeConnect(t *testing.T) {
 		}
 	}
 	r := newRig(t, options{
-		bootstrap: []string{},
 		settings: func(yaml string) string {
 			return strings.Replace(yaml, "identity: {header: X-Forwarded-User}", "identity: {pat: {sealKeys: ["+writeSealKey(t, "key!5678")+"]}}", 1) +
 				"directory: {upstream: {credential: " + credential + "}}\n"

@@ -185,11 +185,11 @@ func (r *reads) next() {
 func TestOutdatedEnvoyIsReported(t *testing.T) {
 	t.Parallel()
 	const warning, outdated = "Envoy's configuration is out of date", "tokengate_envoy_configuration_outdated 1"
-	r := newRig(t, options{}) // with the Envoy configuration of k8s/base
+	r := newRig(t, options{})
 	good := read(t, r.config)
 	r.awaitHealthChecks()
 	if r.hasMetric(outdated) || strings.Contains(r.gate.log.String(), warning) {
-		t.Error("k8s/base/envoy.yaml was not generated from k8s/base/tokengate.yaml")
+		t.Error("Envoy's configuration was not generated from tokengate's")
 	}
 	r.restartGate(strings.Replace(good, "header: X-Forwarded-User", "header: X-Remote-User", 1))
 	r.gate.waitFor(warning)

@@ -5,12 +5,10 @@ import (
 	"context"
 	"encoding/base64"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -24,8 +22,8 @@ import (
 // waitTime bounds every wait for something that happens in another process.
 const waitTime = 20 * time.Second
 
-// rig is the whole product as k8s/base deploys it, with real processes: a
-// Jira-shaped server, tokengate and Envoy. Envoy trusts one load balancer in
+// rig is the whole product as k8s/sidecar deploys it, but without envoy.bypass, with real
+// processes: a Jira-shaped server, tokengate and Envoy. Envoy trusts one load balancer in
 // front, which the tests play by X-Forwarded-For.
 type rig struct {
 	t       *testing.T
@@ -41,24 +39,47 @@ type rig struct {
 	inAccessLog []token.Value // what a test wrote where Envoy's access log repeats it
 }
 
-// options change the rig from what k8s/base says.
+// options change the rig.
 type options struct {
-	settings  func(yaml string) string // changes tokengate's configuration
-	bootstrap []string                 // if set, Envoy runs what envoy bootstrap prints with these flags
-	envoy     func(yaml string) string // changes Envoy's configuration
-	context   string                   // Jira's context path
-	noGate    bool                     // tokengate is not started
-	users     func(*jiratest.Server)   // adds users to Jira
-	before    func(dir string)         // fills the store before tokengate opens it
-	leak      func(where string)       // is told of tokens that Jira receives; nil fails the test
+	settings func(yaml string) string // changes tokengate's configuration
+	envoy    func(yaml string) string // changes Envoy's configuration
+	context  string                   // Jira's context path
+	noGate   bool                     // tokengate is not started
+	users    func(*jiratest.Server)   // adds users to Jira
+	before   func(dir string)         // fills the store before tokengate opens it
+	leak     func(where string)       // is told of tokens that Jira receives; nil fails the test
 }
 
 // withoutProxy are the options of a rig whose clients connect to Envoy themselves.
 func withoutProxy(t *testing.T) options {
-	return options{bootstrap: []string{}, settings: func(yaml string) string { return withoutKey(t, yaml, "clientAddress") }}
+	return options{settings: func(yaml string) string { return withoutKey(t, yaml, "clientAddress") }}
 }
 
 func newRig(t *testing.T, o options) *rig {
+	t.Helper()
+	r := newJira(t, o)
+	settings := withoutKey(t, r.relocate(read(t, "../../k8s/sidecar/tokengate.yaml")), "envoy")
+	if o.settings != nil {
+		settings = o.settings(settings)
+	}
+	r.config = filepath.Join(r.dir, "tokengate.yaml")
+	r.write(settings)
+	bootstrap, _ := r.run("envoy", "bootstrap", "--config", r.config, "--listen", "127.0.0.1:0", "--envoy-admin", r.dir+"/e")
+	if o.envoy != nil {
+		bootstrap = o.envoy(bootstrap)
+	}
+	if o.before != nil {
+		o.before(r.dir + "/data")
+	}
+	if !o.noGate {
+		r.startGate()
+	}
+	r.startEnvoy(bootstrap)
+	return r
+}
+
+// newJira returns a rig in which only Jira runs.
+func newJira(t *testing.T, o options) *rig {
 	t.Helper()
 	r := &rig{t: t, dir: envoytest.Dir(t), context: o.context}
 	leak := o.leak
@@ -75,51 +96,27 @@ func newRig(t *testing.T, o options) *rig {
 	upstream := httptest.NewServer(r.jira)
 	t.Cleanup(upstream.Close)
 	r.jiraAt = strings.TrimPrefix(upstream.URL, "http://")
-
-	settings := r.relocate(read(t, "../../k8s/base/tokengate.yaml"))
-	if o.settings != nil {
-		settings = o.settings(settings)
-	}
-	r.config = filepath.Join(r.dir, "tokengate.yaml")
-	r.write(settings)
-	bootstrap := r.relocate(read(t, "../../k8s/base/envoy.yaml"))
-	if o.bootstrap != nil {
-		args := append([]string{"envoy", "bootstrap", "--config", r.config, "--listen", "127.0.0.1:0", "--envoy-admin", r.dir + "/e"}, o.bootstrap...)
-		bootstrap, _ = r.run(args...)
-	}
-	if o.envoy != nil {
-		bootstrap = o.envoy(bootstrap)
-	}
-	if o.before != nil {
-		o.before(r.dir + "/data")
-	}
-	if !o.noGate {
-		r.startGate()
-	}
-	t.Cleanup(r.searchEnvoy) // after Envoy has stopped
-	r.envoy = envoytest.Start(t, []byte(bootstrap))
 	return r
 }
 
-// relocate replaces the addresses, ports and paths of k8s/base by the test's.
+// startEnvoy starts Envoy. The end of the test searches its output for secrets.
+func (r *rig) startEnvoy(bootstrap string) {
+	r.t.Helper()
+	r.t.Cleanup(r.searchEnvoy) // after Envoy has stopped
+	r.envoy = envoytest.Start(r.t, []byte(bootstrap))
+}
+
+// relocate replaces the addresses and paths of a pod by the test's.
 func (r *rig) relocate(text string) string {
-	host, port, err := net.SplitHostPort(r.jiraAt)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	text = strings.NewReplacer(
+	return strings.NewReplacer(
 		"tcp://0.0.0.0:9464", "unix://"+r.dir+"/m",
 		"/run/tokengate-admin/admin.sock", r.dir+"/a",
 		"/run/tokengate/authz.sock", r.dir+"/g",
 		"/run/tokengate/http.sock", r.dir+"/h",
-		"/run/envoy/admin.sock", r.dir+"/e",
 		"/var/lib/tokengate", r.dir+"/data",
 		"http://127.0.0.1:8080", "http://"+r.jiraAt,
+		"http://jira.jira.svc:80", "http://"+r.jiraAt,
 	).Replace(text)
-	upstream := regexp.MustCompile(`(address: "?)127\.0\.0\.1("?,? *\n? *port_value: )8080`)
-	text = upstream.ReplaceAllString(text, "${1}"+host+"${2}"+port)
-	listener := regexp.MustCompile(`(address: "?)0\.0\.0\.0("?,? *\n? *port_value: )8000`)
-	return listener.ReplaceAllString(text, "${1}127.0.0.1${2}0")
 }
 
 func read(t *testing.T, file string) string {

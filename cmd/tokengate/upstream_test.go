@@ -42,7 +42,6 @@ func newConnected(t *testing.T, users ...string) *connected {
 	c := &connected{pats: map[string]string{}}
 	var jiraURL string
 	c.company = newCompany(t, options{
-		bootstrap: []string{},
 		settings: func(yaml string) string {
 			jiraURL = regexp.MustCompile(`url: (http://\S+)`).FindStringSubmatch(yaml)[1]
 			c.keyFile = writeSealKey(t, "key!5678")

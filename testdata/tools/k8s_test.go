@@ -4,7 +4,6 @@ package tools_test
 
 import (
 	"bytes"
-	"cmp"
 	"fmt"
 	"maps"
 	"net/url"
@@ -16,311 +15,376 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
-	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/pod-security-admission/api"
+	"k8s.io/pod-security-admission/policy"
 	"sigs.k8s.io/yaml"
 )
+
+// tokengateConfig is what the manifests must agree with. cmd/tokengate starts the whole.
+type tokengateConfig struct {
+	PublicURL string
+	Listen    struct{ Metrics string }
+	Upstream  struct{ URL string }
+}
+
+// deployed are all the ways in which Envoy and tokengate are deployed, and etcd.
+func deployed(t *testing.T) map[string]*objects {
+	t.Helper()
+	if len(deployedOnce) == 0 {
+		for _, dir := range []string{"gateway", "gateway-badger", "etcd", "sidecar"} {
+			deployedOnce[dir] = build(t, dir)
+		}
+		deployedOnce["chart with etcd"] = install(t, everything)
+		deployedOnce["chart with badger"] = install(t, "store: {badger: {enabled: true}}")
+	}
+	return deployedOnce
+}
+
+var deployedOnce = map[string]*objects{}
 
 // Kustomize ignores unknown fields and files that are not listed, so the sources are
 // decoded strictly, too.
 func TestSourcesAreStrictAndListed(t *testing.T) {
-	var kustomization struct{ Resources []string }
-	parse(t, "kustomization.yaml", &kustomization)
-	files, err := filepath.Glob(filepath.Join(base, "*"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var resources []string
-	r := rendered{configMaps: map[string]corev1.ConfigMap{}}
-	for _, file := range files {
-		name := filepath.Base(file)
-		if slices.Contains([]string{"kustomization.yaml", "tokengate.yaml", "envoy.yaml"}, name) {
-			continue
-		}
-		resources = append(resources, name)
-		text, err := os.ReadFile(file)
+	for _, dir := range []string{"gateway", "gateway-badger", "etcd", "sidecar"} {
+		files, err := filepath.Glob(filepath.Join("../../k8s", dir, "*"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		var object struct{ Kind string }
-		if err := yaml.Unmarshal(text, &object); err != nil {
-			t.Fatal(err)
-		}
-		if bytes.Contains(text, []byte("\n---")) {
-			t.Errorf("%s holds more than one object", name)
-		}
-		r.decode(t, object.Kind, text)
-	}
-	slices.Sort(kustomization.Resources)
-	if !slices.Equal(resources, kustomization.Resources) {
-		t.Errorf("the kustomization lists %v, the directory holds %v", kustomization.Resources, resources)
-	}
-}
-
-// Nothing but Envoy's port is a Service, and nothing but that and the metrics
-// can be connected to from another pod.
-func TestOnlyEnvoyIsExposed(t *testing.T) {
-	r := render(t)
-	metrics, envoy, jira := r.ports(t)
-	pod := r.set.Spec.Template
-	if listens := r.envoy.StaticResources.Listeners[0].Address.SocketAddress.Address; listens != "0.0.0.0" {
-		t.Errorf("Envoy listens on %s, so no other pod reaches it", listens)
-	}
-
-	if r.service.Spec.Type != corev1.ServiceTypeClusterIP {
-		t.Errorf("the Service is a %s", r.service.Spec.Type)
-	}
-	if p := r.service.Spec.Ports; len(p) != 1 || p[0].Port != 80 || p[0].TargetPort.IntVal != envoy {
-		t.Errorf("the Service's ports are %+v, want 80 to %d only", p, envoy)
-	}
-	if r.set.Spec.ServiceName != r.service.Name {
-		t.Errorf("serviceName is %q, the Service's %q", r.set.Spec.ServiceName, r.service.Name)
-	}
-	for name, selector := range map[string]map[string]string{
-		"StatefulSet": r.set.Spec.Selector.MatchLabels, "Service": r.service.Spec.Selector, "NetworkPolicy": r.policy.Spec.PodSelector.MatchLabels,
-	} {
-		if len(selector) == 0 || !maps.Equal(selector, pod.Labels) {
-			t.Errorf("the %s selects %v, the pod has %v", name, selector, pod.Labels)
-		}
-	}
-
-	if len(r.policy.Spec.PodSelector.MatchExpressions) != 0 || !slices.Contains(r.policy.Spec.PolicyTypes, networkingv1.PolicyTypeIngress) {
-		t.Error("the NetworkPolicy does not hold for all that comes into the pod")
-	}
-	open := map[int32]string{}
-	for _, rule := range r.policy.Spec.Ingress {
-		if len(rule.Ports) != 1 || rule.Ports[0].Port == nil || rule.Ports[0].EndPort != nil || len(rule.From) != 1 {
-			t.Fatalf("a rule is not for one port and from one place: %+v", rule)
-		}
-		from := rule.From[0]
-		if from.IPBlock != nil || from.NamespaceSelector == nil || len(from.NamespaceSelector.MatchLabels) == 0 {
-			t.Fatalf("a rule is not from one namespace: %+v", from)
-		}
-		open[rule.Ports[0].Port.IntVal] = from.NamespaceSelector.MatchLabels["kubernetes.io/metadata.name"]
-	}
-	if want := map[int32]string{envoy: "ingress", metrics: "monitoring"}; !maps.Equal(open, want) {
-		t.Errorf("open are %v, want %v", open, want)
-	}
-	if _, ok := open[jira]; ok {
-		t.Error("Jira can be reached around Envoy")
-	}
-
-	if s := pod.Spec; s.HostNetwork || s.HostPID || s.HostIPC || s.ShareProcessNamespace != nil && *s.ShareProcessNamespace {
-		t.Error("the pod shares the node's or its containers' namespaces")
-	}
-	for name, c := range r.podContainers() {
-		for _, p := range c.Ports {
-			if p.HostPort != 0 {
-				t.Errorf("%s has a port on the node", name)
-			}
-		}
-	}
-}
-
-// Every volume is mounted where the configurations say and nowhere else. Only tokengate
-// mounts the admin socket and the database.
-func TestVolumes(t *testing.T) {
-	r := render(t)
-	got := map[string][]string{} // volume: where it is mounted
-	for name, c := range r.podContainers() {
-		for _, m := range c.VolumeMounts {
-			if m.SubPath != "" || m.SubPathExpr != "" {
-				t.Errorf("%s mounts a part of %s: its changes would not be seen", name, m.Name)
-			}
-			where := name + " " + m.MountPath
-			if m.ReadOnly {
-				where += " read-only"
-			}
-			got[m.Name] = append(got[m.Name], where)
-		}
-	}
-	for _, where := range got {
-		slices.Sort(where)
-	}
-	sockets := path.Dir(socketPath(t, r.tokengate.Listen.GRPC))
-	if http := path.Dir(socketPath(t, r.tokengate.Listen.HTTP)); http != sockets {
-		t.Errorf("Envoy's sockets are in %s and %s", sockets, http)
-	}
-	admin := socketPath(t, r.tokengate.Listen.Admin)
-	c := r.podContainers()
-	want := map[string][]string{
-		"sockets":          {"envoy " + sockets + " read-only", "tokengate " + sockets},
-		"admin-socket":     {"tokengate " + path.Dir(admin)},
-		"tokengate-data":   {"tokengate " + r.tokengate.Store.Badger.Dir},
-		"tokengate-config": {"tokengate " + path.Dir(argument(t, c["tokengate"], "--config")) + " read-only"},
-		"envoy-config":     {"envoy " + path.Dir(argument(t, c["envoy"], "--config-path")) + " read-only"},
-		"envoy-admin":      {"envoy " + path.Dir(r.envoy.Admin.Address.Pipe.Path)},
-		"jira-home":        {"jira /var/atlassian/application-data/jira"},
-	}
-	if !maps.EqualFunc(got, want, slices.Equal) {
-		t.Errorf("mounted are\n%v, want\n%v", got, want)
-	}
-	if v := environment(c["tokengate"], "TOKENGATE_ADMIN_SOCKET"); v != admin {
-		t.Errorf("the commands look for the server at %q, it is at %q", v, admin)
-	}
-
-	// What kind of volume each is. Sockets that outlived the pod, or on a disk
-	// that is shared, would be a stranger's.
-	kinds := map[string]string{}
-	for _, v := range r.set.Spec.Template.Spec.Volumes {
-		switch {
-		case v.EmptyDir != nil:
-			kinds[v.Name] = "emptyDir " + string(v.EmptyDir.Medium)
-		case v.ConfigMap != nil:
-			kinds[v.Name] = "configMap"
-			file := map[string]string{"tokengate-config": argument(t, c["tokengate"], "--config"), "envoy-config": argument(t, c["envoy"], "--config-path")}[v.Name]
-			text, err := os.ReadFile(filepath.Join(base, path.Base(file)))
+		var kustomization struct{ Resources []string }
+		var resources []string
+		o := newObjects()
+		for _, file := range files {
+			text, err := os.ReadFile(file)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if r.configMaps[v.ConfigMap.Name].Data[path.Base(file)] != string(text) {
-				t.Errorf("%s does not hold %s", v.ConfigMap.Name, path.Base(file))
+			switch name := filepath.Base(file); name {
+			case "kustomization.yaml":
+				if err := yaml.Unmarshal(text, &kustomization); err != nil {
+					t.Fatal(err)
+				}
+			case "tokengate.yaml":
+			default:
+				if bytes.Contains(text, []byte("\n---")) {
+					t.Errorf("%s holds more than one object", file)
+				}
+				o.decode(t, text)
+				resources = append(resources, name)
 			}
-		default:
-			t.Errorf("the volume %s is of an unexpected kind", v.Name)
 		}
-	}
-	for _, v := range r.set.Spec.VolumeClaimTemplates {
-		kinds[v.Name] = "claim"
-	}
-	if want := map[string]string{
-		"sockets": "emptyDir Memory", "admin-socket": "emptyDir Memory", "envoy-admin": "emptyDir Memory",
-		"tokengate-config": "configMap", "envoy-config": "configMap", "tokengate-data": "claim", "jira-home": "claim",
-	}; !maps.Equal(kinds, want) {
-		t.Errorf("the volumes are %v, want %v", kinds, want)
-	}
-	// A changed tokengate.yaml must reach the running pod under the same name.
-	if _, ok := r.configMaps["jira-tokengate"]; !ok {
-		t.Error("tokengate's ConfigMap has another name when its content changes: Jira restarts with it")
-	}
-	if s := r.set.Spec.Template.Spec.SecurityContext; s == nil || s.FSGroup == nil || *s.FSGroup == 0 {
-		t.Error("no fsGroup: Envoy cannot connect to tokengate's sockets")
+		slices.Sort(kustomization.Resources)
+		if !slices.Equal(resources, kustomization.Resources) {
+			t.Errorf("the kustomization in %s lists %v, the directory holds %v", dir, kustomization.Resources, resources)
+		}
 	}
 }
 
-// The sidecars have no right that they do not need.
-func TestSecurityContexts(t *testing.T) {
-	r := render(t)
-	pod := r.set.Spec.Template.Spec
-	if pod.AutomountServiceAccountToken == nil || *pod.AutomountServiceAccountToken {
-		t.Error("the pod gets a credential of the cluster's API")
+// Every container that comes with us meets the restricted Pod Security standard, as
+// Kubernetes itself judges it, and has no right that it does not need.
+func TestSecurity(t *testing.T) {
+	judge, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if s := pod.SecurityContext; s == nil || s.SeccompProfile == nil || s.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault {
-		t.Error("the pod's system calls are not filtered")
-	}
-	users := map[int64]string{}
-	for _, name := range []string{"tokengate", "envoy"} {
-		s := r.podContainers()[name].SecurityContext
-		if s == nil {
-			t.Errorf("%s has no securityContext", name)
-			continue
+	for where, o := range deployed(t) {
+		for name, pod := range o.pods {
+			where := where + " " + name
+			ours := pod
+			ours.Spec.Containers = slices.Clone(pod.Spec.Containers)
+			ours.Spec.Containers = slices.DeleteFunc(ours.Spec.Containers, func(c corev1.Container) bool { return c.Name == "jira" })
+			for _, result := range judge.EvaluatePod(api.LevelVersion{Level: api.LevelRestricted, Version: api.LatestVersion()}, &ours.ObjectMeta, &ours.Spec) {
+				if !result.Allowed {
+					t.Errorf("%s: %s: %s", where, result.ForbiddenReason, result.ForbiddenDetail)
+				}
+			}
+			if s := pod.Spec; s.AutomountServiceAccountToken == nil || *s.AutomountServiceAccountToken || s.EnableServiceLinks == nil || *s.EnableServiceLinks {
+				t.Errorf("%s gets a credential of the cluster's API, or variables for Services", where)
+			}
+			if s := pod.Spec.SecurityContext; s == nil || s.FSGroup == nil || *s.FSGroup == 0 {
+				t.Errorf("%s cannot read its secrets: no fsGroup", where)
+			}
+			for _, c := range slices.Concat(ours.Spec.InitContainers, ours.Spec.Containers) {
+				s := c.SecurityContext
+				if s == nil || s.ReadOnlyRootFilesystem == nil || !*s.ReadOnlyRootFilesystem {
+					t.Errorf("%s: %s can write to its image's files", where, c.Name)
+				}
+				user, group := pod.Spec.SecurityContext.RunAsUser, pod.Spec.SecurityContext.RunAsGroup
+				if s.RunAsUser != nil {
+					user, group = s.RunAsUser, s.RunAsGroup
+				}
+				// One user, because sockets have mode 0600.
+				if user == nil || *user != 65532 || group == nil || *group != 65532 {
+					t.Errorf("%s: %s is another user", where, c.Name)
+				}
+				image, digest, _ := strings.Cut(c.Image, "@")
+				_, tag, _ := strings.Cut(path.Base(image), ":")
+				if digest == "" && (tag == "" || tag == "latest") {
+					t.Errorf("%s: %s runs whatever %s is", where, c.Name, c.Image)
+				}
+				if c.Resources.Limits.Memory().IsZero() || c.Resources.Requests.Memory().IsZero() || c.Resources.Requests.Cpu().IsZero() || !c.Resources.Limits.Cpu().IsZero() {
+					t.Errorf("%s: %s has no bound of memory, no request, or is throttled: %v", where, c.Name, c.Resources)
+				}
+				for _, name := range []string{"GOMEMLIMIT", "GOGC", "GOMAXPROCS"} {
+					if environment(c, name) != "" {
+						t.Errorf("%s: %s's %s keeps it from following its limit", where, c.Name, name)
+					}
+				}
+				for _, p := range c.Ports {
+					if p.HostPort != 0 {
+						t.Errorf("%s: %s has a port on the node", where, c.Name)
+					}
+				}
+			}
 		}
-		if s.RunAsNonRoot == nil || !*s.RunAsNonRoot || s.RunAsUser == nil || *s.RunAsUser == 0 || s.RunAsGroup == nil || *s.RunAsGroup == 0 {
-			t.Errorf("%s may run as root", name)
-		} else if other, taken := users[*s.RunAsUser]; taken {
-			t.Errorf("%s and %s are the same user", name, other)
-		} else {
-			users[*s.RunAsUser] = name
-		}
-		if s.ReadOnlyRootFilesystem == nil || !*s.ReadOnlyRootFilesystem {
-			t.Errorf("%s can write to its image's files", name)
-		}
-		if s.AllowPrivilegeEscalation == nil || *s.AllowPrivilegeEscalation || s.Privileged != nil && *s.Privileged {
-			t.Errorf("%s can gain privileges", name)
-		}
-		if s.Capabilities == nil || !slices.Equal(s.Capabilities.Drop, []corev1.Capability{"ALL"}) || len(s.Capabilities.Add) != 0 {
-			t.Errorf("%s has capabilities", name)
-		}
-		if s.SeccompProfile == nil || s.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault {
-			t.Errorf("%s's system calls are not filtered", name)
-		}
-	}
-	if s := r.podContainers()["jira"].SecurityContext; s != nil && s.Privileged != nil && *s.Privileged {
-		t.Error("jira is privileged")
 	}
 }
 
-// tokengate starts before Envoy, Envoy before Jira, and they stop in reverse;
-// there is one of them.
+// Only tokengate mounts its admin socket, its secrets and its database; secrets are
+// readable by one user and group; sockets do not outlive the pod.
+func TestVolumes(t *testing.T) {
+	alone := []string{"admin-socket", "data", "tokengate-data", "etcd-client", "etcd-password", "secret-jira-directory"}
+	for where, o := range deployed(t) {
+		for name, pod := range o.pods {
+			mounted := map[string][]string{}
+			for container, c := range containers(pod) {
+				for _, m := range c.VolumeMounts {
+					if m.SubPath != "" || m.SubPathExpr != "" {
+						t.Errorf("%s: %s mounts a part of %s: its changes would not be seen", where, container, m.Name)
+					}
+					mounted[m.Name] = append(mounted[m.Name], container)
+					if container == "jira" && m.Name != "jira-home" {
+						t.Errorf("%s: Jira mounts %s", where, m.Name)
+					}
+				}
+			}
+			for volume, by := range mounted {
+				if slices.Contains(alone, volume) && !slices.Equal(by, []string{"tokengate"}) && !slices.Equal(by, []string{"etcd"}) {
+					t.Errorf("%s: %s is mounted by %v", where, volume, by)
+				}
+			}
+			defined := map[string]bool{}
+			for _, claim := range o.sets[name].Spec.VolumeClaimTemplates {
+				defined[claim.Name] = true
+			}
+			for _, v := range pod.Spec.Volumes {
+				defined[v.Name] = true
+				socket := slices.Contains([]string{"sockets", "admin-socket", "envoy-admin"}, v.Name)
+				switch {
+				case v.Secret != nil:
+					if v.Secret.DefaultMode == nil || *v.Secret.DefaultMode != 0o400 {
+						t.Errorf("%s: everybody can read the files of %s", where, v.Name)
+					}
+				case v.EmptyDir != nil:
+					if v.EmptyDir.SizeLimit.IsZero() || socket != (v.EmptyDir.Medium == corev1.StorageMediumMemory) {
+						t.Errorf("%s: %s is unbounded or of the wrong kind", where, v.Name)
+					}
+				case v.ConfigMap != nil:
+					if _, ok := o.configMaps[v.ConfigMap.Name]; !ok {
+						t.Errorf("%s: there is no ConfigMap %s under its constant name", where, v.ConfigMap.Name)
+					}
+				case v.PersistentVolumeClaim == nil || o.claims[v.PersistentVolumeClaim.ClaimName].Name == "":
+					t.Errorf("%s: the volume %s is of an unexpected kind", where, v.Name)
+				}
+			}
+			if got, want := slices.Sorted(maps.Keys(mounted)), slices.Sorted(maps.Keys(defined)); !slices.Equal(got, want) {
+				t.Errorf("%s: mounted are %v, defined %v", where, got, want)
+			}
+		}
+	}
+}
+
+// Envoy's configuration is made first; then tokengate starts before Envoy, Envoy before
+// Jira, and they stop in reverse.
 func TestOrder(t *testing.T) {
-	r := render(t)
-	if n := r.set.Spec.Replicas; n == nil || *n != 1 {
-		t.Error("want one pod: the store is one process's")
-	}
-	var sidecars, main []string
-	for _, c := range r.set.Spec.Template.Spec.InitContainers {
-		sidecars = append(sidecars, c.Name)
-		if c.RestartPolicy == nil || *c.RestartPolicy != corev1.ContainerRestartPolicyAlways {
-			t.Errorf("%s is no sidecar: the pod would wait for its end", c.Name)
+	for where, o := range deployed(t) {
+		for name, pod := range o.pods {
+			var order []string
+			for _, c := range pod.Spec.InitContainers {
+				if c.RestartPolicy == nil {
+					order = append(order, c.Name+" ends")
+					continue
+				}
+				order = append(order, c.Name)
+				if *c.RestartPolicy != corev1.ContainerRestartPolicyAlways || c.StartupProbe == nil {
+					t.Errorf("%s: %s is no sidecar that is waited for", where, c.Name)
+				}
+			}
+			for _, c := range pod.Spec.Containers {
+				order = append(order, c.Name)
+			}
+			want := "envoy-config ends, tokengate, envoy"
+			switch name {
+			case "tokengate-etcd":
+				want = "etcd"
+			case "jira":
+				want += ", jira"
+			}
+			if got := strings.Join(order, ", "); got != want {
+				t.Errorf("%s: the order is %s, want %s", where, got, want)
+			}
+			if want == "etcd" {
+				continue
+			}
+			drain := containers(pod)["envoy"].Lifecycle.PreStop.Exec.Command
+			var seconds int64
+			if _, err := fmt.Sscanf(argument(t, corev1.Container{Command: drain}, "--timeout"), "%ds", &seconds); err != nil || *pod.Spec.TerminationGracePeriodSeconds < seconds+30 {
+				t.Errorf("%s: the pod is killed before Envoy and tokengate have stopped: %v, %v", where, drain, err)
+			}
+			if program := argument(t, containers(pod)["envoy-config"], "--program"); program != drain[0] {
+				t.Errorf("%s: the hook runs %s, the copy is at %s", where, drain[0], program)
+			}
 		}
-		if c.StartupProbe == nil {
-			t.Errorf("nothing waits until %s has started", c.Name)
-		}
-	}
-	for _, c := range r.set.Spec.Template.Spec.Containers {
-		main = append(main, c.Name)
-	}
-	if got, want := fmt.Sprint(sidecars, main), "[tokengate envoy] [jira]"; got != want {
-		t.Errorf("the order is %s, want %s", got, want)
 	}
 }
 
 // Every probe asks on a port that its container listens on, on an address that
 // the kubelet reaches.
 func TestProbes(t *testing.T) {
-	r := render(t)
-	metrics, envoy, jira := r.ports(t)
-	if !strings.HasPrefix(r.tokengate.Listen.Metrics, "tcp://0.0.0.0:") {
-		t.Errorf("the kubelet cannot reach %s", r.tokengate.Listen.Metrics)
-	}
-	asks := func(p *corev1.Probe) string {
-		switch {
-		case p == nil:
-			return "nothing"
-		case p.HTTPGet != nil:
-			return fmt.Sprintf("%s %s%s", cmp.Or(p.HTTPGet.Host, "pod"), p.HTTPGet.Port.String(), p.HTTPGet.Path)
-		case p.TCPSocket != nil:
-			return fmt.Sprintf("%s %s", cmp.Or(p.TCPSocket.Host, "pod"), p.TCPSocket.Port.String())
-		}
-		return "something else"
-	}
-	for name, want := range map[string][3]string{
-		"tokengate": {fmt.Sprintf("pod %d/readyz", metrics), fmt.Sprintf("pod %d/readyz", metrics), fmt.Sprintf("pod %d/healthz", metrics)},
-		"envoy":     {fmt.Sprintf("pod %d", envoy), fmt.Sprintf("pod %d", envoy), fmt.Sprintf("pod %d", envoy)},
-		"jira":      {"nothing", fmt.Sprintf("pod %d/status", jira), "nothing"},
-	} {
-		c := r.podContainers()[name]
-		if got := [3]string{asks(c.StartupProbe), asks(c.ReadinessProbe), asks(c.LivenessProbe)}; got != want {
-			t.Errorf("%s is probed at %q, want %q", name, got, want)
+	for where, o := range deployed(t) {
+		for name, pod := range o.pods {
+			for container, c := range containers(pod) {
+				want := map[string]string{
+					"envoy-config": "nothing, nothing, nothing",
+					"tokengate":    "9464/readyz, 9464/readyz, 9464/healthz",
+					"envoy":        "8000, 8000, 8000",
+					"jira":         "nothing, 8080/status, nothing",
+					"etcd":         "2381/livez, 2381/readyz, 2381/livez",
+				}[container]
+				if got := fmt.Sprintf("%s, %s, %s", asks(c.StartupProbe), asks(c.ReadinessProbe), asks(c.LivenessProbe)); got != want {
+					t.Errorf("%s %s: %s is probed at %s, want %s", where, name, container, got, want)
+				}
+			}
+			if name == "tokengate-etcd" {
+				continue
+			}
+			var config tokengateConfig
+			for _, m := range o.configMaps {
+				if err := yaml.Unmarshal([]byte(m.Data["tokengate.yaml"]), &config); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if config.Listen.Metrics != "tcp://0.0.0.0:9464" {
+				t.Errorf("%s: the kubelet cannot reach %s", where, config.Listen.Metrics)
+			}
+			if listen := argument(t, containers(pod)["envoy-config"], "--listen"); listen != "0.0.0.0:8000" {
+				t.Errorf("%s: Envoy listens on %s", where, listen)
+			}
+			if jira, ok := containers(pod)["jira"]; ok {
+				public, err := url.Parse(config.PublicURL)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if host := environment(jira, "ATL_PROXY_NAME"); host != public.Hostname() {
+					t.Errorf("Jira is %q, tokengate's publicURL %s", host, config.PublicURL)
+				}
+			}
 		}
 	}
 }
 
-// Images are of a version, memory is bounded, and both files say the same host.
-func TestContainers(t *testing.T) {
-	r := render(t)
-	for name, c := range r.podContainers() {
-		image, digest, _ := strings.Cut(c.Image, "@")
-		_, tag, _ := strings.Cut(path.Base(image), ":")
-		if digest == "" && (tag == "" || tag == "latest") {
-			t.Errorf("%s runs whatever %s is", name, c.Image)
+// Each object selects the pods that it is about, and nothing but Envoy is a Service.
+func TestSelectors(t *testing.T) {
+	for where, o := range deployed(t) {
+		labels := map[string]map[string]string{}
+		for name, pod := range o.pods {
+			labels[name] = pod.Labels
 		}
-		if c.Resources.Limits.Memory().IsZero() || c.Resources.Requests.Memory().IsZero() || c.Resources.Requests.Cpu().IsZero() {
-			t.Errorf("%s has no bound of memory or no request: %v", name, c.Resources)
+		selects := func(what, name string, selector map[string]string) {
+			pod := name
+			if _, ok := labels[pod]; !ok {
+				pod = slices.Collect(maps.Keys(labels))[0]
+			}
+			if len(selector) == 0 || !maps.Equal(selector, labels[pod]) {
+				t.Errorf("%s: the %s %s selects %v, the pod has %v", where, what, name, selector, labels[pod])
+			}
 		}
-	}
-	// Set here, they would keep tokengate from following the container's limit.
-	for _, name := range []string{"GOMEMLIMIT", "GOGC", "GOMAXPROCS"} {
-		for _, e := range r.podContainers()["tokengate"].Env {
-			if e.Name == name {
-				t.Errorf("tokengate's %s is set to %q", name, e.Value)
+		for name, d := range o.deployments {
+			selects("Deployment", name, d.Spec.Selector.MatchLabels)
+		}
+		for name, s := range o.sets {
+			selects("StatefulSet", name, s.Spec.Selector.MatchLabels)
+			if _, ok := o.services[s.Spec.ServiceName]; !ok {
+				t.Errorf("%s: there is no Service %s", where, s.Spec.ServiceName)
+			}
+		}
+		for name, b := range o.budgets {
+			selects("PodDisruptionBudget", name, b.Spec.Selector.MatchLabels)
+			if b.Spec.MaxUnavailable == nil || b.Spec.MaxUnavailable.IntValue() != 1 {
+				t.Errorf("%s: %s lets several pods go at once", where, name)
+			}
+		}
+		for name, p := range o.policies {
+			if name != "tokengate-jira" {
+				selects("NetworkPolicy", name, p.Spec.PodSelector.MatchLabels)
+			}
+		}
+		for name, s := range o.services {
+			selects("Service", name, s.Spec.Selector)
+			for _, p := range s.Spec.Ports {
+				want := map[int32]int32{80: 8000, 2379: 0, 2380: 0}
+				if target, ok := want[p.Port]; !ok || p.TargetPort.IntVal != target || s.Spec.Type != corev1.ServiceTypeClusterIP && s.Spec.ClusterIP != "None" {
+					t.Errorf("%s: the Service %s opens %+v", where, name, p)
+				}
 			}
 		}
 	}
-	public, err := url.Parse(r.tokengate.PublicURL)
-	if err != nil {
-		t.Fatal(err)
+}
+
+// What can be reached from where.
+func TestNetworkPolicies(t *testing.T) {
+	gateway := map[int32]string{8000: "namespace ingress", 9464: "namespace monitoring"}
+	jira := map[int32]string{8080: "namespace tokengate pods tokengate", 40001: "pods jira", 40011: "pods jira"}
+	etcd := map[int32]string{2379: "pods tokengate", 2380: "pods tokengate-etcd", 2381: "namespace monitoring"}
+	sidecar := maps.Clone(gateway)
+	sidecar[40001], sidecar[40011] = "pods jira", "pods jira"
+	for where, want := range map[string]map[string]map[int32]string{
+		"gateway":           {"tokengate": gateway, "tokengate-jira": jira},
+		"gateway-badger":    {"tokengate": gateway, "tokengate-jira": jira},
+		"etcd":              {"tokengate-etcd": etcd},
+		"sidecar":           {"jira": sidecar},
+		"chart with etcd":   {"tokengate": gateway, "tokengate-jira": jira, "tokengate-etcd": etcd},
+		"chart with badger": {"tokengate": gateway, "tokengate-jira": jira},
+	} {
+		got := map[string]map[int32]string{}
+		o := deployed(t)[where]
+		for name, p := range o.policies {
+			got[name] = opens(t, p)
+		}
+		if !maps.EqualFunc(got, want, maps.Equal[map[int32]string, map[int32]string]) {
+			t.Errorf("%s opens\n%v, want\n%v", where, got, want)
+		}
 	}
-	if host := environment(r.podContainers()["jira"], "ATL_PROXY_NAME"); host != public.Hostname() {
-		t.Errorf("Jira is %q, tokengate's publicURL %s", host, r.tokengate.PublicURL)
+}
+
+// How many there are, and how they are replaced.
+func TestReplicas(t *testing.T) {
+	for where, want := range map[string]string{
+		"gateway": "3 RollingUpdate", "gateway-badger": "1 Recreate", "chart with badger": "1 Recreate", "chart with etcd": "autoscaled RollingUpdate",
+	} {
+		o := deployed(t)[where]
+		d := o.deployments["tokengate"]
+		replicas := "autoscaled"
+		if d.Spec.Replicas != nil {
+			replicas = fmt.Sprint(*d.Spec.Replicas)
+		} else if len(o.scalers) != 1 {
+			t.Errorf("%s: nobody says how many", where)
+		}
+		if got := fmt.Sprintf("%s %s", replicas, d.Spec.Strategy.Type); got != want {
+			t.Errorf("%s: %s, want %s", where, got, want)
+		}
+		if r := d.Spec.Strategy.RollingUpdate; r != nil {
+			if r.MaxUnavailable.IntValue() != 0 || r.MaxSurge.IntValue() != 1 || len(d.Spec.Template.Spec.TopologySpreadConstraints) == 0 || len(o.budgets) == 0 {
+				t.Errorf("%s: a rolling update interrupts, or all pods may be on one node or go at once", where)
+			}
+		} else if !o.services["tokengate"].Spec.PublishNotReadyAddresses {
+			t.Errorf("%s: browsers lose Jira while tokengate restarts", where)
+		}
+	}
+	for _, dir := range []string{"sidecar", "etcd"} {
+		for name, s := range deployed(t)[dir].sets {
+			if want := map[string]int32{"jira": 1, "tokengate-etcd": 3}[name]; *s.Spec.Replicas != want {
+				t.Errorf("%s: %d replicas, want %d", name, *s.Spec.Replicas, want)
+			}
+		}
 	}
 }

@@ -54,7 +54,11 @@ capabilities: {drop: [ALL]}
 
 {{- /* tokengate's configuration: what the chart needs, and config over it. */ -}}
 {{- define "tokengate.config" -}}
-{{- $listen := dict "metrics" "tcp://0.0.0.0:9464" }}
+{{- $listen := dict
+  "grpc" "unix:///run/tokengate/authz.sock"
+  "http" "unix:///run/tokengate/http.sock"
+  "admin" "unix:///run/tokengate-admin/admin.sock"
+  "metrics" "tcp://0.0.0.0:9464" }}
 {{- $store := dict "badger" (dict "dir" "/var/lib/tokengate") }}
 {{- if not .Values.store.badger.enabled }}
 {{- $etcd := dict "endpoints" (include "tokengate.etcdEndpoints" . | fromYamlArray) "prefix" .Values.store.etcd.prefix }}
