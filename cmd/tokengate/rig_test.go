@@ -64,7 +64,9 @@ func newRig(t *testing.T, o options) *rig {
 	}
 	r.config = filepath.Join(r.dir, "tokengate.yaml")
 	r.write(settings)
-	bootstrap, _ := r.run("envoy", "bootstrap", "--config", r.config, "--listen", "127.0.0.1:0", "--envoy-admin", r.dir+"/e")
+	file := r.dir + "/envoy.yaml"
+	r.run("envoy", "bootstrap", "--config", r.config, "--listen", "127.0.0.1:0", "--envoy-admin", r.dir+"/e", "--secrets", r.dir, "--output", file)
+	bootstrap := read(t, file)
 	if o.envoy != nil {
 		bootstrap = o.envoy(bootstrap)
 	}

@@ -84,7 +84,7 @@ func TestSchemaKnowsConfiguration(t *testing.T) {
 func TestChartConfiguration(t *testing.T) {
 	for values, want := range map[string]string{
 		"etcd: {install: true}": "clientAddress:\n  trustedHops: 1\n",
-		"{etcd: {install: true}, config: {clientAddress: {metadata: x}}}":                                       "clientAddress:\n  metadata: x\n",
+		"{etcd: {install: true}, config: {clientAddress: {metadata: x}}}":                                       "clientAddress:\n  metadata: x\nlisten:\n",
 		"{etcd: {install: true}, service: {type: LoadBalancer}}":                                                "clientAddress:\n  source: true\n",
 		"{etcd: {install: true}, config: {store: {etcd: {timeout: 9s}}}}":                                       "    timeout: 9s\n",
 		"{etcd: {install: true}, config: {log: {level: debug}}}":                                                "log:\n  level: debug\n",
