@@ -13,9 +13,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
+
+var issued atomic.Int64 // certificates
 
 // Authority issues certificates for a test.
 type Authority struct {
@@ -108,7 +111,9 @@ func (a *Authority) issue(template *x509.Certificate) (*x509.Certificate, *ecdsa
 		a.t.Fatal(err)
 	}
 	template.Subject = pkix.Name{CommonName: template.SerialNumber.String()}
-	template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
+	// No two certificates end at the same time.
+	lifetime := time.Hour + time.Duration(issued.Add(1))*time.Second
+	template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(lifetime)
 	parent, signer := a.certificate, a.key
 	if parent == nil {
 		parent, signer = template, key

@@ -75,7 +75,7 @@ func (s *Server) open(l listener) error {
 	if l.config.TLS != (config.TLS{}) {
 		log := s.log.With(zap.String("listener", l.name))
 		var err error
-		if certificates, err = newCertificates(l.config.TLS, l.protocol, log); err != nil {
+		if certificates, err = newCertificates(l.config.TLS, l.protocol, log, s.certificateEnd.WithLabelValues(l.name)); err != nil {
 			return fmt.Errorf("listen.%s.tls: %w", l.name, err)
 		}
 		secure = certificates.config()

@@ -68,6 +68,8 @@ type Server struct {
 	records *envoy.Recorder
 	cut     *prometheus.CounterVec // connections closed to make room for others
 
+	certificateEnd *prometheus.GaugeVec // by listener
+
 	differences prometheus.Counter // see compareTokens
 
 	jobs      context.Context // ends the background jobs
@@ -94,7 +96,7 @@ func New(ctx context.Context, file string, o Options) (_ *Server, err error) {
 	}()
 	s.gc = newGCTuner(s.jobs, s.log)
 	s.reloads = newReloader(s, loaded.fingerprint())
-	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), s.cut, s.differences)
+	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), s.cut, s.certificateEnd, s.differences)
 	if s.config.Listen.Metrics.Address.Network == "tcp" {
 		// Kubernetes asks while the store is opened, which may take long. A unix socket may still be that of a running server.
 		if err := s.open(s.probeListener()); err != nil {
@@ -140,6 +142,7 @@ func newServer(file string, c config.Config, o Options) *Server {
 			Name: "tokengate_connections_cut_total",
 			Help: "Connections that were closed to make room for new ones, by listener.",
 		}, []string{"listener"}),
+		certificateEnd: newCertificateEnd(),
 		differences: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "tokengate_store_index_differences_total",
 			Help: "Tokens that a comparison found to differ between the store and the memory, and corrected.",

@@ -9,7 +9,9 @@ import (
 	"io"
 	"os"
 	"sync/atomic"
+	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"github.com/tokengate/tokengate/authz/config"
@@ -23,16 +25,45 @@ type certificates struct {
 	settling
 	current  atomic.Pointer[tls.Config] // never nil
 	replaced func()                     // called after the authorities of clients have changed
+	end      prometheus.Gauge           // of the certificate that is in use
+}
+
+// newCertificateEnd returns the metric of when the listeners' certificates end.
+func newCertificateEnd() *prometheus.GaugeVec {
+	return prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "tokengate_certificate_expiration_timestamp_seconds",
+		Help: "When the certificate in use, or the first of its intermediates, expires, in seconds since 1970, by listener with TLS.",
+	}, []string{"listener"})
 }
 
 // newCertificates reads the files of a listener's TLS.
-func newCertificates(files config.TLS, protocol string, log *zap.Logger) (*certificates, error) {
-	c := &certificates{files: files, protocol: protocol, log: log, replaced: func() {}}
+func newCertificates(files config.TLS, protocol string, log *zap.Logger, end prometheus.Gauge) (*certificates, error) {
+	c := &certificates{files: files, protocol: protocol, log: log, replaced: func() {}, end: end}
 	found := readCertificates(files)
 	c.settle(found.fingerprint())
 	parsed, err := found.parse(files, protocol)
-	c.current.Store(parsed)
-	return c, err
+	if err != nil {
+		return nil, err
+	}
+	c.use(parsed)
+	return c, nil
+}
+
+// use takes a configuration for new connections and returns the previous one, or nil.
+func (c *certificates) use(parsed *tls.Config) (before *tls.Config) {
+	c.end.Set(float64(firstEnd(parsed.Certificates[0]).Unix()))
+	return c.current.Swap(parsed)
+}
+
+// firstEnd returns when the first certificate of a chain expires.
+func firstEnd(chain tls.Certificate) time.Time {
+	end := chain.Leaf.NotAfter
+	for _, der := range chain.Certificate[1:] {
+		if c, err := x509.ParseCertificate(der); err == nil && c.NotAfter.Before(end) {
+			end = c.NotAfter
+		}
+	}
+	return end
 }
 
 // config returns the TLS configuration of the listener, which never changes itself.
@@ -64,11 +95,11 @@ func (c *certificates) reload(found certificateFiles) {
 		c.log.Error("the certificate files were refused; the previous ones stay in use", zap.Error(err))
 		return
 	}
-	before := c.current.Swap(parsed)
+	before := c.use(parsed)
 	if !before.ClientCAs.Equal(parsed.ClientCAs) {
 		c.replaced()
 	}
-	c.log.Info("the certificate files were reloaded", zap.Time("expires", parsed.Certificates[0].Leaf.NotAfter))
+	c.log.Info("the certificate files were reloaded", zap.Time("expires", firstEnd(parsed.Certificates[0])))
 }
 
 // certificateFiles are the contents of one read of the files.

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
@@ -26,7 +28,8 @@ func TestCertificatesReload(t *testing.T) {
 	dir := mount(t, envoytest.Dir(t), first)
 	files := filesIn(dir)
 	core, logs := observer.New(zapcore.InfoLevel)
-	c, err := newCertificates(files, "h2", zap.New(core))
+	end := prometheus.NewGauge(prometheus.GaugeOpts{Name: "end"})
+	c, err := newCertificates(files, "h2", zap.New(core), end)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,6 +102,8 @@ func TestCertificatesReload(t *testing.T) {
 					t.Errorf("%s: a client of authority %p, want %p: error %v", step.name, a, step.want, err)
 				} else if good && (state.Version != tls.VersionTLS13 || state.NegotiatedProtocol != "h2" || state.DidResume) {
 					t.Errorf("%s: %+v", step.name, state)
+				} else if got := testutil.ToFloat64(end); good && got != float64(state.PeerCertificates[0].NotAfter.Unix()) {
+					t.Errorf("%s: the metric says that the certificate ends at %.0f, want %v", step.name, got, state.PeerCertificates[0].NotAfter)
 				}
 			}
 		}
@@ -121,7 +126,7 @@ func TestCertificatesAtTheStart(t *testing.T) {
 	dir := mount(t, envoytest.Dir(t), authority)
 	files := filesIn(dir)
 	files.ClientCA = ""
-	c, err := newCertificates(files, "http/1.1", zap.NewNop())
+	c, err := newCertificates(files, "http/1.1", zap.NewNop(), newCertificateEnd().WithLabelValues("x"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +142,7 @@ func TestCertificatesAtTheStart(t *testing.T) {
 	} {
 		files := filesIn(dir)
 		change(&files)
-		if _, err := newCertificates(files, "h2", zap.NewNop()); err == nil || !strings.Contains(err.Error(), dir+"/none") {
+		if _, err := newCertificates(files, "h2", zap.NewNop(), newCertificateEnd().WithLabelValues("x")); err == nil || !strings.Contains(err.Error(), dir+"/none") {
 			t.Errorf("no %s: error %v", name, err)
 		}
 	}
@@ -147,7 +152,7 @@ func TestCertificatesAtTheStart(t *testing.T) {
 // certificate, and one failure a minute is logged.
 func TestBoundListenerWithTLS(t *testing.T) {
 	authority, foreign := envoytest.NewAuthority(t), envoytest.NewAuthority(t)
-	c, err := newCertificates(filesIn(mount(t, envoytest.Dir(t), authority)), "h2", zap.NewNop())
+	c, err := newCertificates(filesIn(mount(t, envoytest.Dir(t), authority)), "h2", zap.NewNop(), newCertificateEnd().WithLabelValues("x"))
 	if err != nil {
 		t.Fatal(err)
 	}
