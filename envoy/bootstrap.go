@@ -48,9 +48,9 @@ type BootstrapOptions struct {
 	Host string
 
 	// Secrets is the absolute path of a directory in which Envoy finds
-	// tokengate-ca.yaml and tokengate-client.yaml: the authorities of tokengate's
-	// certificates, and its own certificate. Empty means DefaultSecrets. It is used
-	// for listeners with TLS.
+	// tokengate-ca.yaml and tokengate-client.yaml, for listeners with TLS: the
+	// authorities of tokengate's certificates, and its own certificate. The files of
+	// Secrets belong there, too. Empty means DefaultSecrets.
 	Secrets string
 }
 
@@ -58,10 +58,6 @@ type BootstrapOptions struct {
 // Envoy's image. Envoy cannot use the system's by itself:
 // CertificateValidationContext.system_root_certs is for gRPC only.
 const systemCA = "/etc/ssl/certs/ca-certificates.crt"
-
-// healthPath is the load balancers' health check of Envoy and tokengate, below the
-// context path.
-const healthPath = config.PagePath + "/healthz"
 
 // maxRequestHeaders limits the headers of a request, including those that Envoy
 // and tokengate add. Envoy answers 500 if added headers exceed it, so it is far
@@ -88,7 +84,11 @@ type bootstrapData struct {
 	ListenBoth                     bool // the IPv6 wildcard
 	AdminSocket                    string
 
-	Authz, Management, Upstream endpoint
+	Authz, Management clusters
+	ManagementRoutes  []managementRoute
+	Replicas          bool // Authz and Management have those of other servers, too
+	Secrets           bool // certificates are read from files
+	Upstream          endpoint
 }
 
 // bootstrapRules are the parts that say which requests Envoy forwards, what it asks and
@@ -107,7 +107,7 @@ type bootstrapRules struct {
 	LocalReplies                []localReply
 	RestPath                    string           // requests below it get JSON; "" is none
 	DenialType                  string           // the content type of JSON
-	HealthPath                  string           // answered by Envoy itself
+	HealthPath                  string           // of the health check
 	LoginExpression             string           // of the paths whose bodies are sent along; "" is none
 	Bypass                      *bypass          // nil: every request is checked
 	Anonymous                   *anonymousAnswer // nil: no answer of the upstream is replaced
@@ -154,11 +154,18 @@ func newBootstrapData(cfg config.Config, opts BootstrapOptions) (*bootstrapData,
 		return nil, fmt.Errorf("admin socket %q: give an absolute path of at most %d bytes", d.AdminSocket, config.MaxSocketPath)
 	}
 
-	if d.Authz, err = listenEndpoint(cfg.Listen.GRPC, "h2", opts); err != nil {
+	replicas := cfg.Listen.Replicas
+	grpcReplicas, httpReplicas := replicas.Listeners()
+	if d.Authz, err = newClusters("tokengate", "h2", cfg.Listen.GRPC, grpcReplicas, replicas.Host, opts); err != nil {
 		return nil, fmt.Errorf("listen.grpc: %w", err)
 	}
-	if d.Management, err = listenEndpoint(cfg.Listen.HTTP, "http/1.1", opts); err != nil {
+	if d.Management, err = newClusters("tokengate-http", "http/1.1", cfg.Listen.HTTP, httpReplicas, replicas.Host, opts); err != nil {
 		return nil, fmt.Errorf("listen.http: %w", err)
+	}
+	d.Replicas = replicas.Host != ""
+	d.ManagementRoutes = managementRoutes(rules.ManagementPaths, d.Replicas)
+	for _, c := range slices.Concat(d.Authz.Members, d.Management.Members) {
+		d.Secrets = d.Secrets || c.CA != ""
 	}
 	if d.Upstream, err = upstreamEndpoint(cfg.Upstream.URL); err != nil {
 		return nil, fmt.Errorf("upstream.url: %w", err)
@@ -212,7 +219,7 @@ func newBootstrapRules(cfg config.Config, p *product.Product) (*bootstrapRules, 
 	for _, p := range config.ManagementPaths {
 		d.ManagementPaths = append(d.ManagementPaths, cfg.Upstream.ContextPath+p)
 	}
-	d.HealthPath = cfg.Upstream.ContextPath + healthPath
+	d.HealthPath = cfg.Upstream.ContextPath + config.HealthPath
 	d.LocalReplies = localReplies(p.Title, d.ManagementPaths, d.HealthPath, d.Anonymous)
 	public, err := url.Parse(cfg.PublicURL)
 	if err != nil {
@@ -272,7 +279,11 @@ func listenEndpoint(l config.Listener, protocol string, opts BootstrapOptions) (
 			return hostPort(host, port)
 		}
 		e, err := hostPort(cmp.Or(opts.Host, host), port)
-		switch secrets := cmp.Or(opts.Secrets, DefaultSecrets); {
+		if err != nil {
+			return endpoint{}, err
+		}
+		secrets, err := opts.secrets()
+		switch {
 		case err != nil:
 			return endpoint{}, err
 		case e.Host == "0.0.0.0" || e.Host == "::":
@@ -280,8 +291,6 @@ func listenEndpoint(l config.Listener, protocol string, opts BootstrapOptions) (
 				l.Address)
 		case e.Name() && strings.ContainsAny(e.Host, ":/"):
 			return endpoint{}, fmt.Errorf("host of tokengate %q: give a DNS name or an IP address, without a port", e.Host)
-		case !filepath.IsAbs(secrets):
-			return endpoint{}, fmt.Errorf("secrets %q: give the absolute path of a directory", secrets)
 		default:
 			e.Protocol, e.CA = protocol, filepath.Join(secrets, "tokengate-ca.yaml")
 			if l.TLS.ClientCA != "" {

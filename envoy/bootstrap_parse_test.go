@@ -11,9 +11,11 @@ import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/stream/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/aggregate/v3"
 	authzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/downstream_connections/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/priority/previous_priorities/v3"
 	"github.com/goccy/go-yaml"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
@@ -87,6 +89,16 @@ publicURL: https://jira.example.com
 listen: {http: {address: "tcp://127.0.0.1:9002", tls: {certificate: /tls/tls.crt, key: /tls/tls.key}}}
 `,
 		opts: envoy.BootstrapOptions{Secrets: "/etc/secrets"},
+	},
+	{
+		name: "replicas",
+		config: `
+publicURL: https://jira.example.com
+store: {etcd: {endpoints: ['https://etcd:2379']}}
+clientAddress: {metadata: x-client-ip}
+listen:
+  replicas: {grpc: "tcp://0.0.0.0:9001", http: "tcp://0.0.0.0:9002", host: tokengate-replicas, tls: {certificate: /tls/tls.crt, key: /tls/tls.key, ca: /tls/ca.crt}}
+`,
 	},
 	{
 		name: "tls-by-address",

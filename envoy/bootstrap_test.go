@@ -67,7 +67,17 @@ func TestBootstrapValidates(t *testing.T) {
 			envoytest.NewAuthority(t).Write(dir, "localhost")
 			envoytest.Secrets(t, "README.md", dir, dir)
 			text = bytes.ReplaceAll(text, []byte(bootstrapCA), []byte(dir+"/ca.crt"))
-			text = regexp.MustCompile(`"/etc/[a-z]+/(tokengate-\w+\.yaml)"`).ReplaceAll(text, []byte(dir+"/$1"))
+			text = regexp.MustCompile(`"/etc/[a-z]+/(\w+-\w+\.yaml)"`).ReplaceAll(text, []byte(dir+"/$1"))
+			secrets, err := envoy.Secrets(c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for name, content := range secrets {
+				content = bytes.ReplaceAll(content, []byte("/tls/"), []byte(dir+"/"))
+				if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
 			for line := range strings.Lines(envoytest.Validate(t, text)) {
 				if strings.Contains(line, "[warning]") || strings.Contains(strings.ToLower(line), "deprecated") {
 					t.Error(line)
@@ -157,6 +167,10 @@ func TestBootstrapFailsClosed(t *testing.T) {
 		if key := c.ClientAddress.Metadata; key != "" {
 			want[key] = "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"
 		}
+		replicas := c.Listen.Replicas != (config.Replicas{})
+		if replicas {
+			want["x-envoy-upstream-rq-per-try-timeout-ms"] = "500"
+		}
 		got := map[string]string{}
 		for _, h := range service.GetInitialMetadata() {
 			got[h.GetKey()] = h.GetValue()
@@ -176,7 +190,7 @@ func TestBootstrapFailsClosed(t *testing.T) {
 				unpackAny(t, f.GetTypedConfig(), new(routerv3.Router))
 			case "envoy.filters.http.health_check": // before ext_authz: one path, not forwarded
 				h := unpackAny(t, f.GetTypedConfig(), new(healthv3.HealthCheck))
-				if path := h.GetHeaders(); h.GetPassThroughMode().GetValue() || len(path) != 1 || path[0].GetName() != ":path" ||
+				if path := h.GetHeaders(); h.GetPassThroughMode().GetValue() != replicas || len(path) != 1 || path[0].GetName() != ":path" ||
 					path[0].GetStringMatch().GetExact() != c.Upstream.ContextPath+"/plugins/servlet/api-tokens/healthz" {
 					t.Errorf("the health check is %v", h)
 				}
@@ -251,8 +265,19 @@ func TestBootstrapStripsReservedHeaders(t *testing.T) {
 func TestBootstrapRoutes(t *testing.T) {
 	eachBootstrap(t, func(t *testing.T, c config.Config, p parsedBootstrap) {
 		var want, got [][]string
+		replicas := c.Listen.Replicas != (config.Replicas{})
+		if replicas {
+			want = append(want, []string{"", "health", ""})
+		}
 		for _, path := range config.ManagementPaths {
-			want = append(want, []string{"tokengate-http", "=" + c.Upstream.ContextPath + path, ""})
+			if replicas {
+				want = append(want, []string{"tokengate-http", "=" + c.Upstream.ContextPath + path, ":method GET|HEAD connect-failure,reset"})
+			}
+			line := []string{"tokengate-http", "=" + c.Upstream.ContextPath + path, ""}
+			if replicas {
+				line[2] = " connect-failure,reset-before-request"
+			}
+			want = append(want, line)
 		}
 		want = append(want, []string{"jira", "/", envoy.MarkerHeader}, []string{"jira", "~" + jira.Product.Session.LoginExpression(), ""})
 		if c.Envoy.Bypass {
@@ -262,6 +287,10 @@ func TestBootstrapRoutes(t *testing.T) {
 
 		for _, r := range p.routes {
 			m, a := r.GetMatch(), r.GetRoute()
+			if m.GetPath() == c.Upstream.ContextPath+config.HealthPath && r.GetDirectResponse().GetStatus() == 200 {
+				got = append(got, []string{"", "health", ""})
+				continue
+			}
 			line := []string{a.GetCluster(), m.GetPrefix(), ""}
 			if m.GetPathSeparatedPrefix() != "" {
 				line[1] = "=" + m.GetPathSeparatedPrefix()
@@ -277,6 +306,14 @@ func TestBootstrapRoutes(t *testing.T) {
 			if bypass {
 				line[2], headers = "bypass", nil // TestBypassChangesNothing is about the others
 			}
+			retry := a.GetRetryPolicy()
+			if replicas && a.GetCluster() == "tokengate-http" {
+				for _, h := range headers {
+					line[2] += h.GetName() + " " + h.GetStringMatch().GetSafeRegex().GetRegex()
+				}
+				line[2] += " " + retry.GetRetryOn()
+				headers, retry = nil, nil
+			}
 			for _, h := range headers {
 				if !h.GetPresentMatch() || h.GetInvertMatch() {
 					t.Errorf("route matches %v", h)
@@ -291,7 +328,7 @@ func TestBootstrapRoutes(t *testing.T) {
 			if idle := a.GetIdleTimeout().AsDuration(); idle < 30*time.Minute {
 				t.Errorf("route %v has the idle timeout %v", line, idle)
 			}
-			if a.GetMaxStreamDuration() != nil || a.GetRetryPolicy() != nil || a.GetUpgradeConfigs() != nil || a.GetInternalRedirectPolicy() != nil {
+			if a.GetMaxStreamDuration() != nil || retry != nil || a.GetUpgradeConfigs() != nil || a.GetInternalRedirectPolicy() != nil {
 				t.Errorf("route %v: %v", line, a)
 			}
 			if len(r.GetTypedPerFilterConfig()) != 0 && m.GetSafeRegex() == nil && !bypass {
@@ -344,18 +381,25 @@ func TestBootstrapRoutes(t *testing.T) {
 
 func TestBootstrapClusters(t *testing.T) {
 	eachBootstrap(t, func(t *testing.T, c config.Config, p parsedBootstrap) {
-		if len(p.clusters) != 3 {
-			t.Errorf("%d clusters, want 3", len(p.clusters))
+		want, own := 3, ""
+		if c.Listen.Replicas != (config.Replicas{}) {
+			want, own = 7, "-own"
+		}
+		if len(p.clusters) != want {
+			t.Errorf("%d clusters, want %d", len(p.clusters), want)
 		}
 		for name, cluster := range p.clusters {
+			if cluster.GetClusterType() != nil { // of other clusters
+				continue
+			}
 			ext := cluster.GetTypedExtensionProtocolOptions()["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"]
 			h2 := unpackAny(t, ext, new(upstreamhttpv3.HttpProtocolOptions)).GetExplicitHttpConfig().GetHttp2ProtocolOptions() != nil
-			if h2 != (name == "tokengate") {
+			if h2 != slices.Contains([]string{"tokengate", "tokengate-own", "tokengate-replicas"}, name) {
 				t.Errorf("cluster %s speaks HTTP/2: %v", name, h2)
 			}
 		}
 
-		gate := p.clusters["tokengate"]
+		gate := p.clusters["tokengate"+own]
 		limits := gate.GetCircuitBreakers().GetThresholds()
 		if len(limits) != 1 || limits[0].GetMaxRetries().GetValue() < 10000 || limits[0].GetMaxRequests().GetValue() < 10000 || limits[0].GetMaxPendingRequests().GetValue() < 10000 {
 			t.Errorf("limits are %v", limits)
@@ -365,7 +409,11 @@ func TestBootstrapClusters(t *testing.T) {
 			t.Errorf("health checks are %v, balancing is %v", checks, gate.GetCommonLbConfig())
 		}
 
-		for name, listener := range map[string]config.Listener{"tokengate": c.Listen.GRPC, "tokengate-http": c.Listen.HTTP} {
+		listeners := map[string]config.Listener{"tokengate" + own: c.Listen.GRPC, "tokengate-http" + own: c.Listen.HTTP}
+		if own != "" {
+			listeners["tokengate-replicas"], listeners["tokengate-http-replicas"] = c.Listen.Replicas.Listeners()
+		}
+		for name, listener := range listeners {
 			socket := p.clusters[name].GetTransportSocket()
 			if listener.TLS == (config.TLS{}) {
 				if socket != nil {

@@ -80,6 +80,9 @@ func (a *Address) UnmarshalText(text []byte) (err error) {
 // zeroWord returns none.
 func (TLS) zeroWord() string { return none }
 
+// zeroWord returns none.
+func (Replicas) zeroWord() string { return none }
+
 // loopback reports whether the address is reachable only from this machine.
 func (a Address) loopback() bool {
 	host, _, err := net.SplitHostPort(a.Address)

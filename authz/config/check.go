@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -29,6 +30,7 @@ const (
 func check(c *Config, report reporter, sound func(key string) bool) {
 	checkPublicURL(c, report)
 	checkListen(c.Listen, report)
+	checkReplicas(c, report)
 	c.Store.Settings.Check(func(key, format string, args ...any) {
 		report("store."+c.Store.Kind+"."+key, format, args...)
 	})
@@ -47,20 +49,29 @@ func check(c *Config, report reporter, sound func(key string) bool) {
 	checkOneOf("log.level", c.Log.Level, report, "debug", "info", "warn", "error")
 }
 
+// namedListener is a listener with its key.
+type namedListener struct {
+	key      string
+	listener Listener
+	trusting bool // its clients can do more than others
+}
+
 func checkListen(l Listen, report reporter) {
-	named := []struct {
-		key      string
-		listener Listener
-		trusting bool // its clients can do more than others
-	}{
+	named := []namedListener{
 		{"listen.grpc", l.GRPC, true},
 		{"listen.http", l.HTTP, true},
 		{"listen.admin", Listener{Address: l.Admin}, false},
 		{"listen.metrics", l.Metrics, false},
 	}
+	if l.Replicas != (Replicas{}) {
+		grpc, http := l.Replicas.Listeners()
+		named = append(named, namedListener{"listen.replicas.grpc", grpc, false}, namedListener{"listen.replicas.http", http, false})
+	}
 	for i, n := range named {
 		address := n.listener.Address
-		checkTLS(n.key, n.listener, report)
+		if i < 4 { // checkReplicas checks the others
+			checkTLS(n.key, n.listener, report)
+		}
 		if n.trusting && !address.loopback() && n.listener.TLS.ClientCA == "" {
 			report(n.key, "%s: others than Envoy could try tokens here; set tls.clientCA, "+
 				"or use a unix socket or tcp on loopback, such as tcp://127.0.0.1:9001", address)
@@ -74,6 +85,40 @@ func checkListen(l Listen, report reporter) {
 	if l.Admin.Network != "unix" {
 		report("listen.admin", "%s: must be a unix socket, such as unix:///run/tokengate-admin/admin.sock; "+
 			"all who can open it are administrators", l.Admin)
+	}
+}
+
+// hostName matches DNS names and IPv4 addresses.
+var hostName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$`)
+
+func checkReplicas(c *Config, report reporter) {
+	const key = "listen.replicas"
+	r := c.Listen.Replicas
+	if r == (Replicas{}) {
+		return
+	}
+	if c.Store.Kind == "badger" {
+		report(key, "servers with a store of their own have different tokens; use store.etcd, or write %s", none)
+	}
+	for _, a := range []struct {
+		name    string
+		address Address
+	}{{"grpc", r.GRPC}, {"http", r.HTTP}} {
+		if a.address.Network != "tcp" {
+			report(key+"."+a.name, "%s: must be tcp, such as tcp://0.0.0.0:9001", a.address)
+		}
+	}
+	if !hostName.MatchString(r.Host) {
+		report(key+".host", "%s: must be a DNS name with the addresses of all servers, such as tokengate-replicas, without a port", quote(r.Host))
+	}
+	for _, f := range []struct{ name, path, what, example string }{
+		{"certificate", r.TLS.Certificate, "the PEM file with the certificate for servers and clients", "/etc/tokengate/replicas/tls.crt"},
+		{"key", r.TLS.Key, "the PEM file with the certificate's key", "/etc/tokengate/replicas/tls.key"},
+		{"ca", r.TLS.CA, "the PEM file with the certificate authorities of the others", "/etc/tokengate/replicas/ca.crt"},
+	} {
+		if fault := pathError(f.path, f.what, f.example); fault != "" {
+			report(key+".tls."+f.name, "%s", fault)
+		}
 	}
 }
 

@@ -41,6 +41,32 @@ type Listen struct {
 	HTTP    Listener `yaml:"http"`    // the management paths, behind Envoy
 	Admin   Address  `yaml:"admin"`   // for the command line; mode 0600
 	Metrics Listener `yaml:"metrics"` // /metrics, /healthz, /readyz
+
+	Replicas Replicas `yaml:"replicas"` // for the Envoys of other servers on the same store
+}
+
+// Replicas says where the Envoys of other servers on the same store reach this one, and
+// its own Envoy the others, while their own does not answer. All servers have the same
+// ports. The zero Replicas is none.
+type Replicas struct {
+	GRPC Address     `yaml:"grpc"` // as listen.grpc, tcp
+	HTTP Address     `yaml:"http"` // as listen.http, tcp
+	Host string      `yaml:"host"` // a DNS name with the addresses of all servers; their certificates are for it
+	TLS  ReplicasTLS `yaml:"tls"`
+}
+
+// ReplicasTLS names the PEM files of servers and Envoys by their absolute paths, for
+// server and client.
+type ReplicasTLS struct {
+	Certificate string `yaml:"certificate"` // and its intermediates
+	Key         string `yaml:"key"`
+	CA          string `yaml:"ca"` // the certificate authorities of the others
+}
+
+// Listeners returns the listeners of grpc and http.
+func (r Replicas) Listeners() (grpc, http Listener) {
+	tls := TLS{Certificate: r.TLS.Certificate, Key: r.TLS.Key, ClientCA: r.TLS.CA}
+	return Listener{Address: r.GRPC, TLS: tls}, Listener{Address: r.HTTP, TLS: tls}
 }
 
 // Listener is an address and its TLS. In the file it may be the address alone.

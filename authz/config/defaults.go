@@ -119,7 +119,7 @@ func texts(list []string) []string { return append([]string{}, list...) }
 // restartKeys are the keys that a reload cannot change, because Envoy's
 // configuration contains them too or because they are used only at startup.
 var restartKeys = []string{
-	"publicURL", "listen.grpc", "listen.http", "listen.admin", "listen.metrics", "store",
+	"publicURL", "listen.grpc", "listen.http", "listen.admin", "listen.metrics", "listen.replicas", "store",
 	"upstream.product", "upstream.url", "upstream.contextPath", "upstream.identity",
 	"clientAddress", "tokens.queryParameter", "directory", "envoy.bypass",
 }

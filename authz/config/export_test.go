@@ -48,3 +48,12 @@ func (p PATIdentity) MarshalYAML() (any, error) {
 	}
 	return none, nil
 }
+
+// MarshalYAML writes the zero value as the file does.
+func (r Replicas) MarshalYAML() (any, error) {
+	if r == (Replicas{}) {
+		return r.zeroWord(), nil
+	}
+	type mapping Replicas
+	return mapping(r), nil
+}

@@ -122,6 +122,9 @@ func TestFullHasEveryKey(t *testing.T) {
 					text = strings.Replace(text, "access: {", "access: {admin: [jira-administrators], ", 1)
 				}
 			}
+			if strings.Contains(text, "replicas: {") {
+				text += "\nstore: {etcd: {endpoints: ['https://etcd:2379']}}"
+			}
 			if strings.Contains(text, "pat: {") {
 				text += "\ndirectory: {upstream: {credential: /etc/tokengate/jira}}"
 			}
@@ -156,7 +159,7 @@ func TestFixedKeys(t *testing.T) {
 		got := config.FixedKeysChanged(config.Default(), changed)
 		var want []string
 		doc := keys[key]
-		for _, whole := range []string{"clientAddress", "directory", "store", "upstream.identity", "listen.grpc", "listen.http", "listen.metrics"} { // fixed as one
+		for _, whole := range []string{"clientAddress", "directory", "store", "upstream.identity", "listen.grpc", "listen.http", "listen.metrics", "listen.replicas"} { // fixed as one
 			if strings.HasPrefix(key+".", whole+".") {
 				doc, want = keys[whole], []string{whole}
 			}
@@ -173,7 +176,7 @@ func TestFixedKeys(t *testing.T) {
 	})
 	slices.Sort(fixed)
 	want := []string{
-		"clientAddress", "directory", "envoy.bypass", "listen.admin", "listen.grpc", "listen.http", "listen.metrics", "publicURL", "store",
+		"clientAddress", "directory", "envoy.bypass", "listen.admin", "listen.grpc", "listen.http", "listen.metrics", "listen.replicas", "publicURL", "store",
 		"tokens.queryParameter", "upstream.contextPath", "upstream.identity", "upstream.product", "upstream.url",
 	}
 	if diff := cmp.Diff(want, slices.Compact(fixed)); diff != "" {
@@ -205,6 +208,8 @@ func change(t *testing.T, v reflect.Value) {
 			s.Address += "x"
 		case *config.Listener:
 			s.TLS.Key += "x"
+		case *config.Replicas:
+			s.Host += "x"
 		case *config.Directory:
 			s.File += "x"
 		case *config.PATIdentity:

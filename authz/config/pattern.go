@@ -20,6 +20,10 @@ const (
 	PagePath = "/plugins/servlet/api-tokens"
 )
 
+// HealthPath, without the context path, is the load balancers' health check of Envoy and
+// tokengate.
+const HealthPath = PagePath + "/healthz"
+
 // ManagementPaths are all of these paths.
 var ManagementPaths = []string{APIPath, PagePath}
 

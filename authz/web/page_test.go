@@ -126,6 +126,18 @@ func TestPolicyIsNew(t *testing.T) {
 	}
 }
 
+// Envoy's health check needs no credential.
+func TestHealth(t *testing.T) {
+	f := newFixture(t)
+	got := f.as("").send(t, "GET", config.HealthPath, nil)
+	if got.status != 200 || string(got.body) != "ok\n" {
+		t.Errorf("the health check: %d %s", got.status, got.body)
+	}
+	if got := f.as("").send(t, "POST", config.HealthPath, nil); got.status == 200 {
+		t.Error("the health check accepts a POST")
+	}
+}
+
 // Style sheet, script and icon are public and can be cached.
 func TestAssets(t *testing.T) {
 	f := newFixture(t)

@@ -105,15 +105,22 @@ func New(o Options) http.Handler {
 		address:   o.clientAddress,
 		log:       o.Log,
 	}
-	return &mux{api: apiHandler, pages: newPageHandler(p, apiHandler)}
+	return &mux{api: apiHandler, pages: newPageHandler(p, apiHandler), health: o.ContextPath + config.HealthPath}
 }
 
-// mux dispatches requests to the API or the pages.
-type mux struct{ api, pages *handler }
+// mux dispatches requests to the API or the pages, and answers health checks.
+type mux struct {
+	api, pages *handler
+	health     string // path
+}
 
 // ServeHTTP implements http.Handler.
 func (m *mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path, _, _ := strings.Cut(r.RequestURI, "?")
+	if path == m.health && !isUnsafe(r) {
+		reply{status: http.StatusOK, body: []byte("ok\n"), contentType: "text/plain;charset=UTF-8"}.write(w)
+		return
+	}
 	below, isPage := m.pages.belowBase(path)
 	if !isPage {
 		m.api.ServeHTTP(w, r)

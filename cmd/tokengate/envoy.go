@@ -46,8 +46,20 @@ func newBootstrapCommand() *cobra.Command {
 			if err := envoy.Bootstrap(&text, settings, options); err != nil {
 				return err
 			}
+			secrets, err := envoy.Secrets(settings)
+			if err != nil {
+				return err
+			}
+			if len(secrets) > 0 && output == "" {
+				return usagef("envoy bootstrap needs --output FILE with listen.replicas: other files are written beside it")
+			}
 			if program != "" {
 				if err := copyProgram(program); err != nil {
+					return err
+				}
+			}
+			for name, content := range secrets {
+				if err := writeFile(filepath.Join(filepath.Dir(output), name), 0o644, bytes.NewReader(content)); err != nil {
 					return err
 				}
 			}
@@ -68,7 +80,7 @@ func newBootstrapCommand() *cobra.Command {
 	flags.StringVar(&options.Host, "tokengate-host", "",
 		"`HOST` at which Envoy reaches tokengate's listeners with TLS (default: that of their addresses)")
 	flags.StringVar(&options.Secrets, "secrets", envoy.DefaultSecrets,
-		"`DIRECTORY` in which Envoy finds tokengate-ca.yaml and tokengate-client.yaml, for listeners with TLS")
+		"`DIRECTORY` in which Envoy finds tokengate-ca.yaml and tokengate-client.yaml, for listeners with TLS,\nand the files that are written beside --output")
 	return cmd
 }
 

@@ -24,6 +24,10 @@ var grpcConnections = 32 + 2*runtime.NumCPU()
 const (
 	httpConnections  = 1280
 	otherConnections = 128 // of each other listener
+
+	// replicaEnvoys is how many Envoys of other servers may use all of their connections to this
+	// one. Each has one connection while its own tokengate answers.
+	replicaEnvoys = 4
 )
 
 // boundListener limits the open connections of a listener. Beyond the limit, a new

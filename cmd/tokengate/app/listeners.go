@@ -23,7 +23,7 @@ import (
 
 // listener is one of the server's listeners, with the server behind it.
 type listener struct {
-	name        string // in the log, and for Addr
+	name        string // in the log, and for Addr; the key below listen
 	config      config.Listener
 	socket      fs.FileMode // of a unix socket
 	connections int         // open at a time
@@ -61,11 +61,18 @@ func (s *Server) listeners() ([]listener, error) {
 		return web.Status{Started: started, Refused: s.reloads.refusal(), Envoy: string(check.envoy.Configuration())}
 	}, s.log)
 	c := s.config.Listen
-	return []listener{
+	management := s.httpServer("http", public)
+	all := []listener{
 		{"admin", config.Listener{Address: c.Admin}, OwnerSocket, otherConnections, "http/1.1", s.httpServer("admin", admin)},
-		{"http", c.HTTP, GroupSocket, httpConnections, "http/1.1", s.httpServer("http", public)},
-		{"grpc", c.GRPC, GroupSocket, grpcConnections, "h2", check},
-	}, nil
+		{"http", c.HTTP, GroupSocket, httpConnections, "http/1.1", management},
+	}
+	if c.Replicas != (config.Replicas{}) {
+		grpc, http := c.Replicas.Listeners()
+		all = append(all,
+			listener{"replicas.http", http, 0, replicaEnvoys * httpConnections, "http/1.1", management},
+			listener{"replicas.grpc", grpc, 0, replicaEnvoys * grpcConnections, "h2", check})
+	}
+	return append(all, listener{"grpc", c.GRPC, GroupSocket, grpcConnections, "h2", check}), nil
 }
 
 // open opens a listener and serves it until the server stops.

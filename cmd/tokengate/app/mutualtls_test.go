@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/authz/product/jira/jiratest"
 	"github.com/tokengate/tokengate/authz/web"
 	"github.com/tokengate/tokengate/envoy"
@@ -66,17 +67,20 @@ func TestMutualTLS(t *testing.T) {
 		if err := s.Stop(); err != nil {
 			t.Error(err)
 		}
-		if lines, err := os.ReadFile(log.Name()); err != nil || strings.Count(string(lines), "a TLS handshake failed") != 2 {
+		if lines, err := os.ReadFile(log.Name()); err != nil || strings.Count(string(lines), "a TLS handshake failed") != 4 {
 			t.Errorf("not one failed handshake of each listener is in the log: %s, %v", lines, err)
 		}
 	}()
 	// Free ports, which the file cannot ask for.
 	s.config.Listen.GRPC.Address.Address, s.config.Listen.HTTP.Address.Address = "127.0.0.1:0", "127.0.0.1:0"
+	anyPort := config.Address{Network: "tcp", Address: "127.0.0.1:0"}
+	s.config.Listen.Replicas = config.Replicas{GRPC: anyPort, HTTP: anyPort, Host: "localhost",
+		TLS: config.ReplicasTLS{Certificate: dir + "/server/tls.crt", Key: dir + "/server/tls.key", CA: dir + "/server/ca.crt"}}
 	if err := s.Start(); err != nil {
 		t.Fatal(err)
 	}
 
-	for _, name := range []string{"grpc", "http"} {
+	for _, name := range []string{"grpc", "http", "replicas.grpc", "replicas.http"} {
 		address := s.Addr(name).String()
 		for client, test := range map[string]struct {
 			change func(*tls.Config)
@@ -88,12 +92,12 @@ func TestMutualTLS(t *testing.T) {
 			"of an old version":           {func(c *tls.Config) { c.MaxVersion = tls.VersionTLS12 }, false},
 			"that expects another server": {func(c *tls.Config) { c.ServerName = "jira" }, false},
 		} {
-			config := authority.Client("localhost")
-			test.change(config)
-			if name == "http" {
-				config.NextProtos = nil // as a client that knows of none
+			secure := authority.Client("localhost")
+			test.change(secure)
+			if strings.HasSuffix(name, "http") {
+				secure.NextProtos = nil // as a client that knows of none
 			}
-			if err := speak(address, config); (err == nil) != test.good {
+			if err := speak(address, secure); (err == nil) != test.good {
 				t.Errorf("%s: a client %s: error %v", name, client, err)
 			}
 		}
@@ -125,6 +129,7 @@ func TestMutualTLS(t *testing.T) {
 	}
 	envoytest.Secrets(t, readme, dir, clients)
 	c := s.config
+	c.Listen.Replicas = config.Replicas{}
 	c.Listen.GRPC.Address.Address, c.Listen.HTTP.Address.Address = s.Addr("grpc").String(), s.Addr("http").String()
 	var bootstrap bytes.Buffer
 	if err := envoy.Bootstrap(&bootstrap, c, envoy.BootstrapOptions{
