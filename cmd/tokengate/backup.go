@@ -22,13 +22,17 @@ func newBackupCommand() *cobra.Command {
 		Short: "Write all records to a file, while the server runs",
 		Long: "Write all records of the running server's store, as of one moment, to a file with mode\n" +
 			"0600. It takes the place of an existing file once it is complete. It holds the hashes of the\n" +
-			"tokens and no token; whoever can change it can make tokens.",
+			"tokens and no token; whoever can change it can make tokens. With - it goes to standard output,\n" +
+			"such as out of a pod, and is checked only when it is restored.",
 		Example: "  tokengate store backup /backup/tokengate-$(date +%F)",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := newClient(cmd)
 			if err != nil {
 				return err
+			}
+			if args[0] == "-" {
+				return c.stream(cmd.Context(), cmd.OutOrStdout())
 			}
 			counts, err := c.backup(cmd.Context(), args[0])
 			if err != nil {
@@ -61,6 +65,18 @@ func (c *client) backup(ctx context.Context, path string) (backup.Counts, error)
 		return backup.Counts{}, errors.Join(fmt.Errorf("write backup: %w", err), os.Remove(temporary.Name()))
 	}
 	return counts, files.SyncDir(filepath.Dir(path))
+}
+
+// stream writes a backup to a stream. An error says that it is incomplete.
+func (c *client) stream(ctx context.Context, to io.Writer) error {
+	body, err := c.send(ctx, http.MethodPost, "backup", nil, nil)
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(to, body); err != nil {
+		return errors.Join(fmt.Errorf("write backup: %w", err), body.Close())
+	}
+	return body.Close()
 }
 
 // receive writes, closes and reads a file.
