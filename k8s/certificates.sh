@@ -1,7 +1,7 @@
 #!/bin/sh
-# Makes an authority and certificates for k8s/etcd and k8s/gateway, valid for ten years,
-# and prints them as Secrets. The authority's key is not kept. To replace the
-# certificates, run it again and restart all pods.
+# Prints certificates for k8s/etcd and k8s/gateway, valid for ten years, as Secrets. Their
+# authority is in the Secret tokengate-ca, which no pod mounts. To renew the certificates,
+# run it again: it finds the authority there with kubectl, and nothing has to be restarted.
 #
 #   k8s/certificates.sh | kubectl apply -f -
 set -eu
@@ -10,10 +10,39 @@ dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 cd "$dir"
 
+# secret NAME FILES prints a Secret of FILES.crt and FILES.key.
+secret() {
+	cat <<END
+---
+apiVersion: v1
+kind: Secret
+metadata:
+  name: $1
+  namespace: tokengate
+type: kubernetes.io/tls
+data:
+  ca.crt: $(base64 <ca.crt | tr -d '\n')
+  tls.crt: $(base64 <"$2.crt" | tr -d '\n')
+  tls.key: $(base64 <"$2.key" | tr -d '\n')
+END
+}
+
 key() { openssl ecparam -name prime256v1 -genkey -noout -out "$1"; }
 
-key ca.key
-openssl req -x509 -new -key ca.key -sha256 -days 3650 -subj /CN=tokengate -out ca.crt
+# authority KEY prints a file of the authority's Secret, or nothing.
+authority() {
+	value=$(kubectl get secret --namespace tokengate tokengate-ca --ignore-not-found --output "jsonpath={.data.tls\\.$1}")
+	printf %s "$value" | base64 -d
+}
+
+authority key >ca.key
+if test -s ca.key; then
+	authority crt >ca.crt
+else
+	key ca.key
+	openssl req -x509 -new -key ca.key -sha256 -days 3650 -subj /CN=tokengate -out ca.crt
+	secret tokengate-ca ca
+fi
 
 # certificate NAME SUBJECT-ALTERNATIVE-NAMES
 certificate() {
@@ -27,19 +56,7 @@ certificate() {
 		cat openssl.log >&2
 		exit 1
 	}
-	cat <<END
----
-apiVersion: v1
-kind: Secret
-metadata:
-  name: $1
-  namespace: tokengate
-type: kubernetes.io/tls
-data:
-  ca.crt: $(base64 <ca.crt | tr -d '\n')
-  tls.crt: $(base64 <tls.crt | tr -d '\n')
-  tls.key: $(base64 <tls.key | tr -d '\n')
-END
+	secret "$1" tls
 }
 
 certificate tokengate-etcd "IP:127.0.0.1, DNS:localhost, DNS:tokengate-etcd-0.tokengate-etcd, DNS:tokengate-etcd-1.tokengate-etcd, DNS:tokengate-etcd-2.tokengate-etcd"

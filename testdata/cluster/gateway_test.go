@@ -22,7 +22,6 @@ func TestGateway(t *testing.T) {
 	kubectl(t, "", "", "apply", "-k", file("k8s", "gateway"))
 	rollout(t, "tokengate", "statefulset/tokengate-etcd")
 	rollout(t, "tokengate", "deployment/tokengate")
-	// As the README's reader changes it, so that users can log in to Jira while tokengate is away.
 	address := jsonPath(t, "tokengate", "service/tokengate", "{.spec.clusterIP}")
 	g := gate{namespace: "tokengate", workload: "deployment/tokengate", client: newClient(address)}
 	t.Run("story", func(t *testing.T) { g.story(t) })
@@ -57,8 +56,8 @@ func TestGateway(t *testing.T) {
 // pods returns the names of the gateway's pods that are not ending.
 func (g gate) pods(t *testing.T) []string {
 	t.Helper()
-	path := `{range .items[?(!@.metadata.deletionTimestamp)]}{.metadata.name}{" "}{end}`
-	return strings.Fields(kubectl(t, g.namespace, "", "get", "pods", "--selector", "app.kubernetes.io/name=tokengate", "--output", "jsonpath="+path))
+	names := "go-template={{range .items}}{{if not .metadata.deletionTimestamp}}{{.metadata.name}} {{end}}{{end}}"
+	return strings.Fields(kubectl(t, g.namespace, "", "get", "pods", "--selector", g.selector(), "--output", names))
 }
 
 func rollingUpdate(t *testing.T, g gate, _ *load) {
@@ -85,7 +84,7 @@ func drain(t *testing.T, g gate, _ *load) {
 	before := g.pods(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "kubectl", "drain", "node0", "--pod-selector", "app.kubernetes.io/name=tokengate", "--delete-emptydir-data", "--force", "--timeout=4m")
+	cmd := exec.CommandContext(ctx, "kubectl", "drain", "node0", "--pod-selector", g.selector(), "--delete-emptydir-data", "--force", "--timeout=4m")
 	var out strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Start(); err != nil {
@@ -123,9 +122,13 @@ func memberGone(t *testing.T, g gate, l *load) {
 // changedConfiguration changes the ConfigMap, which kubelet gives to the pods by changing a symbolic link.
 func changedConfiguration(t *testing.T, g gate, l *load) {
 	before := g.pods(t)
-	name := jsonPath(t, g.namespace, g.workload, `{.spec.template.spec.volumes[?(@.name=="config")].configMap.name}`)
+	name := jsonPath(t, g.namespace, g.workload, "{.spec.template.spec.volumes[*].configMap.name}")
 	config := jsonPath(t, g.namespace, "configmap/"+name, `{.data.tokengate\.yaml}`)
-	patch := fmt.Sprintf(`{"data":{"tokengate.yaml":%q}}`, config+"\nnetwork: {deny: [203.0.113.0/24]}\n")
+	changed := strings.Replace(config, "deny: []", "deny: [203.0.113.0/24]", 1)
+	if changed == config {
+		changed += "\nnetwork: {deny: [203.0.113.0/24]}\n"
+	}
+	patch := fmt.Sprintf(`{"data":{"tokengate.yaml":%q}}`, changed)
 	kubectl(t, g.namespace, "", "patch", "configmap", name, "--type=merge", "--patch", patch)
 	id, value := g.create(t, "fred", "network")
 	until(t, 2*time.Minute, "all replicas deny the network", func() bool {
@@ -146,13 +149,20 @@ func changedConfiguration(t *testing.T, g gate, l *load) {
 	}
 }
 
-// changedCertificates replaces all certificates, and then the members of etcd, which read their authority only once.
-func changedCertificates(t *testing.T, g gate, _ *load) {
+// changedCertificates renews all certificates, as the README says, and then ends connections that were made before.
+func changedCertificates(t *testing.T, g gate, l *load) {
+	before := jsonPath(t, g.namespace, "secret/tokengate-ca", "{.data}")
 	kubectl(t, "", run(t, file("k8s", "certificates.sh")), "apply", "-f", "-")
-	kubectl(t, g.namespace, "", "rollout", "restart", "statefulset/tokengate-etcd")
-	kubectl(t, g.namespace, "", "rollout", "restart", g.workload)
-	rollout(t, g.namespace, "statefulset/tokengate-etcd")
-	rollout(t, g.namespace, g.workload)
+	if jsonPath(t, g.namespace, "secret/tokengate-ca", "{.data}") != before {
+		t.Error("a renewal changed the authority")
+	}
+	l.pass(t, 90*time.Second) // kubelet renews the files of Secrets within this time
+	for n := range 3 {
+		pod := fmt.Sprint("tokengate-etcd-", n)
+		kill(t, g.namespace, pod, "etcd")
+		l.pass(t, 2*time.Second)
+		kubectl(t, g.namespace, "", "wait", "--for=condition=Ready", "pod/"+pod, "--timeout=2m")
+	}
 	id, value := g.create(t, "wilma", "after the certificates")
 	g.expect(t, "a token made with new certificates", 200, `"name":"wilma"`, "GET", "/rest/api/2/myself", "", "Authorization", "Bearer "+value)
 	g.command(t, "token", "revoke", id)

@@ -37,7 +37,7 @@ func tryKubectl(ctx context.Context, namespace, input string, args ...string) (s
 	if namespace != "" {
 		args = append([]string{"--namespace", namespace}, args...)
 	}
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 9*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "kubectl", args...)
 	cmd.Stdin = strings.NewReader(input)
@@ -120,7 +120,7 @@ spec:
 // rollout waits until a workload's pods are ready.
 func rollout(t *testing.T, namespace, workload string) {
 	t.Helper()
-	kubectl(t, namespace, "", "rollout", "status", workload, "--timeout=4m")
+	kubectl(t, namespace, "", "rollout", "status", workload, "--timeout=8m")
 }
 
 // kill ends the processes of a pod's container with SIGKILL, as a crash or the kernel without memory does.

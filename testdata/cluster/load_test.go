@@ -26,7 +26,7 @@ type client struct {
 
 func newClient(address string) *client {
 	return &client{url: "http://" + address, http: &http.Client{
-		Timeout: 15 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 10, DialContext: (&net.Dialer{Timeout: 3 * time.Second}).DialContext},
+		Timeout: 15 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 10, IdleConnTimeout: 20 * time.Second, DialContext: (&net.Dialer{Timeout: 3 * time.Second}).DialContext},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }

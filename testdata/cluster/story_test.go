@@ -49,6 +49,12 @@ type gate struct {
 	client    *client
 }
 
+// selector returns the selector of its pods.
+func (g gate) selector() string {
+	_, name, _ := strings.Cut(g.workload, "/")
+	return "app.kubernetes.io/name=" + name
+}
+
 // command runs tokengate's command line in its container.
 func (g gate) command(t *testing.T, args ...string) string {
 	t.Helper()
@@ -114,7 +120,7 @@ func (g gate) story(t *testing.T) {
 	g.expect(t, "he revokes it", 204, "", "DELETE", api+own.ID, "", "Authorization", password)
 	g.expect(t, "it is gone", 401, "", "GET", myself, "", "Authorization", "Bearer "+own.PasswordValue)
 
-	log := kubectl(t, g.namespace, "", "logs", "--selector", "app.kubernetes.io/name="+strings.TrimPrefix(g.workload[strings.Index(g.workload, "/"):], "/"), "--container", "tokengate", "--tail", "-1")
+	log := kubectl(t, g.namespace, "", "logs", "--selector", g.selector(), "--container", "tokengate", "--tail", "-1")
 	if want := fmt.Sprintf("fred authenticated via API Token (%s)", id); !strings.Contains(log, want) {
 		t.Errorf("no log has %q", want)
 	}

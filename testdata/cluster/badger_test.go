@@ -1,0 +1,67 @@
+//go:build cluster
+
+package main_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestBadgerGateway applies k8s/gateway-badger. While its only tokengate is away, browsers go on, and a request with a
+// token gets the status 503.
+func TestBadgerGateway(t *testing.T) {
+	startJira(t)
+	volumes(t, 1, "1Gi")
+	kubectl(t, "", "", "apply", "-f", file("k8s", "namespace.yaml"))
+	removed(t, "tokengate")
+	kubectl(t, "", "", "apply", "-k", file("k8s", "gateway-badger"))
+	rollout(t, "tokengate", "deployment/tokengate")
+	address := jsonPath(t, "tokengate", "service/tokengate", "{.spec.clusterIP}")
+	g := gate{namespace: "tokengate", workload: "deployment/tokengate", client: newClient(address)}
+	g.story(t)
+
+	_, token := g.create(t, "wilma", "load")
+	l := startLoad(t, address, token)
+	defer l.end()
+	l.pass(t, 5*time.Second)
+	l.report(t, "without a fault")
+	t.Run("killed five times", func(t *testing.T) { onlyTokengateKilled(t, g, l) })
+	t.Run("changed configuration", func(t *testing.T) {
+		changedConfiguration(t, g, l)
+		l.pass(t, 5*time.Second)
+		l.report(t, "changed configuration")
+	})
+	l.end()
+
+	// A replaced pod opens the same store.
+	kubectl(t, g.namespace, "", "rollout", "restart", g.workload)
+	rollout(t, g.namespace, g.workload)
+	g.expect(t, "after the pod is replaced", 200, `"name":"wilma"`, "GET", "/rest/api/2/myself", "", "Authorization", "Bearer "+token)
+}
+
+// onlyTokengateKilled makes and revokes tokens before tokengate is killed each time, and checks that no change was lost.
+func onlyTokengateKilled(t *testing.T, g gate, l *load) {
+	pod := g.pods(t)[0]
+	var active, revoked []string
+	for n := range 5 {
+		id, gone := g.create(t, "fred", fmt.Sprint("revoked before crash ", n))
+		_, value := g.create(t, "fred", fmt.Sprint("made before crash ", n))
+		g.command(t, "token", "revoke", id)
+		active, revoked = append(active, value), append(revoked, gone)
+		kill(t, g.namespace, pod, "tokengate")
+		l.pass(t, time.Second)
+		kubectl(t, g.namespace, "", "wait", "--for=condition=Ready", "pod/"+pod, "--timeout=4m")
+	}
+	t.Logf("kubelet has started tokengate %s times again", jsonPath(t, g.namespace, "pod/"+pod, `{.status.initContainerStatuses[?(@.name=="tokengate")].restartCount}`))
+	l.pass(t, 5*time.Second)
+	l.report(t, "tokengate killed five times", "token: status 503")
+	for n, value := range active {
+		g.expect(t, "a token made before a crash", 200, `"name":"fred"`, "GET", "/rest/api/2/myself", "", "Authorization", "Bearer "+value)
+		g.expect(t, "a token revoked before a crash", 401, "", "GET", "/rest/api/2/myself", "", "Authorization", "Bearer "+revoked[n])
+	}
+	if list := g.command(t, "token", "list", "--user", "fred"); strings.Count(list, "made before crash") != len(active) {
+		t.Errorf("%d tokens are listed, want %d", strings.Count(list, "made before crash"), len(active))
+	}
+}
