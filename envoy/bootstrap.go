@@ -26,6 +26,7 @@ import (
 // Defaults of BootstrapOptions.
 const (
 	DefaultListen      = "0.0.0.0:10000"
+	DefaultListenTLS   = "0.0.0.0:8443"
 	DefaultAdminSocket = "/run/envoy/admin.sock"
 	DefaultSecrets     = "/etc/envoy"
 )
@@ -37,6 +38,14 @@ type BootstrapOptions struct {
 	// 0.0.0.0:10000 or [::]:10000. Empty means DefaultListen. For port 0 the
 	// system chooses a port.
 	Listen string
+
+	// Certificate and Key are the absolute paths at which Envoy finds the PEM files of
+	// its listener's certificate (with its intermediates) and key. If they are set, Envoy
+	// speaks TLS on ListenTLS, and what it answers on Listen is a redirect to publicURL.
+	Certificate, Key string
+
+	// ListenTLS is like Listen, for TLS. Empty means DefaultListenTLS.
+	ListenTLS string
 
 	// AdminSocket is the absolute path of Envoy's administration socket, at
 	// most 107 bytes. Empty means DefaultAdminSocket.
@@ -79,9 +88,10 @@ var bootstrapTemplate = template.Must(template.New("bootstrap").
 type bootstrapData struct {
 	bootstrapRules
 	Product                        *product.Product
-	Fingerprint, FingerprintHeader string // of the rules, and where health checks carry it
-	Listen                         endpoint
-	ListenBoth                     bool // the IPv6 wildcard
+	Fingerprint, FingerprintHeader string         // of the rules, and where health checks carry it
+	Plain                          *listenAddress // if Listen has TLS
+	Listen                         listenAddress
+	Certificate                    string // file that names the certificate of Listen
 	AdminSocket                    string
 
 	Authz, Management clusters
@@ -143,12 +153,18 @@ func newBootstrapData(cfg config.Config, opts BootstrapOptions) (*bootstrapData,
 		return nil, err
 	}
 	d := &bootstrapData{bootstrapRules: *rules, Product: p, Fingerprint: rules.fingerprint(), FingerprintHeader: fingerprintHeader, AdminSocket: cmp.Or(opts.AdminSocket, DefaultAdminSocket)}
-	listen, err := netip.ParseAddrPort(cmp.Or(opts.Listen, DefaultListen))
-	if err != nil {
-		return nil, fmt.Errorf("listen on %q: give an IP address and a port, such as %s: %w", opts.Listen, DefaultListen, err)
+	if d.Listen, err = parseListen(opts.Listen, DefaultListen); err != nil {
+		return nil, err
 	}
-	d.Listen = endpoint{Host: listen.Addr().String(), Port: listen.Port()}
-	d.ListenBoth = listen.Addr() == netip.IPv6Unspecified()
+	if opts.Certificate != "" || opts.Key != "" {
+		if d.Plain, d.Certificate, err = opts.plain(d.Listen, rules.PublicHost); err != nil {
+			return nil, err
+		}
+		if d.Listen, err = parseListen(opts.ListenTLS, DefaultListenTLS); err != nil {
+			return nil, err
+		}
+		d.Secrets = true
+	}
 
 	if !filepath.IsAbs(d.AdminSocket) || len(d.AdminSocket) > config.MaxSocketPath {
 		return nil, fmt.Errorf("admin socket %q: give an absolute path of at most %d bytes", d.AdminSocket, config.MaxSocketPath)

@@ -101,6 +101,11 @@ listen:
 `,
 	},
 	{
+		name:   "tls",
+		config: "publicURL: https://jira.example.com",
+		opts:   envoy.BootstrapOptions{Certificate: "/tls/tls.crt", Key: "/tls/tls.key", ListenTLS: "[::]:8443"},
+	},
+	{
 		name: "tls-by-address",
 		config: `
 publicURL: https://jira.example.com
@@ -168,6 +173,20 @@ func parseBootstrap(t *testing.T, text []byte) parsedBootstrap {
 		t.Fatal(err)
 	}
 	listeners := p.bootstrap.GetStaticResources().GetListeners()
+	if len(listeners) == 2 && listeners[0].GetName() == "http" {
+		redirect := unpackAny(t, listeners[0].GetFilterChains()[0].GetFilters()[0].GetTypedConfig(), new(hcmv3.HttpConnectionManager))
+		for _, h := range redirect.GetRouteConfig().GetVirtualHosts() {
+			for _, r := range h.GetRoutes() {
+				if r.GetRedirect() == nil {
+					t.Errorf("the plain listener has the route %v", r)
+				}
+			}
+		}
+		if listeners[1].GetFilterChains()[0].GetTransportSocket() == nil {
+			t.Error("the other listener has no TLS")
+		}
+		listeners = listeners[1:]
+	}
 	if len(listeners) != 1 || len(listeners[0].GetFilterChains()) != 1 || len(listeners[0].GetFilterChains()[0].GetFilters()) != 1 {
 		t.Fatal("want one listener with one chain of one filter")
 	}

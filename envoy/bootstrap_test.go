@@ -68,7 +68,7 @@ func TestBootstrapValidates(t *testing.T) {
 			envoytest.Secrets(t, "README.md", dir, dir)
 			text = bytes.ReplaceAll(text, []byte(bootstrapCA), []byte(dir+"/ca.crt"))
 			text = regexp.MustCompile(`"/etc/[a-z]+/(\w+-\w+\.yaml)"`).ReplaceAll(text, []byte(dir+"/$1"))
-			secrets, err := envoy.Secrets(c)
+			secrets, err := envoy.Secrets(c, opts)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -12,8 +12,9 @@ import (
 
 // Names of the files that Secrets returns.
 const (
-	replicasCA     = "replicas-ca.yaml"
-	replicasClient = "replicas-client.yaml"
+	replicasCA          = "replicas-ca.yaml"
+	replicasClient      = "replicas-client.yaml"
+	listenerCertificate = "listener-certificate.yaml"
 )
 
 // secret is a certificate with its key, or certificate authorities, by the paths of their
@@ -38,13 +39,16 @@ resources:
 {{- end}}
 `))
 
-// Secrets returns the files, by name, that the bootstrap for cfg refers to in
+// Secrets returns the files, by name, that the bootstrap for cfg and opts refers to in
 // BootstrapOptions.Secrets. They hold paths of certificates and keys, not their contents.
-func Secrets(cfg config.Config) (map[string][]byte, error) {
+func Secrets(cfg config.Config, opts BootstrapOptions) (map[string][]byte, error) {
 	secrets := make(map[string]secret)
 	if r := cfg.Listen.Replicas; r != (config.Replicas{}) {
 		secrets[replicasCA] = secret{Name: "tokengate-ca", CA: r.TLS.CA}
 		secrets[replicasClient] = secret{Name: "tokengate-client", Certificate: r.TLS.Certificate, Key: r.TLS.Key}
+	}
+	if opts.Certificate != "" {
+		secrets[listenerCertificate] = secret{Name: "listener", Certificate: opts.Certificate, Key: opts.Key}
 	}
 	files := make(map[string][]byte)
 	for name, s := range secrets {

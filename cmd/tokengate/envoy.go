@@ -46,12 +46,12 @@ func newBootstrapCommand() *cobra.Command {
 			if err := envoy.Bootstrap(&text, settings, options); err != nil {
 				return err
 			}
-			secrets, err := envoy.Secrets(settings)
+			secrets, err := envoy.Secrets(settings, options)
 			if err != nil {
 				return err
 			}
 			if len(secrets) > 0 && output == "" {
-				return usagef("envoy bootstrap needs --output FILE with listen.replicas: other files are written beside it")
+				return usagef("envoy bootstrap needs --output FILE with listen.replicas or --tls-certificate: other files are written beside it")
 			}
 			if program != "" {
 				if err := copyProgram(program); err != nil {
@@ -76,6 +76,10 @@ func newBootstrapCommand() *cobra.Command {
 	flags.StringVar(&program, "program", "",
 		"also copy this program to `FILE`, for a preStop hook of Envoy's container")
 	flags.StringVar(&options.Listen, "listen", envoy.DefaultListen, "where Envoy listens, `ADDRESS:PORT`")
+	flags.StringVar(&options.Certificate, "tls-certificate", "",
+		"`FILE` at which Envoy finds its certificate: it speaks TLS, and --listen only redirects to publicURL")
+	flags.StringVar(&options.Key, "tls-key", "", "`FILE` at which Envoy finds the certificate's key")
+	flags.StringVar(&options.ListenTLS, "tls-listen", envoy.DefaultListenTLS, "where Envoy listens with TLS, `ADDRESS:PORT`")
 	flags.StringVar(&options.AdminSocket, "envoy-admin", envoy.DefaultAdminSocket, "`PATH` of Envoy's own administration socket")
 	flags.StringVar(&options.Host, "tokengate-host", "",
 		"`HOST` at which Envoy reaches tokengate's listeners with TLS (default: that of their addresses)")
