@@ -1,0 +1,4 @@
+package running
+
+// ParseBootstrap reads a configuration file of Envoy.
+var ParseBootstrap = parseBootstrap
