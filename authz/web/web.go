@@ -63,7 +63,14 @@ func Admin(m *manage.Manager, view func() authz.View, status func() Status, log 
 type Status struct {
 	Started int64  `json:"started"` // milliseconds since 1970
 	Refused string `json:"refused"` // why the configuration file is not in force; empty: it is
+	File    string `json:"file"`    // SHA-256, in hexadecimal, of the configuration file when it was last applied or refused
 	Envoy   string `json:"envoy"`   // its configuration: current, outdated, or unknown if no Envoy is there
+
+	Store         string   `json:"store"`         // why the store cannot be used; empty: it can
+	TokensFresh   bool     `json:"tokensFresh"`   // false: tokens are refused, because the store has not reported its changes
+	Users         string   `json:"users"`         // why the last refresh of the user directory failed; empty: it did not
+	UsersFresh    bool     `json:"usersFresh"`    // false: tokens are refused, because the user directory is too old
+	MissingGroups []string `json:"missingGroups"` // that the configuration names and the directory does not have
 }
 
 // Options are the dependencies of New. All fields are required, except that

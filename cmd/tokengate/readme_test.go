@@ -22,7 +22,7 @@ import (
 
 // documents are the READMEs, in the order in which their commands run. Paths are
 // from the repository's top.
-var documents = []string{"README.md", "authz/web/README.md", "cmd/tokengate/README.md", "authz/README.md", "authz/upstream/README.md", "envoy/README.md", "store/README.md", "k8s/README.md", "testdata/bench/README.md", ".github/CONTRIBUTING.md", ".github/SECURITY.md", ".github/CHANGELOG.md"}
+var documents = []string{"README.md", "authz/web/README.md", "cmd/tokengate/README.md", "authz/README.md", "authz/upstream/README.md", "envoy/README.md", "store/README.md", "k8s/README.md", "k8s/doctor.md", "testdata/bench/README.md", ".github/CONTRIBUTING.md", ".github/SECURITY.md", ".github/CHANGELOG.md"}
 
 // The front page is short.
 func TestReadmeLength(t *testing.T) {

@@ -57,9 +57,7 @@ func (s *Server) listeners() ([]listener, error) {
 		TrustedHops: s.config.ClientAddress.TrustedHops, Log: s.log, Now: time.Now,
 	})
 	started := time.Now().UnixMilli()
-	admin := web.Admin(s.manager, s.view, func() web.Status {
-		return web.Status{Started: started, Refused: s.reloads.refusal(), Envoy: string(check.envoy.Configuration())}
-	}, s.log)
+	admin := web.Admin(s.manager, s.view, func() web.Status { return s.status(started, check.envoy.Configuration()) }, s.log)
 	c := s.config.Listen
 	management := s.httpServer("http", public)
 	all := []listener{

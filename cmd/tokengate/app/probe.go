@@ -11,6 +11,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/tokengate/tokengate/authz/web"
+	"github.com/tokengate/tokengate/envoy"
 	"github.com/tokengate/tokengate/store"
 )
 
@@ -49,6 +51,20 @@ func (s *Server) probes() http.Handler {
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}))
 	return mux
+}
+
+// status returns what GET /status of the admin socket answers.
+func (s *Server) status(started int64, of envoy.ConfigurationState) web.Status {
+	now, index, users := time.Now(), s.tokens.Index(), s.users.directory
+	status := web.Status{
+		Started: started, Refused: s.reloads.refusal(), File: s.reloads.file(), Envoy: string(of),
+		TokensFresh: index.TokensFresh(now), UsersFresh: index.OwnersFresh(now),
+		Users: users.Stats().LastError, MissingGroups: append([]string{}, users.Snapshot().MissingGroups()...),
+	}
+	if err := s.health.check(); err != nil {
+		status.Store = err.Error()
+	}
+	return status
 }
 
 // gauges are the metrics that are read at each scrape.

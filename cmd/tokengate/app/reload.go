@@ -2,6 +2,7 @@ package app
 
 import (
 	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"os"
@@ -144,6 +145,13 @@ func (r *reloader) refusal() string {
 		return ""
 	}
 	return r.refused.Error()
+}
+
+// file returns the SHA-256 of the file when it was last applied or refused.
+func (r *reloader) file() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return hex.EncodeToString(r.settled[:])
 }
 
 // watch includes the certificates of a listener.

@@ -58,7 +58,7 @@ func (s *Server) authenticate(c *call, path, fromPath string) {
 		c.user, c.how = sessionUser, BySession
 		return
 	}
-	if u := s.activeUser(c.r.Header.Get(identityHeader)); u != nil && !s.noHeader.Load() {
+	if u := s.activeUser(s.named(c.r.Header.Get(identityHeader))); u != nil && !s.noHeader.Load() {
 		c.user, c.how = u, ByHeader
 		s.startSession(c)
 		return
@@ -93,6 +93,18 @@ func (s *Server) RefuseBasic(refuse bool) { s.noBasic.Store(refuse) }
 // IgnoreHeader sets whether the identity header is ignored, as by a Jira without an
 // authenticator that trusts it.
 func (s *Server) IgnoreHeader(ignore bool) { s.noHeader.Store(ignore) }
+
+// CutHeader sets whether the user name in the identity header is cut at `@`, as by the
+// authenticator remoteuserauth with format=username.
+func (s *Server) CutHeader(cut bool) { s.cutHeader.Store(cut) }
+
+// named returns the user name that the authenticator takes from the identity header.
+func (s *Server) named(header string) string {
+	if s.cutHeader.Load() {
+		header, _, _ = strings.Cut(header, "@")
+	}
+	return header
+}
 
 // refusesBasic reports whether RefuseBasic applies to a request.
 func (s *Server) refusesBasic(r *http.Request, path string) bool {

@@ -103,6 +103,7 @@ type Server struct {
 	omit         atomic.Pointer[[]string]
 	noBasic      atomic.Bool
 	noHeader     atomic.Bool
+	cutHeader    atomic.Bool
 	patSettings  atomic.Pointer[PATSettings]
 
 	mu       sync.Mutex // guards the fields below
