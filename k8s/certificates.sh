@@ -60,5 +60,6 @@ certificate() {
 }
 
 certificate tokengate-etcd "IP:127.0.0.1, DNS:localhost, DNS:tokengate-etcd-0.tokengate-etcd, DNS:tokengate-etcd-1.tokengate-etcd, DNS:tokengate-etcd-2.tokengate-etcd"
+certificate tokengate-replicas "DNS:tokengate-replicas"
 # Without a name: etcd would look it up and compare the client's address.
 certificate tokengate-etcd-client ""

@@ -40,6 +40,13 @@ func TestTokengateUsesDefaults(t *testing.T) {
 				t.Error("the gateway has no store of its own")
 			}
 			want.Store = got.Store
+			const dir = "/etc/tokengate-replicas/"
+			want.Listen.Replicas = config.Replicas{
+				GRPC: config.Address{Network: "tcp", Address: "0.0.0.0:9001"},
+				HTTP: config.Address{Network: "tcp", Address: "0.0.0.0:9002"},
+				Host: "tokengate-replicas",
+				TLS:  config.ReplicasTLS{Certificate: dir + "tls.crt", Key: dir + "tls.key", CA: dir + "ca.crt"},
+			}
 		}
 		if diff := cmp.Diff(want, got, cmpopts.EquateComparable(config.Prefix{})); diff != "" {
 			t.Errorf("k8s/%s/tokengate.yaml (-want +got):\n%s", dir, diff)

@@ -120,6 +120,15 @@ func newPod(t *testing.T, dir, file string) *pod {
 		members := regexp.MustCompile(`(?m)(^ +- )https://tokengate-etcd(.*\n +- https://tokengate-etcd)*.*$`)
 		settings = strings.ReplaceAll(members.ReplaceAllString(settings, "${1}"+cluster.Nodes[0].Endpoint), "/etc/tokengate-etcd", certificates)
 	}
+	if strings.Contains(settings, "replicas:") {
+		certificates := p.dir + "/replicas"
+		if err := os.Mkdir(certificates, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		envoytest.NewAuthority(t).Write(certificates, "tokengate-replicas")
+		settings = strings.NewReplacer("/etc/tokengate-replicas", certificates,
+			"0.0.0.0:9001", "127.0.0.1:"+freePort(t), "0.0.0.0:9002", "127.0.0.1:"+freePort(t)).Replace(settings)
+	}
 	p.config = p.dir + "/config/tokengate.yaml"
 	p.mount(settings)
 
@@ -148,7 +157,7 @@ func newPod(t *testing.T, dir, file string) *pod {
 			p.gate.waitFor(`"tokengate is ready"`)
 		case "envoy":
 			p.drain = c.Lifecycle.PreStop.Exec.Command
-			p.startEnvoy(read(t, p.path(c.Args[slices.Index(c.Args, "--config-path")+1])))
+			p.startEnvoy(p.path(read(t, p.path(c.Args[slices.Index(c.Args, "--config-path")+1]))))
 		}
 	}
 	return p

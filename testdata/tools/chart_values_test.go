@@ -139,6 +139,7 @@ func TestChartCertificates(t *testing.T) {
 	for name, hosts := range map[string][]string{
 		"tokengate-etcd":        {"tokengate-etcd-0.tokengate-etcd", "tokengate-etcd-2.tokengate-etcd", "127.0.0.1"},
 		"tokengate-etcd-client": nil,
+		"tokengate-replicas":    {"tokengate-replicas"},
 	} {
 		data := secrets[name].Data
 		pair, err := tls.X509KeyPair(data["tls.crt"], data["tls.key"])
@@ -165,7 +166,7 @@ func TestChartCertificates(t *testing.T) {
 			t.Errorf("%s names another authority", name)
 		}
 	}
-	if len(install(t, "etcd: {install: true, tlsSecretName: mine}", "store: {etcd: {tlsSecretName: mine}}").secrets) != 0 {
+	if len(install(t, "etcd: {install: true, tlsSecretName: mine}", "store: {etcd: {tlsSecretName: mine}}", "replicasTLSSecretName: mine").secrets) != 0 {
 		t.Error("certificates are made although there are others")
 	}
 }

@@ -290,7 +290,7 @@ func TestSelectors(t *testing.T) {
 			labels[name] = pod.Labels
 		}
 		selects := func(what, name string, selector map[string]string) {
-			pod := name
+			pod := strings.TrimSuffix(name, "-replicas")
 			if _, ok := labels[pod]; !ok {
 				pod = slices.Collect(maps.Keys(labels))[0]
 			}
@@ -321,7 +321,7 @@ func TestSelectors(t *testing.T) {
 		for name, s := range o.services {
 			selects("Service", name, s.Spec.Selector)
 			for _, p := range s.Spec.Ports {
-				want := map[int32]int32{80: 8000, 2379: 0, 2380: 0}
+				want := map[int32]int32{80: 8000, 2379: 0, 2380: 0, 9001: 0, 9002: 0}
 				if target, ok := want[p.Port]; !ok || p.TargetPort.IntVal != target || s.Spec.Type != corev1.ServiceTypeClusterIP && s.Spec.ClusterIP != "None" {
 					t.Errorf("%s: the Service %s opens %+v", where, name, p)
 				}
@@ -337,12 +337,14 @@ func TestNetworkPolicies(t *testing.T) {
 	etcd := map[int32]string{2379: "pods tokengate", 2380: "pods tokengate-etcd", 2381: "namespace monitoring"}
 	sidecar := maps.Clone(gateway)
 	sidecar[40001], sidecar[40011] = "pods jira", "pods jira"
+	replicas := maps.Clone(gateway)
+	replicas[9001], replicas[9002] = "pods tokengate", "pods tokengate"
 	for where, want := range map[string]map[string]map[int32]string{
-		"gateway":           {"tokengate": gateway, "tokengate-jira": jira},
+		"gateway":           {"tokengate": replicas, "tokengate-jira": jira},
 		"gateway-badger":    {"tokengate": gateway, "tokengate-jira": jira},
 		"etcd":              {"tokengate-etcd": etcd},
 		"sidecar":           {"jira": sidecar},
-		"chart with etcd":   {"tokengate": gateway, "tokengate-jira": jira, "tokengate-etcd": etcd},
+		"chart with etcd":   {"tokengate": replicas, "tokengate-jira": jira, "tokengate-etcd": etcd},
 		"chart with badger": {"tokengate": gateway, "tokengate-jira": jira},
 	} {
 		got := map[string]map[int32]string{}

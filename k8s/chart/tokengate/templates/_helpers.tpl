@@ -71,6 +71,13 @@ capabilities: {drop: [ALL]}
 {{- end }}
 {{- $store = dict "etcd" $etcd }}
 {{- end }}
+{{- if not .Values.store.badger.enabled }}
+{{- $_ := set $listen "replicas" (dict
+  "grpc" "tcp://0.0.0.0:9001"
+  "http" "tcp://0.0.0.0:9002"
+  "host" (printf "%s-replicas" .Release.Name)
+  "tls" (dict "certificate" "/etc/tokengate-replicas/tls.crt" "key" "/etc/tokengate-replicas/tls.key" "ca" "/etc/tokengate-replicas/ca.crt")) }}
+{{- end }}
 {{- $config := dict "listen" $listen "store" $store }}
 {{- if not (hasKey .Values.config "clientAddress") }}
 {{- $_ := set $config "clientAddress" (eq .Values.service.type "ClusterIP" | ternary (dict "trustedHops" 1) (dict "source" true)) }}
