@@ -51,6 +51,10 @@ type BootstrapOptions struct {
 	// most 107 bytes. Empty means DefaultAdminSocket.
 	AdminSocket string
 
+	// Metrics is the IP address and port of a further listener, with Envoy's metrics at
+	// /stats/prometheus and nothing else. Empty means no such listener.
+	Metrics string
+
 	// Host is the IP address or DNS name at which Envoy reaches tokengate's listeners
 	// with TLS, and for which their certificates are valid. Empty means the host of
 	// the listening address.
@@ -93,6 +97,7 @@ type bootstrapData struct {
 	Listen                         listenAddress
 	Certificate                    string // file that names the certificate of Listen
 	AdminSocket                    string
+	Metrics                        *listenAddress // may be nil
 
 	Authz, Management clusters
 	ManagementRoutes  []managementRoute
@@ -164,6 +169,13 @@ func newBootstrapData(cfg config.Config, opts BootstrapOptions) (*bootstrapData,
 			return nil, err
 		}
 		d.Secrets = true
+	}
+	if opts.Metrics != "" {
+		metrics, err := parseListen(opts.Metrics, "0.0.0.0:9465")
+		if err != nil {
+			return nil, err
+		}
+		d.Metrics = &metrics
 	}
 
 	if !filepath.IsAbs(d.AdminSocket) || len(d.AdminSocket) > config.MaxSocketPath {

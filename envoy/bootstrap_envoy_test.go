@@ -2,6 +2,9 @@ package envoy_test
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -184,6 +187,63 @@ func TestEnvoyRoutesManagement(t *testing.T) {
 			if got := rig.got(t); got.server != "jira" {
 				t.Errorf("outside the context path: went to %s", got.server)
 			}
+		}
+	}
+}
+
+// The listener for metrics has Envoy's metrics and no other page of its administration.
+func TestEnvoyShowsItsMetrics(t *testing.T) {
+	t.Parallel()
+	rig := newBootstrapRig(t, passThrough, false, func(_ *config.Config, o *envoy.BootstrapOptions) { o.Metrics = "127.0.0.1:0" })
+	var listeners struct {
+		Statuses []struct {
+			Name  string
+			Local struct {
+				Socket struct {
+					Address string
+					Port    int `json:"port_value"`
+				} `json:"socket_address"`
+			} `json:"local_address"`
+		} `json:"listener_statuses"`
+	}
+	if err := json.Unmarshal(rig.envoy.Admin("/listeners?format=json"), &listeners); err != nil {
+		t.Fatal(err)
+	}
+	url := ""
+	for _, l := range listeners.Statuses {
+		if l.Name == "metrics" {
+			url = fmt.Sprintf("http://%s:%d", l.Local.Socket.Address, l.Local.Socket.Port)
+		}
+	}
+	ask := func(method, path string) (int, string) {
+		request, err := http.NewRequestWithContext(t.Context(), method, url+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp.StatusCode, string(body)
+	}
+
+	rig.send(t, "/")
+	if status, text := ask("GET", "/stats/prometheus?usedonly"); status != 200 ||
+		!strings.Contains(text, `envoy_http_downstream_rq_xx{envoy_response_code_class="2",envoy_http_conn_manager_prefix="http"} 1`) {
+		t.Errorf("the metrics: %d\n%s", status, text)
+	}
+	for _, request := range []string{
+		"POST /stats/prometheus", "HEAD /stats/prometheus", "GET /stats", "GET /stats/prometheus/", "GET /stats/prometheus/../../config_dump", "GET /config_dump",
+		"GET /", "POST /quitquitquit", "POST /drain_listeners?graceful", "GET /certs", "POST /logging?level=trace", "GET /x?/stats/prometheus", "GET //stats/prometheus",
+	} {
+		method, path, _ := strings.Cut(request, " ")
+		if status, _ := ask(method, path); status != 404 {
+			t.Errorf("%s: %d", request, status)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/stream/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/aggregate/v3"
@@ -80,7 +81,7 @@ listen: {grpc: "tcp://localhost:9001", http: "tcp://localhost:9002"}
 upstream: {url: "http://jira.internal:8080"}
 clientAddress: {source: true}
 `,
-		opts: envoy.BootstrapOptions{Listen: "127.0.0.1:0"},
+		opts: envoy.BootstrapOptions{Listen: "127.0.0.1:0", Metrics: "[::]:9465"},
 	},
 	{
 		name: "tls-without-client-certificate",
@@ -154,7 +155,8 @@ type parsedBootstrap struct {
 }
 
 // parseBootstrap fails the test on unknown keys, wrong types and violated
-// constraints.
+// constraints. The listener of Envoy's metrics and its cluster are left out:
+// TestEnvoyShowsItsMetrics tries them.
 func parseBootstrap(t *testing.T, text []byte) parsedBootstrap {
 	t.Helper()
 	var tree any
@@ -173,6 +175,7 @@ func parseBootstrap(t *testing.T, text []byte) parsedBootstrap {
 		t.Fatal(err)
 	}
 	listeners := p.bootstrap.GetStaticResources().GetListeners()
+	listeners = slices.DeleteFunc(listeners, func(l *listenerv3.Listener) bool { return l.GetName() == "metrics" })
 	if len(listeners) == 2 && listeners[0].GetName() == "http" {
 		redirect := unpackAny(t, listeners[0].GetFilterChains()[0].GetFilters()[0].GetTypedConfig(), new(hcmv3.HttpConnectionManager))
 		for _, h := range redirect.GetRouteConfig().GetVirtualHosts() {
@@ -205,7 +208,9 @@ func parseBootstrap(t *testing.T, text []byte) parsedBootstrap {
 	}
 	p.routes = hosts[0].GetRoutes()
 	for _, c := range p.bootstrap.GetStaticResources().GetClusters() {
-		p.clusters[c.GetName()] = c
+		if c.GetName() != "envoy-admin" {
+			p.clusters[c.GetName()] = c
+		}
 	}
 	return p
 }

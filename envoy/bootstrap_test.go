@@ -463,6 +463,7 @@ func TestBootstrapRefuses(t *testing.T) {
 	}{
 		"listener without port": {opts: envoy.BootstrapOptions{Listen: "0.0.0.0"}, want: "listen on"},
 		"listener by name":      {opts: envoy.BootstrapOptions{Listen: "localhost:80"}, want: "listen on"},
+		"metrics by name":       {opts: envoy.BootstrapOptions{Metrics: "localhost:9465"}, want: "localhost:9465"},
 		"relative admin socket": {opts: envoy.BootstrapOptions{AdminSocket: "admin.sock"}, want: "admin socket"},
 		"long admin socket":     {opts: envoy.BootstrapOptions{AdminSocket: long}, want: "107"},
 		"upstream scheme":       {config: func(c *config.Config) { c.Upstream.URL = "ftp://jira" }, want: "upstream.url"},

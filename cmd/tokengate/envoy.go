@@ -81,6 +81,7 @@ func newBootstrapCommand() *cobra.Command {
 	flags.StringVar(&options.Key, "tls-key", "", "`FILE` at which Envoy finds the certificate's key")
 	flags.StringVar(&options.ListenTLS, "tls-listen", envoy.DefaultListenTLS, "where Envoy listens with TLS, `ADDRESS:PORT`")
 	flags.StringVar(&options.AdminSocket, "envoy-admin", envoy.DefaultAdminSocket, "`PATH` of Envoy's own administration socket")
+	flags.StringVar(&options.Metrics, "envoy-metrics", "", "where Prometheus finds Envoy's metrics, at /stats/prometheus: `ADDRESS:PORT` (default: nowhere)")
 	flags.StringVar(&options.Host, "tokengate-host", "",
 		"`HOST` at which Envoy reaches tokengate's listeners with TLS (default: that of their addresses)")
 	flags.StringVar(&options.Secrets, "secrets", envoy.DefaultSecrets,

@@ -49,7 +49,7 @@ func (r *rig) hasMetric(line string) bool {
 func TestProbesAndMetrics(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{})
-	value := r.mint("probed")
+	value := r.mint("probed", "--expires", "7d")
 	r.send(request{auth: bearer(value)})
 	r.send(request{auth: "Bearer tgate_x"})
 	for _, path := range []string{"/healthz", "/readyz", "/readyz?for=tokens"} {
@@ -63,6 +63,7 @@ func TestProbesAndMetrics(t *testing.T) {
 		`tokengate_decisions_total{outcome="denied",reason="read_only"} 0`,
 		`tokengate_tokens{state="active"} 1`,
 		`tokengate_tokens{state="revoked"} 0`,
+		`tokengate_tokens_ending 1`,
 		`tokengate_passwords_observed_total 0`,
 		`tokengate_store_records{kind="tokens"} 1`,
 		`tokengate_store_records{kind="ended_tokens"} 0`,

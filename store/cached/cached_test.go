@@ -114,7 +114,7 @@ func TestCached(t *testing.T) {
 
 func wantCounts(t *testing.T, x *cached.Store, want map[store.State]int) {
 	t.Helper()
-	states, _ := x.Index().Counts(storetest.Epoch)
+	states := x.Index().Counts(storetest.Epoch).States
 	for state := store.Pending; state <= store.Revoked; state++ {
 		if states[state] != want[state] {
 			t.Errorf("the index counts %d %v tokens, want %d", states[state], state, want[state])
@@ -124,17 +124,22 @@ func wantCounts(t *testing.T, x *cached.Store, want map[store.State]int) {
 
 func TestIndexCounts(t *testing.T) {
 	var x index.Index
-	for n, expires := range []time.Time{{}, storetest.Epoch.Add(time.Second), storetest.Epoch, storetest.Epoch.Add(-time.Second)} {
+	for n, expires := range []time.Time{
+		{}, storetest.Epoch.Add(index.EndingWithin + time.Second), storetest.Epoch.Add(index.EndingWithin), storetest.Epoch.Add(time.Second),
+		storetest.Epoch, storetest.Epoch.Add(-time.Second),
+	} {
 		token := storetest.NewToken(n, "fred")
 		token.Expires = expires
 		x.Put(token)
 		token.ID, token.State = strings.ToUpper(token.ID), store.Pending
 		x.Put(token)
 	}
-	states, expired := x.Counts(storetest.Epoch)
-	want := map[store.State]int{store.Pending: 4, store.Active: 4, store.Disabled: 0, store.Revoked: 0}
-	if diff := cmp.Diff(want, states); diff != "" || expired != 2 {
-		t.Errorf("%d tokens have expired, want 2; states (-want +got):\n%s", expired, diff)
+	want := index.Counts{
+		States:  map[store.State]int{store.Pending: 6, store.Active: 6, store.Disabled: 0, store.Revoked: 0},
+		Expired: 2, Ending: 2,
+	}
+	if diff := cmp.Diff(want, x.Counts(storetest.Epoch)); diff != "" {
+		t.Errorf("counts (-want +got):\n%s", diff)
 	}
 	var zero index.Index
 	if _, ok := zero.Lookup("test00000001"); ok {

@@ -168,17 +168,31 @@ func (x *Index) Remove(id string) {
 	s.remove(hash, id)
 }
 
-// Counts returns the number of tokens in each state, revoked ones included, and the number of
-// active tokens that have expired at now.
-func (x *Index) Counts(now time.Time) (states map[store.State]int, expired int) {
-	states = map[store.State]int{store.Pending: 0, store.Active: 0, store.Disabled: 0, store.Revoked: 0}
+// EndingWithin is the time before its end in which a token counts as ending.
+const EndingWithin = 7 * 24 * time.Hour
+
+// Counts has numbers of tokens.
+type Counts struct {
+	States  map[store.State]int // each state, revoked tokens included
+	Expired int                 // active tokens that have expired
+	Ending  int                 // active tokens that expire within EndingWithin
+}
+
+// Counts counts the tokens at now.
+func (x *Index) Counts(now time.Time) Counts {
+	c := Counts{States: map[store.State]int{store.Pending: 0, store.Active: 0, store.Disabled: 0, store.Revoked: 0}}
+	expired, ending := now.Unix(), now.Add(EndingWithin).Unix()
 	for i := range x.shards {
 		for e := range x.shards[i].all() {
-			states[e.state]++
-			if e.state == store.Active && e.expires != 0 && e.expires <= now.Unix() {
-				expired++
+			c.States[e.state]++
+			switch {
+			case e.state != store.Active || e.expires == 0:
+			case e.expires <= expired:
+				c.Expired++
+			case e.expires <= ending:
+				c.Ending++
 			}
 		}
 	}
-	return states, expired
+	return c
 }

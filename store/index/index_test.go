@@ -71,7 +71,7 @@ func TestIndexAgainstMap(t *testing.T) {
 				t.Fatalf("token %d (-want +index):\n%s", n, cmp.Diff(want, got, comparer))
 			}
 		}
-		if got, _ := x.Counts(storetest.Epoch); !cmp.Equal(states, got) {
+		if got := x.Counts(storetest.Epoch).States; !cmp.Equal(states, got) {
 			t.Fatalf("counts %v, want %v", got, states)
 		}
 	}

@@ -69,9 +69,10 @@ func (s *Server) status(started int64, of envoy.ConfigurationState) web.Status {
 
 // gauges are the metrics that are read at each scrape.
 type gauges struct {
-	server                                     *Server
-	tokens, expired, bytes, up, dropped, build *prometheus.Desc
-	records, recordBytes                       *prometheus.Desc
+	server                         *Server
+	tokens, expired, ending, fresh *prometheus.Desc
+	bytes, up, dropped, build      *prometheus.Desc
+	records, recordBytes           *prometheus.Desc
 }
 
 func (s *Server) gauges() prometheus.Collector {
@@ -79,7 +80,10 @@ func (s *Server) gauges() prometheus.Collector {
 		server:  s,
 		tokens:  prometheus.NewDesc("tokengate_tokens", "Tokens in the index by state; revoked ones are kept for the record.", []string{"state"}, nil),
 		expired: prometheus.NewDesc("tokengate_tokens_expired", "Active tokens that have expired.", nil, nil),
-		bytes:   prometheus.NewDesc("tokengate_store_bytes", "Size of the store's files on disk.", nil, nil),
+		ending:  prometheus.NewDesc("tokengate_tokens_ending", "Active tokens that expire within 7 days.", nil, nil),
+		fresh: prometheus.NewDesc("tokengate_index_fresh",
+			"1 if the tokens in memory are fresh enough, 0 if every token is refused because the store has not reported its changes for too long.", nil, nil),
+		bytes: prometheus.NewDesc("tokengate_store_bytes", "Size of the store's files on disk.", nil, nil),
 		records: prometheus.NewDesc("tokengate_store_records",
 			"Records in the store by kind. Ended tokens, which are revoked or expired, are among the tokens. Absent until the store has counted after a start.", []string{"kind"}, nil),
 		recordBytes: prometheus.NewDesc("tokengate_store_record_bytes",
@@ -92,25 +96,31 @@ func (s *Server) gauges() prometheus.Collector {
 
 // Describe implements prometheus.Collector.
 func (g *gauges) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{g.tokens, g.expired, g.bytes, g.up, g.dropped, g.build, g.records, g.recordBytes} {
+	for _, d := range []*prometheus.Desc{g.tokens, g.expired, g.ending, g.fresh, g.bytes, g.up, g.dropped, g.build, g.records, g.recordBytes} {
 		to <- d
 	}
 }
 
 // Collect implements prometheus.Collector.
 func (g *gauges) Collect(to chan<- prometheus.Metric) {
-	states, expired := g.server.tokens.Index().Counts(time.Now())
-	for state, n := range states {
+	counts := g.server.tokens.Index().Counts(time.Now())
+	for state, n := range counts.States {
 		to <- prometheus.MustNewConstMetric(g.tokens, prometheus.GaugeValue, float64(n), state.String())
 	}
-	to <- prometheus.MustNewConstMetric(g.expired, prometheus.GaugeValue, float64(expired))
+	to <- prometheus.MustNewConstMetric(g.expired, prometheus.GaugeValue, float64(counts.Expired))
+	to <- prometheus.MustNewConstMetric(g.ending, prometheus.GaugeValue, float64(counts.Ending))
+	fresh := 0.0
+	if g.server.tokens.Index().TokensFresh(time.Now()) {
+		fresh = 1
+	}
+	to <- prometheus.MustNewConstMetric(g.fresh, prometheus.GaugeValue, fresh)
 	to <- prometheus.MustNewConstMetric(g.bytes, prometheus.GaugeValue, float64(g.server.tokens.Size()))
 	if sizes, ok := g.server.tokens.Sizes(); ok {
 		for kind, size := range sizes {
 			to <- prometheus.MustNewConstMetric(g.records, prometheus.GaugeValue, float64(size.Records), kind)
 			to <- prometheus.MustNewConstMetric(g.recordBytes, prometheus.GaugeValue, float64(size.Bytes), kind)
 		}
-		to <- prometheus.MustNewConstMetric(g.records, prometheus.GaugeValue, float64(states[store.Revoked]+expired), "ended_tokens")
+		to <- prometheus.MustNewConstMetric(g.records, prometheus.GaugeValue, float64(counts.States[store.Revoked]+counts.Expired), "ended_tokens")
 	}
 	up := 1.0
 	if g.server.health.check() != nil {

@@ -250,8 +250,7 @@ func (s *Server) openStore(ctx context.Context, acceptLoss bool) error {
 		s.log.Warn("a new store was made: there was none", zap.String("kind", s.config.Store.Kind), zap.String("dir", db.Dir))
 	}
 	loaded := 0
-	states, _ := tokens.Index().Counts(time.Now())
-	for _, n := range states {
+	for _, n := range tokens.Index().Counts(time.Now()).States {
 		loaded += n
 	}
 	s.log.Info("the tokens are loaded", zap.Int("tokens", loaded))

@@ -176,13 +176,20 @@ store: {memory: {}}
 	if d := authz.Decide(request, s.view()); d.Reason != authz.UnknownToken {
 		t.Errorf("a revoked token of the second store: %v", d.Reason)
 	}
-	for path, want := range map[string]string{"/readyz?for=tokens": "ok\n", "/metrics": "\ntokengate_store_bytes 4711\n"} {
+	probe := func(path, want string) {
+		t.Helper()
 		w := httptest.NewRecorder()
 		s.probes().ServeHTTP(w, httptest.NewRequest("GET", path, nil))
 		if !strings.Contains(w.Body.String(), want) {
 			t.Errorf("%s lacks %q: %s", path, want, w.Body)
 		}
 	}
+	probe("/readyz?for=tokens", "ok\n")
+	probe("/metrics", "\ntokengate_store_bytes 4711\n")
+	probe("/metrics", "\ntokengate_index_fresh 1\n")
+	s.tokens.Index().SetTokensFresh(time.Now())
+	probe("/readyz?for=tokens", "has not reported its changes")
+	probe("/metrics", "\ntokengate_index_fresh 0\n")
 	if err := s.Stop(); err != nil {
 		t.Error(err)
 	}
