@@ -76,28 +76,10 @@ func TestReadmeDependencies(t *testing.T) {
 	}
 }
 
-// cmd/tokengate/README.md names exactly the metrics of the program.
-func TestReadmeMetrics(t *testing.T) {
-	t.Parallel()
-	_, exposed := newConnected(t).probe("/metrics") // has those of a header, too
-	names := func(pattern, text string) (names []string) {
-		for _, m := range regexp.MustCompile(pattern).FindAllStringSubmatch(text, -1) {
-			names = append(names, m[1])
-		}
-		slices.Sort(names)
-		return slices.Compact(names)
-	}
-	want := names(`(?m)^# TYPE (tokengate_\w+)`, exposed)
-	got := names("`(tokengate_\\w+)`", read(t, "../../cmd/tokengate/README.md"))
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("metrics (-server +README):\n%s", diff)
-	}
-}
-
 // Every link leads to a file or a heading, and every make command is a target.
 func TestReadmeLinks(t *testing.T) {
 	makefile := read(t, "../../Makefile")
-	for _, document := range append(slices.Clip(documents), "store/from-one-to-many.md") {
+	for _, document := range append(slices.Clip(documents), "store/from-one-to-many.md", "k8s/monitoring/README.md") {
 		text := read(t, "../../"+document)
 		for _, m := range regexp.MustCompile(`\]\(([^)]+)\)`).FindAllStringSubmatch(text, -1) {
 			file, anchor, _ := strings.Cut(m[1], "#")
@@ -147,7 +129,7 @@ func TestReadmeSpeed(t *testing.T) {
 	}
 }
 
-var updateReadme = flag.Bool("update", false, "rewrite the README's figures")
+var updateReadme = flag.Bool("update", false, "rewrite what READMEs and tests take from a running program")
 
 // fences returns a README's code blocks whose info string begins with kind.
 func fences(text, kind string) (blocks []string) {
