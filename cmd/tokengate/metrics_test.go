@@ -11,7 +11,8 @@ import (
 )
 
 // cmd/tokengate/README.md names exactly the metrics of the program, and testdata/metrics.txt has every series of it and
-// those of Envoy that k8s/monitoring asks for. Its queries are tested with that file. -update writes it.
+// those of Envoy that k8s/monitoring asks for: each metric of its alerts and its dashboard is there, and make test-long tests
+// its queries with that file. -update writes it.
 func TestReadmeMetrics(t *testing.T) {
 	t.Parallel()
 	r := newConnected(t) // has the metrics of a server that names users in a header, too
@@ -32,12 +33,18 @@ func TestReadmeMetrics(t *testing.T) {
 
 	r.send(request{path: "/"})
 	const alerts, dashboard = "../../k8s/monitoring/prometheusrule.yaml", "../../k8s/monitoring/dashboard.json"
-	asked := find(`(envoy_\w+)`, read(t, alerts)+read(t, dashboard))
+	asked := find(`\b((?:tokengate|envoy)_\w+)`, read(t, alerts)+read(t, dashboard)) // has names of labels, too
 	series := slices.DeleteFunc(find(`(?m)^(\w+(?:\{.*\})?) `, exposed+string(r.envoy.Admin("/stats/prometheus"))), func(series string) bool {
 		name, _, _ := strings.Cut(series, "{")
 		return !strings.HasPrefix(name, "tokengate_") && !slices.Contains(asked, name)
 	})
 	text := strings.Join(series, "\n") + "\n"
+	exported := find(`\b((?:tokengate|envoy)_\w+)`, text)
+	for _, name := range asked {
+		if !slices.Contains(exported, name) {
+			t.Errorf("k8s/monitoring asks for %s, which neither tokengate nor Envoy exports", name)
+		}
+	}
 	text = regexp.MustCompile(`(go|version|envoy_listener_address)="[^"]*"`).ReplaceAllString(text, `$1="x"`)
 	text = strings.ReplaceAll(text, "{}", "")
 	const file = "testdata/metrics.txt"

@@ -1,3 +1,5 @@
+//go:build long
+
 // Package monitoring_test checks k8s/monitoring with the code of Prometheus, its
 // operator and Grafana, which no other module should list.
 package monitoring_test
