@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"regexp"
 	"slices"
@@ -8,6 +9,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/tokengate/tokengate/envoy/envoytest"
+	"github.com/tokengate/tokengate/store/etcd/etcdtest"
 )
 
 // cmd/tokengate/README.md names exactly the metrics of the program, and testdata/metrics.txt has every series of it and
@@ -18,6 +22,15 @@ func TestReadmeMetrics(t *testing.T) {
 	r := newConnected(t) // has the metrics of a server that names users in a header, too
 	r.refresh()
 	_, exposed := r.probe("/metrics")
+	etcd := etcdtest.Start(t, etcdtest.Options{}).Endpoints()[0]
+	_, withTLS := newRig(t, options{settings: func(yaml string) string {
+		dir := envoytest.Dir(t)
+		envoytest.NewAuthority(t).Write(dir, "localhost")
+		replicas := strings.ReplaceAll(fmt.Sprintf(failoverConfig, "127.0.0.1", freePort(t), freePort(t)), "DIR", dir)
+		yaml = strings.Replace(yaml, "listen:\n", "listen:\n"+replicas, 1)
+		return regexp.MustCompile(`badger: \{[^}]*\}`).ReplaceAllString(yaml, "etcd: {endpoints: ['"+etcd+"']}")
+	}}).probe("/metrics")
+	exposed += strings.Join(regexp.MustCompile(`(?m)^(# TYPE )?tokengate_certificate_\w+[ {].*\n`).FindAllString(withTLS, -1), "")
 	find := func(pattern, text string) (found []string) {
 		for _, m := range regexp.MustCompile(pattern).FindAllStringSubmatch(text, -1) {
 			found = append(found, m[1])
