@@ -203,6 +203,9 @@ func opens(t *testing.T, p networkingv1.NetworkPolicy) map[int32]string {
 			if s := peer.PodSelector; s != nil {
 				text = append(text, "pods "+s.MatchLabels["app.kubernetes.io/name"])
 			}
+			if b := peer.IPBlock; b != nil {
+				text = append(text, b.CIDR)
+			}
 			from = append(from, strings.Join(text, " "))
 		}
 		for _, port := range rule.Ports {

@@ -36,6 +36,8 @@ func deployed(t *testing.T) map[string]*objects {
 		}
 		deployedOnce["chart with etcd"] = install(t, everything)
 		deployedOnce["chart with badger"] = install(t, "store: {badger: {enabled: true}}")
+		deployedOnce["chart with TLS"] = install(t, "etcd: {install: true}", "service: {type: LoadBalancer, tlsSecretName: jira-tls}",
+			"networkPolicy: {clients: [{ipBlock: {cidr: 10.0.0.0/8}}]}")
 	}
 	return deployedOnce
 }
@@ -142,7 +144,8 @@ func TestSecurity(t *testing.T) {
 // Only tokengate mounts its admin socket, its secrets and its database; secrets are
 // readable by one user and group; sockets do not outlive the pod.
 func TestVolumes(t *testing.T) {
-	alone := []string{"admin-socket", "data", "tokengate-data", "etcd-client", "etcd-password", "secret-jira-directory"}
+	alone := map[string]string{"admin-socket": "tokengate", "tokengate-data": "tokengate", "etcd-client": "tokengate",
+		"etcd-password": "tokengate", "secret-jira-directory": "tokengate", "envoy-tls": "envoy"}
 	for where, o := range deployed(t) {
 		for name, pod := range o.pods {
 			mounted := map[string][]string{}
@@ -158,7 +161,11 @@ func TestVolumes(t *testing.T) {
 				}
 			}
 			for volume, by := range mounted {
-				if slices.Contains(alone, volume) && !slices.Equal(by, []string{"tokengate"}) && !slices.Equal(by, []string{"etcd"}) {
+				want, ok := alone[volume]
+				if volume == "data" {
+					want, ok = strings.TrimPrefix(name, "tokengate-"), true
+				}
+				if ok && !slices.Equal(by, []string{want}) {
 					t.Errorf("%s: %s is mounted by %v", where, volume, by)
 				}
 			}
@@ -242,11 +249,15 @@ func TestOrder(t *testing.T) {
 func TestProbes(t *testing.T) {
 	for where, o := range deployed(t) {
 		for name, pod := range o.pods {
+			envoyPort := "8000"
+			if strings.Contains(strings.Join(containers(pod)["envoy-config"].Command, " "), " --tls-certificate=") {
+				envoyPort = "8443"
+			}
 			for container, c := range containers(pod) {
 				want := map[string]string{
 					"envoy-config": "nothing, nothing, nothing",
 					"tokengate":    "9464/readyz, 9464/readyz, 9464/healthz",
-					"envoy":        "8000, 8000, 8000",
+					"envoy":        envoyPort + ", " + envoyPort + ", " + envoyPort,
 					"jira":         "nothing, 8080/status, nothing",
 					"etcd":         "2381/livez, 2381/readyz, 2381/livez",
 				}[container]
@@ -321,8 +332,9 @@ func TestSelectors(t *testing.T) {
 		for name, s := range o.services {
 			selects("Service", name, s.Spec.Selector)
 			for _, p := range s.Spec.Ports {
-				want := map[int32]int32{80: 8000, 2379: 0, 2380: 0, 9001: 0, 9002: 0}
-				if target, ok := want[p.Port]; !ok || p.TargetPort.IntVal != target || s.Spec.Type != corev1.ServiceTypeClusterIP && s.Spec.ClusterIP != "None" {
+				want := map[int32]int32{80: 8000, 443: 8443, 2379: 0, 2380: 0, 9001: 0, 9002: 0}
+				inside := s.Spec.Type == corev1.ServiceTypeClusterIP || s.Spec.ClusterIP == "None"
+				if target, ok := want[p.Port]; !ok || p.TargetPort.IntVal != target || !inside && name != "tokengate" {
 					t.Errorf("%s: the Service %s opens %+v", where, name, p)
 				}
 			}
@@ -339,6 +351,8 @@ func TestNetworkPolicies(t *testing.T) {
 	sidecar[40001], sidecar[40011] = "pods jira", "pods jira"
 	replicas := maps.Clone(gateway)
 	replicas[9001], replicas[9002] = "pods tokengate", "pods tokengate"
+	withTLS := maps.Clone(replicas)
+	withTLS[8000], withTLS[8443] = "10.0.0.0/8", "10.0.0.0/8"
 	for where, want := range map[string]map[string]map[int32]string{
 		"gateway":           {"tokengate": replicas, "tokengate-jira": jira},
 		"gateway-badger":    {"tokengate": gateway, "tokengate-jira": jira},
@@ -346,6 +360,7 @@ func TestNetworkPolicies(t *testing.T) {
 		"sidecar":           {"jira": sidecar},
 		"chart with etcd":   {"tokengate": replicas, "tokengate-jira": jira, "tokengate-etcd": etcd},
 		"chart with badger": {"tokengate": gateway, "tokengate-jira": jira},
+		"chart with TLS":    {"tokengate": withTLS, "tokengate-jira": jira, "tokengate-etcd": etcd},
 	} {
 		got := map[string]map[int32]string{}
 		o := deployed(t)[where]

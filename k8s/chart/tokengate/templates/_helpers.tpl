@@ -36,6 +36,25 @@ capabilities: {drop: [ALL]}
 {{- if and .Values.store.badger.enabled (or .Values.autoscaling.enabled (gt (int (.Values.replicas | default 1)) 1)) }}
 {{- fail "store.badger can be open in one pod only: use etcd, or neither set replicas nor enable autoscaling." }}
 {{- end }}
+{{- if and .Values.etcd.install (ne (empty .Values.etcd.tlsSecretName) (empty .Values.store.etcd.tlsSecretName)) }}
+{{- fail "etcd.tlsSecretName and store.etcd.tlsSecretName need certificates of one authority: set both, or neither to have the chart make them." }}
+{{- end }}
+{{- if and .Values.autoscaling.enabled (gt (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas)) }}
+{{- fail "autoscaling.minReplicas is more than autoscaling.maxReplicas." }}
+{{- end }}
+{{- if and .Values.service.tlsSecretName (not (hasPrefix "https://" .Values.config.publicURL)) }}
+{{- fail "With service.tlsSecretName, port 80 redirects to https: config.publicURL must begin with https://." }}
+{{- end }}
+{{- if ne .Values.service.type "ClusterIP" }}
+{{- if and .Values.ingress.enabled (not .Values.config.clientAddress) }}
+{{- fail "Connections come from the Ingress controller: set service.type to ClusterIP, or set config.clientAddress, such as {trustedHops: 1}." }}
+{{- end }}
+{{- $outside := false }}
+{{- range .Values.networkPolicy.clients }}{{ if .ipBlock }}{{ $outside = true }}{{ end }}{{ end }}
+{{- if and .Values.networkPolicy.enabled (not $outside) }}
+{{- fail (printf "Clients reach a %s from outside of the cluster: name their addresses in networkPolicy.clients, such as {ipBlock: {cidr: 10.0.0.0/8}}." .Values.service.type) }}
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{- define "tokengate.etcdEndpoints" -}}
