@@ -179,6 +179,7 @@ func (p *pod) path(text string) string {
 		"/etc/envoy/", p.dir+"/envoy/",
 		"/run/envoy/admin.sock", p.dir+"/e",
 		"0.0.0.0:8000", "127.0.0.1:0",
+		"0.0.0.0:9465", "127.0.0.1:0",
 	).Replace(text)
 }
 

@@ -344,7 +344,7 @@ func TestSelectors(t *testing.T) {
 
 // What can be reached from where.
 func TestNetworkPolicies(t *testing.T) {
-	gateway := map[int32]string{8000: "namespace ingress", 9464: "namespace monitoring"}
+	gateway := map[int32]string{8000: "namespace ingress", 9464: "namespace monitoring", 9465: "namespace monitoring"}
 	jira := map[int32]string{8080: "namespace tokengate pods tokengate", 40001: "pods jira", 40011: "pods jira"}
 	etcd := map[int32]string{2379: "pods tokengate", 2380: "pods tokengate-etcd", 2381: "namespace monitoring"}
 	sidecar := maps.Clone(gateway)
