@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"reflect"
@@ -95,7 +96,8 @@ func newRestoreCommand() *cobra.Command {
 		Long: "Restore a backup into the store of the configuration file, which must be empty. Run it as\n" +
 			"the server's user. A backup is the past: tokens that were revoked after it was made are\n" +
 			"active again. With --disabled, all active tokens come back disabled, so that an\n" +
-			"administrator enables those that are still to be used.",
+			"administrator enables those that are still to be used. With - it is read from standard\n" +
+			"input, such as into a pod, and copied to a temporary file first.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if file == "" {
@@ -113,6 +115,12 @@ func restore(cmd *cobra.Command, file, from string, disabled bool) (err error) {
 	c, err := config.Load(file)
 	if err != nil {
 		return err
+	}
+	if from == "-" {
+		if from, err = temporary(cmd.InOrStdin()); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, os.Remove(from)) }()
 	}
 	in, err := backup.Open(from)
 	if err != nil {
@@ -140,6 +148,18 @@ func restore(cmd *cobra.Command, file, from string, disabled bool) (err error) {
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), message, in.Made.Format(time.RFC3339), activeTokens(found.Active))
 	return printCounts(cmd, counts)
+}
+
+// temporary copies a stream to a temporary file, which only this user can read.
+func temporary(from io.Reader) (path string, err error) {
+	f, err := os.CreateTemp("", "tokengate-restore-")
+	if err != nil {
+		return "", fmt.Errorf("copy the backup: %w", err)
+	}
+	if _, err := io.Copy(f, from); err != nil {
+		return "", fmt.Errorf("copy the backup: %w", errors.Join(err, f.Close(), os.Remove(f.Name())))
+	}
+	return f.Name(), f.Close()
 }
 
 // fillStore opens the store of a configuration and adds records to it.
