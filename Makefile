@@ -255,7 +255,7 @@ KUBE_PROGRAMS := $(addprefix $(KUBERNETES)/,kube-apiserver kube-controller-manag
 
 # Needs Linux, root, 10 GB of disk and, once, 20 to 30 minutes of two processors.
 .PHONY: cluster-tools
-cluster-tools: envoy etcd $(KUBE_PROGRAMS) $(KUBERNETES)/kube-router $(KUBERNETES)/coredns ## a whole Kubernetes, built from its modules
+cluster-tools: envoy etcd $(KUBE_PROGRAMS) $(KUBERNETES)/kube-router $(KUBERNETES)/coredns $(KUBERNETES)/helm ## a whole Kubernetes, built from its modules
 	@ln -sfn $(notdir $(KUBERNETES)) .tools/kubernetes
 	@PATH=$$PATH:/usr/sbin; { command -v containerd && command -v runc && command -v ip && command -v iptables && command -v ipset && \
 		command -v nft && test -x /usr/lib/cni/bridge; } >/dev/null || { \
@@ -287,12 +287,19 @@ $(KUBERNETES)/coredns:
 	@CGO_ENABLED=0 $(GO) -C testdata/tools/cluster/coredns build -trimpath -ldflags '-s -w' -o $(CURDIR)/$@.new .
 	@mv $@.new $@
 
+$(KUBERNETES)/helm:
+	@mkdir -p $(@D)
+	@echo "building Helm"
+	@CGO_ENABLED=0 $(GO) -C testdata/tools/cluster/helm build -trimpath -ldflags '-s -w' -o $(CURDIR)/$@.new helm.sh/helm/v4/cmd/helm
+	@mv $@.new $@
+
 .PHONY: cluster-images
 cluster-images: cluster-tools
 	@mkdir -p .build/cluster-programs .build/cluster-images
 	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o .build/cluster-programs/tokengate ./cmd/tokengate
 	@CGO_ENABLED=0 $(GO) -C testdata/cluster build -trimpath -o $(CURDIR)/.build/cluster-programs/standin ./standin
 	@cp -L .tools/etcd .build/cluster-programs/etcd
+	@CGO_ENABLED=0 $(GO) -C testdata/tools/etcd build -trimpath -ldflags '-s -w' -o $(CURDIR)/.build/cluster-programs/etcdctl go.etcd.io/etcd/etcdctl/v3
 	@$(GO) -C testdata/cluster build -o $(CURDIR)/.build/cluster-program .
 	@.build/cluster-program images .build/cluster-programs .tools/envoy
 

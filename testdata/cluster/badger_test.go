@@ -14,10 +14,8 @@ import (
 func TestBadgerGateway(t *testing.T) {
 	startJira(t)
 	volumes(t, 1, "1Gi")
-	kubectl(t, "", "", "apply", "-f", file("k8s", "namespace.yaml"))
 	removed(t, "tokengate")
-	kubectl(t, "", "", "apply", "-k", file("k8s", "gateway-badger"))
-	rollout(t, "tokengate", "deployment/tokengate")
+	openReadme(t).run(t, "gateway-badger", "")
 	address := jsonPath(t, "tokengate", "service/tokengate", "{.spec.clusterIP}")
 	g := gate{namespace: "tokengate", workload: "deployment/tokengate", client: newClient(address)}
 	g.story(t)

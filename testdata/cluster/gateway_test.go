@@ -15,15 +15,17 @@ import (
 func TestGateway(t *testing.T) {
 	startJira(t)
 	volumes(t, 3, "8Gi")
-	kubectl(t, "", "", "apply", "-f", file("k8s", "namespace.yaml"))
+	page := openReadme(t)
 	removed(t, "tokengate")
-	kubectl(t, "", run(t, file("k8s", "certificates.sh")), "apply", "-f", "-")
-	kubectl(t, "", "", "apply", "-k", file("k8s", "etcd"))
-	kubectl(t, "", "", "apply", "-k", file("k8s", "gateway"))
-	rollout(t, "tokengate", "statefulset/tokengate-etcd")
-	rollout(t, "tokengate", "deployment/tokengate")
+	page.run(t, "gateway", "")
 	address := jsonPath(t, "tokengate", "service/tokengate", "{.spec.clusterIP}")
-	g := gate{namespace: "tokengate", workload: "deployment/tokengate", client: newClient(address)}
+	g := gate{namespace: "tokengate", workload: "deployment/tokengate", client: newClient(address), page: page}
+	t.Run("README", func(t *testing.T) {
+		page.run(t, "verify", address)
+		page.run(t, "verify fails", address)
+		t.Log(page.run(t, "doctor", ""))
+		t.Log(page.run(t, "upkeep", ""))
+	})
 	t.Run("story", func(t *testing.T) { g.story(t) })
 	t.Run("policies", func(t *testing.T) { testPolicies(t, g) })
 
@@ -51,6 +53,18 @@ func TestGateway(t *testing.T) {
 			l.report(t, f.name)
 		})
 	}
+	l.end()
+	t.Run("roll back", func(t *testing.T) { page.run(t, "rollback", "") })
+	t.Run("backup and restore", func(t *testing.T) { backupAndRestore(t, g, token) })
+}
+
+// backupAndRestore makes a backup, loses the store, and restores it.
+func backupAndRestore(t *testing.T, g gate, token string) {
+	g.page.run(t, "backup", "")
+	_, later := g.create(t, "wilma", "after the backup")
+	t.Log(g.page.run(t, "restore", ""))
+	g.expect(t, "a token in the backup", 200, `"name":"wilma"`, "GET", "/rest/api/2/myself", "", "Authorization", "Bearer "+token)
+	g.expect(t, "a later token", 401, "", "GET", "/rest/api/2/myself", "", "Authorization", "Bearer "+later)
 }
 
 // pods returns the names of the gateway's pods that are not ending.
@@ -152,7 +166,7 @@ func changedConfiguration(t *testing.T, g gate, l *load) {
 // changedCertificates renews all certificates, as the README says, and then ends connections that were made before.
 func changedCertificates(t *testing.T, g gate, l *load) {
 	before := jsonPath(t, g.namespace, "secret/tokengate-ca", "{.data}")
-	kubectl(t, "", run(t, file("k8s", "certificates.sh")), "apply", "-f", "-")
+	g.page.run(t, "certificates", "")
 	if jsonPath(t, g.namespace, "secret/tokengate-ca", "{.data}") != before {
 		t.Error("a renewal changed the authority")
 	}
@@ -179,6 +193,9 @@ func testPolicies(t *testing.T, g gate) {
 	monitoring := startProbe(t, "monitoring")
 	waitReaches(t, stranger, jira, true)
 	waitReaches(t, stranger, metrics, true)
+	if out, err := g.page.try(t, "around", ""); err == nil {
+		t.Errorf("without a program that enforces policies, the doctor of a stranger finds nothing: %s", out)
+	}
 
 	startPolicies(t)
 	for _, to := range []string{jira, envoy, metrics} {
@@ -189,6 +206,7 @@ func testPolicies(t *testing.T, g gate) {
 	waitReaches(t, ingress, metrics, false)
 	waitReaches(t, monitoring, metrics, true)
 	waitReaches(t, monitoring, envoy, false)
+	t.Log(g.page.run(t, "around", ""))
 	g.story(t)
 }
 

@@ -136,16 +136,3 @@ func kill(t *testing.T, namespace, pod, container string) {
 
 // file returns the path of a file of the repository, in whose root the tests run.
 func file(parts ...string) string { return filepath.Join(parts...) }
-
-// run runs a program and returns its output.
-func run(t *testing.T, name string, args ...string) string {
-	t.Helper()
-	var stderr bytes.Buffer
-	cmd := exec.CommandContext(t.Context(), name, args...)
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("%s %s: %v: %s", name, strings.Join(args, " "), err, stderr.String())
-	}
-	return string(out)
-}

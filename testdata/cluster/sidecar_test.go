@@ -9,11 +9,10 @@ import (
 
 // TestSidecar applies k8s/sidecar: Envoy and tokengate in Jira's pod.
 func TestSidecar(t *testing.T) {
-	namespace(t, "jira")
+	removed(t, "jira")
 	volumes(t, 1, "50Gi")
 	volumes(t, 1, "1Gi")
-	kubectl(t, "jira", "", "apply", "-k", file("k8s", "sidecar"))
-	rollout(t, "jira", "statefulset/jira")
+	openReadme(t).run(t, "sidecar", "")
 	address := jsonPath(t, "jira", "service/jira", "{.spec.clusterIP}")
 	g := gate{namespace: "jira", workload: "statefulset/jira", client: newClient(address)}
 	g.story(t)

@@ -47,6 +47,7 @@ type gate struct {
 	namespace string
 	workload  string // whose first pod's container tokengate runs commands
 	client    *client
+	page      *readme
 }
 
 // selector returns the selector of its pods.

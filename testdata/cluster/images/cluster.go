@@ -43,7 +43,10 @@ func WriteCluster(dir, programs, envoy string) error {
 		},
 		"registry.k8s.io/etcd:v3.7.3": {
 			Entrypoint: []string{"/usr/local/bin/etcd"}, Env: path,
-			Files: []File{{Path: "/usr/local/bin/etcd", Source: filepath.Join(programs, "etcd"), Mode: 0o755}},
+			Files: []File{
+				{Path: "/usr/local/bin/etcd", Source: filepath.Join(programs, "etcd"), Mode: 0o755},
+				{Path: "/usr/local/bin/etcdctl", Source: filepath.Join(programs, "etcdctl"), Mode: 0o755},
+			},
 		},
 	} {
 		spec.Arch, spec.Created, spec.Fast = runtime.GOARCH, created, true
