@@ -9,6 +9,7 @@ import (
 	"io"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"github.com/tokengate/tokengate/authz"
@@ -43,6 +44,15 @@ func TestLineAllocations(t *testing.T) {
 		if n := testing.AllocsPerRun(100, func() { s.report(r, c.decision, noon) }); n != c.want {
 			t.Errorf("%v: %v allocations, want %v", c.decision.Reason, n, c.want)
 		}
+	}
+}
+
+// Counting a token that came over plain HTTP allocates nothing.
+func TestPlainAllocations(t *testing.T) {
+	s := &Server{Log: zap.New(jsonCore(io.Discard)), Metrics: NewMetrics(prometheus.NewRegistry())}
+	d, r := authz.Decision{Outcome: authz.Allowed, Reason: authz.TokenAllowed, User: "fred", TokenID: some}, asked()
+	if n := testing.AllocsPerRun(100, func() { s.reportPlain(r, d, noon) }); n != 0 {
+		t.Errorf("%v allocations, want 0", n)
 	}
 }
 

@@ -3,10 +3,12 @@ package envoy_test
 import (
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -89,10 +91,20 @@ func TestEnvoyWithTLS(t *testing.T) {
 	rig.got(t)
 
 	for _, path := range []string{"/browse/X-1?a=b", "/plugins/servlet/api-tokens/healthz", "//other.example.com/"} {
-		response := rig.send(t, path, "Authorization: Bearer sent")
+		response := rig.send(t, path, "Authorization: Bearer unprotected")
 		if want := "https://jira.example.com:8443" + path; response.StatusCode != 308 || response.Header.Get("Location") != want {
 			t.Errorf("plain HTTP: %d to %s, want 308 to %s", response.StatusCode, response.Header.Get("Location"), want)
 		}
 	}
 	rig.gotNothing(t)
+	rig.send(t, "/browse/X-1", "Accept: */*") // without a credential
+	rig.envoy.AccessLog(func(line map[string]any) bool {
+		return line["client"] == "127.0.0.1" && line["status"] == 308. && strings.Contains(fmt.Sprint(line["message"]), "a credential came over plain HTTP")
+	})
+	if log := rig.envoy.Output(); strings.Contains(log, "unprotected") || strings.Contains(log, "X-1") {
+		t.Errorf("the credential or the path is in the log: %s", log)
+	}
+	if n := rig.envoy.Stats()["http.redirect.plain_http_credentials"]; n != 3 {
+		t.Errorf("%d credentials counted, want 3", n)
+	}
 }

@@ -64,6 +64,26 @@ func (s *Server) log(r *authz.Request, d authz.Decision, now time.Time) {
 	}
 }
 
+// plainInterval is the least time between two lines of reportPlain.
+const plainInterval = time.Minute
+
+// plainMessage is for the owner of the token, and for an administrator of the proxy.
+const plainMessage = "a token came over plain HTTP, where others could read it: replace it, and let its client use https (publicURL). " +
+	"If clients do use https, let the proxy in front of Envoy send X-Forwarded-Proto. Further ones are counted in " +
+	"tokengate_plain_http_tokens_total, and not logged for a minute"
+
+// reportPlain counts a request with a verified token that came over plain HTTP, and logs it.
+func (s *Server) reportPlain(r *authz.Request, d authz.Decision, now time.Time) {
+	s.Metrics.plain.Inc()
+	last := s.plain.Load()
+	if last != 0 && now.UnixNano()-last < int64(plainInterval) || !s.plain.CompareAndSwap(last, now.UnixNano()) {
+		return
+	}
+	if core := s.Log.Core(); core.Enabled(zapcore.WarnLevel) {
+		_ = newLine(r, d).withMessage(plainMessage).write(core, zapcore.WarnLevel, now) // counted if it does not fit
+	}
+}
+
 // line is the log line of a request. To avoid allocations it is pooled, and is its
 // own only zap field, inline: zap calls it for the other fields while it encodes.
 type line struct {

@@ -20,6 +20,7 @@ type Metrics struct {
 	free    sync.Pool // of *stripe, per processor
 
 	panics   prometheus.Counter
+	plain    prometheus.Counter
 	outdated prometheus.Gauge
 
 	decisions, seconds, observed *prometheus.Desc
@@ -70,6 +71,10 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 			Name: "tokengate_panics_total",
 			Help: "Requests that were refused because the server panicked.",
 		}),
+		plain: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "tokengate_plain_http_tokens_total",
+			Help: "Requests with a verified token that came over plain HTTP, although publicURL is https.",
+		}),
 		decisions: prometheus.NewDesc("tokengate_decisions_total", "Decisions by outcome and reason.", []string{"outcome", "reason"}, nil),
 		seconds: prometheus.NewDesc("tokengate_decision_seconds",
 			"Time from a decoded check to its answer, sampled once in 64 decisions.", nil, nil),
@@ -79,7 +84,7 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		m.stripes[i].decisions = make([]atomic.Uint64, kinds)
 	}
 	m.free.New = func() any { return &m.stripes[m.next.Add(1)%uint32(len(m.stripes))] }
-	registry.MustRegister(m, m.panics, m.outdated)
+	registry.MustRegister(m, m.panics, m.plain, m.outdated)
 	return m
 }
 

@@ -36,7 +36,7 @@ import (
 	"github.com/tokengate/tokengate/store/index"
 )
 
-// Server answers Check. All fields but RequestLogs, Records and Anonymous are required, and
+// Server answers Check. All fields but HTTPS, RequestLogs, Records and Anonymous are required, and
 // are set before the first request; the Policy can be swapped at any time.
 type Server struct {
 	Policy        *atomic.Pointer[policy.Policy]
@@ -44,6 +44,7 @@ type Server struct {
 	Usage         *cached.UsageRecorder
 	ClientAddress config.ClientAddress // where the client's address comes from
 	Upstream      config.Upstream      // the product, and how it learns who is calling
+	HTTPS         bool                 // clients use https (publicURL)
 	Log           *zap.Logger          // the server's own lines
 	RequestLogs   RequestLogs          // lines about requests
 	Metrics       *Metrics
@@ -52,7 +53,8 @@ type Server struct {
 	Anonymous     *AnonymousAnswers // nil without upstream.identity.pat
 	Now           func() time.Time
 
-	budget         lineBudget // for lines about unauthenticated requests
+	budget         lineBudget   // for lines about unauthenticated requests
+	plain          atomic.Int64 // when reportPlain last wrote a line, in Unix nanoseconds
 	configurations configurations
 }
 
@@ -97,6 +99,9 @@ func (h *handler) Check(ctx context.Context, in *wire.Request) (answer *wire.Res
 	}
 	h.Metrics.count(decision, now, h.Now)
 	h.report(&in.Request, decision, now)
+	if in.Plain && h.HTTPS && decision.User != "" {
+		h.reportPlain(&in.Request, decision, now)
+	}
 	return answer, nil
 }
 

@@ -97,6 +97,8 @@ var meanings = []struct {
 	{"a body", join(asked, inHTTP("a", 11), inHTTP("b", 11)), want(func(r *reading) { r.Request.Body = "b" })},
 	{"a raw body over a body", join(asked, inHTTP("\xff", 12), inHTTP("a", 11)), want(func(r *reading) { r.Request.Body = "\xff" })},
 	{"an empty raw body", join(asked, inHTTP("", 12), inHTTP("a", 11)), want(func(r *reading) { r.Request.Body = "a" })},
+	{"plain HTTP", join(asked, inHTTP("https", 6), inHTTP("http", 6)), want(func(r *reading) { r.Plain = true })},
+	{"HTTPS", join(asked, inHTTP("http", 6), inHTTP("https", 6)), want(nil)},
 	{"a source", join(asked, inSource("192.0.2.1", 1, 2)), want(func(r *reading) { r.Source = "192.0.2.1" })},
 	{
 		"a source in pieces", join(inSource("192.0.2.1", 1, 2), asked, inSource("x", 1, 5), piece("x", 1, 1, 2)),

@@ -162,12 +162,13 @@ var asked = join(inHTTP("GET", 2), inHTTP("/", 4))
 type reading struct {
 	HTTP         bool
 	Request      authz.Request
+	Plain        bool
 	Source       string
 	ClientHeader string
 }
 
 func readingOf(r *wire.Request) reading {
-	return reading{r.HTTP, r.Request, r.Source, r.ClientHeader}
+	return reading{r.HTTP, r.Request, r.Plain, r.Source, r.ClientHeader}
 }
 
 func decode(t testing.TB, frame []byte) reading {

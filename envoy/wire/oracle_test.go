@@ -54,6 +54,7 @@ func oracle(frame []byte, clientHeader string) (reading, error) {
 			Upgrade: header("upgrade"), HTTPMethodOverride: header("x-http-method-override"),
 			MethodOverride: header("x-method-override"), HTTPMethod: header("x-http-method"), Origin: header("origin"),
 		},
+		Plain:  http.GetScheme() == "http",
 		Source: check.GetAttributes().GetSource().GetAddress().GetSocketAddress().GetAddress(),
 	}
 	if want.Request.Body = string(http.GetRawBody()); want.Request.Body == "" {

@@ -31,6 +31,7 @@ const (
 	httpMethod    protowire.Number = 2
 	httpHeaders   protowire.Number = 3
 	httpPath      protowire.Number = 4
+	httpScheme    protowire.Number = 6
 	httpProtocol  protowire.Number = 10
 	httpBody      protowire.Number = 11
 	httpRawBody   protowire.Number = 12
@@ -121,6 +122,8 @@ func (r *Request) readHTTP(number protowire.Number, content []byte) error {
 		return setText(&r.Method, content)
 	case httpPath:
 		return setText(&r.Path, content)
+	case httpScheme:
+		r.Plain = string(content) == "http"
 	case httpProtocol:
 		return setText(&r.Protocol, content)
 	case httpBody:

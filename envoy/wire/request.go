@@ -19,6 +19,10 @@ type Request struct {
 	// all other fields are zero.
 	HTTP bool
 
+	// Plain reports that the scheme is http: Envoy takes it from the connection, or
+	// from the X-Forwarded-Proto of a trusted proxy. An HTTP/2 client chooses it.
+	Plain bool
+
 	// Source is attributes.source.address.socket_address.address: the
 	// connection's peer, as Envoy sees it. Empty if there is none.
 	Source string
@@ -69,7 +73,7 @@ func (r *Request) decode(clientHeader string) error {
 // reset clears all fields and keeps the buffers.
 func (r *Request) reset() {
 	r.Request = authz.Request{Memory: r.Memory[:0]}
-	r.HTTP, r.Source, r.ClientHeader, r.clientHeader = false, "", "", ""
+	r.HTTP, r.Plain, r.Source, r.ClientHeader, r.clientHeader = false, false, "", "", ""
 	r.body, r.rawBody = "", ""
 	r.joined = r.joined[:0]
 	r.mapped.reset()

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/url"
 	"sync/atomic"
 	"time"
 
@@ -143,12 +144,17 @@ func (s *Server) newCheckServer() (*checkServer, error) {
 	if err != nil {
 		return nil, err
 	}
+	public, err := url.Parse(s.config.PublicURL)
+	if err != nil {
+		return nil, errors.New("publicURL is not a URL")
+	}
 	check := &envoy.Server{
 		Policy:        &s.policy,
 		Index:         s.tokens.Index(),
 		Usage:         s.usage,
 		ClientAddress: s.config.ClientAddress,
 		Upstream:      s.config.Upstream,
+		HTTPS:         public.Scheme == "https",
 		Log:           s.log,
 		RequestLogs: envoy.RequestLogs{
 			Allowed:         newLogCore(&s.sink.allowed, s.level),
