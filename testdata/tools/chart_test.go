@@ -9,10 +9,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"helm.sh/helm/v4/pkg/chart/common"
 	"helm.sh/helm/v4/pkg/chart/common/util"
+	chart "helm.sh/helm/v4/pkg/chart/v2"
 	"helm.sh/helm/v4/pkg/chart/v2/loader"
 	"helm.sh/helm/v4/pkg/engine"
 	"sigs.k8s.io/yaml"
@@ -21,6 +23,8 @@ import (
 var update = flag.Bool("update", false, "write the manifests that the chart renders")
 
 const chartDir = "../../k8s/chart/tokengate"
+
+var loadChart = sync.OnceValues(func() (*chart.Chart, error) { return loader.Load(chartDir) })
 
 // manifests are the directories that are rendered from the chart.
 var manifests = []struct {
@@ -43,23 +47,19 @@ config:
 // renderChart returns what the templates of the chart become, by their names. Values of
 // later texts win.
 func renderChart(values ...string) (map[string]string, error) {
-	chart, err := loader.Load(chartDir)
+	loaded, err := loadChart()
 	if err != nil {
 		return nil, err
 	}
-	merged := map[string]any{}
-	for _, text := range values {
-		var v map[string]any
-		if err := yaml.UnmarshalStrict([]byte(text), &v); err != nil {
-			return nil, fmt.Errorf("%s: %w", text, err)
-		}
-		merged = loader.MergeMaps(merged, v)
-	}
-	full, err := util.ToRenderValues(chart, merged, common.ReleaseOptions{Name: "tokengate", Namespace: "tokengate", IsInstall: true}, nil)
+	merged, err := mergeValues(values...)
 	if err != nil {
 		return nil, err
 	}
-	files, err := engine.Render(chart, full)
+	full, err := util.ToRenderValues(loaded, merged, common.ReleaseOptions{Name: "tokengate", Namespace: "tokengate", IsInstall: true}, nil)
+	if err != nil {
+		return nil, err
+	}
+	files, err := engine.Render(loaded, full)
 	if err != nil {
 		return nil, err
 	}
@@ -70,6 +70,19 @@ func renderChart(values ...string) (map[string]string, error) {
 		}
 	}
 	return byName, nil
+}
+
+// mergeValues returns the values of all texts. Those of later ones win.
+func mergeValues(texts ...string) (map[string]any, error) {
+	merged := map[string]any{}
+	for _, text := range texts {
+		var v map[string]any
+		if err := yaml.UnmarshalStrict([]byte(text), &v); err != nil {
+			return nil, fmt.Errorf("%s: %w", text, err)
+		}
+		merged = loader.MergeMaps(merged, v)
+	}
+	return merged, nil
 }
 
 // kustomized returns the files of a directory of manifests. The chart's Secrets are not

@@ -35,6 +35,10 @@ func deployed(t *testing.T) map[string]*objects {
 			deployedOnce[dir] = build(t, dir)
 		}
 		deployedOnce["chart with etcd"] = install(t, everything)
+		valid, _ := combinations()
+		for name, values := range valid {
+			deployedOnce[name] = install(t, values...)
+		}
 		deployedOnce["chart with badger"] = install(t, "store: {badger: {enabled: true}}")
 		deployedOnce["chart with TLS"] = install(t, "etcd: {install: true}", "service: {type: LoadBalancer, tlsSecretName: jira-tls}",
 			"networkPolicy: {clients: [{ipBlock: {cidr: 10.0.0.0/8}}]}")
