@@ -27,7 +27,8 @@ func TestGateway(t *testing.T) {
 		t.Log(page.run(t, "upkeep", ""))
 	})
 	t.Run("story", func(t *testing.T) { g.story(t) })
-	t.Run("policies", func(t *testing.T) { testPolicies(t, g) })
+	// Policies stay in force from here on.
+	t.Run("policies", func(subtest *testing.T) { testPolicies(subtest, g, func() { startPolicies(t) }) })
 
 	_, token := g.create(t, "wilma", "load")
 	l := startLoad(t, address, token)
@@ -182,8 +183,8 @@ func changedCertificates(t *testing.T, g gate, l *load) {
 	g.command(t, "token", "revoke", id)
 }
 
-// testPolicies tries who reaches which port, without and with a program that enforces NetworkPolicies.
-func testPolicies(t *testing.T, g gate) {
+// testPolicies tries who reaches which port, before and after a program enforces NetworkPolicies.
+func testPolicies(t *testing.T, g gate, enforce func()) {
 	pod := g.pods(t)[0]
 	jira := "http://" + podAddress(t, "jira", "jira-0", 8080) + "/status"
 	envoy := "http://" + podAddress(t, g.namespace, pod, 8000) + "/status"
@@ -197,7 +198,7 @@ func testPolicies(t *testing.T, g gate) {
 		t.Errorf("without a program that enforces policies, the doctor of a stranger finds nothing: %s", out)
 	}
 
-	startPolicies(t)
+	enforce()
 	for _, to := range []string{jira, envoy, metrics} {
 		waitReaches(t, stranger, to, false)
 	}
