@@ -105,7 +105,8 @@ func (l *load) pass(t *testing.T, d time.Duration) {
 	}
 }
 
-// one sends a request. As ingress controllers do by default, it sends one again whose connection was refused or reset.
+// one sends a request. As ingress controllers do by default, it sends one again whose connection was refused or reset. They
+// try each pod once; the Service's address leads to any pod each time, so that it may take more attempts.
 func (l *load) one(ctx context.Context, c *client, kind, path string, headers []string, want int) {
 	again := 0
 	for {
@@ -113,7 +114,7 @@ func (l *load) one(ctx context.Context, c *client, kind, path string, headers []
 		if ctx.Err() != nil {
 			return
 		}
-		if err != nil && again < 3 && (errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF)) {
+		if err != nil && again < 10 && (errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF)) {
 			again++
 			continue
 		}
