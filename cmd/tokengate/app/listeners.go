@@ -86,11 +86,10 @@ func (s *Server) open(l listener) error {
 		}
 		secure = certificates.config()
 	}
-	inner, err := listen(l.config.Address, l.socket)
+	inner, err := s.reopening(l)
 	if err != nil {
 		return err
 	}
-	s.addresses[l.name] = addressOf(inner, l.config.Address)
 	bound := s.bound(l.name, inner, l.connections, secure)
 	if certificates != nil {
 		certificates.replaced = bound.closeAll

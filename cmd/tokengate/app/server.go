@@ -68,7 +68,8 @@ type Server struct {
 	records *envoy.Recorder
 	cut     *prometheus.CounterVec // connections closed to make room for others
 
-	certificateEnd *prometheus.GaugeVec // by listener
+	listenerFailures *prometheus.CounterVec // by listener
+	certificateEnd   *prometheus.GaugeVec   // by listener
 
 	differences prometheus.Counter // see compareTokens
 
@@ -76,7 +77,7 @@ type Server struct {
 	endJobs   context.CancelFunc
 	addresses map[string]net.Addr // of the listeners, by name
 	ready     atomic.Bool         // Check can be answered, and no shutdown has begun
-	failed    chan error          // receives the error of a listener that stopped by itself
+	failed    chan error          // see Failed
 	steps     []step              // what Stop does, last added first
 }
 
@@ -96,7 +97,7 @@ func New(ctx context.Context, file string, o Options) (_ *Server, err error) {
 	}()
 	s.gc = newGCTuner(s.jobs, s.log)
 	s.reloads = newReloader(s, loaded.fingerprint())
-	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), s.cut, s.certificateEnd, s.differences)
+	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), s.cut, s.listenerFailures, s.certificateEnd, s.differences)
 	if s.config.Listen.Metrics.Address.Network == "tcp" {
 		// Kubernetes asks while the store is opened, which may take long. A unix socket may still be that of a running server.
 		if err := s.open(s.probeListener()); err != nil {
@@ -142,6 +143,10 @@ func newServer(file string, c config.Config, o Options) *Server {
 			Name: "tokengate_connections_cut_total",
 			Help: "Connections that were closed to make room for new ones, by listener.",
 		}, []string{"listener"}),
+		listenerFailures: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tokengate_listener_failures_total",
+			Help: "Failures of listeners, each of which was opened again or ended the process, by listener.",
+		}, []string{"listener"}),
 		certificateEnd: newCertificateEnd(),
 		differences: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "tokengate_store_index_differences_total",
@@ -184,7 +189,7 @@ func (s *Server) Start() error {
 	return nil
 }
 
-// Failed receives the error of a listener that stopped by itself.
+// Failed receives the error of a listener that failed too often to be opened again.
 func (s *Server) Failed() <-chan error { return s.failed }
 
 // Addr returns the address of a listener that Start has opened: grpc, http, admin or
