@@ -307,11 +307,11 @@ cluster-images: cluster-tools
 cluster: cluster-images ## a real one-node Kubernetes with the images, until Ctrl-C
 	.build/cluster-program run
 
-# CHART=path also renders and applies Atlassian's own chart.
+# CHART=path also renders Atlassian's own chart jira, and lets the API server check it.
 .PHONY: test-cluster
 test-cluster: cluster-images ## apply every manifest in a real Kubernetes, and try it under load and faults
 	$(GO) -C testdata/cluster test -c -tags cluster -o $(CURDIR)/.build/cluster.test .
-	.build/cluster-program run $(CURDIR)/.build/cluster.test -test.v -test.timeout 60m $(if $(RUN),-test.run '$(RUN)')
+	CHART=$(abspath $(CHART)) .build/cluster-program run $(CURDIR)/.build/cluster.test -test.v -test.timeout 60m $(if $(RUN),-test.run '$(RUN)')
 
 .PHONY: bench-program
 bench-program: envoy etcd build

@@ -79,7 +79,7 @@ func TestReadmeDependencies(t *testing.T) {
 // Every link leads to a file or a heading, and every make command is a target.
 func TestReadmeLinks(t *testing.T) {
 	makefile := read(t, "../../Makefile")
-	for _, document := range append(slices.Clip(documents), "store/from-one-to-many.md", "k8s/monitoring/README.md") {
+	for _, document := range append(slices.Clip(documents), "store/from-one-to-many.md", "k8s/monitoring/README.md", "k8s/atlassian/README.md") {
 		text := read(t, "../../"+document)
 		for _, m := range regexp.MustCompile(`\]\(([^)]+)\)`).FindAllStringSubmatch(text, -1) {
 			file, anchor, _ := strings.Cut(m[1], "#")

@@ -44,18 +44,23 @@ config:
   upstream: {url: http://jira.jira.svc:80}
 `
 
-// renderChart returns what the templates of the chart become, by their names. Values of
+// renderChart returns what the templates of our chart become, by their names. Values of
 // later texts win.
 func renderChart(values ...string) (map[string]string, error) {
 	loaded, err := loadChart()
 	if err != nil {
 		return nil, err
 	}
+	return render(loaded, "tokengate", values...)
+}
+
+// render does the same with any chart, in a release and a namespace of one name.
+func render(loaded *chart.Chart, release string, values ...string) (map[string]string, error) {
 	merged, err := mergeValues(values...)
 	if err != nil {
 		return nil, err
 	}
-	full, err := util.ToRenderValues(loaded, merged, common.ReleaseOptions{Name: "tokengate", Namespace: "tokengate", IsInstall: true}, nil)
+	full, err := util.ToRenderValues(loaded, merged, common.ReleaseOptions{Name: release, Namespace: release, IsInstall: true}, nil)
 	if err != nil {
 		return nil, err
 	}

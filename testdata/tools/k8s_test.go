@@ -88,58 +88,62 @@ func TestSourcesAreStrictAndListed(t *testing.T) {
 // Every container that comes with us meets the restricted Pod Security standard, as
 // Kubernetes itself judges it, and has no right that it does not need.
 func TestSecurity(t *testing.T) {
+	for where, o := range deployed(t) {
+		for name, pod := range o.pods {
+			where := where + " " + name
+			if s := pod.Spec; s.AutomountServiceAccountToken == nil || *s.AutomountServiceAccountToken || s.EnableServiceLinks == nil || *s.EnableServiceLinks {
+				t.Errorf("%s gets a credential of the cluster's API, or variables for Services", where)
+			}
+			pod.Spec.Containers = slices.DeleteFunc(slices.Clone(pod.Spec.Containers), func(c corev1.Container) bool { return c.Name == "jira" })
+			checkSecurity(t, where, pod)
+		}
+	}
+}
+
+// checkSecurity checks a pod whose containers are all ours.
+func checkSecurity(t *testing.T, where string, pod corev1.PodTemplateSpec) {
+	t.Helper()
 	judge, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for where, o := range deployed(t) {
-		for name, pod := range o.pods {
-			where := where + " " + name
-			ours := pod
-			ours.Spec.Containers = slices.Clone(pod.Spec.Containers)
-			ours.Spec.Containers = slices.DeleteFunc(ours.Spec.Containers, func(c corev1.Container) bool { return c.Name == "jira" })
-			for _, result := range judge.EvaluatePod(api.LevelVersion{Level: api.LevelRestricted, Version: api.LatestVersion()}, &ours.ObjectMeta, &ours.Spec) {
-				if !result.Allowed {
-					t.Errorf("%s: %s: %s", where, result.ForbiddenReason, result.ForbiddenDetail)
-				}
+	for _, result := range judge.EvaluatePod(api.LevelVersion{Level: api.LevelRestricted, Version: api.LatestVersion()}, &pod.ObjectMeta, &pod.Spec) {
+		if !result.Allowed {
+			t.Errorf("%s: %s: %s", where, result.ForbiddenReason, result.ForbiddenDetail)
+		}
+	}
+	if s := pod.Spec.SecurityContext; s == nil || s.FSGroup == nil || *s.FSGroup == 0 {
+		t.Errorf("%s cannot read its secrets: no fsGroup", where)
+	}
+	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+		s := c.SecurityContext
+		if s == nil || s.ReadOnlyRootFilesystem == nil || !*s.ReadOnlyRootFilesystem {
+			t.Errorf("%s: %s can write to its image's files", where, c.Name)
+		}
+		user, group := pod.Spec.SecurityContext.RunAsUser, pod.Spec.SecurityContext.RunAsGroup
+		if s.RunAsUser != nil {
+			user, group = s.RunAsUser, s.RunAsGroup
+		}
+		// One user, because sockets have mode 0600.
+		if user == nil || *user != 65532 || group == nil || *group != 65532 {
+			t.Errorf("%s: %s is another user", where, c.Name)
+		}
+		image, digest, _ := strings.Cut(c.Image, "@")
+		_, tag, _ := strings.Cut(path.Base(image), ":")
+		if digest == "" && (tag == "" || tag == "latest") {
+			t.Errorf("%s: %s runs whatever %s is", where, c.Name, c.Image)
+		}
+		if c.Resources.Limits.Memory().IsZero() || c.Resources.Requests.Memory().IsZero() || c.Resources.Requests.Cpu().IsZero() || !c.Resources.Limits.Cpu().IsZero() {
+			t.Errorf("%s: %s has no bound of memory, no request, or is throttled: %v", where, c.Name, c.Resources)
+		}
+		for _, name := range []string{"GOMEMLIMIT", "GOGC", "GOMAXPROCS"} {
+			if environment(c, name) != "" {
+				t.Errorf("%s: %s's %s keeps it from following its limit", where, c.Name, name)
 			}
-			if s := pod.Spec; s.AutomountServiceAccountToken == nil || *s.AutomountServiceAccountToken || s.EnableServiceLinks == nil || *s.EnableServiceLinks {
-				t.Errorf("%s gets a credential of the cluster's API, or variables for Services", where)
-			}
-			if s := pod.Spec.SecurityContext; s == nil || s.FSGroup == nil || *s.FSGroup == 0 {
-				t.Errorf("%s cannot read its secrets: no fsGroup", where)
-			}
-			for _, c := range slices.Concat(ours.Spec.InitContainers, ours.Spec.Containers) {
-				s := c.SecurityContext
-				if s == nil || s.ReadOnlyRootFilesystem == nil || !*s.ReadOnlyRootFilesystem {
-					t.Errorf("%s: %s can write to its image's files", where, c.Name)
-				}
-				user, group := pod.Spec.SecurityContext.RunAsUser, pod.Spec.SecurityContext.RunAsGroup
-				if s.RunAsUser != nil {
-					user, group = s.RunAsUser, s.RunAsGroup
-				}
-				// One user, because sockets have mode 0600.
-				if user == nil || *user != 65532 || group == nil || *group != 65532 {
-					t.Errorf("%s: %s is another user", where, c.Name)
-				}
-				image, digest, _ := strings.Cut(c.Image, "@")
-				_, tag, _ := strings.Cut(path.Base(image), ":")
-				if digest == "" && (tag == "" || tag == "latest") {
-					t.Errorf("%s: %s runs whatever %s is", where, c.Name, c.Image)
-				}
-				if c.Resources.Limits.Memory().IsZero() || c.Resources.Requests.Memory().IsZero() || c.Resources.Requests.Cpu().IsZero() || !c.Resources.Limits.Cpu().IsZero() {
-					t.Errorf("%s: %s has no bound of memory, no request, or is throttled: %v", where, c.Name, c.Resources)
-				}
-				for _, name := range []string{"GOMEMLIMIT", "GOGC", "GOMAXPROCS"} {
-					if environment(c, name) != "" {
-						t.Errorf("%s: %s's %s keeps it from following its limit", where, c.Name, name)
-					}
-				}
-				for _, p := range c.Ports {
-					if p.HostPort != 0 {
-						t.Errorf("%s: %s has a port on the node", where, c.Name)
-					}
-				}
+		}
+		for _, p := range c.Ports {
+			if p.HostPort != 0 {
+				t.Errorf("%s: %s has a port on the node", where, c.Name)
 			}
 		}
 	}
