@@ -168,7 +168,10 @@ func TestIstio(t *testing.T) {
 		t.Errorf("the AuthorizationPolicy does not match every request: %v", policy.Rules)
 	}
 
-	var values struct{ MeshConfig json.RawMessage }
+	var values struct {
+		Gateways   struct{ SeccompProfile corev1.SeccompProfile }
+		MeshConfig json.RawMessage
+	}
 	if err := yaml.UnmarshalStrict(read(t, "istio/mesh-config.yaml"), &values); err != nil {
 		t.Fatal(err)
 	}
