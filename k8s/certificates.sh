@@ -1,13 +1,15 @@
 #!/bin/sh
 # Prints certificates for k8s/etcd and k8s/gateway, valid for ten years, as Secrets. Their
-# authority is in the Secret tokengate-ca, which no pod mounts. To renew the certificates,
-# run it again: it finds the authority there with kubectl, and nothing has to be restarted.
+# authorities are in the Secrets tokengate-ca and tokengate-replicas-ca, which no pod
+# mounts. To renew the certificates, run it again: it finds the authorities there with
+# kubectl, and nothing has to be restarted.
 #
 #   k8s/certificates.sh | kubectl apply -f -
 set -eu
 umask 077
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
+trap 'exit 1' HUP INT TERM
 cd "$dir"
 
 # secret NAME FILES prints a Secret of FILES.crt and FILES.key.
@@ -29,20 +31,23 @@ END
 
 key() { openssl ecparam -name prime256v1 -genkey -noout -out "$1"; }
 
-# authority KEY prints a file of the authority's Secret, or nothing.
-authority() {
-	value=$(kubectl get secret --namespace tokengate tokengate-ca --ignore-not-found --output "jsonpath={.data.tls\\.$1}")
+# existing SECRET KEY prints a file of a Secret, or nothing.
+existing() {
+	value=$(kubectl get secret --namespace tokengate "$1" --ignore-not-found --output "jsonpath={.data.tls\\.$2}")
 	printf %s "$value" | base64 -d
 }
 
-authority key >ca.key
-if test -s ca.key; then
-	authority crt >ca.crt
-else
-	key ca.key
-	openssl req -x509 -new -key ca.key -sha256 -days 3650 -subj /CN=tokengate -out ca.crt
-	secret tokengate-ca ca
-fi
+# authority SECRET finds or makes the authority of the next certificates.
+authority() {
+	existing "$1" key >ca.key
+	if test -s ca.key; then
+		existing "$1" crt >ca.crt
+	else
+		key ca.key
+		openssl req -x509 -new -key ca.key -sha256 -days 3650 -subj "/CN=$1" -out ca.crt
+		secret "$1" ca
+	fi
+}
 
 # certificate NAME SUBJECT-ALTERNATIVE-NAMES
 certificate() {
@@ -59,7 +64,11 @@ certificate() {
 	secret "$1" tls
 }
 
+authority tokengate-ca
 certificate tokengate-etcd "IP:127.0.0.1, DNS:localhost, DNS:tokengate-etcd-0.tokengate-etcd, DNS:tokengate-etcd-1.tokengate-etcd, DNS:tokengate-etcd-2.tokengate-etcd"
-certificate tokengate-replicas "DNS:tokengate-replicas"
 # Without a name: etcd would look it up and compare the client's address.
 certificate tokengate-etcd-client ""
+
+# Envoy has this one, too, and must not be believed by etcd.
+authority tokengate-replicas-ca
+certificate tokengate-replicas "DNS:tokengate-replicas"

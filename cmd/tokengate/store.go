@@ -89,7 +89,7 @@ func activeTokens(n int) string {
 
 func newRestoreCommand() *cobra.Command {
 	var file string
-	var disabled bool
+	var disabled, check bool
 	cmd := &cobra.Command{
 		Use:   "restore --config FILE BACKUP",
 		Short: "Restore a backup into an empty store, while no server runs",
@@ -97,18 +97,42 @@ func newRestoreCommand() *cobra.Command {
 			"the server's user. A backup is the past: tokens that were revoked after it was made are\n" +
 			"active again. With --disabled, all active tokens come back disabled, so that an\n" +
 			"administrator enables those that are still to be used. With - it is read from standard\n" +
-			"input, such as into a pod, and copied to a temporary file first.",
+			"input, such as into a pod, and copied to a temporary file first. With --check, the backup\n" +
+			"is only read: it needs no configuration, and a server may run.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if check {
+				return checkBackup(cmd, args[0])
+			}
 			if file == "" {
-				return usagef("store restore needs --config FILE")
+				return usagef("store restore needs --config FILE, or --check")
 			}
 			return restore(cmd, file, args[0], disabled)
 		},
 	}
 	cmd.Flags().StringVar(&file, "config", "", "configuration `FILE` of the server to come")
 	cmd.Flags().BoolVar(&disabled, "disabled", false, "disable all active tokens")
+	cmd.Flags().BoolVar(&check, "check", false, "only say whether the backup is whole")
 	return cmd
+}
+
+// checkBackup says whether a backup is whole and what is in it.
+func checkBackup(cmd *cobra.Command, from string) (err error) {
+	in := cmd.InOrStdin()
+	if from != "-" {
+		f, err := os.Open(from)
+		if err != nil {
+			return fmt.Errorf("open backup: %w", err)
+		}
+		defer f.Close()
+		in = f
+	}
+	made, counts, err := backup.Check(cmd.Context(), in, time.Now())
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(cmd.ErrOrStderr(), "The backup of %s is whole: %s in it.\n", made.Format(time.RFC3339), activeTokens(counts.Active))
+	return printCounts(cmd, counts)
 }
 
 func restore(cmd *cobra.Command, file, from string, disabled bool) (err error) {

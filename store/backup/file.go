@@ -82,19 +82,35 @@ func (f *File) Records(ctx context.Context, visit func(store.Record) error) erro
 	if err != nil {
 		return err
 	}
+	return in.records(ctx, visit)
+}
+
+// Check reads a backup from a stream up to its end, and returns when it was made and what is in it. If it is not whole or
+// was changed, the error is ErrDamaged.
+func Check(ctx context.Context, from io.Reader, now time.Time) (made time.Time, c Counts, err error) {
+	in := newReader(from, "standard input")
+	if made, err = in.begin(); err != nil {
+		return made, c, err
+	}
+	c, err = Count(ctx, in.records, now)
+	return made, c, err
+}
+
+// records gives the records to visit, once.
+func (r *reader) records(ctx context.Context, visit func(store.Record) error) error {
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		var m storepb.BackupRecord
-		if err := in.message(&m); err != nil {
-			return f.damaged(err)
+		if err := r.message(&m); err != nil {
+			return r.damaged(err)
 		}
 		if m.Kind == 0 && m.Key == "" && len(m.Value) == 0 {
-			return f.damaged(in.end())
+			return r.damaged(r.end())
 		}
 		if m.Kind > 255 {
-			return f.damaged(fmt.Errorf("there is a record of kind %d", m.Kind))
+			return r.damaged(fmt.Errorf("there is a record of kind %d", m.Kind))
 		}
 		if err := visit(store.Record{Kind: store.RecordKind(m.Kind), Key: m.Key, Value: m.Value}); err != nil {
 			return err
@@ -102,39 +118,50 @@ func (f *File) Records(ctx context.Context, visit func(store.Record) error) erro
 	}
 }
 
-// damaged returns the error of a file that ends or differs where it must not.
-func (f *File) damaged(err error) error {
+// begin reads the file from its beginning up to the first record.
+func (f *File) begin() (*reader, error) {
+	if _, err := f.file.Seek(0, io.SeekStart); err != nil {
+		return nil, fmt.Errorf("read backup: %w", err)
+	}
+	in := newReader(f.file, f.file.Name())
+	var err error
+	f.Made, err = in.begin()
+	return in, err
+}
+
+// reader adds up what it reads.
+type reader struct {
+	in   *bufio.Reader
+	name string // for errors
+	sum  hash.Hash
+}
+
+func newReader(from io.Reader, name string) *reader {
+	return &reader{in: bufio.NewReaderSize(from, 64<<10), name: name, sum: sha256.New()}
+}
+
+// begin reads up to the first record and returns when the backup was made.
+func (r *reader) begin() (made time.Time, err error) {
+	line := make([]byte, len(firstLine))
+	if _, err := io.ReadFull(r, line); err != nil || string(line) != firstLine {
+		return made, fmt.Errorf("%w: %s does not begin with %q; is it a backup of another version?", ErrDamaged, r.name, firstLine[:len(firstLine)-1])
+	}
+	var header storepb.BackupHeader
+	if err := r.message(&header); err != nil {
+		return made, r.damaged(err)
+	}
+	return time.Unix(header.Seconds, 0).UTC(), nil
+}
+
+// damaged returns the error of a backup that ends or differs where it must not.
+func (r *reader) damaged(err error) error {
 	if err == nil {
 		return nil
 	}
 	if errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
 	}
-	return fmt.Errorf("%w: %s: %w", ErrDamaged, f.file.Name(), err)
-}
-
-// begin reads the file from its beginning up to the first record.
-func (f *File) begin() (*reader, error) {
-	if _, err := f.file.Seek(0, io.SeekStart); err != nil {
-		return nil, fmt.Errorf("read backup: %w", err)
-	}
-	in := &reader{in: bufio.NewReaderSize(f.file, 64<<10), sum: sha256.New()}
-	line := make([]byte, len(firstLine))
-	if _, err := io.ReadFull(in, line); err != nil || string(line) != firstLine {
-		return nil, fmt.Errorf("%w: %s does not begin with %q; is it a backup of another version?", ErrDamaged, f.file.Name(), firstLine[:len(firstLine)-1])
-	}
-	var header storepb.BackupHeader
-	if err := in.message(&header); err != nil {
-		return nil, f.damaged(err)
-	}
-	f.Made = time.Unix(header.Seconds, 0).UTC()
-	return in, nil
-}
-
-// reader adds up what it reads.
-type reader struct {
-	in  *bufio.Reader
-	sum hash.Hash
+	return fmt.Errorf("%w: %s: %w", ErrDamaged, r.name, err)
 }
 
 func (r *reader) Read(p []byte) (int, error) {
