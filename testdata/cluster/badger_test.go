@@ -13,18 +13,20 @@ import (
 // token gets the status 503.
 func TestBadgerGateway(t *testing.T) {
 	startJira(t)
-	volumes(t, 1, "1Gi")
+	volumes(t, 2, "1Gi")
 	removed(t, "tokengate")
-	openReadme(t).run(t, "gateway-badger", "")
+	page := openReadme(t)
+	page.run(t, "gateway-badger", "")
 	address := jsonPath(t, "tokengate", "service/tokengate", "{.spec.clusterIP}")
-	g := gate{namespace: "tokengate", workload: "deployment/tokengate", client: newClient(address)}
-	testOne(t, g)
+	g := gate{namespace: "tokengate", workload: "deployment/tokengate", client: newClient(address), page: page}
+	token := testOne(t, g)
+	t.Run("backup and restore", func(t *testing.T) { backupAndRestore(t, g, "restore-badger", token) })
 }
 
-// testOne tries the only tokengate of a Jira, and replaces its pod at the end.
-func testOne(t *testing.T, g gate) {
+// testOne tries the only tokengate of a Jira, and replaces its pod at the end. It returns a token of wilma.
+func testOne(t *testing.T, g gate) (token string) {
 	g.story(t)
-	_, token := g.create(t, "wilma", "load")
+	_, token = g.create(t, "wilma", "load")
 	l := startLoad(t, strings.TrimPrefix(g.client.url, "http://"), token)
 	defer l.end()
 	l.pass(t, 5*time.Second)
@@ -41,6 +43,7 @@ func testOne(t *testing.T, g gate) {
 	kubectl(t, g.namespace, "", "rollout", "restart", g.workload)
 	rollout(t, g.namespace, g.workload)
 	g.expect(t, "after the pod is replaced", 200, `"name":"wilma"`, "GET", "/rest/api/2/myself", "", "Authorization", "Bearer "+token)
+	return token
 }
 
 // onlyTokengateKilled makes and revokes tokens before tokengate is killed each time, and checks that no change was lost.

@@ -138,6 +138,9 @@ func (l *load) one(ctx context.Context, c *client, kind, path string, headers []
 	}
 }
 
+// sentAgain allows requests that were sent again.
+const sentAgain = "sent again"
+
 // report prints what happened since the last report, and fails the test if a request failed that allowed does not name.
 func (l *load) report(t *testing.T, during string, allowed ...string) {
 	t.Helper()
@@ -146,6 +149,9 @@ func (l *load) report(t *testing.T, during string, allowed ...string) {
 	t.Logf("%s: %d browser requests, %d with a token, %d sent again, failed: %v", during, l.counts["browser"], l.counts["token"], l.again, l.failures)
 	if l.counts["browser"] == 0 || l.counts["token"] == 0 {
 		t.Errorf("%s: no requests", during)
+	}
+	if l.again > 0 && !slices.Contains(allowed, sentAgain) {
+		t.Errorf("%s: %d requests were sent again", during, l.again)
 	}
 	for _, failure := range slices.Sorted(maps.Keys(l.failures)) {
 		if !slices.Contains(allowed, failure) {

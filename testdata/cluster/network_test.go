@@ -4,7 +4,6 @@ package main_test
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -57,27 +56,27 @@ spec:
 	return probe{namespaceName}
 }
 
-// reaches says whether the pod gets an answer from a URL.
-func (p probe) reaches(url string) bool {
+// reaches says whether the pod can connect to host:port.
+func (p probe) reaches(address string) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	_, err := tryKubectl(ctx, p.namespace, "", "exec", "probe", "--", "standin", "get", url)
+	_, err := tryKubectl(ctx, p.namespace, "", "exec", "probe", "--", "standin", "connect", address)
 	return err == nil
 }
 
-// waitReaches waits until a probe reaches a URL or no longer does.
-func waitReaches(t *testing.T, p probe, url string, want bool) {
+// waitReaches waits until a probe reaches an address or no longer does.
+func waitReaches(t *testing.T, p probe, address string, want bool) {
 	t.Helper()
 	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(time.Second) {
-		if p.reaches(url) == want {
+		if p.reaches(address) == want {
 			return
 		}
 	}
-	t.Errorf("a pod of the namespace %s reaches %s: %v, want %v", p.namespace, url, !want, want)
+	t.Errorf("a pod of the namespace %s reaches %s: %v, want %v", p.namespace, address, !want, want)
 }
 
-// podAddress returns a pod's address and a port.
-func podAddress(t *testing.T, namespace, pod string, port int) string {
+// podAddress returns a pod's address.
+func podAddress(t *testing.T, namespace, pod string) string {
 	t.Helper()
-	return fmt.Sprintf("%s:%d", strings.TrimSpace(jsonPath(t, namespace, "pod/"+pod, "{.status.podIP}")), port)
+	return strings.TrimSpace(jsonPath(t, namespace, "pod/"+pod, "{.status.podIP}"))
 }

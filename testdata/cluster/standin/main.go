@@ -2,7 +2,7 @@
 //
 //	standin pause                        hold a pod's namespaces
 //	standin jira                         answer like Jira, on port 8080
-//	standin get URL                      print the status of a GET, or exit with 1
+//	standin connect ADDRESS              connect, or exit with 1
 //	standin forward ADDRESS URL          an ingress controller: forward requests, and append the client's address
 package main
 
@@ -10,6 +10,7 @@ import (
 	"context"
 	"fmt"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
@@ -33,8 +34,8 @@ func main() {
 		<-ctx.Done()
 	case len(args) == 1 && args[0] == "jira":
 		err = serve(ctx, ":8080", jira())
-	case len(args) == 2 && args[0] == "get":
-		err = get(ctx, args[1])
+	case len(args) == 2 && args[0] == "connect":
+		err = connect(ctx, args[1])
 	case len(args) == 3 && args[0] == "forward":
 		err = forward(ctx, args[1], args[2])
 	default:
@@ -75,20 +76,14 @@ func serve(ctx context.Context, address string, h http.Handler) error {
 	return <-ended
 }
 
-func get(ctx context.Context, url string) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+func connect(ctx context.Context, address string) error {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
 	if err != nil {
 		return err
 	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	fmt.Println(resp.StatusCode)
-	return nil
+	return conn.Close()
 }
 
 func forward(ctx context.Context, address, target string) error {
