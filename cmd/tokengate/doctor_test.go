@@ -99,11 +99,10 @@ func TestDoctor(t *testing.T) {
 		}
 	}
 	fails := func(fault jiratest.Fault) func() func() { return func() func() { return c.jira.Fail("/", fault).Stop } }
-	// another starts a second Envoy, which does not ask this tokengate, with a mistake.
+	// another starts a second Envoy with a mistake.
 	another := func(old, new string) func() func() {
 		return func() func() {
 			text, _ := c.run("envoy", "bootstrap", "--config", c.config, "--listen", "127.0.0.1:0", "--envoy-admin", c.dir+"/2")
-			text = strings.Replace(text, c.dir+"/g", c.dir+"/elsewhere", 1)
 			changed := regexp.MustCompile(old).ReplaceAllString(text, new)
 			if changed == text {
 				t.Fatal("the mistake is not in the configuration")
@@ -120,20 +119,25 @@ func TestDoctor(t *testing.T) {
 	}{
 		{"a socket open to all", mode("/g", 0o666, 0o660), nil, "socket-grpc", "mode 0666, not 0660: every user"},
 		{"the admin socket open to a group", mode("/a", 0o620, 0o600), nil, "socket-admin", "mode 0620, not 0600"},
-		{"the sockets' directory open to all", mode("", 0o777, 0o700), nil, "socket-directories", "socket of its own"},
+		{"the sockets' directory open to all", mode("", 0o777, 0o700), nil, "envoy-admin socket-directories", "socket of its own"},
 		{"the data open to all", mode("/data", 0o777, 0o700), nil, "store-directory", "mode 0777"},
-		{"Envoy's socket open to all", mode("/e", 0o666, 0o600), nil, "envoy-admin", "stop Envoy"},
+		{"Envoy's socket open to all", mode("/e", 0o666, 0o600), nil, "envoy-admin", "mode 0666, not 0600: every user"},
+		{"Envoy's socket open to a group", mode("/e", 0o660, 0o600), nil, "envoy-admin", "mode 0660, not 0600"},
 		{"no Envoy there", mode("/e", 0o600, 0o600), []string{"--envoy-admin", "/nowhere/e"}, "envoy-admin", "no such file"},
 		{"identity header not removed", another(`- remove: "x-forwarded-user"`, ""), []string{"--envoy-admin", c.dir + "/2"}, "envoy-strip", "x-forwarded-user"},
-		{"an older configuration", another(`("x-tokengate-configuration", value: ")[0-9a-f]+`, "${1}0123456789abcdef"), []string{"--envoy-admin", c.dir + "/2"}, "envoy-outdated", "(envoy.bypass)"},
+		{"another tokengate is asked", another(regexp.QuoteMeta(c.dir+"/g"), c.dir+"/elsewhere"), []string{"--envoy-admin", c.dir + "/2"}, "envoy-ext-authz", c.dir + "/elsewhere"},
+		{"an older configuration", another(`(?s)("x-tokengate-configuration", value: ")[0-9a-f]+(.*)`+regexp.QuoteMeta(c.dir+"/g"), "${1}0123456789abcdef${2}"+c.dir+"/elsewhere"), []string{"--envoy-admin", c.dir + "/2"}, "envoy-outdated", "(envoy.bypass)"},
 		{"Jira elsewhere", another(regexp.QuoteMeta(strings.Split(c.jiraAt, ":")[1]), "9"), []string{"--envoy-admin", c.dir + "/2"}, "envoy-upstream", "127.0.0.1:9, but upstream.url is " + c.jiraAt},
 		{"Jira open around Envoy", mode("", 0o700, 0o700), []string{"--jira", "http://" + c.jiraAt}, "upstream-around", "can be any user"},
 		{"Jira fails", fails(jiratest.Status(503)), nil, "upstream", "answers 503"},
 		{"no authenticator", jira(c.jira.IgnoreHeader), nil, "identity", "does not believe X-Forwarded-User"},
 	} {
 		undo := m.plant()
-		if f := c.says(m.name, []string{m.id}, m.flags...)[m.id]; !strings.Contains(f.Found, m.text) {
-			t.Errorf("%s: %s", m.name, f.Found)
+		found := c.says(m.name, strings.Fields(m.id), m.flags...)
+		for _, id := range strings.Fields(m.id) {
+			if f := found[id]; !strings.Contains(f.Found, m.text) {
+				t.Errorf("%s: %s", m.name, f.Found)
+			}
 		}
 		undo()
 	}

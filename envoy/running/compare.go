@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/proto"
@@ -221,6 +222,8 @@ func hops(want, got *gate) string {
 	case got.hcm.GetXffNumTrustedHops() != want.hcm.GetXffNumTrustedHops():
 		return fmt.Sprintf("xff_num_trusted_hops is %d, and clientAddress.trustedHops is %d: Envoy takes another address for the client's",
 			got.hcm.GetXffNumTrustedHops(), want.hcm.GetXffNumTrustedHops())
+	case got.hcm.GetSkipXffAppend():
+		return "skip_xff_append is true: Envoy does not add its client to X-Forwarded-For, so the application takes an address that the client chose"
 	case got.hcm.GetInternalAddressConfig() != nil:
 		return "internal_address_config is set: the clients that it names keep their x-envoy headers"
 	case len(got.hcm.GetOriginalIpDetectionExtensions()) > 0:
@@ -282,7 +285,25 @@ func mutations(want, got *gate) string {
 	case !proto.Equal(w, g):
 		return "decoder_header_mutation_rules allow other headers than those that tokengate sets and removes: " + w.GetAllowExpression().GetRegex()
 	}
+	meant := want.added()
+	for _, h := range got.added() {
+		if !slices.ContainsFunc(meant, func(w *corev3.HeaderValueOption) bool { return proto.Equal(w, h) }) {
+			return "request_headers_to_add sets " + h.GetHeader().GetKey() + " on the way to the application, after tokengate's decision: it could name another user"
+		}
+	}
 	return ""
+}
+
+// added returns the headers that Envoy adds to requests for the application.
+func (g *gate) added() []*corev3.HeaderValueOption {
+	added := slices.Concat(g.config.GetRequestHeadersToAdd(), g.host.GetRequestHeadersToAdd())
+	for _, r := range g.routesWith(g.forwards) {
+		added = append(added, r.GetRequestHeadersToAdd()...)
+		for _, w := range r.GetRoute().GetWeightedClusters().GetClusters() {
+			added = append(added, w.GetRequestHeadersToAdd()...)
+		}
+	}
+	return added
 }
 
 func routeCache(_, got *gate) string {

@@ -3,14 +3,10 @@ package running
 import (
 	"cmp"
 	"fmt"
-	"net"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
-	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	authzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
@@ -37,6 +33,7 @@ type gate struct {
 	prefixes []string // beginnings of such headers
 
 	application []string // names of the application's clusters
+	clusters    *Configuration
 }
 
 // filter names, as Envoy's factories have them. A filter is found by the type of its
@@ -68,7 +65,7 @@ func (c *Configuration) gates(application []string) (gates []*gate, unread []str
 				}
 				routes := c.routesOf(hcm)
 				for _, host := range routes.GetVirtualHosts() {
-					g := &gate{hcm: hcm, config: routes, host: host, filters: hcm.GetHttpFilters(), application: application,
+					g := &gate{hcm: hcm, config: routes, host: host, filters: hcm.GetHttpFilters(), application: application, clusters: c,
 						where: fmt.Sprintf("listener %s, virtual host %s", where, host.GetName())}
 					if slices.ContainsFunc(host.GetRoutes(), g.forwards) {
 						g.read()
@@ -183,43 +180,6 @@ func name(r *routev3.Route) string {
 		text += " with conditions on headers"
 	}
 	return "the route " + text
-}
-
-// clustersAt returns the names of the clusters with one of these addresses.
-func (c *Configuration) clustersAt(addresses []string) (names []string) {
-	for _, cl := range c.clusters {
-		if slices.ContainsFunc(addressesOf(cl), func(a string) bool { return slices.Contains(addresses, a) }) {
-			names = append(names, cl.GetName())
-		}
-	}
-	return names
-}
-
-// cluster returns the cluster with this name, or nil.
-func (c *Configuration) cluster(name string) *clusterv3.Cluster {
-	i := slices.IndexFunc(c.clusters, func(cl *clusterv3.Cluster) bool { return cl.GetName() == name })
-	if i < 0 {
-		return nil
-	}
-	return c.clusters[i]
-}
-
-// addressesOf returns host:port or the paths of a cluster's servers.
-func addressesOf(c *clusterv3.Cluster) (addresses []string) {
-	for _, locality := range c.GetLoadAssignment().GetEndpoints() {
-		for _, e := range locality.GetLbEndpoints() {
-			addresses = append(addresses, addressOf(e.GetEndpoint().GetAddress()))
-		}
-	}
-	return addresses
-}
-
-func addressOf(a *corev3.Address) string {
-	if path := a.GetPipe().GetPath(); path != "" {
-		return path
-	}
-	s := a.GetSocketAddress()
-	return net.JoinHostPort(s.GetAddress(), strconv.FormatUint(uint64(s.GetPortValue()), 10))
 }
 
 // typeOf returns the full name of a message's type, also of one that is not compiled in.

@@ -23,6 +23,10 @@ func asks(want, got *gate) string {
 	if routers >= 0 && routers < got.authzAt {
 		return "ext_authz comes after the router, so it is never used"
 	}
+	asked := func(g *gate) string { return g.authz.GetGrpcService().GetEnvoyGrpc().GetClusterName() }
+	if problem := otherServers(want, got, asked(want), asked(got)); problem != "" {
+		return "ext_authz asks " + problem
+	}
 	filter := got.filters[got.authzAt].GetName()
 	if overridden(got.config.GetTypedPerFilterConfig()[filter]) || overridden(got.host.GetTypedPerFilterConfig()[filter]) {
 		return "ext_authz is disabled or changed for all routes of " + got.where
@@ -74,6 +78,9 @@ func managementRoutes(want, got *gate) string {
 		r := got.host.GetRoutes()[at]
 		if r.GetRoute() == nil || got.forwards(r) {
 			return name(w) + " does not lead to tokengate"
+		}
+		if problem := otherServers(want, got, w.GetRoute().GetCluster(), r.GetRoute().GetCluster()); problem != "" {
+			return name(w) + " leads to " + problem
 		}
 		for _, h := range w.GetRequestHeadersToAdd() {
 			if !slices.ContainsFunc(r.GetRequestHeadersToAdd(), func(o *corev3.HeaderValueOption) bool { return proto.Equal(o, h) }) {

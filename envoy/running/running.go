@@ -147,6 +147,10 @@ func ParseDump(dump []byte) (*Configuration, error) {
 	return c, nil
 }
 
+// AnyHost is the BootstrapOptions.Host of a generated configuration for a host that is
+// unknown: Compare then compares only its port.
+const AnyHost = "any.tokengate.invalid"
+
 // Generated returns what envoy.Bootstrap generates for a valid configuration.
 func Generated(cfg config.Config, options envoy.BootstrapOptions) (*Configuration, error) {
 	var text bytes.Buffer

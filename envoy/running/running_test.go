@@ -38,6 +38,10 @@ listen: {replicas: {grpc: "tcp://0.0.0.0:9001", http: "tcp://0.0.0.0:9002", host
 store: {etcd: {endpoints: ["https://127.0.0.1:2379"]}}
 clientAddress: {trustedHops: 1}
 `,
+	"TLS": `
+publicURL: https://jira.example.com
+listen: {grpc: {address: "tcp://0.0.0.0:9001", tls: {certificate: DIR/tls.crt, key: DIR/tls.key, clientCA: DIR/ca.crt}}, http: {address: "tcp://0.0.0.0:9002", tls: {certificate: DIR/tls.crt, key: DIR/tls.key, clientCA: DIR/ca.crt}}}
+`,
 }
 
 // parse reads a configuration, with DIR for a directory with certificates.
@@ -60,6 +64,10 @@ func generate(t *testing.T, c config.Config) (text string, generated *running.Co
 	t.Helper()
 	socket = filepath.Join(envoytest.Dir(t), "e")
 	options := envoy.BootstrapOptions{Listen: "127.0.0.1:0", AdminSocket: socket, Secrets: filepath.Dir(socket)}
+	if tls := c.Listen.GRPC.TLS; tls != (config.TLS{}) { // of Envoy's own listener, too
+		options.Host, options.ListenTLS, options.Certificate, options.Key = "localhost", "127.0.0.1:0", tls.Certificate, tls.Key
+		envoytest.Secrets(t, "../README.md", options.Secrets, filepath.Dir(tls.Certificate))
+	}
 	secrets, err := envoy.Secrets(c, options)
 	if err != nil {
 		t.Fatal(err)
@@ -73,7 +81,7 @@ func generate(t *testing.T, c config.Config) (text string, generated *running.Co
 	if err := envoy.Bootstrap(&b, c, options); err != nil {
 		t.Fatal(err)
 	}
-	if generated, err = running.Generated(c, options); err != nil {
+	if generated, err = running.Generated(c, envoy.BootstrapOptions{Host: running.AnyHost}); err != nil {
 		t.Fatal(err)
 	}
 	return b.String(), generated, socket
@@ -165,6 +173,18 @@ var planted = []struct {
 	{"no check", "default", `- name: envoy.filters.http.ext_authz\n`, "- name: envoy.filters.http.ext_authz\n            disabled: true\n", "envoy-ext-authz"},
 	{"upgrades", "default", `(http_filters:)`, "upgrade_configs: [{upgrade_type: websocket}]\n          $1", "envoy-upgrades"},
 	{"redirects", "default", `(- match: {prefix: "/"}\n +route: {cluster: jira)`, "$1, internal_redirect_policy: {}", "envoy-upgrades"},
+	{"another cluster is asked", "default", `(envoy_grpc: \{cluster_name: tokengate), `, "$1-http, ", "envoy-ext-authz"},
+	{"Google's client asks", "default", `envoy_grpc: \{cluster_name: tokengate, .*\}`, `google_grpc: {target_uri: "127.0.0.1:1", stat_prefix: x}`, "envoy-ext-authz"},
+	{"tokengate at another socket", "default", `/run/tokengate/authz.sock`, `/tmp/authz.sock`, "envoy-ext-authz"},
+	{"tokengate at another port", "TLS", `port_value: 9001`, `port_value: 9003`, "envoy-ext-authz"},
+	{"replicas of others", "replicas", `(address: "localhost", port_value: 900)1`, "${1}3", "envoy-ext-authz"},
+	{"one more server", "default", `( +- endpoint:\n +address:\n +pipe: \{path: "/run/tokengate/)authz.sock"\}\n`, "$0${1}other.sock\"}\n", "envoy-ext-authz"},
+	{"no replicas", "replicas", `clusters: \[tokengate-own, tokengate-replicas\]`, `clusters: [tokengate-own]`, "envoy-ext-authz"},
+	{"the API elsewhere", "default", `(path_separated_prefix: "/rest/api-tokens"\}\n +route: \{cluster: tokengate)-http`, "$1", "envoy-management-routes"},
+	{"the API at another socket", "default", `/run/tokengate/http.sock`, `/tmp/http.sock`, "envoy-management-routes"},
+	{"the client not in X-Forwarded-For", "replicas", `use_remote_address: true\n( +)xff`, "use_remote_address: true\n${1}skip_xff_append: true\n${1}xff", "envoy-hops"},
+	{"an identity header", "default", `(- match: \{prefix: "/"\}\n)`, "$1                request_headers_to_add: [{header: {key: x-forwarded-user, value: \"%REQ(x-user)%\"}}]\n", "envoy-mutations"},
+	{"an identity header for all", "default", `( +)domains: \["\*"\]\n`, "$0${1}request_headers_to_add: [{header: {key: x-forwarded-user, value: alice}}]\n", "envoy-mutations"},
 	{"another filter", "default", `(- name: envoy.filters.http.router)`, "- name: buffer\n            typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.buffer.v3.Buffer, max_request_bytes: 100000}\n          $1", "envoy-filters"},
 }
 

@@ -21,28 +21,32 @@ type ending struct {
 }
 
 func checkCertificates(ctx context.Context, s *site) result {
-	files := []struct{ key, path string }{}
-	add := func(key, path string) {
+	type file struct {
+		key, path string
+		whole     bool // all of its certificates are presented together
+	}
+	var files []file
+	add := func(key, path string, whole bool) {
 		if path != "" {
-			files = append(files, struct{ key, path string }{key, path})
+			files = append(files, file{key, path, whole})
 		}
 	}
 	l := s.config.Listen
-	add("listen.grpc.tls.certificate", l.GRPC.TLS.Certificate)
-	add("listen.grpc.tls.clientCA", l.GRPC.TLS.ClientCA)
-	add("listen.http.tls.certificate", l.HTTP.TLS.Certificate)
-	add("listen.http.tls.clientCA", l.HTTP.TLS.ClientCA)
-	add("listen.metrics.tls.certificate", l.Metrics.TLS.Certificate)
-	add("listen.metrics.tls.clientCA", l.Metrics.TLS.ClientCA)
-	add("listen.replicas.tls.certificate", l.Replicas.TLS.Certificate)
-	add("listen.replicas.tls.ca", l.Replicas.TLS.CA)
+	add("listen.grpc.tls.certificate", l.GRPC.TLS.Certificate, true)
+	add("listen.grpc.tls.clientCA", l.GRPC.TLS.ClientCA, false)
+	add("listen.http.tls.certificate", l.HTTP.TLS.Certificate, true)
+	add("listen.http.tls.clientCA", l.HTTP.TLS.ClientCA, false)
+	add("listen.metrics.tls.certificate", l.Metrics.TLS.Certificate, true)
+	add("listen.metrics.tls.clientCA", l.Metrics.TLS.ClientCA, false)
+	add("listen.replicas.tls.certificate", l.Replicas.TLS.Certificate, true)
+	add("listen.replicas.tls.ca", l.Replicas.TLS.CA, false)
 	if c, ok := s.config.Store.Settings.(*etcd.Config); ok {
-		add("store.etcd.tls.ca", c.TLS.CA)
-		add("store.etcd.tls.cert", c.TLS.Cert)
+		add("store.etcd.tls.ca", c.TLS.CA, false)
+		add("store.etcd.tls.cert", c.TLS.Cert, true)
 	}
 	var all []ending
 	for _, f := range files {
-		at, err := endOf(f.path)
+		at, err := endOf(f.path, f.whole)
 		if err != nil {
 			return wrong("%s: %v", f.key, err)
 		}
@@ -70,26 +74,30 @@ func checkCertificates(ctx context.Context, s *site) result {
 	return right("the first of %d: %s", len(all), found)
 }
 
-// endOf returns the end of the first certificate in a file. The others are
-// intermediates, or authorities in a bundle.
-func endOf(path string) (time.Time, error) {
+// endOf returns the first end of the certificates in a file; the others of a chain are
+// intermediates. Without whole, the file is a bundle of authorities, of which old ones may
+// be past, and it is the end of the first one.
+func endOf(path string, whole bool) (end time.Time, err error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return time.Time{}, err
 	}
-	for {
-		block, rest := pem.Decode(data)
-		if block == nil {
-			return time.Time{}, fmt.Errorf("%s has no certificate", path)
+	for block, rest := pem.Decode(data); block != nil && (whole || end.IsZero()); block, rest = pem.Decode(rest) {
+		if block.Type != "CERTIFICATE" {
+			continue
 		}
-		if data = rest; block.Type == "CERTIFICATE" {
-			c, err := x509.ParseCertificate(block.Bytes)
-			if err != nil {
-				return time.Time{}, fmt.Errorf("%s: %w", path, err)
-			}
-			return c.NotAfter, nil
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return time.Time{}, fmt.Errorf("%s: %w", path, err)
+		}
+		if end.IsZero() || c.NotAfter.Before(end) {
+			end = c.NotAfter
 		}
 	}
+	if end.IsZero() {
+		return time.Time{}, fmt.Errorf("%s has no certificate", path)
+	}
+	return end, nil
 }
 
 // servedEnd returns the end of the certificate that an https URL presents. It is not

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"math/big"
 	"net"
+	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
@@ -19,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tokengate/tokengate/authz/config"
 	"github.com/tokengate/tokengate/authz/product/jira/jiratest"
 	"github.com/tokengate/tokengate/authz/web"
 	"github.com/tokengate/tokengate/envoy"
@@ -79,6 +81,15 @@ func (f *fixture) write(t *testing.T, name, text string) {
 	if err := os.WriteFile(filepath.Join(f.dir, name), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func (f *fixture) read(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(f.dir, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
 // certificate writes one that ends at a time.
@@ -142,6 +153,14 @@ func TestChecks(t *testing.T) {
 		{"a certificate that ends soon", func(t *testing.T, f *fixture) { f.certificate(t, "ca.crt", now.AddDate(0, 0, 20).Add(time.Minute)) },
 			"certificates", Warning, "store.etcd.tls.ca"},
 		{"no certificate", func(t *testing.T, f *fixture) { f.write(t, "tls.crt", "none") }, "certificates", Error, "has no certificate"},
+		{"an intermediate that is past", func(t *testing.T, f *fixture) {
+			f.certificate(t, "old.crt", now.Add(-time.Minute))
+			f.write(t, "tls.crt", f.read(t, "tls.crt")+f.read(t, "old.crt"))
+		}, "certificates", Error, "listen.metrics.tls.certificate"},
+		{"an old authority in a bundle", func(t *testing.T, f *fixture) {
+			f.certificate(t, "old.crt", now.Add(-time.Minute))
+			f.write(t, "ca.crt", f.read(t, "ca.crt")+f.read(t, "old.crt"))
+		}, "", OK, ""},
 		{"another file", func(t *testing.T, f *fixture) { f.status.File = "0" }, "config-applied", Warning, "another configuration file"},
 		{"a store that fails", func(t *testing.T, f *fixture) { f.status.Store = "disk full" }, "store", Error, "disk full"},
 		{"a silent store", func(t *testing.T, f *fixture) { f.status.TokensFresh = false }, "store", Error, "every token is refused"},
@@ -187,5 +206,37 @@ func TestChecks(t *testing.T) {
 				t.Errorf("found %v, want %v", got, want)
 			}
 		})
+	}
+}
+
+// The names that are counted are all unusual ones of owners, and only those for which the
+// application answered are said to be right.
+func TestNames(t *testing.T) {
+	jira := jiratest.New(jiratest.Options{})
+	jira.Put(jiratest.User{Name: "one@example.com", Active: true})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("X-Forwarded-User") == "two@example.com" {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		jira.ServeHTTP(w, r)
+	}))
+	defer server.Close()
+	p := config.Products["jira"]
+	client, err := p.Connect(server.URL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &site{product: p, client: client, believed: true, config: config.Default()}
+	for _, name := range []string{"alice", "one@example.com", "two@example.com", "3@", "4@", "5@", "6@", "7@"} {
+		if !strings.HasSuffix(name, "@") {
+			s.tokens = append(s.tokens, web.Token{User: name, State: "active"})
+			continue
+		}
+		jira.Put(jiratest.User{Name: name, Active: true})
+		s.tokens = append(s.tokens, web.Token{User: name, State: "active"}, web.Token{User: name, State: "active"})
+	}
+	if got, want := checkNames(t.Context(), s), right("7 owners of tokens have unusual names; seen as they are: 4"); got != want {
+		t.Errorf("%+v, want %+v", got, want)
 	}
 }

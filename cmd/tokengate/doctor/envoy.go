@@ -5,8 +5,10 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 
+	"github.com/tokengate/tokengate/cmd/tokengate/app"
 	"github.com/tokengate/tokengate/envoy"
 	"github.com/tokengate/tokengate/envoy/running"
 )
@@ -73,7 +75,7 @@ func checkEnvoyAdmin(ctx context.Context, s *site) result {
 		s.missing[anEnvoy] = "Envoy's configuration could not be read; see envoy-admin"
 		return wrong(format, args...)
 	}
-	info, err := os.Stat(s.EnvoyAdmin)
+	_, err := os.Stat(s.EnvoyAdmin)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && !s.EnvoyKnown:
 		s.missing[anEnvoy] = "there is no socket of Envoy's administration at " + s.EnvoyAdmin + "; name it with --envoy-admin"
@@ -84,7 +86,7 @@ func checkEnvoyAdmin(ctx context.Context, s *site) result {
 	if s.envoy, err = running.Read(ctx, s.EnvoyAdmin); err != nil {
 		return absent("%v", err)
 	}
-	options := envoy.BootstrapOptions{Host: "tokengate"} // which is not compared
+	options := envoy.BootstrapOptions{Host: running.AnyHost} // that of --tokengate-host is not in the file
 	generated, err := running.Generated(s.config, options)
 	if err == nil {
 		s.comparison, err = running.Compare(generated, s.envoy)
@@ -93,10 +95,11 @@ func checkEnvoyAdmin(ctx context.Context, s *site) result {
 		return absent("compare Envoy's configuration: %v", err)
 	}
 	delete(s.missing, anEnvoy)
-	if writableByAll(info) {
-		return wrong("%s has mode %04o: every user of this machine may stop Envoy or read its configuration", s.EnvoyAdmin, info.Mode().Perm())
+	dir := filepath.Dir(s.EnvoyAdmin)
+	if info, err := os.Stat(dir); err == nil && writableByAll(info) && !s.InPod { // Kubernetes makes volumes so
+		return wrong("%s has mode %04o: every user may put a socket of its own there", dir, info.Mode().Perm())
 	}
-	return right("%s, mode %04o", s.EnvoyAdmin, info.Mode().Perm())
+	return checkSocket(s.EnvoyAdmin, app.OwnerSocket)
 }
 
 func checkEnvoyVersion(_ context.Context, s *site) result {
