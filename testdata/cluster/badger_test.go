@@ -56,10 +56,12 @@ func onlyTokengateKilled(t *testing.T, g gate, l *load) {
 		g.command(t, "token", "revoke", id)
 		active, revoked = append(active, value), append(revoked, gone)
 		kill(t, g.namespace, pod, "tokengate")
-		l.pass(t, time.Second)
+		restarts := fmt.Sprint(n + 1)
+		until(t, 6*time.Minute, "kubelet has started tokengate again", func() bool {
+			return jsonPath(t, g.namespace, "pod/"+pod, `{.status.initContainerStatuses[?(@.name=="tokengate")].restartCount}`) == restarts
+		})
 		kubectl(t, g.namespace, "", "wait", "--for=condition=Ready", "pod/"+pod, "--timeout=4m")
 	}
-	t.Logf("kubelet has started tokengate %s times again", jsonPath(t, g.namespace, "pod/"+pod, `{.status.initContainerStatuses[?(@.name=="tokengate")].restartCount}`))
 	if others := jsonPath(t, g.namespace, "pod/"+pod, "{.status.containerStatuses[*].restartCount}"); strings.Trim(others, "0 ") != "" {
 		t.Errorf("other containers were started again: %s times", others)
 	}
