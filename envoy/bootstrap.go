@@ -162,7 +162,7 @@ func newBootstrapData(cfg config.Config, opts BootstrapOptions) (*bootstrapData,
 		return nil, err
 	}
 	if opts.Certificate != "" || opts.Key != "" {
-		if d.Plain, d.Certificate, err = opts.plain(d.Listen, rules.PublicHost); err != nil {
+		if d.Plain, d.Certificate, err = opts.plain(d.Listen, cfg.PublicURL); err != nil {
 			return nil, err
 		}
 		if d.Listen, err = parseListen(opts.ListenTLS, DefaultListenTLS); err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"strings"
 )
 
 // listenAddress is where Envoy listens.
@@ -23,14 +24,14 @@ func parseListen(address, byDefault string) (listenAddress, error) {
 	return listenAddress{a.Addr().String(), a.Port(), a.Addr() == netip.IPv6Unspecified()}, nil
 }
 
-// plain returns the listener that redirects to publicHost, and the file that names the
+// plain returns the listener that redirects to publicURL, and the file that names the
 // certificate of the other one.
-func (o BootstrapOptions) plain(at listenAddress, publicHost string) (*listenAddress, string, error) {
+func (o BootstrapOptions) plain(at listenAddress, publicURL string) (*listenAddress, string, error) {
 	if !filepath.IsAbs(o.Certificate) || !filepath.IsAbs(o.Key) {
 		return nil, "", errors.New("TLS: give the absolute paths of the certificate and of its key")
 	}
-	if publicHost == "" {
-		return nil, "", errors.New("TLS: publicURL has no host to redirect to")
+	if scheme, _, _ := strings.Cut(publicURL, "://"); !strings.EqualFold(scheme, "https") {
+		return nil, "", errors.New("TLS: publicURL must begin with https:// if Envoy has a certificate, because plain HTTP is redirected there")
 	}
 	dir, err := o.secrets()
 	return &at, filepath.Join(dir, listenerCertificate), err

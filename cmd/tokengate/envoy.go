@@ -38,6 +38,9 @@ func newBootstrapCommand() *cobra.Command {
 			if file == "" {
 				return usageError{errors.New("envoy bootstrap needs --config FILE")}
 			}
+			if cmd.Flags().Changed("tls-listen") && options.Certificate == "" && options.Key == "" {
+				return usagef("--tls-listen needs --tls-certificate and --tls-key")
+			}
 			settings, err := config.Load(file)
 			if err != nil {
 				return err
