@@ -350,6 +350,11 @@ func TestBootstrapRoutes(t *testing.T) {
 				if len(removeReq)+len(removeResp) != 0 {
 					t.Errorf("route %v removes %v %v", line, removeReq, removeResp)
 				}
+				// A server asks Jira about a password for up to 23s: a second one that asks would
+				// count a wrong password twice.
+				if p := a.GetRetryPolicy(); p.GetPerTryTimeout() != nil || p.GetPerTryIdleTimeout() != nil && p.GetPerTryIdleTimeout().AsDuration() < 25*time.Second {
+					t.Errorf("route %v is repeated while a server may still answer: %v", line, p)
+				}
 			case line[2] == envoy.MarkerHeader:
 				if len(add) != 0 || !slices.Equal(removeReq, []string{envoy.MarkerHeader}) || !slices.Equal(removeResp, []string{"set-cookie"}) {
 					t.Errorf("route %v: adds %v, removes %v %v", line, add, removeReq, removeResp)

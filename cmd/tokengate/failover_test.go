@@ -8,7 +8,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
+	"github.com/tokengate/tokengate/authz/product/jira/jiratest"
 	"github.com/tokengate/tokengate/envoy/envoytest"
 	"github.com/tokengate/tokengate/store/etcd/etcdtest"
 )
@@ -55,12 +57,13 @@ func TestFailover(t *testing.T) {
 	})
 
 	style := regexp.MustCompile(`/plugins/servlet/api-tokens/[^"]+\.css`)
-	page := r.send(request{path: "/plugins/servlet/api-tokens", auth: basic("Fred", "yabba")})
+	html := r.send(request{path: "/plugins/servlet/api-tokens", auth: basic("Fred", "yabba")})
+	styles := request{path: style.FindString(html.body)}
 	loads := map[string]*load{
 		"tokens":        startLoad(r, request{auth: bearer(value)}),
 		"browsers":      startLoad(r, request{path: "/secure/Dashboard.jspa"}),
 		"health checks": startLoad(r, request{path: "/plugins/servlet/api-tokens/healthz"}),
-		"the page":      startLoad(r, request{path: style.FindString(page.body)}),
+		"the page":      startLoad(r, styles),
 	}
 	next := func(what string) {
 		t.Helper()
@@ -70,6 +73,16 @@ func TestFailover(t *testing.T) {
 		}
 	}
 	next("both run")
+	// A slow Jira must not get a wrong password again from the other server: it would lock
+	// the user name.
+	slow := r.jira.Fail("/rest/api/2/myself", jiratest.Slow(5*time.Second))
+	if got := r.send(request{path: "/rest/api-tokens/latest", auth: basic("somebody", "wrong")}); got.status != 401 {
+		t.Errorf("a wrong password while Jira is slow: %d", got.status)
+	}
+	slow.Stop()
+	if got := r.send(request{path: "/rest/api-tokens/latest", auth: basic("somebody", "wrong too")}); got.status != 401 {
+		t.Errorf("a second wrong password: %d; after two, a name is refused", got.status)
+	}
 	for range failovers {
 		r.gate.signal(syscall.SIGKILL)
 		<-r.gate.done
@@ -78,8 +91,13 @@ func TestFailover(t *testing.T) {
 		next("it runs again")
 	}
 	r.gate.freeze()
+	page := loads["the page"]
+	delete(loads, "the page") // what was sent to the server before it is unhealthy waits for it
 	next("it hangs")
+	r.until("an unhealthy server", func() bool { return r.envoy.Stats()["cluster.tokengate-http-own.membership_healthy"] == 0 })
+	loads["the page while it hangs"] = startLoad(r, styles)
 	r.gate.signal(syscall.SIGCONT)
+	loads["the page"] = page
 	next("it goes on")
 	if err := r.gate.stop(); err != nil {
 		t.Error(err)

@@ -35,7 +35,7 @@ const (
 
 // Process is a running Envoy. Its methods may be called concurrently.
 type Process struct {
-	Addr string // host:port of its first listener
+	Addr string // host:port of its listener "http", or of its first one
 	URL  string // http:// and Addr
 
 	dir            string
@@ -141,6 +141,7 @@ func (p *Process) listener() (string, error) {
 	}
 	var reply struct {
 		Statuses []struct {
+			Name  string `json:"name"`
 			Local struct {
 				Socket struct {
 					Address string `json:"address"`
@@ -156,6 +157,11 @@ func (p *Process) listener() (string, error) {
 		return "", errors.New("envoy has no listener")
 	}
 	s := reply.Statuses[0].Local.Socket
+	for _, l := range reply.Statuses { // in any order
+		if l.Name == "http" {
+			s = l.Local.Socket
+		}
+	}
 	return net.JoinHostPort(s.Address, strconv.Itoa(s.Port)), nil
 }
 
