@@ -54,6 +54,18 @@ func (r *readme) run(t *testing.T, name, service string) string {
 	return out
 }
 
+// inNamespace makes the replacements that the README asks for, if the gate is not the gateway.
+func (r *readme) inNamespace(g gate) {
+	if g.namespace == "tokengate" {
+		return
+	}
+	for _, name := range []string{"backup", "restore"} {
+		block := strings.ReplaceAll(r.blocks[name], "--namespace tokengate", "--namespace "+g.namespace)
+		block = strings.ReplaceAll(block, "--replicas 3", "--replicas 1")
+		r.blocks[name] = strings.ReplaceAll(block, "deployment/tokengate", g.workload)
+	}
+}
+
 func (r *readme) try(t *testing.T, name, service string) (string, error) {
 	t.Helper()
 	script := r.blocks[name]

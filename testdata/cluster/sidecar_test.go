@@ -8,8 +8,11 @@ import "testing"
 func TestSidecar(t *testing.T) {
 	removed(t, "jira")
 	volumes(t, 1, "50Gi")
-	volumes(t, 1, "1Gi")
-	openReadme(t).run(t, "sidecar", "")
+	volumes(t, 2, "1Gi")
+	page := openReadme(t)
+	page.run(t, "sidecar", "")
 	address := jsonPath(t, "jira", "service/jira", "{.spec.clusterIP}")
-	testOne(t, gate{namespace: "jira", workload: "statefulset/jira", client: newClient(address)})
+	g := gate{namespace: "jira", workload: "statefulset/jira", client: newClient(address), page: page}
+	token := testOne(t, g)
+	t.Run("backup and restore", func(t *testing.T) { backupAndRestore(t, g, "restore-sidecar", token) })
 }

@@ -35,6 +35,8 @@ func checkAround(ctx context.Context, s *site) result {
 	switch {
 	case found.verdict == OK:
 		return right("from here, %s does not answer", strings.Join(targets, ", "))
+	case given && found.verdict == Skipped: // the asked question has no answer
+		return wrong("%s", found.found)
 	case given || found.verdict == Skipped:
 		return found
 	case s.InPod:
