@@ -68,12 +68,11 @@ func TestGateway(t *testing.T) {
 // backupAndRestore makes a backup, loses the store, and restores it.
 func backupAndRestore(t *testing.T, g gate, stop, token string) {
 	replicas := jsonPath(t, g.namespace, g.workload, "{.spec.replicas}")
-	g.page.inNamespace(g)
+	g.page.adapt(g, replicas)
 	g.page.run(t, "backup", "")
 	_, later := g.create(t, "wilma", "after the backup")
 	g.page.run(t, stop, "")
 	g.page.run(t, "restore", "")
-	kubectl(t, g.namespace, "", "scale", g.workload, "--replicas", replicas)
 	rollout(t, g.namespace, g.workload)
 	g.expect(t, "a token in the backup", 200, `"name":"wilma"`, "GET", "/rest/api/2/myself", "", "Authorization", "Bearer "+token)
 	g.expect(t, "a later token", 401, "", "GET", "/rest/api/2/myself", "", "Authorization", "Bearer "+later)

@@ -54,15 +54,11 @@ func (r *readme) run(t *testing.T, name, service string) string {
 	return out
 }
 
-// inNamespace makes the replacements that the README asks for, if the gate is not the gateway.
-func (r *readme) inNamespace(g gate) {
-	if g.namespace == "tokengate" {
-		return
-	}
+// adapt makes the replacements that the README asks for.
+func (r *readme) adapt(g gate, replicas string) {
+	change := strings.NewReplacer("--namespace tokengate", "--namespace "+g.namespace, "--replicas 3", "--replicas "+replicas, "deployment/tokengate", g.workload)
 	for _, name := range []string{"backup", "restore"} {
-		block := strings.ReplaceAll(r.blocks[name], "--namespace tokengate", "--namespace "+g.namespace)
-		block = strings.ReplaceAll(block, "--replicas 3", "--replicas 1")
-		r.blocks[name] = strings.ReplaceAll(block, "deployment/tokengate", g.workload)
+		r.blocks[name] = change.Replace(r.blocks[name])
 	}
 }
 
