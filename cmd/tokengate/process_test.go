@@ -44,7 +44,9 @@ func newProcess(t *testing.T, args ...string) *process {
 	p := &process{t: t, cmd: exec.Command(program, args...), log: newOutput(), done: make(chan struct{})}
 	p.cmd.Env = programEnv()
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	// A process group of its own: if a frozen process were in that of the tests when the shell ends
+	// that started them, the kernel would send SIGHUP and SIGCONT to the whole group (setpgid(2)).
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	return p
 }
 
