@@ -20,6 +20,10 @@ const (
 	reopenWithin = time.Minute
 )
 
+// restoreEvery is how often a unix socket is looked for. Envoy repeats its question for a second,
+// so that a new connection finds the socket again in time.
+const restoreEvery = 250 * time.Millisecond
+
 var errSocketRemoved = errors.New("its socket was removed")
 
 // reopeningListener is a listener that opens again when it fails, so that the server behind it
@@ -153,7 +157,7 @@ func (s *Server) reopening(l listener) (*reopeningListener, error) {
 		current: first, ended: make(chan struct{}),
 	}
 	if at.Network == "unix" {
-		go every(s.jobs, watchEvery, func(context.Context) { r.restore(at.Address) })
+		go every(s.jobs, restoreEvery, func(context.Context) { r.restore(at.Address) })
 	}
 	return r, nil
 }
