@@ -14,7 +14,7 @@ import (
 // TestGateway applies k8s/etcd and k8s/gateway, and tries them under load and faults.
 func TestGateway(t *testing.T) {
 	startJira(t)
-	volumes(t, 3, "8Gi")
+	volumes(t, 4, "8Gi") // one replaces another
 	page := openReadme(t)
 	removed(t, "tokengate")
 	page.run(t, "gateway", "")
@@ -59,6 +59,12 @@ func TestGateway(t *testing.T) {
 	l.end()
 	t.Run("roll back", func(t *testing.T) { page.run(t, "rollback", "") })
 	t.Run("backup and restore", func(t *testing.T) { backupAndRestore(t, g, "restore-etcd", token) })
+	t.Run("new member of etcd", func(t *testing.T) {
+		page.run(t, "member", "")
+		if list := kubectl(t, g.namespace, "", "exec", "tokengate-etcd-2", "--", "etcdctl", "member", "list"); strings.Count(list, ", started, ") != 3 {
+			t.Errorf("the members are\n%s", list)
+		}
+	})
 	t.Run("new authorities", func(t *testing.T) {
 		page.run(t, "leak", "")
 		g.expect(t, "with new authorities", 200, `"name":"wilma"`, "GET", "/rest/api/2/myself", "", "Authorization", "Bearer "+token)
