@@ -65,11 +65,11 @@ func checkListen(l Listen, report reporter) {
 	}
 	if l.Replicas != (Replicas{}) {
 		grpc, http := l.Replicas.Listeners()
-		named = append(named, namedListener{"listen.replicas.grpc", grpc, false}, namedListener{"listen.replicas.http", http, false})
+		named = append(named, namedListener{replicasKey + ".grpc", grpc, false}, namedListener{replicasKey + ".http", http, false})
 	}
 	for i, n := range named {
 		address := n.listener.Address
-		if i < 4 { // checkReplicas checks the others
+		if !strings.HasPrefix(n.key, replicasKey) { // checkReplicas checks those
 			checkTLS(n.key, n.listener, report)
 		}
 		if n.trusting && !address.loopback() && n.listener.TLS.ClientCA == "" {
@@ -91,8 +91,10 @@ func checkListen(l Listen, report reporter) {
 // hostName matches DNS names and IPv4 addresses.
 var hostName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$`)
 
+const replicasKey = "listen.replicas"
+
 func checkReplicas(c *Config, report reporter) {
-	const key = "listen.replicas"
+	const key = replicasKey
 	r := c.Listen.Replicas
 	if r == (Replicas{}) {
 		return

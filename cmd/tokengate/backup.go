@@ -23,7 +23,7 @@ func newBackupCommand() *cobra.Command {
 		Long: "Write all records of the running server's store, as of one moment, to a file with mode\n" +
 			"0600. It takes the place of an existing file once it is complete. It holds the hashes of the\n" +
 			"tokens and no token; whoever can change it can make tokens. With - it goes to standard output,\n" +
-			"such as out of a pod, and is checked only when it is restored.",
+			"such as out of a pod: check it with store restore --check.",
 		Example: "  tokengate store backup /backup/tokengate-$(date +%F)",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -101,6 +101,9 @@ func newRestoreCommand() *cobra.Command {
 			"is only read: it needs no configuration, and a server may run.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if check && (disabled || file != "") {
+				return usagef("store restore --check needs no other flag")
+			}
 			if check {
 				return checkBackup(cmd, args[0])
 			}
@@ -118,16 +121,16 @@ func newRestoreCommand() *cobra.Command {
 
 // checkBackup says whether a backup is whole and what is in it.
 func checkBackup(cmd *cobra.Command, from string) (err error) {
-	in := cmd.InOrStdin()
+	in, name := cmd.InOrStdin(), "standard input"
 	if from != "-" {
 		f, err := os.Open(from)
 		if err != nil {
 			return fmt.Errorf("open backup: %w", err)
 		}
 		defer f.Close()
-		in = f
+		in, name = f, from
 	}
-	made, counts, err := backup.Check(cmd.Context(), in, time.Now())
+	made, counts, err := backup.Check(cmd.Context(), in, name, time.Now())
 	if err != nil {
 		return err
 	}
@@ -183,7 +186,10 @@ func temporary(from io.Reader) (path string, err error) {
 	if _, err := io.Copy(f, from); err != nil {
 		return "", fmt.Errorf("copy the backup: %w", errors.Join(err, f.Close(), os.Remove(f.Name())))
 	}
-	return f.Name(), f.Close()
+	if err := f.Close(); err != nil {
+		return "", fmt.Errorf("copy the backup: %w", errors.Join(err, os.Remove(f.Name())))
+	}
+	return f.Name(), nil
 }
 
 // fillStore opens the store of a configuration and adds records to it.

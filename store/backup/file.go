@@ -85,10 +85,10 @@ func (f *File) Records(ctx context.Context, visit func(store.Record) error) erro
 	return in.records(ctx, visit)
 }
 
-// Check reads a backup from a stream up to its end, and returns when it was made and what is in it. If it is not whole or
-// was changed, the error is ErrDamaged.
-func Check(ctx context.Context, from io.Reader, now time.Time) (made time.Time, c Counts, err error) {
-	in := newReader(from, "standard input")
+// Check reads a backup from a stream up to its end, and returns when it was made and what is in it. The name is for errors.
+// If it is not whole or was changed, the error is ErrDamaged.
+func Check(ctx context.Context, from io.Reader, name string, now time.Time) (made time.Time, c Counts, err error) {
+	in := newReader(from, name)
 	if made, err = in.begin(); err != nil {
 		return made, c, err
 	}
